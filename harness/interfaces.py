@@ -1,0 +1,141 @@
+"""What a plugin promises: Method, Dataset, Saliency and, for what can be trained here, Learner."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float32
+
+from harness.structures import Click, Image, Instance, Listed, Prediction, Prompt, Sample
+
+if TYPE_CHECKING:
+    import torch
+
+Group = tuple[Any, Sequence[Prompt]]
+"""The state of one image, as `encode` made it, and the prompts on that image."""
+
+
+class Method:
+    """A model, its weights and how it uses prompts: one row of a leaderboard.
+
+    A plugin writes `predict`, or `encode` and `segment` where work can be shared between the prompts of
+    an image; each is derived from the other. A method never sees ground truth, keeps no state between calls
+    and leaves its input as it found it.
+
+    Attributes:
+        published: Data set -> metric -> value, as the method's own paper prints them.
+    """
+
+    name: ClassVar[str]
+    published: ClassVar[Mapping[str, Mapping[str, float]]] = {}
+
+    def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
+        """Segment what the clicks and the text mean, at the image's size."""
+        clicks = (click,) if isinstance(click, Click) else tuple(click)
+        (state,) = self.encode([image])
+        return self.segment([(state, [Prompt(clicks, text)])])[0][0]
+
+    def encode(self, images: Sequence[Image]) -> list[Any]:
+        """The slow half, once an image: whatever `segment` wants to know of each."""
+        return list(images)
+
+    def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
+        """Answer every prompt of every image; the answers stand as the prompts do."""
+        return [[self.predict(image, prompt.clicks, prompt.text) for prompt in prompts] for image, prompts in groups]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.predict is Method.predict and cls.segment is Method.segment:
+            raise TypeError(f"{cls.__module__}:{cls.__name__} must write predict(), or encode() and segment().")
+
+    @classmethod
+    def learner(cls, **params: Any) -> Learner:
+        """What trains this method's checkpoint; `params` are the constructor's, without `checkpoint`.
+
+        Raises:
+            NotImplementedError: The method is not trained here.
+        """
+        raise NotImplementedError
+
+
+class Dataset(ABC):
+    """Images with instances. Listing is cheap, for ids are what gets sharded; `load` runs in the worker.
+
+    Attributes:
+        classes: The category names in the data set's own order; methods get them as a prompt's vocabulary.
+    """
+
+    name: ClassVar[str]
+    classes: tuple[str, ...]
+
+    @abstractmethod
+    def sample_ids(self) -> list[str]:
+        """Every sample's id, in a fixed order, without opening an image."""
+
+    @abstractmethod
+    def load(self, sample_id: str) -> Sample:
+        """Decode one image and its ground truth; the same for the same id, always."""
+
+    def list_instances(self, sample_id: str) -> list[Listed]:
+        """A sample's instances, broken ones included; override it where a listing knows them without loading."""
+        sample = self.load(sample_id)
+        known = [Listed(instance.id, instance.category, instance.seen) for instance in sample.instances]
+        return known + [Listed(broken) for broken in sample.broken]
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What a run's manifest keeps, to notice that the data changed: JSON values, cheap to compute."""
+        ids = self.sample_ids()
+        return {"samples": len(ids), "first": ids[:1], "last": ids[-1:]}
+
+
+class Saliency(ABC):
+    """Text -> where in the image it may be, coarsely."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def features(self, images: Sequence[Image]) -> list[Any]:
+        """The slow half, once an image."""
+
+    @abstractmethod
+    def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[np.ndarray, "n h w"]:
+        """One map a text, at the image's size, 0 to 1 (1: most likely), contrasted with the vocabulary.
+
+        Args:
+            features: One image's, as `features` made them.
+            texts: The queries; one that the vocabulary lacks is added to it.
+            vocabulary: The names to contrast with; may be empty.
+        """
+
+
+class Learner(ABC):
+    """What one training job optimises: a network, the examples it sees, its loss, and how it is saved.
+
+    Attributes:
+        network: The module whose parameters are trained.
+    """
+
+    network: torch.nn.Module
+
+    @abstractmethod
+    def example(self, sample: Sample, instance: Instance, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
+        """One training example, for the drawn instance of the sample, as arrays that stack to a batch."""
+
+    @abstractmethod
+    def loss(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of one stacked batch, on the network's device."""
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Optimiser groups; by default no weight decay on vectors (norms, biases)."""
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        return [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+
+    def metadata(self) -> Mapping[str, Any]:
+        """What the checkpoint says of itself (architecture, classes, options): JSON values."""
+        return {}

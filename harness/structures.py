@@ -1,0 +1,122 @@
+"""What flows through the harness: clicks and prompts in, masks out, one record a scored mask.
+
+Coordinates: x to the right, y down, in pixels of the full image; the centre of the top-left pixel is
+(0, 0). Images are uint8 (h, w, 3) in RGB order; masks are bool (h, w) at the image's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+Image = UInt8[np.ndarray, "h w 3"]
+Mask = Bool[np.ndarray, "h w"]
+Masks = Bool[np.ndarray, "k h w"]
+
+
+class UserError(Exception):
+    """Something the reader can mend: shown as one message, without a traceback, exit code 2.
+
+    The message says where, what was found, what was wanted and what to do.
+    """
+
+
+@dataclass(frozen=True)
+class Click:
+    """A point on the full image; positive on the object that is meant, negative off it."""
+
+    x: int
+    y: int
+    positive: bool = True
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """All that a method is given besides the image.
+
+    Attributes:
+        clicks: In the order in which they were made; at least one.
+        text: The words, as the data set or the user gave them; None for a prompt by clicks alone.
+        previous: The method's own mask after the clicks before the last one, in iterative protocols.
+        vocabulary: The names from among which `text` was chosen (the data set's categories, in its order).
+            A method may contrast the text with them, as MaskCLIP's softmax does; it is empty where
+            nobody knows, as for a user's free text.
+    """
+
+    clicks: tuple[Click, ...]
+    text: str | None = None
+    previous: Mask | None = None
+    vocabulary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One object of a sample, with its ground-truth mask.
+
+    Attributes:
+        id: Unique in its data set, and stable: clicks are drawn from it.
+        mask: bool (h, w), the visible pixels. It may overlap other instances (a tie lies on a person).
+        category: The class name, as the data set prints it.
+        seen: Whether the category belongs to the seen half of the data set's split; None without a split.
+        same_class_count: How many instances of this category the image holds, this one included (Figure 8's N).
+    """
+
+    id: str
+    mask: Mask
+    category: str
+    seen: bool | None = None
+    same_class_count: int = 1
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a listing knows of an instance without opening its image; the fields are those of `Instance`.
+
+    `category` is empty where only loading would tell.
+    """
+
+    id: str
+    category: str = ""
+    seen: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with its instances.
+
+    Attributes:
+        id: Unique in its data set.
+        image: uint8 (h, w, 3), RGB.
+        instances: Those whose ground truth could be read.
+        broken: Instance id -> why its ground truth could not be read. Each becomes a failed row.
+        ignore: Pixels that no metric counts (VOC's void, crowds on request); None where all count.
+    """
+
+    id: str
+    image: Image
+    instances: tuple[Instance, ...]
+    broken: Mapping[str, str] = field(default_factory=dict)
+    ignore: Mask | None = None
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the image."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A method's answer to one prompt.
+
+    Attributes:
+        masks: bool (k, h, w), the k candidates at the image's size, k >= 1.
+        scores: Ranking name -> k numbers; the candidate with the largest is the ranking's answer, the
+            first of equals. A lone candidate needs no score.
+    """
+
+    masks: Masks
+    scores: Mapping[str, Sequence[float]] = field(default_factory=dict)

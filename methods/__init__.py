@@ -1,0 +1,1 @@
+"""The method plugins: one file a method."""

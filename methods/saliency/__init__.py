@@ -1,0 +1,1 @@
+"""The text-saliency plugins: one file a saliency."""
