@@ -26,10 +26,12 @@ class Method:
     and leaves its input as it found it.
 
     Attributes:
+        uses_text: Whether the text changes its masks; the tables' text column.
         published: Data set -> metric -> value, as the method's own paper prints them.
     """
 
     name: ClassVar[str]
+    uses_text: ClassVar[bool] = False
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {}
 
     def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
@@ -50,15 +52,6 @@ class Method:
         super().__init_subclass__(**kwargs)
         if cls.predict is Method.predict and cls.segment is Method.segment:
             raise TypeError(f"{cls.__module__}:{cls.__name__} must write predict(), or encode() and segment().")
-
-    @classmethod
-    def learner(cls, **params: Any) -> Learner:
-        """What trains this method's checkpoint; `params` are the constructor's, without `checkpoint`.
-
-        Raises:
-            NotImplementedError: The method is not trained here.
-        """
-        raise NotImplementedError
 
 
 class Dataset(ABC):
@@ -118,11 +111,21 @@ class Learner(ABC):
         network: The module whose parameters are trained.
     """
 
+    name: ClassVar[str]
     network: torch.nn.Module
 
     @abstractmethod
-    def example(self, sample: Sample, instance: Instance, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
-        """One training example, for the drawn instance of the sample, as arrays that stack to a batch."""
+    def example(
+        self, sample: Sample, instance: Instance, vocabulary: tuple[str, ...], rng: np.random.Generator
+    ) -> Mapping[str, np.ndarray]:
+        """One training example, for the drawn instance of the sample, as arrays that stack to a batch.
+
+        Args:
+            sample: As its data set loads it.
+            instance: One of the sample's.
+            vocabulary: The data set's categories.
+            rng: Of this draw alone; the only source of chance.
+        """
 
     @abstractmethod
     def loss(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Name -> class -> object. The only file that imports methods/, methods/saliency/ and datasets/.
+"""Name -> class -> object. The only file that imports methods/ and datasets/.
 
-A name is a file's name in the folder (`sam` is methods/sam.py), an entry point in the group `harness.methods`,
-`harness.datasets` or `harness.saliency`, or `my_package.my_module:MyClass`.
+A name is a file's name in its kind's folder (`sam` is methods/sam.py), an entry point in the group
+`harness.<kind>` (`harness.methods`, ...), or `my_package.my_module:MyClass`.
 
 The driver checks a plugin's parameters against its constructor (`resolve`), the worker builds it (`build`).
 A parameter annotated `Path` counts from the checkout's root; what lies under data/, weights/ or runs/, which
@@ -22,7 +22,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import pydantic
 
-from harness.interfaces import Dataset, Method, Saliency
+from harness.interfaces import Dataset, Learner, Method, Saliency
 from harness.structures import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,8 +30,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 T = TypeVar("T", bound=type)
 
-_FOLDERS = {"methods": "methods", "datasets": "datasets", "saliency": "methods.saliency"}
-_BASES: dict[str, Any] = {"methods": Method, "datasets": Dataset, "saliency": Saliency}
+_FOLDERS = {
+    "methods": "methods",
+    "datasets": "datasets",
+    "saliency": "methods.saliency",
+    "learners": "methods.learners",
+}
+_BASES: dict[str, Any] = {"methods": Method, "datasets": Dataset, "saliency": Saliency, "learners": Learner}
 _CLASSES: dict[str, dict[str, type]] = {kind: {} for kind in _FOLDERS}
 _ONLY_ON_DRIVER = ("data", "weights", "runs")
 
@@ -51,6 +56,11 @@ def register_saliency(name: str) -> Callable[[T], T]:
     return _register("saliency", name)
 
 
+def register_learner(name: str) -> Callable[[T], T]:
+    """Class decorator: makes a Learner known as `name`, which is also its file's name."""
+    return _register("learners", name)
+
+
 def _register(kind: str, name: str) -> Callable[[T], T]:
     def add(cls: T) -> T:
         other = _CLASSES[kind].setdefault(name, cls)
@@ -67,7 +77,7 @@ def _register(kind: str, name: str) -> Callable[[T], T]:
 
 
 def names(kind: str) -> list[str]:
-    """Every name that a config may use for a plugin of this kind ("methods", "datasets", "saliency")."""
+    """Every name that a config may use for a plugin of this kind ("methods", "datasets", ...)."""
     folder = importlib.import_module(_FOLDERS[kind])
     own = Path(str(folder.__file__)).parent
     files = [module.name for module in pkgutil.iter_modules([str(own)]) if not module.ispkg]
@@ -79,7 +89,7 @@ def find(kind: str, name: str, where: str = "") -> type[Any]:
     """The class behind a name.
 
     Args:
-        kind: "methods", "datasets" or "saliency".
+        kind: "methods", "datasets", "saliency" or "learners".
         name: As a config writes it.
         where: Where the name was written, for the message: `configs/a.yaml, methods[1].name`.
 
@@ -100,7 +110,7 @@ def find(kind: str, name: str, where: str = "") -> type[Any]:
     if not (isinstance(cls, type) and issubclass(cls, _BASES[kind])):
         raise UserError(f"{_at(where)}{name} is {cls!r}; wanted a subclass of harness.{_BASES[kind].__name__}.")
     if "name" not in vars(cls):
-        cls.name = name
+        cls.name = name  # type: ignore[attr-defined]
     return cls
 
 
@@ -130,6 +140,19 @@ def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
     cls = find(kind, name)
     wanted = _parameters(cls)
     return cls(**{key: _built(wanted[key][0], value) for key, value in params.items()})
+
+
+def files(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
+    """The files that a plugin's `Path` parameters name, those of a plugin within it included: key -> path."""
+    found: dict[str, Path] = {}
+    for key, (annotation, _) in _parameters(find(kind, name)).items():
+        value = params.get(key)
+        if isinstance(value, str) and _wants(annotation, Path) and (ROOT / value).is_file():
+            found[key] = ROOT / value
+        if isinstance(value, Mapping) and _wants(annotation, Saliency):
+            inner = files("saliency", value["name"], value["params"])
+            found |= {f"{key}.{inner_key}": path for inner_key, path in inner.items()}
+    return found
 
 
 def located(path: str | Path) -> Path:

@@ -120,3 +120,56 @@ class Prediction:
 
     masks: Masks
     scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One row of the results: one mask of one instance after one round of clicks, or why there is none.
+
+    The primary key is (dataset, method, instance_id, click_index, ranking). docs/results.md describes every column.
+
+    Attributes:
+        run: The run's name.
+        dataset: The data set's label; `dataset_plugin` its plugin.
+        method: The method's label; `method_plugin` its plugin.
+        ranking: Which of the method's candidates was taken: by "confidence", "clip", ..., by the scorer's "oracle",
+            or "single" where there was one. None in a failed row, which stands for every ranking.
+        image_id: The sample's id.
+        click_index: How many clicks the method had been given.
+        candidate: The mask's position among the candidates.
+        metrics: Metric name -> value; each is a column.
+        intersection: Pixels, as are `union`, `gt_area` and `pred_area`; ignored ones are not counted.
+        mask: The predicted mask, COCO's compressed RLE of (height, width).
+        encode_ms: Of the image, shared by all its rows; `segment_ms` is the mean over the prompts of its batch.
+        status: "ok" or "failed"; `error` says why.
+    """
+
+    run: str
+    dataset: str
+    dataset_plugin: str
+    method: str
+    method_plugin: str
+    image_id: str
+    instance_id: str
+    category: str
+    seen: bool | None
+    text: str | None
+    clicks: tuple[Click, ...]
+    click_index: int
+    click_strategy: str
+    same_class_count: int | None
+    height: int | None
+    width: int | None
+    device: str
+    ranking: str | None = None
+    candidate: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    intersection: int | None = None
+    union: int | None = None
+    gt_area: int | None = None
+    pred_area: int | None = None
+    mask: bytes | None = None
+    encode_ms: float | None = None
+    segment_ms: float | None = None
+    status: str = "ok"
+    error: str | None = None

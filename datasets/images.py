@@ -1,0 +1,55 @@
+"""Image files -> RGB pixels, the same for every data set; what cannot be shown faithfully raises.
+
+Registers no data set.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from harness.structures import Image
+
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError)
+"""What PIL raises on a damaged file, depending on its format and on where the damage lies."""
+
+
+def read_rgb(path: Path) -> Image:
+    """The pixels in the file's stored orientation, uint8 (h, w, 3) in RGB order.
+
+    An EXIF orientation is not applied: the ground truths of the data sets are drawn on the stored pixels.
+    Grey is repeated in the three channels, alpha is dropped, CMYK is converted as PIL does (without colour
+    profiles). Of 16 bits a channel the upper 8 are kept, so that nothing is clipped.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It is empty, cut off or not an image.
+        ValueError: Its values have no known range (32 bits or floating point a channel).
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; wanted an image. Fetch it again or correct the data set's root."
+        )
+    try:
+        with PIL.Image.open(path) as image:
+            image.load()
+            mode, pixels = image.mode, np.asarray(image if image.mode[0] in "IF" else image.convert("RGB"))
+    except _DAMAGE as error:
+        raise OSError(
+            f"{path}: found {path.stat().st_size} bytes that do not decode ({error}); "
+            "wanted a whole image. Fetch the file again."
+        ) from error
+    return _grey_to_rgb(path, mode, pixels) if pixels.ndim == 2 else np.array(pixels)
+
+
+def _grey_to_rgb(path: Path, mode: str, values: np.ndarray) -> Image:
+    # PIL's own conversion of 16-bit grey clips at 255, which turns nearly every pixel white.
+    if not mode.startswith("I;16"):
+        raise ValueError(
+            f"{path}: found PIL mode {mode} with values up to {values.max()}, a range that the file does not "
+            "state; wanted 8 or 16 bits a channel. Convert the file."
+        )
+    return np.repeat((values >> 8).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)

@@ -1,0 +1,1 @@
+"""How the embedded benchmark's scenes are drawn: canvas, outlines, paints, the objects and their arrangement."""

@@ -1,0 +1,141 @@
+"""A run's config -> jobs, each a method on a data set -> shards of sample ids."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness import registry
+from harness.config import MethodEntry, Plugin, RunConfig, fingerprint, label
+from harness.evaluate import Names, Protocol
+from harness.interfaces import Dataset
+from harness.store import JobFacts, Store
+from harness.structures import UserError
+
+
+@dataclass(frozen=True)
+class Job:
+    """A method on a data set.
+
+    Attributes:
+        facts: What names and identifies its rows.
+        method: As the config has it.
+        dataset: As the config has it.
+        sample_ids: All that the run wants, in the data set's order.
+        protocol: What is asked.
+    """
+
+    facts: JobFacts
+    method: MethodEntry
+    dataset: Plugin
+    sample_ids: tuple[str, ...]
+    protocol: Protocol
+
+    @property
+    def names(self) -> Names:
+        """How its records name it."""
+        return Names(self.facts.method, self.method.name, self.facts.dataset, self.dataset.name)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One unit of work: some samples of a job.
+
+    Attributes:
+        deaths: How many workers died on exactly these samples.
+    """
+
+    job: Job
+    sample_ids: tuple[str, ...]
+    deaths: int = 0
+
+
+def planned(config: RunConfig) -> list[Job]:
+    """Every job of a run, data sets listed, checkpoints hashed.
+
+    Raises:
+        UserError: A data set that is not there, or a missing checkpoint.
+    """
+    datasets = [(entry, registry.build("datasets", entry.name, entry.params)) for entry in config.datasets]
+    return [_job(config, method, entry, dataset) for method in config.methods for entry, dataset in datasets]
+
+
+def shards(job: Job, done: set[str], size: int) -> Iterator[Shard]:
+    """What is left of a job, in shards of `size` samples."""
+    left = [sample_id for sample_id in job.sample_ids if sample_id not in done]
+    for start in range(0, len(left), size):
+        yield Shard(job, tuple(left[start : start + size]))
+
+
+def remaining(jobs: Sequence[Job], store: Store, size: int) -> list[Shard]:
+    """The shards of all jobs that the store does not hold yet."""
+    return [shard for job in jobs for shard in shards(job, store.done(job.facts), size)]
+
+
+def instances(job: Job, sample_ids: Iterable[str] | None = None) -> int:
+    """How many instances a job's samples, or some of them, hold."""
+    dataset: Dataset = registry.build("datasets", job.dataset.name, job.dataset.params)
+    wanted = job.sample_ids if sample_ids is None else sample_ids
+    return sum(len(dataset.list_instances(sample_id)) for sample_id in wanted)
+
+
+def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset) -> Job:
+    weights = _weights(method)
+    facts = JobFacts(
+        method=label(method),
+        dataset=label(entry),
+        parts={
+            "method": fingerprint([method.name, _portable("methods", method)]),
+            "weights": fingerprint(weights),
+            "dataset": fingerprint([entry.name, _portable("datasets", entry), dataset.fingerprint()]),
+            "clicks": fingerprint(config.clicks.model_dump()),
+            "seed": str(config.seed),
+            "text": config.text,
+            "metrics": ", ".join(sorted(config.metrics)),
+            "code": harness.__version__,
+        },
+        about={
+            "method_plugin": method.name,
+            "method_params": method.params,
+            "weights_sha256": weights,
+            "dataset_plugin": entry.name,
+            "dataset_params": entry.params,
+            "dataset_fingerprint": dict(dataset.fingerprint()),
+        },
+    )
+    return Job(facts, method, entry, tuple(dataset.sample_ids()[: config.limit]), _protocol(config))
+
+
+def _protocol(config: RunConfig) -> Protocol:
+    batch = config.workers.images_per_batch
+    return Protocol(config.run, config.seed, config.clicks, config.text, config.metrics, batch)
+
+
+def _portable(kind: str, entry: Plugin) -> dict[str, Any]:
+    """The parameters less the places of files and folders, which may move without a change to any row."""
+    paths = {key for key, value in entry.params.items() if isinstance(value, str) and Path(value).is_absolute()}
+    named = set(registry.files(kind, entry.name, entry.params))
+    return {key: value for key, value in entry.params.items() if key not in paths | named}
+
+
+def _weights(method: MethodEntry) -> dict[str, str]:
+    found = registry.files("methods", method.name, method.params)
+    if "checkpoint" in method.params and "checkpoint" not in found:
+        raise UserError(
+            f"method '{label(method)}': no file at checkpoint={method.params['checkpoint']}. "
+            "Download or train it (README, Weights), or correct `checkpoint` under this method in the config."
+        )
+    return {key: sha256(path, path.stat().st_mtime_ns) for key, path in sorted(found.items())}
+
+
+@lru_cache
+def sha256(path: Path, changed_ns: int) -> str:
+    """A file's SHA-256; `changed_ns` is its modification time, so that a changed file is hashed anew."""
+    del changed_ns
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,198 @@
+"""Summaries -> tables. A table is one file of this folder, registered by name; nothing else lists it."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from harness.registry import suggest
+from harness.report.layout import Table
+from harness.structures import UserError
+from harness.summaries import ENTRY, listed_instances, summarise
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What a run's config and manifest know of a method, and its rows do not.
+
+    Attributes:
+        uses_text: Whether it is given the text.
+        trained_on: The data set whose training half its weights saw, by the plugin's name; None where unknown.
+        weights: Where the weights came from, for a footnote.
+    """
+
+    uses_text: bool = False
+    trained_on: str | None = None
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a table needs to know besides the rows.
+
+    Attributes:
+        run: The run's name.
+        limited: The N of `--limit N`; None for the whole data set.
+        labels: Method's label -> facts, in the config's order, which the tables keep.
+        expected_instances: (method's label, data set's label) -> how many instances the run set out to segment,
+            in the config's order.
+    """
+
+    run: str
+    limited: int | None = None
+    labels: Mapping[str, MethodFacts] = field(default_factory=dict)
+    expected_instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def facts(self, method: str) -> MethodFacts:
+        """Of a method, whether or not the config named it."""
+        return self.labels.get(method, MethodFacts())
+
+
+TableBuilder = Callable[[pd.DataFrame, Context], Table]
+
+_TABLES: dict[str, TableBuilder] = {}
+
+
+def table(name: str) -> Callable[[TableBuilder], TableBuilder]:
+    """Function decorator: makes a table known as `name`."""
+
+    def add(builder: TableBuilder) -> TableBuilder:
+        other = _TABLES.setdefault(name, builder)
+        if other.__module__ != builder.__module__:
+            raise UserError(
+                f"report: '{name}' is registered by {other.__module__} and by {builder.__module__}. Rename one of them."
+            )
+        _TABLES[name] = builder
+        return builder
+
+    return add
+
+
+def tables() -> dict[str, TableBuilder]:
+    """Every table of this folder, by name."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(sorted(_TABLES.items()))
+
+
+def build_table(name: str, rows: pd.DataFrame, context: Context) -> Table:
+    """Build one table; it says which run it is of and, loudly, when that run was limited.
+
+    Args:
+        name: One of `tables()`.
+        rows: A run's, as the store holds them.
+        context: What the run's config and manifest add.
+
+    Raises:
+        UserError: No such table, or rows that no table can be made of.
+    """
+    known = tables()
+    if name not in known:
+        raise UserError(f"report: no table '{name}'. {suggest(name, known)}")
+    return _marked(known[name](rows, context), context)
+
+
+def scores(rows: pd.DataFrame, context: Context, metric: str = "iou") -> pd.DataFrame:
+    """The summary of every method, ranking and data set, in the config's order, and blank where it is not whole.
+
+    Returns:
+        The columns of `summarise`, then `missing`: how many of the expected instances no row speaks of, or, below
+        zero, how many rows are too many. Expected are the context's, or else all that any method's rows name. Where
+        some are missing the means are NaN: a mean over a part is another number. What has no row at all has a line
+        too, with ranking "".
+    """
+    lines = _with_absent(summarise(rows, ENTRY, metric), context)
+    listed = listed_instances(rows)
+    pairs = list(zip(lines["method"], lines["dataset"], strict=True))
+    expected = [context.expected_instances.get(pair, listed.get(pair[1], 0)) for pair in pairs]
+    lines["missing"] = pd.Series(expected, index=lines.index, dtype=int) - lines[["n", "failed", "unscored"]].sum(
+        axis=1
+    )
+    for column in ("mean", "seen", "unseen", "w"):
+        lines[column] = lines[column].astype(float).where(lines["missing"] == 0)
+    return _in_order(lines, context)
+
+
+def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
+    """What keeps a line of `scores` from being whole, as footnotes."""
+    found = int(line["n"] + line["failed"] + line["unscored"])
+    missing, unscored = int(line["missing"]), int(line["unscored"])
+    notes = []
+    if missing > 0:
+        notes.append(f"{missing} of {found + missing} instances have no row; a mean over the others is not shown.")
+    if missing < 0:
+        notes.append(f"{found} instances where {found + missing} were expected; their mean is not shown.")
+    if unscored and line["n"]:
+        notes.append(f"{unscored} of {found} instances were segmented but not scored, and are not in the mean.")
+    return tuple(notes)
+
+
+def about(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> tuple[str, ...]:
+    """What a reader must know of a line's weights, as footnotes."""
+    facts, plugin = context.facts(line["method"]), plugin_of(rows, line["dataset"])
+    notes = []
+    if facts.trained_on and plugin and facts.trained_on != plugin:
+        notes.append(f"Out of domain: trained on {facts.trained_on}, evaluated on {plugin}.")
+    if facts.weights:
+        notes.append(f"Weights: {facts.weights}")
+    return tuple(notes)
+
+
+def plugin_of(rows: pd.DataFrame, dataset: str) -> str:
+    """The plugin behind a data set's label, by its rows; "" where they name none."""
+    if "dataset_plugin" not in rows:
+        return ""
+    named = rows.loc[rows["dataset"] == dataset, "dataset_plugin"].dropna()
+    return str(named.min()) if len(named) else ""
+
+
+def iou_heading(made: tuple[int, int] | None, name: str = "mIoU") -> str:
+    """`mIoU@1`: the mean after one click; without the number where the instances' clicks, `clicks_made`, differ in it."""
+    return f"{name}@{made[0]}" if made and made[0] == made[1] else name
+
+
+def clicks_note(made: tuple[int, int] | None) -> tuple[str, ...]:
+    """How many clicks the instances had, where they had not all the same number."""
+    return (f"Clicks an instance: {made[0]} to {made[1]}.",) if made and made[0] != made[1] else ()
+
+
+def _with_absent(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
+    present = set(zip(lines["method"], lines["dataset"], strict=True))
+    wanted = context.expected_instances or itertools.product(context.labels, lines["dataset"].unique())
+    absent = [
+        {"dataset": dataset, "method": method, "ranking": ""}
+        for method, dataset in wanted
+        if (method, dataset) not in present
+    ]
+    if not absent:
+        return lines
+    added = pd.DataFrame(absent).reindex(columns=lines.columns)
+    counts = ["n", "failed", "unscored", "n_seen", "n_unseen"]
+    together = pd.concat([lines, added], ignore_index=True) if len(lines) else added
+    return together.assign(**{count: together[count].fillna(0).astype(int) for count in counts})
+
+
+def _in_order(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
+    """By data set, method and ranking; what the config does not name comes last, by name."""
+    methods = list(context.labels)
+    datasets = list(dict.fromkeys(dataset for _, dataset in context.expected_instances))
+
+    def key(column: pd.Series[str]) -> pd.Series[str]:
+        order = {"method": methods, "dataset": datasets}.get(str(column.name), [])
+        return column.map(lambda name: f"{order.index(name) if name in order else len(order):09d} {name}")
+
+    return lines.sort_values(["dataset", "method", "ranking"], key=key, ignore_index=True)
+
+
+def _marked(built: Table, context: Context) -> Table:
+    built = replace(built, title=f"{built.title} (run {context.run})")
+    if context.limited is None:
+        return built
+    mark = f"LIMITED to {context.limited} samples"
+    return replace(built, title=f"{mark}: {built.title}", notes=(f"{mark}: not a result.", *built.notes))

@@ -1,0 +1,168 @@
+"""A table as data, and what it looks like in a terminal and in Markdown.
+
+Cells hold plain text. Each renderer takes its own markup's characters for what they are, so that a method named
+`[red]a|b` is printed, not obeyed.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from harness.registry import suggest
+from harness.structures import UserError
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading; neighbours of one `group` share that heading above their own."""
+
+    heading: str
+    group: str = ""
+    align: Literal["left", "center", "right"] = "left"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell's text and its footnotes, in full; the renderers number them."""
+
+    text: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the body.
+
+    Attributes:
+        cells: As many as there are columns.
+        starts_section: A rule separates it from the line above, where the format has rules.
+        quoted: Another's numbers, not measured here: set apart where the format can.
+    """
+
+    cells: tuple[Cell, ...]
+    starts_section: bool = False
+    quoted: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, columns, a body and the notes beneath; the cells' footnotes come before the notes."""
+
+    title: str
+    columns: tuple[Column, ...]
+    body: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert all(len(row.cells) == len(self.columns) for row in self.body)
+
+    @property
+    def header(self) -> tuple[tuple[str, ...], ...]:
+        """The header's rows, top first: the groups, where there are any, and the headings."""
+        headings = tuple(column.heading for column in self.columns)
+        groups = tuple(column.group for column in self.columns)
+        return (groups, headings) if any(groups) else (headings,)
+
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """The cells' footnotes, each once, in reading order; the first is number 1."""
+        return tuple(dict.fromkeys(note for row in self.body for cell in row.cells for note in cell.notes))
+
+
+def to_terminal(table: Table) -> RenderableType:
+    """What a rich console prints, in colour where it has some."""
+    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in table.columns:
+        grid.add_column(
+            Text(_plain("\n".join(filter(None, [column.group, column.heading])), "\n")), justify=column.align
+        )
+    for row, following in zip(table.body, [*table.body[1:], None], strict=True):
+        cells = [Text(_plain(text)) for text in _texts(table, row)]
+        ends = following is not None and following.starts_section
+        grid.add_row(*cells, style="dim" if row.quoted else None, end_section=ends)
+    title = Text(_plain(table.title), style="bold")
+    return Group(title, Text(), grid, Text(), *[Text(_plain(line)) for line in _beneath(table)])
+
+
+def to_text(table: Table, width: int = 160) -> str:
+    """The terminal's table without colours, `width` characters wide at most."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(to_terminal(table))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def to_markdown(table: Table) -> str:
+    """GitHub's dialect; it has one header row, so a group stands before each of its headings."""
+    headings = [" ".join(filter(None, [column.group, column.heading])) for column in table.columns]
+    rules = [{"left": ":--", "center": ":-:", "right": "--:"}[column.align] for column in table.columns]
+    body = [[_markdown(text) for text in _texts(table, row)] for row in table.body]
+    lines = [f"| {' | '.join(cells)} |" for cells in [[_markdown(h) for h in headings], rules, *body]]
+    beneath = [f"- {_markdown(line)}" for line in _beneath(table)]
+    parts = [[f"**{_markdown(table.title)}**"], lines, beneath]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"markdown": to_markdown, "text": to_text}
+"""Format -> what writes a table in it."""
+
+
+def percent(share: float) -> str:
+    """0.5776 -> `57.76`; a dash where there is no number."""
+    return "–" if math.isnan(share) else f"{100 * share:.2f}"
+
+
+def signed(share: float) -> str:
+    """0.0452 -> `+4.52`, in percentage points; never `-0.00`; a dash where there is no number."""
+    text = "–" if math.isnan(share) else f"{100 * share:+.2f}"
+    return "+0.00" if text == "-0.00" else text
+
+
+def render(table: Table, form: str) -> str:
+    """The table in one of FORMATS.
+
+    Raises:
+        UserError: No such format.
+    """
+    if form not in FORMATS:
+        raise UserError(f"report: no format '{form}'. {suggest(form, FORMATS)}")
+    return FORMATS[form](table)
+
+
+def _texts(table: Table, row: Row) -> Iterator[str]:
+    """The row's texts, each with its footnotes' numbers."""
+    numbers = {note: number for number, note in enumerate(table.footnotes, start=1)}
+    for cell in row.cells:
+        marks = " ".join(_superscript(numbers[note]) for note in dict.fromkeys(cell.notes))
+        yield f"{cell.text} {marks}".strip()
+
+
+def _beneath(table: Table) -> Sequence[str]:
+    numbered = [f"{_superscript(number)} {note}" for number, note in enumerate(table.footnotes, start=1)]
+    return [*numbered, *table.notes]
+
+
+def _superscript(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _plain(text: str, keep: str = "") -> str:
+    """On one line, with control characters spelled out: a name must not move the cursor or turn the text around."""
+    text = "".join(" " if char.isspace() and char not in keep else char for char in text)
+    return "".join(char if char.isprintable() or char in keep else f"\\x{ord(char):02x}" for char in text)
+
+
+def _markdown(text: str) -> str:
+    """Markdown's characters escaped; an underscore inside a word means nothing to GitHub and stays readable."""
+    text = re.sub(r"([\\|`*\[\]<~$&])", r"\\\1", _plain(text))
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)

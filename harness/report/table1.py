@@ -1,0 +1,129 @@
+"""The paper's Table 1: what the text adds to a click, on all, seen and unseen classes.
+
+Gains are paired: means over the instances that both methods segmented, from the same clicks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from harness.report import Context, about, clicks_note, gaps, iou_heading, plugin_of, scores, table
+from harness.report.layout import Cell, Column, Row, Table, percent, signed
+from harness.report.published import Published, published_rows
+from harness.structures import UserError
+from harness.summaries import RESAMPLES, Gain, clicks_made, paired_gain, part
+
+PARTS = {"mean": "overall", "seen": "seen", "unseen": "unseen"}
+"""A column of `scores` -> its name in the paper."""
+
+
+@table("table1")
+def table1(rows: pd.DataFrame, context: Context) -> Table:
+    """Every method that answers with one mask, those with text first; their gains over the first without text."""
+    every = scores(rows, context)
+    lines = every[every["ranking"].isin(["single", ""])]
+    body: list[Row] = []
+    notes: list[str] = []
+    for dataset in lines["dataset"].unique():
+        own, said = _section(rows, lines[lines["dataset"] == dataset], context)
+        body += own
+        notes += said
+    rankers = every.loc[~every["ranking"].isin(["single", ""]), "method"].unique()
+    made = clicks_made(rows)
+    notes += [*clicks_note(made), *_general(body, list(rankers))]
+    return Table("Table 1: text and click against click alone", _columns(iou_heading(made)), tuple(body), tuple(notes))
+
+
+def _columns(heading: str) -> tuple[Column, ...]:
+    parts = [Column(name.capitalize(), heading, "right") for name in PARTS.values()]
+    return (Column("Dataset"), Column("Method"), Column("Text", align="center"), *parts)
+
+
+def _section(rows: pd.DataFrame, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
+    """One data set's lines, the paper's beneath ours, and what the notes say of it."""
+    lines = lines.assign(text=[context.facts(method).uses_text for method in lines["method"]])
+    lines = lines.sort_values("text", ascending=False, kind="stable")
+    without = lines.loc[~lines["text"], "method"]
+    baseline = str(without.iloc[0]) if len(without) else None
+    dataset = str(lines["dataset"].iloc[0])
+    body: list[Row] = []
+    notes: list[str] = []
+    for _, line in lines.iterrows():
+        gains, said = _gains(rows, lines, line, baseline)
+        body.append(_row(line, gains, about(line, rows, context), starts=not body))
+        notes += [_counted(line), *said]
+    return [*body, *_published(dataset, plugin_of(rows, dataset))], notes
+
+
+def _row(line: pd.Series[Any], gains: Mapping[str, Gain], said: tuple[str, ...], starts: bool) -> Row:
+    means = [
+        Cell(percent(line[column]) + (f" ({signed(gains[name].difference)})" if name in gains else ""), gaps(line))
+        for column, name in PARTS.items()
+    ]
+    names = (Cell(line["dataset"]), Cell(line["method"], said), Cell("✓" if line["text"] else ""))
+    return Row((*names, *means), starts_section=starts)
+
+
+def _gains(
+    rows: pd.DataFrame, lines: pd.DataFrame, line: pd.Series[Any], baseline: str | None
+) -> tuple[dict[str, Gain], list[str]]:
+    """The gains of a method with text, by part; none where either mean is blank. And the note with their intervals."""
+    whole = lines[lines["mean"].notna()]["method"].tolist()
+    if not line["text"] or line["method"] not in whole or baseline is None or baseline not in whole:
+        return {}, []
+    method, dataset = str(line["method"]), line["dataset"]
+    both = rows[(rows["dataset"] == dataset) & rows["method"].isin([method, baseline])]
+    parts = {"overall": both, "seen": part(both, True), "unseen": part(both, False)}
+    try:
+        gains = {name: paired_gain(some, (method, "single"), (baseline, "single")) for name, some in parts.items()}
+    except UserError as error:
+        return {}, [f"{dataset}, {method}: no gains. {error}"]
+    gains = {name: gain for name, gain in gains.items() if gain.n}
+    return gains, [f"{dataset}, {method} against {baseline}: {', '.join(_interval(*item) for item in gains.items())}."]
+
+
+def _interval(name: str, gain: Gain) -> str:
+    spread = "from one image" if math.isnan(gain.low) else f"[{signed(gain.low)}, {signed(gain.high)}]"
+    return f"{name} {signed(gain.difference)} {spread} (n = {gain.n})"
+
+
+def _counted(line: pd.Series[Any]) -> str:
+    share = "–" if math.isnan(line["w"]) else f"{line['w']:.3f}"
+    return f"{line['dataset']}, {line['method']}: n = {line['n']}, w = {share}, failed {line['failed']}."
+
+
+def _published(dataset: str, plugin: str) -> Iterator[Row]:
+    printed = published_rows(1, plugin)
+    base = next((row for row in printed if row.method == "click_only"), None)
+    for row in printed:
+        means = [Cell(_printed(row, base, name)) for name in PARTS.values()]
+        check = Cell("" if row.text == "none" else "✓")
+        yield Row((Cell(dataset), Cell(row.label, row.flags), check, *means), quoted=True)
+
+
+def _printed(row: Published, base: Published | None, name: str) -> str:
+    """A printed mean; the text row's gain is the difference of the printed means."""
+    value, other = getattr(row, name), getattr(base, name, None)
+    if value is None:
+        return "–"
+    gain = "" if row.text == "none" or other is None else f" ({signed((value - other) / 100)})"
+    return f"{value:.2f}{gain}"
+
+
+def _general(body: list[Row], rankers: list[str]) -> Iterator[str]:
+    if not body:
+        yield "No rows."
+        return
+    yield (
+        "Means over instances, in percent; w is the share of seen instances. In parentheses and in the notes: the gain "
+        "over the same instances from the same clicks, in points, with its 95 % interval "
+        f"({RESAMPLES} resamples of the images)."
+    )
+    if rankers:
+        yield f"Several masks a click, and so only in the leaderboard: {', '.join(rankers)}."
+    if any(row.quoted for row in body):
+        yield "published: as the paper's Table 1 prints it, for one click; not measured here."

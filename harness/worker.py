@@ -1,0 +1,93 @@
+"""One worker: a method loaded once, data sets as the shards want them, finished shards to the store."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness import registry
+from harness.config import MethodEntry, Plugin
+from harness.evaluate import Evaluation
+from harness.interfaces import Dataset, Method
+from harness.plan import Job, Shard
+from harness.store import Store
+from harness.structures import Record
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a shard.
+
+    Attributes:
+        job: Its key.
+        samples: Images done.
+        instances: Instances asked for; `failed` of them have no mask.
+        error: The most frequent reason, if any failed.
+        seconds: Of this worker.
+    """
+
+    job: str
+    samples: int
+    instances: int
+    failed: int
+    error: str
+    seconds: float
+
+
+class Worker:
+    """Evaluates shards of one method in this process.
+
+    Args:
+        method: Built now, with its weights.
+        store: Where the records go.
+        threads: Of torch on the CPU.
+    """
+
+    def __init__(self, method: MethodEntry, store: Store, threads: int = 1) -> None:
+        limit_threads(threads)
+        self.method: Method = registry.build("methods", method.name, method.params)
+        self.store = store
+        self.datasets: dict[str, Dataset] = {}
+
+    def run(self, shard: Shard) -> Outcome:
+        """Evaluate a shard and write it."""
+        started = time.monotonic()
+        evaluation = Evaluation(self.method, self._dataset(shard.job), shard.job.names, shard.job.protocol)
+        records = list(evaluation.records(shard.sample_ids))
+        self.store.write(shard.job.facts, shard.sample_ids, records)
+        return outcome(shard, records, time.monotonic() - started)
+
+    def _dataset(self, job: Job) -> Dataset:
+        entry: Plugin = job.dataset
+        if job.facts.dataset not in self.datasets:
+            self.datasets[job.facts.dataset] = registry.build("datasets", entry.name, entry.params)
+        return self.datasets[job.facts.dataset]
+
+
+def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Iterator[Outcome]:
+    """Evaluate all shards in this process, one method after the other: `executor: local`."""
+    loaded: tuple[str, Worker] | None = None
+    for shard in sorted(shards, key=lambda shard: shard.job.facts.method):
+        if loaded is None or loaded[0] != shard.job.facts.method:
+            loaded = (shard.job.facts.method, Worker(shard.job.method, store, threads))
+        yield loaded[1].run(shard)
+
+
+def outcome(shard: Shard, records: Sequence[Record], seconds: float) -> Outcome:
+    """Count a shard's records."""
+    errors = Counter(record.error for record in records if record.error is not None)
+    failed = {record.instance_id for record in records if record.status != "ok"}
+    instances = {record.instance_id for record in records}
+    error = errors.most_common(1)[0][0] if errors else ""
+    return Outcome(shard.job.facts.key, len(shard.sample_ids), len(instances), len(failed), error, seconds)
+
+
+def limit_threads(threads: int) -> None:
+    """Keep a worker to its cores: torch's and OpenCV's own threads would fight those of the other workers."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)

@@ -1,0 +1,25 @@
+"""Click-only, the paper's baseline: the network of Text+Click without the saliency channel.
+
+Paper: Warner et al., BMVC 2023, section 4.2 ("same architecture but without text saliency heatmaps as input").
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.registry import register_method
+from methods.prompted_deeplab import PromptedDeepLab
+
+
+@register_method("click_only")
+class ClickOnly(PromptedDeepLab):
+    """Ignores the text.
+
+    Args:
+        checkpoint: Weights as training here saves them, which carry their architecture.
+        device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: Forward passes are cut to this many prompts of an image.
+    """
+
+    def __init__(self, checkpoint: Path, device: str = "auto", prompts_per_batch: int = 16) -> None:
+        super().__init__(checkpoint, None, device, prompts_per_batch)

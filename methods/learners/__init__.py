@@ -1,0 +1,1 @@
+"""The learner plugins: what trains a checkpoint, one file a network."""

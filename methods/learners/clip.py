@@ -1,0 +1,121 @@
+"""Trains a small CLIP from scratch on masks: for MaskCLIP's saliency and for ranking crops.
+
+This is no contrastive pretraining on captions, which a data set of 20 drawn classes cannot feed: the patches that
+MaskCLIP reads are taught with ground-truth masks, the image embedding with crops of single instances. The
+model therefore knows every class of its data set; it is no zero-shot model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int, UInt8
+from torch import Tensor
+
+from harness.interfaces import Learner
+from harness.registry import register_learner
+from harness.structures import Image, Instance, Sample
+from methods.learners.augmentation import jittered
+from methods.open_clip_model import load_clip
+from methods.prompt_channels import IMAGENET_MEAN, IMAGENET_STD
+from methods.saliency.maskclip import PUBLISHED_TEMPLATES, dense_features
+
+GREY = 127
+"""What lies around an instance in a masked crop."""
+
+
+@register_learner("clip")
+class ClipLearner(Learner):
+    """Patch-text sigmoid loss against each class's mask, and cross-entropy of crops against the class names.
+
+    Args:
+        model: An open_clip config with random weights to start from.
+        scale: Of the patch-text cosine in the sigmoid.
+        offset: Subtracted from the scaled cosine; cos = offset / scale is the decision.
+        crop_weight: Weight of the crops' cross-entropy.
+        jitter: Strength of the colour jitter.
+    """
+
+    def __init__(
+        self, model: str, scale: float = 16.0, offset: float = 4.0, crop_weight: float = 0.5, jitter: float = 0.3
+    ) -> None:
+        self.clip = load_clip(model, allow_random=True)
+        self.network = self.clip.module
+        self.scale, self.offset, self.crop_weight, self.jitter = scale, offset, crop_weight, jitter
+        self.side = self.clip.image_size[0]
+
+    def example(
+        self, sample: Sample, instance: Instance, vocabulary: tuple[str, ...], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """The whole image with each class's coverage of each patch, and a crop of the drawn instance."""
+        mirror = -1 if rng.random() < 0.5 else 1
+        image = jittered(sample.image[:, ::mirror], rng, self.jitter)
+        crop = self._crop(image, instance.mask[:, ::mirror], rng)
+        grid = self.network.visual.grid_size
+        return {
+            "pixels": _pixels(_resized(image, self.side), IMAGENET_MEAN, IMAGENET_STD),
+            "coverage": coverage(sample.instances, vocabulary, (grid[0], grid[1]), mirror),
+            "crop": _pixels(_resized(crop, self.side), self.clip.image_mean, self.clip.image_std),
+            "category": np.array(vocabulary.index(instance.category)),
+            "names": self._tokens(vocabulary, int(rng.integers(len(PUBLISHED_TEMPLATES)))),
+        }
+
+    def _crop(self, image: Image, mask: np.ndarray, rng: np.random.Generator) -> Image:
+        """The instance's box with a random margin, its surroundings greyed out in half of the crops."""
+        rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+        margin = rng.uniform(0, 0.2) * max(np.ptp(rows), np.ptp(columns))
+        top, left = (max(0, int(edges[0] - margin)) for edges in (rows, columns))
+        bottom, right = (int(edges[-1] + margin) + 1 for edges in (rows, columns))
+        if rng.random() < 0.5:
+            image = np.where(mask[..., None], image, np.uint8(GREY))
+        return image[top:bottom, left:right]
+
+    def _tokens(self, vocabulary: tuple[str, ...], template: int) -> Int[np.ndarray, "c length"]:
+        return self.clip.tokenizer([PUBLISHED_TEMPLATES[template].format(name) for name in vocabulary]).numpy()
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Both losses; the template of the batch's first example serves all."""
+        names = F.normalize(self.network.encode_text(batch["names"][0]), dim=-1)
+        dense = dense_features(self.network.visual, batch["pixels"])
+        logits = self.scale * torch.einsum("ndhw,cd->nchw", dense, names) - self.offset
+        crops = F.normalize(self.network.encode_image(batch["crop"]), dim=-1)
+        similarity = self.network.logit_scale.exp() * crops @ names.T
+        return patch_loss(logits, batch["coverage"]) + self.crop_weight * F.cross_entropy(similarity, batch["category"])
+
+
+def patch_loss(logits: Float[Tensor, "n c gh gw"], covered: Float[Tensor, "n c gh gw"]) -> Tensor:
+    """Binary cross-entropy of each patch and class; the covered part of a rare class weighs more.
+
+    The weight of a class's covered part is 6 * sqrt(0.05 / its coverage in the batch), at most 30.
+    """
+    share = covered.mean((0, 2, 3), keepdim=True).clamp(min=0.002)
+    weight = 6 * torch.sqrt(0.05 / share)
+    return F.binary_cross_entropy_with_logits(logits, covered, pos_weight=weight)
+
+
+def coverage(
+    instances: Sequence[Instance], vocabulary: Sequence[str], grid: tuple[int, int], mirror: int
+) -> Float32[np.ndarray, "c gh gw"]:
+    """How much of each patch each class covers, 0 to 1: a tie's patches belong to tie, shirt and person."""
+    covered = np.zeros((len(vocabulary), *grid), np.float32)
+    for category in {instance.category for instance in instances}:
+        union = np.any([instance.mask for instance in instances if instance.category == category], axis=0)
+        union = np.ascontiguousarray(union[:, ::mirror], dtype=np.float32)
+        covered[vocabulary.index(category)] = cv2.resize(union, grid[::-1], interpolation=cv2.INTER_AREA)
+    return covered
+
+
+def _resized(image: Image, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    rule = cv2.INTER_AREA if min(image.shape[:2]) > side else cv2.INTER_CUBIC
+    return cv2.resize(np.ascontiguousarray(image), (side, side), interpolation=rule)
+
+
+def _pixels(
+    image: Image, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Float32[np.ndarray, "3 h w"]:
+    values = (image.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)
+    return np.ascontiguousarray(values.transpose(2, 0, 1))

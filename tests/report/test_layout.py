@@ -1,0 +1,105 @@
+import dataclasses
+
+import pytest
+from rich.console import Console
+
+from harness import UserError
+from harness.report.layout import FORMATS, Cell, Column, Row, Table, percent, render, signed, to_markdown, to_terminal
+from harness.report.layout import to_text as text
+
+HOSTILE = "[red]a|b[/red] \\ `c` *d* __e__ <b> &lt; :smile:\nnext\x1b[2J\u202e"
+
+TABLE = Table(
+    "A title",
+    (Column("Name"), Column("Mean", "mIoU", "right"), Column("Here", align="center")),
+    (
+        Row((Cell("one", ("first",)), Cell("1.00", ("second", "first")), Cell("✓"))),
+        Row((Cell("two"), Cell("22.00", ("second",)), Cell()), starts_section=True),
+        Row((Cell("printed"), Cell("3.00"), Cell()), quoted=True),
+    ),
+    ("A note.",),
+)
+
+
+def named(name: str) -> Table:
+    return Table(name, (Column(name), Column("b")), (Row((Cell(name, (name,)), Cell("x"))),), (name,))
+
+
+def test_markdown_exactly() -> None:
+    assert to_markdown(TABLE) == (
+        "**A title**\n\n"
+        "| Name | mIoU Mean | Here |\n"
+        "| :-- | --: | :-: |\n"
+        "| one ¹ | 1.00 ² ¹ | ✓ |\n"
+        "| two | 22.00 ² |  |\n"
+        "| printed | 3.00 |  |\n\n"
+        "- ¹ first\n- ² second\n- A note.\n"
+    )
+
+
+def test_terminal_exactly() -> None:
+    assert text(TABLE) == (
+        "A title\n\n"
+        "              mIoU\n"
+        "Name          Mean   Here\n"
+        "─────────────────────────\n"
+        "one ¹     1.00 ² ¹    ✓\n"
+        "\n"
+        "two        22.00 ²\n"
+        "printed       3.00\n\n"
+        "¹ first\n² second\nA note.\n"
+    )
+
+
+def test_header_rows_keep_the_groups_apart() -> None:
+    assert TABLE.header == (("", "mIoU", ""), ("Name", "Mean", "Here"))
+    assert named("x").header == (("x", "b"),)
+
+
+def test_footnotes_are_numbered_past_nine() -> None:
+    rows = tuple(Row((Cell(str(n), (f"note {n}",)),)) for n in range(1, 13))
+    assert "| 12 ¹² |" in to_markdown(Table("t", (Column("a"),), rows))
+
+
+def test_markdown_prints_hostile_names_and_keeps_its_columns() -> None:
+    lines = to_markdown(named(HOSTILE)).splitlines()
+    body = next(line for line in lines if line.endswith("| x |"))
+    name = r"\[red\]a\|b\[/red\] \\ \`c\` \*d\* \_\_e\_\_ \<b> \&lt; :smile: next\\x1b\[2J\\x202e"
+    assert body == f"| {name} ¹ | x |"
+    unescaped = [index for index, char in enumerate(body) if char == "|" and body[index - 1] != "\\"]
+    assert len(unescaped) == 3
+    assert len(lines) == 8
+
+
+def test_the_terminal_prints_brackets_and_no_control_characters() -> None:
+    printed = text(named(HOSTILE), width=200)
+    assert printed.count(r"[red]a|b[/red] \ `c` *d* __e__ <b> &lt; :smile: next\x1b[2J\x202e") == 4
+    assert "\x1b" not in printed
+    console = Console(width=200, force_terminal=True, color_system="truecolor", legacy_windows=False)
+    with console.capture() as capture:
+        console.print(to_terminal(named(HOSTILE)))
+    assert "[red]a|b[/red]" in capture.get()
+    assert "\x1b[2J" not in capture.get()
+
+
+def test_a_narrow_terminal_wraps_and_loses_nothing() -> None:
+    long = dataclasses.replace(TABLE, notes=("word " * 30,))
+    printed = text(long, width=40)
+    assert max(map(len, printed.splitlines())) <= 40
+    assert printed.count("word") == 30
+
+
+@pytest.mark.parametrize(
+    ("share", "plain", "gain"),
+    [(0.57764, "57.76", "+57.76"), (0.0, "0.00", "+0.00"), (-0.00001, "-0.00", "+0.00"), (float("nan"), "–", "–")],
+)
+def test_numbers(share: float, plain: str, gain: str) -> None:
+    assert percent(share) == plain
+    assert signed(share) == gain
+
+
+def test_an_unknown_format_is_refused() -> None:
+    assert set(FORMATS) >= {"markdown", "text"}
+    assert render(TABLE, "markdown") == to_markdown(TABLE)
+    with pytest.raises(UserError, match=r"no format 'markdwon'. Did you mean 'markdown'"):
+        render(TABLE, "markdwon")

@@ -1,0 +1,68 @@
+import pytest
+
+from harness.report.published import FLAGS, Published, load_published, published_rows
+
+
+def implied_share(row: Published) -> float:
+    assert row.seen is not None
+    assert row.unseen is not None
+    return (row.overall - row.unseen) / (row.seen - row.unseen)
+
+
+def one(table: int, dataset: str, method: str, classes: str | None = None) -> Published:
+    found = [row for row in published_rows(table, dataset) if row.method == method]
+    (only,) = [row for row in found if classes in (None, row.train_classes)]
+    return only
+
+
+def test_every_table_of_the_paper_is_there() -> None:
+    assert {row.table for row in load_published()} == set(range(1, 9))
+    assert len(published_rows(1, "coco")) == 2
+    assert published_rows(1, "scenes") == []
+
+
+def test_table_1_is_as_printed() -> None:
+    row = one(1, "voc", "text_click")
+    assert (row.overall, row.seen, row.unseen, row.positive_clicks) == (57.76, 59.31, 50.73, 1)
+    assert row.label == "published: text_click (maskclip)"
+    assert one(1, "voc", "click_only").label == "published: click_only"
+
+
+def test_means_that_the_paper_does_not_print_are_none() -> None:
+    row = one(8, "refcoco", "lavt")
+    assert (row.overall, row.seen, row.unseen) == (72.73, None, None)
+
+
+def test_every_flag_concerns_a_row() -> None:
+    for flag in FLAGS:
+        assert any(flag.text in row.flags for row in load_published()), flag.text
+
+
+@pytest.mark.parametrize(
+    ("table", "dataset", "method", "classes", "share"),
+    [
+        (1, "coco", "text_click", None, 0.577),
+        (1, "coco", "click_only", None, 0.581),
+        (1, "voc", "text_click", None, 0.82),
+        (2, "openimages", "text_click", "seen34", 0.237),
+        (2, "openimages", "click_only", "seen34", 0.245),
+        (4, "refcoco", "sam", None, 0.306),
+        (4, "coco", "sam", None, 0.416),
+        (6, "openimages", "ritm", None, 0.111),
+        (6, "openimages", "text_click", None, 0.237),
+    ],
+)
+def test_the_flags_shares_follow_from_the_printed_means(
+    table: int, dataset: str, method: str, classes: str | None, share: float
+) -> None:
+    row = one(table, dataset, method, classes)
+    assert implied_share(row) == pytest.approx(share, abs=0.001)
+    assert any(f"{share:g}" in flag for flag in row.flags)
+
+
+def test_flags_that_are_sums() -> None:
+    text, click = one(2, "openimages", "text_click", "seen23"), one(2, "openimages", "click_only", "seen23")
+    assert text.overall - click.overall == pytest.approx(7.79)
+    assert any("+7.79" in flag for flag in text.flags)
+    assert not 0.2 < implied_share(one(4, "openimages", "sam")) < 0.3
+    assert one(4, "openimages", "text_click").seen == one(1, "openimages", "click_only").seen

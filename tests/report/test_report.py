@@ -1,0 +1,77 @@
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness import UserError
+from harness.report import Context, MethodFacts, build_table, scores, table, tables
+from harness.report.layout import Table, to_markdown
+
+
+def test_the_folder_is_the_registry() -> None:
+    assert {"leaderboard", "table1"} <= set(tables())
+    assert list(tables()) == sorted(tables())
+
+
+def test_an_unknown_table_is_refused(pair: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match=r"no table 'tabel1'. Did you mean 'table1'\? There are: .*leaderboard"):
+        build_table("tabel1", pair, Context("demo"))
+
+
+def test_two_tables_of_one_name_are_refused() -> None:
+    def other(rows: pd.DataFrame, context: Context) -> Table:
+        raise NotImplementedError
+
+    tables()
+    with pytest.raises(UserError, match=r"'table1' is registered by harness\.report\.table1 and by"):
+        table("table1")(other)
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "table1"])
+def test_a_limited_run_says_so_first(pair: pd.DataFrame, name: str) -> None:
+    built = build_table(name, pair, Context("demo", limited=5))
+    assert built.title.startswith("LIMITED to 5 samples: ")
+    assert built.notes[0] == "LIMITED to 5 samples: not a result."
+    assert "LIMITED" not in to_markdown(build_table(name, pair, Context("demo")))
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "table1"])
+def test_row_order_changes_no_byte(pair: pd.DataFrame, make_row: Any, name: str) -> None:
+    rows = pd.concat([pair, pair.assign(dataset="b"), pd.DataFrame([make_row("click", "C1", None)])])
+    context = Context("demo", labels={"ours": MethodFacts(uses_text=True)})
+    wanted = to_markdown(build_table(name, rows, context))
+    for state in range(5):
+        assert to_markdown(build_table(name, rows.sample(frac=1, random_state=state), context)) == wanted
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "table1"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_no_rows_make_an_empty_table(pair: pd.DataFrame, name: str, empty: bool) -> None:
+    built = build_table(name, pd.DataFrame() if empty else pair.iloc[:0], Context("demo"))
+    assert (built.body, built.notes) == ((), ("No rows.",))
+
+
+def test_what_never_ran_is_missing_and_not_absent(pair: pd.DataFrame) -> None:
+    context = Context("demo", expected_instances={("sam", "toy"): 4, ("ours", "toy"): 4, ("click", "toy"): 4})
+    lines = scores(pair, context)
+    sam = lines[lines["method"] == "sam"].iloc[0]
+    assert (sam["ranking"], sam["n"], sam["missing"]) == ("", 0, 4)
+    assert lines["missing"].sum() == 4
+    assert scores(pd.DataFrame(), context)["missing"].tolist() == [4, 4, 4]
+
+
+def test_the_configs_order_is_kept(pair: pd.DataFrame) -> None:
+    rows = pd.concat([pair, pair.assign(dataset="a"), pair.assign(method=pair["method"] + "2", dataset="a")])
+    context = Context("demo", labels={"ours": MethodFacts(), "click": MethodFacts()})
+    found = scores(rows, context)
+    assert found["dataset"].tolist() == ["a"] * 4 + ["toy"] * 2
+    assert found["method"].tolist() == ["ours", "click", "click2", "ours2", "ours", "click"]
+    expected = {("ours", "toy"): 4, ("click", "toy"): 4}
+    named = Context("demo", labels=context.labels, expected_instances=expected)
+    assert scores(rows, named)["dataset"].tolist()[:2] == ["toy", "toy"]
+
+
+def test_without_expectations_every_method_must_know_what_any_knows(pair: pd.DataFrame) -> None:
+    lines = scores(pair.iloc[:-1], Context("demo"))
+    assert lines.set_index("method")["missing"].to_dict() == {"ours": 0, "click": 1}
+    assert lines.set_index("method")["mean"].isna().to_dict() == {"ours": False, "click": True}
