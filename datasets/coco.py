@@ -254,7 +254,9 @@ def _from_runs(segmentation: Mapping[str, Any], height: int, width: int) -> Mask
 
 
 def _unpacked(counts: str) -> list[int]:
-    """The run lengths in COCO's string: groups of 5 bits, lowest first, from the third on as differences.
+    """The run lengths in COCO's string: groups of 5 bits, lowest first.
+
+    From the fourth run on, the string holds the difference to the last run but one.
 
     Source: rleToString in common/maskApi.c of https://github.com/cocodataset/cocoapi.
     """

@@ -139,6 +139,14 @@ def test_images_come_in_the_order_of_their_ids_and_only_with_instances(tmp_path:
     assert [coco.list_instances(sample)[0].id for sample in coco.sample_ids()] == ["1", "2", "0"]
 
 
+def test_an_images_instances_keep_the_files_order(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).permutation(400).tolist()
+    coco = _coco(tmp_path, [_annotation(n, image_id=n % 3) for n in numbers])
+    for image in range(3):
+        listed = [int(listed.id) for listed in coco.list_instances(str(image))]
+        assert listed == [n for n in numbers if n % 3 == image]
+
+
 def test_classes_stand_in_the_order_of_their_ids(tmp_path: Path) -> None:
     assert _coco(tmp_path, [_annotation()]).classes == ("person", "backpack", "toothbrush")
 
@@ -292,6 +300,11 @@ def test_later_annotations_of_one_id_are_broken(tmp_path: Path) -> None:
     first, second = coco.load("7"), coco.load("8")
     assert [i.id for i in first.instances] == ["123"] and list(first.broken) == ["123#3"]
     assert not second.instances and "id of an earlier instance" in second.broken["123#2"]
+
+
+def test_a_crowd_takes_no_id_from_an_instance(tmp_path: Path) -> None:
+    crowd = _annotation(1, _uncompressed(_box_mask()), iscrowd=1)
+    assert [instance.id for instance in _only(tmp_path, [crowd, _annotation(1)]).instances] == ["1"]
 
 
 def test_annotations_of_an_unlisted_image_fail_and_do_not_vanish(tmp_path: Path) -> None:

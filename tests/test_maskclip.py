@@ -368,6 +368,13 @@ def test_normalisation_is_imagenets_or_the_models_own(build: Build) -> None:
     assert build("vit").mean == (0.485, 0.456, 0.406)
 
 
+def test_half_precision_stays_close(build: Build) -> None:
+    (whole,), (half,) = (build("vit", half=half).features([picture(32, 48)]) for half in (False, True))
+    assert half.dense.dtype == torch.float32
+    near(half.dense, whole.dense, 5e-3)
+    assert not torch.equal(half.dense, whole.dense)
+
+
 def test_residual_and_templates_matter(build: Build) -> None:
     image = picture(32, 48)
     maps = []

@@ -200,6 +200,18 @@ def test_the_interval_covers_the_mean_of_clustered_data() -> None:
     assert 0.91 <= covered / 200 <= 0.98
 
 
+def test_the_interval_is_as_wide_as_theory_says() -> None:
+    sums = np.random.default_rng(5).normal(0.5, 0.1, size=400)
+    low, high = interval_of_means(sums, np.ones(400))
+    assert high - low == pytest.approx(2 * 1.96 * sums.std() / np.sqrt(400), rel=0.04)
+
+
+def test_an_image_weighs_as_many_instances_as_it_holds() -> None:
+    counts = np.repeat([9.0, 1.0], 100)
+    low, high = interval_of_means(counts * np.repeat([0.2, 0.8], 100), counts)
+    assert low < 0.26 < high < 0.5
+
+
 def test_instances_of_one_image_do_not_count_as_many() -> None:
     one = simulated(30, methods=("a",))
     copies = [one.assign(instance_id=one["instance_id"] + str(k)) for k in range(4)]

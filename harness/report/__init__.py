@@ -153,7 +153,7 @@ def plugin_of(rows: pd.DataFrame, dataset: str) -> str:
 
 
 def iou_heading(made: tuple[int, int] | None, name: str = "mIoU") -> str:
-    """`mIoU@1`: the mean after one click; without the number where the instances' clicks, `clicks_made`, differ in it."""
+    """`mIoU@1`: the mean after one click; without the number where `clicks_made` differ between instances."""
     return f"{name}@{made[0]}" if made and made[0] == made[1] else name
 
 

@@ -55,7 +55,7 @@ class DenseImage:
     """What `MaskClip.features` keeps of an image.
 
     Attributes:
-        dense: Unit vectors, on a grid over the whole image.
+        dense: Unit vectors, on a grid that is stretched over the image.
         size: (h, w) of the image.
     """
 
@@ -190,9 +190,9 @@ def dense_features(
 ) -> Float[Tensor, "n d gh gw"]:
     """MaskCLIP's features of a CLIP image tower, a unit vector a cell, in CLIP's joint space; differentiable.
 
-    The grid lies over the whole input. A ViT's input is padded with zeros (the mean colour) at the bottom and the
-    right to whole patches, as in the published code; a ResNet rounds down, so that only an input smaller than
-    one cell is padded.
+    A ViT's input is padded with zeros (the mean colour) at the bottom and the right to whole patches; a ResNet's
+    grid rounds down, so that only an input smaller than one cell is padded. Both are the published code's rules,
+    and as there `MaskClip.maps` stretches the grid over the image, whatever was added or lost at its far edges.
 
     Args:
         visual: `open_clip.CLIP.visual`, a VisionTransformer or a ModifiedResNet.

@@ -40,7 +40,7 @@ def test_row_order_changes_no_byte(pair: pd.DataFrame, make_row: Any, name: str)
     rows = pd.concat([pair, pair.assign(dataset="b"), pd.DataFrame([make_row("click", "C1", None)])])
     context = Context("demo", labels={"ours": MethodFacts(uses_text=True)})
     wanted = to_markdown(build_table(name, rows, context))
-    for state in range(5):
+    for state in range(2):
         assert to_markdown(build_table(name, rows.sample(frac=1, random_state=state), context)) == wanted
 
 
