@@ -15,16 +15,16 @@ _state = {"loaded": False}
 
 
 def _hugging_face() -> str:
-    root = Path(__file__).resolve().parent.parent
-    elsewhere = [entry for entry in sys.path if Path(entry or ".").resolve() != root]
-    spec = PathFinder.find_spec("datasets", elsewhere)
-    if spec is None or spec.origin is None:
-        raise AttributeError("this is the harness's datasets/; Hugging Face's package is not installed")
-    return spec.origin
+    for entry in sys.path:
+        spec = PathFinder.find_spec("datasets", [entry])
+        if spec and spec.origin and Path(spec.origin).with_name("arrow_dataset.py").is_file():
+            return spec.origin
+    raise AttributeError("this is the harness's datasets/; Hugging Face's package is not installed")
 
 
 def __getattr__(name: str) -> Any:
-    if _state["loaded"] or name.startswith("__"):
+    own = (Path(__file__).parent / f"{name}.py").is_file()  # `from datasets import scenes` asks here first.
+    if own or _state["loaded"] or name.startswith("__"):
         raise AttributeError(f"module 'datasets' has no attribute '{name}'")
     origin = _hugging_face()
     _state["loaded"] = True

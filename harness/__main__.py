@@ -7,9 +7,11 @@ Exit codes: 0 complete, 1 complete with more failures than `max_failures`, 2 a m
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -22,9 +24,12 @@ from harness.clicks import STRATEGIES
 from harness.metrics import METRICS
 from harness.structures import UserError
 
+if TYPE_CHECKING:
+    from harness.progress import Live
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-console = Console(width=None if sys.stdout.isatty() else 150)
-errors = Console(stderr=True)
+console = Console(width=None if sys.stdout.isatty() else 150, emoji=False)
+errors = Console(stderr=True, emoji=False)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, such as configs/quickstart.yaml.")]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set workers.count=2.")]
@@ -47,16 +52,15 @@ class Kind(StrEnum):
 @app.command()
 def run(config: ConfigPath, set_: Set = [], limit: Limit = None, address: Address = None) -> None:  # noqa: B006
     """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
-    from harness.progress import Live
     from harness.report.layout import to_terminal
     from harness.run import run as execute
 
     loaded = _loaded(config, set_, limit)
-    with Live(console) as live:
+    with _live() as live:
         finished = execute(loaded, live, address)
     for table in finished.tables:
         console.print(to_terminal(table))
-    console.print(f"runs/{loaded.run}/report.md, runs/{loaded.run}/results.parquet")
+    _say(f"runs/{loaded.run}/report.md, runs/{loaded.run}/results.parquet")
     if finished.over_budget:
         errors.print(
             f"{finished.failed} of {finished.instances} instances failed: over max_failures={loaded.max_failures:g}.",
@@ -91,9 +95,7 @@ def plan(config: ConfigPath, set_: Set = [], limit: Limit = None) -> None:  # no
     untrained = [m for m in loaded.methods if m.train is not None and not m.train.output.is_file()]
     for method in untrained:
         assert method.train is not None
-        console.print(
-            f"{escape(configs.label(method))}: trained first, {method.train.steps} steps to {method.train.output}"
-        )
+        _say(f"{configs.label(method)}: trained first, {method.train.steps} steps to {method.train.output}")
     ready = [m for m in loaded.methods if m not in untrained]
     jobs = planned(loaded.model_copy(update={"methods": tuple(ready)}))
     store = Store(registry.ROOT / "runs" / loaded.run)
@@ -122,20 +124,41 @@ def train(
     force: Annotated[bool, typer.Option(help="Train even if the checkpoint is there.")] = False,
 ) -> None:
     """Train a checkpoint by its recipe; the same command again resumes."""
-    from harness.progress import Live
     from harness.training import train as execute
 
     loaded = configs.load_recipe(recipe)
     if loaded.output.is_file() and not force:
-        console.print(f"{loaded.output} is there already; --force trains it anew.")
+        _say(f"{loaded.output} is there already; --force trains it anew.")
         return
-    with Live(console) as live:
+    with _live() as live:
         path = execute(loaded, lambda progress: live.training(recipe.stem, progress))
-    console.print(f"{path} and its card {path.with_suffix('.md').name}")
+    _say(f"{path} and its card {path.with_suffix('.md').name}")
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _live() -> Iterator[Live]:
+    """Shows how the work goes; an interrupt ends it with a word on what is kept."""
+    from harness.progress import Live
+
+    try:
+        with Live(console) as live:
+            yield live
+    except KeyboardInterrupt:
+        errors.print("Interrupted. What is done is kept: the same command goes on from here.")
+        raise typer.Exit(130) from None
 
 
 def _loaded(path: Path, overrides: list[str], limit: int | None) -> configs.RunConfig:
+    from harness.report import tables
+
     loaded = configs.load_run(path, overrides)
+    for index, name in enumerate(loaded.tables):
+        if name not in tables():
+            raise UserError(f"{path}, tables[{index}]: no table '{name}'. {registry.suggest(name, tables())}")
     return loaded if limit is None else loaded.model_copy(update={"limit": limit})
 
 
@@ -148,7 +171,15 @@ def _described(kind: str) -> list[tuple[str, str]]:
         from harness.report import tables
 
         return [(name, _first_line(builder)) for name, builder in tables().items()]
-    return [(name, _first_line(registry.find(kind, name))) for name in registry.names(kind)]
+    return [(name, _plugin_line(kind, name)) for name in registry.names(kind)]
+
+
+def _plugin_line(kind: str, name: str) -> str:
+    """What a plugin says of itself, or why it cannot: a broken one hides no other."""
+    try:
+        return _first_line(registry.find(kind, name))
+    except UserError as error:
+        return f"broken: {error}"
 
 
 def _first_line(thing: object) -> str:
@@ -158,15 +189,10 @@ def _first_line(thing: object) -> str:
 def main() -> NoReturn:
     """Run the command line; a UserError becomes one message and exit code 2."""
     try:
-        app(standalone_mode=False)
+        app()
     except UserError as error:
         errors.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        errors.print("Interrupted. What is done is kept: the same command goes on from here.")
-        sys.exit(130)
     sys.exit(0)
 
 

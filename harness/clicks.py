@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
 from jaxtyping import Float32
+from pydantic import Field
 
 from harness.structures import Click, Instance, Mask, Sample
 
@@ -53,7 +55,7 @@ def strategy(name: str) -> Callable[[Strategy], Strategy]:
 
 
 @strategy("paper/v1")
-def interior(at: Situation, margin: float = 0.35) -> tuple[Click, ...]:
+def interior(at: Situation, margin: Annotated[float, Field(ge=0, le=1)] = 0.35) -> tuple[Click, ...]:
     """One positive click, uniform over the pixels well inside the object.
 
     Source: the paper, section 4 ("a random point within the ground-truth segmentation mask boundary", "at least some

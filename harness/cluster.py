@@ -8,30 +8,45 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
 from harness import registry
 from harness.config import MethodEntry, Workers
-from harness.evaluate import failed
-from harness.interfaces import Dataset
-from harness.plan import Shard
+from harness.evaluate import failed, listed, not_listed
+from harness.plan import Job, Shard
 from harness.store import Store
-from harness.structures import UserError
-from harness.worker import Outcome, Worker, outcome
+from harness.structures import Listed, UserError
+from harness.worker import Outcome, Worker, method_of, outcome
 
-START_TIMEOUT_S = 120
-"""How long the first answer of a new actor may take, its weights loaded, before the run gives up."""
+PLACE_TIMEOUT_S = 120
+"""How long the cluster may take to give a run its first actor before the run gives up."""
 
 IN_FLIGHT = 2
 """Shards an actor has at once, so that it never waits for the driver."""
 
+DEATHS_LOADING = 2
+"""Actors of one method that may die while they load its weights before the run gives up."""
+
+_DEATH = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 _EXCLUDED = ["/.git", "/.venv", "/data", "/weights", "/runs", "/tests", "/docs", "**/__pycache__", "/.mypy_cache"]
+
+
+class Actor:
+    """A worker in a process of its own, built by a call: of what a constructor raises, Ray keeps only the text."""
+
+    def load(self, method: MethodEntry, store: Store, threads: int) -> None:
+        """Build the worker."""
+        self.worker = Worker(method, store, threads)
+
+    def run(self, shard: Shard) -> Outcome:
+        """Evaluate a shard and write it."""
+        return self.worker.run(shard)
 
 
 @dataclass(eq=False)
@@ -40,16 +55,23 @@ class Slot:
 
     Attributes:
         method: The label of the method it has loaded.
+        gpus: That it holds.
+        placing: The call that answers once it has a process; None from then on.
+        loading: The call that loads the weights; None once it has answered.
         calls: Call -> shard, oldest first.
-        ready: The call that loads the weights; None once it has answered.
-        started: When that call was made, monotonic seconds.
     """
 
     actor: Any
     method: str
-    ready: Any
-    started: float
+    gpus: float
+    placing: Any
+    loading: Any
     calls: dict[Any, Shard] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> list[Any]:
+        """All calls that have no answer yet, in the order in which they are answered."""
+        return [call for call in (self.placing, self.loading, *self.calls) if call is not None]
 
 
 class Cluster:
@@ -65,99 +87,140 @@ class Cluster:
         self.workers, self.store = workers, store
         connect(address)
         self.resources = ray.cluster_resources()
-        self.gpus = self._gpus_each()
-        self.count = self._actor_count()
         self.slots: list[Slot] = []
         self.queues: dict[str, deque[Shard]] = {}
+        self.entries: dict[str, MethodEntry] = {}
+        self.deaths_loading: Counter[str] = Counter()
+        self.answered = time.monotonic()
 
-    def run(self, shards: Sequence[Shard]) -> Iterator[Outcome]:
+    def run(self, shards: Sequence[Shard]) -> Generator[Outcome]:
         """Evaluate all shards; outcomes come as they are done.
 
         Raises:
-            UserError: Raised by a worker, or an actor that cannot be started.
+            UserError: Raised by a worker, or an actor that cannot be had.
         """
         for shard in shards:
-            self.queues.setdefault(shard.job.facts.method, deque()).append(shard)
+            self.queues.setdefault(method_of(shard), deque()).append(shard)
+            self.entries[method_of(shard)] = shard.job.method
+        for method in self.queues:
+            self._check_resources(method)
         try:
-            while self._staff() or self.slots:
+            while self._staff():
                 yield from self._collect()
         finally:
             self.close()
 
     def close(self) -> None:
         """Let all actors go; what they were at is lost, what they wrote is kept."""
-        for slot in self.slots:
-            ray.kill(slot.actor)
-        self.slots.clear()
+        for slot in list(self.slots):
+            self._release(slot)
 
     def _staff(self) -> bool:
         """Let idle actors go, start actors for the methods that have work left, and hand out that work.
 
         Returns:
-            Whether any work is waiting.
+            Whether any actor is at work.
         """
         for slot in [slot for slot in self.slots if not slot.calls and not self.queues[slot.method]]:
-            ray.kill(slot.actor)
-            self.slots.remove(slot)
-        while len(self.slots) < self.count and (method := self._neediest()):
+            self._release(slot)
+        while method := self._neediest():
             self.slots.append(self._start(method))
-        for slot in self.slots:
-            while len(slot.calls) < IN_FLIGHT and self.queues[slot.method]:
-                shard = self.queues[slot.method].popleft()
-                slot.calls[slot.actor.run.remote(shard)] = shard
-        return any(self.queues.values())
+        for depth in range(IN_FLIGHT):
+            for slot in self.slots:
+                if slot.loading is None and len(slot.calls) == depth and self.queues[slot.method]:
+                    shard = self.queues[slot.method].popleft()
+                    slot.calls[slot.actor.run.remote(shard)] = shard
+        return bool(self.slots)
 
     def _neediest(self) -> str | None:
-        """The method with the most waiting shards an actor, if there are any."""
-        actors = {method: sum(slot.method == method for slot in self.slots) for method in self.queues}
-        waiting = {method: len(queue) / (1 + actors[method]) for method, queue in self.queues.items() if queue}
+        """Of the methods that have work for one more actor and room for it, that with the most shards an actor."""
+        actors = Counter(slot.method for slot in self.slots)
+        idle = Counter(slot.method for slot in self.slots if not slot.calls)
+        waiting = {
+            method: len(queue) / (1 + actors[method])
+            for method, queue in self.queues.items()
+            if len(queue) > idle[method] and self._has_room(method)
+        }
         return max(waiting, key=lambda method: waiting[method]) if waiting else None
 
+    def _has_room(self, method: str) -> bool:
+        if len(self.slots) == self.workers.count:
+            return False
+        cpus = self.workers.cpus * (1 + len(self.slots))
+        gpus = self._gpus(method) + sum(slot.gpus for slot in self.slots)
+        return cpus <= self.resources.get("CPU", 0) and gpus <= self.resources.get("GPU", 0)
+
+    def _gpus(self, method: str) -> float:
+        """Of one actor: as the method's entry says, or else the config, or else one where there are any."""
+        for wanted in (self.entries[method].gpus, self.workers.gpus):
+            if wanted is not None:
+                return wanted
+        return float(self.resources.get("GPU", 0) >= 1)
+
+    def _check_resources(self, method: str) -> None:
+        if not self._has_room(method):
+            raise UserError(
+                f"cluster: a worker of '{method}' asks for {self.workers.cpus:g} CPU and {self._gpus(method):g} GPU; "
+                f"the cluster has {readable(self.resources)}. Lower `workers.cpus` or `gpus`, or join a larger one "
+                "(--address)."
+            )
+
     def _start(self, method: str) -> Slot:
-        entry: MethodEntry = self.queues[method][0].job.method
-        gpus = self.gpus if entry.gpus is None else entry.gpus
-        remote = ray.remote(num_cpus=self.workers.cpus, num_gpus=gpus, max_restarts=0)(Worker)
-        threads = max(1, int(self.workers.cpus))
-        actor = remote.remote(entry, self.store, threads)
-        return Slot(actor, method, actor.__ray_ready__.remote(), time.monotonic())
+        gpus = self._gpus(method)
+        actor = ray.remote(num_cpus=self.workers.cpus, num_gpus=gpus, max_restarts=0)(Actor).remote()
+        placing = actor.__ray_ready__.remote()
+        loading = actor.load.remote(self.entries[method], self.store, max(1, int(self.workers.cpus)))
+        return Slot(actor, method, gpus, placing, loading)
+
+    def _release(self, slot: Slot) -> None:
+        ray.kill(slot.actor)
+        self.slots.remove(slot)
 
     def _collect(self) -> Iterator[Outcome]:
-        """Wait a moment for answers and take those that came."""
-        waiting = {call: slot for slot in self.slots for call in [*slot.calls, *([slot.ready] if slot.ready else [])]}
-        done, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0)
-        for call in done:
-            slot = waiting[call]
-            if slot not in self.slots:
-                continue  # It died with an earlier call of this round.
-            try:
-                answer = ray.get(call)
-            except RayActorError as error:
-                yield from self._bury(slot, error)
-                continue
-            if call is slot.ready:
-                slot.ready = None
-            else:
-                del slot.calls[call]
-                yield answer
-        self._check_starts()
+        """Wait a moment for an answer and take it."""
+        waiting = {call: slot for slot in self.slots for call in slot.pending}
+        answered, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0)
+        for call in answered:
+            self.answered = time.monotonic()
+            yield from self._answer(waiting[call], call)
+        self._check_placed()
 
-    def _check_starts(self) -> None:
-        for slot in self.slots:
-            if slot.ready and time.monotonic() - slot.started > START_TIMEOUT_S:
-                raise UserError(
-                    f"cluster: no worker for '{slot.method}' came up within {START_TIMEOUT_S} s. Asked: "
-                    f"{self.workers.cpus:g} CPU, {self.gpus:g} GPU. The cluster has {readable(self.resources)}; "
-                    f"free are {readable(ray.available_resources())}. Lower `workers` or free the cluster."
-                )
+    def _answer(self, slot: Slot, call: Any) -> Iterator[Outcome]:
+        try:
+            answer = ray.get(call)
+        except RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            raise
+        except _DEATH as error:
+            yield from self._bury(slot, " ".join(str(error).split())[:300])
+            return
+        if call == slot.placing:
+            slot.placing = None
+        elif call == slot.loading:
+            slot.loading = None
+        else:
+            del slot.calls[call]
+            yield answer
 
-    def _bury(self, slot: Slot, error: RayActorError) -> Iterator[Outcome]:
+    def _check_placed(self) -> None:
+        # While one actor works, the others may wait for whatever else runs on the cluster.
+        if self.slots and all(slot.placing for slot in self.slots):
+            if time.monotonic() - self.answered < PLACE_TIMEOUT_S:
+                return
+            slot = self.slots[0]
+            raise UserError(
+                f"cluster: no worker of '{slot.method}' got its place within {PLACE_TIMEOUT_S} s. Asked: "
+                f"{self.workers.cpus:g} CPU, {slot.gpus:g} GPU. The cluster has {readable(self.resources)}; "
+                f"free are {readable(ray.available_resources())}. Lower `workers` or free the cluster."
+            )
+
+    def _bury(self, slot: Slot, reason: str) -> Iterator[Outcome]:
         """An actor died: what it was at is tried again, in halves, and one image that kills twice is given up."""
-        self.slots.remove(slot)
-        cause = getattr(error, "cause", None) or error.__cause__
-        if isinstance(cause, UserError):
-            raise cause
-        if slot.ready and not slot.calls:
-            raise error
+        self._release(slot)
+        if not slot.calls:
+            self._bury_unloaded(slot.method, reason)
+            return
         queue = self.queues[slot.method]
         suspect, *innocent = slot.calls.values()
         queue.extendleft(innocent)
@@ -166,36 +229,33 @@ class Cluster:
         elif suspect.deaths == 0:
             queue.appendleft(replace(suspect, deaths=1))
         else:
-            yield self._given_up(suspect, f"two workers died on this image: {' '.join(str(error).split())[:300]}")
+            yield self._given_up(suspect, f"two workers died on this image: {reason}")
+
+    def _bury_unloaded(self, method: str, reason: str) -> None:
+        self.deaths_loading[method] += 1
+        if self.deaths_loading[method] == DEATHS_LOADING:
+            raise UserError(
+                f"cluster: {DEATHS_LOADING} workers died while they loaded '{method}' ({reason}). "
+                "Wanted one that lives. Lower `workers.count` if memory is short, or see Ray's logs in /tmp/ray."
+            )
 
     def _given_up(self, shard: Shard, reason: str) -> Outcome:
         """Failed records for an image that kills its workers, written by the driver."""
-        job = shard.job
-        dataset: Dataset = registry.build("datasets", job.dataset.name, job.dataset.params)
-        records = [
-            failed(job.names, job.protocol, sample_id, listed, reason)
-            for sample_id in shard.sample_ids
-            for listed in dataset.list_instances(sample_id)
-        ]
+        job, (sample_id,) = shard.job, shard.sample_ids
+        # Listing may decode the image, which may be what kills: not in this process.
+        listing = ray.remote(num_cpus=0, max_retries=0)(instances_of)
+        try:
+            found: list[Listed] = ray.get(listing.remote(job, sample_id))
+        except RayError:
+            found = not_listed(sample_id)
+        records = [failed(job.names, job.protocol, sample_id, one, reason) for one in found]
         self.store.write(job.facts, shard.sample_ids, records)
         return outcome(shard, records, 0.0)
 
-    def _gpus_each(self) -> float:
-        has = self.resources.get("GPU", 0)
-        wanted = self.workers.gpus if self.workers.gpus is not None else float(has >= 1)
-        if wanted > has or self.workers.cpus > self.resources.get("CPU", 0):
-            raise UserError(
-                f"cluster: a worker asks for {self.workers.cpus:g} CPUs and {wanted:g} GPUs; the cluster has "
-                f"{readable(self.resources)}. Lower `workers.cpus` or `workers.gpus`, or join a larger one (--address)."
-            )
-        return wanted
 
-    def _actor_count(self) -> int:
-        """As many as the cluster can hold, at most as many as the config says."""
-        fitting = self.resources["CPU"] / self.workers.cpus
-        if self.gpus:
-            fitting = min(fitting, self.resources["GPU"] / self.gpus)
-        return min(int(fitting), self.workers.count or int(fitting))
+def instances_of(job: Job, sample_id: str) -> list[Listed]:
+    """What a job's data set lists of a sample."""
+    return listed(registry.build("datasets", job.dataset.name, job.dataset.params), sample_id)
 
 
 def connect(address: str | None) -> None:

@@ -11,11 +11,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from harness import registry
 from harness.clicks import STRATEGIES
@@ -41,6 +42,9 @@ class Plugin(Model):
     name: str
     params: dict[str, Any] = {}
     label: str = ""
+
+
+P = TypeVar("P", bound=Plugin)
 
 
 class Optimizer(Model):
@@ -104,9 +108,14 @@ class Recipe(Model):
         return fingerprint(self.model_dump(mode="json", exclude={"checkpoint", "note", "save_every", "device"}))
 
     @property
+    def saved_as(self) -> str:
+        """The checkpoint's path, as a config would write it."""
+        return self.checkpoint or f"weights/trained/{self.key}.safetensors"
+
+    @property
     def output(self) -> Path:
-        """The checkpoint's path."""
-        return registry.located(self.checkpoint or f"weights/trained/{self.key}.safetensors")
+        """The checkpoint's path on this machine."""
+        return registry.located(self.saved_as)
 
 
 class MethodEntry(Plugin):
@@ -159,6 +168,12 @@ class Workers(Model):
     images_per_batch: Annotated[int, Field(gt=0)] = 1
 
 
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise PydanticCustomError("folder_name", "letters, digits, _, - and ., for it names a folder; no - or . first")
+    return name
+
+
 class RunConfig(Model):
     """One comparison: every method on every instance of every data set, with the same clicks.
 
@@ -171,7 +186,7 @@ class RunConfig(Model):
         limit: At most this many samples a data set; every table then says so.
     """
 
-    run: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    run: Annotated[str, AfterValidator(_folder_name)]
     seed: int = 0
     datasets: Annotated[tuple[Plugin, ...], Field(min_length=1)]
     methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
@@ -193,17 +208,14 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     raw = _read(path)
     for override in overrides:
         _override(raw, override)
-    for index, method in enumerate(_entries(raw, "methods")):
-        if isinstance(method.get("train"), str):
-            method["train"] = load_recipe(registry.located(method["train"])).model_dump()
-        _resolve_in(method, "methods", f"{path}, methods[{index}]")
-    for index, dataset in enumerate(_entries(raw, "datasets")):
-        _resolve_in(dataset, "datasets", f"{path}, datasets[{index}]")
-    config = _validated(RunConfig, raw, path)
-    _check_known(path, config)
+    _read_recipes(raw, path)
+    config: RunConfig = _validated(RunConfig, raw, path)
+    _check_metrics(path, config.metrics)
     _check_labels(path, "methods", config.methods)
     _check_labels(path, "datasets", config.datasets)
-    return config
+    methods = tuple(_method(entry, f"{path}, methods[{index}]") for index, entry in enumerate(config.methods))
+    checked = {"methods": methods, "datasets": _datasets(config.datasets, path), "clicks": _clicks(config.clicks, path)}
+    return config.model_copy(update=checked)
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -212,12 +224,7 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         UserError: At the first mistake.
     """
-    raw = _read(path)
-    if isinstance(raw.get("learner"), dict):
-        _resolve_in(raw["learner"], "learners", f"{path}, learner")
-    for index, dataset in enumerate(_entries(raw, "datasets")):
-        _resolve_in(dataset, "datasets", f"{path}, datasets[{index}]")
-    return _validated(Recipe, raw, path)
+    return _recipe(_validated(Recipe, _read(path), path), f"{path}, ")
 
 
 def fingerprint(value: Any) -> str:
@@ -230,50 +237,106 @@ def label(entry: Plugin) -> str:
     return entry.label or entry.name
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key stands once: of two, plain YAML silently drops the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, key in enumerate(keys):
+            if key.value in (earlier.value for earlier in keys[:index]):
+                raise yaml.constructor.ConstructorError(None, None, f"found '{key.value}' twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = _yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         near = sorted(str(other) for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise UserError(f"{path}: no such file. {registry.suggest(str(path), near)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Wanted a YAML file.") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML. {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: found {type(raw).__name__} at the top; wanted keys such as `run:` and `methods:`.")
+        found = "an empty file" if raw is None else f"a {type(raw).__name__} at the top"
+        raise UserError(f"{path}: found {found}; wanted keys such as `run:` and `methods:`.")
     return raw
 
 
-def _entries(raw: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """The plugin entries under a key; what is not one is left to the validation."""
-    found = raw.get(key)
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).replace(' in "<unicode string>"', "").split())
+        raise UserError(f"{where}: not valid YAML. {reason}") from error
 
 
-def _resolve_in(entry: dict[str, Any], kind: str, where: str) -> None:
-    """Check a plugin entry's name and params against the class, and make its paths absolute, in place."""
-    if not isinstance(entry.get("name"), str) or not isinstance(entry.get("params", {}), dict):
-        return  # The validation says what is wrong with it.
-    params = dict(entry.get("params", {}))
-    train = entry.get("train")
-    if isinstance(train, dict) and "checkpoint" not in params:
-        params["checkpoint"] = str(Recipe(**train).output)
-    entry["params"] = registry.resolve(kind, entry["name"], params, f"{where}.name")
+def _read_recipes(raw: Mapping[str, Any], path: Path) -> None:
+    """Put the recipes in place of their paths."""
+    methods = raw.get("methods")
+    for index, method in enumerate(methods if isinstance(methods, list) else []):
+        if isinstance(method, dict) and isinstance(method.get("train"), str):
+            try:
+                method["train"] = load_recipe(registry.located(method["train"])).model_dump()
+            except UserError as error:
+                raise UserError(f"{path}, methods[{index}].train: {error}") from error
+
+
+def _method(entry: MethodEntry, where: str) -> MethodEntry:
+    """Checked, and told the checkpoint that its training makes."""
+    if entry.train is None:
+        return _resolved(entry, "methods", where)
+    recipe = _recipe(entry.train, f"{where}.train.")
+    told = entry.model_copy(update={"train": recipe, "params": {"checkpoint": recipe.saved_as} | entry.params})
+    return _resolved(told, "methods", where)
+
+
+def _recipe(recipe: Recipe, where: str) -> Recipe:
+    learner = _resolved(recipe.learner, "learners", f"{where}learner")
+    datasets = [_resolved(entry, "datasets", f"{where}datasets[{i}]") for i, entry in enumerate(recipe.datasets)]
+    return recipe.model_copy(update={"learner": learner, "datasets": tuple(datasets)})
+
+
+def _datasets(entries: Sequence[Plugin], path: Path) -> tuple[Plugin, ...]:
+    return tuple(_resolved(entry, "datasets", f"{path}, datasets[{index}]") for index, entry in enumerate(entries))
+
+
+def _clicks(clicks: Clicks, path: Path) -> Clicks:
+    """With the strategy's options checked against its function."""
+    if clicks.strategy not in STRATEGIES:
+        known = registry.suggest(clicks.strategy, STRATEGIES)
+        raise UserError(f"{path}, clicks.strategy: no strategy '{clicks.strategy}'. {known}")
+    strategy = STRATEGIES[clicks.strategy]
+    options = registry.arguments(strategy, clicks.strategy, clicks.options, f"{path}, clicks.options")
+    return clicks.model_copy(update={"options": options})
+
+
+def _resolved(entry: P, kind: str, where: str) -> P:
+    """Name and params checked against the class; paths that only this machine can follow are absolute."""
+    return entry.model_copy(update={"params": registry.resolve(kind, entry.name, entry.params, f"{where}.name")})
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
-    if not separator:
+    *parents, last = re.findall(r"[^.\[\]]+", key) or [""]
+    if not separator or not last:
         raise UserError(f"--set {override}: wanted key=value, such as --set workers.count=2.")
-    *parents, last = [part for part in re.split(r"\.|\[|\]", key) if part]
     target: Any = raw
     for part in parents:
-        target = target[int(part)] if isinstance(target, list) else target.setdefault(part, {})
-    if isinstance(target, list):
-        target[int(last)] = yaml.safe_load(value)
-    else:
-        target[last] = yaml.safe_load(value)
+        place = _place(target, part, override)
+        if isinstance(target, dict) and target.get(place) is None:
+            target[place] = {}
+        target = target[place]
+    target[_place(target, last, override)] = _yaml(value, f"--set {override}")
+
+
+def _place(target: Any, part: str, override: str) -> Any:
+    """A part of an override's key as the mapping or the list there takes it."""
+    if isinstance(target, dict):
+        return part
+    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+        return int(part)
+    found = f"a list of {len(target)}, counted from 0" if isinstance(target, list) else repr(target)
+    raise UserError(f"--set {override}: no '{part}' in {found}.")
 
 
 def _validated(model: type[Any], raw: Mapping[str, Any], path: Path) -> Any:
@@ -282,12 +345,10 @@ def _validated(model: type[Any], raw: Mapping[str, Any], path: Path) -> Any:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        found = "nothing" if first["type"] == "missing" else repr(first["input"])
-        hint = ""
         if first["type"] == "extra_forbidden":
-            known = _fields_at(model, first["loc"][:-1])
-            hint = " " + registry.suggest(str(first["loc"][-1]), known)
-        raise UserError(f"{path}, {key}: found {found}. {first['msg']}.{hint}") from error
+            known = registry.suggest(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
+            raise UserError(f"{path}, {key}: no such key. {known}") from error
+        raise UserError(f"{path}, {key}: {registry.complaint([first])}") from error
 
 
 def _fields_at(model: Any, location: Sequence[int | str]) -> list[str]:
@@ -303,13 +364,10 @@ def _fields_at(model: Any, location: Sequence[int | str]) -> list[str]:
     return list(node.get("properties", {}))
 
 
-def _check_known(path: Path, config: RunConfig) -> None:
-    for index, name in enumerate(config.metrics):
+def _check_metrics(path: Path, metrics: Sequence[str]) -> None:
+    for index, name in enumerate(metrics):
         if name not in METRICS:
             raise UserError(f"{path}, metrics[{index}]: no metric '{name}'. {registry.suggest(name, METRICS)}")
-    if config.clicks.strategy not in STRATEGIES:
-        name = config.clicks.strategy
-        raise UserError(f"{path}, clicks.strategy: no strategy '{name}'. {registry.suggest(name, STRATEGIES)}")
 
 
 def _check_labels(path: Path, key: str, entries: Sequence[Plugin]) -> None:

@@ -1,7 +1,8 @@
 """One shard in one plain process: sample ids in, records out. Knows no Ray and no disk.
 
 Whatever fails - an image that does not decode, an annotation, a method on one prompt - becomes failed records with the
-reason, one an instance, and the rest goes on.
+reason, one an instance, and the rest goes on. An instance that fails is asked no further clicks. What fails on every
+instance alike, a metric or a click strategy, is a bug: it keeps its traceback.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, TypeVar
 from harness import scoring
 from harness.clicks import STRATEGIES, Situation, click_rng
 from harness.config import Clicks
-from harness.interfaces import Dataset, Method
+from harness.interfaces import Dataset, Group, Method
 from harness.metrics import Region
-from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record, Sample
+from harness.structures import Click, Image, Instance, Listed, Mask, Prediction, Prompt, Record, Sample
 
 T = TypeVar("T")
 
@@ -66,13 +67,23 @@ class Target:
 
 @dataclass(eq=False)
 class Work:
-    """One image on its way through a method."""
+    """One image on its way through a method.
+
+    Attributes:
+        sample: As its data set loaded it.
+        image: The sample's, read-only: a method that writes on it would change it for the prompts that follow.
+        targets: The instances still to be clicked.
+        failed: Those that cannot be asked for, with the reason.
+        state: What the method's `encode` made of the image.
+        encode_ms: Of this image.
+    """
 
     sample: Sample
-    targets: list[Target]
+    image: Image
+    targets: list[Target] = field(default_factory=list)
+    failed: list[tuple[Instance | Listed, str]] = field(default_factory=list)
     state: Any = None
     encode_ms: float = 0.0
-    failed: dict[str, str] = field(default_factory=dict)
 
 
 class Evaluation:
@@ -86,71 +97,58 @@ class Evaluation:
         """Every instance's records, image by image; the next image is decoded while one is worked on."""
         loads = loaded_ahead(self._load, sample_ids, ahead=self.protocol.images_per_batch)
         while batch := list(islice(loads, self.protocol.images_per_batch)):
-            works = [load for load in batch if isinstance(load, Work)]
+            works = []
             for load in batch:
-                if not isinstance(load, Work):
+                if isinstance(load, Work):
+                    works.append(load)
+                else:
                     yield from load
             yield from self._evaluated(works)
 
     def _load(self, sample_id: str) -> Work | list[Record]:
         """The image with its targets, or failed records for all it should hold."""
         try:
-            sample = self.dataset.load(sample_id)
+            work = prepared(self.dataset.load(sample_id))
+            if work.sample.broken:
+                known = {one.id: one for one in listed(self.dataset, sample_id)}
+                work.failed += [(known.get(id_, Listed(id_)), reason) for id_, reason in work.sample.broken.items()]
+            return work
         except Exception as error:
-            return self._unloadable(sample_id, error)
-        targets = [Target(instance, Region(instance.mask, sample.ignore)) for instance in sample.instances]
-        return Work(sample, targets, failed=dict(sample.broken))
-
-    def _unloadable(self, sample_id: str, error: Exception) -> list[Record]:
-        try:
-            listed = self.dataset.list_instances(sample_id)
-        except Exception:
-            listed = [Listed(f"{sample_id} (not listed)")]
-        return [self._failed(sample_id, one, f"load: {described(error)}") for one in listed]
+            reason = f"load: {described(error)}"
+            return [self._failed(sample_id, one, reason) for one in listed(self.dataset, sample_id)]
 
     def _evaluated(self, works: Sequence[Work]) -> Iterator[Record]:
-        self._encode(works)
+        self._encode([work for work in works if work.targets])
         for work in works:
-            yield from self._failures(work)
-            work.targets = [target for target in work.targets if target.instance.id not in work.failed]
+            for instance, reason in work.failed:
+                yield self._failed(work.sample.id, instance, reason)
         for number in range(1, self.protocol.clicks.max_clicks + 1):
-            if all(self._clicked_enough(work) for work in works):
-                return
-            yield from self._round(works, number)
-
-    def _failures(self, work: Work) -> Iterator[Record]:
-        """What the listing knows of each instance that cannot be asked for, and why."""
-        if work.failed:
-            listed = {one.id: one for one in self.dataset.list_instances(work.sample.id)}
-            for failed, reason in work.failed.items():
-                yield self._failed(work.sample.id, listed.get(failed, Listed(failed)), reason)
-
-    def _clicked_enough(self, work: Work) -> bool:
-        return all(len(target.clicks) >= self.protocol.clicks.max_clicks for target in work.targets)
+            yield from self._round([work for work in works if work.targets], number)
 
     def _encode(self, works: Sequence[Work]) -> None:
         """Encode all images at once; if that fails, each alone, and give up on those that fail alone."""
-        images = [work.sample.image for work in works]
-        states, elapsed_ms = timed(lambda: attempted(self.method.encode, images))
+        states, elapsed_ms = timed(lambda: attempted(self.method.encode, [work.image for work in works]))
         for work, state in zip(works, states, strict=True):
             work.state, work.encode_ms = state, elapsed_ms / len(works)
             if isinstance(state, Exception):
-                reason = f"encode: {described(state)}"
-                work.failed.update({target.instance.id: reason for target in work.targets})
+                work.failed += [(target.instance, f"encode: {described(state)}") for target in work.targets]
+                work.targets = []
 
     def _round(self, works: Sequence[Work], number: int) -> Iterator[Record]:
-        """Click, segment and score every target once."""
-        works = [work for work in works if work.targets]
+        """Click, segment and score every target once; those without a mask, or with all their clicks, are done."""
         for work in works:
             for target in work.targets:
                 target.clicks += self._new_clicks(work.sample, target, number)
         groups = [(work.state, [self._prompt(target) for target in work.targets]) for work in works]
-        answers, elapsed_ms = timed(lambda: self._segmented(groups))
+        answers, elapsed_ms = timed(lambda: segmented(self.method, groups))
         segment_ms = elapsed_ms / max(1, sum(len(work.targets) for work in works))
         for work, predictions in zip(works, answers, strict=True):
             for target, prediction in zip(work.targets, predictions, strict=True):
                 yield from self._records(work, target, prediction, segment_ms)
-            work.targets = [target for target in work.targets if target.predicted is not None]
+            work.targets = [target for target in work.targets if self._goes_on(target)]
+
+    def _goes_on(self, target: Target) -> bool:
+        return target.predicted is not None and len(target.clicks) < self.protocol.clicks.max_clicks
 
     def _new_clicks(self, sample: Sample, target: Target, number: int) -> tuple[Click, ...]:
         names, clicks = self.names, self.protocol.clicks
@@ -162,20 +160,10 @@ class Evaluation:
         text = target.instance.category if self.protocol.text == "class_name" else None
         return Prompt(target.clicks, text, target.predicted, tuple(self.dataset.classes))
 
-    def _segmented(self, groups: list[Any]) -> list[list[Prediction | Exception]]:
-        """All groups at once; if that fails, each image alone, then each prompt alone."""
-        answers: list[list[Prediction | Exception]] = []
-        for group, answer in zip(groups, attempted(self.method.segment, groups), strict=True):
-            if not isinstance(answer, Exception) and len(answer) == len(group[1]):
-                answers.append(list(answer))
-                continue
-            alone = attempted(self.method.segment, [(group[0], [prompt]) for prompt in group[1]])
-            answers.append([one if isinstance(one, Exception) else one[0] for one in alone])
-        return answers
-
     def _records(
         self, work: Work, target: Target, prediction: Prediction | Exception, segment_ms: float
     ) -> Iterator[Record]:
+        """A record a ranking, or a failed one; `target.predicted` becomes the mask of the first ranking, or None."""
         target.predicted = None
         try:
             if isinstance(prediction, Exception):
@@ -184,9 +172,10 @@ class Evaluation:
         except Exception as error:
             yield self._failed(work.sample.id, target.instance, f"segment: {described(error)}", target.clicks)
             return
-        target.predicted = prediction.masks[next(iter(scoring.choices(prediction).values()))]
+        # A copy: the method may fill the same array with its next answer.
+        target.predicted = prediction.masks[next(iter(scoring.choices(prediction).values()))].copy()
+        asked = facts(self.names, self.protocol, work.sample.id, target.instance, target.clicks, self.device)
         for score in scoring.score(prediction, target.truth, self.protocol.metrics, work.sample.ignore):
-            asked = facts(self.names, self.protocol, work.sample.id, target.instance, target.clicks, self.device)
             yield Record(**asked, **vars(score), encode_ms=work.encode_ms, segment_ms=segment_ms)
 
     def _failed(
@@ -225,7 +214,7 @@ def facts(
         "instance_id": instance.id,
         "category": instance.category,
         "seen": instance.seen,
-        "text": instance.category if protocol.text == "class_name" else None,
+        "text": (instance.category or None) if protocol.text == "class_name" else None,
         "clicks": clicks,
         "click_index": len(clicks) or protocol.clicks.max_clicks,
         "click_strategy": protocol.clicks.strategy,
@@ -234,6 +223,47 @@ def facts(
         "width": whole.mask.shape[1] if whole else None,
         "device": device,
     }
+
+
+def prepared(sample: Sample) -> Work:
+    """A loaded sample with a target for every instance that can be clicked and scored."""
+    image = sample.image.view()
+    image.flags.writeable = False
+    work = Work(sample, image)
+    for instance in sample.instances:
+        try:
+            work.targets.append(Target(instance, ground_truth(instance, sample)))
+        except ValueError as error:
+            work.failed.append((instance, str(error)))
+    return work
+
+
+def ground_truth(instance: Instance, sample: Sample) -> Region:
+    """An instance's region.
+
+    Raises:
+        ValueError: Its mask does not fit the image, or has no pixel that counts.
+    """
+    mask = instance.mask
+    if mask.dtype != bool or mask.shape != sample.size:
+        raise ValueError(f"ground truth: {mask.dtype} {mask.shape}; wanted bool {sample.size}, the image's (h, w).")
+    region = Region(mask, sample.ignore)
+    if not region.area:
+        raise ValueError("ground truth: no pixel that counts; wanted one at least.")
+    return region
+
+
+def listed(dataset: Dataset, sample_id: str) -> list[Listed]:
+    """A sample's instances by its listing; where that fails, one that stands for them all."""
+    try:
+        return dataset.list_instances(sample_id)
+    except Exception:
+        return not_listed(sample_id)
+
+
+def not_listed(sample_id: str) -> list[Listed]:
+    """What stands for the instances of a sample of which nothing can be known."""
+    return [Listed(f"{sample_id} (not listed)")]
 
 
 def loaded_ahead(load: Callable[[str], T], ids: Sequence[str], ahead: int) -> Iterator[T]:
@@ -258,6 +288,28 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> l
     if len(items) == 1:
         return [failure]
     return [result for item in items for result in attempted(function, [item])]
+
+
+def segmented(method: Method, groups: Sequence[Group]) -> list[list[Prediction | Exception]]:
+    """One answer or exception a prompt: all groups at once; if that fails, each image alone, then each prompt alone."""
+    answers: list[list[Prediction | Exception]] = []
+    for (state, prompts), answer in zip(groups, attempted(method.segment, list(groups)), strict=True):
+        if isinstance(answer, Sequence) and len(answer) == len(prompts):
+            answers.append(list(answer))
+            continue
+        alone = attempted(method.segment, [(state, [prompt]) for prompt in prompts])
+        answers.append([_only(one) for one in alone])
+    return answers
+
+
+def _only(answer: Any) -> Prediction | Exception:
+    """The one prediction that answers one prompt."""
+    if isinstance(answer, Exception):
+        return answer
+    if isinstance(answer, Sequence) and len(answer) == 1:
+        return answer[0]
+    found = f"{len(answer)} predictions" if isinstance(answer, Sequence) else type(answer).__name__
+    return ValueError(f"segment answered one prompt with {found}; wanted one prediction.")
 
 
 def timed(function: Callable[[], T]) -> tuple[T, float]:

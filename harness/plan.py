@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import harness
 from harness import registry
 from harness.config import MethodEntry, Plugin, RunConfig, fingerprint, label
-from harness.evaluate import Names, Protocol
+from harness.evaluate import Names, Protocol, listed
 from harness.interfaces import Dataset
 from harness.store import JobFacts, Store
 from harness.structures import UserError
@@ -26,7 +26,7 @@ class Job:
         facts: What names and identifies its rows.
         method: As the config has it.
         dataset: As the config has it.
-        sample_ids: All that the run wants, in the data set's order.
+        sample_ids: All that the run wants, in the data set's order; none in a shard's, which travels to the workers.
         protocol: What is asked.
     """
 
@@ -68,8 +68,9 @@ def planned(config: RunConfig) -> list[Job]:
 def shards(job: Job, done: set[str], size: int) -> Iterator[Shard]:
     """What is left of a job, in shards of `size` samples."""
     left = [sample_id for sample_id in job.sample_ids if sample_id not in done]
+    light = replace(job, sample_ids=())
     for start in range(0, len(left), size):
-        yield Shard(job, tuple(left[start : start + size]))
+        yield Shard(light, tuple(left[start : start + size]))
 
 
 def remaining(jobs: Sequence[Job], store: Store, size: int) -> list[Shard]:
@@ -81,18 +82,18 @@ def instances(job: Job, sample_ids: Iterable[str] | None = None) -> int:
     """How many instances a job's samples, or some of them, hold."""
     dataset: Dataset = registry.build("datasets", job.dataset.name, job.dataset.params)
     wanted = job.sample_ids if sample_ids is None else sample_ids
-    return sum(len(dataset.list_instances(sample_id)) for sample_id in wanted)
+    return sum(len(listed(dataset, sample_id)) for sample_id in wanted)
 
 
 def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset) -> Job:
-    weights = _weights(method)
+    weights, made_of = _weights(method), dict(dataset.fingerprint())
     facts = JobFacts(
         method=label(method),
         dataset=label(entry),
         parts={
             "method": fingerprint([method.name, _portable("methods", method)]),
             "weights": fingerprint(weights),
-            "dataset": fingerprint([entry.name, _portable("datasets", entry), dataset.fingerprint()]),
+            "dataset": fingerprint([entry.name, _portable("datasets", entry), made_of]),
             "clicks": fingerprint(config.clicks.model_dump()),
             "seed": str(config.seed),
             "text": config.text,
@@ -105,7 +106,7 @@ def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset
             "weights_sha256": weights,
             "dataset_plugin": entry.name,
             "dataset_params": entry.params,
-            "dataset_fingerprint": dict(dataset.fingerprint()),
+            "dataset_fingerprint": made_of,
         },
     )
     return Job(facts, method, entry, tuple(dataset.sample_ids()[: config.limit]), _protocol(config))

@@ -8,7 +8,6 @@ from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from harness.plan import Job
@@ -24,7 +23,7 @@ class Live:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -60,9 +59,7 @@ class Live:
             name = f"{job.facts.method} on {job.facts.dataset}"
             self._bar(name, len(job.sample_ids), done[job.facts.key], "", key=job.facts.key)
             if done[job.facts.key]:
-                self.console.print(
-                    f"{escape(name)}: {done[job.facts.key]} of {len(job.sample_ids)} images are done already."
-                )
+                self._say(f"{name}: {done[job.facts.key]} of {len(job.sample_ids)} images are done already.")
         self.started = time.monotonic()
 
     def outcome(self, outcome: Outcome) -> None:
@@ -77,19 +74,23 @@ class Live:
         shown = self.bars.tasks[task]
         self._line(f"{shown.description}: {shown.completed:.0f}/{shown.total:.0f} images, {rate}, {failed} failed")
         if outcome.failed and failed == outcome.failed:
-            self.console.print(f"First failure of {shown.description}: {escape(outcome.error)}", style="red")
+            self._say(f"First failure of {shown.description}: {outcome.error}", style="red")
 
     def _bar(self, name: str, total: int, completed: int, facts: str, key: str = "") -> None:
         key = key or name
         if key not in self.tasks:
-            self.tasks[key] = self.bars.add_task(escape(name), total=total, rate="", failures="")
+            self.tasks[key] = self.bars.add_task(name, total=total, rate="", failures="")
         self.bars.update(self.tasks[key], completed=completed, rate=facts)
 
     def _line(self, text: str) -> None:
         """Where no bars can be drawn."""
         if not self.console.is_terminal and time.monotonic() - self.said >= LINE_EVERY_S:
             self.said = time.monotonic()
-            self.console.print(text)
+            self._say(text)
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        """A name may hold [brackets], which are not rich's."""
+        self.console.print(text, style=style, markup=False, emoji=False, soft_wrap=True)
 
 
 def clock(seconds: float) -> str:

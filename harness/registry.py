@@ -15,7 +15,10 @@ import importlib
 import inspect
 import os
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+import re
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -38,7 +41,20 @@ _FOLDERS = {
 }
 _BASES: dict[str, Any] = {"methods": Method, "datasets": Dataset, "saliency": Saliency, "learners": Learner}
 _CLASSES: dict[str, dict[str, type]] = {kind: {} for kind in _FOLDERS}
-_ONLY_ON_DRIVER = ("data", "weights", "runs")
+_ONLY_ON_DRIVER = (("data",), ("weights",), ("runs",))
+_ANY_OTHER = "**"
+
+_WANTED = {
+    "missing": "a value",
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "path_type": "a path",
+    "too_short": "at least one",
+    "invalid_key": "text as every key",
+}
+"""pydantic's error type -> what a reader who knows YAML, but not Python, is told to write."""
 
 
 def register_method(name: str) -> Callable[[T], T]:
@@ -77,12 +93,10 @@ def _register(kind: str, name: str) -> Callable[[T], T]:
 
 
 def names(kind: str) -> list[str]:
-    """Every name that a config may use for a plugin of this kind ("methods", "datasets", ...)."""
-    folder = importlib.import_module(_FOLDERS[kind])
-    own = Path(str(folder.__file__)).parent
-    files = [module.name for module in pkgutil.iter_modules([str(own)]) if not module.ispkg]
-    registering = [name for name in files if f'register_{_one(kind)}("{name}")' in (own / f"{name}.py").read_text()]
-    return sorted({*registering, *(point.name for point in entry_points(group=f"harness.{kind}"))})
+    """Every name that a config may use for a plugin of this kind ("methods", "datasets", ...); none is imported."""
+    registers = f"register_{kind.removesuffix('s')}"
+    own = [file.stem for file in _files(kind).values() if _mentions(file, registers)]
+    return sorted({*own, *(point.name for point in entry_points(group=f"harness.{kind}"))})
 
 
 def find(kind: str, name: str, where: str = "") -> type[Any]:
@@ -94,21 +108,18 @@ def find(kind: str, name: str, where: str = "") -> type[Any]:
         where: Where the name was written, for the message: `configs/a.yaml, methods[1].name`.
 
     Raises:
-        UserError: No such name, or what it names is not such a plugin.
+        UserError: No such name, or two of them, or what it names is not such a plugin or cannot be imported.
     """
-    if ":" in name:
-        cls = _imported(name, where)
-    elif (ROOT / _FOLDERS[kind].replace(".", "/") / f"{name}.py").is_file():
-        importlib.import_module(f"{_FOLDERS[kind]}.{name}")
-        cls = _CLASSES[kind].get(name)
-    else:
-        points = {point.name: point for point in entry_points(group=f"harness.{kind}")}
-        cls = points[name].load() if name in points else _CLASSES[kind].get(name)
+    cls = _loaded(kind, name, where)
     if cls is None:
         folder = _FOLDERS[kind].replace(".", "/")
-        raise UserError(f"{_at(where)}no {folder}/{name}.py. {suggest(name, names(kind))}")
+        lacks = f"{folder}/{name}.py registers no '{name}'" if name in _files(kind) else f"no {folder}/{name}.py"
+        raise UserError(f"{_at(where)}{lacks}. {suggest(name, names(kind))}")
     if not (isinstance(cls, type) and issubclass(cls, _BASES[kind])):
         raise UserError(f"{_at(where)}{name} is {cls!r}; wanted a subclass of harness.{_BASES[kind].__name__}.")
+    if inspect.isabstract(cls):
+        unwritten = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        raise UserError(f"{_at(where)}{cls.__module__}:{cls.__name__} must write {unwritten}.")
     if "name" not in vars(cls):
         cls.name = name  # type: ignore[attr-defined]
     return cls
@@ -118,40 +129,51 @@ def resolve(kind: str, name: str, params: Mapping[str, Any], where: str = "") ->
     """Check parameters against the constructor; what can only be found on this machine becomes absolute.
 
     Returns:
-        JSON values, from which `build` makes the same object in any worker.
+        JSON values of the annotated types, from which `build` makes the same object in any worker.
 
     Raises:
         UserError: An unknown, a missing or an ill-typed parameter.
     """
-    cls = find(kind, name, where)
-    wanted = _parameters(cls)
     at = f"{where.removesuffix('.name')}.params" if where else f"{name}: params"
-    for key in params:
-        if key not in wanted:
-            raise UserError(f"{at}.{key}: {name} takes no such parameter. {suggest(key, wanted)}")
-    missing = [key for key, (_, default) in wanted.items() if default is inspect.Parameter.empty and key not in params]
+    return arguments(find(kind, name, where), name, params, at)
+
+
+def arguments(taker: Callable[..., Any], name: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check keyword arguments of a class, or those of a function beyond its first; JSON values, as `resolve` says.
+
+    Args:
+        taker: The class or the function.
+        name: How messages call it.
+        given: What is to be passed.
+        where: Where they were written: `configs/a.yaml, clicks.options`.
+    """
+    wanted = _parameters(taker)
+    for key in given:
+        if key not in wanted and _ANY_OTHER not in wanted:
+            raise UserError(f"{where}.{key}: {name} takes no such parameter. {suggest(key, wanted)}")
+    missing = [key for key, (_, default) in wanted.items() if default is inspect.Parameter.empty and key not in given]
     if missing:
-        raise UserError(f"{at}: {name} needs {', '.join(missing)}. It takes: {', '.join(wanted)}.")
-    return {key: _resolved(wanted[key][0], value, f"{at}.{key}") for key, value in params.items()}
+        raise UserError(f"{where}: {name} needs {', '.join(missing)}. It takes: {', '.join(wanted)}.")
+    return {key: _resolved(_annotation(wanted, key), value, f"{where}.{key}") for key, value in given.items()}
 
 
 def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
     """Construct a plugin from what `resolve` returned."""
     cls = find(kind, name)
     wanted = _parameters(cls)
-    return cls(**{key: _built(wanted[key][0], value) for key, value in params.items()})
+    return cls(**{key: _built(_annotation(wanted, key), value) for key, value in params.items()})
 
 
 def files(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
     """The files that a plugin's `Path` parameters name, those of a plugin within it included: key -> path."""
     found: dict[str, Path] = {}
     for key, (annotation, _) in _parameters(find(kind, name)).items():
-        value = params.get(key)
-        if isinstance(value, str) and _wants(annotation, Path) and (ROOT / value).is_file():
-            found[key] = ROOT / value
-        if isinstance(value, Mapping) and _wants(annotation, Saliency):
-            inner = files("saliency", value["name"], value["params"])
+        value, inner_kind = params.get(key), _plugin_kind(annotation)
+        if inner_kind and value is not None:
+            inner = files(inner_kind, value["name"], value["params"])
             found |= {f"{key}.{inner_key}": path for inner_key, path in inner.items()}
+        elif value is not None:
+            found |= {place: path for place, path in _paths(key, _built(annotation, value)) if path.is_file()}
     return found
 
 
@@ -172,67 +194,167 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"{meant}There are: {', '.join(known) or 'none'}."
 
 
+def complaint(mistakes: Sequence[Mapping[str, Any]]) -> str:
+    """What pydantic says of one value, in the words of this project: `found 'four'; wanted a valid integer.`"""
+    absent = mistakes[0]["type"] == "missing" or mistakes[0]["input"] is None
+    found = "nothing" if absent else repr(mistakes[0]["input"])
+    wanted = [_WANTED.get(mistake["type"]) or mistake["msg"].removeprefix("Input should be ") for mistake in mistakes]
+    return f"found {found}; wanted {', or '.join(dict.fromkeys(wanted))}."
+
+
 def _at(where: str) -> str:
     return f"{where}: " if where else ""
 
 
-def _one(kind: str) -> str:
-    return kind.removesuffix("s")
-
-
-def _imported(name: str, where: str) -> Any:
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+def _files(kind: str) -> dict[str, Path]:
+    """The modules of a kind's folder, by name; not all of them are plugins."""
+    folder = ROOT / _FOLDERS[kind].replace(".", "/")
+    package = importlib.import_module(_FOLDERS[kind])
+    if Path(str(package.__file__)).resolve().parent != folder:
         raise UserError(
-            f"{_at(where)}cannot import '{name}' ({error}). Wanted module:Class, with the module on PYTHONPATH."
+            f"Python found another `{_FOLDERS[kind]}` first, {package.__file__}; wanted {folder}. "
+            f"Run from the checkout: cd {ROOT} && python -m harness ..."
+        )
+    found = (module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg)
+    return {name: folder / f"{name}.py" for name in found}
+
+
+def _mentions(file: Path, decorator: str) -> bool:
+    """Whether a file registers a plugin of its own name, as far as its text tells."""
+    return re.search(rf"""@(\w+\.)*{decorator}\(\s*["']{file.stem}["']""", file.read_text("utf-8")) is not None
+
+
+def _loaded(kind: str, name: str, where: str) -> Any:
+    """What a name stands for; None if nothing."""
+    if ":" in name:
+        return _imported(name, f"{_at(where)}{name}")
+    own = _files(kind).get(name)
+    points = {point.value for point in entry_points(group=f"harness.{kind}", name=name)}
+    meanings = sorted([*points, *([str(own.relative_to(ROOT))] if own else [])])
+    if len(meanings) > 1:
+        raise UserError(
+            f"{_at(where)}'{name}' is {' and '.join(meanings)}. Name the one that is meant as module:Class."
+        )
+    if points:
+        return _imported(meanings[0], f"{_at(where)}{name}, the entry point {meanings[0]}")
+    if own:
+        with _blamed(f"{_at(where)}{meanings[0]}"):
+            importlib.import_module(f"{_FOLDERS[kind]}.{name}")
+    return _CLASSES[kind].get(name)
+
+
+def _imported(name: str, what: str) -> Any:
+    """The attribute that `module:Class` names."""
+    module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise UserError(f"{what}: wanted module:Class, such as my_package.my_module:MyMethod.")
+    with _blamed(what):
+        return getattr(importlib.import_module(module), attribute)
+
+
+@contextmanager
+def _blamed(what: str) -> Iterator[None]:
+    """Whatever a plugin's import raises becomes a message to its author that says where."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+        own = [f" ({frame.filename}, line {frame.lineno})" for frame in frames if "importlib" not in frame.filename]
+        hint = " Is its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) and not own else ""
+        raise UserError(
+            f"{what} cannot be imported. {type(error).__name__}: {error}{own[-1] if own else ''}.{hint}"
         ) from error
 
 
-def _parameters(cls: type) -> dict[str, tuple[Any, Any]]:
-    """Constructor argument -> (annotation, default)."""
-    constructor: Any = inspect.getattr_static(cls, "__init__")
-    if constructor is object.__init__:
+def _parameters(taker: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Argument -> (annotation, default), the first one (`self`, or a function's subject) left out."""
+    function: Any = inspect.getattr_static(taker, "__init__") if isinstance(taker, type) else taker
+    if function is object.__init__:
         return {}
-    hints = get_type_hints(constructor)
-    signature = inspect.signature(cls)
-    return {name: (hints.get(name, Any), p.default) for name, p in signature.parameters.items()}
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise UserError(
+            f"{taker.__module__}:{taker.__qualname__}: {error}; an annotation needs it at run time."
+        ) from error
+    _, *own = inspect.signature(function).parameters.values()
+    named = {
+        p.name: (hints.get(p.name, Any), p.default) for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+    return named | ({_ANY_OTHER: (Any, None)} if any(p.kind is p.VAR_KEYWORD for p in own) else {})
 
 
-def _wants(annotation: Any, kind: type) -> bool:
-    return annotation is kind or kind in get_args(annotation)
+def _annotation(wanted: Mapping[str, tuple[Any, Any]], key: str) -> Any:
+    return wanted[key][0] if key in wanted else Any
+
+
+def _plugin_kind(annotation: Any) -> str | None:
+    """The kind of plugin that a parameter is itself, as in `saliency: Saliency | None`."""
+    options = (annotation, *get_args(annotation))
+    return next((kind for kind, base in _BASES.items() if base in options), None)
 
 
 def _resolved(annotation: Any, value: Any, where: str) -> Any:
-    if value is None:
-        return None
-    if _wants(annotation, Saliency):
-        spec: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
-        name = str(spec.get("name", ""))
-        return {"name": name, "params": resolve("saliency", name, spec.get("params", {}), f"{where}.name")}
-    if _wants(annotation, Path) and isinstance(value, str):
-        path = Path(value).expanduser()
-        return str(located(path)) if path.is_absolute() or path.parts[:1] in [(f,) for f in _ONLY_ON_DRIVER] else value
+    kind = _plugin_kind(annotation)
+    if kind:
+        optional = type(None) in get_args(annotation)
+        return None if value is None and optional else _nested(kind, value, where)
+    adapter = _adapter(annotation)
     try:
-        pydantic.TypeAdapter(annotation).validate_python(value)
+        return adapter.dump_python(_on_paths(adapter.validate_python(value), _findable), mode="json")
     except pydantic.ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise UserError(f"{where}: found {value!r}. {reason}; wanted {_plain(annotation)}.") from error
-    except pydantic.PydanticUserError:
-        pass  # An annotation that only the plugin understands: its constructor checks.
-    return value
+        whole = [{**mistake, "input": value} for mistake in error.errors()]
+        raise UserError(f"{where}: {complaint(whole)}") from error
+
+
+def _nested(kind: str, value: Any, where: str) -> dict[str, Any]:
+    spec = {"name": value} if isinstance(value, str) else value
+    name, params = (spec.get("name"), spec.get("params", {})) if isinstance(spec, Mapping) else (None, None)
+    if not isinstance(name, str) or not isinstance(params, Mapping):
+        raise UserError(f"{where}: found {value!r}; wanted a name, or {{name: ..., params: {{...}}}}.")
+    for key in spec:
+        if key not in ("name", "params"):
+            raise UserError(f"{where}.{key}: no such key. {suggest(str(key), ('name', 'params'))}")
+    return {"name": name, "params": resolve(kind, name, params, f"{where}.name")}
 
 
 def _built(annotation: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    if _wants(annotation, Saliency):
-        return build("saliency", value["name"], value["params"])
-    if _wants(annotation, Path) and isinstance(value, str):
-        return ROOT / value
+    kind = _plugin_kind(annotation)
+    if kind:
+        return None if value is None else build(kind, value["name"], value["params"])
+    return _on_paths(_adapter(annotation).validate_python(value), ROOT.__truediv__)
+
+
+def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
+    try:
+        return pydantic.TypeAdapter(annotation)
+    except pydantic.PydanticUserError:  # A type that only the plugin understands: its constructor checks.
+        return pydantic.TypeAdapter(Any)
+
+
+def _findable(path: Path) -> Path:
+    """A path that leads workers to the same file: absolute, unless their copy of the checkout holds it."""
+    path = path.expanduser()
+    return located(path) if path.is_absolute() or path.parts[:1] in _ONLY_ON_DRIVER else path
+
+
+def _on_paths(value: Any, change: Callable[[Path], Path]) -> Any:
+    """The value with every path in it changed, in lists, tuples and mappings too."""
+    if isinstance(value, Path):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_paths(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: _on_paths(item, change) for key, item in value.items()}
     return value
 
 
-def _plain(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+def _paths(key: str, value: Any) -> Iterator[tuple[str, Path]]:
+    """Every path in a value, by its place: `checkpoint`, `folds[1]`."""
+    if isinstance(value, Path):
+        yield key, value
+    elif isinstance(value, (list, tuple, dict)):
+        for place, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _paths(f"{key}[{place}]", item)

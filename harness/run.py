@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
@@ -67,7 +68,6 @@ class Budget:
     done: int = 0
     instances: int = 0
     failed: int = 0
-    errors: list[str] = field(default_factory=list)
 
     def spent(self, outcome: Outcome) -> bool:
         """Count an outcome; whether the failures exceed the share of what all samples are expected to hold."""
@@ -111,14 +111,15 @@ def evaluate(
         Whether the run was stopped because too much failed.
     """
     budget = Budget(config.max_failures, samples)
-    for outcome in outcomes(config, shards, store, address):
-        watcher.outcome(outcome)
-        if budget.spent(outcome):
-            return True
+    with closing(outcomes(config, shards, store, address)) as coming:
+        for outcome in coming:
+            watcher.outcome(outcome)
+            if budget.spent(outcome):
+                return True
     return False
 
 
-def outcomes(config: RunConfig, shards: list[Shard], store: Store, address: str | None) -> Iterator[Outcome]:
+def outcomes(config: RunConfig, shards: list[Shard], store: Store, address: str | None) -> Generator[Outcome]:
     """Execute shards here or on Ray."""
     if not shards:
         return

@@ -5,9 +5,9 @@ The method ranks its own candidates; the oracle, which takes the best by IoU, is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,10 +47,14 @@ def check(prediction: Prediction, size: tuple[int, int]) -> None:
         kind = f"{masks.dtype} {masks.shape}" if isinstance(masks, np.ndarray) else type(masks).__name__
         raise ValueError(f"predict returned masks of {kind}; {wanted}.")
     for ranking, scores in prediction.scores.items():
-        if ranking in (ORACLE, SINGLE):
-            raise ValueError(f"predict returned a ranking named '{ranking}', a name that the scorer keeps for itself.")
-        if len(scores) != len(masks) or any(math.isnan(score) for score in scores):
-            raise ValueError(f"ranking '{ranking}' scored {list(scores)}; wanted {len(masks)} numbers, one a mask.")
+        if ranking in (ORACLE, SINGLE) or not isinstance(ranking, str):
+            raise ValueError(
+                f"predict returned a ranking named {ranking!r}; wanted a text, but '{ORACLE}' or '{SINGLE}'."
+            )
+        if np.shape(scores) != (len(masks),) or np.isnan(np.asarray(scores, np.float64)).any():
+            raise ValueError(
+                f"ranking '{ranking}' scored {np.asarray(scores).tolist()}; wanted {len(masks)} numbers, one a mask."
+            )
     if len(masks) > 1 and not prediction.scores:
         raise ValueError(f"predict returned {len(masks)} masks without scores; wanted at least one ranking of them.")
 
@@ -63,7 +67,10 @@ def choices(prediction: Prediction) -> dict[str, int]:
 
 
 def score(prediction: Prediction, truth: Region, metrics: Sequence[str], ignore: Mask | None = None) -> Iterator[Score]:
-    """One score a ranking, and the oracle's where there are candidates to choose from.
+    """One score a ranking, and the oracle's beside them.
+
+    A lone mask that was ranked has an oracle, too: where the number of candidates varies, the oracle's mean is over
+    the same instances as the rankings' means.
 
     Args:
         prediction: Checked.
@@ -71,32 +78,24 @@ def score(prediction: Prediction, truth: Region, metrics: Sequence[str], ignore:
         metrics: Names in `METRICS`.
         ignore: Pixels that do not count, bool (h, w).
     """
-    regions: dict[int, Region] = {}
-
-    def region(candidate: int) -> Region:
-        if candidate not in regions:
-            regions[candidate] = Region(prediction.masks[candidate], ignore)
-        return regions[candidate]
-
+    regions = {index: Region(prediction.masks[index], ignore) for index in range(len(prediction.masks))}
     chosen = choices(prediction)
-    if len(prediction.masks) > 1:
-        overlaps = [METRICS["iou"](truth, region(candidate)) for candidate in range(len(prediction.masks))]
-        chosen[ORACLE] = int(np.argmax(overlaps))
-    for ranking, candidate in chosen.items():
-        yield _scored(ranking, candidate, prediction.masks[candidate], region(candidate), truth, metrics)
+    if prediction.scores:
+        chosen[ORACLE] = max(regions, key=lambda index: METRICS["iou"](truth, regions[index]))
+    worth = {
+        index: _worth(prediction.masks[index], regions[index], truth, metrics) for index in sorted(set(chosen.values()))
+    }
+    for ranking, index in chosen.items():
+        yield Score(ranking=ranking, candidate=index, **worth[index])
 
 
-def _scored(
-    ranking: str, candidate: int, mask: Mask, predicted: Region, truth: Region, metrics: Sequence[str]
-) -> Score:
-    intersection = truth.intersection(predicted)
-    return Score(
-        ranking=ranking,
-        candidate=candidate,
-        metrics={name: METRICS[name](truth, predicted) for name in metrics},
-        intersection=intersection,
-        union=truth.area + predicted.area - intersection,
-        gt_area=truth.area,
-        pred_area=predicted.area,
-        mask=encode(mask, predicted.box),
-    )
+def _worth(mask: Mask, predicted: Region, truth: Region, metrics: Sequence[str]) -> dict[str, Any]:
+    """The fields of a `Score` that do not depend on who chose the mask."""
+    return {
+        "metrics": {name: METRICS[name](truth, predicted) for name in metrics},
+        "intersection": truth.intersection(predicted),
+        "union": truth.union(predicted),
+        "gt_area": truth.area,
+        "pred_area": predicted.area,
+        "mask": encode(mask, predicted.box),
+    }

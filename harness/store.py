@@ -10,16 +10,18 @@ A job is a method on a data set. Each shard's file names the samples it holds, s
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from harness.config import fingerprint
@@ -66,7 +68,6 @@ ORDER = ["dataset", "method", "image_id", "instance_id", "click_index", "ranking
 MEASURED = ("encode_ms", "segment_ms")
 """The only columns that differ between two runs of one config."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SAMPLES = b"harness.samples"
 
 
@@ -103,7 +104,7 @@ class Store:
         """Add this start to the manifest, creating it at the first.
 
         Raises:
-            UserError: An earlier start made rows of the same labels from something else.
+            UserError: Rows of the same labels were made from something else, or nobody knows from what.
         """
         manifest = self.manifest()
         known = manifest.get("jobs", {})
@@ -130,9 +131,13 @@ class Store:
         if not path.is_file():
             return {}
         try:
-            return dict(json.loads(path.read_text()))
-        except ValueError as error:
-            raise UserError(f"{path}: damaged ({error}). Move {self.root} away and run again.") from error
+            manifest = json.loads(path.read_bytes())
+            if manifest.keys() >= {"config", "jobs", "starts"}:
+                return dict(manifest)
+            reason = f"its keys are {', '.join(manifest)}; wanted config, jobs and starts"
+        except (ValueError, AttributeError) as error:
+            reason = str(error)
+        raise UserError(f"{path}: damaged ({reason}). Move {self.root} away and run again.")
 
     def done(self, job: JobFacts) -> set[str]:
         """The ids of the samples whose records are there."""
@@ -145,7 +150,7 @@ class Store:
         """Write a finished shard, whole or not at all.
 
         Raises:
-            UserError: The disk is full; what was written before is kept.
+            UserError: It cannot be written, as on a full disk; what was written before is kept.
         """
         path = self._shards(job) / f"{fingerprint(list(sample_ids))}.parquet"
         write_parquet(path, table(records, sample_ids))
@@ -157,26 +162,28 @@ class Store:
             jobs: Of the current config; what others left in the folder is not read.
             sample_ids: Data set label -> the samples that count.
         """
-        parts = [self._job_rows(job, set(sample_ids[job.dataset])) for job in jobs]
-        rows = pd.concat(parts, ignore_index=True) if parts else table([], []).to_pandas()
+        parts = [part for job in jobs for part in self._parts(job, set(sample_ids[job.dataset]))]
+        rows = pa.concat_tables([table([], []), *parts]).to_pandas()
         return rows.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
 
-    def _job_rows(self, job: JobFacts, wanted: set[str]) -> pd.DataFrame:
-        files = sorted(self._shards(job).glob("*.parquet"))
-        tables = [pq.read_table(path) for path in files] or [table([], [])]
-        rows = pa.concat_tables([one.replace_schema_metadata() for one in tables]).to_pandas()
-        rows = rows[rows["image_id"].isin(wanted)]
-        return rows.drop_duplicates(subset=[*ORDER], ignore_index=True)
+    def _parts(self, job: JobFacts, wanted: set[str]) -> Iterator[pa.Table]:
+        for path in sorted(self._shards(job).glob("*.parquet")):
+            # A sample may lie in two shards, if a start was killed while its workers went on: the first one counts.
+            fresh = wanted.intersection(samples_in(path))
+            wanted = wanted - fresh
+            if fresh:
+                yield _of_samples(path, fresh)
 
     def _shards(self, job: JobFacts) -> Path:
         return self.root / "shards" / job.key
 
     def _check(self, job: JobFacts, before: Mapping[str, Any] | None) -> None:
-        if before is None or not any(self._shards(job).glob("*.parquet")):
+        if not any(self._shards(job).glob("*.parquet")):
             return
-        changed = [part for part, value in job.parts.items() if before["parts"].get(part) != value]
+        then = before["parts"] if before else {}
+        changed = [part for part, value in job.parts.items() if then.get(part) != value]
         if changed:
-            details = "; ".join(f"{part}: {before['parts'].get(part)} then, {job.parts[part]} now" for part in changed)
+            details = "; ".join(f"{part}: {then.get(part, 'unknown')} then, {job.parts[part]} now" for part in changed)
             raise UserError(
                 f"{self.root}: holds rows of {job.method} on {job.dataset} that were made otherwise ({details}). "
                 f"Wanted the same. Give this run another name (`run:`), the method another `label:`, or delete "
@@ -198,17 +205,30 @@ def table(records: Sequence[Record], sample_ids: Sequence[str]) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [getattr(record, name) for record in records] for name in COLUMNS}
     columns["clicks"] = [[vars(click) for click in clicks] for clicks in columns["clicks"]]
     columns |= {name: [record.metrics.get(name) for record in records] for name in METRICS}
-    metadata = {_SAMPLES: json.dumps(list(sample_ids)).encode()}
-    return pa.table(columns, schema=schema()).replace_schema_metadata(metadata)
+    rows = pa.table(columns, schema=schema())
+    return rows.replace_schema_metadata({_SAMPLES: json.dumps(list(sample_ids))} if sample_ids else None)
 
 
 def samples_in(path: Path) -> list[str]:
-    """The ids of the samples that a shard's file is complete for; none if it is no whole file."""
+    """The ids of the samples that a shard's file is complete for; one that is no whole file is removed: none."""
     try:
         return list(json.loads(pq.read_schema(path).metadata[_SAMPLES]))
-    except (pa.ArrowInvalid, KeyError, TypeError):
+    except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # The disk's word, not Arrow's on what it read.
         path.unlink(missing_ok=True)
         return []
+
+
+def _of_samples(path: Path, samples: set[str]) -> pa.Table:
+    """The rows of some of a shard's samples."""
+    try:
+        rows = pq.read_table(path, schema=schema())
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: damaged ({error}). Delete it and run again: its samples are redone.") from error
+    return rows.replace_schema_metadata().filter(
+        pa.compute.is_in(rows["image_id"], pa.array(sorted(samples), pa.string()))
+    )
 
 
 def write_parquet(path: Path, rows: pa.Table) -> None:
@@ -222,9 +242,9 @@ def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
     """Write a file under its name only once it is whole.
 
     Raises:
-        UserError: The disk is full.
+        UserError: It cannot be written, as on a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -233,10 +253,9 @@ def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno not in _FULL:
-            raise
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise UserError(
-            f"{path.parent}: no space left to write {path.name} ({error.strerror}). "
-            "All shards before it are kept: free some space and run the same command again."
+            f"{path}: cannot be written ({error.strerror}). What was written before is kept: "
+            "free some space, or mend what else is wrong there, and run the same command again."
         ) from error

@@ -5,8 +5,10 @@ Everything random comes from (seed, step): a job that was stopped and resumed en
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import pickle
 import subprocess
 import time
 from collections import Counter
@@ -21,9 +23,15 @@ from jaxtyping import UInt8
 from safetensors.torch import save_file
 
 from harness import registry
+from harness.card import card
 from harness.config import Recipe, Schedule
 from harness.interfaces import Dataset, Learner
 from harness.structures import Instance, Sample, UserError
+
+KEPT_BYTES = 4 * 2**30
+"""Of decoded samples that stay in memory."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,13 +78,12 @@ def train(recipe: Recipe, report: Callable[[Progress], None], report_every: int 
 
     Raises:
         UserError: The data holds nothing to train on, or the device is absent.
+        FloatingPointError: The loss is not finite.
     """
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     learner: Learner = registry.build("learners", recipe.learner.name, recipe.learner.params)
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if recipe.device == "auto" else recipe.device
-    )
+    device = chosen_device(recipe.device)
     learner.network.to(device).train()
     samples = SampleCache([registry.build("datasets", d.name, d.params) for d in recipe.datasets])
     draws = Draws(samples.draws(recipe.classes == "seen"), recipe)
@@ -94,22 +101,44 @@ def train(recipe: Recipe, report: Callable[[Progress], None], report_every: int 
             rate = (done - first) / (time.monotonic() - started)
             report(Progress(done, recipe.steps, float(np.mean(losses)), state.lr, rate))
             losses.clear()
-    return export(recipe, learner)
+    return export(recipe, learner, draws.categories)
+
+
+def chosen_device(device: str) -> torch.device:
+    """What a recipe's `device` is here; "auto" takes the GPU if there is one.
+
+    Raises:
+        UserError: A GPU is asked for where there is none.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"training: found no GPU for device: {device}; wanted one. Set `device: auto` or `cpu`.")
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 
 class SampleCache:
-    """Decoded samples by data set and id, kept in memory with masks as bits: training sees each many times."""
+    """Decoded samples by data set and id, kept in memory with masks as bits: training sees each many times.
 
-    def __init__(self, datasets: Sequence[Dataset]) -> None:
-        self.datasets = datasets
+    Args:
+        datasets: Where samples come from.
+        limit: Bytes; beyond it the samples kept longest go.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset], limit: int = KEPT_BYTES) -> None:
+        self.datasets, self.limit, self.bytes = datasets, limit, 0
         self.kept: dict[tuple[int, str], PackedSample] = {}
 
     def sample(self, dataset: int, sample_id: str) -> Sample:
         """The sample, decoded at its first use."""
         key = (dataset, sample_id)
         if key not in self.kept:
-            self.kept[key] = PackedSample.packed(self.datasets[dataset].load(sample_id))
+            self._keep(key, PackedSample.packed(self.datasets[dataset].load(sample_id)))
         return self.kept[key].sample()
+
+    def _keep(self, key: tuple[int, str], packed: PackedSample) -> None:
+        self.kept[key] = packed
+        self.bytes += packed.bytes
+        while self.bytes > self.limit and len(self.kept) > 1:
+            self.bytes -= self.kept.pop(next(iter(self.kept))).bytes
 
     def draws(self, seen_only: bool) -> list[Draw]:
         """Every instance that may be trained on."""
@@ -137,14 +166,19 @@ class PackedSample:
 
     @classmethod
     def packed(cls, sample: Sample) -> PackedSample:
-        """Pack the masks."""
+        """The sample, its masks packed."""
         nothing = np.zeros((0, 0), bool)
         bits = tuple(np.packbits(instance.mask) for instance in sample.instances)
         bare = tuple(replace(instance, mask=nothing) for instance in sample.instances)
         return cls(replace(sample, instances=bare), bits)
 
+    @property
+    def bytes(self) -> int:
+        """In memory, of the image and the masks."""
+        return self.without_masks.image.nbytes + sum(bits.nbytes for bits in self.bits)
+
     def sample(self) -> Sample:
-        """Unpack the masks."""
+        """The sample, its masks unpacked."""
         instances = [
             self._whole(instance, bits) for instance, bits in zip(self.without_masks.instances, self.bits, strict=True)
         ]
@@ -176,20 +210,41 @@ class Draws:
         picks = rng.choice(len(self.draws), size=self.size, p=self.shares)
         return zip((self.draws[pick] for pick in picks), rng.spawn(self.size), strict=True)
 
+    def another(self, rng: np.random.Generator) -> Draw:
+        """A draw in the place of one that turned out unreadable."""
+        return self.draws[rng.choice(len(self.draws), p=self.shares)]
+
+    @property
+    def categories(self) -> list[str]:
+        """Those that may be drawn, as far as the listings know."""
+        return sorted({draw.category for draw in self.draws} - {""})
+
 
 def batch(
     learner: Learner, samples: SampleCache, draws: Draws, step: int, device: torch.device
 ) -> dict[str, torch.Tensor]:
     """The step's examples, stacked, on the device."""
-    examples = [example(learner, samples, draw, rng) for draw, rng in draws.at(step)]
+    examples = [example(learner, samples, draws, draw, rng) for draw, rng in draws.at(step)]
     return {key: torch.from_numpy(np.stack([one[key] for one in examples])).to(device) for key in examples[0]}
 
 
-def example(learner: Learner, samples: SampleCache, draw: Draw, rng: np.random.Generator) -> Mapping[str, np.ndarray]:
-    """One drawn instance as the learner wants it."""
-    sample = samples.sample(draw.dataset, draw.sample_id)
-    instance = next(instance for instance in sample.instances if instance.id == draw.instance_id)
-    return learner.example(sample, instance, samples.datasets[draw.dataset].classes, rng)
+def example(
+    learner: Learner, samples: SampleCache, draws: Draws, draw: Draw, rng: np.random.Generator
+) -> Mapping[str, np.ndarray]:
+    """One drawn instance as the learner wants it; in the place of an unreadable one, another.
+
+    Raises:
+        UserError: As many in a row are unreadable as there are draws.
+    """
+    for _ in draws.draws:
+        sample = samples.sample(draw.dataset, draw.sample_id)
+        for instance in sample.instances:
+            if instance.id == draw.instance_id:
+                return learner.example(sample, instance, samples.datasets[draw.dataset].classes, rng)
+        reason = sample.broken.get(draw.instance_id, "listed, but not in its sample")
+        _log.warning("training: instance %s is left out: %s", draw.instance_id, reason)
+        draw = draws.another(rng)
+    raise UserError(f"training: found no readable instance ({draw.instance_id}: {reason}). Repair the data set.")
 
 
 class TrainingState:
@@ -241,11 +296,18 @@ class TrainingState:
         temporary.replace(path)
 
     def restored(self, recipe: Recipe) -> int:
-        """Take up the resumable checkpoint of this very recipe, if there is one; the step to go on from."""
+        """Take up the resumable checkpoint of this very recipe, if there is one; the step to go on from.
+
+        Raises:
+            UserError: It is damaged.
+        """
         path = resumable(recipe)
         if not path.is_file():
             return 0
-        kept = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            kept = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise UserError(f"{path}: found a damaged file; delete it to start this training anew.") from error
         if kept["recipe"] != recipe.key:
             return 0
         self.learner.network.load_state_dict(kept["network"])
@@ -267,20 +329,30 @@ def resumable(recipe: Recipe) -> Path:
     return registry.ROOT / "runs" / "training" / f"{recipe.key}.pt"
 
 
-def export(recipe: Recipe, learner: Learner) -> Path:
-    """Save the network's weights as safetensors, and drop the resumable checkpoint."""
-    dtype = torch.float16 if recipe.precision == "fp16" else torch.float32
+def export(recipe: Recipe, learner: Learner, categories: Sequence[str] = ()) -> Path:
+    """Save the network's weights as safetensors, with their card, and drop the resumable checkpoint."""
     weights = {
-        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
-        for name, tensor in learner.network.state_dict().items()
+        name: stored(tensor, half=recipe.precision == "fp16") for name, tensor in learner.network.state_dict().items()
     }
-    about = {"recipe": recipe.key, "commit": commit(), "note": recipe.note}
+    made_by = commit()
+    about = {"recipe": recipe.key, "commit": made_by, "note": recipe.note}
     recipe.output.parent.mkdir(parents=True, exist_ok=True)
     temporary = recipe.output.with_suffix(f".{os.getpid()}.tmp")
     save_file(weights, temporary, {key: str(value) for key, value in (dict(learner.metadata()) | about).items()})
     temporary.replace(recipe.output)
+    temporary.write_text(card(recipe, recipe.output, made_by, categories), encoding="utf-8")
+    temporary.replace(recipe.output.with_suffix(".md"))
     resumable(recipe).unlink(missing_ok=True)
     return recipe.output
+
+
+def stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
+    """As the checkpoint keeps a tensor: float32, or float16 unless a value exceeds that; integers as they are."""
+    tensor = tensor.detach().cpu().contiguous()
+    if not tensor.is_floating_point():
+        return tensor
+    fits = tensor.abs().max() <= torch.finfo(torch.float16).max if tensor.numel() else True
+    return tensor.to(torch.float16 if half and fits else torch.float32)
 
 
 def commit() -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from harness import registry
 from harness.config import MethodEntry, Plugin
@@ -47,6 +49,8 @@ class Worker:
 
     def __init__(self, method: MethodEntry, store: Store, threads: int = 1) -> None:
         limit_threads(threads)
+        # Images are read-only, which torch warns of; no method may write on them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         self.method: Method = registry.build("methods", method.name, method.params)
         self.store = store
         self.datasets: dict[str, Dataset] = {}
@@ -68,11 +72,17 @@ class Worker:
 
 def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Iterator[Outcome]:
     """Evaluate all shards in this process, one method after the other: `executor: local`."""
-    loaded: tuple[str, Worker] | None = None
-    for shard in sorted(shards, key=lambda shard: shard.job.facts.method):
-        if loaded is None or loaded[0] != shard.job.facts.method:
-            loaded = (shard.job.facts.method, Worker(shard.job.method, store, threads))
-        yield loaded[1].run(shard)
+    by_method = sorted(shards, key=method_of)
+    for _, own in groupby(by_method, key=method_of):
+        first, *others = own
+        worker = Worker(first.job.method, store, threads)
+        for shard in (first, *others):
+            yield worker.run(shard)
+
+
+def method_of(shard: Shard) -> str:
+    """The label of the method that a shard is for."""
+    return shard.job.facts.method
 
 
 def outcome(shard: Shard, records: Sequence[Record], seconds: float) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pydantic
@@ -39,6 +39,8 @@ class Channels:
         saliency_range: What the saliency map spans, least to most likely: (-1, 1) in the code.
     """
 
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
+
     saliency: bool = True
     positive_clicks: int = 1
     negative_clicks: int = 0
@@ -58,17 +60,21 @@ class Channels:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Channels:
-        """The inverse of `as_dict`."""
+        """The inverse of `as_dict`.
+
+        Raises:
+            pydantic.ValidationError: A value of another type, or an attribute unknown here.
+        """
         return pydantic.TypeAdapter(cls).validate_python(values)
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(h, w) of the network's input for an image of (h, w)."""
+        """(h, w) of the network's input for an image of (h, w); halves round up, as in mmcv's `rescale_size`."""
         if self.size_rule == "native":
             return size
         if self.size_rule == "square":
             return self.size, self.size
         scale = min(self.size / min(size), 4 * self.size / max(size))
-        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+        return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
     def arranged(self, clicks: Sequence[Click]) -> tuple[Click, ...]:
         """The clicks in channel order.
@@ -88,7 +94,7 @@ class Channels:
 
 def image_channels(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> Float[Tensor, "3 sh sw"]:
     """The image at the network's size, antialiased bilinear, with ImageNet's mean and deviation."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div_(255)
+    pixels = torch.from_numpy(image.astype(np.float32, order="C")).permute(2, 0, 1).div_(255)
     resized = F.interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
     return (resized - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
 
@@ -97,7 +103,7 @@ def saliency_channel(
     saliency: Float[Tensor, "n h w"], size: tuple[int, int], span: tuple[float, float]
 ) -> Float[Tensor, "n sh sw"]:
     """Saliency maps (0 to 1, at the image's size) at the network's size, spanning `span`."""
-    resized = F.interpolate(saliency[:, None], size=size, mode="bilinear", antialias=True)[:, 0]
+    resized = F.interpolate(saliency[:, None].float(), size=size, mode="bilinear", antialias=True)[:, 0]
     return span[0] + resized * (span[1] - span[0])
 
 

@@ -43,19 +43,32 @@ class Architecture:
     output_stride: int = 8
 
     def network(self, initialisation: str | None = None) -> nn.Module:
-        """The network; `initialisation` names pretrained encoder weights ("imagenet"), None is from scratch."""
-        return smp.DeepLabV3Plus(
-            self.encoder,
-            encoder_weights=initialisation,
-            encoder_output_stride=self.output_stride,
-            decoder_channels=self.decoder_channels,
-            in_channels=self.channels.count,
-            classes=2,
-        )
+        """The network; `initialisation` names pretrained encoder weights ("imagenet"), None is from scratch.
+
+        Raises:
+            UserError: No such encoder, or none with this stride.
+        """
+        try:
+            return smp.DeepLabV3Plus(
+                self.encoder,
+                encoder_weights=initialisation,
+                encoder_output_stride=self.output_stride,
+                decoder_channels=self.decoder_channels,
+                in_channels=self.channels.count,
+                classes=2,
+            )
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"methods/prompted_deeplab.py: found encoder={self.encoder}, output_stride={self.output_stride}; "
+                f"wanted an encoder of segmentation-models-pytorch, with stride 8 or 16. Correct them. ({error})"
+            ) from error
 
 
 class PaddedNetwork(nn.Module):
-    """A network that wants sides divisible by its stride, given any size: pads right and below, crops the logits."""
+    """A network that wants sides divisible by its stride, given any size: pads right and below, crops the logits.
+
+    Padding repeats the last pixels: a zero in a click's channel would say that the click is there.
+    """
 
     def __init__(self, network: nn.Module, stride: int) -> None:
         super().__init__()
@@ -65,7 +78,7 @@ class PaddedNetwork(nn.Module):
     def forward(self, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 h w"]:
         """Logits of background and object at the input's size."""
         height, width = inputs.shape[-2:]
-        padded = F.pad(inputs, (0, -width % self.stride, 0, -height % self.stride))
+        padded = F.pad(inputs, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
         return self.network(padded)[..., :height, :width]
 
 
@@ -100,6 +113,8 @@ class PromptedDeepLab(Method):
     def __init__(
         self, checkpoint: Path, saliency: Saliency | None, device: str = "auto", prompts_per_batch: int = 16
     ) -> None:
+        if prompts_per_batch < 1:
+            raise UserError(f"{checkpoint}: found prompts_per_batch={prompts_per_batch}; wanted 1 or more. Correct it.")
         self.device = torch.device(chosen_device(device))
         self.architecture, weights = read_checkpoint(checkpoint)
         if self.architecture.channels.saliency != (saliency is not None):
@@ -129,6 +144,8 @@ class PromptedDeepLab(Method):
         return [list(self._predictions(state, prompts)) for state, prompts in groups]
 
     def _predictions(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        if not prompts:
+            return
         side = self._side_channels(state, prompts)
         for start in range(0, len(prompts), self.prompts_per_batch):
             batch = side[start : start + self.prompts_per_batch]
@@ -166,15 +183,21 @@ def required_text(prompt: Prompt) -> str:
     """The prompt's text.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none, or nothing but spaces.
     """
     if not prompt.text or not prompt.text.strip():
-        raise ValueError("text_click needs a text; found none. Use click_only for prompts by clicks alone.")
+        raise ValueError(f"text_click needs a text; found {prompt.text!r}. Use click_only for prompts by clicks alone.")
     return prompt.text
 
 
 def chosen_device(device: str) -> str:
-    """What "auto" stands for here."""
+    """What "auto" stands for here.
+
+    Raises:
+        UserError: A GPU is asked for where there is none.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"found no GPU for device={device}; wanted one that torch sees. Set `device: auto` or `cpu`.")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
@@ -185,16 +208,34 @@ def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
         UserError: No such file, no safetensors file, or none of this network.
     """
     if not path.is_file():
-        raise UserError(f"no file at checkpoint={path}. Train it (README, Training) or correct `checkpoint`.")
+        raise UserError(
+            f"no file at checkpoint={path}; wanted weights that training here saved. "
+            "Train it (README, Training) or correct `checkpoint`."
+        )
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("architecture", "null"))
+            about = (file.metadata() or {}).get("architecture", "")
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error}). Train or copy it again.") from error
-    if about is None:
-        raise UserError(f"{path}: carries no architecture; wanted weights that training here saved (README, Training).")
-    return Architecture(**{**about, "channels": Channels.from_dict(about["channels"])}), weights
+        raise UserError(f"{path}: found no whole safetensors file ({error}). Train or copy it again.") from error
+    return described_architecture(about, path), weights
+
+
+def described_architecture(about: str, path: Path) -> Architecture:
+    """The architecture that a checkpoint's metadata gives in JSON.
+
+    Raises:
+        UserError: It gives none, or one that this code does not know.
+    """
+    try:
+        values = json.loads(about)
+        return Architecture(**{**values, "channels": Channels.from_dict(values["channels"])})
+    except (KeyError, TypeError, ValueError) as error:
+        found = f"the architecture {about}" if about else "no architecture in its metadata"
+        raise UserError(
+            f"{path}: found {found}; wanted one that training here saved. Train it again (README, Training) "
+            "or correct `checkpoint`."
+        ) from error
 
 
 def load_weights(architecture: Architecture, weights: Mapping[str, Tensor], path: Path) -> PaddedNetwork:
@@ -209,7 +250,7 @@ def load_weights(architecture: Architecture, weights: Mapping[str, Tensor], path
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise UserError(
-                f"{path}: tensor {name} is {found.get(name, 'missing')}; {architecture.encoder} wants "
+                f"{path}: found {found.get(name, 'nothing')} as tensor {name}; {architecture.encoder} wanted "
                 f"{wanted.get(name, 'no such tensor')}. The file was saved for another network; train it again."
             )
     network.load_state_dict(dict(weights))

@@ -8,6 +8,7 @@ model therefore knows every class of its data set; it is no zero-shot model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,22 +31,31 @@ GREY = 127
 
 @register_learner("clip")
 class ClipLearner(Learner):
-    """Patch-text sigmoid loss against each class's mask, and cross-entropy of crops against the class names.
+    """Patches are told each class's mask, crops their class, and a name's templates are told to agree.
 
     Args:
         model: An open_clip config with random weights to start from.
         scale: Of the patch-text cosine in the sigmoid.
         offset: Subtracted from the scaled cosine; cos = offset / scale is the decision.
         crop_weight: Weight of the crops' cross-entropy.
+        name_weight: Weight of telling the names apart by their texts alone; without it the small text tower maps
+            all of them to one direction, which costs the patches least at first, and takes long to leave it.
         jitter: Strength of the colour jitter.
     """
 
     def __init__(
-        self, model: str, scale: float = 16.0, offset: float = 4.0, crop_weight: float = 0.5, jitter: float = 0.3
+        self,
+        model: str,
+        scale: float = 10.0,
+        offset: float = 4.0,
+        crop_weight: float = 0.5,
+        name_weight: float = 0.5,
+        jitter: float = 0.3,
     ) -> None:
-        self.clip = load_clip(model, allow_random=True)
-        self.network = self.clip.module
-        self.scale, self.offset, self.crop_weight, self.jitter = scale, offset, crop_weight, jitter
+        self.clip = load_clip(model, device="cpu", allow_random=True)
+        self.network: Any = self.clip.module
+        self.scale, self.offset, self.jitter = scale, offset, jitter
+        self.crop_weight, self.name_weight = crop_weight, name_weight
         self.side = self.clip.image_size[0]
 
     def example(
@@ -55,13 +65,15 @@ class ClipLearner(Learner):
         mirror = -1 if rng.random() < 0.5 else 1
         image = jittered(sample.image[:, ::mirror], rng, self.jitter)
         crop = self._crop(image, instance.mask[:, ::mirror], rng)
-        grid = self.network.visual.grid_size
+        rows, columns = self.network.visual.grid_size
         return {
             "pixels": _pixels(_resized(image, self.side), IMAGENET_MEAN, IMAGENET_STD),
-            "coverage": coverage(sample.instances, vocabulary, (grid[0], grid[1]), mirror),
+            "coverage": coverage(sample.instances, vocabulary, (rows, columns), mirror),
             "crop": _pixels(_resized(crop, self.side), self.clip.image_mean, self.clip.image_std),
             "category": np.array(vocabulary.index(instance.category)),
-            "names": self._tokens(vocabulary, int(rng.integers(len(PUBLISHED_TEMPLATES)))),
+            "names": np.stack(
+                [self._tokens(vocabulary, int(rng.integers(len(PUBLISHED_TEMPLATES)))) for _ in range(2)]
+            ),
         }
 
     def _crop(self, image: Image, mask: np.ndarray, rng: np.random.Generator) -> Image:
@@ -74,17 +86,21 @@ class ClipLearner(Learner):
             image = np.where(mask[..., None], image, np.uint8(GREY))
         return image[top:bottom, left:right]
 
-    def _tokens(self, vocabulary: tuple[str, ...], template: int) -> Int[np.ndarray, "c length"]:
+    def _tokens(self, vocabulary: tuple[str, ...], rng: np.random.Generator) -> Int[np.ndarray, "c length"]:
+        template = int(rng.integers(len(PUBLISHED_TEMPLATES)))
         return self.clip.tokenizer([PUBLISHED_TEMPLATES[template].format(name) for name in vocabulary]).numpy()
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Both losses; the template of the batch's first example serves all."""
-        names = F.normalize(self.network.encode_text(batch["names"][0]), dim=-1)
+        """All three losses; the two templates of the batch's first example serve all."""
+        names, others = (F.normalize(self.network.encode_text(tokens), dim=-1) for tokens in batch["names"][0])
         dense = dense_features(self.network.visual, batch["pixels"])
         logits = self.scale * torch.einsum("ndhw,cd->nchw", dense, names) - self.offset
         crops = F.normalize(self.network.encode_image(batch["crop"]), dim=-1)
-        similarity = self.network.logit_scale.exp() * crops @ names.T
-        return patch_loss(logits, batch["coverage"]) + self.crop_weight * F.cross_entropy(similarity, batch["category"])
+        scale = self.network.logit_scale.exp()
+        crop_loss = F.cross_entropy(scale * crops @ names.T, batch["category"])
+        name_loss = F.cross_entropy(scale * names @ others.T, torch.arange(len(names), device=names.device))
+        patches = patch_loss(logits, batch["coverage"])
+        return patches + self.crop_weight * crop_loss + self.name_weight * name_loss
 
 
 def patch_loss(logits: Float[Tensor, "n c gh gw"], covered: Float[Tensor, "n c gh gw"]) -> Tensor:
@@ -117,5 +133,5 @@ def _resized(image: Image, side: int) -> UInt8[np.ndarray, "side side 3"]:
 def _pixels(
     image: Image, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> Float32[np.ndarray, "3 h w"]:
-    values = (image.astype(np.float32) / 255 - np.float32(mean)) / np.float32(std)
+    values = (image.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
     return np.ascontiguousarray(values.transpose(2, 0, 1))

@@ -6,6 +6,7 @@ crops are not here: an image is resized to a square.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,11 +21,14 @@ from torch import Tensor
 
 from harness.clicks import STRATEGIES, Situation, click_rng
 from harness.interfaces import Learner, Saliency
-from harness.registry import register_learner
-from harness.structures import Instance, Sample
+from harness.registry import register_learner, suggest
+from harness.structures import Image, Instance, Sample, UserError
 from methods.learners.augmentation import jittered
 from methods.prompt_channels import Channels, click_channels, image_channels, saliency_channel
 from methods.prompted_deeplab import Architecture
+
+KEPT_IMAGES = 2048
+"""Images whose saliency features stay in memory; those of the embedded benchmark all do."""
 
 
 @register_learner("prompted_deeplab")
@@ -75,13 +79,13 @@ class PromptedDeepLabLearner(Learner):
         self.architecture = Architecture(channels, encoder, decoder_channels, output_stride)
         self.network = self.architecture.network("imagenet" if initialisation == "imagenet" else None)
         self.saliency = saliency
-        self.strategy, self.click_options, self.fixed = (
-            STRATEGIES[strategy],
-            dict(click_options or {}),
-            clicks == "fixed",
-        )
-        self.dice, self.flip, self.jitter = loss == "ce_dice", flip, jitter
-        self.features: dict[str, Any] = {}
+        if strategy not in STRATEGIES:
+            raise UserError(
+                f"methods/learners/prompted_deeplab.py: found strategy={strategy!r}. {suggest(strategy, STRATEGIES)}"
+            )
+        self.strategy, self.click_options = STRATEGIES[strategy], dict(click_options or {})
+        self.fixed, self.dice, self.flip, self.jitter = clicks == "fixed", loss == "ce_dice", flip, jitter
+        self.features: dict[tuple[tuple[int, ...], bytes], Any] = {}
 
     def example(
         self, sample: Sample, instance: Instance, vocabulary: tuple[str, ...], rng: np.random.Generator
@@ -117,15 +121,28 @@ class PromptedDeepLabLearner(Learner):
         return np.array([(click.x, click.y) for click in self.architecture.channels.arranged(made)])
 
     def _saliency(self, sample: Sample, text: str, vocabulary: tuple[str, ...]) -> Float32[np.ndarray, "h w"]:
-        """The text's map of the image as it is stored, not mirrored or jittered; features once an image."""
+        """The text's map of the image as it is stored, not mirrored or jittered."""
         if self.saliency is None:
             return np.zeros(sample.size, np.float32)
-        if sample.id not in self.features:
-            (self.features[sample.id],) = self.saliency.features([sample.image])
-        return self.saliency.maps(self.features[sample.id], [text], vocabulary)[0]
+        return self.saliency.maps(self._features(self.saliency, sample.image), [text], vocabulary)[0]
+
+    def _features(self, saliency: Saliency, image: Image) -> Any:
+        """Computed once an image, found again by its pixels: two data sets may use the same ids."""
+        key = (image.shape, hashlib.blake2b(image.tobytes(), digest_size=16).digest())
+        if key not in self.features:
+            if len(self.features) >= KEPT_IMAGES:
+                del self.features[next(iter(self.features))]
+            (self.features[key],) = saliency.features([image])
+        return self.features[key]
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of the two classes over all pixels, and the object's dice if asked for."""
+        """Cross-entropy of the two classes over all pixels, and the object's dice if asked for.
+
+        Raises:
+            UserError: A batch of one, of which batch normalisation knows no variance.
+        """
+        if len(batch["pixels"]) < 2 and self.network.training:
+            raise UserError("learners/prompted_deeplab.py: found batches of 1; wanted 2 or more. Raise `batch`.")
         logits = self.network(self._inputs(batch))
         target = batch["target"]
         cross_entropy = F.cross_entropy(logits, target.long())

@@ -1,0 +1,108 @@
+"""Plugins that tests name in configs, as `fakes:Toys`: images of few pixels, and methods that fail on purpose.
+
+Workers of other processes find this module through PYTHONPATH.
+"""
+
+import os
+import resource
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import Click, Dataset, Instance, Method, Prediction, Sample, UserError
+from harness.structures import Image
+
+H, W = 32, 48
+
+
+class Toys(Dataset):
+    """Images 32 x 48 of number x 10 throughout, with a box on the left and a larger one on the right.
+
+    `unreadable` images raise; `deadly` ones end the process that loads them.
+    """
+
+    classes = ("small", "large")
+
+    def __init__(self, count: int = 6, unreadable: Sequence[int] = (), deadly: Sequence[int] = (), top: int = 5) -> None:
+        self.count, self.unreadable, self.deadly, self.top = count, unreadable, deadly, top
+
+    def sample_ids(self) -> list[str]:
+        return [f"toy-{number}" for number in range(self.count)]
+
+    def load(self, sample_id: str) -> Sample:
+        number = int(sample_id.removeprefix("toy-"))
+        if number in self.deadly:
+            os._exit(1)
+        if number in self.unreadable:
+            raise OSError("cut off\nafter 7 bytes")
+        small, large = np.zeros((2, H, W), bool)
+        small[self.top : self.top + 6, 4 : 14 + number % 3] = True
+        large[self.top : 28, 22:44] = True
+        image = np.full((H, W, 3), number * 10, np.uint8)
+        instances = (Instance(f"{number}a", small, "small", True), Instance(f"{number}b", large, "large", False))
+        return Sample(sample_id, image, instances)
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"top": self.top}
+
+
+class Steady(Method):
+    """Boxes around the click: "confidence" prefers the middle one, "size" the largest."""
+
+    def __init__(self, reach: int = 5, checkpoint: Path | None = None) -> None:
+        self.reach = reach
+
+    def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
+        last = click if isinstance(click, Click) else click[-1]
+        y, x = np.indices(image.shape[:2])
+        far = np.maximum(abs(y - last.y), abs(x - last.x))
+        return Prediction(
+            np.stack([far < self.reach - 2, far < self.reach, far < self.reach + 6]),
+            {"confidence": [0.1, 0.9, 0.2], "size": [1, 2, 3]},
+        )
+
+
+class Fragile(Steady):
+    """Steady, but for what it does, once or always, on the image of this number, or when it is built.
+
+    Args:
+        how: One of the names below, in `_fail`.
+        at: The image's number; -1 for the constructor, -2 for what is asked between images.
+        once: A file: where it is there, nothing fails any more.
+    """
+
+    def __init__(self, how: str, at: int, once: Path | None = None) -> None:
+        super().__init__()
+        self.how, self.at, self.once = how, at, once
+        if at == -1:
+            self._fail()
+
+    @property
+    def device(self) -> str:
+        if self.at == -2:
+            self._fail()
+        return "cpu"
+
+    def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
+        if image[0, 0, 0] == 10 * self.at:
+            self._fail()
+        return super().predict(image, click, text)
+
+    def _fail(self) -> None:
+        if self.once is not None:
+            if self.once.exists():
+                return
+            self.once.touch()
+        if self.how == "exit":
+            os._exit(1)
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "full disk":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+            return
+        if self.how == "mistake":
+            raise UserError("fakes: found nothing; wanted something. Mend it.")
+        raise RuntimeError("a bug in a plugin")
