@@ -71,9 +71,7 @@ class ClipLearner(Learner):
             "coverage": coverage(sample.instances, vocabulary, (rows, columns), mirror),
             "crop": _pixels(_resized(crop, self.side), self.clip.image_mean, self.clip.image_std),
             "category": np.array(vocabulary.index(instance.category)),
-            "names": np.stack(
-                [self._tokens(vocabulary, int(rng.integers(len(PUBLISHED_TEMPLATES)))) for _ in range(2)]
-            ),
+            "names": np.stack([self._tokens(vocabulary, rng) for _ in range(2)]),
         }
 
     def _crop(self, image: Image, mask: np.ndarray, rng: np.random.Generator) -> Image:
