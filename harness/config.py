@@ -266,7 +266,7 @@ def _yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).replace(' in "<unicode string>"', "").split())
+        reason = " ".join(str(error).split()).replace('in "<unicode string>", line', "at line")
         raise UserError(f"{where}: not valid YAML. {reason}") from error
 
 

@@ -63,6 +63,7 @@ class Target:
     truth: Region
     clicks: tuple[Click, ...] = ()
     predicted: Mask | None = None
+    memory: Any = None
 
 
 @dataclass(eq=False)
@@ -158,7 +159,7 @@ class Evaluation:
 
     def _prompt(self, target: Target) -> Prompt:
         text = target.instance.category if self.protocol.text == "class_name" else None
-        return Prompt(target.clicks, text, target.predicted, tuple(self.dataset.classes))
+        return Prompt(target.clicks, text, target.memory, tuple(self.dataset.classes))
 
     def _records(
         self, work: Work, target: Target, prediction: Prediction | Exception, segment_ms: float
@@ -173,7 +174,9 @@ class Evaluation:
             yield self._failed(work.sample.id, target.instance, f"segment: {described(error)}", target.clicks)
             return
         # A copy: the method may fill the same array with its next answer.
-        target.predicted = prediction.masks[next(iter(scoring.choices(prediction).values()))].copy()
+        taken = next(iter(scoring.choices(prediction).values()))
+        target.predicted = prediction.masks[taken].copy()
+        target.memory = prediction.memory[taken] if len(prediction.memory) else target.predicted
         asked = facts(self.names, self.protocol, work.sample.id, target.instance, target.clicks, self.device)
         for score in scoring.score(prediction, target.truth, self.protocol.metrics, work.sample.ignore):
             yield Record(**asked, **vars(score), encode_ms=work.encode_ms, segment_ms=segment_ms)

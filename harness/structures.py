@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -41,7 +42,8 @@ class Prompt:
     Attributes:
         clicks: In the order in which they were made; at least one.
         text: The words, as the data set or the user gave them; None for a prompt by clicks alone.
-        previous: The method's own mask after the clicks before the last one, in iterative protocols.
+        previous: In iterative protocols, after the first round: what the method kept of the candidate that was taken
+            in the round before (`Prediction.memory`), or that candidate's mask where it keeps nothing.
         vocabulary: The names from among which `text` was chosen (the data set's categories, in its order).
             A method may contrast the text with them, as MaskCLIP's softmax does; it is empty where
             nobody knows, as for a user's free text.
@@ -49,7 +51,7 @@ class Prompt:
 
     clicks: tuple[Click, ...]
     text: str | None = None
-    previous: Mask | None = None
+    previous: Any = None
     vocabulary: tuple[str, ...] = ()
 
 
@@ -116,10 +118,13 @@ class Prediction:
         masks: bool (k, h, w), the k candidates at the image's size, k >= 1.
         scores: Ranking name -> k numbers; the candidate with the largest is the ranking's answer, the
             first of equals. A lone candidate needs no score.
+        memory: One a candidate, or nothing: what the method wants back as `Prompt.previous` when it is asked for the
+            same instance again (low-resolution logits, a region of interest).
     """
 
     masks: Masks
     scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    memory: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, eq=False)
