@@ -100,7 +100,7 @@ class Scenes(Dataset):
         rng = np.random.default_rng([_SEEDS[self.split], self._index(sample_id)])
         canvas = draw_scene(rng, self.size)
         image = developed(canvas, rng)
-        found = [(category, mask) for category, mask in _instances(canvas)]
+        found = list(_instances(canvas))
         counts = Counter(category for category, _ in found)
         instances = (
             Instance(f"{sample_id}/{number}", mask, category, category in self.seen, counts[category])

@@ -225,7 +225,8 @@ def _of_samples(path: Path, samples: set[str]) -> pa.Table:
     try:
         rows = pq.read_table(path, schema=schema())
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path}: damaged ({error}). Delete it and run again: its samples are redone.") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: damaged ({reason}). Delete it and run again: its samples are redone.") from error
     return rows.replace_schema_metadata().filter(
         pa.compute.is_in(rows["image_id"], pa.array(sorted(samples), pa.string()))
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import pickle
 import subprocess
 import time
 from collections import Counter
@@ -306,8 +305,9 @@ class TrainingState:
             return 0
         try:
             kept = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise UserError(f"{path}: found a damaged file; delete it to start this training anew.") from error
+        except Exception as error:  # An unpickler raises whatever the damage makes of it.
+            found = f"a damaged file ({type(error).__name__})"
+            raise UserError(f"{path}: found {found}; delete it to train anew.") from error
         if kept["recipe"] != recipe.key:
             return 0
         self.learner.network.load_state_dict(kept["network"])

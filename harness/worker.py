@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+
+import cv2
 
 from harness import registry
 from harness.config import MethodEntry, Plugin
@@ -48,10 +51,10 @@ class Worker:
     """
 
     def __init__(self, method: MethodEntry, store: Store, threads: int = 1) -> None:
-        limit_threads(threads)
         # Images are read-only, which torch warns of; no method may write on them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         self.method: Method = registry.build("methods", method.name, method.params)
+        limit_threads(threads)
         self.store = store
         self.datasets: dict[str, Dataset] = {}
 
@@ -96,8 +99,6 @@ def outcome(shard: Shard, records: Sequence[Record], seconds: float) -> Outcome:
 
 def limit_threads(threads: int) -> None:
     """Keep a worker to its cores: torch's and OpenCV's own threads would fight those of the other workers."""
-    import cv2
-    import torch
-
-    torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+    if "torch" in sys.modules:  # Importing it takes seconds, which a method without it need not wait for.
+        sys.modules["torch"].set_num_threads(threads)

@@ -74,9 +74,9 @@ class Fragile(Steady):
         once: A file: where it is there, nothing fails any more.
     """
 
-    def __init__(self, how: str, at: int, once: Path | None = None) -> None:
+    def __init__(self, how: str, at: int, once: str | None = None) -> None:
         super().__init__()
-        self.how, self.at, self.once = how, at, once
+        self.how, self.at, self.once = how, at, once and Path(once)
         if at == -1:
             self._fail()
 
@@ -92,7 +92,7 @@ class Fragile(Steady):
         return super().predict(image, click, text)
 
     def _fail(self) -> None:
-        if self.once is not None:
+        if self.once:
             if self.once.exists():
                 return
             self.once.touch()

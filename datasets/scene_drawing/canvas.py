@@ -98,7 +98,7 @@ class Canvas:
         return family
 
     def mask(self, region: int) -> Mask:
-        """bool (size, size): pixels of which the region and its parts cover more than half."""
+        """Pixels (size, size) of which the region and its parts cover more than half."""
         inside = np.zeros(256, np.uint8)
         inside[self.family(region)] = 1
         quarters = [self.owner[y::2, x::2] for y in (0, 1) for x in (0, 1)]
@@ -117,6 +117,7 @@ class Canvas:
         if alpha.size:
             corners = np.round((points - (x0, y0)) * 2**_SUBPIXEL_BITS).astype(np.int32)
             cv2.fillPoly(alpha, [corners], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
+            # OpenCV's soft edge reaches a third of a pixel too far: in the picture as in the mask.
             if blur:
                 width = 2 * int(blur * self.scale) + 1
                 alpha = cv2.blur(cv2.blur(alpha, (width, width)), (width, width))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from datasets.scene_drawing.canvas import Pen
@@ -63,7 +65,7 @@ def _handle(cup: Pen, h: float, rim: float, colour: Colour) -> None:
     angles = np.linspace(-0.26, 0.25, 9) * 2 * np.pi
     centre, radius = (0.82 * rim * h, -0.56 * h), 0.29 * h
     points = [(centre[0] + radius * float(np.cos(a)), centre[1] + radius * float(np.sin(a))) for a in angles]
-    for start, end in zip(points, points[1:], strict=False):
+    for start, end in pairwise(points):
         cup.fill(limb(start, end, 0.12 * h), Paint(darker(colour, 0.15)))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from datasets.scene_drawing import backdrops, buildings, furniture, people, vehicles
-from datasets.scene_drawing.canvas import UNITS, Canvas, Pen
+from datasets.scene_drawing.canvas import BACKGROUND, UNITS, Canvas, Pen
 from datasets.scene_drawing.outlines import ellipse
 from datasets.scene_drawing.paints import GLASS, INK, WHITE, Paint, lighter, mixed, pick
 from harness.structures import Image
@@ -116,7 +116,7 @@ def _boat(canvas: Canvas, rng: np.random.Generator, x: float, y: float, scale: f
     _place(canvas, rng, "boat", x, y, scale, vehicles.draw_boat)
     for step in rng.uniform(-46, 40, 7):
         wave = ellipse(x + step * scale, y + 5 * scale, 9 * scale, 2.2 * scale)
-        canvas.fill(wave, Paint(lighter((120, 180, 206), 0.4), opacity=0.75), 0)
+        canvas.fill(wave, Paint(lighter((120, 180, 206), 0.4), opacity=0.75), BACKGROUND)
 
 
 def _room(canvas: Canvas, rng: np.random.Generator, repeat: bool) -> None:
@@ -153,14 +153,14 @@ def _on_the_wall(canvas: Canvas, rng: np.random.Generator, x: float, foot: float
     if kind == "window":
         _window(canvas, rng, x, float(rng.uniform(42, 60)))
     elif kind == "door":
-        _place(canvas, rng, "door", x, foot, 1, lambda pen, r: furniture_door(pen, r))
+        _place(canvas, rng, "door", x, foot, 1, _room_door)
     elif kind == "pendant":
         _place(canvas, rng, "lamp", x, 0, 1, lambda pen, r: furniture.draw_pendant(pen, r, float(r.uniform(14, 34))))
     else:
         backdrops.picture(canvas, rng, x, float(rng.uniform(40, 60)))
 
 
-def furniture_door(pen: Pen, rng: np.random.Generator) -> None:
+def _room_door(pen: Pen, rng: np.random.Generator) -> None:
     """A room's door."""
     buildings.draw_door(pen, rng, float(rng.uniform(46, 56)), float(rng.uniform(98, 116)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,11 +26,13 @@ class MethodFacts:
         uses_text: Whether it is given the text.
         trained_on: The data set whose training half its weights saw, by the plugin's name; None where unknown.
         weights: Where the weights came from, for a footnote.
+        plugin: Its plugin, for a method that has no row to say so.
     """
 
     uses_text: bool = False
     trained_on: str | None = None
     weights: str = ""
+    plugin: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,12 @@ def plugin_of(rows: pd.DataFrame, dataset: str) -> str:
         return ""
     named = rows.loc[rows["dataset"] == dataset, "dataset_plugin"].dropna()
     return str(named.min()) if len(named) else ""
+
+
+def counted(line: pd.Series[Any]) -> str:
+    """`n = 2801, w = 0.819, failed 0`: what stands behind a line of `scores`."""
+    share = "–" if math.isnan(line["w"]) else f"{line['w']:.3f}"
+    return f"n = {line['n']}, w = {share}, failed {line['failed']}"
 
 
 def iou_heading(made: tuple[int, int] | None, name: str = "mIoU") -> str:

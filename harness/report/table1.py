@@ -5,20 +5,16 @@ Gains are paired: means over the instances that both methods segmented, from the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from harness.report import Context, about, clicks_note, gaps, iou_heading, plugin_of, scores, table
+from harness.report import Context, about, clicks_note, counted, gaps, iou_heading, plugin_of, scores, table
+from harness.report.comparison import PARTS, gains
 from harness.report.layout import Cell, Column, Row, Table, percent, signed
 from harness.report.published import Published, published_rows
-from harness.structures import UserError
-from harness.summaries import RESAMPLES, Gain, clicks_made, paired_gain, part
-
-PARTS = {"mean": "overall", "seen": "seen", "unseen": "unseen"}
-"""A column of `scores` -> its name in the paper."""
+from harness.summaries import RESAMPLES, Gain, clicks_made
 
 
 @table("table1")
@@ -53,15 +49,15 @@ def _section(rows: pd.DataFrame, lines: pd.DataFrame, context: Context) -> tuple
     body: list[Row] = []
     notes: list[str] = []
     for _, line in lines.iterrows():
-        gains, said = _gains(rows, lines, line, baseline)
-        body.append(_row(line, gains, about(line, rows, context), starts=not body))
-        notes += [_counted(line), *said]
+        over, said = _gains(rows, lines, line, baseline)
+        body.append(_row(line, over, about(line, rows, context), starts=not body))
+        notes += [f"{line['dataset']}, {line['method']}: {counted(line)}.", *said]
     return [*body, *_published(dataset, plugin_of(rows, dataset))], notes
 
 
-def _row(line: pd.Series[Any], gains: Mapping[str, Gain], said: tuple[str, ...], starts: bool) -> Row:
+def _row(line: pd.Series[Any], over: Mapping[str, Gain], said: tuple[str, ...], starts: bool) -> Row:
     means = [
-        Cell(percent(line[column]) + (f" ({signed(gains[name].difference)})" if name in gains else ""), gaps(line))
+        Cell(percent(line[column]) + (f" ({signed(over[name].difference)})" if name in over else ""), gaps(line))
         for column, name in PARTS.items()
     ]
     names = (Cell(line["dataset"]), Cell(line["method"], said), Cell("✓" if line["text"] else ""))
@@ -75,25 +71,7 @@ def _gains(
     whole = lines[lines["mean"].notna()]["method"].tolist()
     if not line["text"] or line["method"] not in whole or baseline is None or baseline not in whole:
         return {}, []
-    method, dataset = str(line["method"]), line["dataset"]
-    both = rows[(rows["dataset"] == dataset) & rows["method"].isin([method, baseline])]
-    parts = {"overall": both, "seen": part(both, True), "unseen": part(both, False)}
-    try:
-        gains = {name: paired_gain(some, (method, "single"), (baseline, "single")) for name, some in parts.items()}
-    except UserError as error:
-        return {}, [f"{dataset}, {method}: no gains. {error}"]
-    gains = {name: gain for name, gain in gains.items() if gain.n}
-    return gains, [f"{dataset}, {method} against {baseline}: {', '.join(_interval(*item) for item in gains.items())}."]
-
-
-def _interval(name: str, gain: Gain) -> str:
-    spread = "from one image" if math.isnan(gain.low) else f"[{signed(gain.low)}, {signed(gain.high)}]"
-    return f"{name} {signed(gain.difference)} {spread} (n = {gain.n})"
-
-
-def _counted(line: pd.Series[Any]) -> str:
-    share = "–" if math.isnan(line["w"]) else f"{line['w']:.3f}"
-    return f"{line['dataset']}, {line['method']}: n = {line['n']}, w = {share}, failed {line['failed']}."
+    return gains(rows, line["dataset"], (line["method"], "single"), (baseline, "single"))
 
 
 def _published(dataset: str, plugin: str) -> Iterator[Row]:

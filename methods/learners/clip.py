@@ -37,7 +37,8 @@ class ClipLearner(Learner):
         model: An open_clip config with random weights to start from.
         scale: Of the patch-text cosine in the sigmoid.
         offset: Subtracted from the scaled cosine; cos = offset / scale is the decision.
-        crop_weight: Weight of the crops' cross-entropy.
+        patch_weight: Weight of the patches' loss; 0 trains for ranking crops alone.
+        crop_weight: Weight of the crops' cross-entropy; 0 trains for saliency alone.
         name_weight: Weight of telling the names apart by their texts alone; without it the small text tower maps
             all of them to one direction, which costs the patches least at first, and takes long to leave it.
         jitter: Strength of the colour jitter.
@@ -48,6 +49,7 @@ class ClipLearner(Learner):
         model: str,
         scale: float = 10.0,
         offset: float = 4.0,
+        patch_weight: float = 1.0,
         crop_weight: float = 0.5,
         name_weight: float = 0.5,
         jitter: float = 0.3,
@@ -55,7 +57,7 @@ class ClipLearner(Learner):
         self.clip = load_clip(model, device="cpu", allow_random=True)
         self.network: Any = self.clip.module
         self.scale, self.offset, self.jitter = scale, offset, jitter
-        self.crop_weight, self.name_weight = crop_weight, name_weight
+        self.patch_weight, self.crop_weight, self.name_weight = patch_weight, crop_weight, name_weight
         self.side = self.clip.image_size[0]
 
     def example(
@@ -89,16 +91,24 @@ class ClipLearner(Learner):
         return self.clip.tokenizer([PUBLISHED_TEMPLATES[template].format(name) for name in vocabulary]).numpy()
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """All three losses; the two templates of the batch's first example serve all."""
+        """The weighted losses; the two templates of the batch's first example serve all."""
         names, others = (F.normalize(self.network.encode_text(tokens), dim=-1) for tokens in batch["names"][0])
+        similarity = self.network.logit_scale.exp() * names @ others.T
+        loss = self.name_weight * F.cross_entropy(similarity, torch.arange(len(names), device=names.device))
+        if self.patch_weight:
+            loss = loss + self.patch_weight * self._patch_loss(batch, names)
+        if self.crop_weight:
+            loss = loss + self.crop_weight * self._crop_loss(batch, names)
+        return loss
+
+    def _patch_loss(self, batch: Mapping[str, Tensor], names: Float[Tensor, "c d"]) -> Tensor:
         dense = dense_features(self.network.visual, batch["pixels"])
         logits = self.scale * torch.einsum("ndhw,cd->nchw", dense, names) - self.offset
+        return patch_loss(logits, batch["coverage"])
+
+    def _crop_loss(self, batch: Mapping[str, Tensor], names: Float[Tensor, "c d"]) -> Tensor:
         crops = F.normalize(self.network.encode_image(batch["crop"]), dim=-1)
-        scale = self.network.logit_scale.exp()
-        crop_loss = F.cross_entropy(scale * crops @ names.T, batch["category"])
-        name_loss = F.cross_entropy(scale * names @ others.T, torch.arange(len(names), device=names.device))
-        patches = patch_loss(logits, batch["coverage"])
-        return patches + self.crop_weight * crop_loss + self.name_weight * name_loss
+        return F.cross_entropy(self.network.logit_scale.exp() * crops @ names.T, batch["category"])
 
 
 def patch_loss(logits: Float[Tensor, "n c gh gw"], covered: Float[Tensor, "n c gh gw"]) -> Tensor:

@@ -1,0 +1,87 @@
+"""`python -m harness weights list | fetch | verify`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from harness import weights
+from harness.structures import UserError
+from harness.weights import Checkpoint, State
+
+weights_app = typer.Typer(no_args_is_help=True, help="Published checkpoints: which there are, fetching, verifying.")
+console = Console(width=None if sys.stdout.isatty() else 150, emoji=False)
+
+Folder = Annotated[Path, typer.Option(help="Where the files lie.")]
+
+_SAID = {State.MISSING: "", State.OK: "verified", State.UNKNOWN: "there, not verified", State.WRONG: "WRONG"}
+
+
+@weights_app.command(name="list")
+def list_(folder: Folder = weights.FOLDER) -> None:
+    """Every checkpoint that a config may name, and whether it is there."""
+    listing = Table("Name", "File", "Size", "Licence", "Used by", "Checksum", "Here")
+    for known in weights.catalogue().values():
+        size = f"{known.stated_mb:g} MB" if known.stated_mb else ""
+        algorithm = known.checksum.partition(":")[0] or "none published"
+        here = _SAID[weights.remembered(known, folder)]
+        listing.add_row(*map(escape, [known.name, known.file, size, known.licence, known.used_by, algorithm, here]))
+    console.print(listing)
+
+
+@weights_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="As `list` names it.")],
+    force: Annotated[bool, typer.Option(help="Replace the file that is there.")] = False,
+    folder: Folder = weights.FOLDER,
+) -> None:
+    """Download a checkpoint and check it; the same command again continues a transfer that broke off."""
+    known = weights.find(name)
+    if not force and (folder / known.file).is_file():
+        _keep(known, folder)
+        return
+    columns = (TextColumn(known.file), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(known.file, total=None)
+        verdict = weights.fetch(known, lambda done, total: bar.update(task, completed=done, total=total), folder)
+    _say(known, folder, verdict)
+
+
+@weights_app.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(help="One of them; all that are there by default.")] = None,
+    folder: Folder = weights.FOLDER,
+) -> None:
+    """Hash the files that are there; exit code 1 if one is not what was published."""
+    wanted = list(weights.catalogue().values()) if name is None else [weights.find(name)]
+    there = [known for known in wanted if (folder / known.file).is_file()]
+    if not there:
+        raise UserError(f"weights: nothing to verify in {folder}. See: python -m harness weights list")
+    verdicts = {known: weights.verify(known, folder) for known in there}
+    for known, verdict in verdicts.items():
+        _say(known, folder, verdict)
+    if any(verdict.state is State.WRONG for verdict in verdicts.values()):
+        raise typer.Exit(1)
+
+
+def _keep(known: Checkpoint, folder: Path) -> None:
+    verdict = weights.verify(known, folder)
+    if verdict.state is State.WRONG:
+        raise UserError(
+            f"weights: {folder / known.file} is there, but not what was published: found {verdict.digest}; wanted "
+            f"{known.checksum}. To replace it: python -m harness weights fetch {known.name} --force"
+        )
+    _say(known, folder, verdict)
+
+
+def _say(known: Checkpoint, folder: Path, verdict: weights.Verdict) -> None:
+    reason = {State.UNKNOWN: "no checksum was published", State.WRONG: f"wanted {known.checksum}"}.get(verdict.state)
+    said = f"{verdict.state}: {reason}" if reason else str(verdict.state)
+    console.print(f"{folder / known.file}: {said} ({verdict.digest})", markup=False, soft_wrap=True)

@@ -1,0 +1,209 @@
+"""Trains a small SAM from scratch: a scene and clicks on several of its instances an example, no classes.
+
+Paper: Kirillov et al., ICCV 2023, https://arxiv.org/abs/2304.02643, appendix A: focal and dice loss 20 : 1, the smallest
+loss of the three masks, mean squared error of the predicted IoU, and a second click drawn from what the first mask got
+wrong. One such round instead of ten, and no boxes. The smallest loss alone leaves two of the three masks untaught for
+long on so little data: a share of the mean is added.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float32
+from torch import Tensor
+
+from harness.clicks import STRATEGIES, Situation
+from harness.interfaces import Learner
+from harness.registry import register_learner
+from harness.structures import Instance, Sample
+from methods.learners.augmentation import jittered
+from methods.sam import input_size, resized
+from methods.tiny_sam import Architecture
+
+FOCAL_WEIGHT = 20.0
+
+
+@register_learner("sam")
+class SamLearner(Learner):
+    """SAM's losses on the masks of a scene's instances, from one click each, and from two.
+
+    Args:
+        image_size: The longest side that an image is resized to.
+        patch_size: Of the image encoder.
+        width: Of the image encoder.
+        depth: Of the image encoder.
+        heads: Of the image encoder.
+        prompt_width: Of the prompt encoder and the mask decoder.
+        instances: Clicked in each image; one encoding serves them all.
+        mean_weight: Of the three masks' mean loss, beside their smallest.
+        refinement_weight: Of the second round: one more click, the first round's logits, one mask; 0 leaves it out,
+            and with it all training for more clicks than one.
+        jitter: Strength of the colour jitter.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 128,
+        patch_size: int = 8,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        prompt_width: int = 64,
+        instances: int = 6,
+        mean_weight: float = 0.05,
+        refinement_weight: float = 0.5,
+        jitter: float = 0.3,
+    ) -> None:
+        self.architecture = Architecture(image_size, patch_size, width, depth, heads, prompt_width)
+        self.network: Any = self.architecture.network()
+        self.instances, self.jitter = instances, jitter
+        self.mean_weight, self.refinement_weight = mean_weight, refinement_weight
+
+    def example(
+        self,
+        sample: Sample,
+        instance: Instance,
+        vocabulary: tuple[str, ...],  # noqa: ARG002 - no classes
+        rng: np.random.Generator,
+    ) -> dict[str, np.ndarray]:
+        """The image, a click on the instance and on others of the sample, and what each covers of the logits' grid.
+
+        The others are seen if the instance is: a recipe for seen classes is shown no others.
+        """
+        others = [other for other in sample.instances if other is not instance and other.seen == instance.seen]
+        picks = rng.choice(len(others) + 1, self.instances - 1, replace=len(others) + 1 < self.instances)
+        chosen = [instance, *([*others, instance][pick] for pick in picks)]
+        clicks = np.array([self._click(sample, one, rng) for one in chosen], np.float32)
+        mirror = -1 if rng.random() < 0.5 else 1
+        if mirror < 0:
+            clicks = clicks * np.float32([-1, 1]) + np.float32([sample.size[1] - 1, 0])
+        image = jittered(np.ascontiguousarray(sample.image[:, ::mirror]), rng, self.jitter)
+        height, width = input_size(sample.size, self.architecture.image_size)
+        return {
+            "pixels": self.network.preprocess(resized(image, self.architecture.image_size).to(self.network.device))[0]
+            .cpu()
+            .numpy(),
+            "clicks": clicks * np.float32([width / sample.size[1], height / sample.size[0]]),
+            "target": np.stack([self._target(one, mirror) for one in chosen]),
+        }
+
+    def _click(self, sample: Sample, instance: Instance, rng: np.random.Generator) -> tuple[int, int]:
+        (click,) = STRATEGIES["paper/v1"](Situation(sample, instance, (), None, rng))
+        return click.x, click.y
+
+    def _target(self, instance: Instance, mirror: int) -> Float32[np.ndarray, "g g"]:
+        """How much of each cell of the logits' grid the instance covers, 0 to 1; the padding's cells are 0."""
+        side = self.architecture.image_size
+        height, width = input_size(instance.mask.shape, side)
+        mask = np.ascontiguousarray(instance.mask[:, ::mirror], np.float32)
+        square = np.zeros((side, side), np.float32)
+        square[:height, :width] = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
+        return cv2.resize(square, self.network.prompt_encoder.mask_input_size, interpolation=cv2.INTER_AREA)
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """First clicks with three masks each, then second clicks with one; means over all instances."""
+        embeddings = self.network.image_encoder(batch["pixels"])
+        target = batch["target"].flatten(0, 1)[:, None]
+        points, labels = batch["clicks"].flatten(0, 1)[:, None], torch.ones_like(target[:, :, 0, 0])
+        logits, confidence = self._decoded(embeddings, points, labels, None, several=True)
+        each = mask_loss(logits, target)
+        first = each.min(1).values + self.mean_weight * each.mean(1) + confidence_loss(logits, confidence, target)
+        if not self.refinement_weight:
+            return first.mean()
+        best = logits.gather(1, each.argmin(1)[:, None, None, None].expand(-1, 1, *logits.shape[2:])).detach()
+        points, labels = self._second_clicks(points, labels, best, target)
+        logits, confidence = self._decoded(embeddings, points, labels, best, several=False)
+        second = mask_loss(logits, target)[:, 0] + confidence_loss(logits, confidence, target)
+        return (first + self.refinement_weight * second).mean()
+
+    def _second_clicks(
+        self, points: Float[Tensor, "n 1 2"], labels: Float[Tensor, "n 1"], logits: Tensor, target: Tensor
+    ) -> tuple[Float[Tensor, "n 2 2"], Float[Tensor, "n 2"]]:
+        """One more click each: positive where the mask misses the object, negative where it exceeds it."""
+        cells, positive = drawn_from_error(logits[:, 0] > 0, target[:, 0] > 0.5)
+        cell = self.architecture.image_size / logits.shape[-1]
+        centres = (cells.to(points.dtype) + 0.5) * cell - 0.5
+        return torch.cat([points, centres[:, None]], 1), torch.cat([labels, positive[:, None].to(labels.dtype)], 1)
+
+    def _decoded(
+        self, embeddings: Tensor, points: Tensor, labels: Tensor, previous: Tensor | None, several: bool
+    ) -> tuple[Float[Tensor, "n k g g"], Float[Tensor, "n k"]]:
+        """The mask decoder on all instances of all images at once."""
+        network = self.network
+        sparse, dense = network.prompt_encoder(points=(points, labels), boxes=None, masks=previous)
+        each = len(points) // len(embeddings)
+        positions = network.prompt_encoder.get_dense_pe()
+        # MaskDecoder.forward takes one image; it repeats what it is given once for every prompt.
+        joint = embeddings.repeat_interleave(each, 0) + dense
+        return several_images(network.mask_decoder, joint, positions, sparse, several)
+
+    def metadata(self) -> dict[str, str]:
+        """The architecture, as JSON."""
+        return {"architecture": json.dumps(asdict(self.architecture))}
+
+
+def several_images(
+    decoder: Any, joint: Float[Tensor, "n d gh gw"], positions: Tensor, sparse: Float[Tensor, "n t d"], several: bool
+) -> tuple[Float[Tensor, "n k h w"], Float[Tensor, "n k"]]:
+    """segment_anything's MaskDecoder on prompts of several images.
+
+    Source: `MaskDecoder.predict_masks`, which takes prompts of one image only, at dca509f.
+
+    Args:
+        decoder: A `MaskDecoder`.
+        joint: Each prompt's image embedding with its dense prompt added.
+        positions: Of the image embedding's cells, (1, d, gh, gw).
+        sparse: Each prompt's tokens.
+        several: Whether to answer with the three masks or with the single one.
+    """
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(len(sparse), -1, -1)
+    tokens, cells = decoder.transformer(joint, positions.expand(len(joint), -1, -1, -1), torch.cat([own, sparse], 1))
+    upscaled = decoder.output_upscaling(cells.transpose(1, 2).reshape(joint.shape))
+    masks = tokens[:, 1 : 1 + decoder.num_mask_tokens].unbind(1)
+    weights = torch.stack([mlp(token) for mlp, token in zip(decoder.output_hypernetworks_mlps, masks, strict=True)], 1)
+    logits = torch.einsum("nkd,ndhw->nkhw", weights, upscaled)
+    confidence = decoder.iou_prediction_head(tokens[:, 0])
+    return (logits[:, 1:], confidence[:, 1:]) if several else (logits[:, :1], confidence[:, :1])
+
+
+def mask_loss(logits: Float[Tensor, "n k g g"], target: Float[Tensor, "n 1 g g"]) -> Float[Tensor, "n k"]:
+    """20 times the focal loss (gamma 2, alpha 0.25) and the dice loss of each mask."""
+    target = target.expand_as(logits)
+    probability = logits.sigmoid()
+    right = probability * target + (1 - probability) * (1 - target)
+    alpha = 0.25 * target + 0.75 * (1 - target)
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    focal = (alpha * (1 - right) ** 2 * entropy).mean((2, 3))
+    overlap = (probability * target).sum((2, 3))
+    dice = 1 - (2 * overlap + 1) / (probability.sum((2, 3)) + target.sum((2, 3)) + 1)
+    return FOCAL_WEIGHT * focal + dice
+
+
+def confidence_loss(
+    logits: Float[Tensor, "n k g g"], confidence: Float[Tensor, "n k"], target: Float[Tensor, "n 1 g g"]
+) -> Float[Tensor, " n"]:
+    """Mean over the masks of the squared error of the predicted IoU."""
+    predicted, truth = logits.detach() > 0, target > 0.5
+    intersection = (predicted & truth).sum((2, 3))
+    union = (predicted | truth).sum((2, 3)).clamp(min=1)
+    return ((confidence - intersection / union) ** 2).mean(1)
+
+
+def drawn_from_error(
+    predicted: Bool[Tensor, "n g g"], truth: Bool[Tensor, "n g g"]
+) -> tuple[Tensor, Bool[Tensor, " n"]]:
+    """A cell (x, y) of each mask's error, uniformly, and whether it lies on the object; any cell of a perfect mask."""
+    wrong = (predicted ^ truth).flatten(1).float()
+    wrong = torch.where(wrong.any(1, keepdim=True), wrong, torch.ones_like(wrong))
+    pick = torch.multinomial(wrong, 1)[:, 0]
+    columns = truth.shape[-1]
+    on_object = truth.flatten(1).gather(1, pick[:, None])[:, 0]
+    return torch.stack([pick % columns, pick // columns], 1), on_object

@@ -1,0 +1,71 @@
+"""A SAM small enough to train from scratch on a CPU, built from Segment Anything's own parts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from torch import nn
+
+from harness.structures import UserError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a checkpoint needs to be rebuilt; stored inside it.
+
+    Attributes:
+        image_size: The longest side that the image is resized to, in pixels.
+        patch_size: Of the image encoder; the logits have four times as many rows as there are patches.
+        width: Of the image encoder.
+        depth: Of the image encoder; every block attends to all patches.
+        heads: Of the image encoder.
+        prompt_width: Of the prompt encoder and the mask decoder, whose other sizes follow from it.
+    """
+
+    image_size: int = 128
+    patch_size: int = 8
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    prompt_width: int = 64
+
+    def network(self) -> Any:
+        """A segment_anything.modeling.Sam with random weights."""
+        grid = self.image_size // self.patch_size
+        width = self.prompt_width
+        transformer = TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=2 * width, num_heads=4)
+        decoder = MaskDecoder(transformer_dim=width, transformer=transformer, iou_head_hidden_dim=width)
+        prompts = PromptEncoder(width, (grid, grid), (self.image_size, self.image_size), mask_in_chans=16)
+        return Sam(self._encoder(), prompts, decoder)
+
+    def _encoder(self) -> ImageEncoderViT:
+        return ImageEncoderViT(
+            img_size=self.image_size,
+            patch_size=self.patch_size,
+            embed_dim=self.width,
+            depth=self.depth,
+            num_heads=self.heads,
+            out_chans=self.prompt_width,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+        )
+
+
+def described_architecture(about: str, path: Path) -> Architecture:
+    """The architecture that a checkpoint's metadata gives in JSON.
+
+    Raises:
+        UserError: It gives one that this code does not know.
+    """
+    try:
+        return Architecture(**json.loads(about))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: found the architecture {about}; wanted that of a small SAM that training here saved. "
+            "Train it again (README, Training) or correct `checkpoint`."
+        ) from error

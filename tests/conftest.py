@@ -1,0 +1,119 @@
+"""A run's folder that goes with the test, the real command line, and plugins that live outside the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+FAR_AWAY = '''
+"""Plugins that live outside the checkout."""
+
+import os
+import time
+
+import numpy as np
+
+from harness import Dataset, Instance, Method, Prediction, Sample
+
+
+class Disc(Method):
+    """A disc around the first click."""
+
+    def __init__(self, radius: int = 5) -> None:
+        self.radius = radius
+
+    def predict(self, image, click, text):
+        time.sleep(float(os.environ.get("DISC_SLEEPS_S", "0")))
+        first = click if hasattr(click, "x") else click[0]
+        y, x = np.ogrid[: image.shape[0], : image.shape[1]]
+        return Prediction(((x - first.x) ** 2 + (y - first.y) ** 2 <= self.radius**2)[None])
+
+
+class Loser(Disc):
+    """Finds nothing, and says so."""
+
+    def predict(self, image, click, text):
+        raise RuntimeError("nothing found")
+
+
+class Boxes(Dataset):
+    """A box on each of some images of 32 x 48."""
+
+    classes = ("box", "bar")
+
+    def __init__(self, count: int = 2) -> None:
+        self.count = count
+
+    def sample_ids(self):
+        return [f"s{number}" for number in range(self.count)]
+
+    def load(self, sample_id):
+        mask = np.zeros((32, 48), bool)
+        mask[8:20, 10:30] = True
+        return Sample(sample_id, np.zeros((32, 48, 3), np.uint8), (Instance(f"{sample_id}-0", mask, "box", True),))
+'''
+"""The module `far_away`."""
+
+
+@pytest.fixture
+def run_name() -> Iterator[str]:
+    """A run's name that no other run has; its folder is removed afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield name
+    shutil.rmtree(ROOT / "runs" / name, ignore_errors=True)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder outside the checkout that holds the module `far_away`."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "far_away.py").write_text(FAR_AWAY)
+    return folder
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `python -m harness <arguments>` in the checkout; keywords are added to the environment."""
+    running = []
+
+    def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness", *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell's background job ignores SIGINT, and so would its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def harness_command(started: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m harness <arguments>` to its end."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        process = started(*arguments, **environment)
+        out, err = process.communicate(timeout=400)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return run

@@ -1,0 +1,212 @@
+import os
+import pickle
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import ray
+
+from harness import UserError, cluster
+from harness.cluster import Cluster, halves
+from harness.config import MethodEntry, Plugin, RunConfig, Workers
+from harness.plan import Job, Shard, planned, remaining
+from harness.store import MEASURED, Store
+from harness.worker import Outcome, run_here
+
+COUNT = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started() -> Iterator[None]:
+    """One Ray for all tests of this file; its workers find tests/fakes.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.syspath_prepend(str(Path(__file__).parent))
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "run")
+
+
+def jobs(*methods: dict[str, Any], **params: Any) -> list[Job]:
+    entries = tuple(MethodEntry(**method) for method in methods)
+    toys = Plugin(name="fakes:Toys", label="toys", params={"count": COUNT} | params)
+    return planned(RunConfig(run="r", datasets=(toys,), methods=entries))
+
+
+STEADY = {"name": "fakes:Steady", "label": "steady"}
+WIDE = {"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}
+
+
+def fragile(how: str, at: int, once: Path | None = None) -> dict[str, Any]:
+    return {"name": "fakes:Fragile", "label": "fragile", "params": {"how": how, "at": at, "once": once and str(once)}}
+
+
+def ran(made: list[Job], store: Store, count: int = 1, size: int = 2) -> list[Outcome]:
+    workers = Workers(count=count, cpus=0.5, gpus=0)
+    return list(Cluster(workers, store).run(remaining(made, store, size)))
+
+
+def rows(made: list[Job], store: Store) -> pd.DataFrame:
+    found = store.rows([job.facts for job in made], {job.facts.dataset: job.sample_ids for job in made})
+    return found.drop(columns=[*MEASURED])
+
+
+def check_all_ok(made: list[Job], store: Store) -> None:
+    found = rows(made, store)
+    assert (found["status"] == "ok").all()
+    assert len(found) == len(made) * COUNT * 2 * 3
+
+
+def test_one_actor_two_actors_and_no_ray_write_the_same_rows(tmp_path: Path) -> None:
+    made = jobs(STEADY, unreadable=[4])
+    local, one, two = (Store(tmp_path / name) for name in ("local", "one", "two"))
+    list(run_here(remaining(made, local, 4), local, 1))
+    ran(made, one, count=1, size=5)
+    outcomes = ran(made, two, count=2, size=2)
+    assert sum(outcome.instances for outcome in outcomes) == 10 + 1
+    assert len(rows(made, local)) == 10 * 3 + 1
+    pd.testing.assert_frame_equal(rows(made, local), rows(made, one))
+    pd.testing.assert_frame_equal(rows(made, local), rows(made, two))
+
+
+def test_an_image_that_kills_its_worker_fails_alone(store: Store) -> None:
+    made = jobs(fragile("exit", 5))
+    outcomes = ran(made, store, size=2)
+    found = rows(made, store)
+    failed = found[found["status"] == "failed"]
+    assert list(failed["instance_id"]) == ["5a", "5b"]
+    assert list(failed["category"]) == ["small", "large"]
+    assert failed["error"].str.startswith("two workers died on this image").all()
+    assert len(found) == (COUNT - 1) * 2 * 3 + 2
+    assert sum(outcome.failed for outcome in outcomes) == 2
+    assert sum(outcome.samples for outcome in outcomes) == COUNT
+
+
+def test_an_image_that_kills_whoever_decodes_it_does_not_kill_the_driver(store: Store) -> None:
+    made = jobs(STEADY, deadly=[1])
+    ran(made, store, size=1)
+    found = rows(made, store)
+    assert list(found.loc[found["status"] == "failed", "instance_id"]) == ["toy-1 (not listed)"]
+    assert len(found) == (COUNT - 1) * 2 * 3 + 1
+
+
+def test_a_worker_killed_once_costs_nothing(store: Store, tmp_path: Path) -> None:
+    made = jobs(fragile("kill", 3, tmp_path / "once"))
+    ran(made, store, count=2, size=2)
+    assert (tmp_path / "once").exists()
+    check_all_ok(made, store)
+
+
+def test_a_worker_killed_once_while_it_loads_is_replaced(store: Store, tmp_path: Path) -> None:
+    made = jobs(fragile("kill", -1, tmp_path / "once"))
+    ran(made, store, size=5)
+    check_all_ok(made, store)
+
+
+def test_workers_that_die_while_they_load_end_the_run(store: Store) -> None:
+    with pytest.raises(UserError, match="2 workers died while they loaded 'fragile'"):
+        ran(jobs(fragile("exit", -1)), store)
+
+
+def test_a_mistake_in_a_constructor_is_its_own_message(store: Store) -> None:
+    with pytest.raises(UserError) as error:
+        ran(jobs(fragile("mistake", -1)), store)
+    assert str(error.value) == "fakes: found nothing; wanted something. Mend it."
+
+
+def test_a_bug_in_a_constructor_keeps_its_traceback(store: Store) -> None:
+    with pytest.raises(RuntimeError) as error:
+        ran(jobs(fragile("bug", -1)), store)
+    assert "a bug in a plugin" in str(error.value) and 'fakes.py", line' in str(error.value)
+    assert not isinstance(error.value, UserError)
+
+
+def test_a_bug_while_it_works_keeps_its_traceback(store: Store) -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)fakes\.py.*a bug in a plugin"):
+        ran(jobs(fragile("bug", -2)), store)
+
+
+def test_a_full_disk_is_one_message_and_the_same_run_again_completes(store: Store, tmp_path: Path) -> None:
+    made = jobs(fragile("full disk", 4, tmp_path / "once"))
+    with pytest.raises(UserError, match=r"^[^\n]*cannot be written \(File too large\)[^\n]*$"):
+        ran(made, store, size=2)
+    kept = store.done(made[0].facts)
+    assert kept == {f"toy-{number}" for number in range(4)}
+    ran(made, store, size=2)
+    check_all_ok(made, store)
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus"), [(Workers(gpus=7), None), (Workers(cpus=999, gpus=0), None), (Workers(gpus=0), 7)]
+)
+def test_asking_for_more_than_there_is_fails_at_once(store: Store, workers: Workers, gpus: float | None) -> None:
+    made = jobs(STEADY | {"gpus": gpus})
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"a worker of 'steady' asks for .* the cluster has \d+ CPU, 0 GPU"):
+        list(Cluster(workers, store).run(remaining(made, store, 2)))
+    assert time.monotonic() - started < 5
+
+
+def test_what_others_hold_is_waited_for_but_not_for_ever(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "PLACE_TIMEOUT_S", 1)
+    holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"])(cluster.Actor).remote()
+    ray.get(holder.__ray_ready__.remote())
+    try:
+        with pytest.raises(UserError, match=r"no worker of 'steady' got its place within 1 s.* free are 0 CPU"):
+            ran(jobs(STEADY), store)
+    finally:
+        ray.kill(holder)
+
+
+def test_actors_go_when_a_run_is_given_up(store: Store) -> None:
+    made = jobs(STEADY)
+    outcomes = Cluster(Workers(count=1, cpus=1, gpus=0), store).run(remaining(made, store, 1))
+    next(outcomes)
+    outcomes.close()
+    deadline = time.monotonic() + 20
+    while ray.available_resources().get("CPU", 0) < ray.cluster_resources()["CPU"] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"]
+
+
+def test_an_actor_killed_from_outside_is_replaced(store: Store) -> None:
+    made = jobs(STEADY)
+    running = Cluster(Workers(count=1, cpus=0.5, gpus=0), store)
+    outcomes = running.run(remaining(made, store, 1))
+    done = [next(outcomes)]
+    (slot,) = running.slots
+    os.kill(ray.get(slot.actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
+    done += list(outcomes)
+    assert sum(outcome.samples for outcome in done) == COUNT
+    check_all_ok(made, store)
+
+
+def test_no_more_actors_than_work(store: Store) -> None:
+    made = jobs(STEADY, WIDE)
+    running = Cluster(Workers(cpus=0.25, gpus=0), store)
+    most = 0
+    for _ in running.run(remaining(made, store, COUNT)):
+        most = max(most, len(running.slots))
+    assert most == 2
+    check_all_ok(made, store)
+
+
+def test_shards_travel_light(store: Store) -> None:
+    shard, *_ = remaining(jobs(STEADY), store, 4)
+    assert shard.job.sample_ids == ()
+    assert len(pickle.dumps((shard, store))) < 5000
+
+
+def test_halves_are_all_of_a_shard() -> None:
+    (job,) = jobs(STEADY)
+    shard = Shard(job, ("a", "b", "c"), deaths=1)
+    assert [(half.sample_ids, half.deaths) for half in halves(shard)] == [(("a",), 0), (("b", "c"), 0)]
+

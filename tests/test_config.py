@@ -1,0 +1,290 @@
+"""Configs: what is read, and what each mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness import UserError, registry
+from harness.config import RunConfig, label, load_recipe, load_run
+
+BASE: dict[str, Any] = {
+    "run": "tried",
+    "datasets": [{"name": "scenes", "params": {"split": "val", "count": 4}}],
+    "methods": [{"name": "click_only", "params": {"checkpoint": "methods/a.pt"}}],
+}
+RECIPE: dict[str, Any] = {
+    "learner": {"name": "prompted_deeplab"},
+    "datasets": [{"name": "scenes", "params": {"split": "train", "count": 4}}],
+    "steps": 3,
+}
+
+
+def _file(folder: Path, content: Any, name: str = "a.yaml") -> Path:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def _load(folder: Path, *overrides: str, **changes: Any) -> RunConfig:
+    return load_run(_file(folder, BASE | changes), overrides)
+
+
+def _method(**changes: Any) -> dict[str, Any]:
+    return {"methods": [{**BASE["methods"][0], **changes}]}
+
+
+def _params(**params: Any) -> dict[str, Any]:
+    return {"methods": [{"name": "text_click", "params": {"checkpoint": "a.pt", **params}}]}
+
+
+def test_a_config_as_it_is_meant(tmp_path: Path) -> None:
+    config = _load(tmp_path, seed=3, clicks={"options": {"margin": "1e-1"}}, limit=2)
+    assert (config.run, config.seed, config.limit, label(config.methods[0])) == ("tried", 3, 2, "click_only")
+    assert config.datasets[0].params == {"split": "val", "count": 4}
+    assert config.methods[0].params == {"checkpoint": "methods/a.pt"} and config.clicks.options == {"margin": 0.1}
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("path", sorted((registry.ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_the_configs_of_the_checkout(path: Path) -> None:
+    if "learner" in yaml.safe_load(path.read_text()):
+        assert load_recipe(path).steps > 0
+    else:
+        assert load_run(path).methods
+
+
+# The file
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    _file(tmp_path, BASE, "quickstart.yaml")
+    with pytest.raises(UserError, match=r"quikstart\.yaml: no such file\. Did you mean '.*/quickstart\.yaml'\?"):
+        load_run(tmp_path / "quikstart.yaml")
+    with pytest.raises(UserError, match=r"no such file\. There are: none"):
+        load_run(tmp_path / "nowhere" / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("run: [", r": not valid YAML\. .*expected the node content.* at line 1, column 7"),
+        ("run:\n\t- a", r": not valid YAML\. .*at line 2"),
+        ("run: a\nseed: 1\nseed: 2", r": not valid YAML\. found 'seed' twice at line 3, column 1"),
+        ("run: a\nworkers: {count: 1, count: 2}", "found 'count' twice at line 2, column 21"),
+        ("run: !!python/object:os.system x", "not valid YAML. could not determine a constructor"),
+        ("", ": found an empty file; wanted keys such as `run:`"),
+        ("- a\n- b", ": found a list at the top; wanted keys such as `run:`"),
+        ("quickstart", ": found a str at the top; wanted keys such as `run:`"),
+    ],
+)
+def test_a_file_that_is_no_config(tmp_path: Path, content: str, reason: str) -> None:
+    path = _file(tmp_path, content)
+    with pytest.raises(UserError, match=rf"^{path}.*{reason}"):
+        load_run(path)
+
+
+def test_a_folder_and_bytes(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path, tmp_path / "b.yaml"):
+        with pytest.raises(UserError, match=rf"^{path}: cannot be read \(.*Wanted a YAML file"):
+            load_run(path)
+
+
+def test_yaml_s_merge_keys_are_no_doubles(tmp_path: Path) -> None:
+    text = """
+run: a
+datasets: [&one {name: scenes, label: one, params: {count: 2}}, {<<: *one, label: two}]
+methods: [{name: click_only, params: {checkpoint: a}}]
+"""
+    assert [entry.label for entry in load_run(_file(tmp_path, text)).datasets] == ["one", "two"]
+
+
+# Keys, types, names
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sed": 1}, r"sed: no such key\. Did you mean 'seed'\? There are: clicks, "),
+        ({"workers": {"cont": 1}}, r"workers\.cont: no such key\. Did you mean 'count'\? There are: count, cpus"),
+        ({"clicks": {"stratgy": "x"}}, r"clicks\.stratgy: no such key\. Did you mean 'strategy'"),
+        (_method(parms={}), r"methods\[0\]\.parms: no such key\. Did you mean 'params'"),
+        ({"datasets": [{"name": "scenes", "lable": "x"}]}, r"datasets\[0\]\.lable: no such key\. Did you mean 'label'"),
+        ({"seed": "abc"}, r"seed: found 'abc'; wanted a valid integer"),
+        ({"seed": None}, r"seed: found nothing; wanted a valid integer"),
+        ({"workers": 3}, r"workers: found 3; wanted a mapping"),
+        ({"workers": None}, r"workers: found nothing; wanted a mapping"),
+        ({"workers": {"executor": "rya"}}, r"workers\.executor: found 'rya'; wanted 'ray' or 'local'"),
+        ({"workers": {"count": 0}}, r"workers\.count: found 0; wanted greater than 0"),
+        ({"workers": {3: 4}}, r"workers\[3\]: found 3; wanted text as every key"),
+        ({"methods": "click_only"}, r"methods: found 'click_only'; wanted a list"),
+        ({"methods": ["click_only"]}, r"methods\[0\]: found 'click_only'; wanted a mapping"),
+        ({"methods": []}, r"methods: found \[\]; wanted at least one"),
+        ({"methods": [{"label": "x"}]}, r"methods\[0\]\.name: found nothing; wanted a value"),
+        ({"metrics": "iou"}, r"metrics: found 'iou'; wanted a list"),
+        ({"metrics": ["iou", "iuo"]}, r"metrics\[1\]: no metric 'iuo'\. Did you mean 'iou'\?"),
+        ({"clicks": {"strategy": "paper/v0"}}, r"clicks\.strategy: no strategy 'paper/v0'\. Did you mean 'paper/v1'"),
+        ({"clicks": {"max_clicks": 0}}, r"clicks\.max_clicks: found 0; wanted greater than 0"),
+        ({"clicks": {"options": {"margn": 1}}}, r"clicks\.options\.margn: paper/v1 takes no such .*mean 'margin'"),
+        ({"clicks": {"options": {"at": 1}}}, r"clicks\.options\.at: paper/v1 takes no such parameter"),
+        ({"clicks": {"options": {"margin": "wide"}}}, r"clicks\.options\.margin: found 'wide'; wanted a valid number"),
+        ({"clicks": {"options": {"margin": 7}}}, r"clicks\.options\.margin: found 7; wanted less than or equal to 1"),
+        ({"max_failures": float("nan")}, r"max_failures: found nan"),
+        ({"limit": 0}, r"limit: found 0; wanted greater than 0"),
+        ({"run": "a/b"}, r"run: found 'a/b'; wanted letters, digits"),
+        ({"run": ".."}, r"run: found '\.\.'; wanted letters, digits"),
+        ({"run": "a\n"}, r"run: found 'a\\n'; wanted letters, digits"),
+        (_method(name="clck_only"), r"methods\[0\]\.name: no methods/clck_only\.py\. Did you mean 'click_only'\?"),
+        ({"datasets": [{"name": "scens"}]}, r"datasets\[0\]\.name: no datasets/scens\.py\. Did you mean 'scenes'\?"),
+        (_method(params={"chekpoint": "a"}), r"methods\[0\]\.params\.chekpoint: click_only takes no such parameter"),
+        (_method(params={}), r"methods\[0\]\.params: click_only needs checkpoint"),
+        (_method(params=None), r"methods\[0\]\.params: found nothing; wanted a mapping"),
+        (_method(params={"checkpoint": 3}), r"methods\[0\]\.params\.checkpoint: found 3; wanted a path"),
+        (
+            {"datasets": [{"name": "scenes", "params": {"split": "vla"}}]},
+            r"split: found 'vla'; wanted 'train', 'val' or",
+        ),
+        (_params(), r"methods\[0\]\.params: text_click needs saliency"),
+        (_params(saliency="maskclp"), r"methods\[0\]\.params\.saliency\.name: no methods/saliency/maskclp\.py\. Did"),
+        (
+            _params(saliency={"name": "maskclip", "params": {"modle": 1}}),
+            r"methods\[0\]\.params\.saliency\.params\.modle: maskclip takes no such parameter\. Did you mean 'model'",
+        ),
+        ({"methods": BASE["methods"] * 2}, r"methods\[1\]: a second 'click_only'\. Give one of them a `label:`"),
+        ({"datasets": BASE["datasets"] * 2}, r"datasets\[1\]: a second 'scenes'\. Give one of them a `label:`"),
+        (_method(train=4), r"methods\[0\]\.train: found 4; wanted a mapping"),
+        (_method(train=RECIPE | {"stps": 4}), r"methods\[0\]\.train\.stps: no such key\. Did you mean 'steps'"),
+        (_method(train={**RECIPE, "steps": 0}), r"methods\[0\]\.train\.steps: found 0"),
+        (
+            _method(train=RECIPE | {"learner": {"name": "deeplab"}}),
+            r"methods\[0\]\.train\.learner\.name: no methods/learners/deeplab\.py\. Did you mean 'prompted_deeplab'",
+        ),
+        (_method(train="configs/gone.yaml"), r"methods\[0\]\.train: .*configs/gone\.yaml: no such file"),
+    ],
+)
+def test_a_mistake_is_told_with_file_key_and_what_was_wanted(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^{tmp_path}/a\.yaml, .*{reason}"):
+        _load(tmp_path, **changes)
+
+
+def test_positions_count_every_entry(tmp_path: Path) -> None:
+    entries = [{"name": "scenes", "label": "one"}, {"name": "scenes", "label": "two"}, {"name": "scens"}]
+    with pytest.raises(UserError, match=r"datasets\[2\]\.name: no datasets/scens"):
+        _load(tmp_path, datasets=entries)
+
+
+def test_labels_keep_two_entries_of_one_plugin_apart(tmp_path: Path) -> None:
+    assert len(_load(tmp_path, methods=[*BASE["methods"], {**BASE["methods"][0], "label": "again"}]).methods) == 2
+    with pytest.raises(UserError, match=r"methods\[1\]: a second 'click_only'"):
+        _load(
+            tmp_path, methods=[*BASE["methods"], {**_params(saliency="maskclip")["methods"][0], "label": "click_only"}]
+        )
+
+
+# Overrides
+
+
+def test_overrides(tmp_path: Path) -> None:
+    second = {"name": "click_only", "label": "b", "params": {"checkpoint": "b.pt"}}
+    config = _load(
+        tmp_path,
+        "methods[1].label=x",
+        "methods.0.label=y=z",
+        "workers.count=2",
+        "metrics=[iou]",
+        "datasets[0].params.count=2",
+        "clicks.options.margin=.5",
+        "limit=null",
+        methods=[*BASE["methods"], second],
+        limit=4,
+        workers=None,
+    )
+    assert [method.label for method in config.methods] == ["y=z", "x"]
+    assert (config.workers.count, config.metrics, config.limit) == (2, ("iou",), None)
+    assert config.datasets[0].params["count"] == 2 and config.clicks.options == {"margin": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("seed", r"^--set seed: wanted key=value"),
+        ("=3", r"^--set =3: wanted key=value"),
+        ("..=3", r"^--set \.\.=3: wanted key=value"),
+        ("methods[1].label=x", r"^--set methods\[1\]\.label=x: no '1' in a list of 1, counted from 0"),
+        ("methods[1]=x", r"no '1' in a list of 1"),
+        ("methods[-1].label=x", r"no '-1' in a list of 1"),
+        ("methods.click_only.label=x", r"no 'click_only' in a list of 1"),
+        ("run.name=x", r"^--set run\.name=x: no 'name' in 'tried'"),
+        ("metrics=[iou", r"^--set metrics=\[iou: not valid YAML\. .*at line 1"),
+        ("sed=3", r"a\.yaml, sed: no such key\. Did you mean 'seed'"),
+        ("workers.cont=3", r"a\.yaml, workers\.cont: no such key"),
+        ("seed=", r"a\.yaml, seed: found nothing; wanted a valid integer"),
+        ("methods[0].params.chekpoint=a", r"methods\[0\]\.params\.chekpoint: click_only takes no such parameter"),
+        ("methods=click_only", r"a\.yaml, methods: found 'click_only'; wanted a list"),
+    ],
+)
+def test_mistaken_overrides(tmp_path: Path, override: str, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        _load(tmp_path, override)
+
+
+# Recipes
+
+
+def test_a_trained_method_knows_its_checkpoint(tmp_path: Path) -> None:
+    recipe = load_recipe(_file(tmp_path, RECIPE, "recipe.yaml"))
+    for train in (RECIPE, str(tmp_path / "recipe.yaml")):
+        (method,) = _load(tmp_path, methods=[{"name": "click_only", "train": train}]).methods
+        assert method.train == recipe and method.params == {"checkpoint": str(recipe.output)}
+    assert recipe.output == registry.ROOT / "weights" / "trained" / f"{recipe.key}.safetensors"
+
+
+def test_a_checkpoint_in_the_checkout_stays_relative(tmp_path: Path) -> None:
+    recipe = RECIPE | {"checkpoint": "methods/weights/a.safetensors"}
+    (method,) = _load(tmp_path, methods=[{"name": "click_only", "train": recipe}]).methods
+    assert method.params == {"checkpoint": "methods/weights/a.safetensors"}
+    assert method.train is not None and method.train.output == registry.ROOT / "methods/weights/a.safetensors"
+
+
+def test_a_key_is_of_what_decides_the_weights(tmp_path: Path) -> None:
+    def key(**changes: Any) -> str:
+        return load_recipe(_file(tmp_path, RECIPE | changes)).key
+
+    same = [key(), key(note="x"), key(save_every=7), key(device="cpu"), key(checkpoint="weights/a"), key(seed=0)]
+    other = [key(steps=4), key(seed=1), key(optimizer={"lr": "2e-3"}), key(classes="all")]
+    assert len(set(same)) == 1 and len({same[0], *other}) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"stps": 4}, r"stps: no such key\. Did you mean 'steps'"),
+        ({"learner": {"name": "prompted_deeplb"}}, r"learner\.name: no methods/learners/prompted_deeplb\.py\. Did"),
+        (
+            {"learner": {"name": "prompted_deeplab", "params": {"encodr": "x"}}},
+            r"learner\.params\.encodr: prompted_deeplab takes no such parameter\. Did you mean 'encoder'",
+        ),
+        ({"learner": "prompted_deeplab"}, r"learner: found 'prompted_deeplab'; wanted a mapping"),
+        ({"learner": None}, r"learner: found nothing; wanted a mapping"),
+        ({"datasets": [{"name": "scens"}]}, r"datasets\[0\]\.name: no datasets/scens\.py"),
+        ({"datasets": []}, r"datasets: found \[\]; wanted at least one"),
+        ({"steps": 0}, r"steps: found 0; wanted greater than 0"),
+        ({"optimizer": {"name": "adam"}}, r"optimizer\.name: found 'adam'; wanted 'adamw' or 'sgd'"),
+        ({"optimizer": {"rl": 1}}, r"optimizer\.rl: no such key"),
+        ({"schedule": {"name": "step"}}, r"schedule\.name: found 'step'; wanted 'poly', 'cosine' or 'constant'"),
+    ],
+)
+def test_a_mistaken_recipe(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=rf"^{tmp_path}/a\.yaml, {reason}"):
+        load_recipe(_file(tmp_path, RECIPE | changes))
+
+
+def test_a_run_s_config_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.yaml, learner: found nothing; wanted a value"):
+        load_recipe(_file(tmp_path, BASE))

@@ -1,0 +1,381 @@
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from datasets.coco import Coco
+from harness import Click, Dataset, Instance, Method, Prediction, Sample
+from harness.config import Clicks
+from harness.evaluate import Evaluation, Names, Protocol, loaded_ahead
+from harness.structures import Image, Listed, Prompt, Record
+
+H, W = 32, 48
+CLASSES = ("left", "middle", "right")
+
+
+def sample(number: int, **changed: Any) -> Sample:
+    """An image of `number` throughout, with three boxes."""
+    masks = np.zeros((3, H, W), bool)
+    for index in range(3):
+        masks[index, 4 : 20 + index, 15 * index + 1 : 15 * index + 13] = True
+    instances = tuple(Instance(f"{number}{name[0]}", masks[i], name, i != 1, 2) for i, name in enumerate(CLASSES))
+    return Sample(str(number), **{"image": np.full((H, W, 3), number, np.uint8), "instances": instances} | changed)
+
+
+class Boxes(Dataset):
+    """Images 0 to 3; `changes` replaces or raises what image `number` is."""
+
+    classes = CLASSES
+
+    def __init__(self, changes: dict[int, Callable[[], Sample]] | None = None, listing: bool = True) -> None:
+        self.changes, self.listing = changes or {}, listing
+
+    def sample_ids(self) -> list[str]:
+        return list("0123")
+
+    def load(self, sample_id: str) -> Sample:
+        return self.changes.get(int(sample_id), lambda: sample(int(sample_id)))()
+
+    def list_instances(self, sample_id: str) -> list[Listed]:
+        if not self.listing:
+            return super().list_instances(sample_id)
+        return [Listed(one.id, one.category, one.seen) for one in sample(int(sample_id)).instances]
+
+
+def answer(prompt: Prompt, k: int = 2) -> Prediction:
+    """Ever larger discs round the last click."""
+    y, x = np.indices((H, W))
+    far = np.hypot(y - prompt.clicks[-1].y, x - prompt.clicks[-1].x)
+    return Prediction(np.stack([far < 4 + 4 * one for one in range(k)]), {"confidence": [1.0, *[0.0] * (k - 1)]})
+
+
+class Discs(Method):
+    """Discs round clicks; `wrong` changes or raises its answers to some prompts on image `at`, `badly` its encoding."""
+
+    device = "cpu:7"
+
+    def __init__(
+        self,
+        wrong: Callable[[Prediction, Prompt], Any] | None = None,
+        at: int = 1,
+        badly: Callable[[list[Any]], Any] | None = None,
+    ) -> None:
+        self.wrong, self.at, self.badly = wrong, at, badly
+        self.prompts: list[Prompt] = []
+
+    def encode(self, images: Sequence[Image]) -> list[Any]:
+        states = [int(image[0, 0, 0]) for image in images]
+        return self.badly(states) if self.badly and self.at in states else states
+
+    def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> list[list[Prediction]]:
+        self.prompts += [prompt for _, prompts in groups for prompt in prompts]
+        return [[self._answer(state, prompt) for prompt in prompts] for state, prompts in groups]
+
+    def _answer(self, state: int, prompt: Prompt) -> Any:
+        good = answer(prompt)
+        return self.wrong(good, prompt) if self.wrong and state == self.at else good
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def evaluated(method: Method, dataset: Dataset, batch: int = 2, clicks: int = 1, **protocol: Any) -> list[Record]:
+    names = Names("ours", "discs", "toys", "boxes")
+    asked = {"run": "r", "seed": 5, "clicks": Clicks(max_clicks=clicks), "text": "class_name", "metrics": ("iou",)}
+    evaluation = Evaluation(method, dataset, names, Protocol(**asked | protocol, images_per_batch=batch))
+    return list(evaluation.records(dataset.sample_ids()))
+
+
+def keys(records: Sequence[Record], status: str) -> set[tuple[str, int, str | None]]:
+    return {(one.instance_id, one.click_index, one.ranking) for one in records if one.status == status}
+
+
+def all_ids(numbers: str = "0123") -> set[str]:
+    return {f"{number}{name[0]}" for number in numbers for name in CLASSES}
+
+
+def check_accounted(records: Sequence[Record], failed: set[str]) -> None:
+    """One failed row for each of these, a row a ranking for every other, and none twice."""
+    assert len(records) == len({(one.instance_id, one.click_index, one.ranking) for one in records})
+    assert keys(records, "failed") == {(one, 1, None) for one in failed}
+    wanted = {(one, 1, ranking) for one in all_ids() - failed for ranking in ("confidence", "oracle")}
+    assert keys(records, "ok") == wanted
+
+
+@pytest.mark.parametrize("batch", [1, 3, 9])
+def test_rows_are_instances_times_rankings(batch: int) -> None:
+    records = evaluated(Discs(), Boxes(), batch)
+    check_accounted(records, set())
+    one = next(r for r in records if r.instance_id == "2m" and r.ranking == "oracle")
+    assert (one.run, one.dataset, one.dataset_plugin, one.method, one.method_plugin) == (
+        *("r", "toys", "boxes", "ours"),
+        "discs",
+    )
+    assert (one.image_id, one.category, one.seen, one.text, one.same_class_count) == ("2", "middle", False, "middle", 2)
+    assert (one.height, one.width, one.device, one.click_strategy) == (H, W, "cpu:7", "paper/v1")
+    assert sample(2).instances[1].mask[one.clicks[0].y, one.clicks[0].x]
+    assert one.encode_ms is not None and one.segment_ms is not None
+
+
+def test_batches_do_not_change_rows() -> None:
+    def plain(records: Sequence[Record]) -> list[dict[str, Any]]:
+        return [vars(one) | {"encode_ms": 0, "segment_ms": 0} for one in records]
+
+    assert plain(evaluated(Discs(), Boxes(), 1, 3)) == plain(
+        sorted(evaluated(Discs(), Boxes(), 4, 3), key=lambda r: (r.image_id, r.click_index, r.instance_id, r.ranking))
+    )
+
+
+def test_prompts_hold_the_text_and_the_vocabulary_or_no_text() -> None:
+    method = Discs()
+    evaluated(method, Boxes())
+    assert {prompt.text for prompt in method.prompts} == set(CLASSES)
+    assert all(prompt.vocabulary == CLASSES and prompt.previous is None for prompt in method.prompts)
+    silent = Discs()
+    records = evaluated(silent, Boxes(), text="none")
+    assert {prompt.text for prompt in silent.prompts} == {None} == {one.text for one in records}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (raising(RuntimeError("CUDA out of memory\nTried")), "segment: RuntimeError: CUDA out of memory Tried"),
+        (lambda good, _: Prediction(good.masks.astype(np.uint8), good.scores), "uint8"),
+        (lambda good, _: Prediction(good.masks[:, :-1], good.scores), "(2, 31, 48)"),
+        (lambda good, _: Prediction(good.masks[:0], {}), "(0, 32, 48)"),
+        (lambda good, _: Prediction(good.masks, {"confidence": [1, float("nan")]}), "nan"),
+        (lambda good, _: Prediction(good.masks), "without scores"),
+        (lambda good, _: Prediction(good.masks, [1, 2]), "segment:"),  # type: ignore[arg-type]
+        (lambda good, _: None, "NoneType"),
+    ],
+)
+def test_one_wrong_answer_fails_alone(wrong: Callable[..., Any], reason: str, batch: int) -> None:
+    method = Discs(lambda good, prompt: wrong(good, prompt) if prompt.text == "middle" else good)
+    records = evaluated(method, Boxes(), batch)
+    check_accounted(records, {"1m"})
+    (failed,) = [one for one in records if one.status == "failed"]
+    assert failed.error and failed.error.startswith("segment: ") and reason in failed.error
+    assert (failed.category, failed.seen, failed.text, failed.height) == ("middle", False, "middle", H)
+    assert len(failed.clicks) == 1 and failed.mask is None and failed.metrics == {}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("short", [[], None, 3, [[]], [[], [], [], []]])
+def test_fewer_answers_than_prompts_fail_all_of_the_image_and_no_other(short: Any, batch: int) -> None:
+    class Short(Discs):
+        def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> Any:
+            return short if any(state == 1 for state, _ in groups) else super().segment(groups)
+
+    records = evaluated(Short(), Boxes(), batch)
+    check_accounted(records, all_ids("1"))
+
+
+def test_a_method_that_skips_an_answer_gets_each_prompt_alone() -> None:
+    class Skips(Discs):
+        def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> Any:
+            return [answers[:2] for answers in super().segment(groups)]
+
+    check_accounted(evaluated(Skips(), Boxes()), set())
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+@pytest.mark.parametrize("badly", [raising(ValueError("too small")), lambda states: states[1:], lambda states: None])
+def test_an_image_that_does_not_encode_fails_alone(badly: Callable[..., Any], batch: int) -> None:
+    records = evaluated(Discs(badly=badly), Boxes(), batch)
+    check_accounted(records, all_ids("1"))
+    failed = [one for one in records if one.status == "failed"]
+    assert all(one.error and one.error.startswith("encode: ") for one in failed)
+    assert [(one.category, one.seen, one.same_class_count) for one in failed] == [
+        ("left", True, 2),
+        ("middle", False, 2),
+        ("right", True, 2),
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_image_that_does_not_load_fails_by_its_listing(batch: int) -> None:
+    records = evaluated(Discs(), Boxes({2: raising(OSError("cut off"))}), batch)
+    check_accounted(records, all_ids("2"))
+    failed = [one for one in records if one.status == "failed"]
+    assert {(one.category, one.seen) for one in failed} == {("left", True), ("middle", False), ("right", True)}
+    assert {one.error for one in failed} == {"load: OSError: cut off"}
+    assert {one.image_id for one in failed} == {"2"}
+
+
+def test_without_a_listing_one_row_stands_for_the_image() -> None:
+    records = evaluated(Discs(), Boxes({2: raising(OSError("cut off"))}, listing=False))
+    assert keys(records, "failed") == {("2 (not listed)", 1, None)}
+    assert {one.instance_id for one in records if one.status == "ok"} == all_ids("013")
+    (failed,) = [one for one in records if one.status == "failed"]
+    assert failed.text is None
+
+
+def test_all_images_unreadable() -> None:
+    encoded: list[Any] = []
+    method = Discs(badly=lambda states: encoded.append(states) or states)
+    records = evaluated(method, Boxes({n: raising(OSError("gone")) for n in range(4)}))
+    check_accounted(records, all_ids())
+    assert not encoded
+
+
+def test_a_broken_annotation_is_one_failed_row() -> None:
+    whole = sample(3)
+    broken = sample(3, instances=whole.instances[:2], broken={"3r": "covers no pixel", "3x": "not listed at all"})
+    records = evaluated(Discs(), Boxes({3: lambda: broken}))
+    check_accounted([one for one in records if one.instance_id != "3x"], {"3r"})
+    errors = {one.instance_id: (one.error, one.category, one.seen) for one in records if one.status == "failed"}
+    assert errors == {"3r": ("covers no pixel", "right", True), "3x": ("not listed at all", "", None)}
+
+
+def test_a_broken_annotation_and_a_failing_listing() -> None:
+    broken = sample(3, instances=sample(3).instances[:2], broken={"3r": "covers no pixel"})
+
+    class Unlisted(Boxes):
+        def list_instances(self, sample_id: str) -> list[Listed]:
+            raise OSError("no list")
+
+    check_accounted(evaluated(Discs(), Unlisted({3: lambda: broken})), {"3r"})
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [
+        (np.zeros((H, W), bool), "no pixel"),
+        (np.ones((W, H), bool), "(48, 32)"),
+        (np.ones((H, W), np.uint8), "uint8"),
+    ],
+)
+def test_a_ground_truth_that_cannot_be_scored_fails_alone(mask: Any, reason: str) -> None:
+    bad = Instance("0m", mask, "middle", False)
+    instances = sample(0).instances
+    dataset = Boxes({0: lambda: sample(0, instances=(instances[0], bad, instances[2]))})
+    records = evaluated(Discs(), dataset)
+    check_accounted(records, {"0m"})
+    (failed,) = [one for one in records if one.status == "failed"]
+    assert failed.error and failed.error.startswith("ground truth: ") and reason in failed.error
+
+
+def test_an_instance_of_ignored_pixels_only_fails() -> None:
+    dataset = Boxes({0: lambda: sample(0, ignore=sample(0).instances[1].mask)})
+    check_accounted(evaluated(Discs(), dataset), {"0m"})
+
+
+def test_a_method_cannot_change_the_image_of_others() -> None:
+    class Painter(Method):
+        def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
+            if text == "left":
+                image[:] = 0
+            assert image.any()
+            return Prediction(np.ones((1, *image.shape[:2]), bool))
+
+    dataset = Boxes({0: lambda: sample(0, image=np.full((H, W, 3), 200, np.uint8))})
+    records = evaluated(Painter(), dataset, batch=1)
+    assert {one.instance_id for one in records if one.status == "failed"} == {"0l", "1l", "2l", "3l"}
+    assert all("read-only" in str(one.error) for one in records if one.status == "failed")
+
+
+def test_three_clicks_make_three_rounds() -> None:
+    method = Discs()
+    records = evaluated(method, Boxes(), clicks=3)
+    assert keys(records, "ok") == {(i, c, r) for i in all_ids() for c in (1, 2, 3) for r in ("confidence", "oracle")}
+    assert all(len(one.clicks) == one.click_index for one in records)
+    later = [prompt for prompt in method.prompts if len(prompt.clicks) == 3]
+    assert len(later) == 12
+    for prompt in later:
+        earlier = Prompt(prompt.clicks[:2])
+        assert prompt.previous is not None and np.array_equal(prompt.previous, answer(earlier).masks[0])
+
+
+def test_the_previous_mask_is_kept_from_a_method_that_reuses_its_array() -> None:
+    class Reuses(Discs):
+        array = np.zeros((1, H, W), bool)
+
+        def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
+            raise NotImplementedError
+
+        def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> list[list[Prediction]]:
+            self.prompts += [prompt for _, prompts in groups for prompt in prompts]
+            self.array[:] = len(groups[0][1][0].clicks) % 2
+            return [[Prediction(self.array) for _ in prompts] for _, prompts in groups]
+
+    method = Reuses()
+    evaluated(method, Boxes(), clicks=3)
+    shown = {len(prompt.clicks): bool(prompt.previous.any()) for prompt in method.prompts if prompt.previous is not None}
+    assert shown == {2: True, 3: False}
+
+
+def test_what_fails_in_a_later_round_keeps_its_earlier_rows() -> None:
+    def second(good: Prediction, prompt: Prompt) -> Prediction:
+        if len(prompt.clicks) == 2 and prompt.text == "middle":
+            raise RuntimeError("second click")
+        return good
+
+    records = evaluated(Discs(second), Boxes(), clicks=3)
+    assert keys(records, "failed") == {("1m", 2, None)}
+    wanted = {(i, c, r) for i in all_ids() for c in (1, 2, 3) for r in ("confidence", "oracle")}
+    assert keys(records, "ok") == {key for key in wanted if key[0] != "1m" or key[1] == 1}
+
+
+def test_a_failed_load_counts_at_the_last_click() -> None:
+    records = evaluated(Discs(), Boxes({2: raising(OSError("cut off"))}), clicks=3)
+    assert keys(records, "failed") == {(one, 3, None) for one in all_ids("2")}
+
+
+def test_a_bug_in_a_data_set_keeps_its_traceback() -> None:
+    class Nameless(Boxes):
+        @property
+        def classes(self) -> Any:  # type: ignore[override]
+            raise AttributeError("forgot the classes")
+
+    with pytest.raises(AttributeError, match="forgot the classes"):
+        evaluated(Discs(), Nameless())
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Coco:
+    """Three real pictures: one whole, one truncated, one with an annotation that is none."""
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val").mkdir()
+    square = [[5.0, 5.0, 30.0, 5.0, 30.0, 25.0, 5.0, 25.0]]
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for number in (1, 2, 3):
+        pixels = rng.integers(0, 255, (H, W, 3), dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / "val" / f"{number}.jpg")
+        images.append({"id": number, "file_name": f"{number}.jpg", "height": H, "width": W})
+        for which in (1, 2):
+            shape: Any = [[1, 2]] if (number, which) == (3, 2) else square
+            one = {"id": 10 * number + which, "image_id": number, "category_id": which, "segmentation": shape}
+            annotations.append(one | {"area": 500, "iscrowd": 0})
+    categories = [{"id": 1, "name": "person"}, {"id": 2, "name": "zebra"}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(document))
+    whole = (tmp_path / "val" / "2.jpg").read_bytes()
+    (tmp_path / "val" / "2.jpg").write_bytes(whole[: len(whole) // 2])
+    return Coco(tmp_path, "val", seen=["person"])
+
+
+def test_a_truncated_jpeg_and_a_broken_polygon(coco: Coco) -> None:
+    records = evaluated(Discs(), coco, batch=3)
+    failed = {one.instance_id: one for one in records if one.status == "failed"}
+    assert set(failed) == {"21", "22", "32"}
+    assert {one.instance_id for one in records if one.status == "ok"} == {"11", "12", "31"}
+    assert (failed["21"].category, failed["21"].seen, failed["22"].seen) == ("person", True, False)
+    assert "do not decode" in str(failed["21"].error) and "polygon" in str(failed["32"].error)
+
+
+def test_loading_stays_ahead_of_the_consumer_but_not_by_more() -> None:
+    seen: list[str] = []
+    coming = loaded_ahead(lambda one: seen.append(one) or one, "abcdef", 2)  # type: ignore[func-returns-value]
+    assert next(coming) == "a"
+    assert set(seen) <= set("abc")
+    assert list(coming) == list("bcdef")

@@ -1,0 +1,160 @@
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import UserError, registry
+from harness.config import Clicks, MethodEntry, Plugin, RunConfig, Workers
+from harness.plan import Job, instances, planned, remaining, sha256, shards
+from harness.store import Store
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+def config(**changed: Any) -> RunConfig:
+    known: dict[str, Any] = {
+        "run": "r",
+        "datasets": (Plugin(name="fakes:Toys", label="toys", params={"count": 7}),),
+        "methods": (MethodEntry(name="fakes:Steady", label="steady"),),
+    }
+    return RunConfig(**known | changed)
+
+
+def parts(changed: RunConfig) -> dict[str, str]:
+    (job,) = planned(changed)
+    return dict(job.facts.parts)
+
+
+def the_job(changed: RunConfig) -> Job:
+    (job,) = planned(changed)
+    return job
+
+
+def method(**params: Any) -> tuple[MethodEntry, ...]:
+    return (MethodEntry(name="fakes:Steady", label="steady", params=params),)
+
+
+def toys(**params: Any) -> tuple[Plugin, ...]:
+    return (Plugin(name="fakes:Toys", label="toys", params={"count": 7} | params),)
+
+
+def test_every_method_meets_every_data_set() -> None:
+    jobs = planned(
+        config(
+            methods=(*method(), MethodEntry(name="fakes:Steady", label="wide", params={"reach": 9})),
+            datasets=(*toys(), Plugin(name="fakes:Toys", params={"count": 2})),
+        )
+    )
+    assert [(job.facts.method, job.facts.dataset, len(job.sample_ids)) for job in jobs] == [
+        ("steady", "toys", 7),
+        ("steady", "fakes:Toys", 2),
+        ("wide", "toys", 7),
+        ("wide", "fakes:Toys", 2),
+    ]
+    names = jobs[1].names
+    assert (names.method, names.method_plugin, names.dataset) == ("steady", "fakes:Steady", "fakes:Toys")
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"clicks": Clicks(max_clicks=2)}, "clicks"),
+        ({"text": "none"}, "text"),
+        ({"metrics": ("iou",)}, "metrics"),
+        ({"methods": method(reach=6)}, "method"),
+        ({"datasets": toys(top=4)}, "dataset"),
+    ],
+)
+def test_what_changes_rows_changes_its_part_alone(changed: dict[str, Any], part: str) -> None:
+    before, after = parts(config()), parts(config(**changed))
+    assert {name for name in before if before[name] != after[name]} == {part}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"run": "other"},
+        {"limit": 2},
+        {"max_failures": 1.0},
+        {"tables": ("leaderboard",)},
+        {"workers": Workers(executor="local", samples_per_shard=3, images_per_batch=4)},
+        {"metrics": ("boundary_iou", "iou")},
+    ],
+)
+def test_what_changes_no_row_changes_no_part(changed: dict[str, Any]) -> None:
+    assert parts(config(**changed)) == parts(config())
+
+
+def test_another_version_of_the_code_is_another_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = parts(config())
+    monkeypatch.setattr("harness.__version__", "99")
+    assert parts(config()) == before | {"code": "99"}
+
+
+def test_weights_go_by_their_content_wherever_they_lie(tmp_path: Path) -> None:
+    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).write_bytes(content)
+    first, moved, other = (parts(config(methods=method(checkpoint=str(tmp_path / name)))) for name in "abc")
+    assert first == moved
+    assert {name for name in first if first[name] != other[name]} == {"weights"}
+    os.utime(tmp_path / "a", ns=(1, 1))
+    assert parts(config(methods=method(checkpoint=str(tmp_path / "a")))) == first
+    (tmp_path / "a").write_bytes(b"two")
+    assert parts(config(methods=method(checkpoint=str(tmp_path / "a")))) == other
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'steady': no file at checkpoint=.*gone"):
+        planned(config(methods=method(checkpoint=str(tmp_path / "gone"))))
+
+
+def test_sha256_is_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(tmp_path / "a", 0).startswith("ba7816bf8f01cfea")
+
+
+def test_shards_hold_what_is_left_in_order_and_once() -> None:
+    job = the_job(config())
+    cut = list(shards(job, {"toy-1", "toy-4"}, 2))
+    assert [shard.sample_ids for shard in cut] == [("toy-0", "toy-2"), ("toy-3", "toy-5"), ("toy-6",)]
+    assert list(shards(job, set(job.sample_ids), 2)) == []
+
+
+def test_a_shard_stays_small_however_long_the_list() -> None:
+    job = replace(the_job(config()), sample_ids=tuple(f"image-{number}" for number in range(100_000)))
+    (first, *_) = shards(job, set(), 16)
+    assert len(pickle.dumps(first)) < 5000
+
+
+def test_limit_takes_the_first_samples_and_a_full_run_the_rest(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    limited, full = planned(config(limit=3)), planned(config())
+    assert limited[0].sample_ids == ("toy-0", "toy-1", "toy-2")
+    store.write(limited[0].facts, limited[0].sample_ids, [])
+    assert remaining(limited, store, 4) == []
+    assert [shard.sample_ids for shard in remaining(full, store, 4)] == [("toy-3", "toy-4", "toy-5", "toy-6")]
+
+
+def test_instances_are_counted_even_where_an_image_does_not_load() -> None:
+    job = the_job(config(datasets=toys(unreadable=[2])))
+    assert instances(job) == 6 * 2 + 1
+    assert instances(job, ["toy-0"]) == 2
+    assert instances(the_job(config())) == 14
+
+
+def test_plugins_of_the_checkout_are_planned_too() -> None:
+    scenes = (Plugin(name="scenes", params={"count": 3}),)
+    job = the_job(config(datasets=scenes))
+    dataset = registry.build("datasets", "scenes", {"count": 3})
+    assert job.sample_ids == tuple(dataset.sample_ids())
+    assert instances(job) == sum(len(dataset.load(one).instances) for one in job.sample_ids)
+    assert job.facts.about["dataset_fingerprint"] == dataset.fingerprint()
+    assert np.unique([job.facts.key, the_job(config()).facts.key]).size == 2

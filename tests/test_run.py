@@ -1,0 +1,305 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from harness import UserError, registry
+from harness.config import RunConfig, load_run
+from harness.plan import Job, planned
+from harness.run import PACKAGES, Budget, Finished, environment, report, run
+from harness.store import MEASURED, Store, schema
+from harness.worker import Outcome
+
+TESTS = Path(__file__).parent
+STEADY = {"name": "fakes:Steady", "label": "steady"}
+
+
+class Quiet:
+    """A watcher that remembers."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, int] = {}
+        self.outcomes: list[Outcome] = []
+
+    def training(self, method: str, progress: Any) -> None:
+        raise AssertionError("nothing to train")
+
+    def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
+        self.done = dict(done)
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Writes a config; its run's folder goes with the test."""
+    monkeypatch.syspath_prepend(str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    names = []
+
+    def write(**changed: Any) -> Path:
+        known: dict[str, Any] = {
+            "run": f"test-{uuid4().hex[:8]}",
+            "datasets": [{"name": "fakes:Toys", "label": "toys", "params": {"count": 6}}],
+            "methods": [STEADY],
+            "workers": {"executor": "local", "samples_per_shard": 2},
+            "tables": ["leaderboard"],
+            "max_failures": 1.0,
+        }
+        config = known | changed
+        names.append(config["run"])
+        path = tmp_path / f"{len(names)}.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    yield write
+    for name in names:
+        shutil.rmtree(registry.ROOT / "runs" / name, ignore_errors=True)
+
+
+def loaded(path: Path, *overrides: str) -> RunConfig:
+    return load_run(path, overrides)
+
+
+def ran(path: Path, *overrides: str) -> tuple[Finished, Quiet]:
+    quiet = Quiet()
+    return run(loaded(path, *overrides), quiet), quiet
+
+
+def folder(path: Path) -> Path:
+    return registry.ROOT / "runs" / loaded(path).run
+
+
+def results(path: Path) -> pd.DataFrame:
+    return pq.read_table(folder(path) / "results.parquet").to_pandas().drop(columns=["run", *MEASURED])
+
+
+def report_of(path: Path) -> str:
+    return (folder(path) / "report.md").read_text().replace(loaded(path).run, "RUN")
+
+
+def fragile(how: str, at: int, once: Path | None = None) -> dict[str, Any]:
+    return {"name": "fakes:Fragile", "label": "fragile", "params": {"how": how, "at": at, "once": once and str(once)}}
+
+
+def start(path: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "harness", "run", str(path)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=registry.ROOT, stdout=pipe, stderr=pipe, text=True, env=dict(os.environ))
+
+
+def finished(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "spent"),
+    [
+        ([(2, 10, 0)], False),
+        ([(2, 10, 10)], False),  # of 100 expected, 10 may fail
+        ([(2, 10, 10), (2, 10, 1)], True),
+        ([(2, 10, 10), (2, 10, 0)], False),
+        ([(2, 30, 11)], False),  # of 300 expected
+        ([(2, 2, 2), (2, 2, 1)], True),
+        ([(2, 0, 0)], False),
+    ],
+)
+def test_budget_expects_of_the_rest_what_it_has_seen(outcomes: list[tuple[int, int, int]], spent: bool) -> None:
+    budget = Budget(share=0.1, samples=20)
+    verdicts = [budget.spent(Outcome("job", s, i, f, "", 0.0)) for s, i, f in outcomes]
+    assert verdicts[-1] is spent
+    assert not any(verdicts[:-1])
+
+
+def test_no_failures_allowed_means_the_first_ends_it() -> None:
+    assert Budget(0.0, 100).spent(Outcome("job", 1, 50, 1, "", 0.0))
+    assert not Budget(1.0, 100).spent(Outcome("job", 1, 50, 50, "", 0.0))
+
+
+def test_a_run_writes_all_rows_and_its_report(make: Make) -> None:
+    path = make()
+    done, quiet = ran(path)
+    assert (done.instances, done.failed, done.over_budget) == (12, 0, False)
+    assert [outcome.samples for outcome in quiet.outcomes] == [2, 2, 2]
+    rows = pq.read_table(folder(path) / "results.parquet")
+    assert rows.schema.equals(schema()) and len(rows) == 12 * 3
+    assert "steady" in report_of(path)
+    start, *_ = Store(folder(path)).manifest()["starts"]
+    assert {"started", "ended", "instances", "failed", "commit", "packages", "host"} <= set(start)
+
+
+def test_the_same_command_again_computes_nothing_and_writes_the_same(make: Make) -> None:
+    path = make()
+    ran(path)
+    before = report_of(path), (folder(path) / "results.parquet").read_bytes()
+    _, quiet = ran(path)
+    assert list(quiet.done.values()) == [6] and not quiet.outcomes
+    assert (report_of(path), (folder(path) / "results.parquet").read_bytes()) == before
+
+
+def test_shard_and_batch_sizes_change_no_byte(make: Make) -> None:
+    one, other = make(), make(workers={"executor": "local", "samples_per_shard": 5, "images_per_batch": 3})
+    ran(one)
+    ran(other)
+    assert report_of(one) == report_of(other)
+    pd.testing.assert_frame_equal(results(one), results(other))
+
+
+def test_a_limited_run_goes_on_in_full_and_back(make: Make) -> None:
+    path, whole = make(), make()
+    limited, _ = ran(path, "limit=3")
+    assert limited.instances == 6 and "LIMITED to 3 samples" in report_of(path)
+    _, quiet = ran(path)
+    assert sum(outcome.samples for outcome in quiet.outcomes) == 3
+    ran(whole)
+    assert report_of(path) == report_of(whole)
+    pd.testing.assert_frame_equal(results(path), results(whole))
+    _, quiet = ran(path, "limit=3")
+    assert not quiet.outcomes and len(results(path)) == 18
+
+
+def test_methods_come_and_go_without_redoing_the_others(make: Make) -> None:
+    wide = STEADY | {"label": "wide", "params": {"reach": 8}}
+    name = {"run": f"test-{uuid4().hex[:8]}"}
+    alone, both = make(**name), make(**name, methods=[wide, STEADY])
+    ran(alone)
+    before = report_of(alone)
+    _, quiet = ran(both)
+    assert sum(outcome.samples for outcome in quiet.outcomes) == 6
+    assert set(results(both)["method"]) == {"steady", "wide"}
+    _, quiet = ran(alone)
+    assert not quiet.outcomes and report_of(alone) == before
+    with pytest.raises(UserError, match="seed: 0 then, 1 now"):
+        ran(alone, "seed=1")
+
+
+def test_two_data_sets_of_one_plugin_are_clicked_alike(make: Make) -> None:
+    toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 2}}
+    path = make(datasets=[toys, toys | {"label": "more"}])
+    done, _ = ran(path)
+    assert done.instances == 8
+    one, other = (rows.reset_index(drop=True) for _, rows in results(path).groupby("dataset"))
+    pd.testing.assert_frame_equal(one.drop(columns="dataset"), other.drop(columns="dataset"))
+
+
+def test_too_many_failures_stop_the_run(make: Make) -> None:
+    unreadable = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 6, "unreadable": [0, 1, 2]}}]
+    path = make(datasets=unreadable, max_failures=0.1)
+    done, quiet = ran(path)
+    assert done.over_budget and len(quiet.outcomes) == 1
+    assert len(results(path)) == 2
+    text = report_of(path)
+    # 10 instances: two samples are failed, one is unreadable and unlisted, three are whole.
+    assert "7 of 9 instances have no row" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| toys")]
+    assert not any(character.isdigit() for cell in line.split("|")[4:6] for character in cell.strip())
+
+
+def test_failures_within_the_budget_are_counted_in_the_tables(make: Make) -> None:
+    path = make(methods=[fragile("bug", 2)], max_failures=0.5)
+    done, _ = ran(path)
+    assert (done.instances, done.failed, done.over_budget) == (12, 2, False)
+    rows = results(path)
+    assert list(rows.loc[rows["status"] == "failed", "instance_id"]) == ["2a", "2b"]
+    assert len(rows) == 10 * 3 + 2
+    lines = [line for line in report_of(path).splitlines() if line.startswith("| toys")]
+    assert len(lines) == 3
+    assert all([cell.strip() for cell in line.split("|")][-2] == "2" for line in lines)
+
+
+def test_an_instance_that_fails_early_counts_as_failed_after_the_last_click(make: Make, tmp_path: Path) -> None:
+    path = make(methods=[fragile("bug", 2, tmp_path / "once")], clicks={"max_clicks": 3})
+    done, _ = ran(path)
+    # "once": the joint answer failed and each prompt alone was answered.
+    assert done.failed == 0 and len(results(path)) == 12 * 3 * 3
+    path = make(methods=[fragile("bug", 2)], clicks={"max_clicks": 3})
+    ran(path)
+    failed = results(path).query("status == 'failed'")
+    assert list(failed["click_index"]) == [1, 1]
+    lines = [line for line in report_of(path).splitlines() if line.startswith("| toys")]
+    assert all("| 10 |" in line and line.rstrip(" |").endswith("2") for line in lines)
+
+
+def test_report_says_what_is_missing(make: Make) -> None:
+    path = make()
+    config = loaded(path)
+    store = Store(folder(path))
+    (table,) = report(config, planned(config), store).tables
+    assert any("12 of 12 instances have no row" in note for row in table.rows for note in row.notes) or (
+        "12 of 12 instances have no row" in report_of(path)
+    )
+
+
+def test_environment_says_what_a_start_runs_on() -> None:
+    found = environment()
+    assert set(found) == {"started", "commit", "python", "packages", "host", "cpus", "gpus"}
+    assert set(found["packages"]) == set(PACKAGES) and all(found["packages"].values())
+    assert found["started"].endswith("+00:00") and found["cpus"] >= 1 and isinstance(found["gpus"], list)
+
+
+def test_a_full_disk_ends_the_command_with_one_message_and_the_same_command_completes(
+    make: Make, tmp_path: Path
+) -> None:
+    path = make(methods=[fragile("full disk", 3, tmp_path / "once")])
+    code, _, message = finished(start(path))
+    assert code == 2 and "Traceback" not in message
+    assert "cannot be written (File too large)" in " ".join(message.split())
+    (job,) = planned(loaded(path))
+    assert Store(folder(path)).done(job.facts) == {"toy-0", "toy-1"}
+    done, quiet = ran(path)
+    assert done.instances == 12 and [outcome.samples for outcome in quiet.outcomes] == [2, 2]
+
+
+def test_a_bug_in_a_worker_ends_the_command_with_its_traceback(make: Make) -> None:
+    path = make(methods=[fragile("bug", -2)], workers={"executor": "ray", "count": 1})
+    code, _, message = finished(start(path))
+    assert code == 1
+    assert "Traceback" in message and "a bug in a plugin" in message
+
+
+def test_killed_half_way_and_started_again_writes_the_same_report(make: Make) -> None:
+    toys = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 400}}]
+    workers = {"executor": "local", "samples_per_shard": 4}
+    path, undisturbed = make(datasets=toys, workers=workers), make(datasets=toys, workers=workers)
+    process = start(path)
+    try:
+        wait_for(lambda: len(list((folder(path) / "shards").rglob("*.parquet"))) > 5, process)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        finished(process)
+    (job,) = planned(loaded(path))
+    kept = len(Store(folder(path)).done(job.facts))
+    assert 0 < kept < 400
+    _, quiet = ran(path)
+    assert sum(outcome.samples for outcome in quiet.outcomes) == 400 - kept
+    ran(undisturbed)
+    assert report_of(path) == report_of(undisturbed)
+    rows = results(path)
+    assert not rows.duplicated(["dataset", "method", "instance_id", "click_index", "ranking"]).any()
+    pd.testing.assert_frame_equal(rows, results(undisturbed))
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)

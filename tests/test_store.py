@@ -1,0 +1,276 @@
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from harness import Click, UserError
+from harness.store import COLUMNS, MEASURED, ORDER, JobFacts, Store, samples_in, schema, table, write_bytes
+from harness.structures import Record
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = {"method": "m1", "weights": "w1", "dataset": "d1", "clicks": "c1", "seed": "0", "code": "1"}
+JOB = JobFacts("Ours, large", "toys", PARTS, {"method_plugin": "ours"})
+
+
+def record(instance_id: str, image_id: str = "1", **changed: Any) -> Record:
+    known: dict[str, Any] = {
+        "run": "r",
+        "dataset": "toys",
+        "dataset_plugin": "boxes",
+        "method": "Ours, large",
+        "method_plugin": "ours",
+        "image_id": image_id,
+        "instance_id": instance_id,
+        "category": "cup",
+        "seen": True,
+        "text": "cup",
+        "clicks": (Click(3, 5), Click(4, 6, False)),
+        "click_index": 2,
+        "click_strategy": "paper/v1",
+        "same_class_count": 1,
+        "height": 32,
+        "width": 48,
+        "device": "cpu",
+        "ranking": "single",
+        "candidate": 0,
+        "metrics": {"iou": 0.5},
+        "intersection": 5,
+        "union": 10,
+        "gt_area": 7,
+        "pred_area": 8,
+        "mask": b"abc",
+        "encode_ms": 1.5,
+        "segment_ms": 2.5,
+    }
+    return Record(**known | changed)
+
+
+def failure(instance_id: str, image_id: str = "1", **changed: Any) -> Record:
+    gone = ("ranking", "candidate", "intersection", "union", "gt_area", "pred_area", "mask", "encode_ms", "segment_ms")
+    nothing: dict[str, Any] = dict.fromkeys(gone) | {"metrics": {}, "status": "failed", "error": "load: cut off"}
+    return record(instance_id, image_id, **nothing | changed)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "run")
+
+
+def opened(store: Store, *jobs: JobFacts) -> Store:
+    store.open({"run": "r"}, jobs or [JOB], {"started": "now"})
+    return store
+
+
+def rows(store: Store, wanted: Sequence[str] = ("1", "2", "3"), *jobs: JobFacts) -> pd.DataFrame:
+    jobs = jobs or (JOB,)
+    return store.rows(jobs, {job.dataset: wanted for job in jobs})
+
+
+def shard_files(store: Store) -> list[Path]:
+    return sorted((store.root / "shards").rglob("*.parquet"))
+
+
+def test_rows_come_back_as_they_were_written(store: Store) -> None:
+    store.write(JOB, ["1", "2"], [record("b"), failure("a", "2", seen=None, text=None, same_class_count=None)])
+    ok, failed = rows(store).to_dict("records")
+    want = record("b")
+    for name in COLUMNS:
+        if name != "clicks":
+            assert ok[name] == getattr(want, name) or (pd.isna(ok[name]) and getattr(want, name) is None), name
+    assert list(ok["clicks"]) == [{"x": 3, "y": 5, "positive": True}, {"x": 4, "y": 6, "positive": False}]
+    assert ok["iou"] == 0.5 and pd.isna(ok["boundary_iou"])
+    assert failed["status"] == "failed" and failed["error"] == "load: cut off"
+    assert all(pd.isna(failed[name]) for name in ("ranking", "seen", "text", "mask", "encode_ms", "iou"))
+
+
+def test_docs_list_every_column_with_its_type() -> None:
+    lines = (ROOT / "docs" / "results.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if re.match(r"\| \w+ \|", line)]
+    listed = [(name, kind) for name, kind, *_ in cells if name != "column"]
+    assert listed == [(one.name, str(one.type)) for one in schema()]
+    text = "\n".join(lines)
+    assert f"**Primary key:** {', '.join(name for name in ORDER if name != 'image_id')}." in text
+    assert {name for name, *_, null in cells if null == "never"} == never_null()
+    measured = [name for name, _, _, meaning, _ in cells if "measured" in meaning]
+    assert measured == list(MEASURED)
+
+
+def never_null() -> set[str]:
+    """The columns that the barest failed row fills."""
+    bare = failure("a", seen=None, text=None, same_class_count=None, height=None, width=None, clicks=())
+    filled = table([bare], ["1"]).to_pylist()[0]
+    return {name for name, value in filled.items() if value is not None} - {"error"}
+
+
+def test_rows_are_sorted_whatever_the_order_of_shards(store: Store) -> None:
+    store.write(JOB, ["2"], [record("d", "2", click_index=2), record("d", "2", click_index=1), failure("c", "2")])
+    store.write(JOB, ["1"], [record("z", ranking="oracle"), record("z", ranking="clip")])
+    found = rows(store)
+    assert list(zip(found["instance_id"], found["click_index"], strict=True)) == [
+        *[("z", 2), ("z", 2), ("c", 2)],
+        *[("d", 1), ("d", 2)],
+    ]
+    assert list(found["ranking"])[:2] == ["clip", "oracle"]
+
+
+def test_done_names_samples_even_those_without_rows(store: Store) -> None:
+    store.write(JOB, ["1", "2"], [record("a")])
+    store.write(JOB, ["3"], [record("c", "3")])
+    assert store.done(JOB) == {"1", "2", "3"}
+    assert store.done(replace(JOB, dataset="other")) == set()
+
+
+def test_only_wanted_samples_are_read(store: Store) -> None:
+    store.write(JOB, ["1", "2"], [record("a"), record("b", "2")])
+    assert list(rows(store, ["2"])["instance_id"]) == ["b"]
+    assert rows(store, []).empty and list(rows(store, []).columns) == schema().names
+
+
+def test_a_sample_in_two_shards_counts_once(store: Store) -> None:
+    store.write(JOB, ["1", "2"], [record("a"), record("b", "2")])
+    store.write(JOB, ["2", "3"], [failure("b", "2"), record("c", "3")])
+    found = rows(store)
+    assert list(found["instance_id"]) == ["a", "b", "c"]
+
+
+def test_jobs_of_labels_that_look_alike_keep_apart(store: Store) -> None:
+    alike = [JOB, replace(JOB, method="Ours; large"), replace(JOB, method="Ours", dataset="large-toys")]
+    assert len({job.key for job in alike}) == 3
+    assert all(re.fullmatch(r"[\w-]+", job.key) for job in alike)
+
+
+def test_another_start_keeps_shards_and_says_so_in_the_manifest(store: Store) -> None:
+    opened(store).write(JOB, ["1"], [record("a")])
+    second = replace(JOB, method="other", parts=PARTS | {"method": "m2"})
+    opened(store, JOB, second).close(ended="then", failed=3)
+    opened(store, second)
+    assert store.done(JOB) == {"1"}
+    manifest = store.manifest()
+    assert set(manifest["jobs"]) == {JOB.key, second.key}
+    assert manifest["starts"] == [{"started": "now"}, {"started": "now", "ended": "then", "failed": 3}, {"started": "now"}]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_changed_part_is_refused_by_name(store: Store, part: str) -> None:
+    opened(store).write(JOB, ["1"], [record("a")])
+    changed = replace(JOB, parts=PARTS | {part: "other"})
+    with pytest.raises(UserError, match=rf"{JOB.method} on toys .*\({part}: {PARTS[part]} then, other now\)") as error:
+        opened(store, changed)
+    assert str(store.root / "shards" / JOB.key) in str(error.value)
+    assert store.manifest()["jobs"][JOB.key]["parts"] == PARTS
+
+
+def test_a_changed_part_without_rows_is_no_matter(store: Store) -> None:
+    opened(store)
+    opened(store, replace(JOB, parts=PARTS | {"seed": "1"}))
+    assert store.manifest()["jobs"][JOB.key]["parts"]["seed"] == "1"
+
+
+def test_rows_of_unknown_making_are_refused(store: Store) -> None:
+    opened(store).write(JOB, ["1"], [record("a")])
+    (store.root / "manifest.json").unlink()
+    with pytest.raises(UserError, match="seed: unknown then, 0 now"):
+        opened(store)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe", b"3", b'{"jobs": {}}'])
+def test_a_damaged_manifest_is_the_readers_to_mend(store: Store, content: bytes) -> None:
+    opened(store)
+    (store.root / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"manifest\.json: damaged .* Move .* away"):
+        opened(store)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-60], lambda whole: b"", lambda whole: b"PAR1 no PAR1"])
+def test_a_damaged_shard_is_redone(store: Store, damage: Any) -> None:
+    store.write(JOB, ["1"], [record("a")])
+    store.write(JOB, ["2"], [record("b", "2")])
+    path = next(path for path in shard_files(store) if samples_in(path) == ["1"])
+    path.write_bytes(damage(path.read_bytes()))
+    assert store.done(JOB) == {"2"}
+    assert not path.exists()
+    store.write(JOB, ["1"], [record("a")])
+    assert list(rows(store)["instance_id"]) == ["a", "b"]
+
+
+def test_a_foreign_parquet_file_is_no_shard(store: Store) -> None:
+    store.write(JOB, ["1"], [record("a")])
+    (path,) = shard_files(store)
+    pq.write_table(pa.table({"a": [1]}), path)
+    assert store.done(JOB) == set()
+
+
+def test_a_shard_damaged_within_is_named(store: Store) -> None:
+    store.write(JOB, ["1"], [record(str(number)) for number in range(200)])
+    (path,) = shard_files(store)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\xff" * 2000 + whole[2004:])
+    assert store.done(JOB) == {"1"}
+    with pytest.raises(UserError, match=rf"{path.name}: damaged .* Delete it and run again"):
+        rows(store)
+
+
+def test_shards_of_an_older_version_lack_new_columns(store: Store) -> None:
+    store.write(JOB, ["1"], [record("a")])
+    (path,) = shard_files(store)
+    metadata = pq.read_schema(path).metadata
+    pq.write_table(pq.read_table(path).drop_columns(["boundary_iou"]).replace_schema_metadata(metadata), path)
+    assert rows(store)["boundary_iou"].isna().all()
+
+
+CRASH = """
+import os, sys
+from pathlib import Path
+from harness.store import write_bytes
+Path.replace = lambda *_: os._exit(9)
+write_bytes(Path(sys.argv[1]), b"new" * 1000)
+"""
+
+
+def test_a_crash_before_the_rename_leaves_the_old_file(store: Store) -> None:
+    store.write(JOB, ["1"], [record("a")])
+    (path,) = shard_files(store)
+    old = path.read_bytes()
+    crash = subprocess.run([sys.executable, "-c", CRASH, path], cwd=ROOT, check=False)
+    assert crash.returncode == 9
+    assert len(os.listdir(path.parent)) == 2
+    assert path.read_bytes() == old
+    assert store.done(JOB) == {"1"} and len(rows(store)) == 1
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing_half_done(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    write_bytes(path, b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"folder/file: cannot be written \(File too large\).* run the same command"):
+            write_bytes(path, b"x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [one.name for one in path.parent.iterdir()] == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(UserError, match="cannot be written"):
+        Store(tmp_path / "run").write(JOB, ["1"], [record("a")])
+
+
+def test_the_manifest_is_json_for_people(store: Store) -> None:
+    opened(store)
+    text = (store.root / "manifest.json").read_text()
+    assert json.loads(text)["jobs"][JOB.key]["about"] == {"method_plugin": "ours"}
+    assert text.count("\n") > 10

@@ -1,0 +1,462 @@
+"""Training jobs: the same weights every time, whatever interrupted them, and a card that trains them again."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from harness import registry, training
+from harness.card import card
+from harness.config import Recipe, Schedule, load_recipe
+from harness.interfaces import Dataset, Listed
+from harness.structures import Click, Instance, Sample, UserError
+from harness.training import Draw, Draws, Progress, SampleCache, decay, stored, train
+from methods.click_only import ClickOnly
+from methods.prompted_deeplab import read_checkpoint
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+SCENES = {"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}
+LEARNER = {
+    "name": "prompted_deeplab",
+    "params": {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 32, "jitter": 0.3},
+}
+
+TOY = """
+import numpy as np
+import torch
+from torch.nn import BatchNorm2d, Conv2d, Dropout, ReLU, Sequential
+
+from harness.interfaces import Learner
+
+
+class Toy(Learner):
+    'A network with all that a resumed training could get wrong: momenta, running statistics, dropout, noise.'
+
+    def __init__(self):
+        self.network = Sequential(Conv2d(3, 8, 3, padding=1), BatchNorm2d(8), ReLU(), Dropout(0.5), Conv2d(8, 1, 1))
+
+    def example(self, sample, instance, vocabulary, rng):
+        noise = rng.normal(size=(3, *sample.size))
+        return {"pixels": np.float32(sample.image.transpose(2, 0, 1) / 255 + noise), "target": instance.mask}
+
+    def loss(self, batch):
+        logits = self.network(batch["pixels"])[:, 0]
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch["target"].float())
+"""
+"""The module `toy_learner`, which a process of its own can import, too."""
+
+KILLED = """
+import os, pathlib, signal, sys
+from harness import training
+from harness.config import load_recipe
+training.resumable = lambda recipe: pathlib.Path(sys.argv[2])
+report = lambda progress: progress.step == 5 and os.kill(os.getpid(), signal.SIGKILL)
+training.train(load_recipe(pathlib.Path(sys.argv[1])), report, report_every=1)
+"""
+
+
+class Boxes(Dataset):
+    """Two images of one seen box and two unseen ones each; a listed one cannot be read."""
+
+    classes = ("seen", "unseen")
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+        self.loads = 0
+
+    def sample_ids(self) -> list[str]:
+        return ["a", "b"]
+
+    def load(self, sample_id: str) -> Sample:
+        self.loads += 1
+        masks = np.zeros((3, 32, 48), bool)
+        masks[0, 3:9, 5:11] = masks[1, 20:, 40:] = masks[2, :2, :31] = True
+        instances = tuple(
+            Instance(f"{sample_id}{number}", mask, "unseen" if number else "seen", seen=not number)
+            for number, mask in enumerate(masks)
+        )
+        ignore = np.zeros((32, 48), bool)
+        reasons = {instances[0].id: "no polygon"} if self.broken else {}
+        return Sample(sample_id, IMAGE, instances[1:] if self.broken else instances, reasons, ignore)
+
+
+class Listing(Boxes):
+    """Lists its instances without loading."""
+
+    def list_instances(self, sample_id: str) -> list[Listed]:
+        return [Listed(f"{sample_id}{number}", "unseen" if number else "seen", not number) for number in range(3)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy_learner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the module `toy_learner`."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "toy_learner.py").write_text(TOY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the jobs of a test keep what they need to go on."""
+    monkeypatch.setattr(training, "resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
+    return tmp_path / "resumable"
+
+
+def recipe(checkpoint: Path | str = "", **changes: Any) -> Recipe:
+    values = {
+        "learner": {"name": "toy_learner:Toy"},
+        "datasets": [SCENES],
+        "steps": 8,
+        "batch": 2,
+        "save_every": 3,
+        "device": "cpu",
+    }
+    return Recipe.model_validate(values | {"checkpoint": str(checkpoint)} | changes)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path)
+
+
+def same(one: Path, other: Path) -> bool:
+    return all(torch.equal(value, weights(other)[key]) for key, value in weights(one).items())
+
+
+class InterruptError(Exception):
+    """Ends a training from its report."""
+
+
+def stop_at(step: int) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        if progress.step == step:
+            raise InterruptError
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, toy_learner: Path) -> Path:
+    return train(recipe(tmp_path_factory.mktemp("undisturbed") / "w.safetensors"), lambda _: None)
+
+
+def test_the_same_recipe_gives_the_same_weights(tmp_path: Path, undisturbed: Path, resumable: Path) -> None:
+    found: list[Progress] = []
+    path = train(recipe(tmp_path / "w.safetensors"), found.append, report_every=3)
+    assert same(path, undisturbed)
+    assert [progress.step for progress in found] == [3, 6, 8]
+    assert all(progress.steps == 8 and math.isfinite(progress.loss) for progress in found)
+    assert found[-1].remaining_s == 0
+    assert not list(resumable.iterdir())
+    other = train(recipe(tmp_path / "other.safetensors", seed=1), lambda _: None)
+    assert not same(other, undisturbed)
+
+
+@pytest.mark.parametrize("step", [2, 3, 7])
+def test_an_interrupted_training_ends_with_the_same_weights(
+    tmp_path: Path, undisturbed: Path, resumable: Path, step: int
+) -> None:
+    job = recipe(tmp_path / "w.safetensors")
+    with pytest.raises(InterruptError):
+        train(job, stop_at(step), report_every=1)
+    assert not job.output.exists()
+    done: list[int] = []
+    train(job, lambda progress: done.append(progress.step), report_every=1)
+    assert done == list(range(step // 3 * 3 + 1, 9))
+    assert same(job.output, undisturbed)
+    assert not list(resumable.iterdir())
+
+
+def test_a_killed_training_ends_with_the_same_weights(
+    tmp_path: Path, undisturbed: Path, resumable: Path, toy_learner: Path
+) -> None:
+    job = recipe(tmp_path / "w.safetensors")
+    (tmp_path / "recipe.yaml").write_text(job.model_dump_json())
+    arguments = [str(tmp_path / "recipe.yaml"), str(resumable / f"{job.key}.pt")]
+    environment = {**os.environ, "PYTHONPATH": f"{registry.ROOT}{os.pathsep}{toy_learner}"}
+    ended = subprocess.run([sys.executable, "-c", KILLED, *arguments], env=environment, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    done: list[int] = []
+    train(job, lambda progress: done.append(progress.step), report_every=1)
+    assert done == [4, 5, 6, 7, 8]
+    assert same(job.output, undisturbed)
+
+
+def test_a_changed_recipe_starts_anew(tmp_path: Path, resumable: Path) -> None:
+    old, new = recipe(tmp_path / "w.safetensors"), recipe(tmp_path / "w.safetensors", batch=3)
+    with pytest.raises(InterruptError):
+        train(old, stop_at(4), report_every=1)
+    (resumable / f"{old.key}.pt").rename(resumable / f"{new.key}.pt")
+    done: list[int] = []
+    train(new, lambda progress: done.append(progress.step), report_every=1)
+    assert done[0] == 1
+
+
+def test_a_damaged_resumable_file_is_named(tmp_path: Path, resumable: Path) -> None:
+    job = recipe(tmp_path / "w.safetensors")
+    resumable.mkdir()
+    for content in (b"", b"half a file", b"PK\3\4"):
+        (resumable / f"{job.key}.pt").write_bytes(content)
+        with pytest.raises(UserError, match=rf"{job.key}\.pt: found a damaged file \(.+\); delete it"):
+            train(job, lambda _: None)
+
+
+def test_the_resumable_file_lies_in_runs() -> None:
+    job = recipe()
+    assert ORIGINAL(job) == registry.ROOT / "runs" / "training" / f"{job.key}.pt"
+
+
+ORIGINAL = training.resumable
+
+
+def test_a_loss_that_is_no_number_ends_the_job(tmp_path: Path, resumable: Path) -> None:
+    job = recipe(tmp_path / "w.safetensors", optimizer={"lr": 1e30}, save_every=1)
+    with pytest.raises(FloatingPointError, match=r"loss is (nan|inf) at step 2; lower optimizer\.lr"):
+        train(job, lambda _: None)
+    assert not job.output.exists()
+    assert torch.load(resumable / f"{job.key}.pt", weights_only=True)["step"] == 1
+
+
+def test_no_gpu(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match="found no GPU for device: cuda"):
+        train(recipe(tmp_path / "w.safetensors", device="cuda"), lambda _: None)
+
+
+# What a job sees.
+
+
+def draws(dataset: Dataset, **changes: Any) -> Draws:
+    job = recipe(**changes)
+    return Draws(SampleCache([dataset]).draws(job.classes == "seen"), job)
+
+
+@pytest.mark.parametrize("dataset", [Boxes(), Listing()])
+def test_seen_draws_no_unseen_instance(dataset: Boxes) -> None:
+    seen, both = (draws(dataset, classes=classes, batch=50) for classes in ("seen", "all"))
+    assert {draw.instance_id for draw, _ in seen.at(0)} == {"a0", "b0"}
+    assert {draw.instance_id for draw, _ in both.at(0)} == {"a0", "a1", "a2", "b0", "b1", "b2"}
+    assert (seen.categories, both.categories) == (["seen"], ["seen", "unseen"])
+
+
+def test_a_listing_loads_no_image_and_loading_happens_once() -> None:
+    listing, loading = Listing(), Boxes()
+    assert SampleCache([listing]).draws(False) == SampleCache([loading]).draws(False)
+    assert (listing.loads, loading.loads) == (0, 2)
+    cache = SampleCache([loading])
+    cache.draws(False)
+    for sample_id in ("a", "b", "a"):
+        cache.sample(0, sample_id)
+    assert loading.loads == 4
+
+
+@pytest.mark.parametrize(("balance", "share"), [(True, 1 / 2), (False, 1 / 3)])
+def test_balance_draws_categories_equally(balance: bool, share: float) -> None:
+    made = draws(Boxes(), classes="all", balance=balance, batch=3000)
+    counts = Counter(draw.category for draw, _ in made.at(0))
+    assert counts["seen"] / 3000 == pytest.approx(share, abs=0.03)  # three standard deviations
+
+
+def test_draws_depend_on_seed_and_step_alone() -> None:
+    def drawn(step: int, **changes: Any) -> list[tuple[Draw, float]]:
+        return [(draw, rng.random()) for draw, rng in draws(Boxes(), batch=20, classes="all", **changes).at(step)]
+
+    assert drawn(3) == drawn(3)
+    assert drawn(3) != drawn(4)
+    assert drawn(3) != drawn(3, seed=1)
+    assert len({number for _, number in drawn(3)}) == 20
+
+
+@pytest.mark.parametrize(
+    ("classes", "advice"), [("seen", "of a seen category; set `classes: all`"), ("all", "train on.")]
+)
+def test_nothing_to_train_on(classes: str, advice: str) -> None:
+    class Empty(Boxes):
+        def load(self, sample_id: str) -> Sample:
+            return replace(super().load(sample_id), instances=())
+
+    with pytest.raises(UserError, match=re.escape(advice)):
+        draws(Empty(), classes=classes)
+
+
+class Identity:
+    """As much of a learner as an example needs."""
+
+    def example(self, _: Sample, instance: Instance, *__: Any) -> dict[str, np.ndarray]:
+        return {"id": np.array(instance.id)}
+
+
+def test_an_unreadable_instance_gives_its_place_to_another(caplog: pytest.LogCaptureFixture) -> None:
+    def ids() -> list[str]:
+        samples = SampleCache([Listing(broken=True)])
+        made = Draws(samples.draws(False), recipe(batch=40))
+        return [
+            str(training.example(Identity(), samples, made, draw, rng)["id"])  # type: ignore[arg-type]
+            for draw, rng in made.at(0)
+        ]
+
+    assert set(ids()) == {"a1", "a2", "b1", "b2"}
+    assert ids() == ids()
+    assert "instance a0 is left out: no polygon" in caplog.text
+
+
+def test_nothing_but_unreadable_instances() -> None:
+    samples = SampleCache([Listing(broken=True)])
+    made = Draws(samples.draws(True), recipe())
+    draw, rng = next(made.at(0))
+    with pytest.raises(UserError, match=r"found no readable instance \(.0: no polygon\)\. Repair"):
+        training.example(Identity(), samples, made, draw, rng)  # type: ignore[arg-type]
+
+
+def test_a_cached_sample_is_the_sample() -> None:
+    odd = np.random.default_rng(0).random((3, 7, 11)) < 0.5
+    instances = tuple(Instance(f"x{number}", mask, "car", None, 3) for number, mask in enumerate(odd))
+
+    class Odd(Boxes):
+        def load(self, sample_id: str) -> Sample:
+            return Sample(sample_id, IMAGE[:7, :11], instances, {"x9": "no mask"}, odd[0])
+
+    for found in [SampleCache([Odd()]).sample(0, "x")] * 2:
+        assert (found.id, found.broken, found.size) == ("x", {"x9": "no mask"}, (7, 11))
+        np.testing.assert_array_equal(found.image, IMAGE[:7, :11])
+        np.testing.assert_array_equal(found.ignore, odd[0])
+        for instance, expected in zip(found.instances, instances, strict=True):
+            assert replace(instance, mask=expected.mask).__dict__ == expected.__dict__
+            assert instance.mask.dtype == bool
+            np.testing.assert_array_equal(instance.mask, expected.mask)
+
+
+def test_the_cache_keeps_to_its_limit() -> None:
+    dataset = Boxes()
+    one = IMAGE.nbytes + 3 * 32 * 48 // 8
+    roomy, tight, none = (SampleCache([dataset], limit) for limit in (2 * one, 2 * one - 1, 0))
+    for cache, loads in [(roomy, 2), (tight, 4), (none, 4)]:
+        dataset.loads = 0
+        for sample_id in ("a", "b", "a", "b"):
+            assert cache.sample(0, sample_id).id == sample_id
+        assert dataset.loads == loads
+        assert cache.bytes == one * len(cache.kept)
+
+
+# The learning rate.
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"name": "constant"}, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
+        ({"name": "constant", "warmup": 4}, [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1]),
+        ({"name": "poly", "power": 1.0}, [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        ({"name": "poly", "power": 2.0, "warmup": 2}, [0.5, 0.81, 0.64, 0.49, 0.36, 0.25, 0.16, 0.09, 0.04, 0.01]),
+        ({"name": "poly", "power": 1.0, "horizon": 5}, [1, 0.8, 0.6, 0.4, 0.2, 0, 0, 0, 0, 0]),
+        ({"name": "poly", "power": 0.9, "horizon": 20}, [(1 - step / 20) ** 0.9 for step in range(10)]),
+        (
+            {"name": "cosine"},
+            [1, 0.975528, 0.904508, 0.793893, 0.654508, 0.5, 0.345492, 0.206107, 0.095492, 0.024472],
+        ),
+    ],
+)
+def test_schedules_by_hand(schedule: dict[str, Any], expected: list[float]) -> None:
+    found = [decay(Schedule.model_validate(schedule), step, 10) for step in range(10)]
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_optimiser_follows_the_schedule_down_to_its_floor(tmp_path: Path) -> None:
+    schedule = {"name": "poly", "power": 1.0, "warmup": 2, "min_lr": 0.003}
+    job = recipe(tmp_path / "w.safetensors", steps=5, optimizer={"name": "sgd", "lr": 0.01}, schedule=schedule)
+    found: list[float] = []
+    train(job, lambda progress: found.append(progress.lr), report_every=1)
+    assert found == pytest.approx([0.005, 0.008, 0.006, 0.004, 0.003])
+
+
+# What it leaves behind.
+
+
+def test_both_precisions_load_through_the_method(tmp_path: Path) -> None:
+    paths = [
+        train(recipe(tmp_path / f"{kind}.safetensors", learner=LEARNER, precision=kind, steps=2), lambda _: None)
+        for kind in ("fp32", "fp16")
+    ]
+    assert paths[1].stat().st_size < 0.6 * paths[0].stat().st_size
+    (_, full), (_, half) = (read_checkpoint(path) for path in paths)
+    for name, tensor in full.items():
+        torch.testing.assert_close(half[name], tensor, rtol=1e-3, atol=1e-6)
+    for path in paths:
+        assert ClickOnly(path, "cpu").predict(IMAGE, Click(3, 4), None).masks.shape == (1, 32, 48)
+
+
+def test_a_value_too_large_for_half_precision_stays() -> None:
+    large = torch.tensor([1.0, 7e4])
+    assert torch.equal(stored(large, half=True), large)
+    assert stored(torch.tensor([1.0, 6e4]), half=True).dtype == torch.float16
+    assert stored(torch.tensor([1.0]), half=False).dtype == torch.float32
+    assert stored(torch.tensor(7), half=True).dtype == torch.int64
+    assert stored(torch.zeros(0), half=True).shape == (0,)
+
+
+def test_a_checkpoint_names_its_recipe(undisturbed: Path) -> None:
+    with safe_open(undisturbed, "pt") as file:
+        about = file.metadata()
+    assert about["recipe"] == recipe().key
+    assert about["commit"] == training.commit()
+    assert sorted(path.name for path in undisturbed.parent.iterdir()) == ["w.md", "w.safetensors"]
+
+
+def test_the_card_says_what_the_weights_are(tmp_path: Path) -> None:
+    job = recipe(tmp_path / "w.safetensors", note="Tiny | of {no} use.", steps=2, precision="fp16")
+    train(job, lambda _: None)
+    text = job.output.with_suffix(".md").read_text()
+    content = job.output.read_bytes()
+    for fact in (
+        "# w.safetensors",
+        "Tiny | of {no} use.",
+        "it is no published model",
+        "scenes (split: train, count: 3, size: 32)",
+        "of seen categories alone",
+        "2, 2 examples each",
+        "python -m harness train recipe.yaml --force",
+        training.commit().removesuffix("+"),
+        hashlib.sha256(content).hexdigest(),
+        f"{len(content)} bytes, fp16",
+    ):
+        assert fact in text, fact
+    categories = next(line for line in text.splitlines() if line.startswith("| Categories")).split("|")[2]
+    assert set(categories.strip().split(", ")) <= set(registry.find("datasets", "scenes")().seen)
+
+
+def test_a_cards_recipe_is_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "elsewhere"))
+    clip = {"model": "tiny.json", "checkpoint": str(registry.ROOT / "weights" / "clip.safetensors")}
+    learner = {"name": "prompted_deeplab", "params": {"saliency": {"name": "maskclip", "params": clip}, "jitter": 0.1}}
+    coco = {"name": "coco", "params": {"root": str(tmp_path / "elsewhere" / "coco"), "seen": ["a: b", "yes"]}}
+    job = recipe("weights/w.safetensors", learner=learner, datasets=[coco, SCENES], optimizer={"betas": (0.9, 0.98)})
+    (tmp_path / "w.safetensors").write_bytes(b"weights")
+    text = card(job, tmp_path / "w.safetensors", "0123abc+")
+    assert str(registry.ROOT) not in text
+    assert "root: data/coco" in text
+    assert "checkpoint: weights/clip.safetensors" in text
+    assert "commit 0123abc, with changed files" in text
+    block = re.search(r"```yaml\n(.*?)```", text, re.S)
+    assert block is not None
+    simpler = re.sub(r"- name: coco\n.*?(?=- name: scenes)", "", block[1], flags=re.S)  # data that a test lacks
+    (tmp_path / "recipe.yaml").write_text(simpler)
+    again = load_recipe(tmp_path / "recipe.yaml")
+    assert again == job.model_copy(update={"datasets": job.datasets[1:]})
