@@ -265,8 +265,10 @@ def connect(address: str | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # `ray job submit` has set the working directory already.
     runtime_env = {} if in_job else {"working_dir": str(registry.ROOT), "excludes": _EXCLUDED}
+    # Ray's web page costs a laptop seconds at every start.
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     try:
-        ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, runtime_env=runtime_env, **quiet)
     except ConnectionError as error:
         raise UserError(
             f"cluster: no Ray cluster at --address {address} ({error}). Start one or leave it out."

@@ -123,7 +123,7 @@ def remembered(checkpoint: Checkpoint, folder: Path = FOLDER) -> State:
     return State.OK if fresh and note.read_text(encoding="utf-8").startswith(wanted) else State.UNKNOWN
 
 
-def fetch(checkpoint: Checkpoint, progress: Progress = lambda done, total: None, folder: Path = FOLDER) -> Verdict:
+def fetch(checkpoint: Checkpoint, progress: Progress, folder: Path = FOLDER) -> Verdict:
     """Download a checkpoint to the folder, whole and checked or not at all; what an earlier try left is continued.
 
     Args:
@@ -138,7 +138,8 @@ def fetch(checkpoint: Checkpoint, progress: Progress = lambda done, total: None,
     part = path.with_name(f"{path.name}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _download(checkpoint, part, progress)
+        if not (part.is_file() and _judge(checkpoint, part).state is State.OK):
+            _download(checkpoint, part, progress)
         verdict = _judge(checkpoint, part)
         _refuse_wrong(checkpoint, part, verdict)
         part.replace(path)

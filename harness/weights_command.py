@@ -19,7 +19,7 @@ from harness.weights import Checkpoint, State
 weights_app = typer.Typer(no_args_is_help=True, help="Published checkpoints: which there are, fetching, verifying.")
 console = Console(width=None if sys.stdout.isatty() else 150, emoji=False)
 
-Folder = Annotated[Path, typer.Option(help="Where the files lie.")]
+Folder = Annotated[Path, typer.Option(help="Where the files lie.", show_default="weights/")]
 
 _SAID = {State.MISSING: "", State.OK: "verified", State.UNKNOWN: "there, not verified", State.WRONG: "WRONG"}
 

@@ -22,9 +22,9 @@ from harness.structures import Image, Mask, Masks, UserError
 from methods.open_clip_model import load_clip, text_embeddings
 
 Crop = Literal["box", "masked", "masked_padded"]
-"""What CLIP is shown of a candidate: the image within its bounding box ("box"); the same with all but the candidate grey
-("masked"); the latter, padded with grey to a square ("masked_padded"). The first two are stretched to CLIP's square,
-where CLIP's own preprocessing would cut off the ends of a long object."""
+"""What CLIP is shown of a candidate: the image within its bounding box ("box"); the same with all but the candidate
+grey ("masked"); the latter, padded with grey to a square ("masked_padded"). The first two are stretched to CLIP's
+square, where CLIP's own preprocessing would cut off the ends of a long object."""
 
 GREY = 127
 """What lies around a masked candidate; the CLIP of the embedded benchmark was trained on the same."""

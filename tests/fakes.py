@@ -26,7 +26,9 @@ class Toys(Dataset):
 
     classes = ("small", "large")
 
-    def __init__(self, count: int = 6, unreadable: Sequence[int] = (), deadly: Sequence[int] = (), top: int = 5) -> None:
+    def __init__(
+        self, count: int = 6, unreadable: Sequence[int] = (), deadly: Sequence[int] = (), top: int = 5
+    ) -> None:
         self.count, self.unreadable, self.deadly, self.top = count, unreadable, deadly, top
 
     def sample_ids(self) -> list[str]:

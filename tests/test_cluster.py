@@ -209,4 +209,3 @@ def test_halves_are_all_of_a_shard() -> None:
     (job,) = jobs(STEADY)
     shard = Shard(job, ("a", "b", "c"), deaths=1)
     assert [(half.sample_ids, half.deaths) for half in halves(shard)] == [(("a",), 0), (("b", "c"), 0)]
-

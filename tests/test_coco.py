@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from datasets.coco import Coco, decode, seen_names
+from datasets.coco import Coco
+from datasets.coco_masks import decode
+from datasets.seen import seen_names
 from harness import Sample, UserError, registry
 from harness.structures import Listed
 
@@ -231,7 +233,7 @@ def test_the_folder_of_splits_does_not_hide_hugging_faces_module() -> None:
 
 
 def test_unknown_split_file_and_unknown_category(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no split datasets/splits/coco20\.txt\. Did you mean 'coco_20'\?"):
+    with pytest.raises(UserError, match=r"no split datasets/class_splits/coco20\.txt\. Did you mean 'coco_20'\?"):
         _coco(tmp_path / "a", [_annotation()], seen="coco20")
     with pytest.raises(UserError, match=r"no category 'persons', which `seen` names.*Did you mean 'person'\?"):
         _coco(tmp_path / "b", [_annotation()], seen=["persons"]).list_instances("7")
@@ -423,7 +425,7 @@ def test_pickled_it_stays_small_and_works(tmp_path: Path) -> None:
 def test_one_process_parses_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     coco = _coco(tmp_path, [_annotation()])
     coco.sample_ids()
-    monkeypatch.setattr("datasets.coco._Scan", None)
+    monkeypatch.setattr("datasets.coco_listing._Scan", None)
     assert Coco(tmp_path, seen=None, crowd="ignore").sample_ids() == ["7"]
 
 

@@ -309,7 +309,9 @@ def test_the_previous_mask_is_kept_from_a_method_that_reuses_its_array() -> None
 
     method = Reuses()
     evaluated(method, Boxes(), clicks=3)
-    shown = {len(prompt.clicks): bool(prompt.previous.any()) for prompt in method.prompts if prompt.previous is not None}
+    shown = {
+        len(prompt.clicks): bool(prompt.previous.any()) for prompt in method.prompts if prompt.previous is not None
+    }
     assert shown == {2: True, 3: False}
 
 

@@ -13,13 +13,16 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from harness import registry
 from harness.interfaces import Method
 from harness.scoring import check
 from harness.structures import Click, Prediction, Prompt
+from methods import tiny_sam
 from methods.prompt_channels import Channels
 from methods.prompted_deeplab import Architecture
+from methods.ritm_network import RitmArchitecture, RitmNetwork
 
 SEEDS = (0, 1, 2)
 VOCABULARY = ("car", "tall tree", "house")
@@ -61,14 +64,45 @@ def deeplab(folder: Path, saliency: bool) -> str:
             network.train()(inputs)
         logits = network.eval()(inputs)
         network.segmentation_head[0].bias[1] -= (logits[:, 1] - logits[:, 0]).median()
-    about = {"architecture": json.dumps(asdict(architecture))}
-    save_file(network.state_dict(), folder / "deeplab.safetensors", about)
-    return str(folder / "deeplab.safetensors")
+    return described(network, architecture, folder / "deeplab.safetensors")
+
+
+def described(network: nn.Module, architecture: Any, path: Path) -> str:
+    """A checkpoint as training here saves it."""
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, path, {"architecture": json.dumps(asdict(architecture))})
+    return str(path)
+
+
+def sam(folder: Path) -> dict[str, Any]:
+    """A SAM of two hundred thousand parameters, ranked by itself and by a tiny CLIP."""
+    small = tiny_sam.Architecture(image_size=64, width=32, depth=1, heads=2, prompt_width=32)
+    clip = maskclip(folder)["params"]
+    return {
+        "checkpoint": described(small.network(), small, folder / "sam.safetensors"),
+        "rankings": ["confidence", "clip"],
+        "clip_model": clip["model"],
+        "clip_checkpoint": clip["checkpoint"],
+    }
+
+
+def ritm(folder: Path) -> dict[str, Any]:
+    """A RITM with the narrowest HRNet."""
+    small = RitmArchitecture(width=4, ocr_width=8, small=True, norm_radius=5, with_prev_mask=True)
+    return {"checkpoint": described(RitmNetwork(small), small, folder / "ritm.safetensors")}
+
+
+def published_sizes_only(_: Path) -> dict[str, Any]:
+    pytest.skip("it comes in published sizes only, by a package of its own: seconds an image on a CPU.")
 
 
 PARAMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "text_click": lambda folder: {"checkpoint": deeplab(folder, saliency=True), "saliency": maskclip(folder)},
     "click_only": lambda folder: {"checkpoint": deeplab(folder, saliency=False)},
+    "sam": sam,
+    "sam2": published_sizes_only,
+    "sam_hq": published_sizes_only,
+    "ritm": ritm,
 }
 """Method -> its parameters, given a folder for random weights. A new method adds itself here."""
 

@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import resource
 import subprocess
@@ -158,7 +157,11 @@ def test_another_start_keeps_shards_and_says_so_in_the_manifest(store: Store) ->
     assert store.done(JOB) == {"1"}
     manifest = store.manifest()
     assert set(manifest["jobs"]) == {JOB.key, second.key}
-    assert manifest["starts"] == [{"started": "now"}, {"started": "now", "ended": "then", "failed": 3}, {"started": "now"}]
+    assert manifest["starts"] == [
+        {"started": "now"},
+        {"started": "now", "ended": "then", "failed": 3},
+        {"started": "now"},
+    ]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -244,7 +247,7 @@ def test_a_crash_before_the_rename_leaves_the_old_file(store: Store) -> None:
     old = path.read_bytes()
     crash = subprocess.run([sys.executable, "-c", CRASH, path], cwd=ROOT, check=False)
     assert crash.returncode == 9
-    assert len(os.listdir(path.parent)) == 2
+    assert len(list(path.parent.iterdir())) == 2
     assert path.read_bytes() == old
     assert store.done(JOB) == {"1"} and len(rows(store)) == 1
 
@@ -255,7 +258,9 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_half_done(tmp_path: Path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(UserError, match=r"folder/file: cannot be written \(File too large\).* run the same command"):
+        with pytest.raises(
+            UserError, match=r"folder/file: cannot be written \(File too large\).* run the same command"
+        ):
             write_bytes(path, b"x" * 2000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

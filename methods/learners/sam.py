@@ -1,7 +1,7 @@
 """Trains a small SAM from scratch: a scene and clicks on several of its instances an example, no classes.
 
-Paper: Kirillov et al., ICCV 2023, https://arxiv.org/abs/2304.02643, appendix A: focal and dice loss 20 : 1, the smallest
-loss of the three masks, mean squared error of the predicted IoU, and a second click drawn from what the first mask got
+Paper: Kirillov et al., ICCV 2023, https://arxiv.org/abs/2304.02643, appendix A: focal and dice loss 20 : 1, the
+smallest loss of the three masks, mean squared error of the predicted IoU, and a second click drawn from what the first mask got
 wrong. One such round instead of ten, and no boxes. The smallest loss alone leaves two of the three masks untaught for
 long on so little data: a share of the mean is added.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.clicks import STRATEGIES, Situation
 from harness.interfaces import Learner
 from harness.registry import register_learner
-from harness.structures import Instance, Sample
+from harness.structures import Image, Instance, Sample
 from methods.learners.augmentation import jittered
 from methods.sam import input_size, resized
 from methods.tiny_sam import Architecture
@@ -79,25 +79,31 @@ class SamLearner(Learner):
         The others are seen if the instance is: a recipe for seen classes is shown no others.
         """
         others = [other for other in sample.instances if other is not instance and other.seen == instance.seen]
-        picks = rng.choice(len(others) + 1, self.instances - 1, replace=len(others) + 1 < self.instances)
-        chosen = [instance, *([*others, instance][pick] for pick in picks)]
-        clicks = np.array([self._click(sample, one, rng) for one in chosen], np.float32)
+        others = others or [instance]
+        picks = rng.choice(len(others), self.instances - 1, replace=len(others) < self.instances - 1)
+        chosen = [instance, *(others[pick] for pick in picks)]
         mirror = -1 if rng.random() < 0.5 else 1
-        if mirror < 0:
-            clicks = clicks * np.float32([-1, 1]) + np.float32([sample.size[1] - 1, 0])
         image = jittered(np.ascontiguousarray(sample.image[:, ::mirror]), rng, self.jitter)
-        height, width = input_size(sample.size, self.architecture.image_size)
         return {
-            "pixels": self.network.preprocess(resized(image, self.architecture.image_size).to(self.network.device))[0]
-            .cpu()
-            .numpy(),
-            "clicks": clicks * np.float32([width / sample.size[1], height / sample.size[0]]),
+            "pixels": self._pixels(image),
+            "clicks": self._clicks(sample, chosen, mirror, rng),
             "target": np.stack([self._target(one, mirror) for one in chosen]),
         }
 
-    def _click(self, sample: Sample, instance: Instance, rng: np.random.Generator) -> tuple[int, int]:
-        (click,) = STRATEGIES["paper/v1"](Situation(sample, instance, (), None, rng))
-        return click.x, click.y
+    def _pixels(self, image: Image) -> Float32[np.ndarray, "3 s s"]:
+        pixels = resized(image, self.architecture.image_size).to(self.network.device)
+        return self.network.preprocess(pixels)[0].cpu().numpy()
+
+    def _clicks(
+        self, sample: Sample, chosen: Sequence[Instance], mirror: int, rng: np.random.Generator
+    ) -> Float32[np.ndarray, "i 2"]:
+        """One on each instance, in pixels of the network's input."""
+        made = [STRATEGIES["paper/v1"](Situation(sample, one, (), None, rng))[0] for one in chosen]
+        clicks = np.array([(click.x, click.y) for click in made], np.float64)
+        if mirror < 0:
+            clicks[:, 0] = sample.size[1] - 1 - clicks[:, 0]
+        height, width = input_size(sample.size, self.architecture.image_size)
+        return (clicks * (width / sample.size[1], height / sample.size[0])).astype(np.float32)
 
     def _target(self, instance: Instance, mirror: int) -> Float32[np.ndarray, "g g"]:
         """How much of each cell of the logits' grid the instance covers, 0 to 1; the padding's cells are 0."""

@@ -7,9 +7,12 @@ from harness import UserError
 from harness.report import Context, MethodFacts, build_table, scores, table, tables
 from harness.report.layout import Table, to_markdown
 
+TABLES = ["leaderboard", "table1", "table3", "table4", "table6", "table7"]
+PLUGINS = {"ours": "text_click", "click": "sam"}
+
 
 def test_the_folder_is_the_registry() -> None:
-    assert {"leaderboard", "table1"} <= set(tables())
+    assert set(TABLES) <= set(tables())
     assert list(tables()) == sorted(tables())
 
 
@@ -27,7 +30,7 @@ def test_two_tables_of_one_name_are_refused() -> None:
         table("table1")(other)
 
 
-@pytest.mark.parametrize("name", ["leaderboard", "table1"])
+@pytest.mark.parametrize("name", TABLES)
 def test_a_limited_run_says_so_first(pair: pd.DataFrame, name: str) -> None:
     built = build_table(name, pair, Context("demo", limited=5))
     assert built.title.startswith("LIMITED to 5 samples: ")
@@ -35,16 +38,17 @@ def test_a_limited_run_says_so_first(pair: pd.DataFrame, name: str) -> None:
     assert "LIMITED" not in to_markdown(build_table(name, pair, Context("demo")))
 
 
-@pytest.mark.parametrize("name", ["leaderboard", "table1"])
+@pytest.mark.parametrize("name", TABLES)
 def test_row_order_changes_no_byte(pair: pd.DataFrame, make_row: Any, name: str) -> None:
     rows = pd.concat([pair, pair.assign(dataset="b"), pd.DataFrame([make_row("click", "C1", None)])])
+    rows = rows.assign(method_plugin=rows["method"].map(PLUGINS))
     context = Context("demo", labels={"ours": MethodFacts(uses_text=True)})
     wanted = to_markdown(build_table(name, rows, context))
     for state in range(2):
         assert to_markdown(build_table(name, rows.sample(frac=1, random_state=state), context)) == wanted
 
 
-@pytest.mark.parametrize("name", ["leaderboard", "table1"])
+@pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("empty", [True, False])
 def test_no_rows_make_an_empty_table(pair: pd.DataFrame, name: str, empty: bool) -> None:
     built = build_table(name, pd.DataFrame() if empty else pair.iloc[:0], Context("demo"))

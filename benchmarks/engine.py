@@ -1,0 +1,192 @@
+"""What the harness itself costs: `python -m benchmarks.engine`, one core, no downloads, no network.
+
+A null method answers every prompt with one fixed ellipse, so that all the time taken is the harness's own: a COCO
+folder of generated 640 x 480 JPEGs goes through the engine from end to end in one process (decode, rasterise, click,
+score, run lengths, Parquet). Beside it stands the sum of its bare parts: the calls that do the work, on the same data,
+in plain loops with nothing in between. They take turns, and the engine must not be much slower than its parts.
+Figures are CPU time of the whole process: other processes change it least, and the thread that decodes ahead gains
+nothing by a second core.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import cv2
+import numpy as np
+import PIL.Image
+import typer
+from jaxtyping import UInt8
+from rich.console import Console
+from rich.table import Table
+
+from datasets.coco import Coco, decode
+from datasets.images import read_rgb
+from harness.clicks import interior_depth
+from harness.config import Clicks
+from harness.evaluate import Evaluation, Names, Protocol
+from harness.interfaces import Method
+from harness.metrics import METRICS, Region
+from harness.rle import encode
+from harness.store import JobFacts, Store, table, write_parquet
+from harness.structures import Click, Image, Mask, Prediction, Record
+
+SIZE = (480, 640)
+INSTANCES_AN_IMAGE = 7
+"""COCO val2017's mean is 7.3."""
+MOST_TIMES_THE_PARTS = 1.5
+FACTS = JobFacts("null", "coco", {}, {})
+SPLIT = "generated"
+
+
+class Null(Method):
+    """One fixed ellipse, whatever is asked: the same array, so that no time is the method's."""
+
+    def __init__(self) -> None:
+        drawn = np.zeros(SIZE, np.uint8)
+        cv2.ellipse(drawn, (330, 230), (90, 60), 20, 0, 360, 1, -1)
+        self.masks = drawn.view(np.bool_)[None]
+
+    def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:  # noqa: ARG002
+        return Prediction(self.masks)
+
+
+def photograph(rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+    """Smooth shades with grain, which make a JPEG of about a photograph's size (150 KB)."""
+    shades = cv2.resize(rng.uniform(0, 255, (12, 16, 3)).astype(np.float32), SIZE[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.clip(shades + rng.normal(0, 12, (*SIZE, 3)), 0, 255).astype(np.uint8)
+
+
+def polygon(rng: np.random.Generator) -> list[float]:
+    """An outline of 24 points: COCO's median has about as many."""
+    radius = np.exp(rng.normal(3.6, 0.8)) * rng.uniform(0.7, 1.3, 24)
+    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    x = rng.uniform(60, SIZE[1] - 60) + radius * np.cos(angle)
+    y = rng.uniform(60, SIZE[0] - 60) + radius * np.sin(angle)
+    points = np.stack([x.clip(0, SIZE[1]), y.clip(0, SIZE[0])], axis=1)
+    return [round(float(value), 2) for value in points.ravel()]
+
+
+def generate(root: Path, images: int) -> None:
+    """A COCO folder."""
+    rng = np.random.default_rng(0)
+    (root / SPLIT).mkdir()
+    (root / "annotations").mkdir()
+    pictures, annotations = [], []
+    for number in range(1, images + 1):
+        PIL.Image.fromarray(photograph(rng)).save(root / SPLIT / f"{number}.jpg", quality=90)
+        pictures.append({"id": number, "file_name": f"{number}.jpg", "height": SIZE[0], "width": SIZE[1]})
+        for index in range(INSTANCES_AN_IMAGE):
+            one = {"id": 100 * number + index, "image_id": number, "category_id": 1, "iscrowd": 0, "area": 1000}
+            annotations.append(one | {"segmentation": [polygon(rng)]})
+    document = {"images": pictures, "annotations": annotations, "categories": [{"id": 1, "name": "thing"}]}
+    (root / "annotations" / f"instances_{SPLIT}.json").write_text(json.dumps(document))
+
+
+def engine(dataset: Coco, store: Store) -> list[Record]:
+    """All images as one shard, as a worker does it."""
+    names = Names("null", "null", "coco", "coco")
+    protocol = Protocol("benchmark", 0, Clicks(), "class_name", tuple(METRICS))
+    ids = dataset.sample_ids()
+    records = list(Evaluation(Null(), dataset, names, protocol).records(ids))
+    store.write(FACTS, ids, records)
+    return records
+
+
+def decoded(paths: Sequence[Path]) -> None:
+    for path in paths:
+        read_rgb(path)
+
+
+def rasterised(polygons: Sequence[list[float]]) -> list[Mask]:
+    return [decode([one], *SIZE) for one in polygons]
+
+
+def clicked(masks: Sequence[Mask]) -> None:
+    for number, mask in enumerate(masks):
+        depth, _, _ = interior_depth(mask)
+        rows, _ = np.nonzero((depth > 0) & (depth >= 0.35 * depth.max()))
+        np.random.default_rng(number).integers(len(rows))
+
+
+def scored(masks: Sequence[Mask], prediction: Mask) -> None:
+    for mask in masks:
+        truth, predicted = Region(mask), Region(prediction)
+        for metric in METRICS.values():
+            metric(truth, predicted)
+
+
+def packed(masks: Sequence[Mask], prediction: Mask) -> None:
+    box = Region(prediction).box
+    for _ in masks:
+        encode(prediction, box)
+
+
+def parts_of(root: Path, polygons: Sequence[list[float]], records: Sequence[Record]) -> dict[str, Callable[[], object]]:
+    """Name -> a bare pass over all images or instances."""
+    paths, masks, prediction = sorted((root / SPLIT).glob("*.jpg")), rasterised(polygons), Null().masks[0]
+    return {
+        "JPEG decoding": partial(decoded, paths),
+        "rasterising": partial(rasterised, polygons),
+        "clicks": partial(clicked, masks),
+        "metrics": partial(scored, masks, prediction),
+        "run lengths": partial(packed, masks, prediction),
+        "Parquet": lambda: write_parquet(root / "bare.parquet", table(records, ["all"])),
+    }
+
+
+def seconds(passes: dict[str, Callable[[], object]], for_s: float) -> dict[str, float]:
+    """Name -> median CPU seconds of a pass; they take turns until the time is over, three times at least."""
+    taken: dict[str, list[float]] = {name: [] for name in passes}
+    end = time.monotonic() + for_s
+    while time.monotonic() < end or len(next(iter(taken.values()))) < 3:
+        for name, run in passes.items():
+            start = time.process_time()
+            run()
+            taken[name].append(time.process_time() - start)
+    return {name: median(times) for name, times in taken.items()}
+
+
+def shown(taken: dict[str, float], instances: int, caption: str) -> Table:
+    whole, bare = taken.pop("engine"), sum(taken.values())
+    listing = Table("per instance", "ms", "goal", title="The engine, one core, a null method", caption=caption)
+    for name, part in taken.items():
+        listing.add_row(name, f"{part / instances * 1e3:.3f}", "")
+    listing.add_row("sum of the bare parts", f"{bare / instances * 1e3:.3f}", "")
+    met = "[green]met" if whole <= MOST_TIMES_THE_PARTS * bare else "[red]missed"
+    listing.add_row(
+        "the engine", f"{whole / instances * 1e3:.3f}", f"at most {MOST_TIMES_THE_PARTS:g}x the parts: {met}"
+    )
+    listing.add_row("ratio", f"{whole / bare:.2f}x", "")
+    listing.add_row("instances/s/core", f"{instances / whole:.0f}", "")
+    return listing
+
+
+def main(
+    images: Annotated[int, typer.Option(min=1, help="How many images, of 7 instances each.")] = 40,
+    for_s: Annotated[float, typer.Option(help="How long to go on measuring, in seconds.")] = 15,
+) -> None:
+    """Time the whole engine beside the sum of its bare parts."""
+    cv2.setNumThreads(1)
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        generate(root, images)
+        dataset, store = Coco(root, SPLIT, seen=None), Store(root / "run")
+        document = json.loads(dataset.json_path.read_text())
+        polygons = [one["segmentation"][0] for one in document["annotations"]]
+        records = engine(dataset, store)
+        assert len(records) == len(polygons) and all(record.status == "ok" for record in records)
+        passes = {"engine": lambda: engine(dataset, store), **parts_of(root, polygons, records)}
+        caption = f"{images} JPEGs of 640 x 480, {len(polygons)} instances; medians of CPU time"
+        Console().print(shown(seconds(passes, for_s), len(polygons), caption))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,97 @@
+"""COCO's segmentations, checked, as masks: polygons, and run lengths as a list or as COCO's string."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pycocotools.mask
+
+from harness.structures import Mask
+
+
+def decode(segmentation: Any, height: int, width: int) -> Mask:
+    """The mask of a COCO segmentation: polygons, or run lengths, as a list or as COCO's string.
+
+    Everything is checked before pycocotools sees it: that ends the process on NaN and on coordinates far
+    off the image, and draws run lengths that are too short from memory that nobody wrote.
+
+    Raises:
+        ValueError: It says no mask of that size, or an empty one.
+    """
+    if isinstance(segmentation, list) and segmentation:
+        polygons = [_polygon(polygon, height, width) for polygon in segmentation]
+        encoded = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
+        mask = np.ascontiguousarray(pycocotools.mask.decode(encoded)).astype(np.bool_)
+    elif isinstance(segmentation, dict):
+        mask = _from_runs(segmentation, height, width)
+    else:
+        raise ValueError(f"found the segmentation {short(segmentation)}; wanted polygons or run lengths")
+    if not mask.any():
+        raise ValueError("found a segmentation that covers no pixel; wanted one at least")
+    return mask
+
+
+def _polygon(points: Any, height: int, width: int) -> list[float]:
+    try:
+        xy = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"found the polygon {short(points)}; wanted numbers") from error
+    if xy.ndim != 1 or xy.size % 2 or xy.size < 6:
+        raise ValueError(f"found the polygon {short(points)}; wanted x, y of three points at least")
+    if not np.isfinite(xy).all():
+        raise ValueError("found a polygon with a coordinate that is not finite")
+    # Rasterising walks along each edge: far points take gigabytes. A little outside is cut off, as COCO does.
+    largest = max(height, width)
+    if xy.min() < -largest or xy.max() > 2 * largest:
+        raise ValueError(
+            f"found a polygon from {xy.min():g} to {xy.max():g}; wanted it on the {height} x {width} image"
+        )
+    return xy.tolist()
+
+
+def _from_runs(segmentation: Mapping[str, Any], height: int, width: int) -> Mask:
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if size != [height, width]:
+        raise ValueError(f"found run lengths of size {short(size)}; wanted {[height, width]}, the image's [h, w]")
+    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
+        raise ValueError(f"found the counts {short(counts)}; wanted lengths of 0 or more")
+    if sum(runs) != height * width:
+        raise ValueError(f"found run lengths of {sum(runs)} pixels; wanted {height * width} ({height} x {width})")
+    # Runs alternate between outside and inside, outside first, down the columns.
+    columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
+    return np.ascontiguousarray(columns.T)
+
+
+def _unpacked(counts: str) -> list[int]:
+    """The run lengths in COCO's string: groups of 5 bits, lowest first.
+
+    From the fourth run on, the string holds the difference to the last run but one.
+
+    Source: rleToString in common/maskApi.c of https://github.com/cocodataset/cocoapi.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"found {character!r} in the counts; wanted '0' to 'o'")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:  # more groups follow
+            continue
+        if bits & 16:  # the sign, in the last group
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("found counts that end within a number")
+    return runs
+
+
+def short(value: Any) -> str:
+    """A value's `repr`, cut to what a message can hold."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
