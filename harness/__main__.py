@@ -23,11 +23,13 @@ from harness import registry
 from harness.clicks import STRATEGIES
 from harness.metrics import METRICS
 from harness.structures import UserError
+from harness.weights_command import weights_app
 
 if TYPE_CHECKING:
     from harness.progress import Live
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(weights_app, name="weights")
 console = Console(width=None if sys.stdout.isatty() else 150, emoji=False)
 errors = Console(stderr=True, emoji=False)
 
@@ -70,17 +72,25 @@ def run(config: ConfigPath, set_: Set = [], limit: Limit = None, address: Addres
 
 
 @app.command()
-def report(config: ConfigPath, set_: Set = [], limit: Limit = None) -> None:  # noqa: B006
+def report(
+    target: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/quickstart, or its config.")
+    ],
+    set_: Set = [],  # noqa: B006
+    limit: Limit = None,
+) -> None:
     """Print and write the tables of the rows that are there; nothing is computed anew."""
     from harness.plan import planned
     from harness.report.layout import to_terminal
     from harness.run import report as build
     from harness.store import Store
 
-    loaded = _loaded(config, set_, limit)
+    if target.is_dir() and (set_ or limit):
+        raise UserError(f"{target}: --set and --limit belong to a config; a run's folder reports what was run.")
+    loaded = _recorded(target) if target.is_dir() else _loaded(target, set_, limit)
     store = Store(registry.ROOT / "runs" / loaded.run)
     if not store.manifest():
-        raise UserError(f"{store.root}: no such run. Start it: python -m harness run {config}.")
+        raise UserError(f"{store.root}: no such run. Start it: python -m harness run {target}.")
     for table in build(loaded, planned(loaded), store).tables:
         console.print(to_terminal(table))
 
@@ -160,6 +170,16 @@ def _loaded(path: Path, overrides: list[str], limit: int | None) -> configs.RunC
         if name not in tables():
             raise UserError(f"{path}, tables[{index}]: no table '{name}'. {registry.suggest(name, tables())}")
     return loaded if limit is None else loaded.model_copy(update={"limit": limit})
+
+
+def _recorded(run_folder: Path) -> configs.RunConfig:
+    """The config of a run's last start."""
+    from harness.store import Store
+
+    manifest = Store(run_folder).manifest()
+    if not manifest:
+        raise UserError(f"{run_folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
+    return configs.RunConfig.model_validate(manifest["config"])
 
 
 def _described(kind: str) -> list[tuple[str, str]]:

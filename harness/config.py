@@ -104,8 +104,15 @@ class Recipe(Model):
 
     @property
     def key(self) -> str:
-        """Hash of all that decides the trained weights."""
-        return fingerprint(self.model_dump(mode="json", exclude={"checkpoint", "note", "save_every", "device"}))
+        """Hash of all that decides the trained weights; the places of files do not, what they hold does."""
+        plugins = [("learners", self.learner), *(("datasets", dataset) for dataset in self.datasets)]
+        made_of = [
+            (entry.name, registry.portable(kind, *named), registry.hashes(kind, *named))
+            for kind, entry in plugins
+            for named in [(entry.name, entry.params)]
+        ]
+        rest = {"checkpoint", "note", "save_every", "device", "learner", "datasets"}
+        return fingerprint([made_of, self.model_dump(mode="json", exclude=rest)])
 
     @property
     def saved_as(self) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import harness
 from harness import registry
@@ -16,6 +13,7 @@ from harness.evaluate import Names, Protocol, listed
 from harness.interfaces import Dataset
 from harness.store import JobFacts, Store
 from harness.structures import UserError
+from harness.weights import hint as fetched_by
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,9 @@ def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset
         method=label(method),
         dataset=label(entry),
         parts={
-            "method": fingerprint([method.name, _portable("methods", method)]),
+            "method": fingerprint([method.name, registry.portable("methods", method.name, method.params)]),
             "weights": fingerprint(weights),
-            "dataset": fingerprint([entry.name, _portable("datasets", entry), made_of]),
+            "dataset": fingerprint([entry.name, registry.portable("datasets", entry.name, entry.params), made_of]),
             "clicks": fingerprint(config.clicks.model_dump()),
             "seed": str(config.seed),
             "text": config.text,
@@ -117,26 +115,12 @@ def _protocol(config: RunConfig) -> Protocol:
     return Protocol(config.run, config.seed, config.clicks, config.text, config.metrics, batch)
 
 
-def _portable(kind: str, entry: Plugin) -> dict[str, Any]:
-    """The parameters less the places of files and folders, which may move without a change to any row."""
-    paths = {key for key, value in entry.params.items() if isinstance(value, str) and Path(value).is_absolute()}
-    named = set(registry.files(kind, entry.name, entry.params))
-    return {key: value for key, value in entry.params.items() if key not in paths | named}
-
-
 def _weights(method: MethodEntry) -> dict[str, str]:
-    found = registry.files("methods", method.name, method.params)
+    found = registry.hashes("methods", method.name, method.params)
     if "checkpoint" in method.params and "checkpoint" not in found:
+        path = Path(method.params["checkpoint"])
         raise UserError(
-            f"method '{label(method)}': no file at checkpoint={method.params['checkpoint']}. "
-            "Download or train it (README, Weights), or correct `checkpoint` under this method in the config."
+            f"method '{label(method)}': no file at checkpoint={path}. "
+            f"{fetched_by(path) or 'Download or train it (README, Training)'}, or correct `checkpoint` in the config."
         )
-    return {key: sha256(path, path.stat().st_mtime_ns) for key, path in sorted(found.items())}
-
-
-@lru_cache
-def sha256(path: Path, changed_ns: int) -> str:
-    """A file's SHA-256; `changed_ns` is its modification time, so that a changed file is hashed anew."""
-    del changed_ns
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return found

@@ -11,6 +11,7 @@ no worker's copy of the checkout holds, is made absolute on the driver, and `HAR
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import inspect
 import os
@@ -19,6 +20,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -175,6 +177,32 @@ def files(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
         elif value is not None:
             found |= {place: path for place, path in _paths(key, _built(annotation, value)) if path.is_file()}
     return found
+
+
+def hashes(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of each of a plugin's `files`, by the same keys."""
+    found = files(kind, name, params)
+    return {key: sha256(path, path.stat().st_mtime_ns) for key, path in sorted(found.items())}
+
+
+@lru_cache
+def sha256(path: Path, changed_ns: int) -> str:
+    """A file's SHA-256; `changed_ns` is its modification time, so that a changed file is hashed anew."""
+    del changed_ns
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def portable(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters less the places of files and folders, which may move while what they hold stays the same."""
+    kept: dict[str, Any] = {}
+    for key, (annotation, _) in _parameters(find(kind, name)).items():
+        value, inner_kind = params.get(key), _plugin_kind(annotation)
+        if inner_kind and value is not None:
+            kept[key] = {"name": value["name"], "params": portable(inner_kind, value["name"], value["params"])}
+        elif key in params and not list(_paths(key, _built(annotation, value))):
+            kept[key] = value
+    return kept
 
 
 def located(path: str | Path) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import pairwise
 from operator import add
 
 import torch
@@ -162,7 +163,7 @@ def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 def pointwise(*channels: int) -> nn.Sequential:
     """A chain of 1 x 1 convolutions without bias, each with normalisation and ReLU."""
     steps: list[nn.Module] = []
-    for inputs, outputs in zip(channels, channels[1:], strict=False):
+    for inputs, outputs in pairwise(channels):
         steps += [nn.Conv2d(inputs, outputs, 1, bias=False), nn.Sequential(nn.BatchNorm2d(outputs), nn.ReLU())]
     return nn.Sequential(*steps)
 

@@ -1,9 +1,9 @@
-"""RITM: interactive segmentation from positive and negative clicks, each round starting from the mask of the one before.
+"""RITM: segmentation from positive and negative clicks, each round starting from the mask of the one before.
 
-Paper: Sofiiuk, Petrov, Konushin, "Reviving Iterative Training with Mask Guidance for Interactive Segmentation", ICIP 2022,
-https://arxiv.org/abs/2102.06583
-Code: https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460, MIT. This is its NoBRS predictor, written anew:
-same weights, same clicks, same probabilities.
+Paper: Sofiiuk, Petrov, Konushin, "Reviving Iterative Training with Mask Guidance for Interactive
+Segmentation", ICIP 2022, https://arxiv.org/abs/2102.06583
+Code: https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460, MIT. This is its NoBRS predictor,
+written anew: same weights, same clicks, same probabilities.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """RITM's network and its checkpoints: an image, the mask before and the clicks in, the object's logits out.
 
-Paper: Sofiiuk, Petrov, Konushin, "Reviving Iterative Training with Mask Guidance for Interactive Segmentation", ICIP 2022,
-https://arxiv.org/abs/2102.06583. Its checkpoints (SamsungLabs/ritm_interactive_segmentation at b9b4460) load as they are.
+Paper: Sofiiuk, Petrov, Konushin, "Reviving Iterative Training with Mask Guidance for Interactive
+Segmentation", ICIP 2022, https://arxiv.org/abs/2102.06583. The checkpoints of its authors' code
+(SamsungLabs/ritm_interactive_segmentation at b9b4460) load as they are.
 """
 
 from __future__ import annotations
@@ -143,8 +144,8 @@ def click_maps(
     """A map of the positive clicks and one of the negative ones: disks of 1 on 0, or distances, 0 to 1.
 
     Args:
-        clicks: Row, column, sign: 1 positive, -1 negative, 0 none. Rows and columns may be fractions and may lie outside;
-            a click above the map and left of it counts as none, as in the official code.
+        clicks: Row, column, sign: 1 positive, -1 negative, 0 none. Rows and columns may be fractions and may lie
+            outside; a click above the map and left of it counts as none, as in the official code.
         size: (h, w) of the maps.
         radius: In pixels of the maps.
         disks: Disks or distances.
@@ -270,8 +271,8 @@ def load_weights(architecture: RitmArchitecture, weights: Mapping[str, Tensor], 
 
 def _wrong(path: Path, found: str) -> UserError:
     return UserError(
-        f"{path}: found {found}; wanted RITM's HRNet + OCR, as published (.pth with `config` and `state_dict`) or trained "
-        "here (.safetensors). Correct `checkpoint`."
+        f"{path}: found {found}; wanted RITM's HRNet + OCR, as published (.pth with `config` and `state_dict`) or "
+        "trained here (.safetensors). Correct `checkpoint`."
     )
 
 

@@ -60,7 +60,7 @@ class Sam2Network(Network):
     def features(self, image: Image) -> Any:
         """The image embedding, and the two finer maps that the decoder adds."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            self.predictor.set_image(image)
+            self.predictor.set_image(np.ascontiguousarray(image))
         found = self.predictor._features
         return found["image_embed"].float(), [level.float() for level in found["high_res_feats"]]
 

@@ -22,6 +22,7 @@ ORDER = [
     "metrics",
     "rle",
     "config",
+    "weights",
     "scoring",
     "evaluate",
     "store",
@@ -34,6 +35,7 @@ ORDER = [
     "report",
     "run",
     "progress",
+    "weights_command",
     "__main__",
 ]
 """The rooms of harness/, as data flows; imports go up only, those within functions too."""

@@ -9,7 +9,7 @@ import pytest
 
 from harness import UserError, registry
 from harness.config import Clicks, MethodEntry, Plugin, RunConfig, Workers
-from harness.plan import Job, instances, planned, remaining, sha256, shards
+from harness.plan import Job, instances, planned, remaining, shards
 from harness.store import Store
 
 
@@ -118,7 +118,7 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
 
 def test_sha256_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert sha256(tmp_path / "a", 0).startswith("ba7816bf8f01cfea")
+    assert registry.sha256(tmp_path / "a", 0).startswith("ba7816bf8f01cfea")
 
 
 def test_shards_hold_what_is_left_in_order_and_once() -> None:

@@ -1,9 +1,9 @@
 """Trains a small SAM from scratch: a scene and clicks on several of its instances an example, no classes.
 
 Paper: Kirillov et al., ICCV 2023, https://arxiv.org/abs/2304.02643, appendix A: focal and dice loss 20 : 1, the
-smallest loss of the three masks, mean squared error of the predicted IoU, and a second click drawn from what the first mask got
-wrong. One such round instead of ten, and no boxes. The smallest loss alone leaves two of the three masks untaught for
-long on so little data: a share of the mean is added.
+smallest loss of the three masks, mean squared error of the predicted IoU, and a second click drawn from what the first
+mask got wrong. One such round instead of ten, and no boxes. The smallest loss alone leaves two of the three masks
+untaught for long on so little data: a share of the mean is added.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.clicks import STRATEGIES, Situation
 from harness.interfaces import Learner
 from harness.registry import register_learner
-from harness.structures import Image, Instance, Sample
+from harness.structures import Image, Instance, Sample, UserError
 from methods.learners.augmentation import jittered
 from methods.sam import input_size, resized
 from methods.tiny_sam import Architecture
@@ -44,8 +44,8 @@ class SamLearner(Learner):
         prompt_width: Of the prompt encoder and the mask decoder.
         instances: Clicked in each image; one encoding serves them all.
         mean_weight: Of the three masks' mean loss, beside their smallest.
-        refinement_weight: Of the second round: one more click, the first round's logits, one mask; 0 leaves it out,
-            and with it all training for more clicks than one.
+        refined: Of each image's instances, so many have a second round: one more click, the first round's logits, one
+            mask. None of it is taught with 0.
         jitter: Strength of the colour jitter.
     """
 
@@ -59,13 +59,17 @@ class SamLearner(Learner):
         prompt_width: int = 64,
         instances: int = 6,
         mean_weight: float = 0.05,
-        refinement_weight: float = 0.5,
+        refined: int = 2,
         jitter: float = 0.3,
     ) -> None:
         self.architecture = Architecture(image_size, patch_size, width, depth, heads, prompt_width)
         self.network: Any = self.architecture.network()
-        self.instances, self.jitter = instances, jitter
-        self.mean_weight, self.refinement_weight = mean_weight, refinement_weight
+        # No boxes are shown: nothing would reach the embeddings of their corners.
+        self.network.prompt_encoder.point_embeddings[2:].requires_grad_(False)
+        if not 0 <= refined <= instances:
+            raise UserError(f"learners/sam.py: found refined={refined}; wanted 0 to {instances}, the `instances`.")
+        self.instances, self.refined = instances, refined
+        self.mean_weight, self.jitter = mean_weight, jitter
 
     def example(
         self,
@@ -115,20 +119,26 @@ class SamLearner(Learner):
         return cv2.resize(square, self.network.prompt_encoder.mask_input_size, interpolation=cv2.INTER_AREA)
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """First clicks with three masks each, then second clicks with one; means over all instances."""
+        """First clicks with three masks each, then second clicks with one; the sum of both over the instances."""
         embeddings = self.network.image_encoder(batch["pixels"])
-        target = batch["target"].flatten(0, 1)[:, None]
-        points, labels = batch["clicks"].flatten(0, 1)[:, None], torch.ones_like(target[:, :, 0, 0])
+        target, points = batch["target"].flatten(0, 1)[:, None], batch["clicks"].flatten(0, 1)[:, None]
+        labels = torch.ones(len(points), 1, device=points.device)
         logits, confidence = self._decoded(embeddings, points, labels, None, several=True)
         each = mask_loss(logits, target)
         first = each.min(1).values + self.mean_weight * each.mean(1) + confidence_loss(logits, confidence, target)
-        if not self.refinement_weight:
+        if not self.refined:
             return first.mean()
         best = logits.gather(1, each.argmin(1)[:, None, None, None].expand(-1, 1, *logits.shape[2:])).detach()
-        points, labels = self._second_clicks(points, labels, best, target)
-        logits, confidence = self._decoded(embeddings, points, labels, best, several=False)
-        second = mask_loss(logits, target)[:, 0] + confidence_loss(logits, confidence, target)
-        return (first + self.refinement_weight * second).mean()
+        again = torch.arange(len(points), device=points.device) % self.instances < self.refined
+        second = self._second_loss(embeddings, points[again], labels[again], best[again], target[again])
+        return (first.sum() + second.sum()) / len(points)
+
+    def _second_loss(
+        self, embeddings: Tensor, points: Tensor, labels: Tensor, logits: Tensor, target: Tensor
+    ) -> Float[Tensor, " n"]:
+        points, labels = self._second_clicks(points, labels, logits, target)
+        refined, confidence = self._decoded(embeddings, points, labels, logits, several=False)
+        return mask_loss(refined, target)[:, 0] + confidence_loss(refined, confidence, target)
 
     def _second_clicks(
         self, points: Float[Tensor, "n 1 2"], labels: Float[Tensor, "n 1"], logits: Tensor, target: Tensor

@@ -1,0 +1,170 @@
+"""What SAM costs here: `python -m benchmarks.sam`, vit_b with random weights, no downloads.
+
+Three ways to the same masks take turns on each image: this project's plugin; the naive loop, in which every instance
+sets the image anew; and a loop written by hand that encodes the image once and decodes all of its clicks in one batch,
+which is the bare model. All three must agree on every mask. An image's ratio is taken between turns that follow each
+other, in CPU time of the process; what is printed is the median over images.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import numpy as np
+import PIL.Image
+import torch
+import typer
+from pycocotools.coco import COCO
+from rich.console import Console
+from rich.table import Table
+from segment_anything import SamPredictor, sam_model_registry
+
+from harness.structures import Click, Image, Masks, Prompt
+from methods.sam import Sam
+
+LEAST_RATIO = 6.0
+MOST_OVERHEAD = 1.05
+
+Scene = tuple[Image, list[Click]]
+Way = Callable[[Image, Sequence[Click]], list[Masks]]
+
+
+def synthetic_scene(rng: np.random.Generator, clicks: int) -> Scene:
+    """Coloured blocks and clicks anywhere, 640 x 480."""
+    image = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8).repeat(32, 0).repeat(32, 1)
+    places = rng.integers(0, (640, 480), (clicks, 2)).tolist()
+    return image, [Click(x, y) for x, y in places]
+
+
+def coco_scenes(root: Path, images: int) -> list[Scene]:
+    """Images of COCO's val2017 under a root, with a click on a random pixel of each of their objects."""
+    with redirect_stdout(StringIO()):  # the constructor prints its progress
+        coco = COCO(str(root / "annotations" / "instances_val2017.json"))
+    rng = np.random.default_rng(0)
+    scenes = []
+    for record in coco.loadImgs(coco.getImgIds()):
+        masks = [coco.annToMask(one) for one in coco.loadAnns(coco.getAnnIds(record["id"], iscrowd=False))]
+        clicks = [click_on(mask, rng) for mask in masks if mask.any()]
+        if clicks and len(scenes) < images:
+            file = PIL.Image.open(root / "val2017" / record["file_name"])
+            scenes.append((np.array(file.convert("RGB")), clicks))
+    return scenes
+
+
+def click_on(mask: np.ndarray, rng: np.random.Generator) -> Click:
+    y, x = rng.choice(np.argwhere(mask))
+    return Click(int(x), int(y))
+
+
+def ours(method: Sam) -> Way:
+    def run(image: Image, clicks: Sequence[Click]) -> list[Masks]:
+        (state,) = method.encode([image])
+        (predictions,) = method.segment([(state, [Prompt((click,)) for click in clicks])])
+        return [prediction.masks for prediction in predictions]
+
+    return run
+
+
+def naive(predictor: SamPredictor) -> Way:
+    def run(image: Image, clicks: Sequence[Click]) -> list[Masks]:
+        masks = []
+        for click in clicks:
+            predictor.set_image(image)
+            masks.append(predictor.predict(np.array([[click.x, click.y]]), np.array([1]))[0])
+        return masks
+
+    return run
+
+
+def by_hand(predictor: SamPredictor) -> Way:
+    def run(image: Image, clicks: Sequence[Click]) -> list[Masks]:
+        predictor.set_image(image)
+        points = predictor.transform.apply_coords(np.array([[(click.x, click.y)] for click in clicks]), image.shape[:2])
+        labels = torch.ones(len(clicks), 1)
+        masks, _, _ = predictor.predict_torch(torch.as_tensor(points, dtype=torch.float), labels)
+        return list(masks.numpy())
+
+    return run
+
+
+def timed(way: Way, image: Image, clicks: Sequence[Click]) -> tuple[float, list[Masks]]:
+    """CPU seconds of all threads, and the masks."""
+    start = time.process_time()
+    masks = way(image, clicks)
+    return time.process_time() - start, masks
+
+
+def measure(scene: Scene, ways: dict[str, Way]) -> dict[str, float]:
+    """CPU seconds of each way on one image, after checking that all found the same masks."""
+    found = {name: timed(way, *scene) for name, way in ways.items()}
+    first, *others = (masks for _, masks in found.values())
+    for other in others:
+        same = all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+        assert same, "the harness and segment_anything disagree on a mask"
+    return {name: seconds for name, (seconds, _) in found.items()}
+
+
+def turns(scenes: Sequence[Scene], ways: dict[str, Way]) -> list[dict[str, float]]:
+    """One measurement an image; the order turns with every image, so that no way always comes first."""
+    names = list(ways)
+    taken = []
+    for number, scene in enumerate(scenes):
+        order = names[number % len(names) :] + names[: number % len(names)]
+        taken.append(measure(scene, {name: ways[name] for name in order}))
+    return taken
+
+
+def table(taken: Sequence[dict[str, float]], clicks: float) -> Table:
+    ratio = median(one["naive"] / one["ours"] for one in taken)
+    overhead = median(one["ours"] / one["by hand"] for one in taken)
+    caption = f"{len(taken)} images, {clicks:.1f} clicks each; the same masks from all; CPU time, medians"
+    shown = Table(
+        "per image", "time", "goal", title="SAM ViT-B, all three masks a click", caption=caption, min_width=72
+    )
+    for name in ("naive", "by hand", "ours"):
+        shown.add_row(name, f"{median(one[name] for one in taken):.2f} s", "")
+    shown.add_row("naive / ours", f"{ratio:.1f}x", verdict(ratio >= LEAST_RATIO, f"at least {LEAST_RATIO:g}x"))
+    shown.add_row("ours / by hand", f"{overhead:.3f}x", verdict(overhead <= MOST_OVERHEAD, f"at most {MOST_OVERHEAD}x"))
+    return shown
+
+
+def verdict(met: bool, goal: str) -> str:
+    return f"{goal}: {'[green]met' if met else '[red]missed'}"
+
+
+def built(checkpoint: Path | None, folder: Path) -> tuple[Sam, Any]:
+    """The plugin, and the package's model with the same weights."""
+    if checkpoint is None:
+        checkpoint = folder / "sam_vit_b.pth"
+        torch.manual_seed(0)
+        torch.save(sam_model_registry["vit_b"]().state_dict(), checkpoint)
+    return Sam(checkpoint, device="cpu"), sam_model_registry["vit_b"](checkpoint=str(checkpoint))
+
+
+def main(
+    coco: Annotated[Path | None, typer.Option(help="A COCO root: images of val2017 for the synthetic ones.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Released weights of vit_b for random ones.")] = None,
+    images: Annotated[int, typer.Option(help="How many images.")] = 1,
+    threads: Annotated[int, typer.Option(help="Of torch.")] = 1,
+) -> None:
+    """Time SAM here beside the naive loop and the bare model."""
+    torch.set_num_threads(threads)
+    rng = np.random.default_rng(0)
+    scenes = [synthetic_scene(rng, 7) for _ in range(images)] if coco is None else coco_scenes(coco, images)
+    with tempfile.TemporaryDirectory() as folder:
+        method, model = built(checkpoint, Path(folder))
+        predictor = SamPredictor(model)
+        ways = {"naive": naive(predictor), "ours": ours(method), "by hand": by_hand(predictor)}
+        taken = turns(scenes, ways)
+    Console().print(table(taken, float(np.mean([len(clicks) for _, clicks in scenes]))))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,189 @@
+"""Trains RITM's network on its own mistakes: each further click lies where the mask before it errs the deepest.
+
+Paper: Sofiiuk, Petrov, Konushin, ICIP 2022, https://arxiv.org/abs/2102.06583, section 3; losses and their weights are
+those of SamsungLabs/ritm_interactive_segmentation at b9b4460. Not as there: an example starts from one click of a
+simulator, not from up to 24 random ones; a further click lies at the deepest pixel of the error, where the evaluation
+puts it, not at a random one well inside; no ImageNet weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor
+
+from harness.clicks import STRATEGIES, Situation, interior_depth
+from harness.interfaces import Learner
+from harness.registry import register_learner, suggest
+from harness.structures import Click, Instance, Mask, Sample, UserError
+from methods.learners.augmentation import jittered
+from methods.ritm_network import RitmArchitecture, RitmNetwork
+from methods.ritm_zoom import Window, ZoomIn
+
+AUXILIARY_WEIGHT = 0.4
+"""Of the loss of the auxiliary head, which tells the OCR head where the object is."""
+
+THRESHOLD = 0.49
+"""A pixel whose probability is above it belongs to the mask, as when the method answers."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@register_learner("ritm")
+class RitmLearner(Learner):
+    """HRNet18s' layout, as narrow as wanted, with disks for clicks and the mask before as an input.
+
+    Args:
+        width: Channels of HRNet at its highest resolution; 18 is HRNet18s.
+        ocr_width: Channels of the OCR head; 48 in HRNet18s.
+        norm_radius: Of a click's disk, in pixels of the network's input.
+        size: Inputs are squares of so many pixels.
+        next_clicks: A batch gets up to this many further clicks, all numbers equally often.
+        zoomed: Share of the examples that show a part of the image around the object, as ZoomIn does.
+        min_crop_size: No side of that part is smaller, in the image's pixels.
+        strategy: The simulator of the first click.
+        click_options: The simulator's own.
+        flip: Mirror half of the examples.
+        jitter: Strength of the colour jitter; 0 for none.
+    """
+
+    def __init__(
+        self,
+        width: Annotated[int, Field(ge=1)] = 18,
+        ocr_width: Annotated[int, Field(ge=1)] = 48,
+        norm_radius: Annotated[float, Field(gt=0)] = 5,
+        size: Annotated[int, Field(ge=1)] = 400,
+        next_clicks: Annotated[int, Field(ge=0)] = 3,
+        zoomed: Share = 0.5,
+        min_crop_size: Annotated[int, Field(ge=1)] = 200,
+        strategy: str = "paper/v1",
+        click_options: Mapping[str, Any] | None = None,
+        flip: bool = True,
+        jitter: float = 0.0,
+    ) -> None:
+        if strategy not in STRATEGIES:
+            raise UserError(f"methods/learners/ritm.py: found strategy={strategy!r}. {suggest(strategy, STRATEGIES)}")
+        self.architecture = RitmArchitecture(
+            width=width,
+            ocr_width=ocr_width,
+            small=True,
+            norm_radius=norm_radius,
+            use_disks=True,
+            with_prev_mask=True,
+            use_leaky_relu=True,
+            use_rgb_conv=False,
+        )
+        self.network = RitmNetwork(self.architecture)
+        self.strategy, self.click_options = STRATEGIES[strategy], dict(click_options or {})
+        self.size, self.next_clicks, self.zoomed, self.min_crop_size = (size, size), next_clicks, zoomed, min_crop_size
+        self.flip, self.jitter = flip, jitter
+
+    def example(
+        self,
+        sample: Sample,
+        instance: Instance,
+        vocabulary: tuple[str, ...],  # noqa: ARG002 - there is no text
+        rng: np.random.Generator,
+    ) -> dict[str, np.ndarray]:
+        """A window of the image, the object in it and the first clicks (row, column, sign), in the network's pixels."""
+        clicks = self.strategy(Situation(sample, instance, (), None, rng), **self.click_options)
+        window = self._window(instance.mask, clicks, rng)
+        image = jittered(sample.image, rng, self.jitter) if self.jitter else sample.image
+        maps = torch.from_numpy(np.dstack([image, instance.mask]).astype(np.float32)).permute(2, 0, 1)[None]
+        shown = window.cut(maps, self.size)[0]
+        places = np.array(
+            [(*window.place(click, self.size), 1 if click.positive else -1) for click in clicks], np.float32
+        )
+        if self.flip and rng.random() < 0.5:
+            shown = shown.flip(2)
+            places[:, 1] = self.size[1] - 1 - places[:, 1]
+        return {"pixels": shown[:3].div(255).numpy(), "target": (shown[3] > 0.5).numpy(), "clicks": places}
+
+    def _window(self, mask: Mask, clicks: tuple[Click, ...], rng: np.random.Generator) -> Window:
+        """The whole image, or a part of it around the object that is at times tighter than ZoomIn's, at times wider."""
+        whole = Window.whole((mask.shape[0], mask.shape[1]))
+        if rng.random() >= self.zoomed:
+            return whole
+        zoom = ZoomIn(expansion_ratio=rng.uniform(1.1, 2.0), min_crop_size=self.min_crop_size)
+        return zoom.around(mask, clicks) or whole
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Normalised focal loss after the last click, and the auxiliary head's cross-entropy.
+
+        Raises:
+            UserError: A batch of one, of which batch normalisation knows no variance.
+        """
+        if len(batch["pixels"]) < 2 and self.network.training:
+            raise UserError("learners/ritm.py: found batches of 1; wanted 2 or more. Raise `batch`.")
+        target = batch["target"]
+        previous, clicks = self.interacted(batch["pixels"], target, batch["clicks"])
+        logits, auxiliary = self.network(batch["pixels"], previous, clicks)
+        cross_entropy = F.binary_cross_entropy_with_logits(auxiliary[:, 0], target.float())
+        return normalised_focal_loss(logits[:, 0], target) + AUXILIARY_WEIGHT * cross_entropy
+
+    @torch.no_grad()
+    def interacted(
+        self, pixels: Float[Tensor, "n 3 h w"], target: Bool[Tensor, "n h w"], clicks: Float[Tensor, "n k 3"]
+    ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n more 3"]]:
+        """The network's latest probabilities after some rounds of clicks, and all clicks, the newest unanswered."""
+        previous = torch.zeros_like(pixels[:, :1])
+        rounds = int(torch.randint(self.next_clicks + 1, ()))
+        training = self.network.training
+        self.network.eval()
+        for _ in range(rounds):
+            previous = self.network(pixels, previous, clicks)[0].sigmoid()
+            clicks = torch.cat([clicks, next_clicks(previous[:, 0] > THRESHOLD, target)], dim=1)
+        self.network.train(training)
+        return previous, clicks
+
+    def metadata(self) -> dict[str, str]:
+        """The architecture, as JSON."""
+        return {"architecture": json.dumps(asdict(self.architecture))}
+
+
+def next_clicks(predicted: Bool[Tensor, "n h w"], target: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 1 3"]:
+    """Row, column and sign of the pixel deepest in what was missed (1) or wrongly taken (-1); sign 0 if nothing was.
+
+    A tie of the two goes to what was wrongly taken, as in RITM's evaluation.
+    """
+    made = [next_click(one, truth) for one, truth in zip(predicted.cpu().numpy(), target.cpu().numpy(), strict=True)]
+    return torch.tensor(made, dtype=torch.float32, device=target.device)[:, None]
+
+
+def next_click(predicted: Mask, target: Mask) -> tuple[int, int, int]:
+    """`next_clicks` of one mask."""
+    missed, wrong = deepest(target & ~predicted), deepest(predicted & ~target)
+    if missed[0] == wrong[0] == 0:
+        return 0, 0, 0
+    return (*missed[1:], 1) if missed[0] > wrong[0] else (*wrong[1:], -1)
+
+
+def deepest(mask: Mask) -> tuple[float, int, int]:
+    """Depth, row and column of the first of the pixels farthest from the mask's outside; depth 0 for an empty mask."""
+    if not mask.any():
+        return 0.0, 0, 0
+    depth, left, top = interior_depth(mask)
+    row, column = np.unravel_index(depth.argmax(), depth.shape)
+    return float(depth[row, column]), int(row) + top, int(column) + left
+
+
+def normalised_focal_loss(
+    logits: Float[Tensor, "n h w"], target: Bool[Tensor, "n h w"], alpha: float = 0.5, gamma: float = 2.0
+) -> Tensor:
+    """Focal loss whose weights of an image's pixels have mean 1, however few it gets wrong; mean over pixels.
+
+    Source: Sofiiuk et al., "AdaptIS", ICCV 2019, https://arxiv.org/abs/1909.07829. No gradient flows through the mean.
+    """
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
+    focus = (1 - torch.exp(-cross_entropy)) ** gamma
+    share = focus.mean(dim=(1, 2), keepdim=True).detach().clamp(min=1e-12)
+    weight = torch.where(target, alpha, 1 - alpha)
+    return (weight * focus / share * cross_entropy).mean()
