@@ -130,7 +130,7 @@ class Ritm(Method):
             for prompt, memory in zip(prompts, memories, strict=True)
         ]
         found = self._answers(state, questions)
-        again = [at for at, memory in enumerate(found) if self.zoom and self.zoom.again(*vars(memory).values())]
+        again = [at for at, one in enumerate(found) if self.zoom and self.zoom.again(one.probabilities, one.window)]
         closer = [self._question(prompts[at].clicks, memories[at].probabilities, found[at], state.size) for at in again]
         for at, memory in zip(again, self._answers(state, closer), strict=True):
             found[at] = memory

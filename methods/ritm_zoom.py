@@ -147,7 +147,7 @@ class ZoomIn:
 
     def _range(self, used: np.ndarray, clicked: Sequence[int], length: int) -> tuple[int, int]:
         """First and last row, or column, of a window."""
-        first, last = min(int(used[0]), *clicked, length), max(int(used[-1]), *clicked, 0)
+        first, last = min([int(used[0]), *clicked]), max([int(used[-1]), *clicked])
         centre, half = (first + last) / 2, max(self.expansion_ratio * (last - first + 1), self.min_crop_size) / 2
         return max(0, round(centre - half)), min(length - 1, round(centre + half))
 

@@ -89,7 +89,11 @@ def sam(folder: Path) -> dict[str, Any]:
 def ritm(folder: Path) -> dict[str, Any]:
     """A RITM with the narrowest HRNet."""
     small = RitmArchitecture(width=4, ocr_width=8, small=True, norm_radius=5, with_prev_mask=True)
-    return {"checkpoint": described(RitmNetwork(small), small, folder / "ritm.safetensors")}
+    network = RitmNetwork(small)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)  # its own start is so small that all pixels are alike
+    return {"checkpoint": described(network, small, folder / "ritm.safetensors")}
 
 
 def published_sizes_only(_: Path) -> dict[str, Any]:

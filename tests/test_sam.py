@@ -44,7 +44,7 @@ SHAPES = ((40, 56), (90, 70), (64, 64), (7, 130), (3, 5))
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small SAM with random weights, large enough for both signs to come out."""
-    torch.manual_seed(3)
+    torch.manual_seed(4)
     network = TINY.network()
     tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
@@ -169,21 +169,22 @@ def test_one_encoding_an_image_whatever_is_asked(weights: Path, clip_weights: Pa
 
 
 def test_both_rankings_and_the_oracle_come_from_one_forward_pass(weights: Path, clip_weights: Path) -> None:
-    sample = Scenes("val", count=1).load("val-00000")
-    prompts = []
+    sample, prompts = Scenes("val", count=1).load("val-00000"), []
     for instance in sample.instances:
         y, x = np.argwhere(instance.mask)[instance.mask.sum() // 2]
         prompts.append(Prompt((Click(int(x), int(y)),), instance.category))
-    differ = 0
+    differ, gains = 0, []
     for instance, found in zip(
         sample.instances, answers(with_clip(weights, clip_weights), sample.image, prompts), strict=True
     ):
         check(found, sample.size)
         worth = {one.ranking: one for one in score(found, Region(instance.mask), ["iou"])}
         assert list(worth) == ["confidence", "clip", "oracle"]
-        assert worth["oracle"].metrics["iou"] >= max(worth[name].metrics["iou"] for name in ("confidence", "clip"))
+        gains += [worth["oracle"].metrics["iou"] - worth[name].metrics["iou"] for name in ("confidence", "clip")]
         differ += worth["clip"].candidate != worth["confidence"].candidate
     assert differ
+    assert min(gains) >= 0
+    assert max(gains) > 0
 
 
 @pytest.mark.parametrize("ranking", ["confidence", "clip"])

@@ -41,6 +41,7 @@ def test_released_checkpoints_answer_as_in_the_package(tmp_path: Path) -> None:
     prompts.append(Prompt((Click(70, 20), Click(9, 9)), previous=first.memory[0]))
     for prompt, found in zip(prompts, method.segment([(state, prompts)])[0], strict=True):
         check(found, IMAGE.shape[:2])
+        assert 0.01 < found.masks.mean() < 0.99
         previous = prompt.previous
         masks, confidence, _ = predictor.predict(
             np.array([(click.x, click.y) for click in prompt.clicks]),

@@ -36,6 +36,7 @@ def test_released_checkpoints_answer_as_in_the_package(tmp_path: Path) -> None:
         (state,) = method.encode([IMAGE])
         for prompt, found in zip(prompts, method.segment([(state, prompts)])[0], strict=True):
             check(found, IMAGE.shape[:2])
+            assert 0.01 < found.masks.mean() < 0.99
             masks, _, logits = predictor.predict(
                 np.array([(click.x, click.y) for click in prompt.clicks]),
                 np.array([int(click.positive) for click in prompt.clicks]),
