@@ -38,6 +38,9 @@ TINY: dict[str, Any] = {
     "norm_radius": 5,
     "with_prev_mask": True,
 }
+MAIN: dict[str, Any] = {"seed": 9, "gain": 0.222, "shift": -2.569}
+"""Its weights: such that masks are parts of the image, and windows move."""
+
 CLICKS = [Click(54, 20), Click(10, 50, False), Click(70, 31), Click(30, 5), Click(83, 59, False)]
 SETTINGS: dict[str, tuple[ZoomIn | None, bool]] = {
     "none": (None, True),
@@ -129,17 +132,16 @@ def options_stay(method: Ritm) -> Any:
 
 # The official code's answers.
 
-MAIN: dict[str, Any] = {"seed": SEED, "gain": GAIN, "shift": SHIFT}
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mixed": (
         {"use_rgb_conv": True, "use_disks": False, "norm_radius": 20, "with_prev_mask": False, "use_leaky_relu": False},
-        {"seed": 1, "gain": MIXED_GAIN, "shift": MIXED_SHIFT},
+        {"seed": 1, "gain": 15.1, "shift": 0.003},
     ),
     "extended": (
         {"conv_extend": True, "binary_prev_mask": True},
-        {"seed": 1, "gain": EXT_GAIN, "shift": EXT_SHIFT},
+        {"seed": 1, "gain": 13.4, "shift": 0.693},
     ),
-    "deep": ({"small": False}, {"seed": 1, "gain": DEEP_GAIN, "shift": DEEP_SHIFT}),
+    "deep": ({"small": False}, {"seed": 1, "gain": 0.0487, "shift": -28.939}),
 }
 
 
@@ -357,7 +359,7 @@ def test_one_mask_above_the_threshold_at_the_images_size(method: Ritm) -> None:
 
 def test_nothing_is_kept_between_calls(method: Ritm) -> None:
     method.zoom, method.flip = SETTINGS["cvpr"]
-    other = np.ascontiguousarray(picture()[::-1, :70])
+    other = np.ascontiguousarray(picture()[::-1, :75])
     alone = [answers(method, image, CLICKS[:3]) for image in (picture(), other[:, ::-1])]
     states = method.encode([picture(), other[:, ::-1]])
     kept: list[Any] = [None, None]

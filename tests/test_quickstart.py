@@ -1,0 +1,49 @@
+"""The README's first table, from the run that it names."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.summaries import paired_gain, part, summarise
+
+ROOT = Path(__file__).resolve().parents[1]
+TOLERANCE = 0.3
+"""Points of mIoU between machines: another CPU's float rounding flips single pixels."""
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    folder = ROOT / "runs" / "test-quickstart"
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [sys.executable, "-m", "harness", "run", "configs/quickstart.yaml", "--set", f"run={folder.name}"]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
+    try:
+        return pd.read_parquet(folder / "results.parquet")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_every_instance_of_200_scenes_is_answered_by_both(rows: pd.DataFrame) -> None:
+    assert rows.groupby("method")["image_id"].nunique().to_dict() == {"Click only": 200, "Text+Click": 200}
+    assert (rows["status"] == "ok").all() and not rows.duplicated(["method", "instance_id"]).any()
+
+
+@pytest.mark.slow
+def test_text_gains_at_least_8_points_overall_and_on_unseen_classes(rows: pd.DataFrame) -> None:
+    for some in (rows, part(rows, seen=False)):
+        assert paired_gain(some, "Text+Click", "Click only").low > 0.08
+
+
+@pytest.mark.slow
+def test_the_readme_prints_what_comes_out(rows: pd.DataFrame) -> None:
+    printed = (ROOT / "README.md").read_text().split("quickstart:begin")[1].split("quickstart:end")[0]
+    for line in summarise(rows).itertuples():
+        (table_row,) = (text for text in printed.splitlines() if f"| {line.method} |" in text)
+        means = [float(cell) for cell in re.findall(r"\| (\d+\.\d+)", table_row)]
+        assert means == pytest.approx([100 * line.mean, 100 * line.seen, 100 * line.unseen], abs=TOLERANCE)
