@@ -190,9 +190,7 @@ def _download(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
     done = part.stat().st_size if part.is_file() else 0
     with closing(_opened(checkpoint, part, done)) as response:
         start, total = _range(response, done)
-        with part.open("r+b" if start else "wb") as file:
-            file.seek(start)
-            file.truncate()
+        with part.open("ab" if start else "wb") as file:
             progress(start, total)
             for chunk in _chunks(response, checkpoint):
                 file.write(chunk)
