@@ -165,7 +165,8 @@ def method_facts(method: MethodEntry) -> MethodFacts:
     cls = registry.find("methods", method.name)
     uses_text = cls.uses_text if method.uses_text is None else method.uses_text
     trained_on = method.trained_on or (method.train.datasets[0].name if method.train else None)
-    return MethodFacts(uses_text, trained_on, method.train.note if method.train else "")
+    weights = method.train.note if method.train else ""
+    return MethodFacts(uses_text, trained_on, weights, plugin=method.name)
 
 
 def train_if_missing(method: MethodEntry, watcher: Watcher) -> None:

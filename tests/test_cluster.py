@@ -26,6 +26,7 @@ def started() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))
         patch.syspath_prepend(str(Path(__file__).parent))
+        cluster.connect(None)
         yield
         ray.shutdown()
 

@@ -129,6 +129,14 @@ def test_two_entries_of_a_plugin_have_their_own_columns(cast: pd.DataFrame) -> N
     assert sum("oracle gap" in note for note in built.notes) == 2
 
 
+def test_two_of_ours_have_their_own_columns(cast: pd.DataFrame) -> None:
+    other = cast[cast["method"] == "ours"].assign(method="ours too", iou=0.2)
+    built = build(pd.concat([cast, other]).assign(dataset_plugin="coco"))
+    assert [(column.group, column.heading) for column in built.columns[-2:]] == [("ours", "Ours"), ("ours too", "Ours")]
+    assert [line[-2:] for line in texts(built)] == [["70.00", "20.00"], ["47.17", "–"]]
+    assert SEVERAL in built.footnotes
+
+
 def test_published_numbers_stand_beneath_ours(cast: pd.DataFrame) -> None:
     built = build(cast.assign(dataset="refCOCO val", dataset_plugin="refcoco"))
     assert [row.quoted for row in built.body] == [False, True]
