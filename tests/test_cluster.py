@@ -161,7 +161,7 @@ def test_what_others_hold_is_waited_for_but_not_for_ever(store: Store, monkeypat
     holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"])(cluster.Actor).remote()
     ray.get(holder.__ray_ready__.remote())
     try:
-        with pytest.raises(UserError, match=r"no worker of 'steady' got its place within 1 s.* free are 0 CPU"):
+        with pytest.raises(UserError, match=r"no worker of 'steady' got its place within 1 s.* free are .* CPU, 0 GPU"):
             ran(jobs(STEADY), store)
     finally:
         ray.kill(holder)
