@@ -95,7 +95,7 @@ class Recipe(Model):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     clip_norm: float | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
     threads: Annotated[int, Field(gt=0)] = 1
     save_every: Annotated[int, Field(gt=0)] = 100
@@ -194,7 +194,7 @@ class RunConfig(Model):
     """
 
     run: Annotated[str, AfterValidator(_folder_name)]
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     datasets: Annotated[tuple[Plugin, ...], Field(min_length=1)]
     methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
     clicks: Clicks = Clicks()

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from harness.structures import UserError
 from methods.clip_ranking import EMPTY, GREY, ClipRanking, Crop, cropped, padded
+from methods.learners import clip
 from methods.open_clip_model import load_clip
 
 CONFIG = "methods/weights/scenes_clip.json"
@@ -52,6 +53,10 @@ def test_masked_shows_the_candidate_alone() -> None:
     np.testing.assert_array_equal(crop[7:], IMAGE[10:20, 5:30])
 
 
+def test_what_surrounds_a_candidate_is_what_the_embedded_clip_was_taught() -> None:
+    assert GREY == clip.GREY
+
+
 def test_padding_keeps_the_shape_of_a_long_candidate() -> None:
     crop = cropped(IMAGE, box(10, 13, 4, 54), "masked_padded")
     assert crop.shape == (50, 50, 3)
@@ -68,14 +73,14 @@ def test_one_pixel_has_a_crop() -> None:
 @pytest.mark.parametrize("crop", ["box", "masked", "masked_padded"])
 def test_scores_are_cosines_of_crop_and_sentence(weights: Path, crop: Crop) -> None:
     found = ranking(weights, crop, template="one {} here").scores(IMAGE, MASKS, ["cat", "dog", "cat", "tie"])
-    clip = load_clip(CONFIG, weights, "cpu")
-    mean, std = (np.array(value)[:, None, None] for value in (clip.image_mean, clip.image_std))
+    model = load_clip(CONFIG, weights, "cpu")
+    mean, std = (np.array(value)[:, None, None] for value in (model.image_mean, model.image_std))
     for mask, text, value in zip(MASKS, ["cat", "dog", "cat", "tie"], found, strict=True):
         shown = PIL.Image.fromarray(cropped(IMAGE, mask, crop)).resize((128, 128), PIL.Image.Resampling.BICUBIC)
         pixels = (np.asarray(shown).transpose(2, 0, 1) / 255 - mean) / std
         with torch.inference_mode():
-            image = clip.module.encode_image(torch.tensor(pixels, dtype=torch.float32)[None])
-            words = clip.module.encode_text(clip.tokenizer([f"one {text} here"]))
+            image = model.module.encode_image(torch.tensor(pixels, dtype=torch.float32)[None])
+            words = model.module.encode_text(model.tokenizer([f"one {text} here"]))
         assert value == pytest.approx(torch.cosine_similarity(image, words).item(), abs=1e-5)
 
 
