@@ -281,6 +281,8 @@ def loaded_ahead(load: Callable[[str], T], ids: Sequence[str], ahead: int) -> It
 
 def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> list[Any]:
     """What the function returns for the items together; if that fails, for each alone, exceptions in place."""
+    if not items:
+        return []
     try:
         results = function(items)
         if len(results) == len(items):

@@ -194,7 +194,7 @@ class Ritm(Method):
 def clicks_in_view(question: Question) -> list[tuple[float, float, float]]:
     """Row, column and sign of the clicks, in pixels of the network's input."""
     places = [
-        question.view.shown.place(click, question.size) if question.view.shown else (click.y, click.x)
+        question.view.shown.place(click, question.size) if question.view.shown else (float(click.y), float(click.x))
         for click in question.clicks
     ]
     signs = [1.0 if click.positive else -1.0 for click in question.clicks]

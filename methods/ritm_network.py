@@ -60,7 +60,7 @@ class RitmArchitecture:
     width: Channels = 48
     ocr_width: Channels = 256
     small: bool = False
-    norm_radius: Positive = 260
+    norm_radius: Annotated[int, Field(ge=1)] = 260
     use_disks: bool = False
     with_prev_mask: bool = False
     binary_prev_mask: bool = False
@@ -139,7 +139,7 @@ class Scale(nn.Module):
 
 
 def click_maps(
-    clicks: Float[Tensor, "n k 3"], size: tuple[int, int], radius: float, disks: bool
+    clicks: Float[Tensor, "n k 3"], size: tuple[int, int], radius: int, disks: bool
 ) -> Float[Tensor, "n 2 h w"]:
     """A map of the positive clicks and one of the negative ones: disks of 1 on 0, or distances, 0 to 1.
 
@@ -150,7 +150,7 @@ def click_maps(
         radius: In pixels of the maps.
         disks: Disks or distances.
     """
-    unit = 1.0 if disks else radius
+    unit = 1 if disks else radius
     rows = torch.arange(size[0], dtype=torch.float32, device=clicks.device)
     columns = torch.arange(size[1], dtype=torch.float32, device=clicks.device)
     down = ((rows - clicks[..., 0, None]) / unit).square()

@@ -219,12 +219,25 @@ def test_without_a_listing_one_row_stands_for_the_image() -> None:
     assert failed.text is None
 
 
-def test_all_images_unreadable() -> None:
-    encoded: list[Any] = []
-    method = Discs(badly=lambda states: encoded.append(states) or states)
-    records = evaluated(method, Boxes({n: raising(OSError("gone")) for n in range(4)}))
-    check_accounted(records, all_ids())
-    assert not encoded
+def test_a_method_is_never_asked_for_nothing() -> None:
+    class Counts(Discs):
+        def encode(self, images: Sequence[Image]) -> list[Any]:
+            assert images
+            encoded.append(len(images))
+            return super().encode(images)
+
+        def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> list[list[Prediction]]:
+            segmented.append([len(prompts) for _, prompts in groups])
+            return super().segment(groups)
+
+    encoded: list[int] = []
+    segmented: list[list[int]] = []
+    check_accounted(evaluated(Counts(), Boxes({n: raising(OSError("gone")) for n in range(4)})), all_ids())
+    assert (encoded, segmented) == ([], [])
+    empty = Boxes({1: lambda: sample(1, instances=())})
+    records = evaluated(Counts(), empty, batch=4)
+    assert {one.instance_id for one in records} == all_ids("023")
+    assert (encoded, segmented) == ([3], [[3, 3, 3]])
 
 
 def test_a_broken_annotation_is_one_failed_row() -> None:

@@ -193,7 +193,7 @@ def test_hrnet18s_on_a_photograph_as_the_official_predictor() -> None:
 # Clicks.
 
 
-def one_click(row: float, column: float, sign: int, radius: float = 2, disks: bool = True) -> np.ndarray:
+def one_click(row: float, column: float, sign: int, radius: int = 2, disks: bool = True) -> np.ndarray:
     return click_maps(torch.tensor([[[row, column, sign]]], dtype=torch.float32), (7, 9), radius, disks)[0].numpy()
 
 

@@ -105,7 +105,7 @@ def start(path: Path) -> "subprocess.Popen[str]":
 
 def finished(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     try:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=400)
     finally:
         process.kill()
     return process.returncode, out, err

@@ -59,7 +59,7 @@ class RitmLearner(Learner):
         self,
         width: Annotated[int, Field(ge=1)] = 18,
         ocr_width: Annotated[int, Field(ge=1)] = 48,
-        norm_radius: Annotated[float, Field(gt=0)] = 5,
+        norm_radius: Annotated[int, Field(ge=1)] = 5,
         size: Annotated[int, Field(ge=1)] = 400,
         next_clicks: Annotated[int, Field(ge=0)] = 3,
         zoomed: Share = 0.5,
