@@ -138,7 +138,8 @@ class Record:
         dataset: The data set's label; `dataset_plugin` its plugin.
         method: The method's label; `method_plugin` its plugin.
         ranking: Which of the method's candidates was taken: by "confidence", "clip", ..., by the scorer's "oracle",
-            or "single" where there was one. None in a failed row, which stands for every ranking.
+            or "single" where there was one without a score; whatever is ranked has an oracle's row too. None in a
+            failed row, which stands for every ranking.
         image_id: The sample's id.
         click_index: How many clicks the method had been given.
         candidate: The mask's position among the candidates.

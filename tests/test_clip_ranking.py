@@ -93,9 +93,11 @@ def test_the_crop_the_text_and_the_mask_all_count(weights: Path) -> None:
 
 
 def test_an_empty_candidate_is_last_and_finite(weights: Path) -> None:
-    scores = ranking(weights).scores(IMAGE, np.stack([box(0, 0, 0, 0), MASKS[0], box(0, 0, 0, 0)]), ["cat"] * 3)
+    ranker, empty = ranking(weights), box(0, 0, 0, 0)
+    scores = ranker.scores(IMAGE, np.stack([empty, MASKS[0], empty]), ["cat", "tie", "cat"])
     assert scores.tolist()[::2] == [EMPTY, EMPTY]
-    assert scores[1] > EMPTY
+    assert scores[1] == pytest.approx(ranker.scores(IMAGE, MASKS[:1], ["tie"])[0], abs=1e-6)
+    assert scores[1] != pytest.approx(ranker.scores(IMAGE, MASKS[:1], ["cat"])[0], abs=1e-6)
     assert ranking(weights).scores(IMAGE, box(0, 0, 0, 0)[None], ["cat"]).tolist() == [EMPTY]
 
 

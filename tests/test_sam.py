@@ -20,7 +20,7 @@ from harness.metrics import Region
 from harness.scoring import check, score
 from harness.structures import Click, Prediction, Prompt, UserError
 from methods.clip_ranking import ClipRanking
-from methods.learners.sam import SamLearner, drawn_from_error, mask_loss, several_images
+from methods.learners.sam import SamLearner, drawn_from_error, mask_loss
 from methods.multimask import MultiMask
 from methods.open_clip_model import load_clip
 from methods.sam import Sam, load_sam, read_tensors
@@ -421,17 +421,17 @@ def test_others_are_drawn_from_the_same_half_of_the_split(learner: SamLearner) -
         assert {round(float(one.sum()), 3) for one in target} <= sizes
 
 
-def test_prompts_of_several_images_are_decoded_as_by_the_package(weights: Path) -> None:
-    model = load_sam(weights)
-    embeddings, points = torch.randn(2, 32, 8, 8), torch.rand(4, 2, 2) * 64
-    sparse, dense = model.prompt_encoder(points=(points, torch.tensor([[1.0, 0]] * 4)), boxes=None, masks=None)
-    positions = model.prompt_encoder.get_dense_pe()
-    for several in (True, False):
-        joint = embeddings.repeat_interleave(2, 0) + dense
-        logits, confidence = several_images(model.mask_decoder, joint, positions, sparse, several)
+def test_prompts_of_several_images_are_decoded_as_by_the_package(learner: SamLearner) -> None:
+    torch.manual_seed(0)
+    embeddings, points, labels = torch.randn(2, 32, 8, 8), torch.rand(4, 2, 2) * 64, torch.tensor([[1.0, 0]] * 4)
+    model, previous = learner.network, torch.randn(4, 1, 32, 32)
+    for several, masks in ((True, None), (False, previous)):
+        logits, confidence = learner._decoded(embeddings, points, labels, masks, several)
         for number in range(2):
             part = slice(2 * number, 2 * number + 2)
-            wanted = model.mask_decoder(embeddings[number : number + 1], positions, sparse[part], dense[part], several)
+            prompts = model.prompt_encoder((points[part], labels[part]), None, None if masks is None else masks[part])
+            positions = model.prompt_encoder.get_dense_pe()
+            wanted = model.mask_decoder(embeddings[number : number + 1], positions, *prompts, several)
             torch.testing.assert_close(logits[part], wanted[0], atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(confidence[part], wanted[1], atol=1e-5, rtol=1e-4)
 
