@@ -1,0 +1,50 @@
+"""configs/coco.yaml on real images, and a method that is trained before its first run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = ROOT.parent / "shared" / "data"
+
+
+def _run(run_name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", "run", *map(str, arguments), "--set", f"run={run_name}"]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (REAL / "coco").is_dir(), reason="needs ../shared/data/coco")
+def test_every_real_instance_is_accounted_for(run_name: str) -> None:
+    done = _run(run_name, "configs/coco.yaml", HARNESS_DATA=str(REAL))
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_parquet(ROOT / "runs" / run_name / "results.parquet")
+    assert len(rows) == 2 * 861 and (rows["status"] == "ok").all()
+    assert (
+        "Out of domain: trained on scenes, evaluated on coco." in (ROOT / "runs" / run_name / "report.md").read_text()
+    )
+
+
+def test_a_method_is_trained_once_before_it_runs(run_name: str, tmp_path: Path) -> None:
+    recipe = yaml.safe_load((ROOT / "configs" / "scenes_click_only.yaml").read_text())
+    recipe |= {"steps": 2, "batch": 2, "checkpoint": str(tmp_path / "net.safetensors")}
+    recipe["datasets"][0]["params"]["count"] = 3
+    config = {
+        "run": run_name,
+        "datasets": [{"name": "scenes", "params": {"count": 2}}],
+        "methods": [{"name": "click_only", "train": recipe}],
+        "workers": {"executor": "local"},
+    }
+    path = tmp_path / "a.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert _run(run_name, path).returncode == 0
+    trained = (tmp_path / "net.safetensors").stat().st_mtime_ns
+    shutil.rmtree(ROOT / "runs" / run_name)
+    assert _run(run_name, path).returncode == 0
+    assert (tmp_path / "net.safetensors").stat().st_mtime_ns == trained
