@@ -2,7 +2,7 @@
 
 Three ways to the same masks: this project's plugin; the naive loop, in which every instance sets the image anew; and
 a loop written by hand that encodes the image once and decodes all of its clicks in one batch, which is the bare model.
-All three must agree on every mask. On each image the naive loop runs once and the other two take turns, as their
+All three must agree on every mask but for single pixels (MOST_FLIPPED). On each image the naive loop runs once and the other two take turns, as their
 difference is small; times are CPU times of the process, which other processes change least, and medians.
 """
 
@@ -31,6 +31,8 @@ from methods.sam import Sam
 
 LEAST_RATIO = 6.0
 MOST_OVERHEAD = 1.05
+MOST_FLIPPED = 1e-5
+"""Share of pixels: segment_anything itself flips a few, logits within 1e-7 of 0, between a prompt alone and in a batch."""
 
 Scene = tuple[Image, list[Click]]
 Way = Callable[[Image, Sequence[Click]], list[Masks]]
@@ -111,7 +113,7 @@ def measure(scene: Scene, ways: dict[str, Way], rounds: int) -> dict[str, float]
         seconds, masks = timed(ways[name], *scene)
         taken[name].append(seconds)
         first = first or masks
-        same = all(np.array_equal(a, b) for a, b in zip(first, masks, strict=True))
+        same = all(np.mean(a != b) <= MOST_FLIPPED for a, b in zip(first, masks, strict=True))
         assert same, "the harness and segment_anything disagree on a mask"
     return {name: median(seconds) for name, seconds in taken.items()}
 
