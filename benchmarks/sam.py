@@ -2,8 +2,9 @@
 
 Three ways to the same masks: this project's plugin; the naive loop, in which every instance sets the image anew; and
 a loop written by hand that encodes the image once and decodes all of its clicks in one batch, which is the bare model.
-All three must agree on every mask but for single pixels (MOST_FLIPPED). On each image the naive loop runs once and the other two take turns, as their
-difference is small; times are CPU times of the process, which other processes change least, and medians.
+All three must agree on every mask but for single pixels (MOST_FLIPPED). On each image the naive loop runs once and
+the other two take turns, as their difference is small; times are CPU times of the process, which other processes
+change least, and medians.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from methods.sam import Sam
 LEAST_RATIO = 6.0
 MOST_OVERHEAD = 1.05
 MOST_FLIPPED = 1e-5
-"""Share of pixels: segment_anything itself flips a few, logits within 1e-7 of 0, between a prompt alone and in a batch."""
+"""Share of pixels: the package itself flips a few, logits within 1e-7 of 0, between a prompt alone and in a batch."""
 
 Scene = tuple[Image, list[Click]]
 Way = Callable[[Image, Sequence[Click]], list[Masks]]
