@@ -444,6 +444,17 @@ def test_a_users_mask_may_come_first(method: Ritm) -> None:
     np.testing.assert_array_equal(network.shown[0][1][0, 0].numpy(), mask)
 
 
+def test_an_emptied_mask_keeps_its_window(method: Ritm) -> None:
+    network = drawing(method, flip=False, zoom=ZoomIn(min_crop_size=10))
+    window = Window(5, 24, 40, 69)
+    emptied = RitmMemory(np.zeros((60, 84), np.float32), window)
+    (memory,) = asked(method, picture(), Prompt((Click(54, 20), Click(50, 20, False)), None, emptied))[0].memory
+    assert [pixels.shape for pixels, _, _ in network.shown] == [(1, 3, 60, 84)], "the whole image at its own size"
+    assert memory.window == window
+    assert memory.probabilities[5:25, 40:70].all()
+    assert memory.probabilities.astype(bool).sum() == 20 * 30, "and its answer within the window"
+
+
 @pytest.mark.parametrize("previous", [np.zeros((84, 60), bool), RitmMemory(np.zeros((3, 4), np.float32)), "mask"])
 def test_a_previous_of_something_else(method: Ritm, previous: Any) -> None:
     with pytest.raises(ValueError, match="previous"):
