@@ -153,12 +153,12 @@ class Evaluation:
 
     def _new_clicks(self, sample: Sample, target: Target, number: int) -> tuple[Click, ...]:
         names, clicks = self.names, self.protocol.clicks
-        rng = click_rng(self.protocol.seed, names.dataset_plugin, sample.id, target.instance.id, number)
+        rng = click_rng(self.protocol.seed, names.dataset_plugin, sample.id, target.instance.object_id, number)
         at = Situation(sample, target.instance, target.clicks, target.predicted, rng)
         return STRATEGIES[clicks.strategy](at, **clicks.options)
 
     def _prompt(self, target: Target) -> Prompt:
-        text = target.instance.category if self.protocol.text == "class_name" else None
+        text = text_of(self.protocol, target.instance)
         return Prompt(target.clicks, text, target.memory, tuple(self.dataset.classes))
 
     def _records(
@@ -217,7 +217,7 @@ def facts(
         "instance_id": instance.id,
         "category": instance.category,
         "seen": instance.seen,
-        "text": (instance.category or None) if protocol.text == "class_name" else None,
+        "text": text_of(protocol, instance),
         "clicks": clicks,
         "click_index": len(clicks) or protocol.clicks.max_clicks,
         "click_strategy": protocol.clicks.strategy,
@@ -226,6 +226,11 @@ def facts(
         "width": whole.mask.shape[1] if whole else None,
         "device": device,
     }
+
+
+def text_of(protocol: Protocol, instance: Instance | Listed) -> str | None:
+    """The words of an instance's prompt, as the method is given them and the record keeps them."""
+    return (instance.category or None) if protocol.text == "class_name" else None
 
 
 def prepared(sample: Sample) -> Work:

@@ -78,6 +78,13 @@ class Dataset(ABC):
         known = [Listed(instance.id, instance.category, instance.seen) for instance in sample.instances]
         return known + [Listed(broken) for broken in sample.broken]
 
+    def image_key(self, sample_id: str) -> str:
+        """Which published picture a sample is, whatever data set shows it: "coco/139" in COCO and in refCOCO.
+
+        By it a method's training images are found among those that it is asked on.
+        """
+        return f"{self.name}/{sample_id}"
+
     def fingerprint(self) -> Mapping[str, Any]:
         """What a run's manifest keeps, to notice that the data changed: JSON values, cheap to compute."""
         ids = self.sample_ids()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -94,12 +95,20 @@ def run(config: RunConfig, watcher: Watcher, address: str | None = None) -> Fini
     jobs = planned(config)
     store = Store(registry.ROOT / "runs" / config.run)
     store.open(config.model_dump(mode="json"), [job.facts for job in jobs], environment())
-    watcher.planned(jobs, {job.facts.key: len(store.done(job.facts)) for job in jobs})
     left = remaining(jobs, store, config.workers.samples_per_shard)
+    watcher.planned(jobs, done_samples(jobs, left))
     stopped = evaluate(config, left, store, watcher, address, sum(len(job.sample_ids) for job in jobs))
     finished = report(config, jobs, store, stopped)
     store.close(ended=now(), instances=finished.instances, failed=finished.failed)
     return finished
+
+
+def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:
+    """Job's key -> how many of the samples that it wants are in none of the shards that are left."""
+    waiting: Counter[str] = Counter()
+    for shard in left:
+        waiting[shard.job.facts.key] += len(shard.sample_ids)
+    return {job.facts.key: len(job.sample_ids) - waiting[job.facts.key] for job in jobs}
 
 
 def evaluate(
@@ -157,7 +166,8 @@ def context_of(config: RunConfig, jobs: Sequence[Job], store: Store, rows: pd.Da
 
 def absent_instances(job: Job, store: Store) -> int:
     """How many instances the samples hold that no shard speaks of."""
-    return instances(job, set(job.sample_ids) - store.done(job.facts))
+    absent = set(job.sample_ids) - store.done(job.facts)
+    return instances(job, absent) if absent else 0
 
 
 def method_facts(method: MethodEntry) -> MethodFacts:

@@ -65,6 +65,7 @@ class Instance:
         category: The class name, as the data set prints it.
         seen: Whether the category belongs to the seen half of the data set's split; None without a split.
         same_class_count: How many instances of this category the image holds, this one included (Figure 8's N).
+        text: The data set's own words for this one object (refCOCO's phrase); empty where it has only the category.
     """
 
     id: str
@@ -72,6 +73,12 @@ class Instance:
     category: str
     seen: bool | None = None
     same_class_count: int = 1
+    text: str = ""
+
+    @property
+    def object_id(self) -> str:
+        """The id up to a "~": what several instances share that are one object under several texts, and their clicks."""
+        return self.id.partition("~")[0]
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ class Listed:
     id: str
     category: str = ""
     seen: bool | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, eq=False)

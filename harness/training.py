@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import subprocess
 import time
 from collections import Counter
@@ -17,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from jaxtyping import UInt8
-from safetensors.torch import save_file
 
 from harness import registry
 from harness.card import card
 from harness.config import Recipe, Schedule
 from harness.interfaces import Dataset, Learner
+from harness.store import write_bytes
 from harness.structures import Instance, Sample, UserError
 
 KEPT_BYTES = 4 * 2**30
@@ -336,12 +336,9 @@ def export(recipe: Recipe, learner: Learner, categories: Sequence[str] = ()) -> 
     }
     made_by = commit()
     about = {"recipe": recipe.key, "commit": made_by, "note": recipe.note}
-    recipe.output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = recipe.output.with_suffix(f".{os.getpid()}.tmp")
-    save_file(weights, temporary, {key: str(value) for key, value in (dict(learner.metadata()) | about).items()})
-    temporary.replace(recipe.output)
-    temporary.write_text(card(recipe, recipe.output, made_by, categories), encoding="utf-8")
-    temporary.replace(recipe.output.with_suffix(".md"))
+    metadata = {key: str(value) for key, value in (dict(learner.metadata()) | about).items()}
+    write_bytes(recipe.output, safetensors.torch.save(weights, metadata))
+    write_bytes(recipe.output.with_suffix(".md"), card(recipe, recipe.output, made_by, categories).encode())
     resumable(recipe).unlink(missing_ok=True)
     return recipe.output
 

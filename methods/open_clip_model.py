@@ -32,6 +32,8 @@ from torch import Tensor, nn
 
 from harness.registry import located, suggest
 from harness.structures import UserError
+from methods.checkpoints import misfits
+from methods.device import chosen_device
 
 FULL_VOCABULARY = 49408
 """Tokens of open_clip's own vocabulary file."""
@@ -90,7 +92,7 @@ def load_clip(
     module = open_clip.CLIP(**config)
     if checkpoint is not None:
         _load_weights(module, checkpoint, model, quick_gelu=config.get("quick_gelu", False))
-    where = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
+    where = torch.device(chosen_device(device))
     size = module.visual.image_size
     return ClipModel(
         module=module.eval().to(where),
@@ -237,15 +239,10 @@ def _is_torchscript(checkpoint: Path) -> bool:
 
 
 def _check_shapes(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
-    keys = [*wanted, *(key for key in found if key not in wanted)]
-    wrong = [key for key in keys if _shape(found, key) != _shape(wanted, key)]
+    wrong = misfits(found, wanted)
     if wrong:
-        listed = "; ".join(f"{key}: found {_shape(found, key)}, wanted {_shape(wanted, key)}" for key in wrong[:3])
+        listed = "; ".join(f"{one.name}: found {one.found}, wanted {one.wanted}" for one in wrong[:3])
         raise UserError(
             f"methods/open_clip_model.py: {where}: {len(wrong)} tensors do not fit: {listed}. "
             "Name the model that these weights belong to."
         )
-
-
-def _shape(tensors: Mapping[str, Tensor], key: str) -> str:
-    return str(tuple(tensors[key].shape)) if key in tensors else "nothing"

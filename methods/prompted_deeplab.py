@@ -18,11 +18,12 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from harness.interfaces import Group, Method, Saliency
 from harness.structures import Image, Prediction, Prompt, UserError
+from methods.checkpoints import misfits, read_trained_here
+from methods.device import chosen_device
 from methods.prompt_channels import Channels, click_channels, image_channels, saliency_channel
 
 
@@ -190,17 +191,6 @@ def required_text(prompt: Prompt) -> str:
     return prompt.text
 
 
-def chosen_device(device: str) -> str:
-    """What "auto" stands for here.
-
-    Raises:
-        UserError: A GPU is asked for where there is none.
-    """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"found no GPU for device={device}; wanted one that torch sees. Set `device: auto` or `cpu`.")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
 def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     """The architecture and the weights, as float32.
 
@@ -212,13 +202,8 @@ def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
             f"no file at checkpoint={path}; wanted weights that training here saved. "
             "Train it (README, Training) or correct `checkpoint`."
         )
-    try:
-        with safe_open(path, "pt") as file:
-            about = (file.metadata() or {}).get("architecture", "")
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{path}: found no whole safetensors file ({error}). Train or copy it again.") from error
-    return described_architecture(about, path), weights
+    weights, about = read_trained_here(path)
+    return described_architecture(about, path), {name: tensor.float() for name, tensor in weights.items()}
 
 
 def described_architecture(about: str, path: Path) -> Architecture:
@@ -245,13 +230,11 @@ def load_weights(architecture: Architecture, weights: Mapping[str, Tensor], path
         UserError: A tensor is missing, is too many or has another shape.
     """
     network = architecture.network()
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise UserError(
-                f"{path}: found {found.get(name, 'nothing')} as tensor {name}; {architecture.encoder} wanted "
-                f"{wanted.get(name, 'no such tensor')}. The file was saved for another network; train it again."
-            )
+    if wrong := misfits(weights, network.state_dict()):
+        name, found, wanted = min(wrong)
+        raise UserError(
+            f"{path}: found {found} as tensor {name}; {architecture.encoder} wanted {wanted}. "
+            "The file was saved for another network; train it again."
+        )
     network.load_state_dict(dict(weights))
     return PaddedNetwork(network, architecture.output_stride)

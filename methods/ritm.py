@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.interfaces import Group, Method
 from harness.registry import register_method
 from harness.structures import Click, Image, Prediction, Prompt
-from methods.prompted_deeplab import chosen_device
+from methods.device import chosen_device
 from methods.ritm_network import load_weights, read_checkpoint
 from methods.ritm_zoom import View, Window, ZoomIn
 

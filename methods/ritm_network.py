@@ -17,11 +17,11 @@ import pydantic
 import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from harness.registry import complaint
 from harness.structures import UserError
+from methods.checkpoints import misfits, read_trained_here
 from methods.hrnet_ocr import STEM, HrnetOcr, resized
 
 CLASSES = ("isegm.model.is_hrnet_model.HRNetModel", "ritm_annotation.model.is_hrnet_model.HRNetModel")
@@ -182,12 +182,7 @@ def read_checkpoint(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
 
 
 def _trained_here(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
-    try:
-        with safe_open(path, "pt") as file:
-            about = (file.metadata() or {}).get("architecture", "")
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{path}: found no whole safetensors file ({error}). Train or copy it again.") from error
+    weights, about = read_trained_here(path)
     try:
         values = json.loads(about)
     except ValueError as error:
@@ -257,14 +252,12 @@ def load_weights(architecture: RitmArchitecture, weights: Mapping[str, Tensor], 
     """
     with torch.device("meta"):  # Takes no memory, however large the network that a file claims to hold.
         network = RitmNetwork(architecture)
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise UserError(
-                f"{path}: found {found.get(name, 'nothing')} as tensor {name}; RITM with HRNet width "
-                f"{architecture.width} wanted {wanted.get(name, 'no such tensor')}. Fetch or train the file again."
-            )
+    if wrong := misfits(weights, network.state_dict()):
+        name, found, wanted = min(wrong)
+        raise UserError(
+            f"{path}: found {found} as tensor {name}; RITM with HRNet width {architecture.width} wanted {wanted}. "
+            "Fetch or train the file again."
+        )
     network.load_state_dict(dict(weights), assign=True)
     return network
 

@@ -17,15 +17,15 @@ import PIL.Image
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
-from safetensors import safe_open
 from segment_anything import sam_model_registry
 from torch import Tensor, nn
 
 from harness.registry import register_method
 from harness.structures import Image, UserError
+from methods.checkpoints import check_fit, read_tensors
 from methods.clip_ranking import ClipRanking, Crop
+from methods.device import chosen_device
 from methods.multimask import Candidates, MultiMask, MultimaskRule, Network, Precision, Ranking
-from methods.prompted_deeplab import chosen_device
 from methods.tiny_sam import described_architecture
 
 Backbone = Literal["vit_b", "vit_l", "vit_h"]
@@ -174,49 +174,6 @@ def load_sam(checkpoint: Path, backbone: Backbone | None = None) -> Any:
     return with_weights(sam_model_registry[found], weights, checkpoint)
 
 
-def read_tensors(path: Path, reader: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A checkpoint's tensors, floating ones as float32, and its metadata; no other object is ever unpickled.
-
-    Args:
-        path: .safetensors, or a PyTorch file with a state_dict, bare or as "model" or "state_dict" in a mapping.
-        reader: Who asks, for the message.
-
-    Raises:
-        UserError: No such file, a damaged one, or one that holds anything else.
-    """
-    if not path.is_file():
-        raise UserError(
-            f"{reader}: no file at checkpoint={path}. Download it (README, Weights) or correct `checkpoint`."
-        )
-    try:
-        found, about = _safetensors(path) if path.suffix == ".safetensors" else (_unpickled(path), {})
-    except Exception as error:  # A damaged pickle fails in as many ways as pickle has opcodes.
-        reason = str(error).partition("\n")[0]
-        raise _unreadable(path, reader, f"no whole file of tensors ({type(error).__name__}: {reason})") from error
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise _unreadable(path, reader, "something else than a state_dict")
-    weights = {str(key): value.float() if value.is_floating_point() else value for key, value in found.items()}
-    return weights, about
-
-
-def _unreadable(path: Path, reader: str, found: str) -> UserError:
-    return UserError(
-        f"{reader}: {path}: found {found}; wanted a checkpoint with tensors alone. Download it again (README, Weights) "
-        "or correct `checkpoint`."
-    )
-
-
-def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-
-
-def _unpickled(path: Path) -> Any:
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    inner = [found[key] for key in ("model", "state_dict") if isinstance(found, Mapping) and key in found]
-    return inner[0] if inner and isinstance(inner[0], Mapping) else found
-
-
 def with_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> nn.Module:
     """The model that `build` makes, with these weights.
 
@@ -230,22 +187,3 @@ def with_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], 
     check_fit(model, weights, path)
     model.load_state_dict(dict(weights), assign=True)
     return model.requires_grad_(False)
-
-
-def check_fit(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights of another model.
-
-    Raises:
-        UserError: A tensor is missing, is too many or has another shape.
-    """
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    wrong = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
-    if wrong:
-        listed = "; ".join(
-            f"{name}: found {found.get(name, 'nothing')}, wanted {wanted.get(name, 'nothing')}" for name in wrong[:3]
-        )
-        raise UserError(
-            f"{path}: {len(wrong)} tensors do not fit {type(model).__module__}.{type(model).__name__}: {listed}. "
-            "The file was saved for another model. Correct `checkpoint`."
-        )

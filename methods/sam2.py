@@ -19,10 +19,10 @@ from torch import Tensor
 
 from harness.registry import register_method
 from harness.structures import Image, UserError
+from methods.checkpoints import check_fit, read_tensors
 from methods.clip_ranking import ClipRanking, Crop
+from methods.device import chosen_device
 from methods.multimask import Candidates, MultiMask, MultimaskRule, Network, Precision, Ranking
-from methods.prompted_deeplab import chosen_device
-from methods.sam import check_fit, read_tensors
 
 Model = Literal[
     "sam2_hiera_t",

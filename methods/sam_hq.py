@@ -15,9 +15,10 @@ from torch import Tensor
 
 from harness.registry import register_method
 from harness.structures import UserError
+from methods.checkpoints import check_fit, read_tensors
+from methods.device import chosen_device
 from methods.multimask import MultiMask, MultimaskRule, Precision
-from methods.prompted_deeplab import chosen_device
-from methods.sam import SamNetwork, check_fit, read_tensors
+from methods.sam import SamNetwork
 
 Backbone = Literal["vit_tiny", "vit_b", "vit_l", "vit_h"]
 

@@ -29,6 +29,7 @@ from harness.interfaces import Saliency
 from harness.registry import register_saliency
 from harness.structures import Image, UserError
 from methods.open_clip_model import load_clip, text_embeddings
+from methods.prompt_channels import IMAGENET_MEAN, IMAGENET_STD
 
 PUBLISHED_TEMPLATES = (
     *(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES),
@@ -41,9 +42,6 @@ PUBLISHED_TEMPLATES = (
 """CLIP's 80 ImageNet templates and MaskCLIP's five (tools/maskclip_utils/prompt_engineering.py)."""
 
 TEMPLATES = {"published": PUBLISHED_TEMPLATES, "plain": ("a photo of a {}.",)}
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _RESNET_STRIDE = 32
 _CLASSES_AT_ONCE = 8

@@ -1,0 +1,18 @@
+"""Where a method's network runs."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.structures import UserError
+
+
+def chosen_device(device: str) -> str:
+    """What "auto" stands for here: the GPU that this process sees, else the CPU.
+
+    Raises:
+        UserError: A GPU is asked for where there is none.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"found no GPU for device={device}; wanted one that torch sees. Set `device: auto` or `cpu`.")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
