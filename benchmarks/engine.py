@@ -30,7 +30,7 @@ from rich.table import Table
 from datasets.coco import Coco, decode
 from datasets.images import read_rgb
 from harness.clicks import interior_depth
-from harness.config import Clicks
+from harness.config import Clicks, Text
 from harness.evaluate import Evaluation, Names, Protocol
 from harness.interfaces import Method
 from harness.metrics import METRICS, Region
@@ -93,7 +93,7 @@ def generate(root: Path, images: int) -> None:
 def engine(dataset: Coco, store: Store) -> list[Record]:
     """All images as one shard, as a worker does it."""
     names = Names("null", "null", "coco", "coco")
-    protocol = Protocol("benchmark", 0, Clicks(), "class_name", tuple(METRICS))
+    protocol = Protocol("benchmark", 0, Clicks(), Text(), tuple(METRICS))
     ids = dataset.sample_ids()
     records = list(Evaluation(Null(), dataset, names, protocol).records(ids))
     store.write(FACTS, ids, records)

@@ -15,13 +15,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from harness import registry
 from harness.clicks import STRATEGIES
 from harness.metrics import METRICS
 from harness.structures import UserError
+from harness.texts import RULES, WORDS, Words, read_words
 
 
 class Model(BaseModel):
@@ -45,6 +46,7 @@ class Plugin(Model):
 
 
 P = TypeVar("P", bound=Plugin)
+A = TypeVar("A", "MethodEntry", "Variant")
 
 
 class Optimizer(Model):
@@ -125,22 +127,6 @@ class Recipe(Model):
         return registry.located(self.saved_as)
 
 
-class MethodEntry(Plugin):
-    """A method of a run.
-
-    Attributes:
-        train: A recipe, or the path of one: trained first if its checkpoint is absent.
-        trained_on: The data set its weights were trained on, for the tables' footnotes; known for those trained here.
-        uses_text: Whether it reads the text, for the tables' text column.
-        gpus: Share of a GPU for one worker.
-    """
-
-    train: Recipe | None = None
-    trained_on: str = ""
-    uses_text: bool | None = None
-    gpus: Annotated[float, Field(ge=0)] | None = None
-
-
 class Clicks(Model):
     """The click protocol: rounds of a strategy until `max_clicks` are made.
 
@@ -153,6 +139,78 @@ class Clicks(Model):
     strategy: str = "paper/v1"
     options: dict[str, Any] = {}
     max_clicks: Annotated[int, Field(gt=0)] = 1
+
+
+class Text(Model):
+    """What a prompt's words are; a rule's name alone stands for it with the defaults.
+
+    Attributes:
+        rule: One of harness/texts.py: "given", "class_name", "none", "synonym", "wrong_present", ...
+        template: The sentence that the words are put in, at its "{}".
+        words: A file like harness/words.csv, with how names are said, synonyms and hypernyms; "" takes names as
+            the data set prints them.
+    """
+
+    rule: str = "given"
+    template: str = "{}"
+    words: str = str(WORDS.relative_to(registry.ROOT))
+
+
+def _as_text(value: Any) -> Any:
+    return {"rule": value} if isinstance(value, str) else value
+
+
+Wording = Annotated[Text, BeforeValidator(_as_text)]
+
+
+class Variant(Model):
+    """A method asked in another way: what it changes of the run's `text` and `clicks`."""
+
+    label: Annotated[str, Field(min_length=1)]
+    text: Wording | None = None
+    clicks: Clicks | None = None
+
+
+class MethodEntry(Plugin):
+    """A method of a run.
+
+    Attributes:
+        train: A recipe, or the path of one: trained first if its checkpoint is absent.
+        trained_on: The data set its weights were trained on, for the tables' footnotes; known for those trained here.
+        uses_text: Whether it reads the text, for the tables' text column.
+        gpus: Share of a GPU for one worker.
+        text: In place of the run's.
+        clicks: In place of the run's.
+        variants: Ways to ask it; each becomes an entry of its own, labelled "<label>, <the variant's label>".
+        variant_of: The label of the entry that it is a variant of.
+    """
+
+    train: Recipe | None = None
+    trained_on: str = ""
+    uses_text: bool | None = None
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    text: Wording | None = None
+    clicks: Clicks | None = None
+    variants: tuple[Variant, ...] = ()
+    variant_of: str = ""
+
+    def expanded(self) -> list[MethodEntry]:
+        """An entry a variant; itself where it has none."""
+        if not self.variants:
+            return [self]
+        name = label(self)
+        return [
+            self.model_copy(
+                update={
+                    "label": f"{name}, {variant.label}",
+                    "text": variant.text or self.text,
+                    "clicks": variant.clicks or self.clicks,
+                    "variants": (),
+                    "variant_of": name,
+                }
+            )
+            for variant in self.variants
+        ]
 
 
 class Workers(Model):
@@ -186,7 +244,7 @@ class RunConfig(Model):
 
     Attributes:
         run: Everything goes to runs/<run>/.
-        text: What a prompt's text is: the instance's class name, or nothing.
+        text: What a prompt's words are.
         metrics: Of each mask, from harness/metrics.py.
         tables: Printed at the end and written to the run's report.
         max_failures: The share of instances that may fail before the run stops.
@@ -198,7 +256,7 @@ class RunConfig(Model):
     datasets: Annotated[tuple[Plugin, ...], Field(min_length=1)]
     methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
     clicks: Clicks = Clicks()
-    text: Literal["class_name", "none"] = "class_name"
+    text: Wording = Text()
     metrics: tuple[str, ...] = ("iou", "boundary_iou")
     tables: tuple[str, ...] = ("table1",)
     workers: Workers = Workers()
@@ -218,10 +276,19 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     _read_recipes(raw, path)
     config: RunConfig = _validated(RunConfig, raw, path)
     _check_metrics(path, config.metrics)
-    _check_labels(path, "methods", config.methods)
+    methods = tuple(
+        one
+        for index, entry in enumerate(config.methods)
+        for one in _method(entry, f"{path}, methods[{index}]").expanded()
+    )
+    _check_labels(path, "methods", methods)
     _check_labels(path, "datasets", config.datasets)
-    methods = tuple(_method(entry, f"{path}, methods[{index}]") for index, entry in enumerate(config.methods))
-    checked = {"methods": methods, "datasets": _datasets(config.datasets, path), "clicks": _clicks(config.clicks, path)}
+    checked = {
+        "methods": methods,
+        "datasets": _datasets(config.datasets, path),
+        "clicks": _clicks(config.clicks, f"{path}, clicks"),
+        "text": _text(config.text, f"{path}, text"),
+    }
     return config.model_copy(update=checked)
 
 
@@ -237,6 +304,15 @@ def load_recipe(path: Path) -> Recipe:
 def fingerprint(value: Any) -> str:
     """16 hexadecimal digits of the JSON's SHA-256; key order does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def words_of(text: Text) -> Words:
+    """What its words file says.
+
+    Raises:
+        UserError: It is no such file.
+    """
+    return read_words(registry.located(text.words)) if text.words else Words({})
 
 
 def label(entry: Plugin) -> str:
@@ -290,6 +366,8 @@ def _read_recipes(raw: Mapping[str, Any], path: Path) -> None:
 
 def _method(entry: MethodEntry, where: str) -> MethodEntry:
     """Checked, and told the checkpoint that its training makes."""
+    variants = tuple(_asked(one, f"{where}.variants[{index}]") for index, one in enumerate(entry.variants))
+    entry = _asked(entry, where).model_copy(update={"variants": variants})
     if entry.train is None:
         return _resolved(entry, "methods", where)
     recipe = _recipe(entry.train, f"{where}.train.")
@@ -307,14 +385,36 @@ def _datasets(entries: Sequence[Plugin], path: Path) -> tuple[Plugin, ...]:
     return tuple(_resolved(entry, "datasets", f"{path}, datasets[{index}]") for index, entry in enumerate(entries))
 
 
-def _clicks(clicks: Clicks, path: Path) -> Clicks:
+def _asked(entry: A, where: str) -> A:
+    """A method or a variant with its own text and clicks, if it has any, checked."""
+    text = entry.text and _text(entry.text, f"{where}.text")
+    clicks = entry.clicks and _clicks(entry.clicks, f"{where}.clicks")
+    return entry.model_copy(update={"text": text, "clicks": clicks})
+
+
+def _clicks(clicks: Clicks, where: str) -> Clicks:
     """With the strategy's options checked against its function."""
     if clicks.strategy not in STRATEGIES:
         known = registry.suggest(clicks.strategy, STRATEGIES)
-        raise UserError(f"{path}, clicks.strategy: no strategy '{clicks.strategy}'. {known}")
+        raise UserError(f"{where}.strategy: no strategy '{clicks.strategy}'. {known}")
     strategy = STRATEGIES[clicks.strategy]
-    options = registry.arguments(strategy, clicks.strategy, clicks.options, f"{path}, clicks.options")
+    options = registry.arguments(strategy, clicks.strategy, clicks.options, f"{where}.options")
     return clicks.model_copy(update={"options": options})
+
+
+def _text(text: Text, where: str) -> Text:
+    """With its rule, template and words file checked."""
+    if text.rule not in RULES:
+        raise UserError(f"{where}: no rule '{text.rule}'. {registry.suggest(text.rule, RULES)}")
+    if text.template.count("{}") != 1:
+        raise UserError(f"{where}.template: found {text.template!r}; wanted one {{}}, for the words.")
+    try:
+        words_of(text)
+    except UserError as error:
+        raise UserError(f"{where}.words: {error}") from error
+    path = registry.located(text.words)
+    inside = not text.words or path.is_relative_to(registry.ROOT)  # then workers have a copy
+    return text if inside else text.model_copy(update={"words": str(path)})
 
 
 def _resolved(entry: P, kind: str, where: str) -> P:

@@ -11,17 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
 
 from harness import scoring
 from harness.clicks import STRATEGIES, Situation, click_rng
-from harness.config import Clicks
+from harness.config import Clicks, Text, words_of
 from harness.interfaces import Dataset, Group, Method
 from harness.metrics import Region
 from harness.structures import Click, Image, Instance, Listed, Mask, Prediction, Prompt, Record, Sample
+from harness.texts import RULES, Asked
 
 T = TypeVar("T")
+
+TEXT_ROUND = 0
+"""The round whose generator chooses a text; those of the clicks start at 1."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Protocol:
         run: The run's name.
         seed: Of the clicks.
         clicks: Strategy, its options and how many.
-        text: "class_name" or "none".
+        text: What the words are.
         metrics: Names in `METRICS`.
         images_per_batch: Images given to `encode` at once.
     """
@@ -40,7 +45,7 @@ class Protocol:
     run: str
     seed: int
     clicks: Clicks
-    text: str
+    text: Text
     metrics: tuple[str, ...]
     images_per_batch: int = 1
 
@@ -57,10 +62,11 @@ class Names:
 
 @dataclass(eq=False)
 class Target:
-    """An instance with the clicks made on it so far and the method's latest mask."""
+    """An instance with its words, the clicks made on it so far and the method's latest mask."""
 
     instance: Instance
     truth: Region
+    text: str | None = None
     clicks: tuple[Click, ...] = ()
     predicted: Mask | None = None
     memory: Any = None
@@ -93,6 +99,13 @@ class Evaluation:
     def __init__(self, method: Method, dataset: Dataset, names: Names, protocol: Protocol) -> None:
         self.method, self.dataset, self.names, self.protocol = method, dataset, names, protocol
         self.device = str(getattr(method, "device", "cpu"))
+        self.words = words_of(protocol.text)
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The data set's classes in the words of the prompts."""
+        template, said = self.protocol.text.template, self.words.said
+        return tuple(template.replace("{}", said(name)) for name in self.dataset.classes)
 
     def records(self, sample_ids: Sequence[str]) -> Iterator[Record]:
         """Every instance's records, image by image; the next image is decoded while one is worked on."""
@@ -113,10 +126,28 @@ class Evaluation:
             if work.sample.broken:
                 known = {one.id: one for one in listed(self.dataset, sample_id)}
                 work.failed += [(known.get(id_, Listed(id_)), reason) for id_, reason in work.sample.broken.items()]
-            return work
         except Exception as error:
             reason = f"load: {described(error)}"
             return [self._failed(sample_id, one, reason) for one in listed(self.dataset, sample_id)]
+        self._word(work)
+        return work
+
+    def _word(self, work: Work) -> None:
+        """Give every target its words; one for which the rule has none fails."""
+        present = frozenset(instance.category for instance in work.sample.instances)
+        for target in list(work.targets):
+            try:
+                target.text = self._text(work.sample.id, target.instance, present)
+            except ValueError as error:
+                work.targets.remove(target)
+                work.failed.append((target.instance, f"text: {error}"))
+
+    def _text(self, sample_id: str, instance: Instance, present: frozenset[str]) -> str | None:
+        asked, seed = self.protocol.text, self.protocol.seed
+        rng = click_rng(seed, self.names.dataset_plugin, sample_id, instance.object_id, TEXT_ROUND)
+        at = Asked(instance, present, tuple(self.dataset.classes), self.words, rng)
+        text = RULES[asked.rule](at)
+        return None if text is None else asked.template.replace("{}", text)
 
     def _evaluated(self, works: Sequence[Work]) -> Iterator[Record]:
         self._encode([work for work in works if work.targets])
@@ -158,8 +189,7 @@ class Evaluation:
         return STRATEGIES[clicks.strategy](at, **clicks.options)
 
     def _prompt(self, target: Target) -> Prompt:
-        text = text_of(self.protocol, target.instance)
-        return Prompt(target.clicks, text, target.memory, tuple(self.dataset.classes))
+        return Prompt(target.clicks, target.text, target.memory, self.vocabulary)
 
     def _records(
         self, work: Work, target: Target, prediction: Prediction | Exception, segment_ms: float
@@ -171,20 +201,18 @@ class Evaluation:
                 raise prediction
             scoring.check(prediction, work.sample.size)
         except Exception as error:
-            yield self._failed(work.sample.id, target.instance, f"segment: {described(error)}", target.clicks)
+            yield self._failed(work.sample.id, target.instance, f"segment: {described(error)}", target)
             return
         # A copy: the method may fill the same array with its next answer.
         taken = next(iter(scoring.choices(prediction).values()))
         target.predicted = prediction.masks[taken].copy()
         target.memory = prediction.memory[taken] if len(prediction.memory) else target.predicted
-        asked = facts(self.names, self.protocol, work.sample.id, target.instance, target.clicks, self.device)
+        asked = facts(self.names, self.protocol, work.sample.id, target.instance, target, self.device)
         for score in scoring.score(prediction, target.truth, self.protocol.metrics, work.sample.ignore):
             yield Record(**asked, **vars(score), encode_ms=work.encode_ms, segment_ms=segment_ms)
 
-    def _failed(
-        self, sample_id: str, instance: Instance | Listed, reason: str, clicks: tuple[Click, ...] = ()
-    ) -> Record:
-        return failed(self.names, self.protocol, sample_id, instance, reason, clicks, self.device)
+    def _failed(self, sample_id: str, instance: Instance | Listed, reason: str, target: Target | None = None) -> Record:
+        return failed(self.names, self.protocol, sample_id, instance, reason, target, self.device)
 
 
 def failed(
@@ -193,11 +221,11 @@ def failed(
     sample_id: str,
     instance: Instance | Listed,
     reason: str,
-    clicks: tuple[Click, ...] = (),
+    target: Target | None = None,
     device: str = "",
 ) -> Record:
     """The record of an instance for which there is no mask."""
-    return Record(**facts(names, protocol, sample_id, instance, clicks, device), status="failed", error=reason)
+    return Record(**facts(names, protocol, sample_id, instance, target, device), status="failed", error=reason)
 
 
 def facts(
@@ -205,11 +233,12 @@ def facts(
     protocol: Protocol,
     sample_id: str,
     instance: Instance | Listed,
-    clicks: tuple[Click, ...],
+    target: Target | None,
     device: str,
 ) -> dict[str, Any]:
-    """What a record says of the prompt, whatever came of it."""
+    """What a record says of the prompt, whatever came of it; there is no target where there was no prompt."""
     whole = instance if isinstance(instance, Instance) else None
+    clicks = target.clicks if target else ()
     return {
         **vars(names),
         "run": protocol.run,
@@ -217,7 +246,8 @@ def facts(
         "instance_id": instance.id,
         "category": instance.category,
         "seen": instance.seen,
-        "text": text_of(protocol, instance),
+        "text": target.text if target else None,
+        "text_rule": protocol.text.rule,
         "clicks": clicks,
         "click_index": len(clicks) or protocol.clicks.max_clicks,
         "click_strategy": protocol.clicks.strategy,
@@ -226,11 +256,6 @@ def facts(
         "width": whole.mask.shape[1] if whole else None,
         "device": device,
     }
-
-
-def text_of(protocol: Protocol, instance: Instance | Listed) -> str | None:
-    """The words of an instance's prompt, as the method is given them and the record keeps them."""
-    return (instance.category or None) if protocol.text == "class_name" else None
 
 
 def prepared(sample: Sample) -> Work:

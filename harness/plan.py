@@ -8,7 +8,7 @@ from pathlib import Path
 
 import harness
 from harness import registry
-from harness.config import MethodEntry, Plugin, RunConfig, fingerprint, label
+from harness.config import MethodEntry, Plugin, RunConfig, Text, fingerprint, label, words_of
 from harness.evaluate import Names, Protocol, listed
 from harness.interfaces import Dataset
 from harness.store import JobFacts, Store
@@ -92,9 +92,9 @@ def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset
             "method": fingerprint([method.name, registry.portable("methods", method.name, method.params)]),
             "weights": fingerprint(weights),
             "dataset": fingerprint([entry.name, registry.portable("datasets", entry.name, entry.params), made_of]),
-            "clicks": fingerprint(config.clicks.model_dump()),
+            "clicks": fingerprint((method.clicks or config.clicks).model_dump()),
             "seed": str(config.seed),
-            "text": config.text,
+            "text": _text_part(method.text or config.text),
             "metrics": ", ".join(sorted(config.metrics)),
             "code": harness.__version__,
         },
@@ -107,12 +107,18 @@ def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset
             "dataset_fingerprint": made_of,
         },
     )
-    return Job(facts, method, entry, tuple(dataset.sample_ids()[: config.limit]), _protocol(config))
+    return Job(facts, method, entry, tuple(dataset.sample_ids()[: config.limit]), _protocol(config, method))
 
 
-def _protocol(config: RunConfig) -> Protocol:
+def _protocol(config: RunConfig, method: MethodEntry) -> Protocol:
+    clicks, text = method.clicks or config.clicks, method.text or config.text
     batch = config.workers.images_per_batch
-    return Protocol(config.run, config.seed, config.clicks, config.text, config.metrics, batch)
+    return Protocol(config.run, config.seed, clicks, text, config.metrics, batch)
+
+
+def _text_part(text: Text) -> str:
+    """Readable: the rule and the template; and a fingerprint of the words."""
+    return f"{text.rule}, {text.template}, {fingerprint(words_of(text).rows)}"
 
 
 def _weights(method: MethodEntry) -> dict[str, str]:

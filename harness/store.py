@@ -42,6 +42,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "category": pa.string(),
     "seen": pa.bool_(),
     "text": pa.string(),
+    "text_rule": pa.string(),
     "click_strategy": pa.string(),
     "clicks": _CLICKS,
     "click_index": pa.int32(),

@@ -77,7 +77,7 @@ class Instance:
 
     @property
     def object_id(self) -> str:
-        """The id up to a "~": what several instances share that are one object under several texts, and their clicks."""
+        """The id up to a "~": instances that are one object under several texts share it, and their clicks."""
         return self.id.partition("~")[0]
 
 
@@ -168,6 +168,7 @@ class Record:
     category: str
     seen: bool | None
     text: str | None
+    text_rule: str
     clicks: tuple[Click, ...]
     click_index: int
     click_strategy: str

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from harness import UserError, registry
-from harness.config import RunConfig, label, load_recipe, load_run
+from harness.config import RunConfig, Text, label, load_recipe, load_run, words_of
 
 BASE: dict[str, Any] = {
     "run": "tried",
@@ -133,6 +133,14 @@ methods: [{name: click_only, params: {checkpoint: a}}]
         ({"clicks": {"options": {"at": 1}}}, r"clicks\.options\.at: paper/v1 takes no such parameter"),
         ({"clicks": {"options": {"margin": "wide"}}}, r"clicks\.options\.margin: found 'wide'; wanted a valid number"),
         ({"clicks": {"options": {"margin": 7}}}, r"clicks\.options\.margin: found 7; wanted less than or equal to 1"),
+        ({"text": "clas_name"}, r"text: no rule 'clas_name'\. Did you mean 'class_name'\?"),
+        ({"text": {"template": "a"}}, r"text\.template: found 'a'; wanted one {}"),
+        ({"text": {"words": "none.csv"}}, r"none\.csv: cannot be read"),
+        ({"text": {"rul": "none"}}, r"text\.rul: no such key\. Did you mean 'rule'"),
+        (_method(variants=[{"text": "none"}]), r"methods\[0\]\.variants\[0\]\.label: found nothing"),
+        (_method(variants=[{"label": "a", "text": "non"}]), r"methods\[0\]\.variants\[0\]\.text: no rule 'non'"),
+        (_method(variants=[{"label": "a"}, {"label": "a"}]), r"methods\[1\]: a second 'click_only, a'"),
+        (_method(clicks={"strategy": "x"}), r"methods\[0\]\.clicks\.strategy: no strategy 'x'"),
         ({"max_failures": float("nan")}, r"max_failures: found nan"),
         ({"limit": 0}, r"limit: found 0; wanted greater than 0"),
         ({"run": "a/b"}, r"run: found 'a/b'; wanted letters, digits"),
@@ -188,6 +196,25 @@ def test_labels_keep_two_entries_of_one_plugin_apart(tmp_path: Path) -> None:
 
 
 # Overrides
+
+
+def test_a_text_is_a_rule_s_name_or_a_mapping(tmp_path: Path) -> None:
+    assert _load(tmp_path).text == Text(rule="given")
+    assert _load(tmp_path, text="none").text == Text(rule="none")
+    assert _load(tmp_path, text={"rule": "synonym", "template": "a {}."}).text == Text(rule="synonym", template="a {}.")
+    own = tmp_path / "words.csv"
+    own.write_text("name,said,synonym,hypernym\ncup,,mug,ware\n")
+    assert words_of(_load(tmp_path, text={"words": str(own)}).text).other("cup", "synonym") == "mug"
+    assert words_of(_load(tmp_path, text={"words": ""}).text).said("tvmonitor") == "tvmonitor"
+
+
+def test_variants_are_entries_that_are_asked_otherwise(tmp_path: Path) -> None:
+    variants = [{"label": "silent", "text": "none"}, {"label": "twice", "clicks": {"max_clicks": 2}}]
+    silent, twice = _load(tmp_path, **_method(label="Click", text="class_name", variants=variants)).methods
+    assert [label(silent), label(twice)] == ["Click, silent", "Click, twice"]
+    assert silent.text == Text(rule="none") and silent.clicks is None
+    assert twice.text == Text(rule="class_name") and twice.clicks and twice.clicks.max_clicks == 2
+    assert silent.variant_of == twice.variant_of == "Click" and not silent.variants
 
 
 def test_overrides(tmp_path: Path) -> None:

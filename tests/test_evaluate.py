@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from datasets.coco import Coco
 from harness import Click, Dataset, Instance, Method, Prediction, Sample
-from harness.config import Clicks
+from harness.config import Clicks, Text
 from harness.evaluate import Evaluation, Names, Protocol, loaded_ahead
 from harness.structures import Image, Listed, Prompt, Record
 
@@ -89,7 +90,7 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 def evaluated(method: Method, dataset: Dataset, batch: int = 2, clicks: int = 1, **protocol: Any) -> list[Record]:
     names = Names("ours", "discs", "toys", "boxes")
-    asked = {"run": "r", "seed": 5, "clicks": Clicks(max_clicks=clicks), "text": "class_name", "metrics": ("iou",)}
+    asked = {"run": "r", "seed": 5, "clicks": Clicks(max_clicks=clicks), "text": Text(), "metrics": ("iou",)}
     evaluation = Evaluation(method, dataset, names, Protocol(**asked | protocol, images_per_batch=batch))
     return list(evaluation.records(dataset.sample_ids()))
 
@@ -140,8 +141,46 @@ def test_prompts_hold_the_text_and_the_vocabulary_or_no_text() -> None:
     assert {prompt.text for prompt in method.prompts} == set(CLASSES)
     assert all(prompt.vocabulary == CLASSES and prompt.previous is None for prompt in method.prompts)
     silent = Discs()
-    records = evaluated(silent, Boxes(), text="none")
+    records = evaluated(silent, Boxes(), text=Text(rule="none"))
     assert {prompt.text for prompt in silent.prompts} == {None} == {one.text for one in records}
+
+
+def test_a_template_holds_the_text_and_the_vocabulary_alike() -> None:
+    method = Discs()
+    records = evaluated(method, Boxes(), text=Text(rule="class_name", template="a {}"))
+    assert {prompt.text for prompt in method.prompts} == {f"a {name}" for name in CLASSES}
+    assert {prompt.vocabulary for prompt in method.prompts} == {tuple(f"a {name}" for name in CLASSES)}
+    assert all(one.text == f"a {one.category}" and one.text_rule == "class_name" for one in records)
+
+
+def test_a_wrong_text_is_the_same_in_any_batch_and_a_missing_one_is_a_failed_row() -> None:
+    wrong = Text(rule="wrong_present")
+    records = evaluated(Discs(), Boxes(), 1, text=wrong)
+    assert {one.instance_id: one.text for one in records} == {
+        one.instance_id: one.text for one in evaluated(Discs(), Boxes(), 4, text=wrong)
+    }
+    assert all(one.text in CLASSES and one.text != one.category for one in records)
+    unknown = evaluated(Discs(), Boxes(), text=Text(rule="synonym"))
+    assert {(one.status, one.text, one.click_index) for one in unknown} == {("failed", None, 1)}
+    assert {one.instance_id for one in unknown} == all_ids()
+    assert all("text: no synonym of" in str(one.error) for one in unknown)
+
+
+def test_one_object_under_two_texts_is_clicked_alike() -> None:
+    class Phrases(Boxes):
+        def load(self, sample_id: str) -> Sample:
+            found = super().load(sample_id)
+            twice = [
+                replace(one, id=f"{one.id}~{number}", text=f"{one.category} {number}")
+                for one in found.instances
+                for number in range(2)
+            ]
+            return replace(found, instances=tuple(twice))
+
+    records = [one for one in evaluated(Discs(), Phrases()) if one.ranking == "oracle"]
+    plain = {one.instance_id: one.clicks for one in evaluated(Discs(), Boxes()) if one.ranking == "oracle"}
+    assert {one.text for one in records} == {f"{name} {number}" for name in CLASSES for number in range(2)}
+    assert [one.clicks for one in records] == [plain[one.instance_id.partition("~")[0]] for one in records]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])

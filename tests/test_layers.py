@@ -19,6 +19,7 @@ ORDER = [
     "registry",
     "__init__",
     "clicks",
+    "texts",
     "metrics",
     "rle",
     "config",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import UserError, registry
-from harness.config import Clicks, MethodEntry, Plugin, RunConfig, Workers
+from harness.config import Clicks, MethodEntry, Plugin, RunConfig, Text, Workers
 from harness.plan import Job, instances, planned, remaining, shards
 from harness.store import Store
 
@@ -67,7 +67,9 @@ def test_every_method_meets_every_data_set() -> None:
     [
         ({"seed": 1}, "seed"),
         ({"clicks": Clicks(max_clicks=2)}, "clicks"),
-        ({"text": "none"}, "text"),
+        ({"text": Text(rule="none")}, "text"),
+        ({"text": Text(template="a {}")}, "text"),
+        ({"text": Text(words="")}, "text"),
         ({"metrics": ("iou",)}, "metrics"),
         ({"methods": method(reach=6)}, "method"),
         ({"datasets": toys(top=4)}, "dataset"),

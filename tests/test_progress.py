@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from harness import progress
-from harness.config import Clicks, MethodEntry, Plugin
+from harness.config import Clicks, MethodEntry, Plugin, Text
 from harness.evaluate import Protocol
 from harness.plan import Job
 from harness.progress import Live, clock
@@ -22,7 +22,7 @@ JOB = Job(
     MethodEntry(name="ours", label=METHOD),
     Plugin(name="boxes"),
     ("a", "b", "c", "d"),
-    Protocol("run", 0, Clicks(), "none", ("iou",), 1),
+    Protocol("run", 0, Clicks(), Text(rule="none"), ("iou",), 1),
 )
 
 

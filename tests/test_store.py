@@ -34,6 +34,7 @@ def record(instance_id: str, image_id: str = "1", **changed: Any) -> Record:
         "category": "cup",
         "seen": True,
         "text": "cup",
+        "text_rule": "given",
         "clicks": (Click(3, 5), Click(4, 6, False)),
         "click_index": 2,
         "click_strategy": "paper/v1",
