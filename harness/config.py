@@ -171,12 +171,33 @@ class Variant(Model):
     clicks: Clicks | None = None
 
 
+class TrainedOn(Model):
+    """What a method's weights have seen; a name alone stands for it.
+
+    Attributes:
+        name: Of the training data, for the tables.
+        datasets: Data sets whose images it was trained on: those among a run's images are counted and flagged.
+        images: A file of such images' keys ("coco/139"), one a line.
+        classes: The classes that it was trained on, or the name of a split in datasets/class_splits: what is seen
+            on a data set that has no split of its own.
+    """
+
+    name: str = ""
+    datasets: tuple[Plugin, ...] = ()
+    images: str = ""
+    classes: str | tuple[str, ...] = ()
+
+
+def _as_trained(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
 class MethodEntry(Plugin):
     """A method of a run.
 
     Attributes:
         train: A recipe, or the path of one: trained first if its checkpoint is absent.
-        trained_on: The data set its weights were trained on, for the tables' footnotes; known for those trained here.
+        trained_on: What its weights were trained on; known of those that `train` makes.
         uses_text: Whether it reads the text, for the tables' text column.
         gpus: Share of a GPU for one worker.
         text: In place of the run's.
@@ -186,7 +207,7 @@ class MethodEntry(Plugin):
     """
 
     train: Recipe | None = None
-    trained_on: str = ""
+    trained_on: Annotated[TrainedOn, BeforeValidator(_as_trained)] = TrainedOn()
     uses_text: bool | None = None
     gpus: Annotated[float, Field(ge=0)] | None = None
     text: Wording | None = None
@@ -367,7 +388,8 @@ def _read_recipes(raw: Mapping[str, Any], path: Path) -> None:
 def _method(entry: MethodEntry, where: str) -> MethodEntry:
     """Checked, and told the checkpoint that its training makes."""
     variants = tuple(_asked(one, f"{where}.variants[{index}]") for index, one in enumerate(entry.variants))
-    entry = _asked(entry, where).model_copy(update={"variants": variants})
+    trained = _trained_on(entry.trained_on, f"{where}.trained_on")
+    entry = _asked(entry, where).model_copy(update={"variants": variants, "trained_on": trained})
     if entry.train is None:
         return _resolved(entry, "methods", where)
     recipe = _recipe(entry.train, f"{where}.train.")
@@ -383,6 +405,17 @@ def _recipe(recipe: Recipe, where: str) -> Recipe:
 
 def _datasets(entries: Sequence[Plugin], path: Path) -> tuple[Plugin, ...]:
     return tuple(_resolved(entry, "datasets", f"{path}, datasets[{index}]") for index, entry in enumerate(entries))
+
+
+def _trained_on(trained: TrainedOn, where: str) -> TrainedOn:
+    datasets = [_resolved(entry, "datasets", f"{where}.datasets[{i}]") for i, entry in enumerate(trained.datasets)]
+    if trained.images and not registry.located(trained.images).is_file():
+        raise UserError(f"{where}.images: no file {trained.images}; wanted one of image keys, one a line.")
+    try:
+        classes = registry.class_names(trained.classes)
+    except UserError as error:
+        raise UserError(f"{where}.classes: {error}") from error
+    return trained.model_copy(update={"datasets": tuple(datasets), "classes": classes})
 
 
 def _asked(entry: A, where: str) -> A:

@@ -38,6 +38,7 @@ class Protocol:
         seed: Of the clicks.
         clicks: Strategy, its options and how many.
         text: What the words are.
+        trained_classes: The method's, where it names them: what is seen on a data set without a split.
         metrics: Names in `METRICS`.
         images_per_batch: Images given to `encode` at once.
     """
@@ -48,6 +49,7 @@ class Protocol:
     text: Text
     metrics: tuple[str, ...]
     images_per_batch: int = 1
+    trained_classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,7 @@ def facts(
         "image_id": sample_id,
         "instance_id": instance.id,
         "category": instance.category,
-        "seen": instance.seen,
+        "seen": seen(protocol, instance),
         "text": target.text if target else None,
         "text_rule": protocol.text.rule,
         "clicks": clicks,
@@ -256,6 +258,13 @@ def facts(
         "width": whole.mask.shape[1] if whole else None,
         "device": device,
     }
+
+
+def seen(protocol: Protocol, instance: Instance | Listed) -> bool | None:
+    """By the data set's split; without one, by the classes that the method was trained on, if it names them."""
+    if instance.seen is not None or not protocol.trained_classes or not instance.category:
+        return instance.seen
+    return instance.category in protocol.trained_classes
 
 
 def prepared(sample: Sample) -> Work:

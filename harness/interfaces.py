@@ -83,7 +83,7 @@ class Dataset(ABC):
 
         By it a method's training images are found among those that it is asked on.
         """
-        return f"{self.name}/{sample_id}"
+        return f"{getattr(self, 'name', type(self).__name__)}/{sample_id}"
 
     def fingerprint(self) -> Mapping[str, Any]:
         """What a run's manifest keeps, to notice that the data changed: JSON values, cheap to compute."""

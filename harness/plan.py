@@ -9,6 +9,7 @@ from pathlib import Path
 import harness
 from harness import registry
 from harness.config import MethodEntry, Plugin, RunConfig, Text, fingerprint, label, words_of
+from harness.contamination import asked_again, training_images
 from harness.evaluate import Names, Protocol, listed
 from harness.interfaces import Dataset
 from harness.store import JobFacts, Store
@@ -60,7 +61,12 @@ def planned(config: RunConfig) -> list[Job]:
         UserError: A data set that is not there, or a missing checkpoint.
     """
     datasets = [(entry, registry.build("datasets", entry.name, entry.params)) for entry in config.datasets]
-    return [_job(config, method, entry, dataset) for method in config.methods for entry, dataset in datasets]
+    return [
+        _job(config, method, entry, dataset, images)
+        for method in config.methods
+        for images in [training_images(method)]
+        for entry, dataset in datasets
+    ]
 
 
 def shards(job: Job, done: set[str], size: int) -> Iterator[Shard]:
@@ -83,7 +89,7 @@ def instances(job: Job, sample_ids: Iterable[str] | None = None) -> int:
     return sum(len(listed(dataset, sample_id)) for sample_id in wanted)
 
 
-def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset) -> Job:
+def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset, images: frozenset[str] | None) -> Job:
     weights, made_of = _weights(method), dict(dataset.fingerprint())
     facts = JobFacts(
         method=label(method),
@@ -94,6 +100,7 @@ def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset
             "dataset": fingerprint([entry.name, registry.portable("datasets", entry.name, entry.params), made_of]),
             "clicks": fingerprint((method.clicks or config.clicks).model_dump()),
             "seed": str(config.seed),
+            "trained_classes": ", ".join(method.trained_on.classes),
             "text": _text_part(method.text or config.text),
             "metrics": ", ".join(sorted(config.metrics)),
             "code": harness.__version__,
@@ -105,6 +112,7 @@ def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset
             "dataset_plugin": entry.name,
             "dataset_params": entry.params,
             "dataset_fingerprint": made_of,
+            "training_images_asked": asked_again(images, dataset, config.limit),
         },
     )
     return Job(facts, method, entry, tuple(dataset.sample_ids()[: config.limit]), _protocol(config, method))
@@ -113,7 +121,7 @@ def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset
 def _protocol(config: RunConfig, method: MethodEntry) -> Protocol:
     clicks, text = method.clicks or config.clicks, method.text or config.text
     batch = config.workers.images_per_batch
-    return Protocol(config.run, config.seed, clicks, text, config.metrics, batch)
+    return Protocol(config.run, config.seed, clicks, text, config.metrics, batch, tuple(method.trained_on.classes))
 
 
 def _text_part(text: Text) -> str:

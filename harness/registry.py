@@ -214,6 +214,15 @@ def located(path: str | Path) -> Path:
     return ROOT / path
 
 
+def class_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """The classes of a split in datasets/class_splits, by its name; names as they are.
+
+    Raises:
+        UserError: There is no such split.
+    """
+    return importlib.import_module("datasets.seen").seen_names(names)
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """`Did you mean 'sam'? There are: ours, sam.`"""
     known = sorted(known)

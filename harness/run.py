@@ -161,7 +161,8 @@ def context_of(config: RunConfig, jobs: Sequence[Job], store: Store, rows: pd.Da
     for job in jobs:
         key = (job.facts.method, job.facts.dataset)
         expected[key] = int(counts.get(key, 0)) + absent_instances(job, store)
-    return Context(config.run, config.limit, facts, expected)
+    again = {(job.facts.method, job.facts.dataset): job.facts.about["training_images_asked"] or 0 for job in jobs}
+    return Context(config.run, config.limit, facts, expected, again)
 
 
 def absent_instances(job: Job, store: Store) -> int:
@@ -174,7 +175,7 @@ def method_facts(method: MethodEntry) -> MethodFacts:
     """What the tables say of a method's weights."""
     cls = registry.find("methods", method.name)
     uses_text = cls.uses_text if method.uses_text is None else method.uses_text
-    trained_on = method.trained_on or (method.train.datasets[0].name if method.train else None)
+    trained_on = method.trained_on.name or (method.train.datasets[0].name if method.train else None)
     weights = method.train.note if method.train else ""
     return MethodFacts(uses_text, trained_on, weights, plugin=method.name)
 

@@ -145,6 +145,20 @@ def test_prompts_hold_the_text_and_the_vocabulary_or_no_text() -> None:
     assert {prompt.text for prompt in silent.prompts} == {None} == {one.text for one in records}
 
 
+def test_seen_is_the_split_s_or_else_the_method_s_own() -> None:
+    class NoSplit(Boxes):
+        def load(self, sample_id: str) -> Sample:
+            found = super().load(sample_id)
+            return replace(found, instances=tuple(replace(one, seen=None) for one in found.instances))
+
+    own = {"trained_classes": CLASSES[1:2]}
+    assert {one.category for one in evaluated(Discs(), NoSplit(), **own) if one.seen} == set(own["trained_classes"])
+    assert {one.seen for one in evaluated(Discs(), NoSplit(), **own)} == {True, False}
+    assert {one.seen for one in evaluated(Discs(), NoSplit())} == {None}
+    split = {one.instance_id: one.seen for one in evaluated(Discs(), Boxes())}
+    assert {one.instance_id: one.seen for one in evaluated(Discs(), Boxes(), **own)} == split
+
+
 def test_a_template_holds_the_text_and_the_vocabulary_alike() -> None:
     method = Discs()
     records = evaluated(method, Boxes(), text=Text(rule="class_name", template="a {}"))

@@ -25,6 +25,7 @@ ORDER = [
     "config",
     "weights",
     "scoring",
+    "contamination",
     "evaluate",
     "store",
     "plan",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import UserError, registry
-from harness.config import Clicks, MethodEntry, Plugin, RunConfig, Text, Workers
+from harness.config import Clicks, MethodEntry, Plugin, RunConfig, Text, TrainedOn, Workers
 from harness.plan import Job, instances, planned, remaining, shards
 from harness.store import Store
 
@@ -16,6 +16,9 @@ from harness.store import Store
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+METHOD = MethodEntry(name="fakes:Steady", label="steady")
 
 
 def config(**changed: Any) -> RunConfig:
@@ -71,6 +74,7 @@ def test_every_method_meets_every_data_set() -> None:
         ({"text": Text(template="a {}")}, "text"),
         ({"text": Text(words="")}, "text"),
         ({"metrics": ("iou",)}, "metrics"),
+        ({"methods": (METHOD.model_copy(update={"trained_on": TrainedOn(classes=("cup",))}),)}, "trained_classes"),
         ({"methods": method(reach=6)}, "method"),
         ({"datasets": toys(top=4)}, "dataset"),
     ],

@@ -45,12 +45,15 @@ class Context:
         labels: Method's label -> facts, in the config's order, which the tables keep.
         expected_instances: (method's label, data set's label) -> how many instances the run set out to segment,
             in the config's order.
+        training_images_asked: (method's label, data set's label) -> how many of the images that it is asked on it was
+            trained on.
     """
 
     run: str
     limited: int | None = None
     labels: Mapping[str, MethodFacts] = field(default_factory=dict)
     expected_instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    training_images_asked: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def facts(self, method: str) -> MethodFacts:
         """Of a method, whether or not the config named it."""
@@ -142,6 +145,9 @@ def about(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> tuple[s
     notes = []
     if facts.trained_on and plugin and facts.trained_on != plugin:
         notes.append(f"Out of domain: trained on {facts.trained_on}, evaluated on {plugin}.")
+    again = context.training_images_asked.get((line["method"], line["dataset"]), 0)
+    if again:
+        notes.append(f"Trained on {again} of the images that it is asked on here: not a result on new images.")
     if facts.weights:
         notes.append(f"Weights: {facts.weights}")
     return tuple(notes)

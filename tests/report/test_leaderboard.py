@@ -57,6 +57,11 @@ def test_weights_are_footnotes(pair: pd.DataFrame) -> None:
     assert built.footnotes == ("Out of domain: trained on coco, evaluated on scenes.", "Weights: ours.pth")
 
 
+def test_training_images_that_are_asked_again_are_footnotes(pair: pd.DataFrame) -> None:
+    built = build_table("leaderboard", pair, Context("demo", training_images_asked={("ours", "toy"): 2}))
+    assert built.footnotes == ("Trained on 2 of the images that it is asked on here: not a result on new images.",)
+
+
 def test_each_data_set_starts_a_section(pair: pd.DataFrame) -> None:
     built = build_table("leaderboard", pd.concat([pair, pair.assign(dataset="a")]), Context("demo"))
     assert [row.starts_section for row in built.body] == [True, False, True, False]
