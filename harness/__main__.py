@@ -119,6 +119,25 @@ def plan(config: ConfigPath, set_: Set = [], limit: Limit = None) -> None:  # no
     console.print(listing)
 
 
+@app.command()
+def doctor(config: ConfigPath, set_: Set = [], address: Address = None) -> None:  # noqa: B006
+    """Look at all that a run needs: data, counts, checkpoints, GPU, Ray, memory, disk. Computes nothing."""
+    from harness.doctor import State, examined
+    from harness.machine import fitness
+
+    loaded = _loaded(config, set_, None)
+    found = [*examined(loaded), *fitness(loaded, address)]
+    colour = {State.FINE: "green", State.NOTE: "yellow", State.WRONG: "red"}
+    listing = RichTable("", "What", "Found")
+    for one in found:
+        listing.add_row(f"[{colour[one.state]}]{one.state}", escape(one.subject), escape(one.said))
+    console.print(listing)
+    wrong = sum(one.state is State.WRONG for one in found)
+    _say(f"{wrong} of {len(found)} findings are wrong." if wrong else "Nothing is wrong.")
+    if wrong:
+        raise typer.Exit(1)
+
+
 @app.command(name="list")
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """Every name that a config may use, with one line on each."""

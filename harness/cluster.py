@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 
 from harness import registry
-from harness.config import MethodEntry, Workers
+from harness.config import MethodEntry, RunConfig, Workers, label
 from harness.evaluate import failed, listed, not_listed
 from harness.plan import Job, Shard
 from harness.store import Store
@@ -251,6 +251,25 @@ class Cluster:
         records = [failed(job.names, job.protocol, sample_id, one, reason) for one in found]
         self.store.write(job.facts, shard.sample_ids, records)
         return outcome(shard, records, 0.0)
+
+
+def resources(config: RunConfig, address: str | None) -> dict[str, float]:
+    """What the cluster has, once a worker's process has answered.
+
+    Raises:
+        UserError: A method's worker does not fit, or none answers.
+    """
+    pool = Cluster(config.workers, Store(registry.ROOT / "runs" / config.run), address)
+    for method in config.methods:
+        pool.entries[label(method)] = method
+        pool._check_resources(label(method))
+    answer = ray.remote(num_cpus=config.workers.cpus)(registry.names).remote("methods")
+    if not ray.wait([answer], timeout=PLACE_TIMEOUT_S)[0]:
+        raise UserError(
+            f"cluster: no process started within {PLACE_TIMEOUT_S} s. The cluster has {readable(pool.resources)}; free "
+            f"are {readable(ray.available_resources())}. Free it, or lower `workers`."
+        )
+    return pool.resources
 
 
 def instances_of(job: Job, sample_id: str) -> list[Listed]:

@@ -166,17 +166,22 @@ def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
     return cls(**{key: _built(_annotation(wanted, key), value) for key, value in params.items()})
 
 
-def files(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
-    """The files that a plugin's `Path` parameters name, those of a plugin within it included: key -> path."""
+def paths(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
+    """What a plugin's `Path` parameters name, those of a plugin within it included, there or not: key -> path."""
     found: dict[str, Path] = {}
     for key, (annotation, _) in _parameters(find(kind, name)).items():
         value, inner_kind = params.get(key), _plugin_kind(annotation)
         if inner_kind and value is not None:
-            inner = files(inner_kind, value["name"], value["params"])
+            inner = paths(inner_kind, value["name"], value["params"])
             found |= {f"{key}.{inner_key}": path for inner_key, path in inner.items()}
         elif value is not None:
-            found |= {place: path for place, path in _paths(key, _built(annotation, value)) if path.is_file()}
+            found |= dict(_paths(key, _built(annotation, value)))
     return found
+
+
+def files(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
+    """Those of a plugin's `paths` that are files."""
+    return {key: path for key, path in paths(kind, name, params).items() if path.is_file()}
 
 
 def hashes(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:

@@ -31,6 +31,8 @@ ORDER = [
     "plan",
     "worker",
     "cluster",
+    "doctor",
+    "machine",
     "card",
     "training",
     "summaries",
