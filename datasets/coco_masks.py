@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 import pycocotools.mask
 
@@ -23,7 +24,7 @@ def decode(segmentation: Any, height: int, width: int) -> Mask:
     if isinstance(segmentation, list) and segmentation:
         polygons = [_polygon(polygon, height, width) for polygon in segmentation]
         encoded = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
-        mask = np.ascontiguousarray(pycocotools.mask.decode(encoded)).astype(np.bool_)
+        mask = cv2.transpose(pycocotools.mask.decode(encoded).T).view(np.bool_)  # NumPy transposes far slower
     elif isinstance(segmentation, dict):
         mask = _from_runs(segmentation, height, width)
     else:
@@ -62,7 +63,7 @@ def _from_runs(segmentation: Mapping[str, Any], height: int, width: int) -> Mask
         raise ValueError(f"found run lengths of {sum(runs)} pixels; wanted {height * width} ({height} x {width})")
     # Runs alternate between outside and inside, outside first, down the columns.
     columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
-    return np.ascontiguousarray(columns.T)
+    return cv2.transpose(columns.view(np.uint8)).view(np.bool_)
 
 
 def _unpacked(counts: str) -> list[int]:

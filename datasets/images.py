@@ -36,13 +36,14 @@ def read_rgb(path: Path) -> Image:
     try:
         with PIL.Image.open(path) as image:
             image.load()
-            mode, pixels = image.mode, np.asarray(image if image.mode[0] in "IF" else image.convert("RGB"))
+            kept = image.mode == "RGB" or image.mode[0] in "IF"
+            mode, pixels = image.mode, np.array(image if kept else image.convert("RGB"))
     except _DAMAGE as error:
         raise OSError(
             f"{path}: found {path.stat().st_size} bytes that do not decode ({error}); "
             "wanted a whole image. Fetch the file again."
         ) from error
-    return _grey_to_rgb(path, mode, pixels) if pixels.ndim == 2 else np.array(pixels)
+    return _grey_to_rgb(path, mode, pixels) if pixels.ndim == 2 else pixels
 
 
 def _grey_to_rgb(path: Path, mode: str, values: np.ndarray) -> Image:
