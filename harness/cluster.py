@@ -18,20 +18,30 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayEr
 
 from harness import registry
 from harness.config import MethodEntry, RunConfig, Workers, label
-from harness.evaluate import failed, listed, not_listed
+from harness.evaluate import DeviceLost, failed, listed, not_listed
 from harness.plan import Job, Shard
 from harness.store import Store
 from harness.structures import Listed, UserError
-from harness.worker import Outcome, Worker, method_of, outcome
+from harness.worker import SHARD_S, Outcome, Worker, method_of, outcome
 
-PLACE_TIMEOUT_S = 120
+PLACE_TIMEOUT_S = 60
 """How long the cluster may take to give a run its first actor before the run gives up."""
 
 IN_FLIGHT = 2
 """Shards an actor has at once, so that it never waits for the driver."""
 
-DEATHS_LOADING = 2
-"""Actors of one method that may die while they load its weights before the run gives up."""
+DEATHS_LOADING = 3
+"""Actors of one method that may die in a row while they load its weights before the run gives up."""
+
+MOST_SAMPLES = 4096
+"""In one shard, so that its message stays small."""
+
+LEASES_SUSPECTED = 2
+FIRST_SUSPECTED = 8
+"""Where a worker died: among the first samples of its shard, as many as it does at once, or so."""
+
+LOOK_EVERY_S = 2.0
+"""How often the cluster is asked what it has, as nodes come and go."""
 
 _DEATH = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 _EXCLUDED = ["/.git", "/.venv", "/data", "/weights", "/runs", "/tests", "/docs", "**/__pycache__", "/.mypy_cache"]
@@ -44,9 +54,19 @@ class Actor:
         """Build the worker."""
         self.worker = Worker(method, store, threads)
 
-    def run(self, shard: Shard) -> Outcome:
-        """Evaluate a shard and write it."""
-        return self.worker.run(shard)
+    def run(self, shard: Shard) -> Outcome | Lost:
+        """Evaluate a shard, as far as its time goes, and write it."""
+        try:
+            return self.worker.run(shard)
+        except DeviceLost as error:
+            return Lost(str(error))
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An actor's last word: its GPU is lost, and it has to be ended like one that died."""
+
+    reason: str
 
 
 @dataclass(eq=False)
@@ -55,18 +75,20 @@ class Slot:
 
     Attributes:
         method: The label of the method it has loaded.
-        gpus: That it holds.
+        asked: Resources that it holds, by Ray's names.
         placing: The call that answers once it has a process; None from then on.
         loading: The call that loads the weights; None once it has answered.
         calls: Call -> shard, oldest first.
+        busy_since: When it began with the oldest.
     """
 
     actor: Any
     method: str
-    gpus: float
+    asked: dict[str, float]
     placing: Any
     loading: Any
     calls: dict[Any, Shard] = field(default_factory=dict)
+    busy_since: float = field(default_factory=time.monotonic)
 
     @property
     def pending(self) -> list[Any]:
@@ -86,11 +108,13 @@ class Cluster:
     def __init__(self, workers: Workers, store: Store, address: str | None = None) -> None:
         self.workers, self.store = workers, store
         connect(address)
-        self.resources = ray.cluster_resources()
+        self.nodes: list[dict[str, float]] = []
+        self.looked = -LOOK_EVERY_S
         self.slots: list[Slot] = []
         self.queues: dict[str, deque[Shard]] = {}
         self.entries: dict[str, MethodEntry] = {}
         self.deaths_loading: Counter[str] = Counter()
+        self.done_at_once: dict[str, int] = {}  # job's key -> samples in its last shard: where a death may lie
         self.answered = time.monotonic()
 
     def run(self, shards: Sequence[Shard]) -> Generator[Outcome]:
@@ -115,6 +139,14 @@ class Cluster:
         for slot in list(self.slots):
             self._release(slot)
 
+    @property
+    def resources(self) -> dict[str, float]:
+        """What all nodes that are there now have together."""
+        if time.monotonic() - self.looked >= LOOK_EVERY_S:
+            self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            self.looked = time.monotonic()
+        return {kind: sum(node.get(kind, 0) for node in self.nodes) for node in self.nodes for kind in node}
+
     def _staff(self) -> bool:
         """Let idle actors go, start actors for the methods that have work left, and hand out that work.
 
@@ -128,27 +160,50 @@ class Cluster:
         for depth in range(IN_FLIGHT):
             for slot in self.slots:
                 if slot.loading is None and len(slot.calls) == depth and self.queues[slot.method]:
-                    shard = self.queues[slot.method].popleft()
-                    slot.calls[slot.actor.run.remote(shard)] = shard
+                    self._hand_out(slot)
         return bool(self.slots)
+
+    def _hand_out(self, slot: Slot) -> None:
+        """Give an actor its next shard: a part of a long one, smaller where less is left, so that all end together."""
+        queue = self.queues[slot.method]
+        shard = queue.popleft()
+        actors = sum(one.method == slot.method for one in self.slots)
+        fair = -(-len(shard.sample_ids) // (IN_FLIGHT * actors))
+        shard, rest = shard.split(min(self.workers.samples_per_shard or fair, MOST_SAMPLES))
+        if rest:
+            queue.appendleft(rest)
+        if not slot.calls:
+            slot.busy_since = time.monotonic()
+        slot.calls[slot.actor.run.remote(shard)] = shard
 
     def _neediest(self) -> str | None:
         """Of the methods that have work for one more actor and room for it, that with the most shards an actor."""
         actors = Counter(slot.method for slot in self.slots)
         idle = Counter(slot.method for slot in self.slots if not slot.calls)
+        work = {method: sum(map(self._pieces, queue)) for method, queue in self.queues.items()}
         waiting = {
-            method: len(queue) / (1 + actors[method])
-            for method, queue in self.queues.items()
-            if len(queue) > idle[method] and self._has_room(method)
+            method: pieces / (1 + actors[method])
+            for method, pieces in work.items()
+            if pieces > idle[method] and self._has_room(method)
         }
         return max(waiting, key=lambda method: waiting[method]) if waiting else None
 
+    def _pieces(self, shard: Shard) -> int:
+        """Among how many actors a shard may be divided."""
+        return -(-len(shard.sample_ids) // (self.workers.samples_per_shard or 1))
+
     def _has_room(self, method: str) -> bool:
-        if len(self.slots) == self.workers.count:
+        actors = [slot for slot in self.slots if slot.method == method]
+        if len(self.slots) == self.workers.count or len(actors) == self.entries[method].count:
             return False
-        cpus = self.workers.cpus * (1 + len(self.slots))
-        gpus = self._gpus(method) + sum(slot.gpus for slot in self.slots)
-        return cpus <= self.resources.get("CPU", 0) and gpus <= self.resources.get("GPU", 0)
+        asked = self._asked(method)
+        held = {kind: sum(slot.asked.get(kind, 0) for slot in self.slots) for kind in asked}
+        return all(asked[kind] + held[kind] <= self.resources.get(kind, 0) for kind in asked)
+
+    def _asked(self, method: str) -> dict[str, float]:
+        """Of the cluster, for one actor."""
+        entry = self.entries[method]
+        return {"CPU": entry.cpus or self.workers.cpus, "GPU": self._gpus(method), **entry.resources}
 
     def _gpus(self, method: str) -> float:
         """Of one actor: as the method's entry says, or else the config, or else one where there are any."""
@@ -158,19 +213,21 @@ class Cluster:
         return float(self.resources.get("GPU", 0) >= 1)
 
     def _check_resources(self, method: str) -> None:
-        if not self._has_room(method):
+        asked, _ = self._asked(method), self.resources
+        if not any(all(node.get(kind, 0) >= wanted for kind, wanted in asked.items()) for node in self.nodes):
             raise UserError(
-                f"cluster: a worker of '{method}' asks for {self.workers.cpus:g} CPU and {self._gpus(method):g} GPU; "
-                f"the cluster has {readable(self.resources)}. Lower `workers.cpus` or `gpus`, or join a larger one "
-                "(--address)."
+                f"cluster: a worker of '{method}' asks for {readable(asked)}; the cluster has "
+                f"{readable(self.resources)}, on no node all of that. Lower `cpus`, `gpus` or `resources`, or join a "
+                "larger one (--address)."
             )
 
     def _start(self, method: str) -> Slot:
-        gpus = self._gpus(method)
-        actor = ray.remote(num_cpus=self.workers.cpus, num_gpus=gpus, max_restarts=0)(Actor).remote()
+        asked, entry = self._asked(method), self.entries[method]
+        options = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "resources": entry.resources, "max_restarts": 0}
+        actor = ray.remote(**options)(Actor).remote()
         placing = actor.__ray_ready__.remote()
-        loading = actor.load.remote(self.entries[method], self.store, max(1, int(self.workers.cpus)))
-        return Slot(actor, method, gpus, placing, loading)
+        loading = actor.load.remote(entry, self.store, max(1, int(asked["CPU"])))
+        return Slot(actor, method, asked, placing, loading)
 
     def _release(self, slot: Slot) -> None:
         ray.kill(slot.actor)
@@ -183,7 +240,14 @@ class Cluster:
         for call in answered:
             self.answered = time.monotonic()
             yield from self._answer(waiting[call], call)
+        yield from self._end_hung()
         self._check_placed()
+
+    def _end_hung(self) -> Iterator[Outcome]:
+        """End actors that work on one batch for too long."""
+        limit = SHARD_S + self.workers.timeout_s
+        for slot in [slot for slot in self.slots if slot.calls and time.monotonic() - slot.busy_since > limit]:
+            yield from self._bury(slot, f"no answer within {self.workers.timeout_s:g} s (`workers.timeout_s`)")
 
     def _answer(self, slot: Slot, call: Any) -> Iterator[Outcome]:
         try:
@@ -199,8 +263,15 @@ class Cluster:
             slot.placing = None
         elif call == slot.loading:
             slot.loading = None
+            self.deaths_loading[slot.method] = 0
+        elif isinstance(answer, Lost):
+            yield from self._bury(slot, answer.reason)
         else:
-            del slot.calls[call]
+            shard = slot.calls.pop(call)
+            slot.busy_since = time.monotonic()
+            self.done_at_once[answer.job] = answer.samples
+            if answer.left:
+                self.queues[slot.method].appendleft(replace(shard, sample_ids=answer.left))
             yield answer
 
     def _check_placed(self) -> None:
@@ -211,7 +282,7 @@ class Cluster:
             slot = self.slots[0]
             raise UserError(
                 f"cluster: no worker of '{slot.method}' got its place within {PLACE_TIMEOUT_S} s. Asked: "
-                f"{self.workers.cpus:g} CPU, {slot.gpus:g} GPU. The cluster has {readable(self.resources)}; "
+                f"{readable(slot.asked)}. The cluster has {readable(self.resources)}; "
                 f"free are {readable(ray.available_resources())}. Lower `workers` or free the cluster."
             )
 
@@ -223,13 +294,14 @@ class Cluster:
             return
         queue = self.queues[slot.method]
         suspect, *innocent = slot.calls.values()
-        queue.extendleft(innocent)
+        suspect, rest = suspect.split(LEASES_SUSPECTED * self.done_at_once.get(suspect.job.facts.key, FIRST_SUSPECTED))
+        queue.extendleft([*innocent, *([rest] if rest else [])])
         if len(suspect.sample_ids) > 1:
             queue.extendleft(halves(suspect))
         elif suspect.deaths == 0:
             queue.appendleft(replace(suspect, deaths=1))
         else:
-            yield self._given_up(suspect, f"two workers died on this image: {reason}")
+            yield self._given_up(suspect, f"two workers died on this image alone: {reason}")
 
     def _bury_unloaded(self, method: str, reason: str) -> None:
         self.deaths_loading[method] += 1
@@ -283,7 +355,9 @@ def connect(address: str | None) -> None:
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # `ray job submit` has set the working directory already.
-    runtime_env = {} if in_job else {"working_dir": str(registry.ROOT), "excludes": _EXCLUDED}
+    index = os.environ.get("HARNESS_INDEX", str(registry.ROOT / "runs" / ".index"))  # else each copy makes its own
+    own = {"working_dir": str(registry.ROOT), "excludes": _EXCLUDED, "env_vars": {"HARNESS_INDEX": index}}
+    runtime_env = {} if in_job else own
     # Ray's web page costs a laptop seconds at every start.
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     try:
@@ -302,5 +376,7 @@ def halves(shard: Shard) -> list[Shard]:
 
 
 def readable(resources: dict[str, float]) -> str:
-    """`2 CPU, 1 GPU`."""
-    return ", ".join(f"{resources.get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
+    """`2 CPU, 1 GPU`, and what else users name; what Ray names of itself is left out."""
+    own = {kind for kind in resources if ":" in kind or kind in ("memory", "object_store_memory")}
+    kinds = ["CPU", "GPU", *sorted(resources.keys() - own - {"CPU", "GPU"})]
+    return ", ".join(f"{resources.get(kind, 0):g} {kind}" for kind in kinds)

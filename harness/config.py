@@ -199,7 +199,10 @@ class MethodEntry(Plugin):
         train: A recipe, or the path of one: trained first if its checkpoint is absent.
         trained_on: What its weights were trained on; known of those that `train` makes.
         uses_text: Whether it reads the text, for the tables' text column.
-        gpus: Share of a GPU for one worker.
+        gpus: GPUs of one of its workers, in place of the run's; a share, too.
+        cpus: Cores of one of its workers, in place of the run's.
+        resources: What else one of its workers asks of the cluster, by Ray's names: {"A100": 1}.
+        count: Workers of it at once, at most.
         text: In place of the run's.
         clicks: In place of the run's.
         variants: Ways to ask it; each becomes an entry of its own, labelled "<label>, <the variant's label>".
@@ -210,6 +213,9 @@ class MethodEntry(Plugin):
     trained_on: Annotated[TrainedOn, BeforeValidator(_as_trained)] = TrainedOn()
     uses_text: bool | None = None
     gpus: Annotated[float, Field(ge=0)] | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    resources: dict[str, Annotated[float, Field(gt=0)]] = {}
+    count: Annotated[int, Field(gt=0)] | None = None
     text: Wording | None = None
     clicks: Clicks | None = None
     variants: tuple[Variant, ...] = ()
@@ -242,16 +248,18 @@ class Workers(Model):
         count: Actors at once; by default one a GPU, or one a core without GPUs.
         gpus: Of one actor; None takes one where the cluster has any.
         cpus: Of one actor; also torch's threads.
-        samples_per_shard: Images in one unit of work.
+        samples_per_shard: Images in one unit of work, at most; by default as many as ten seconds suffice for.
         images_per_batch: Images encoded at once.
+        timeout_s: How long one batch of images may take; a worker that takes longer is ended, as one that died.
     """
 
     executor: Literal["ray", "local"] = "ray"
     count: Annotated[int, Field(gt=0)] | None = None
     gpus: Annotated[float, Field(ge=0)] | None = None
     cpus: Annotated[float, Field(gt=0)] = 1
-    samples_per_shard: Annotated[int, Field(gt=0)] = 16
+    samples_per_shard: Annotated[int, Field(gt=0)] | None = None
     images_per_batch: Annotated[int, Field(gt=0)] = 1
+    timeout_s: Annotated[float, Field(gt=0)] = 600
 
 
 def _folder_name(name: str) -> str:

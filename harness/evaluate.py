@@ -8,7 +8,7 @@ instance alike, a metric or a click strategy, is a bug: it keeps its traceback.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +27,10 @@ T = TypeVar("T")
 
 TEXT_ROUND = 0
 """The round whose generator chooses a text; those of the clicks start at 1."""
+
+
+class DeviceLost(BaseException):
+    """The GPU failed under this process, which has to end: no `except Exception` may make failed rows of it."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +114,19 @@ class Evaluation:
         return tuple(template.replace("{}", said(name)) for name in self.dataset.classes)
 
     def records(self, sample_ids: Sequence[str]) -> Iterator[Record]:
-        """Every instance's records, image by image; the next image is decoded while one is worked on."""
-        loads = loaded_ahead(self._load, sample_ids, ahead=self.protocol.images_per_batch)
-        while batch := list(islice(loads, self.protocol.images_per_batch)):
-            works = []
-            for load in batch:
-                if isinstance(load, Work):
-                    works.append(load)
-                else:
-                    yield from load
-            yield from self._evaluated(works)
+        """Every instance's records, image by image."""
+        for _, records in self.batches(sample_ids):
+            yield from records
+
+    def batches(self, sample_ids: Sequence[str]) -> Generator[tuple[Sequence[str], list[Record]]]:
+        """Samples that are done, with their records; the next image is decoded while one is worked on."""
+        size = self.protocol.images_per_batch
+        loads = loaded_ahead(self._load, sample_ids, ahead=size)
+        for start in range(0, len(sample_ids), size):
+            batch = list(islice(loads, size))
+            records = [record for load in batch if not isinstance(load, Work) for record in load]
+            records += self._evaluated([load for load in batch if isinstance(load, Work)])
+            yield sample_ids[start : start + size], records
 
     def _load(self, sample_id: str) -> Work | list[Record]:
         """The image with its targets, or failed records for all it should hold."""
@@ -328,6 +335,8 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> l
             return list(results)
         failure: Exception = ValueError(f"returned {len(results)} results; wanted {len(items)}.")
     except Exception as error:
+        if is_device_lost(error):
+            raise DeviceLost(described(error)) from error
         failure = error
     if len(items) == 1:
         return [failure]
@@ -344,6 +353,11 @@ def segmented(method: Method, groups: Sequence[Group]) -> list[list[Prediction |
         alone = attempted(method.segment, [(state, [prompt]) for prompt in prompts])
         answers.append([_only(one) for one in alone])
     return answers
+
+
+def is_device_lost(error: Exception) -> bool:
+    """Whether a GPU can do nothing more in this process: every CUDA error is final but for a lack of memory."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
 
 
 def _only(answer: Any) -> Prediction | Exception:

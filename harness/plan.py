@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import harness
@@ -27,6 +27,7 @@ class Job:
         dataset: As the config has it.
         sample_ids: All that the run wants, in the data set's order; none in a shard's, which travels to the workers.
         protocol: What is asked.
+        weights: Sample -> its instances, where the listing knows them without opening images; nor in a shard's.
     """
 
     facts: JobFacts
@@ -34,6 +35,7 @@ class Job:
     dataset: Plugin
     sample_ids: tuple[str, ...]
     protocol: Protocol
+    weights: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def names(self) -> Names:
@@ -53,6 +55,21 @@ class Shard:
     sample_ids: tuple[str, ...]
     deaths: int = 0
 
+    def split(self, size: int) -> tuple[Shard, Shard | None]:
+        """Its first samples, and the rest if there is any."""
+        head, rest = self.sample_ids[:size], self.sample_ids[size:]
+        return replace(self, sample_ids=head), replace(self, sample_ids=rest) if rest else None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A data set of a run, listed once for all its methods; the last two fields are those of `Job`."""
+
+    entry: Plugin
+    dataset: Dataset
+    sample_ids: tuple[str, ...]
+    weights: Mapping[str, int]
+
 
 def planned(config: RunConfig) -> list[Job]:
     """Every job of a run, data sets listed, checkpoints hashed.
@@ -60,24 +77,25 @@ def planned(config: RunConfig) -> list[Job]:
     Raises:
         UserError: A data set that is not there, or a missing checkpoint.
     """
-    datasets = [(entry, registry.build("datasets", entry.name, entry.params)) for entry in config.datasets]
+    datasets = [_listing(config, entry) for entry in config.datasets]
     return [
-        _job(config, method, entry, dataset, images)
+        _job(config, method, listing, images)
         for method in config.methods
         for images in [training_images(method)]
-        for entry, dataset in datasets
+        for listing in datasets
     ]
 
 
-def shards(job: Job, done: set[str], size: int) -> Iterator[Shard]:
-    """What is left of a job, in shards of `size` samples."""
+def shards(job: Job, done: set[str], size: int | None) -> Iterator[Shard]:
+    """What is left of a job, images with the most instances first, in shards of `size` samples; in one without."""
     left = [sample_id for sample_id in job.sample_ids if sample_id not in done]
-    light = replace(job, sample_ids=())
-    for start in range(0, len(left), size):
-        yield Shard(light, tuple(left[start : start + size]))
+    left.sort(key=lambda sample_id: -job.weights.get(sample_id, 0))
+    light = replace(job, sample_ids=(), weights={})
+    for start in range(0, len(left), size or len(left)):
+        yield Shard(light, tuple(left[start : start + (size or len(left))]))
 
 
-def remaining(jobs: Sequence[Job], store: Store, size: int) -> list[Shard]:
+def remaining(jobs: Sequence[Job], store: Store, size: int | None) -> list[Shard]:
     """The shards of all jobs that the store does not hold yet."""
     return [shard for job in jobs for shard in shards(job, store.done(job.facts), size)]
 
@@ -89,8 +107,8 @@ def instances(job: Job, sample_ids: Iterable[str] | None = None) -> int:
     return sum(len(listed(dataset, sample_id)) for sample_id in wanted)
 
 
-def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset, images: frozenset[str] | None) -> Job:
-    weights, made_of = _weights(method), dict(dataset.fingerprint())
+def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: frozenset[str] | None) -> Job:
+    entry, weights, made_of = listing.entry, _weights(method), dict(listing.dataset.fingerprint())
     facts = JobFacts(
         method=label(method),
         dataset=label(entry),
@@ -112,10 +130,18 @@ def _job(config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset
             "dataset_plugin": entry.name,
             "dataset_params": entry.params,
             "dataset_fingerprint": made_of,
-            "training_images_asked": asked_again(images, dataset, config.limit),
+            "training_images_asked": asked_again(images, listing.dataset, config.limit),
         },
     )
-    return Job(facts, method, entry, tuple(dataset.sample_ids()[: config.limit]), _protocol(config, method))
+    return Job(facts, method, entry, listing.sample_ids, _protocol(config, method), listing.weights)
+
+
+def _listing(config: RunConfig, entry: Plugin) -> Listing:
+    dataset: Dataset = registry.build("datasets", entry.name, entry.params)
+    sample_ids = tuple(dataset.sample_ids()[: config.limit])
+    if type(dataset).list_instances is Dataset.list_instances:
+        return Listing(entry, dataset, sample_ids, {})
+    return Listing(entry, dataset, sample_ids, {one: len(listed(dataset, one)) for one in sample_ids})
 
 
 def _protocol(config: RunConfig, method: MethodEntry) -> Protocol:

@@ -7,7 +7,8 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import cv2
@@ -20,6 +21,9 @@ from harness.plan import Job, Shard
 from harness.store import Store
 from harness.structures import Record
 
+SHARD_S = 10.0
+"""How long a worker works before it writes what it has: what the death of one may cost."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -31,6 +35,7 @@ class Outcome:
         instances: Instances asked for; `failed` of them have no mask.
         error: The most frequent reason, if any failed.
         seconds: Of this worker.
+        left: Those of the shard's samples for which the time did not suffice.
     """
 
     job: str
@@ -39,6 +44,7 @@ class Outcome:
     failed: int
     error: str
     seconds: float
+    left: tuple[str, ...] = ()
 
 
 class Worker:
@@ -58,13 +64,21 @@ class Worker:
         self.store = store
         self.datasets: dict[str, Dataset] = {}
 
-    def run(self, shard: Shard) -> Outcome:
-        """Evaluate a shard and write it."""
+    def run(self, shard: Shard, for_s: float = SHARD_S) -> Outcome:
+        """Evaluate a shard, or as much of it as the time suffices for, one batch at least, and write it."""
         started = time.monotonic()
         evaluation = Evaluation(self.method, self._dataset(shard.job), shard.job.names, shard.job.protocol)
-        records = list(evaluation.records(shard.sample_ids))
-        self.store.write(shard.job.facts, shard.sample_ids, records)
-        return outcome(shard, records, time.monotonic() - started)
+        done: list[str] = []
+        records: list[Record] = []
+        with closing(evaluation.batches(shard.sample_ids)) as batches:
+            for sample_ids, found in batches:
+                done += sample_ids
+                records += found
+                if time.monotonic() - started >= for_s:
+                    break
+        self.store.write(shard.job.facts, done, records)
+        whole = outcome(replace(shard, sample_ids=tuple(done)), records, time.monotonic() - started)
+        return replace(whole, left=shard.sample_ids[len(done) :])
 
     def _dataset(self, job: Job) -> Dataset:
         entry: Plugin = job.dataset
@@ -80,7 +94,10 @@ def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Iterator[Ou
         first, *others = own
         worker = Worker(first.job.method, store, threads)
         for shard in (first, *others):
-            yield worker.run(shard)
+            while shard.sample_ids:
+                done = worker.run(shard)
+                shard = replace(shard, sample_ids=done.left)
+                yield done
 
 
 def method_of(shard: Shard) -> str:

@@ -85,7 +85,7 @@ def test_an_image_that_kills_its_worker_fails_alone(store: Store) -> None:
     failed = found[found["status"] == "failed"]
     assert list(failed["instance_id"]) == ["5a", "5b"]
     assert list(failed["category"]) == ["small", "large"]
-    assert failed["error"].str.startswith("two workers died on this image").all()
+    assert failed["error"].str.startswith("two workers died on this image alone").all()
     assert len(found) == (COUNT - 1) * 2 * 3 + 2
     assert sum(outcome.failed for outcome in outcomes) == 2
     assert sum(outcome.samples for outcome in outcomes) == COUNT
@@ -113,7 +113,7 @@ def test_a_worker_killed_once_while_it_loads_is_replaced(store: Store, tmp_path:
 
 
 def test_workers_that_die_while_they_load_end_the_run(store: Store) -> None:
-    with pytest.raises(UserError, match="2 workers died while they loaded 'fragile'"):
+    with pytest.raises(UserError, match="3 workers died while they loaded 'fragile'"):
         ran(jobs(fragile("exit", -1)), store)
 
 
@@ -192,7 +192,7 @@ def test_an_actor_killed_from_outside_is_replaced(store: Store) -> None:
 
 def test_no_more_actors_than_work(store: Store) -> None:
     made = jobs(STEADY, WIDE)
-    running = Cluster(Workers(cpus=0.25, gpus=0), store)
+    running = Cluster(Workers(cpus=0.25, gpus=0, samples_per_shard=COUNT), store)
     most = 0
     for _ in running.run(remaining(made, store, COUNT)):
         most = max(most, len(running.slots))
