@@ -91,8 +91,9 @@ def shards(job: Job, done: set[str], size: int | None) -> Iterator[Shard]:
     left = [sample_id for sample_id in job.sample_ids if sample_id not in done]
     left.sort(key=lambda sample_id: -job.weights.get(sample_id, 0))
     light = replace(job, sample_ids=(), weights={})
-    for start in range(0, len(left), size or len(left)):
-        yield Shard(light, tuple(left[start : start + (size or len(left))]))
+    size = size or max(1, len(left))
+    for start in range(0, len(left), size):
+        yield Shard(light, tuple(left[start : start + size]))
 
 
 def remaining(jobs: Sequence[Job], store: Store, size: int | None) -> list[Shard]:

@@ -6,6 +6,7 @@ Workers of other processes find this module through PYTHONPATH.
 import os
 import resource
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness import Click, Dataset, Instance, Method, Prediction, Sample, UserError
-from harness.structures import Image
+from harness.structures import Image, Listed
 
 H, W = 32, 48
 
@@ -51,6 +52,14 @@ class Toys(Dataset):
         return {"top": self.top}
 
 
+class Known(Toys):
+    """Toys whose listing opens no image."""
+
+    def list_instances(self, sample_id: str) -> list[Listed]:
+        number = sample_id.removeprefix("toy-")
+        return [Listed(f"{number}a", "small", True), Listed(f"{number}b", "large", False)]
+
+
 class Steady(Method):
     """Boxes around the click: "confidence" prefers the middle one, "size" the largest."""
 
@@ -65,6 +74,18 @@ class Steady(Method):
             np.stack([far < self.reach - 2, far < self.reach, far < self.reach + 6]),
             {"confidence": [0.1, 0.9, 0.2], "size": [1, 2, 3]},
         )
+
+
+class Sleepy(Steady):
+    """Steady, but every image takes this long, and no time of the processor."""
+
+    def __init__(self, seconds: float = 0.05) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def encode(self, images: Sequence[Image]) -> list[Any]:
+        time.sleep(self.seconds * len(images))
+        return list(images)
 
 
 class Fragile(Steady):
@@ -105,6 +126,10 @@ class Fragile(Steady):
         if self.how == "full disk":
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
             return
+        if self.how == "hang":
+            time.sleep(600)
+        if self.how == "lost":
+            raise RuntimeError("CUDA error: device-side assert triggered")
         if self.how == "mistake":
             raise UserError("fakes: found nothing; wanted something. Mend it.")
         raise RuntimeError("a bug in a plugin")

@@ -112,6 +112,58 @@ def test_a_worker_killed_once_while_it_loads_is_replaced(store: Store, tmp_path:
     check_all_ok(made, store)
 
 
+def test_a_hung_image_is_ended_and_fails_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "SHARD_S", 1.0)
+    monkeypatch.setattr(cluster, "FIRST_SUSPECTED", 1)
+    made = jobs(fragile("hang", 3))
+    workers = Workers(count=1, cpus=0.5, gpus=0, timeout_s=2, samples_per_shard=1)
+    list(Cluster(workers, store).run(remaining(made, store, None)))
+    found = rows(made, store)
+    failed = found[found["status"] == "failed"]
+    assert list(failed["instance_id"]) == ["3a", "3b"]
+    assert failed["error"].str.contains("no answer within 2 s").all()
+    assert len(found) == (COUNT - 1) * 2 * 3 + 2
+
+
+def test_a_worker_whose_gpu_is_lost_once_costs_nothing(store: Store, tmp_path: Path) -> None:
+    made = jobs(fragile("lost", 3, tmp_path / "once"))
+    ran(made, store, count=1, size=2)
+    assert (tmp_path / "once").exists()
+    check_all_ok(made, store)
+
+
+def test_an_image_on_which_gpus_are_lost_fails_alone(store: Store) -> None:
+    made = jobs(fragile("lost", 2))
+    ran(made, store, size=2)
+    failed = rows(made, store).query("status == 'failed'")
+    assert list(failed["instance_id"]) == ["2a", "2b"]
+    assert failed["error"].str.contains("CUDA error: device-side assert").all()
+
+
+def test_a_long_shard_is_divided_among_the_actors(store: Store) -> None:
+    made = jobs({"name": "fakes:Sleepy", "label": "sleepy"}, count=24)
+    (whole,) = remaining(made, store, None)
+    assert len(whole.sample_ids) == 24
+    outcomes = list(Cluster(Workers(count=2, cpus=0.25, gpus=0), store).run([whole]))
+    assert sum(outcome.samples for outcome in outcomes) == 24
+    assert [max(o.samples for o in outcomes), min(o.samples for o in outcomes)] == [6, 1]
+    assert len(rows(made, store)) == 24 * 2 * 3
+
+
+def test_what_a_method_asks_for_itself_is_asked(store: Store) -> None:
+    greedy = STEADY | {"resources": {"A100": 1.0}}
+    with pytest.raises(
+        UserError, match=r"'steady' asks for 0.5 CPU, 0 GPU, 1 A100; the cluster has \d+ CPU, 0 GPU, on"
+    ):
+        ran(jobs(greedy), store)
+    running = Cluster(Workers(cpus=0.25, gpus=0), store)
+    most = 0
+    for _ in running.run(remaining(jobs(STEADY | {"count": 2, "cpus": 0.125}), store, 1)):
+        most = max(most, len(running.slots))
+        assert all(slot.asked == {"CPU": 0.125, "GPU": 0} for slot in running.slots)
+    assert most == 2
+
+
 def test_workers_that_die_while_they_load_end_the_run(store: Store) -> None:
     with pytest.raises(UserError, match="3 workers died while they loaded 'fragile'"):
         ran(jobs(fragile("exit", -1)), store)

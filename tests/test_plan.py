@@ -164,3 +164,24 @@ def test_plugins_of_the_checkout_are_planned_too() -> None:
     assert instances(job) == sum(len(dataset.load(one).instances) for one in job.sample_ids)
     assert job.facts.about["dataset_fingerprint"] == dataset.fingerprint()
     assert np.unique([job.facts.key, the_job(config()).facts.key]).size == 2
+
+
+def test_images_with_the_most_instances_come_first() -> None:
+    (job,) = planned(config(datasets=(Plugin(name="scenes", params={"count": 5}),)))
+    assert job.weights == {}  # a scene has to be drawn to be known
+    weighed = replace(job, weights={"val-00003": 9, "val-00001": 4})
+    (shard,) = shards(weighed, {"val-00002"}, None)
+    assert shard.sample_ids == ("val-00003", "val-00001", "val-00000", "val-00004")
+    assert dict(shard.job.weights) == {}
+
+
+def test_a_listing_that_knows_its_instances_weighs_them() -> None:
+    (job,) = planned(config(datasets=(Plugin(name="fakes:Known", params={"count": 3}),)))
+    assert job.weights == {"toy-0": 2, "toy-1": 2, "toy-2": 2}
+
+
+def test_a_split_shard_is_all_of_it() -> None:
+    (shard,) = shards(the_job(config()), set(), None)
+    head, rest = shard.split(3)
+    assert rest is not None and head.sample_ids + rest.sample_ids == shard.sample_ids and len(head.sample_ids) == 3
+    assert shard.split(7) == (shard, None)

@@ -7,6 +7,7 @@ import torch
 
 from harness import UserError, worker
 from harness.config import Clicks, MethodEntry, Plugin, RunConfig
+from harness.evaluate import DeviceLost
 from harness.plan import Job, planned, remaining
 from harness.store import Store
 from harness.worker import Worker, run_here
@@ -45,6 +46,31 @@ def test_a_shard_is_evaluated_and_written(store: Store) -> None:
     rows = store.rows([job.facts for job in made], {job.facts.dataset: job.sample_ids for job in made})
     assert len(rows) == 5 * 2 * 2 * 3  # images, instances, clicks, rankings
     assert set(rows["dataset"]) == {"toys", "other"} and (rows["status"] == "ok").all()
+
+
+def test_a_shard_ends_when_its_time_is_over_and_says_what_is_left(store: Store) -> None:
+    made = jobs([STEADY])
+    (shard, _) = remaining(made, store, None)
+    assert len(shard.sample_ids) == 4
+    one = Worker(MethodEntry(**STEADY), store).run(shard, for_s=0)
+    assert (one.samples, one.instances, one.left) == (1, 2, shard.sample_ids[1:])
+    assert store.done(made[0].facts) == {shard.sample_ids[0]}
+    assert remaining(made, store, None)[0].sample_ids == one.left
+
+
+def test_alone_a_process_writes_what_it_has_again_and_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker.run, "__defaults__", (0.0,))
+    made = jobs([STEADY])
+    assert [outcome.samples for outcome in run_here(remaining(made, store, None), store, 1)] == [1] * 5
+    assert remaining(made, store, None) == []
+
+
+def test_a_lost_gpu_ends_the_worker_and_makes_no_rows(store: Store) -> None:
+    lost = {"name": "fakes:Fragile", "label": "fragile", "params": {"how": "lost", "at": 2}}
+    made = jobs([lost])
+    with pytest.raises(DeviceLost, match="CUDA error"):
+        list(run_here(remaining(made, store, 2), store, 1))
+    assert store.done(made[0].facts) == {"toy-0", "toy-1"}
 
 
 def test_failures_are_counted_by_instance_with_the_commonest_reason(store: Store) -> None:
