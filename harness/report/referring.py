@@ -1,0 +1,106 @@
+"""Referring segmentation as its own papers measure it, beside the mean over objects that the other tables show.
+
+Means over sentences, overall IoU (all intersections over all unions, so that large objects count for more) and
+precision (the share of sentences with an IoU of at least the threshold), as `evaluate` in test.py of
+https://github.com/yz93/LAVT-RIS at 1da0af9 computes them: where prediction and truth are both empty the IoU is 0.
+
+A failed row has no masks: it enters no mean, no precision and neither sum of the overall IoU, and is counted, as in
+every table. An object's IoU is the mean over those of its sentences that did not fail; it has none if all did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from harness.report import Context, about, clicks_note, gaps, iou_heading, scores, table
+from harness.report.layout import Cell, Column, Row, Table, percent
+from harness.report.leaderboard import ORACLE
+from harness.summaries import ENTRY, INSTANCE, clicks_made, final_clicks
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+_PIXELS = ["intersection", "union"]
+
+
+@table("referring")
+def referring(rows: pd.DataFrame, context: Context) -> Table:
+    """IoU by object and by sentence, overall IoU and precision: one line a data set, method and ranking."""
+    lines = scores(rows, context)
+    scored = _scored(rows)
+    starts = ~lines.duplicated("dataset")
+    body = tuple(
+        _row(line, _own(scored, line), about(line, rows, context), bool(starts[index]))
+        for index, (_, line) in enumerate(lines.iterrows())
+    )
+    made = clicks_made(rows)
+    notes = (
+        "In percent. Object: mean over objects of the mean over their sentences. Sentence: mean over sentences. "
+        "oIoU: all intersections over all unions. P@: share of sentences with at least that IoU.",
+        "Failed sentences are in none of these numbers.",
+    )
+    return Table(
+        "Referring segmentation", _columns(made), body, (*notes, *clicks_note(made)) if body else ("No rows.",)
+    )
+
+
+def measures(own: pd.DataFrame) -> dict[str, float]:
+    """What the table shows of one line, 0 to 1; NaN over nothing, and where the rows lack the pixels.
+
+    Args:
+        own: A row a sentence, of one data set, method and ranking, at the last click, each with its IoU.
+
+    Returns:
+        "object", "sentence" and "overall", then "P@0.5" to "P@0.9".
+    """
+    iou = own["iou"].where(own["union"] != 0, 0.0)
+    intersection, union = (own[column].sum(skipna=False) for column in _PIXELS)
+    means = {
+        "object": float(iou.groupby(_objects(own)).mean().mean()),
+        "sentence": float(iou.mean()),
+        "overall": float(intersection / union) if union else float("nan"),
+    }
+    return means | {f"P@{at}": float((iou >= at).mean()) for at in THRESHOLDS}
+
+
+def _objects(own: pd.DataFrame) -> pd.Series[str]:
+    """Which object each row is about, as `Instance.object_id` says it."""
+    return own["instance_id"].map(lambda name: str(name).partition("~")[0])
+
+
+def _scored(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with an IoU at the last click, with the pixels that summaries leave out."""
+    final = final_clicks(rows)
+    final = final[(final["status"] == "ok") & final["iou"].notna()]
+    if final.empty:
+        return final.reindex(columns=[*final.columns, *_PIXELS])
+    key = [*INSTANCE, "method", "ranking", "click_index", "run"]
+    pixels = rows.reindex(columns=[*key, "status", *_PIXELS])
+    pixels = pixels[pixels["status"] == "ok"].drop(columns="status").fillna({"ranking": ""})
+    return final.merge(pixels, on=key, how="left")
+
+
+def _own(scored: pd.DataFrame, line: pd.Series[Any]) -> pd.DataFrame:
+    return scored[(scored[ENTRY] == line[ENTRY]).all(axis=1)]
+
+
+def _columns(made: tuple[int, int] | None) -> tuple[Column, ...]:
+    names = [Column(name) for name in ("Dataset", "Method", "Ranking")]
+    means = [Column(part, iou_heading(made), "right") for part in ("Object", "Sentence")]
+    shares = [f"P@{at}" for at in THRESHOLDS]
+    others = [Column(heading, align="right") for heading in ("oIoU", *shares, "Objects", "Sentences", "Failed")]
+    return (*names, *means, *others)
+
+
+def _row(line: pd.Series[Any], own: pd.DataFrame, said: tuple[str, ...], starts: bool) -> Row:
+    whole = line["missing"] == 0
+    counts = (_objects(own).nunique(), line["n"], line["failed"])
+    cells = (
+        Cell(line["dataset"]),
+        Cell(line["method"], said),
+        Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ()),
+        *[Cell(percent(value if whole else float("nan")), gaps(line)) for value in measures(own).values()],
+        *[Cell(str(count)) for count in counts],
+    )
+    return Row(cells, starts_section=starts)
