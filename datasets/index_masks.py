@@ -1,0 +1,51 @@
+"""PNG files whose pixels are numbers (of objects, of classes) and no colours -> those numbers.
+
+Registers no data set.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from jaxtyping import UInt8
+
+Indices = UInt8[np.ndarray, "h w"]
+
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError)
+"""What PIL raises on a damaged file, depending on where the damage lies."""
+
+_SCALED_GREY = ("L;2", "L;4")
+"""PIL's raw modes of grey with few bits, which it multiplies up to 255: the numbers would be lost."""
+
+
+def read_indices(path: Path) -> Indices:
+    """The numbers in the file's stored orientation, uint8 (h, w): a palette's indices, or the grey values.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It is empty, cut off, has a wrong checksum or is no image.
+        ValueError: Its pixels are no indices: another format than PNG, colours, alpha, or another depth of grey.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; wanted an index mask. Fetch it again or correct the root.")
+    try:
+        with PIL.Image.open(path) as image:
+            found = f"{image.format} {image.mode}"
+            raw_mode = image.tile[0].args if found == "PNG L" and image.tile else None
+            image.verify()  # decoding alone lets flipped bits pass; it leaves the image closed
+        with PIL.Image.open(path) as image:
+            indices = np.array(image)
+    except _DAMAGE as error:
+        raise OSError(
+            f"{path}: found {path.stat().st_size} bytes that do not decode ({error}); "
+            "wanted a whole PNG. Fetch the file again."
+        ) from error
+    if found not in ("PNG P", "PNG L") or raw_mode in _SCALED_GREY:
+        raise ValueError(
+            f"{path}: found {found}{f' ({raw_mode})' if raw_mode else ''}, not an index mask; "
+            "wanted a PNG with a palette or 8-bit grey, whose values are numbers. Fetch the original file."
+        )
+    return indices
