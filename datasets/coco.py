@@ -18,9 +18,8 @@ import numpy as np
 from datasets.coco_listing import Listing, Rows, check_layout, parsed, version_of
 from datasets.coco_masks import decode
 from datasets.images import read_rgb
-from datasets.seen import seen_names
-from harness import Dataset, Instance, Sample, UserError, register_dataset
-from harness.registry import suggest
+from datasets.seen import marked, seen_names, split_of
+from harness import Dataset, Instance, Sample, register_dataset
 from harness.structures import Image, Listed, Mask
 
 
@@ -72,15 +71,7 @@ class Coco(Dataset):
     @cached_property
     def _seen(self) -> Mapping[str, bool]:
         """Category -> whether it is seen; empty without a split."""
-        if self._seen_names is None:
-            return {}
-        for name in self._seen_names:
-            if name not in self.classes:
-                raise UserError(
-                    f"datasets/coco.py: no category '{name}', which `seen` names, in {self.json_path}. "
-                    f"{suggest(name, self.classes)}"
-                )
-        return {name: name in self._seen_names for name in self.classes}
+        return marked(self._seen_names, self.classes, f"datasets/coco.py, {self.json_path}")
 
     def sample_ids(self) -> list[str]:
         """The ids of the images with an instance, in order."""
@@ -119,6 +110,7 @@ class Coco(Dataset):
         """Counts, and the JSON's size and sha256."""
         return {
             "samples": len(self.sample_ids()),
+            "split": split_of(self._seen),
             "instances": len(self._kept(self._listing.rows)),
             "json_bytes": self._version[0],
             "json_sha256": self._sha256,

@@ -19,9 +19,9 @@ from datasets.coco_listing import Listing, Rows, parsed, version_of
 from datasets.coco_masks import decode
 from datasets.images import read_rgb
 from datasets.refer_listing import LAYOUT, Ref, check_layout, check_split, refs_by_image
-from datasets.seen import seen_names
+from datasets.seen import marked, seen_names, split_of
 from harness import Dataset, Instance, Sample, UserError, register_dataset
-from harness.registry import sha256, suggest
+from harness.registry import sha256
 from harness.structures import Image, Listed, Mask
 
 
@@ -87,15 +87,7 @@ class RefCoco(Dataset):
     @cached_property
     def _seen(self) -> Mapping[str, bool]:
         """Category -> whether it is seen; empty without a split."""
-        if self._seen_names is None:
-            return {}
-        for name in self._seen_names:
-            if name not in self.classes:
-                raise UserError(
-                    f"datasets/refcoco.py: no category '{name}', which `seen` names, in {self.json_path}. "
-                    f"{suggest(name, self.classes)}"
-                )
-        return {name: name in self._seen_names for name in self.classes}
+        return marked(self._seen_names, self.classes, f"datasets/refcoco.py, {self.json_path}")
 
     def sample_ids(self) -> list[str]:
         """The ids of the images with a ref of the split, in order."""
@@ -137,6 +129,7 @@ class RefCoco(Dataset):
         """Counts, and the sha256 of both files."""
         return {
             "samples": len(self.sample_ids()),
+            "split": split_of(self._seen),
             "instances": sum(len(self.list_instances(sample_id)) for sample_id in self.sample_ids()),
             "json_sha256": sha256(self.json_path, self._json_version[1]),
             "refs_sha256": sha256(self.refs_path, self._refs_version[1]),

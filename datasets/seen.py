@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.registry import suggest
@@ -21,3 +22,25 @@ def seen_names(seen: str | Sequence[str]) -> tuple[str, ...]:
         raise UserError(f"datasets: no split datasets/class_splits/{seen}.txt. {suggest(seen, known)}")
     lines = path.read_text(encoding="utf-8").splitlines()
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def marked(names: Sequence[str] | None, classes: Sequence[str], where: str) -> Mapping[str, bool]:
+    """Class -> whether it is among the seen names; empty without a split.
+
+    Raises:
+        UserError: A name is no class.
+    """
+    for name in names or ():
+        if name not in classes:
+            raise UserError(f"{where}: no category '{name}', which `seen` names. {suggest(name, classes)}")
+    return {} if names is None else {name: name in names for name in classes}
+
+
+def split_hash(names: Iterable[str]) -> str:
+    """The first 12 digits of the SHA-256 of the names, sorted, one a line: what a split is, whatever it is called."""
+    return hashlib.sha256("".join(f"{name}\n" for name in sorted(set(names))).encode()).hexdigest()[:12]
+
+
+def split_of(seen: Mapping[str, bool]) -> str | None:
+    """The hash of `marked` classes' split, for a data set's fingerprint; None without a split."""
+    return split_hash(name for name, known in seen.items() if known) if seen else None

@@ -20,9 +20,8 @@ from jaxtyping import UInt8
 
 from datasets.images import read_rgb
 from datasets.index_cache import cached
-from datasets.seen import seen_names
+from datasets.seen import marked, seen_names, split_of
 from harness.interfaces import Dataset
-from harness.registry import suggest
 from harness.structures import Instance, Listed, Mask, Sample, UserError
 
 CLASSES = (
@@ -112,12 +111,7 @@ class VocObjects(Dataset):
 
     def __init__(self, seen: str | Sequence[str] | None) -> None:
         names = None if seen is None else seen_names(seen)
-        for name in names or ():
-            if name not in CLASSES:
-                raise UserError(
-                    f"datasets/{self.name}.py: no category '{name}', which `seen` names. {suggest(name, CLASSES)}"
-                )
-        self._seen = {} if names is None else {name: name in names for name in CLASSES}
+        self._seen = marked(names, CLASSES, f"datasets/{self.name}.py")
 
     @abstractmethod
     def _picture(self, sample_id: str) -> Path:
@@ -179,7 +173,8 @@ class VocObjects(Dataset):
         """Counts, and a sha256 of every object's number, class and area and of every picture's map of objects."""
         content = repr(self._table.to_pydict()).encode()
         instances = sum(number > 0 for number in self._table["object"].to_pylist())
-        return {**super().fingerprint(), "instances": instances, "sha256": hashlib.sha256(content).hexdigest()}
+        own = {"instances": instances, "split": split_of(self._seen), "sha256": hashlib.sha256(content).hexdigest()}
+        return {**super().fingerprint(), **own}
 
     @cached_property
     def _table(self) -> pa.Table:
