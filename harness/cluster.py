@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
+from ray.util import metrics
 
 from harness import registry
 from harness.config import MethodEntry, RunConfig, Workers, label
@@ -108,6 +109,9 @@ class Cluster:
     def __init__(self, workers: Workers, store: Store, address: str | None = None) -> None:
         self.workers, self.store = workers, store
         connect(address)
+        self.instances = metrics.Counter(
+            "harness_instances", "Instances done or failed.", tag_keys=("method", "dataset", "status")
+        )
         self.nodes: list[dict[str, float]] = []
         self.looked = -LOOK_EVERY_S
         self.slots: list[Slot] = []
@@ -269,10 +273,18 @@ class Cluster:
         else:
             shard = slot.calls.pop(call)
             slot.busy_since = time.monotonic()
+            self._count(shard, answer)
             self.done_at_once[answer.job] = answer.samples
             if answer.left:
                 self.queues[slot.method].appendleft(replace(shard, sample_ids=answer.left))
             yield answer
+
+    def _count(self, shard: Shard, outcome: Outcome) -> None:
+        """For Prometheus, at the port that Ray names: ray_harness_instances_total."""
+        tags = {"method": shard.job.facts.method, "dataset": shard.job.facts.dataset}
+        for status, number in (("ok", outcome.instances - outcome.failed), ("failed", outcome.failed)):
+            if number:
+                self.instances.inc(number, tags | {"status": status})
 
     def _check_placed(self) -> None:
         # While one actor works, the others may wait for whatever else runs on the cluster.

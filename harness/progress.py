@@ -1,40 +1,96 @@
-"""How a run goes, live: bars in a terminal, a line now and then where there is none."""
+"""How a run goes: bars in a terminal, JSON lines where there is none, and a file for `python -m harness watch`."""
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from harness.plan import Job
+from harness.store import write_bytes
 from harness.training import Progress as TrainingProgress
 from harness.worker import Outcome
 
 LINE_EVERY_S = 10
+FILE_EVERY_S = 2
+
+STATUS = "progress.json"
+"""The file's name in a run's folder."""
+
+
+@dataclass
+class JobState:
+    """How far a method is on a data set.
+
+    Attributes:
+        images: Done, earlier starts included, of `of`.
+        instances: Done by this start; `failed` of them have no mask.
+        instances_per_s: Since this start began.
+        to_go_s: At that rate of images; None before the first.
+        devices: Where it runs, with the workers seen on each.
+        memory_mib: The largest worker's peak, and `gpu_mib` that on a GPU.
+    """
+
+    method: str
+    dataset: str
+    images: int
+    of: int
+    instances: int = 0
+    failed: int = 0
+    instances_per_s: float = 0.0
+    to_go_s: float | None = None
+    devices: dict[str, list[str]] = field(default_factory=dict)
+    memory_mib: int = 0
+    gpu_mib: int = 0
+
+    def add(self, outcome: Outcome, seconds: float, images_before: int) -> None:
+        """Count what a worker did; `seconds` and `images_before` are of this start."""
+        self.images += outcome.samples
+        self.instances += outcome.instances
+        self.failed += outcome.failed
+        self.instances_per_s = self.instances / max(seconds, 1e-9)
+        self.to_go_s = (self.of - self.images) * seconds / max(1, self.images - images_before)
+        workers = self.devices.setdefault(outcome.device, [])
+        if outcome.worker not in workers:
+            workers.append(outcome.worker)
+        self.memory_mib = max(self.memory_mib, outcome.memory_mib)
+        self.gpu_mib = max(self.gpu_mib, outcome.gpu_mib)
 
 
 class Live:
-    """One bar a job: images done, instances a second, time to go, failures."""
+    """One line a job: images done, instances a second, time to go, devices, memory, failures.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    Args:
+        console: Where it is shown.
+        status: A file to keep the same in, for other shells.
+    """
+
+    def __init__(self, console: Console, status: Path | None = None) -> None:
+        self.console, self.status = console, status
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[facts]}", markup=False),
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[failures]}", style="red"),
             console=console,
             disable=not console.is_terminal,
         )
         self.tasks: dict[str, TaskID] = {}
-        self.counts: dict[str, tuple[int, int]] = {}
+        self.states: dict[str, JobState] = {}
+        self.before: dict[str, int] = {}
         self.started = self.said = time.monotonic()
+        self.kept = -float(FILE_EVERY_S)
 
     def __enter__(self) -> Live:
         self.bars.start()
@@ -44,53 +100,74 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.stop()
+        self._keep(ended=True)
 
     def training(self, method: str, progress: TrainingProgress) -> None:
         """A method's training has come this far."""
-        facts = f"loss {progress.loss:.3f}"
-        self._bar(f"training {method}", progress.steps, progress.step, facts)
-        self._line(
-            f"training {method}: step {progress.step}/{progress.steps}, {facts}, {clock(progress.remaining_s)} to go"
-        )
+        self._bar(f"training {method}", progress.steps, progress.step, f"loss {progress.loss:.3f}")
+        self._line("training", method=method, **vars(progress), to_go_s=round(progress.remaining_s))
 
     def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
         """These jobs will run; of each so many samples are done already."""
-        for job in jobs:
-            name = f"{job.facts.method} on {job.facts.dataset}"
-            self._bar(name, len(job.sample_ids), done[job.facts.key], "", key=job.facts.key)
-            if done[job.facts.key]:
-                self._say(f"{name}: {done[job.facts.key]} of {len(job.sample_ids)} images are done already.")
         self.started = time.monotonic()
+        for job in jobs:
+            key, images = job.facts.key, done[job.facts.key]
+            self.before[key] = images
+            self.states[key] = JobState(job.facts.method, job.facts.dataset, images, len(job.sample_ids))
+            self._bar(f"{job.facts.method} on {job.facts.dataset}", len(job.sample_ids), images, "", key=key)
+            if images:
+                self._say("resumed", **vars(self.states[key]))
+        self._keep()
 
     def outcome(self, outcome: Outcome) -> None:
         """A shard is done."""
-        instances, failed = self.counts.get(outcome.job, (0, 0))
-        instances, failed = instances + outcome.instances, failed + outcome.failed
-        self.counts[outcome.job] = (instances, failed)
-        rate = f"{instances / (time.monotonic() - self.started):.1f} instances/s"
-        task = self.tasks[outcome.job]
-        failures = f"{failed} failed" if failed else ""
-        self.bars.update(task, advance=outcome.samples, rate=rate, failures=failures)
-        shown = self.bars.tasks[task]
-        self._line(f"{shown.description}: {shown.completed:.0f}/{shown.total:.0f} images, {rate}, {failed} failed")
-        if outcome.failed and failed == outcome.failed:
-            self._say(f"First failure of {shown.description}: {outcome.error}", style="red")
+        state = self.states[outcome.job]
+        state.add(outcome, time.monotonic() - self.started, self.before[outcome.job])
+        failures = f"{state.failed} failed" if state.failed else ""
+        self.bars.update(self.tasks[outcome.job], completed=state.images, facts=facts(state), failures=failures)
+        self._line("progress", **vars(state))
+        if outcome.failed and state.failed == outcome.failed:
+            self._tell(f"First failure of {state.method} on {state.dataset}: {outcome.error}")
+            self._say("failure", method=state.method, dataset=state.dataset, error=outcome.error)
+        if time.monotonic() - self.kept >= FILE_EVERY_S:
+            self._keep()
 
     def _bar(self, name: str, total: int, completed: int, facts: str, key: str = "") -> None:
         key = key or name
         if key not in self.tasks:
-            self.tasks[key] = self.bars.add_task(name, total=total, rate="", failures="")
-        self.bars.update(self.tasks[key], completed=completed, rate=facts)
+            self.tasks[key] = self.bars.add_task(name, total=total, facts="", failures="")
+        self.bars.update(self.tasks[key], completed=completed, facts=facts)
 
-    def _line(self, text: str) -> None:
-        """Where no bars can be drawn."""
-        if not self.console.is_terminal and time.monotonic() - self.said >= LINE_EVERY_S:
+    def _line(self, event: str, **said: Any) -> None:
+        """Now and then."""
+        if time.monotonic() - self.said >= LINE_EVERY_S:
             self.said = time.monotonic()
-            self._say(text)
+            self._say(event, **said)
 
-    def _say(self, text: str, style: str | None = None) -> None:
-        """A name may hold [brackets], which are not rich's."""
-        self.console.print(text, style=style, markup=False, emoji=False, soft_wrap=True)
+    def _say(self, event: str, **said: Any) -> None:
+        """One JSON object on a line, where no bars can be drawn."""
+        if not self.console.is_terminal:
+            self.console.file.write(json.dumps({"event": event, "time": round(time.time(), 1), **said}) + "\n")
+            self.console.file.flush()
+
+    def _tell(self, text: str) -> None:
+        """Above the bars; a name may hold [brackets], which are not rich's."""
+        if self.console.is_terminal:
+            self.console.print(text, style="red", markup=False, emoji=False, soft_wrap=True)
+
+    def _keep(self, ended: bool = False) -> None:
+        self.kept = time.monotonic()
+        if self.status is not None and self.states:
+            states = [asdict(state) for state in self.states.values()]
+            said = {"time": time.time(), "pid": os.getpid(), "ended": ended, "jobs": states}
+            write_bytes(self.status, json.dumps(said, indent=1).encode())
+
+
+def facts(state: JobState) -> str:
+    """`12.1 instances/s · 2 workers on cpu · 812 MiB`."""
+    where = ", ".join(f"{len(workers)} on {device}" for device, workers in state.devices.items())
+    memory = f"{state.memory_mib} MiB" + (f", GPU {state.gpu_mib} MiB" if state.gpu_mib else "")
+    return " · ".join((f"{state.instances_per_s:.1f} instances/s", where, memory))
 
 
 def clock(seconds: float) -> str:

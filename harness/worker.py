@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import socket
 import sys
 import time
 import warnings
@@ -10,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import cv2
 
@@ -36,6 +40,9 @@ class Outcome:
         error: The most frequent reason, if any failed.
         seconds: Of this worker.
         left: Those of the shard's samples for which the time did not suffice.
+        device: Where the method ran.
+        worker: Host and process.
+        memory_mib: The process's peak; `gpu_mib` that of torch on the GPU.
     """
 
     job: str
@@ -45,6 +52,10 @@ class Outcome:
     error: str
     seconds: float
     left: tuple[str, ...] = ()
+    device: str = ""
+    worker: str = ""
+    memory_mib: int = 0
+    gpu_mib: int = 0
 
 
 class Worker:
@@ -78,7 +89,7 @@ class Worker:
                     break
         self.store.write(shard.job.facts, done, records)
         whole = outcome(replace(shard, sample_ids=tuple(done)), records, time.monotonic() - started)
-        return replace(whole, left=shard.sample_ids[len(done) :])
+        return replace(whole, left=shard.sample_ids[len(done) :], device=evaluation.device, **whereabouts())
 
     def _dataset(self, job: Job) -> Dataset:
         entry: Plugin = job.dataset
@@ -112,6 +123,16 @@ def outcome(shard: Shard, records: Sequence[Record], seconds: float) -> Outcome:
     instances = {record.instance_id for record in records}
     error = errors.most_common(1)[0][0] if errors else ""
     return Outcome(shard.job.facts.key, len(shard.sample_ids), len(instances), len(failed), error, seconds)
+
+
+def whereabouts() -> dict[str, Any]:
+    """This process and its memory, as `Outcome` has them."""
+    torch = sys.modules.get("torch")
+    on_gpu = torch.cuda.max_memory_allocated() >> 20 if torch and torch.cuda.is_initialized() else 0
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "darwin":  # bytes there
+        peak_kib >>= 10
+    return {"worker": f"{socket.gethostname()}:{os.getpid()}", "memory_mib": peak_kib >> 10, "gpu_mib": on_gpu}
 
 
 def limit_threads(threads: int) -> None:

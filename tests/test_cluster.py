@@ -1,7 +1,9 @@
 import os
 import pickle
+import re
 import signal
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -240,6 +242,20 @@ def test_an_actor_killed_from_outside_is_replaced(store: Store) -> None:
     done += list(outcomes)
     assert sum(outcome.samples for outcome in done) == COUNT
     check_all_ok(made, store)
+
+
+def test_prometheus_counts_instances_at_ray_s_port(store: Store) -> None:
+    made = jobs(STEADY | {"label": "counted"}, unreadable=[4])
+    ran(made, store)
+    port = next(node["MetricsExportPort"] for node in ray.nodes() if node["Alive"])
+    found: dict[str, float] = {}
+    deadline = time.monotonic() + 60
+    while len(found) < 2 and time.monotonic() < deadline:
+        time.sleep(1)
+        with urllib.request.urlopen(f"http://{ray.util.get_node_ip_address()}:{port}/metrics", timeout=5) as page:
+            lines = [line for line in page.read().decode().splitlines() if 'method="counted"' in line]
+        found = {re.search(r'status="(\w+)"', line)[1]: float(line.split()[-1]) for line in lines}  # type: ignore[index]
+    assert found == {"ok": 10.0, "failed": 1.0}
 
 
 def test_no_more_actors_than_work(store: Store) -> None:

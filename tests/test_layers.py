@@ -39,6 +39,7 @@ ORDER = [
     "report",
     "run",
     "progress",
+    "watch",
     "weights_command",
     "__main__",
 ]

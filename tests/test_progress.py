@@ -1,19 +1,27 @@
-"""What a run shows of itself: lines where there is no terminal, bars where there is, brackets as they are."""
+"""What a run shows of itself: JSON lines where there is no terminal, bars where there is, a file for other shells."""
 
 from __future__ import annotations
 
 import io
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from harness import progress
+from harness import UserError, progress
 from harness.config import Clicks, MethodEntry, Plugin, Text
 from harness.evaluate import Protocol
 from harness.plan import Job
-from harness.progress import Live, clock
+from harness.progress import STATUS, JobState, Live, clock
 from harness.store import JobFacts
 from harness.training import Progress as TrainingProgress
+from harness.watch import news
+from harness.watch import shown as watched
 from harness.worker import Outcome
 
 METHOD = "Ours [red]k=3[/] :x:"
@@ -26,13 +34,13 @@ JOB = Job(
 )
 
 
-def _outcome(failed: int = 0, error: str = "") -> Outcome:
-    return Outcome(JOB.facts.key, 2, 5, failed, error, 0.1)
+def _outcome(failed: int = 0, error: str = "", worker: str = "host:1") -> Outcome:
+    return Outcome(JOB.facts.key, 2, 5, failed, error, 0.1, device="cuda:0", worker=worker, memory_mib=812, gpu_mib=97)
 
 
-def _shown(terminal: bool, *outcomes: Outcome, done: int = 0) -> str:
+def _shown(terminal: bool, *outcomes: Outcome, done: int = 0, status: Path | None = None) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=200, color_system=None)
-    with Live(console) as live:
+    with Live(console, status) as live:
         live.training(METHOD, TrainingProgress(5, 10, 0.5, 1e-3, 2.0))
         live.planned([JOB], {JOB.facts.key: done})
         for outcome in outcomes:
@@ -40,13 +48,19 @@ def _shown(terminal: bool, *outcomes: Outcome, done: int = 0) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def _said(*outcomes: Outcome, done: int = 0) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _shown(False, *outcomes, done=done).splitlines()]
+
+
+def test_json_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0)
-    training, done, first, second = _shown(False, _outcome(), _outcome(), done=1).splitlines()
-    assert training == f"training {METHOD}: step 5/10, loss 0.500, 0:00:02 to go"
-    assert done == f"{METHOD} on boxes [/b]: 1 of 4 images are done already."
-    assert first.startswith(f"{METHOD} on boxes [/b]: 3/4 images, ") and first.endswith(" instances/s, 0 failed")
-    assert second.startswith(f"{METHOD} on boxes [/b]: 5/4 images, ")
+    training, resumed, first, second = _said(_outcome(), _outcome(worker="host:2"), done=1)
+    assert training["event"] == "training" and (training["method"], training["step"]) == (METHOD, 5)
+    assert resumed["event"] == "resumed" and (resumed["images"], resumed["of"]) == (1, 4)
+    assert first["event"] == "progress" and (first["images"], first["instances"], first["failed"]) == (3, 5, 0)
+    assert first["instances_per_s"] > 0 and first["to_go_s"] >= 0
+    assert second["devices"] == {"cuda:0": ["host:1", "host:2"]}
+    assert (second["memory_mib"], second["gpu_mib"], second["dataset"]) == (812, 97, "boxes [/b]")
 
 
 def test_no_line_sooner_than_after_ten_seconds() -> None:
@@ -54,16 +68,58 @@ def test_no_line_sooner_than_after_ten_seconds() -> None:
 
 
 def test_the_first_failure_is_told_at_once_and_once() -> None:
-    shown = _shown(False, _outcome(), _outcome(1, "[/b] is :x: gone"), _outcome(2, "again"))
-    assert shown == f"First failure of {METHOD} on boxes [/b]: [/b] is :x: gone\n"
+    (told,) = _said(_outcome(), _outcome(1, "[/b] is :x: gone"), _outcome(2, "again"))
+    assert (told["event"], told["method"], told["error"]) == ("failure", METHOD, "[/b] is :x: gone")
 
 
 def test_bars_in_a_terminal() -> None:
     shown = _shown(True, _outcome(), _outcome(3, "[/b] gone"))
     last = [line for line in shown.splitlines() if f"{METHOD} on boxes [/b] " in line][-1]
-    assert "━" in last and "4/4" in last and "3 failed" in last
+    assert "━" in last and "4/4" in last and "3 failed" in last and "1 on cuda:0 · 812 MiB, GPU 97 MiB" in last
     assert f"training {METHOD} " in shown and "loss 0.500" in shown
     assert "First failure of" in shown and "[/b] gone" in shown
+
+
+def test_the_time_to_go_is_by_the_images_of_this_start() -> None:
+    state = JobState("a", "b", images=90, of=100)
+    state.add(replace(_outcome(), samples=5), seconds=10, images_before=90)
+    assert state.to_go_s == 10 and state.instances_per_s == 0.5
+
+
+def test_another_shell_sees_the_same(tmp_path: Path) -> None:
+    _shown(True, _outcome(), _outcome(2, "gone"), status=tmp_path / STATUS)
+    (said,) = news(tmp_path)
+    assert said["ended"] and said["pid"] == os.getpid()
+    assert JobState(**said["jobs"][0]).failed == 2 and said["jobs"][0]["images"] == 4
+    console = Console(file=io.StringIO(), width=200, emoji=False)
+    console.print(watched(said))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert METHOD in text and "4/4" in text and "ended" in text
+
+
+def test_news_come_until_the_run_ends(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with Live(console, tmp_path / STATUS) as live:
+        live.planned([JOB], {JOB.facts.key: 0})
+        coming = news(tmp_path, every_s=0.01)
+        assert not next(coming)["ended"]
+        live.kept = -10
+        live.outcome(_outcome())
+        assert next(coming)["jobs"][0]["images"] == 2
+    assert [said["ended"] for said in coming] == [True]
+
+
+def test_a_run_that_went_silent_is_said_to_be(tmp_path: Path) -> None:
+    gone = {"time": time.time() - 3600, "pid": 7, "ended": False, "jobs": []}
+    (tmp_path / STATUS).write_text(json.dumps(gone))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(watched(next(news(tmp_path))))
+    assert "no news for 1:00:00: process 7 may be gone" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_no_run_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"progress\.json: no such file; wanted the folder of a run"):
+        next(news(tmp_path))
 
 
 def test_clock() -> None:
