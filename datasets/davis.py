@@ -1,0 +1,33 @@
+"""DAVIS, 345 frames with one mask each, as interactive segmentation is tested on it.
+
+Paper: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation", CVPR 2016,
+https://davischallenge.org; the frames were chosen by Jang and Kim, "Interactive Image Segmentation via Backpropagating
+Refinement Scheme", CVPR 2019
+Source: DAVIS.zip (43 MB) of https://github.com/saic-vul/fbrs_interactive_segmentation/releases/tag/v1.0; no licence is
+stated there; DAVIS's own terms are on its site.
+"""
+
+from __future__ import annotations
+
+from datasets.paired_files import PairedFiles
+from harness.registry import register_dataset
+from harness.structures import Image, Mask
+
+
+@register_dataset("davis")
+class Davis(PairedFiles):
+    """`img/<id>.*` and `gt/<id>.*`; the objects of a frame are one: whatever is not black.
+
+    Source: DavisDataset in isegm/data/datasets/davis.py of
+    https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460.
+    """
+
+    image_folder, mask_folder = "img", "gt"
+    download = (
+        "Unzip DAVIS.zip of https://github.com/saic-vul/fbrs_interactive_segmentation/releases/tag/v1.0 "
+        "or correct `root`."
+    )
+
+    def read_mask(self, colours: Image) -> tuple[Mask, Mask | None]:
+        """What is above 0 in any channel; nothing is ignored."""
+        return colours.max(axis=2) > 0, None
