@@ -1,0 +1,195 @@
+"""The deepest point of a region, in exact integers and with numpy alone.
+
+Only the maximum of the distance transform is wanted, so most pixels need no distance. The largest square that fits
+around a pixel bounds its depth from both sides: half its width h means h + 1 <= depth <= sqrt(2) (h + 1), and squares
+are found by shifting and AND-ing masks of one byte a pixel. Exact distances are then computed for the few pixels that
+can still win: the smallest, over the rows above and below, of the squared distance within that row plus that to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Int32
+
+from harness.structures import Click, Mask
+
+SEEDS = 32
+"""How many pixels are measured for a first bound."""
+
+CHUNK = 1024
+"""How many pixels are measured at once: what they need stays in the caches."""
+
+Places = Int[np.ndarray, " n"]
+"""Positions in a flattened array."""
+
+
+class Deepest(NamedTuple):
+    """A pixel, and the squared distance from its centre to that of the nearest pixel off the region."""
+
+    squared: int
+    x: int
+    y: int
+
+
+def deepest(region: Mask, barred: Sequence[Click] = (), least: int = 1) -> Deepest | None:
+    """The pixel of a region that is farthest from its outside; of equals the topmost, of those the leftmost.
+
+    Args:
+        region: What lies beyond the image is outside, too.
+        barred: Their pixels are not chosen; they remain part of the region.
+        least: The squared depth that counts as found.
+
+    Returns:
+        None where no pixel is so deep.
+    """
+    crop, left, top = _cut(region)
+    free = _without(crop, barred, left, top)
+    if not free.any():
+        return None
+    half, squares = _largest_squares(crop, free)
+    most = 2 * (half + 1) ** 2
+    if most < least:
+        return None
+    candidates = _possible(crop, free, (half + 1) ** 2)
+    rows = _Rows(crop, candidates, reach=isqrt(most) + 1)
+    seeds = squares[:: max(1, len(squares) // SEEDS)]
+    bound = max(least, rows.deepest(seeds, 1)[0])
+    if bound > (half + 1) ** 2:
+        candidates = _possible(crop, free, bound)
+    squared, place = rows.deepest(candidates, bound)
+    if squared < bound:
+        return None
+    y, x = divmod(place, crop.shape[1])
+    return Deepest(squared, x + left, y + top)
+
+
+def _cut(region: Mask) -> tuple[Mask, int, int]:
+    """The region's box with a rim of one pixel that is outside, and where the rim's corner lies in the image."""
+    rows = np.flatnonzero(region.any(axis=1))
+    if not rows.size:
+        return np.zeros((2, 2), bool), 0, 0
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(region[top:bottom].any(axis=0))
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    crop = np.zeros((bottom - top + 2, right - left + 2), bool)
+    crop[1:-1, 1:-1] = region[top:bottom, left:right]
+    return crop, left - 1, top - 1
+
+
+def _without(crop: Mask, barred: Sequence[Click], left: int, top: int) -> Mask:
+    """The crop less the clicked pixels."""
+    if not barred:
+        return crop
+    free, (height, width) = crop.copy(), crop.shape
+    for click in barred:
+        x, y = click.x - left, click.y - top
+        if 0 <= x < width and 0 <= y < height:
+            free[y, x] = False
+    return free
+
+
+def _largest_squares(crop: Mask, free: Mask) -> tuple[int, Places]:
+    """The largest h for which a square of 2 h + 1 pixels fits around a free pixel, and those pixels."""
+    half, eroded, step, growing = 0, crop, 1, True
+    while step:
+        more = _eroded(eroded, step)
+        fits = bool((more & _inner(free, half + step)).any())
+        if fits:
+            half, eroded = half + step, more
+        growing = growing and fits
+        step = step * 2 if growing else step // 2
+    y, x = np.nonzero(eroded & _inner(free, half))
+    return half, (y + half) * crop.shape[1] + (x + half)
+
+
+def _possible(crop: Mask, free: Mask, squared: int) -> Places:
+    """The free pixels that may be so deep: the square, the upright and the level line that this takes fit."""
+    line, square = isqrt(squared - 1), isqrt((squared + 1) // 2 - 1)
+    inner = _eroded(crop, square)[line - square :, line - square :]
+    upright, level = _eroded_along(crop, line, 0), _eroded_along(crop, line, 1)
+    fits = _inner(free, line) & inner[: len(upright), : level.shape[1]]
+    fits &= upright[:, line : line + level.shape[1]] & level[line : line + len(upright)]
+    y, x = np.nonzero(fits)
+    return (y + line) * crop.shape[1] + (x + line)
+
+
+def _eroded(mask: Mask, half: int) -> Mask:
+    """Where a square of 2 half + 1 pixels fits, margins of `half` cut off."""
+    return _eroded_along(_eroded_along(mask, half, 0), half, 1)
+
+
+def _eroded_along(mask: Mask, half: int, axis: int) -> Mask:
+    """Where a line fits. A window AND-ed with itself, shifted by its length, is a window twice as long."""
+    mask, length = mask.swapaxes(0, axis), 1
+    while length < 2 * half + 1:
+        shift = min(length, 2 * half + 1 - length)
+        mask, length = mask[shift:] & mask[: max(0, len(mask) - shift)], length + shift
+    return mask.swapaxes(0, axis)
+
+
+def _inner(mask: Mask, margin: int) -> Mask:
+    height, width = mask.shape
+    return mask[margin : max(margin, height - margin), margin : max(margin, width - margin)]
+
+
+class _Rows:
+    """Squared distances to the outside within each row, as far around the candidates as can matter.
+
+    Args:
+        crop: With its rim.
+        candidates: Places in the crop, at least one.
+        reach: More than the depth of any of them.
+    """
+
+    def __init__(self, crop: Mask, candidates: Places, reach: int) -> None:
+        y, x = np.divmod(candidates, crop.shape[1])
+        self.top, self.left = max(0, int(y.min()) - reach), max(0, int(x.min()) - reach)
+        window = crop[self.top : int(y.max()) + reach + 1, self.left : int(x.max()) + reach + 1]
+        self.crop_width, self.width = crop.shape[1], window.shape[1]
+        self.squared = _squared_within_rows(window).reshape(-1)
+
+    def deepest(self, candidates: Places, least: int) -> tuple[int, int]:
+        """The largest squared depth of the candidates, which come in row-major order, and the first that has it.
+
+        It is 0 where none is at least `least`.
+        """
+        best, place = 0, -1
+        for start in range(0, len(candidates), CHUNK):
+            chunk = candidates[start : start + CHUNK]
+            depths, kept = self._depths(chunk, max(least, best + 1))
+            if len(depths):
+                first = int(depths.argmax())
+                best, place = int(depths[first]), int(chunk[kept[first]])
+        return best, place
+
+    def _depths(self, candidates: Places, least: int) -> tuple[Int32[np.ndarray, " m"], Places]:
+        """The squared depths that are at least `least`, and which candidates have them."""
+        y, x = np.divmod(candidates, self.crop_width)
+        places = (y - self.top) * self.width + (x - self.left)
+        depths = self.squared[places]
+        kept = np.flatnonzero(depths >= least)
+        depths, places = depths[kept], places[kept]
+        far = isqrt(int(depths.max())) if len(depths) else 0
+        rounds = -(-far // 16)
+        for first in range(1, rounds + 1):
+            # Rows from near to far in every round, so that the first rules most candidates out.
+            away = np.arange(first, far + 1, rounds, dtype=np.int32)
+            away = np.concatenate([-away, away])[:, None]
+            # Beyond the first and the last row the rim's 0 is read: never closer than the rim itself.
+            found = self.squared.take(places + away * self.width, mode="clip") + away * away
+            np.minimum(depths, found.min(axis=0), out=depths)
+            alive = depths >= least
+            depths, places, kept = depths[alive], places[alive], kept[alive]
+        return depths, kept
+
+
+def _squared_within_rows(window: Mask) -> Int32[np.ndarray, "h w"]:
+    """The squared distance of each pixel to the nearest one of its row that is outside, the window's ends included."""
+    columns = np.arange(window.shape[1], dtype=np.int16 if window.shape[1] < 2**15 else np.int32)
+    before = np.maximum.accumulate(np.where(window, columns[0], columns), axis=1)
+    after = np.minimum.accumulate(np.where(window, columns[-1], columns)[:, ::-1], axis=1)[:, ::-1]
+    return np.square(np.minimum(columns - before, after - columns), dtype=np.int32)

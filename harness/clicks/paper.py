@@ -1,0 +1,104 @@
+"""The paper's clicks: drawn at random from the ground truth, well inside the object, along its outside, on others.
+
+Source: "Text and Click inputs for unambiguous open vocabulary instance segmentation", BMVC 2023,
+https://arxiv.org/abs/2311.14822, sections 4 and 6.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harness.clicks.depth import interior_depth
+from harness.clicks.sampling import Pixels, apart, around, deep, on_any, others, pixels
+from harness.clicks.strategy import NoClickError, Situation, strategy
+from harness.structures import Click
+
+Source = Literal["boundary", "same_class", "any_class"]
+
+
+@strategy("paper/v1")
+def interior(at: Situation, margin: Annotated[float, Field(ge=0, le=1)] = 0.35) -> tuple[Click, ...]:
+    """One positive click, uniform over the pixels well inside the object.
+
+    Source: the paper, section 4 ("a random point within the ground-truth segmentation mask boundary", "at least some
+    minimum distance from the object border"; the distance is not given). Here the margin is a share of the
+    object's greatest depth, so that every object, however thin, has such pixels.
+
+    Args:
+        at: Only the instance and the generator matter.
+        margin: 0 (anywhere inside) to 1 (the deepest pixels only).
+    """
+    depth, left, top = interior_depth(at.instance.mask)
+    return (pixels(deep(depth, margin * depth.max()), left, top).drawn(at.rng, positive=True),)
+
+
+@strategy("paper/v2")
+def prompt(
+    at: Situation,
+    positives: Annotated[int, Field(ge=1)] = 1,
+    negatives: Annotated[int, Field(ge=0)] = 0,
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.35,
+    margin_px: Annotated[float, Field(ge=0)] | None = None,
+    distance: Annotated[float, Field(ge=0)] = 150,
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)] = ("same_class", "boundary"),
+    band: Annotated[int, Field(ge=1)] = 40,
+) -> tuple[Click, ...]:
+    """Positive clicks well inside the object and apart from each other, then negative ones just off it or on others.
+
+    The first positive is that of `paper/v1`. Every further one is uniform over the pixels inside the margin that are
+    at least `distance` from all positives so far; on an object too small for that it is the farthest such pixel,
+    uniformly one of them at a tie (outside the margin only if the pixels inside it are all clicked). Each negative
+    is uniform over the pixels of one source, which is drawn among those that have any; if none has, over the
+    boundary's, and then over all pixels off the object. Negatives avoid ignored and clicked pixels.
+
+    Source: the paper, section 6.1 (150 px; 40 px is what it recommends after Xu et al.; negatives "from other
+    instances of the same class" and "along the outside boundary"). It gives neither the width of the band, here that
+    of Xu et al., nor how the two kinds of negatives are mixed.
+
+    Args:
+        at: The predictions do not matter.
+        positives: A round.
+        negatives: A round.
+        margin: Of the positives, as a share of the object's greatest depth, 0 to 1.
+        margin_px: The same in pixels, instead; the deepest pixels where the object is nowhere so deep.
+        distance: Between positives, in pixels.
+        sources: Of the negatives: "boundary" (off the object, within `band`), "same_class" and "any_class" (on
+            other instances).
+        band: In pixels.
+
+    Raises:
+        NoClickError: No pixel off the object is left for a negative click.
+    """
+    depth, left, top = interior_depth(at.instance.mask)
+    needed = margin * depth.max() if margin_px is None else margin_px
+    inside = pixels(deep(depth, needed), left, top)
+    on = [click for click in at.clicks if click.positive]
+    off = [click for click in at.clicks if not click.positive]
+    for _ in range(positives):
+        all_clicked = on and not inside.gap(on).any()
+        on.append(apart(pixels(depth > 0, left, top) if all_clicked else inside, on, distance, at.rng, positive=True))
+    for _ in range(negatives):
+        off.append(_negative(at, off, sources, band))
+    return (*on[len(on) - positives :], *off[len(off) - negatives :])
+
+
+def _negative(at: Situation, made: Sequence[Click], sources: Sequence[Source], band: int) -> Click:
+    for part in _where_from(at, sources, band):
+        free = part.those(part.gap(made) > 0) if made else part
+        if len(free.x):
+            return free.drawn(at.rng, positive=False)
+    raise NoClickError("paper/v2: no pixel off the object is left for a negative click.")
+
+
+def _where_from(at: Situation, sources: Sequence[Source], band: int) -> Iterator[Pixels]:
+    """The sources in random order, so that the first with pixels is any of those that have some; then the others."""
+    for index in at.rng.permutation(len(sources)):
+        if sources[index] == "boundary":
+            yield around(at, band)
+        else:
+            yield on_any(others(at, same_class=sources[index] == "same_class"))
+    yield around(at, band)
+    yield pixels(at.counted(~at.instance.mask))

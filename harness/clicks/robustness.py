@@ -1,0 +1,93 @@
+"""First clicks all over an object: how much a method's answer depends on where it is clicked.
+
+They make the first click of an instance; later ones are `center/v1`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float64
+from pydantic import Field
+
+from harness.clicks.correction import center
+from harness.clicks.depth import squared_depth
+from harness.clicks.sampling import Pixels, pixels
+from harness.clicks.strategy import Situation, strategy
+from harness.structures import Click
+
+
+@strategy("rclicks/v1")
+def rclicks(
+    at: Situation, group: Annotated[int, Field(ge=0)] = 0, groups: Annotated[int, Field(ge=1)] = 10
+) -> tuple[Click, ...]:
+    """A first click of likely or unlikely places: a pixel's probability is proportional to its depth in the object.
+
+    RClicks samples from a network's map of where people click. There is no network here: people click well inside,
+    and the depth says so for every object alike. As there, the pixels are sorted from the least likely to the most,
+    and cut into groups of equal probability: group 1 is the rim, the last one the middle. Of equally likely pixels
+    the first by row, then column, is the less likely one.
+
+    Source: Antonov et al., "RClicks: Realistic Click Simulation for Benchmarking Interactive Segmentation", NeurIPS
+    2024, https://arxiv.org/abs/2410.11722, for the groups.
+
+    Args:
+        at: Predictions matter after the first click alone.
+        group: 1 (the least likely) to `groups` (the most likely): draw from it alone; 0 from all of them.
+        groups: How many.
+    """
+    if at.clicks:
+        return center(at)
+    squared, left, top = squared_depth(at.counted(at.instance.mask))
+    choice = pixels(squared > 0, left, top)
+    weights = np.sqrt(squared[squared > 0])
+    order = np.argsort(weights, kind="stable")
+    low, high = ((group - 1) / groups, group / groups) if group else (0.0, 1.0)
+    return (choice.clicked(int(order[_at_share(weights[order], at.rng.uniform(low, high))]), positive=True),)
+
+
+@strategy("grid/v1")
+def grid(
+    at: Situation, side: Annotated[int, Field(ge=1)] = 3, cell: Annotated[int, Field(ge=0)] | None = None
+) -> tuple[Click, ...]:
+    """A first click in one cell of a grid over the object, whose cells hold equally many of its pixels.
+
+    The object's pixels in row-major order are cut into `side` bands, and each band's, in column-major order, into
+    `side` cells. The click is at the pixel of the cell nearest to its centroid, the first of equals; so every
+    cell of an object of any shape has one, and a mean over the cells is one over the object. An object of fewer
+    pixels than cells has some clicked twice.
+
+    Args:
+        at: Predictions matter after the first click alone.
+        side: Cells in a row, and in a column.
+        cell: Which of them, from 0, row by row; by default the draw's number, which starts over after the last.
+    """
+    if at.clicks:
+        return center(at)
+    number = (at.draw if cell is None else cell) % side**2
+    band = _slice(pixels(at.counted(at.instance.mask)), number // side, side)
+    order = np.lexsort((band.y, band.x))
+    part = _slice(Pixels(band.x[order], band.y[order]), number % side, side)
+    return (_nearest_to_centroid(part),)
+
+
+def _at_share(weights: Float64[np.ndarray, " n"], share: float) -> int:
+    """The index at which the running sum of the weights passes this share of it, 0 to 1."""
+    running = np.cumsum(weights)
+    return min(int(np.searchsorted(running, share * running[-1], side="right")), len(weights) - 1)
+
+
+def _slice(part: Pixels, index: int, count: int) -> Pixels:
+    """One of `count` slices of nearly equal length, none of them empty."""
+    start = index * len(part.x) // count
+    end = max(start + 1, (index + 1) * len(part.x) // count)
+    return Pixels(part.x[start:end], part.y[start:end])
+
+
+def _nearest_to_centroid(part: Pixels) -> Click:
+    """The first by row, then column, of the pixels nearest to their centroid."""
+    count = len(part.x)
+    away = np.square(count * part.x - part.x.sum()) + np.square(count * part.y - part.y.sum())
+    order = np.lexsort((part.x, part.y))
+    return part.clicked(int(order[away[order].argmin()]), positive=True)

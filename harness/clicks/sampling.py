@@ -1,0 +1,88 @@
+"""Pixels to draw clicks from, and a draw that keeps its distance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from harness.clicks.depth import squared_distance
+from harness.clicks.strategy import Situation
+from harness.structures import Click, Mask
+
+
+class Pixels(NamedTuple):
+    """Some pixels of an image, in row-major order."""
+
+    x: Int[np.ndarray, " n"]
+    y: Int[np.ndarray, " n"]
+
+    def gap(self, clicks: Sequence[Click]) -> Int[np.ndarray, " n"]:
+        """Of each pixel the squared distance to the nearest of the clicks, at least one."""
+        squared = [np.square(self.x - click.x) + np.square(self.y - click.y) for click in clicks]
+        return np.minimum.reduce(squared)
+
+    def drawn(self, rng: np.random.Generator, positive: bool) -> Click:
+        """A click on one of them, each with the same probability."""
+        return self.clicked(int(rng.integers(len(self.x))), positive)
+
+    def clicked(self, index: int, positive: bool) -> Click:
+        """A click on one of them."""
+        return Click(int(self.x[index]), int(self.y[index]), positive)
+
+    def those(self, chosen: np.ndarray) -> Pixels:
+        """Some of them, by a bool for each."""
+        return Pixels(self.x[chosen], self.y[chosen])
+
+
+def pixels(mask: Mask, left: int = 0, top: int = 0) -> Pixels:
+    """Where a mask is set; `left` and `top` say where it lies in the image."""
+    y, x = np.nonzero(mask)
+    return Pixels(x + left, y + top)
+
+
+def apart(choice: Pixels, clicks: Sequence[Click], distance: float, rng: np.random.Generator, positive: bool) -> Click:
+    """Uniform over the pixels at least so far from all clicks; where there are none, the farthest there are."""
+    if not clicks:
+        return choice.drawn(rng, positive)
+    gap = choice.gap(clicks)
+    return choice.those(gap >= min(distance**2, int(gap.max()))).drawn(rng, positive)
+
+
+def deep(depth: Float[np.ndarray, "h w"], margin: float) -> Mask:
+    """The pixels at least `margin` deep; where there are none, the deepest."""
+    return (depth > 0) & (depth >= min(margin, depth.max()))
+
+
+def around(at: Situation, reach: int, margin: float = 0) -> Pixels:
+    """The pixels off the object that count, at most `reach` pixels from it and at least `margin`.
+
+    Where none is so far away, the farthest.
+    """
+    squared, left, top = squared_distance(at.instance.mask, reach)
+    near = (squared > 0) & (squared <= reach**2) & counted_in(at, squared.shape, left, top)
+    return pixels(deep(np.sqrt(squared * near), margin) if margin else near, left, top)
+
+
+def counted_in(at: Situation, size: tuple[int, ...], left: int, top: int) -> Mask | np.bool_:
+    """Which pixels of a window no metric ignores."""
+    ignored = at.sample.ignore
+    return np.True_ if ignored is None else ~ignored[top : top + size[0], left : left + size[1]]
+
+
+def on_any(masks: Sequence[Mask]) -> Pixels:
+    """The pixels of the masks together."""
+    return pixels(np.logical_or.reduce(masks) if masks else np.zeros((0, 0), bool))
+
+
+def others(at: Situation, same_class: bool) -> list[Mask]:
+    """The image's other objects, less this one's pixels and the ignored ones; no object is left empty."""
+    own = at.instance
+    found = [
+        at.counted(other.mask & ~own.mask)
+        for other in at.sample.instances
+        if other.mask.shape == own.mask.shape and (other.category == own.category or not same_class)
+    ]
+    return [mask for mask in found if mask.any()]

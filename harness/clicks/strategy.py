@@ -1,0 +1,80 @@
+"""What a click simulator is given, how it is registered, and the generator that it draws from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.structures import Click, Instance, Mask, Sample
+
+
+class NoClickError(ValueError):
+    """An instance on which a strategy's click cannot be made, such as one off an object that fills the image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """What a simulator may look at when it chooses the clicks of one round.
+
+    Attributes:
+        sample: The image's instances and ignored pixels.
+        instance: The one that is meant; its mask holds at least one pixel.
+        clicks: Those of earlier rounds, in order.
+        predicted: The method's mask after them, bool (h, w); None before the first round.
+        rng: Seeded for this instance, this draw and this round.
+        draw: Which of several prompts of the same instance this is, from 0.
+    """
+
+    sample: Sample
+    instance: Instance
+    clicks: tuple[Click, ...]
+    predicted: Mask | None
+    rng: np.random.Generator
+    draw: int = 0
+
+    def counted(self, pixels: Mask) -> Mask:
+        """The pixels that no metric ignores."""
+        ignored = self.sample.ignore
+        return pixels if ignored is None else pixels & ~ignored
+
+
+Strategy = Callable[..., tuple[Click, ...]]
+"""(situation, **the strategy's own options from the config) -> the clicks to add, equally many in every round.
+
+Raises `NoClickError` where there is no pixel for one of them.
+"""
+
+STRATEGIES: dict[str, Strategy] = {}
+
+
+def strategy(name: str) -> Callable[[Strategy], Strategy]:
+    """Function decorator: makes a click simulator known as `name`, `<family>/v<number>`."""
+
+    def add(function: Strategy) -> Strategy:
+        STRATEGIES[name] = function
+        return function
+
+    return add
+
+
+def click_rng(
+    seed: int, dataset: str, sample_id: str, instance_id: str, number: int, draw: int = 0
+) -> np.random.Generator:
+    """The generator of one instance's round: the same in every process, on every machine, in any order."""
+    parts = [str(seed), dataset, sample_id, instance_id, str(number)]
+    key = "\x1f".join(parts + [str(draw)] * (draw > 0))
+    digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest, "little"))
+
+
+def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
+    """How many clicks a strategy adds each round, found by asking it for some on a made-up image."""
+    left, right = np.zeros((2, 48, 64), bool)
+    left[8:40, 4:28] = right[8:40, 36:60] = True
+    instances = (Instance("left", left, "object"), Instance("right", right, "object"))
+    sample = Sample("made up", np.zeros((48, 64, 3), np.uint8), instances)
+    return len(STRATEGIES[name](Situation(sample, instances[0], (), None, np.random.default_rng(0)), **options))

@@ -1,0 +1,99 @@
+"""The clicks of Xu et al., on which PhraseClick's and the paper's rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from harness.clicks.depth import interior_depth, squared_distance, to_nearest_zero
+from harness.clicks.sampling import Pixels, apart, around, counted_in, deep, on_any, others, pixels
+from harness.clicks.strategy import NoClickError, Situation, strategy
+from harness.structures import Click
+
+
+@strategy("xu/v1")
+def xu(
+    at: Situation,
+    positives: Annotated[int, Field(ge=1)] = 1,
+    negatives: Annotated[int, Field(ge=0)] = 1,
+    negatives_by: Literal[1, 2, 3] = 3,
+    step: Annotated[float, Field(ge=0)] = 10,
+    margin: Annotated[float, Field(ge=0)] = 5,
+    band: Annotated[int, Field(ge=1)] = 40,
+) -> tuple[Click, ...]:
+    """Positive clicks anywhere in the object, and negative ones by one of the three strategies of Xu et al.
+
+    Positives: uniform over the pixels `margin` from the object's border, `step` from each other. Negatives: (1)
+    uniform over the background within `band` of the object, with the same margin and step; (2) uniform over the
+    other objects of the image, with the same margin and step; (3) the first uniform over the background within
+    `band`, each other at the pixel of it that is farthest from the negatives so far and from the band's two borders,
+    so that they cover the outline. What is too small for a margin or a step gives its deepest, or its farthest,
+    pixels, where they drop the click; an image without other objects gives (1) for (2). They draw how many clicks to
+    make (up to 5 positive and 10, 5 an object and 10 negative); here the config says.
+
+    Source: Xu et al., "Deep Interactive Object Selection", CVPR 2016, https://arxiv.org/abs/1603.04042, section 3.1.
+
+    Args:
+        at: The predictions do not matter.
+        positives: A round.
+        negatives: A round.
+        negatives_by: Their strategy.
+        step: In pixels, as `margin` and `band`.
+        margin: From the border of what is clicked.
+        band: How far from the object its surroundings reach.
+
+    Raises:
+        NoClickError: No pixel off the object counts.
+    """
+    depth, left, top = interior_depth(at.instance.mask)
+    inside = pixels(deep(depth, margin), left, top)
+    on = [click for click in at.clicks if click.positive]
+    off = [click for click in at.clicks if not click.positive]
+    for _ in range(positives):
+        on.append(apart(inside, on, step, at.rng, positive=True))
+    if negatives and negatives_by == 3:
+        off += _covering(at, off, negatives, band)
+    elif negatives:
+        choice = on_any(_on_others(at, margin) if negatives_by == 2 else [])
+        choice = choice if len(choice.x) else _some(around(at, band, margin))
+        for _ in range(negatives):
+            off.append(apart(choice, off, step, at.rng, positive=False))
+    return (*on[len(on) - positives :], *off[len(off) - negatives :])
+
+
+def _some(choice: Pixels) -> Pixels:
+    """The same pixels, if there are any."""
+    if not len(choice.x):
+        raise NoClickError("xu/v1: no pixel off the object counts; wanted one for a negative click.")
+    return choice
+
+
+def _on_others(at: Situation, margin: float) -> list[np.ndarray]:
+    """Of every other object that can be clicked the pixels so deep, in an image each."""
+    found = []
+    for mask in others(at, same_class=False):
+        depth, left, top = interior_depth(mask)
+        height, width = depth.shape
+        whole = np.zeros_like(mask)
+        whole[top : top + height, left : left + width] = deep(depth, margin)
+        found.append(whole)
+    return found
+
+
+def _covering(at: Situation, made: Sequence[Click], count: int, band: int) -> list[Click]:
+    """The first uniform over the band; each other at its pixel farthest from the clicks and from the band's borders."""
+    squared, left, top = squared_distance(at.instance.mask, band + 1)
+    near = (squared > 0) & (squared <= band**2)
+    # Beyond the window's ends nothing is 0: the image's edge borders on nothing.
+    room = to_nearest_zero(near.view(np.uint8))
+    near &= counted_in(at, near.shape, left, top)
+    choice, farthest = _some(pixels(near, left, top)), room[near]
+    clicks: list[Click] = []
+    for _ in range(count):
+        earlier = [*made, *clicks]
+        index = int(np.minimum(farthest, choice.gap(earlier)).argmax()) if earlier else None
+        clicks.append(choice.drawn(at.rng, False) if index is None else choice.clicked(index, False))
+    return clicks

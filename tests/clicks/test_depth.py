@@ -1,0 +1,93 @@
+"""Distances that are the same number wherever and however they are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+
+from harness.clicks import click_rng, interior, interior_depth, squared_depth
+from harness.clicks.depth import squared_distance
+from harness.clicks.strategy import Situation
+from harness.structures import Instance, Mask, Sample
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """OpenCV's number of threads is the test's own."""
+    before = cv2.getNumThreads()
+    yield
+    cv2.setNumThreads(before)
+
+
+def blob(seed: int, size: tuple[int, int] = (90, 140)) -> Mask:
+    noise = np.random.default_rng(seed).standard_normal((7, 10)).astype(np.float32)
+    return cv2.resize(noise, size[::-1], interpolation=cv2.INTER_CUBIC) > 0.3
+
+
+def by_hand(mask: Mask, to: Mask) -> np.ndarray:
+    """The squared distance of each of the mask's pixels to the nearest of `to`."""
+    targets = np.argwhere(to)
+    squared = np.zeros(mask.shape, int)
+    for y, x in np.argwhere(mask):
+        squared[y, x] = ((targets - (y, x)) ** 2).sum(axis=1).min()
+    return squared
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_squares_are_exact(seed: int) -> None:
+    mask = blob(seed, (28, 41))
+    squared, left, top = squared_depth(mask)
+    padded = np.pad(mask, 1)
+    expected = by_hand(padded, ~padded)[1:-1, 1:-1]
+    height, width = squared.shape
+    assert (squared == expected[top : top + height, left : left + width]).all()
+    assert squared.astype(int).sum() == expected.sum()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_distances_around_a_mask_are_exact(seed: int) -> None:
+    mask = np.zeros((31, 44), bool)
+    mask[9:22, 15:33] = blob(seed, (13, 18))
+    squared, left, top = squared_distance(mask, 5)
+    height, width = squared.shape
+    expected = by_hand(~mask, mask)
+    assert (squared == expected[top : top + height, left : left + width]).all()
+    expected[top : top + height, left : left + width] = 10**6
+    assert (expected > 25).all() or mask.all()
+
+
+def test_depth_does_not_depend_on_the_place_in_the_image() -> None:
+    for seed in range(20):
+        mask = blob(seed)
+        depth, _, _ = interior_depth(mask)
+        moved = np.zeros((117, 203), bool)
+        moved[3 : 3 + mask.shape[0], 31 : 31 + mask.shape[1]] = mask
+        assert (interior_depth(moved)[0] == depth).all()
+
+
+def test_depth_does_not_depend_on_threads_or_on_the_rest_of_a_process(threads: None) -> None:
+    for seed in range(20):
+        mask = blob(seed)
+        found = set()
+        for count in (1, 2, 3):
+            cv2.setNumThreads(count)
+            kept = np.zeros(int(seed * 37 + count * 11), np.uint8)  # other arrays lie elsewhere then
+            found.add(interior_depth(mask)[0].tobytes())
+            del kept
+        assert len(found) == 1
+
+
+def test_the_paper_s_click_on_the_deepest_pixels_does_not_depend_on_threads(threads: None) -> None:
+    for seed in range(30):
+        mask = blob(seed)
+        instance = Instance("i", mask, "thing")
+        sample = Sample("s", np.zeros((*mask.shape, 3), np.uint8), (instance,))
+        clicks = set()
+        for count in (1, 2):
+            cv2.setNumThreads(count)
+            at = Situation(sample, instance, (), None, click_rng(seed, "d", "s", "i", 1))
+            clicks.add(interior(at, margin=1))
+        assert len(clicks) == 1

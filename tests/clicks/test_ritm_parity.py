@@ -1,0 +1,89 @@
+"""The whole loop beside RITM's own: the same clicks, IoUs and NoC on GrabCut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import registry
+from harness.clicks import STRATEGIES
+from harness.config import Clicks, Text
+from harness.evaluate import Evaluation, Names, Protocol
+from harness.interfaces import Method
+from harness.structures import Click, Image, Prediction, Record
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+ANSWERS = DATA / "parity" / "ritm_grabcut_clicks.json"
+"""Of RITM's `Clicker` and `get_iou` at b9b4460 in its own loop, and its NoC, with the predictor below."""
+
+pytestmark = pytest.mark.skipif(
+    not (ANSWERS.is_file() and (DATA / "grabcut").is_dir()), reason=f"no {ANSWERS} or no {DATA / 'grabcut'}"
+)
+
+
+class Nearest(Method):
+    """The pixels whose nearest click, the first of equals, is positive and at most 45 pixels away."""
+
+    def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
+        clicks = [click] if isinstance(click, Click) else click
+        y, x = np.ogrid[: image.shape[0], : image.shape[1]]
+        nearest, mask = np.full(image.shape[:2], 45**2 + 1, np.int32), np.zeros(image.shape[:2], bool)
+        for one in clicks:
+            squared = ((y - one.y) ** 2).astype(np.int32) + ((x - one.x) ** 2).astype(np.int32)
+            mask[squared < nearest] = one.positive
+            np.minimum(nearest, squared, out=nearest)
+        return Prediction(mask[None])
+
+
+@pytest.fixture(scope="module")
+def official() -> dict[str, Any]:
+    answers: dict[str, Any] = json.loads(ANSWERS.read_text())
+    return answers
+
+
+@pytest.fixture(scope="module")
+def rows(official: dict[str, Any]) -> dict[str, list[Record]]:
+    """Sample -> its twenty rows."""
+    dataset = registry.build("datasets", "grabcut", {"root": DATA / "grabcut"})
+    names = Names("nearest", "nearest", "grabcut", "grabcut")
+    clicks = Clicks(strategy="ritm/v1", max_clicks=official["max_clicks"])
+    protocol = Protocol("parity", 0, clicks, Text(rule="none"), ("iou",))
+    found: dict[str, list[Record]] = {}
+    for record in Evaluation(Nearest(), dataset, names, protocol).records(dataset.sample_ids()):
+        assert record.status == "ok", record.error
+        found.setdefault(record.image_id, []).append(record)
+    return found
+
+
+def test_the_same_clicks_and_ious(official: dict[str, Any], rows: dict[str, list[Record]]) -> None:
+    assert len(rows) == 33 and set(rows) == set(official["samples"])
+    for name, expected in official["samples"].items():
+        clicks = [[click.positive, click.y, click.x] for click in rows[name][-1].clicks]
+        assert clicks == expected["clicks_positive_row_column"], name
+        ious = [np.float32(row.metrics["iou"]) for row in rows[name]]
+        assert ious == [np.float32(iou) for iou in expected["ious"]], name
+
+
+def test_the_same_noc(official: dict[str, Any], rows: dict[str, list[Record]]) -> None:
+    clicks_needed = [], [], []
+    for samples in rows.values():
+        ious = np.array([row.metrics["iou"] for row in samples], np.float32)
+        for needed, target in zip(clicks_needed, np.arange(0.8, 0.9 + 0.001, 0.05), strict=True):
+            needed.append(int(np.argmax(ious >= target)) + 1 if (ious >= target).any() else 20)
+    assert [np.mean(needed) for needed in clicks_needed] == official["noc_80_85_90"]
+    assert [needed.count(20) for needed in clicks_needed] == official["over_max_80_85_90"]
+
+
+def test_center_clicks_as_ritm_while_there_is_something_wrong(rows: dict[str, list[Record]]) -> None:
+    dataset = registry.build("datasets", "grabcut", {"root": DATA / "grabcut"})
+    protocol = Protocol("parity", 0, Clicks(strategy="center/v1", max_clicks=4), Text(rule="none"), ("iou",))
+    names = Names("nearest", "nearest", "grabcut", "grabcut")
+    some = dataset.sample_ids()[::8]
+    records = list(Evaluation(Nearest(), dataset, names, protocol).records(some))
+    assert [record.clicks for record in records] == [row.clicks for name in some for row in rows[name][:4]]
+    assert set(STRATEGIES) >= {"ritm/v1", "center/v1"}

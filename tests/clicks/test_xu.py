@@ -1,0 +1,105 @@
+"""The three strategies of Xu et al.: where each click may fall."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from harness.clicks import NoClickError, Situation, click_rng, xu
+from harness.structures import Click, Instance, Mask, Sample
+
+H, W = 110, 170
+
+
+def box(top: int, bottom: int, left: int, right: int) -> Mask:
+    mask = np.zeros((H, W), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+OBJECT = box(30, 60, 40, 80)
+LEFT, RIGHT = box(10, 30, 5, 30), box(80, 105, 120, 165)
+
+
+def situation(truth: Mask = OBJECT, seed: int = 0, *others: Mask, ignore: Mask | None = None) -> Situation:
+    instances = [Instance(str(number), mask, "thing") for number, mask in enumerate((truth, *others))]
+    sample = Sample("s", np.zeros((H, W, 3), np.uint8), tuple(instances), ignore=ignore)
+    return Situation(sample, instances[0], (), None, click_rng(seed, "d", "s", "0", 1))
+
+
+def depth(mask: Mask) -> np.ndarray:
+    padded = np.pad(mask, 1).view(np.uint8)
+    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1] + 1e-4
+
+
+def away(mask: Mask) -> np.ndarray:
+    return cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def closest(clicks: list[Click]) -> float:
+    return min(np.hypot(a.x - b.x, a.y - b.y) for i, a in enumerate(clicks) for b in clicks[:i])
+
+
+def parted(clicks: tuple[Click, ...]) -> tuple[list[Click], list[Click]]:
+    return [c for c in clicks if c.positive], [c for c in clicks if not c.positive]
+
+
+def test_positives_keep_margin_and_step() -> None:
+    for seed in range(40):
+        on, off = parted(xu(situation(seed=seed), positives=3, negatives=0))
+        assert len(on) == 3 and not off
+        assert all(depth(OBJECT)[click.y, click.x] >= 5 for click in on) and closest(on) >= 10
+
+
+def test_a_small_object_gives_what_it_has() -> None:
+    small = box(5, 8, 7, 18)
+    for seed in range(20):
+        on, _ = parted(xu(situation(small, seed), positives=2, negatives=0))
+        assert {click.y for click in on} == {6} and all(8 <= click.x <= 16 for click in on)
+        assert abs(on[0].x - on[1].x) == max(on[0].x - 8, 16 - on[0].x)
+
+
+def test_strategy_one_is_all_around() -> None:
+    for seed in range(40):
+        _, off = parted(xu(situation(seed=seed), negatives=3, negatives_by=1))
+        assert all(away(OBJECT)[click.y, click.x] + 1e-4 >= 5 and away(OBJECT)[click.y, click.x] <= 40 for click in off)
+        assert len(off) == 3 and closest(off) >= 10
+
+
+def test_strategy_two_is_on_other_objects() -> None:
+    hit = set()
+    for seed in range(40):
+        _, off = parted(xu(situation(OBJECT, seed, LEFT, RIGHT), negatives=2, negatives_by=2))
+        for click in off:
+            assert max(depth(LEFT)[click.y, click.x], depth(RIGHT)[click.y, click.x]) >= 5
+            hit.add(bool(LEFT[click.y, click.x]))
+        assert closest(off) >= 10
+    assert hit == {True, False}
+    _, (off,) = parted(xu(situation(), negatives=1, negatives_by=2))
+    assert away(OBJECT)[off.y, off.x] + 1e-4 >= 5
+
+
+def test_strategy_three_covers_the_outline() -> None:
+    ring = (away(OBJECT) > 0) & (away(OBJECT) <= 40)
+    y, x = np.indices((H, W))
+    far = np.pad(ring, 60, mode="edge")
+    border = cv2.distanceTransform(far.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[60:-60, 60:-60]
+    firsts = set()
+    for seed in range(15):
+        _, off = parted(xu(situation(seed=seed), negatives=6))
+        firsts.add(off[0])
+        for number in range(1, 6):
+            assert ring[off[number].y, off[number].x]
+            room = np.minimum.reduce([border, *(np.hypot(y - c.y, x - c.x) for c in off[:number])])
+            assert room[off[number].y, off[number].x] == pytest.approx(room[ring].max(), abs=1e-3)
+    assert len(firsts) > 12
+
+
+def test_ignored_pixels_are_not_clicked() -> None:
+    ignore = ~OBJECT & ~box(62, 64, 50, 60)
+    for way in (1, 2, 3):
+        _, off = parted(xu(situation(ignore=ignore), negatives=2, negatives_by=way))
+        assert all(62 <= click.y < 64 and 50 <= click.x < 60 for click in off)
+        with pytest.raises(NoClickError, match="off the object"):
+            xu(situation(ignore=~OBJECT), negatives=1, negatives_by=way)
