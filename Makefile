@@ -18,6 +18,7 @@ check: .venv/installed  ## Lint, format, types
 bench: .venv/installed  ## Speed, each measure as a ratio within one run
 	$(RUN) -m benchmarks.scoring
 	$(RUN) -m benchmarks.engine
+	$(RUN) -m benchmarks.clicks
 
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv

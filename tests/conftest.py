@@ -65,6 +65,14 @@ class Boxes(Dataset):
 """The module `far_away`."""
 
 
+@pytest.fixture(autouse=True, scope="session")
+def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Listings are kept apart from those of real runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_INDEX", str(tmp_path_factory.mktemp("index")))
+        yield
+
+
 @pytest.fixture
 def run_name() -> Iterator[str]:
     """A run's name that no other run has; its folder is removed afterwards."""

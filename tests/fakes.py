@@ -20,7 +20,7 @@ H, W = 32, 48
 
 
 class Toys(Dataset):
-    """Images 32 x 48 of number x 10 throughout, with a box on the left and a larger one on the right.
+    """Images 32 x 48 of number x 10 (modulo 256) throughout, with a box on the left and a larger one on the right.
 
     `unreadable` images raise; `deadly` ones end the process that loads them.
     """
@@ -44,7 +44,7 @@ class Toys(Dataset):
         small, large = np.zeros((2, H, W), bool)
         small[self.top : self.top + 6, 4 : 14 + number % 3] = True
         large[self.top : 28, 22:44] = True
-        image = np.full((H, W, 3), number * 10, np.uint8)
+        image = np.full((H, W, 3), number * 10 % 256, np.uint8)
         instances = (Instance(f"{number}a", small, "small", True), Instance(f"{number}b", large, "large", False))
         return Sample(sample_id, image, instances)
 

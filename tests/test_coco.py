@@ -425,7 +425,7 @@ def test_pickled_it_stays_small_and_works(tmp_path: Path) -> None:
 def test_one_process_parses_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     coco = _coco(tmp_path, [_annotation()])
     coco.sample_ids()
-    monkeypatch.setattr("datasets.coco_listing._Scan", None)
+    monkeypatch.setattr("datasets.coco_listing.scanned", None)
     assert Coco(tmp_path, seen=None, crowd="ignore").sample_ids() == ["7"]
 
 

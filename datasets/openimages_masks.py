@@ -1,0 +1,75 @@
+"""Open Images' mask pictures, brought to the size of the image that they are of.
+
+Registers no data set.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from harness.structures import Mask
+
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError)
+"""What PIL raises on a damaged file, depending on where the damage lies."""
+
+_MOST_STRETCHED = 0.02
+"""By how much a mask's sides may differ from the image's in proportion, beyond what rounding explains."""
+
+
+def read_mask(path: Path, height: int, width: int) -> Mask:
+    """The mask of a PNG, at the image's size: bool (height, width), with one pixel at least.
+
+    Masks were drawn on larger or smaller copies of the images (1600 pixels long for 1024 is common; see
+    openimages/dataset#92 on GitHub), so that sizes differ and proportions agree, but for rounding. Each
+    pixel of the image takes the mask's pixel under its centre: what is inside stays a yes or no of the annotators,
+    and nothing is shifted, as it is by OpenCV's INTER_NEAREST, which takes the pixel under the corner.
+
+    Raises:
+        OSError: There is no such file, or it does not decode.
+        ValueError: It is no black and white picture, is not in the image's proportions, or covers none of its pixels.
+    """
+    drawn = _decoded(path)
+    _check_proportions(drawn.shape, (height, width))
+    mask = drawn[np.ix_(_under_centres(drawn.shape[0], height), _under_centres(drawn.shape[1], width))]
+    if not mask.any():
+        raise ValueError(
+            f"{path.name}: found {np.count_nonzero(drawn)} of {drawn.shape[0]} x {drawn.shape[1]} pixels inside, and "
+            f"none at the centre of one of the image's ({height} x {width}); wanted one at least"
+        )
+    return mask
+
+
+def _decoded(path: Path) -> Mask:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; wanted the mask. Unpack the split's 16 archives of masks there")
+    try:
+        with PIL.Image.open(path) as image:
+            image.load()
+            mode, pixels = image.mode, np.asarray(image if image.mode in ("1", "L") else image.convert("RGB"))
+    except _DAMAGE as error:
+        raise OSError(
+            f"{path.name}: found {path.stat().st_size} bytes that do not decode ({error}); wanted a PNG"
+        ) from error
+    if mode not in ("1", "L", "P", "RGB"):
+        raise ValueError(f"{path.name}: found PIL mode {mode}; wanted black and white without transparency")
+    return pixels != 0 if pixels.ndim == 2 else (pixels != 0).any(axis=2)
+
+
+def _check_proportions(mask: tuple[int, ...], image: tuple[int, int]) -> None:
+    """Refuse what is turned or cropped: sides that no rounding of one picture's to whole pixels explains."""
+    zoom = mask[0] / image[0], mask[1] / image[1]
+    rounding = max(1 / side for side in (*mask, *image))
+    if abs(zoom[0] / zoom[1] - 1) > _MOST_STRETCHED + 2 * rounding:
+        raise ValueError(
+            f"found a mask of {mask[0]} x {mask[1]} (h x w) for an image of {image[0]} x {image[1]}; "
+            "wanted one in the image's proportions. Fetch the image again, as Open Images serves it (not turned)"
+        )
+
+
+def _under_centres(there: int, here: int) -> np.ndarray:
+    """For each of `here` pixels along a side, which of `there` pixels its centre lies in."""
+    return (2 * np.arange(here) + 1) * there // (2 * here)
