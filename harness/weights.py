@@ -93,9 +93,20 @@ def find(name: str) -> Checkpoint:
 
 
 def hint(path: Path) -> str:
-    """The command that fetches a file of this name; "" for a file that is not in the catalogue."""
+    """What to do about a missing file of this name: `Fetch it: <command>`; "" for one that is not in the catalogue."""
     found = next((known for known in catalogue().values() if known.file == path.name), None)
-    return f"python -m harness weights fetch {found.name}" if found else ""
+    return f"Fetch it: {command(found)}" if found else ""
+
+
+def command(checkpoint: Checkpoint) -> str:
+    """What fetches it."""
+    return f"python -m harness weights fetch {checkpoint.name}"
+
+
+def wanted(checkpoint: Checkpoint) -> str:
+    """What is known of the published file: its size, about, and its checksum."""
+    size = f"about {checkpoint.stated_mb:g} MB" if checkpoint.stated_mb else ""
+    return ", ".join(filter(None, [size, checkpoint.checksum]))
 
 
 def verify(checkpoint: Checkpoint, folder: Path = FOLDER) -> Verdict:
@@ -113,14 +124,15 @@ def verify(checkpoint: Checkpoint, folder: Path = FOLDER) -> Verdict:
 
 
 def remembered(checkpoint: Checkpoint, folder: Path = FOLDER) -> State:
-    """What is known without hashing: OK only if the file was verified since it last changed."""
+    """What is known without hashing: OK only if the file was verified since it last changed, WRONG by its size."""
     path = folder / checkpoint.file
     if not path.is_file():
         return State.MISSING
     note = _note(checkpoint, path)
     fresh = bool(checkpoint.checksum) and note.is_file() and note.stat().st_mtime_ns >= path.stat().st_mtime_ns
-    wanted = checkpoint.checksum.partition(":")[2]
-    return State.OK if fresh and note.read_text(encoding="utf-8").startswith(wanted) else State.UNKNOWN
+    if fresh and note.read_text(encoding="utf-8").startswith(checkpoint.checksum.partition(":")[2]):
+        return State.OK
+    return State.WRONG if _wrong_size(checkpoint, path) else State.UNKNOWN
 
 
 def fetch(checkpoint: Checkpoint, progress: Progress, folder: Path = FOLDER) -> Verdict:
@@ -161,26 +173,29 @@ def _note(checkpoint: Checkpoint, path: Path) -> Path:
 
 
 def _judge(checkpoint: Checkpoint, path: Path) -> Verdict:
-    algorithm, _, wanted = checkpoint.checksum.partition(":")
+    algorithm, _, published = checkpoint.checksum.partition(":")
     with path.open("rb") as file:
         digits = hashlib.file_digest(file, algorithm or "sha256").hexdigest()
     digest = f"{algorithm or 'sha256'}:{digits}"
-    if not wanted:
-        return Verdict(State.UNKNOWN, digest)
-    return Verdict(State.OK if digits.startswith(wanted) else State.WRONG, digest)
+    if not published:  # The size then is all there is to go by.
+        return Verdict(State.WRONG if _wrong_size(checkpoint, path) else State.UNKNOWN, digest)
+    return Verdict(State.OK if digits.startswith(published) else State.WRONG, digest)
+
+
+def _wrong_size(checkpoint: Checkpoint, path: Path) -> bool:
+    stated = checkpoint.stated_mb
+    return stated is not None and abs(path.stat().st_size / 1e6 - stated) > SLACK * stated
 
 
 def _refuse_wrong(checkpoint: Checkpoint, part: Path, verdict: Verdict) -> None:
     """Remove what was downloaded if it is not what was published: continuing it would never mend it."""
-    size, stated = part.stat().st_size, checkpoint.stated_mb
-    wrong_size = stated is not None and abs(size / 1e6 - stated) > SLACK * stated
-    if verdict.state is not State.WRONG and not wrong_size:
+    if verdict.state is not State.WRONG:
         return
+    found = f"{part.stat().st_size:,} bytes, {verdict.digest}"
     part.unlink()
-    found = f"{size:,} bytes, {verdict.digest}"
-    wanted = ", ".join(filter(None, [f"about {stated:g} MB" if stated else "", checkpoint.checksum]))
     raise UserError(
-        f"weights: {checkpoint.url} is not what was published: found {found}; wanted {wanted}. It was removed. "
+        f"weights: {checkpoint.url} is not what was published: found {found}; wanted {wanted(checkpoint)}. It was "
+        "removed. "
         "Fetch it again; if that changes nothing, the file on the server, or a proxy before it, is another."
     )
 
@@ -239,8 +254,9 @@ def _chunks(response: http.client.HTTPResponse, checkpoint: Checkpoint) -> Itera
 
 
 def _again(checkpoint: Checkpoint) -> str:
-    return f"The same command goes on from there: python -m harness weights fetch {checkpoint.name}"
+    return f"The same command goes on from there: {command(checkpoint)}"
 
 
 def _by_hand(checkpoint: Checkpoint, part: Path) -> str:
-    return f"Or fetch it by hand ({checkpoint.source}), put it at {part.with_suffix('')} and verify it."
+    check = f"python -m harness weights verify {checkpoint.name}"
+    return f"Or fetch it by hand ({checkpoint.source}), put it at {part.with_suffix('')} and check it: {check}"

@@ -11,6 +11,24 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from harness.structures import UserError
+from harness.weights import hint
+
+
+def missing(path: Path, reader: str) -> UserError:
+    """What is said of a checkpoint that is not there: for a published one, the command that fetches it.
+
+    Args:
+        path: Where it was looked for.
+        reader: Who asks.
+    """
+    remedy = hint(path) or "Download or train it (README)"
+    return UserError(f"{reader}: no file at checkpoint={path}. {remedy}, or correct `checkpoint` in the config.")
+
+
+def again(path: Path) -> str:
+    """What to do about a published checkpoint that is there, but damaged."""
+    remedy = hint(path).partition(": ")[2]
+    return f"Fetch it again: {remedy} --force" if remedy else "Fetch it again (README, Weights)"
 
 
 def read_tensors(path: Path, reader: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -24,9 +42,7 @@ def read_tensors(path: Path, reader: str) -> tuple[dict[str, Tensor], dict[str, 
         UserError: No such file, a damaged one, or one that holds anything else.
     """
     if not path.is_file():
-        raise UserError(
-            f"{reader}: no file at checkpoint={path}. Download it (README, Weights) or correct `checkpoint`."
-        )
+        raise missing(path, reader)
     try:
         found, about = read_safetensors(path) if path.suffix == ".safetensors" else (_unpickled(path), {})
     except Exception as error:  # A damaged pickle fails in as many ways as pickle has opcodes.
@@ -40,7 +56,7 @@ def read_tensors(path: Path, reader: str) -> tuple[dict[str, Tensor], dict[str, 
 
 def _unreadable(path: Path, reader: str, found: str) -> UserError:
     return UserError(
-        f"{reader}: {path}: found {found}; wanted a checkpoint with tensors alone. Download it again (README, Weights) "
+        f"{reader}: {path}: found {found}; wanted a checkpoint with tensors alone. {again(path)}, "
         "or correct `checkpoint`."
     )
 

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import pickle
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +24,14 @@ import open_clip
 import torch
 from jaxtyping import Float32, Int64
 from open_clip.tokenizer import default_bpe
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness.registry import located, suggest
 from harness.structures import UserError
-from methods.checkpoints import misfits
+from methods.checkpoints import again, misfits, missing
 from methods.device import chosen_device
+from methods.torchscript_archive import is_torchscript, read_torchscript
 
 FULL_VOCABULARY = 49408
 """Tokens of open_clip's own vocabulary file."""
@@ -203,39 +201,28 @@ def _load_weights(module: open_clip.CLIP, checkpoint: Path, model: str, quick_ge
 
 def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
     if not checkpoint.is_file():
-        raise UserError(
-            f"methods/open_clip_model.py: no file at checkpoint={checkpoint}. "
-            "Download it (README, Weights) or correct `checkpoint` in the config."
-        )
+        raise missing(checkpoint, "methods/open_clip_model.py")
     try:
         found = load_file(checkpoint) if checkpoint.suffix == ".safetensors" else _unpickled(checkpoint)
         found = found.get("state_dict", found) if isinstance(found, dict) else {}
-    except (RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError) as error:
-        raise _unreadable(checkpoint, str(error).partition("\n")[0]) from error
-    if not found or not all(isinstance(value, Tensor) for value in found.values()):
+    except Exception as error:  # A damaged file fails in as many ways as it has parts.
+        raise _unreadable(checkpoint, str(error).strip().partition("\n")[0] or type(error).__name__) from error
+    if not found or not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise _unreadable(checkpoint, "no state_dict")
-    return {key.removeprefix("module."): value for key, value in found.items()}
+    return {str(key).removeprefix("module."): value for key, value in found.items()}
 
 
 def _unreadable(checkpoint: Path, found: str) -> UserError:
     return UserError(
         f"methods/open_clip_model.py: cannot read {checkpoint}: found {found}; wanted tensors alone: a state_dict, "
-        "OpenAI's archive or safetensors. Download it again, or save its state_dict anew."
+        f"OpenAI's archive or safetensors. {again(checkpoint)}, or save its state_dict anew."
     )
 
 
 def _unpickled(checkpoint: Path) -> Any:
-    if _is_torchscript(checkpoint):
-        # TorchScript has a reader of its own, which cannot run Python; torch.load refuses such archives.
-        return dict(torch.jit.load(str(checkpoint), map_location="cpu").state_dict())
+    if is_torchscript(checkpoint):
+        return read_torchscript(checkpoint)
     return torch.load(checkpoint, map_location="cpu", weights_only=True)
-
-
-def _is_torchscript(checkpoint: Path) -> bool:
-    if not zipfile.is_zipfile(checkpoint):
-        return False
-    with zipfile.ZipFile(checkpoint) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _check_shapes(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:

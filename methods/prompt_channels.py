@@ -14,7 +14,7 @@ import numpy as np
 import pydantic
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from harness.structures import Click
@@ -130,3 +130,34 @@ def click_channels(
     farthest = torch.hypot(torch.maximum(x, width - 1 - x), torch.maximum(y, height - 1 - y))
     unit = (distance / farthest.clamp(min=1)).clamp(0, 1)
     return span[0] + unit * (span[1] - span[0])
+
+
+def window_click_channels(
+    clicks: Float[Tensor, "n c 2"], extent: Float[Tensor, "n 4"], size: tuple[int, int], span: tuple[float, float]
+) -> Float[Tensor, "n c sh sw"]:
+    """`click_channels` of windows of images, one of its own each, for a whole batch at once.
+
+    Args:
+        clicks: x, y in pixels of the window; they may lie outside it.
+        extent: Left, top, right and bottom pixel's centre, in pixels of the window, of what the farthest pixel is looked for
+            in: the whole image, or the window.
+        size: (h, w) of the windows.
+        span: The values at the click and at the farthest pixel.
+    """
+    ys, xs = (torch.arange(length, device=clicks.device, dtype=clicks.dtype) for length in size)
+    x, y = clicks[..., 0, None, None], clicks[..., 1, None, None]
+    left, top, right, bottom = (edge[:, None, None, None] for edge in extent.unbind(1))
+    farthest = torch.hypot(torch.maximum(x - left, right - x), torch.maximum(y - top, bottom - y))
+    unit = torch.hypot(xs - x, ys[:, None] - y).div_(farthest.clamp(min=1)).clamp_(0, 1)
+    return span[0] + unit * (span[1] - span[0])
+
+
+def normalised_pixels(
+    rgb: UInt8[Tensor, "n h w 3"], inside: Int[Tensor, "n 2"]
+) -> Float[Tensor, "n 3 h w"]:
+    """RGB with ImageNet's mean and deviation; 0 beyond the (h, w) that show an image, as MMSegmentation's `Pad`."""
+    mean, std = (torch.tensor(values, device=rgb.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    pixels = (rgb.permute(0, 3, 1, 2).float() / 255 - mean) / std
+    rows, columns = (torch.arange(length, device=rgb.device) for length in rgb.shape[1:3])
+    shown = (rows < inside[:, :1])[:, None, :, None] & (columns < inside[:, 1:])[:, None, None, :]
+    return pixels * shown

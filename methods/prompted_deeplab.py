@@ -2,7 +2,7 @@
 
 Paper: Warner et al., BMVC 2023, https://arxiv.org/abs/2311.14822, section 4. Code: nikolaiwarner7/MaskCLIP at 37b9df0.
 Network: segmentation-models-pytorch's DeepLabV3+, two classes. It differs from the MMSegmentation network of the
-paper's code in the stem (plain ResNet unless the encoder is "tu-resnet50c"), and in having no auxiliary head.
+paper's code in the stem (plain ResNet unless the encoder is "tu-resnet50c"); an auxiliary head serves training only.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from harness.structures import Image, Prediction, Prompt, UserError
 from methods.checkpoints import misfits, read_trained_here
 from methods.device import chosen_device
 from methods.prompt_channels import Channels, click_channels, image_channels, saliency_channel
+
+
+AUXILIARY = "auxiliary."
+"""How the names of the auxiliary head's tensors begin in a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,8 @@ def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
             "Train it (README, Training) or correct `checkpoint`."
         )
     weights, about = read_trained_here(path)
-    return described_architecture(about, path), {name: tensor.float() for name, tensor in weights.items()}
+    kept = {name: tensor.float() for name, tensor in weights.items() if not name.startswith(AUXILIARY)}
+    return described_architecture(about, path), kept
 
 
 def described_architecture(about: str, path: Path) -> Architecture:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from harness.registry import complaint
 from harness.structures import UserError
-from methods.checkpoints import misfits, read_trained_here
+from methods.checkpoints import again, misfits, missing, read_trained_here
 from methods.hrnet_ocr import STEM, HrnetOcr, resized
 
 CLASSES = ("isegm.model.is_hrnet_model.HRNetModel", "ritm_annotation.model.is_hrnet_model.HRNetModel")
@@ -173,10 +173,7 @@ def read_checkpoint(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
         UserError: No such file, a damaged one, or one of another network.
     """
     if not path.is_file():
-        raise UserError(
-            f"no file at checkpoint={path}; wanted RITM's weights, published (.pth) or trained here (.safetensors). "
-            "Fetch or train them (README) or correct `checkpoint`."
-        )
+        raise missing(path, "methods/ritm.py")
     architecture, weights = _trained_here(path) if path.suffix == ".safetensors" else _official(path)
     return architecture, {name: one.float() if one.is_floating_point() else one for name, one in weights.items()}
 
@@ -197,7 +194,7 @@ def _official(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
             f"{path}: found a file that does not load as tensors and plain values alone ({reason}); wanted RITM's "
-            "published checkpoint, whole. Fetch it again, from where it was published; nothing of it was executed."
+            f"published checkpoint, whole. {again(path)}; nothing of it was executed."
         ) from error
     if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
         found = f"keys {_some(content)}" if isinstance(content, dict) else f"a {type(content).__name__}"

@@ -1,7 +1,7 @@
 """HQ-SAM: Segment Anything with one more output token, for masks with finer outlines.
 
 Paper: Ke et al., "Segment Anything in High Quality", NeurIPS 2023, https://arxiv.org/abs/2306.01567
-Code: https://github.com/SysCV/sam-hq, Apache-2.0 (PyPI: segment-anything-hq 0.3, in the extra `sam_hq`)
+Code: https://github.com/SysCV/sam-hq, Apache-2.0 (PyPI: segment-anything-hq 0.3, in the extra `sam-hq`)
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def load_sam_hq(checkpoint: Path, backbone: Backbone) -> torch.nn.Module:
     except ImportError as error:
         raise UserError(
             f"methods/sam_hq.py: found no package segment_anything_hq ({error}); wanted it installed. "
-            "Run `pip install -e .[sam_hq]`."
+            "Run `pip install -c constraints.txt -e .[sam-hq]` (README, Weights)."
         ) from error
     weights, _ = read_tensors(checkpoint, "methods/sam_hq.py")
     model = sam_model_registry[backbone]()

@@ -7,6 +7,7 @@ import json
 import warnings
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -119,6 +120,8 @@ def test_no_checkpoint_names_the_download() -> None:
 def test_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no file at checkpoint=.*absent\.pt"):
         load_clip(SCENES, tmp_path / "absent.pt")
+    with pytest.raises(UserError, match=r"ViT-L-14-336px\.pt.*python -m harness weights fetch clip_vit_l_14_336,"):
+        load_clip(SCENES, tmp_path / "ViT-L-14-336px.pt")
 
 
 def test_wrong_weights_name_the_first_tensor_and_both_shapes(clip: ClipModel, tmp_path: Path) -> None:
@@ -149,6 +152,37 @@ def test_a_pickle_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
+class Meddler(torch.nn.Module):
+    """Writes a file when TorchScript loads it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path, self.weight = path, torch.nn.Parameter(torch.zeros(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    @torch.jit.export
+    def __getstate__(self):  # type: ignore[no-untyped-def]
+        return (self.path, self.weight, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, torch.Tensor, bool]) -> None:
+        self.path = state[0]
+        self.weight = state[1] + torch.from_file(state[0], True, 2)
+        self.training = state[2]
+
+
+def test_an_archives_programs_do_not_run(tmp_path: Path) -> None:
+    torch.jit.script(Meddler(str(tmp_path / "written"))).save(str(tmp_path / "RN50.pt"))
+    (tmp_path / "written").unlink(missing_ok=True)
+    with pytest.raises(UserError, match="wanted tensors alone"):
+        load_clip(SCENES, tmp_path / "RN50.pt")
+    assert not (tmp_path / "written").exists()
+    torch.jit.load(tmp_path / "RN50.pt")
+    assert (tmp_path / "written").exists(), "the archive is harmless, so the test shows nothing"
+
+
 @pytest.mark.parametrize("content", [{"a": 1}, [torch.zeros(2)], {}])
 def test_a_file_without_state_dict_is_refused(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "other.pt")
@@ -159,8 +193,23 @@ def test_a_file_without_state_dict_is_refused(content: object, tmp_path: Path) -
 @pytest.mark.parametrize("name", ["broken.pt", "broken.safetensors"])
 def test_a_broken_download_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"<html>not found</html>")
-    with pytest.raises(UserError, match="Download it again"):
+    with pytest.raises(UserError, match="Fetch it again"):
         load_clip(SCENES, tmp_path / name)
+
+
+def test_a_truncated_or_damaged_file_is_refused(openai_archive: Path, clip: ClipModel, tmp_path: Path) -> None:
+    torch.save(weights(clip), tmp_path / "a.pt")
+    save_file(weights(clip), tmp_path / "a.safetensors")
+    rng = np.random.default_rng(0)
+    for file in (openai_archive, tmp_path / "a.pt", tmp_path / "a.safetensors"):
+        whole = file.read_bytes()
+        for kept in (0, 100, len(whole) // 2, len(whole) - 30):
+            file.write_bytes(whole[:kept])
+            with pytest.raises(UserError, match="Fetch it again"):
+                load_clip(SCENES, file)
+        file.write_bytes(rng.bytes(5000))
+        with pytest.raises(UserError, match="Fetch it again"):
+            load_clip(SCENES, file)
 
 
 def test_unknown_models_are_refused() -> None:

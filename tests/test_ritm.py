@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -173,6 +175,7 @@ def test_other_networks_of_the_official_class(tmp_path: Path, variant: str) -> N
     assert difference(answers(made, picture(), CLICKS[:3]), wanted, 12) < 1e-4
 
 
+@pytest.mark.slow
 def test_hrnet18s_on_a_photograph_as_the_official_predictor() -> None:
     folder = DATA / "parity" / "ritm"
     if not folder.is_dir():
@@ -520,6 +523,10 @@ def test_a_config_that_makes_no_sense(wrong: dict[str, Any]) -> None:
 def test_the_defaults_are_the_official_evaluations(method: Ritm) -> None:
     params = {name: default for name, (_, default) in registry._parameters(Ritm).items()}
     assert params["zoom"] == ZoomIn(400, 1, 1.4, 200, 0.5, 0.5)
+    section = (Path(__file__).resolve().parents[1] / "README.md").read_text().split("| `ritm` | |")[1].split("\n\n")[0]
+    shown = yaml.safe_load("\n".join(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)))
+    assert shown.pop("zoom") == asdict(params["zoom"])
+    assert len(shown) == 3 and shown.items() <= params.items()
     assert (params["flip"], params["threshold"], params["clicks_limit"]) == (True, 0.49, None)
 
 
@@ -563,7 +570,9 @@ def test_a_class_path_is_data(tmp_path: Path) -> None:
 
 
 def test_no_file_and_a_truncated_one(tmp_path: Path) -> None:
-    refused(tmp_path / "no.pth", "checkpoint=", "Fetch")
+    for name, remedy in (("no.pth", "train it"), ("sbd_h18_itermask.pth", "harness weights fetch ritm_sbd_h18, or")):
+        with pytest.raises(UserError, match=f"methods/ritm.py: no file at checkpoint=.*{name}.*{remedy}"):
+            Ritm(tmp_path / name, device="cpu")
     path = official(tmp_path / "a.pth")
     whole = path.read_bytes()
     for length in (0, 10, 1000, len(whole) // 2, len(whole) - 30):
@@ -571,6 +580,7 @@ def test_no_file_and_a_truncated_one(tmp_path: Path) -> None:
         refused(path, "Fetch it again")
     path.write_bytes(np.random.RandomState(0).bytes(5000))
     refused(path, "Fetch it again")
+    refused(path.rename(tmp_path / "sbd_h18_itermask.pth"), "weights fetch ritm_sbd_h18 --force")
 
 
 def test_checkpoints_of_another_kind(tmp_path: Path) -> None:

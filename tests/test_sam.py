@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,22 +13,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 from segment_anything import SamPredictor, sam_model_registry
 
 from datasets.scenes import Scenes
 from harness import registry
+from harness.config import Clicks, Text
+from harness.evaluate import Evaluation, Names, Protocol
 from harness.metrics import Region
 from harness.scoring import check, score
 from harness.structures import Click, Prediction, Prompt, UserError
+from methods.checkpoints import read_tensors
 from methods.clip_ranking import ClipRanking
 from methods.learners.sam import SamLearner, drawn_from_error, mask_loss
 from methods.multimask import MultiMask
 from methods.open_clip_model import load_clip
-from methods.sam import Sam, load_sam, read_tensors
+from methods.sam import Sam, load_sam
 from methods.tiny_sam import Architecture
 
 TINY = Architecture(image_size=64, patch_size=8, width=32, depth=2, heads=2, prompt_width=32)
+ROOT = Path(__file__).resolve().parents[1]
 CLIP_CONFIG = "methods/weights/scenes_clip.json"
 
 
@@ -116,6 +123,18 @@ def test_masks_are_those_of_the_official_predictor(weights: Path, shape: tuple[i
         np.testing.assert_allclose(torch.stack(list(found.memory)), logits, atol=1e-5)
 
 
+def test_the_embedded_sam_answers_as_the_official_predictor() -> None:
+    trained = ROOT / "methods" / "weights" / "scenes_sam.safetensors"
+    method, predictor = sam(trained), SamPredictor(load_sam(trained))
+    sample = Scenes("val", count=1).load("val-00000")
+    image = np.ascontiguousarray(sample.image[:150])
+    prompts = [Prompt((click_in(one.mask[:150]),)) for one in sample.instances if one.mask[:150].any()]
+    predictor.set_image(image)
+    for prompt, found in zip(prompts, answers(method, image, prompts), strict=True):
+        np.testing.assert_array_equal(found.masks, official(predictor, prompt, several=True)[0])
+        assert 0 < found.masks.mean() < 1
+
+
 def test_the_masks_that_are_compared_are_of_all_sizes(weights: Path) -> None:
     shares = [found.masks.mean((1, 2)) for found in answers(sam(weights), IMAGE, random_prompts((40, 56), [1] * 8))]
     assert 0.02 < np.mean(shares) < 0.98
@@ -171,6 +190,52 @@ def test_one_encoding_an_image_whatever_is_asked(weights: Path, clip_weights: Pa
         method.segment([(state, prompts) for state in states])
     assert method.image_encodings == calls["encoder"] == 2
     assert calls["decoder"] == 2 * 3
+
+
+def test_all_rows_of_an_image_come_from_one_encoding(weights: Path, clip_weights: Path) -> None:
+    method, dataset = with_clip(weights, clip_weights), Scenes("val", count=2)
+    calls: list[Any] = []
+    method.network.model.image_encoder.register_forward_hook(lambda *_: calls.append(None))
+    protocol = Protocol("r", 0, Clicks(max_clicks=3), Text(), ("iou",))
+    evaluation = Evaluation(method, dataset, Names("SAM", "sam", "scenes", "scenes"), protocol)
+    rows = list(evaluation.records(dataset.sample_ids()))
+    assert {row.status for row in rows} == {"ok"}
+    asked = {(row.instance_id, row.click_index, row.ranking) for row in rows}
+    instances = {row.instance_id for row in rows}
+    assert len(instances) > 10
+    assert asked == {(one, k, name) for one in instances for k in (1, 2, 3) for name in (*method.rankings, "oracle")}
+    assert len(calls) == 2
+
+
+def test_the_first_rankings_logits_are_fed_back(weights: Path, clip_weights: Path) -> None:
+    kept: list[list[tuple[Prompt, Prediction]]] = []
+
+    class Watched(Sam):
+        def segment(self, groups: Any) -> Any:
+            found = super().segment(groups)
+            kept.append([*zip(groups[0][1], found[0], strict=True)])
+            return found
+
+    clip = {"clip_model": CLIP_CONFIG, "clip_checkpoint": clip_weights, "multimask": "always"}
+    method = Watched(weights, rankings=("clip", "confidence"), device="cpu", **clip)
+    dataset = Scenes("val", count=1)
+    protocol = Protocol("r", 0, Clicks(max_clicks=2), Text(), ("iou",))
+    list(Evaluation(method, dataset, Names("SAM", "sam", "scenes", "scenes"), protocol).records(dataset.sample_ids()))
+    first, second = kept
+    assert all(prompt.previous is None for prompt, _ in first)
+    for (_, answer), (prompt, _) in zip(first, second, strict=True):
+        assert prompt.previous is answer.memory[int(np.argmax(answer.scores["clip"]))]
+
+
+@pytest.mark.parametrize(("candidates", "planes"), [("chosen", 9), ("all", 27)])
+def test_only_what_is_returned_is_upsampled(
+    weights: Path, candidates: Any, planes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = sam(weights, candidates=candidates)
+    upsampled, counts = method.network.upsampled, []
+    monkeypatch.setattr(method.network, "upsampled", lambda x, size: counts.append(len(x)) or upsampled(x, size))
+    answers(method, IMAGE, random_prompts((40, 56), [1] * 9))
+    assert sum(counts) == planes
 
 
 def test_both_rankings_and_the_oracle_come_from_one_forward_pass(weights: Path, clip_weights: Path) -> None:
@@ -232,6 +297,17 @@ def test_a_config_builds_it(weights: Path, clip_weights: Path) -> None:
     assert method.clip.crop == "masked_padded"
     with pytest.raises(UserError, match="crop"):
         registry.resolve("methods", "sam", {**params, "crop": "circle"})
+
+
+def test_the_readme_shows_the_defaults() -> None:
+    section = (ROOT / "README.md").read_text().split("| `sam`, `sam2` | |")[1].split("\n\n")[0]
+    shown = yaml.safe_load("\n".join(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)))
+    assert {"rankings", "crop", "template", "clip_model", "multimask"} < set(shown)
+    for plugin in ("sam", "sam2"):
+        defaults = {
+            key: one.default for key, one in inspect.signature(registry.find("methods", plugin)).parameters.items()
+        }
+        assert shown == {key: list(defaults[key]) if key == "rankings" else defaults[key] for key in shown}
 
 
 @pytest.mark.parametrize("click", [Click(56, 3), Click(-1, 3), Click(3, 40), Click(3, -1)])
@@ -312,12 +388,20 @@ def test_files_that_are_no_checkpoint_of_sam(tmp_path: Path, weights: Path) -> N
         "text.pth": "no whole file",
         "empty.pth": "no whole file",
         "absent.pth": "no file at checkpoint=",
+        "sam_vit_b_01ec64.pth": "Fetch it: python -m harness weights fetch sam_vit_b, or correct",
     }
     for name, message in wanted.items():
         with pytest.raises(UserError, match=message) as caught:
             load_sam(tmp_path / name, "vit_b")
         assert name in str(caught.value)
         assert "orrect `" in str(caught.value)
+
+
+def test_a_damaged_published_file_names_the_command(tmp_path: Path) -> None:
+    for name, fetched in (("sam_vit_h_4b8939.pth", "sam_vit_h"), ("sam_hq_vit_b.pth", "sam_hq_vit_b")):
+        (tmp_path / name).write_bytes(b"PK")
+        with pytest.raises(UserError, match=f"Fetch it again: python -m harness weights fetch {fetched} --force, or"):
+            read_tensors(tmp_path / name, "here")
 
 
 def test_tensors_of_another_shape_are_named(tmp_path: Path, weights: Path) -> None:

@@ -10,8 +10,11 @@ import shutil
 import socket
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +22,7 @@ from typer.testing import CliRunner
 from harness import UserError, weights
 from harness.weights import Checkpoint, State
 from harness.weights_command import weights_app
+from methods import sam, sam2, sam_hq
 
 BODY = bytes(range(256)) * 4000
 """1,024,000 bytes: more than one would read at once from a socket."""
@@ -129,7 +133,8 @@ def test_what_the_config_names_is_in_the_catalogue() -> None:
 
 
 def test_a_hint_for_a_missing_file() -> None:
-    assert weights.hint(Path("/far/sam_vit_h_4b8939.pth")) == "python -m harness weights fetch sam_vit_h"
+    hint = weights.hint(Path("/far/sam_vit_h_4b8939.pth"))
+    assert hint == "Fetch it: python -m harness weights fetch sam_vit_h"
     assert weights.hint(Path("weights/mine.pth")) == ""
 
 
@@ -141,7 +146,7 @@ def test_fetch_and_what_is_remembered(published: Checkpoint, tmp_path: Path) -> 
     assert (told[0], told[-1]) == ((0, len(BODY)), (len(BODY), len(BODY)))
     assert weights.remembered(published, path.parent) is State.OK
     assert sorted(file.name for file in path.parent.iterdir()) == ["model.pth", "model.pth.sha256"]
-    path.write_bytes(b"other")
+    path.write_bytes(BODY[::-1])
     assert weights.remembered(published, path.parent) is State.UNKNOWN
     assert weights.verify(published, path.parent).state is State.WRONG
     assert not (path.parent / "model.pth.sha256").exists()
@@ -221,6 +226,21 @@ def test_without_a_checksum_the_size_is_all_there_is(server: Server, published: 
         fetch(unsigned, tmp_path)
 
 
+def test_a_file_of_another_size_is_wrong_unhashed_and_without_a_checksum(published: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "model.pth").write_bytes(BODY[:500_000])
+    for checkpoint in (published, dataclasses.replace(published, checksum="")):
+        assert weights.remembered(checkpoint, tmp_path) is State.WRONG
+        assert weights.verify(checkpoint, tmp_path).state is State.WRONG
+    unsized = dataclasses.replace(published, checksum="", stated_mb=None)
+    assert weights.remembered(unsized, tmp_path) is weights.verify(unsized, tmp_path).state is State.UNKNOWN
+
+
+def test_a_right_checksum_outweighs_the_stated_size(published: Checkpoint, tmp_path: Path) -> None:
+    rounded = dataclasses.replace(published, stated_mb=2.0)
+    fetch(rounded, tmp_path)
+    assert weights.verify(rounded, tmp_path).state is weights.remembered(rounded, tmp_path) is State.OK
+
+
 def test_what_the_server_lacks(published: Checkpoint, tmp_path: Path) -> None:
     gone = dataclasses.replace(published, url=published.url.replace("model", "moved"))
     with pytest.raises(UserError, match=r"moved.pth: the server answered 404 Not Found.*by hand \(its authors\)"):
@@ -245,13 +265,15 @@ def test_a_folder_that_cannot_be_written(published: Checkpoint, tmp_path: Path) 
 def test_the_commands(server: Server, published: Checkpoint, tmp_path: Path, command: Callable[..., tuple]) -> None:
     assert "model.pth" in command("list")[1] and "verified" not in command("list")[1]
     code, said, _ = command("fetch", "model")
-    assert code == 0 and f"model.pth: ok ({published.checksum})" in said
+    assert code == 0 and f"model.pth: ok (1,024,000 bytes, {published.checksum})" in said
     assert "verified" in command("list")[1]
     assert command("fetch", "model")[0] == 0
     assert len(server.asked) == 1, "what is there and right is not fetched again"
     (tmp_path / "model.pth").write_bytes(b"broken")
     code, said, _ = command("verify")
-    assert code == 1 and "model.pth: wrong: wanted sha256:" in said
+    assert code == 1 and "model.pth: wrong: wanted about 1 MB, sha256:" in said
+    assert "weights fetch model --force (6 bytes, sha256:" in said
+    assert "WRONG" in command("list")[1]
     assert "weights fetch model --force" in str(command("fetch", "model")[2])
     assert command("fetch", "model", "--force")[0] == 0
     assert command("verify", "model")[:2][0] == 0
@@ -260,9 +282,43 @@ def test_the_commands(server: Server, published: Checkpoint, tmp_path: Path, com
 def test_nothing_to_verify(published: Checkpoint, command: Callable[..., tuple]) -> None:
     error = command("verify")[2]
     assert isinstance(error, UserError) and "nothing to verify" in str(error)
+    assert "no model.pth in" in str(command("verify", "model")[2])
+    assert str(command("verify", "model")[2]).endswith("Fetch it: python -m harness weights fetch model")
+
+
+def test_without_a_network_there_is_one_message_and_no_bar(
+    published: Checkpoint, command: Callable[..., tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    _, said, error = command("fetch", "model")
+    assert said == ""
+    assert isinstance(error, UserError) and "Is there a network?" in str(error)
+    assert "check it: python -m harness weights verify model" in str(error)
 
 
 def test_the_real_list_shows_every_checkpoint(command: Callable[..., tuple]) -> None:
     said = command("list")[1]
     assert all(name in said for name in weights.catalogue())
     assert "none published" in said
+
+
+def test_the_list_of_one_says_all_that_is_known(command: Callable[..., tuple]) -> None:
+    for name, known in weights.catalogue().items():
+        said = command("list", name)[1]
+        for fact in (known.url, known.checksum, known.licence, known.used_by, known.source):
+            assert fact in said
+        assert f"no. Fetch it: python -m harness weights fetch {name}" in said
+        assert ("Checksum none published" in said) == (not known.checksum)
+
+
+def test_every_model_that_a_method_can_name_is_there() -> None:
+    used = {known.file for known in weights.catalogue().values() if known.used_by == "sam2"}
+    letters = {"t": "tiny", "s": "small", "b+": "base_plus", "l": "large"}
+    for model in get_args(sam2.Model):
+        stem, _, letter = model.rpartition("_")
+        assert f"{stem}_{letters[letter]}.pt" in used
+    for family, backbones in (("sam", get_args(sam.Backbone)), ("sam_hq", get_args(sam_hq.Backbone))):
+        assert {f"{family}_{one}" for one in backbones} <= set(weights.catalogue())

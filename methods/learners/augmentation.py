@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
+
+NO_LABEL = 255
+"""In a crop's labels: a pixel that the loss does not count."""
+
+_LONGEST = 4
+_RETRIES = 10
+_MOST = 0.75
 
 
 def jittered(
@@ -15,3 +26,93 @@ def jittered(
     pixels = image.astype(np.float32)
     pixels = (pixels - 128) * np.float32(contrast) + 128
     return np.clip(pixels * (gains * np.float32(brightness)), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of a resized image; what lies beyond the image's right and lower edges is padding.
+
+    Attributes:
+        size: (h, w) of the image before.
+        scaled: (h, w) after.
+        top: Of the window, in pixels of the resized image, as `left`; never negative.
+        side: Of the window.
+    """
+
+    size: tuple[int, int]
+    scaled: tuple[int, int]
+    top: int
+    left: int
+    side: int
+
+    @property
+    def inside(self) -> tuple[int, int]:
+        """(h, w) of what shows the image."""
+        return min(self.side, self.scaled[0] - self.top), min(self.side, self.scaled[1] - self.left)
+
+    def place(self, points_xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        """Points of the image in the window's pixels; centres of pixels are whole numbers in both."""
+        ratio = np.array(self.scaled[::-1]) / self.size[::-1]
+        return (points_xy + 0.5) * ratio - 0.5 - [self.left, self.top]
+
+    def cut(self, resized: Shaped[np.ndarray, "h w ..."], padding: Any) -> Shaped[np.ndarray, "s s ..."]:
+        """The window of what has been resized."""
+        rows, columns = self.inside
+        found = np.full((self.side, self.side, *resized.shape[2:]), padding, resized.dtype)
+        found[:rows, :columns] = resized[self.top : self.top + rows, self.left : self.left + columns]
+        return found
+
+
+def rescaled(size: tuple[int, int], short_side: float) -> tuple[int, int]:
+    """(h, w) with the short side so long, or the long one four times that; MMSegmentation's `Resize`, keeping ratios."""
+    scale = min(short_side / min(size), _LONGEST * short_side / max(size))
+    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+
+
+def resized_to(values: Shaped[np.ndarray, "h w ..."], size: tuple[int, int]) -> Shaped[np.ndarray, "sh sw ..."]:
+    """Pixels or saliency at (h, w): averaged where it shrinks, bilinear where it grows."""
+    rule = cv2.INTER_AREA if size[0] < values.shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(values), size[::-1], interpolation=rule)
+
+
+def labels_at(labels: UInt8[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "sh sw"]:
+    """Labels at (h, w), the nearest one's."""
+    return cv2.resize(np.ascontiguousarray(labels), size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def published_window(
+    labels: UInt8[np.ndarray, "sh sw"], size: tuple[int, int], side: int, rng: np.random.Generator
+) -> Window:
+    """Any window; another, up to ten times, while one label covers 75 % of it or more.
+
+    Source: MMSegmentation 0.x, `RandomCrop(cat_max_ratio=0.75)`. As there the last try is taken whatever it shows: small
+    objects are often cropped away.
+    """
+    window = _anywhere(labels, size, side, rng)
+    for _ in range(_RETRIES):
+        shown = labels[window.top : window.top + side, window.left : window.left + side]
+        counts = np.bincount(shown[shown != NO_LABEL], minlength=2)
+        if np.count_nonzero(counts) > 1 and counts.max() < _MOST * counts.sum():
+            break
+        window = _anywhere(labels, size, side, rng)
+    return window
+
+
+def _anywhere(
+    labels: UInt8[np.ndarray, "sh sw"], size: tuple[int, int], side: int, rng: np.random.Generator
+) -> Window:
+    top, left = (int(rng.integers(max(0, length - side) + 1)) for length in labels.shape)
+    return Window(size, (labels.shape[0], labels.shape[1]), top, left, side)
+
+
+def window_with(
+    click_xy: Float[np.ndarray, " 2"], scaled: tuple[int, int], size: tuple[int, int], side: int, rng: np.random.Generator
+) -> Window:
+    """Any of the windows that show a click, given in pixels of the image."""
+    whole = Window(size, scaled, 0, 0, side)
+    x, y = np.clip(np.rint(whole.place(click_xy[None])[0]), 0, [scaled[1] - 1, scaled[0] - 1]).astype(int)
+    top, left = (
+        int(rng.integers(max(0, at - side + 1), min(at, max(0, length - side)) + 1))
+        for at, length in zip((y, x), scaled, strict=True)
+    )
+    return Window(size, scaled, top, left, side)

@@ -1,0 +1,116 @@
+"""The README's table of SAM and RITM beside Text+Click, from the run that it names, and that run's own tables."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.summaries import paired_gain, summarise
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = "test-comparison"
+TOLERANCE = 0.3
+"""Points of mIoU between machines: another CPU's float rounding flips single pixels."""
+
+LINES = {
+    ("Text+Click", "single"),
+    ("SAM tiny", "oracle"),
+    ("SAM tiny", "clip"),
+    ("SAM tiny", "confidence"),
+    ("Click only", "single"),
+    ("RITM tiny", "single"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """The run, done once; its folder goes with the tests."""
+    folder = ROOT / "runs" / RUN
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [sys.executable, "-m", "harness", "run", "configs/sam_vs_ours_scenes.yaml", "--set", f"run={RUN}"]
+    try:
+        subprocess.run(command, cwd=ROOT, check=True, timeout=1800)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "results.parquet")
+
+
+@pytest.fixture(scope="module")
+def means(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]]:
+    """Method and ranking -> mean IoU and mean boundary IoU, in percent."""
+    found = {}
+    for metric in ("iou", "boundary_iou"):
+        for line in summarise(rows, metric=metric).itertuples():
+            found.setdefault((line.method, line.ranking), []).append(100 * line.mean)
+    return {key: tuple(values) for key, values in found.items()}
+
+
+@pytest.mark.slow
+def test_every_instance_of_200_scenes_is_answered_by_all_four(rows: pd.DataFrame) -> None:
+    assert (rows["status"] == "ok").all()
+    assert not rows.duplicated(["method", "ranking", "instance_id"]).any()
+    assert set(rows.groupby(["method", "ranking"]).size().to_dict().items()) == {(line, 1552) for line in LINES}
+    assert rows["image_id"].nunique() == 200
+
+
+@pytest.mark.slow
+def test_the_oracle_is_never_behind_and_text_and_click_is_ahead_of_all(rows: pd.DataFrame) -> None:
+    sam = rows[rows["method"] == "SAM tiny"].pivot(index="instance_id", columns="ranking", values="iou")
+    assert (sam["oracle"] >= sam[["confidence", "clip"]].max(axis=1)).all()
+    assert (sam["oracle"] > sam["confidence"]).any()
+    for other in sorted(LINES - {("Text+Click", "single")}):
+        assert paired_gain(rows, ("Text+Click", "single"), other).low > 0, other
+
+
+@pytest.mark.slow
+def test_all_methods_were_asked_the_same_clicks(rows: pd.DataFrame) -> None:
+    asked = rows.assign(clicks=rows["clicks"].map(str)).groupby("instance_id")[["clicks", "text"]].nunique()
+    assert (asked == 1).all().all()
+
+
+@pytest.mark.slow
+def test_the_readme_prints_what_comes_out(means: dict[tuple[str, str], tuple[float, float]]) -> None:
+    printed = (ROOT / "README.md").read_text().split("comparison:begin")[1].split("comparison:end")[0]
+    found = re.findall(r"^\| ([^|]+) \| (\w+)[^|]* \| ([\d.]+) \| ([\d.]+) \|$", printed, re.MULTILINE)
+    assert {(method, ranking) for method, ranking, _, _ in found} == LINES
+    for method, ranking, *numbers in found:
+        assert list(map(float, numbers)) == pytest.approx(means[method, ranking], abs=TOLERANCE), (method, ranking)
+    assert [float(number) for *_, number, _ in found] == sorted((float(n) for *_, n, _ in found), reverse=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "first", "shown", "metric"),
+    [
+        (3, "scenes", [("SAM tiny", "clip"), ("SAM tiny", "confidence"), ("SAM tiny", "oracle"),
+                       ("Click only", "single"), ("Text+Click", "single")], 0),
+        (4, "scenes | Text+Click", [("Text+Click", "single")], 0),
+        (4, "scenes | SAM tiny (confidence)", [("SAM tiny", "confidence")], 0),
+        (6, "RITM tiny | scenes | scenes", [("RITM tiny", "single")], 0),
+        (6, "Text+Click | scenes | scenes", [("Text+Click", "single")], 0),
+        (7, "scenes | Text+Click", [("Text+Click", "single")], 1),
+        (7, "scenes | SAM tiny (confidence)", [("SAM tiny", "confidence")], 1),
+    ],
+)  # fmt: skip
+def test_the_papers_tables_are_of_these_rows(
+    folder: Path,
+    means: dict[tuple[str, str], tuple[float, float]],
+    table: int,
+    first: str,
+    shown: list[tuple[str, str]],
+    metric: int,
+) -> None:
+    written = (folder / "report.md").read_text().split(f"**Table {table}: ")[1].split("\n**")[0]
+    (line,) = (line for line in written.splitlines() if line.startswith(f"| {first} |"))
+    numbers = [float(number) for number in re.findall(r"\| (\d+\.\d+)", line)]
+    assert numbers[: len(shown)] == pytest.approx([means[one][metric] for one in shown], abs=0.006)
