@@ -19,6 +19,7 @@ bench: .venv/installed  ## Speed, each measure as a ratio within one run
 	$(RUN) -m benchmarks.scoring
 	$(RUN) -m benchmarks.engine
 	$(RUN) -m benchmarks.clicks
+	$(RUN) -m benchmarks.sam --rounds 1
 
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv

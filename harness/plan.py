@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import harness
 from harness import registry
@@ -75,8 +74,9 @@ def planned(config: RunConfig) -> list[Job]:
     """Every job of a run, data sets listed, checkpoints hashed.
 
     Raises:
-        UserError: A data set that is not there, or a missing checkpoint.
+        UserError: Missing checkpoints, or a data set that is not there.
     """
+    check_weights(config.methods)
     datasets = [_listing(config, entry) for entry in config.datasets]
     return [
         _job(config, method, listing, images)
@@ -109,7 +109,8 @@ def instances(job: Job, sample_ids: Iterable[str] | None = None) -> int:
 
 
 def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: frozenset[str] | None) -> Job:
-    entry, weights, made_of = listing.entry, _weights(method), dict(listing.dataset.fingerprint())
+    weights = registry.hashes("methods", method.name, method.params)
+    entry, made_of = listing.entry, dict(listing.dataset.fingerprint())
     facts = JobFacts(
         method=label(method),
         dataset=label(entry),
@@ -156,12 +157,18 @@ def _text_part(text: Text) -> str:
     return f"{text.rule}, {text.template}, {fingerprint(words_of(text).rows)}"
 
 
-def _weights(method: MethodEntry) -> dict[str, str]:
-    found = registry.hashes("methods", method.name, method.params)
-    if "checkpoint" in method.params and "checkpoint" not in found:
-        path = Path(method.params["checkpoint"])
-        raise UserError(
-            f"method '{label(method)}': no file at checkpoint={path}. "
-            f"{fetched_by(path) or 'Download or train it (README, Training)'}, or correct `checkpoint` in the config."
-        )
-    return found
+def check_weights(methods: Iterable[MethodEntry]) -> None:
+    """Look for the checkpoints of all methods before anything is computed.
+
+    Raises:
+        UserError: Some are absent: all of them in one message.
+    """
+    absent = [
+        f"method '{label(method)}': no file at {key}={path}. "
+        f"{fetched_by(path) or 'Download or train it (README, Training)'}, or correct `{key}` in the config."
+        for method in methods
+        for key, path in registry.paths("methods", method.name, method.params).items()
+        if key.endswith("checkpoint") and not path.is_file()
+    ]
+    if absent:
+        raise UserError("\n".join(dict.fromkeys(absent)))

@@ -122,6 +122,16 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
         planned(config(methods=method(checkpoint=str(tmp_path / "gone"))))
 
 
+def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
+    gone = [str(tmp_path / name) for name in ("gone.pth", "sam_vit_b_01ec64.pth")]
+    entries = tuple(MethodEntry(name="fakes:Steady", label=path[-7:], params={"checkpoint": path}) for path in gone)
+    with pytest.raises(UserError) as error:
+        planned(config(methods=entries, datasets=(Plugin(name="coco", params={"root": str(tmp_path / "none")}),)))
+    first, second = str(error.value).splitlines()
+    assert gone[0] in first and "train it" in first
+    assert gone[1] in second and "Fetch it: python -m harness weights fetch sam_vit_b" in second
+
+
 def test_sha256_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert registry.sha256(tmp_path / "a", 0).startswith("ba7816bf8f01cfea")
