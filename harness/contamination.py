@@ -6,6 +6,7 @@ Pictures go by `Dataset.image_key`, so a method that was trained on COCO's train
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from harness import registry
 from harness.config import MethodEntry, Plugin, label
@@ -20,12 +21,15 @@ def training_images(method: MethodEntry) -> frozenset[str] | None:
 
     What its `trained_on` names: data sets, a file of keys; or else its recipe's data sets. Training on seen classes
     alone skips pictures without any, which count here all the same.
+
+    Raises:
+        UserError: The file of keys is none.
     """
     trained = method.trained_on
     entries = trained.datasets or (method.train.datasets if method.train else ())
     if not entries and not trained.images:
         return None
-    keys = set(registry.located(trained.images).read_text("utf-8").split("\n")) - {""} if trained.images else set()
+    keys = _keys_in(registry.located(trained.images)) if trained.images else set()
     try:
         return frozenset(keys.union(*(_keys(entry) for entry in entries)))
     except UserError as error:
@@ -43,3 +47,18 @@ def asked_again(images: frozenset[str] | None, dataset: Dataset, limit: int | No
 def _keys(entry: Plugin) -> set[str]:
     dataset: Dataset = registry.build("datasets", entry.name, entry.params)
     return {dataset.image_key(sample_id) for sample_id in dataset.sample_ids()}
+
+
+def _keys_in(path: Path) -> set[str]:
+    try:
+        keys = {line.strip() for line in path.read_text("utf-8-sig").splitlines()} - {""}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); wanted keys of images, one a line.") from error
+    strange = sorted(key for key in keys if "/" not in key)
+    if strange or not keys:
+        found = f"'{strange[0][:60]}'" if strange else "no key"
+        raise UserError(
+            f"{path}: found {found}; wanted keys of images such as coco/139 (the data set and the image's id there), "
+            "one a line. Correct the file, or leave out `images`."
+        )
+    return keys

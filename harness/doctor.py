@@ -14,12 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from harness import registry, weights
 from harness.config import MethodEntry, Plugin, RunConfig, label
 from harness.contamination import asked_again, training_images
-from harness.evaluate import listed
 from harness.interfaces import Dataset
-from harness.structures import UserError
+from harness.structures import Listed, UserError
 
 COUNTS = Path(__file__).with_name("published_counts.csv")
 
@@ -70,19 +71,25 @@ def examined(config: RunConfig) -> Iterator[Finding]:
     for entry in config.datasets:
         try:
             dataset: Dataset = registry.build("datasets", entry.name, entry.params)
-            built.append((entry, dataset))
             yield from _dataset(entry, dataset)
+            built.append((entry, dataset))
         except UserError as error:
             yield Finding(label(entry), State.WRONG, str(error))
     for method in config.methods:
         yield from _checkpoints(method)
-        yield from _training_images(method, built)
+        try:
+            yield from _training_images(method, built)
+        except UserError as error:
+            yield Finding(label(method), State.WRONG, str(error))
 
 
 def _dataset(entry: Plugin, dataset: Dataset) -> Iterator[Finding]:
     name, ids = label(entry), dataset.sample_ids()
+    instances, unlisted = _listed(dataset, ids)
     yield from _decoded(name, dataset, ids)
-    instances = [one for sample_id in ids for one in listed(dataset, sample_id)]
+    if unlisted:
+        sample_id, reason = next(iter(unlisted.items()))
+        yield Finding(name, State.WRONG, f"{len(unlisted)} images cannot be listed, the first {sample_id}: {reason}")
     seen = [one.seen for one in instances if one.seen is not None]
     share = sum(seen) / len(seen) if seen else None
     wanted = published(entry) or UNKNOWN
@@ -90,6 +97,20 @@ def _dataset(entry: Plugin, dataset: Dataset) -> Iterator[Finding]:
     yield _count(name, "instances", len(instances), wanted.instances, wanted.source)
     if share is not None:
         yield _share(name, share, wanted)
+
+
+def _listed(dataset: Dataset, ids: Sequence[str]) -> tuple[list[Listed], dict[str, str]]:
+    """All instances, and of the images whose instances cannot be told the reasons."""
+    instances: list[Listed] = []
+    unlisted: dict[str, str] = {}
+    for sample_id in ids:
+        try:
+            instances += dataset.list_instances(sample_id)
+        except UserError:  # of all images: a mistake in the config
+            raise
+        except Exception as error:  # a data set's own code, which may raise anything
+            unlisted[sample_id] = str(error)
+    return instances, unlisted
 
 
 def _decoded(name: str, dataset: Dataset, ids: Sequence[str]) -> Iterator[Finding]:
@@ -169,17 +190,18 @@ def _training_images(method: MethodEntry, built: Sequence[tuple[Plugin, Dataset]
     images = training_images(method)
     for entry, dataset in built:
         again = asked_again(images, dataset)
-        if again:
+        if again is not None:
+            state, then = (State.NOTE, "; tables say so") if again else (State.FINE, "")
             said = f"was trained on {again} of the {len(dataset.sample_ids())} images of {label(entry)}"
-            yield Finding(label(method), State.NOTE, f"{said}; tables say so")
+            yield Finding(label(method), state, said + then)
 
 
 def published(entry: Plugin) -> Published | None:
-    """What a data set with these parameters should count to, by published_counts.csv."""
+    """What a data set with these parameters should count to: the first line of published_counts.csv that fits."""
     given = _defaults(registry.find("datasets", entry.name)) | entry.params
     for line in _published():
         wanted = dict(part.split("=", 1) for part in line["params"].split())
-        if line["dataset"] == entry.name and all(str(given.get(key)) == value for key, value in wanted.items()):
+        if line["dataset"] == entry.name and all(given.get(key) == yaml.safe_load(wanted[key]) for key in wanted):
             return Published(
                 int(line["images"]) if line["images"] else None,
                 int(line["instances"]) if line["instances"] else None,

@@ -132,13 +132,24 @@ def read_words(path: Path) -> Words:
     Raises:
         UserError: It is no such file.
     """
+    rows: dict[str, dict[str, str]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                found = ", ".join(reader.fieldnames or ())
-                raise UserError(f"{path}: found the columns {found}; wanted {', '.join(COLUMNS)}.")
-            rows = {row["name"]: row for row in reader}
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            columns = next(reader, [])
+            if tuple(columns) != COLUMNS:
+                raise UserError(f"{path}: found the columns {', '.join(columns)}; wanted {', '.join(COLUMNS)}.")
+            for row in reader:
+                if any(cells := [cell.strip() for cell in row]):
+                    _add(rows, cells, f"{path}, line {reader.line_num}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error}); wanted a CSV of {', '.join(COLUMNS)}.") from error
     return Words(rows)
+
+
+def _add(rows: dict[str, dict[str, str]], cells: list[str], where: str) -> None:
+    if len(cells) != len(COLUMNS):
+        raise UserError(f"{where}: found {len(cells)} cells; wanted {len(COLUMNS)}. Put words with a comma in quotes.")
+    if cells[0] in rows:
+        raise UserError(f"{where}: found a second row of '{cells[0]}'; wanted one. Delete one of them.")
+    rows[cells[0]] = dict(zip(COLUMNS, cells, strict=True))

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import pickle
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 import PIL.Image
 import pycocotools.mask
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
@@ -435,6 +436,102 @@ def test_loading_twice_gives_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.image, other.image)
     assert [i.id for i in one.instances] == [i.id for i in other.instances]
     assert one.instances[0].mask is not other.instances[0].mask
+
+
+# Any layout: whatever is listed is either the mask that was drawn or named as broken
+
+
+REGION = st.fixed_dictionaries(
+    {
+        "x": st.sampled_from([4, -12, -1, 0, 10, W - 1, W + 5]),
+        "y": st.sampled_from([4, -12, -1, 0, 9, H - 1, H + 5]),
+        "w": st.sampled_from([30, 1, 5, 20]),
+        "h": st.sampled_from([20, 1, 7, 15]),
+        "form": st.sampled_from(["polygon", "polygon", "polygon", "string", "list", "list", "turned"]),
+        "id": st.integers(1, 6),
+        "image_id": st.sampled_from([7, 7, 8]),
+        "category_id": st.sampled_from([1, 90]),
+        "iscrowd": st.sampled_from([0, 0, 1]),
+    }
+)
+PICTURE = st.sampled_from(["whole", "whole", "whole", "grey", "turned by EXIF", "0 bytes", "cut off", "missing"])
+
+
+def _drawn(region: dict[str, Any]) -> np.ndarray:
+    mask = np.zeros((H, W), dtype=bool)
+    left, top = max(0, region["x"]), max(0, region["y"])
+    mask[top : max(0, region["y"] + region["h"]), left : max(0, region["x"] + region["w"])] = True
+    return mask
+
+
+def _in_form(region: dict[str, Any]) -> Any:
+    x, y, mask = region["x"], region["y"], _drawn(region)
+    right, bottom = x + region["w"], y + region["h"]
+    if region["form"] == "polygon":
+        return [[x, y, right, y, right, bottom, x, bottom]]
+    return {"string": _compressed(mask), "list": _uncompressed(mask), "turned": _uncompressed(mask.T)}[region["form"]]
+
+
+def _is_sound(region: dict[str, Any]) -> bool:
+    return bool(_drawn(region).any()) and region["form"] != "turned"
+
+
+def _save_picture(path: Path, kind: str) -> None:
+    if kind == "missing":
+        return
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    shape = (H, W) if kind == "grey" else (H, W, 3)
+    options = {"exif": exif} if kind == "turned by EXIF" else {}
+    PIL.Image.fromarray(np.full(shape, 90, np.uint8)).save(path, **options)
+    path.write_bytes(path.read_bytes()[: {"0 bytes": 0, "cut off": 300}.get(kind)])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(REGION, min_size=2, max_size=9), PICTURE, PICTURE)
+def test_any_layout_gives_the_masks_that_were_drawn_or_says_why_not(
+    tmp_path_factory: pytest.TempPathFactory, regions: list[dict[str, Any]], first: str, second: str
+) -> None:
+    root = tmp_path_factory.mktemp("mein Ordner ü")
+    pictures = {7: first, 8: second}
+    names = {number: f"Bild {number} é.jpg" for number in pictures}
+    annotations = [region | {"segmentation": _in_form(region)} for region in regions]
+    images = [{"id": number, "file_name": name, "height": H, "width": W} for number, name in names.items()]
+    _write(root, _json(annotations, images=images), pictures=())
+    for number, kind in pictures.items():
+        _save_picture(root / "val2017" / names[number], kind)
+
+    wanted: dict[int, dict[str, np.ndarray | None]] = {7: {}, 8: {}}
+    uses: Counter[int] = Counter()
+    for region in regions:
+        if not region["iscrowd"]:
+            uses[region["id"]] += 1
+            again = uses[region["id"]] > 1
+            name = f"{region['id']}#{uses[region['id']]}" if again else str(region["id"])
+            wanted[region["image_id"]][name] = _drawn(region) if _is_sound(region) and not again else None
+
+    coco = Coco(root, seen=None, crowd="ignore")
+    assert coco.sample_ids() == [str(number) for number in wanted if wanted[number]]
+    for number, masks in wanted.items():
+        if not masks:
+            continue
+        assert [one.id for one in coco.list_instances(str(number))] == list(masks)
+        crowds = [region for region in regions if region["image_id"] == number and region["iscrowd"]]
+        if pictures[number] in ("0 bytes", "cut off", "missing") or not all(map(_is_sound, crowds)):
+            with pytest.raises((OSError, ValueError), match=r"wanted|no one knows"):
+                coco.load(str(number))
+            continue
+        sample = coco.load(str(number))
+        assert sample.image.shape == (H, W, 3)
+        assert set(sample.broken) == {name for name, mask in masks.items() if mask is None}
+        assert {one.id for one in sample.instances} == set(masks) - set(sample.broken)
+        owned = np.zeros((H, W), dtype=bool)
+        for instance in sample.instances:
+            np.testing.assert_array_equal(instance.mask, masks[instance.id])
+            owned |= instance.mask
+        ignored = np.zeros((H, W), dtype=bool) if sample.ignore is None else sample.ignore
+        crowd = np.logical_or.reduce([_drawn(region) for region in crowds]) if crowds else np.zeros((H, W), bool)
+        np.testing.assert_array_equal(ignored, crowd & ~owned)
 
 
 # The real files

@@ -127,7 +127,7 @@ methods: [{name: click_only, params: {checkpoint: a}}]
         ({"methods": [{"label": "x"}]}, r"methods\[0\]\.name: found nothing; wanted a value"),
         ({"metrics": "iou"}, r"metrics: found 'iou'; wanted a list"),
         ({"metrics": ["iou", "iuo"]}, r"metrics\[1\]: no metric 'iuo'\. Did you mean 'iou'\?"),
-        ({"clicks": {"strategy": "paper/v0"}}, r"clicks\.strategy: no strategy 'paper/v0'\. Did you mean 'paper/v1'"),
+        ({"clicks": {"strategy": "paper/v0"}}, r"clicks\.strategy: no strategy 'paper/v0'\. Did you mean 'paper/v[12]'"),
         ({"clicks": {"max_clicks": 0}}, r"clicks\.max_clicks: found 0; wanted greater than 0"),
         ({"clicks": {"options": {"margn": 1}}}, r"clicks\.options\.margn: paper/v1 takes no such .*mean 'margin'"),
         ({"clicks": {"options": {"at": 1}}}, r"clicks\.options\.at: paper/v1 takes no such parameter"),

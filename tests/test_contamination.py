@@ -55,6 +55,27 @@ def test_a_file_of_keys(tmp_path: Path) -> None:
     assert training_images(loaded(tmp_path, {"images": str(keys)}).methods[0]) == {"scenes/val-00003", "coco/139"}
 
 
+@pytest.mark.parametrize(
+    "content", [b"coco/139 \r\n\r\n scenes/val-00003\r\n", b"\xef\xbb\xbfcoco/139\nscenes/val-00003"]
+)
+def test_blanks_and_marks_around_keys_do_not_hide_an_image(tmp_path: Path, content: bytes) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_bytes(content)
+    config = loaded(tmp_path, {"images": str(keys)})
+    assert training_images(config.methods[0]) == {"scenes/val-00003", "coco/139"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "found no key"), (b"139\ncoco/25\n", "found '139'; wanted .*coco/139"), (b"\xff\xe9", "cannot be read")],
+)
+def test_a_file_that_is_none_of_keys_is_not_taken_for_no_image(tmp_path: Path, content: bytes, reason: str) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_bytes(content)
+    with pytest.raises(UserError, match=rf"keys\.txt: {reason}"):
+        training_images(loaded(tmp_path, {"images": str(keys)}).methods[0])
+
+
 def test_a_recipe_s_data_sets_are_known(tmp_path: Path) -> None:
     recipe = {"learner": {"name": "prompted_deeplab"}, "datasets": [SCENES], "steps": 1}
     config = loaded(tmp_path, {}, name="click_only", label="click", train=recipe)

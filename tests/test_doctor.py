@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from collections import namedtuple
@@ -91,6 +92,41 @@ def test_an_image_that_does_not_load_is_wrong(tmp_path: Path) -> None:
     assert ("wrong", "image toy-2: cut off\nafter 7 bytes") in found(loaded(tmp_path, datasets=[toys]), "toys")
 
 
+def test_a_mistake_that_only_listing_finds_is_said_once_and_nothing_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "annotations").mkdir()
+    box = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": [[0, 0, 5, 0, 5, 5]]}
+    content = {
+        "images": [{"id": 1, "file_name": "1.jpg", "height": 32, "width": 48}],
+        "categories": [{"id": 1, "name": "cup"}],
+        "annotations": [box],
+    }
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    entry = {"name": "coco", "params": {"root": str(tmp_path), "seen": ["cap"]}}
+    method = STEADY | {"trained_on": {"datasets": [SCENES]}}
+    config = loaded(tmp_path, datasets=[entry, SCENES], methods=[method])
+    ((state, said),) = found(config, "coco")
+    assert state == "wrong" and "no category 'cap'" in said and "Did you mean 'cup'" in said
+    assert ("note", "was trained on 4 of the 4 images of scenes; tables say so") in found(config, "steady")
+
+
+def test_images_that_cannot_be_listed_are_wrong_wherever_they_stand(tmp_path: Path) -> None:
+    toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 6, "unreadable": [1, 4]}}
+    said = found(loaded(tmp_path, datasets=[toys]), "toys")
+    assert ("wrong", "2 images cannot be listed, the first toy-1: cut off\nafter 7 bytes") in said
+    assert ("note", "8 instances; no published count to compare with") in said
+
+
+def test_a_data_set_that_does_not_list_ends_no_other_check(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    method = STEADY | {"trained_on": {"datasets": [SCENES]}}
+    config = loaded(tmp_path, datasets=[{"name": "folder", "params": {"root": str(tmp_path)}}], methods=[method])
+    ((state, said),) = found(config, "folder")
+    assert state == "wrong" and "no image in" in said
+    assert found(config, "steady") == [("fine", "needs no file")]
+
+
 def test_checkpoints(tmp_path: Path) -> None:
     own = tmp_path / "own.pth"
     own.write_bytes(b"weights")
@@ -115,6 +151,17 @@ def test_training_images_are_a_note(tmp_path: Path) -> None:
     method = STEADY | {"trained_on": {"datasets": [{"name": "scenes", "params": {"count": 3}}]}}
     said = found(loaded(tmp_path, methods=[method]), "steady")
     assert ("note", "was trained on 3 of the 4 images of scenes; tables say so") in said
+    method["trained_on"]["datasets"][0]["params"] = {"count": 3, "split": "train"}
+    said = found(loaded(tmp_path, methods=[method]), "steady")
+    assert ("fine", "was trained on 0 of the 4 images of scenes") in said
+
+
+def test_a_file_that_is_none_of_keys_is_wrong_and_the_next_method_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text("139\n")
+    methods = [STEADY | {"trained_on": {"images": str(tmp_path / "keys.txt")}}, STEADY | {"label": "next"}]
+    config = loaded(tmp_path, methods=methods)
+    assert found(config, "steady")[-1][0] == "wrong" and "found '139'" in found(config, "steady")[-1][1]
+    assert found(config, "next") == [("fine", "needs no file")]
 
 
 def test_what_is_not_trained_yet_is_a_note(tmp_path: Path) -> None:
@@ -127,18 +174,27 @@ def test_what_is_not_trained_yet_is_a_note(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "instances"),
+    ("name", "params", "wanted"),
     [
-        ({"root": "x", "split": "val2017"}, 36335),
-        ({"root": "x", "split": "val2017", "seen": "coco_15"}, None),
-        ({"root": "x", "split": "val2017", "min_area": 100}, None),
-        ({"root": "x", "split": "train2017", "seen": None}, 849949),
+        ("coco", {"split": "val2017"}, (36335, 0.5678)),
+        ("coco", {"split": "val2017", "min_area": 0.0}, (36335, 0.5678)),
+        ("coco", {"split": "val2017", "seen": "coco_15"}, (36335, None)),
+        ("coco", {"split": "val2017", "min_area": 100}, None),
+        ("coco", {"split": "train2017", "seen": None}, (849949, None)),
+        ("voc", {"seen": "voc_15", "void": "background"}, (3422, 0.8185)),
+        ("voc", {"seen": "zs3_2"}, (3422, None)),
+        ("refcoco", {"text": "class_name"}, (3811, 0.693)),
+        ("refcoco", {"text": "phrase"}, (3811, 0.693)),
+        ("refcoco", {"text": "all_phrases"}, (10834, None)),
+        ("refcoco", {"dataset": "refcoco+", "text": "all_phrases"}, (10758, None)),
+        ("openimages", {}, (24730, 0.239)),
+        ("openimages", {"seen": None}, (24730, None)),
+        ("openimages", {"drop_inside": True}, None),
     ],
 )
-def test_a_count_is_of_those_parameters_alone(params: dict[str, Any], instances: int | None) -> None:
-    resolved = registry.resolve("datasets", "coco", params)
-    counts = published(Plugin(name="coco", params=resolved))
-    assert (counts.instances if counts else None) == instances
+def test_a_count_is_of_those_parameters_alone(name: str, params: dict[str, Any], wanted: Any) -> None:
+    counts = published(Plugin(name=name, params=registry.resolve("datasets", name, {"root": "x"} | params)))
+    assert (counts and (counts.instances, counts.w)) == wanted
 
 
 def test_every_published_count_names_a_plugin_and_its_parameters() -> None:

@@ -102,3 +102,34 @@ def test_a_file_of_other_columns_is_refused(content: bytes, tmp_path: Path) -> N
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"words\.csv.*wanted"):
         read_words(path)
+
+
+def test_a_file_that_a_spreadsheet_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "words.csv"
+    path.write_text(
+        'name,said,synonym,hypernym\r\ncup, ,"mug, beaker",vessel\r\n\r\n,,,\r\n,,,\r\n', encoding="utf-8-sig"
+    )
+    words = read_words(path)
+    assert (words.said("cup"), words.other("cup", "synonym")) == ("cup", "mug, beaker")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("cup,,mug, beaker,vessel", "line 3: found 5 cells; wanted 4.*in quotes"),
+        ("cup,,mug", "line 3: found 3 cells"),
+        ("dog,,hound,animal", "line 3: found a second row of 'dog'"),
+        ('cup,,"mug"s,vessel', "cannot be read"),
+    ],
+)
+def test_a_row_that_could_be_meant_in_two_ways_is_refused(row: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "words.csv"
+    path.write_text(f"name,said,synonym,hypernym\ndog,,puppy,animal\n{row}\n")
+    with pytest.raises(UserError, match=reason):
+        read_words(path)
+
+
+def test_the_page_lists_every_rule() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "datasets.md").read_text("utf-8")
+    table = page.split("## What is said")[1].split("\n## ")[0]
+    assert {name for name in RULES if f"`{name}`" in table} == set(RULES)
