@@ -32,10 +32,12 @@ from datasets.images import read_rgb
 from harness.clicks import interior_depth
 from harness.config import Clicks, Text
 from harness.evaluate import Evaluation, Names, Protocol
+from harness.folder import write_bytes
 from harness.interfaces import Method
 from harness.metrics import METRICS, Region
 from harness.rle import encode
-from harness.store import JobFacts, Store, table, write_parquet
+from harness.shards import shard
+from harness.store import JobFacts, Store
 from harness.structures import Click, Image, Mask, Prediction, Record
 
 SIZE = (480, 640)
@@ -138,7 +140,7 @@ def parts_of(root: Path, polygons: Sequence[list[float]], records: Sequence[Reco
         "clicks": partial(clicked, masks),
         "metrics": partial(scored, masks, prediction),
         "run lengths": partial(packed, masks, prediction),
-        "Parquet": lambda: write_parquet(root / "bare.parquet", table(records, ["all"])),
+        "Parquet": lambda: write_bytes(root / "bare.parquet", shard(records, ["all"], {})),
     }
 
 

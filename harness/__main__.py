@@ -1,6 +1,6 @@
 """The command line: `python -m harness run configs/quickstart.yaml`.
 
-Exit codes: 0 complete, 1 complete with more failures than `max_failures`, 2 a mistake that the reader can mend,
+Exit codes: 0 complete, 1 more failures than `max_failures` or rows that lack, 2 a mistake that the reader can mend,
 130 interrupted.
 """
 
@@ -21,15 +21,23 @@ from rich.table import Table as RichTable
 from harness import config as configs
 from harness import registry
 from harness.clicks import STRATEGIES
+from harness.interrupts import in_order
 from harness.metrics import METRICS
+from harness.page.command import page
+from harness.results_command import Format, Output, audit, compare, leaderboard, tabulate
 from harness.structures import UserError
 from harness.weights_command import weights_app
 
 if TYPE_CHECKING:
+    from harness.folder import Folder
     from harness.progress import Live
+    from harness.run import Finished
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(weights_app, name="weights")
+app.command()(page)
+for made_of_rows in (audit, compare, leaderboard):
+    app.command()(made_of_rows)
 console = Console(width=None if sys.stdout.isatty() else 150, emoji=False)
 errors = Console(stderr=True, emoji=False)
 
@@ -37,6 +45,11 @@ ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file,
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set workers.count=2.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many images a data set; every table says so.")]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster (auto, ray://...); this machine by default.")]
+Runs = Annotated[
+    str | None,
+    typer.Option(envvar="HARNESS_RUNS", help="Where runs are kept: a folder, s3://... or gs://...; runs/ by default."),
+]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or bucket, such as runs/quickstart.")]
 
 
 class Kind(StrEnum):
@@ -52,54 +65,139 @@ class Kind(StrEnum):
 
 
 @app.command()
-def run(config: ConfigPath, set_: Set = [], limit: Limit = None, address: Address = None) -> None:  # noqa: B006
+def run(
+    config: ConfigPath,
+    set_: Set = [],  # noqa: B006
+    limit: Limit = None,
+    address: Address = None,
+    runs: Runs = None,
+    retry_failed: Annotated[bool, typer.Option(help="Redo the images in which an instance failed.")] = False,
+) -> None:
     """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
     from harness.report.layout import to_terminal
     from harness.run import run as execute
+    from harness.store import store_of
 
     loaded = _loaded(config, set_, limit)
-    with _live() as live:
-        finished = execute(loaded, live, address)
+    place = store_of(loaded.run, runs).folder
+    with _live(place) as live:
+        finished = execute(loaded, live, address, runs, retry_failed)
     for table in finished.tables:
         console.print(to_terminal(table))
-    _say(f"runs/{loaded.run}/report.md, runs/{loaded.run}/results.parquet")
+    folder = _shown(place)
+    _say(f"{folder}/report.md, {folder}/results.parquet")
     if finished.over_budget:
         errors.print(
             f"{finished.failed} of {finished.instances} instances failed: over max_failures={loaded.max_failures:g}.",
             style="red",
         )
+    _warn_missing(finished, f"python -m harness run {config}")
+    if finished.over_budget or finished.missing:
         raise typer.Exit(1)
 
 
 @app.command()
 def report(
     target: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/quickstart, or its config.")
+        str, typer.Argument(metavar="RUN", help="A run's folder or bucket, such as runs/quickstart, or its config.")
     ],
     set_: Set = [],  # noqa: B006
     limit: Limit = None,
+    runs: Runs = None,
+    table: Annotated[str | None, typer.Option(help="Only this: a number of the paper's, a name, or all.")] = None,
+    form: Format = None,
+    output: Output = None,
+    intervals: Annotated[bool, typer.Option(help="Every mean with its n and 95 % interval.")] = False,
 ) -> None:
-    """Print and write the tables of the rows that are there; nothing is computed anew."""
+    """Print and write the tables of the rows that are there; nothing is computed anew.
+
+    A folder is reported as it was run, without a look at data or weights; a config as it would be run now. With
+    --table, --format, --output or --intervals nothing but these tables is written.
+    """
+    if table or form or output or intervals:
+        if Path(target).suffix in (".yaml", ".yml") or set_ or limit:
+            raise UserError(f"{target}: --table, --format, -o and --intervals want a run's folder, without --set.")
+        tabulate(target, table or "", form, output, intervals)
+        return
+    from harness.lock import holder
     from harness.plan import planned
     from harness.report.layout import to_terminal
+    from harness.run import recorded
     from harness.run import report as build
-    from harness.store import Store
+    from harness.store import Store, store_of
 
-    if target.is_dir() and (set_ or limit):
-        raise UserError(f"{target}: --set and --limit belong to a config; a run's folder reports what was run.")
-    loaded = _recorded(target) if target.is_dir() else _loaded(target, set_, limit)
-    store = Store(registry.ROOT / "runs" / loaded.run)
-    if not store.manifest():
-        raise UserError(f"{store.root}: no such run. Start it: python -m harness run {target}.")
-    for table in build(loaded, planned(loaded), store).tables:
-        console.print(to_terminal(table))
+    if Path(target).suffix in (".yaml", ".yml"):
+        loaded = _loaded(Path(target), set_, limit)
+        store = store_of(loaded.run, runs)
+        if not store.manifest():
+            raise UserError(f"{store.folder}: no such run. Start it: python -m harness run {target}.")
+        jobs = planned(loaded)
+        store.check([job.facts for job in jobs])
+    else:
+        if set_ or limit:
+            raise UserError(f"{target}: --set and --limit belong to a config; a run's folder reports what was run.")
+        store = Store(target)
+        loaded, jobs = recorded(store)
+    writer = holder(store.folder)
+    finished = build(loaded, jobs, store, write=writer is None)
+    for made in finished.tables:
+        console.print(to_terminal(made))
+    if writer:
+        _warn(f"{store.folder} is being written by {writer}: results.parquet and report.md are left to it.")
+    _warn_missing(finished, "the same run again")
 
 
 @app.command()
-def plan(config: ConfigPath, set_: Set = [], limit: Limit = None) -> None:  # noqa: B006
+def watch(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/quickstart.")]) -> None:
+    """Show how a run goes, from another shell, until it ends."""
+    from rich.live import Live as Screen
+
+    from harness.watch import news, shown
+
+    with Screen(console=console, auto_refresh=False) as screen:
+        for said in news(run):
+            screen.update(shown(said), refresh=True)
+
+
+@app.command()
+def verify(run: RunFolder) -> None:
+    """Prove that a run is complete and as it was written: every shard, row and result; exit code 1 if it is not."""
+    from harness.store import Store
+    from harness.verify import verified
+
+    found = verified(Store(run))
+    for line in found.proved:
+        _say(f"proved: {line}")
+    for line in found.unproved:
+        _say(f"not looked at: {line}")
+    for line in found.lacking:
+        _warn(f"lacking: {line}")
+    _say(f"{run}: {f'{len(found.lacking)} things lack.' if found.lacking else 'complete.'}")
+    if found.lacking:
+        raise typer.Exit(1)
+
+
+@app.command()
+def merge(
+    sources: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or buckets of runs.")],
+    into: Annotated[str, typer.Option("--into", "-o", help="The run's folder to be made or added to.")],
+) -> None:
+    """Put the rows of several runs, of other machines or other methods, into one run."""
+    from harness.folder import Folder
+    from harness.merge import merged
+    from harness.store import Store
+
+    with in_order():
+        copied, rows = merged([Store(source) for source in sources], Store(Folder.at(into)))
+    _say(f"{into}: {copied} shards copied, {rows} rows in results.parquet.")
+    _say(f"python -m harness verify {into}; python -m harness report {into}")
+
+
+@app.command()
+def plan(config: ConfigPath, set_: Set = [], limit: Limit = None, runs: Runs = None) -> None:  # noqa: B006
     """Say what `run` would do: images, instances, what is there already, what must be trained. Computes nothing."""
     from harness.plan import instances, planned
-    from harness.store import Store
+    from harness.store import store_of
 
     loaded = _loaded(config, set_, limit)
     untrained = [m for m in loaded.methods if m.train is not None and not m.train.output.is_file()]
@@ -108,7 +206,8 @@ def plan(config: ConfigPath, set_: Set = [], limit: Limit = None) -> None:  # no
         _say(f"{configs.label(method)}: trained first, {method.train.steps} steps to {method.train.output}")
     ready = [m for m in loaded.methods if m not in untrained]
     jobs = planned(loaded.model_copy(update={"methods": tuple(ready)}))
-    store = Store(registry.ROOT / "runs" / loaded.run)
+    store = store_of(loaded.run, runs)
+    store.check([job.facts for job in jobs])
     listing = RichTable("Method", "Data set", "Images", "Instances", "Done already")
     counts: dict[str, int] = {}
     for job in jobs:
@@ -164,21 +263,41 @@ def train(
     _say(f"{path} and its card {path.with_suffix('.md').name}")
 
 
+@app.command()
+def card(checkpoint: Annotated[Path, typer.Argument(help="Weights that were trained here.")]) -> None:
+    """Print a checkpoint's model card: what it was trained on, by which recipe, and how to do it again."""
+    from harness.card import card_of
+
+    _say(card_of(checkpoint))
+
+
 def _say(text: str) -> None:
     console.print(text, markup=False, soft_wrap=True)
 
 
-@contextmanager
-def _live() -> Iterator[Live]:
-    """Shows how the work goes; an interrupt ends it with a word on what is kept."""
-    from harness.progress import Live
+def _warn(text: str) -> None:
+    errors.print(text, markup=False, soft_wrap=True, style="red")
 
-    try:
-        with Live(console) as live:
-            yield live
-    except KeyboardInterrupt:
-        errors.print("Interrupted. What is done is kept: the same command goes on from here.")
-        raise typer.Exit(130) from None
+
+def _warn_missing(finished: Finished, command: str) -> None:
+    if finished.missing:
+        _warn(f"{finished.missing} of {finished.instances + finished.missing} instances have no row: {command}.")
+
+
+def _shown(folder: Folder) -> str:
+    """A folder as a reader in the checkout would type it."""
+    local = folder.local
+    return str(local.relative_to(registry.ROOT) if local and local.is_relative_to(registry.ROOT) else folder)
+
+
+@contextmanager
+def _live(run: Folder | None = None) -> Iterator[Live]:
+    """Shows how the work goes, and keeps it in the run's folder for `watch`; not in a bucket."""
+    from harness.progress import STATUS, Live
+
+    status = run.local / STATUS if run and run.local else None
+    with in_order(), Live(console, status) as live:
+        yield live
 
 
 def _loaded(path: Path, overrides: list[str], limit: int | None) -> configs.RunConfig:
@@ -189,16 +308,6 @@ def _loaded(path: Path, overrides: list[str], limit: int | None) -> configs.RunC
         if name not in tables():
             raise UserError(f"{path}, tables[{index}]: no table '{name}'. {registry.suggest(name, tables())}")
     return loaded if limit is None else loaded.model_copy(update={"limit": limit})
-
-
-def _recorded(run_folder: Path) -> configs.RunConfig:
-    """The config of a run's last start."""
-    from harness.store import Store
-
-    manifest = Store(run_folder).manifest()
-    if not manifest:
-        raise UserError(f"{run_folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
-    return configs.RunConfig.model_validate(manifest["config"])
 
 
 def _described(kind: str) -> list[tuple[str, str]]:

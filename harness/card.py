@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError, safe_open
 
 from harness import registry
 from harness.config import Plugin, Recipe
+from harness.structures import UserError
 
 _TEXT = """\
 # {name}
@@ -39,7 +42,9 @@ python -m harness train recipe.yaml --force
 """
 
 
-def card(recipe: Recipe, path: Path, commit: str, categories: Sequence[str] = ()) -> str:
+def card(
+    recipe: Recipe, path: Path, commit: str, categories: Sequence[str] = (), data: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """Markdown on trained weights.
 
     Args:
@@ -47,8 +52,9 @@ def card(recipe: Recipe, path: Path, commit: str, categories: Sequence[str] = ()
         path: The checkpoint; its size, hash and date are read from it.
         commit: The code's, with "+" where files differed from it; empty where unknown.
         categories: Those of the instances that could be drawn.
+        data: Each data set's name and fingerprint.
     """
-    facts = _facts(recipe, path, commit, categories)
+    facts = _facts(recipe, path, commit, categories, data)
     return _TEXT.format(
         name=path.name,
         note=recipe.note or "Its recipe has no `note:` that would say what it is.",
@@ -58,16 +64,46 @@ def card(recipe: Recipe, path: Path, commit: str, categories: Sequence[str] = ()
     )
 
 
+def card_of(path: Path) -> str:
+    """The card of a checkpoint, from what it says of itself.
+
+    Raises:
+        UserError: No such file, no safetensors file, or one that no recipe of this harness made.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file; wanted a checkpoint, such as methods/weights/scenes_text_click.safetensors."
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+    except SafetensorError as error:
+        raise UserError(
+            f"{path}: found no whole safetensors file ({error}); wanted a checkpoint that training here saved."
+        ) from error
+    if "recipe_yaml" not in about:
+        beside = path.with_suffix(".md")
+        known = f" Its card lies beside it: {beside}." if beside.is_file() else ""
+        raise UserError(
+            f"{path}: found no recipe in its metadata; wanted a checkpoint that training here saved.{known}"
+        )
+    recipe = Recipe.model_validate(yaml.safe_load(about["recipe_yaml"]))
+    return card(recipe, path, about["commit"], json.loads(about["classes"]), json.loads(about["data"]))
+
+
 def as_yaml(recipe: Recipe) -> str:
     """The whole recipe, defaults included, as `load_recipe` reads it in any checkout."""
     return yaml.safe_dump(_portable(recipe.model_dump(mode="json")), sort_keys=False, allow_unicode=True, width=120)
 
 
-def _facts(recipe: Recipe, path: Path, commit: str, categories: Sequence[str]) -> dict[str, str]:
+def _facts(
+    recipe: Recipe, path: Path, commit: str, categories: Sequence[str], data: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
     content = path.read_bytes()
     return {
         "Learner": recipe.learner.name,
         "Data sets": "; ".join(_named(dataset) for dataset in recipe.datasets),
+        "Data as found": "; ".join(json.dumps(one) for one in data) or "not recorded",
         "Instances": "of seen categories alone" if recipe.classes == "seen" else "of all categories",
         "Categories": ", ".join(categories) or "not listed",
         "Steps": f"{recipe.steps}, {recipe.batch} examples each",

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from harness import registry
-from harness.clicks import STRATEGIES
+from harness.clicks import STRATEGIES, clicks_a_round
 from harness.metrics import METRICS
 from harness.structures import UserError
 from harness.texts import RULES, WORDS, Words, read_words
@@ -50,22 +50,47 @@ A = TypeVar("A", "MethodEntry", "Variant")
 
 
 class Optimizer(Model):
-    """AdamW, or SGD with momentum 0.9 as in the paper."""
+    """AdamW, or SGD with momentum 0.9 as in the paper.
+
+    Attributes:
+        decays: What `weight_decay` pulls at: what the learner chose (no norms, no biases), or "all", as MMSegmentation.
+    """
 
     name: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
+    decays: Literal["chosen", "all"] = "chosen"
 
 
 class Schedule(Model):
-    """The learning rate after a linear warm-up; `min_lr` is a floor, `horizon` the step of its zero (all steps)."""
+    """The learning rate after a linear warm-up.
+
+    Attributes:
+        horizon: The step at which the factor of `poly` and `cosine` is zero; all steps by default.
+        min_lr_rule: "floor": never below `min_lr`; "mmseg": (lr - min_lr) * factor + min_lr, as MMSegmentation's hook.
+    """
 
     name: Literal["poly", "cosine", "constant"] = "poly"
     power: float = 0.9
     warmup: Annotated[int, Field(ge=0)] = 0
     min_lr: float = 0.0
     horizon: int | None = None
+    min_lr_rule: Literal["floor", "mmseg"] = "floor"
+
+
+class Validation(Model):
+    """A look at how training goes: the mean loss, in eval mode, of the same few examples every time.
+
+    Attributes:
+        datasets: Where the examples come from.
+        every: Steps between two looks.
+        examples: How many.
+    """
+
+    datasets: Annotated[tuple[Plugin, ...], Field(min_length=1)]
+    every: Annotated[int, Field(gt=0)] = 500
+    examples: Annotated[int, Field(gt=1)] = 32
 
 
 class Recipe(Model):
@@ -79,12 +104,21 @@ class Recipe(Model):
         classes: "seen" trains on instances of the data sets' seen categories only, as zero-shot training does.
         balance: Draw categories equally often, instead of instances.
         steps: Optimiser steps.
-        batch: Examples a step.
+        batch: Examples a step, of all workers together.
         clip_norm: Gradients are scaled down to this norm; None leaves them.
         threads: Of torch on the CPU.
         save_every: Steps between resumable checkpoints.
         precision: Of the saved weights.
         note: Said in the card: what these weights are and are not.
+        workers: Processes that Ray Train shares each batch among, one a GPU where there are any; 0 is this process
+            alone, without Ray.
+        accumulate: Forward passes that a worker's share of a batch is cut into.
+        compute: "bf16" runs forward passes in autocast; weights, gradients and optimiser stay float32.
+        batch_norm: Over a worker's own examples, over those of all workers ("sync"), or with statistics that stay as
+            they are ("frozen").
+        ema: The exported weights are this moving average of the trained ones; None exports those themselves.
+        loaders: Threads that prepare the next steps' examples; 0 prepares them in turn with the training.
+        validation: A look at fixed examples now and then.
     """
 
     learner: Plugin
@@ -103,18 +137,46 @@ class Recipe(Model):
     save_every: Annotated[int, Field(gt=0)] = 100
     precision: Literal["fp16", "fp32"] = "fp32"
     note: str = ""
+    workers: Annotated[int, Field(ge=0)] = 0
+    accumulate: Annotated[int, Field(gt=0, validate_default=True)] = 1
+    compute: Literal["fp32", "bf16"] = "fp32"
+    batch_norm: Literal["own", "sync", "frozen"] = "own"
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    loaders: Annotated[int, Field(ge=0)] = 0
+    validation: Validation | None = None
+
+    @field_validator("accumulate")
+    @classmethod
+    def _shares_are_equal(cls, accumulate: int, others: ValidationInfo) -> int:
+        batch, workers = others.data.get("batch", 0), max(1, others.data.get("workers", 0))
+        if batch % (workers * accumulate):
+            reason = f"a number that, times {workers} workers, divides the batch of {batch}"
+            raise PydanticCustomError("shares", "{reason}", {"reason": reason})
+        return accumulate
 
     @property
     def key(self) -> str:
-        """Hash of all that decides the trained weights; the places of files do not, what they hold does."""
+        """Hash of all that decides the trained weights; the places of files do not, what they hold does.
+
+        A field that came later counts only where it is set, so that older recipes keep their keys.
+        """
         plugins = [("learners", self.learner), *(("datasets", dataset) for dataset in self.datasets)]
         made_of = [
             (entry.name, registry.portable(kind, *named), registry.hashes(kind, *named))
             for kind, entry in plugins
             for named in [(entry.name, entry.params)]
         ]
-        rest = {"checkpoint", "note", "save_every", "device", "learner", "datasets"}
-        return fingerprint([made_of, self.model_dump(mode="json", exclude=rest)])
+        rest = {"checkpoint", "note", "save_every", "device", "learner", "datasets", "loaders", "validation"}
+        values = self.model_dump(mode="json", exclude=rest)
+        values["workers"] = 0 if self.workers == 1 else self.workers
+        later: list[tuple[dict[str, Any], type[Model], tuple[str, ...]]]
+        later = [(values, Recipe, ("workers", "accumulate", "compute", "batch_norm", "ema"))]
+        later += [(values["optimizer"], Optimizer, ("decays",)), (values["schedule"], Schedule, ("min_lr_rule",))]
+        for given, model, names in later:
+            for name in names:
+                if given[name] == model.model_fields[name].default:
+                    del given[name]
+        return fingerprint([made_of, values])
 
     @property
     def saved_as(self) -> str:
@@ -408,7 +470,13 @@ def _method(entry: MethodEntry, where: str) -> MethodEntry:
 def _recipe(recipe: Recipe, where: str) -> Recipe:
     learner = _resolved(recipe.learner, "learners", f"{where}learner")
     datasets = [_resolved(entry, "datasets", f"{where}datasets[{i}]") for i, entry in enumerate(recipe.datasets)]
-    return recipe.model_copy(update={"learner": learner, "datasets": tuple(datasets)})
+    validation = recipe.validation and _validation(recipe.validation, f"{where}validation.")
+    return recipe.model_copy(update={"learner": learner, "datasets": tuple(datasets), "validation": validation})
+
+
+def _validation(validation: Validation, where: str) -> Validation:
+    datasets = [_resolved(entry, "datasets", f"{where}datasets[{i}]") for i, entry in enumerate(validation.datasets)]
+    return validation.model_copy(update={"datasets": tuple(datasets)})
 
 
 def _datasets(entries: Sequence[Plugin], path: Path) -> tuple[Plugin, ...]:
@@ -440,6 +508,12 @@ def _clicks(clicks: Clicks, where: str) -> Clicks:
         raise UserError(f"{where}.strategy: no strategy '{clicks.strategy}'. {known}")
     strategy = STRATEGIES[clicks.strategy]
     options = registry.arguments(strategy, clicks.strategy, clicks.options, f"{where}.options")
+    a_round = clicks_a_round(clicks.strategy, options)
+    if clicks.max_clicks % a_round:
+        raise UserError(
+            f"{where}.max_clicks: found {clicks.max_clicks}; {clicks.strategy} with these options makes {a_round} "
+            f"clicks a round: wanted {a_round} or a multiple of it."
+        )
     return clicks.model_copy(update={"options": options})
 
 

@@ -1,8 +1,9 @@
 """One shard in one plain process: sample ids in, records out. Knows no Ray and no disk.
 
 Whatever fails - an image that does not decode, an annotation, a method on one prompt - becomes failed records with the
-reason, one an instance, and the rest goes on. An instance that fails is asked no further clicks. What fails on every
-instance alike, a metric or a click strategy, is a bug: it keeps its traceback.
+reason, one an instance, and the rest goes on. An instance that fails is asked no further clicks. So does one on which
+the strategy's click cannot be made. What fails otherwise in a metric or a click strategy is a bug: it keeps its
+traceback.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, TypeVar
 
 from harness import scoring
-from harness.clicks import STRATEGIES, Situation, click_rng
+from harness.ambiguity import Objects, Place
+from harness.clicks import STRATEGIES, NoClickError, Situation, click_rng
 from harness.config import Clicks, Text, words_of
 from harness.interfaces import Dataset, Group, Method
 from harness.metrics import Region
@@ -68,12 +70,13 @@ class Names:
 
 @dataclass(eq=False)
 class Target:
-    """An instance with its words, the clicks made on it so far and the method's latest mask."""
+    """An instance with its words, the clicks made on it so far, where they began, and the method's latest mask."""
 
     instance: Instance
     truth: Region
     text: str | None = None
     clicks: tuple[Click, ...] = ()
+    place: Place | None = None
     predicted: Mask | None = None
     memory: Any = None
 
@@ -87,6 +90,7 @@ class Work:
         image: The sample's, read-only: a method that writes on it would change it for the prompts that follow.
         targets: The instances still to be clicked.
         failed: Those that cannot be asked for, with the reason.
+        objects: All that could be asked for, whatever became of them.
         state: What the method's `encode` made of the image.
         encode_ms: Of this image.
     """
@@ -95,6 +99,7 @@ class Work:
     image: Image
     targets: list[Target] = field(default_factory=list)
     failed: list[tuple[Instance | Listed, str]] = field(default_factory=list)
+    objects: Objects = field(default_factory=lambda: Objects(()))
     state: Any = None
     encode_ms: float = 0.0
 
@@ -178,8 +183,7 @@ class Evaluation:
     def _round(self, works: Sequence[Work], number: int) -> Iterator[Record]:
         """Click, segment and score every target once; those without a mask, or with all their clicks, are done."""
         for work in works:
-            for target in work.targets:
-                target.clicks += self._new_clicks(work.sample, target, number)
+            yield from self._click(work, number)
         groups = [(work.state, [self._prompt(target) for target in work.targets]) for work in works]
         answers, elapsed_ms = timed(lambda: segmented(self.method, groups))
         segment_ms = elapsed_ms / max(1, sum(len(work.targets) for work in works))
@@ -187,6 +191,16 @@ class Evaluation:
             for target, prediction in zip(work.targets, predictions, strict=True):
                 yield from self._records(work, target, prediction, segment_ms)
             work.targets = [target for target in work.targets if self._goes_on(target)]
+
+    def _click(self, work: Work, number: int) -> Iterator[Record]:
+        """Make the round's clicks on every target; one on which they cannot be made fails."""
+        for target in list(work.targets):
+            try:
+                target.clicks += self._new_clicks(work.sample, target, number)
+            except NoClickError as error:
+                work.targets.remove(target)
+                yield self._failed(work.sample.id, target.instance, f"clicks: {error}", target)
+            target.place = target.place or work.objects.place(target.instance, target.clicks)
 
     def _goes_on(self, target: Target) -> bool:
         return target.predicted is not None and len(target.clicks) < self.protocol.clicks.max_clicks
@@ -217,7 +231,8 @@ class Evaluation:
         target.predicted = prediction.masks[taken].copy()
         target.memory = prediction.memory[taken] if len(prediction.memory) else target.predicted
         asked = facts(self.names, self.protocol, work.sample.id, target.instance, target, self.device)
-        for score in scoring.score(prediction, target.truth, self.protocol.metrics, work.sample.ignore):
+        hit = partial(work.objects.hit, target.instance)
+        for score in scoring.score(prediction, target.truth, self.protocol.metrics, work.sample.ignore, hit):
             yield Record(**asked, **vars(score), encode_ms=work.encode_ms, segment_ms=segment_ms)
 
     def _failed(self, sample_id: str, instance: Instance | Listed, reason: str, target: Target | None = None) -> Record:
@@ -247,7 +262,7 @@ def facts(
 ) -> dict[str, Any]:
     """What a record says of the prompt, whatever came of it; there is no target where there was no prompt."""
     whole = instance if isinstance(instance, Instance) else None
-    clicks = target.clicks if target else ()
+    clicks, place = (target.clicks, target.place) if target else ((), None)
     return {
         **vars(names),
         "run": protocol.run,
@@ -260,6 +275,9 @@ def facts(
         "clicks": clicks,
         "click_index": len(clicks) or protocol.clicks.max_clicks,
         "click_strategy": protocol.clicks.strategy,
+        "under_click": place.under_click if place else None,
+        "under_click_area_ratio": place.area_ratio if place else None,
+        "click_depth": place.depth if place else None,
         "same_class_count": whole.same_class_count if whole else None,
         "height": whole.mask.shape[0] if whole else None,
         "width": whole.mask.shape[1] if whole else None,
@@ -284,6 +302,7 @@ def prepared(sample: Sample) -> Work:
             work.targets.append(Target(instance, ground_truth(instance, sample)))
         except ValueError as error:
             work.failed.append((instance, str(error)))
+    work.objects = Objects((target.instance, target.truth) for target in work.targets)
     return work
 
 

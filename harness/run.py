@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import platform
 from collections import Counter
@@ -13,14 +14,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 import pandas as pd
-import pyarrow as pa
 
-from harness import registry, training
+from harness import manifests, registry, training
 from harness.config import MethodEntry, RunConfig, label
+from harness.evaluate import Protocol as ClickProtocol
+from harness.lock import Lock
 from harness.plan import Job, Shard, instances, planned, remaining
 from harness.report import Context, MethodFacts, build_table
 from harness.report.layout import Table, to_markdown
-from harness.store import Store, schema, write_bytes, write_parquet
+from harness.store import JobFacts, Store, store_of
+from harness.structures import UserError
 from harness.worker import Outcome, run_here
 
 PACKAGES = ("torch", "torchvision", "ray", "open_clip_torch", "segmentation_models_pytorch", "numpy", "pyarrow")
@@ -47,12 +50,14 @@ class Finished:
         tables: Those of the config.
         instances: Instances x methods in the tables' rows; `failed` of them have no mask.
         over_budget: More failed than `max_failures` allows.
+        missing: Instances x methods that have no row.
     """
 
     tables: tuple[Table, ...]
     instances: int
     failed: int
     over_budget: bool
+    missing: int
 
 
 @dataclass(eq=False)
@@ -79,28 +84,46 @@ class Budget:
         return self.failed > self.share * expected
 
 
-def run(config: RunConfig, watcher: Watcher, address: str | None = None) -> Finished:
+def run(
+    config: RunConfig,
+    watcher: Watcher,
+    address: str | None = None,
+    runs: str | None = None,
+    retry_failed: bool = False,
+) -> Finished:
     """Execute a config; what an earlier start of it finished is kept.
 
     Args:
         config: Checked.
         watcher: Told of everything that takes time.
         address: Of a Ray cluster; None uses this machine.
+        runs: Where runs are kept; None as `store_of` says.
+        retry_failed: Redo the samples in which an instance failed.
 
     Raises:
-        UserError: Something that the reader can mend.
+        UserError: Something that the reader can mend, such as another start that is at this run.
     """
-    for method in config.methods:
-        train_if_missing(method, watcher)
-    jobs = planned(config)
-    store = Store(registry.ROOT / "runs" / config.run)
-    store.open(config.model_dump(mode="json"), [job.facts for job in jobs], environment())
-    left = remaining(jobs, store, config.workers.samples_per_shard)
-    watcher.planned(jobs, done_samples(jobs, left))
-    stopped = evaluate(config, left, store, watcher, address, sum(len(job.sample_ids) for job in jobs))
-    finished = report(config, jobs, store, stopped)
-    store.close(ended=now(), instances=finished.instances, failed=finished.failed)
+    store = store_of(config.run, runs)
+    with Lock(store.folder) as lock:
+        for method in config.methods:
+            train_if_missing(method, watcher)
+        jobs = planned(config)
+        facts = [job.facts for job in jobs]
+        store.open(config.model_dump(mode="json"), facts, environment(), samples_of(jobs))
+        retried = sum(store.forget_failed(one) for one in facts) if retry_failed else 0
+        left = remaining(jobs, store, config.workers.samples_per_shard)
+        watcher.planned(jobs, done_samples(jobs, left))
+        budget = Budget(config.max_failures, sum(len(job.sample_ids) for job in jobs))
+        stopped = evaluate(outcomes(config, left, store, address), budget, watcher, lock)
+        finished = report(config, jobs, store, stopped)
+        ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed}
+        store.close(**ended, **({"samples_retried": retried} if retry_failed else {}))
     return finished
+
+
+def samples_of(jobs: Sequence[Job]) -> dict[str, Sequence[str]]:
+    """Data set's label -> the samples that are asked for."""
+    return {job.facts.dataset: job.sample_ids for job in jobs}
 
 
 def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:
@@ -111,18 +134,16 @@ def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:
     return {job.facts.key: len(job.sample_ids) - waiting[job.facts.key] for job in jobs}
 
 
-def evaluate(
-    config: RunConfig, shards: list[Shard], store: Store, watcher: Watcher, address: str | None, samples: int
-) -> bool:
+def evaluate(coming: Generator[Outcome], budget: Budget, watcher: Watcher, lock: Lock) -> bool:
     """Work through the shards.
 
     Returns:
         Whether the run was stopped because too much failed.
     """
-    budget = Budget(config.max_failures, samples)
-    with closing(outcomes(config, shards, store, address)) as coming:
+    with closing(coming):
         for outcome in coming:
             watcher.outcome(outcome)
+            lock.check()
             if budget.spent(outcome):
                 return True
     return False
@@ -140,17 +161,42 @@ def outcomes(config: RunConfig, shards: list[Shard], store: Store, address: str 
     yield from Cluster(config.workers, store, address).run(shards)
 
 
-def report(config: RunConfig, jobs: Sequence[Job], store: Store, stopped: bool = False) -> Finished:
+def report(config: RunConfig, jobs: Sequence[Job], store: Store, stopped: bool = False, write: bool = True) -> Finished:
     """Tables of all rows that are there, printed by the caller, and written to the run's folder."""
-    rows = store.rows([job.facts for job in jobs], {job.facts.dataset: job.sample_ids for job in jobs})
+    rows = store.rows([job.facts for job in jobs], samples_of(jobs))
     context = context_of(config, jobs, store, rows)
     tables = tuple(build_table(name, rows, context) for name in config.tables)
-    write_parquet(store.root / "results.parquet", pa.Table.from_pandas(rows, schema(), preserve_index=False))
-    write_bytes(store.root / "report.md", "\n\n".join(to_markdown(table) for table in tables).encode())
+    if write:
+        store.write_results(rows)
+        store.folder.write("report.md", "\n\n".join(to_markdown(table) for table in tables).encode())
     asked = rows.drop_duplicates(["dataset", "method", "instance_id"])
     failed = rows[rows["status"] != "ok"].drop_duplicates(["dataset", "method", "instance_id"])
     over = stopped or len(failed) > config.max_failures * len(asked)
-    return Finished(tables, len(asked), len(failed), over)
+    missing = sum(context.expected_instances.values()) - len(asked)
+    return Finished(tables, len(asked), len(failed), over, missing)
+
+
+def recorded(store: Store) -> tuple[RunConfig, list[Job]]:
+    """The config of a run's last start, and its jobs as they were made then, without a look at data or weights.
+
+    Raises:
+        UserError: The folder holds no run.
+    """
+    manifest = store.manifest()
+    if not manifest:
+        raise UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
+    config = RunConfig.model_validate(manifest["config"])
+    if "samples" not in manifest:  # By one of the first versions.
+        return config, planned(config)
+    samples = manifests.samples(store.folder)
+    protocol = ClickProtocol(config.run, config.seed, config.clicks, config.text, config.metrics)
+    jobs = []
+    for method, entry in itertools.product(config.methods, config.datasets):
+        bare = JobFacts(label(method), label(entry), {}, {})
+        known = manifest["jobs"].get(bare.key)
+        facts = JobFacts(**known) if known else bare
+        jobs.append(Job(facts, method, entry, tuple(samples.get(facts.dataset, ())), protocol))
+    return config, jobs
 
 
 def context_of(config: RunConfig, jobs: Sequence[Job], store: Store, rows: pd.DataFrame) -> Context:
@@ -161,7 +207,7 @@ def context_of(config: RunConfig, jobs: Sequence[Job], store: Store, rows: pd.Da
     for job in jobs:
         key = (job.facts.method, job.facts.dataset)
         expected[key] = int(counts.get(key, 0)) + absent_instances(job, store)
-    again = {(job.facts.method, job.facts.dataset): job.facts.about["training_images_asked"] or 0 for job in jobs}
+    again = {(job.facts.method, job.facts.dataset): job.facts.about.get("training_images_asked") or 0 for job in jobs}
     return Context(config.run, config.limit, facts, expected, again)
 
 
@@ -177,7 +223,8 @@ def method_facts(method: MethodEntry) -> MethodFacts:
     uses_text = cls.uses_text if method.uses_text is None else method.uses_text
     trained_on = method.trained_on.name or (method.train.datasets[0].name if method.train else None)
     weights = method.train.note if method.train else ""
-    return MethodFacts(uses_text, trained_on, weights, plugin=method.name)
+    classes = len(method.trained_on.classes) or None
+    return MethodFacts(uses_text, trained_on, weights, method.name, method.variant_of, classes)
 
 
 def train_if_missing(method: MethodEntry, watcher: Watcher) -> None:

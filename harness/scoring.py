@@ -5,7 +5,7 @@ The method ranks its own candidates; the oracle, which takes the best by IoU, is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ class Score:
     gt_area: int
     pred_area: int
     mask: bytes
+    hit: str | None = None
 
 
 def check(prediction: Prediction, size: tuple[int, int]) -> None:
@@ -66,7 +67,13 @@ def choices(prediction: Prediction) -> dict[str, int]:
     return {ranking: int(np.argmax(np.asarray(scores))) for ranking, scores in prediction.scores.items()}
 
 
-def score(prediction: Prediction, truth: Region, metrics: Sequence[str], ignore: Mask | None = None) -> Iterator[Score]:
+def score(
+    prediction: Prediction,
+    truth: Region,
+    metrics: Sequence[str],
+    ignore: Mask | None = None,
+    what_it_hit: Callable[[Region], str] | None = None,
+) -> Iterator[Score]:
     """One score a ranking, and the oracle's beside them.
 
     A lone mask that was ranked has an oracle, too: where the number of candidates varies, the oracle's mean is over
@@ -77,6 +84,7 @@ def score(prediction: Prediction, truth: Region, metrics: Sequence[str], ignore:
         truth: Of the instance, built once, with the same `ignore`.
         metrics: Names in `METRICS`.
         ignore: Pixels that do not count, bool (h, w).
+        what_it_hit: Where a mask went among the image's objects (`harness.ambiguity`), for `Score.hit`.
     """
     regions = {index: Region(prediction.masks[index], ignore) for index in range(len(prediction.masks))}
     chosen = choices(prediction)
@@ -85,6 +93,8 @@ def score(prediction: Prediction, truth: Region, metrics: Sequence[str], ignore:
     worth = {
         index: _worth(prediction.masks[index], regions[index], truth, metrics) for index in sorted(set(chosen.values()))
     }
+    if what_it_hit:
+        worth = {index: one | {"hit": what_it_hit(regions[index])} for index, one in worth.items()}
     for ranking, index in chosen.items():
         yield Score(ranking=ranking, candidate=index, **worth[index])
 

@@ -1,75 +1,46 @@
 """runs/<run>/: a manifest, and one Parquet file a shard; a finished shard is never redone.
 
-    runs/<run>/manifest.json            what was run: config, jobs with what made them, environment, starts
-    runs/<run>/shards/<job>/<ids>.parquet   the records of some samples of one job, written whole or not at all
-    runs/<run>/results.parquet          all rows of the current config, sorted
-    runs/<run>/report.md                its tables
+    runs/<run>/manifest.json        what was run: config, jobs with what made them, environment, starts; checksummed
+    runs/<run>/samples.parquet      the samples that the config asks for
+    runs/<run>/shards/<job>/<sha256>.parquet   the records of some samples of one job, written whole or not at all
+    runs/<run>/results.parquet      all rows of the current config, sorted
+    runs/<run>/report.md            its tables
+    runs/<run>/lock.json            while it is being written: by whom
 
-A job is a method on a data set. Each shard's file names the samples it holds, so a resumed run needs no other memory.
+A job is a method on a data set. Each shard says which samples it holds and what made them, so a resumed run needs no
+other memory, and a run whose manifest is lost loses only the record of its starts.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
+from harness import manifests, registry
 from harness.config import fingerprint
-from harness.metrics import METRICS
+from harness.folder import Folder, write_bytes
+from harness.rows import MEASURED, ORDER, as_table, table
+from harness.shards import Header, changed, header_of, name_of, of_samples, packed, parquet, rows_of, shard
 from harness.structures import Record, UserError
 
-_CLICKS = pa.list_(pa.struct([("x", pa.int32()), ("y", pa.int32()), ("positive", pa.bool_())]))
+__all__ = ["MEASURED", "JobFacts", "Store", "store_of", "write_bytes"]
 
-COLUMNS: dict[str, pa.DataType] = {
-    "run": pa.string(),
-    "dataset": pa.string(),
-    "dataset_plugin": pa.string(),
-    "method": pa.string(),
-    "method_plugin": pa.string(),
-    "ranking": pa.string(),
-    "image_id": pa.string(),
-    "instance_id": pa.string(),
-    "category": pa.string(),
-    "seen": pa.bool_(),
-    "text": pa.string(),
-    "text_rule": pa.string(),
-    "click_strategy": pa.string(),
-    "clicks": _CLICKS,
-    "click_index": pa.int32(),
-    "candidate": pa.int32(),
-    "intersection": pa.int64(),
-    "union": pa.int64(),
-    "gt_area": pa.int64(),
-    "pred_area": pa.int64(),
-    "same_class_count": pa.int32(),
-    "height": pa.int32(),
-    "width": pa.int32(),
-    "mask": pa.binary(),
-    "encode_ms": pa.float32(),
-    "segment_ms": pa.float32(),
-    "device": pa.string(),
-    "status": pa.string(),
-    "error": pa.string(),
-}
-"""Every column but the metrics, which are float64 columns of their names."""
+READERS = 8
+"""Shards read at once; in a bucket each waits for its answer."""
 
-ORDER = ["dataset", "method", "image_id", "instance_id", "click_index", "ranking"]
-"""How result rows are sorted, whatever the order in which shards came."""
+LEFT_OVER_S = 3600
+"""After this long a temporary file has no writer any more."""
 
-MEASURED = ("encode_ms", "segment_ms")
-"""The only columns that differ between two runs of one config."""
-
-_SAMPLES = b"harness.samples"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,56 +67,68 @@ class JobFacts:
 
 
 class Store:
-    """A run's folder."""
+    """A run's folder, on a disk or in a bucket."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, place: Folder | Path | str) -> None:
+        self.folder = place if isinstance(place, Folder) else Folder.at(place)
+        self._known: dict[tuple[str, str], Header] = {}
 
-    def open(self, config: Mapping[str, Any], jobs: Sequence[JobFacts], start: Mapping[str, Any]) -> None:
-        """Add this start to the manifest, creating it at the first.
+    def __reduce__(self) -> tuple[type[Store], tuple[Folder]]:
+        return Store, (self.folder,)  # Workers need not be told what the shards hold.
+
+    def open(
+        self,
+        config: Mapping[str, Any],
+        jobs: Sequence[JobFacts],
+        start: Mapping[str, Any],
+        samples: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Add this start to the manifest, creating it at the first; what is no whole shard is removed.
+
+        Args:
+            config: As JSON.
+            jobs: What it asks for.
+            start: What is known of this start.
+            samples: Data set label -> the samples that it asks for, in their order.
 
         Raises:
             UserError: Rows of the same labels were made from something else, or nobody knows from what.
         """
         manifest = self.manifest()
-        known = manifest.get("jobs", {})
-        for job in jobs:
-            self._check(job, known.get(job.key))
+        self._clear(jobs)
+        self.check(jobs)
         manifest["config"] = config
-        manifest["jobs"] = known | {job.key: asdict(job) for job in jobs}
+        manifest["jobs"] = manifest.get("jobs", {}) | {job.key: asdict(job) for job in jobs}
+        manifest["samples"] = manifests.save_samples(self.folder, samples or {})
         manifest["starts"] = [*manifest.get("starts", []), start]
-        self._save(manifest)
+        manifests.save(self.folder, manifest)
 
     def close(self, **facts: Any) -> None:
         """Add to the last start what is known at its end."""
         manifest = self.manifest()
         manifest["starts"][-1].update(facts)
-        self._save(manifest)
+        manifests.save(self.folder, manifest)
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest; empty before the first start.
+        """What the manifest says; empty before the first start."""
+        return manifests.read(self.folder)
+
+    def check(self, jobs: Sequence[JobFacts]) -> None:
+        """Refuse rows that were made otherwise than these jobs would make them.
 
         Raises:
-            UserError: The file is damaged.
+            UserError: Naming the parts that differ.
         """
-        path = self.root / "manifest.json"
-        if not path.is_file():
-            return {}
-        try:
-            manifest = json.loads(path.read_bytes())
-            if manifest.keys() >= {"config", "jobs", "starts"}:
-                return dict(manifest)
-            reason = f"its keys are {', '.join(manifest)}; wanted config, jobs and starts"
-        except (ValueError, AttributeError) as error:
-            reason = str(error)
-        raise UserError(f"{path}: damaged ({reason}). Move {self.root} away and run again.")
+        known = self.manifest().get("jobs", {})
+        for job in jobs:
+            for name, header in self.headers(job.key).items():
+                then = header.parts or known.get(job.key, {}).get("parts", {})
+                if differing := changed(then, job.parts):
+                    raise self._made_otherwise(job, name, then, differing)
 
     def done(self, job: JobFacts) -> set[str]:
         """The ids of the samples whose records are there."""
-        found: set[str] = set()
-        for path in sorted(self._shards(job).glob("*.parquet")):
-            found.update(samples_in(path))
-        return found
+        return {one for header in self._own(job).values() for one in header.samples}
 
     def write(self, job: JobFacts, sample_ids: Sequence[str], records: Sequence[Record]) -> None:
         """Write a finished shard, whole or not at all.
@@ -153,111 +136,121 @@ class Store:
         Raises:
             UserError: It cannot be written, as on a full disk; what was written before is kept.
         """
-        path = self._shards(job) / f"{fingerprint(list(sample_ids))}.parquet"
-        write_parquet(path, table(records, sample_ids))
+        self._add(job.key, shard(records, sample_ids, job.parts))
 
     def rows(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> pd.DataFrame:
         """All rows of these jobs, sorted.
 
         Args:
-            jobs: Of the current config; what others left in the folder is not read.
+            jobs: Of the current config; what others left in the folder, or what was made otherwise, is not read.
             sample_ids: Data set label -> the samples that count.
         """
-        parts = [part for job in jobs for part in self._parts(job, set(sample_ids[job.dataset]))]
-        rows = pa.concat_tables([table([], []), *parts]).to_pandas()
+        wanted = [part for job in jobs for part in self._wanted(job, set(sample_ids[job.dataset]))]
+        with ThreadPoolExecutor(READERS) as pool:
+            parts = list(pool.map(lambda part: of_samples(self.read(*part[:2]), part[2]), wanted))
+        rows = pa.concat_tables([table([]), *parts]).to_pandas()
         return rows.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
 
-    def _parts(self, job: JobFacts, wanted: set[str]) -> Iterator[pa.Table]:
-        for path in sorted(self._shards(job).glob("*.parquet")):
+    def write_results(self, rows: pd.DataFrame) -> None:
+        """Write results.parquet."""
+        self.folder.write("results.parquet", parquet(as_table(rows)))
+
+    def forget_failed(self, job: JobFacts) -> int:
+        """Let go of the samples in which an instance failed, so that they count as not done.
+
+        Returns:
+            How many samples.
+        """
+        forgotten: set[str] = set()
+        for name, header in self._own(job).items():
+            rows = self.read(job.key, name)
+            failed = set(rows.filter(pc.not_equal(rows["status"], "ok"))["image_id"].to_pylist())
+            if failed:
+                kept = tuple(one for one in header.samples if one not in failed)
+                if kept:  # Written before the other goes: of what is in both, the first one counts.
+                    self._add(job.key, packed(of_samples(rows, set(kept)), Header(kept, header.parts or job.parts)))
+                self.folder.remove(f"shards/{job.key}/{name}")
+                forgotten |= failed
+        return len(forgotten)
+
+    def headers(self, key: str) -> dict[str, Header]:
+        """File name -> what it says of itself, of every whole shard of a job, sorted."""
+        names = self.folder_of(key).files(".parquet")
+        new = [name for name in names if (key, name) not in self._known]
+        with ThreadPoolExecutor(READERS) as pool:
+            for name, header in zip(new, pool.map(lambda name: self._header(key, name), new), strict=True):
+                if header:
+                    self._known[key, name] = header
+        return {name: self._known[key, name] for name in names if (key, name) in self._known}
+
+    def read(self, key: str, name: str) -> pa.Table:
+        """All rows of one shard.
+
+        Raises:
+            UserError: It is not as it was written.
+        """
+        content = self.folder.read(f"shards/{key}/{name}")
+        header = self._known.get((key, name))
+        try:
+            # The first versions named a shard otherwise, and did not say what made it.
+            if header and header.parts and name != name_of(content):
+                raise ValueError("its content is not what its name says")
+            return rows_of(content)
+        except ValueError as error:
+            raise UserError(
+                f"{self.folder_of(key) / name}: damaged ({error}). Delete it and run again: its samples are redone."
+            ) from error
+
+    def folder_of(self, key: str) -> Folder:
+        """Where a job's shards lie."""
+        return self.folder / "shards" / key
+
+    def _wanted(self, job: JobFacts, wanted: set[str]) -> Iterator[tuple[str, str, set[str]]]:
+        for name, header in self._own(job).items():
             # A sample may lie in two shards, if a start was killed while its workers went on: the first one counts.
-            fresh = wanted.intersection(samples_in(path))
+            fresh = wanted.intersection(header.samples)
             wanted = wanted - fresh
             if fresh:
-                yield _of_samples(path, fresh)
+                yield job.key, name, fresh
 
-    def _shards(self, job: JobFacts) -> Path:
-        return self.root / "shards" / job.key
+    def _own(self, job: JobFacts) -> dict[str, Header]:
+        return {name: header for name, header in self.headers(job.key).items() if header.made_by(job.parts)}
 
-    def _check(self, job: JobFacts, before: Mapping[str, Any] | None) -> None:
-        if not any(self._shards(job).glob("*.parquet")):
-            return
-        then = before["parts"] if before else {}
-        changed = [part for part, value in job.parts.items() if then.get(part) != value]
-        if changed:
-            details = "; ".join(f"{part}: {then.get(part, 'unknown')} then, {job.parts[part]} now" for part in changed)
-            raise UserError(
-                f"{self.root}: holds rows of {job.method} on {job.dataset} that were made otherwise ({details}). "
-                f"Wanted the same. Give this run another name (`run:`), the method another `label:`, or delete "
-                f"{self._shards(job)} to redo these rows."
-            )
+    def _header(self, key: str, name: str) -> Header | None:
+        try:
+            with self.folder_of(key).opened(name) as file:
+                return header_of(file)
+        except (ValueError, FileNotFoundError):
+            return None
 
-    def _save(self, manifest: Mapping[str, Any]) -> None:
-        write_bytes(self.root / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+    def _add(self, key: str, content: pa.Buffer) -> None:
+        self.folder.write(f"shards/{key}/{name_of(content)}", content)
 
+    def _clear(self, jobs: Sequence[JobFacts]) -> None:
+        """Remove what is no whole shard, and what a writer that was killed left behind."""
+        for job in jobs:
+            folder, whole = self.folder_of(job.key), self.headers(job.key)
+            for name in folder.files():
+                if name.endswith(".parquet") and name not in whole:
+                    _log.warning("%s: no whole shard; removed, and its samples are redone.", folder / name)
+                    folder.remove(name)
+                elif name.startswith(".") and folder.age_s(name) > LEFT_OVER_S:
+                    folder.remove(name)
 
-def schema() -> pa.Schema:
-    """The columns of every results file."""
-    metrics = [pa.field(name, pa.float64()) for name in METRICS]
-    return pa.schema([pa.field(name, kind) for name, kind in COLUMNS.items()] + metrics)
-
-
-def table(records: Sequence[Record], sample_ids: Sequence[str]) -> pa.Table:
-    """Records as a table that names the samples it is complete for."""
-    columns: dict[str, list[Any]] = {name: [getattr(record, name) for record in records] for name in COLUMNS}
-    columns["clicks"] = [[vars(click) for click in clicks] for clicks in columns["clicks"]]
-    columns |= {name: [record.metrics.get(name) for record in records] for name in METRICS}
-    rows = pa.table(columns, schema=schema())
-    return rows.replace_schema_metadata({_SAMPLES: json.dumps(list(sample_ids))} if sample_ids else None)
+    def _made_otherwise(self, job: JobFacts, name: str, then: Mapping[str, str], differing: Sequence[str]) -> UserError:
+        details = "; ".join(f"{part}: {then.get(part, 'unknown')} then, {job.parts[part]} now" for part in differing)
+        return UserError(
+            f"{self.folder}: holds rows of {job.method} on {job.dataset} that were made otherwise ({details}), as in "
+            f"shards/{job.key}/{name}. Wanted the same. Give this run another name (`run:`), the method another "
+            f"`label:`, or delete {self.folder_of(job.key)} to redo these rows."
+        )
 
 
-def samples_in(path: Path) -> list[str]:
-    """The ids of the samples that a shard's file is complete for; one that is no whole file is removed: none."""
-    try:
-        return list(json.loads(pq.read_schema(path).metadata[_SAMPLES]))
-    except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # The disk's word, not Arrow's on what it read.
-        path.unlink(missing_ok=True)
-        return []
+def store_of(run: str, runs: str | Path | None = None) -> Store:
+    """The store of a run by its name.
 
-
-def _of_samples(path: Path, samples: set[str]) -> pa.Table:
-    """The rows of some of a shard's samples."""
-    try:
-        rows = pq.read_table(path, schema=schema())
-    except (OSError, pa.ArrowInvalid) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: damaged ({reason}). Delete it and run again: its samples are redone.") from error
-    return rows.replace_schema_metadata().filter(
-        pa.compute.is_in(rows["image_id"], pa.array(sorted(samples), pa.string()))
-    )
-
-
-def write_parquet(path: Path, rows: pa.Table) -> None:
-    """Write a table under its name only once it is whole."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink, compression="zstd")
-    write_bytes(path, sink.getvalue())
-
-
-def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
-    """Write a file under its name only once it is whole.
-
-    Raises:
-        UserError: It cannot be written, as on a full disk.
+    Args:
+        run: The run's name.
+        runs: Where runs are kept, a folder or a bucket; by default what HARNESS_RUNS says, or runs/ in the checkout.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}). What was written before is kept: "
-            "free some space, or mend what else is wrong there, and run the same command again."
-        ) from error
+    return Store(Folder.at(runs or os.environ.get("HARNESS_RUNS") or registry.ROOT / "runs") / run)

@@ -150,6 +150,10 @@ class Record:
             failed row, which stands for every ranking.
         image_id: The sample's id.
         click_index: How many clicks the method had been given.
+        under_click: How many of the image's objects hold the first positive click, the asked one included; with
+            `under_click_area_ratio` and `click_depth` as `harness.ambiguity.Place` has them. None before any click.
+        hit: Where the mask went: "right", "part", "whole", "same_class", "other_class", "background" or "nothing", as
+            `harness.ambiguity.Objects.hit` decides it.
         candidate: The mask's position among the candidates.
         metrics: Metric name -> value; each is a column.
         intersection: Pixels, as are `union`, `gt_area` and `pred_area`; ignored ones are not counted.
@@ -176,9 +180,13 @@ class Record:
     height: int | None
     width: int | None
     device: str
+    under_click: int | None = None
+    under_click_area_ratio: float | None = None
+    click_depth: float | None = None
     ranking: str | None = None
     candidate: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    hit: str | None = None
     intersection: int | None = None
     union: int | None = None
     gt_area: int | None = None

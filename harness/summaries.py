@@ -1,4 +1,4 @@
-"""Rows -> mean IoU, seen and unseen shares, bootstrap intervals and paired gains.
+"""Rows -> mean IoU, seen and unseen shares, their intervals, and paired gains.
 
 Rows are the store's: one per method x data set x instance x ranking x click_index. Every mean here is a mean over
 instances at the protocol's last click; a failed row has no IoU, enters no mean and is counted instead. All results
@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float64, Int64, UInt64
 
 from harness.metrics import METRICS
+from harness.resampling import RESAMPLES, intervals_of_means, sign_flip_p
+from harness.rows import COLUMNS
 from harness.structures import UserError
 
 INSTANCE = ["dataset", "image_id", "instance_id"]
@@ -23,30 +28,27 @@ INSTANCE = ["dataset", "image_id", "instance_id"]
 ENTRY = ["dataset", "method", "ranking"]
 """What names a line of the leaderboard."""
 
-RESAMPLES = 2000
+MEANS = ("mean", "seen", "unseen")
+"""The means of a summary's line: of all instances, and of the halves of the data set's split."""
 
 _COLUMNS = ["run", *ENTRY, "image_id", "instance_id", "seen", "clicks", "click_index", "status"]
 _OPTIONAL = ["dataset_plugin", "method_plugin", "category", "text", "click_strategy", "same_class_count", "error"]
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A mean, 0 to 1, with its 95 % interval; the bounds are NaN where fewer than two images were there."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True)
 class Gain:
-    """Mean difference between two methods, -1 to 1, over the n instances that both segmented; its 95 % interval."""
+    """Mean difference between two methods, -1 to 1, over the n instances that both segmented.
+
+    Attributes:
+        low: Of its 95 % interval; NaN, as `high` is, where fewer than two images were there.
+        p: Of the paired randomisation test, two-sided; NaN over nothing.
+    """
 
     difference: float
     low: float
     high: float
     n: int
+    p: float = float("nan")
 
 
 def final_clicks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -58,14 +60,16 @@ def final_clicks(rows: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: Columns are missing, rows are double, or the rows of several runs follow different protocols.
     """
-    rows = _sorted(_checked(rows))
-    ok = rows[rows["status"] == "ok"]
+    rows = _checked(rows)
+    segmented = rows["status"] == "ok"
+    ok = rows[segmented]
     _refuse_mixed(ok)
-    failed = _failures(rows[rows["status"] != "ok"], ok)
+    failed = _failures(_sorted(rows[~segmented]), ok)
     last = ok[ok["click_index"] == ok.groupby("dataset")["click_index"].transform("max")]
     _refuse_double(last)
-    key = ["method", "ranking", *INSTANCE]
-    last = last[~pd.MultiIndex.from_frame(last[key]).isin(pd.MultiIndex.from_frame(failed[key]))]
+    if len(failed):
+        key = ["method", "ranking", *INSTANCE]
+        last = last[~pd.MultiIndex.from_frame(last[key]).isin(pd.MultiIndex.from_frame(failed[key]))]
     parts = [part for part in (last, failed) if len(part)]
     return _sorted(pd.concat(parts, ignore_index=True)) if parts else rows.iloc[:0]
 
@@ -83,38 +87,30 @@ def at_click(rows: pd.DataFrame, number: int) -> pd.DataFrame:
     return rows[(ok & (rows["click_index"] <= number)) | failed]
 
 
-def mean_iou(rows: pd.DataFrame, metric: str = "iou") -> float:
-    """Mean over instances at the last click, 0 to 1; NaN where nothing was scored.
-
-    Args:
-        rows: Of one method and one ranking.
-        metric: A name in METRICS.
-    """
-    rows = final_clicks(rows)
-    _refuse_several(rows, [])
-    return float(_scores(rows, metric).mean())
-
-
-def summarise(rows: pd.DataFrame, by: Sequence[str] = ENTRY, metric: str = "iou") -> pd.DataFrame:
+def summarise(
+    rows: pd.DataFrame, by: Sequence[str] = ENTRY, metric: str = "iou", intervals: bool = False
+) -> pd.DataFrame:
     """One line a group, sorted by it.
 
     Args:
         rows: The store's; `at_click` of them to summarise an earlier click.
         by: Columns that name a group; each instance may stand in a group once.
         metric: A name in METRICS.
+        intervals: Whether to add the means' 95 % intervals, images being drawn anew.
 
     Returns:
         The columns of `by`, then mean, n (instances in it), failed, unscored (segmented, but without this
         metric), seen and unseen (means over their halves), n_seen, n_unseen and w = n_seen / (n_seen + n_unseen),
-        so that mean = w * seen + (1 - w) * unseen. A mean over nothing is NaN.
+        so that mean = w * seen + (1 - w) * unseen. A mean over nothing is NaN. With intervals, mean_low and mean_high,
+        seen_low, ..., NaN where fewer than two images tell.
     """
     by, rows = list(by), final_clicks(rows)
     _refuse_several(rows, by)
     facts = _facts(rows, metric)
-    keys = [rows[column] for column in by]
-    lines = facts.groupby(keys, sort=True, dropna=False).agg(
-        mean=("score", "mean"),
-        n=("score", "count"),
+    groups = facts.groupby([rows[column] for column in by], sort=True, dropna=False)
+    lines = groups.agg(
+        mean=("mean", "mean"),
+        n=("mean", "count"),
         failed=("failed", "sum"),
         unscored=("unscored", "sum"),
         seen=("seen", "mean"),
@@ -123,6 +119,9 @@ def summarise(rows: pd.DataFrame, by: Sequence[str] = ENTRY, metric: str = "iou"
         n_unseen=("unseen", "count"),
     )
     lines["w"] = lines["n_seen"] / (lines["n_seen"] + lines["n_unseen"]).replace(0, np.nan)
+    if intervals:
+        bounds = [_intervals(rows.loc[own.index], own) for _, own in groups]
+        lines = lines.join(pd.DataFrame(bounds, index=lines.index, columns=_BOUNDS, dtype=float))
     return lines.reset_index()
 
 
@@ -140,17 +139,8 @@ def listed_instances(rows: pd.DataFrame) -> dict[str, int]:
 def clicks_made(rows: pd.DataFrame) -> tuple[int, int] | None:
     """The fewest and the most clicks that an instance had at the end; None where nothing was segmented."""
     rows = final_clicks(rows)
-    counts = rows.loc[rows["status"] == "ok", "clicks"].map(len)
+    counts = click_counts(rows.loc[rows["status"] == "ok", "clicks"])
     return (int(counts.min()), int(counts.max())) if len(counts) else None
-
-
-def mean_interval(rows: pd.DataFrame, metric: str = "iou", resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """The mean of one method and ranking with its 95 % interval, by resampling images."""
-    rows = final_clicks(rows)
-    _refuse_several(rows, [])
-    scores = _scores(rows, metric)
-    low, high = _bootstrap(rows, scores, resamples, seed)
-    return Interval(float(scores.mean()), low, high, int(scores.count()))
 
 
 def paired_gain(
@@ -174,40 +164,91 @@ def paired_gain(
     Raises:
         UserError: Their clicks differ, so that the difference would not be the methods' own.
     """
+    return paired_gains(rows, a, b, metric, resamples, seed)["mean"]
+
+
+def paired_gains(
+    rows: pd.DataFrame,
+    a: str | tuple[str, str],
+    b: str | tuple[str, str],
+    metric: str = "iou",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Gain]:
+    """`paired_gain` of all instances ("mean") and of the "seen" and the "unseen"."""
     rows = final_clicks(rows)
     pairs = _pairs(_entry(rows, a), _entry(rows, b))
     _refuse_other_clicks(pairs, _named(a), _named(b))
     difference = pairs[f"{metric}_a"] - pairs[f"{metric}_b"]
-    low, high = _bootstrap(pairs, difference, resamples, seed)
-    return Gain(float(difference.mean()), low, high, int(difference.count()))
+    halves = {name: difference.where(_is(pairs["seen"], name == "seen")) for name in MEANS[1:]}
+    parts = pd.DataFrame({"mean": difference, **halves})
+    sums, counts = by_image(pairs, parts)
+    low, high = intervals_of_means(sums, counts, resamples, seed)
+    p = sign_flip_p(sums, resamples, seed)
+    return {
+        name: Gain(float(parts[name].mean()), float(low[at]), float(high[at]), int(parts[name].count()), float(p[at]))
+        for at, name in enumerate(MEANS)
+    }
 
 
-def interval_of_means(
-    sums: Float64[np.ndarray, " g"], counts: Float64[np.ndarray, " g"], resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """95 % percentile interval of sum / count when the g clusters are drawn anew, g of them with replacement.
-
-    Instances of one image resemble each other, so images are drawn, not instances (Field and Welsh, "Bootstrapping
-    clustered data", 2007). NaN for fewer than two clusters, whose spread nobody can tell.
-    """
-    if len(sums) < 2:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    step = max(1, 2_000_000 // len(sums))  # 16 MB of draws at a time, however many images
-    for start in range(0, resamples, step):
-        drawn = rng.integers(len(sums), size=(min(step, resamples - start), len(sums)))
-        means[start : start + step] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+def by_image(
+    rows: pd.DataFrame, values: pd.DataFrame
+) -> tuple[Float64[np.ndarray, "images columns"], Float64[np.ndarray, "images columns"]]:
+    """Sums and counts of each column of values over the instances of an image; a missing value counts nowhere."""
+    images = rows.groupby(["dataset", "image_id"], sort=True).ngroup().to_numpy()
+    size = int(images.max(initial=-1)) + 1
+    known = values.notna().to_numpy()
+    filled = np.where(known, values.to_numpy(dtype=np.float64, na_value=0.0), 0.0)
+    columns = range(values.shape[1])
+    sums = np.stack([np.bincount(images, filled[:, one], size) for one in columns], axis=1)
+    counts = np.stack([np.bincount(images, known[:, one], size) for one in columns], axis=1)
+    return sums, counts
 
 
-def _bootstrap(rows: pd.DataFrame, scores: pd.Series[float], resamples: int, seed: int) -> tuple[float, float]:
-    images = scores.groupby([rows["dataset"], rows["image_id"]], sort=True).agg(["sum", "count"])
-    images = images[images["count"] > 0]
-    return interval_of_means(
-        images["sum"].to_numpy(dtype=np.float64), images["count"].to_numpy(dtype=np.float64), resamples, seed
-    )
+def click_counts(clicks: pd.Series[Any]) -> Int64[np.ndarray, " n"]:
+    """How many clicks each row has; 0 where it says none."""
+    return pc.fill_null(pc.list_value_length(_listed(clicks)), 0).to_numpy().astype(np.int64)
+
+
+def click_keys(clicks: pd.Series[Any]) -> UInt64[np.ndarray, " n"]:
+    """A number a row, equal for the same clicks in the same order and different, but for one chance in 2^64, else."""
+    listed = _listed(clicks)
+    offsets = listed.offsets.to_numpy().astype(np.int64)
+    x, y, positive = (np.asarray(listed.values.field(name)).astype(np.int64) for name in ("x", "y", "positive"))
+    counts = np.diff(offsets)
+    place = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], counts)
+    span = slice(offsets[0], offsets[-1])
+    mixed = _mixed((x << 33 ^ y << 1 ^ positive)[span].astype(np.uint64) ^ _mixed(place.astype(np.uint64)))
+    keys = np.zeros(len(counts), dtype=np.uint64)
+    np.add.at(keys, np.repeat(np.arange(len(counts)), counts), mixed)
+    return keys
+
+
+def _mixed(numbers: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    """Splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), so that sums of equal numbers seldom meet."""
+    numbers = (numbers + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _listed(clicks: pd.Series[Any]) -> pa.ListArray:
+    """The clicks as one Arrow array, without copies where they are one."""
+    kind = COLUMNS["clicks"]
+    if isinstance(clicks.dtype, pd.ArrowDtype):
+        found = pa.array(clicks)
+        found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+        return found.cast(kind)
+    return pa.array([list(one) if hasattr(one, "__iter__") else None for one in clicks], kind)
+
+
+_BOUNDS = [f"{name}_{bound}" for name in MEANS for bound in ("low", "high")]
+
+
+def _intervals(rows: pd.DataFrame, facts: pd.DataFrame) -> list[float]:
+    """Low and high of each mean."""
+    low, high = intervals_of_means(*by_image(rows, facts[list(MEANS)]))
+    return [float(bound) for pair in zip(low, high, strict=True) for bound in pair]
 
 
 def _scores(rows: pd.DataFrame, metric: str) -> pd.Series[float]:
@@ -218,7 +259,7 @@ def _facts(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     score, ok = _scores(rows, metric), rows["status"] == "ok"
     return pd.DataFrame(
         {
-            "score": score,
+            "mean": score,
             "failed": (~ok).astype(int),
             "unscored": (ok & score.isna()).astype(int),
             "seen": score.where(_is(rows["seen"], True)),
@@ -267,7 +308,7 @@ def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
 def _refuse_mixed(ok: pd.DataFrame) -> None:
     """Rows may only meet if they were clicked alike: by one strategy, and in every run as often."""
     strategies = ok["click_strategy"].fillna("").astype(str) if "click_strategy" in ok else ""
-    counted = ok.assign(strategy=strategies, most=ok["clicks"].map(len))
+    counted = ok[["dataset", "run"]].assign(strategy=strategies, most=click_counts(ok["clicks"]))
     protocols = counted.groupby(["dataset", "run", "strategy"])["most"].max().reset_index()
     for dataset, runs in protocols.groupby("dataset"):
         if len(runs[["strategy", "most"]].drop_duplicates()) > 1:
@@ -318,11 +359,12 @@ def _named(name: str | tuple[str, str]) -> str:
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     wanted = [*INSTANCE, "click_index", "clicks", *METRICS]
-    return a[wanted].merge(b[wanted], on=[*INSTANCE, "click_index"], suffixes=("_a", "_b"), validate="one_to_one")
+    on = [*INSTANCE, "click_index"]
+    return a[[*wanted, "seen"]].merge(b[wanted], on=on, suffixes=("_a", "_b"), validate="one_to_one")
 
 
 def _refuse_other_clicks(pairs: pd.DataFrame, a: str, b: str) -> None:
-    other = pairs[pairs["clicks_a"].map(_click_key) != pairs["clicks_b"].map(_click_key)]
+    other = pairs[click_keys(pairs["clicks_a"]) != click_keys(pairs["clicks_b"])]
     if len(other):
         one = other.iloc[0]
         raise UserError(
@@ -330,9 +372,3 @@ def _refuse_other_clicks(pairs: pd.DataFrame, a: str, b: str) -> None:
             f"the first '{one.instance_id}' of image '{one.image_id}'; wanted the same. Compare them under a click "
             "strategy that does not look at their masks, and under one seed."
         )
-
-
-def _click_key(clicks: object) -> tuple[tuple[int, int, bool], ...]:
-    """The clicks of a row as plain values, whether Parquet gave a list or an array of mappings."""
-    listed = clicks if hasattr(clicks, "__iter__") else ()
-    return tuple((click["x"], click["y"], bool(click["positive"])) for click in listed)

@@ -1,4 +1,4 @@
-"""Weights of an encoder from any file: torchvision's, timm's, a whole classifier's or a checkpoint's of a segmentation network."""
+"""Weights of an encoder from any file: a classifier's, another port's, a segmentation network's."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ _COUNTER = "num_batches_tracked"
 def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random", "rgb"] = "random") -> None:
     """Put a file's weights into an encoder whose first convolution may have more input channels than the file's.
 
-    Names are compared with and without the usual prefixes; where none is the encoder's, as another port of a network names
-    everything anew, the order decides, if every shape agrees. What the file has beyond the encoder (a classifier)
-    is left out.
+    Names are compared with and without the usual prefixes; where they are not the encoder's, as those of another port,
+    the order decides, if every shape agrees. What the file has beyond the encoder (a classifier) is left out.
 
     Args:
         encoder: Of segmentation-models-pytorch.
         path: .safetensors, or a PyTorch file of tensors.
-        first_filters: Of a first convolution with more channels: "random" leaves it as it is, as a file whose shape does not
-            fit does in MMSegmentation; "rgb" takes the file's for the first three channels.
+        first_filters: Of a first convolution with more channels: "random" leaves it as it is, as MMSegmentation does
+            with what does not fit; "rgb" takes the file's for the first three channels.
 
     Raises:
         UserError: The file is not this encoder's.
@@ -35,7 +34,9 @@ def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random"
     wanted = {name: value for name, value in encoder.state_dict().items() if not name.endswith(_COUNTER)}
     found = _named(read, wanted) or _in_order(read, wanted)
     first = next(iter(wanted))
-    wrong = [name for name in wanted if name != first and (name not in found or found[name].shape != wanted[name].shape)]
+    wrong = [
+        name for name in wanted if name != first and (name not in found or found[name].shape != wanted[name].shape)
+    ]
     if wrong or not _begins(found.get(first), wanted[first]):
         name = wrong[0] if wrong else first
         raise UserError(

@@ -139,8 +139,8 @@ def window_click_channels(
 
     Args:
         clicks: x, y in pixels of the window; they may lie outside it.
-        extent: Left, top, right and bottom pixel's centre, in pixels of the window, of what the farthest pixel is looked for
-            in: the whole image, or the window.
+        extent: Of what the farthest pixel is looked for in, the whole image or the window: the centres of the left,
+            top, right and bottom pixels, in pixels of the window.
         size: (h, w) of the windows.
         span: The values at the click and at the farthest pixel.
     """
@@ -152,9 +152,7 @@ def window_click_channels(
     return span[0] + unit * (span[1] - span[0])
 
 
-def normalised_pixels(
-    rgb: UInt8[Tensor, "n h w 3"], inside: Int[Tensor, "n 2"]
-) -> Float[Tensor, "n 3 h w"]:
+def normalised_pixels(rgb: UInt8[Tensor, "n h w 3"], inside: Int[Tensor, "n 2"]) -> Float[Tensor, "n 3 h w"]:
     """RGB with ImageNet's mean and deviation; 0 beyond the (h, w) that show an image, as MMSegmentation's `Pad`."""
     mean, std = (torch.tensor(values, device=rgb.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = (rgb.permute(0, 3, 1, 2).float() / 255 - mean) / std

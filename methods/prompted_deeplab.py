@@ -26,7 +26,6 @@ from methods.checkpoints import misfits, read_trained_here
 from methods.device import chosen_device
 from methods.prompt_channels import Channels, click_channels, image_channels, saliency_channel
 
-
 AUXILIARY = "auxiliary."
 """How the names of the auxiliary head's tensors begin in a checkpoint."""
 

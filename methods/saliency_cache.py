@@ -21,10 +21,10 @@ from methods.saliency.maskclip import DenseImage, MaskClip
 class KeptMaskClip(Saliency):
     """MaskCLIP whose features of an image come from a folder, where they lie as float16.
 
-    A file is found by the image's pixels and by a hash of the image tower's weights and of what else decides the features, so
-    that another model never reads them. Once the folder holds `limit_gib` the features of further images are
-    computed whenever they are wanted: training visits images at random, so throwing out old ones would gain nothing.
-    Several processes may share the folder. Texts and temperatures are no part of what is kept.
+    A file is found by the image's pixels and by a hash of the image tower's weights and of what else decides the
+    features, so that another model never reads them. Once the folder holds `limit_gib` the features of further images
+    are computed whenever they are wanted: training visits images at random, so throwing out old ones would gain
+    nothing. Several processes may share the folder. Texts and temperatures are no part of what is kept.
 
     Args:
         saliency: MaskCLIP.
@@ -35,8 +35,8 @@ class KeptMaskClip(Saliency):
     def __init__(self, saliency: Saliency, folder: Path, limit_gib: float = 100.0) -> None:
         if not isinstance(saliency, MaskClip):
             raise UserError(
-                f"methods/saliency_cache.py: found saliency {type(saliency).__name__}; wanted maskclip, the only one whose "
-                "features are known to be kept. Leave out `features_folder`."
+                f"methods/saliency_cache.py: found saliency {type(saliency).__name__}; wanted maskclip, the only one "
+                "whose features are known to be kept. Leave out `features_folder`."
             )
         self.saliency = saliency
         self.folder = folder / model_hash(saliency)
@@ -60,7 +60,7 @@ class KeptMaskClip(Saliency):
         try:
             dense = np.load(path)
         except (OSError, ValueError, EOFError):  # Not there, or the end of a file that a full disk cut.
-            dense = self.saliency.features([image])[0].dense.cpu().numpy().astype(np.float16)
+            dense = self.saliency.features([image])[0].dense.cpu().numpy().astype(np.float16, order="C")
             self._keep(path, dense)
         return DenseImage(torch.from_numpy(dense.astype(np.float32)).to(self.saliency.clip.device), size)
 

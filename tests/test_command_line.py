@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +13,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import typer
 import yaml
 
 from harness import UserError, registry
@@ -19,6 +20,7 @@ from harness import __main__ as command_line
 
 ROOT = registry.ROOT
 Command = Callable[..., subprocess.CompletedProcess[str]]
+INTERRUPTED = "Interrupted. What is done is kept: the same command goes on from here."
 
 
 def _config(folder: Path, run: str, **changes: Any) -> Path:
@@ -36,6 +38,12 @@ def _config(folder: Path, run: str, **changes: Any) -> Path:
 
 def _shards(run: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (ROOT / "runs" / run / "shards").glob("*/*.parquet")}
+
+
+def _events(out: str, name: str) -> list[dict[str, Any]]:
+    """What was told on the way, by name."""
+    told = [json.loads(line) for line in out.splitlines() if line.startswith('{"event"')]
+    return [one for one in told if one["event"] == name]
 
 
 def _one_message(done: subprocess.CompletedProcess[str]) -> str:
@@ -64,13 +72,39 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     assert not (ROOT / "runs" / run_name).exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report", "runs/gone"], "runs/gone: no manifest.json in it; wanted the folder of a run"),
+        (["report", "runs/gone", "--limit", "3"], "--set and --limit belong to a config"),
+        (["verify", "runs/gone"], "runs/gone: no manifest.json in it; wanted the folder of a run"),
+        (["merge", "runs/gone", "-o", "runs/gone_too"], "runs/gone: no manifest.json in it"),
+        (
+            ["run", "configs/quickstart.yaml", "--runs", "ftp://host/runs"],
+            "Wanted a folder, or a bucket as s3://bucket/prefix",
+        ),
+    ],
+    ids=["report", "limit", "verify", "merge", "bucket"],
+)
+def test_what_is_no_run_is_one_message_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as done:
+        command_line.main()
+    printed = capsys.readouterr()
+    assert (done.value.code, printed.out) == (2, "") and message in printed.err
+    assert not (ROOT / "runs" / "gone").exists() and not (ROOT / "runs" / "gone_too").exists()
+
+
 def test_too_many_failures_are_exit_code_1(
     harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str
 ) -> None:
     config = _config(tmp_path, run_name, methods=[{"name": "far_away:Loser", "label": "[red]Loser"}])
     done = harness_command("run", config, "--limit", "2", PYTHONPATH=str(elsewhere))
     assert done.returncode == 1 and "over max_failures=0.05" in done.stderr and "Traceback" not in done.stderr
-    assert "First failure of [red]Loser on far_away:Boxes: " in done.stdout and "nothing found" in done.stdout
+    (failure,) = _events(done.stdout, "failure")
+    assert failure["method"] == "[red]Loser" and "nothing found" in failure["error"]
 
 
 def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(
@@ -94,11 +128,103 @@ def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(
 
     done = harness_command("run", config, PYTHONPATH=str(elsewhere))
     assert done.returncode == 0, done.stderr
-    assert f"Disc [1/2] on far_away:Boxes: {len(kept)} of 12 images are done already." in done.stdout
+    (resumed,) = _events(done.stdout, "resumed")
+    assert (resumed["method"], resumed["images"], resumed["of"]) == ("Disc [1/2]", len(kept), 12)
     assert kept.items() <= _shards(run_name).items() and len(_shards(run_name)) == 12
     rows = pq.read_table(ROOT / "runs" / run_name / "results.parquet").to_pandas()
     assert len(rows) == 12 and (rows["status"] == "ok").all()
     assert (ROOT / "runs" / run_name / "report.md").read_text().strip()
+
+
+@pytest.mark.parametrize("after_s", [0, 0.5, 2])
+def test_an_interrupt_while_it_starts_is_one_line(
+    started: Callable[..., subprocess.Popen[str]], elsewhere: Path, tmp_path: Path, run_name: str, after_s: float
+) -> None:
+    config = _config(tmp_path, run_name)
+    process = started("run", config, PYTHONPATH=str(elsewhere), DISC_SLEEPS_S="0.5")
+    maps = Path(f"/proc/{process.pid}/maps")
+    while "numpy" not in maps.read_text():  # Before its first import only Python itself could answer.
+        time.sleep(0.01)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
+
+
+def test_a_schedulers_sigterm_releases_the_run(
+    started: Callable[..., subprocess.Popen[str]], elsewhere: Path, tmp_path: Path, run_name: str
+) -> None:
+    process = started("run", _config(tmp_path, run_name), PYTHONPATH=str(elsewhere), DISC_SLEEPS_S="0.5")
+    while len(_shards(run_name)) < 1 and process.poll() is None:
+        time.sleep(0.05)
+    assert (ROOT / "runs" / run_name / "lock.json").exists()
+    process.terminate()
+    _, told = process.communicate(timeout=120)
+    assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
+    assert not (ROOT / "runs" / run_name / "lock.json").exists()
+
+
+def test_a_disk_that_fills_up_ends_a_run_that_a_larger_one_completes(
+    harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("nobody but root may mount a small disk")
+    try:
+        config = _config(tmp_path, run_name)
+        full = harness_command("run", config, "--runs", disk, PYTHONPATH=str(elsewhere))
+        assert full.returncode == 2 and "Traceback" not in full.stderr
+        assert "cannot be written (No space left on device). What was written before is kept" in full.stderr
+        kept = len(list(disk.rglob("shards/*/*.parquet")))
+        assert 1 <= kept < 12
+        subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
+        done = harness_command("run", config, "--runs", disk, PYTHONPATH=str(elsewhere))
+        assert done.returncode == 0 and _events(done.stdout, "resumed")[0]["images"] == kept
+        assert harness_command("verify", disk / run_name, PYTHONPATH=str(elsewhere)).returncode == 0
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_runs_are_verified_merged_and_reported(
+    harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str
+) -> None:
+    def harness(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return harness_command(*arguments, PYTHONPATH=str(elsewhere), HARNESS_RUNS=str(tmp_path))
+
+    wide = {"name": "far_away:Disc", "label": "wide", "params": {"radius": 9}}
+    assert harness("run", _config(tmp_path, "a")).returncode == 0
+    assert harness("run", _config(tmp_path, "b", methods=[wide])).returncode == 0
+    merged = harness("merge", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "both")
+    assert merged.returncode == 0 and "24 shards copied, 24 rows in results.parquet." in merged.stdout
+    proved = harness("verify", tmp_path / "both")
+    assert proved.returncode == 0 and proved.stderr == "" and proved.stdout.rstrip().endswith("both: complete.")
+    assert "proved: wide on far_away:Boxes: 12 images, 12 instances x 1 rankings x 1 clicks = 12 rows" in proved.stdout
+
+    shutil.rmtree(next((tmp_path / "both" / "shards").glob("wide-*")))
+    lacking = harness("verify", tmp_path / "both")
+    assert lacking.returncode == 1 and "lacking: wide on far_away:Boxes: 12 of 12 images" in lacking.stderr
+    told = harness("report", tmp_path / "both")
+    assert told.returncode == 0 and "12 of 24 instances have no row: the same run again." in told.stderr
+    assert "12 of 12 instances have no row" in told.stdout
+
+
+def test_a_run_that_is_being_written_is_shown_and_left_alone(
+    started: Callable[..., subprocess.Popen[str]],
+    harness_command: Command,
+    elsewhere: Path,
+    tmp_path: Path,
+    run_name: str,
+) -> None:
+    config = _config(tmp_path, run_name)
+    process = started("run", config, PYTHONPATH=str(elsewhere), DISC_SLEEPS_S="2")
+    while len(_shards(run_name)) < 1 and process.poll() is None:
+        time.sleep(0.05)
+    shown = harness_command("report", ROOT / "runs" / run_name, PYTHONPATH=str(elsewhere))
+    assert shown.returncode == 0 and "instances have no row" in shown.stderr
+    assert f"is being written by process {process.pid} of" in shown.stderr
+    assert process.poll() is None and not (ROOT / "runs" / run_name / "results.parquet").exists()
 
 
 def _listed(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
@@ -159,6 +285,8 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_interrupted_training_says_so_too(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as done, command_line._live():
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(SystemExit) as done, command_line._live():
         raise KeyboardInterrupt
-    assert done.value.exit_code == 130 and "Interrupted." in capsys.readouterr().err
+    assert done.value.code == 130 and capsys.readouterr().err.splitlines() == [INTERRUPTED]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers

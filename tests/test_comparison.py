@@ -112,5 +112,5 @@ def test_the_papers_tables_are_of_these_rows(
 ) -> None:
     written = (folder / "report.md").read_text().split(f"**Table {table}: ")[1].split("\n**")[0]
     (line,) = (line for line in written.splitlines() if line.startswith(f"| {first} |"))
-    numbers = [float(number) for number in re.findall(r"\| (\d+\.\d+)", line)]
+    numbers = [float(number) for number in re.findall(r"\| \**(\d+\.\d+)", line)]
     assert numbers[: len(shown)] == pytest.approx([means[one][metric] for one in shown], abs=0.006)

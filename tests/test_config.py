@@ -127,8 +127,12 @@ methods: [{name: click_only, params: {checkpoint: a}}]
         ({"methods": [{"label": "x"}]}, r"methods\[0\]\.name: found nothing; wanted a value"),
         ({"metrics": "iou"}, r"metrics: found 'iou'; wanted a list"),
         ({"metrics": ["iou", "iuo"]}, r"metrics\[1\]: no metric 'iuo'\. Did you mean 'iou'\?"),
-        ({"clicks": {"strategy": "paper/v0"}}, r"clicks\.strategy: no strategy 'paper/v0'\. Did you mean 'paper/v[12]'"),
+        ({"clicks": {"strategy": "paper/v0"}}, r"clicks\.strategy: no strategy 'paper/v0'\. Did you mean 'paper/v"),
         ({"clicks": {"max_clicks": 0}}, r"clicks\.max_clicks: found 0; wanted greater than 0"),
+        (
+            {"clicks": {"strategy": "paper/v2", "options": {"positives": 2, "negatives": 1}, "max_clicks": 4}},
+            r"clicks\.max_clicks: found 4; paper/v2 with these options makes 3 clicks a round: wanted 3 or a multiple",
+        ),
         ({"clicks": {"options": {"margn": 1}}}, r"clicks\.options\.margn: paper/v1 takes no such .*mean 'margin'"),
         ({"clicks": {"options": {"at": 1}}}, r"clicks\.options\.at: paper/v1 takes no such parameter"),
         ({"clicks": {"options": {"margin": "wide"}}}, r"clicks\.options\.margin: found 'wide'; wanted a valid number"),

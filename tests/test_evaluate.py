@@ -447,3 +447,71 @@ def test_loading_stays_ahead_of_the_consumer_but_not_by_more() -> None:
     assert next(coming) == "a"
     assert set(seen) <= set("abc")
     assert list(coming) == list("bcdef")
+
+
+def test_rows_say_what_lies_under_the_first_click_and_what_was_hit() -> None:
+    whole = np.zeros((H, W), bool)
+    whole[2:30, 1:25] = True
+    inner, far = sample(0).instances[0], sample(0).instances[2]
+    instances = (Instance("0w", whole, "whole", True), inner, replace(far, category="whole"))
+    records = evaluated(Discs(), Boxes({0: lambda: sample(0, instances=instances)}), clicks=3)
+    own = {(one.instance_id, one.click_index, one.ranking): one for one in records if one.image_id == "0"}
+    small = [own["0l", number, "confidence"] for number in (1, 2, 3)]
+    assert {(one.under_click, one.under_click_area_ratio) for one in small} == {(2, 16 * 12 / (28 * 24))}
+    first = small[0].clicks[0]
+    assert {one.click_depth for one in small} == {
+        min(first.x - 1 + 1, 12 - first.x + 1, first.y - 4 + 1, 19 - first.y + 1)
+    }
+    assert {own["0r", 1, "oracle"].under_click, own["0r", 1, "oracle"].under_click_area_ratio} == {1}
+    # The smaller disc has 45 pixels: a piece of either box.
+    assert (own["0l", 1, "confidence"].hit, own["0w", 1, "confidence"].hit) == ("part", "part")
+    assert all(one.hit for one in records)
+
+
+def test_what_was_hit_is_each_candidate_s_own() -> None:
+    def two(good: Prediction, prompt: Prompt) -> Prediction:
+        masks = np.stack([sample(1).instances[2].mask, sample(1).instances[0].mask])
+        return Prediction(masks, good.scores) if prompt.text == "left" else good
+
+    records = evaluated(Discs(two), Boxes())
+    hits = {one.ranking: one.hit for one in records if one.instance_id == "1l"}
+    assert hits == {"confidence": "other_class", "oracle": "right"}
+
+
+def test_a_failed_row_has_its_click_s_surroundings_but_hit_nothing() -> None:
+    method = Discs(raising(RuntimeError("bad")))
+    (failed, *_) = [one for one in evaluated(method, Boxes()) if one.status == "failed"]
+    assert (failed.under_click, failed.under_click_area_ratio, failed.hit) == (1, 1, None) and failed.click_depth
+    (unclicked, *_) = evaluated(Discs(), Boxes({2: raising(OSError("cut off"))}))[6 * 2 :]
+    assert unclicked.status == "failed" and unclicked.under_click is None and unclicked.click_depth is None
+
+
+def test_several_clicks_a_round_are_one_row_each_round() -> None:
+    options = {"positives": 2, "negatives": 1, "distance": 4}
+    clicks = Clicks(strategy="paper/v2", options=options, max_clicks=6)
+    method = Discs()
+    names = Names("ours", "discs", "toys", "boxes")
+    protocol = Protocol("r", 5, clicks, Text(), ("iou",))
+    records = list(Evaluation(method, Boxes(), names, protocol).records(["0"]))
+    assert {one.click_index for one in records} == {3, 6}
+    assert all(len(one.clicks) == one.click_index for one in records)
+    assert {sum(click.positive for click in one.clicks) / one.click_index for one in records} == {2 / 3}
+    assert {len(prompt.clicks) for prompt in method.prompts} == {3, 6}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_instance_on_which_no_click_can_be_made_fails_alone(batch: int) -> None:
+    full = Instance("0m", np.ones((H, W), bool), "middle", False)
+    left, _, right = sample(0).instances
+    dataset = Boxes({0: lambda: sample(0, instances=(left, full, right))})
+    clicks = Clicks(strategy="paper/v2", options={"positives": 1, "negatives": 1}, max_clicks=2)
+    names = Names("ours", "discs", "toys", "boxes")
+    protocol = Protocol("r", 5, clicks, Text(), ("iou",), batch)
+    method = Discs()
+    records = list(Evaluation(method, dataset, names, protocol).records(dataset.sample_ids()))
+    assert keys(records, "failed") == {("0m", 2, None)}
+    assert keys(records, "ok") == {(one, 2, rank) for one in all_ids() - {"0m"} for rank in ("confidence", "oracle")}
+    (failed,) = [one for one in records if one.status == "failed"]
+    assert failed.error and failed.error.startswith("clicks: paper/v2: no pixel off the object")
+    assert failed.clicks == () and failed.under_click is None and failed.text == "middle"
+    assert len(method.prompts) == 11

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,9 +17,11 @@ import yaml
 
 from harness import UserError, registry
 from harness.config import RunConfig, load_run
+from harness.lock import Lock
 from harness.plan import Job, planned
-from harness.run import PACKAGES, Budget, Finished, environment, report, run
-from harness.store import MEASURED, Store, schema
+from harness.rows import MEASURED, schema
+from harness.run import PACKAGES, Budget, Finished, environment, recorded, report, run
+from harness.store import Store
 from harness.worker import Outcome
 
 TESTS = Path(__file__).parent
@@ -138,7 +141,7 @@ def test_no_failures_allowed_means_the_first_ends_it() -> None:
 def test_a_run_writes_all_rows_and_its_report(make: Make) -> None:
     path = make()
     done, quiet = ran(path)
-    assert (done.instances, done.failed, done.over_budget) == (12, 0, False)
+    assert (done.instances, done.failed, done.over_budget, done.missing) == (12, 0, False, 0)
     assert [outcome.samples for outcome in quiet.outcomes] == [2, 2, 2]
     rows = pq.read_table(folder(path) / "results.parquet")
     assert rows.schema.equals(schema()) and len(rows) == 12 * 3
@@ -206,7 +209,7 @@ def test_too_many_failures_stop_the_run(make: Make) -> None:
     path = make(datasets=unreadable, max_failures=0.1)
     done, quiet = ran(path)
     assert done.over_budget and len(quiet.outcomes) == 1
-    assert len(results(path)) == 2
+    assert len(results(path)) == 2 and done.missing == 7
     text = report_of(path)
     # One row each of two unreadable images; of the others, one is unreadable and stands for one, three hold two.
     assert "7 of 9 instances have no row" in text
@@ -244,7 +247,7 @@ def test_report_says_what_is_missing(make: Make) -> None:
     config = loaded(path)
     store = Store(folder(path))
     done = report(config, planned(config), store)
-    assert (done.instances, done.failed, done.over_budget) == (0, 0, False)
+    assert (done.instances, done.failed, done.over_budget, done.missing) == (0, 0, False, 12)
     assert "12 of 12 instances have no row" in report_of(path)
     store.write(planned(config)[0].facts, ["toy-0"], [])
     report(config, planned(config), store)
@@ -278,7 +281,7 @@ def test_a_bug_in_a_worker_ends_the_command_with_its_traceback(make: Make) -> No
     assert "Traceback" in message and "a bug in a plugin" in message
 
 
-def test_killed_half_way_and_started_again_writes_the_same_report(make: Make) -> None:
+def test_killed_half_way_and_started_again_writes_the_same_report(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     toys = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 400}}]
     workers = {"executor": "local", "samples_per_shard": 4}
     path, undisturbed = make(datasets=toys, workers=workers), make(datasets=toys, workers=workers)
@@ -288,16 +291,115 @@ def test_killed_half_way_and_started_again_writes_the_same_report(make: Make) ->
     finally:
         process.send_signal(signal.SIGKILL)
         finished(process)
+    assert (folder(path) / "lock.json").exists()
     (job,) = planned(loaded(path))
     kept = len(Store(folder(path)).done(job.facts))
     assert 0 < kept < 400
     _, quiet = ran(path)
+    assert "taken over from process" in caplog.text and not (folder(path) / "lock.json").exists()
     assert sum(outcome.samples for outcome in quiet.outcomes) == 400 - kept
     ran(undisturbed)
     assert report_of(path) == report_of(undisturbed)
     rows = results(path)
     assert not rows.duplicated(["dataset", "method", "instance_id", "click_index", "ranking"]).any()
     pd.testing.assert_frame_equal(rows, results(undisturbed))
+
+
+def test_of_two_starts_at_once_one_runs_and_one_refuses(make: Make) -> None:
+    toys = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 300}}]
+    path = make(datasets=toys, workers={"executor": "local", "samples_per_shard": 4})
+    both = [start(path), start(path)]
+    (won, lost) = sorted((finished(process) for process in both), key=lambda one: one[0])
+    assert (won[0], lost[0]) == (0, 2)
+    message = " ".join(lost[2].split())
+    assert re.search(r"lock\.json: another start is at this run: process \d+ of \S+ on \S+, started 2\S+;", message)
+    assert "last sign of life is" in message and "Wait for it or stop it" in message and "Traceback" not in message
+    (job,) = planned(loaded(path))
+    assert len(Store(folder(path)).done(job.facts)) == 300 and len(results(path)) == 600 * 3
+    assert len(Store(folder(path)).manifest()["starts"]) == 1
+
+
+def test_a_start_that_was_taken_over_stops(make: Make) -> None:
+    path = make()
+
+    class Thief(Quiet):
+        def outcome(self, outcome: Outcome) -> None:
+            super().outcome(outcome)
+            (folder(path) / "lock.json").write_text("{}")
+            wait_until(lambda: lock.lost)
+
+    def remembered(*arguments: Any, **keywords: Any) -> Lock:
+        nonlocal lock
+        lock = Lock(*arguments, **keywords, beat_s=0.02)
+        return lock
+
+    lock: Any = None
+    thief = Thief()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.run.Lock", remembered)
+        with pytest.raises(UserError, match="this start held the run and no longer does"):
+            run(loaded(path), thief)
+    assert len(thief.outcomes) == 1 and (folder(path) / "lock.json").read_text() == "{}"
+
+
+def test_failed_images_are_redone_when_asked(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, undisturbed = make(), make()
+    import fakes
+
+    load = fakes.Toys.load
+
+    def away(dataset: Any, sample_id: str) -> Any:
+        if sample_id == "toy-2":
+            raise OSError("the disk is away")
+        return load(dataset, sample_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fakes.Toys, "load", away)
+        assert ran(path)[0].failed == 1
+        done, quiet = ran(path)
+        assert done.failed == 1 and not quiet.outcomes, "failed is done"
+        done = run(loaded(path), quiet, retry_failed=True)
+        assert done.failed == 1 and [outcome.samples for outcome in quiet.outcomes] == [1]
+    quiet = Quiet()
+    done = run(loaded(path), quiet, retry_failed=True)
+    assert (done.failed, done.instances, [outcome.samples for outcome in quiet.outcomes]) == (0, 12, [1])
+    assert Store(folder(path)).manifest()["starts"][-1]["samples_retried"] == 1
+    ran(undisturbed)
+    pd.testing.assert_frame_equal(results(path), results(undisturbed))
+
+
+def test_a_folder_is_reported_as_it_was_run_without_its_data(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(limit=4)
+    ran(path)
+    before = report_of(path), (folder(path) / "results.parquet").read_bytes()
+    config, (job,) = recorded(Store(folder(path)))
+    assert config == loaded(path) and job.sample_ids == ("toy-0", "toy-1", "toy-2", "toy-3")
+
+    def gone(*_: Any) -> None:
+        raise UserError("no such data")
+
+    monkeypatch.setattr(registry, "build", gone)
+    assert recorded(Store(folder(path))) == (config, [job])
+    done = report(config, [job], Store(folder(path)))
+    assert (report_of(path), (folder(path) / "results.parquet").read_bytes()) == before
+    assert (done.instances, done.missing) == (8, 0)
+    with pytest.raises(UserError, match="no manifest"):
+        recorded(Store(folder(path) / "shards"))
+
+
+def test_runs_may_be_kept_elsewhere(make: Make, tmp_path: Path) -> None:
+    path = make()
+    run(loaded(path), Quiet(), runs=str(tmp_path / "kept"))
+    ran(path)
+    rows = pq.read_table(tmp_path / "kept" / loaded(path).run / "results.parquet").to_pandas()
+    pd.testing.assert_frame_equal(rows.drop(columns=["run", *MEASURED]), results(path))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:

@@ -1,9 +1,13 @@
+import hashlib
 import json
+import os
+import pickle
 import re
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness import Click, UserError
-from harness.store import COLUMNS, MEASURED, ORDER, JobFacts, Store, samples_in, schema, table, write_bytes
+from harness import Click, UserError, manifests
+from harness.folder import Folder, write_bytes
+from harness.manifests import checksum
+from harness.rows import COLUMNS, MEASURED, ORDER, schema, table
+from harness.shards import header_of
+from harness.store import JobFacts, Store, store_of
 from harness.structures import Record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,8 +85,13 @@ def rows(store: Store, wanted: Sequence[str] = ("1", "2", "3"), *jobs: JobFacts)
     return store.rows(jobs, {job.dataset: wanted for job in jobs})
 
 
+def folder(store: Store) -> Path:
+    assert store.folder.local is not None
+    return store.folder.local
+
+
 def shard_files(store: Store) -> list[Path]:
-    return sorted((store.root / "shards").rglob("*.parquet"))
+    return sorted((folder(store) / "shards").rglob("*.parquet"))
 
 
 def test_rows_come_back_as_they_were_written(store: Store) -> None:
@@ -109,7 +122,7 @@ def test_docs_list_every_column_with_its_type() -> None:
 def never_null() -> set[str]:
     """The columns that the barest failed row fills."""
     bare = failure("a", seen=None, text=None, same_class_count=None, height=None, width=None, clicks=())
-    filled = table([bare], ["1"]).to_pylist()[0]
+    filled = table([bare]).to_pylist()[0]
     return {name for name, value in filled.items() if value is not None} - {"error"}
 
 
@@ -171,7 +184,7 @@ def test_a_changed_part_is_refused_by_name(store: Store, part: str) -> None:
     changed = replace(JOB, parts=PARTS | {part: "other"})
     with pytest.raises(UserError, match=rf"{JOB.method} on toys .*\({part}: {PARTS[part]} then, other now\)") as error:
         opened(store, changed)
-    assert str(store.root / "shards" / JOB.key) in str(error.value)
+    assert str(folder(store) / "shards" / JOB.key) in str(error.value)
     assert store.manifest()["jobs"][JOB.key]["parts"] == PARTS
 
 
@@ -181,31 +194,86 @@ def test_a_changed_part_without_rows_is_no_matter(store: Store) -> None:
     assert store.manifest()["jobs"][JOB.key]["parts"]["seed"] == "1"
 
 
+def test_a_lost_manifest_costs_no_rows_for_the_shards_say_what_made_them(store: Store) -> None:
+    opened(store).write(JOB, ["1"], [record("a")])
+    (folder(store) / "manifest.json").unlink()
+    assert opened(store).done(JOB) == {"1"}
+    with pytest.raises(UserError, match=r"\(seed: 0 then, 1 now\)"):
+        opened(store, replace(JOB, parts=PARTS | {"seed": "1"}))
+
+
 def test_rows_of_unknown_making_are_refused(store: Store) -> None:
     opened(store).write(JOB, ["1"], [record("a")])
-    (store.root / "manifest.json").unlink()
+    as_the_first_versions_wrote(store)
+    assert opened(store).done(JOB) == {"1"} and len(rows(store)) == 1
+    (folder(store) / "manifest.json").unlink()
     with pytest.raises(UserError, match="seed: unknown then, 0 now"):
         opened(store)
+
+
+def as_the_first_versions_wrote(store: Store) -> None:
+    """Named by the samples, without a word on what made the rows."""
+    (path,) = shard_files(store)
+    said = {b"harness.samples": pq.read_schema(path).metadata[b"harness.samples"]}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(said), path.with_name("0123456789abcdef.parquet"))
+    path.unlink()
+
+
+def test_rows_that_were_made_otherwise_are_never_read(store: Store) -> None:
+    store.write(JOB, ["1"], [record("a")])
+    store.write(replace(JOB, parts=PARTS | {"seed": "1"}), ["2"], [record("b", "2")])
+    assert store.done(JOB) == {"1"} and list(rows(store)["instance_id"]) == ["a"]
+    with pytest.raises(UserError, match=r"\(seed: 1 then, 0 now\), as in shards/.*\.parquet\."):
+        store.check([JOB])
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"\xff\xfe", b"3", b'{"jobs": {}}'])
 def test_a_damaged_manifest_is_the_readers_to_mend(store: Store, content: bytes) -> None:
     opened(store)
-    (store.root / "manifest.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"manifest\.json: damaged .* Move .* away"):
+    (folder(store) / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"manifest\.json: damaged .* delete it and run again"):
         opened(store)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"seed": "0"', '"seed": "1"'), ('"started": "now"', '"started": "then"'), ('"run": "r"', '"run": "r", "x": 1')],
+)
+def test_an_altered_manifest_is_noticed(store: Store, old: str, new: str) -> None:
+    opened(store)
+    path = folder(store) / "manifest.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match="its content is not what its sha256 says"):
+        store.manifest()
+    path.write_text(json.dumps(json.loads(text)))
+    assert store.manifest()["jobs"][JOB.key]["parts"] == PARTS, "only laid out otherwise"
+
+
+def test_a_manifest_of_the_first_versions_has_no_checksum(store: Store) -> None:
+    opened(store)
+    path = folder(store) / "manifest.json"
+    whole = json.loads(path.read_text())
+    said = whole.pop("sha256")
+    assert said == checksum(whole) and len(said) == 64
+    path.write_text(json.dumps(whole))
+    assert store.manifest() == whole
+
+
 @pytest.mark.parametrize("damage", [lambda whole: whole[:-60], lambda whole: b"", lambda whole: b"PAR1 no PAR1"])
-def test_a_damaged_shard_is_redone(store: Store, damage: Any) -> None:
+def test_a_damaged_shard_is_redone(store: Store, damage: Any, caplog: pytest.LogCaptureFixture) -> None:
     store.write(JOB, ["1"], [record("a")])
     store.write(JOB, ["2"], [record("b", "2")])
-    path = next(path for path in shard_files(store) if samples_in(path) == ["1"])
+    path = next(path for path in shard_files(store) if header_of(path).samples == ("1",))
     path.write_bytes(damage(path.read_bytes()))
-    assert store.done(JOB) == {"2"}
-    assert not path.exists()
-    store.write(JOB, ["1"], [record("a")])
-    assert list(rows(store)["instance_id"]) == ["a", "b"]
+    fresh = Store(store.folder)
+    assert fresh.done(JOB) == {"2"}
+    assert path.exists(), "only a writer removes it"
+    opened(fresh)
+    assert not path.exists() and f"{path.name}: no whole shard; removed" in caplog.text
+    fresh.write(JOB, ["1"], [record("a")])
+    assert list(rows(fresh)["instance_id"]) == ["a", "b"]
 
 
 def test_a_foreign_parquet_file_is_no_shard(store: Store) -> None:
@@ -215,28 +283,108 @@ def test_a_foreign_parquet_file_is_no_shard(store: Store) -> None:
     assert store.done(JOB) == set()
 
 
-def test_a_shard_damaged_within_is_named(store: Store) -> None:
+@pytest.mark.parametrize("at", [10, 1000, -100])
+def test_a_shard_altered_within_is_named(store: Store, at: int) -> None:
     store.write(JOB, ["1"], [record(str(number)) for number in range(200)])
     (path,) = shard_files(store)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:4] + b"\xff" * 2000 + whole[2004:])
+    whole = bytearray(path.read_bytes())
     assert store.done(JOB) == {"1"}
+    whole[at] ^= 1
+    path.write_bytes(whole)
     with pytest.raises(UserError, match=rf"{path.name}: damaged .* Delete it and run again"):
         rows(store)
 
 
 def test_shards_of_an_older_version_lack_new_columns(store: Store) -> None:
     store.write(JOB, ["1"], [record("a")])
+    as_the_first_versions_wrote(store)
     (path,) = shard_files(store)
     metadata = pq.read_schema(path).metadata
     pq.write_table(pq.read_table(path).drop_columns(["boundary_iou"]).replace_schema_metadata(metadata), path)
     assert rows(store)["boundary_iou"].isna().all()
 
 
+def test_a_shard_is_named_by_its_bytes_and_says_what_made_it(store: Store) -> None:
+    store.write(JOB, ["1", "2"], [record("a")])
+    (path,) = shard_files(store)
+    assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    assert header_of(path).samples == ("1", "2") and header_of(path).parts == PARTS
+    store.write(JOB, ["1", "2"], [record("a")])
+    assert shard_files(store) == [path], "the same again is the same file"
+
+
+def test_samples_that_failed_are_forgotten_and_no_others(store: Store) -> None:
+    store.write(JOB, ["1", "2", "5"], [record("a"), failure("b", "2"), record("c", "2")])
+    store.write(JOB, ["3"], [failure("d", "3")])
+    store.write(JOB, ["4"], [record("e", "4")])
+    kept = [path for path in shard_files(store) if header_of(path).samples == ("4",)]
+    assert store.forget_failed(JOB) == 2
+    assert store.done(JOB) == {"1", "4", "5"}
+    assert list(rows(store, "12345")["instance_id"]) == ["a", "e"]
+    assert set(kept) < set(shard_files(store)) and len(shard_files(store)) == 2
+    assert store.forget_failed(JOB) == 0
+    store.write(JOB, ["2", "3"], [record("b", "2"), record("d", "3")])
+    assert list(rows(store, "12345")["instance_id"]) == ["a", "b", "d", "e"]
+    assert store.forget_failed(replace(JOB, parts=PARTS | {"seed": "1"})) == 0
+
+
+def test_the_samples_asked_for_are_kept_in_order(store: Store) -> None:
+    wanted = {"toys": ["b", "a"], "empty": [], "more": ["a"]}
+    store.open({}, [JOB], {}, wanted)
+    assert manifests.samples(store.folder) == {"toys": ["b", "a"], "more": ["a"]}
+    assert store.manifest()["samples"]["toys"]["count"] == 2
+    store.open({}, [JOB], {}, {"toys": ["c"]})
+    assert manifests.samples(store.folder) == {"toys": ["c"]}
+    (folder(store) / "samples.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"samples\.parquet: damaged"):
+        manifests.samples(store.folder)
+
+
+def test_what_a_killed_writer_left_goes_after_a_while(store: Store) -> None:
+    opened(store).write(JOB, ["1"], [record("a")])
+    (path,) = shard_files(store)
+    young, old = (path.with_name(f".{name}.parquet.0123") for name in ("young", "old"))
+    young.touch()
+    old.touch()
+    os.utime(old, (time.time() - 7200,) * 2)
+    opened(store)
+    assert young.exists() and not old.exists() and path.exists()
+
+
+def test_a_store_travels_light(store: Store) -> None:
+    store.write(JOB, [str(number) for number in range(1000)], [])
+    assert len(store.done(JOB)) == 1000
+    assert len(pickle.dumps(store)) < 500
+    assert pickle.loads(pickle.dumps(store)).done(JOB) == store.done(JOB)
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [("{here}/runs", "{here}/runs"), ("~/runs", "{home}/runs"), ("file://{here}/runs", "{here}/runs")],
+)
+def test_a_place_on_a_disk(place: str, shown: str, tmp_path: Path) -> None:
+    names = {"here": str(tmp_path), "home": str(Path.home())}
+    found = Folder.at(place.format(**names))
+    assert str(found) == shown.format(**names) and found.local == Path(str(found))
+
+
+def test_a_place_that_nobody_knows_is_a_message() -> None:
+    with pytest.raises(UserError, match=r"ftp://host/runs: .* Wanted a folder, or a bucket as s3://"):
+        Folder.at("ftp://host/runs")
+
+
+def test_where_runs_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HARNESS_RUNS", raising=False)
+    assert store_of("r").folder.local == ROOT / "runs" / "r"
+    monkeypatch.setenv("HARNESS_RUNS", str(tmp_path))
+    assert store_of("r").folder.local == tmp_path / "r"
+    assert store_of("r", "elsewhere").folder.local == Path.cwd() / "elsewhere" / "r"
+
+
 CRASH = """
 import os, sys
 from pathlib import Path
-from harness.store import write_bytes
+from harness.folder import write_bytes
 Path.replace = lambda *_: os._exit(9)
 write_bytes(Path(sys.argv[1]), b"new" * 1000)
 """
@@ -269,6 +417,41 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_half_done(tmp_path: Path)
     assert path.read_bytes() == b"old"
 
 
+SMALL_DISK = pytest.mark.skipif(
+    subprocess.run(
+        ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=False, capture_output=True
+    ).returncode
+    != 0,
+    reason="nobody but root may mount a small disk",
+)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@SMALL_DISK
+def test_a_disk_that_fills_up_keeps_every_whole_shard(small_disk: Path) -> None:
+    store = opened(Store(small_disk / "run"))
+    written: list[str] = []
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)\. What was written"):
+        for number in range(100):
+            store.write(JOB, [str(number)], [record(str(number), str(number))])
+            written.append(str(number))
+    assert 1 <= len(written) < 20
+    assert Store(small_disk / "run").done(JOB) == set(written)
+    assert len(rows(store, written)) == len(written)
+    assert not list((small_disk / "run").rglob(".*"))
+    subprocess.run(["mount", "-o", "remount,size=1m", small_disk], check=True)
+    store.write(JOB, ["again"], [record("again", "again")])
+    assert len(store.done(JOB)) == len(written) + 1
+
+
 def test_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(UserError, match="cannot be written"):
@@ -277,6 +460,6 @@ def test_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
 
 def test_the_manifest_is_json_for_people(store: Store) -> None:
     opened(store)
-    text = (store.root / "manifest.json").read_text()
+    text = (folder(store) / "manifest.json").read_text()
     assert json.loads(text)["jobs"][JOB.key]["about"] == {"method_plugin": "ours"}
     assert text.count("\n") > 10

@@ -4,18 +4,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from harness import UserError
 from harness.summaries import (
     at_click,
+    click_counts,
+    click_keys,
     clicks_made,
     final_clicks,
-    interval_of_means,
     listed_instances,
-    mean_interval,
-    mean_iou,
     paired_gain,
+    paired_gains,
     part,
     summarise,
 )
@@ -67,6 +69,18 @@ def line(rows: pd.DataFrame, **by: str) -> Any:
         lines = lines[lines[name] == value]
     (only,) = [found for _, found in lines.iterrows()]
     return only
+
+
+def mean_iou(rows: pd.DataFrame, metric: str = "iou") -> float:
+    """Of one method and ranking."""
+    lines = summarise(rows, by=["dataset"], metric=metric)
+    return float(lines["mean"].iloc[0]) if len(lines) else float("nan")
+
+
+def bounds(rows: pd.DataFrame) -> tuple[float, float]:
+    """The 95 % interval of one method and ranking."""
+    only = summarise(rows, by=["dataset"], intervals=True).iloc[0]
+    return only["mean_low"], only["mean_high"]
 
 
 def test_means_counted_by_hand() -> None:
@@ -130,7 +144,6 @@ def test_final_clicks_of_final_clicks_are_the_same() -> None:
 @pytest.mark.parametrize("rows", [pd.DataFrame(), HAND.iloc[:0], HAND.iloc[3:]])
 def test_nothing_scored_is_nan_and_not_zero(rows: pd.DataFrame) -> None:
     assert np.isnan(mean_iou(rows))
-    assert np.isnan(mean_interval(rows).low)
     assert paired_gain(rows, "a", "b").n == 0
     assert clicks_made(rows) is None
     assert len(summarise(rows)) == rows.shape[0]
@@ -140,7 +153,7 @@ def test_one_row() -> None:
     found = line(frame(row()))
     assert (found["mean"], found["n"], found["w"]) == (0.5, 1, 1.0)
     assert np.isnan(found["unseen"])
-    assert np.isnan(mean_interval(frame(row())).low)
+    assert np.isnan(bounds(frame(row()))).all()
 
 
 def test_without_a_split_there_is_no_w() -> None:
@@ -177,7 +190,7 @@ def test_row_order_changes_no_bit() -> None:
     mixed = rows.sample(frac=1, random_state=3)
     pd.testing.assert_frame_equal(summarise(rows), summarise(mixed), check_exact=True)
     assert paired_gain(rows, "a", "b") == paired_gain(mixed, "a", "b")
-    assert mean_interval(rows[rows["method"] == "a"]) == mean_interval(mixed[mixed["method"] == "a"])
+    assert bounds(rows[rows["method"] == "a"]) == bounds(mixed[mixed["method"] == "a"])
 
 
 def test_rows_from_parquet_are_as_good() -> None:
@@ -189,45 +202,20 @@ def test_rows_from_parquet_are_as_good() -> None:
     assert paired_gain(rows, "a", "b") == paired_gain(back, "a", "b")
 
 
-def test_the_interval_covers_the_mean_of_clustered_data() -> None:
-    rng, covered = np.random.default_rng(11), 0
-    for draw in range(200):
-        counts = rng.integers(1, 6, size=60).astype(float)
-        levels = rng.normal(0.5, 0.1, size=60)
-        sums = counts * levels + rng.normal(0, 0.1 * np.sqrt(counts))
-        low, high = interval_of_means(sums, counts, resamples=200, seed=draw)
-        covered += low <= 0.5 <= high
-    assert 0.91 <= covered / 200 <= 0.98
-
-
-def test_the_interval_is_as_wide_as_theory_says() -> None:
-    sums = np.random.default_rng(5).normal(0.5, 0.1, size=400)
-    low, high = interval_of_means(sums, np.ones(400))
-    assert high - low == pytest.approx(2 * 1.96 * sums.std() / np.sqrt(400), rel=0.04)
-
-
-def test_an_image_weighs_as_many_instances_as_it_holds() -> None:
-    counts = np.repeat([9.0, 1.0], 100)
-    low, high = interval_of_means(counts * np.repeat([0.2, 0.8], 100), counts)
-    assert low < 0.26 < high < 0.5
-
-
 def test_instances_of_one_image_do_not_count_as_many() -> None:
     one = simulated(30, methods=("a",))
     copies = [one.assign(instance_id=one["instance_id"] + str(k)) for k in range(4)]
-    alone, often = mean_interval(one), mean_interval(pd.concat(copies))
-    assert often.n == 4 * alone.n
-    assert (often.low, often.high) == pytest.approx((alone.low, alone.high))
+    assert bounds(pd.concat(copies)) == pytest.approx(bounds(one))
 
 
 def test_the_paired_interval_is_narrower_than_the_means_apart() -> None:
     rows = simulated(60, gain=0.05)
     gain = paired_gain(rows, "a", "b")
-    apart = mean_interval(rows[rows["method"] == "a"])
+    low, high = bounds(rows[rows["method"] == "a"])
     assert gain.low < gain.difference < gain.high
     means = [mean_iou(rows[rows["method"] == name]) for name in ("a", "b")]
     assert gain.difference == pytest.approx(means[0] - means[1])
-    assert gain.high - gain.low < apart.high - apart.low
+    assert gain.high - gain.low < high - low
 
 
 def test_an_equal_gain_everywhere_has_no_spread() -> None:
@@ -298,3 +286,54 @@ def test_an_earlier_click_keeps_its_failures() -> None:
 def test_missing_columns_are_named() -> None:
     with pytest.raises(UserError, match=r"the rows lack clicks, status"):
         summarise(HAND.drop(columns=["status", "clicks"]))
+
+
+def draws(count: int, images: int) -> pd.DataFrame:
+    """As many data sets as draws, all of one truth, a mean of 0.5; images of 1 to 5 instances that are alike."""
+    rng = np.random.default_rng(7)
+    image = np.repeat(np.arange(count * images), rng.integers(1, 6, size=count * images))
+    level = rng.normal(0.5, 0.1, count * images)[image]
+    return pd.DataFrame(
+        {
+            "run": "r",
+            "dataset": [f"{one:03d}" for one in image // images],
+            "method": "a",
+            "ranking": "single",
+            "image_id": image.astype(str),
+            "instance_id": np.arange(len(image)).astype(str),
+            "seen": rng.random(len(image)) < 0.6,
+            "clicks": [[CLICK]] * len(image),
+            "click_index": 1,
+            "status": "ok",
+            "iou": level + rng.normal(0, 0.1, len(image)),
+        }
+    )
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    found = summarise(draws(500, 120), by=["dataset"], intervals=True)
+    for name in ("mean", "seen", "unseen"):
+        covered = (found[f"{name}_low"] <= 0.5) & (found[f"{name}_high"] >= 0.5)
+        assert 0.93 <= covered.mean() <= 0.97, name
+
+
+def test_the_parts_gains_are_those_of_the_parts_rows() -> None:
+    rows = simulated(30, gain=0.05)
+    together = paired_gains(rows, "a", "b")
+    for name, seen in (("seen", True), ("unseen", False)):
+        alone = paired_gain(part(rows, seen), "a", "b")
+        assert (together[name].difference, together[name].n) == (pytest.approx(alone.difference), alone.n)
+        assert together[name].low == pytest.approx(alone.low, abs=0.02)
+
+
+def test_clicks_are_told_apart_by_place_order_sign_and_number() -> None:
+    one, two = CLICK, {"x": 5, "y": 3, "positive": True}
+    several = [[one], [two], [one, two], [two, one], [one | {"positive": False}], [one, one], [], None]
+    keys = click_keys(pd.Series(several, dtype=object))
+    assert len(set(keys.tolist())) == 7 and keys[-1] == keys[-2]
+    assert click_counts(pd.Series(several, dtype=object)).tolist() == [1, 1, 2, 2, 1, 2, 0, 0]
+    stored = pd.DataFrame({"clicks": several}).to_parquet()
+    for kinds in ({}, {"types_mapper": pd.ArrowDtype}):
+        back = pa.parquet.read_table(io.BytesIO(stored)).to_pandas(**kinds)["clicks"]
+        assert click_keys(back).tolist() == keys.tolist()
+        assert click_keys(back.iloc[2:]).tolist() == keys[2:].tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import re
@@ -16,17 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from harness import draws as drawing
 from harness import registry, training
-from harness.card import card
-from harness.config import Recipe, Schedule, load_recipe
+from harness.card import card, card_of
+from harness.clicks import NoClickError
+from harness.config import Optimizer, Recipe, Schedule, load_recipe
+from harness.draws import Batches, Draw, Draws, SampleCache
+from harness.fitting import Progress
 from harness.interfaces import Dataset, Listed
+from harness.journal import METRICS
+from harness.optimisation import decay, learning_rate
 from harness.structures import Click, Instance, Sample, UserError
-from harness.training import Draw, Draws, Progress, SampleCache, decay, stored, train
+from harness.training import stored, train
 from methods.click_only import ClickOnly
 from methods.prompted_deeplab import read_checkpoint
 
@@ -58,6 +66,14 @@ class Toy(Learner):
     def loss(self, batch):
         logits = self.network(batch["pixels"])[:, 0]
         return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch["target"].float())
+
+
+class Still(Toy):
+    'Without dropout, which no two ways to cut a batch draw alike.'
+
+    def __init__(self):
+        super().__init__()
+        self.network[3] = torch.nn.Identity()
 """
 """The module `toy_learner`, which a process of its own can import, too."""
 
@@ -164,7 +180,7 @@ def test_the_same_recipe_gives_the_same_weights(tmp_path: Path, undisturbed: Pat
     assert [progress.step for progress in found] == [3, 6, 8]
     assert all(progress.steps == 8 and math.isfinite(progress.loss) for progress in found)
     assert found[-1].remaining_s == 0
-    assert not list(resumable.iterdir())
+    assert not list(resumable.glob("*.pt"))
     other = train(recipe(tmp_path / "other.safetensors", seed=1), lambda _: None)
     assert not same(other, undisturbed)
 
@@ -181,7 +197,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     train(job, lambda progress: done.append(progress.step), report_every=1)
     assert done == list(range(step // 3 * 3 + 1, 9))
     assert same(job.output, undisturbed)
-    assert not list(resumable.iterdir())
+    assert not list(resumable.glob("*.pt"))
 
 
 def test_a_killed_training_ends_with_the_same_weights(
@@ -304,12 +320,68 @@ class Identity:
         return {"id": np.array(instance.id)}
 
 
+class Unclickable(Identity):
+    """Finds no click for the instances of b."""
+
+    def example(self, sample: Sample, instance: Instance, *rest: Any) -> dict[str, np.ndarray]:
+        if sample.id == "b":
+            raise NoClickError("no pixel off the object")
+        return super().example(sample, instance, *rest)
+
+
+def test_an_unclickable_instance_gives_its_place_to_another(caplog: pytest.LogCaptureFixture) -> None:
+    samples = SampleCache([Listing()])
+    batches = Batches(Unclickable(), samples, Draws(samples.draws(False), recipe(batch=40)))  # type: ignore[arg-type]
+    made = [batches._example(*drawn)["id"].item()[0] for drawn in batches._share(0)]
+    assert made == ["a"] * 40
+    assert "is left out: no pixel off the object" in caplog.text
+
+
+class Noisy:
+    """An example that tells its draw from any other."""
+
+    def example(self, _: Sample, instance: Instance, __: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return {"noise": rng.random(2), "mask": instance.mask}
+
+
+def noise(**options: Any) -> list[list[list[float]]]:
+    """Of every forward pass of steps 3 to 9."""
+    samples = SampleCache([Listing()])
+    made = Batches(Noisy(), samples, Draws(samples.draws(False), recipe(batch=12)), **options)  # type: ignore[arg-type]
+    return [[one["noise"].flatten().tolist() for one in step] for step in made.steps(3, 10)]
+
+
+def test_loaders_change_nothing() -> None:
+    assert noise() == noise(loaders=3) == noise(loaders=1)
+    assert len(noise()) == 7
+
+
+def test_workers_and_parts_share_the_batch_in_order() -> None:
+    whole = [step[0] for step in noise()]
+    for world, parts in [(2, 1), (1, 3), (2, 3), (4, 1)]:
+        ranks = [noise(rank=rank, world=world, parts=parts) for rank in range(world)]
+        shared = [[row for rank in ranks for part in rank[step] for row in part] for step in range(7)]
+        assert shared == whole
+        assert all(len(step) == parts for rank in ranks for step in rank)
+
+
+def test_a_failing_loader_ends_the_training() -> None:
+    class Broken(Listing):
+        def load(self, sample_id: str) -> Sample:
+            raise OSError("no such picture")
+
+    samples = SampleCache([Broken()])
+    made = Batches(Noisy(), samples, Draws(samples.draws(False), recipe()), loaders=2)  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="no such picture"):
+        list(made.steps(0, 5))
+
+
 def test_an_unreadable_instance_gives_its_place_to_another(caplog: pytest.LogCaptureFixture) -> None:
     def ids() -> list[str]:
         samples = SampleCache([Listing(broken=True)])
         made = Draws(samples.draws(False), recipe(batch=40))
         return [
-            str(training.example(Identity(), samples, made, draw, rng)["id"])  # type: ignore[arg-type]
+            str(drawing.example(Identity(), samples, made, draw, rng)["id"])  # type: ignore[arg-type]
             for draw, rng in made.at(0)
         ]
 
@@ -323,7 +395,7 @@ def test_nothing_but_unreadable_instances() -> None:
     made = Draws(samples.draws(True), recipe())
     draw, rng = next(made.at(0))
     with pytest.raises(UserError, match=r"found no readable instance \(.0: no polygon\)\. Repair"):
-        training.example(Identity(), samples, made, draw, rng)  # type: ignore[arg-type]
+        drawing.example(Identity(), samples, made, draw, rng)  # type: ignore[arg-type]
 
 
 def test_a_cached_sample_is_the_sample() -> None:
@@ -387,7 +459,100 @@ def test_the_optimiser_follows_the_schedule_down_to_its_floor(tmp_path: Path) ->
     assert found == pytest.approx([0.005, 0.008, 0.006, 0.004, 0.003])
 
 
+def test_mmsegs_schedule_by_hand() -> None:
+    schedule = {"power": 0.9, "horizon": 200_000, "min_lr": 1e-4, "min_lr_rule": "mmseg"}
+    job = recipe(steps=90_000, optimizer={"name": "sgd", "lr": 5e-3}, schedule=schedule)
+    for step in (0, 1, 50_000, 89_999):
+        assert learning_rate(job, step) == pytest.approx((5e-3 - 1e-4) * (1 - step / 200_000) ** 0.9 + 1e-4, rel=1e-12)
+    floor = recipe(steps=10, optimizer={"lr": 0.1}, schedule={"power": 1.0, "min_lr": 0.05})
+    assert [learning_rate(floor, step) for step in (0, 5, 9)] == pytest.approx([0.1, 0.05, 0.05])
+
+
+# How it is computed.
+
+
+def kept_losses(job: Recipe) -> list[float]:
+    found: list[float] = []
+    train(job, lambda progress: found.append(progress.loss), report_every=1)
+    return found
+
+
+def test_accumulated_parts_are_the_batch(tmp_path: Path) -> None:
+    still = {"learner": {"name": "toy_learner:Still"}, "batch": 6, "batch_norm": "frozen", "clip_norm": 0.1}
+    one, three = (recipe(tmp_path / f"{parts}.safetensors", accumulate=parts, **still) for parts in (1, 3))
+    assert kept_losses(three) == pytest.approx(kept_losses(one), abs=1e-5)
+    for name, value in weights(one.output).items():
+        torch.testing.assert_close(weights(three.output)[name], value, rtol=0, atol=1e-5)
+
+
+def test_frozen_norms_keep_their_statistics_and_others_do_not(tmp_path: Path) -> None:
+    for rule, moved in [("frozen", False), ("own", True), ("sync", True)]:
+        path = train(recipe(tmp_path / f"{rule}.safetensors", batch_norm=rule), lambda _: None)
+        assert bool(weights(path)["1.running_mean"].abs().max() > 0) == moved
+
+
+def test_an_average_of_the_weights_is_exported_and_survives_an_interrupt(tmp_path: Path, undisturbed: Path) -> None:
+    job = recipe(tmp_path / "a.safetensors", ema=0.9)
+    whole = weights(train(job, lambda _: None))
+    assert not torch.equal(whole["0.weight"], weights(undisturbed)["0.weight"])
+    nearly = weights(train(recipe(tmp_path / "n.safetensors", ema=1e-9), lambda _: None))
+    torch.testing.assert_close(nearly["0.weight"], weights(undisturbed)["0.weight"], rtol=0, atol=1e-6)
+    job.output.unlink()
+    with pytest.raises(InterruptError):
+        train(job, stop_at(5), report_every=1)
+    assert all(torch.equal(value, whole[key]) for key, value in weights(train(job, lambda _: None)).items())
+
+
+def test_half_precision_learns_much_the_same(tmp_path: Path) -> None:
+    full, half = (kept_losses(recipe(tmp_path / f"{kind}.safetensors", compute=kind)) for kind in ("fp32", "bf16"))
+    assert full != half
+    assert half == pytest.approx(full, abs=0.02)
+    assert weights(tmp_path / "bf16.safetensors")["0.weight"].dtype == torch.float32
+
+
+def test_validation_looks_at_the_same_examples_and_changes_nothing(tmp_path: Path, undisturbed: Path) -> None:
+    looked: dict[int, float | None] = {}
+    job = recipe(tmp_path / "w.safetensors", validation={"datasets": [SCENES], "every": 4, "examples": 5})
+    train(job, lambda progress: looked.update({progress.step: progress.validation}), report_every=2)
+    assert sorted(step for step, loss in looked.items() if loss is not None) == [4, 8]
+    assert same(job.output, undisturbed)
+    still = job.model_copy(update={"optimizer": Optimizer(lr=1e-12), "batch_norm": "frozen"})
+    train(still, lambda progress: looked.update({progress.step: progress.validation}), report_every=2)
+    assert looked[4] == pytest.approx(looked[8], abs=1e-6)  # the same examples, without dropout
+
+
 # What it leaves behind.
+
+
+def test_a_journal_has_every_step_once(tmp_path: Path, resumable: Path) -> None:
+    job = recipe(tmp_path / "w.safetensors")
+    with pytest.raises(InterruptError):
+        train(job, stop_at(5), report_every=1)
+    train(job, lambda _: None, report_every=1)
+    (folder,) = (path for path in resumable.iterdir() if path.is_dir())
+    rows = pq.read_table(folder / METRICS).to_pylist()
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    assert all(math.isfinite(row["loss"]) and row["lr"] > 0 and 0 <= row["waited"] <= 1 for row in rows)
+    assert list(folder.glob("events.out.tfevents.*"))
+
+
+def test_a_checkpoint_prints_its_card(tmp_path: Path) -> None:
+    job = recipe(tmp_path / "w.safetensors", note="Tiny.")
+    train(job, lambda _: None)
+    assert card_of(job.output) == job.output.with_suffix(".md").read_text()
+    with safe_open(job.output, "pt") as file:
+        about = file.metadata()
+    assert set(json.loads(about["classes"])) <= set(registry.find("datasets", "scenes")().seen)
+    assert json.loads(about["data"])[0]["name"] == "scenes"
+    other = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(1)}, other)
+    with pytest.raises(UserError, match="found no recipe in its metadata"):
+        card_of(other)
+    other.write_bytes(b"x")
+    with pytest.raises(UserError, match="found no whole safetensors file"):
+        card_of(other)
+    with pytest.raises(UserError, match="no such file"):
+        card_of(tmp_path / "absent.safetensors")
 
 
 def test_both_precisions_load_through_the_method(tmp_path: Path) -> None:

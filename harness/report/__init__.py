@@ -13,7 +13,9 @@ from typing import Any
 import pandas as pd
 
 from harness.registry import suggest
-from harness.report.layout import Table
+from harness.report.findings import doubts
+from harness.report.layout import Cell, Table, percent
+from harness.report.published import Published
 from harness.structures import UserError
 from harness.summaries import ENTRY, listed_instances, summarise
 
@@ -27,12 +29,16 @@ class MethodFacts:
         trained_on: The data set whose training half its weights saw, by the plugin's name; None where unknown.
         weights: Where the weights came from, for a footnote.
         plugin: Its plugin, for a method that has no row to say so.
+        variant_of: The entry that it is a variant of, asked in another way; "" for one that is none.
+        trained_classes: How many classes its weights were trained on; None where the config does not say.
     """
 
     uses_text: bool = False
     trained_on: str | None = None
     weights: str = ""
     plugin: str = ""
+    variant_of: str = ""
+    trained_classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Context:
             in the config's order.
         training_images_asked: (method's label, data set's label) -> how many of the images that it is asked on it was
             trained on.
+        intervals: Whether every mean says its 95 % interval and over how many instances it is.
     """
 
     run: str
@@ -54,6 +61,7 @@ class Context:
     labels: Mapping[str, MethodFacts] = field(default_factory=dict)
     expected_instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
     training_images_asked: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    intervals: bool = False
 
     def facts(self, method: str) -> MethodFacts:
         """Of a method, whether or not the config named it."""
@@ -108,12 +116,12 @@ def scores(rows: pd.DataFrame, context: Context, metric: str = "iou") -> pd.Data
     """The summary of every method, ranking and data set, in the config's order, and blank where it is not whole.
 
     Returns:
-        The columns of `summarise`, then `missing`: how many of the expected instances no row speaks of, or, below
-        zero, how many rows are too many. Expected are the context's, or else all that any method's rows name. Where
-        some are missing the means are NaN: a mean over a part is another number. What has no row at all has a line
-        too, with ranking "".
+        The columns of `summarise`, with intervals where the context asks for them, then `missing`: how many of the
+        expected instances no row speaks of, or, below zero, how many rows are too many; and `doubts`. Expected are the
+        context's, or else all that any method's rows name. Where some are missing the means are NaN: a mean over a
+        part is another number. What has no row at all has a line too, with ranking "".
     """
-    lines = _with_absent(summarise(rows, ENTRY, metric), context)
+    lines = _with_absent(summarise(rows, ENTRY, metric, context.intervals), context)
     listed = listed_instances(rows)
     pairs = list(zip(lines["method"], lines["dataset"], strict=True))
     expected = [context.expected_instances.get(pair, listed.get(pair[1], 0)) for pair in pairs]
@@ -122,11 +130,35 @@ def scores(rows: pd.DataFrame, context: Context, metric: str = "iou") -> pd.Data
     )
     for column in ("mean", "seen", "unseen", "w"):
         lines[column] = lines[column].astype(float).where(lines["missing"] == 0)
-    return _in_order(lines, context)
+    return _in_order(lines.assign(doubts=pd.Series(doubts(lines), index=lines.index, dtype=object)), context)
+
+
+def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cell:
+    """A mean of a line of `scores`, with what keeps it from being whole, and its interval and n where asked for.
+
+    Args:
+        line: Of `scores`.
+        column: "mean", "seen" or "unseen".
+        more: Stands behind the number, as a gain in parentheses does.
+    """
+    value, n = float(line[column]), int(line["n" if column == "mean" else f"n_{column}"])
+    text, low, high = percent(value) + more, None, None
+    if f"{column}_low" in line and not math.isnan(value):
+        low, high = float(line[f"{column}_low"]), float(line[f"{column}_high"])
+        text += f" [{percent(low)}, {percent(high)}], n = {n}"
+    return Cell(text, gaps(line), value, low, high, n)
+
+
+def printed_cell(row: Published, column: str, more: str = "") -> Cell:
+    """A printed mean with the doubts about it; empty where the paper prints none."""
+    value = getattr(row, column)
+    if value is None:
+        return Cell("–")
+    return Cell(f"{value:.2f}{more}", row.doubts.get(column, ()), value / 100)
 
 
 def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
-    """What keeps a line of `scores` from being whole, as footnotes."""
+    """What keeps a line of `scores` from being whole, or from being compared, as footnotes."""
     found = int(line["n"] + line["failed"] + line["unscored"])
     missing, unscored = int(line["missing"]), int(line["unscored"])
     notes = []
@@ -136,7 +168,7 @@ def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
         notes.append(f"{found} instances where {found + missing} were expected; their mean is not shown.")
     if unscored and line["n"]:
         notes.append(f"{unscored} of {found} instances were segmented but not scored, and are not in the mean.")
-    return tuple(notes)
+    return (*notes, *line.get("doubts", ()))
 
 
 def about(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> tuple[str, ...]:

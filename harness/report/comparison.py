@@ -12,11 +12,22 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report import Context, about, clicks_note, counted, gaps, iou_heading, plugin_of, scores
-from harness.report.layout import Cell, Column, Row, Table, percent, signed
-from harness.report.published import Published, published_rows
+from harness.report import (
+    Context,
+    about,
+    clicks_note,
+    counted,
+    iou_heading,
+    mean_cell,
+    plugin_of,
+    printed_cell,
+    scores,
+)
+from harness.report.layout import Cell, Column, Row, Table, best_strong, signed
+from harness.report.published import published_rows
+from harness.resampling import RESAMPLES
 from harness.structures import UserError
-from harness.summaries import RESAMPLES, Gain, clicks_made, paired_gain, part
+from harness.summaries import Gain, clicks_made, paired_gains
 
 PARTS = {"mean": "overall", "seen": "seen", "unseen": "unseen"}
 """A column of `scores` -> its name in the paper."""
@@ -86,9 +97,8 @@ def gains(
         metric: A name in METRICS.
     """
     both = rows[(rows["dataset"] == dataset) & rows["method"].isin([a[0], b[0]])]
-    halves = {"overall": both, "seen": part(both, True), "unseen": part(both, False)}
     try:
-        found = {name: paired_gain(some, a, b, metric) for name, some in halves.items()}
+        found = {PARTS[name]: gain for name, gain in paired_gains(both, a, b, metric).items()}
     except UserError as error:
         return {}, [f"{dataset}, {a[0]}: no gains. {error}"]
     found = {name: gain for name, gain in found.items() if gain.n}
@@ -148,7 +158,9 @@ class Versus:
             notes += self._gains(dataset, shown, rows)
         missing = absent(self.parts, lines, rows, context) if len(lines) else ["No rows."]
         notes += [*clicks_note(made), *(self._general(body) if body else []), *missing]
-        return Table(self.title, self._columns(iou_heading(made, self.mean)), tuple(body), tuple(notes))
+        columns = self._columns(iou_heading(made, self.mean))
+        first = len(columns) - len(PARTS)
+        return Table(self.title, columns, best_strong(body, range(first, len(columns))), tuple(notes))
 
     def _shown(self, dataset: str, lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> list[Shown]:
         found = [
@@ -169,12 +181,12 @@ class Versus:
         """One data set's lines, and the paper's beneath them."""
         for index, line in enumerate(shown):
             model = Cell(named(line), about(line, rows, context))
-            means = [Cell(percent(line[column]), gaps(line)) for column in PARTS]
+            means = [mean_cell(line, column) for column in PARTS]
             names = self._names(dataset, model, context.facts(line["method"]).trained_on or "–")
             yield Row((*names, *means), starts_section=index == 0)
         for row in published_rows(self.number, plugin_of(rows, dataset)) if shown else []:
-            names = self._names(dataset, Cell(row.label, row.flags), f"{row.train_data} ({row.train_classes})")
-            yield Row((*names, *[_printed(row, name) for name in PARTS.values()]), quoted=True)
+            names = self._names(dataset, Cell(row.label, row.whole), f"{row.train_data} ({row.train_classes})")
+            yield Row((*names, *[printed_cell(row, name) for name in PARTS.values()]), quoted=True)
 
     def _names(self, dataset: str, model: Cell, train: str) -> tuple[Cell, ...]:
         return (model, Cell(train), Cell(dataset)) if self.trained else (Cell(dataset), model)
@@ -194,8 +206,3 @@ class Versus:
             f"instances from the same clicks, in points, with its 95 % interval ({RESAMPLES} resamples of the images)."
         )
         return [means, HALVES, *quoted_note(self.number, body)]
-
-
-def _printed(row: Published, name: str) -> Cell:
-    value = getattr(row, name)
-    return Cell("–" if value is None else f"{value:.2f}")

@@ -1,4 +1,4 @@
-"""A table as data, and what it looks like in a terminal and in Markdown.
+"""A table as data, and what it looks like in a terminal and in Markdown; formats.py has the other formats.
 
 Cells hold plain text. Each renderer takes its own markup's characters for what they are, so that a method named
 `[red]a|b` is printed, not obeyed.
@@ -7,19 +7,17 @@ Cells hold plain text. Each renderer takes its own markup's characters for what 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
-
-from harness.registry import suggest
-from harness.structures import UserError
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,22 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's text and its footnotes, in full; the renderers number them."""
+    """A cell's text and its footnotes, in full; the renderers number them.
+
+    Attributes:
+        value: The mean that the text rounds, 0 to 1, for formats that machines read; None where there is none.
+        low: Of the mean's 95 % interval, where it was asked for, as `high`.
+        n: How many instances the mean is over.
+        strong: The best of its column; printed bold.
+    """
 
     text: str = ""
     notes: tuple[str, ...] = ()
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,11 +57,13 @@ class Row:
         cells: As many as there are columns.
         starts_section: A rule separates it from the line above, where the format has rules.
         quoted: Another's numbers, not measured here: set apart where the format can.
+        bound: No result, such as the oracle's: never the best of a column.
     """
 
     cells: tuple[Cell, ...]
     starts_section: bool = False
     quoted: bool = False
+    bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,14 +96,17 @@ def to_terminal(table: Table) -> RenderableType:
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in table.columns:
         grid.add_column(
-            Text(_plain("\n".join(filter(None, [column.group, column.heading])), "\n")), justify=column.align
+            Text(plain("\n".join(filter(None, [column.group, column.heading])), "\n")), justify=column.align
         )
-    for row, following in zip(table.body, [*table.body[1:], None], strict=True):
-        cells = [Text(_plain(text)) for text in _texts(table, row)]
+    for row, following in itertools.zip_longest(table.body, table.body[1:]):
+        cells = [
+            Text(plain(text), style="bold" if cell.strong else "")
+            for cell, text in zip(row.cells, _texts(table, row), strict=True)
+        ]
         ends = following is not None and following.starts_section
         grid.add_row(*cells, style="dim" if row.quoted else None, end_section=ends)
-    title = Text(_plain(table.title), style="bold")
-    return Group(title, Text(), grid, Text(), *[Text(_plain(line)) for line in _beneath(table)])
+    title = Text(plain(table.title), style="bold")
+    return Group(title, Text(), grid, Text(), *[Text(plain(line)) for line in _beneath(table)])
 
 
 def to_text(table: Table, width: int = 160) -> str:
@@ -106,15 +121,30 @@ def to_markdown(table: Table) -> str:
     """GitHub's dialect; it has one header row, so a group stands before each of its headings."""
     headings = [" ".join(filter(None, [column.group, column.heading])) for column in table.columns]
     rules = [{"left": ":--", "center": ":-:", "right": "--:"}[column.align] for column in table.columns]
-    body = [[_markdown(text) for text in _texts(table, row)] for row in table.body]
+    body = [[_markdown_cell(table, cell) for cell in row.cells] for row in table.body]
     lines = [f"| {' | '.join(cells)} |" for cells in [[_markdown(h) for h in headings], rules, *body]]
     beneath = [f"- {_markdown(line)}" for line in _beneath(table)]
     parts = [[f"**{_markdown(table.title)}**"], lines, beneath]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
-FORMATS: dict[str, Callable[[Table], str]] = {"markdown": to_markdown, "text": to_text}
-"""Format -> what writes a table in it."""
+def best_strong(body: Sequence[Row], columns: Sequence[int]) -> tuple[Row, ...]:
+    """The rows, with the best measured number of each of these columns strong in every section that has several."""
+    sections: list[list[Row]] = []
+    for row in body:
+        if row.starts_section or not sections:
+            sections.append([])
+        sections[-1].append(row)
+    return tuple(row for section in sections for row in _strengthened(section, columns))
+
+
+def best_of_row(row: Row, columns: Sequence[int]) -> Row:
+    """The row, with the best of these columns strong, where several hold a number."""
+    shown = [_printed(row.cells[column]) for column in columns]
+    best = max((value for value in shown if value is not None), default=None)
+    several = sum(value is not None for value in shown) > 1
+    chosen = {column for column, value in zip(columns, shown, strict=True) if several and value == best is not None}
+    return replace(row, cells=_with_strong(row, chosen))
 
 
 def percent(share: float) -> str:
@@ -128,23 +158,50 @@ def signed(share: float) -> str:
     return "+0.00" if text == "-0.00" else text
 
 
-def render(table: Table, form: str) -> str:
-    """The table in one of FORMATS.
-
-    Raises:
-        UserError: No such format.
-    """
-    if form not in FORMATS:
-        raise UserError(f"report: no format '{form}'. {suggest(form, FORMATS)}")
-    return FORMATS[form](table)
-
-
 def _texts(table: Table, row: Row) -> Iterator[str]:
     """The row's texts, each with its footnotes' numbers."""
-    numbers = {note: number for number, note in enumerate(table.footnotes, start=1)}
     for cell in row.cells:
-        marks = " ".join(_superscript(numbers[note]) for note in dict.fromkeys(cell.notes))
-        yield f"{cell.text} {marks}".strip()
+        yield f"{cell.text} {_marks(table, cell)}".strip()
+
+
+def marks(table: Table, cell: Cell) -> list[int]:
+    """The numbers of a cell's footnotes."""
+    numbers = {note: number for number, note in enumerate(table.footnotes, start=1)}
+    return [numbers[note] for note in dict.fromkeys(cell.notes)]
+
+
+def _marks(table: Table, cell: Cell) -> str:
+    return " ".join(map(_superscript, marks(table, cell))) if cell.notes else ""
+
+
+def _markdown_cell(table: Table, cell: Cell) -> str:
+    text = _markdown(cell.text)
+    return f"{f'**{text}**' if cell.strong and text else text} {_marks(table, cell)}".strip()
+
+
+def _printed(cell: Cell) -> float | None:
+    """The number as it is printed: equals in print are equals."""
+    return None if cell.value is None or math.isnan(cell.value) else round(100 * cell.value, 2)
+
+
+def _strengthened(section: Sequence[Row], columns: Sequence[int]) -> Iterator[Row]:
+    best = {}
+    for column in columns:
+        shown = [_printed(row.cells[column]) for row in section if _competes(row)]
+        known = [value for value in shown if value is not None]
+        if len(known) > 1:
+            best[column] = max(known)
+    for row in section:
+        chosen = {one for one, value in best.items() if _competes(row) and _printed(row.cells[one]) == value}
+        yield replace(row, cells=_with_strong(row, chosen))
+
+
+def _competes(row: Row) -> bool:
+    return not row.quoted and not row.bound
+
+
+def _with_strong(row: Row, columns: set[int]) -> tuple[Cell, ...]:
+    return tuple(replace(cell, strong=at in columns) for at, cell in enumerate(row.cells))
 
 
 def _beneath(table: Table) -> Sequence[str]:
@@ -156,7 +213,7 @@ def _superscript(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _plain(text: str, keep: str = "") -> str:
+def plain(text: str, keep: str = "") -> str:
     """On one line, with control characters spelled out: a name must not move the cursor or turn the text around."""
     text = "".join(" " if char.isspace() and char not in keep else char for char in text)
     return "".join(char if char.isprintable() or char in keep else f"\\x{ord(char):02x}" for char in text)
@@ -164,5 +221,5 @@ def _plain(text: str, keep: str = "") -> str:
 
 def _markdown(text: str) -> str:
     """Markdown's characters escaped; an underscore inside a word means nothing to GitHub and stays readable."""
-    text = re.sub(r"([\\|`*\[\]<~$&])", r"\\\1", _plain(text))
+    text = re.sub(r"([\\|`*\[\]<~$&])", r"\\\1", plain(text))
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)

@@ -1,17 +1,25 @@
-"""Every method, ranking and data set of a run: mask and boundary IoU, best first."""
+"""Every method, ranking and data set of a run: mask and boundary IoU, best first, with ranks as far as they hold."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from harness.report import Context, about, clicks_note, gaps, iou_heading, scores, table
-from harness.report.layout import Cell, Column, Row, Table, percent
-from harness.summaries import clicks_made
+from harness.paired import ranks
+from harness.report import Context, about, clicks_note, iou_heading, mean_cell, scores, table
+from harness.report.layout import Cell, Column, Row, Table, best_strong
+from harness.resampling import RESAMPLES
+from harness.summaries import ENTRY, clicks_made
 
 ORACLE = "Of a click's masks the one with the best IoU, chosen with the ground truth: a bound, not a method."
+
+RANKED = (
+    "Rank: 1 + how many are surely better, up to how many are not surely worse, by paired tests on the same instances "
+    f"and clicks ({RESAMPLES} sign flips of the images, Holm's correction, 5 %)."
+)
 
 
 @table("leaderboard")
@@ -19,38 +27,51 @@ def leaderboard(rows: pd.DataFrame, context: Context) -> Table:
     """One line a data set, method and ranking; within a data set the largest mean first, blank ones last."""
     lines = _both_metrics(rows, context)
     starts = ~lines.duplicated("dataset")
+    whole = pd.MultiIndex.from_frame(lines.loc[lines["mean"].notna(), ENTRY[:2]])
+    places = places_of(rows[pd.MultiIndex.from_frame(rows[ENTRY[:2]]).isin(whole)]) if len(whole) else {}
     body = tuple(
-        _row(line, about(line, rows, context), bool(starts[index])) for index, (_, line) in enumerate(lines.iterrows())
+        _row(line, places, about(line, rows, context), bool(starts[index]))
+        for index, (_, line) in enumerate(lines.iterrows())
     )
     made = clicks_made(rows)
-    notes = ("Means over instances, in percent; w is the share of seen instances.", *clicks_note(made))
-    return Table("Leaderboard", _columns(made), body, notes if body else ("No rows.",))
+    notes = ("Means over instances, in percent; w is the share of seen instances.", RANKED, *clicks_note(made))
+    return Table("Leaderboard", _columns(made), best_strong(body, (4, 5)), notes if body else ("No rows.",))
+
+
+def places_of(rows: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+    """Data set, method and ranking -> `1`, or `2–4` where the rows cannot tell three methods apart."""
+    found = {}
+    for line in ranks(rows).to_dict("records"):
+        low, high = int(line["rank_low"]), int(line["rank_high"])
+        found[line["dataset"], line["method"], line["ranking"]] = f"{low}" if low == high else f"{low}–{high}"
+    return found
 
 
 def _both_metrics(rows: pd.DataFrame, context: Context) -> pd.DataFrame:
     lines = scores(rows, context)
     boundary = scores(rows, context, "boundary_iou")
-    doubts = pd.Series([gaps(line) for _, line in boundary.iterrows()], index=lines.index, dtype=object)
-    lines = lines.assign(boundary=boundary["mean"], boundary_gaps=doubts)
+    cells = pd.Series([mean_cell(line) for _, line in boundary.iterrows()], index=lines.index, dtype=object)
     place = {name: number for number, name in enumerate(lines["dataset"].unique())}
-    lines = lines.assign(place=lines["dataset"].map(place), loss=-lines["mean"])
+    lines = lines.assign(boundary=cells, place=lines["dataset"].map(place), loss=-lines["mean"])
     return lines.sort_values(["place", "loss"], kind="stable", na_position="last", ignore_index=True)
 
 
 def _columns(made: tuple[int, int] | None) -> tuple[Column, ...]:
-    names = [Column(name) for name in ("Dataset", "Method", "Ranking")]
+    names = [Column("Dataset"), Column("Rank", align="right"), Column("Method"), Column("Ranking")]
     means = [iou_heading(made), iou_heading(made, "boundary mIoU")]
     return (*names, *[Column(heading, align="right") for heading in [*means, "n", "w", "Failed"]])
 
 
-def _row(line: pd.Series[Any], said: tuple[str, ...], starts: bool) -> Row:
+def _row(line: pd.Series[Any], places: Mapping[tuple[str, str, str], str], said: tuple[str, ...], starts: bool) -> Row:
     share = "–" if math.isnan(line["w"]) else f"{line['w']:.3f}"
+    place = places.get((line["dataset"], line["method"], line["ranking"]), "")
     cells = (
         Cell(line["dataset"]),
+        Cell(place),
         Cell(line["method"], said),
         Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ()),
-        Cell(percent(line["mean"]), gaps(line)),
-        Cell(percent(line["boundary"]), line["boundary_gaps"]),
+        mean_cell(line),
+        line["boundary"],
         *[Cell(text) for text in (str(line["n"]), share, str(line["failed"]))],
     )
-    return Row(cells, starts_section=starts)
+    return Row(cells, starts_section=starts, bound=line["ranking"] == "oracle")

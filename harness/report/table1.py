@@ -10,11 +10,29 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report import Context, about, clicks_note, counted, gaps, iou_heading, plugin_of, scores, table
+from harness.report import (
+    Context,
+    about,
+    clicks_note,
+    counted,
+    iou_heading,
+    mean_cell,
+    plugin_of,
+    printed_cell,
+    scores,
+    table,
+)
 from harness.report.comparison import PARTS, gains
-from harness.report.layout import Cell, Column, Row, Table, percent, signed
+from harness.report.layout import Cell, Column, Row, Table, best_strong, signed
 from harness.report.published import Published, published_rows
-from harness.summaries import RESAMPLES, Gain, clicks_made
+from harness.resampling import RESAMPLES
+from harness.summaries import Gain, clicks_made
+
+MEANS_SAID = (
+    "Means over instances, in percent; w is the share of seen instances. In parentheses and in the notes: the gain "
+    "over the same instances from the same clicks, in points, with its 95 % interval "
+    f"({RESAMPLES} resamples of the images)."
+)
 
 
 @table("table1")
@@ -25,39 +43,39 @@ def table1(rows: pd.DataFrame, context: Context) -> Table:
     body: list[Row] = []
     notes: list[str] = []
     for dataset in lines["dataset"].unique():
-        own, said = _section(rows, lines[lines["dataset"] == dataset], context)
-        body += own
+        own, said = section(rows, lines[lines["dataset"] == dataset], context)
+        body += [*own, *_published(dataset, plugin_of(rows, dataset))]
         notes += said
     rankers = every.loc[~every["ranking"].isin(["single", ""]), "method"].unique()
     made = clicks_made(rows)
     notes += [*clicks_note(made), *_general(body, list(rankers))]
-    return Table("Table 1: text and click against click alone", _columns(iou_heading(made)), tuple(body), tuple(notes))
+    columns = (Column("Dataset"), Column("Method"), Column("Text", align="center"), *mean_columns(iou_heading(made)))
+    return Table("Table 1: text and click against click alone", columns, best_strong(body, (3, 4, 5)), tuple(notes))
 
 
-def _columns(heading: str) -> tuple[Column, ...]:
-    parts = [Column(name.capitalize(), heading, "right") for name in PARTS.values()]
-    return (Column("Dataset"), Column("Method"), Column("Text", align="center"), *parts)
+def mean_columns(heading: str) -> tuple[Column, ...]:
+    """Those of the overall, seen and unseen means."""
+    return tuple(Column(name.capitalize(), heading, "right") for name in PARTS.values())
 
 
-def _section(rows: pd.DataFrame, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
-    """One data set's lines, the paper's beneath ours, and what the notes say of it."""
+def section(rows: pd.DataFrame, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
+    """A line of the table for each of one data set's lines of `scores`, and what the notes say of them."""
     lines = lines.assign(text=[context.facts(method).uses_text for method in lines["method"]])
     lines = lines.sort_values("text", ascending=False, kind="stable")
     without = lines.loc[~lines["text"], "method"]
     baseline = str(without.iloc[0]) if len(without) else None
-    dataset = str(lines["dataset"].iloc[0])
     body: list[Row] = []
     notes: list[str] = []
     for _, line in lines.iterrows():
         over, said = _gains(rows, lines, line, baseline)
         body.append(_row(line, over, about(line, rows, context), starts=not body))
         notes += [f"{line['dataset']}, {line['method']}: {counted(line)}.", *said]
-    return [*body, *_published(dataset, plugin_of(rows, dataset))], notes
+    return body, notes
 
 
 def _row(line: pd.Series[Any], over: Mapping[str, Gain], said: tuple[str, ...], starts: bool) -> Row:
     means = [
-        Cell(percent(line[column]) + (f" ({signed(over[name].difference)})" if name in over else ""), gaps(line))
+        mean_cell(line, column, f" ({signed(over[name].difference)})" if name in over else "")
         for column, name in PARTS.items()
     ]
     names = (Cell(line["dataset"]), Cell(line["method"], said), Cell("✓" if line["text"] else ""))
@@ -75,32 +93,23 @@ def _gains(
 
 
 def _published(dataset: str, plugin: str) -> Iterator[Row]:
-    printed = published_rows(1, plugin)
-    base = next((row for row in printed if row.method == "click_only"), None)
-    for row in printed:
-        means = [Cell(_printed(row, base, name)) for name in PARTS.values()]
+    for row in published_rows(1, plugin):
         check = Cell("" if row.text == "none" else "✓")
-        yield Row((Cell(dataset), Cell(row.label, row.flags), check, *means), quoted=True)
+        yield Row((Cell(dataset), Cell(row.label, row.whole), check, *printed_means(row)), quoted=True)
 
 
-def _printed(row: Published, base: Published | None, name: str) -> str:
-    """A printed mean; the text row's gain is the difference of the printed means."""
-    value, other = getattr(row, name), getattr(base, name, None)
-    if value is None:
-        return "–"
-    gain = "" if row.text == "none" or other is None else f" ({signed((value - other) / 100)})"
-    return f"{value:.2f}{gain}"
+def printed_means(row: Published) -> Iterator[Cell]:
+    """The printed means, their printed gains in parentheses."""
+    for name in PARTS.values():
+        gain = row.gains.get(name)
+        yield printed_cell(row, name, "" if gain is None else f" ({gain:+.2f})")
 
 
 def _general(body: list[Row], rankers: list[str]) -> Iterator[str]:
     if not body:
         yield "No rows."
         return
-    yield (
-        "Means over instances, in percent; w is the share of seen instances. In parentheses and in the notes: the gain "
-        "over the same instances from the same clicks, in points, with its 95 % interval "
-        f"({RESAMPLES} resamples of the images)."
-    )
+    yield MEANS_SAID
     if rankers:
         yield f"Several masks a click, and so only in the leaderboard: {', '.join(rankers)}."
     if any(row.quoted for row in body):

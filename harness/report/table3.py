@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from harness.report import Context, about, clicks_note, counted, gaps, iou_heading, plugin_of, scores, table
+from harness.report import (
+    Context,
+    about,
+    clicks_note,
+    counted,
+    iou_heading,
+    mean_cell,
+    plugin_of,
+    scores,
+    table,
+)
 from harness.report.comparison import CLICK, OURS, SAM, absent, interval, line_of, players, quoted_note
-from harness.report.layout import Cell, Column, Row, Table, percent
+from harness.report.layout import Cell, Column, Row, Table, best_of_row
 from harness.report.leaderboard import ORACLE
 from harness.report.published import published_rows
+from harness.resampling import RESAMPLES
 from harness.structures import UserError
-from harness.summaries import RESAMPLES, clicks_made, paired_gain
+from harness.summaries import clicks_made, final_clicks, paired_gain
 
 SEVERAL = "The paper shows one and does not say which; its numbers stand in the first of ours."
 TRAINED = "The paper's 1-Click and Ours in this table saw all classes in training, those of its other tables some."
@@ -93,9 +104,11 @@ def _section(
             cells.append(Cell())
             continue
         said = () if slot.method in told else about(line, rows, context)
-        cells.append(Cell(percent(line["mean"]), (*gaps(line), *said)))
+        mean = mean_cell(line)
+        cells.append(replace(mean, notes=(*mean.notes, *said)))
         told.add(slot.method)
-    yield Row((Cell(dataset), *cells), starts_section=True)
+    columns = [at for at, slot in enumerate(slots, start=1) if slot.heading != "Oracle"]
+    yield best_of_row(Row((Cell(dataset), *cells), starts_section=True), columns)
     printed = {(row.method, row.variant): row for row in published_rows(3, plugin_of(rows, dataset))}
     if printed:
         flags = dict.fromkeys(flag for row in printed.values() for flag in row.flags)
@@ -131,6 +144,7 @@ def _recovered(dataset: str, lines: pd.DataFrame, slots: Sequence[Slot], rows: p
 
 
 def _gap(rows: pd.DataFrame, sam: str, clip: bool) -> str:
+    rows = final_clicks(rows[rows["method"] == sam])
     gap = paired_gain(rows, (sam, "oracle"), (sam, "confidence"))
     said = f"oracle gap {interval(gap)} (oracle less confidence, n = {gap.n})"
     over = paired_gain(rows, (sam, "clip"), (sam, "confidence")) if clip else None

@@ -64,7 +64,7 @@ class Window:
 
 
 def rescaled(size: tuple[int, int], short_side: float) -> tuple[int, int]:
-    """(h, w) with the short side so long, or the long one four times that; MMSegmentation's `Resize`, keeping ratios."""
+    """(h, w) with the short side so long, or the long one four times that: MMSegmentation's `Resize`."""
     scale = min(short_side / min(size), _LONGEST * short_side / max(size))
     return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
@@ -85,8 +85,8 @@ def published_window(
 ) -> Window:
     """Any window; another, up to ten times, while one label covers 75 % of it or more.
 
-    Source: MMSegmentation 0.x, `RandomCrop(cat_max_ratio=0.75)`. As there the last try is taken whatever it shows: small
-    objects are often cropped away.
+    Source: MMSegmentation 0.x, `RandomCrop(cat_max_ratio=0.75)`. As there the last try is taken whatever it shows:
+    small objects are often cropped away.
     """
     window = _anywhere(labels, size, side, rng)
     for _ in range(_RETRIES):
@@ -98,15 +98,17 @@ def published_window(
     return window
 
 
-def _anywhere(
-    labels: UInt8[np.ndarray, "sh sw"], size: tuple[int, int], side: int, rng: np.random.Generator
-) -> Window:
+def _anywhere(labels: UInt8[np.ndarray, "sh sw"], size: tuple[int, int], side: int, rng: np.random.Generator) -> Window:
     top, left = (int(rng.integers(max(0, length - side) + 1)) for length in labels.shape)
     return Window(size, (labels.shape[0], labels.shape[1]), top, left, side)
 
 
 def window_with(
-    click_xy: Float[np.ndarray, " 2"], scaled: tuple[int, int], size: tuple[int, int], side: int, rng: np.random.Generator
+    click_xy: Float[np.ndarray, " 2"],
+    scaled: tuple[int, int],
+    size: tuple[int, int],
+    side: int,
+    rng: np.random.Generator,
 ) -> Window:
     """Any of the windows that show a click, given in pixels of the image."""
     whole = Window(size, scaled, 0, 0, side)

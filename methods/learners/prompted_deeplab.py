@@ -1,7 +1,7 @@
 """Trains the networks of Text+Click and click-only: one instance, one set of clicks, one text an example.
 
 Paper: Warner et al., BMVC 2023, section 4, whose loss is the default; the schedule is the recipe's matter. Code:
-nikolaiwarner7/MaskCLIP at 37b9df0, whose random crops are `crop: published`; by default an image is resized to a square.
+nikolaiwarner7/MaskCLIP at 37b9df0, whose random crops are `crop: published`; by default images are resized to squares.
 """
 
 from __future__ import annotations
@@ -131,16 +131,18 @@ class PromptedDeepLabLearner(Learner):
             saliency_range=(saliency_range[0], saliency_range[1]),
         )
         self.architecture = Architecture(channels, encoder, decoder_channels, output_stride)
-        self.network = self.architecture.network("imagenet" if initialisation == "imagenet" else None)
-        for module in self.network.decoder.modules():
+        network: Any = self.architecture.network("imagenet" if initialisation == "imagenet" else None)
+        for module in network.decoder.modules():
             if isinstance(module, nn.Dropout):
                 module.p = dropout
         if encoder_weights is not None:
-            load_encoder(self.network.encoder, encoder_weights, first_filters)
-        self.auxiliary = auxiliary
+            load_encoder(network.encoder, encoder_weights, first_filters)
         if auxiliary:
-            self.network.auxiliary = auxiliary_head(self.network.encoder.out_channels[-2])
-        self.saliency = KeptMaskClip(saliency, features_folder, features_gib) if saliency and features_folder else saliency
+            network.auxiliary = auxiliary_head(network.encoder.out_channels[-2])
+        self.network, self.auxiliary = network, auxiliary
+        self.saliency = (
+            KeptMaskClip(saliency, features_folder, features_gib) if saliency and features_folder else saliency
+        )
         if strategy not in STRATEGIES:
             raise UserError(
                 f"methods/learners/prompted_deeplab.py: found strategy={strategy!r}. {suggest(strategy, STRATEGIES)}"
@@ -155,11 +157,13 @@ class PromptedDeepLabLearner(Learner):
 
     def _check_clicks(self, strategy: str) -> None:
         channels = self.architecture.channels
-        made, wanted = clicks_a_round(strategy, self.click_options), channels.positive_clicks + channels.negative_clicks
+        wanted = channels.positive_clicks + channels.negative_clicks
+        made = clicks_a_round(strategy, self.click_options)
         if made != wanted:
             raise UserError(
-                f"methods/learners/prompted_deeplab.py: {strategy} with click_options={self.click_options} makes {made} clicks; "
-                f"wanted {wanted}, a channel each. Correct `click_options`, `positive_clicks` or `negative_clicks`."
+                f"methods/learners/prompted_deeplab.py: {strategy} with click_options={self.click_options} makes "
+                f"{made} clicks; wanted {wanted}, a channel each. Correct `click_options`, `positive_clicks` or "
+                "`negative_clicks`."
             )
 
     def example(
@@ -272,9 +276,10 @@ class PromptedDeepLabLearner(Learner):
             logits = self.network(self._inputs(batch)).float()
             loss = cross_entropy(logits, target)
             return loss + soft_dice(logits, target) if self.dice else loss
-        features = self.network.encoder(self._inputs(batch))
-        logits = self.network.segmentation_head(self.network.decoder(features)).float()
-        coarse = self.network.auxiliary(features[-2]).float()
+        network: Any = self.network
+        features = network.encoder(self._inputs(batch))
+        logits = network.segmentation_head(network.decoder(features)).float()
+        coarse = network.auxiliary(features[-2]).float()
         further = F.interpolate(coarse, size=target.shape[-2:], mode="bilinear", align_corners=False)
         loss = cross_entropy(logits, target) + self.auxiliary * cross_entropy(further, target)
         return loss + soft_dice(logits, target) if self.dice else loss

@@ -44,7 +44,7 @@ def test_table_4_exactly(cast: pd.DataFrame) -> None:
         "**Table 4: ours against SAM, on seen and unseen classes (run demo)**\n\n"
         "| Dataset | Model | mIoU@1 Overall | mIoU@1 Seen | mIoU@1 Unseen |\n"
         "| :-- | :-- | --: | --: | --: |\n"
-        "| toy | ours ¹ | 70.00 | 75.00 | 65.00 |\n"
+        "| toy | ours ¹ | **70.00** | **75.00** | **65.00** |\n"
         "| toy | SAM (confidence) | 60.00 | 65.00 | 55.00 |\n\n"
         "- ¹ Out of domain: trained on coco, evaluated on scenes.\n"
         "- toy, ours: n = 4, w = 0.500, failed 0.\n"

@@ -3,8 +3,18 @@ import dataclasses
 import pytest
 from rich.console import Console
 
-from harness import UserError
-from harness.report.layout import FORMATS, Cell, Column, Row, Table, percent, render, signed, to_markdown, to_terminal
+from harness.report.layout import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    best_of_row,
+    best_strong,
+    percent,
+    signed,
+    to_markdown,
+    to_terminal,
+)
 from harness.report.layout import to_text as text
 
 HOSTILE = "[red]a|b[/red] \\ `c` *d* __e__ <b> &lt; :smile:\nnext\x1b[2J\u202e"
@@ -98,8 +108,44 @@ def test_numbers(share: float, plain: str, gain: str) -> None:
     assert signed(share) == gain
 
 
-def test_an_unknown_format_is_refused() -> None:
-    assert set(FORMATS) >= {"markdown", "text"}
-    assert render(TABLE, "markdown") == to_markdown(TABLE)
-    with pytest.raises(UserError, match=r"no format 'markdwon'. Did you mean 'markdown'"):
-        render(TABLE, "markdwon")
+def strong(rows: tuple[Row, ...]) -> list[list[bool]]:
+    return [[cell.strong for cell in row.cells] for row in rows]
+
+
+def test_the_best_of_a_column_is_strong_among_its_section_in_print() -> None:
+    def line(a: float | None, b: float | None, **given: bool) -> Row:
+        return Row((Cell("x"), Cell("a", value=a), Cell("b", value=b)), **given)
+
+    body = (
+        line(0.50001, 0.3, starts_section=True),
+        line(0.50002, 0.4),
+        line(0.9, 0.9, quoted=True),
+        line(0.8, 0.8, bound=True),
+        line(0.7, None, starts_section=True),
+        line(0.6, float("nan")),
+    )
+    found = strong(best_strong(body, (1, 2)))
+    assert found == [
+        [False, True, False],
+        [False, True, True],
+        [False] * 3,
+        [False] * 3,
+        [False, True, False],
+        [False] * 3,
+    ]
+    assert strong(best_strong(body[:1], (1, 2))) == [[False] * 3]
+
+
+def test_the_best_of_a_row() -> None:
+    row = Row((Cell("x"), Cell("1", value=0.1), Cell("2", value=0.2), Cell("–", value=float("nan"))))
+    assert strong((best_of_row(row, (1, 2, 3)),)) == [[False, False, True, False]]
+    assert strong((best_of_row(row, (1, 3)),)) == [[False] * 4]
+
+
+def test_strong_cells_are_bold() -> None:
+    table = Table("t", (Column("a"),), (Row((Cell("1.00", ("n",), strong=True),)), Row((Cell("", strong=True),))))
+    assert "| **1.00** ¹ |\n|  |" in to_markdown(table)
+    console = Console(width=80, force_terminal=True, color_system="standard", legacy_windows=False)
+    with console.capture() as capture:
+        console.print(to_terminal(table))
+    assert "\x1b[1m1.00" in capture.get()

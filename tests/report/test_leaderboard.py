@@ -4,6 +4,7 @@ import pandas as pd
 
 from harness.report import Context, MethodFacts, build_table
 from harness.report.layout import Table, to_markdown
+from harness.report.leaderboard import ORACLE, RANKED
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -16,39 +17,50 @@ def test_exactly(pair: pd.DataFrame, make_row: Any) -> None:
     rows = rows[~((rows["instance_id"] == "B2") & (rows["ranking"] == "clip"))]
     assert to_markdown(build_table("leaderboard", rows, Context("demo"))) == (
         "**Leaderboard (run demo)**\n\n"
-        "| Dataset | Method | Ranking | mIoU@1 | boundary mIoU@1 | n | w | Failed |\n"
-        "| :-- | :-- | :-- | --: | --: | --: | --: | --: |\n"
-        "| toy | ours | single | 70.00 | 35.00 | 4 | 0.500 | 0 |\n"
-        "| toy | SAM | clip | 60.00 | 30.00 | 3 | 0.667 | 1 |\n"
-        "| toy | SAM | oracle ¹ | 60.00 | 30.00 | 3 | 0.667 | 1 |\n"
-        "| toy | click | single | 50.00 | 25.00 | 4 | 0.500 | 0 |\n\n"
-        "- ¹ Of a click's masks the one with the best IoU, chosen with the ground truth: a bound, not a method.\n"
+        "| Dataset | Rank | Method | Ranking | mIoU@1 | boundary mIoU@1 | n | w | Failed |\n"
+        "| :-- | --: | :-- | :-- | --: | --: | --: | --: | --: |\n"
+        "| toy | 1–3 | ours | single | **70.00** | **35.00** | 4 | 0.500 | 0 |\n"
+        "| toy | 1–3 | SAM | clip | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 |\n"
+        "| toy |  | SAM | oracle ² | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 |\n"
+        "| toy | 1–3 | click | single | 50.00 | 25.00 | 4 | 0.500 | 0 |\n\n"
+        "- ¹ Over 3 instances, others over 4: gains and ranks are over the same instances.\n"
+        f"- ² {ORACLE}\n"
         "- Means over instances, in percent; w is the share of seen instances.\n"
+        f"- {RANKED}\n"
     )
+
+
+def test_the_oracle_is_never_the_best(pair: pd.DataFrame, make_row: Any) -> None:
+    bound = [make_row("SAM", f"{i}{n}", 0.99, ranking="oracle") for i in "AB" for n in (1, 2)]
+    built = build_table("leaderboard", pd.concat([pair, pd.DataFrame(bound)]), Context("demo"))
+    assert [row.cells[4].strong for row in built.body] == [False, True, False]
+    assert [row.cells[1].text for row in built.body] == ["", "1–2", "1–2"]
 
 
 def test_missing_instances_blank_the_mean_and_come_last(pair: pd.DataFrame) -> None:
     built = build_table("leaderboard", pair.iloc[1:], Context("demo", expected_instances={("ours", "toy"): 4}))
-    assert texts(built)[-1] == ["toy", "ours", "single", "–", "–", "3", "–", "0"]
+    assert texts(built)[-1] == ["toy", "", "ours", "single", "–", "–", "3", "–", "0"]
     assert built.footnotes == ("1 of 4 instances have no row; a mean over the others is not shown.",)
 
 
 def test_too_many_instances_blank_it_too(pair: pd.DataFrame) -> None:
     built = build_table("leaderboard", pair, Context("demo", expected_instances={("ours", "toy"): 3}))
-    assert texts(built)[-1][3] == "–"
+    assert texts(built)[-1][4] == "–"
     assert built.footnotes == ("4 instances where 3 were expected; their mean is not shown.",)
 
 
 def test_boundary_iou_that_was_not_asked_for_is_a_dash(pair: pd.DataFrame) -> None:
     built = build_table("leaderboard", pair.assign(boundary_iou=None), Context("demo"))
-    assert [line[4] for line in texts(built)] == ["–", "–"]
+    assert [line[5] for line in texts(built)] == ["–", "–"]
     assert built.footnotes == ()
 
 
 def test_boundary_iou_over_a_part_is_said(pair: pd.DataFrame) -> None:
     pair.loc[0, "boundary_iou"] = None
     built = build_table("leaderboard", pair, Context("demo"))
-    assert built.body[0].cells[4].notes == ("1 of 4 instances were segmented but not scored, and are not in the mean.",)
+    unscored, fewer = built.body[0].cells[5].notes
+    assert unscored == "1 of 4 instances were segmented but not scored, and are not in the mean."
+    assert fewer.startswith("Over 3 instances, others over 4")
 
 
 def test_weights_are_footnotes(pair: pd.DataFrame) -> None:

@@ -23,7 +23,7 @@ def test_markdown_exactly(pair: pd.DataFrame) -> None:
         "**Table 1: text and click against click alone (run demo)**\n\n"
         "| Dataset | Method | Text | mIoU@1 Overall | mIoU@1 Seen | mIoU@1 Unseen |\n"
         "| :-- | :-- | :-: | --: | --: | --: |\n"
-        "| toy | ours | ✓ | 70.00 (+20.00) | 85.00 (+10.00) | 55.00 (+30.00) |\n"
+        "| toy | ours | ✓ | **70.00 (+20.00)** | **85.00 (+10.00)** | **55.00 (+30.00)** |\n"
         "| toy | click |  | 50.00 | 75.00 | 25.00 |\n\n"
         "- toy, ours: n = 4, w = 0.500, failed 0.\n"
         "- toy, ours against click: overall +20.00 \\[+15.00, +25.00\\] (n = 4), "
@@ -152,5 +152,15 @@ def test_hostile_labels_are_printed(pair: pd.DataFrame) -> None:
     name = "[bold]a|b"
     rows = pair.assign(method=pair["method"].replace("ours", name))
     built = build(rows, Context("demo", labels={name: MethodFacts(True), "click": MethodFacts()}))
-    assert r"| toy | \[bold\]a\|b | ✓ | 70.00 (+20.00) |" in to_markdown(built)
+    assert r"| toy | \[bold\]a\|b | ✓ | **70.00 (+20.00)** |" in to_markdown(built)
     assert "[bold]a|b" in to_text(built)
+
+
+def test_intervals_on_demand(pair: pd.DataFrame) -> None:
+    context = Context("demo", labels=CONTEXT.labels, intervals=True)
+    cell = build(pair, context).body[0].cells[OVERALL]
+    assert cell.text == "70.00 (+20.00) [60.00, 80.00], n = 4"
+    assert (cell.value, cell.low, cell.high, cell.n) == pytest.approx((0.7, 0.6, 0.8, 4))
+    one = build(pair[pair["image_id"] == "A"], context).body[0].cells[OVERALL]
+    assert one.text == "80.00 (+25.00) [–, –], n = 2"
+    assert build(pair).body[0].cells[OVERALL].low is None

@@ -45,7 +45,7 @@ def test_markdown_exactly(cast: pd.DataFrame) -> None:
         "**Table 3: mIoU@1 of SAM, of click alone, and of ours (run demo)**\n\n"
         "| Dataset | SAM CLIP | SAM Conf. | SAM Oracle | click 1-Click | ours Ours |\n"
         "| :-- | --: | --: | --: | --: | --: |\n"
-        "| toy | 45.00 | 40.00 | 60.00 | 50.00 | 70.00 |\n\n"
+        "| toy | 45.00 | 40.00 | 60.00 | 50.00 | **70.00** |\n\n"
         "- toy, SAM: n = 4, w = 0.500, failed 0.\n"
         "- toy, click: n = 4, w = 0.500, failed 0.\n"
         "- toy, ours: n = 4, w = 0.500, failed 0.\n"

@@ -1,0 +1,229 @@
+"""Which instances a training step sees, and how they become a batch: all of it decided by the seed and the step."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from harness.clicks import NoClickError
+from harness.config import Recipe
+from harness.interfaces import Dataset, Learner
+from harness.structures import Instance, Sample, UserError
+
+KEPT_BYTES = 4 * 2**30
+"""Of decoded samples that stay in memory."""
+
+STEPS_AHEAD = 3
+"""Whose examples the loaders prepare while a step is trained."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """An instance that training may draw, by its data set's position and its ids."""
+
+    dataset: int
+    sample_id: str
+    instance_id: str
+    category: str
+
+
+class SampleCache:
+    """Decoded samples by data set and id, kept in memory with masks as bits: training sees each many times.
+
+    Args:
+        datasets: Where samples come from.
+        limit: Bytes; beyond it the samples kept longest go.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset], limit: int = KEPT_BYTES) -> None:
+        self.datasets, self.limit, self.bytes = datasets, limit, 0
+        self.kept: dict[tuple[int, str], PackedSample] = {}
+        self.lock = threading.Lock()
+
+    def sample(self, dataset: int, sample_id: str) -> Sample:
+        """The sample, decoded at its first use."""
+        key = (dataset, sample_id)
+        packed = self.kept.get(key)
+        if packed is None:
+            packed = PackedSample.packed(self.datasets[dataset].load(sample_id))
+            with self.lock:
+                self._keep(key, packed)
+        return packed.sample()
+
+    def _keep(self, key: tuple[int, str], packed: PackedSample) -> None:
+        if key in self.kept:  # Another loader was faster.
+            return
+        self.kept[key] = packed
+        self.bytes += packed.bytes
+        while self.bytes > self.limit and len(self.kept) > 1:
+            self.bytes -= self.kept.pop(next(iter(self.kept))).bytes
+
+    def draws(self, seen_only: bool) -> list[Draw]:
+        """Every instance that may be trained on."""
+        return [
+            Draw(position, sample_id, listed.id, listed.category)
+            for position, dataset in enumerate(self.datasets)
+            for sample_id in dataset.sample_ids()
+            for listed in self._listed(position, dataset, sample_id)
+            if listed.seen or not seen_only
+        ]
+
+    def _listed(self, position: int, dataset: Dataset, sample_id: str) -> Sequence[Any]:
+        """As the data set lists them; one whose listing loads the sample is loaded once, into the cache."""
+        if type(dataset).list_instances is Dataset.list_instances:
+            return self.sample(position, sample_id).instances
+        return dataset.list_instances(sample_id)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedSample:
+    """A sample whose masks are bits, an eighth of the memory."""
+
+    without_masks: Sample
+    bits: tuple[UInt8[np.ndarray, " n"], ...]
+
+    @classmethod
+    def packed(cls, sample: Sample) -> PackedSample:
+        """The sample, its masks packed."""
+        nothing = np.zeros((0, 0), bool)
+        bits = tuple(np.packbits(instance.mask) for instance in sample.instances)
+        bare = tuple(replace(instance, mask=nothing) for instance in sample.instances)
+        return cls(replace(sample, instances=bare), bits)
+
+    @property
+    def bytes(self) -> int:
+        """In memory, of the image and the masks."""
+        return self.without_masks.image.nbytes + sum(bits.nbytes for bits in self.bits)
+
+    def sample(self) -> Sample:
+        """The sample, its masks unpacked."""
+        instances = [
+            self._whole(instance, bits) for instance, bits in zip(self.without_masks.instances, self.bits, strict=True)
+        ]
+        return replace(self.without_masks, instances=tuple(instances))
+
+    def _whole(self, instance: Instance, bits: UInt8[np.ndarray, " n"]) -> Instance:
+        height, width = self.without_masks.size
+        mask = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+        return replace(instance, mask=mask)
+
+
+class Draws:
+    """Which instances a step sees: every category equally often, or every instance."""
+
+    def __init__(self, draws: Sequence[Draw], recipe: Recipe) -> None:
+        if not draws:
+            raise UserError(
+                "training: the data sets hold no instance to train on"
+                + (" of a seen category; set `classes: all` or choose a split." if recipe.classes == "seen" else ".")
+            )
+        self.draws, self.seed, self.size = draws, recipe.seed, recipe.batch
+        counts = Counter(draw.category for draw in draws)
+        weights = np.array([1 / counts[draw.category] if recipe.balance else 1.0 for draw in draws])
+        self.shares = weights / weights.sum()
+
+    def at(self, step: int) -> Iterator[tuple[Draw, np.random.Generator]]:
+        """The step's draws, each with a generator for its augmentation."""
+        rng = np.random.default_rng((self.seed, step))
+        picks = rng.choice(len(self.draws), size=self.size, p=self.shares)
+        return zip((self.draws[pick] for pick in picks), rng.spawn(self.size), strict=True)
+
+    def another(self, rng: np.random.Generator) -> Draw:
+        """A draw in the place of one that turned out unreadable."""
+        return self.draws[rng.choice(len(self.draws), p=self.shares)]
+
+    @property
+    def categories(self) -> list[str]:
+        """Those that may be drawn, as far as the listings know."""
+        return sorted({draw.category for draw in self.draws} - {""})
+
+
+Example = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The examples of a step that one worker of several trains on: the whole batch's, cut into equal shares in order.
+
+    Attributes:
+        rank: The worker's number.
+        world: How many workers there are.
+        parts: How many batches, of one forward pass each, the share is cut into.
+        loaders: Threads that work ahead.
+    """
+
+    learner: Learner
+    samples: SampleCache
+    draws: Draws
+    rank: int = 0
+    world: int = 1
+    parts: int = 1
+    loaders: int = 0
+
+    def steps(self, first: int, end: int) -> Iterator[list[dict[str, torch.Tensor]]]:
+        """The batches of every step from `first` to before `end`, on the CPU; the same whatever prepares them."""
+        if not self.loaders:
+            for step in range(first, end):
+                yield self._stacked([self._example(*drawn) for drawn in self._share(step)])
+            return
+        with ThreadPoolExecutor(self.loaders, "loader") as pool, closing(self._ahead(pool, first, end)) as coming:
+            yield from coming
+
+    def _ahead(self, pool: ThreadPoolExecutor, first: int, end: int) -> Generator[list[dict[str, torch.Tensor]]]:
+        waiting: deque[list[Future[Example]]] = deque()
+        try:
+            for step in range(first, end + STEPS_AHEAD):
+                if step < end:
+                    waiting.append([pool.submit(self._example, *drawn) for drawn in self._share(step)])
+                if step >= first + STEPS_AHEAD:
+                    yield self._stacked([future.result() for future in waiting.popleft()])
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _share(self, step: int) -> list[tuple[Draw, np.random.Generator]]:
+        size = self.draws.size // self.world
+        return list(self.draws.at(step))[self.rank * size : (self.rank + 1) * size]
+
+    def _example(self, draw: Draw, rng: np.random.Generator) -> Example:
+        return example(self.learner, self.samples, self.draws, draw, rng)
+
+    def _stacked(self, examples: Sequence[Example]) -> list[dict[str, torch.Tensor]]:
+        size = len(examples) // self.parts
+        return [stacked(examples[start : start + size]) for start in range(0, len(examples), size)]
+
+
+def stacked(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """Examples as one batch."""
+    return {key: torch.from_numpy(np.stack([one[key] for one in examples])) for key in examples[0]}
+
+
+def example(learner: Learner, samples: SampleCache, draws: Draws, draw: Draw, rng: np.random.Generator) -> Example:
+    """One drawn instance as the learner wants it; in the place of an unreadable or unclickable one, another.
+
+    Raises:
+        UserError: As many in a row are unreadable as there are draws.
+    """
+    for _ in draws.draws:
+        sample = samples.sample(draw.dataset, draw.sample_id)
+        reason = sample.broken.get(draw.instance_id, "listed, but not in its sample")
+        for instance in sample.instances:
+            if instance.id == draw.instance_id:
+                try:
+                    return learner.example(sample, instance, samples.datasets[draw.dataset].classes, rng)
+                except NoClickError as error:
+                    reason = str(error)
+        _log.warning("training: instance %s is left out: %s", draw.instance_id, reason)
+        draw = draws.another(rng)
+    raise UserError(f"training: found no readable instance ({draw.instance_id}: {reason}). Repair the data set.")

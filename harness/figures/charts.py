@@ -1,0 +1,183 @@
+"""Rows -> charts as numbers: Figure 8, seen against unseen, size, ambiguity, depth, and IoU by click.
+
+Means are over instances at the last click; intervals draw images anew, 95 %. What a table would leave blank, because
+rows lack, no chart shows: its name stands in the chart's notes instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from harness.report import Context, scores
+from harness.report.asked import numbers, of_line, scored
+from harness.report.comparison import named
+from harness.report.slices import DEPTHS, DISTRACTORS, SIZES
+from harness.resampling import intervals_of_means
+from harness.summaries import INSTANCE, by_image
+
+
+@dataclass(frozen=True)
+class Series:
+    """One method's (and ranking's) numbers, one a group of the chart; 0 to 1, NaN where there is no instance."""
+
+    name: str
+    means: tuple[float, ...]
+    lows: tuple[float, ...]
+    highs: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure before anybody drew it.
+
+    Attributes:
+        name: Of its file: "figure8_coco".
+        dataset: The data set's label.
+        kind: Bars, a cluster a group; or lines over the groups.
+        x: What the groups are.
+        groups: Along x.
+        series: One a line of the leaderboard, in its order.
+        notes: What the reader must know.
+    """
+
+    name: str
+    dataset: str
+    title: str
+    kind: Literal["bars", "lines"]
+    x: str
+    groups: tuple[str, ...]
+    series: tuple[Series, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A way to cut the instances of a data set into groups.
+
+    Attributes:
+        column: Of the store; "seen" for the split's halves.
+        ranges: Group -> the least value, and what values stay below; empty for the split's halves.
+        unseen: Whether only unseen classes count, where the data set has a split.
+    """
+
+    name: str
+    title: str
+    x: str
+    column: str
+    ranges: Mapping[str, tuple[float, float]]
+    unseen: bool = False
+
+    def groups(self, own: pd.DataFrame) -> dict[str, pd.Series[bool]]:
+        """Which rows each group holds; none where the rows do not know the column."""
+        seen = numbers(own["seen"])
+        everything = pd.Series(True, own.index)
+        if self.column == "seen":
+            halves = {"all": everything, "seen classes": seen == 1, "unseen classes": seen == 0}
+            return halves if has_split(own) else {}
+        values = numbers(own[self.column])
+        if own.empty or values.isna().any():
+            return {}
+        counted = seen == 0 if self.unseen and has_split(own) else everything
+        return {name: (values >= low) & (values < high) & counted for name, (low, high) in self.ranges.items()}
+
+
+def has_split(own: pd.DataFrame) -> bool:
+    """Whether any row says which half of a split its class is in."""
+    return bool(numbers(own["seen"]).notna().any())
+
+
+CUTS = (
+    Cut("seen_unseen", "Seen and unseen classes", "classes", "seen", {}),
+    Cut("figure8", "By objects of the same class in the image", "objects of the class", DISTRACTORS.column,
+        DISTRACTORS.ranges, unseen=True),
+    Cut("size", "By size of the object", "area, COCO's bounds", SIZES.column, SIZES.ranges),
+    Cut("ambiguity", "By how many objects lie under the click", "objects under the click", "under_click",
+        {"1": (0, 2), "2": (2, 3), "3 and more": (3, np.inf)}),
+    Cut("click_depth", "By depth of the click", "pixels from the click to the border", DEPTHS.column, DEPTHS.ranges),
+)  # fmt: skip
+
+BY_CLICK = "iou_by_click"
+
+
+def charts(rows: pd.DataFrame, context: Context) -> list[Chart]:
+    """Every chart that the rows have the columns for, data set by data set."""
+    lines = scores(rows, context)
+    found = scored(rows, [cut.column for cut in CUTS])
+    made = []
+    for dataset in lines["dataset"].unique():
+        own = found[found["dataset"] == dataset]
+        listed = lines[lines["dataset"] == dataset]
+        made += list(_sliced(own, listed, dataset))
+        made += list(_by_click(rows[rows["dataset"] == dataset], own, listed, dataset))
+    return made if context.limited is None else [_marked(chart, context.limited) for chart in made]
+
+
+def _marked(chart: Chart, samples: int) -> Chart:
+    """As the tables do, loudly."""
+    return replace(chart, title=f"LIMITED to {samples} samples: {chart.title}")
+
+
+def _sliced(own: pd.DataFrame, lines: pd.DataFrame, dataset: str) -> Iterator[Chart]:
+    cuts = {cut: groups for cut in CUTS if (groups := cut.groups(own))}
+    masks = {(cut.name, group): mask for cut, groups in cuts.items() for group, mask in groups.items()}
+    answered = [(line, _measured(of_line(own, line), masks)) for line in _whole(lines)]
+    for cut, groups in cuts.items():
+        keys = [(cut.name, group) for group in groups]
+        series = tuple(_series(named(line), numbers, keys) for line, numbers in answered)
+        counts = max((sum(one.counts) for one in series), default=0)
+        if counts:
+            classes = ", unseen classes" if cut.unseen and has_split(own) else ""
+            title = f"{cut.title}{classes}, {dataset}"
+            yield Chart(f"{cut.name}_{dataset}", dataset, title, "bars", cut.x, tuple(groups), series, _left_out(lines))
+
+
+def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, dataset: str) -> Iterator[Chart]:
+    """IoU after each click, of the instances that got to the last one."""
+    ok = rows[(rows["status"] == "ok") & rows["iou"].notna()]
+    clicks = sorted(ok["click_index"].unique())
+    if len(clicks) < 2:
+        return
+    key = [*INSTANCE, "method", "ranking"]
+    ok = ok[[*key, "click_index", "iou"]].merge(own[key], on=key)
+    masks = {click: ok["click_index"] == click for click in clicks}
+    series = tuple(_series(named(line), _measured(of_line(ok, line), masks), list(clicks)) for line in _whole(lines))
+    groups = tuple(str(click) for click in clicks)
+    title = f"IoU by click, {dataset}"
+    yield Chart(f"{BY_CLICK}_{dataset}", dataset, title, "lines", "clicks", groups, series, _left_out(lines))
+
+
+def _measured(own: pd.DataFrame, masks: Mapping[Any, pd.Series[bool]]) -> pd.DataFrame:
+    """A line a mask: mean, low, high and count of the rows that it holds."""
+    values = pd.DataFrame({place: own["iou"].where(mask[own.index]) for place, mask in enumerate(masks.values())})
+    sums, counts = by_image(own, values)
+    low, high = intervals_of_means(sums, counts)
+    whole = {"mean": values.mean().to_numpy(), "low": low, "high": high, "n": values.count().to_numpy()}
+    return pd.DataFrame(whole, index=pd.Index(list(masks), tupleize_cols=False))
+
+
+def _series(name: str, measured: pd.DataFrame, keys: list[Any]) -> Series:
+    places = [list(measured.index).index(key) for key in keys]
+    of = measured.iloc[places]
+    means, lows, highs = (tuple(float(value) for value in of[column]) for column in ("mean", "low", "high"))
+    return Series(name, means, lows, highs, tuple(int(n) for n in of["n"]))
+
+
+def _whole(lines: pd.DataFrame) -> list[pd.Series[Any]]:
+    """The lines whose every instance has a row, and one at least a score."""
+    return [line for _, line in lines.iterrows() if line["missing"] == 0 and line["n"]]
+
+
+def _left_out(lines: pd.DataFrame) -> tuple[str, ...]:
+    lacking = [
+        f"{named(line)} is not drawn: {line['missing']} instances have no row."
+        for _, line in lines.iterrows()
+        if line["missing"]
+    ]
+    failed = [f"{named(line)}: {line['failed']} failed." for line in _whole(lines) if line["failed"]]
+    return (*lacking, *failed)

@@ -1,0 +1,192 @@
+"""Which instances a grid of pictures shows: by rules that stand under the figure, never by taste.
+
+Every rule is a condition on the scores and an order; of what meets the condition the first are taken, one an image
+and one a class. Equal ones come in the order of their ids, so that a run's figures are always the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from harness.report import Context, scores
+from harness.report.asked import numbers, scored, with_text
+from harness.report.comparison import CLICK, SAM, line_of, named, players
+from harness.summaries import INSTANCE
+
+RIGHT, WRONG, FAILED = 0.8, 0.5, 0.3
+"""IoU from which a mask counts as right, below which as wrong, below which everybody's mask makes a failure."""
+
+FACTS = ["category", "seen", "text", "gt_area", "under_click", "under_click_area_ratio"]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Who plays which part in a data set's figures: names as `comparison.named` writes them; None: nobody."""
+
+    text: str | None = None
+    click: str | None = None
+    sam: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """A data set's instances, a line each: the facts, and the IoU of every method and ranking.
+
+    Attributes:
+        facts: The index is `INSTANCE`, sorted.
+        iou: The same lines; a column an entry, NaN where it has no score.
+        roles: Whose columns the rules speak of.
+    """
+
+    facts: pd.DataFrame
+    iou: pd.DataFrame
+    roles: Roles
+
+    @property
+    def unseen(self) -> pd.Series[bool]:
+        """Of unseen classes; all of them where the data set has no split."""
+        seen = numbers(self.facts["seen"])
+        return (seen == 0) | (not seen.notna().any())
+
+    def role(self, name: str) -> pd.Series[float]:
+        """The IoU of who plays a part."""
+        return self.iou[getattr(self.roles, name)]
+
+
+Order = Callable[[Answers], "pd.Series[float]"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One grid.
+
+    Attributes:
+        name: Of its file.
+        said: The rule in words, as the figure prints it.
+        roles: Parts that must be played; without them there is no such figure.
+        order: Answers -> a number an instance, the least first; NaN leaves it out.
+        saliency: The saliency must find the object (`saliency.finds`), which is looked at afterwards.
+    """
+
+    name: str
+    title: str
+    said: str
+    roles: tuple[str, ...]
+    order: Order
+    saliency: bool = False
+
+
+def answers(rows: pd.DataFrame, context: Context) -> dict[str, Answers]:
+    """Data set's label -> its instances."""
+    lines, found = scores(rows, context), scored(rows, FACTS)
+    found = found.assign(entry=entries(found))
+    made = {}
+    for dataset, own in found.groupby("dataset", sort=False):
+        names = [
+            name for name in dict.fromkeys(entries(lines[lines["dataset"] == dataset])) if name in set(own["entry"])
+        ]
+        iou = own.pivot(index=INSTANCE, columns="entry", values="iou").sort_index()[names]
+        facts = own.drop_duplicates(INSTANCE).set_index(INSTANCE)[FACTS].reindex(iou.index)
+        made[str(dataset)] = Answers(facts, iou, _roles(str(dataset), lines, rows, context))
+    return made
+
+
+def entries(rows: pd.DataFrame) -> pd.Series[str]:
+    """What `comparison.named` calls each row's line."""
+    ranked = ~rows["ranking"].isin(["single", ""])
+    return rows["method"].where(~ranked, rows["method"] + " (" + rows["ranking"] + ")")
+
+
+def first(answers: Answers, order: pd.Series[float], count: int) -> list[tuple[str, str, str]]:
+    """The first `count` by the order: one an image and a class, then, if these are too few, one an image."""
+    ranked = order[np.isfinite(order)].sort_values(kind="stable")
+    frame = ranked.index.to_frame(index=False).assign(category=answers.facts.loc[ranked.index, "category"].to_numpy())
+    alone = frame.drop_duplicates("image_id")
+    varied = alone.drop_duplicates("category")
+    taken = pd.concat([varied, alone.drop(varied.index)]).head(count)
+    return [tuple(pick) for pick in taken[INSTANCE].astype(str).to_numpy()]
+
+
+def _right_and_wrong(right: str, wrong: str, where: Callable[[Answers], pd.Series[bool]]) -> Order:
+    def order(found: Answers) -> pd.Series[float]:
+        a, b = found.role(right), found.role(wrong)
+        return (b - a).where((a >= RIGHT) & (b < WRONG) & where(found))
+
+    return order
+
+
+def _anywhere(found: Answers) -> pd.Series[bool]:
+    return pd.Series(True, found.facts.index)
+
+
+def _parts(found: Answers) -> pd.Series[bool]:
+    """The click lies on a larger object, too."""
+    ratio = numbers(found.facts["under_click_area_ratio"])
+    return found.unseen & (numbers(found.facts["under_click"]) > 1) & (ratio < 1)
+
+
+def _usual(found: Answers) -> pd.Series[float]:
+    """How far an object is from its class's median size."""
+    area = numbers(found.facts["gt_area"]).transform(np.log1p)
+    median = area.groupby(found.facts["category"]).transform("median")
+    return (area - median).abs()
+
+
+def _all_fail(found: Answers) -> pd.Series[float]:
+    own = found.iou[[name for name in found.iou if not str(name).endswith("(oracle)")]]
+    best = own.max(axis=1).where(own.notna().all(axis=1))
+    return best.where(best < FAILED)
+
+
+RULES = (
+    Rule("figure4", "Saliency", "of each class the object nearest to its class's median size, classes by that distance",
+         ("text",), _usual),
+    Rule("figure5_text_right", "Text and click right, click alone wrong",
+         f"unseen classes; IoU of text and click at least {RIGHT}, of click alone below {WRONG}; largest gap first",
+         ("text", "click"), _right_and_wrong("text", "click", lambda found: found.unseen)),
+    Rule("figure5_click_right", "Click alone right, text and click wrong",
+         f"IoU of click alone at least {RIGHT}, of text and click below {WRONG}; largest gap first",
+         ("text", "click"), _right_and_wrong("click", "text", _anywhere)),
+    Rule("figure6_text_right", "Text and click right, SAM wrong",
+         f"IoU of text and click at least {RIGHT}, of SAM below {WRONG}; largest gap first",
+         ("text", "sam"), _right_and_wrong("text", "sam", _anywhere)),
+    Rule("figure6_sam_right", "SAM right, text and click wrong",
+         f"IoU of SAM at least {RIGHT}, of text and click below {WRONG}; largest gap first",
+         ("text", "sam"), _right_and_wrong("sam", "text", _anywhere)),
+    Rule("figure7_parts", "Parts: the click also lies on a larger object",
+         f"unseen classes; a larger object is under the click; IoU of text and click at least {RIGHT}, of click alone "
+         f"below {WRONG}; largest gap first",
+         ("text", "click"), _right_and_wrong("text", "click", _parts)),
+    Rule("failures", "Nobody finds it",
+         f"every IoU below {FAILED}, the oracle's aside; the best of them smallest first", (), _all_fail),
+    Rule("figure9_saliency_right", "Saliency right, mask wrong",
+         f"IoU of text and click below {WRONG}, smallest first; of as many most salient pixels as the object has, at "
+         "least half lie on it", ("text",), lambda found: found.role("text").where(found.role("text") < WRONG), True),
+)  # fmt: skip
+
+
+def _roles(dataset: str, lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Roles:
+    def entry(labels: list[str], rankings: tuple[str, ...]) -> str | None:
+        for label in labels:
+            line = line_of(lines, dataset, label, rankings)
+            if line is not None and line["n"]:
+                return named(line)
+        return None
+
+    asked = [str(name) for name in dict.fromkeys(lines["method"]) if with_text(str(name), rows, context)]
+    sams = players(SAM, lines, rows, context)
+    texts = [name for name in asked if name not in sams]
+    return Roles(
+        entry(texts, ("single", "confidence")),
+        entry(players(CLICK, lines, rows, context), ("single",)),
+        entry(sams, ("confidence", "single")),
+    )
+
+
+def playable(rule: Rule, roles: Roles) -> bool:
+    """Whether everybody is there of whom the rule speaks."""
+    return all(getattr(roles, role) is not None for role in rule.roles)

@@ -1,0 +1,125 @@
+"""Charts and grids on paper: matplotlib, as PDF for print and PNG for screens; the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from harness.figures.charts import Chart
+from harness.report.layout import plain
+
+COLOURS = ("#0b62a8", "#c8401f", "#15803d", "#8a3ea8", "#8a6100", "#0e7490", "#be185d", "#525252")
+"""Each at least 4.5 : 1 on white; the report page's, too. Hatches tell a second round of them from the first."""
+
+STYLE: Any = {
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.alpha": 0.3,
+    "axes.axisbelow": True,
+    "pdf.fonttype": 42,
+    "text.parse_math": False,  # A class may be called $x$.
+}
+
+FORMATS = ("pdf", "png")
+DOTS_PER_INCH = 160
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of every figure."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def literal(text: str) -> str:
+    """A text on one line, without control characters; `STYLE` sees to it that no dollar begins a formula."""
+    return plain(text)
+
+
+def file_name(name: str) -> str:
+    """A data set's label may hold what no file's name can."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write a figure in every format; dates are left out, so that files differ only where pictures do."""
+    FigureCanvasAgg(figure)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{file_name(name)}.{suffix}" for suffix in FORMATS]
+    for path in paths:
+        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+        faster: Any = {"pil_kwargs": {"compress_level": 3}} if path.suffix == ".png" else {}
+        figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata, **faster)
+    return paths
+
+
+def draw(chart: Chart) -> Figure:
+    """A chart with its 95 % intervals, in percent, the counts under the groups."""
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    (_bars if chart.kind == "bars" else _lines)(axes, chart)
+    axes.set_title(literal(chart.title), fontsize=10, loc="left")
+    axes.set_xlabel("\n".join(map(literal, [chart.x, *chart.notes])), fontsize=8)
+    axes.set_xlim(-0.5, len(chart.groups) - 0.5)
+    axes.set_ylabel("mean IoU, %")
+    axes.set_ylim(0, 100)
+    axes.set_xticks(range(len(chart.groups)), [literal(group) + said for group, said in _counted(chart)], fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
+def _counted(chart: Chart) -> Iterator[tuple[str, str]]:
+    """Each group and how many instances stand behind it; a range where failures make the methods differ."""
+    for place, group in enumerate(chart.groups):
+        counts = [one.counts[place] for one in chart.series] or [0]
+        low, high = min(counts), max(counts)
+        yield group, f"\nn = {low}" + (f" to {high}" if high > low else "")
+
+
+def _bars(axes: Axes, chart: Chart) -> None:
+    width = 0.8 / max(1, len(chart.series))
+    for place, one in enumerate(chart.series):
+        x = np.arange(len(chart.groups)) - 0.4 + width * (place + 0.5)
+        hatch = None if place < len(COLOURS) else "//"
+        axes.bar(
+            x,
+            _percent(one.means),
+            width * 0.92,
+            yerr=_spread(one.means, one.lows, one.highs),
+            color=COLOURS[place % len(COLOURS)],
+            hatch=hatch,
+            edgecolor="white",
+            error_kw={"elinewidth": 0.9, "capsize": 2, "ecolor": "#222222"},
+            label=literal(one.name),
+        )
+
+
+def _lines(axes: Axes, chart: Chart) -> None:
+    x = np.arange(len(chart.groups))
+    for place, one in enumerate(chart.series):
+        colour = COLOURS[place % len(COLOURS)]
+        style = "-" if place < len(COLOURS) else "--"
+        axes.plot(x, _percent(one.means), style, marker="o", markersize=3, color=colour, label=literal(one.name))
+        axes.fill_between(x, _percent(one.lows), _percent(one.highs), color=colour, alpha=0.15, linewidth=0)
+
+
+def _percent(values: Sequence[float]) -> np.ndarray:
+    return 100 * np.asarray(values, dtype=np.float64)
+
+
+def _spread(means: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> np.ndarray:
+    """What matplotlib wants of an interval: distances from the mean, none where it is unknown."""
+    below, above = _percent(means) - _percent(lows), _percent(highs) - _percent(means)
+    return np.nan_to_num(np.clip([below, above], 0, None))

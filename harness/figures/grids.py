@@ -1,0 +1,155 @@
+"""Grids of pictures, as the paper's Figures 4 to 7 and 9: the click, the saliency, every mask and the ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness import rle
+from harness.figures.chosen import RULES, Answers, Rule, answers, entries, first, playable
+from harness.figures.drawing import literal
+from harness.figures.source import SaliencyMap, Source, finds
+from harness.structures import Image, Mask
+from harness.summaries import INSTANCE
+
+LINES = 4
+"""Instances a grid."""
+
+LOOKED_AT = 60
+"""Images at most whose saliency is computed to find those of Figure 9."""
+
+MASK, TRUTH = (255, 64, 64), (40, 200, 90)
+SALIENCY = "magma"
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """An instance as a grid shows it.
+
+    Attributes:
+        name: The text and where it is from.
+        clicks: x, y and whether positive.
+        masks: Entry -> its mask and IoU, in the leaderboard's order; None where it failed.
+    """
+
+    name: str
+    image: Image
+    truth: Mask
+    clicks: Sequence[Mapping[str, Any]]
+    saliency: SaliencyMap | None
+    masks: Mapping[str, tuple[Mask, float] | None]
+
+
+def grids(source: Source) -> Iterator[tuple[str, Figure, str]]:
+    """Every grid that the rows and the pictures allow: its name, the figure, and the rule that chose.
+
+    Raises:
+        UserError: As `summaries.final_clicks` does.
+    """
+    for dataset, found in answers(source.rows, source.context).items():
+        for rule in RULES:
+            if playable(rule, found.roles):
+                lines = list(_lines(source, found, rule))
+                if lines:
+                    yield f"{rule.name}_{dataset}", drawn(f"{rule.title}, {dataset}", rule.said, lines), rule.said
+
+
+def drawn(title: str, said: str, lines: Sequence[Line]) -> Figure:
+    """One grid: a line an instance, a column a picture."""
+    saliency = any(line.saliency is not None for line in lines)
+    heads = ["image and click", *(["saliency"] if saliency else []), *lines[0].masks, "ground truth"]
+    figure = Figure(figsize=(1.75 * len(heads), 1.95 * len(lines) + 0.7), layout=None)
+    figure.subplots_adjust(0.04, 0.04, 0.995, 1 - 0.75 / figure.get_figheight(), 0.05, 0.22)
+    axes = figure.subplots(len(lines), len(heads), squeeze=False)
+    for line, own in zip(lines, axes, strict=True):
+        _draw_line(own, line, saliency)
+    for head, top in zip(heads, axes[0], strict=True):
+        top.set_title(literal(head), fontsize=8)
+    figure.suptitle(f"{literal(title)}\nChosen by rule: {literal(said)}.", fontsize=8, y=0.99, va="top")
+    return figure
+
+
+def _lines(source: Source, found: Answers, rule: Rule) -> Iterator[Line]:
+    wanted = LOOKED_AT if rule.saliency else LINES
+    if rule.saliency and source.saliency_entry() is None:
+        return
+    count = 0
+    for pick in first(found, rule.order(found), wanted):
+        line = _line(source, found, pick)
+        if line is None or (rule.saliency and (line.saliency is None or not finds(line.saliency, line.truth))):
+            continue
+        yield line
+        count += 1
+        if count == LINES:
+            return
+
+
+def _line(source: Source, found: Answers, pick: tuple[str, str, str]) -> Line | None:
+    """None where the picture or its ground truth cannot be read."""
+    dataset, image_id, instance_id = pick
+    sample = source.sample(dataset, image_id)
+    instance = next((one for one in sample.instances if one.id == instance_id), None) if sample else None
+    if sample is None or instance is None:
+        return None
+    own = source.rows[(source.rows[INSTANCE] == list(pick)).all(axis=1)]
+    text = own["text"].dropna()
+    said = str(text.iloc[0]) if len(text) else instance.category
+    saliency = source.saliency_map(dataset, sample, said) if len(text) else None
+    masks = dict.fromkeys(found.iou) | dict(_masks(own, sample.size))
+    name = f"{said} ({instance.category})" if said != instance.category else said
+    return Line(f"{name}\n{image_id}", sample.image, instance.mask, _clicks(own), saliency, masks)
+
+
+def _masks(own: pd.DataFrame, size: tuple[int, int]) -> Iterator[tuple[str, tuple[Mask, float]]]:
+    """Those of the last click, and their IoU in the rows."""
+    ok = own[own["status"] == "ok"]
+    last = ok[ok["click_index"] == ok["click_index"].max()]
+    for name, counts, iou in zip(entries(last), last["mask"], last["iou"], strict=True):
+        yield name, (rle.decode(counts, size), float(iou))
+
+
+def _clicks(own: pd.DataFrame) -> Sequence[Mapping[str, Any]]:
+    most = own.sort_values("click_index", kind="stable")["clicks"].iloc[-1]
+    return list(most)
+
+
+def _draw_line(axes: Sequence[Axes], line: Line, saliency: bool) -> None:
+    places = iter(axes)
+    first = next(places)
+    _show(first, line.image)
+    for click in line.clicks:
+        colour = "#00e676" if click["positive"] else "#ff1744"
+        first.plot(click["x"], click["y"], "o", markersize=5, color=colour, markeredgecolor="white")
+    name, _, where = line.name.partition("\n")
+    first.set_ylabel(f"{literal(name)}\n{literal(where)}", fontsize=7)
+    if saliency:
+        place = next(places)
+        _show(place, line.image if line.saliency is None else line.saliency)
+    for answer in line.masks.values():
+        place = next(places)
+        _show(place, line.image if answer is None else tinted(line.image, answer[0], MASK))
+        place.set_xlabel("failed" if answer is None else f"IoU {100 * answer[1]:.1f}", fontsize=7)
+    _show(next(places), tinted(line.image, line.truth, TRUTH))
+
+
+def _show(axes: Axes, picture: np.ndarray) -> None:
+    height, width = picture.shape[:2]
+    axes.imshow(picture, cmap=SALIENCY, vmin=0, vmax=1 if picture.ndim == 2 else None, interpolation="antialiased")
+    axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    axes.grid(visible=False)
+
+
+def tinted(image: Image, mask: Mask, colour: tuple[int, int, int]) -> Image:
+    """The image, paler, with the mask's pixels half in a colour and its outline whole."""
+    picture = (0.55 * image + 0.45 * 255).astype(np.uint8)
+    picture[mask] = (0.5 * image[mask] + 0.5 * np.array(colour)).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outlines, -1, colour, max(1, round(max(mask.shape) / 200)))
+    return picture

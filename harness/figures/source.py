@@ -1,0 +1,144 @@
+"""A run, opened for its figures: rows and context, and, where they are there, the pictures and the saliency."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32
+
+from harness import registry
+from harness.config import Plugin, RunConfig, label, words_of
+from harness.interfaces import Dataset, Saliency
+from harness.report import Context
+from harness.run import context_of, recorded, samples_of
+from harness.store import Store
+from harness.structures import Mask, Sample, UserError
+
+_log = logging.getLogger(__name__)
+
+SaliencyMap = Float32[np.ndarray, "h w"]
+
+
+@dataclass(eq=False)
+class Source:
+    """What figures are made of.
+
+    Attributes:
+        config: Of the run's last start.
+        rows: Its rows.
+        context: What the tables know besides.
+        roots: Data set's label -> the folder it lies in on this machine, where that is another than the run's.
+        unread: Data set's label -> why its pictures are not shown.
+    """
+
+    config: RunConfig
+    rows: pd.DataFrame
+    context: Context
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._datasets: dict[str, Dataset | None] = {}
+        self._saliency: Saliency | None = None
+        known = {label(entry) for entry in self.config.datasets}
+        if wrong := set(self.roots) - known:
+            raise UserError(f"--data: no data set '{min(wrong)}' in this run. {registry.suggest(min(wrong), known)}")
+
+    def sample(self, dataset: str, sample_id: str) -> Sample | None:
+        """An image with its ground truth; None, and a line in `unread`, where it cannot be read."""
+        plugin = self.dataset(dataset)
+        try:
+            return plugin.load(sample_id) if plugin else None
+        except (OSError, ValueError, KeyError, UserError) as error:
+            self._give_up(dataset, f"image '{sample_id}': {error}")
+            return None
+
+    def dataset(self, name: str) -> Dataset | None:
+        """The data set behind a label; None, and a line in `unread`, where it is not on this machine."""
+        if name not in self._datasets:
+            try:
+                self._datasets[name] = self._built(name)
+            except (OSError, ValueError, UserError) as error:
+                self._give_up(name, str(error))
+                self._datasets[name] = None
+        return self._datasets[name]
+
+    def saliency_map(self, dataset: str, sample: Sample, text: str) -> SaliencyMap | None:
+        """What the run's first method with a saliency saw for a text; None where no method has one."""
+        plugin, entry = self.dataset(dataset), self.saliency_entry()
+        if plugin is None or entry is None:
+            return None
+        if self._saliency is None:
+            self._saliency = registry.build("saliency", entry["name"], entry.get("params", {}))
+        said = words_of(self.config.text)
+        names = [self.config.text.template.replace("{}", said.said(name)) for name in plugin.classes]
+        return self._saliency.maps(self._saliency.features([sample.image])[0], [text], names)[0]
+
+    def saliency_entry(self) -> Mapping[str, Any] | None:
+        """The saliency plugin of the first method that has one, as the config has it."""
+        given = [method.params.get("saliency") for method in self.config.methods]
+        return next((one for one in given if isinstance(one, Mapping)), None)
+
+    def _built(self, name: str) -> Dataset:
+        entry: Plugin = next(one for one in self.config.datasets if label(one) == name)
+        params = dict(entry.params)
+        if name in self.roots:
+            params["root"] = str(self.roots[name].resolve())
+        built: Dataset = registry.build("datasets", entry.name, params)
+        return built
+
+    def _give_up(self, dataset: str, why: str) -> None:
+        if dataset not in self.unread:
+            _log.warning("%s: %s", dataset, why)
+        self.unread.setdefault(dataset, why)
+
+
+def opened(store: Store, roots: Mapping[str, Path] | None = None) -> Source:
+    """A run as it is stored.
+
+    Args:
+        store: The run's.
+        roots: As `Source.roots`.
+
+    Raises:
+        UserError: The folder holds no run.
+    """
+    config, jobs = recorded(store)
+    rows = store.rows([job.facts for job in jobs], samples_of(jobs))
+    return Source(config, rows, context_of(config, jobs, store, rows), roots or {})
+
+
+def finds(saliency: SaliencyMap, truth: Mask) -> bool:
+    """Whether, of as many most salient pixels as the object has, at least half lie on it.
+
+    Pixels as salient as the last that counts are taken by the share of them that is wanted, so that a map without
+    any variation finds an object only if it fills half of the image.
+    """
+    wanted = int(truth.sum())
+    if not wanted:
+        return False
+    least = np.partition(saliency, -wanted, axis=None)[-wanted]
+    above, equal = saliency > least, saliency == least
+    share = (wanted - above.sum()) / equal.sum()
+    return bool((above & truth).sum() + share * (equal & truth).sum() >= wanted / 2)
+
+
+def data_roots(paths: Sequence[str]) -> dict[str, Path]:
+    """`--data LABEL=FOLDER`, as often as given.
+
+    Raises:
+        UserError: One that is not of this form, or whose folder is not there.
+    """
+    roots = {}
+    for given in paths:
+        name, equals, folder = given.partition("=")
+        if not (name and equals and Path(folder).is_dir()):
+            raise UserError(f"--data {given}: wanted LABEL=FOLDER with a folder that is there, such as coco=data/coco.")
+        roots[name] = Path(folder)
+    return roots

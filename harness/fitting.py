@@ -1,0 +1,171 @@
+"""One worker's part of a training job: the whole of it, where there is but one.
+
+Everything random comes from (seed, step): a job that was stopped and resumed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from harness import registry
+from harness.config import Plugin, Recipe
+from harness.draws import Batches, Draws, SampleCache
+from harness.interfaces import Dataset, Learner
+from harness.optimisation import TrainingState
+from harness.structures import UserError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training job stands.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps in all.
+        loss: Mean over the steps since the last report.
+        lr: The learning rate.
+        steps_per_s: Since this process started.
+        waited: The share of that time in which it waited for examples.
+        validation: The mean loss of the fixed examples, where they were looked at since the last report.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    lr: float
+    steps_per_s: float
+    waited: float = 0.0
+    validation: float | None = None
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds to go, at the rate so far."""
+        return (self.steps - self.step) / self.steps_per_s
+
+
+Report = Callable[[Progress], None]
+
+
+class Keeper(Protocol):
+    """Where a job's state waits for the next start of the job."""
+
+    def kept(self) -> Mapping[str, Any] | None:
+        """The latest state of this very job, on the CPU; None where there is none."""
+
+    def keep(self, state: Mapping[str, Any]) -> None:
+        """Put it there, whole or not at all; every worker calls, all with the same state."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a finished job is exported from.
+
+    Attributes:
+        weights: On the CPU.
+        metadata: The learner's own.
+        categories: Those of the instances that could be drawn.
+        data: Each data set's name and fingerprint.
+    """
+
+    weights: dict[str, torch.Tensor]
+    metadata: dict[str, str]
+    categories: list[str]
+    data: list[dict[str, Any]]
+
+
+def fit(recipe: Recipe, keeper: Keeper, report: Report, report_every: int) -> Fitted:
+    """Train this worker's part; with a process group, every worker calls and gets the same.
+
+    Raises:
+        UserError: The data holds nothing to train on, or the device is absent.
+        FloatingPointError: The loss is not finite.
+    """
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    learner: Learner = registry.build("learners", recipe.learner.name, recipe.learner.params)
+    device = chosen_device(recipe.device)
+    learner.network.to(device).train()
+    datasets = built(recipe.datasets)
+    samples = SampleCache(datasets)
+    draws = Draws(samples.draws(recipe.classes == "seen"), recipe)
+    state = TrainingState(learner, recipe, device)
+    kept = keeper.kept()
+    first = state.restore(kept) if kept else 0
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    batches = Batches(learner, samples, draws, rank, world, recipe.accumulate, recipe.loaders)
+    validated = Validated.of(recipe, learner)
+    steps, losses, validation, waited = batches.steps(first, recipe.steps), [], None, 0.0
+    started = time.monotonic()
+    for step in range(first, recipe.steps):
+        asked = time.monotonic()
+        share = next(steps)
+        waited += time.monotonic() - asked
+        torch.manual_seed(recipe.seed * 1_000_003 + step + rank * 2**40)  # Of dropout: the same after a resume.
+        losses.append(state.advanced(step, share))
+        done = step + 1
+        if done % recipe.save_every == 0:
+            keeper.keep(state.as_dict(done))
+        if validated and done % validated.every == 0:
+            validation = validated.loss(state)
+        if rank == 0 and (done % report_every == 0 or done == recipe.steps):
+            seconds = time.monotonic() - started
+            rate, share_waited = (done - first) / seconds, waited / seconds
+            report(Progress(done, recipe.steps, float(np.mean(losses)), state.lr, rate, share_waited, validation))
+            losses, validation = [], None
+    weights = {name: tensor.detach().cpu() for name, tensor in state.weights().items()}
+    data = [
+        {"name": entry.name, **dataset.fingerprint()} for entry, dataset in zip(recipe.datasets, datasets, strict=True)
+    ]
+    metadata = {key: str(value) for key, value in learner.metadata().items()}
+    return Fitted(weights, metadata, draws.categories, data)
+
+
+def built(entries: Sequence[Plugin]) -> list[Dataset]:
+    """The data sets of a recipe."""
+    return [registry.build("datasets", entry.name, entry.params) for entry in entries]
+
+
+def chosen_device(device: str) -> torch.device:
+    """What a recipe's `device` is here; "auto" takes the GPU if there is one.
+
+    Raises:
+        UserError: A GPU is asked for where there is none.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"training: found no GPU for device: {device}; wanted one. Set `device: auto` or `cpu`.")
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
+@dataclass(frozen=True, eq=False)
+class Validated:
+    """Examples that are the same at every look; every worker computes all of them, so that none waits for another."""
+
+    every: int
+    batches: list[dict[str, torch.Tensor]]
+
+    @classmethod
+    def of(cls, recipe: Recipe, learner: Learner) -> Validated | None:
+        """The recipe's, of all classes; None where it wants none."""
+        wanted = recipe.validation
+        if wanted is None:
+            return None
+        samples = SampleCache(built(wanted.datasets))
+        fixed = recipe.model_copy(update={"batch": wanted.examples, "seed": 0, "balance": False, "classes": "all"})
+        a_pass = max(2, recipe.batch // (max(1, recipe.workers) * recipe.accumulate))
+        parts = -(-wanted.examples // a_pass)
+        (batches,) = Batches(learner, samples, Draws(samples.draws(False), fixed), parts=parts).steps(0, 1)
+        return cls(wanted.every, batches)
+
+    def loss(self, state: TrainingState) -> float:
+        """The mean loss of the examples."""
+        torch.manual_seed(0)
+        with state.evaluating():
+            losses = [state.loss(batch).item() for batch in self.batches]
+        return float(np.average(losses, weights=[len(next(iter(batch.values()))) for batch in self.batches]))

@@ -1,0 +1,220 @@
+"""A folder on a disk, NFS included, or in a bucket: files written whole or not at all.
+
+On a disk a file is written under another name, synced and renamed, so that no reader ever meets a part of it. A bucket
+(s3://, gs://) has no renaming; there a file is one object, which shows when its upload is complete and not before.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+from pyarrow import fs
+
+from harness.structures import UserError
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, on this machine's file system or on one that pyarrow.fs knows.
+
+    Every method takes names of files below it and raises a UserError where the disk or the bucket refuses; a file that
+    is not there is a FileNotFoundError.
+
+    Attributes:
+        system: pyarrow's.
+        path: On that system.
+        scheme: What stands before a bucket's path, "s3://"; empty on a disk.
+    """
+
+    system: fs.FileSystem
+    path: str
+    scheme: str = ""
+
+    @classmethod
+    def at(cls, place: str | Path) -> Folder:
+        """Of a path or a URI: `runs`, `s3://bucket/prefix`, `s3://bucket/prefix?endpoint_override=localhost:9000`.
+
+        Raises:
+            UserError: Nothing is known of such a URI.
+        """
+        scheme, colon, _ = str(place).partition("://")
+        if not colon:
+            return cls(fs.LocalFileSystem(), str(Path(place).expanduser().absolute()))
+        try:
+            system, path = fs.FileSystem.from_uri(str(place))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise UserError(
+                f"{place}: {reason(error)} Wanted a folder, or a bucket as s3://bucket/prefix or gs://bucket/prefix."
+            ) from error
+        local = isinstance(system, fs.LocalFileSystem)
+        return cls(system, path, "" if local else f"{scheme}://")
+
+    def __truediv__(self, name: str) -> Folder:
+        return Folder(self.system, self._path(name), self.scheme)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}{self.path}"
+
+    @property
+    def local(self) -> Path | None:
+        """The folder on a disk; None for one in a bucket."""
+        return None if self.scheme else Path(self.path)
+
+    def read(self, name: str) -> bytes:
+        """A file's content."""
+        with self._reading(name):
+            if self.local:
+                return (self.local / name).read_bytes()
+            with self.system.open_input_file(self._path(name)) as file:
+                return bytes(file.read())
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Any]:
+        """A file of which a part is wanted, as pyarrow's random-access file."""
+        with self._reading(name), self.system.open_input_file(self._path(name)) as file:
+            yield file
+
+    def write(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Write a file under its name only once it is whole."""
+        if self.local:
+            write_bytes(self.local / name, content)
+            return
+        with self._writing(name), self.system.open_output_stream(self._path(name)) as file:
+            file.write(content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file that is not there yet.
+
+        Returns:
+            Whether it was not. On a disk one of two at once gets False; in a bucket both may get True.
+        """
+        if self.local is None:
+            if self.exists(name):
+                return False
+            self.write(name, content)
+            return True
+        with self._writing(name):
+            self.local.mkdir(parents=True, exist_ok=True)
+            try:
+                file = (self.local / name).open("xb")
+            except FileExistsError:
+                return False
+            try:
+                with file:
+                    file.write(content)
+            except OSError:
+                (self.local / name).unlink()
+                raise
+            return True
+
+    def touch(self, name: str) -> None:
+        """Make a file as young as one written now; on a disk this needs no space."""
+        if self.local:
+            with self._reading(name):
+                os.utime(self.local / name)
+        else:
+            self.write(name, self.read(name))
+
+    def age_s(self, name: str) -> float:
+        """Seconds since a file was written, both times by the file system's own clock."""
+        with self._reading(name):
+            written = self._mtime(name)
+        probe = f".clock.{uuid4().hex}"
+        self.create(probe, b"")
+        try:
+            return max(0.0, self._mtime(probe) - written)
+        finally:
+            self.remove(probe)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        with self._writing(name), suppress(FileNotFoundError):
+            self.system.delete_file(self._path(name))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        with self._reading(name):
+            return bool(self.system.get_file_info(self._path(name)).type == fs.FileType.File)
+
+    def files(self, suffix: str = "") -> list[str]:
+        """The names of all files in this folder whose names end so, sorted; not those of its subfolders."""
+        with self._reading(""):
+            found = self.system.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(one.base_name for one in found if one.is_file and one.base_name.endswith(suffix))
+
+    def folders(self) -> list[str]:
+        """The names of its subfolders, sorted."""
+        with self._reading(""):
+            found = self.system.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(one.base_name for one in found if one.type == fs.FileType.Directory)
+
+    def _path(self, name: str) -> str:
+        return f"{self.path.rstrip('/')}/{name}" if name else self.path
+
+    def _mtime(self, name: str) -> float:
+        if self.local:  # pyarrow would round it.
+            return (self.local / name).stat().st_mtime
+        written = self.system.get_file_info(self._path(name)).mtime
+        return float(written.timestamp()) if written else time.time()
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise UserError(f"{self / name}: cannot be read ({reason(error)}) Mend that and run again.") from error
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise cannot_write(self / name, error) from error
+
+
+def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
+    """Write a file under its name only once it is whole.
+
+    Raises:
+        UserError: It cannot be written, as on a full disk.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: object, error: OSError) -> UserError:
+    """What a reader is told when a disk or a bucket refuses a file."""
+    return UserError(
+        f"{path}: cannot be written ({reason(error)}). What was written before is kept: "
+        "free some space, or mend what else is wrong there, and run the same command again."
+    )
+
+
+def reason(error: Exception) -> str:
+    """The system's words for an error, on one line."""
+    if isinstance(error, OSError) and error.strerror and error.errno in errno.errorcode:
+        return error.strerror
+    return " ".join(str(error).split())

@@ -1,0 +1,46 @@
+"""Ctrl-C, and a scheduler's SIGTERM: one line and exit code 130, at whatever moment.
+
+Until work begins nothing is lost by ending at once; an exception would come out of any import as an error of its own.
+Once work has begun it ends in order: what is being computed is given up, to be redone, and locks are released.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+EXIT_CODE = 130
+
+_SAID = "Interrupted. What is done is kept: the same command goes on from here."
+
+
+def answer_at_once() -> None:
+    """From now on Ctrl-C ends this process at once; not where it is ignored, as in a shell's background job."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+@contextmanager
+def in_order() -> Iterator[None]:
+    """Work that an interrupt ends in order."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(_SAID, file=sys.stderr)
+        sys.exit(EXIT_CODE)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    os.write(2, f"{_SAID}\n".encode())
+    os._exit(EXIT_CODE)

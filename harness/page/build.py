@@ -1,0 +1,183 @@
+"""A run -> the folder of its report page."""
+
+from __future__ import annotations
+
+import html
+import math
+import shutil
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import PIL.Image
+
+from harness.figures import Chart, charts, opened, write_charts, write_grids
+from harness.page.command import PICTURES
+from harness.page.explorer import Listing, Picture, stratified, write_data
+from harness.page.pictures import write_pictures
+from harness.report import Context, build_table
+from harness.report.formats import to_html
+from harness.report.layout import Table, plain
+from harness.store import Store
+from harness.structures import UserError
+
+OWN = ("data", "masks", "pictures", "figures", "scripts", "report.html")
+"""What a page's folder holds, and what is replaced when it is built anew."""
+
+_HERE = Path(__file__).parent
+_SCRIPTS = ("data.js", "paint.js", "charts.js", "viewer.js", "explorer.js", "page.js")
+_STYLE, _CHARTS, _LICENCE = "page.css", "vendor/chart.umd.min.js", "vendor/LICENSE.md"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a page holds."""
+
+    page: Path
+    instances: int
+    entries: int
+    pictures: int
+    figures: int
+    notes: tuple[str, ...]
+
+
+def build_page(
+    run: Path | str,
+    out: Path | None = None,
+    pictures: int = PICTURES,
+    figures: bool = True,
+    roots: Mapping[str, Path] | None = None,
+) -> Counts:
+    """Build the report page of a run from its rows, and from its pictures where they are there.
+
+    Args:
+        run: The run's folder or bucket.
+        out: The page's folder; `<run>/page` by default.
+        pictures: Images that the page holds, a sample of all classes.
+        figures: Whether to draw the figures for paper, too.
+        roots: Data set's label -> its folder on this machine, where that is another than when the run was made.
+
+    Raises:
+        UserError: No run, or a folder that holds something else.
+    """
+    store = Store(run)
+    local = store.folder.local
+    if out is None and local is None:
+        raise UserError(f"{run}: a bucket; wanted a folder for the page. Say it: -o report_page.")
+    out = out or Path(str(local)) / "page"
+    cleared(out)
+    source = opened(store, roots)
+    listing = Listing.of(source.rows, source.context)
+    held = write_pictures(source, stratified(listing.instances, pictures), out / "pictures") if pictures else {}
+    drawn = write_grids(source, out / "figures") if figures and pictures else {}
+    tables = [build_table(name, source.rows, source.context) for name in source.config.tables]
+    notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in source.unread.items()]
+    return _written(source.rows, source.context, listing, tables, held, drawn, notes, out, figures)
+
+
+def write_page(rows: pd.DataFrame, context: Context, tables: Sequence[Table], out: Path) -> Counts:
+    """The page of rows alone, without pictures or figures for paper."""
+    cleared(out)
+    return _written(rows, context, Listing.of(rows, context), tables, {}, {}, [], out, figures=False)
+
+
+def cleared(out: Path) -> None:
+    """Make a page's folder, or empty it of an earlier page; what is not a page's is never touched.
+
+    Raises:
+        UserError: The folder holds something, and no page.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / "report.html").is_file():
+        raise UserError(f"{out}: holds files, and no report.html. Wanted an empty folder, or one of an earlier page.")
+    for name in OWN:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
+    (out / "data" / "masks").mkdir(parents=True)
+    (out / "scripts").mkdir()
+
+
+def _written(
+    rows: pd.DataFrame,
+    context: Context,
+    listing: Listing,
+    tables: Sequence[Table],
+    held: Mapping[tuple[str, str], Picture],
+    drawn: Mapping[str, tuple[Path, str]],
+    notes: Sequence[str],
+    out: Path,
+    figures: bool,
+) -> Counts:
+    made = charts(rows, context)
+    papers = write_charts(made, out / "figures") if figures else []
+    write_data(out / "data" / "charts.js", "charts", [_chart(chart) for chart in made])
+    write_data(out / "data" / "instances.js", "instances", listing.columns(held))
+    for number, part in enumerate(listing.files(held)):
+        write_data(out / "data" / "masks" / f"{number}.js", f"masks/{number}", part)
+    for name in (*_SCRIPTS, _STYLE, _CHARTS, _LICENCE):
+        shutil.copyfile(_HERE / name, out / "scripts" / Path(name).name)
+    if context.limited is not None:
+        notes = [f"LIMITED to {context.limited} samples: not a result.", *notes]
+    page = out / "report.html"
+    page.write_text(_page(context, listing, tables, drawn, notes, len(held), bool(papers)), encoding="utf-8")
+    images = len(drawn) + len(papers) // 2
+    return Counts(page, len(listing.instances), len(listing.names), len(held), images, tuple(notes))
+
+
+def _page(
+    context: Context,
+    listing: Listing,
+    tables: Sequence[Table],
+    drawn: Mapping[str, tuple[Path, str]],
+    notes: Sequence[str],
+    pictures: int,
+    papers: bool,
+) -> str:
+    template = string.Template((_HERE / "template.html").read_text("utf-8"))
+    scripts = [f"scripts/{Path(name).name}" for name in (_CHARTS, *_SCRIPTS[:-1])]
+    scripts += ["data/charts.js", "data/instances.js", f"scripts/{_SCRIPTS[-1]}"]
+    counts = f"{len(listing.instances):,} instances, {len(listing.names)} methods and rankings, {pictures:,} pictures"
+    return template.substitute(
+        title=_escaped(context.run),
+        counts=counts,
+        notes="".join(f'<p class="warning">{_escaped(note)}</p>' for note in notes),
+        tables="\n".join(f'<div class="scroll" tabindex="0" role="region" aria-label="{_escaped(table.title)}">'
+                         f"{to_html(table)}</div>" for table in tables),
+        figures="\n".join(_figure(name, *one) for name, one in drawn.items()) or "<p>None in this page.</p>",
+        papers="<p>Every chart is also in the folder <code>figures</code>, as PDF and PNG.</p>" if papers else "",
+        scripts="\n".join(f'<script defer src="{name}"></script>' for name in scripts),
+    )  # fmt: skip
+
+
+def _figure(name: str, path: Path, said: str) -> str:
+    """Its size stands beside it: pictures that arrive late must not move what is being read."""
+    file = html.escape(path.stem)
+    with PIL.Image.open(path) as picture:
+        width, height = picture.size
+    return (
+        f'<figure><a href="figures/{file}.pdf"><img loading="lazy" src="figures/{file}.png" '
+        f'width="{width}" height="{height}" '
+        f'alt="Grid of pictures: {_escaped(said)}"></a><figcaption>{_escaped(name)}. Chosen by rule: {_escaped(said)}. '
+        f'<a href="figures/{file}.pdf">PDF</a></figcaption></figure>'
+    )
+
+
+def _escaped(text: str) -> str:
+    return html.escape(plain(text))
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    """JSON knows no NaN."""
+    return _without_nan(asdict(chart))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,183 @@
+"""Rows -> what the page's explorer knows: a line an instance, in columns; the masks in small files, read on demand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.figures.chosen import entries
+from harness.report import Context, scores
+from harness.report.asked import numbers
+from harness.report.comparison import named
+from harness.summaries import INSTANCE, final_clicks
+
+A_FILE = 100
+"""Instances whose masks share a file: some 100 kB."""
+
+FAILED, ABSENT = -1, -2
+"""In place of an IoU."""
+
+_FACTS = ["gt_area", "height", "width", "same_class_count", "under_click", "under_click_area_ratio"]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image that the page holds.
+
+    Attributes:
+        file: Its name in pictures/, without the ending.
+        truths: Instance id -> the ground truth's run lengths.
+    """
+
+    file: str
+    truths: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Everything of a run that the explorer shows.
+
+    Attributes:
+        instances: A line each, sorted: `INSTANCE`, category, text, seen and the facts.
+        names: Of the entries, in the leaderboard's order.
+        answers: The rows at the last click; `line` and `entry` say where they belong.
+    """
+
+    instances: pd.DataFrame
+    names: tuple[str, ...]
+    answers: pd.DataFrame
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, context: Context) -> Listing:
+        """Read a run's rows.
+
+        Raises:
+            UserError: As `final_clicks` does.
+        """
+        names = tuple(dict.fromkeys(named(line) for _, line in scores(rows, context).iterrows()))
+        answers = _answers(rows)
+        answers["entry"] = entries(answers).map({name: place for place, name in enumerate(names)})
+        order = answers.sort_values([*INSTANCE, "status"], ascending=[True, True, True, False], kind="stable")
+        instances = order.groupby(INSTANCE, sort=True)[["category", "text", "seen", *_FACTS]].first().reset_index()
+        lines = pd.MultiIndex.from_frame(instances[INSTANCE])
+        answers["line"] = lines.get_indexer(pd.MultiIndex.from_frame(answers[INSTANCE]))
+        return cls(instances, names, answers)
+
+    def columns(self, pictures: Mapping[tuple[str, str], Picture]) -> dict[str, Any]:
+        """The explorer's main file, JSON values: numbers and places in lists of names, one a line."""
+        own = self.instances
+        datasets, of_dataset = _coded(own["dataset"])
+        categories, of_category = _coded(own["category"])
+        images, of_image = _coded(own["dataset"] + "\0" + own["image_id"])
+        shown = [pictures.get((name.split("\0")[0], name.split("\0")[1])) for name in images]
+        text = own["text"].fillna("").where(own["text"].fillna("") != own["category"], "")
+        return {
+            "entries": list(self.names),
+            "datasets": datasets,
+            "categories": categories,
+            "images": [name.split("\0")[1] for name in images],
+            "pictures": [picture.file if picture else None for picture in shown],
+            "per_file": A_FILE,
+            "dataset": of_dataset,
+            "category": of_category,
+            "image": of_image,
+            "id": own["instance_id"].astype(str).tolist(),
+            "text": text.tolist(),
+            "seen": _whole(own["seen"]),
+            "area": _whole(own["gt_area"]),
+            "count": _whole(own["same_class_count"]),
+            "under": _whole(own["under_click"]),
+            "iou": self._iou(),
+        }
+
+    def files(self, pictures: Mapping[tuple[str, str], Picture]) -> Iterator[list[Any]]:
+        """`A_FILE` instances after the other: size, ground truth, clicks, and of each entry mask, hit and error."""
+        own, answers = self.instances, self.answers
+        cells: list[list[Any]] = [[None] * len(self.names) for _ in range(len(own))]
+        clicks: list[Any] = [[]] * len(own)
+        columns = [answers[name].tolist() for name in ("line", "entry", "mask", "hit", "error", "status", "clicks")]
+        for line, entry, mask, hit, error, status, made in zip(*columns, strict=True):
+            if status == "ok":
+                cells[line][int(entry)] = [_text(mask), _text(hit), ""]
+                clicks[line] = [[int(one["x"]), int(one["y"]), int(one["positive"])] for one in made]
+            else:
+                cells[line][int(entry)] = [None, "", _text(error)]
+        sizes = zip(_whole(own["height"]), _whole(own["width"]), strict=True)
+        truths = [self._truth(pictures, *key) for key in own[INSTANCE].itertuples(index=False, name=None)]
+        whole = [list(one) for one in zip(sizes, truths, clicks, cells, strict=True)]
+        for start in range(0, len(whole), A_FILE):
+            yield whole[start : start + A_FILE]
+
+    def _iou(self) -> list[list[int]]:
+        """Of each entry, a number a line: the IoU in hundredths of a percent."""
+        table = np.full((len(self.names), len(self.instances)), ABSENT, dtype=np.int64)
+        iou = numbers(self.answers["iou"])
+        scored = (self.answers["status"] == "ok") & iou.notna()
+        values = (10_000 * iou.where(scored, 0)).round().astype(int).where(scored, FAILED)
+        table[self.answers["entry"].astype(int), self.answers["line"]] = values
+        return [list(map(int, line)) for line in table]
+
+    @staticmethod
+    def _truth(
+        pictures: Mapping[tuple[str, str], Picture], dataset: str, image_id: str, instance_id: str
+    ) -> str | None:
+        picture = pictures.get((dataset, image_id))
+        return _text(picture.truths.get(instance_id)) if picture else None
+
+
+def stratified(instances: pd.DataFrame, count: int) -> list[tuple[str, str]]:
+    """At most `count` images (data set, image id) in which every data set and class is met as evenly as can be.
+
+    The instances of each class are taken in turn, in the order of a hash of their ids, until there are enough images.
+    """
+    key = pd.util.hash_pandas_object(instances[INSTANCE].astype(str).agg("\0".join, axis=1), index=False)
+    shuffled = instances.assign(key=key).sort_values("key", kind="stable")
+    turn = shuffled.groupby(["dataset", "category"], dropna=False).cumcount()
+    taken = shuffled.assign(turn=turn).sort_values(["turn", "key"], kind="stable")
+    images = taken.drop_duplicates(["dataset", "image_id"])[["dataset", "image_id"]].head(count)
+    return [(str(dataset), str(image)) for dataset, image in images.itertuples(index=False)]
+
+
+def write_data(path: Path, name: str, value: Any) -> None:
+    """A data file: a script that hands one JSON value to the page."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    path.write_text(f"report.receive({json.dumps(name)},{_safe(text)});\n", encoding="utf-8")
+
+
+def _safe(text: str) -> str:
+    """JSON that stays inert if somebody pastes it into HTML; the two separators end lines in older scripts."""
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _answers(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `final_clicks`, with the columns that it leaves out."""
+    final = final_clicks(rows)
+    key = [*INSTANCE, "method", "ranking", "click_index", "run"]
+    more = [*_FACTS, "mask", "hit", "category", "text", "error"]
+    lacking = [name for name in more if name not in final]
+    known = rows.reindex(columns=[*key, *lacking]).fillna({"ranking": ""})[rows["status"] == "ok"]
+    joined = final.merge(known, on=key, how="left")
+    return joined.assign(category=joined["category"].fillna(""))
+
+
+def _coded(column: pd.Series[str]) -> tuple[list[str], list[int]]:
+    """The distinct names, sorted, and the place of each line's."""
+    codes, names = pd.factorize(column.astype(object), sort=True)
+    return [str(name) for name in names], codes.tolist()
+
+
+def _whole(column: pd.Series[Any]) -> list[int]:
+    """As whole numbers, -1 for none."""
+    return [int(value) for value in numbers(column).fillna(-1)]
+
+
+def _text(value: Any) -> str | None:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    return value.decode("ascii") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,46 @@
+"""The pictures that a report page holds: a sample of the images, small, with their ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import PIL.Image
+
+from harness import rle
+from harness.figures.source import Source
+from harness.page.explorer import Picture
+from harness.structures import Sample
+
+SIDE, THUMB_SIDE = 800, 96
+"""Pixels of the longer side: of the picture under the masks, and of the one in the list."""
+
+
+def write_pictures(source: Source, images: Sequence[tuple[str, str]], folder: Path) -> dict[tuple[str, str], Picture]:
+    """Write `<n>.jpg` and `<n>s.jpg` of every image that can be read.
+
+    Args:
+        source: Knows the data sets.
+        images: (data set's label, image id).
+        folder: Of the pictures.
+
+    Returns:
+        (data set's label, image id) -> what was written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for number, (dataset, image_id) in enumerate(images):
+        sample = source.sample(dataset, image_id)
+        if sample is not None:
+            _write(sample, folder, str(number))
+            truths = {instance.id: rle.encode(instance.mask) for instance in sample.instances}
+            written[dataset, image_id] = Picture(str(number), truths)
+    return written
+
+
+def _write(sample: Sample, folder: Path, name: str) -> None:
+    picture = PIL.Image.fromarray(sample.image)
+    for side, ending, quality in ((SIDE, "", 86), (THUMB_SIDE, "s", 80)):
+        small = picture.copy()
+        small.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
+        small.save(folder / f"{name}{ending}.jpg", quality=quality)

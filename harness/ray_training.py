@@ -1,0 +1,207 @@
+"""A training job on Ray Train: its workers share every batch, and start anew from the last state if one of them dies.
+
+Recipes and states travel; data and weights are found by each worker on its own, as in evaluation. Workers run a copy
+of the checkout, so nothing here asks where the checkout is: the driver exports what they trained.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.exceptions import RayError
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from harness.cluster import connect, readable
+from harness.config import Recipe
+from harness.fitting import Fitted, Progress, Report, fit
+from harness.folder import Folder
+from harness.structures import UserError
+
+RESTARTS = 5
+"""Deaths of workers that a job survives."""
+
+_STATE, _FITTED = "state.pt", "fitted.pt"
+_LOOK_EVERY_S = 0.5
+
+
+class Ledger:
+    """An actor by which workers tell the driver how it goes, and each other that all is lost."""
+
+    def __init__(self) -> None:
+        self.told: list[Progress] = []
+        self.fatal: Exception | None = None
+
+    def tell(self, progress: Progress) -> None:
+        """Of rank 0."""
+        self.told.append(progress)
+
+    def news(self) -> list[Progress]:
+        """What has been told since the last call."""
+        told, self.told = self.told, []
+        return told
+
+    def lose(self, error: Exception) -> None:
+        """Something that another start would only meet again."""
+        self.fatal = self.fatal or error
+
+    def lost(self) -> Exception | None:
+        """What made further starts useless."""
+        return self.fatal
+
+
+@dataclass(frozen=True)
+class RayKeeper:
+    """The job's state as Ray Train's checkpoint, which it gives to the workers that replace dead ones."""
+
+    key: str
+
+    def kept(self) -> Mapping[str, Any] | None:
+        """The latest state."""
+        checkpoint = ray.train.get_checkpoint()
+        state = _read(checkpoint, _STATE) if checkpoint else None
+        return state if state and state["recipe"] == self.key else None
+
+    def keep(self, state: Mapping[str, Any]) -> None:
+        """Rank 0's state, once all workers have come so far."""
+        _report(_STATE, {**state, "recipe": self.key})
+
+
+def fit_on_ray(
+    recipe: Recipe, key: str, storage: Folder, report: Report, report_every: int, address: str | None = None
+) -> Fitted:
+    """Train with `recipe.workers` workers.
+
+    Args:
+        recipe: Checked.
+        key: The recipe's, as the driver has it.
+        storage: Every node reaches it; states wait there, in <key>.ray.
+        report: Called in a thread of the driver.
+        report_every: Steps.
+        address: Of a Ray cluster; None uses this machine.
+
+    Raises:
+        UserError: The cluster is too small, or what `fit` raises.
+        FloatingPointError: The loss is not finite.
+    """
+    connect(address)
+    scaling = _scaling(recipe)
+    ledger = ray.remote(num_cpus=0)(Ledger).remote()
+    ray.get(ledger.lost.remote())  # It lives before anybody writes into it.
+    told = {"recipe": recipe.model_dump(mode="json"), "key": key, "every": report_every, "ledger": ledger}
+    kept = RunConfig(
+        name=f"{key}.ray",
+        storage_path=storage.path,
+        storage_filesystem=storage.system if storage.scheme else None,
+        failure_config=FailureConfig(max_failures=RESTARTS),
+        checkpoint_config=CheckpointConfig(num_to_keep=2),
+    )
+    torch_config = TorchConfig(backend="nccl" if scaling.use_gpu else "gloo")
+    trainer = TorchTrainer(
+        _work, train_loop_config=told, torch_config=torch_config, scaling_config=scaling, run_config=kept
+    )
+    with _passed_on(ledger, report):
+        result = trainer.fit()
+    if fatal := ray.get(ledger.lost.remote()):
+        raise fatal
+    return _fitted(result)
+
+
+def forget(key: str, storage: Folder) -> None:
+    """Drop a job's states."""
+    storage.system.delete_dir(f"{storage.path}/{key}.ray")
+
+
+def _scaling(recipe: Recipe) -> ScalingConfig:
+    """One GPU a worker, where the recipe wants GPUs or leaves it open and there are enough.
+
+    Raises:
+        UserError: The cluster does not hold the workers; Ray itself would wait for ever.
+    """
+    there = ray.cluster_resources()
+    on_gpu = recipe.device.startswith("cuda") or (recipe.device == "auto" and there.get("GPU", 0) >= recipe.workers)
+    asked = {"CPU": float(recipe.threads + recipe.loaders), **({"GPU": 1.0} if on_gpu else {})}
+    if any(recipe.workers * amount > there.get(kind, 0) for kind, amount in asked.items()):
+        raise UserError(
+            f"training: {recipe.workers} workers ask for {readable(asked)} each (threads + loaders CPUs); the cluster "
+            f"has {readable(there)}. Lower `workers`, `threads` or `loaders`, or join a larger one."
+        )
+    return ScalingConfig(num_workers=recipe.workers, use_gpu=on_gpu, resources_per_worker=asked)
+
+
+@contextmanager
+def _passed_on(ledger: Any, report: Report) -> Iterator[None]:
+    """Reports what workers tell, until the block ends."""
+    done = threading.Event()
+
+    def watch() -> None:
+        ended = False
+        while not ended:
+            ended = done.wait(_LOOK_EVERY_S)
+            try:
+                news = ray.get(ledger.news.remote())
+            except RayError:  # `fit` says what happened to the cluster.
+                return
+            for progress in news:
+                report(progress)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _work(told: Mapping[str, Any]) -> None:
+    """One worker, in a process of its own, with its process group made."""
+    ledger, device = told["ledger"], get_device()
+    checkpoint = ray.train.get_checkpoint()
+    if ray.get(ledger.lost.remote()) or (checkpoint and _read(checkpoint, _FITTED)):
+        return
+    recipe = Recipe.model_validate(told["recipe"]).model_copy(update={"device": str(device)})
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        fitted = fit(recipe, RayKeeper(told["key"]), ledger.tell.remote, told["every"])
+    except (UserError, FloatingPointError) as error:
+        ray.get(ledger.lose.remote(error))
+        raise
+    about = json.dumps([fitted.metadata, fitted.categories, fitted.data])
+    _report(_FITTED, {"weights": fitted.weights, "about": about})
+
+
+def _fitted(result: Result) -> Fitted:
+    assert result.checkpoint is not None, "workers that ended well have reported what they trained"
+    found = _read(result.checkpoint, _FITTED)
+    assert found is not None
+    metadata, categories, data = json.loads(found["about"])
+    return Fitted(found["weights"], metadata, categories, data)
+
+
+def _report(name: str, content: Mapping[str, Any]) -> None:
+    """Every worker calls; rank 0's content becomes the checkpoint."""
+    if ray.train.get_context().get_world_rank() != 0:
+        ray.train.report({})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(dict(content), os.path.join(folder, name))  # noqa: PTH118
+        ray.train.report({}, checkpoint=Checkpoint.from_directory(folder))
+
+
+def _read(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
+    with checkpoint.as_directory() as folder:
+        path = Path(folder) / name
+        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None

@@ -1,0 +1,95 @@
+"""What the tables about clicks and words share: who was asked how, one answer a method, and the rows behind a mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.report import Context
+from harness.report.comparison import CLICK, players
+from harness.report.layout import Cell, percent
+from harness.summaries import INSTANCE, final_clicks
+
+NO_ROWS = "No rows."
+
+
+def base(method: str, context: Context) -> str:
+    """The entry that a method is a variant of, by the config; itself otherwise."""
+    return context.facts(method).variant_of or method
+
+
+def with_text(method: str, rows: pd.DataFrame, context: Context) -> bool:
+    """Whether a method uses the text, and was given any."""
+    own = rows.loc[rows["method"] == method]
+    rules = set(own["text_rule"].dropna()) if "text_rule" in own else set()
+    return context.facts(method).uses_text and rules != {"none"}
+
+
+def answers(lines: pd.DataFrame) -> pd.DataFrame:
+    """Of the lines of `scores` one a data set and method: the ranking whose masks a later click looks at.
+
+    A lone mask's, or the method's own confidence's; without either, its first ranking by name but the oracle's.
+    """
+    known = {"single": 0, "confidence": 1, "": 2, "oracle": 4}
+    order = lines["ranking"].map(lambda ranking: known.get(ranking, 3))
+    first = lines.assign(order=order).sort_values(["order", "ranking"], kind="stable")
+    kept = first.drop_duplicates(["dataset", "method"]).index
+    return lines[lines.index.isin(kept)]
+
+
+def scored(rows: pd.DataFrame, columns: Sequence[str] = (), metric: str = "iou") -> pd.DataFrame:
+    """The rows with a score at the last click, with these columns of the store's, which are NaN in older runs."""
+    final = final_clicks(rows)
+    final = final[(final["status"] == "ok") & final[metric].notna()]
+    key = [*INSTANCE, "method", "ranking", "click_index", "run"]
+    wanted = [column for column in columns if column not in final]
+    if final.empty or not wanted:
+        return final.reindex(columns=[*final.columns, *wanted])
+    more = rows[rows["status"] == "ok"].reindex(columns=[*key, *wanted]).fillna({"ranking": ""})
+    return final.merge(more, on=key, how="left")
+
+
+def of_line(found: pd.DataFrame, line: pd.Series[Any]) -> pd.DataFrame:
+    """The rows of a line's data set, method and ranking."""
+    key = ["dataset", "method", "ranking"]
+    return found[(found[key] == line[key]).all(axis=1)]
+
+
+def numbers(column: pd.Series[Any]) -> pd.Series[float]:
+    """A column as floats, NaN for null, whatever the reader of the rows made of it."""
+    return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
+
+
+def without_text(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> str | None:
+    """Against whom gains are: the run's first click-only method, or else its first that was given no text."""
+    silent = [name for name in dict.fromkeys(lines["method"]) if not with_text(name, rows, context)]
+    played = [name for name in players(CLICK, lines, rows, context) if name in silent]
+    return next(iter([*played, *silent]), None)
+
+
+def failures(line: pd.Series[Any], rows: pd.DataFrame) -> tuple[str, ...]:
+    """Why nothing was segmented, as a footnote; none where something was."""
+    if line["n"] or not line["failed"]:
+        return ()
+    own = rows[(rows["dataset"] == line["dataset"]) & (rows["method"] == line["method"]) & (rows["status"] != "ok")]
+    reasons = own["error"].dropna() if "error" in own else own["status"].iloc[:0]
+    said = f", most often: {reasons.value_counts().index[0]}" if len(reasons) else ""
+    return (f"All {line['failed']} failed{said}",)
+
+
+def number(value: float, digits: int = 2) -> str:
+    """`4.25`; a dash where there is no number."""
+    return "–" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def share(value: float, notes: tuple[str, ...] = (), more: str = "", n: int | None = None) -> Cell:
+    """A share in percent, with what stands behind it; a dash where there is no number."""
+    return Cell(percent(value) + more, notes, None if np.isnan(value) else value, n=n)
+
+
+def cells(texts: Sequence[str], notes: tuple[str, ...] = ()) -> list[Cell]:
+    """Cells that share their footnotes."""
+    return [Cell(text, notes) for text in texts]

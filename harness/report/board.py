@@ -1,0 +1,260 @@
+"""The leaderboard of several runs: a line a method, weights and training data; columns a data set, metric and half.
+
+Runs meet only where they were asked alike: with the same clicks, words and seed, on the same samples of each data set,
+by their manifests. Otherwise they are refused, or, on request, merged with a note.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.paired import ranks
+from harness.report import Context, about, gaps, scores
+from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
+from harness.report.leaderboard import ORACLE, RANKED
+from harness.structures import UserError
+from harness.summaries import ENTRY, final_clicks
+
+ALIKE = ("clicks", "text", "seed", "dataset")
+"""The parts of a job that say what was asked."""
+
+LINE = ["method", "ranking", "weights", "trained_on"]
+"""What a line of the leaderboard is."""
+
+METRICS = ("iou", "boundary_iou")
+COSTS = ("encode_ms", "segment_ms")
+SHARES = {"p50": 0.5, "p95": 0.95}
+COST_NAMES = tuple(f"{cost}_{share}" for cost in COSTS for share in SHARES)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One run of a leaderboard.
+
+    Attributes:
+        folder: As it was named.
+        rows: Of the run, without masks.
+        context: What its config and manifest add.
+        manifest: The store's.
+    """
+
+    folder: str
+    rows: pd.DataFrame
+    context: Context
+    manifest: Mapping[str, Any]
+
+    def job(self, method: str, dataset: str) -> Mapping[str, Any]:
+        """What the manifest says of a job; nothing where it does not know it."""
+        jobs = self.manifest.get("jobs", {}).values()
+        return next((job for job in jobs if (job["method"], job["dataset"]) == (method, dataset)), {})
+
+    def entry(self, method: str) -> Mapping[str, Any]:
+        """What the config says of a method."""
+        entries = self.manifest.get("config", {}).get("methods", [])
+        return next((one for one in entries if (one.get("label") or one["name"]) == method), {})
+
+    @property
+    def commit(self) -> str:
+        """Of the code at the last start."""
+        starts = self.manifest.get("starts", [])
+        return str(starts[-1].get("commit") or "") if starts else ""
+
+
+def entries(sources: Sequence[Source], mix: bool = False) -> pd.DataFrame:
+    """One line a run, data set, method and ranking: everything that the leaderboard shows, for machines.
+
+    Args:
+        sources: The runs.
+        mix: Accept runs that were asked otherwise; they are not ranked among each other.
+
+    Raises:
+        UserError: They were asked otherwise.
+    """
+    differing = list(differences(sources))
+    if differing and not mix:
+        raise UserError(
+            f"leaderboard: these runs were not asked alike. {' '.join(differing)} Wanted one protocol, or the numbers "
+            "cannot be compared. Leave one out, or say --mix."
+        )
+    found = [line for source in sources for line in _entries(source)]
+    return _ranked(pd.DataFrame(found), sources) if not differing and found else pd.DataFrame(found)
+
+
+def board(found: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
+    """The leaderboard of `entries`, best mean first.
+
+    A method of several runs has one line where they agree in print, and a line a run where they do not.
+    """
+    if found.empty:
+        return Table("Leaderboard", (Column("Method"),), (), (*notes, "No rows."))
+    shown = [
+        (dataset, metric)
+        for dataset in sorted(found["dataset"].unique())
+        for metric in METRICS
+        if metric == "iou" or (found.loc[found["dataset"] == dataset, f"n_{metric}"] > 0).any()
+    ]
+    lines = sorted(_lines(found), key=lambda own: (-_standing(own), tuple(own.iloc[0][LINE])))
+    body = [_row(own, shown) for own in lines]
+    columns = _columns(shown)
+    means = [index for index, column in enumerate(columns) if column.heading in ("Overall", "Seen", "Unseen")]
+    limits = sorted(int(n) for n in found["limited_to_samples"].dropna().unique())
+    title = "Leaderboard" if not limits else f"LIMITED to {limits[0]} samples: Leaderboard"
+    general = ["Means over instances, in percent. Latencies in ms, median and 95th percentile: an image, a prompt."]
+    general += [RANKED] if found["rank"].ne("").any() else []
+    return Table(title, columns, best_strong(body, means), (*notes, *general))
+
+
+def differences(sources: Sequence[Source]) -> Iterator[str]:
+    """What the runs asked otherwise on one data set; a method's own words or clicks are its own affair."""
+    for dataset in sorted(
+        {str(name) for source in sources for name in source.rows.get("dataset", pd.Series()).unique()}
+    ):
+        for part in ALIKE:
+            found: dict[str, list[str]] = {}
+            for source in sources:
+                for state in sorted(_states(source, dataset, part)):
+                    found.setdefault(state, []).append(source.folder)
+            if len(found) > 1:
+                named = "; ".join(f"{state} in {' and '.join(folders)}" for state, folders in found.items())
+                yield f"{dataset}, {part}: {named}."
+
+
+def _states(source: Source, dataset: str, part: str) -> set[str]:
+    """How a run asked all methods that were not asked in a way of their own."""
+    rows = source.rows[source.rows["dataset"] == dataset]
+    alike = [method for method in rows["method"].unique() if source.entry(method).get(part) is None]
+    limit = source.context.limited if part == "dataset" else None
+    said = f", {limit} samples at most" if limit else ""
+    jobs = [source.job(method, dataset) for method in alike]
+    return {str(job.get("parts", {}).get(part, "unknown")) + said for job in jobs}
+
+
+def _entries(source: Source) -> Iterator[dict[str, Any]]:
+    masks, boundaries = (scores(source.rows, source.context, metric) for metric in METRICS)
+    costs = _costs(source.rows)
+    for (_, line), (_, boundary) in zip(masks.iterrows(), boundaries.iterrows(), strict=True):
+        method, dataset, ranking = line["method"], line["dataset"], line["ranking"]
+        job, facts = source.job(method, dataset), source.context.facts(method)
+        about_job, both = job.get("about", {}), tuple(zip(METRICS, (line, boundary), strict=True))
+        yield {
+            "dataset": dataset,
+            "method": method,
+            "ranking": ranking,
+            "trained_on": facts.trained_on or "",
+            "weights": _weights(about_job),
+            **{f"{metric}_{name}": one[name] for metric, one in both for name in ("mean", "seen", "unseen")},
+            **{f"n_{metric}": int(one["n"]) for metric, one in both},
+            **{name: int(line[name]) for name in ("failed", "missing")},
+            "w": line["w"],
+            "rank": "",
+            **costs.get((dataset, method, ranking), dict.fromkeys(COST_NAMES, math.nan)),
+            "training_images_asked": about_job.get("training_images_asked"),
+            **{part: job.get("parts", {}).get(part, "") for part in ALIKE[:3]},
+            "run": source.folder,
+            "commit": source.commit,
+            "limited_to_samples": source.context.limited,
+            "notes": [*about(line, source.rows, source.context), *_own_way(source, method, job), *gaps(line)],
+        }
+
+
+def _weights(about_job: Mapping[str, Any]) -> str:
+    """`checkpoint e546d3f8`, a file each."""
+    return ", ".join(f"{name} {sha[:8]}" for name, sha in about_job.get("weights_sha256", {}).items())
+
+
+def _own_way(source: Source, method: str, job: Mapping[str, Any]) -> Iterator[str]:
+    for part in ("clicks", "text"):
+        if source.entry(method).get(part) is not None:
+            yield f"Asked in a way of its own, {part}: {job.get('parts', {}).get(part, 'unknown')}."
+
+
+def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
+    """Data set, method and ranking -> medians and 95th percentiles of an image's encoding and of a prompt's answer."""
+    ok = rows[rows["status"] == "ok"].reindex(columns=[*ENTRY, "image_id", *COSTS]) if len(rows) else rows
+    found = {}
+    for (dataset, method, ranking), own in ok.groupby(ENTRY) if len(ok) else ():
+        spent = (own.drop_duplicates("image_id")["encode_ms"], own["segment_ms"])
+        values = [float(one.astype(float).quantile(share)) for one in spent for share in SHARES.values()]
+        found[str(dataset), str(method), str(ranking)] = dict(zip(COST_NAMES, values, strict=True))
+    return found
+
+
+def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
+    """With a rank among all that is whole, each data set by itself; what two runs print alike counts once."""
+    whole = found[found["iou_mean"].notna() & (found["ranking"] != "oracle")]
+    once = whole.assign(printed=whole["iou_mean"].map(percent)).drop_duplicates([*LINE, "dataset", "n_iou", "printed"])
+    parts = []
+    for source in sources:
+        own = once[once["run"] == source.folder]
+        final = dict(list(final_clicks(source.rows).groupby(ENTRY))) if len(own) else {}
+        for index, line in own.iterrows():
+            parts.append(final[tuple(line[ENTRY])].assign(method=str(index), run="", ranking="single"))
+    places = {}
+    for one in ranks(pd.concat(parts, ignore_index=True)).to_dict("records") if parts else []:
+        low, high = int(one["rank_low"]), int(one["rank_high"])
+        places[int(one["method"])] = f"{low}" if low == high else f"{low}–{high}"
+    return found.assign(rank=[places.get(index, "") for index in found.index])
+
+
+def _lines(found: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The entries of each line: one a data set."""
+    for _, same in found.groupby(LINE, sort=True):
+        printed = same.assign(printed=same["iou_mean"].map(percent))
+        cells = printed.drop_duplicates(["dataset", "n_iou", "printed"])
+        if cells["dataset"].is_unique:
+            yield cells.assign(run=", ".join(dict.fromkeys(map(_link, same.to_dict("records")))))
+        else:
+            yield from (own.assign(run=_link(own.iloc[0])) for _, own in printed.groupby("run"))
+
+
+def _link(entry: Mapping[Any, Any] | pd.Series[Any]) -> str:
+    """The run's folder, and the commit that made it."""
+    return f"{entry['run']} @ {str(entry['commit'])[:8]}" if entry["commit"] else str(entry["run"])
+
+
+def _standing(own: pd.DataFrame) -> float:
+    mean = own["iou_mean"].mean()
+    return -1.0 if math.isnan(mean) else float(mean)
+
+
+def _columns(shown: Sequence[tuple[str, str]]) -> tuple[Column, ...]:
+    columns = [Column("Method"), Column("Weights"), Column("Trained on")]
+    for dataset, metric in shown:
+        group = dataset if metric == "iou" else f"{dataset}, boundary"
+        columns += [Column("Rank", group, "right")] if metric == "iou" else []
+        columns += [Column(name, group, "right") for name in ("Overall", "Seen", "Unseen")]
+        columns += [Column("n", group, "right")] if metric == "iou" else []
+    costs = [Column(name, f"{cost.removesuffix('_ms')} ms", "right") for cost in COSTS for name in SHARES]
+    return (*columns, *costs, Column("Run"))
+
+
+def _row(own: pd.DataFrame, shown: Sequence[tuple[str, str]]) -> Row:
+    first = own.iloc[0]
+    by_dataset = {line["dataset"]: line for line in own.to_dict("records")}
+    ranking = first["ranking"]
+    name = first["method"] + ("" if ranking in ("single", "") else f" ({ranking})")
+    cells = [Cell(name, (ORACLE,) if ranking == "oracle" else ()), Cell(first["weights"] or "–")]
+    cells.append(Cell(first["trained_on"] or "–"))
+    for dataset, metric in shown:
+        cells += _cells(by_dataset.get(dataset), metric)
+    means = own[list(COST_NAMES)].mean()
+    cells += [Cell("–" if math.isnan(value) else f"{value:.1f}") for value in means]
+    return Row((*cells, Cell(first["run"])), bound=ranking == "oracle")
+
+
+def _cells(entry: dict[Any, Any] | None, metric: str) -> list[Cell]:
+    if entry is None:
+        return [Cell()] * (5 if metric == "iou" else 3)
+    found = [
+        Cell(percent(value), value=value, n=entry[f"n_{metric}"])
+        for value in (float(entry[f"{metric}_{name}"]) for name in ("mean", "seen", "unseen"))
+    ]
+    if metric != "iou":
+        return found
+    marked = Cell(found[0].text, tuple(entry["notes"]), found[0].value, n=found[0].n)
+    return [Cell(entry["rank"]), marked, *found[1:], Cell(str(entry["n_iou"]))]

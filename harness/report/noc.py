@@ -1,0 +1,98 @@
+"""Iterative prompts: how many clicks a method needs for a quality, and its mean IoU click by click."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.report import Context, about, gaps, scores, table
+from harness.report.asked import NO_ROWS, answers, cells, failures, number, share
+from harness.report.comparison import named
+from harness.report.layout import Cell, Column, Row, Table
+from harness.sequences import Sequences, sequences
+
+QUALITIES = (0.8, 0.85, 0.9, 0.95)
+FAILED_AT = 0.9
+SHOWN = (1, 2, 3, 5, 10, 20)
+"""After how many clicks the table shows the mean IoU, as far as the protocol goes."""
+
+Line = tuple["pd.Series[Any]", Sequences]
+
+_NOTES = (
+    "NoC@q: mean clicks until the IoU is at least q %; an instance that is never so good counts the last click. "
+    "NoF@90: at the last click and still below 90 % (strict), or needing the last click (as RITM counts, >=). AuC: "
+    "area under the mean IoU against clicks, in percent of the whole.",
+    "Over instances with a mask after every click; the others are failed. Of a method with rankings, those masks "
+    "count into which the next clicks were made.",
+)
+
+
+@table("noc")
+def noc(rows: pd.DataFrame, context: Context) -> Table:
+    """NoC at four qualities, both counts of failure, mIoU after some clicks and the area under its curve."""
+    found = _lines(rows, context)
+    last = max((int(own.clicks.max(initial=0)) for _, own in found), default=0)
+    shown = [k for k in SHOWN if k <= last]
+    names = [Column(name) for name in ("Dataset", "Method")]
+    clicks = [Column(f"{100 * q:.0f}", "NoC@", "right") for q in QUALITIES]
+    failed = [Column(name, "NoF@90", "right") for name in ("strict", "RITM's")]
+    means = [Column(str(k), "mIoU@", "right") for k in shown]
+    columns = (*names, *clicks, *failed, *means, *[Column(name, align="right") for name in ("AuC", "n", "Failed")])
+    starts = _starts(found)
+    body = tuple(
+        Row(_cells(*one, shown, about(one[0], rows, context) + failures(one[0], rows)), starts_section=start)
+        for one, start in zip(found, starts, strict=True)
+    )
+    said = f"Clicks an instance: at most {last}."
+    return Table("Clicks needed", columns, body, (said, *_NOTES) if body else (NO_ROWS,))
+
+
+@table("iou_by_click")
+def iou_by_click(rows: pd.DataFrame, context: Context) -> Table:
+    """Mean IoU after every click: one line a number of clicks, one column a data set and method."""
+    found = _lines(rows, context)
+    columns = (Column("Clicks", align="right"), *[Column(named(line), line["dataset"], "right") for line, _ in found])
+    rounds = sorted({int(k) for _, own in found for k in own.clicks})
+    body = tuple(
+        Row(
+            (
+                Cell(str(k)),
+                *[share(own.mean_at(k), () if index else gaps(line), n=len(own.ious)) for line, own in found],
+            )
+        )
+        for index, k in enumerate(rounds)
+    )
+    notes = [f"{line['dataset']}, {named(line)}: n = {len(own.ious)}, failed {own.failed}." for line, own in found]
+    return Table("mIoU by clicks", columns, body, (*notes, _NOTES[1]) if body else (NO_ROWS,))
+
+
+def _lines(rows: pd.DataFrame, context: Context) -> list[Line]:
+    """A data set and method each, with its sequences: empty ones where rows are missing."""
+    lines = answers(scores(rows, context))
+    return [(line, _own(line, rows)) for _, line in lines.iterrows()]
+
+
+def _own(line: pd.Series[Any], rows: pd.DataFrame) -> Sequences:
+    own = rows[(rows["dataset"] == line["dataset"]) & (rows["method"] == line["method"])]
+    found = sequences(own[(own["ranking"] == line["ranking"]) | (own["status"] != "ok")])
+    whole = line["missing"] == 0
+    return found if whole else Sequences(np.empty((0, len(found.clicks))), found.clicks, found.failed)
+
+
+def _starts(found: Sequence[Line]) -> list[bool]:
+    datasets = [line["dataset"] for line, _ in found]
+    return [index == 0 or name != datasets[index - 1] for index, name in enumerate(datasets)]
+
+
+def _cells(line: pd.Series[Any], own: Sequences, shown: Sequence[int], said: tuple[str, ...]) -> tuple[Cell, ...]:
+    some = len(own.ious) > 0
+    counts = [str(count) if some else "–" for count in (own.nof_strict(FAILED_AT), own.nof_ritm(FAILED_AT))]
+    doubts = gaps(line)
+    needed = cells([*[number(own.noc(q)) for q in QUALITIES], *counts], doubts)
+    means = [*[own.mean_at(k) for k in shown], own.area_under_curve()]
+    values = [*needed, *[share(mean, doubts, n=len(own.ious)) for mean in means]]
+    names = (Cell(line["dataset"]), Cell(named(line), said))
+    return (*names, *values, Cell(str(len(own.ious))), Cell(str(own.failed)))

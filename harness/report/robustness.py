@@ -1,0 +1,98 @@
+"""How much a method's answer depends on where an object is clicked.
+
+The positions are the variants of one method, each clicking every object in its own cell of a grid (`grid/v1`) or in its
+own group of likely places (`rclicks/v1`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+
+from harness.report import Context, about, clicks_note, gaps, iou_heading, scores, table
+from harness.report.asked import NO_ROWS, answers, base, cells, failures, of_line, scored, share
+from harness.report.layout import Cell, Column, Row, Table, percent
+from harness.summaries import INSTANCE, clicks_made
+
+WORST = 0.1
+"""The share of an instance's positions that are its worst."""
+
+_GENERAL = (
+    "Over instances that were segmented from every position. Std: of an instance's IoUs over the positions (all of "
+    "them, not a sample), then the mean over instances. Worst: the mean of the lowest tenth of an instance's IoUs, at "
+    "least one, then over instances. Best: of its highest. In percent."
+)
+
+
+@table("robustness")
+def robustness(rows: pd.DataFrame, context: Context) -> Table:
+    """One line a data set and method: the mean over positions, the spread within instances, and the worst tenth."""
+    lines, found = answers(scores(rows, context)), scored(rows)
+    body: list[Row] = []
+    notes: list[str] = []
+    for dataset, name, own in _groups(lines, context):
+        starts = not body or body[-1].cells[0].text != dataset
+        body.append(_row(dataset, name, own, _ious(own, found), rows, context, starts))
+        means = ", ".join(f"{_position(line, name)} {percent(line['mean'])}" for _, line in own.iterrows())
+        notes.append(f"{dataset}, {name}, by position: {means}.")
+    made = clicks_made(rows)
+    heads = [Column("Dataset"), Column("Method")]
+    values = ["Positions", iou_heading(made), "Std", "Worst", "Best", "n", "Failed"]
+    columns = (*heads, *[Column(value, align="right") for value in values])
+    said = (*notes, *clicks_note(made), _GENERAL)
+    return Table("Where an object is clicked", columns, tuple(body), said if body else (NO_ROWS,))
+
+
+def spread(ious: Float64[np.ndarray, "n positions"]) -> dict[str, float]:
+    """Mean, std, worst and best of instances' IoUs over positions, each a mean over instances; NaN over nothing."""
+    if not ious.size:
+        return dict.fromkeys(("mean", "std", "worst", "best"), float("nan"))
+    worst = math.ceil(WORST * ious.shape[1])
+    return {
+        "mean": float(ious.mean()),
+        "std": float(ious.std(axis=1).mean()),
+        "worst": float(np.sort(ious, axis=1)[:, :worst].mean()),
+        "best": float(ious.max(axis=1).mean()),
+    }
+
+
+def _groups(lines: pd.DataFrame, context: Context) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Data set, method, and the lines of its variants."""
+    named = lines.assign(base=[base(method, context) for method in lines["method"]])
+    for (dataset, name), own in named.groupby(["dataset", "base"], sort=False):
+        yield str(dataset), str(name), own
+
+
+def _position(line: pd.Series[Any], name: str) -> str:
+    return str(line["method"]).removeprefix(f"{name}, ")
+
+
+def _ious(own: pd.DataFrame, found: pd.DataFrame) -> Float64[np.ndarray, "n positions"]:
+    """The IoUs of the instances that have one from every position; none where rows are missing."""
+    if (own["missing"] != 0).any():
+        return np.empty((0, len(own)))
+    parts = [of_line(found, line).set_index(INSTANCE)["iou"] for _, line in own.iterrows()]
+    return pd.concat(parts, axis=1, join="inner").sort_index().to_numpy(dtype=np.float64)
+
+
+def _row(
+    dataset: str,
+    name: str,
+    own: pd.DataFrame,
+    ious: Float64[np.ndarray, "n positions"],
+    rows: pd.DataFrame,
+    context: Context,
+    starts: bool,
+) -> Row:
+    said = [(about(line, rows, context) + failures(line, rows), gaps(line)) for _, line in own.iterrows()]
+    names, doubts = (tuple(dict.fromkeys(note for pair in said for note in pair[part])) for part in (0, 1))
+    listed = int((own["n"] + own["failed"] + own["unscored"]).max())
+    failed = str(listed - len(ious)) if (own["missing"] == 0).all() else "–"
+    values = [share(value, doubts, n=len(ious)) for value in spread(ious).values()]
+    shown = [Cell(str(len(own))), *values, *cells([str(len(ious)), failed])]
+    return Row((Cell(dataset), Cell(name, names), *shown), starts_section=starts)

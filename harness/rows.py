@@ -1,0 +1,76 @@
+"""The columns of the results, and records as a table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from harness.metrics import METRICS
+from harness.structures import Record
+
+_CLICKS = pa.list_(pa.struct([("x", pa.int32()), ("y", pa.int32()), ("positive", pa.bool_())]))
+
+COLUMNS: dict[str, pa.DataType] = {
+    "run": pa.string(),
+    "dataset": pa.string(),
+    "dataset_plugin": pa.string(),
+    "method": pa.string(),
+    "method_plugin": pa.string(),
+    "ranking": pa.string(),
+    "image_id": pa.string(),
+    "instance_id": pa.string(),
+    "category": pa.string(),
+    "seen": pa.bool_(),
+    "text": pa.string(),
+    "text_rule": pa.string(),
+    "click_strategy": pa.string(),
+    "clicks": _CLICKS,
+    "click_index": pa.int32(),
+    "under_click": pa.int32(),
+    "under_click_area_ratio": pa.float32(),
+    "click_depth": pa.float32(),
+    "candidate": pa.int32(),
+    "hit": pa.string(),
+    "intersection": pa.int64(),
+    "union": pa.int64(),
+    "gt_area": pa.int64(),
+    "pred_area": pa.int64(),
+    "same_class_count": pa.int32(),
+    "height": pa.int32(),
+    "width": pa.int32(),
+    "mask": pa.binary(),
+    "encode_ms": pa.float32(),
+    "segment_ms": pa.float32(),
+    "device": pa.string(),
+    "status": pa.string(),
+    "error": pa.string(),
+}
+"""Every column but the metrics, which are float64 columns of their names."""
+
+ORDER = ["dataset", "method", "image_id", "instance_id", "click_index", "ranking"]
+"""How result rows are sorted, whatever the order in which shards came."""
+
+MEASURED = ("encode_ms", "segment_ms")
+"""The only columns that differ between two runs of one config."""
+
+
+def schema() -> pa.Schema:
+    """The columns of every results file."""
+    metrics = [pa.field(name, pa.float64()) for name in METRICS]
+    return pa.schema([pa.field(name, kind) for name, kind in COLUMNS.items()] + metrics)
+
+
+def table(records: Sequence[Record]) -> pa.Table:
+    """Records as rows."""
+    columns: dict[str, list[Any]] = {name: [getattr(record, name) for record in records] for name in COLUMNS}
+    columns["clicks"] = [[vars(click) for click in clicks] for clicks in columns["clicks"]]
+    columns |= {name: [record.metrics.get(name) for record in records] for name in METRICS}
+    return pa.table(columns, schema=schema())
+
+
+def as_table(rows: pd.DataFrame) -> pa.Table:
+    """Rows as results.parquet holds them."""
+    return pa.Table.from_pandas(rows, schema(), preserve_index=False)

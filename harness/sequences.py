@@ -1,0 +1,100 @@
+"""Rows click by click -> how many clicks a method needs, and how its IoU grows with them.
+
+Every number is over whole sequences: instances with a mask after every round of the protocol. One that broke off,
+or never began, is counted as failed and enters nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64, Int64
+
+from harness.structures import UserError
+from harness.summaries import INSTANCE
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """The IoU of n instances after each of k rounds, by one method and ranking on one data set.
+
+    Attributes:
+        ious: 0 to 1, a line an instance, sorted by their names.
+        clicks: How many clicks had been made at the end of each round.
+        failed: How many instances have no whole sequence.
+    """
+
+    ious: Float64[np.ndarray, "n k"]
+    clicks: Int64[np.ndarray, " k"]
+    failed: int
+
+    def noc(self, quality: float) -> float:
+        """Mean number of clicks until the IoU is at least `quality`, 0 to 1; one never so good counts the last click.
+
+        NaN over nothing. IoUs are compared in float32, as RITM's are kept.
+
+        Source: `compute_noc_metric` in `isegm/inference/utils.py` of
+        https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460.
+        """
+        return float(self._needed(quality).mean()) if len(self.ious) else float("nan")
+
+    def nof_ritm(self, quality: float) -> int:
+        """How many need the last click: RITM's ">=20", which also counts those that are good enough just then."""
+        return int((self._needed(quality) == self.clicks.max(initial=0)).sum())
+
+    def nof_strict(self, quality: float) -> int:
+        """How many are never so good."""
+        return int((~self._reached(quality).any(axis=1)).sum())
+
+    def mean_at(self, number: int) -> float:
+        """Mean IoU after so many clicks; NaN over nothing, or if no round ended there."""
+        (rounds,) = np.nonzero(self.clicks == number)
+        return float(self.ious[:, rounds[0]].mean()) if len(rounds) and len(self.ious) else float("nan")
+
+    def area_under_curve(self) -> float:
+        """Mean area under IoU against clicks, from the first round to the last, as a share of the whole: 0 to 1.
+
+        By the trapezoidal rule, as in RClicks (https://arxiv.org/abs/2410.11722). NaN over nothing, or with one round.
+        """
+        if len(self.clicks) < 2 or not len(self.ious):
+            return float("nan")
+        areas = (self.ious[:, 1:] + self.ious[:, :-1]) / 2 @ np.diff(self.clicks)
+        return float(areas.mean() / (self.clicks[-1] - self.clicks[0]))
+
+    def _reached(self, quality: float) -> np.ndarray:
+        reached: np.ndarray = self.ious.astype(np.float32) >= np.float32(quality)
+        return reached
+
+    def _needed(self, quality: float) -> np.ndarray:
+        reached = self._reached(quality)
+        last = self.clicks.max(initial=0)
+        first = self.clicks[reached.argmax(axis=1)] if len(self.clicks) else np.zeros(len(reached), np.int64)
+        return np.where(reached.any(axis=1), first, last)
+
+
+def sequences(rows: pd.DataFrame, metric: str = "iou") -> Sequences:
+    """The sequences in the rows of one data set, method and ranking.
+
+    Args:
+        rows: With the method's failed rows.
+        metric: A name in METRICS.
+
+    Raises:
+        UserError: An instance has two rows after one click.
+    """
+    ok = rows[(rows["status"] == "ok") & rows[metric].notna()]
+    key = [*INSTANCE, "click_index"]
+    double = ok[ok.duplicated(key)]
+    if len(double):
+        one = double.iloc[0]
+        raise UserError(
+            f"sequences, {one.dataset}: instance '{one.instance_id}' has two rows after click {one.click_index}; "
+            "wanted those of one method, ranking and run."
+        )
+    asked = len(rows[INSTANCE].drop_duplicates())
+    wide = ok.pivot(index=INSTANCE, columns="click_index", values=metric).sort_index().sort_index(axis=1)
+    broken = pd.MultiIndex.from_frame(rows.loc[rows["status"] != "ok", INSTANCE])
+    whole = wide[wide.notna().all(axis=1) & ~wide.index.isin(broken)]
+    return Sequences(whole.to_numpy(dtype=np.float64), wide.columns.to_numpy(dtype=np.int64), failed=asked - len(whole))

@@ -1,0 +1,148 @@
+"""Proof that a run's folder is whole: every file as it was written, every row that the config asks for there once.
+
+What was asked for stands in the folder itself, so that a copy on another machine can be verified without data or
+weights. Where a data set is at hand, its listing is compared, too: it alone knows an instance of which no row speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness import manifests
+from harness.completeness import Asked, Findings, check_job, check_key, check_listing, check_same_instances, clicks_of
+from harness.config import Plugin, fingerprint
+from harness.lock import holder
+from harness.rows import as_table, schema
+from harness.shards import Header, changed
+from harness.store import JobFacts, Store
+from harness.structures import UserError
+
+NAMED_AT_MOST = 5
+"""Damaged shards named one by one."""
+
+
+def verified(store: Store) -> Findings:
+    """Look at all of a run's folder.
+
+    Raises:
+        UserError: There is no run, or its manifest is damaged.
+    """
+    found, manifest = Findings(), store.manifest()
+    if not manifest:
+        raise UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
+    if writer := holder(store.folder):
+        found.unproved.append(f"what is still to come: {writer} is writing this run")
+    samples = manifests.samples(store.folder)
+    _check_manifest(found, manifest, samples)
+    if _check_shards(found, store, manifest["jobs"]):
+        _check_rows(found, store, manifest, samples)
+    else:
+        found.unproved.append("the rows: first mend the shards")
+    return found
+
+
+def _check_manifest(found: Findings, manifest: Mapping[str, Any], samples: Mapping[str, list[str]]) -> None:
+    said = manifest.get("samples", {})
+    now = {name: {"count": len(ids), "fingerprint": fingerprint(ids)} for name, ids in samples.items()}
+    found.say(
+        f"{manifests.MANIFEST} and {manifests.SAMPLES} are intact: {len(manifest['jobs'])} jobs, "
+        f"{len(manifest['starts'])} starts, {sum(map(len, samples.values()))} images asked for",
+        *([] if said else [f"{manifests.MANIFEST} does not say which images were asked for; run once more"]),
+        *(
+            []
+            if now == {name: one for name, one in said.items() if one["count"]}
+            else [f"{manifests.SAMPLES} is not what the manifest says; run once more"]
+        ),
+    )
+
+
+def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> bool:
+    """Read every shard of every job, those of earlier configs too.
+
+    Returns:
+        Whether all can be read.
+    """
+    damaged, unsure, counted, rows = [], [], 0, 0
+    for key in (store.folder / "shards").folders():
+        headers = store.headers(key)
+        for name in store.folder_of(key).files(".parquet"):
+            counted += 1
+            try:
+                rows += len(store.read(key, name))
+            except UserError as error:
+                damaged.append(str(error))
+                continue
+            unsure += [f"shards/{key}/{name}: {why}" for why in _doubts(headers.get(name), jobs.get(key, {}))]
+    found.say(
+        f"{counted} shards with {rows} rows are readable, as their SHA-256 says, and made as the manifest says",
+        *_shortened(damaged),
+        *_shortened(unsure),
+    )
+    return not damaged
+
+
+def _doubts(header: Header | None, job: Mapping[str, Any]) -> list[str]:
+    """What speaks against a shard that can be read."""
+    if header is None:
+        return ["it does not say which images it holds; delete it and run again"]
+    if not header.parts:
+        return ["it carries no checksum, for a first version wrote it; delete it and run again to have one"]
+    differing = changed(job.get("parts", {}), header.parts)
+    return [f"made otherwise than the manifest says ({', '.join(differing)}); delete it"] if differing else []
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - NAMED_AT_MOST
+    return lines if more <= 0 else [*lines[:NAMED_AT_MOST], f"and {more} shards more, likewise"]
+
+
+def _check_rows(found: Findings, store: Store, manifest: Mapping[str, Any], samples: Mapping[str, list[str]]) -> None:
+    config = manifest["config"]
+    asked = [
+        Asked(job_of(manifest, method, dataset), samples.get(label_of(dataset), []), clicks_of(config, method))
+        for dataset in config["datasets"]
+        for method in config["methods"]
+    ]
+    rows = store.rows([one.job for one in asked], {one.job.dataset: one.samples for one in asked})
+    for one in asked:
+        check_job(found, one, store.done(one.job), rows)
+    check_same_instances(found, rows)
+    check_key(found, rows)
+    _check_results(found, store, rows)
+    for dataset in config["datasets"]:
+        own = [one for one in asked if one.job.dataset == label_of(dataset)]
+        check_listing(found, Plugin.model_validate(dataset), config["limit"], own, rows)
+
+
+def job_of(manifest: Mapping[str, Any], method: Mapping[str, Any], dataset: Mapping[str, Any]) -> JobFacts:
+    """What a manifest knows of a method on a data set of its config."""
+    bare = JobFacts(label_of(method), label_of(dataset), {}, {})
+    known = manifest["jobs"].get(bare.key)
+    return JobFacts(**known) if known else bare
+
+
+def label_of(entry: Mapping[str, Any]) -> str:
+    """How a manifest's method or data set is named in tables."""
+    return str(entry.get("label") or entry["name"])
+
+
+def _check_results(found: Findings, store: Store, rows: pd.DataFrame) -> None:
+    again = f"python -m harness report {store.folder} writes it anew"
+    try:
+        written = pq.read_table(pa.BufferReader(store.folder.read("results.parquet")), schema=schema())
+    except FileNotFoundError:
+        found.lacking.append(f"results.parquet; {again}")
+        return
+    except (pa.ArrowException, OSError) as error:
+        found.lacking.append(f"results.parquet cannot be read ({' '.join(str(error).split())}); {again}")
+        return
+    same = written.replace_schema_metadata().equals(as_table(rows).replace_schema_metadata())
+    found.say(
+        f"results.parquet has {len(written)} rows, equal to the shards'",
+        *([] if same else [f"results.parquet is not what the shards say; {again}"]),
+    )

@@ -1,0 +1,125 @@
+"""The leaderboard of several runs: what merges, what is refused, what a line says."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness import UserError
+from harness.report import Context, MethodFacts
+from harness.report.board import Source, board, entries
+from harness.report.formats import rendered
+from harness.report.layout import Table
+
+
+def source(folder: str, rows: pd.DataFrame, limited: int | None = None, **parts: str) -> Source:
+    """A run with its manifest; parts are those of all its jobs."""
+    labels = list(rows["method"].unique())
+    made = {"clicks": "c1", "text": "t1", "seed": "0", "dataset": "d1"} | parts
+    jobs = {
+        f"{method}-{dataset}": {
+            "method": method,
+            "dataset": dataset,
+            "parts": made,
+            "about": {"weights_sha256": {"checkpoint": f"{method:0<64}"}, "training_images_asked": 2},
+        }
+        for method, dataset in rows[["method", "dataset"]].drop_duplicates().itertuples(index=False)
+    }
+    config = {"methods": [{"name": name, "label": name, "text": None, "clicks": None} for name in labels]}
+    manifest = {"config": config, "jobs": jobs, "starts": [{"commit": "0123456789abcdef"}]}
+    context = Context(folder, limited, {name: MethodFacts(trained_on="coco") for name in labels})
+    return Source(folder, rows, context, manifest)
+
+
+def texts(table: Table) -> list[dict[str, str]]:
+    heads = [f"{column.group} {column.heading}".strip() for column in table.columns]
+    return [dict(zip(heads, (cell.text for cell in row.cells), strict=True)) for row in table.body]
+
+
+def test_a_line_says_what_made_it(pair: pd.DataFrame) -> None:
+    rows = pair.assign(encode_ms=[10.0, 10.0, 30.0, 30.0] * 2, segment_ms=[1.0, 2.0, 3.0, 4.0] * 2)
+    first = texts(board(entries([source("runs/a", rows)])))[0]
+    assert first == {
+        "Method": "ours",
+        "Weights": "checkpoint ours0000",
+        "Trained on": "coco",
+        "toy Rank": "1–2",
+        "toy Overall": "70.00",
+        "toy Seen": "85.00",
+        "toy Unseen": "55.00",
+        "toy n": "4",
+        "toy, boundary Overall": "35.00",
+        "toy, boundary Seen": "42.50",
+        "toy, boundary Unseen": "27.50",
+        "encode ms p50": "20.0",
+        "encode ms p95": "29.0",
+        "segment ms p50": "2.5",
+        "segment ms p95": "3.8",
+        "Run": "runs/a @ 01234567",
+    }
+
+
+def test_runs_on_several_data_sets_share_a_line(pair: pd.DataFrame) -> None:
+    runs = [source("runs/a", pair), source("runs/b", pair.assign(dataset="z", iou=pair["iou"] / 2))]
+    lines = texts(board(entries(runs)))
+    assert [(line["Method"], line["toy Overall"], line["z Overall"]) for line in lines] == [
+        ("ours", "70.00", "35.00"),
+        ("click", "50.00", "25.00"),
+    ]
+    assert lines[0]["Run"] == "runs/a @ 01234567, runs/b @ 01234567"
+
+
+def test_what_two_runs_print_alike_is_one_line_and_otherwise_two(pair: pd.DataFrame) -> None:
+    same = board(entries([source("runs/a", pair), source("runs/b", pair.assign(iou=pair["iou"] + 1e-9))]))
+    assert [line["Method"] for line in texts(same)] == ["ours", "click"]
+    assert texts(same)[0]["toy Rank"] == "1–2"
+    other = board(entries([source("runs/a", pair), source("runs/b", pair.assign(iou=pair["iou"] - 0.01))]))
+    assert [(line["Method"], line["Run"][:6]) for line in texts(other)] == [
+        ("ours", "runs/a"),
+        ("ours", "runs/b"),
+        ("click", "runs/a"),
+        ("click", "runs/b"),
+    ]
+
+
+@pytest.mark.parametrize("part", ["clicks", "text", "seed", "dataset"])
+def test_runs_that_were_asked_otherwise_are_refused(pair: pd.DataFrame, part: str) -> None:
+    runs = [source("runs/a", pair), source("runs/b", pair.assign(method=pair["method"] + "2"), **{part: "x9"})]
+    with pytest.raises(UserError, match=rf"toy, {part}: .* in runs/a; x9 in runs/b.* --mix"):
+        entries(runs)
+    mixed = entries(runs, mix=True)
+    assert len(mixed) == 4 and set(mixed["rank"]) == {""}
+
+
+def test_a_limited_run_is_not_merged_with_a_whole_one_and_says_so(pair: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match=r"5 samples at most in runs/b"):
+        entries([source("runs/a", pair), source("runs/b", pair, limited=5)])
+    assert board(entries([source("runs/b", pair, limited=5)])).title.startswith("LIMITED to 5 samples: ")
+
+
+def test_a_methods_own_words_are_its_own_affair_and_a_footnote(pair: pd.DataFrame) -> None:
+    run = source("runs/a", pair)
+    run.manifest["config"]["methods"][0]["text"] = {"rule": "none"}
+    run.manifest["jobs"]["ours-toy"]["parts"] = {**run.manifest["jobs"]["ours-toy"]["parts"], "text": "t2"}
+    built = board(entries([run, source("runs/b", pair.assign(method="third").drop_duplicates("instance_id"))]))
+    assert "Asked in a way of its own, text: t2." in built.footnotes
+
+
+def test_contamination_is_a_footnote(pair: pd.DataFrame) -> None:
+    run = source("runs/a", pair)
+    asked = Context("a", labels=run.context.labels, training_images_asked={("ours", "toy"): 2})
+    built = board(entries([Source(run.folder, run.rows, asked, run.manifest)]))
+    assert any("Trained on 2 of the images" in note for note in built.body[0].cells[4].notes)
+    assert entries([run])["training_images_asked"].tolist() == [2, 2]
+
+
+def test_missing_rows_and_failures(pair: pd.DataFrame, make_row: Any) -> None:
+    rows = pd.concat([pair.iloc[1:], pd.DataFrame([make_row("gone", name, None) for name in ("A1", "A2", "B1", "B2")])])
+    lines = {line["Method"]: line for line in texts(board(entries([source("runs/a", rows)])))}
+    assert lines["ours"]["toy Overall"] == "–" and lines["gone"]["toy n"] == "0"
+    assert lines["click"]["toy Rank"] == "1"
+
+
+def test_no_runs_and_no_rows() -> None:
+    empty = board(entries([]))
+    assert empty.notes == ("No rows.",) and b"No rows." in rendered([empty], "md")

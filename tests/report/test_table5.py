@@ -1,0 +1,127 @@
+"""Table 5: one line a setting and method, by hand."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.report import Context, MethodFacts, build_table
+from harness.report.layout import Table
+
+SETTINGS = {"2+1": (2, 1), "1+0": (1, 0), "1+1": (1, 1)}
+MEANS = {
+    ("ours", "2+1"): 0.8,
+    ("ours", "1+0"): 0.7,
+    ("click", "2+1"): 0.75,
+    ("click", "1+0"): 0.5,
+    ("click", "1+1"): 0.6,
+}
+LABELS = {
+    f"{method}, {setting}": MethodFacts(method == "ours", plugin="", variant_of=method) for method, setting in MEANS
+}
+CONTEXT = Context("demo", labels=LABELS)
+PLUGINS = {"ours": "text_click", "click": "click_only"}
+
+
+def clicked(setting: str) -> list[dict[str, Any]]:
+    positive, negative = SETTINGS[setting]
+    return [{"x": x, "y": 5, "positive": x < positive} for x in range(positive + negative)]
+
+
+@pytest.fixture
+def rows(make_row: Any) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            make_row(
+                f"{method}, {setting}",
+                name,
+                mean + step,
+                method_plugin=PLUGINS[method],
+                clicks=clicked(setting),
+                click_index=sum(SETTINGS[setting]),
+                click_strategy="paper/v2",
+                text_rule="given",
+            )
+            for (method, setting), mean in MEANS.items()
+            for name, step in (("A1", 0.1), ("B1", -0.1))
+        ]
+    )
+
+
+def texts(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row.cells] for row in table.body]
+
+
+def test_by_hand(rows: pd.DataFrame) -> None:
+    built = build_table("table5", rows, CONTEXT)
+    assert [column.heading for column in built.columns] == ["Text", "Pclicks", "Nclicks", "Method", "toy"]
+    assert texts(built) == [
+        ["✓", "2", "1", "ours", "80.00"],
+        ["", "2", "1", "click", "75.00"],
+        ["✓", "1", "0", "ours", "70.00"],
+        ["", "1", "0", "click", "50.00"],
+        ["", "1", "1", "click", "60.00"],
+    ]
+    gains = [note for note in built.notes if "against" in note]
+    assert [note.split(" [")[0] for note in gains] == [
+        "toy, ours, 2+1 against click, 2+1: overall +5.00",
+        "toy, ours, 1+0 against click, 1+0: overall +20.00",
+    ]
+    assert not any("No method of this run" in note for note in built.notes)
+
+
+def test_ours_without_text_is_a_line_without_text_and_gains_nothing_by_it(rows: pd.DataFrame) -> None:
+    rows.loc[rows["method"] == "ours, 2+1", "text_rule"] = "none"
+    built = build_table("table5", rows, CONTEXT)
+    assert texts(built)[:2] == [["", "2", "1", "ours", "80.00"], ["", "2", "1", "click", "75.00"]]
+    assert sum("against" in note for note in built.notes) == 1
+
+
+def test_published_lines_stand_beneath_ours(rows: pd.DataFrame) -> None:
+    both = pd.concat([rows.assign(dataset="COCO", dataset_plugin="coco"), rows])
+    built = build_table("table5", both, CONTEXT)
+    assert [row.quoted for row in built.body] == [False, True] * 5
+    assert texts(built)[1] == ["✓", "2", "1", "published: text_click (maskclip)", "54.46", ""]
+    assert texts(built)[9] == ["", "1", "1", "published: click_only", "47.13", ""]
+    two = [both.assign(dataset="COCO", dataset_plugin="coco"), rows.assign(dataset="ref", dataset_plugin="refcoco")]
+    lines = texts(build_table("table5", pd.concat([two[0][two[0]["dataset"] == "COCO"].iloc[:10], two[1]]), CONTEXT))
+    assert lines[1][-2:] == ["54.46", "72.89"]
+
+
+def test_a_setting_that_nobody_has_is_said(rows: pd.DataFrame) -> None:
+    some = rows[rows["method"].isin(["ours, 1+0", "click, 1+0"])]
+    labels = {name: LABELS[name] for name in ("ours, 1+0", "click, 1+0")}
+    built = build_table("table5", some, Context("demo", labels=labels))
+    assert [line[:4] for line in texts(built)] == [["✓", "1", "0", "ours"], ["", "1", "0", "click"]]
+    assert "No method of this run was asked with: text, 2+1; no text, 2+1; no text, 1+1." in built.notes
+
+
+def test_a_network_that_refuses_the_clicks_says_so(rows: pd.DataFrame, make_row: Any) -> None:
+    refused = [
+        make_row("ours, 2+1", name, None, error="found 2 and 1", clicks=clicked("2+1"), click_index=3)
+        for name in ("A1", "B1")
+    ]
+    built = build_table("table5", pd.concat([rows[rows["method"] != "ours, 2+1"], pd.DataFrame(refused)]), CONTEXT)
+    assert texts(built)[0] == ["✓", "2", "1", "ours", "–"]
+    assert "All 2 failed, most often: found 2 and 1" in built.footnotes
+    assert sum("against" in note for note in built.notes) == 1
+
+
+def test_missing_rows_leave_no_mean(rows: pd.DataFrame) -> None:
+    expected = {(name, "toy"): 3 if name == "ours, 1+0" else 2 for name in LABELS}
+    built = build_table("table5", rows, Context("demo", labels=LABELS, expected_instances=expected))
+    assert [line[-1] for line in texts(built)] == ["80.00", "75.00", "–", "50.00", "60.00"]
+    assert "1 of 3 instances have no row; a mean over the others is not shown." in built.footnotes
+    assert sum("against" in note for note in built.notes) == 1
+
+
+def test_another_setting_is_a_line_of_its_own(rows: pd.DataFrame) -> None:
+    text = rows[rows["method"] == "click, 1+1"].assign(method="more", method_plugin="text_click")
+    labels = LABELS | {"more": MethodFacts(True)}
+    built = build_table("table5", pd.concat([rows, text]), Context("demo", labels=labels))
+    assert texts(built)[-1] == ["✓", "1", "1", "more", "60.00"]
+
+
+def test_no_rows() -> None:
+    assert "No rows." in build_table("table5", pd.DataFrame(columns=["method", "clicks"]), Context("demo")).notes
+    assert "No rows." in build_table("table5", pd.DataFrame(), Context("demo")).notes

@@ -1,0 +1,202 @@
+"""A run in a bucket, on a real server that speaks S3: moto's, in an environment of its own.
+
+python -m venv .moto && .moto/bin/pip install 'moto[server]'; or name its `moto_server` in MOTO_SERVER.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from pyarrow import fs
+
+from harness import UserError, lock
+from harness.config import load_run
+from harness.folder import Folder
+from harness.lock import Lock, Owner, holder
+from harness.merge import merged
+from harness.plan import Job
+from harness.rows import MEASURED
+from harness.run import run
+from harness.store import Store
+from harness.verify import verified
+from harness.worker import Outcome
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVERS = (os.environ.get("MOTO_SERVER"), shutil.which("moto_server"), ROOT / ".moto" / "bin" / "moto_server")
+SERVER = next((str(one) for one in SERVERS if one and Path(one).is_file()), None)
+pytestmark = pytest.mark.skipif(
+    SERVER is None, reason="no S3 server here: python -m venv .moto, and install moto[server]"
+)
+
+
+class Quiet:
+    def __init__(self) -> None:
+        self.images = 0
+
+    def training(self, method: str, progress: Any) -> None: ...
+    def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None: ...
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.images += outcome.samples
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (tmp_path_factory.mktemp("moto") / "log").open("w")
+    server = subprocess.Popen([str(SERVER), "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.1)
+    yield f"127.0.0.1:{port}"
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A URI with a query, as a user gives it for a server of their own."""
+    keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_EC2_METADATA_DISABLED": "true"}
+    for name, value in keys.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setitem(lock.SETTLE_S, "bucket", 0.5)
+    name = f"b{uuid4().hex[:8]}"
+    server = fs.S3FileSystem(endpoint_override=endpoint, scheme="http", allow_bucket_creation=True, region="us-east-1")
+    server.create_dir(name)
+    return f"s3://{name}/team?endpoint_override={endpoint}&scheme=http&region=us-east-1"
+
+
+def config(tmp_path: Path, **changed: Any) -> Any:
+    known: dict[str, Any] = {
+        "run": "r",
+        "datasets": [{"name": "fakes:Toys", "label": "toys", "params": {"count": 6}}],
+        "methods": [{"name": "fakes:Steady", "label": "steady"}],
+        "workers": {"executor": "local", "samples_per_shard": 2},
+        "tables": ["leaderboard"],
+        "max_failures": 1.0,
+    }
+    path = tmp_path / "a.yaml"
+    path.write_text(yaml.safe_dump(known | changed))
+    return load_run(path, [])
+
+
+def rows(store: Store) -> pd.DataFrame:
+    with store.folder.opened("results.parquet") as file:
+        return pq.read_table(file).to_pandas().drop(columns=["run", *MEASURED])
+
+
+def test_a_folder_in_a_bucket_is_as_one_on_a_disk(bucket: str) -> None:
+    folder = Folder.at(bucket) / "x"
+    assert str(folder).startswith("s3://b") and str(folder).endswith("/team/x") and folder.local is None
+    assert folder.files() == [] and folder.folders() == [] and not folder.exists("a")
+    with pytest.raises(FileNotFoundError):
+        folder.read("a")
+    folder.write("a", b"one")
+    folder.write("deep/b.parquet", b"two")
+    assert (folder.read("a"), folder.read("deep/b.parquet")) == (b"one", b"two")
+    assert (folder.files(), folder.folders(), (folder / "deep").files(".parquet")) == (["a"], ["deep"], ["b.parquet"])
+    assert not folder.create("a", b"three") and folder.create("c", b"three")
+    assert folder.read("a") == b"one" and 0 <= folder.age_s("a") < 30
+    folder.touch("a")
+    assert folder.read("a") == b"one"
+    folder.remove("a")
+    folder.remove("a")
+    assert not folder.exists("a") and folder.files() == ["c"]
+    assert pickle.loads(pickle.dumps(folder)).read("c") == b"three"
+
+
+def test_a_bucket_that_is_not_there_is_a_message(bucket: str, endpoint: str) -> None:
+    folder = Folder.at(bucket.replace("/team", "").replace("s3://b", "s3://another"))
+    with pytest.raises(UserError, match=r"s3://another\w+/x: cannot be written \(.*bucket.*\)\. What was written"):
+        folder.write("x", b"one")
+
+
+def test_a_run_in_a_bucket_resumes_and_equals_one_on_a_disk(bucket: str, tmp_path: Path) -> None:
+    first = Quiet()
+    run(config(tmp_path, limit=4), first, runs=bucket)
+    store = Store(Folder.at(bucket) / "r")
+    assert first.images == 4 and store.folder.files() == [
+        "manifest.json",
+        "report.md",
+        "results.parquet",
+        "samples.parquet",
+    ]
+    second = Quiet()
+    run(config(tmp_path), second, runs=bucket)
+    run(config(tmp_path), Quiet(), runs=str(tmp_path))
+    assert second.images == 2
+    pd.testing.assert_frame_equal(rows(store), rows(Store(tmp_path / "r")))
+    assert verified(Store(store.folder)).lacking == []
+    (job,) = store.folder.__truediv__("shards").folders()
+    name = store.folder_of(job).files()[0]
+    content = bytearray(store.folder.read(f"shards/{job}/{name}"))
+    content[50] ^= 1
+    store.folder.write(f"shards/{job}/{name}", bytes(content))
+    assert "its content is not what its name says" in str(verified(Store(store.folder)).lacking)
+
+
+def test_a_run_in_a_bucket_merges_with_one_on_a_disk(bucket: str, tmp_path: Path) -> None:
+    run(config(tmp_path), Quiet(), runs=bucket)
+    wide = [{"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}]
+    run(config(tmp_path, methods=wide), Quiet(), runs=str(tmp_path))
+    both = Store(Folder.at(bucket) / "both")
+    assert merged([Store(Folder.at(bucket) / "r"), Store(tmp_path / "r")], both) == (6, 72)
+    assert verified(Store(both.folder)).lacking == []
+
+
+def test_a_bucket_has_one_writer(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder = Folder.at(bucket) / "r"
+    with Lock(folder) as mine:
+        assert holder(folder) == mine.owner
+        with (
+            pytest.raises(UserError, match=r"s3://.*/r/lock\.json: another start is at this run: process"),
+            Lock(folder),
+        ):
+            pass
+    assert folder.files() == []
+    with Lock(folder, stale_s=0), Lock(folder, stale_s=0):
+        assert "taken over from process" in caplog.text
+
+
+def test_of_several_writers_at_once_one_goes_on(bucket: str) -> None:
+    folder = Folder.at(bucket) / "r"
+    ready, done, found = threading.Barrier(4), threading.Event(), []
+
+    def start() -> None:
+        ready.wait()
+        try:
+            with Lock(folder) as mine:
+                found.append(mine.owner)
+                done.wait(30)
+        except UserError as error:
+            found.append(str(error))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(found) < 4:
+        time.sleep(0.01)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert sum(isinstance(one, Owner) for one in found) == 1

@@ -1,0 +1,60 @@
+"""Encoder weights from files of every provenance, and refusal of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+
+from harness.structures import UserError
+from methods.encoder_weights import load_encoder
+
+
+def encoder(channels: int, seed: int, name: str = "resnet18") -> nn.Module:
+    torch.manual_seed(seed)
+    return smp.encoders.get_encoder(name, weights=None, in_channels=channels)
+
+
+def saved(path: Path, state: dict[str, Tensor]) -> Path:
+    torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "module.", "renamed"])
+@pytest.mark.parametrize("filters", ["random", "rgb"])
+def test_everything_but_the_first_filters_is_the_files(tmp_path: Path, prefix: str, filters: str) -> None:
+    source = encoder(3, 1).state_dict()
+    named = {f"t{i}" if prefix == "renamed" else prefix + name: v for i, (name, v) in enumerate(source.items())}
+    counters = {f"t{i}": f"t{i}.num_batches_tracked" for i, name in enumerate(source) if "num_batches" in name}
+    named = {counters.get(name, name): value for name, value in named.items()} | {"fc.weight": torch.zeros(10, 512)}
+    target = encoder(5, 2)
+    before = target.state_dict()["conv1.weight"].clone()
+    load_encoder(target, saved(tmp_path / "w.pth", named), filters)  # type: ignore[arg-type]
+    loaded = target.state_dict()
+    assert all(
+        torch.equal(loaded[name], source[name]) for name in source if "num_b" not in name and name != "conv1.weight"
+    )
+    assert torch.equal(loaded["conv1.weight"][:, 3:], before[:, 3:])
+    expected = source["conv1.weight"] if filters == "rgb" else before[:, :3]
+    assert torch.equal(loaded["conv1.weight"][:, :3], expected)
+
+
+def test_the_first_filters_of_a_file_that_fits_are_its_own(tmp_path: Path) -> None:
+    source, target = encoder(5, 1).state_dict(), encoder(5, 2)
+    load_encoder(target, saved(tmp_path / "w.pth", source))
+    assert torch.equal(target.state_dict()["conv1.weight"], source["conv1.weight"])
+
+
+def test_another_networks_file_is_refused(tmp_path: Path) -> None:
+    target = encoder(5, 2)
+    for state in (
+        {"a": torch.zeros(3)},
+        encoder(3, 1, "resnet34").state_dict() | {"layer1.0.conv1.weight": torch.zeros(1)},
+    ):
+        with pytest.raises(UserError, match=r"of the encoder's \d+ tensors are not in it, such as .* wanted weights"):
+            load_encoder(target, saved(tmp_path / "w.pth", state))
+    with pytest.raises(UserError, match="no file at"):
+        load_encoder(target, tmp_path / "absent.pth")

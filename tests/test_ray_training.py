@@ -1,0 +1,118 @@
+"""Training by several workers: the same as by one, and after a death the same as without it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from safetensors.torch import load_file
+
+from harness import cluster, training
+from harness.config import Recipe
+from harness.fitting import Progress
+from harness.structures import UserError
+from harness.training import train
+
+TOY = """
+import os, pathlib, signal
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn import BatchNorm2d, Conv2d, ReLU, Sequential
+
+from harness.interfaces import Learner
+
+
+class Toy(Learner):
+    'Convolutions with a batch norm; `dies` names a file: rank 1 ends itself at its fifth batch if the file is absent.'
+
+    def __init__(self, dies: pathlib.Path | None = None, wrong: bool = False):
+        self.network = Sequential(Conv2d(3, 8, 3, padding=1), BatchNorm2d(8), ReLU(), Conv2d(8, 1, 1))
+        self.dies, self.wrong, self.batches = dies, wrong, 0
+
+    def example(self, sample, instance, vocabulary, rng):
+        noise = rng.normal(size=(3, *sample.size))
+        return {"pixels": np.float32(sample.image.transpose(2, 0, 1) / 255 + noise), "target": instance.mask}
+
+    def loss(self, batch):
+        self.batches += 1
+        if self.wrong:
+            return self.network(batch["pixels"]).mean() * float("nan")
+        fifth = self.batches == 5 and dist.is_initialized() and dist.get_rank() == 1
+        if fifth and self.dies and not self.dies.exists():
+            self.dies.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        logits = self.network(batch["pixels"])[:, 0]
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch["target"].float())
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Ray for all tests of this file, whose workers find the module `several_toy`."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "several_toy.py").write_text(TOY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        patch.syspath_prepend(folder)
+        cluster.connect(None)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(training, "resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
+    return tmp_path / "resumable"
+
+
+def recipe(checkpoint: Path, params: dict[str, Any] | None = None, **changes: Any) -> Recipe:
+    values = {
+        "learner": {"name": "several_toy:Toy", "params": params or {}},
+        "datasets": [{"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}],
+        "steps": 20,
+        "batch": 4,
+        "save_every": 3,
+        "device": "cpu",
+        "batch_norm": "frozen",
+        "optimizer": {"name": "sgd", "lr": 0.05},
+    }
+    return Recipe.model_validate(values | {"checkpoint": str(checkpoint)} | changes)
+
+
+def losses(job: Recipe) -> dict[int, float]:
+    told: list[Progress] = []
+    train(job, told.append, report_every=1)
+    return {progress.step: progress.loss for progress in told}
+
+
+def test_two_workers_train_as_one_with_the_whole_batch_whatever_dies(tmp_path: Path, resumable: Path) -> None:
+    alone = losses(recipe(tmp_path / "alone.safetensors"))
+    died = tmp_path / "died"
+    job = recipe(tmp_path / "shared.safetensors", {"dies": str(died)}, workers=2)
+    shared = losses(job)
+    assert died.exists()
+    assert sorted(shared) == sorted(alone) == list(range(1, 21))
+    assert max(abs(shared[step] - alone[step]) for step in alone) < 1e-5
+    assert alone[20] < alone[1] - 0.05  # it learns: the losses would not agree by standing still
+    weights = load_file(tmp_path / "shared.safetensors")
+    for name, value in load_file(tmp_path / "alone.safetensors").items():
+        torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-5)
+    assert [path.name for path in resumable.glob("*.ray")] == []
+
+
+def test_a_loss_that_is_no_number_ends_the_job_as_it_does_here(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 1; lower optimizer\.lr"):
+        train(recipe(tmp_path / "w.safetensors", {"wrong": True}, workers=1), lambda _: None)
+
+
+def test_more_workers_than_the_cluster_holds(tmp_path: Path) -> None:
+    count = 2 * math.ceil(ray.cluster_resources()["CPU"])
+    with pytest.raises(UserError, match=f"{count} workers ask for 1 CPU, 0 GPU each .* the cluster has"):
+        train(recipe(tmp_path / "w.safetensors", workers=count, batch=count), lambda _: None)
+    assert list(tmp_path.iterdir()) == []

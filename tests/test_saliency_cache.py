@@ -1,0 +1,85 @@
+"""Dense features on disk: right ones, within their bounds, never another model's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import registry
+from harness.interfaces import Saliency
+from harness.structures import UserError
+from methods.saliency.maskclip import MaskClip
+from methods.saliency_cache import KeptMaskClip, model_hash
+
+WEIGHTS = registry.ROOT / "methods" / "weights"
+NAMES = ("person", "car", "tie")
+
+
+def maskclip(side: int = 64, **options: object) -> MaskClip:
+    clip = {"model": str(WEIGHTS / "scenes_clip.json"), "checkpoint": WEIGHTS / "scenes_clip.safetensors"}
+    return MaskClip(**clip, input=side, device="cpu", **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def plain() -> MaskClip:
+    return maskclip()
+
+
+def image(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+
+
+def test_an_image_is_encoded_once_by_all_that_share_the_folder(tmp_path: Path, plain: MaskClip) -> None:
+    kept = KeptMaskClip(plain, tmp_path)
+    before = plain.image_encodings
+    first, again = (kept.maps(kept.features([image(0)])[0], ["car"], NAMES) for _ in range(2))
+    other_process = KeptMaskClip(maskclip(), tmp_path)
+    found = other_process.maps(other_process.features([image(0)])[0], ["car"], NAMES)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, found)
+    assert (plain.image_encodings - before, other_process.saliency.image_encodings) == (1, 0)  # type: ignore
+    exact = plain.maps(plain.features([image(0)])[0], ["car"], NAMES)
+    assert 0 < np.abs(exact - first).max() < 5e-3
+
+
+def test_images_and_models_have_features_of_their_own(tmp_path: Path, plain: MaskClip) -> None:
+    kept = KeptMaskClip(plain, tmp_path)
+    one, other = kept.features([image(0), image(1)])
+    assert (one.dense - other.dense).abs().max() > 1e-3
+    hashes = {model_hash(made) for made in (plain, maskclip(48), maskclip(residual=False), maskclip(normalise="clip"))}
+    changed = maskclip()
+    next(changed.clip.module.visual.parameters()).data.view(-1)[0] += 1e-3
+    assert len(hashes | {model_hash(changed)}) == 5
+    assert model_hash(plain) == model_hash(maskclip(templates="plain", temperature=0.1))  # they change no features
+
+
+def test_the_folder_keeps_to_its_limit(tmp_path: Path, plain: MaskClip) -> None:
+    size = plain.features([image(0)])[0].dense.numel() * 2
+    kept = KeptMaskClip(plain, tmp_path, limit_gib=2.5 * size / 2**30)
+    for seed in (0, 1, 2, 3):
+        kept.features([image(seed)])
+    assert len(list(tmp_path.rglob("*.npy"))) == 2
+    assert KeptMaskClip(plain, tmp_path).bytes >= 2 * size
+
+
+def test_a_damaged_file_is_computed_anew(tmp_path: Path, plain: MaskClip) -> None:
+    kept = KeptMaskClip(plain, tmp_path)
+    (good,) = kept.features([image(0)])
+    (path,) = tmp_path.rglob("*.npy")
+    for content in (b"", path.read_bytes()[:200]):
+        path.write_bytes(content)
+        np.testing.assert_array_equal(kept.features([image(0)])[0].dense, good.dense)
+
+
+def test_only_maskclips_features_are_kept(tmp_path: Path) -> None:
+    class Other(Saliency):
+        def features(self, images: object) -> list[object]:
+            return []
+
+        def maps(self, *_: object) -> np.ndarray:
+            return np.zeros((0, 1, 1), np.float32)
+
+    with pytest.raises(UserError, match="found saliency Other; wanted maskclip"):
+        KeptMaskClip(Other(), tmp_path)
