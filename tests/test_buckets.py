@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
 import socket
 import subprocess
 import threading
@@ -36,7 +35,8 @@ from harness.verify import verified
 from harness.worker import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
-SERVERS = (os.environ.get("MOTO_SERVER"), shutil.which("moto_server"), ROOT / ".moto" / "bin" / "moto_server")
+# Not any that is on the path: 5.2.1 answers the end of an upload in a way that Arrow refuses, 5.2.5 is fine.
+SERVERS = (os.environ.get("MOTO_SERVER"), ROOT / ".moto" / "bin" / "moto_server")
 SERVER = next((str(one) for one in SERVERS if one and Path(one).is_file()), None)
 pytestmark = pytest.mark.skipif(
     SERVER is None, reason="no S3 server here: python -m venv .moto, and install moto[server]"
