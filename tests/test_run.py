@@ -403,7 +403,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
