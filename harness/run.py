@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
+from uuid import uuid4
 
 import pandas as pd
 
@@ -109,7 +110,8 @@ def run(
             train_if_missing(method, watcher)
         jobs = planned(config)
         facts = [job.facts for job in jobs]
-        store.open(config.model_dump(mode="json"), facts, environment(), samples_of(jobs))
+        start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
+        store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
         retried = sum(store.forget_failed(one) for one in facts) if retry_failed else 0
         left = remaining(jobs, store, config.workers.samples_per_shard)
         watcher.planned(jobs, done_samples(jobs, left))
