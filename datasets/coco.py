@@ -17,7 +17,7 @@ import numpy as np
 
 from datasets.coco_listing import Listing, Rows, check_layout, parsed, version_of
 from datasets.coco_masks import decode
-from datasets.images import read_rgb
+from datasets.images import read_rgb_of
 from datasets.seen import marked, seen_names, split_of
 from harness import Dataset, Instance, Sample, register_dataset
 from harness.structures import Image, Listed, Mask
@@ -133,13 +133,7 @@ class Coco(Dataset):
                 "wanted its file_name, height and width among `images`. Download the file again."
             )
         path = self.image_folder / picture.file_name
-        image = read_rgb(path)
-        if image.shape[:2] != (picture.height, picture.width):
-            raise ValueError(
-                f"{path}: found {image.shape[0]} x {image.shape[1]} (h x w); wanted {picture.height} x "
-                f"{picture.width}, as in {self.json_path}. Fetch the picture again, at its original size."
-            )
-        return image
+        return read_rgb_of(path, (picture.height, picture.width), self.json_path)
 
     def _instance(self, row: np.void, segmentation: Any, rows: Rows, image: Image) -> Instance:
         category = self._listing.categories.get(int(row["category_id"]))

@@ -46,6 +46,21 @@ def read_rgb(path: Path) -> Image:
     return _grey_to_rgb(path, mode, pixels) if pixels.ndim == 2 else pixels
 
 
+def read_rgb_of(path: Path, size: tuple[int, int], stated_in: Path) -> Image:
+    """`read_rgb` of a picture whose (h, w) a table states.
+
+    Raises:
+        ValueError: It has another size, too.
+    """
+    image = read_rgb(path)
+    if image.shape[:2] != size:
+        raise ValueError(
+            f"{path}: found {image.shape[0]} x {image.shape[1]} (h x w); wanted {size[0]} x {size[1]}, as in "
+            f"{stated_in}. Fetch the picture again, at its original size."
+        )
+    return image
+
+
 def _grey_to_rgb(path: Path, mode: str, values: np.ndarray) -> Image:
     # PIL's own conversion of 16-bit grey clips at 255, which turns nearly every pixel white.
     if not mode.startswith("I;16"):

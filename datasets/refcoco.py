@@ -17,7 +17,7 @@ import numpy as np
 
 from datasets.coco_listing import Listing, Rows, parsed, version_of
 from datasets.coco_masks import decode
-from datasets.images import read_rgb
+from datasets.images import read_rgb_of
 from datasets.refer_listing import LAYOUT, Ref, check_layout, check_split, refs_by_image
 from datasets.seen import marked, seen_names, split_of
 from harness import Dataset, Instance, Sample, UserError, register_dataset
@@ -192,10 +192,4 @@ class RefCoco(Dataset):
                 "it among `images`. Take both files from one download."
             )
         path = self.image_folder / picture.file_name
-        image = read_rgb(path)
-        if image.shape[:2] != (picture.height, picture.width):
-            raise ValueError(
-                f"{path}: found {image.shape[0]} x {image.shape[1]} (h x w); wanted {picture.height} x "
-                f"{picture.width}, as in {self.json_path}. Fetch the picture again, at its original size."
-            )
-        return image
+        return read_rgb_of(path, (picture.height, picture.width), self.json_path)

@@ -149,7 +149,8 @@ class Cluster:
         if time.monotonic() - self.looked >= LOOK_EVERY_S:
             self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             self.looked = time.monotonic()
-        return {kind: sum(node.get(kind, 0) for node in self.nodes) for node in self.nodes for kind in node}
+        kinds = {kind for node in self.nodes for kind in node}
+        return {kind: sum(node.get(kind, 0) for node in self.nodes) for kind in kinds}
 
     def _staff(self) -> bool:
         """Let idle actors go, start actors for the methods that have work left, and hand out that work.

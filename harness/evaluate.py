@@ -158,7 +158,7 @@ class Evaluation:
 
     def _text(self, sample_id: str, instance: Instance, present: frozenset[str]) -> str | None:
         asked, seed = self.protocol.text, self.protocol.seed
-        rng = click_rng(seed, self.names.dataset_plugin, sample_id, instance.object_id, TEXT_ROUND)
+        rng = partial(click_rng, seed, self.names.dataset_plugin, sample_id, instance.object_id, TEXT_ROUND)
         at = Asked(instance, present, tuple(self.dataset.classes), self.words, rng)
         text = RULES[asked.rule](at)
         return None if text is None else asked.template.replace("{}", text)

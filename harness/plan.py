@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import harness
 from harness import registry
@@ -66,6 +67,7 @@ class Listing:
 
     entry: Plugin
     dataset: Dataset
+    fingerprint: Mapping[str, Any]
     sample_ids: tuple[str, ...]
     weights: Mapping[str, int]
 
@@ -78,11 +80,10 @@ def planned(config: RunConfig) -> list[Job]:
     """
     check_weights(config.methods)
     datasets = [_listing(config, entry) for entry in config.datasets]
+    trained_on = {_weighed_as(method): method for method in config.methods}
+    images = {name: training_images(method) for name, method in trained_on.items()}
     return [
-        _job(config, method, listing, images)
-        for method in config.methods
-        for images in [training_images(method)]
-        for listing in datasets
+        _job(config, method, listing, images[_weighed_as(method)]) for method in config.methods for listing in datasets
     ]
 
 
@@ -103,14 +104,16 @@ def remaining(jobs: Sequence[Job], store: Store, size: int | None) -> list[Shard
 
 def instances(job: Job, sample_ids: Iterable[str] | None = None) -> int:
     """How many instances a job's samples, or some of them, hold."""
-    dataset: Dataset = registry.build("datasets", job.dataset.name, job.dataset.params)
     wanted = job.sample_ids if sample_ids is None else sample_ids
+    if job.weights:
+        return sum(job.weights[sample_id] for sample_id in wanted)
+    dataset: Dataset = registry.build("datasets", job.dataset.name, job.dataset.params)
     return sum(len(listed(dataset, sample_id)) for sample_id in wanted)
 
 
 def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: frozenset[str] | None) -> Job:
     weights = registry.hashes("methods", method.name, method.params)
-    entry, made_of = listing.entry, dict(listing.dataset.fingerprint())
+    entry, made_of = listing.entry, listing.fingerprint
     facts = JobFacts(
         method=label(method),
         dataset=label(entry),
@@ -141,9 +144,14 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
 def _listing(config: RunConfig, entry: Plugin) -> Listing:
     dataset: Dataset = registry.build("datasets", entry.name, entry.params)
     sample_ids = tuple(dataset.sample_ids()[: config.limit])
-    if type(dataset).list_instances is Dataset.list_instances:
-        return Listing(entry, dataset, sample_ids, {})
-    return Listing(entry, dataset, sample_ids, {one: len(listed(dataset, one)) for one in sample_ids})
+    opens_images = type(dataset).list_instances is Dataset.list_instances
+    weights = {} if opens_images else {one: len(listed(dataset, one)) for one in sample_ids}
+    return Listing(entry, dataset, dict(dataset.fingerprint()), sample_ids, weights)
+
+
+def _weighed_as(method: MethodEntry) -> str:
+    """What a method's variants have in common: one set of weights, trained on the same images."""
+    return method.variant_of or label(method)
 
 
 def _protocol(config: RunConfig, method: MethodEntry) -> Protocol:

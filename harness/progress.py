@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from harness.folder import write_bytes
 from harness.plan import Job
-from harness.store import write_bytes
 from harness.training import Progress as TrainingProgress
 from harness.worker import Outcome
 

@@ -27,12 +27,10 @@ import pyarrow.compute as pc
 
 from harness import manifests, registry
 from harness.config import fingerprint
-from harness.folder import Folder, write_bytes
-from harness.rows import MEASURED, ORDER, as_table, table
+from harness.folder import Folder
+from harness.rows import ORDER, as_table, table
 from harness.shards import Header, changed, header_of, name_of, of_samples, packed, parquet, rows_of, shard
 from harness.structures import Record, UserError
-
-__all__ = ["MEASURED", "JobFacts", "Store", "store_of", "write_bytes"]
 
 READERS = 8
 """Shards read at once; in a bucket each waits for its answer."""

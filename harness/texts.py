@@ -51,14 +51,14 @@ class Asked:
         present: The categories of the sample's instances; empty where the sample could not be loaded.
         vocabulary: The data set's categories.
         words: Said, synonyms, hypernyms.
-        rng: Of this instance alone.
+        rng: Makes the generator of this instance alone; most rules need none.
     """
 
     instance: Instance | Listed
     present: frozenset[str]
     vocabulary: tuple[str, ...]
     words: Words
-    rng: np.random.Generator
+    rng: Callable[[], np.random.Generator]
 
 
 Rule = Callable[[Asked], str | None]
@@ -122,7 +122,7 @@ def _wrong(asked: Asked, names: list[str]) -> str:
     others = [name for name in names if name != asked.instance.category]
     if not others:
         raise ValueError("no other class to name; this instance cannot be asked for with a wrong text")
-    return asked.words.said(others[int(asked.rng.integers(len(others)))])
+    return asked.words.said(others[int(asked.rng().integers(len(others)))])
 
 
 @lru_cache(maxsize=8)

@@ -16,7 +16,8 @@ from harness import UserError, cluster
 from harness.cluster import Cluster, halves
 from harness.config import MethodEntry, Plugin, RunConfig, Workers
 from harness.plan import Job, Shard, planned, remaining
-from harness.store import MEASURED, Store
+from harness.rows import MEASURED
+from harness.store import Store
 from harness.worker import Outcome, run_here
 
 COUNT = 6

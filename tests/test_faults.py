@@ -23,7 +23,7 @@ import yaml
 from ray.cluster_utils import Cluster as RayCluster
 
 from harness import registry
-from harness.store import MEASURED
+from harness.rows import MEASURED
 
 TESTS = Path(__file__).parent
 IMAGES = 120

@@ -19,7 +19,7 @@ WORDS_OF = Words({"tvmonitor": {"said": "tv monitor", "synonym": "television", "
 
 def asked(category: str = "tvmonitor", present: tuple[str, ...] = ("tvmonitor", "dog"), text: str = "") -> Asked:
     instance = Instance("1", MASK, category, text=text)
-    return Asked(instance, frozenset(present), VOCABULARY, WORDS_OF, np.random.default_rng(0))
+    return Asked(instance, frozenset(present), VOCABULARY, WORDS_OF, lambda: np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_without_a_class_there_is_no_text() -> None:
 
 def test_wrong_classes_are_drawn_evenly_and_never_the_right_one() -> None:
     rng = np.random.default_rng(1)
-    at = Asked(Instance("1", MASK, "dog"), frozenset({"dog"}), VOCABULARY, WORDS_OF, rng)
+    at = Asked(Instance("1", MASK, "dog"), frozenset({"dog"}), VOCABULARY, WORDS_OF, lambda: rng)
     drawn = Counter(RULES["wrong_absent"](at) for _ in range(3000))
     assert set(drawn) == {"tv monitor", "person", "cup"}
     assert all(abs(count - 1000) < 120 for count in drawn.values())  # 4 standard deviations
