@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.summaries import paired_gain, part, summarise
+from harness.summaries import paired_gain, paired_gains, part, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 0.3
@@ -47,3 +47,15 @@ def test_the_readme_prints_what_comes_out(rows: pd.DataFrame) -> None:
         (table_row,) = (text for text in printed.splitlines() if f"| {line.method} |" in text)
         means = [float(cell) for cell in re.findall(r"\| (\d+\.\d+)", table_row)]
         assert means == pytest.approx([100 * line.mean, 100 * line.seen, 100 * line.unseen], abs=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_the_readme_prints_the_gains_and_their_intervals(rows: pd.DataFrame) -> None:
+    printed = (ROOT / "README.md").read_text().split("quickstart:begin")[1].split("quickstart:end")[0]
+    gains = paired_gains(rows, "Text+Click", "Click only")
+    means = [100 * gains[half].difference for half in ("mean", "seen", "unseen")]
+    assert [float(found) for found in re.findall(r"\((\+\d+\.\d+)\)", printed)] == pytest.approx(means, abs=TOLERANCE)
+    for name, half in (("overall", "mean"), ("seen", "seen"), ("unseen", "unseen")):
+        (low, high) = re.search(rf"{name} \[([\d.]+), ([\d.]+)\]", printed).groups()  # type: ignore[union-attr]
+        ends = [100 * gains[half].low, 100 * gains[half].high]
+        assert [float(low), float(high)] == pytest.approx(ends, abs=TOLERANCE)
