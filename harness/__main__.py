@@ -24,6 +24,7 @@ from harness.clicks import STRATEGIES
 from harness.interrupts import in_order
 from harness.metrics import METRICS
 from harness.page.command import page
+from harness.recipe import label, load_recipe
 from harness.results_command import Format, Output, audit, compare, leaderboard, tabulate
 from harness.structures import UserError
 from harness.weights_command import weights_app
@@ -203,7 +204,7 @@ def plan(config: ConfigPath, set_: Set = [], limit: Limit = None, runs: Runs = N
     untrained = [m for m in loaded.methods if m.train is not None and not m.train.output.is_file()]
     for method in untrained:
         assert method.train is not None
-        _say(f"{configs.label(method)}: trained first, {method.train.steps} steps to {method.train.output}")
+        _say(f"{label(method)}: trained first, {method.train.steps} steps to {method.train.output}")
     ready = [m for m in loaded.methods if m not in untrained]
     jobs = planned(loaded.model_copy(update={"methods": tuple(ready)}))
     store = store_of(loaded.run, runs)
@@ -249,12 +250,16 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="A training recipe, such as configs/scenes_text_click.yaml.")],
+    set_: Set = [],  # noqa: B006
     force: Annotated[bool, typer.Option(help="Train even if the checkpoint is there.")] = False,
 ) -> None:
-    """Train a checkpoint by its recipe; the same command again resumes."""
+    """Train a checkpoint by its recipe; the same command again resumes.
+
+    With --set, a change that trains other weights saves them under the hash of the changed recipe.
+    """
     from harness.training import train as execute
 
-    loaded = configs.load_recipe(recipe)
+    loaded = load_recipe(recipe, set_)
     if loaded.output.is_file() and not force:
         _say(f"{loaded.output} is there already; --force trains it anew.")
         return

@@ -15,7 +15,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from harness import registry
-from harness.config import Plugin, Recipe
+from harness.recipe import Plugin, Recipe
 from harness.structures import UserError
 
 _TEXT = """\

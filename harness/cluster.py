@@ -18,9 +18,10 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayEr
 from ray.util import metrics
 
 from harness import registry
-from harness.config import MethodEntry, RunConfig, Workers, label
+from harness.config import MethodEntry, RunConfig, Workers
 from harness.evaluate import DeviceLost, failed, listed, not_listed
 from harness.plan import Job, Shard
+from harness.recipe import label
 from harness.store import Store
 from harness.structures import Listed, UserError
 from harness.worker import SHARD_S, Outcome, Worker, method_of, outcome

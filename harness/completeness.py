@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from harness import registry
-from harness.config import Plugin
 from harness.evaluate import listed
 from harness.interfaces import Dataset
+from harness.recipe import Plugin
 from harness.rows import ORDER
 from harness.store import JobFacts
 

@@ -1,192 +1,23 @@
-"""YAML -> validated models, whole, before any worker starts.
-
-A run's config names data sets, methods, clicks and tables; a training recipe names a learner, data and a schedule.
-Every mistake is a UserError that says file, key, what was found and what was wanted.
-"""
+"""A run's config: data sets, methods, clicks, text and tables, validated whole before any worker starts."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import pydantic
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from harness import registry
+from harness import recipe, registry, yaml_file
 from harness.clicks import STRATEGIES, clicks_a_round
 from harness.metrics import METRICS
+from harness.recipe import Model, Plugin, Recipe, label, load_recipe, resolved
 from harness.structures import UserError
 from harness.texts import RULES, WORDS, Words, read_words
 
-
-class Model(BaseModel):
-    """What every part of a config has in common: no unknown keys, and no change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Plugin(Model):
-    """A plugin by name, with its constructor's arguments.
-
-    Attributes:
-        name: The file's name in its folder, an entry point, or module:Class.
-        params: The constructor's arguments, checked and resolved once the config is loaded.
-        label: How tables name it; keeps two entries of one plugin apart. The name by default.
-    """
-
-    name: str
-    params: dict[str, Any] = {}
-    label: str = ""
-
-
-P = TypeVar("P", bound=Plugin)
 A = TypeVar("A", "MethodEntry", "Variant")
-
-
-class Optimizer(Model):
-    """AdamW, or SGD with momentum 0.9 as in the paper.
-
-    Attributes:
-        decays: What `weight_decay` pulls at: what the learner chose (no norms, no biases), or "all", as MMSegmentation.
-    """
-
-    name: Literal["adamw", "sgd"] = "adamw"
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
-    decays: Literal["chosen", "all"] = "chosen"
-
-
-class Schedule(Model):
-    """The learning rate after a linear warm-up.
-
-    Attributes:
-        horizon: The step at which the factor of `poly` and `cosine` is zero; all steps by default.
-        min_lr_rule: "floor": never below `min_lr`; "mmseg": (lr - min_lr) * factor + min_lr, as MMSegmentation's hook.
-    """
-
-    name: Literal["poly", "cosine", "constant"] = "poly"
-    power: float = 0.9
-    warmup: Annotated[int, Field(ge=0)] = 0
-    min_lr: float = 0.0
-    horizon: int | None = None
-    min_lr_rule: Literal["floor", "mmseg"] = "floor"
-
-
-class Validation(Model):
-    """A look at how training goes: the mean loss, in eval mode, of the same few examples every time.
-
-    Attributes:
-        datasets: Where the examples come from.
-        every: Steps between two looks.
-        examples: How many.
-    """
-
-    datasets: Annotated[tuple[Plugin, ...], Field(min_length=1)]
-    every: Annotated[int, Field(gt=0)] = 500
-    examples: Annotated[int, Field(gt=1)] = 32
-
-
-class Recipe(Model):
-    """One training job: what is trained, on what, how long.
-
-    Attributes:
-        learner: A learner plugin.
-        checkpoint: Where the trained weights go, with a card beside them; by default
-            weights/trained/<hash of this recipe>.safetensors.
-        datasets: Training samples come from these.
-        classes: "seen" trains on instances of the data sets' seen categories only, as zero-shot training does.
-        balance: Draw categories equally often, instead of instances.
-        steps: Optimiser steps.
-        batch: Examples a step, of all workers together.
-        clip_norm: Gradients are scaled down to this norm; None leaves them.
-        threads: Of torch on the CPU.
-        save_every: Steps between resumable checkpoints.
-        precision: Of the saved weights.
-        note: Said in the card: what these weights are and are not.
-        workers: Processes that Ray Train shares each batch among, one a GPU where there are any; 0 is this process
-            alone, without Ray.
-        accumulate: Forward passes that a worker's share of a batch is cut into.
-        compute: "bf16" runs forward passes in autocast; weights, gradients and optimiser stay float32.
-        batch_norm: Over a worker's own examples, over those of all workers ("sync"), or with statistics that stay as
-            they are ("frozen").
-        ema: The exported weights are this moving average of the trained ones; None exports those themselves.
-        loaders: Threads that prepare the next steps' examples; 0 prepares them in turn with the training.
-        validation: A look at fixed examples now and then.
-    """
-
-    learner: Plugin
-    datasets: Annotated[tuple[Plugin, ...], Field(min_length=1)]
-    checkpoint: str = ""
-    classes: Literal["seen", "all"] = "seen"
-    balance: bool = False
-    steps: Annotated[int, Field(gt=0)]
-    batch: Annotated[int, Field(gt=0)] = 16
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    clip_norm: float | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    device: str = "auto"
-    threads: Annotated[int, Field(gt=0)] = 1
-    save_every: Annotated[int, Field(gt=0)] = 100
-    precision: Literal["fp16", "fp32"] = "fp32"
-    note: str = ""
-    workers: Annotated[int, Field(ge=0)] = 0
-    accumulate: Annotated[int, Field(gt=0, validate_default=True)] = 1
-    compute: Literal["fp32", "bf16"] = "fp32"
-    batch_norm: Literal["own", "sync", "frozen"] = "own"
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    loaders: Annotated[int, Field(ge=0)] = 0
-    validation: Validation | None = None
-
-    @field_validator("accumulate")
-    @classmethod
-    def _shares_are_equal(cls, accumulate: int, others: ValidationInfo) -> int:
-        batch, workers = others.data.get("batch", 0), max(1, others.data.get("workers", 0))
-        if batch % (workers * accumulate):
-            reason = f"a number that, times {workers} workers, divides the batch of {batch}"
-            raise PydanticCustomError("shares", "{reason}", {"reason": reason})
-        return accumulate
-
-    @property
-    def key(self) -> str:
-        """Hash of all that decides the trained weights; the places of files do not, what they hold does.
-
-        A field that came later counts only where it is set, so that older recipes keep their keys.
-        """
-        plugins = [("learners", self.learner), *(("datasets", dataset) for dataset in self.datasets)]
-        made_of = [
-            (entry.name, registry.portable(kind, *named), registry.hashes(kind, *named))
-            for kind, entry in plugins
-            for named in [(entry.name, entry.params)]
-        ]
-        rest = {"checkpoint", "note", "save_every", "device", "learner", "datasets", "loaders", "validation"}
-        values = self.model_dump(mode="json", exclude=rest)
-        values["workers"] = 0 if self.workers == 1 else self.workers
-        later: list[tuple[dict[str, Any], type[Model], tuple[str, ...]]]
-        later = [(values, Recipe, ("workers", "accumulate", "compute", "batch_norm", "ema"))]
-        later += [(values["optimizer"], Optimizer, ("decays",)), (values["schedule"], Schedule, ("min_lr_rule",))]
-        for given, model, names in later:
-            for name in names:
-                if given[name] == model.model_fields[name].default:
-                    del given[name]
-        return fingerprint([made_of, values])
-
-    @property
-    def saved_as(self) -> str:
-        """The checkpoint's path, as a config would write it."""
-        return self.checkpoint or f"weights/trained/{self.key}.safetensors"
-
-    @property
-    def output(self) -> Path:
-        """The checkpoint's path on this machine."""
-        return registry.located(self.saved_as)
 
 
 class Clicks(Model):
@@ -199,7 +30,7 @@ class Clicks(Model):
     """
 
     strategy: str = "paper/v1"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     max_clicks: Annotated[int, Field(gt=0)] = 1
 
 
@@ -258,7 +89,11 @@ class MethodEntry(Plugin):
     """A method of a run.
 
     Attributes:
-        train: A recipe, or the path of one: trained first if its checkpoint is absent.
+        train: A recipe, the path of one, or `{recipe: PATH, set: {key.path: value}}`: trained first if its checkpoint
+            is absent.
+        seeds: Trained and asked once with each of these seeds of its recipe, each an entry of its own, labelled
+            "<label>, seed <n>".
+        seed_of: The label of the entry that it is one seed of.
         trained_on: What its weights were trained on; known of those that `train` makes.
         uses_text: Whether it reads the text, for the tables' text column.
         gpus: GPUs of one of its workers, in place of the run's; a share, too.
@@ -272,16 +107,36 @@ class MethodEntry(Plugin):
     """
 
     train: Recipe | None = None
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    seed_of: str = ""
     trained_on: Annotated[TrainedOn, BeforeValidator(_as_trained)] = TrainedOn()
     uses_text: bool | None = None
     gpus: Annotated[float, Field(ge=0)] | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
-    resources: dict[str, Annotated[float, Field(gt=0)]] = {}
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     count: Annotated[int, Field(gt=0)] | None = None
     text: Wording | None = None
     clicks: Clicks | None = None
     variants: tuple[Variant, ...] = ()
     variant_of: str = ""
+
+    def seeded(self, where: str) -> list[MethodEntry]:
+        """An entry a seed, the recipe's own with the recipe's own checkpoint; itself where it has none.
+
+        Raises:
+            UserError: There is no recipe that a seed could change, or one checkpoint for all.
+        """
+        if not self.seeds:
+            return [self]
+        if self.train is None or "checkpoint" in self.params:
+            found = "no `train`" if self.train is None else "a checkpoint under `params`"
+            raise UserError(f"{where}.seeds: found {found}; wanted a recipe, and the checkpoints that it makes.")
+        return [self._with_seed(self.train, seed) for seed in self.seeds]
+
+    def _with_seed(self, train: Recipe, seed: int) -> MethodEntry:
+        name = label(self)
+        own = train if seed == train.seed else train.model_copy(update={"seed": seed, "checkpoint": ""})
+        return self.model_copy(update={"label": f"{name}, seed {seed}", "train": own, "seeds": (), "seed_of": name})
 
     def expanded(self) -> list[MethodEntry]:
         """An entry a variant; itself where it has none."""
@@ -361,16 +216,18 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         UserError: At the first mistake.
     """
-    raw = _read(path)
+    raw = yaml_file.read(path)
     for override in overrides:
-        _override(raw, override)
+        yaml_file.override(raw, override)
     _read_recipes(raw, path)
-    config: RunConfig = _validated(RunConfig, raw, path)
+    config: RunConfig = yaml_file.validated(RunConfig, raw, path)
     _check_metrics(path, config.metrics)
     methods = tuple(
         one
         for index, entry in enumerate(config.methods)
-        for one in _method(entry, f"{path}, methods[{index}]").expanded()
+        for where in [f"{path}, methods[{index}]"]
+        for seeded in entry.seeded(where)
+        for one in _method(seeded, where).expanded()
     )
     _check_labels(path, "methods", methods)
     _check_labels(path, "datasets", config.datasets)
@@ -383,18 +240,25 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     return config.model_copy(update=checked)
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read and check a training recipe.
+def _read_recipes(raw: Mapping[str, Any], path: Path) -> None:
+    """Put the recipes in place of their paths."""
+    methods = raw.get("methods")
+    for index, method in enumerate(methods if isinstance(methods, list) else []):
+        train = method.get("train") if isinstance(method, dict) else None
+        if isinstance(train, str) or (isinstance(train, dict) and "recipe" in train):
+            method["train"] = _recipe_named(train, f"{path}, methods[{index}].train").model_dump()
 
-    Raises:
-        UserError: At the first mistake.
-    """
-    return _recipe(_validated(Recipe, _read(path), path), f"{path}, ")
 
-
-def fingerprint(value: Any) -> str:
-    """16 hexadecimal digits of the JSON's SHA-256; key order does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+def _recipe_named(train: str | Mapping[str, Any], where: str) -> Recipe:
+    """The recipe of a path, or of a path with changes."""
+    named = {"recipe": train} if isinstance(train, str) else train
+    changes = named.get("set") or {}
+    if set(named) - {"recipe", "set"} or not isinstance(named["recipe"], str) or not isinstance(changes, dict):
+        raise UserError(f"{where}: found {dict(named)}; wanted a path, or {{recipe: PATH, set: {{key.path: value}}}}.")
+    try:
+        return load_recipe(registry.located(named["recipe"]), changes=changes)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def words_of(text: Text) -> Words:
@@ -406,85 +270,24 @@ def words_of(text: Text) -> Words:
     return read_words(registry.located(text.words)) if text.words else Words({})
 
 
-def label(entry: Plugin) -> str:
-    """How tables name a plugin."""
-    return entry.label or entry.name
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key stands once: of two, plain YAML silently drops the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for index, key in enumerate(keys):
-            if key.value in (earlier.value for earlier in keys[:index]):
-                raise yaml.constructor.ConstructorError(None, None, f"found '{key.value}' twice", key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = _yaml(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError as error:
-        near = sorted(str(other) for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such file. {registry.suggest(str(path), near)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}). Wanted a YAML file.") from error
-    if not isinstance(raw, dict):
-        found = "an empty file" if raw is None else f"a {type(raw).__name__} at the top"
-        raise UserError(f"{path}: found {found}; wanted keys such as `run:` and `methods:`.")
-    return raw
-
-
-def _yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split()).replace('in "<unicode string>", line', "at line")
-        raise UserError(f"{where}: not valid YAML. {reason}") from error
-
-
-def _read_recipes(raw: Mapping[str, Any], path: Path) -> None:
-    """Put the recipes in place of their paths."""
-    methods = raw.get("methods")
-    for index, method in enumerate(methods if isinstance(methods, list) else []):
-        if isinstance(method, dict) and isinstance(method.get("train"), str):
-            try:
-                method["train"] = load_recipe(registry.located(method["train"])).model_dump()
-            except UserError as error:
-                raise UserError(f"{path}, methods[{index}].train: {error}") from error
-
-
 def _method(entry: MethodEntry, where: str) -> MethodEntry:
     """Checked, and told the checkpoint that its training makes."""
     variants = tuple(_asked(one, f"{where}.variants[{index}]") for index, one in enumerate(entry.variants))
     trained = _trained_on(entry.trained_on, f"{where}.trained_on")
     entry = _asked(entry, where).model_copy(update={"variants": variants, "trained_on": trained})
     if entry.train is None:
-        return _resolved(entry, "methods", where)
-    recipe = _recipe(entry.train, f"{where}.train.")
-    told = entry.model_copy(update={"train": recipe, "params": {"checkpoint": recipe.saved_as} | entry.params})
-    return _resolved(told, "methods", where)
-
-
-def _recipe(recipe: Recipe, where: str) -> Recipe:
-    learner = _resolved(recipe.learner, "learners", f"{where}learner")
-    datasets = [_resolved(entry, "datasets", f"{where}datasets[{i}]") for i, entry in enumerate(recipe.datasets)]
-    validation = recipe.validation and _validation(recipe.validation, f"{where}validation.")
-    return recipe.model_copy(update={"learner": learner, "datasets": tuple(datasets), "validation": validation})
-
-
-def _validation(validation: Validation, where: str) -> Validation:
-    datasets = [_resolved(entry, "datasets", f"{where}datasets[{i}]") for i, entry in enumerate(validation.datasets)]
-    return validation.model_copy(update={"datasets": tuple(datasets)})
+        return resolved(entry, "methods", where)
+    train = recipe.checked(entry.train, f"{where}.train.")
+    told = entry.model_copy(update={"train": train, "params": {"checkpoint": train.saved_as} | entry.params})
+    return resolved(told, "methods", where)
 
 
 def _datasets(entries: Sequence[Plugin], path: Path) -> tuple[Plugin, ...]:
-    return tuple(_resolved(entry, "datasets", f"{path}, datasets[{index}]") for index, entry in enumerate(entries))
+    return tuple(resolved(entry, "datasets", f"{path}, datasets[{index}]") for index, entry in enumerate(entries))
 
 
 def _trained_on(trained: TrainedOn, where: str) -> TrainedOn:
-    datasets = [_resolved(entry, "datasets", f"{where}.datasets[{i}]") for i, entry in enumerate(trained.datasets)]
+    datasets = [resolved(entry, "datasets", f"{where}.datasets[{i}]") for i, entry in enumerate(trained.datasets)]
     if trained.images and not registry.located(trained.images).is_file():
         raise UserError(f"{where}.images: no file {trained.images}; wanted one of image keys, one a line.")
     try:
@@ -530,60 +333,6 @@ def _text(text: Text, where: str) -> Text:
     path = registry.located(text.words)
     inside = not text.words or path.is_relative_to(registry.ROOT)  # then workers have a copy
     return text if inside else text.model_copy(update={"words": str(path)})
-
-
-def _resolved(entry: P, kind: str, where: str) -> P:
-    """Name and params checked against the class; paths that only this machine can follow are absolute."""
-    return entry.model_copy(update={"params": registry.resolve(kind, entry.name, entry.params, f"{where}.name")})
-
-
-def _override(raw: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    *parents, last = re.findall(r"[^.\[\]]+", key) or [""]
-    if not separator or not last:
-        raise UserError(f"--set {override}: wanted key=value, such as --set workers.count=2.")
-    target: Any = raw
-    for part in parents:
-        place = _place(target, part, override)
-        if isinstance(target, dict) and target.get(place) is None:
-            target[place] = {}
-        target = target[place]
-    target[_place(target, last, override)] = _yaml(value, f"--set {override}")
-
-
-def _place(target: Any, part: str, override: str) -> Any:
-    """A part of an override's key as the mapping or the list there takes it."""
-    if isinstance(target, dict):
-        return part
-    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
-        return int(part)
-    found = f"a list of {len(target)}, counted from 0" if isinstance(target, list) else repr(target)
-    raise UserError(f"--set {override}: no '{part}' in {found}.")
-
-
-def _validated(model: type[Any], raw: Mapping[str, Any], path: Path) -> Any:
-    try:
-        return model.model_validate(raw)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        if first["type"] == "extra_forbidden":
-            known = registry.suggest(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
-            raise UserError(f"{path}, {key}: no such key. {known}") from error
-        raise UserError(f"{path}, {key}: {registry.complaint([first])}") from error
-
-
-def _fields_at(model: Any, location: Sequence[int | str]) -> list[str]:
-    """The keys that the model at a location takes."""
-    schema = model.model_json_schema()
-    node = schema
-    for part in location:
-        node = node.get("items", node) if isinstance(part, int) else node.get("properties", {}).get(part, {})
-        for option in [node, *node.get("anyOf", [])]:
-            if "$ref" in option:
-                node = schema["$defs"][option["$ref"].rsplit("/", 1)[1]]
-                break
-    return list(node.get("properties", {}))
 
 
 def _check_metrics(path: Path, metrics: Sequence[str]) -> None:

@@ -9,8 +9,9 @@ import logging
 from pathlib import Path
 
 from harness import registry
-from harness.config import MethodEntry, Plugin, label
+from harness.config import MethodEntry
 from harness.interfaces import Dataset
+from harness.recipe import Plugin, label
 from harness.structures import UserError
 
 _log = logging.getLogger(__name__)

@@ -17,9 +17,10 @@ from typing import Any
 import yaml
 
 from harness import registry, weights
-from harness.config import MethodEntry, Plugin, RunConfig, label
+from harness.config import MethodEntry, RunConfig
 from harness.contamination import asked_again, training_images
 from harness.interfaces import Dataset
+from harness.recipe import Plugin, label
 from harness.structures import Listed, UserError
 
 COUNTS = Path(__file__).with_name("published_counts.csv")

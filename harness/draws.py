@@ -16,8 +16,8 @@ import torch
 from jaxtyping import UInt8
 
 from harness.clicks import NoClickError
-from harness.config import Recipe
 from harness.interfaces import Dataset, Learner
+from harness.recipe import Recipe
 from harness.structures import Instance, Sample, UserError
 
 KEPT_BYTES = 4 * 2**30

@@ -15,10 +15,10 @@ import torch
 import torch.distributed as dist
 
 from harness import registry
-from harness.config import Plugin, Recipe
 from harness.draws import Batches, Draws, SampleCache
 from harness.interfaces import Dataset, Learner
 from harness.optimisation import TrainingState
+from harness.recipe import Plugin, Recipe
 from harness.structures import UserError
 
 

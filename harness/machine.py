@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import cluster, registry
-from harness.config import Plugin, RunConfig
+from harness.config import RunConfig
 from harness.doctor import Finding, State
 from harness.evaluate import listed
 from harness.interfaces import Dataset
+from harness.recipe import Plugin
 from harness.structures import UserError
 
 SHARED_MEMORY_MIB = 256

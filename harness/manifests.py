@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.config import fingerprint
 from harness.folder import Folder
+from harness.recipe import fingerprint
 from harness.shards import parquet
 from harness.structures import UserError
 

@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from harness.config import Recipe, Schedule
 from harness.interfaces import Learner
+from harness.recipe import Recipe, Schedule
 from harness.synchronised_norm import synchronised
 
 Batch = Mapping[str, Tensor]

@@ -8,10 +8,11 @@ from typing import Any
 
 import harness
 from harness import registry
-from harness.config import MethodEntry, Plugin, RunConfig, Text, fingerprint, label, words_of
+from harness.config import MethodEntry, RunConfig, Text, words_of
 from harness.contamination import asked_again, training_images
 from harness.evaluate import Names, Protocol, listed
 from harness.interfaces import Dataset
+from harness.recipe import Plugin, fingerprint, label
 from harness.store import JobFacts, Store
 from harness.structures import UserError
 from harness.weights import hint as fetched_by

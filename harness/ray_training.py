@@ -24,9 +24,9 @@ from ray.train import Checkpoint, CheckpointConfig, FailureConfig, Result, RunCo
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from harness.cluster import connect, readable
-from harness.config import Recipe
 from harness.fitting import Fitted, Progress, Report, fit
 from harness.folder import Folder
+from harness.recipe import Recipe
 from harness.structures import UserError
 
 RESTARTS = 5

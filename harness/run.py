@@ -17,10 +17,11 @@ from uuid import uuid4
 import pandas as pd
 
 from harness import manifests, registry, training
-from harness.config import MethodEntry, RunConfig, label
+from harness.config import MethodEntry, RunConfig
 from harness.evaluate import Protocol as ClickProtocol
 from harness.lock import Lock
 from harness.plan import Job, Shard, instances, planned, remaining
+from harness.recipe import label
 from harness.report import Context, MethodFacts, build_table
 from harness.report.layout import Table, to_markdown
 from harness.store import JobFacts, Store, store_of

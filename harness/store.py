@@ -26,8 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness import manifests, registry
-from harness.config import fingerprint
 from harness.folder import Folder
+from harness.recipe import fingerprint
 from harness.rows import ORDER, as_table, table
 from harness.shards import Header, changed, header_of, name_of, of_samples, packed, parquet, rows_of, shard
 from harness.structures import Record, UserError

@@ -15,10 +15,10 @@ import torch
 
 from harness import registry
 from harness.card import as_yaml, card
-from harness.config import Recipe
 from harness.fitting import Fitted, Progress, Report, fit
 from harness.folder import Folder, write_bytes
 from harness.journal import Journal
+from harness.recipe import Recipe
 from harness.structures import UserError
 
 __all__ = ["Progress", "commit", "resumable", "train"]

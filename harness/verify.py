@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from harness import manifests
 from harness.completeness import Asked, Findings, check_job, check_key, check_listing, check_same_instances, clicks_of
-from harness.config import Plugin, fingerprint
 from harness.lock import holder
+from harness.recipe import Plugin, fingerprint
 from harness.rows import as_table, schema
 from harness.shards import Header, changed
 from harness.store import JobFacts, Store

@@ -18,10 +18,11 @@ from typing import Any
 import cv2
 
 from harness import registry
-from harness.config import MethodEntry, Plugin
+from harness.config import MethodEntry
 from harness.evaluate import Evaluation
 from harness.interfaces import Dataset, Method
 from harness.plan import Job, Shard
+from harness.recipe import Plugin
 from harness.store import Store
 from harness.structures import Record
 

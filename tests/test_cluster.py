@@ -14,8 +14,9 @@ import ray
 
 from harness import UserError, cluster
 from harness.cluster import Cluster, halves
-from harness.config import MethodEntry, Plugin, RunConfig, Workers
+from harness.config import MethodEntry, RunConfig, Workers
 from harness.plan import Job, Shard, planned, remaining
+from harness.recipe import Plugin
 from harness.rows import MEASURED
 from harness.store import Store
 from harness.worker import Outcome, run_here

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from harness import UserError, registry
-from harness.config import RunConfig, Text, label, load_recipe, load_run, words_of
+from harness.config import RunConfig, Text, load_run, words_of
+from harness.recipe import label, load_recipe
 
 BASE: dict[str, Any] = {
     "run": "tried",
@@ -283,39 +284,58 @@ def test_a_checkpoint_in_the_checkout_stays_relative(tmp_path: Path) -> None:
     assert method.train is not None and method.train.output == registry.ROOT / "methods/weights/a.safetensors"
 
 
-def test_a_key_is_of_what_decides_the_weights(tmp_path: Path) -> None:
-    def key(**changes: Any) -> str:
-        return load_recipe(_file(tmp_path, RECIPE | changes)).key
+def _seeded(recipe: str, **changes: Any) -> dict[str, Any]:
+    return {"methods": [{"name": "click_only", "label": "Click", "train": recipe, **changes}]}
 
-    same = [key(), key(note="x"), key(save_every=7), key(device="cpu"), key(checkpoint="weights/a"), key(seed=0)]
-    other = [key(steps=4), key(seed=1), key(optimizer={"lr": "2e-3"}), key(classes="all")]
-    assert len(set(same)) == 1 and len({same[0], *other}) == 5
+
+def test_seeds_are_entries_with_checkpoints_of_their_own(tmp_path: Path) -> None:
+    file = _file(tmp_path, RECIPE | {"seed": 1, "checkpoint": "methods/weights/a.safetensors"}, "recipe.yaml")
+    own, other = _load(tmp_path, **_seeded(str(file), seeds=[1, 2])).methods
+    assert [label(own), label(other)] == ["Click, seed 1", "Click, seed 2"]
+    assert own.seed_of == other.seed_of == "Click" and not own.seeds
+    assert own.params == {"checkpoint": "methods/weights/a.safetensors"}
+    assert other.train is not None and other.train.seed == 2
+    assert other.params == {"checkpoint": str(load_recipe(file, ["seed=2"]).output)}
+
+
+def test_seeds_and_variants_multiply(tmp_path: Path) -> None:
+    variants = [{"label": "silent", "text": "none"}, {"label": "said"}]
+    file = _file(tmp_path, RECIPE, "recipe.yaml")
+    methods = _load(tmp_path, **_seeded(str(file), seeds=[1, 2], variants=variants)).methods
+    assert [label(one) for one in methods] == [
+        f"Click, seed {n}, {said}" for n in (1, 2) for said in ("silent", "said")
+    ]
+    assert [one.variant_of for one in methods] == [f"Click, seed {n}" for n in (1, 1, 2, 2)]
+
+
+def test_seeds_want_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"methods\[0\]\.seeds: found a checkpoint under `params`; wanted a recipe"):
+        _load(tmp_path, **_method(seeds=[1], train=RECIPE))
+    with pytest.raises(UserError, match=r"methods\[0\]\.seeds: found no `train`; wanted a recipe"):
+        _load(tmp_path, methods=[{"name": "click_only", "seeds": [1]}])
+
+
+def test_a_recipe_with_changes(tmp_path: Path) -> None:
+    file = _file(tmp_path, RECIPE | {"checkpoint": "methods/weights/a.safetensors"}, "recipe.yaml")
+    train = {"recipe": str(file), "set": {"steps": 7, "datasets[0].params.count": 2}}
+    (method,) = _load(tmp_path, methods=[{"name": "click_only", "train": train}]).methods
+    assert method.train is not None and method.train.steps == 7 and method.train.datasets[0].params["count"] == 2
+    assert method.params == {"checkpoint": str(method.train.output)} != {"checkpoint": "methods/weights/a.safetensors"}
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("train", "reason"),
     [
-        ({"stps": 4}, r"stps: no such key\. Did you mean 'steps'"),
-        ({"learner": {"name": "prompted_deeplb"}}, r"learner\.name: no methods/learners/prompted_deeplb\.py\. Did"),
-        (
-            {"learner": {"name": "prompted_deeplab", "params": {"encodr": "x"}}},
-            r"learner\.params\.encodr: prompted_deeplab takes no such parameter\. Did you mean 'encoder'",
-        ),
-        ({"learner": "prompted_deeplab"}, r"learner: found 'prompted_deeplab'; wanted a mapping"),
-        ({"learner": None}, r"learner: found nothing; wanted a mapping"),
-        ({"datasets": [{"name": "scens"}]}, r"datasets\[0\]\.name: no datasets/scens\.py"),
-        ({"datasets": []}, r"datasets: found \[\]; wanted at least one"),
-        ({"steps": 0}, r"steps: found 0; wanted greater than 0"),
-        ({"optimizer": {"name": "adam"}}, r"optimizer\.name: found 'adam'; wanted 'adamw' or 'sgd'"),
-        ({"optimizer": {"rl": 1}}, r"optimizer\.rl: no such key"),
-        ({"schedule": {"name": "step"}}, r"schedule\.name: found 'step'; wanted 'poly', 'cosine' or 'constant'"),
+        ({"recipe": "no.yaml"}, r"no\.yaml: no such file"),
+        ({"recipe": "recipe.yaml", "sat": {}}, r"found .*'sat'.*; wanted a path, or \{recipe: PATH, set: "),
+        ({"recipe": 3}, r"found \{'recipe': 3\}; wanted a path"),
+        ({"recipe": "recipe.yaml", "set": [1]}, r"wanted a path, or"),
+        ({"recipe": "recipe.yaml", "set": {"stps": 3}}, r"recipe\.yaml, stps: no such key\. Did you mean 'steps'"),
+        ({"recipe": "recipe.yaml", "set": {"steps.x": 3}}, r"recipe\.yaml, set: no 'x' in 3"),
     ],
 )
-def test_a_mistaken_recipe(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
-    with pytest.raises(UserError, match=rf"^{tmp_path}/a\.yaml, {reason}"):
-        load_recipe(_file(tmp_path, RECIPE | changes))
-
-
-def test_a_run_s_config_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.yaml, learner: found nothing; wanted a value"):
-        load_recipe(_file(tmp_path, BASE))
+def test_mistaken_changes(tmp_path: Path, train: dict[str, Any], reason: str) -> None:
+    _file(tmp_path, RECIPE, "recipe.yaml")
+    train = train | ({"recipe": str(tmp_path / train["recipe"])} if isinstance(train["recipe"], str) else {})
+    with pytest.raises(UserError, match=rf"a\.yaml, methods\[0\]\.train: .*{reason}"):
+        _load(tmp_path, methods=[{"name": "click_only", "train": train}])

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from harness import doctor, machine, registry
-from harness.config import Plugin, RunConfig, load_run
+from harness.config import RunConfig, load_run
 from harness.doctor import COUNTS, Finding, State, examined, published
+from harness.recipe import Plugin
 
 TESTS = Path(__file__).parent
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

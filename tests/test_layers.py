@@ -26,6 +26,8 @@ ORDER = [
     "metrics",
     "rle",
     "ambiguity",
+    "yaml_file",
+    "recipe",
     "config",
     "weights",
     "scoring",

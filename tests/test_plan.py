@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from harness import UserError, registry
-from harness.config import Clicks, MethodEntry, Plugin, RunConfig, Text, TrainedOn, Workers
+from harness.config import Clicks, MethodEntry, RunConfig, Text, TrainedOn, Workers
 from harness.plan import Job, instances, planned, remaining, shards
+from harness.recipe import Plugin
 from harness.store import Store
 
 

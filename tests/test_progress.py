@@ -14,10 +14,11 @@ import pytest
 from rich.console import Console
 
 from harness import UserError, progress
-from harness.config import Clicks, MethodEntry, Plugin, Text
+from harness.config import Clicks, MethodEntry, Text
 from harness.evaluate import Protocol
 from harness.plan import Job
 from harness.progress import STATUS, JobState, Live, clock
+from harness.recipe import Plugin
 from harness.store import JobFacts
 from harness.training import Progress as TrainingProgress
 from harness.watch import news

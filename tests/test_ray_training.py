@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from harness import cluster, training
-from harness.config import Recipe
 from harness.fitting import Progress
+from harness.recipe import Recipe
 from harness.structures import UserError
 from harness.training import train
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness import registry
-from harness.config import load_recipe
+from harness.recipe import load_recipe
 from harness.structures import Click, Instance, Prompt, Sample, UserError
 from harness.training import stored
 from methods.learners import ritm

@@ -27,12 +27,12 @@ from harness import draws as drawing
 from harness import registry, training
 from harness.card import card, card_of
 from harness.clicks import NoClickError
-from harness.config import Optimizer, Recipe, Schedule, load_recipe
 from harness.draws import Batches, Draw, Draws, SampleCache
 from harness.fitting import Progress
 from harness.interfaces import Dataset, Listed
 from harness.journal import METRICS
 from harness.optimisation import decay, learning_rate
+from harness.recipe import Optimizer, Recipe, Schedule, load_recipe
 from harness.structures import Click, Instance, Sample, UserError
 from harness.training import stored, train
 from methods.click_only import ClickOnly
@@ -80,7 +80,7 @@ class Still(Toy):
 KILLED = """
 import os, pathlib, signal, sys
 from harness import training
-from harness.config import load_recipe
+from harness.recipe import load_recipe
 training.resumable = lambda recipe: pathlib.Path(sys.argv[2])
 report = lambda progress: progress.step == 5 and os.kill(os.getpid(), signal.SIGKILL)
 training.train(load_recipe(pathlib.Path(sys.argv[1])), report, report_every=1)

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from harness import UserError, worker
-from harness.config import Clicks, MethodEntry, Plugin, RunConfig
+from harness.config import Clicks, MethodEntry, RunConfig
 from harness.evaluate import DeviceLost
 from harness.plan import Job, planned, remaining
+from harness.recipe import Plugin
 from harness.store import Store
 from harness.worker import Worker, run_here
 

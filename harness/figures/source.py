@@ -13,8 +13,9 @@ import pandas as pd
 from jaxtyping import Float32
 
 from harness import registry
-from harness.config import Plugin, RunConfig, label, words_of
+from harness.config import RunConfig, words_of
 from harness.interfaces import Dataset, Saliency
+from harness.recipe import Plugin, label
 from harness.report import Context
 from harness.run import context_of, recorded, samples_of
 from harness.store import Store
