@@ -227,7 +227,8 @@ def method_facts(method: MethodEntry) -> MethodFacts:
     trained_on = method.trained_on.name or (method.train.datasets[0].name if method.train else None)
     weights = method.train.note if method.train else ""
     classes = len(method.trained_on.classes) or None
-    return MethodFacts(uses_text, trained_on, weights, method.name, method.variant_of, classes)
+    seed = method.train.seed if method.train and method.seed_of else None
+    return MethodFacts(uses_text, trained_on, weights, method.name, method.variant_of, classes, method.seed_of, seed)
 
 
 def train_if_missing(method: MethodEntry, watcher: Watcher) -> None:

@@ -31,6 +31,8 @@ class MethodFacts:
         plugin: Its plugin, for a method that has no row to say so.
         variant_of: The entry that it is a variant of, asked in another way; "" for one that is none.
         trained_classes: How many classes its weights were trained on; None where the config does not say.
+        seed_of: What it shares with the same recipe's networks of other seeds; "" for one that stands alone.
+        seed: Of its training, for one of several.
     """
 
     uses_text: bool = False
@@ -39,6 +41,8 @@ class MethodFacts:
     plugin: str = ""
     variant_of: str = ""
     trained_classes: int | None = None
+    seed_of: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
