@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -102,6 +102,7 @@ class MethodEntry(Plugin):
         count: Workers of it at once, at most.
         text: In place of the run's.
         clicks: In place of the run's.
+        datasets: The labels of those data sets of the run that it is asked on; of all by default.
         variants: Ways to ask it; each becomes an entry of its own, labelled "<label>, <the variant's label>".
         variant_of: The label of the entry that it is a variant of.
     """
@@ -117,6 +118,7 @@ class MethodEntry(Plugin):
     count: Annotated[int, Field(gt=0)] | None = None
     text: Wording | None = None
     clicks: Clicks | None = None
+    datasets: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
     variant_of: str = ""
 
@@ -209,6 +211,13 @@ class RunConfig(Model):
     max_failures: Annotated[float, Field(ge=0, le=1)] = 0.05
     limit: Annotated[int, Field(gt=0)] | None = None
 
+    def pairs(self) -> Iterator[tuple[MethodEntry, Plugin]]:
+        """Every method with every data set that it is asked on."""
+        for method in self.methods:
+            for dataset in self.datasets:
+                if not method.datasets or label(dataset) in method.datasets:
+                    yield method, dataset
+
 
 def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read and check a run's config; `overrides` are `key.path=value`, the value in YAML.
@@ -231,6 +240,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     )
     _check_labels(path, "methods", methods)
     _check_labels(path, "datasets", config.datasets)
+    _check_asked_on(path, config)
     checked = {
         "methods": methods,
         "datasets": _datasets(config.datasets, path),
@@ -348,3 +358,12 @@ def _check_labels(path: Path, key: str, entries: Sequence[Plugin]) -> None:
             raise UserError(
                 f"{path}, {key}[{index}]: a second '{name}'. Give one of them a `label:` of its own: rows go by it."
             )
+
+
+def _check_asked_on(path: Path, config: RunConfig) -> None:
+    known = [label(entry) for entry in config.datasets]
+    for index, method in enumerate(config.methods):
+        for name in method.datasets:
+            if name not in known:
+                where = f"{path}, methods[{index}].datasets"
+                raise UserError(f"{where}: no data set labelled '{name}' in this run. {registry.suggest(name, known)}")

@@ -16,7 +16,7 @@ from harness import manifests
 from harness.lock import Lock
 from harness.store import READERS, JobFacts, Store
 from harness.structures import UserError
-from harness.verify import job_of, label_of
+from harness.verify import job_of, label_of, pairs_of
 
 COMMON = ("seed", "clicks", "text", "metrics")
 """What the configs must agree on: methods asked otherwise cannot be compared."""
@@ -82,7 +82,7 @@ def _claims(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 def _jobs(manifest: Mapping[str, Any]) -> dict[str, JobFacts]:
     """The jobs of a manifest's config, by their keys; what earlier configs left is not merged."""
     config = manifest["config"]
-    jobs = [job_of(manifest, method, dataset) for method in config["methods"] for dataset in config["datasets"]]
+    jobs = [job_of(manifest, method, dataset) for method, dataset in pairs_of(config)]
     return {job.key: job for job in jobs}
 
 
@@ -128,6 +128,13 @@ def _copy(source: Store, into: Store, key: str, name: str) -> None:
     into.folder.write(path, source.folder.read(path))
 
 
+def _asked_on(method: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The labels of the data sets that a method names in any of the runs; none if it is asked on all in one."""
+    entries = [one for run in runs for one in run["config"]["methods"] if label_of(one) == method]
+    named = [one.get("datasets") or [] for one in entries]
+    return sorted({name for names in named for name in names}) if all(named) else []
+
+
 def _manifest(runs: Sequence[Mapping[str, Any]], into: Store) -> dict[str, Any]:
     """The first run's config with all methods and data sets, all jobs, and all starts."""
     config = dict(runs[0]["config"])
@@ -136,6 +143,7 @@ def _manifest(runs: Sequence[Mapping[str, Any]], into: Store) -> dict[str, Any]:
         config[kind] = [
             entries[name] for name in dict.fromkeys(label_of(e) for run in runs for e in run["config"][kind])
         ]
+    config["methods"] = [one | {"datasets": _asked_on(label_of(one), runs)} for one in config["methods"]]
     limits = [run["config"]["limit"] for run in runs]
     config["limit"] = None if None in limits else max(limits)
     config["run"] = into.folder.path.rstrip("/").rpartition("/")[2]

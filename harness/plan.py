@@ -80,11 +80,11 @@ def planned(config: RunConfig) -> list[Job]:
         UserError: Missing checkpoints, or a data set that is not there.
     """
     check_weights(config.methods)
-    datasets = [_listing(config, entry) for entry in config.datasets]
+    listings = {label(entry): _listing(config, entry) for entry in config.datasets}
     trained_on = {_weighed_as(method): method for method in config.methods}
     images = {name: training_images(method) for name, method in trained_on.items()}
     return [
-        _job(config, method, listing, images[_weighed_as(method)]) for method in config.methods for listing in datasets
+        _job(config, method, listings[label(entry)], images[_weighed_as(method)]) for method, entry in config.pairs()
     ]
 
 

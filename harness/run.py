@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import os
 import platform
 from collections import Counter
@@ -194,7 +193,7 @@ def recorded(store: Store) -> tuple[RunConfig, list[Job]]:
     samples = manifests.samples(store.folder)
     protocol = ClickProtocol(config.run, config.seed, config.clicks, config.text, config.metrics)
     jobs = []
-    for method, entry in itertools.product(config.methods, config.datasets):
+    for method, entry in config.pairs():
         bare = JobFacts(label(method), label(entry), {}, {})
         known = manifest["jobs"].get(bare.key)
         facts = JobFacts(**known) if known else bare

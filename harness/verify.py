@@ -6,7 +6,7 @@ weights. Where a data set is at hand, its listing is compared, too: it alone kno
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -105,8 +105,7 @@ def _check_rows(found: Findings, store: Store, manifest: Mapping[str, Any], samp
     config = manifest["config"]
     asked = [
         Asked(job_of(manifest, method, dataset), samples.get(label_of(dataset), []), clicks_of(config, method))
-        for dataset in config["datasets"]
-        for method in config["methods"]
+        for method, dataset in pairs_of(config)
     ]
     rows = store.rows([one.job for one in asked], {one.job.dataset: one.samples for one in asked})
     for one in asked:
@@ -124,6 +123,14 @@ def job_of(manifest: Mapping[str, Any], method: Mapping[str, Any], dataset: Mapp
     bare = JobFacts(label_of(method), label_of(dataset), {}, {})
     known = manifest["jobs"].get(bare.key)
     return JobFacts(**known) if known else bare
+
+
+def pairs_of(config: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Every method of a manifest's config with every data set that it is asked on."""
+    for dataset in config["datasets"]:
+        for method in config["methods"]:
+            if label_of(dataset) in (method.get("datasets") or [label_of(dataset)]):
+                yield method, dataset
 
 
 def label_of(entry: Mapping[str, Any]) -> str:

@@ -222,6 +222,15 @@ def test_variants_are_entries_that_are_asked_otherwise(tmp_path: Path) -> None:
     assert silent.variant_of == twice.variant_of == "Click" and not silent.variants
 
 
+def test_a_method_is_asked_on_the_data_sets_that_it_names(tmp_path: Path) -> None:
+    data = [{"name": "scenes", "label": name, "params": {"split": "val", "count": 2}} for name in ("a", "b")]
+    methods = [{**BASE["methods"][0], "label": name, "datasets": on} for name, on in {"x": [], "y": ["b"]}.items()]
+    config = _load(tmp_path, datasets=data, methods=methods)
+    assert [(label(method), label(one)) for method, one in config.pairs()] == [("x", "a"), ("x", "b"), ("y", "b")]
+    with pytest.raises(UserError, match=r"methods\[0\]\.datasets: no data set labelled 'scene' in this run.*'scenes'"):
+        _load(tmp_path, **_method(datasets=["scene"]))
+
+
 def test_overrides(tmp_path: Path) -> None:
     second = {"name": "click_only", "label": "b", "params": {"checkpoint": "b.pt"}}
     config = _load(

@@ -22,6 +22,7 @@ from harness.plan import Job, planned
 from harness.rows import MEASURED, schema
 from harness.run import PACKAGES, Budget, Finished, environment, recorded, report, run
 from harness.store import Store
+from harness.verify import verified
 from harness.worker import Outcome
 
 TESTS = Path(__file__).parent
@@ -202,6 +203,18 @@ def test_two_data_sets_of_one_plugin_are_clicked_alike(make: Make) -> None:
     assert done.instances == 8
     one, other = (rows.reset_index(drop=True) for _, rows in results(path).groupby("dataset"))
     pd.testing.assert_frame_equal(one.drop(columns="dataset"), other.drop(columns="dataset"))
+
+
+def test_a_method_that_is_asked_on_one_of_two_data_sets_is_whole(make: Make) -> None:
+    data = [{"name": "scenes", "label": name, "params": {"split": "val", "count": 2}} for name in ("a", "b")]
+    one = {"name": "fakes:Steady", "label": "one", "datasets": ["b"]}
+    path = make(datasets=data, methods=[STEADY, one])
+    finished, _ = ran(path)
+    assert finished.missing == 0 and not any("no row" in note for note in finished.tables[0].notes)
+    asked = results(path)[["dataset", "method"]].drop_duplicates().itertuples(index=False)
+    assert set(map(tuple, asked)) == {("a", "steady"), ("b", "steady"), ("b", "one")}
+    folder = registry.ROOT / "runs" / load_run(path).run
+    assert not verified(Store(folder)).lacking
 
 
 def test_too_many_failures_stop_the_run(make: Make) -> None:
