@@ -120,6 +120,15 @@ def test_images_of_limited_runs_come_together(ran: Ran, tmp_path: Path) -> None:
     assert few_again.manifest()["config"]["limit"] == 4 and lacking(few_again) == []
 
 
+def test_a_method_is_asked_on_what_either_run_asked_it_on(ran: Ran, tmp_path: Path) -> None:
+    both = at(tmp_path, "both")
+    first = ran("a", methods=[STEADY, {**WIDE, "datasets": ["toys"]}], datasets=[TOYS, MORE])
+    merged([first, ran("b", methods=[{**WIDE, "datasets": ["more"]}], datasets=[MORE])], both)
+    (wide,) = (one for one in both.manifest()["config"]["methods"] if one["label"] == "wide")
+    assert wide["datasets"] == ["more", "toys"] and lacking(both) == []
+    assert report(*recorded(both), both).missing == 0
+
+
 def test_what_neither_run_has_is_missing_in_words(ran: Ran, tmp_path: Path) -> None:
     both = at(tmp_path, "both")
     merged([ran("a"), ran("b", methods=[WIDE], datasets=[MORE])], both)
