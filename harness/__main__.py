@@ -195,16 +195,22 @@ def merge(
 
 
 @app.command()
-def plan(config: ConfigPath, set_: Set = [], limit: Limit = None, runs: Runs = None) -> None:  # noqa: B006
+def plan(
+    config: ConfigPath,
+    set_: Set = [],  # noqa: B006
+    limit: Limit = None,
+    runs: Runs = None,
+    probe: Annotated[
+        bool, typer.Option(help="Measure a few steps of every training that is due, a minute at most: GPU-hours.")
+    ] = False,
+) -> None:
     """Say what `run` would do: images, instances, what is there already, what must be trained. Computes nothing."""
     from harness.plan import instances, planned
     from harness.store import store_of
 
     loaded = _loaded(config, set_, limit)
     untrained = [m for m in loaded.methods if m.train is not None and not m.train.output.is_file()]
-    for method in untrained:
-        assert method.train is not None
-        _say(f"{label(method)}: trained first, {method.train.steps} steps to {method.train.output}")
+    _say_training(untrained, probe)
     ready = [m for m in loaded.methods if m not in untrained]
     jobs = planned(loaded.model_copy(update={"methods": tuple(ready)}))
     store = store_of(loaded.run, runs)
@@ -217,6 +223,28 @@ def plan(config: ConfigPath, set_: Set = [], limit: Limit = None, runs: Runs = N
         done = f"{len(store.done(job.facts) & set(job.sample_ids))} images"
         listing.add_row(escape(job.facts.method), escape(name), str(len(job.sample_ids)), str(counts[name]), done)
     console.print(listing)
+
+
+def _say_training(methods: list[configs.MethodEntry], probe: bool) -> None:
+    """What must be trained first, each checkpoint once; with what it takes on the device at hand, if asked."""
+    from harness.probe import Expected, expected_hours
+
+    probed: dict[str, Expected] = {}
+    due = {method.train.output: method.train for method in methods if method.train}
+    total = 0.0
+    for path, recipe in due.items():
+        names = ", ".join(label(method) for method in methods if method.train and method.train.output == path)
+        _say(f"{names}: trained first, {recipe.steps} steps to {path}")
+        if probe:
+            alike = recipe.model_dump_json(exclude={"seed", "checkpoint", "note"})
+            found = probed.setdefault(alike, probed.get(alike) or expected_hours(recipe))
+            _say(
+                f"  {found.hours:.2g} hours x {max(1, recipe.workers)} workers: {found.steps_per_s:.3g} steps/s in "
+                f"{found.measured} steps here, {found.device}"
+            )
+            total += found.device_hours
+    if probe and due:
+        _say(f"{total:.2g} hours of one such device in all.")
 
 
 @app.command()
@@ -252,6 +280,7 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A training recipe, such as configs/scenes_text_click.yaml.")],
     set_: Set = [],  # noqa: B006
     force: Annotated[bool, typer.Option(help="Train even if the checkpoint is there.")] = False,
+    address: Address = None,
 ) -> None:
     """Train a checkpoint by its recipe; the same command again resumes.
 
@@ -264,7 +293,7 @@ def train(
         _say(f"{loaded.output} is there already; --force trains it anew.")
         return
     with _live() as live:
-        path = execute(loaded, lambda progress: live.training(recipe.stem, progress))
+        path = execute(loaded, lambda progress: live.training(recipe.stem, progress), address=address)
     _say(f"{path} and its card {path.with_suffix('.md').name}")
 
 

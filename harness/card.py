@@ -65,7 +65,7 @@ def card(
 
 
 def card_of(path: Path) -> str:
-    """The card of a checkpoint, from what it says of itself.
+    """The card of a checkpoint, from what it says of itself; of an older one the card beside it, if it is this file's.
 
     Raises:
         UserError: No such file, no safetensors file, or one that no recipe of this harness made.
@@ -82,13 +82,18 @@ def card_of(path: Path) -> str:
             f"{path}: found no whole safetensors file ({error}); wanted a checkpoint that training here saved."
         ) from error
     if "recipe_yaml" not in about:
-        beside = path.with_suffix(".md")
-        known = f" Its card lies beside it: {beside}." if beside.is_file() else ""
-        raise UserError(
-            f"{path}: found no recipe in its metadata; wanted a checkpoint that training here saved.{known}"
-        )
+        return _card_beside(path)
     recipe = Recipe.model_validate(yaml.safe_load(about["recipe_yaml"]))
     return card(recipe, path, about["commit"], json.loads(about["classes"]), json.loads(about["data"]))
+
+
+def _card_beside(path: Path) -> str:
+    beside = path.with_suffix(".md")
+    text = beside.read_text("utf-8") if beside.is_file() else ""
+    if hashlib.sha256(path.read_bytes()).hexdigest() in text:
+        return text
+    known = f" {beside} names another SHA-256." if text else ""
+    raise UserError(f"{path}: found no recipe in its metadata; wanted a checkpoint that training here saved.{known}")
 
 
 def as_yaml(recipe: Recipe) -> str:

@@ -1,32 +1,22 @@
-"""Which instances a training step sees, and how they become a batch: all of it decided by the seed and the step."""
+"""Which instances a training step sees, decided by the seed and the step alone, and their samples in memory."""
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections import Counter, deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
-from harness.clicks import NoClickError
-from harness.interfaces import Dataset, Learner
+from harness.interfaces import Dataset
 from harness.recipe import Recipe
-from harness.structures import Instance, Sample, UserError
+from harness.structures import Image, Instance, Sample, UserError
 
 KEPT_BYTES = 4 * 2**30
 """Of decoded samples that stay in memory."""
-
-STEPS_AHEAD = 3
-"""Whose examples the loaders prepare while a step is trained."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,13 +44,20 @@ class SampleCache:
 
     def sample(self, dataset: int, sample_id: str) -> Sample:
         """The sample, decoded at its first use."""
+        return self._packed(dataset, sample_id).sample()
+
+    def image(self, dataset: int, sample_id: str) -> Image:
+        """The sample's image alone."""
+        return self._packed(dataset, sample_id).without_masks.image
+
+    def _packed(self, dataset: int, sample_id: str) -> PackedSample:
         key = (dataset, sample_id)
         packed = self.kept.get(key)
         if packed is None:
             packed = PackedSample.packed(self.datasets[dataset].load(sample_id))
             with self.lock:
                 self._keep(key, packed)
-        return packed.sample()
+        return packed
 
     def _keep(self, key: tuple[int, str], packed: PackedSample) -> None:
         if key in self.kept:  # Another loader was faster.
@@ -148,82 +145,3 @@ class Draws:
     def categories(self) -> list[str]:
         """Those that may be drawn, as far as the listings know."""
         return sorted({draw.category for draw in self.draws} - {""})
-
-
-Example = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Batches:
-    """The examples of a step that one worker of several trains on: the whole batch's, cut into equal shares in order.
-
-    Attributes:
-        rank: The worker's number.
-        world: How many workers there are.
-        parts: How many batches, of one forward pass each, the share is cut into.
-        loaders: Threads that work ahead.
-    """
-
-    learner: Learner
-    samples: SampleCache
-    draws: Draws
-    rank: int = 0
-    world: int = 1
-    parts: int = 1
-    loaders: int = 0
-
-    def steps(self, first: int, end: int) -> Iterator[list[dict[str, torch.Tensor]]]:
-        """The batches of every step from `first` to before `end`, on the CPU; the same whatever prepares them."""
-        if not self.loaders:
-            for step in range(first, end):
-                yield self._stacked([self._example(*drawn) for drawn in self._share(step)])
-            return
-        with ThreadPoolExecutor(self.loaders, "loader") as pool, closing(self._ahead(pool, first, end)) as coming:
-            yield from coming
-
-    def _ahead(self, pool: ThreadPoolExecutor, first: int, end: int) -> Generator[list[dict[str, torch.Tensor]]]:
-        waiting: deque[list[Future[Example]]] = deque()
-        try:
-            for step in range(first, end + STEPS_AHEAD):
-                if step < end:
-                    waiting.append([pool.submit(self._example, *drawn) for drawn in self._share(step)])
-                if step >= first + STEPS_AHEAD:
-                    yield self._stacked([future.result() for future in waiting.popleft()])
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _share(self, step: int) -> list[tuple[Draw, np.random.Generator]]:
-        size = self.draws.size // self.world
-        return list(self.draws.at(step))[self.rank * size : (self.rank + 1) * size]
-
-    def _example(self, draw: Draw, rng: np.random.Generator) -> Example:
-        return example(self.learner, self.samples, self.draws, draw, rng)
-
-    def _stacked(self, examples: Sequence[Example]) -> list[dict[str, torch.Tensor]]:
-        size = len(examples) // self.parts
-        return [stacked(examples[start : start + size]) for start in range(0, len(examples), size)]
-
-
-def stacked(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-    """Examples as one batch."""
-    return {key: torch.from_numpy(np.stack([one[key] for one in examples])) for key in examples[0]}
-
-
-def example(learner: Learner, samples: SampleCache, draws: Draws, draw: Draw, rng: np.random.Generator) -> Example:
-    """One drawn instance as the learner wants it; in the place of an unreadable or unclickable one, another.
-
-    Raises:
-        UserError: As many in a row are unreadable as there are draws.
-    """
-    for _ in draws.draws:
-        sample = samples.sample(draw.dataset, draw.sample_id)
-        reason = sample.broken.get(draw.instance_id, "listed, but not in its sample")
-        for instance in sample.instances:
-            if instance.id == draw.instance_id:
-                try:
-                    return learner.example(sample, instance, samples.datasets[draw.dataset].classes, rng)
-                except NoClickError as error:
-                    reason = str(error)
-        _log.warning("training: instance %s is left out: %s", draw.instance_id, reason)
-        draw = draws.another(rng)
-    raise UserError(f"training: found no readable instance ({draw.instance_id}: {reason}). Repair the data set.")

@@ -15,7 +15,8 @@ import torch
 import torch.distributed as dist
 
 from harness import registry
-from harness.draws import Batches, Draws, SampleCache
+from harness.batches import Batches
+from harness.draws import Draws, SampleCache
 from harness.interfaces import Dataset, Learner
 from harness.optimisation import TrainingState
 from harness.recipe import Plugin, Recipe
@@ -87,28 +88,19 @@ def fit(recipe: Recipe, keeper: Keeper, report: Report, report_every: int) -> Fi
         UserError: The data holds nothing to train on, or the device is absent.
         FloatingPointError: The loss is not finite.
     """
-    torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
-    learner: Learner = registry.build("learners", recipe.learner.name, recipe.learner.params)
-    device = chosen_device(recipe.device)
-    learner.network.to(device).train()
-    datasets = built(recipe.datasets)
-    samples = SampleCache(datasets)
-    draws = Draws(samples.draws(recipe.classes == "seen"), recipe)
-    state = TrainingState(learner, recipe, device)
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    job = Job.of(recipe, rank, world)
+    state, batches = job.state, job.batches
     kept = keeper.kept()
     first = state.restore(kept) if kept else 0
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    batches = Batches(learner, samples, draws, rank, world, recipe.accumulate, recipe.loaders)
-    validated = Validated.of(recipe, learner)
+    validated = Validated.of(recipe, job.learner)
     steps, losses, validation, waited = batches.steps(first, recipe.steps), [], None, 0.0
     started = time.monotonic()
     for step in range(first, recipe.steps):
         asked = time.monotonic()
         share = next(steps)
         waited += time.monotonic() - asked
-        torch.manual_seed(recipe.seed * 1_000_003 + step + rank * 2**40)  # Of dropout: the same after a resume.
-        losses.append(state.advanced(step, share))
+        losses.append(job.advanced(step, share))
         done = step + 1
         if done % recipe.save_every == 0:
             keeper.keep(state.as_dict(done))
@@ -120,11 +112,58 @@ def fit(recipe: Recipe, keeper: Keeper, report: Report, report_every: int) -> Fi
             report(Progress(done, recipe.steps, float(np.mean(losses)), state.lr, rate, share_waited, validation))
             losses, validation = [], None
     weights = {name: tensor.detach().cpu() for name, tensor in state.weights().items()}
-    data = [
-        {"name": entry.name, **dataset.fingerprint()} for entry, dataset in zip(recipe.datasets, datasets, strict=True)
-    ]
-    metadata = {key: str(value) for key, value in learner.metadata().items()}
-    return Fitted(weights, metadata, draws.categories, data)
+    metadata = {key: str(value) for key, value in job.learner.metadata().items()}
+    return Fitted(weights, metadata, batches.draws.categories, job.fingerprints())
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What one worker of a recipe steps through.
+
+    Attributes:
+        recipe: Of the whole job.
+        learner: Its network lies on the device, in training mode.
+        datasets: The recipe's.
+        state: Before the first step.
+        batches: This worker's share of every step's.
+    """
+
+    recipe: Recipe
+    learner: Learner
+    datasets: list[Dataset]
+    state: TrainingState
+    batches: Batches
+
+    @classmethod
+    def of(cls, recipe: Recipe, rank: int, world: int) -> Job:
+        """Built, the data listed.
+
+        Raises:
+            UserError: The data holds nothing to train on, or the device is absent.
+        """
+        torch.set_num_threads(recipe.threads)
+        torch.manual_seed(recipe.seed)
+        learner: Learner = registry.build("learners", recipe.learner.name, recipe.learner.params)
+        device = chosen_device(recipe.device)
+        learner.network.to(device).train()
+        on_gpu = device.type == "cuda"
+        if on_gpu:  # The order in which tensor cores read what a convolution is given.
+            learner.network.to(memory_format=torch.channels_last)
+        datasets = built(recipe.datasets)
+        samples = SampleCache(datasets)
+        draws = Draws(samples.draws(recipe.classes == "seen"), recipe)
+        batches = Batches(learner, samples, draws, rank, world, recipe.accumulate, recipe.loaders, pinned=on_gpu)
+        return cls(recipe, learner, datasets, TrainingState(learner, recipe, device), batches)
+
+    def advanced(self, step: int, share: Sequence[Mapping[str, torch.Tensor]]) -> float:
+        """One optimiser step and the loss before it; dropout, too, is decided by seed and step."""
+        torch.manual_seed(self.recipe.seed * 1_000_003 + step + self.batches.rank * 2**40)
+        return self.state.advanced(step, share)
+
+    def fingerprints(self) -> list[dict[str, Any]]:
+        """Each data set's name and fingerprint."""
+        entries = zip(self.recipe.datasets, self.datasets, strict=True)
+        return [{"name": entry.name, **dataset.fingerprint()} for entry, dataset in entries]
 
 
 def built(entries: Sequence[Plugin]) -> list[Dataset]:

@@ -107,7 +107,7 @@ def run(
     store = store_of(config.run, runs)
     with Lock(store.folder) as lock:
         for method in config.methods:
-            train_if_missing(method, watcher)
+            train_if_missing(method, watcher, address)
         jobs = planned(config)
         facts = [job.facts for job in jobs]
         start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
@@ -230,11 +230,11 @@ def method_facts(method: MethodEntry) -> MethodFacts:
     return MethodFacts(uses_text, trained_on, weights, method.name, method.variant_of, classes, method.seed_of, seed)
 
 
-def train_if_missing(method: MethodEntry, watcher: Watcher) -> None:
+def train_if_missing(method: MethodEntry, watcher: Watcher, address: str | None = None) -> None:
     """Train a method's checkpoint where its entry says how and the file is not there."""
     if method.train is None or method.train.output.is_file():
         return
-    training.train(method.train, lambda progress: watcher.training(label(method), progress))
+    training.train(method.train, lambda progress: watcher.training(label(method), progress), address=address)
 
 
 def environment() -> dict[str, Any]:

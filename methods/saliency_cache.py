@@ -1,10 +1,10 @@
-"""Dense CLIP features of training images, computed once each and kept on disk."""
+"""A saliency's features of training images, computed once each and kept in memory and on disk."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,52 @@ from jaxtyping import Float32
 from harness.interfaces import Saliency
 from harness.structures import Image, UserError
 from methods.saliency.maskclip import DenseImage, MaskClip
+
+KEPT_IMAGES = 2048
+"""Images whose features stay in memory; those of the embedded benchmark all do."""
+
+
+def remembered(saliency: Saliency, folder: Path | None, limit_gib: float) -> Remembered:
+    """A saliency whose features stay in memory and, with a folder, on disk."""
+    return Remembered(saliency if folder is None else KeptMaskClip(saliency, folder, limit_gib))
+
+
+class Remembered(Saliency):
+    """A saliency whose features of an image stay in memory, found again by its pixels: two data sets may share ids.
+
+    Threads may ask at once. Two that ask for the same new image may both compute it.
+
+    Args:
+        saliency: Whose features they are.
+        limit: Images; the ones kept longest go.
+    """
+
+    def __init__(self, saliency: Saliency, limit: int = KEPT_IMAGES) -> None:
+        self.saliency, self.limit = saliency, limit
+        self.kept: dict[str, Any] = {}
+        self.lock = threading.Lock()
+
+    def features(self, images: Sequence[Image]) -> list[Any]:
+        """Those of the images that are not kept are computed in one call."""
+        asked = [pixels_hash(image) for image in images]
+        with self.lock:
+            found = {key: self.kept[key] for key in asked if key in self.kept}
+        new = {key: image for key, image in zip(asked, images, strict=True) if key not in found}
+        if new:
+            computed = dict(zip(new, self.saliency.features(list(new.values())), strict=True))
+            self._keep(computed)
+            found |= computed
+        return [found[key] for key in asked]
+
+    def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[np.ndarray, "n h w"]:
+        """The saliency's own."""
+        return self.saliency.maps(features, texts, vocabulary)
+
+    def _keep(self, computed: Mapping[str, Any]) -> None:
+        with self.lock:
+            self.kept |= computed
+            while len(self.kept) > self.limit:
+                del self.kept[next(iter(self.kept))]
 
 
 class KeptMaskClip(Saliency):
@@ -46,23 +92,29 @@ class KeptMaskClip(Saliency):
         self.lock = threading.Lock()
 
     def features(self, images: Sequence[Image]) -> list[DenseImage]:
-        """As MaskCLIP's, rounded to float16, whether they were kept or not."""
-        return [self._one(image) for image in images]
+        """As MaskCLIP's, rounded to float16, kept or not; those that are not there are computed in one call."""
+        paths = [self._path(image) for image in images]
+        found = [_read(path) for path in paths]
+        new = [number for number, dense in enumerate(found) if dense is None]
+        computed = self.saliency.features([images[number] for number in new]) if new else []
+        for number, one in zip(new, computed, strict=True):
+            dense = one.dense.cpu().numpy().astype(np.float16, order="C")
+            self._keep(paths[number], dense)
+            found[number] = dense
+        return [self._dense(dense, image) for dense, image in zip(found, images, strict=True)]
 
     def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[np.ndarray, "n h w"]:
         """MaskCLIP's."""
         return self.saliency.maps(features, texts, vocabulary)
 
-    def _one(self, image: Image) -> DenseImage:
-        size = (image.shape[0], image.shape[1])
-        digest = hashlib.blake2b(f"{size}".encode() + image.tobytes(), digest_size=16).hexdigest()
-        path = self.folder / digest[:2] / f"{digest}.npy"
-        try:
-            dense = np.load(path)
-        except (OSError, ValueError, EOFError):  # Not there, or the end of a file that a full disk cut.
-            dense = self.saliency.features([image])[0].dense.cpu().numpy().astype(np.float16, order="C")
-            self._keep(path, dense)
-        return DenseImage(torch.from_numpy(dense.astype(np.float32)).to(self.saliency.clip.device), size)
+    def _path(self, image: Image) -> Path:
+        name = pixels_hash(image)
+        return self.folder / name[:2] / f"{name}.npy"
+
+    def _dense(self, dense: np.ndarray | None, image: Image) -> DenseImage:
+        assert dense is not None, "what was absent has been computed"
+        on_device = torch.from_numpy(dense.astype(np.float32)).to(self.saliency.device)
+        return DenseImage(on_device, (image.shape[0], image.shape[1]))
 
     def _keep(self, path: Path, dense: np.ndarray) -> None:
         with self.lock:
@@ -74,6 +126,19 @@ class KeptMaskClip(Saliency):
         with temporary.open("wb") as file:
             np.save(file, dense)
         temporary.replace(path)
+
+
+def pixels_hash(image: Image) -> str:
+    """Of an image's size and pixels."""
+    size = (image.shape[0], image.shape[1])
+    return hashlib.blake2b(f"{size}".encode() + image.tobytes(), digest_size=16).hexdigest()
+
+
+def _read(path: Path) -> np.ndarray | None:
+    try:
+        return np.load(path)
+    except (OSError, ValueError, EOFError):  # Not there, or the end of a file that a full disk cut.
+        return None
 
 
 def model_hash(saliency: MaskClip) -> str:

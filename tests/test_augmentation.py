@@ -13,7 +13,8 @@ import torch
 from harness.interfaces import Saliency
 from harness.structures import Instance, Sample, UserError
 from methods.learners.augmentation import NO_LABEL, Window, labels_at, published_window, rescaled, window_with
-from methods.learners.prompted_deeplab import PromptedDeepLabLearner, cross_entropy, soft_dice
+from methods.learners.mask_losses import cross_entropy, soft_dice
+from methods.learners.prompted_deeplab import PromptedDeepLabLearner
 from methods.prompt_channels import click_channels, normalised_pixels, window_click_channels
 
 SIZE = (60, 100)
@@ -163,7 +164,7 @@ def test_a_crop_without_scaling_is_a_piece_of_the_whole_images_channels() -> Non
 
 def scene_click(of: PromptedDeepLabLearner) -> list[int]:
     sample = scene()
-    return list(of._clicks(sample, sample.instances[0], np.random.default_rng(0))[0])
+    return list(of.clicking.clicks(sample, sample.instances[0], np.random.default_rng(0))[0])
 
 
 @pytest.mark.parametrize("factor", [1, 2])
@@ -262,7 +263,7 @@ def test_a_channel_for_every_click_positive_ones_first() -> None:
     inputs = of._inputs(stacked(example, example))
     assert inputs.shape[1] == of.architecture.channels.count == 7
     sample = scene()
-    (x1, y1), (x2, y2), (x3, y3) = of._clicks(sample, sample.instances[0], np.random.default_rng(0))
+    (x1, y1), (x2, y2), (x3, y3) = of.clicking.clicks(sample, sample.instances[0], np.random.default_rng(0))
     mask = sample.instances[0].mask
     assert mask[y1, x1] and mask[y2, x2] and not mask[y3, x3]
     assert torch.isfinite(of.loss(stacked(example, example)))

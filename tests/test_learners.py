@@ -13,13 +13,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from harness.batches import Preparing
 from harness.interfaces import Learner, Saliency
 from harness.structures import Click, Instance, Prompt, Sample, UserError
 from methods.click_only import ClickOnly
-from methods.learners import prompted_deeplab
 from methods.learners.augmentation import jittered
 from methods.learners.clip import ClipLearner, coverage, patch_loss
-from methods.learners.prompted_deeplab import PromptedDeepLabLearner, soft_dice
+from methods.learners.mask_losses import soft_dice
+from methods.learners.prompted_deeplab import PromptedDeepLabLearner
 from methods.prompted_deeplab import described_architecture
 from methods.text_click import TextClick
 
@@ -195,7 +196,7 @@ def test_chance_comes_from_the_generator_alone() -> None:
     assert not torch.equal(first["pixels"][0], first["pixels"][1])
 
 
-def test_images_are_told_apart_by_their_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_told_apart_by_their_pixels() -> None:
     saliency = ByName()
     made = learner(saliency, flip=False)
 
@@ -206,9 +207,19 @@ def test_images_are_told_apart_by_their_pixels(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - other).max() > 0.1
     assert saliency.images == 2
-    monkeypatch.setattr(prompted_deeplab, "KEPT_IMAGES", 2)
-    np.testing.assert_array_equal(saliency_of(scene(2)), saliency_of(scene(2)))
-    assert (saliency.images, len(made.features)) == (3, 2)
+
+
+def test_a_gpu_computes_the_features_of_a_step_together_and_a_cpu_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    saliency, images = ByName(), [scene(0).image, scene(1).image]
+    made = learner(saliency)
+    assert isinstance(made, Preparing)
+    made.prepare(images)
+    assert saliency.images == 0
+    monkeypatch.setattr(torch.nn.Parameter, "is_cuda", True)
+    made.prepare(images)
+    examples(made)
+    assert saliency.images == 2
+    learner(None).prepare(images)
 
 
 @pytest.mark.parametrize("loss", ["ce", "ce_dice"])

@@ -11,7 +11,7 @@ from harness import registry
 from harness.interfaces import Saliency
 from harness.structures import UserError
 from methods.saliency.maskclip import MaskClip
-from methods.saliency_cache import KeptMaskClip, model_hash
+from methods.saliency_cache import KeptMaskClip, Remembered, model_hash, remembered
 
 WEIGHTS = registry.ROOT / "methods" / "weights"
 NAMES = ("person", "car", "tie")
@@ -83,3 +83,32 @@ def test_only_maskclips_features_are_kept(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="found saliency Other; wanted maskclip"):
         KeptMaskClip(Other(), tmp_path)
+
+
+def test_new_images_are_encoded_together_as_they_are_alone(tmp_path: Path, plain: MaskClip) -> None:
+    images = [image(seed) for seed in (0, 1, 0, 2)]
+    images[3] = images[3][:20]  # another size, by which nothing is mixed up
+    alone = [plain.features([one])[0].dense for one in images]
+    calls: list[int] = []
+    for made, folder in [(maskclip(), None), (maskclip(48), tmp_path)]:
+        original = made.features
+        made.features = lambda asked, original=original: calls.append(len(asked)) or original(asked)  # type: ignore
+        kept = remembered(made, folder, 1.0)
+        first, again = kept.features(images), kept.features(images[::-1])[::-1]
+        assert all(one is other for one, other in zip(first, again, strict=True))
+        assert [one.size for one in first] == [(32, 48), (32, 48), (32, 48), (20, 48)]
+        if folder is None:
+            for one, expected in zip(first, alone, strict=True):
+                np.testing.assert_allclose(one.dense, expected, rtol=0, atol=1e-5)
+    assert calls == [3, 3]
+
+
+def test_memory_keeps_to_its_limit(plain: MaskClip) -> None:
+    kept = Remembered(plain, limit=2)
+    for seed in (0, 1, 2):
+        kept.features([image(seed)])
+    before = plain.image_encodings
+    kept.features([image(1), image(2)])
+    assert (plain.image_encodings, len(kept.kept)) == (before, 2)
+    kept.features([image(0)])
+    assert plain.image_encodings == before + 1

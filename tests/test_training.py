@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,11 +24,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from harness import draws as drawing
+from harness import batches as batching
 from harness import registry, training
+from harness.batches import Batches
 from harness.card import card, card_of
 from harness.clicks import NoClickError
-from harness.draws import Batches, Draw, Draws, SampleCache
+from harness.draws import Draw, Draws, SampleCache
 from harness.fitting import Progress
 from harness.interfaces import Dataset, Listed
 from harness.journal import METRICS
@@ -356,6 +358,48 @@ def test_loaders_change_nothing() -> None:
     assert len(noise()) == 7
 
 
+class Foresighted(Noisy):
+    """Wants to see the images of a step first; an example of one that it has not seen fails."""
+
+    def __init__(self, takes_s: float = 0) -> None:
+        self.takes_s = takes_s
+        self.seen: list[list[bytes]] = []
+        self.asked: list[bytes] = []
+
+    def prepare(self, images: list[np.ndarray]) -> None:
+        time.sleep(self.takes_s)
+        self.seen.append([image.tobytes() for image in images])
+
+    def example(self, sample: Sample, *rest: Any) -> dict[str, np.ndarray]:
+        assert any(sample.image.tobytes() in step for step in self.seen)
+        self.asked.append(sample.image.tobytes())
+        return super().example(sample, *rest)
+
+
+class Pictures(Listing):
+    """Every image is another one."""
+
+    def load(self, sample_id: str) -> Sample:
+        return replace(super().load(sample_id), image=np.full((32, 48, 3), ord(sample_id), np.uint8))
+
+
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_a_learner_sees_a_steps_images_before_its_examples(loaders: int) -> None:
+    learner, samples = Foresighted(), SampleCache([Pictures()])
+    made = Batches(learner, samples, Draws(samples.draws(False), recipe(batch=6)), loaders=loaders)  # type: ignore
+    assert len(list(made.steps(3, 10))) == 7
+    assert [len(step) for step in learner.seen] == [6] * 7
+    assert sorted(learner.asked) == sorted(image for step in learner.seen for image in step)
+    if not loaders:
+        assert learner.asked == [image for step in learner.seen for image in step]
+
+
+def test_no_loader_is_faster_than_the_sight_of_the_images() -> None:
+    samples = SampleCache([Pictures()])
+    made = Batches(Foresighted(0.3), samples, Draws(samples.draws(False), recipe(batch=6)), loaders=2)  # type: ignore
+    assert len(list(made.steps(0, 1))) == 1  # An example before its image was seen would have failed.
+
+
 def test_workers_and_parts_share_the_batch_in_order() -> None:
     whole = [step[0] for step in noise()]
     for world, parts in [(2, 1), (1, 3), (2, 3), (4, 1)]:
@@ -381,7 +425,7 @@ def test_an_unreadable_instance_gives_its_place_to_another(caplog: pytest.LogCap
         samples = SampleCache([Listing(broken=True)])
         made = Draws(samples.draws(False), recipe(batch=40))
         return [
-            str(drawing.example(Identity(), samples, made, draw, rng)["id"])  # type: ignore[arg-type]
+            str(batching.example(Identity(), samples, made, draw, rng)["id"])  # type: ignore[arg-type]
             for draw, rng in made.at(0)
         ]
 
@@ -395,7 +439,7 @@ def test_nothing_but_unreadable_instances() -> None:
     made = Draws(samples.draws(True), recipe())
     draw, rng = next(made.at(0))
     with pytest.raises(UserError, match=r"found no readable instance \(.0: no polygon\)\. Repair"):
-        drawing.example(Identity(), samples, made, draw, rng)  # type: ignore[arg-type]
+        batching.example(Identity(), samples, made, draw, rng)  # type: ignore[arg-type]
 
 
 def test_a_cached_sample_is_the_sample() -> None:
@@ -553,6 +597,23 @@ def test_a_checkpoint_prints_its_card(tmp_path: Path) -> None:
         card_of(other)
     with pytest.raises(UserError, match="no such file"):
         card_of(tmp_path / "absent.safetensors")
+
+
+EMBEDDED = sorted((registry.ROOT / "methods" / "weights").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", EMBEDDED, ids=[path.stem for path in EMBEDDED])
+def test_embedded_weights_print_the_card_beside_them(path: Path) -> None:
+    assert card_of(path) == path.with_suffix(".md").read_text()
+
+
+def test_the_card_of_another_file_is_not_printed(tmp_path: Path) -> None:
+    source = registry.ROOT / "methods" / "weights" / "scenes_clip.safetensors"
+    other = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(1)}, other)
+    other.with_suffix(".md").write_text(source.with_suffix(".md").read_text())
+    with pytest.raises(UserError, match=r"found no recipe in its metadata; .*/w\.md names another SHA-256"):
+        card_of(other)
 
 
 def test_both_precisions_load_through_the_method(tmp_path: Path) -> None:

@@ -6,10 +6,8 @@ nikolaiwarner7/MaskCLIP at 37b9df0, whose random crops are `crop: published`; by
 
 from __future__ import annotations
 
-import hashlib
 import json
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,9 +20,8 @@ from jaxtyping import Float, Float32, Int, UInt8
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness.clicks import STRATEGIES, Situation, click_rng, clicks_a_round
 from harness.interfaces import Learner, Saliency
-from harness.registry import register_learner, suggest
+from harness.registry import register_learner
 from harness.structures import Image, Instance, Mask, Sample, UserError
 from methods.encoder_weights import load_encoder
 from methods.learners.augmentation import (
@@ -37,6 +34,8 @@ from methods.learners.augmentation import (
     resized_to,
     window_with,
 )
+from methods.learners.clicking import Clicking
+from methods.learners.mask_losses import cross_entropy, soft_dice
 from methods.prompt_channels import (
     Channels,
     click_channels,
@@ -46,10 +45,7 @@ from methods.prompt_channels import (
     window_click_channels,
 )
 from methods.prompted_deeplab import Architecture
-from methods.saliency_cache import KeptMaskClip
-
-KEPT_IMAGES = 2048
-"""Images whose saliency features stay in memory; those of the embedded benchmark all do."""
+from methods.saliency_cache import remembered
 
 
 @register_learner("prompted_deeplab")
@@ -131,6 +127,21 @@ class PromptedDeepLabLearner(Learner):
             saliency_range=(saliency_range[0], saliency_range[1]),
         )
         self.architecture = Architecture(channels, encoder, decoder_channels, output_stride)
+        self.network = self._network(initialisation, dropout, encoder_weights, first_filters, auxiliary)
+        self.auxiliary, self.dice = auxiliary, loss == "ce_dice"
+        self.saliency = saliency and remembered(saliency, features_folder, features_gib)
+        self.clicking = Clicking(channels, strategy, click_options or {}, clicks == "fixed", samples_per_instance)
+        self.crop, self.scale, self.within_crop = crop, scale, side_channels == "crop"
+        self.flip, self.jitter, self.skip_ignored = flip, jitter, ignore == "skip"
+
+    def _network(
+        self,
+        initialisation: Literal["scratch", "imagenet"],
+        dropout: float,
+        encoder_weights: Path | None,
+        first_filters: Literal["random", "rgb"],
+        auxiliary: float,
+    ) -> nn.Module:
         network: Any = self.architecture.network("imagenet" if initialisation == "imagenet" else None)
         for module in network.decoder.modules():
             if isinstance(module, nn.Dropout):
@@ -139,39 +150,23 @@ class PromptedDeepLabLearner(Learner):
             load_encoder(network.encoder, encoder_weights, first_filters)
         if auxiliary:
             network.auxiliary = auxiliary_head(network.encoder.out_channels[-2])
-        self.network, self.auxiliary = network, auxiliary
-        self.saliency = (
-            KeptMaskClip(saliency, features_folder, features_gib) if saliency and features_folder else saliency
-        )
-        if strategy not in STRATEGIES:
-            raise UserError(
-                f"methods/learners/prompted_deeplab.py: found strategy={strategy!r}. {suggest(strategy, STRATEGIES)}"
-            )
-        self.strategy, self.click_options = STRATEGIES[strategy], dict(click_options or {})
-        self._check_clicks(strategy)
-        self.fixed, self.dice, self.flip, self.jitter = clicks == "fixed", loss == "ce_dice", flip, jitter
-        self.samples_per_instance, self.skip_ignored = samples_per_instance, ignore == "skip"
-        self.crop, self.scale, self.within_crop = crop, scale, side_channels == "crop"
-        self.features: dict[tuple[tuple[int, ...], bytes], Any] = {}
-        self.lock = threading.Lock()
+        return network
 
-    def _check_clicks(self, strategy: str) -> None:
-        channels = self.architecture.channels
-        wanted = channels.positive_clicks + channels.negative_clicks
-        made = clicks_a_round(strategy, self.click_options)
-        if made != wanted:
-            raise UserError(
-                f"methods/learners/prompted_deeplab.py: {strategy} with click_options={self.click_options} makes "
-                f"{made} clicks; wanted {wanted}, a channel each. Correct `click_options`, `positive_clicks` or "
-                "`negative_clicks`."
-            )
+    def prepare(self, images: Sequence[Image]) -> None:
+        """On a GPU, compute the saliency's features of a step's images together, as far as they are not kept already.
+
+        A CPU gains nothing by it, and which images share a forward pass would decide the last bits of the weights: a
+        resumed job would no longer end with those of an undisturbed one.
+        """
+        if self.saliency is not None and next(self.network.parameters()).is_cuda:
+            self.saliency.features(images)
 
     def example(
         self, sample: Sample, instance: Instance, vocabulary: tuple[str, ...], rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """Image, saliency, clicks (in pixels of the full image) and target, mirrored together or not at all."""
         image, mask = sample.image, instance.mask
-        clicks = self._clicks(sample, instance, rng)
+        clicks = self.clicking.clicks(sample, instance, rng)
         saliency = self._saliency(sample, instance.category, vocabulary)
         mirrored = self.flip and rng.random() < 0.5
         if mirrored:
@@ -236,32 +231,12 @@ class PromptedDeepLabLearner(Learner):
         maps = torch.from_numpy(np.ascontiguousarray(saliency))[None]
         return saliency_channel(maps, size, self.architecture.channels.saliency_range)[0].numpy()
 
-    def _clicks(self, sample: Sample, instance: Instance, rng: np.random.Generator) -> Int[np.ndarray, "c 2"]:
-        draw = int(rng.integers(self.samples_per_instance)) if self.samples_per_instance > 1 else 0
-        if self.fixed:
-            rng = click_rng(0, "training", sample.id, instance.id, 1, draw)
-        made = self.strategy(Situation(sample, instance, (), None, rng, draw), **self.click_options)
-        return np.array([(click.x, click.y) for click in self.architecture.channels.arranged(made)])
-
     def _saliency(self, sample: Sample, text: str, vocabulary: tuple[str, ...]) -> Float32[np.ndarray, "h w"]:
         """The text's map of the image as it is stored, not mirrored or jittered."""
         if self.saliency is None:
             return np.zeros(sample.size, np.float32)
-        return self.saliency.maps(self._features(self.saliency, sample.image), [text], vocabulary)[0]
-
-    def _features(self, saliency: Saliency, image: Image) -> Any:
-        """Computed once an image, found again by its pixels: two data sets may use the same ids."""
-        if isinstance(saliency, KeptMaskClip):
-            return saliency.features([image])[0]
-        key = (image.shape, hashlib.blake2b(image.tobytes(), digest_size=16).digest())
-        if key not in self.features:
-            (found,) = saliency.features([image])
-            with self.lock:
-                if len(self.features) >= KEPT_IMAGES:
-                    del self.features[next(iter(self.features))]
-                self.features[key] = found
-            return found
-        return self.features[key]
+        (features,) = self.saliency.features([sample.image])
+        return self.saliency.maps(features, [text], vocabulary)[0]
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the two classes, the object's dice if asked for, and the auxiliary head's cross-entropy.
@@ -333,22 +308,3 @@ def labels(mask: Mask, ignored: Mask | None) -> UInt8[np.ndarray, "h w"]:
 
 def _shrunk(ignored: Mask | None, size: tuple[int, int]) -> Mask | None:
     return None if ignored is None else labels_at(ignored.astype(np.uint8), size) > 0
-
-
-def cross_entropy(logits: Float[Tensor, "n 2 h w"], target: Tensor) -> Tensor:
-    """Of the two classes, bool or labels. The mean is over all pixels, those without a label adding nothing.
-
-    So MMSegmentation 0.x counts (`avg_non_ignore=False`), and so the mean over equal shares of a batch is the batch's.
-    """
-    if target.dtype == torch.bool:
-        return F.cross_entropy(logits, target.long())
-    return F.cross_entropy(logits, target.long(), ignore_index=NO_LABEL, reduction="sum") / target.numel()
-
-
-def soft_dice(logits: Float[Tensor, "n 2 h w"], target: Tensor) -> Tensor:
-    """1 - dice of the object's probability against its mask, mean over examples, smoothed by one pixel."""
-    counted = target != NO_LABEL if target.dtype != torch.bool else torch.ones_like(target)
-    probability = (logits.softmax(1)[:, 1] * counted).flatten(1)
-    truth = (target * counted).flatten(1).to(probability.dtype)
-    overlap = (probability * truth).sum(1)
-    return (1 - (2 * overlap + 1) / (probability.sum(1) + truth.sum(1) + 1)).mean()

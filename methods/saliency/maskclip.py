@@ -11,7 +11,7 @@ bilinear upsampling to the image -> softmax over the vocabulary -> the text's ch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -70,6 +70,7 @@ class MaskClip(Saliency):
     1 everywhere, the map is the cosine itself. A map without any variation is 0 everywhere.
 
     Attributes:
+        device: Where the model lies, with its number: threads begin on the first GPU, whatever the process chose.
         image_encodings: Images that went through the image tower so far.
         text_encodings: Distinct texts that went through the text tower so far.
     """
@@ -103,7 +104,9 @@ class MaskClip(Saliency):
             half: Whether the image tower runs in float16, on a GPU.
             device: Where the model runs; "auto" is the GPU if there is one.
         """
-        self.clip = load_clip(model, checkpoint, device)
+        clip = load_clip(model, checkpoint, device)
+        self.device = next(clip.module.parameters()).device
+        self.clip = replace(clip, device=self.device)
         self.templates = TEMPLATES[templates]
         self.temperature = temperature
         self.mean = IMAGENET_MEAN if normalise == "imagenet" else self.clip.image_mean
@@ -155,8 +158,8 @@ class MaskClip(Saliency):
     @torch.inference_mode()
     def _dense(self, images: Sequence[Image]) -> Float32[Tensor, "n d gh gw"]:
         visual = self.clip.module.visual
-        pixels = normalised(torch.from_numpy(np.stack(images)).to(self.clip.device), self.mean, self.std)
-        with torch.autocast(self.clip.device.type, torch.float16, enabled=self.half):
+        pixels = normalised(torch.from_numpy(np.stack(images)).to(self.device), self.mean, self.std)
+        with torch.autocast(self.device.type, torch.float16, enabled=self.half):
             return dense_features(visual, pixels, self.residual, self._position(visual, pixels)).float()
 
     def _position(

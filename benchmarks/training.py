@@ -1,0 +1,171 @@
+"""What feeds a training, and what training keeps of the bare model's speed: `python -m benchmarks.training`.
+
+Photographs are generated (COCO's format, 640 x 480, 80 categories), or those of `--coco`; the network is Text+Click's.
+First what each part of an example costs one thread; then how many images a second training takes, from files to
+optimiser steps, beside the bare model's forward and backward passes on tensors that lie on the device already, in the
+same precision and memory format. The two take turns in one process. Memory keeps the images of the steps on their way
+and no others: nearly all are decoded anew, as COCO's are. On a GPU figures are wall time, the device waited for; on a
+CPU they are CPU time of the process. For one H100:
+
+    python -m benchmarks.training --device cuda --size 512 --batch 32 --compute bf16 --encoder tu-resnet50c \
+        --decoder-channels 512 --output-stride 8 --loaders 12 --coco data/coco --split train2017 \
+        --clip RN50-quickgelu --clip-checkpoint weights/RN50.pt --clip-input native --features runs/features
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import cv2
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.engine import SPLIT, generate
+from benchmarks.training_parts import SAMPLES, Parts, clock
+from harness import registry
+from harness.batches import PREPARED_AHEAD, STEPS_AHEAD
+from harness.fitting import Job
+from harness.recipe import Recipe
+from methods.learners.augmentation import labels_at
+from methods.learners.mask_losses import cross_entropy
+
+LEAST_SHARE = 0.9
+"""Of the bare model's images a second."""
+
+WARM_UP = 2
+CATEGORIES = 80
+BYTES_AN_IMAGE = 3 * 640 * 480 + 10 * 640 * 480 // 8
+"""With the masks of ten instances."""
+WEIGHTS = registry.ROOT / "methods" / "weights"
+CLIP, CLIP_CHECKPOINT = WEIGHTS / "scenes_clip.json", WEIGHTS / "scenes_clip.safetensors"
+
+
+def photographs(root: Path, images: int) -> None:
+    """A COCO folder with as many categories as COCO, by which saliency is contrasted."""
+    generate(root, images)
+    path = root / "annotations" / f"instances_{SPLIT}.json"
+    document = json.loads(path.read_text())
+    document["categories"] = [{"id": number + 1, "name": f"thing {number}"} for number in range(CATEGORIES)]
+    for number, one in enumerate(document["annotations"]):
+        one["category_id"] = number % CATEGORIES + 1
+    path.write_text(json.dumps(document))
+
+
+def bare(job: Job) -> Callable[[], None]:
+    """Forward and backward passes of as many images as a step has, in the same parts."""
+    learner: Any = job.learner
+    device, recipe, channels = job.state.device, job.recipe, learner.architecture.channels
+    size = (recipe.batch // recipe.accumulate, channels.count, channels.size, channels.size)
+    inputs = torch.randn(size, device=device)
+    if device.type == "cuda":
+        inputs = inputs.to(memory_format=torch.channels_last)
+    target = torch.from_numpy(labels_at(np.eye(2, dtype=np.uint8), size[2:])).to(device).expand(size[0], -1, -1)
+
+    def step() -> None:
+        learner.network.zero_grad(set_to_none=True)
+        for _ in range(recipe.accumulate):
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.compute == "bf16"):
+                loss = cross_entropy(learner.network(inputs).float(), target)
+            loss.backward()
+
+    return step
+
+
+def trained(job: Job, steps: int) -> Iterator[None]:
+    """A step of training for every `next`, from files on."""
+    for step, share in enumerate(job.batches.steps(0, steps)):
+        job.advanced(step, share)
+        yield
+
+
+def rates(job: Job, steps: int, rounds: int) -> tuple[float, float]:
+    """Images a second of training and of the bare model: medians of rounds of some steps, which take turns."""
+    device = job.state.device
+    train, alone = partial(next, trained(job, WARM_UP + steps * rounds)), bare(job)
+    for _ in range(WARM_UP):
+        train(), alone()
+    taken: dict[Any, list[float]] = {train: [], alone: []}
+    for _ in range(rounds):
+        for run, times in taken.items():
+            started = clock(device)
+            for _ in range(steps):
+                run()
+            times.append(clock(device) - started)
+    images = job.recipe.batch * steps
+    return images / median(taken[train]), images / median(taken[alone])
+
+
+def recipe_of(root: Path, split: str, params: dict[str, Any], **others: Any) -> Recipe:
+    dataset = {"name": "coco", "params": {"root": root, "split": split, "seen": None}}
+    learner = {"name": "prompted_deeplab", "params": params}
+    return Recipe.model_validate(
+        {"learner": learner, "datasets": [dataset], "classes": "all", "steps": 10**6, **others}
+    )
+
+
+def shown(timed: dict[str, float], training: float, alone: float, caption: str) -> Table:
+    listing = Table("", "", "goal", title="Training Text+Click", caption=caption)
+    for name, taken in timed.items():
+        listing.add_row(name, f"{taken:.2f} ms an example", "")
+    listing.add_row("bare model, forward and backward", f"{alone:.2f} images/s", "")
+    listing.add_row("training", f"{training:.2f} images/s", "")
+    met = "[green]met" if training >= LEAST_SHARE * alone else "[red]missed"
+    listing.add_row("training / bare model", f"{training / alone:.3f}", f"at least {LEAST_SHARE}: {met}")
+    return listing
+
+
+def main(
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    size: Annotated[int, typer.Option(help="Side of the crops.")] = 128,
+    batch: Annotated[int, typer.Option(help="Images a step.")] = 8,
+    accumulate: Annotated[int, typer.Option(help="Forward passes a step.")] = 1,
+    compute: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    encoder: Annotated[str, typer.Option(help="Of segmentation-models-pytorch.")] = "tu-regnetx_002",
+    decoder_channels: Annotated[int, typer.Option()] = 64,
+    output_stride: Annotated[int, typer.Option(help="8 or 16.")] = 16,
+    loaders: Annotated[int, typer.Option(help="Threads that prepare examples.")] = 0,
+    clip: Annotated[str, typer.Option(help="MaskCLIP's model.")] = str(CLIP),
+    clip_checkpoint: Annotated[Path, typer.Option()] = CLIP_CHECKPOINT,
+    clip_input: Annotated[str, typer.Option(help="native, or a square's side.")] = "128",
+    features: Annotated[Path | None, typer.Option(help="Where to keep dense features; memory if none.")] = None,
+    coco: Annotated[Path | None, typer.Option(help="A COCO root; generated photographs if none.")] = None,
+    split: Annotated[str, typer.Option(help="Of that root.")] = SPLIT,
+    images: Annotated[int, typer.Option(help="Generated photographs.")] = 100,
+    steps: Annotated[int, typer.Option(help="Of a round.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Of which the median is taken.")] = 5,
+) -> None:
+    """Time the parts of an example, and training beside the bare model."""
+    cv2.setNumThreads(1)
+    where: Literal["native"] | int = "native" if clip_input == "native" else int(clip_input)
+    model = {"model": clip, "checkpoint": clip_checkpoint, "input": where, "templates": "plain", "device": device}
+    saliency = {"name": "maskclip", "params": model}
+    network = {"encoder": encoder, "decoder_channels": decoder_channels, "output_stride": output_stride}
+    params = {**network, "saliency": saliency, "size": size, "crop": "published", "features_folder": features}
+    with TemporaryDirectory() as folder:
+        root = coco or Path(folder)
+        if coco is None:
+            photographs(root, images)
+        how = {"device": device, "batch": batch, "accumulate": accumulate, "compute": compute, "loaders": loaders}
+        job = Job.of(recipe_of(root, split, params, **how), 0, 1)
+        on_their_way = 1 + STEPS_AHEAD + PREPARED_AHEAD if loaders else 1
+        job.batches.samples.limit = on_their_way * batch * BYTES_AN_IMAGE
+        timed = Parts.of(job).timed(job, sorted((root / split).glob("*.jpg"))[:SAMPLES], rounds)
+        training, alone = rates(job, steps, rounds)
+    name = torch.cuda.get_device_name(job.state.device) if job.state.device.type == "cuda" else "CPU time"
+    caption = (
+        f"{encoder}, stride {output_stride}, {size} x {size}, batch {batch}, {compute}; {name}; loaders: {loaders}"
+    )
+    Console().print(shown(timed, training, alone, caption))
+
+
+if __name__ == "__main__":
+    typer.run(main)

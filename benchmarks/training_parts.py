@@ -1,0 +1,115 @@
+"""What each part of a training example costs: for `benchmarks.training`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.images import read_rgb
+from harness.fitting import Job
+from harness.structures import Sample
+from methods.learners.prompted_deeplab import PromptedDeepLabLearner, labels
+from methods.prompt_channels import window_click_channels
+from methods.saliency.maskclip import MaskClip
+
+SAMPLES = 8
+"""Whose parts are timed."""
+
+
+def clock(device: torch.device) -> float:
+    """Seconds: of the wall, once the device is done, with a GPU; else of this process's CPU time."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An example's parts as calls, each on the next of a few samples."""
+
+    learner: PromptedDeepLabLearner
+    maskclip: MaskClip
+    samples: list[Sample]
+    vocabulary: tuple[str, ...]
+    device: torch.device
+    batch: int
+
+    @classmethod
+    def of(cls, job: Job) -> Parts:
+        learner: Any = job.learner
+        ids = list(dict.fromkeys(draw.sample_id for draw in job.batches.draws.draws))[:SAMPLES]
+        samples = [sample for sample in map(job.datasets[0].load, ids) if sample.instances]
+        return cls(learner, unkept(learner), samples, job.datasets[0].classes, job.state.device, job.recipe.batch)
+
+    def click(self, sample: Sample) -> None:
+        self.learner.clicking.clicks(sample, sample.instances[0], np.random.default_rng(0))
+
+    def augment(self, sample: Sample) -> None:
+        """All that is done to pixels, labels and a saliency map."""
+        truth, saliency = labels(sample.instances[0].mask, None), np.zeros(sample.size, np.float32)
+        rng = np.random.default_rng(0)
+        self.learner._cropped(sample.image[:, ::-1], truth[:, ::-1], saliency[:, ::-1], np.array([[5, 5]]), rng)
+
+    def map(self, sample: Sample, features: Any) -> None:
+        self.maskclip.maps(features, [sample.instances[0].category], self.vocabulary)
+
+    def distances(self) -> Callable[[], object]:
+        """Of a batch, on the device."""
+        channels = self.learner.architecture.channels
+        clicks = torch.rand(self.batch, 1, 2, device=self.device) * channels.size
+        extent = torch.tensor([[0.0, 0.0, 640.0, 480.0]], device=self.device).expand(self.batch, 4)
+        return partial(window_click_channels, clicks, extent, (channels.size, channels.size), (0.0, 1.0))
+
+    def timed(self, job: Job, paths: list[Path], rounds: int) -> dict[str, float]:
+        """Milliseconds an example."""
+        host, images = torch.device("cpu"), [sample.image for sample in self.samples]
+        several = [images[number % len(images)] for number in range(self.batch)]
+        known = [(sample, self.maskclip.features([sample.image])[0]) for sample in self.samples]
+        load, encode = job.datasets[0].load, self.maskclip.features
+        each = partial(seconds, rounds=rounds)
+        found = {
+            "image decoding": each(one_after_another(read_rgb, [(path,) for path in paths]), host),
+            "decoding and rasterising": each(one_after_another(load, [(one.id,) for one in self.samples]), host),
+            "click sampling": each(one_after_another(self.click, [(one,) for one in self.samples]), host),
+            "flip, rescaling, crop": each(one_after_another(self.augment, [(one,) for one in self.samples]), host),
+            "saliency: features, one by one": each(lambda: encode(images[:1]), self.device),
+            "saliency: features, together": each(lambda: encode(several), self.device) / self.batch,
+            "saliency: map of one text": each(one_after_another(self.map, known), self.device),
+            "distance maps, together": each(self.distances(), self.device) / self.batch,
+        }
+        return {name: 1e3 * taken for name, taken in found.items()}
+
+
+def one_after_another(part: Callable[..., object], arguments: list[Any]) -> Callable[[], object]:
+    """A call with the next arguments each time."""
+    coming = cycle(arguments)
+    return lambda: part(*next(coming))
+
+
+def seconds(run: Callable[[], object], device: torch.device, rounds: int) -> float:
+    """Median of some runs, after one that is not counted."""
+    run()
+    taken = []
+    for _ in range(rounds):
+        started = clock(device)
+        run()
+        taken.append(clock(device) - started)
+    return median(taken)
+
+
+def unkept(learner: PromptedDeepLabLearner) -> MaskClip:
+    """The learner's MaskCLIP, without what keeps its features."""
+    found: Any = learner.saliency
+    while not isinstance(found, MaskClip):
+        found = found.saliency
+    return found
