@@ -260,7 +260,7 @@ def test_maps_are_the_published_formula(model: str, build: Build) -> None:
     for row, index in ((0, 1), (1, 4)):
         expected = map_formula(dense[0], vectors, index, (96, 160))
         assert (found[row].min(), found[row].max()) == (0, 1)
-        assert np.abs(found[row] - expected).max() < 1e-4
+        assert np.abs(found[row] - expected).max() < 1e-3  # float32, min and max of random weights stretched to 0 and 1
 
 
 def test_maps_of_cells_and_classes_in_many_chunks(build: Build) -> None:
