@@ -18,6 +18,7 @@ check: .venv/installed  ## Lint, format, types
 bench: .venv/installed  ## Speed, each measure as a ratio within one run
 	$(RUN) -m benchmarks.scoring
 	$(RUN) -m benchmarks.engine
+	$(RUN) -m benchmarks.engine_on_ray
 	$(RUN) -m benchmarks.clicks
 	$(RUN) -m benchmarks.sam --rounds 1
 

@@ -27,9 +27,10 @@ from jaxtyping import UInt8
 from rich.console import Console
 from rich.table import Table
 
-from datasets.coco import Coco, decode
+from datasets.coco import Coco
+from datasets.coco_masks import decode
 from datasets.images import read_rgb
-from harness.clicks import interior_depth
+from harness.clicks.depth import inside
 from harness.config import Clicks, Text
 from harness.evaluate import Evaluation, Names, Protocol
 from harness.folder import write_bytes
@@ -44,6 +45,7 @@ SIZE = (480, 640)
 INSTANCES_AN_IMAGE = 7
 """COCO val2017's mean is 7.3."""
 MOST_TIMES_THE_PARTS = 1.5
+LEAST_A_SECOND = 700
 FACTS = JobFacts("null", "coco", {}, {})
 SPLIT = "generated"
 
@@ -107,15 +109,16 @@ def decoded(paths: Sequence[Path]) -> None:
         read_rgb(path)
 
 
-def rasterised(polygons: Sequence[list[float]]) -> list[Mask]:
-    return [decode([one], *SIZE) for one in polygons]
+def rasterised(polygons: Sequence[list[float]]) -> None:
+    for one in polygons:
+        decode([one], *SIZE)
 
 
-def clicked(masks: Sequence[Mask]) -> None:
-    for number, mask in enumerate(masks):
-        depth, _, _ = interior_depth(mask)
-        rows, _ = np.nonzero((depth > 0) & (depth >= 0.35 * depth.max()))
-        np.random.default_rng(number).integers(len(rows))
+def clicked(truths: Sequence[Region]) -> None:
+    for number, truth in enumerate(truths):
+        depth = inside(truth)
+        places = np.flatnonzero(depth.at_least(float(0.35 * depth.most)))
+        np.random.default_rng(number).integers(len(places))
 
 
 def scored(masks: Sequence[Mask], prediction: Mask) -> None:
@@ -133,11 +136,13 @@ def packed(masks: Sequence[Mask], prediction: Mask) -> None:
 
 def parts_of(root: Path, polygons: Sequence[list[float]], records: Sequence[Record]) -> dict[str, Callable[[], object]]:
     """Name -> a bare pass over all images or instances."""
-    paths, masks, prediction = sorted((root / SPLIT).glob("*.jpg")), rasterised(polygons), Null().masks[0]
+    paths, prediction = sorted((root / SPLIT).glob("*.jpg")), Null().masks[0]
+    masks = [decode([one], *SIZE) for one in polygons]
+    truths = [Region(mask) for mask in masks]
     return {
         "JPEG decoding": partial(decoded, paths),
         "rasterising": partial(rasterised, polygons),
-        "clicks": partial(clicked, masks),
+        "clicks": partial(clicked, truths),
         "metrics": partial(scored, masks, prediction),
         "run lengths": partial(packed, masks, prediction),
         "Parquet": lambda: write_bytes(root / "bare.parquet", shard(records, ["all"], {})),
@@ -156,18 +161,20 @@ def seconds(passes: dict[str, Callable[[], object]], for_s: float) -> dict[str, 
     return {name: median(times) for name, times in taken.items()}
 
 
+def met(goal: bool) -> str:
+    return "[green]met" if goal else "[red]missed"
+
+
 def shown(taken: dict[str, float], instances: int, caption: str) -> Table:
     whole, bare = taken.pop("engine"), sum(taken.values())
     listing = Table("per instance", "ms", "goal", title="The engine, one core, a null method", caption=caption)
     for name, part in taken.items():
         listing.add_row(name, f"{part / instances * 1e3:.3f}", "")
     listing.add_row("sum of the bare parts", f"{bare / instances * 1e3:.3f}", "")
-    met = "[green]met" if whole <= MOST_TIMES_THE_PARTS * bare else "[red]missed"
-    listing.add_row(
-        "the engine", f"{whole / instances * 1e3:.3f}", f"at most {MOST_TIMES_THE_PARTS:g}x the parts: {met}"
-    )
-    listing.add_row("ratio", f"{whole / bare:.2f}x", "")
-    listing.add_row("instances/s/core", f"{instances / whole:.0f}", "")
+    most, rate = MOST_TIMES_THE_PARTS * bare, instances / whole
+    listing.add_row("the engine", f"{whole / instances * 1e3:.3f}", "")
+    listing.add_row("ratio", f"{whole / bare:.2f}x", f"at most {MOST_TIMES_THE_PARTS:g}x: {met(whole <= most)}")
+    listing.add_row("instances/s/core", f"{rate:.0f}", f"at least {LEAST_A_SECOND}: {met(rate >= LEAST_A_SECOND)}")
     return listing
 
 

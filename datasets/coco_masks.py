@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import pycocotools.mask
 
+from harness import rle
 from harness.structures import Mask
 
 
@@ -24,14 +24,14 @@ def decode(segmentation: Any, height: int, width: int) -> Mask:
     if isinstance(segmentation, list) and segmentation:
         polygons = [_polygon(polygon, height, width) for polygon in segmentation]
         encoded = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
-        mask = cv2.transpose(pycocotools.mask.decode(encoded).T).view(np.bool_)  # NumPy transposes far slower
+        runs = rle.unpacked(encoded["counts"])
     elif isinstance(segmentation, dict):
-        mask = _from_runs(segmentation, height, width)
+        runs = _runs(segmentation, height, width)
     else:
         raise ValueError(f"found the segmentation {short(segmentation)}; wanted polygons or run lengths")
-    if not mask.any():
+    if not runs[1::2].any():
         raise ValueError("found a segmentation that covers no pixel; wanted one at least")
-    return mask
+    return rle.filled(runs, (height, width))
 
 
 def _polygon(points: Any, height: int, width: int) -> list[float]:
@@ -52,44 +52,16 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
     return xy.tolist()
 
 
-def _from_runs(segmentation: Mapping[str, Any], height: int, width: int) -> Mask:
+def _runs(segmentation: Mapping[str, Any], height: int, width: int) -> rle.Runs:
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size != [height, width]:
         raise ValueError(f"found run lengths of size {short(size)}; wanted {[height, width]}, the image's [h, w]")
-    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    runs = rle.unpacked(counts.encode(errors="surrogatepass")).tolist() if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         raise ValueError(f"found the counts {short(counts)}; wanted lengths of 0 or more")
     if sum(runs) != height * width:
         raise ValueError(f"found run lengths of {sum(runs)} pixels; wanted {height * width} ({height} x {width})")
-    # Runs alternate between outside and inside, outside first, down the columns.
-    columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
-    return cv2.transpose(columns.view(np.uint8)).view(np.bool_)
-
-
-def _unpacked(counts: str) -> list[int]:
-    """The run lengths in COCO's string: groups of 5 bits, lowest first.
-
-    From the fourth run on, the string holds the difference to the last run but one.
-
-    Source: rleToString in common/maskApi.c of https://github.com/cocodataset/cocoapi.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in counts:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"found {character!r} in the counts; wanted '0' to 'o'")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:  # more groups follow
-            continue
-        if bits & 16:  # the sign, in the last group
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError("found counts that end within a number")
-    return runs
+    return np.array(runs, np.int64)
 
 
 def short(value: Any) -> str:

@@ -153,9 +153,12 @@ def depth(region: Region, click: Click) -> float:
     # What is nearest is no farther than what is nearest along the row and the column.
     reach = min(_run(line) for line in (crop[y, x:], crop[y, x::-1], crop[y:, x], crop[y::-1, x]))
     top, left = max(0, y - reach), max(0, x - reach)
-    outside = crop[top : y + reach + 1, left : x + reach + 1] == 0
-    dy, dx = (np.arange(-at, length - at) for at, length in zip((y - top, x - left), outside.shape, strict=True))
-    return math.sqrt((dy[:, None] ** 2 + dx**2).min(where=outside, initial=reach**2))
+    window = crop[top : y + reach + 1, left : x + reach + 1]
+    outside = np.flatnonzero(window == 0)
+    dy = outside // window.shape[1]
+    dx = outside - dy * window.shape[1] + (left - x)
+    dy += top - y
+    return math.sqrt((dy * dy + dx * dx).min(initial=reach**2))
 
 
 def _run(line: UInt8[np.ndarray, " n"]) -> int:

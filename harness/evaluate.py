@@ -190,7 +190,7 @@ class Evaluation:
         for work, predictions in zip(works, answers, strict=True):
             for target, prediction in zip(work.targets, predictions, strict=True):
                 yield from self._records(work, target, prediction, segment_ms)
-            work.targets = [target for target in work.targets if self._goes_on(target)]
+            work.targets = [target for target in work.targets if target.predicted is not None]
 
     def _click(self, work: Work, number: int) -> Iterator[Record]:
         """Make the round's clicks on every target; one on which they cannot be made fails."""
@@ -202,13 +202,10 @@ class Evaluation:
                 yield self._failed(work.sample.id, target.instance, f"clicks: {error}", target)
             target.place = target.place or work.objects.place(target.instance, target.clicks)
 
-    def _goes_on(self, target: Target) -> bool:
-        return target.predicted is not None and len(target.clicks) < self.protocol.clicks.max_clicks
-
     def _new_clicks(self, sample: Sample, target: Target, number: int) -> tuple[Click, ...]:
         names, clicks = self.names, self.protocol.clicks
         rng = click_rng(self.protocol.seed, names.dataset_plugin, sample.id, target.instance.object_id, number)
-        at = Situation(sample, target.instance, target.clicks, target.predicted, rng)
+        at = Situation(sample, target.instance, target.clicks, target.predicted, rng, known=target.truth)
         return STRATEGIES[clicks.strategy](at, **clicks.options)
 
     def _prompt(self, target: Target) -> Prompt:
@@ -217,7 +214,7 @@ class Evaluation:
     def _records(
         self, work: Work, target: Target, prediction: Prediction | Exception, segment_ms: float
     ) -> Iterator[Record]:
-        """A record a ranking, or a failed one; `target.predicted` becomes the mask of the first ranking, or None."""
+        """A record a ranking, or a failed one; the first ranking's mask is `target.predicted` if a round follows."""
         target.predicted = None
         try:
             if isinstance(prediction, Exception):
@@ -226,10 +223,11 @@ class Evaluation:
         except Exception as error:
             yield self._failed(work.sample.id, target.instance, f"segment: {described(error)}", target)
             return
-        # A copy: the method may fill the same array with its next answer.
-        taken = next(iter(scoring.choices(prediction).values()))
-        target.predicted = prediction.masks[taken].copy()
-        target.memory = prediction.memory[taken] if len(prediction.memory) else target.predicted
+        if len(target.clicks) < self.protocol.clicks.max_clicks:
+            # A copy: the method may fill the same array with its next answer.
+            taken = next(iter(scoring.choices(prediction).values()))
+            target.predicted = prediction.masks[taken].copy()
+            target.memory = prediction.memory[taken] if len(prediction.memory) else target.predicted
         asked = facts(self.names, self.protocol, work.sample.id, target.instance, target, self.device)
         hit = partial(work.objects.hit, target.instance)
         for score in scoring.score(prediction, target.truth, self.protocol.metrics, work.sample.ignore, hit):

@@ -68,6 +68,7 @@ class Region:
         self.crop: Crop = _cut(mask, self.box)
         self._ignored = None if ignore is None else _cut(ignore, self.box)
         self._bands: dict[float, _Pixels] = {}
+        self._last: tuple[Region, int] | None = None
 
     @property
     def area(self) -> int:
@@ -92,7 +93,10 @@ class Region:
     def intersection(self, other: Region) -> int:
         """How many counted pixels lie in both masks."""
         assert self.size == other.size
-        return self._whole.shared_with(other._whole)
+        # Metrics, columns and rules ask for the same pair's one after the other.
+        if self._last is None or self._last[0] is not other:
+            self._last = other, self._whole.shared_with(other._whole)
+        return self._last[1]
 
     def union(self, other: Region) -> int:
         """How many counted pixels lie in either mask."""

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from harness.metrics import Region
-from harness.rle import decode, encode
+from harness.rle import decode, encode, filled, unpacked
 from harness.structures import Mask
 
 COCO_ROOT = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco"
@@ -85,6 +85,31 @@ def test_noise_at_full_size(share: float) -> None:
 )
 def test_any_memory_layout(turn: Callable[[Mask], Mask]) -> None:
     check(turn(np.random.default_rng(1).random((32, 48)) < 0.3))
+
+
+@given(st.lists(st.integers(0, 70_000), min_size=1, max_size=30))
+def test_numbers_of_any_length_are_read_as_they_were_written(runs: list[int]) -> None:
+    written = coco_mask.frPyObjects({"counts": runs, "size": [1, sum(runs)]}, 1, sum(runs))["counts"]
+    assert unpacked(written).tolist() == runs
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.integers(1, 7))
+def test_runs_without_a_pixel(runs: list[int], height: int) -> None:
+    runs = [*runs, -sum(runs) % height]
+    size = (height, sum(runs) // height)
+    if size[1]:
+        columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[1], height)
+        np.testing.assert_array_equal(filled(np.array(runs), size), columns.T)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [(b"0~", "found '~' in the counts"), (b"0 ", "found ' '"), (b"0T", "end within a number"), (b"PPPPPPP1", "8 char")],
+)
+def test_strings_that_are_no_run_lengths(counts: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        unpacked(counts)
+    assert unpacked(b"").size == 0
 
 
 @pytest.mark.skipif(not COCO_ROOT.is_dir(), reason=f"no COCO at {COCO_ROOT}")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.clicks.depth import interior_depth
+from harness.clicks.depth import inside
 from harness.clicks.sampling import Pixels, apart, around, deep, on_any, others, pixels
 from harness.clicks.strategy import NoClickError, Situation, strategy
 from harness.structures import Click
@@ -31,8 +31,8 @@ def interior(at: Situation, margin: Annotated[float, Field(ge=0, le=1)] = 0.35) 
         at: Only the instance and the generator matter.
         margin: 0 (anywhere inside) to 1 (the deepest pixels only).
     """
-    depth, left, top = interior_depth(at.instance.mask)
-    return (pixels(deep(depth, margin * depth.max()), left, top).drawn(at.rng, positive=True),)
+    depth = inside(at.truth)
+    return (pixels(deep(depth, margin * depth.most), depth.left, depth.top).drawn(at.rng, positive=True),)
 
 
 @strategy("paper/v2")
@@ -72,14 +72,15 @@ def prompt(
     Raises:
         NoClickError: No pixel off the object is left for a negative click.
     """
-    depth, left, top = interior_depth(at.instance.mask)
-    needed = margin * depth.max() if margin_px is None else margin_px
-    inside = pixels(deep(depth, needed), left, top)
+    depth = inside(at.truth)
+    needed = margin * depth.most if margin_px is None else margin_px
+    well_inside = pixels(deep(depth, needed), depth.left, depth.top)
     on = [click for click in at.clicks if click.positive]
     off = [click for click in at.clicks if not click.positive]
     for _ in range(positives):
-        all_clicked = on and not inside.gap(on).any()
-        on.append(apart(pixels(depth > 0, left, top) if all_clicked else inside, on, distance, at.rng, positive=True))
+        all_clicked = on and not well_inside.gap(on).any()
+        choice = pixels(depth.at_least(0), depth.left, depth.top) if all_clicked else well_inside
+        on.append(apart(choice, on, distance, at.rng, positive=True))
     for _ in range(negatives):
         off.append(_negative(at, off, sources, band))
     return (*on[len(on) - positives :], *off[len(off) - negatives :])

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from harness.clicks.depth import squared_distance
+from harness.clicks.depth import Distances, outside
 from harness.clicks.strategy import Situation
 from harness.structures import Click, Mask
 
@@ -39,8 +39,13 @@ class Pixels(NamedTuple):
 
 def pixels(mask: Mask, left: int = 0, top: int = 0) -> Pixels:
     """Where a mask is set; `left` and `top` say where it lies in the image."""
-    y, x = np.nonzero(mask)
-    return Pixels(x + left, y + top)
+    return at_places(np.flatnonzero(mask), mask.shape[1], left, top)
+
+
+def at_places(places: Int[np.ndarray, " n"], width: int, left: int = 0, top: int = 0) -> Pixels:
+    """Pixels by their positions in a flattened window of this width."""
+    y = places // width  # divided once: NumPy's divmod and nonzero of two dimensions are several times slower
+    return Pixels(places - y * width + left, y + top)
 
 
 def apart(choice: Pixels, clicks: Sequence[Click], distance: float, rng: np.random.Generator, positive: bool) -> Click:
@@ -51,9 +56,9 @@ def apart(choice: Pixels, clicks: Sequence[Click], distance: float, rng: np.rand
     return choice.those(gap >= min(distance**2, int(gap.max()))).drawn(rng, positive)
 
 
-def deep(depth: Float[np.ndarray, "h w"], margin: float) -> Mask:
+def deep(depth: Distances, margin: float | np.float32) -> Mask:
     """The pixels at least `margin` deep; where there are none, the deepest."""
-    return (depth > 0) & (depth >= min(margin, depth.max()))
+    return depth.at_least(float(min(np.float32(margin), depth.most)))
 
 
 def around(at: Situation, reach: int, margin: float = 0) -> Pixels:
@@ -61,9 +66,12 @@ def around(at: Situation, reach: int, margin: float = 0) -> Pixels:
 
     Where none is so far away, the farthest.
     """
-    squared, left, top = squared_distance(at.instance.mask, reach)
-    near = (squared > 0) & (squared <= reach**2) & counted_in(at, squared.shape, left, top)
-    return pixels(deep(np.sqrt(squared * near), margin) if margin else near, left, top)
+    away = outside(at.instance.mask, at.truth, reach)
+    near = away.at_most(reach) & counted_in(at, away.raw.shape, away.left, away.top)
+    if margin:
+        distance = np.sqrt(away.squared * near)
+        near &= distance >= min(margin, distance.max())
+    return pixels(near, away.left, away.top)
 
 
 def counted_in(at: Situation, size: tuple[int, ...], left: int, top: int) -> Mask | np.bool_:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from harness.metrics import Region
 from harness.structures import Click, Instance, Mask, Sample
 
 
@@ -27,6 +29,7 @@ class Situation:
         predicted: The method's mask after them, bool (h, w); None before the first round.
         rng: Seeded for this instance, this draw and this round.
         draw: Which of several prompts of the same instance this is, from 0.
+        known: The region of the instance's mask, where the caller has it: looking for its box reads the whole image.
     """
 
     sample: Sample
@@ -35,6 +38,12 @@ class Situation:
     predicted: Mask | None
     rng: np.random.Generator
     draw: int = 0
+    known: Region | None = None
+
+    @cached_property
+    def truth(self) -> Region:
+        """The instance's region."""
+        return self.known or Region(self.instance.mask)
 
     def counted(self, pixels: Mask) -> Mask:
         """The pixels that no metric ignores."""

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.clicks.depth import interior_depth, squared_distance, to_nearest_zero
-from harness.clicks.sampling import Pixels, apart, around, counted_in, deep, on_any, others, pixels
+from harness.clicks.depth import inside, outside, squared, to_nearest_zero
+from harness.clicks.sampling import Pixels, apart, around, at_places, counted_in, deep, on_any, others, pixels
 from harness.clicks.strategy import NoClickError, Situation, strategy
+from harness.metrics import Region
 from harness.structures import Click
 
 
@@ -48,12 +49,12 @@ def xu(
     Raises:
         NoClickError: No pixel off the object counts.
     """
-    depth, left, top = interior_depth(at.instance.mask)
-    inside = pixels(deep(depth, margin), left, top)
+    depth = inside(at.truth)
+    well_inside = pixels(deep(depth, margin), depth.left, depth.top)
     on = [click for click in at.clicks if click.positive]
     off = [click for click in at.clicks if not click.positive]
     for _ in range(positives):
-        on.append(apart(inside, on, step, at.rng, positive=True))
+        on.append(apart(well_inside, on, step, at.rng, positive=True))
     if negatives and negatives_by == 3:
         off += _covering(at, off, negatives, band)
     elif negatives:
@@ -75,25 +76,26 @@ def _on_others(at: Situation, margin: float) -> list[np.ndarray]:
     """Of every other object that can be clicked the pixels so deep, in an image each."""
     found = []
     for mask in others(at, same_class=False):
-        depth, left, top = interior_depth(mask)
-        height, width = depth.shape
+        region = Region(mask)
+        x0, y0, x1, y1 = region.box
         whole = np.zeros_like(mask)
-        whole[top : top + height, left : left + width] = deep(depth, margin)
+        whole[y0:y1, x0:x1] = deep(inside(region), margin)
         found.append(whole)
     return found
 
 
 def _covering(at: Situation, made: Sequence[Click], count: int, band: int) -> list[Click]:
     """The first uniform over the band; each other at its pixel farthest from the clicks and from the band's borders."""
-    squared, left, top = squared_distance(at.instance.mask, band + 1)
-    near = (squared > 0) & (squared <= band**2)
+    away = outside(at.instance.mask, at.truth, band + 1)
+    near = away.at_most(band)
+    places = np.flatnonzero(near & counted_in(at, near.shape, away.left, away.top))
+    choice = _some(at_places(places, near.shape[1], away.left, away.top))
+    clicks = [] if made else [choice.drawn(at.rng, positive=False)]
+    if len(clicks) == count:
+        return clicks
     # Beyond the window's ends nothing is 0: the image's edge borders on nothing.
-    room = to_nearest_zero(near.view(np.uint8))
-    near &= counted_in(at, near.shape, left, top)
-    choice, farthest = _some(pixels(near, left, top)), room[near]
-    clicks: list[Click] = []
-    for _ in range(count):
-        earlier = [*made, *clicks]
-        index = int(np.minimum(farthest, choice.gap(earlier)).argmax()) if earlier else None
-        clicks.append(choice.drawn(at.rng, False) if index is None else choice.clicked(index, False))
+    room = np.minimum(squared(to_nearest_zero(near.view(np.uint8)).take(places)), choice.gap([*made, *clicks]))
+    while len(clicks) < count:
+        clicks.append(choice.clicked(int(room.argmax()), positive=False))
+        np.minimum(room, choice.gap(clicks[-1:]), out=room)
     return clicks

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from harness.clicks import click_rng, interior, interior_depth, squared_depth
-from harness.clicks.depth import squared_distance
+from harness.clicks.depth import inside, outside
 from harness.clicks.strategy import Situation
+from harness.metrics import Region
 from harness.structures import Instance, Mask, Sample
 
 
@@ -51,12 +52,26 @@ def test_squares_are_exact(seed: int) -> None:
 def test_distances_around_a_mask_are_exact(seed: int) -> None:
     mask = np.zeros((31, 44), bool)
     mask[9:22, 15:33] = blob(seed, (13, 18))
-    squared, left, top = squared_distance(mask, 5)
-    height, width = squared.shape
+    found = outside(mask, Region(mask), 5)
+    (height, width), left, top = found.raw.shape, found.left, found.top
     expected = by_hand(~mask, mask)
-    assert (squared == expected[top : top + height, left : left + width]).all()
+    assert (found.squared == expected[top : top + height, left : left + width]).all()
     expected[top : top + height, left : left + width] = 10**6
     assert (expected > 25).all() or mask.all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_thresholds_are_those_of_every_pixel_s_depth(seed: int) -> None:
+    """Roots of integers and their neighbours in single precision, where one rounding more would show."""
+    mask = blob(seed)
+    depth, found = interior_depth(mask)[0], inside(Region(mask))
+    assert found.most == depth.max()
+    for root in [np.float32(0), *np.unique(depth)]:
+        for margin in (root, np.nextafter(root, np.float32(0)), np.nextafter(root, np.float32(99))):
+            wanted = (depth > 0) & (depth >= margin)
+            np.testing.assert_array_equal(found.at_least(float(margin)), wanted)
+    for distance in range(1, 12):
+        np.testing.assert_array_equal(found.at_most(distance), (depth > 0) & (found.squared <= distance**2))
 
 
 def test_depth_does_not_depend_on_the_place_in_the_image() -> None:
