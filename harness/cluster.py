@@ -1,12 +1,11 @@
 """Shards on Ray: long-lived actors, one method loaded in each, that take work from one queue.
 
-The only file that imports ray. Shards carry ids, never pixels; actors write their own files, so the driver holds no
-results. When a method's work is done its actors go, and another method's start on what they leave free.
+Shards carry ids, never pixels; actors write their own files, so the driver holds no results. When a method's work is
+done its actors go, and another method's start on what they leave free.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
@@ -16,15 +15,18 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 from ray.util import metrics
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from harness import registry
+from harness import registry, sight
+from harness.actor import Actor, Lost, Unopened
 from harness.config import MethodEntry, RunConfig, Workers
-from harness.evaluate import DeviceLost, failed, listed, not_listed
+from harness.evaluate import failed, listed, not_listed
+from harness.joining import Node, check_kept, complaint, connect, readable, this_node
 from harness.plan import Job, Shard
 from harness.recipe import label
-from harness.store import Store
+from harness.store import Store, store_of
 from harness.structures import Listed, UserError
-from harness.worker import SHARD_S, Outcome, Worker, method_of, outcome
+from harness.worker import SHARD_S, Outcome, method_of, outcome
 
 PLACE_TIMEOUT_S = 60
 """How long the cluster may take to give a run its first actor before the run gives up."""
@@ -33,7 +35,10 @@ IN_FLIGHT = 2
 """Shards an actor has at once, so that it never waits for the driver."""
 
 DEATHS_LOADING = 3
-"""Actors of one method that may die in a row while they load its weights before the run gives up."""
+"""Actors that may die or hang in a row while they load one method or data set before the run gives up."""
+
+ARRIVES_S = 60.0
+"""How long a file that another node wrote may take to show on a shared disk: NFS looks anew after 60 s at most."""
 
 MOST_SAMPLES = 4096
 """In one shard, so that its message stays small."""
@@ -46,29 +51,6 @@ LOOK_EVERY_S = 2.0
 """How often the cluster is asked what it has, as nodes come and go."""
 
 _DEATH = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
-_EXCLUDED = ["/.git", "/.venv", "/data", "/weights", "/runs", "/tests", "/docs", "**/__pycache__", "/.mypy_cache"]
-
-
-class Actor:
-    """A worker in a process of its own, built by a call: of what a constructor raises, Ray keeps only the text."""
-
-    def load(self, method: MethodEntry, store: Store, threads: int) -> None:
-        """Build the worker."""
-        self.worker = Worker(method, store, threads)
-
-    def run(self, shard: Shard) -> Outcome | Lost:
-        """Evaluate a shard, as far as its time goes, and write it."""
-        try:
-            return self.worker.run(shard)
-        except DeviceLost as error:
-            return Lost(str(error))
-
-
-@dataclass(frozen=True)
-class Lost:
-    """An actor's last word: its GPU is lost, and it has to be ended like one that died."""
-
-    reason: str
 
 
 @dataclass(eq=False)
@@ -78,10 +60,14 @@ class Slot:
     Attributes:
         method: The label of the method it has loaded.
         asked: Resources that it holds, by Ray's names.
-        placing: The call that answers once it has a process; None from then on.
-        loading: The call that loads the weights; None once it has answered.
+        placing: The call that answers, with its node, once it has a process; None from then on.
+        loading: The call that loads the weights or a data set; None once it has answered.
+        loads: What that is, for messages.
+        node: Where it is.
+        opened: Labels of the data sets that it has.
+        trusted: What it wrote was found where the driver looks for it.
         calls: Call -> shard, oldest first.
-        busy_since: When it began with the oldest.
+        busy_since: When it began with the oldest, or to load.
     """
 
     actor: Any
@@ -89,6 +75,10 @@ class Slot:
     asked: dict[str, float]
     placing: Any
     loading: Any
+    loads: str
+    node: Node | None = None
+    opened: set[str] = field(default_factory=set)
+    trusted: bool = False
     calls: dict[Any, Shard] = field(default_factory=dict)
     busy_since: float = field(default_factory=time.monotonic)
 
@@ -96,6 +86,10 @@ class Slot:
     def pending(self) -> list[Any]:
         """All calls that have no answer yet, in the order in which they are answered."""
         return [call for call in (self.placing, self.loading, *self.calls) if call is not None]
+
+    def begin(self) -> None:
+        """It begins with something now."""
+        self.busy_since = time.monotonic()
 
 
 class Cluster:
@@ -109,7 +103,9 @@ class Cluster:
 
     def __init__(self, workers: Workers, store: Store, address: str | None = None) -> None:
         self.workers, self.store = workers, store
+        check_kept(store.folder)
         connect(address)
+        self.home = this_node(None)
         self.instances = metrics.Counter(
             "harness_instances", "Instances done or failed.", tag_keys=("method", "dataset", "status")
         )
@@ -119,6 +115,7 @@ class Cluster:
         self.queues: dict[str, deque[Shard]] = {}
         self.entries: dict[str, MethodEntry] = {}
         self.deaths_loading: Counter[str] = Counter()
+        self.visible: dict[str, frozenset[str]] = {}  # data set's label -> keys of its paths that are there
         self.done_at_once: dict[str, int] = {}  # job's key -> samples in its last shard: where a death may lie
         self.answered = time.monotonic()
 
@@ -172,6 +169,9 @@ class Cluster:
     def _hand_out(self, slot: Slot) -> None:
         """Give an actor its next shard: a part of a long one, smaller where less is left, so that all end together."""
         queue = self.queues[slot.method]
+        if queue[0].job.facts.dataset not in slot.opened:
+            self._open(slot, queue[0].job)
+            return
         shard = queue.popleft()
         actors = sum(one.method == slot.method for one in self.slots)
         fair = -(-len(shard.sample_ids) // (IN_FLIGHT * actors))
@@ -179,8 +179,20 @@ class Cluster:
         if rest:
             queue.appendleft(rest)
         if not slot.calls:
-            slot.busy_since = time.monotonic()
+            slot.begin()
         slot.calls[slot.actor.run.remote(shard)] = shard
+
+    def _open(self, slot: Slot, job: Job) -> None:
+        """Let an actor build a data set, once it has nothing else to do."""
+        if slot.calls:
+            return
+        name = job.facts.dataset
+        if name not in self.visible:
+            self.visible[name] = sight.visible("datasets", job.dataset)
+        slot.loads = f"'{name}' for '{slot.method}'"
+        slot.loading = slot.actor.open.remote(job, self.visible[name])
+        slot.opened.add(name)
+        slot.begin()
 
     def _neediest(self) -> str | None:
         """Of the methods that have work for one more actor and room for it, that with the most shards an actor."""
@@ -231,9 +243,10 @@ class Cluster:
         asked, entry = self._asked(method), self.entries[method]
         options = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "resources": entry.resources, "max_restarts": 0}
         actor = ray.remote(**options)(Actor).remote()
-        placing = actor.__ray_ready__.remote()
-        loading = actor.load.remote(entry, self.store, max(1, int(asked["CPU"])))
-        return Slot(actor, method, asked, placing, loading)
+        placing = actor.__ray_call__.remote(this_node)
+        visible = sight.visible("methods", entry)
+        loading = actor.load.remote(entry, visible, self.store, max(1, int(asked["CPU"])))
+        return Slot(actor, method, asked, placing, loading, f"'{method}'")
 
     def _release(self, slot: Slot) -> None:
         ray.kill(slot.actor)
@@ -250,36 +263,86 @@ class Cluster:
         self._check_placed()
 
     def _end_hung(self) -> Iterator[Outcome]:
-        """End actors that work on one batch for too long."""
-        limit = SHARD_S + self.workers.timeout_s
-        for slot in [slot for slot in self.slots if slot.calls and time.monotonic() - slot.busy_since > limit]:
+        """End actors that load, or work on one batch, for too long."""
+        for slot in [slot for slot in self.slots if self._hangs(slot)]:
             yield from self._bury(slot, f"no answer within {self.workers.timeout_s:g} s (`workers.timeout_s`)")
+
+    def _hangs(self, slot: Slot) -> bool:
+        if slot.placing or not (slot.loading or slot.calls):
+            return False
+        return time.monotonic() - slot.busy_since > self.workers.timeout_s + (0 if slot.loading else SHARD_S)
 
     def _answer(self, slot: Slot, call: Any) -> Iterator[Outcome]:
         try:
             answer = ray.get(call)
         except RayTaskError as error:
             if isinstance(error.cause, UserError):
-                raise error.cause from None
+                raise complaint(str(error.cause), slot.node, self.home) from None
             raise
         except _DEATH as error:
             yield from self._bury(slot, " ".join(str(error).split())[:300])
             return
         if call == slot.placing:
-            slot.placing = None
+            slot.placing, slot.node = None, answer
+            slot.begin()
         elif call == slot.loading:
             slot.loading = None
-            self.deaths_loading[slot.method] = 0
+            self.deaths_loading[slot.loads] = 0
         elif isinstance(answer, Lost):
             yield from self._bury(slot, answer.reason)
+        elif isinstance(answer, Unopened):
+            slot.begin()
+            shard = slot.calls.pop(call)
+            self._check_unopened(slot, shard, answer)
+            slot.actor.accept.remote(shard.job.facts.dataset)
+            self.queues[slot.method].appendleft(shard)
         else:
             shard = slot.calls.pop(call)
-            slot.busy_since = time.monotonic()
+            slot.begin()
+            self._check_arrived(slot, answer)
             self._count(shard, answer)
             self.done_at_once[answer.job] = answer.samples
             if answer.left:
                 self.queues[slot.method].appendleft(replace(shard, sample_ids=answer.left))
             yield answer
+
+    def _check_unopened(self, slot: Slot, shard: Shard, answer: Unopened) -> None:
+        """Refuse a node that cannot open what the driver's node can.
+
+        Raises:
+            UserError: It cannot.
+        """
+        if slot.node == self.home:
+            return
+        here = NodeAffinitySchedulingStrategy(self.home.id, soft=False)
+        # Not in this process: the image may be one that kills.
+        opening = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(opens)
+        try:
+            opened = ray.get(opening.remote(shard.job, shard.sample_ids[0]), timeout=self.workers.timeout_s)
+        except RayError:
+            return
+        if opened:
+            what = f"'{shard.job.facts.dataset}', image '{shard.sample_ids[0]}'"
+            said = f"{what}: {answer.reason} The driver opens it. {sight.REMEDY}"
+            raise complaint(said, slot.node, self.home)
+
+    def _check_arrived(self, slot: Slot, outcome: Outcome) -> None:
+        """Look for the first file that an actor wrote.
+
+        Raises:
+            UserError: It is not there: the node writes on a disk of its own.
+        """
+        deadline = time.monotonic() + ARRIVES_S
+        while not slot.trusted and not self.store.folder.exists(outcome.file):
+            if time.monotonic() > deadline:
+                said = (
+                    f"{self.store.folder / outcome.file}: written by worker {outcome.worker}; the driver, on "
+                    f"{self.home}, does not find it there. Wanted one folder for all nodes: name a disk they share, "
+                    "or a bucket, with --runs or HARNESS_RUNS."
+                )
+                raise complaint(said, slot.node, self.home)
+            time.sleep(min(1.0, ARRIVES_S))
+        slot.trusted = True
 
     def _count(self, shard: Shard, outcome: Outcome) -> None:
         """For Prometheus, at the port that Ray names: ray_harness_instances_total."""
@@ -304,7 +367,7 @@ class Cluster:
         """An actor died: what it was at is tried again, in halves, and one image that kills twice is given up."""
         self._release(slot)
         if not slot.calls:
-            self._bury_unloaded(slot.method, reason)
+            self._bury_unloaded(slot.loads, reason)
             return
         queue = self.queues[slot.method]
         suspect, *innocent = slot.calls.values()
@@ -317,12 +380,13 @@ class Cluster:
         else:
             yield self._given_up(suspect, f"two workers died on this image alone: {reason}")
 
-    def _bury_unloaded(self, method: str, reason: str) -> None:
-        self.deaths_loading[method] += 1
-        if self.deaths_loading[method] == DEATHS_LOADING:
+    def _bury_unloaded(self, what: str, reason: str) -> None:
+        self.deaths_loading[what] += 1
+        if self.deaths_loading[what] == DEATHS_LOADING:
             raise UserError(
-                f"cluster: {DEATHS_LOADING} workers died while they loaded '{method}' ({reason}). "
-                "Wanted one that lives. Lower `workers.count` if memory is short, or see Ray's logs in /tmp/ray."
+                f"cluster: {DEATHS_LOADING} workers died while they loaded {what} ({reason}). Wanted one that lives. "
+                "Lower `workers.count` if memory is short, raise `workers.timeout_s` if loading takes so long, or see "
+                "Ray's logs in /tmp/ray."
             )
 
     def _given_up(self, shard: Shard, reason: str) -> Outcome:
@@ -345,7 +409,7 @@ def resources(config: RunConfig, address: str | None) -> dict[str, float]:
     Raises:
         UserError: A method's worker does not fit, or none answers.
     """
-    pool = Cluster(config.workers, Store(registry.ROOT / "runs" / config.run), address)
+    pool = Cluster(config.workers, store_of(config.run), address)
     for method in config.methods:
         pool.entries[label(method)] = method
         pool._check_resources(label(method))
@@ -363,23 +427,9 @@ def instances_of(job: Job, sample_id: str) -> list[Listed]:
     return listed(registry.build("datasets", job.dataset.name, job.dataset.params), sample_id)
 
 
-def connect(address: str | None) -> None:
-    """Join a cluster or start one on this machine; workers run a copy of this checkout."""
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # `ray job submit` has set the working directory already.
-    index = os.environ.get("HARNESS_INDEX", str(registry.ROOT / "runs" / ".index"))  # else each copy makes its own
-    own = {"working_dir": str(registry.ROOT), "excludes": _EXCLUDED, "env_vars": {"HARNESS_INDEX": index}}
-    runtime_env = {} if in_job else own
-    # Ray's web page costs a laptop seconds at every start.
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        ray.init(address=address, runtime_env=runtime_env, **quiet)
-    except ConnectionError as error:
-        raise UserError(
-            f"cluster: no Ray cluster at --address {address} ({error}). Start one or leave it out."
-        ) from error
+def opens(job: Job, sample_id: str) -> bool:
+    """Whether this process can open a sample's files."""
+    return not sight.unopened(registry.build("datasets", job.dataset.name, job.dataset.params), sample_id)
 
 
 def halves(shard: Shard) -> list[Shard]:
@@ -387,10 +437,3 @@ def halves(shard: Shard) -> list[Shard]:
     middle = len(shard.sample_ids) // 2
     parts = (shard.sample_ids[:middle], shard.sample_ids[middle:])
     return [replace(shard, sample_ids=part, deaths=0) for part in parts]
-
-
-def readable(resources: dict[str, float]) -> str:
-    """`2 CPU, 1 GPU`, and what else users name; what Ray names of itself is left out."""
-    own = {kind for kind in resources if ":" in kind or kind in ("memory", "object_store_memory")}
-    kinds = ["CPU", "GPU", *sorted(resources.keys() - own - {"CPU", "GPU"})]
-    return ", ".join(f"{resources.get(kind, 0):g} {kind}" for kind in kinds)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -21,9 +22,13 @@ from harness.config import MethodEntry, RunConfig
 from harness.contamination import asked_again, training_images
 from harness.interfaces import Dataset
 from harness.recipe import Plugin, label
+from harness.store import store_of
 from harness.structures import Listed, UserError
 
 COUNTS = Path(__file__).with_name("published_counts.csv")
+
+BYTES_A_ROW = 1000
+"""A result row on disk: mostly the mask, 583 bytes on average at 640 x 480."""
 
 
 class State(StrEnum):
@@ -67,12 +72,13 @@ UNKNOWN = Published(None, None, None, 0.0, "")
 
 
 def examined(config: RunConfig) -> Iterator[Finding]:
-    """Data sets first, then methods."""
+    """Data sets first, then methods, then whether their rows have room."""
     built: list[tuple[Plugin, Dataset]] = []
+    instances = 0
     for entry in config.datasets:
         try:
             dataset: Dataset = registry.build("datasets", entry.name, entry.params)
-            yield from _dataset(entry, dataset)
+            instances += yield from _dataset(entry, dataset)
             built.append((entry, dataset))
         except UserError as error:
             yield Finding(label(entry), State.WRONG, str(error))
@@ -82,9 +88,11 @@ def examined(config: RunConfig) -> Iterator[Finding]:
             yield from _training_images(method, built)
         except UserError as error:
             yield Finding(label(method), State.WRONG, str(error))
+    yield _disk(config, instances)
 
 
-def _dataset(entry: Plugin, dataset: Dataset) -> Iterator[Finding]:
+def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, int]:
+    """How many instances it lists, and what is to be said of it."""
     name, ids = label(entry), dataset.sample_ids()
     instances, unlisted = _listed(dataset, ids)
     yield from _decoded(name, dataset, ids)
@@ -98,6 +106,7 @@ def _dataset(entry: Plugin, dataset: Dataset) -> Iterator[Finding]:
     yield _count(name, "instances", len(instances), wanted.instances, wanted.source)
     if share is not None:
         yield _share(name, share, wanted)
+    return len(instances)
 
 
 def _listed(dataset: Dataset, ids: Sequence[str]) -> tuple[list[Listed], dict[str, str]]:
@@ -195,6 +204,22 @@ def _training_images(method: MethodEntry, built: Sequence[tuple[Plugin, Dataset]
             state, then = (State.NOTE, "; tables say so") if again else (State.FINE, "")
             said = f"was trained on {again} of the {len(dataset.sample_ids())} images of {label(entry)}"
             yield Finding(label(method), state, said + then)
+
+
+def _disk(config: RunConfig, instances: int) -> Finding:
+    """Room for the rows, three rankings a mask."""
+    clicks = sum((method.clicks or config.clicks).max_clicks for method in config.methods)
+    needed = 3 * clicks * instances * BYTES_A_ROW
+    folder = store_of(config.run).folder
+    if folder.local is None:
+        return Finding("disk", State.NOTE, f"the run writes about {(needed >> 20) + 1} MiB to {folder}")
+    there = next(path for path in (folder.local, *folder.local.parents) if path.is_dir())
+    free = shutil.disk_usage(there).free
+    said = f"{free >> 20} MiB free for {folder.local.parent}; the run writes about {(needed >> 20) + 1}"
+    if free < 2 * needed:
+        todo = "Make room, or name another place with --runs or HARNESS_RUNS."
+        return Finding("disk", State.WRONG, f"found {said}; wanted twice that. {todo}")
+    return Finding("disk", State.FINE, said)
 
 
 def published(entry: Plugin) -> Published | None:

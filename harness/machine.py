@@ -1,4 +1,4 @@
-"""Is this machine, or the cluster it joins, fit for a run? GPU, Ray, shared memory, disk."""
+"""Is this machine, or the cluster it joins, fit for a run? GPU, Ray, shared memory."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import cluster, registry
+from harness import cluster
 from harness.config import RunConfig
 from harness.doctor import Finding, State
-from harness.evaluate import listed
-from harness.interfaces import Dataset
-from harness.recipe import Plugin
+from harness.joining import readable
 from harness.structures import UserError
 
 SHARED_MEMORY_MIB = 256
 """Ray keeps messages there; ours are small, but containers often come with 64 MiB, in which Ray is slow."""
-
-BYTES_A_ROW = 1000
-"""A result row on disk: mostly the mask, 583 bytes on average at 640 x 480."""
 
 
 def fitness(config: RunConfig, address: str | None = None) -> Iterator[Finding]:
@@ -27,7 +22,6 @@ def fitness(config: RunConfig, address: str | None = None) -> Iterator[Finding]:
     if config.workers.executor == "ray":
         yield _ray(config, address)
         yield _shared_memory()
-    yield _disk(_rows(config) * BYTES_A_ROW)
 
 
 def _gpu(config: RunConfig) -> Finding:
@@ -48,7 +42,7 @@ def _ray(config: RunConfig, address: str | None) -> Finding:
         resources = cluster.resources(config, address)
     except UserError as error:
         return Finding("ray", State.WRONG, str(error))
-    return Finding("ray", State.FINE, f"started a worker's process; the cluster has {cluster.readable(resources)}")
+    return Finding("ray", State.FINE, f"started a worker's process; the cluster has {readable(resources)}")
 
 
 def _shared_memory(folder: Path = Path("/dev/shm")) -> Finding:
@@ -59,26 +53,3 @@ def _shared_memory(folder: Path = Path("/dev/shm")) -> Finding:
         found = f"found {free} MiB free in {folder}; wanted {SHARED_MEMORY_MIB}"
         return Finding("shared memory", State.WRONG, f"{found}. In Docker: --shm-size=1g; in Kubernetes: an emptyDir.")
     return Finding("shared memory", State.FINE, f"{free} MiB free in {folder}")
-
-
-def _rows(config: RunConfig) -> int:
-    """How many the run may come to, three rankings a mask; data sets that are not there count nothing."""
-    clicks = sum((method.clicks or config.clicks).max_clicks for method in config.methods)
-    return 3 * clicks * sum(_instances(entry) for entry in config.datasets)
-
-
-def _instances(entry: Plugin) -> int:
-    try:
-        dataset: Dataset = registry.build("datasets", entry.name, entry.params)
-        return sum(len(listed(dataset, sample_id)) for sample_id in dataset.sample_ids())
-    except UserError:
-        return 0
-
-
-def _disk(needed: int) -> Finding:
-    folder = registry.ROOT / "runs"
-    free = shutil.disk_usage(folder if folder.is_dir() else registry.ROOT).free
-    said = f"{free >> 20} MiB free for {folder}; the run writes about {(needed >> 20) + 1}"
-    if free < 2 * needed:
-        return Finding("disk", State.WRONG, f"found {said}; wanted twice that. Make room.")
-    return Finding("disk", State.FINE, said)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,13 +17,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from harness.folder import write_bytes
+from harness.folder import Folder
 from harness.plan import Job
+from harness.structures import UserError
 from harness.training import Progress as TrainingProgress
 from harness.worker import Outcome
 
 LINE_EVERY_S = 10
-FILE_EVERY_S = 2
+FILE_EVERY_S = {"disk": 2.0, "bucket": 10.0}
 
 STATUS = "progress.json"
 """The file's name in a run's folder."""
@@ -71,11 +74,12 @@ class Live:
 
     Args:
         console: Where it is shown.
-        status: A file to keep the same in, for other shells.
+        run: The run's folder, where the same is kept for other shells; the file in it does as well.
     """
 
-    def __init__(self, console: Console, status: Path | None = None) -> None:
-        self.console, self.status = console, status
+    def __init__(self, console: Console, run: Folder | Path | None = None) -> None:
+        self.console = console
+        self.folder = Folder.at(run.parent) if isinstance(run, Path) else run
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -90,7 +94,7 @@ class Live:
         self.states: dict[str, JobState] = {}
         self.before: dict[str, int] = {}
         self.started = self.said = time.monotonic()
-        self.kept = -float(FILE_EVERY_S)
+        self.kept = -FILE_EVERY_S["bucket"]
 
     def __enter__(self) -> Live:
         self.bars.start()
@@ -129,7 +133,7 @@ class Live:
         if outcome.failed and state.failed == outcome.failed:
             self._tell(f"First failure of {state.method} on {state.dataset}: {outcome.error}")
             self._say("failure", method=state.method, dataset=state.dataset, error=outcome.error)
-        if time.monotonic() - self.kept >= FILE_EVERY_S:
+        if self.folder and time.monotonic() - self.kept >= FILE_EVERY_S["disk" if self.folder.local else "bucket"]:
             self._keep()
 
     def _bar(self, name: str, total: int, completed: int, facts: str, key: str = "") -> None:
@@ -157,10 +161,11 @@ class Live:
 
     def _keep(self, ended: bool = False) -> None:
         self.kept = time.monotonic()
-        if self.status is not None and self.states:
+        if self.folder is not None and self.states:
             states = [asdict(state) for state in self.states.values()]
-            said = {"time": time.time(), "pid": os.getpid(), "ended": ended, "jobs": states}
-            write_bytes(self.status, json.dumps(said, indent=1).encode())
+            said = {"time": time.time(), "pid": os.getpid(), "host": platform.node(), "ended": ended, "jobs": states}
+            with suppress(UserError):  # What the shards cannot survive they will say.
+                self.folder.write(STATUS, json.dumps(said, indent=1).encode())
 
 
 def facts(state: JobState) -> str:

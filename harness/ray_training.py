@@ -23,9 +23,9 @@ from ray.exceptions import RayError
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from harness.cluster import connect, readable
 from harness.fitting import Fitted, Progress, Report, fit
 from harness.folder import Folder
+from harness.joining import connect, readable
 from harness.recipe import Recipe
 from harness.structures import UserError
 

@@ -128,13 +128,16 @@ class Store:
         """The ids of the samples whose records are there."""
         return {one for header in self._own(job).values() for one in header.samples}
 
-    def write(self, job: JobFacts, sample_ids: Sequence[str], records: Sequence[Record]) -> None:
+    def write(self, job: JobFacts, sample_ids: Sequence[str], records: Sequence[Record]) -> str:
         """Write a finished shard, whole or not at all.
+
+        Returns:
+            Its file, within the run's folder.
 
         Raises:
             UserError: It cannot be written, as on a full disk; what was written before is kept.
         """
-        self._add(job.key, shard(records, sample_ids, job.parts))
+        return self._add(job.key, shard(records, sample_ids, job.parts))
 
     def rows(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> pd.DataFrame:
         """All rows of these jobs, sorted.
@@ -221,8 +224,10 @@ class Store:
         except (ValueError, FileNotFoundError):
             return None
 
-    def _add(self, key: str, content: pa.Buffer) -> None:
-        self.folder.write(f"shards/{key}/{name_of(content)}", content)
+    def _add(self, key: str, content: pa.Buffer) -> str:
+        file = f"shards/{key}/{name_of(content)}"
+        self.folder.write(file, content)
+        return file
 
     def _clear(self, jobs: Sequence[JobFacts]) -> None:
         """Remove what is no whole shard, and what a writer that was killed left behind."""

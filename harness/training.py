@@ -24,7 +24,9 @@ from harness.structures import UserError
 __all__ = ["Progress", "commit", "resumable", "train"]
 
 
-def train(recipe: Recipe, report: Report, report_every: int = 20, address: str | None = None) -> Path:
+def train(
+    recipe: Recipe, report: Report, report_every: int = 20, address: str | None = None, runs: str | None = None
+) -> Path:
     """Train, and save the weights to the recipe's checkpoint; continues where an earlier call was stopped.
 
     Args:
@@ -32,6 +34,7 @@ def train(recipe: Recipe, report: Report, report_every: int = 20, address: str |
         report: Called every `report_every` steps and at the end.
         report_every: Steps.
         address: Of a Ray cluster, for a recipe with `workers`; None uses this machine.
+        runs: Where runs are kept, and with them the states of such a job; None as HARNESS_RUNS says.
 
     Raises:
         UserError: The data holds nothing to train on, or the device or the workers are not to be had.
@@ -51,7 +54,7 @@ def train(recipe: Recipe, report: Report, report_every: int = 20, address: str |
         else:
             from harness.ray_training import fit_on_ray, forget
 
-            storage = _storage(state)
+            storage = _storage(state, runs)
             export(recipe, key, fit_on_ray(recipe, key, storage, told, report_every, address))
             forget(key, storage)
     finally:
@@ -97,10 +100,10 @@ def resumable(recipe: Recipe) -> Path:
     return registry.ROOT / "runs" / "training" / f"{recipe.key}.pt"
 
 
-def _storage(state: Path) -> Folder:
-    """Where Ray's workers keep it: in the bucket of the runs, which every node reaches, or where this machine does."""
-    runs = os.environ.get("HARNESS_RUNS", "")
-    return Folder.at(f"{runs.rstrip('/')}/training" if "://" in runs else state.parent)
+def _storage(state: Path, runs: str | None) -> Folder:
+    """Where Ray's workers keep it: with the runs, which every node reaches, or where this machine does."""
+    place = runs or os.environ.get("HARNESS_RUNS")
+    return Folder.at(place) / "training" if place else Folder.at(state.parent)
 
 
 def export(recipe: Recipe, key: str, fitted: Fitted) -> None:

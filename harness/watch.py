@@ -11,30 +11,36 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from harness.folder import Folder
 from harness.progress import STATUS, JobState, clock, facts
 from harness.structures import UserError
 
 SILENT_S = 60
 """After so long without news a run is probably gone."""
 
+LOOK_EVERY_S = {"disk": 1.0, "bucket": 5.0}
 
-def news(run_folder: Path, every_s: float = 1.0) -> Iterator[dict[str, Any]]:
-    """What the run says of itself, whenever that changes, until it ends.
+
+def news(run: str | Path) -> Iterator[dict[str, Any]]:
+    """What the run in a folder or a bucket says of itself, whenever that changes, until it ends.
 
     Raises:
         UserError: It says nothing: no such run, or one that never came to its first image.
     """
-    path, last = run_folder / STATUS, -1.0
+    folder, last = Folder.at(run), -1.0
     while True:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; wanted the folder of a run that was started, such as runs/x.")
-        said = json.loads(path.read_bytes())  # written whole or not at all
+        try:
+            said = json.loads(folder.read(STATUS))  # written whole or not at all
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{folder / STATUS}: no such file; wanted the folder of a run that was started, such as runs/x."
+            ) from error
         if said["time"] != last or time.time() - said["time"] > SILENT_S:
             last = said["time"]
             yield said
         if said["ended"]:
             return
-        time.sleep(every_s)
+        time.sleep(LOOK_EVERY_S["disk" if folder.local else "bucket"])
 
 
 def shown(said: dict[str, Any]) -> Table:
@@ -53,5 +59,9 @@ def _state(said: dict[str, Any]) -> str:
         return "ended"
     age = time.time() - said["time"]
     if age > SILENT_S:
-        return f"no news for {clock(age)}: process {said['pid']} may be gone. The same command resumes the run."
-    return f"running, process {said['pid']}"
+        return f"no news for {clock(age)}: {_process(said)} may be gone. The same command resumes the run."
+    return f"running, {_process(said)}"
+
+
+def _process(said: dict[str, Any]) -> str:
+    return f"process {said['pid']}" + (f" on {said['host']}" if "host" in said else "")

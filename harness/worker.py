@@ -43,6 +43,7 @@ class Outcome:
         left: Those of the shard's samples for which the time did not suffice.
         device: Where the method ran.
         worker: Host and process.
+        file: The shard that it wrote, within the run's folder.
         memory_mib: The process's peak; `gpu_mib` that of torch on the GPU.
     """
 
@@ -55,6 +56,7 @@ class Outcome:
     left: tuple[str, ...] = ()
     device: str = ""
     worker: str = ""
+    file: str = ""
     memory_mib: int = 0
     gpu_mib: int = 0
 
@@ -79,7 +81,7 @@ class Worker:
     def run(self, shard: Shard, for_s: float = SHARD_S) -> Outcome:
         """Evaluate a shard, or as much of it as the time suffices for, one batch at least, and write it."""
         started = time.monotonic()
-        evaluation = Evaluation(self.method, self._dataset(shard.job), shard.job.names, shard.job.protocol)
+        evaluation = Evaluation(self.method, self.dataset(shard.job), shard.job.names, shard.job.protocol)
         done: list[str] = []
         records: list[Record] = []
         with closing(evaluation.batches(shard.sample_ids)) as batches:
@@ -88,11 +90,12 @@ class Worker:
                 records += found
                 if time.monotonic() - started >= for_s:
                     break
-        self.store.write(shard.job.facts, done, records)
+        file = self.store.write(shard.job.facts, done, records)
         whole = outcome(replace(shard, sample_ids=tuple(done)), records, time.monotonic() - started)
-        return replace(whole, left=shard.sample_ids[len(done) :], device=evaluation.device, **whereabouts())
+        return replace(whole, left=shard.sample_ids[len(done) :], device=evaluation.device, file=file, **whereabouts())
 
-    def _dataset(self, job: Job) -> Dataset:
+    def dataset(self, job: Job) -> Dataset:
+        """A job's data set, built when it is first asked for."""
         entry: Plugin = job.dataset
         if job.facts.dataset not in self.datasets:
             self.datasets[job.facts.dataset] = registry.build("datasets", entry.name, entry.params)

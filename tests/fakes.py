@@ -52,6 +52,13 @@ class Toys(Dataset):
         return {"top": self.top}
 
 
+class Hung(Toys):
+    """Toys that are never there."""
+
+    def __init__(self) -> None:
+        time.sleep(600)
+
+
 class Known(Toys):
     """Toys whose listing opens no image."""
 

@@ -5,6 +5,7 @@ python -m venv .moto && .moto/bin/pip install 'moto[server]'; or name its `moto_
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import socket
@@ -21,17 +22,21 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from pyarrow import fs
+from rich.console import Console
 
-from harness import UserError, lock
+from harness import UserError, lock, training
 from harness.config import load_run
 from harness.folder import Folder
 from harness.lock import Lock, Owner, holder
 from harness.merge import merged
 from harness.plan import Job
+from harness.progress import STATUS, Live
+from harness.ray_training import forget
 from harness.rows import MEASURED
 from harness.run import run
 from harness.store import Store
 from harness.verify import verified
+from harness.watch import news
 from harness.worker import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,6 +167,28 @@ def test_a_run_in_a_bucket_merges_with_one_on_a_disk(bucket: str, tmp_path: Path
     both = Store(Folder.at(bucket) / "both")
     assert merged([Store(Folder.at(bucket) / "r"), Store(tmp_path / "r")], both) == (6, 72)
     assert verified(Store(both.folder)).lacking == []
+
+
+def test_a_run_in_a_bucket_is_watched(bucket: str, tmp_path: Path) -> None:
+    run_folder = Folder.at(bucket) / "r"
+    with pytest.raises(UserError, match=r"s3://.*/r/progress\.json: no such file; wanted the folder of a run"):
+        next(news(bucket.replace("/team?", "/team/r?")))
+    with Live(Console(file=io.StringIO()), run_folder) as live:
+        run(config(tmp_path), live, runs=bucket)
+        coming = news(bucket.replace("/team?", "/team/r?"))
+        first = next(coming)
+        assert not first["ended"] and first["jobs"][0]["of"] == 6
+    (said,) = coming
+    assert said["ended"] and (said["jobs"][0]["images"], said["jobs"][0]["of"]) == (6, 6)
+    assert run_folder.exists(STATUS) and "progress.json" in run_folder.files()
+
+
+def test_a_training_s_states_lie_beside_the_runs(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = training._storage(Path("runs/training/k.pt"), bucket)
+    storage.write("k.ray/state", b"one")
+    assert Folder.at(bucket).folders() == ["training"]
+    forget("k", storage)
+    assert not storage.exists("k.ray/state")
 
 
 def test_a_bucket_has_one_writer(bucket: str, caplog: pytest.LogCaptureFixture) -> None:

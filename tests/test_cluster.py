@@ -5,6 +5,7 @@ import signal
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from harness.store import Store
 from harness.worker import Outcome, run_here
 
 COUNT = 6
+HANGS_S = 20.0
+"""Long enough to import what a worker imports, on a busy machine too."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,8 +57,8 @@ def fragile(how: str, at: int, once: Path | None = None) -> dict[str, Any]:
     return {"name": "fakes:Fragile", "label": "fragile", "params": {"how": how, "at": at, "once": once and str(once)}}
 
 
-def ran(made: list[Job], store: Store, count: int = 1, size: int = 2) -> list[Outcome]:
-    workers = Workers(count=count, cpus=0.5, gpus=0)
+def ran(made: list[Job], store: Store, count: int = 1, size: int = 2, timeout_s: float = 600) -> list[Outcome]:
+    workers = Workers(count=count, cpus=0.5, gpus=0, timeout_s=timeout_s)
     return list(Cluster(workers, store).run(remaining(made, store, size)))
 
 
@@ -127,6 +130,24 @@ def test_a_hung_image_is_ended_and_fails_alone(store: Store, monkeypatch: pytest
     assert list(failed["instance_id"]) == ["3a", "3b"]
     assert failed["error"].str.contains("no answer within 2 s").all()
     assert len(found) == (COUNT - 1) * 2 * 3 + 2
+
+
+def test_a_method_that_hangs_once_while_it_loads_is_replaced(store: Store, tmp_path: Path) -> None:
+    made = jobs({**fragile("hang", -1, tmp_path / "once")})
+    ran(made, store, size=COUNT, timeout_s=HANGS_S)
+    assert (tmp_path / "once").exists()
+    check_all_ok(made, store)
+
+
+def test_a_data_set_that_always_hangs_while_it_loads_ends_the_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "DEATHS_LOADING", 1)
+    made = jobs(STEADY)
+    hung = [replace(job, dataset=Plugin(name="fakes:Hung")) for job in made]
+    with pytest.raises(UserError, match=r"died while they loaded 'toys' for 'steady' \(no answer within .*\)"):
+        ran(hung, store, size=COUNT, timeout_s=HANGS_S)
+    assert store.done(made[0].facts) == set()
 
 
 def test_a_worker_whose_gpu_is_lost_once_costs_nothing(store: Store, tmp_path: Path) -> None:

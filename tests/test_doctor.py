@@ -231,14 +231,33 @@ def states(config: RunConfig) -> dict[str, Finding]:
     return {one.subject: one for one in machine.fitness(config)}
 
 
-def test_little_room_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_room_where_runs_are_kept_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count, _ = scenes_facts()
     config = loaded(tmp_path, clicks={"max_clicks": 5})
-    rows = 3 * 5 * count
-    disk(monkeypatch, 2 * rows * machine.BYTES_A_ROW)
-    assert states(config)["disk"].state is State.FINE
-    disk(monkeypatch, 2 * rows * machine.BYTES_A_ROW - 1)
-    assert states(config)["disk"].state is State.WRONG
+    enough = 2 * 3 * 5 * count * doctor.BYTES_A_ROW
+    monkeypatch.setenv("HARNESS_RUNS", str(tmp_path / "not yet" / "made"))
+    looked: list[Path] = []
+    free = {"bytes": enough}
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: looked.append(path) or Usage(0, 0, free["bytes"]))
+    ((state, said),) = found(config, "disk")
+    assert (state, looked) == ("fine", [tmp_path]) and f"MiB free for {tmp_path}/not yet/made; the run writes" in said
+    free["bytes"] -= 1
+    ((state, said),) = found(config, "disk")
+    assert state == "wrong" and "wanted twice that" in said and "HARNESS_RUNS" in said
+
+
+def test_a_bucket_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_RUNS", "s3://b/team?region=us-east-1")
+    assert found(loaded(tmp_path), "disk") == [("note", "the run writes about 1 MiB to s3://b/team/r")]
+
+
+def test_a_data_set_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes, listed = registry.find("datasets", "scenes"), []
+    plain = scenes.list_instances
+    monkeypatch.setattr(scenes, "list_instances", lambda self, one: listed.append(one) or plain(self, one))
+    config = loaded(tmp_path)
+    [*examined(config), *machine.fitness(config)]
+    assert len(listed) == len(set(listed)) == 4
 
 
 def test_little_shared_memory_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness import UserError, progress
+from harness import UserError, progress, watch
 from harness.config import Clicks, MethodEntry, Text
 from harness.evaluate import Protocol
+from harness.folder import Folder
 from harness.plan import Job
 from harness.progress import STATUS, JobState, Live, clock
 from harness.recipe import Plugin
@@ -98,24 +99,30 @@ def test_another_shell_sees_the_same(tmp_path: Path) -> None:
     assert METHOD in text and "4/4" in text and "ended" in text
 
 
-def test_news_come_until_the_run_ends(tmp_path: Path) -> None:
+def test_news_come_until_the_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(watch.LOOK_EVERY_S, "disk", 0.01)
     console = Console(file=io.StringIO(), force_terminal=True)
-    with Live(console, tmp_path / STATUS) as live:
+    with Live(console, Folder.at(tmp_path)) as live:
         live.planned([JOB], {JOB.facts.key: 0})
-        coming = news(tmp_path, every_s=0.01)
+        coming = news(tmp_path)
         assert not next(coming)["ended"]
-        live.kept = -10
+        live.kept -= progress.FILE_EVERY_S["disk"]
         live.outcome(_outcome())
         assert next(coming)["jobs"][0]["images"] == 2
     assert [said["ended"] for said in coming] == [True]
 
 
 def test_a_run_that_went_silent_is_said_to_be(tmp_path: Path) -> None:
-    gone = {"time": time.time() - 3600, "pid": 7, "ended": False, "jobs": []}
+    gone = {"time": time.time() - 3600, "pid": 7, "host": "far", "ended": False, "jobs": []}
     (tmp_path / STATUS).write_text(json.dumps(gone))
     console = Console(file=io.StringIO(), width=200)
     console.print(watched(next(news(tmp_path))))
-    assert "no news for 1:00:00: process 7 may be gone" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "no news for 1:00:00: process 7 on far may be gone" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_progress_that_cannot_be_written_ends_no_run(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "4/4" in _shown(True, _outcome(), _outcome(), status=tmp_path / "file" / STATUS)
 
 
 def test_no_run_is_one_message(tmp_path: Path) -> None:

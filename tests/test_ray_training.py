@@ -116,3 +116,15 @@ def test_more_workers_than_the_cluster_holds(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{count} workers ask for 1 CPU, 0 GPU each .* the cluster has"):
         train(recipe(tmp_path / "w.safetensors", workers=count, batch=count), lambda _: None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_states_lie_with_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HARNESS_RUNS", raising=False)
+    state = tmp_path / "training" / "key.pt"
+    assert training._storage(state, None).local == state.parent
+    assert training._storage(state, str(tmp_path / "shared")).local == tmp_path / "shared" / "training"
+    bucket = training._storage(state, "s3://bucket/team/?region=us-east-1")
+    assert str(bucket) == "s3://bucket/team/training"
+    monkeypatch.setenv("HARNESS_RUNS", "s3://other/team?region=us-east-1")
+    assert str(training._storage(state, None)) == "s3://other/team/training"
+    assert training._storage(state, str(tmp_path)).local == tmp_path / "training"
