@@ -16,6 +16,7 @@ import pandas as pd
 from jaxtyping import Bool
 
 from harness.resampling import benjamini_hochberg, holm, intervals_of_means, sign_flip_p
+from harness.sequences import QUALITIES, sequences
 from harness.structures import UserError
 from harness.summaries import ENTRY, INSTANCE, by_image, click_keys, final_clicks
 
@@ -48,11 +49,14 @@ class Comparison:
         b: Likewise; positive differences speak for a.
         metric: A name in METRICS.
         tie: Differences no larger than this are ties.
+        clicks: After how many a and b were compared, the last that both had alike; then the last of a, and that of b.
         lines: One a slice, all instances first: slice, value, n, images, a, b (means, 0 to 1), difference, low, high
             (95 %), p, q (the false-discovery rate among the slices; NaN in the first line), win, tie, loss.
         dropped: Why -> how many instances of those that either has a row of.
         latency: A line a cost: cost ("encode_ms" of an image, "segment_ms" of an instance), a and b (medians),
             ratio = a / b.
+        noc: Of a protocol click by click, a line a data set and quality: dataset, quality, n, images, a, b (mean clicks
+            needed), difference, low, high (95 %), p; over the instances on which both answered every click.
         changed: The instances with the largest differences, largest first: the columns of INSTANCE, category, a, b,
             difference.
     """
@@ -61,9 +65,11 @@ class Comparison:
     b: str
     metric: str
     tie: float
+    clicks: tuple[int, int, int]
     lines: pd.DataFrame
     dropped: Mapping[str, int]
     latency: pd.DataFrame
+    noc: pd.DataFrame
     changed: pd.DataFrame
 
 
@@ -105,9 +111,11 @@ def compare(
         b=_said(named[1]),
         metric=metric,
         tie=tie,
+        clicks=(_last_click(final), _last_click(own[0]), _last_click(own[1])),
         lines=_lines(pairs, final, slices, tie),
         dropped=dropped,
         latency=_latency(*own),
+        noc=_noc(own[0], own[1], pairs, metric),
         changed=_changed(final, most_changed),
     )
 
@@ -329,6 +337,10 @@ def _measured(pairs: pd.DataFrame, named: Sequence[Slice], tie: float) -> pd.Dat
     return pd.DataFrame(lines)
 
 
+def _last_click(own: pd.DataFrame) -> int:
+    return int(own["click_index"].max())
+
+
 def _latency(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for cost in ("encode_ms", "segment_ms"):
@@ -343,6 +355,33 @@ def _median(own: pd.DataFrame, cost: str) -> float:
     once = own.drop_duplicates(["dataset", "image_id"]) if cost == "encode_ms" else own
     median = float(once[cost].median())
     return median if median > 0 else float("nan")
+
+
+_NOC = ["dataset", "quality", "n", "images", "a", "b", "difference", "low", "high", "p"]
+
+
+def _noc(a: pd.DataFrame, b: pd.DataFrame, pairs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Clicks needed, where both were asked click by click, on the instances that they were first asked alike."""
+    alike = pd.MultiIndex.from_frame(pairs[INSTANCE].drop_duplicates())
+    lines: list[dict[str, Any]] = []
+    for dataset in sorted(pairs["dataset"].unique()):
+        both = [sequences(own[own["dataset"] == dataset], metric) for own in (a, b)]
+        if len(both[0].clicks) > 1 and np.array_equal(both[0].clicks, both[1].clicks):
+            shared = both[0].instances.intersection(both[1].instances).intersection(alike).sort_values()
+            kept = [one.instances.get_indexer(shared) for one in both]
+            needed = [{q: one.needed(q)[at] for q in QUALITIES} for one, at in zip(both, kept, strict=True)]
+            lines += _needed(dataset, shared, *map(pd.DataFrame, needed))
+    return pd.DataFrame(lines, columns=_NOC)
+
+
+def _needed(dataset: str, shared: pd.Index[Any], a: pd.DataFrame, b: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """A line a quality; the columns of a and b are the qualities."""
+    sums, counts = by_image(shared.to_frame(index=False), a - b)
+    (low, high), p = intervals_of_means(sums, counts), sign_flip_p(sums)
+    for at, quality in enumerate(a.columns if len(shared) else ()):
+        means = {"a": a[quality].mean(), "b": b[quality].mean(), "difference": (a[quality] - b[quality]).mean()}
+        bounds = {"low": low[at], "high": high[at], "p": p[at]}
+        yield {"dataset": dataset, "quality": quality, "n": len(shared), "images": len(sums), **means, **bounds}
 
 
 def _changed(final: pd.DataFrame, count: int) -> pd.DataFrame:

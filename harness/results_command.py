@@ -67,11 +67,15 @@ def compare(
     from harness.paired import compare as compared
     from harness.registry import suggest
     from harness.report.compared import tables_of
+    from harness.results import manifest_of
 
     if metric not in METRICS:
         raise UserError(f"compare: no metric '{metric}'. {suggest(metric, METRICS)}")
-    rows, first, second = _sides(a, b, run)
-    emit(tables_of(compared(rows, first, second, metric, tie=tie)), form, output)
+    sides = [_split(one, run) for one in (a, b)]
+    rows, first, second = _sides(sides)
+    limits = [manifest_of(folder)["config"].get("limit") for folder, _ in sides]
+    limited = min((limit for limit in limits if limit), default=None)
+    emit(tables_of(compared(rows, first, second, metric, tie=tie), limited), form, output)
 
 
 def leaderboard(
@@ -151,13 +155,12 @@ def _chosen(form: Form | None, output: Path | None) -> Form:
     return form or _SUFFIXES[output.suffix]
 
 
-def _sides(a: str, b: str, run: str | None) -> tuple[pd.DataFrame, tuple[str, str], tuple[str, str]]:
-    """The rows of both sides, each under a label of its own."""
+def _sides(sides: Sequence[tuple[str, str]]) -> tuple[pd.DataFrame, tuple[str, str], tuple[str, str]]:
+    """The rows of both sides, folder and method each, under labels of their own."""
     import pandas as pd
 
     from harness.results import load
 
-    sides = [_split(one, run) for one in (a, b)]
     loaded = {folder: load(folder) for folder in dict.fromkeys(folder for folder, _ in sides)}
     entries = [_entry(loaded[folder], folder, named) for folder, named in sides]
     frames = [loaded[folder] for folder, _ in sides]

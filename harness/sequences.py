@@ -7,6 +7,7 @@ or never began, is counted as failed and enters nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,17 +16,22 @@ from jaxtyping import Float64, Int64
 from harness.structures import UserError
 from harness.summaries import INSTANCE
 
+QUALITIES = (0.8, 0.85, 0.9, 0.95)
+"""IoUs at which the clicks are counted."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
     """The IoU of n instances after each of k rounds, by one method and ranking on one data set.
 
     Attributes:
-        ious: 0 to 1, a line an instance, sorted by their names.
+        instances: Their names, sorted.
+        ious: 0 to 1, a line an instance.
         clicks: How many clicks had been made at the end of each round.
         failed: How many instances have no whole sequence.
     """
 
+    instances: pd.Index[Any]
     ious: Float64[np.ndarray, "n k"]
     clicks: Int64[np.ndarray, " k"]
     failed: int
@@ -38,11 +44,11 @@ class Sequences:
         Source: `compute_noc_metric` in `isegm/inference/utils.py` of
         https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460.
         """
-        return float(self._needed(quality).mean()) if len(self.ious) else float("nan")
+        return float(self.needed(quality).mean()) if len(self.ious) else float("nan")
 
     def nof_ritm(self, quality: float) -> int:
         """How many need the last click: RITM's ">=20", which also counts those that are good enough just then."""
-        return int((self._needed(quality) == self.clicks.max(initial=0)).sum())
+        return int((self.needed(quality) == self.clicks.max(initial=0)).sum())
 
     def nof_strict(self, quality: float) -> int:
         """How many are never so good."""
@@ -67,7 +73,8 @@ class Sequences:
         reached: np.ndarray = self.ious.astype(np.float32) >= np.float32(quality)
         return reached
 
-    def _needed(self, quality: float) -> np.ndarray:
+    def needed(self, quality: float) -> Int64[np.ndarray, " n"]:
+        """Each instance's clicks, as `noc` counts them."""
         reached = self._reached(quality)
         last = self.clicks.max(initial=0)
         first = self.clicks[reached.argmax(axis=1)] if len(self.clicks) else np.zeros(len(reached), np.int64)
@@ -97,4 +104,5 @@ def sequences(rows: pd.DataFrame, metric: str = "iou") -> Sequences:
     wide = ok.pivot(index=INSTANCE, columns="click_index", values=metric).sort_index().sort_index(axis=1)
     broken = pd.MultiIndex.from_frame(rows.loc[rows["status"] != "ok", INSTANCE])
     whole = wide[wide.notna().all(axis=1) & ~wide.index.isin(broken)]
-    return Sequences(whole.to_numpy(dtype=np.float64), wide.columns.to_numpy(dtype=np.int64), failed=asked - len(whole))
+    clicks = wide.columns.to_numpy(dtype=np.int64)
+    return Sequences(whole.index, whole.to_numpy(dtype=np.float64), clicks, failed=asked - len(whole))

@@ -1,8 +1,8 @@
 """Rows -> mean IoU, seen and unseen shares, their intervals, and paired gains.
 
 Rows are the store's: one per method x data set x instance x ranking x click_index. Every mean here is a mean over
-instances at the protocol's last click; a failed row has no IoU, enters no mean and is counted instead. All results
-are deterministic and independent of the rows' order.
+instances at the method's last click on the data set; a failed row has no IoU, enters no mean and is counted instead.
+All results are deterministic and independent of the rows' order.
 """
 
 from __future__ import annotations
@@ -51,21 +51,26 @@ class Gain:
     p: float = float("nan")
 
 
-def final_clicks(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that a table means over, sorted: scores at the data set's largest click_index, and the failures.
+def final_clicks(rows: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows that a table means over, sorted: scores at the method's last click on the data set, and the failures.
 
     A failed row without a ranking counts as a failure of each of the method's rankings, once an instance. Applied
     to its own result it changes nothing.
 
+    Args:
+        rows: The store's.
+        more: Columns to keep besides those that means need; NaN where the rows lack them.
+
     Raises:
         UserError: Columns are missing, rows are double, or the rows of several runs follow different protocols.
     """
-    rows = _checked(rows)
-    segmented = rows["status"] == "ok"
-    ok = rows[segmented]
-    _refuse_mixed(ok)
-    failed = _failures(_sorted(rows[~segmented]), ok)
-    last = ok[ok["click_index"] == ok.groupby("dataset")["click_index"].transform("max")]
+    rows = _checked(rows, more)
+    segmented = (rows["status"] == "ok").to_numpy(bool)
+    known = rows.loc[segmented, _asked(rows)]
+    _refuse_mixed(known.assign(most=click_counts(rows["clicks"])[segmented]))
+    failed = _failures(_sorted(rows[~segmented]), known)
+    at_last = known["click_index"] == known.groupby(ENTRY[:2])["click_index"].transform("max")
+    last = rows.iloc[np.flatnonzero(segmented)[at_last.to_numpy(bool)]]
     _refuse_double(last)
     if len(failed):
         key = ["method", "ranking", *INSTANCE]
@@ -100,9 +105,10 @@ def summarise(
 
     Returns:
         The columns of `by`, then mean, n (instances in it), failed, unscored (segmented, but without this
-        metric), seen and unseen (means over their halves), n_seen, n_unseen and w = n_seen / (n_seen + n_unseen),
-        so that mean = w * seen + (1 - w) * unseen. A mean over nothing is NaN. With intervals, mean_low and mean_high,
-        seen_low, ..., NaN where fewer than two images tell.
+        metric), seen and unseen (means over their halves), n_seen, n_unseen, clicks (after how many, the most of the
+        group; NaN where nothing was segmented) and w = n_seen / (n_seen + n_unseen), so that the mean is
+        w * seen + (1 - w) * unseen. A mean over nothing is NaN. With intervals, mean_low and mean_high, seen_low, ...,
+        NaN where fewer than two images tell.
     """
     by, rows = list(by), final_clicks(rows)
     _refuse_several(rows, by)
@@ -117,6 +123,7 @@ def summarise(
         unseen=("unseen", "mean"),
         n_seen=("seen", "count"),
         n_unseen=("unseen", "count"),
+        clicks=("clicks", "max"),
     )
     lines["w"] = lines["n_seen"] / (lines["n_seen"] + lines["n_unseen"]).replace(0, np.nan)
     if intervals:
@@ -264,6 +271,7 @@ def _facts(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
             "unscored": (ok & score.isna()).astype(int),
             "seen": score.where(_is(rows["seen"], True)),
             "unseen": score.where(_is(rows["seen"], False)),
+            "clicks": rows["click_index"].astype(float).where(ok),
         }
     )
 
@@ -273,8 +281,8 @@ def _is(column: pd.Series[bool], value: bool) -> pd.Series[bool]:
     return column.eq(value).fillna(False).astype(bool)
 
 
-def _checked(rows: pd.DataFrame) -> pd.DataFrame:
-    """The columns that means need, without the masks, so that sorting moves little."""
+def _checked(rows: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
+    """The columns that means need, and more, without the masks, so that sorting moves little."""
     if rows.empty:
         rows = rows.reindex(columns=_COLUMNS)
     missing = [column for column in _COLUMNS if column not in rows]
@@ -286,8 +294,16 @@ def _checked(rows: pd.DataFrame) -> pd.DataFrame:
     kept = rows[_COLUMNS + [column for column in _OPTIONAL if column in rows]].copy()
     for name in METRICS:
         kept[name] = rows[name].astype(float) if name in rows else np.nan
-    kept["ranking"] = kept["ranking"].astype(object).where(kept["ranking"].notna(), "")
+    for name in [column for column in more if column not in kept]:
+        kept[name] = rows.get(name, np.nan)
+    if kept["ranking"].isna().any():
+        kept["ranking"] = kept["ranking"].astype(object).where(kept["ranking"].notna(), "")
     return kept
+
+
+def _asked(rows: pd.DataFrame) -> list[str]:
+    """The columns that say who was asked how: few, since there are millions of rows."""
+    return [*ENTRY, "run", "click_index", *(["click_strategy"] if "click_strategy" in rows else [])]
 
 
 def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
@@ -305,17 +321,19 @@ def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     return together.drop_duplicates(["method", "ranking", *INSTANCE])
 
 
-def _refuse_mixed(ok: pd.DataFrame) -> None:
-    """Rows may only meet if they were clicked alike: by one strategy, and in every run as often."""
-    strategies = ok["click_strategy"].fillna("").astype(str) if "click_strategy" in ok else ""
-    counted = ok[["dataset", "run"]].assign(strategy=strategies, most=click_counts(ok["clicks"]))
-    protocols = counted.groupby(["dataset", "run", "strategy"])["most"].max().reset_index()
-    for dataset, runs in protocols.groupby("dataset"):
-        if len(runs[["strategy", "most"]].drop_duplicates()) > 1:
-            named = zip(runs["run"], runs["strategy"], runs["most"], strict=True)
+def _refuse_mixed(known: pd.DataFrame) -> None:
+    """Rows may only meet if they were clicked alike: all of a method, and those of several runs, as often in each."""
+    strategies = known["click_strategy"].fillna("").astype(str) if "click_strategy" in known else ""
+    asked = known[["dataset", "method", "run", "most"]].assign(strategy=strategies)
+    protocols = asked.groupby(["dataset", "method", "run", "strategy"])["most"].max().reset_index()
+    runs = protocols.groupby(["dataset", "run", "strategy"])["most"].max().reset_index()
+    several = runs[runs.groupby("dataset")["run"].transform("nunique") > 1]
+    for own in [part for _, part in (*protocols.groupby(ENTRY[:2]), *several.groupby("dataset"))]:
+        if len(own[["strategy", "most"]].drop_duplicates()) > 1:
+            named = zip(own["run"], own["strategy"], own["most"], strict=True)
             found = ", ".join(f"{run}: {most} {strategy}".strip() for run, strategy, most in named)
             raise UserError(
-                f"summaries, {dataset}: rows of different click protocols ({found}); wanted one. "
+                f"summaries, {own['dataset'].iloc[0]}: rows of different click protocols ({found}); wanted one. "
                 "Tabulate each run by itself."
             )
 

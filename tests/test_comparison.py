@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.results import load
 from harness.summaries import paired_gain, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,3 +115,16 @@ def test_the_papers_tables_are_of_these_rows(
     (line,) = (line for line in written.splitlines() if line.startswith(f"| {first} |"))
     numbers = [float(number) for number in re.findall(r"\| \**(\d+\.\d+)", line)]
     assert numbers[: len(shown)] == pytest.approx([means[one][metric] for one in shown], abs=0.006)
+
+
+@pytest.mark.slow
+def test_the_example_report_keeps_these_rows(rows: pd.DataFrame) -> None:
+    """The same instances, clicks and words; scores as far as machines agree."""
+    key = ["method", "ranking", "instance_id"]
+    kept = load(ROOT / "docs" / "example_report" / "run").sort_values(key, ignore_index=True)
+    found = kept[key].merge(rows, on=key)
+    same = [*key, "dataset", "image_id", "category", "seen", "text", "under_click", "gt_area", "same_class_count"]
+    pd.testing.assert_frame_equal(kept[same], found[same], check_dtype=False)
+    assert [list(map(dict, one)) for one in kept["clicks"]] == [list(map(dict, one)) for one in found["clicks"]]
+    apart = (kept[["iou", "boundary_iou"]] - found[["iou", "boundary_iou"]]).abs()
+    assert apart.groupby([kept["method"], kept["ranking"]]).mean().max().max() < TOLERANCE / 100

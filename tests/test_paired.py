@@ -9,6 +9,7 @@ import pytest
 import harness
 from harness import UserError
 from harness.paired import compare, ranks
+from harness.report.compared import tables_of
 
 CLICK = {"x": 3, "y": 5, "positive": True}
 
@@ -164,3 +165,52 @@ def test_notebooks_find_it() -> None:
     assert given.summarise(drawn(3, {"a": 0}))["n"].tolist() == [len(drawn(3, {"a": 0}))]
     with pytest.raises(AttributeError, match="has no attribute 'lod'"):
         given.lod  # noqa: B018
+
+
+def test_clicks_needed_are_compared_where_every_method_follows_its_own_masks() -> None:
+    """Only the first click is shared; b needs a click more on every instance but one, on which it breaks off."""
+    ladders = {"a": (0.5, 0.92, 0.97), "b": (0.4, 0.6, 0.92)}
+    rows = [
+        {
+            "run": "r",
+            "dataset": "toy",
+            "method": method,
+            "ranking": "single",
+            "image_id": str(number),
+            "instance_id": f"{number}/0",
+            "seen": True,
+            "clicks": [{"x": 1 if made == 0 else ord(method), "y": made, "positive": True} for made in range(k)],
+            "click_index": k,
+            "iou": iou,
+            "status": "ok",
+        }
+        for method, ladder in ladders.items()
+        for number in range(12)
+        for k, iou in enumerate(ladder, 1)
+    ]
+    frame = pd.DataFrame(
+        [one for one in rows if not (one["method"] == "b" and one["image_id"] == "0" and one["click_index"] == 3)]
+    )
+    found = compare(frame, "a", "b")
+    assert found.clicks == (1, 3, 3) and found.lines["n"].iloc[0] == 12
+    lines = found.noc.set_index("quality")
+    assert lines.loc[0.9, ["n", "images", "a", "b", "difference"]].tolist() == [11, 11, 2.0, 3.0, -1.0]
+    assert lines.loc[0.95, ["a", "b"]].tolist() == [3.0, 3.0]
+    assert (lines.loc[0.9, "low"], lines.loc[0.9, "high"]) == (-1.0, -1.0) and lines.loc[0.9, "p"] < 0.01
+    by_slice, needed, _ = tables_of(found)
+    assert [cell.text for cell in needed.body[2].cells[:6]] == [
+        "toy",
+        "NoC@90",
+        "2.00",
+        "3.00",
+        "-1.00",
+        "[-1.00, -1.00]",
+    ]
+    assert any(
+        "Compared after click 1, the last that both had alike; a went on to click 3" in n for n in by_slice.notes
+    )
+    single = compare(frame[frame["click_index"] == 1], "a", "b")
+    assert single.noc.empty and len(tables_of(single)) == 2
+    assert not any("last that both" in note for note in tables_of(single)[0].notes)
+    cut = tables_of(single, limited=5)
+    assert all(table.title.startswith("LIMITED to 5 samples: ") and "not a result" in table.notes[0] for table in cut)

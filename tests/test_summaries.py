@@ -136,6 +136,22 @@ def test_only_the_last_click_is_in_the_mean() -> None:
     assert clicks_made(rows) == (1, 2)
 
 
+def test_each_method_stands_at_its_own_last_click() -> None:
+    three = [row(method="b", click_index=k, clicks=[CLICK] * k, iou=k / 10) for k in (1, 2, 3)]
+    rows = frame(*three, row(iou=0.5), failed(method="b", instance_id="2", click_index=2))
+    assert [tuple(found[["method", "mean", "n", "failed", "clicks"]]) for _, found in summarise(rows).iterrows()] == [
+        ("a", 0.5, 1, 0, 1),
+        ("b", 0.3, 1, 1, 3),
+    ]
+    assert clicks_made(rows) == (1, 3)
+
+
+def test_more_columns_are_kept_and_nan_where_the_rows_lack_them() -> None:
+    kept = final_clicks(frame(row(hit="right"), failed(instance_id="2")), ["hit", "under_click", "seen"])
+    assert kept["hit"].iloc[0] == "right" and kept["hit"].isna().tolist() == [False, True]
+    assert kept["under_click"].isna().all() and kept.columns.is_unique
+
+
 def test_final_clicks_of_final_clicks_are_the_same() -> None:
     once = final_clicks(HAND)
     pd.testing.assert_frame_equal(final_clicks(once), once)

@@ -180,4 +180,10 @@ def _left_out(lines: pd.DataFrame) -> tuple[str, ...]:
         if line["missing"]
     ]
     failed = [f"{named(line)}: {line['failed']} failed." for line in _whole(lines) if line["failed"]]
-    return (*lacking, *failed)
+    last = lines["clicks"].max()
+    early = [
+        f"{named(line)}: after click {line['clicks']:.0f}, its last, where others had up to {last:.0f}."
+        for line in _whole(lines)
+        if line["clicks"] < last
+    ]
+    return (*lacking, *failed, *early)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ STYLE: Any = {
 
 FORMATS = ("pdf", "png")
 DOTS_PER_INCH = 160
+TITLE_WIDTH = 78
+"""Characters on a line of a chart's title."""
 
 
 @contextmanager
@@ -70,7 +73,8 @@ def draw(chart: Chart) -> Figure:
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     (_bars if chart.kind == "bars" else _lines)(axes, chart)
-    axes.set_title(literal(chart.title), fontsize=10, loc="left")
+    title = textwrap.fill(literal(chart.title), TITLE_WIDTH, break_long_words=False, break_on_hyphens=False)
+    axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel("\n".join(map(literal, [chart.x, *chart.notes])), fontsize=8)
     axes.set_xlim(-0.5, len(chart.groups) - 0.5)
     axes.set_ylabel("mean IoU, %")

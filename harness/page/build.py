@@ -7,7 +7,7 @@ import math
 import shutil
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,8 @@ def build_page(
     listing = Listing.of(source.rows, source.context)
     held = write_pictures(source, stratified(listing.instances, pictures), out / "pictures") if pictures else {}
     drawn = write_grids(source, out / "figures") if figures and pictures else {}
-    tables = [build_table(name, source.rows, source.context) for name in source.config.tables]
+    context = replace(source.context, intervals=True)  # The page shows them on demand.
+    tables = [build_table(name, source.rows, context) for name in source.config.tables]
     notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in source.unread.items()]
     return _written(source.rows, source.context, listing, tables, held, drawn, notes, out, figures)
 

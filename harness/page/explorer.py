@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from harness.report.comparison import named
 from harness.summaries import INSTANCE, final_clicks
 
 A_FILE = 100
-"""Instances whose masks share a file: some 100 kB."""
+"""Instances whose masks share a file, of one click each: some 100 kB."""
 
 FAILED, ABSENT = -1, -2
 """In place of an IoU."""
@@ -47,11 +47,13 @@ class Listing:
         instances: A line each, sorted: `INSTANCE`, category, text, seen and the facts.
         names: Of the entries, in the leaderboard's order.
         answers: The rows at the last click; `line` and `entry` say where they belong.
+        rounds: The segmented rows at every click, those of the first before those of the second; likewise.
     """
 
     instances: pd.DataFrame
     names: tuple[str, ...]
     answers: pd.DataFrame
+    rounds: pd.DataFrame
 
     @classmethod
     def of(cls, rows: pd.DataFrame, context: Context) -> Listing:
@@ -62,12 +64,18 @@ class Listing:
         """
         names = tuple(dict.fromkeys(named(line) for _, line in scores(rows, context).iterrows()))
         answers = _answers(rows)
-        answers["entry"] = entries(answers).map({name: place for place, name in enumerate(names)})
         order = answers.sort_values([*INSTANCE, "status"], ascending=[True, True, True, False], kind="stable")
         instances = order.groupby(INSTANCE, sort=True)[["category", "text", "seen", *_FACTS]].first().reset_index()
         lines = pd.MultiIndex.from_frame(instances[INSTANCE])
-        answers["line"] = lines.get_indexer(pd.MultiIndex.from_frame(answers[INSTANCE]))
-        return cls(instances, names, answers)
+        wanted = [*INSTANCE, "method", "ranking", "click_index", "clicks", "mask", "hit", "iou"]
+        rounds = rows[rows["status"] == "ok"] if len(rows) else rows
+        rounds = rounds.reindex(columns=wanted).fillna({"ranking": ""}).sort_values("click_index", kind="stable")
+        return cls(instances, names, *(_placed(own, lines, names) for own in (answers, rounds)))
+
+    @property
+    def per_file(self) -> int:
+        """Instances whose masks share a file; fewer, the more clicks each had."""
+        return max(1, A_FILE // max(1, self.rounds["click_index"].nunique()))
 
     def columns(self, pictures: Mapping[tuple[str, str], Picture]) -> dict[str, Any]:
         """The explorer's main file, JSON values: numbers and places in lists of names, one a line."""
@@ -83,7 +91,8 @@ class Listing:
             "categories": categories,
             "images": [name.split("\0")[1] for name in images],
             "pictures": [picture.file if picture else None for picture in shown],
-            "per_file": A_FILE,
+            "per_file": self.per_file,
+            "clicks": sorted({int(made) for made in self.rounds["click_index"]}),
             "dataset": of_dataset,
             "category": of_category,
             "image": of_image,
@@ -97,22 +106,26 @@ class Listing:
         }
 
     def files(self, pictures: Mapping[tuple[str, str], Picture]) -> Iterator[list[Any]]:
-        """`A_FILE` instances after the other: size, ground truth, clicks, and of each entry mask, hit and error."""
-        own, answers = self.instances, self.answers
-        cells: list[list[Any]] = [[None] * len(self.names) for _ in range(len(own))]
-        clicks: list[Any] = [[]] * len(own)
-        columns = [answers[name].tolist() for name in ("line", "entry", "mask", "hit", "error", "status", "clicks")]
-        for line, entry, mask, hit, error, status, made in zip(*columns, strict=True):
-            if status == "ok":
-                cells[line][int(entry)] = [_text(mask), _text(hit), ""]
-                clicks[line] = [[int(one["x"]), int(one["y"]), int(one["positive"])] for one in made]
-            else:
-                cells[line][int(entry)] = [None, "", _text(error)]
+        """`per_file` instances after the other: size, ground truth, and of each entry its error and its rounds.
+
+        A round is the number of clicks made, the clicks, the mask, what it hit, and the IoU as in the main file.
+        """
+        own = self.instances
+        cells: list[list[Any]] = [[["", []] for _ in self.names] for _ in range(len(own))]
+        failed = self.answers[self.answers["status"] != "ok"]
+        for line, entry, error in zip(failed["line"], failed["entry"], failed["error"], strict=True):
+            cells[line][entry][0] = _text(error) or ""
+        columns = [
+            self.rounds[name].tolist() for name in ("line", "entry", "click_index", "clicks", "mask", "hit", "iou")
+        ]
+        for line, entry, made, clicks, mask, hit, iou in zip(*columns, strict=True):
+            points = [[int(one["x"]), int(one["y"]), int(one["positive"])] for one in clicks]
+            cells[line][entry][1].append([int(made), points, _text(mask), _text(hit), _hundredths(iou)])
         sizes = zip(_whole(own["height"]), _whole(own["width"]), strict=True)
         truths = [self._truth(pictures, *key) for key in own[INSTANCE].itertuples(index=False, name=None)]
-        whole = [list(one) for one in zip(sizes, truths, clicks, cells, strict=True)]
-        for start in range(0, len(whole), A_FILE):
-            yield whole[start : start + A_FILE]
+        whole = [list(one) for one in zip(sizes, truths, cells, strict=True)]
+        for start in range(0, len(whole), self.per_file):
+            yield whole[start : start + self.per_file]
 
     def _iou(self) -> list[list[int]]:
         """Of each entry, a number a line: the IoU in hundredths of a percent."""
@@ -157,13 +170,20 @@ def _safe(text: str) -> str:
 
 def _answers(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of `final_clicks`, with the columns that it leaves out."""
-    final = final_clicks(rows)
-    key = [*INSTANCE, "method", "ranking", "click_index", "run"]
-    more = [*_FACTS, "mask", "hit", "category", "text", "error"]
-    lacking = [name for name in more if name not in final]
-    known = rows.reindex(columns=[*key, *lacking]).fillna({"ranking": ""})[rows["status"] == "ok"]
-    joined = final.merge(known, on=key, how="left")
-    return joined.assign(category=joined["category"].fillna(""))
+    final = final_clicks(rows, [*_FACTS, "mask", "hit", "category", "text", "error"])
+    return final.assign(category=final["category"].fillna(""))
+
+
+def _placed(own: pd.DataFrame, lines: pd.MultiIndex, names: Sequence[str]) -> pd.DataFrame:
+    """With `line` and `entry`; without the rows of instances that are not listed."""
+    places = {name: place for place, name in enumerate(names)}
+    line = lines.get_indexer(pd.MultiIndex.from_frame(own[INSTANCE]))
+    return own.assign(line=line, entry=entries(own).map(places).astype(int))[line >= 0]
+
+
+def _hundredths(iou: Any) -> int:
+    """Of a percent, as the main file has it."""
+    return FAILED if iou is None or np.isnan(iou) else round(10_000 * float(iou))
 
 
 def _coded(column: pd.Series[str]) -> tuple[list[str], list[int]]:

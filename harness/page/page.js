@@ -22,6 +22,12 @@
   }
 
   button.addEventListener("click", () => show(stored(report.isDark() ? "light" : "dark") ?? (report.isDark() ? "light" : "dark")));
+  // What stands behind every mean is much to look at: shown when it is asked for.
+  const intervals = document.getElementById("intervals");
+  intervals.hidden = !document.querySelector(".spread");
+  intervals.firstChild.addEventListener("change", (event) => {
+    document.getElementById("tables").classList.toggle("intervals", event.target.checked);
+  });
   report.charts.start(report.get("charts"));
   report.explorer.start(report.get("instances"));
   show(stored() ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));

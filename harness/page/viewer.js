@@ -4,6 +4,7 @@ report.viewer = (() => {
   const { element } = report;
   const on = new Set();
   let truth = true, picture = true, filled = true, beside = false;
+  let round = 0;  // The place in data.clicks up to which clicks are shown.
   let shown = null;
   let dialog, next = () => {};
 
@@ -16,15 +17,36 @@ report.viewer = (() => {
       button.addEventListener("click", () => next(Number(button.dataset.move)));
     }
     dialog.addEventListener("keydown", (event) => key(event, data));
+    round = data.clicks.length - 1;
+    const slider = document.querySelector("#rounds input");
+    document.getElementById("rounds").hidden = data.clicks.length < 2;
+    slider.max = data.clicks.length;
+    slider.addEventListener("input", () => rewind(data, Number(slider.value) - 1));
+  }
+
+  function rewind(data, place) {
+    round = Math.max(0, Math.min(data.clicks.length - 1, place));
+    render(data);
+  }
+
+  // What a method answered to the clicks that are shown; nothing where it failed on the last of them.
+  function answer(data, place) {
+    const [error, rounds] = shown.cells[place];
+    const last = round === data.clicks.length - 1;
+    const [made, clicks, counts, hit, iou] = (error && last ? [] : rounds).findLast(([made]) => made <= data.clicks[round]) ?? [];
+    return { made, clicks, counts, hit, iou, error: last ? error : "" };
   }
 
   function key(event, data) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.type === "range" && event.key.startsWith("Arrow")) return;
     const place = Number(event.key) - 1;
     if (event.key === "ArrowLeft") next(-1);
     else if (event.key === "ArrowRight") next(1);
     else if (event.key === "g") { truth = !truth; render(data); }
     else if (event.key === "s") { beside = !beside; render(data); }
+    else if (event.key === ",") rewind(data, round - 1);
+    else if (event.key === ".") rewind(data, round + 1);
     else if (place >= 0 && place < data.entries.length) { toggle(on, place); render(data); }
     else return;
     event.preventDefault();
@@ -43,8 +65,8 @@ report.viewer = (() => {
     try {
       const [part, image] = await Promise.all([report.load(`masks/${number}`), loaded(file)]);
       if (shown !== own) return;
-      const [size, truthCounts, clicks, cells] = part[line % data.per_file];
-      Object.assign(own, { size, truthCounts, clicks, cells, image });
+      const [size, truthCounts, cells] = part[line % data.per_file];
+      Object.assign(own, { size, truthCounts, cells, image });
       render(data);
     } catch (error) {
       document.getElementById("viewer-facts").textContent = error.message;
@@ -61,45 +83,56 @@ report.viewer = (() => {
   }
 
   function render(data) {
-    const { line, size, clicks, truthCounts, image } = shown;
+    const { line, size, truthCounts, image } = shown;
     if (!size) return;
+    const answers = data.entries.map((_, place) => answer(data, place));
+    const clicks = [...on, ...answers.keys()].map((place) => answers[place].clicks).find(Boolean) ?? [];
     const category = data.categories[data.category[line]];
     const seen = { 1: ", seen class", 0: ", unseen class" }[data.seen[line]] ?? "";
     document.getElementById("viewer-title").textContent = `${data.text[line] || category}, instance ${data.id[line]}`;
     const facts = [`${data.datasets[data.dataset[line]]}, image ${data.images[data.image[line]]}, class ${category}${seen}`,
-      `${size[1]} x ${size[0]} pixels, area ${data.area[line]}`, `${clicks.length} click${clicks.length === 1 ? "" : "s"}`];
+      `${size[1]} x ${size[0]} pixels, area ${data.area[line]}`, times(clicks.length)];
     if (!image) facts.push("its picture is not in this page");
     document.getElementById("viewer-facts").textContent = facts.join("; ");
-    paint(data);
-    layers(data, truthCounts);
+    const slider = document.querySelector("#rounds input"), said = times(data.clicks[round] ?? 0);
+    slider.value = round + 1;
+    slider.setAttribute("aria-valuetext", said);
+    document.querySelector("#rounds output").textContent = said;
+    paint(data, answers, clicks);
+    layers(data, answers, truthCounts);
   }
 
-  function paint(data) {
-    const { size, clicks, truthCounts, cells, image } = shown;
+  function times(count) {
+    return `${count} click${count === 1 ? "" : "s"}`;
+  }
+
+  function paint(data, answers, clicks) {
+    const { size, truthCounts, image } = shown;
     const stage = document.getElementById("stage");
     const ground = truth && truthCounts ? [{ counts: truthCounts, rgb: report.paint.rgb(report.paint.TRUTH), filled: false }] : [];
-    const masks = [...on].sort((a, b) => a - b).filter((place) => cells[place]?.[0]).map((place) => (
-      { counts: cells[place][0], rgb: report.paint.rgb(report.paint.colour(place)), filled, name: data.entries[place] }));
-    const groups = beside ? masks.map((mask) => [mask.name, [mask, ...ground]]) : [["", [...masks, ...ground]]];
-    if (!groups.length) groups.push(["", ground]);
+    const masks = [...on].sort((a, b) => a - b).filter((place) => answers[place].counts).map((place) => ({
+      counts: answers[place].counts, clicks: answers[place].clicks, rgb: report.paint.rgb(report.paint.colour(place)), filled, name: data.entries[place],
+    }));
+    const groups = beside ? masks.map((mask) => [mask.name, [mask, ...ground], mask.clicks]) : [["", [...masks, ...ground], clicks]];
+    if (!groups.length) groups.push(["", ground, clicks]);
     stage.className = beside ? "beside" : "";
-    stage.replaceChildren(...groups.map(([name, own]) => {
+    stage.replaceChildren(...groups.map(([name, own, made]) => {
       const canvas = element("canvas", { role: "img" });
       const drawn = own.map((one) => one.name ?? "ground truth").join(", ") || "no mask";
       canvas.setAttribute("aria-label", `Drawn over the image: ${drawn}`);
-      report.paint.draw(canvas, size, picture ? image : null, own, clicks);
+      report.paint.draw(canvas, size, picture ? image : null, own, made);
       return element("figure", {}, canvas, ...(name ? [element("figcaption", {}, name)] : []));
     }));
   }
 
-  function layers(data, truthCounts) {
-    const { line, cells } = shown;
+  function layers(data, answers, truthCounts) {
+    const { line } = shown;
     const form = document.getElementById("layers");
     const focused = document.activeElement?.dataset?.layer;
     const entries = data.entries.map((name, place) => {
-      const [, hit, error] = cells[place] ?? [null, "", ""];
-      const value = data.iou[place][line];
-      const score = value >= 0 ? `${(value / 100).toFixed(1)}${hit ? `, ${hit.replace("_", " ")}` : ""}` : value === -1 ? "failed" : "not asked";
+      const { made, hit, iou, error } = answers[place];
+      const early = made < data.clicks[round] ? `, after ${times(made)}` : "";
+      const score = iou >= 0 ? `${(iou / 100).toFixed(1)}${hit ? `, ${hit.replace("_", " ")}` : ""}${early}` : data.iou[place][line] === -2 ? "not asked" : "failed";
       const row = box(`entry-${place}`, `${place < 9 ? `${place + 1} ` : ""}${name}`, on.has(place), () => toggle(on, place), data, report.paint.colour(place), score);
       return error ? [row, element("div", { className: "error" }, error)] : [row];
     });

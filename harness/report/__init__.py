@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.registry import suggest
 from harness.report.findings import doubts
-from harness.report.layout import Cell, Table, percent
+from harness.report.layout import Cell, Table, limited_to, percent
 from harness.report.published import Published
 from harness.structures import UserError
 from harness.summaries import ENTRY, listed_instances, summarise
@@ -146,11 +146,11 @@ def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cel
         more: Stands behind the number, as a gain in parentheses does.
     """
     value, n = float(line[column]), int(line["n" if column == "mean" else f"n_{column}"])
-    text, low, high = percent(value) + more, None, None
-    if f"{column}_low" in line and not math.isnan(value):
-        low, high = float(line[f"{column}_low"]), float(line[f"{column}_high"])
-        text += f" [{percent(low)}, {percent(high)}], n = {n}"
-    return Cell(text, gaps(line), value, low, high, n)
+    text, notes = percent(value) + more, gaps(line)
+    if f"{column}_low" not in line or math.isnan(value):
+        return Cell(text, notes, value, n=n)
+    low, high = float(line[f"{column}_low"]), float(line[f"{column}_high"])
+    return Cell(text, notes, value, low, high, n, spread=f" [{percent(low)}, {percent(high)}], n = {n}")
 
 
 def printed_cell(row: Published, column: str, more: str = "") -> Cell:
@@ -243,7 +243,4 @@ def _in_order(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
 
 def _marked(built: Table, context: Context) -> Table:
     built = replace(built, title=f"{built.title} (run {context.run})")
-    if context.limited is None:
-        return built
-    mark = f"LIMITED to {context.limited} samples"
-    return replace(built, title=f"{mark}: {built.title}", notes=(f"{mark}: not a result.", *built.notes))
+    return built if context.limited is None else limited_to(context.limited, built)

@@ -38,7 +38,7 @@ def ambiguity(rows: pd.DataFrame, context: Context) -> Table:
     body: list[Row] = []
     notes: list[str] = []
     for line, starts in _started(lines):
-        over, said = _gains(rows, lines, line, baseline, context)
+        over, said = _gains(rows, found, lines, line, baseline, context)
         body.append(_row(line, of_line(found, line), over, rows, context, starts))
         notes += said
     made = clicks_made(rows)
@@ -143,33 +143,36 @@ def _against(line: pd.Series[Any], lines: pd.DataFrame, baseline: str | None) ->
 
 
 def _gains(
-    rows: pd.DataFrame, lines: pd.DataFrame, line: pd.Series[Any], baseline: str | None, context: Context
+    rows: pd.DataFrame,
+    found: pd.DataFrame,
+    lines: pd.DataFrame,
+    line: pd.Series[Any],
+    baseline: str | None,
+    context: Context,
 ) -> tuple[dict[str, Gain], list[str]]:
     """What a line with text gains over one without by kind of click, and what a note says of it."""
     b = _against(line, lines, baseline) if _reads(line, rows, context) else None
     if b is None:
         return {}, []
     a = (str(line["method"]), str(line["ranking"]))
-    here = rows[(rows["dataset"] == line["dataset"]) & rows["method"].isin([a[0], b[0]])]
-    under = numbers(here["under_click"]) if "under_click" in here else pd.Series(np.nan, index=here.index)
+    here = found[(found["dataset"] == line["dataset"]) & found["method"].isin([a[0], b[0]])]
     try:
-        found = {kind: paired_gain(here[under.between(*bounds)], a, b) for kind, bounds in KINDS.items()}
+        over = {kind: paired_gain(part, a, b) for kind, part in _parts(here).items()}
     except UserError as error:
         return {}, [f"{line['dataset']}, {named(line)}: no gains. {error}"]
-    found = {kind: gain for kind, gain in found.items() if gain.n}
-    said = ", ".join(f"{kind} {interval(gain)} (n = {gain.n})" for kind, gain in found.items())
-    more = f"; {_interaction(here, a, b)} more on ambiguous clicks" if len(found) == len(KINDS) else ""
+    over = {kind: gain for kind, gain in over.items() if gain.n}
+    said = ", ".join(f"{kind} {interval(gain)} (n = {gain.n})" for kind, gain in over.items())
+    more = f"; {_interaction(here, a, b)} more on ambiguous clicks" if len(over) == len(KINDS) else ""
     other = b[0] if b[1] == "single" else f"{b[0]} ({b[1]})"
-    return found, [f"{line['dataset']}, {named(line)} against {other}: {said}{more}."] if found else []
+    return over, [f"{line['dataset']}, {named(line)} against {other}: {said}{more}."] if over else []
 
 
-def _interaction(rows: pd.DataFrame, a: Entry, b: Entry) -> str:
+def _interaction(found: pd.DataFrame, a: Entry, b: Entry) -> str:
     """The gain on ambiguous clicks less that on unambiguous ones, with its 95 % interval by images.
 
     The interval is that of the mean of each image's influence on the difference, so that one drawing of the images
     serves both parts.
     """
-    found = scored(rows, ["under_click"])
     ours, theirs = (found[(found["method"] == m) & (found["ranking"] == r)] for m, r in (a, b))
     pairs = ours.merge(theirs[[*INSTANCE, "iou"]], on=INSTANCE, suffixes=("", "_b"))
     pairs["gain"] = pairs["iou"] - pairs["iou_b"]

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.report import Context
 from harness.report.comparison import CLICK, players
 from harness.report.layout import Cell, percent
-from harness.summaries import INSTANCE, final_clicks
+from harness.summaries import final_clicks
 
 NO_ROWS = "No rows."
 
@@ -23,9 +23,10 @@ def base(method: str, context: Context) -> str:
 
 def with_text(method: str, rows: pd.DataFrame, context: Context) -> bool:
     """Whether a method uses the text, and was given any."""
-    own = rows.loc[rows["method"] == method]
-    rules = set(own["text_rule"].dropna()) if "text_rule" in own else set()
-    return context.facts(method).uses_text and rules != {"none"}
+    if not context.facts(method).uses_text or "text_rule" not in rows:
+        return context.facts(method).uses_text
+    rules = rows.loc[rows["method"] == method, "text_rule"].dropna().unique()
+    return list(rules) != ["none"]
 
 
 def answers(lines: pd.DataFrame) -> pd.DataFrame:
@@ -42,14 +43,8 @@ def answers(lines: pd.DataFrame) -> pd.DataFrame:
 
 def scored(rows: pd.DataFrame, columns: Sequence[str] = (), metric: str = "iou") -> pd.DataFrame:
     """The rows with a score at the last click, with these columns of the store's, which are NaN in older runs."""
-    final = final_clicks(rows)
-    final = final[(final["status"] == "ok") & final[metric].notna()]
-    key = [*INSTANCE, "method", "ranking", "click_index", "run"]
-    wanted = [column for column in columns if column not in final]
-    if final.empty or not wanted:
-        return final.reindex(columns=[*final.columns, *wanted])
-    more = rows[rows["status"] == "ok"].reindex(columns=[*key, *wanted]).fillna({"ranking": ""})
-    return final.merge(more, on=key, how="left")
+    final = final_clicks(rows, columns)
+    return final[(final["status"] == "ok") & final[metric].notna()]
 
 
 def of_line(found: pd.DataFrame, line: pd.Series[Any]) -> pd.DataFrame:

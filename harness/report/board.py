@@ -17,6 +17,7 @@ from harness.paired import ranks
 from harness.report import Context, about, gaps, scores
 from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
 from harness.report.leaderboard import ORACLE, RANKED
+from harness.store import JobFacts
 from harness.structures import UserError
 from harness.summaries import ENTRY, final_clicks
 
@@ -30,6 +31,8 @@ METRICS = ("iou", "boundary_iou")
 COSTS = ("encode_ms", "segment_ms")
 SHARES = {"p50": 0.5, "p95": 0.95}
 COST_NAMES = tuple(f"{cost}_{share}" for cost in COSTS for share in SHARES)
+PEAKS = {"memory_mib": "memory", "gpu_mib": "GPU"}
+"""What the manifest's starts say of a job's largest worker -> its column."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,12 @@ class Source:
         """What the manifest says of a job; nothing where it does not know it."""
         jobs = self.manifest.get("jobs", {}).values()
         return next((job for job in jobs if (job["method"], job["dataset"]) == (method, dataset)), {})
+
+    def peaks(self, job: Mapping[str, Any]) -> dict[str, float]:
+        """The most memory that a worker of this job held at any start, in MiB; NaN where none says."""
+        key = JobFacts(job["method"], job["dataset"], {}, {}).key if job else ""
+        said = [start.get("peaks", {}).get(key, {}) for start in self.manifest.get("starts", [])]
+        return {f"peak_{name}": max((one[name] for one in said if one.get(name)), default=math.nan) for name in PEAKS}
 
     def entry(self, method: str) -> Mapping[str, Any]:
         """What the config says of a method."""
@@ -104,7 +113,10 @@ def board(found: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
     means = [index for index, column in enumerate(columns) if column.heading in ("Overall", "Seen", "Unseen")]
     limits = sorted(int(n) for n in found["limited_to_samples"].dropna().unique())
     title = "Leaderboard" if not limits else f"LIMITED to {limits[0]} samples: Leaderboard"
-    general = ["Means over instances, in percent. Latencies in ms, median and 95th percentile: an image, a prompt."]
+    general = [
+        "Means over instances, in percent. Latencies in ms, median and 95th percentile: an image, a prompt. Peak: the "
+        "most memory of a worker's process, and of torch on its GPU, with the method loaded."
+    ]
     general += [RANKED] if found["rank"].ne("").any() else []
     return Table(title, columns, best_strong(body, means), (*notes, *general))
 
@@ -153,6 +165,7 @@ def _entries(source: Source) -> Iterator[dict[str, Any]]:
             "w": line["w"],
             "rank": "",
             **costs.get((dataset, method, ranking), dict.fromkeys(COST_NAMES, math.nan)),
+            **source.peaks(job),
             "training_images_asked": about_job.get("training_images_asked"),
             **{part: job.get("parts", {}).get(part, "") for part in ALIKE[:3]},
             "run": source.folder,
@@ -230,7 +243,8 @@ def _columns(shown: Sequence[tuple[str, str]]) -> tuple[Column, ...]:
         columns += [Column(name, group, "right") for name in ("Overall", "Seen", "Unseen")]
         columns += [Column("n", group, "right")] if metric == "iou" else []
     costs = [Column(name, f"{cost.removesuffix('_ms')} ms", "right") for cost in COSTS for name in SHARES]
-    return (*columns, *costs, Column("Run"))
+    peaks = [Column(name, "peak MiB", "right") for name in PEAKS.values()]
+    return (*columns, *costs, *peaks, Column("Run"))
 
 
 def _row(own: pd.DataFrame, shown: Sequence[tuple[str, str]]) -> Row:
@@ -244,6 +258,7 @@ def _row(own: pd.DataFrame, shown: Sequence[tuple[str, str]]) -> Row:
         cells += _cells(by_dataset.get(dataset), metric)
     means = own[list(COST_NAMES)].mean()
     cells += [Cell("–" if math.isnan(value) else f"{value:.1f}") for value in means]
+    cells += [Cell("–" if math.isnan(value) else f"{value:.0f}") for value in own[[f"peak_{n}" for n in PEAKS]].max()]
     return Row((*cells, Cell(first["run"])), bound=ranking == "oracle")
 
 

@@ -7,16 +7,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.paired import Comparison
-from harness.report.layout import Cell, Column, Row, Table, percent, signed
+from harness.report.layout import Cell, Column, Row, Table, limited_to, percent, signed
 from harness.resampling import RESAMPLES
 
 FOUND = 0.05
 """A slice with a false-discovery rate below this is marked."""
 
 
-def tables_of(found: Comparison) -> tuple[Table, Table]:
-    """The table by slice, and that of the most changed instances."""
-    return by_slice(found), most_changed(found)
+def tables_of(found: Comparison, limited: int | None = None) -> tuple[Table, ...]:
+    """The table by slice, that of the clicks needed where there is one, and that of the most changed instances.
+
+    Args:
+        found: What they say.
+        limited: The N of `--limit N`, where a run was cut short.
+    """
+    tables = (by_slice(found), *([clicks_needed(found)] if len(found.noc) else []), most_changed(found))
+    return tables if limited is None else tuple(limited_to(limited, table) for table in tables)
 
 
 def by_slice(found: Comparison) -> Table:
@@ -28,6 +34,26 @@ def by_slice(found: Comparison) -> Table:
         _row(line, starts=index == 0 or line["slice"] != lines[index - 1]["slice"]) for index, line in enumerate(lines)
     )
     return Table(f"{found.a} against {found.b}, {found.metric}", columns, body, tuple(_notes(found)))
+
+
+def clicks_needed(found: Comparison) -> Table:
+    """A line a data set and quality."""
+    heads = ("Dataset", "", found.a, found.b, "Difference", "95 %", "p", "n", "Images")
+    columns = tuple(Column(head, align="left" if index < 2 else "right") for index, head in enumerate(heads))
+    notes = (
+        "NoC@q: mean clicks until the IoU is at least q %, an instance that is never so good counting the last click; "
+        "negative differences speak for the first. Each method's clicks follow its own masks, from the same first "
+        "click. Over the instances on which both answered every click.",
+    )
+    body = tuple(_clicks_row(line) for line in found.noc.to_dict("records"))
+    return Table(f"Clicks needed, {found.a} against {found.b}, {found.metric}", columns, body, notes)
+
+
+def _clicks_row(line: dict[Any, Any]) -> Row:
+    spread = "–" if math.isnan(line["low"]) else f"[{line['low']:+.2f}, {line['high']:+.2f}]"
+    names = (line["dataset"], f"NoC@{100 * line['quality']:.0f}")
+    numbers = (f"{line['a']:.2f}", f"{line['b']:.2f}", f"{line['difference']:+.2f}", spread, _p(line["p"]))
+    return Row(tuple(Cell(text) for text in (*names, *numbers, str(line["n"]), str(line["images"]))))
 
 
 def most_changed(found: Comparison) -> Table:
@@ -67,6 +93,12 @@ def _notes(found: Comparison) -> Iterator[str]:
         f"false-discovery rate among the slices; * below {FOUND:g}. A tie is a difference of at most "
         f"{100 * found.tie:g} points."
     )
+    compared, *last = found.clicks
+    if set(last) != {compared}:
+        yield (
+            f"Compared after click {compared}, the last that both had alike; {found.a} went on to click {last[0]}, "
+            f"{found.b} to click {last[1]}."
+        )
     dropped = [f"{count} {why}" for why, count in found.dropped.items() if count]
     yield f"Not compared, instances: {'; '.join(dropped)}." if dropped else "No instance was left out."
     for line in found.latency.to_dict("records"):

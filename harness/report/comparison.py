@@ -103,6 +103,8 @@ def gains(
         return {}, [f"{dataset}, {a[0]}: no gains. {error}"]
     found = {name: gain for name, gain in found.items() if gain.n}
     other = b[0] if b[1] == "single" else f"{b[0]} ({b[1]})"
+    if not found:
+        return {}, [f"{dataset}, {a[0]} against {other}: no gains, for none was asked of both with as many clicks."]
     said = ", ".join(f"{name} {interval(gain)} (n = {gain.n})" for name, gain in found.items())
     return found, [f"{dataset}, {a[0]} against {other}: {said}."]
 

@@ -215,6 +215,12 @@ def _doubts(line: pd.Series[Any], beside: pd.DataFrame) -> Iterator[str]:
     shown = beside[beside["mean"].notna()]
     if math.isnan(line["mean"]):
         return
+    made, last = line["clicks"], shown["clicks"].max()
+    if made < last:
+        yield (
+            f"After {made:.0f} click{'s' if made > 1 else ''}, this method's last; others had up to {last:.0f}: gains "
+            "and ranks compare only methods that had the same clicks."
+        )
     most = int(shown["n"].max())
     if line["n"] < most:
         yield f"Over {line['n']} instances, others over {most}: gains and ranks are over the same instances."

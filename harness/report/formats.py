@@ -10,7 +10,7 @@ import csv
 import html
 import io
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,16 +35,25 @@ _LATEX = {
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
     "`": r"\textasciigrave{}",
-    "–": "--",
+    "–": r"\textendash{}",
     "✓": r"$\checkmark$",
     "≥": r"$\geq$",
     "²": r"\textsuperscript{2}",
     "±": r"$\pm$",
 }
 
+_LIGATURES = {"--": "-{}-", ",,": ",{},", "''": "'{}'"}
+"""What T1 fonts would draw as one sign."""
+
+_UNSET = "ĦħĸĿŀŉŦŧſ"
+"""Of Latin-1 and Latin Extended-A, what LaTeX does not know in T1 fonts."""
+
 
 def to_latex(table: Table) -> str:
-    r"""A `table` environment with booktabs' rules; it wants \usepackage{booktabs, amssymb} and T1 fonts."""
+    r"""A `table` environment with booktabs' rules; it wants \usepackage{booktabs, amssymb} and T1 fonts.
+
+    Letters beyond Latin are spelled as `U+4E2D`, for pdflatex stops at them.
+    """
     align = "".join(column.align[0] for column in table.columns)
     body = [line for row in table.body for line in _latex_row(table, row)]
     beneath = [_latex_note(f"{number}", note) for number, note in enumerate(table.footnotes, start=1)]
@@ -88,7 +97,7 @@ def to_csv(table: Table) -> str:
     lines = [_csv_line([*[plain(heading) for heading in headings(table)], "notes"])]
     for row in table.body:
         notes = " ".join(dict.fromkeys(note for cell in row.cells for note in cell.notes))
-        lines.append(_csv_line([*[plain(cell.text) for cell in row.cells], plain(notes)]))
+        lines.append(_csv_line([*[plain(cell.whole) for cell in row.cells], plain(notes)]))
     return "".join(lines)
 
 
@@ -103,7 +112,7 @@ def to_arrow(tables: Sequence[Table]) -> pa.Table:
             "table": table.title,
             "row": number,
             "column": heading,
-            "text": cell.text,
+            "text": cell.whole,
             "value_percent": _percent(cell.value),
             "low_percent": _percent(cell.low),
             "high_percent": _percent(cell.high),
@@ -188,7 +197,20 @@ def _groups(table: Table) -> Iterator[tuple[str, int]]:
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(char, char) for char in plain(text))
+    text = "".join(_LATEX.get(char, char if _in_t1(char) else f"U+{ord(char):04X}") for char in plain(text))
+    for signs, apart in _LIGATURES.items():
+        text = text.replace(signs, apart).replace(signs, apart)
+    return text
+
+
+def _in_t1(char: str) -> bool:
+    return char < "\u0180" and char not in _UNSET
+
+
+def _latex_line(cells: Iterable[str]) -> str:
+    r"""A line of the table; after the \\ before it a bracket or a star would be an argument."""
+    line = " & ".join(cells)
+    return ("{}" if line.startswith(("[", "*")) else "") + line + r" \\"
 
 
 def _latex_header(table: Table) -> Iterator[str]:
@@ -196,19 +218,19 @@ def _latex_header(table: Table) -> Iterator[str]:
         spans = [
             rf"\multicolumn{{{count}}}{{c}}{{{_latex(group)}}}" if group else "" for group, count in _groups(table)
         ]
-        yield " & ".join(spans) + r" \\"
-    yield " & ".join(_latex(column.heading) for column in table.columns) + r" \\"
+        yield _latex_line(spans)
+    yield _latex_line(_latex(column.heading) for column in table.columns)
 
 
 def _latex_row(table: Table, row: Row) -> Iterator[str]:
     if row.starts_section and row is not table.body[0]:
         yield r"\midrule"
     cells = [_latex_cell(table, cell) for cell in row.cells]
-    yield " & ".join(rf"\textit{{{cell}}}" if row.quoted and cell else cell for cell in cells) + r" \\"
+    yield _latex_line(rf"\textit{{{cell}}}" if row.quoted and cell else cell for cell in cells)
 
 
 def _latex_cell(table: Table, cell: Cell) -> str:
-    text = rf"\textbf{{{_latex(cell.text)}}}" if cell.strong else _latex(cell.text)
+    text = rf"\textbf{{{_latex(cell.whole)}}}" if cell.strong else _latex(cell.whole)
     numbers = ",".join(map(str, marks(table, cell))) if cell.notes else ""
     return text + (rf"\textsuperscript{{{numbers}}}" if numbers else "")
 
@@ -240,4 +262,5 @@ def _html_cell(table: Table, column: Column, cell: Cell) -> str:
     text = f"<strong>{_html(cell.text)}</strong>" if cell.strong else _html(cell.text)
     numbers = ", ".join(map(str, marks(table, cell))) if cell.notes else ""
     raised = f"<sup>{numbers}</sup>" if numbers else ""
-    return f'<td class="{column.align}">{text}{raised}</td>'
+    spread = f'<span class="spread">{_html(cell.spread)}</span>' if cell.spread else ""
+    return f'<td class="{column.align}">{text}{spread}{raised}</td>'

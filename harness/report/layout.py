@@ -34,6 +34,7 @@ class Cell:
     """A cell's text and its footnotes, in full; the renderers number them.
 
     Attributes:
+        spread: What follows the text where it was asked for, its interval and n; a page may show and hide it.
         value: The mean that the text rounds, 0 to 1, for formats that machines read; None where there is none.
         low: Of the mean's 95 % interval, where it was asked for, as `high`.
         n: How many instances the mean is over.
@@ -47,6 +48,12 @@ class Cell:
     high: float | None = None
     n: int | None = None
     strong: bool = False
+    spread: str = ""
+
+    @property
+    def whole(self) -> str:
+        """Text and spread."""
+        return self.text + self.spread
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,12 @@ def best_of_row(row: Row, columns: Sequence[int]) -> Row:
     return replace(row, cells=_with_strong(row, chosen))
 
 
+def limited_to(samples: int, table: Table) -> Table:
+    """The table of a run that was cut short, which says so, loudly."""
+    mark = f"LIMITED to {samples} samples"
+    return replace(table, title=f"{mark}: {table.title}", notes=(f"{mark}: not a result.", *table.notes))
+
+
 def percent(share: float) -> str:
     """0.5776 -> `57.76`; a dash where there is no number."""
     return "–" if math.isnan(share) else f"{100 * share:.2f}"
@@ -161,7 +174,7 @@ def signed(share: float) -> str:
 def _texts(table: Table, row: Row) -> Iterator[str]:
     """The row's texts, each with its footnotes' numbers."""
     for cell in row.cells:
-        yield f"{cell.text} {_marks(table, cell)}".strip()
+        yield f"{cell.whole} {_marks(table, cell)}".strip()
 
 
 def marks(table: Table, cell: Cell) -> list[int]:
@@ -175,7 +188,7 @@ def _marks(table: Table, cell: Cell) -> str:
 
 
 def _markdown_cell(table: Table, cell: Cell) -> str:
-    text = _markdown(cell.text)
+    text = _markdown(cell.whole)
     return f"{f'**{text}**' if cell.strong and text else text} {_marks(table, cell)}".strip()
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from harness.report import Context, about, gaps, scores, table
 from harness.report.asked import NO_ROWS, answers, cells, failures, number, share
 from harness.report.comparison import named
 from harness.report.layout import Cell, Column, Row, Table
-from harness.sequences import Sequences, sequences
+from harness.sequences import QUALITIES, Sequences, sequences
 
-QUALITIES = (0.8, 0.85, 0.9, 0.95)
 FAILED_AT = 0.9
 SHOWN = (1, 2, 3, 5, 10, 20)
 """After how many clicks the table shows the mean IoU, as far as the protocol goes."""
@@ -79,7 +78,7 @@ def _own(line: pd.Series[Any], rows: pd.DataFrame) -> Sequences:
     own = rows[(rows["dataset"] == line["dataset"]) & (rows["method"] == line["method"])]
     found = sequences(own[(own["ranking"] == line["ranking"]) | (own["status"] != "ok")])
     whole = line["missing"] == 0
-    return found if whole else Sequences(np.empty((0, len(found.clicks))), found.clicks, found.failed)
+    return found if whole else replace(found, instances=found.instances[:0], ious=found.ious[:0])
 
 
 def _starts(found: Sequence[Line]) -> list[bool]:

@@ -15,9 +15,10 @@ from typing import Any
 import pandas as pd
 
 from harness.report import Context, about, clicks_note, gaps, iou_heading, scores, table
+from harness.report.asked import of_line, scored
 from harness.report.layout import Cell, Column, Row, Table, percent
 from harness.report.leaderboard import ORACLE
-from harness.summaries import ENTRY, INSTANCE, clicks_made, final_clicks
+from harness.summaries import clicks_made
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -28,10 +29,10 @@ _PIXELS = ["intersection", "union"]
 def referring(rows: pd.DataFrame, context: Context) -> Table:
     """IoU by object and by sentence, overall IoU and precision: one line a data set, method and ranking."""
     lines = scores(rows, context)
-    scored = _scored(rows)
+    found = scored(rows, _PIXELS)
     starts = ~lines.duplicated("dataset")
     body = tuple(
-        _row(line, _own(scored, line), about(line, rows, context), bool(starts[index]))
+        _row(line, of_line(found, line), about(line, rows, context), bool(starts[index]))
         for index, (_, line) in enumerate(lines.iterrows())
     )
     made = clicks_made(rows)
@@ -67,22 +68,6 @@ def measures(own: pd.DataFrame) -> dict[str, float]:
 def _objects(own: pd.DataFrame) -> pd.Series[str]:
     """Which object each row is about, as `Instance.object_id` says it."""
     return own["instance_id"].map(lambda name: str(name).partition("~")[0])
-
-
-def _scored(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with an IoU at the last click, with the pixels that summaries leave out."""
-    final = final_clicks(rows)
-    final = final[(final["status"] == "ok") & final["iou"].notna()]
-    if final.empty:
-        return final.reindex(columns=[*final.columns, *_PIXELS])
-    key = [*INSTANCE, "method", "ranking", "click_index", "run"]
-    pixels = rows.reindex(columns=[*key, "status", *_PIXELS])
-    pixels = pixels[pixels["status"] == "ok"].drop(columns="status").fillna({"ranking": ""})
-    return final.merge(pixels, on=key, how="left")
-
-
-def _own(scored: pd.DataFrame, line: pd.Series[Any]) -> pd.DataFrame:
-    return scored[(scored[ENTRY] == line[ENTRY]).all(axis=1)]
 
 
 def _columns(made: tuple[int, int] | None) -> tuple[Column, ...]:

@@ -13,7 +13,7 @@ from harness.report.asked import NO_ROWS, answers, base, failures, with_text
 from harness.report.comparison import CLICK, OURS, gains, named, players
 from harness.report.layout import Cell, Column, Row, Table
 from harness.report.published import Published, published_rows
-from harness.summaries import click_counts
+from harness.summaries import click_counts, final_clicks
 
 TRAINED = (
     "published: as the paper's Table 5 prints it, not measured here; one network for each number of clicks, trained "
@@ -45,14 +45,14 @@ Asked = Mapping[str, Setting]
 @table("table5")
 def table5(rows: pd.DataFrame, context: Context) -> Table:
     """A line a setting and method, a column a data set: overall means; the paper's beneath ours."""
-    asked = _asked(rows, context)
-    lines = _lines(rows, context, list(asked))
+    asked, final = _asked(rows, context), final_clicks(rows)
+    lines = _lines(final, context, list(asked))
     datasets = list(dict.fromkeys(lines["dataset"])) if len(lines) else []
     body = [row for setting in _settings(asked) for row in _section(setting, asked, lines, datasets, rows, context)]
     heads = [Column("Text", align="center"), Column("Pclicks", align="right"), Column("Nclicks", align="right")]
     columns = (*heads, Column("Method"), *[Column(name, "mIoU", "right") for name in datasets])
     notes = [f"{line['dataset']}, {named(line)}: {counted(line)}." for _, line in lines.iterrows()]
-    notes += [note for name in datasets for note in _gains(name, asked, lines, rows, context)]
+    notes += [note for name in datasets for note in _gains(name, asked, lines, final, context)]
     absent = [setting.said for setting in PRINTED if setting not in asked.values()]
     notes += [f"No method of this run was asked with: {'; '.join(absent)}."] if absent else []
     notes += ["Means over instances, in percent."] + ([TRAINED] if any(row.quoted for row in body) else [])
@@ -62,12 +62,14 @@ def table5(rows: pd.DataFrame, context: Context) -> Table:
 
 def _asked(rows: pd.DataFrame, context: Context) -> dict[str, Setting]:
     """The setting of every method that any row shows with its clicks, in the config's order."""
+    if rows.empty:
+        return {}
+    counts = pd.Series(click_counts(rows["clicks"]))
+    most = counts[counts > 0].groupby(rows["method"].reset_index(drop=True)).idxmax()
     found = {}
-    clicked = rows[click_counts(rows["clicks"]) > 0] if len(rows) else pd.DataFrame(columns=["method"])
-    for method in [*context.labels, *sorted(set(clicked["method"]) - set(context.labels))]:
-        own = clicked.loc[clicked["method"] == method, ["clicks"]]
-        if len(own):
-            clicks = max(own["clicks"], key=len)
+    for method in [*context.labels, *sorted(set(most.index) - set(context.labels))]:
+        if method in most:
+            clicks = rows["clicks"].iloc[most[method]]
             positive = sum(bool(click["positive"]) for click in clicks)
             found[method] = Setting(with_text(method, rows, context), positive, len(clicks) - positive)
     return found

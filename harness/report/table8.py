@@ -70,15 +70,16 @@ def _row(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> tuple[Ro
     whole = line["missing"] == 0
     mean = mean_cell(line)
     value = found["object"] if whole else float("nan")
-    by_object = mean if line["n"] == 0 else replace(mean, text=_other(mean, value), value=value)
+    by_object = mean if line["n"] == 0 else _other(mean, value)
     cells = [Cell(percent(found[key] if whole else float("nan")), value=found[key] if whole else None) for key in SHOWN]
     names = (Cell(line["dataset"]), Cell(named(line), about(line, rows, context)), Cell(said))
     return Row((*names, by_object, *cells)), f"{line['dataset']}, {named(line)}, {said}: {counted(line)}."
 
 
-def _other(mean: Cell, value: float) -> str:
+def _other(mean: Cell, value: float) -> Cell:
     """The mean over objects; with the interval only where it is the mean over instances."""
-    return mean.text if mean.value is not None and abs(mean.value - value) < 1e-9 else percent(value)
+    same = mean.value is not None and abs(mean.value - value) < 1e-9
+    return mean if same else Cell(percent(value), mean.notes, value, n=mean.n)
 
 
 def _input(rows: pd.DataFrame, uses_text: bool) -> str:

@@ -79,7 +79,7 @@ def text_dose(rows: pd.DataFrame, context: Context) -> Table:
     for doses in _series(lines, rows, context):
         common = _common([dose for dose in doses if dose.whole])
         try:
-            found = _gains(doses, rows[pd.MultiIndex.from_frame(rows[INSTANCE]).isin(common)])
+            found = _gains(doses, common)
         except UserError as error:
             found, notes = [{} for _ in doses], [*notes, f"{doses[0].line['dataset']}: no gains. {error}"]
         for index, (dose, own) in enumerate(zip(doses, found, strict=True)):
@@ -115,7 +115,7 @@ def _series(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterat
 
 def _rules(rows: pd.DataFrame) -> Mapping[str, str]:
     """Method's label -> the rule of its texts."""
-    known = rows.dropna(subset="text_rule") if "text_rule" in rows else rows.iloc[:0].assign(text_rule="")
+    known = rows.reindex(columns=["method", "text_rule"]).dropna()
     return {str(method): str(rule) for method, rule in known.groupby("method")["text_rule"].min().items()}
 
 
@@ -125,10 +125,14 @@ def _common(doses: Sequence[Dose]) -> pd.MultiIndex:
     return reduce(pd.MultiIndex.intersection, several) if several else pd.MultiIndex.from_arrays([[]] * len(INSTANCE))
 
 
-def _gains(doses: Sequence[Dose], paired: pd.DataFrame) -> list[Gains]:
+def _gains(doses: Sequence[Dose], common: pd.MultiIndex) -> list[Gains]:
     """Of each dose, over the instances that all have."""
-    none = next((dose for dose in doses if dose.kind == "none" and dose.whole), None)
-    right = next((dose for kind in RIGHT for dose in doses if dose.kind == kind and dose.whole), None)
+    whole = [dose for dose in doses if dose.whole]
+    if not whole:
+        return [{} for _ in doses]
+    paired = pd.concat([_within(dose.found, common) for dose in whole], ignore_index=True)
+    none = next((dose for dose in whole if dose.kind == "none"), None)
+    right = next((dose for kind in RIGHT for dose in whole if dose.kind == kind), None)
     found: list[Gains] = []
     for dose in doses:
         own = {}
@@ -140,13 +144,17 @@ def _gains(doses: Sequence[Dose], paired: pd.DataFrame) -> list[Gains]:
     return found
 
 
+def _within(found: pd.DataFrame, common: pd.MultiIndex) -> pd.DataFrame:
+    return found[pd.MultiIndex.from_frame(found[INSTANCE]).isin(common)]
+
+
 def _said(dose: Dose, own: Gains) -> str:
     gains = ", ".join(f"{name} {interval(gain)}" for name, gain in own.items())
     return f"{dose.line['dataset']}, {dose.entry[0]}: {gains} (n = {next(iter(own.values())).n})."
 
 
 def _row(dose: Dose, own: Gains, common: pd.MultiIndex, starts: bool, rows: pd.DataFrame, context: Context) -> Row:
-    shared = dose.found[pd.MultiIndex.from_frame(dose.found[INSTANCE]).isin(common)]
+    shared = _within(dose.found, common)
     mean = float(shared["iou"].mean()) if dose.whole else float("nan")
     gains = [signed(own[name].difference) if name in own else "" for name in ("over none", "gullibility")]
     said = about(dose.line, rows, context) + failures(dose.line, rows)

@@ -10,6 +10,7 @@ from harness.report import Context, MethodFacts
 from harness.report.board import Source, board, entries
 from harness.report.formats import rendered
 from harness.report.layout import Table
+from harness.store import JobFacts
 
 
 def source(folder: str, rows: pd.DataFrame, limited: int | None = None, **parts: str) -> Source:
@@ -55,8 +56,21 @@ def test_a_line_says_what_made_it(pair: pd.DataFrame) -> None:
         "encode ms p95": "29.0",
         "segment ms p50": "2.5",
         "segment ms p95": "3.8",
+        "peak MiB memory": "–",
+        "peak MiB GPU": "–",
         "Run": "runs/a @ 01234567",
     }
+
+
+def test_peaks_are_the_most_of_all_starts_and_data_sets(pair: pd.DataFrame) -> None:
+    run = source("runs/a", pd.concat([pair, pair.assign(dataset="z")]))
+    keys = {dataset: JobFacts("ours", dataset, {}, {}).key for dataset in ("toy", "z")}
+    early = {keys["toy"]: {"memory_mib": 900, "gpu_mib": 0}, keys["z"]: {"memory_mib": 700, "gpu_mib": 31}}
+    run.manifest["starts"].extend([{"peaks": early}, {"peaks": {keys["toy"]: {"memory_mib": 0, "gpu_mib": 0}}}, {}])
+    lines = {line["Method"]: line for line in texts(board(entries([run])))}
+    assert [lines["ours"][f"peak MiB {name}"] for name in ("memory", "GPU")] == ["900", "31"]
+    assert [lines["click"][f"peak MiB {name}"] for name in ("memory", "GPU")] == ["–", "–"]
+    assert entries([run]).set_index(["method", "dataset"]).loc[("ours", "z"), "peak_gpu_mib"] == 31
 
 
 def test_runs_on_several_data_sets_share_a_line(pair: pd.DataFrame) -> None:

@@ -52,6 +52,15 @@ def test_figure_8_means_over_unseen_instances_by_how_many_of_their_class_there_a
     assert np.isnan([ours.lows[1], ours.means[2]]).all(), "one image has no interval, no image no mean"
 
 
+def test_a_method_of_fewer_clicks_is_drawn_at_its_own_last_and_the_chart_says_so(sliced: pd.DataFrame) -> None:
+    later = sliced[sliced["method"] == "click"].assign(
+        click_index=2, clicks=[[{"x": 3, "y": 5, "positive": True}] * 2] * 4
+    )
+    chart = named(charts(pd.concat([sliced, later.assign(iou=1.0)]), CONTEXT), "figure8_toy")
+    assert [one.means[0] for one in chart.series] == pytest.approx([0.8, 1.0])
+    assert chart.notes == ("ours: after click 1, its last, where others had up to 2.",)
+
+
 def test_a_method_whose_instances_lack_rows_is_named_not_drawn(sliced: pd.DataFrame) -> None:
     chart = named(charts(sliced[:-1], CONTEXT), "figure8_toy")
     assert [one.name for one in chart.series] == ["ours"]

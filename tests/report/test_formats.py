@@ -3,12 +3,17 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from harness import UserError
+from harness.report import Context, MethodFacts, build_table, tables
 from harness.report.formats import FORMATS, rendered, to_arrow, to_csv, to_html, to_latex
 from harness.report.layout import Cell, Column, Row, Table, to_markdown
 
@@ -41,7 +46,7 @@ def test_latex_exactly() -> None:
         "\\begin{table}\n\\centering\n\\caption{A title}\n\\begin{tabular}{lrr}\n\\toprule\n"
         " & \\multicolumn{2}{c}{mIoU} \\\\\n"
         "Name & Mean & Seen \\\\\n\\midrule\n"
-        "one\\textsuperscript{1} & \\textbf{1.00}\\textsuperscript{2} & -- \\\\\n"
+        "one\\textsuperscript{1} & \\textbf{1.00}\\textsuperscript{2} & \\textendash{} \\\\\n"
         "\\midrule\n"
         "two & 22.00 &  \\\\\n"
         "\\textit{printed} & \\textit{3.00} &  \\\\\n"
@@ -116,8 +121,8 @@ def test_parquet_is_a_line_a_cell() -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_takes_no_rows_one_row_and_several_tables(form: str) -> None:
-    for tables in ([EMPTY], [TABLE], [TABLE, EMPTY], []):
-        assert isinstance(rendered(tables, form), bytes)
+    for several in ([EMPTY], [TABLE], [TABLE, EMPTY], []):
+        assert isinstance(rendered(several, form), bytes)
     if form not in ("parquet", "csv"):
         assert b"No rows." in rendered([EMPTY], form)
 
@@ -131,3 +136,42 @@ def test_several_tables_of_csv_have_titles() -> None:
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(UserError, match=r"no format 'markdwon'"):
         rendered([TABLE], "markdwon")
+
+
+def lacks_latex() -> str:
+    """Why nothing can be compiled here; "" where it can."""
+    if not (shutil.which("pdflatex") and shutil.which("kpsewhich")):
+        return (
+            "no pdflatex on PATH (Debian: apt-get install texlive-latex-recommended texlive-fonts-recommended lmodern)"
+        )
+    wanted = ("lmodern.sty", "booktabs.sty", "amssymb.sty")
+    found = subprocess.run(["kpsewhich", *wanted], capture_output=True, text=True).stdout.split()
+    return "" if len(found) == len(wanted) else f"LaTeX lacks some of {', '.join(wanted)}"
+
+
+def compiled(folder: Path, parts: list[str]) -> str:
+    """What pdflatex says of a document of these tables, one a page."""
+    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{lmodern,booktabs,amssymb}\begin{document}"
+    (folder / "all.tex").write_text("\n\\clearpage\n".join([head, *parts, r"\end{document}"]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=60)
+    said = done.stdout.decode("utf-8", "replace")
+    assert done.returncode == 0, said[-1500:]
+    return said
+
+
+@pytest.mark.skipif(bool(lacks_latex()), reason=lacks_latex() or "there")
+def test_pdflatex_compiles_every_table_and_hostile_names(pair: pd.DataFrame, tmp_path: Path) -> None:
+    starts = ["[bold] a", "*", "--limit ,, ''", "中文 😀 кот", "".join(map(chr, range(0xA1, 0x180))), "\\begin{table}"]
+    odd = [
+        Table(name, (Column(name, name), Column("b")), (Row((Cell(name, (name,)), Cell(name)), quoted=True),), (name,))
+        for name in starts
+    ]
+    rows = pair.assign(method=pair["method"].map({"ours": HOSTILE, "click": "[bold] b"}), dataset_plugin="coco")
+    rows = rows.assign(
+        method_plugin=rows["method"].map({HOSTILE: "text_click", "[bold] b": "click_only"}), category=HOSTILE
+    )
+    context = Context(HOSTILE, labels={HOSTILE: MethodFacts(True), "[bold] b": MethodFacts()}, intervals=True)
+    real = [build_table(name, rows.assign(text_rule="given"), context) for name in tables()]
+    assert sum(len(table.body) for table in real) > 60
+    compiled(tmp_path, [to_latex(table) for table in (TABLE, NASTY, EMPTY, *odd, *real)])

@@ -12,10 +12,11 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from benchmarks.chromium import Chromium, program
-from harness import UserError
+from harness import UserError, rle
 from harness.config import load_run
-from harness.page.build import Counts, build_page, cleared
+from harness.page.build import Counts, build_page, cleared, write_page
 from harness.page.explorer import stratified
+from harness.report import Context, build_table
 from harness.run import run
 
 PLUGINS = '''
@@ -274,6 +275,88 @@ def test_masks_are_where_they_belong_and_failures_say_why(page: Chromium) -> Non
     page.click("#list tbody tr .open")
     page.wait("document.querySelector('#layers .error')")
     assert "<i>too dark</i>" in text(page, "#layers .error")
+
+
+def clicked_rows() -> pd.DataFrame:
+    """Two methods on two instances: `many` with three clicks, each a column wider, `once` with one."""
+    answers = [("many", made, 4 + made) for made in (1, 2, 3)] + [("once", 1, 9)]
+    return pd.DataFrame(
+        [
+            {
+                "run": "r",
+                "dataset": "toy",
+                "method": method,
+                "ranking": "single",
+                "image_id": name,
+                "instance_id": f"{name}/0",
+                "category": "cup",
+                "seen": True,
+                "clicks": [{"x": 2 * k, "y": 3, "positive": k == 0} for k in range(made)],
+                "click_index": made,
+                "height": 20,
+                "width": 30,
+                "mask": rle.encode(np.indices((20, 30))[1] < width),
+                "hit": "right",
+                "status": "ok",
+                "iou": width / 10,
+            }
+            for name in ("a", "b")
+            for method, made, width in answers
+        ]
+    )
+
+
+@needs_browser
+def test_a_slider_goes_back_to_earlier_clicks(window: Chromium, tmp_path: Path) -> None:
+    window.open(write_page(clicked_rows(), Context("toy"), [], tmp_path / "page").page)
+    window.click("#list tbody tr .open")
+    window.wait("document.querySelector('#layers input')")
+    scores = "[...document.querySelectorAll('#layers .score')].map((one) => one.textContent)"
+    said = "document.querySelector('#rounds output').textContent"
+    assert window.run(scores)[1:3] == ["70.0, right", "90.0, right, after 1 click"]
+    assert window.run(said) == "3 clicks" and "3 clicks" in text(window, "#viewer-facts")
+    window.press(",")
+    assert window.run(scores)[1:3] == ["60.0, right", "90.0, right, after 1 click"]
+    window.choose("#rounds input", "1")
+    assert window.run(scores)[1:3] == ["50.0, right", "90.0, right"] and window.run(said) == "1 click"
+    width = (
+        "(() => { const {data, width, height} = (() => { const canvas = document.querySelector('#stage canvas'); "
+        "return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height); })(); "
+        "const filled = [...Array(width * height).keys()].filter((at) => data[4 * at + 3] === 105); "
+        "return Math.max(...filled.map((at) => at % width)); })()"
+    )
+    narrow = window.run(width)
+    window.press(".")
+    assert window.run(width) == narrow + 1 and window.run(said) == "2 clicks"
+    window.press("ArrowRight")
+    window.wait("document.querySelector('#viewer-title').textContent.endsWith('b/0')")
+    assert window.run(said) == "2 clicks", "the next instance is shown after as many"
+    assert not window.errors
+
+
+@needs_browser
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_page_of_no_rows_and_of_one_without_a_score(window: Chromium, tmp_path: Path, kept: int) -> None:
+    rows = clicked_rows().iloc[:kept].assign(iou=float("nan"))
+    made = write_page(rows, Context("toy"), [build_table("leaderboard", rows, Context("toy"))], tmp_path / "page")
+    window.open(made.page)
+    assert (made.instances, len(listed(window))) == (kept, kept)
+    assert text(window, "#tables figcaption").startswith("Means over" if kept else "No rows.")
+    if kept:
+        window.click("#list tbody tr .open")
+        window.wait("document.querySelector('#layers input')")
+        assert "failed" in text(window, "#layers")
+    assert not window.errors
+
+
+@needs_browser
+def test_one_click_needs_no_slider_and_intervals_are_shown_on_demand(page: Chromium) -> None:
+    assert page.run("document.querySelector('#rounds').hidden")
+    shown = "document.querySelector('#tables td .spread').offsetWidth > 0"
+    assert not page.run(shown)
+    page.click("#intervals input")
+    assert page.run(shown)
+    assert re.fullmatch(r" \[[\d.]+, [\d.]+\], n = \d+", text(page, "#tables td .spread"))
 
 
 @needs_browser

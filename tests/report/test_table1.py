@@ -159,8 +159,8 @@ def test_hostile_labels_are_printed(pair: pd.DataFrame) -> None:
 def test_intervals_on_demand(pair: pd.DataFrame) -> None:
     context = Context("demo", labels=CONTEXT.labels, intervals=True)
     cell = build(pair, context).body[0].cells[OVERALL]
-    assert cell.text == "70.00 (+20.00) [60.00, 80.00], n = 4"
+    assert (cell.text, cell.whole) == ("70.00 (+20.00)", "70.00 (+20.00) [60.00, 80.00], n = 4")
     assert (cell.value, cell.low, cell.high, cell.n) == pytest.approx((0.7, 0.6, 0.8, 4))
     one = build(pair[pair["image_id"] == "A"], context).body[0].cells[OVERALL]
-    assert one.text == "80.00 (+25.00) [–, –], n = 2"
+    assert one.whole == "80.00 (+25.00) [–, –], n = 2"
     assert build(pair).body[0].cells[OVERALL].low is None

@@ -125,3 +125,27 @@ def test_another_setting_is_a_line_of_its_own(rows: pd.DataFrame) -> None:
 def test_no_rows() -> None:
     assert "No rows." in build_table("table5", pd.DataFrame(columns=["method", "clicks"]), Context("demo")).notes
     assert "No rows." in build_table("table5", pd.DataFrame(), Context("demo")).notes
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "table1"])
+def test_other_tables_show_every_method_at_its_own_last_click_and_say_so(rows: pd.DataFrame, name: str) -> None:
+    labels = {label: MethodFacts(label.startswith("ours")) for label in LABELS}
+    built = build_table(name, rows, Context("demo", labels=labels))
+    place = [column.heading for column in built.columns].index("Method")
+    mean = place + 2
+    shown = {row.cells[place].text: row.cells[mean] for row in built.body}
+    assert {label: cell.text.split(" ")[0] for label, cell in shown.items()} == {
+        f"{method}, {setting}": f"{100 * value:.2f}" for (method, setting), value in MEANS.items()
+    }
+    for label, cell in shown.items():
+        clicks = sum(SETTINGS[label.split(", ")[1]])
+        said = [note for note in cell.notes if note.startswith(f"After {clicks} click")]
+        assert len(said) == (clicks < 3), label
+    assert "mIoU@" not in f"{built.columns[mean].group}{built.columns[mean].heading}"
+    assert "Clicks an instance: 1 to 3." in built.notes
+    if name == "table1":
+        assert "toy, ours, 2+1 against click, 2+1: overall +5.00" in str(built.notes)
+        assert (
+            "toy, ours, 1+0 against click, 2+1: no gains, for none was asked of both with as many clicks."
+            in built.notes
+        )

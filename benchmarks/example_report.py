@@ -1,0 +1,125 @@
+"""Writes docs/example_report: `python -m benchmarks.example_report`, minutes on two cores, no downloads.
+
+configs/sam_vs_ours_scenes.yaml is run in a temporary folder, unless a finished run of it is named. What any machine
+would write of it (no masks, no times, no names of machines) is kept as a run's folder, and the documents beside it
+are made of that folder by the commands that its README names. `--kept` makes them anew of the rows kept there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import PIL.Image
+import pyarrow as pa
+import typer
+
+from harness import manifests
+from harness.figures import charts, grids, opened, save, style, write_charts
+from harness.results_command import Form, audit, compare, leaderboard, tabulate
+from harness.rows import MEASURED, ORDER, schema
+from harness.shards import Header, name_of, packed
+from harness.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = "configs/sam_vs_ours_scenes.yaml"
+EXAMPLE = Path("docs/example_report")
+RUN = EXAMPLE / "run"
+"""From the checkout's root, where the commands are given."""
+
+LEFT_OUT = ("mask", *MEASURED)
+"""Columns that are emptied: most of the bytes, and what differs between two runs."""
+
+MACHINE = ("id", "started", "ended", "host", "cpus", "gpus", "python", "peaks")
+"""What the manifest says of a start, and of no other."""
+
+GRID = "figure5_text_right_scenes"
+CHARTS = ("figure8_scenes", "seen_unseen_scenes")
+SIDE = 1400
+"""Pixels of the grid's longer side."""
+
+DOCUMENTS: Mapping[str, Callable[[Path], None]] = {
+    "tables.md": lambda out: tabulate(str(RUN), "all", Form.md, out, intervals=False),
+    "leaderboard.md": lambda out: leaderboard([str(RUN)], output=out),
+    "audit.md": lambda out: audit([str(RUN)], output=out),
+    "compare.md": lambda out: compare("Text+Click", "SAM tiny (clip)", str(RUN), output=out),
+}
+"""Made of the kept rows alone; the commands stand in the example's README."""
+
+
+def main(
+    run: Annotated[Path | None, typer.Argument(help=f"A finished run of {CONFIG}, with masks.")] = None,
+    kept: Annotated[bool, typer.Option("--kept", help="Without a run, of the rows that are there.")] = False,
+) -> None:
+    """Write the example anew."""
+    run = run and run.resolve()
+    os.chdir(ROOT)
+    if run:
+        keep(run)
+    elif not kept:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "harness", "run", CONFIG, "--runs", folder]
+            subprocess.run(command, check=True)
+            keep(Path(folder) / Path(CONFIG).stem)
+    write_documents(EXAMPLE)
+
+
+def keep(run: Path) -> None:
+    """Keep a finished run's rows and manifest, and a grid, for which masks and pictures are needed."""
+    shutil.rmtree(RUN, ignore_errors=True)
+    store, example = Store(run), Store(RUN)
+    manifest = store.manifest()
+    for key in manifest["jobs"]:
+        _keep_job(store, example, key)
+    samples = manifests.save_samples(example.folder, manifests.samples(store.folder))
+    (*_, start) = manifest["starts"]
+    starts = [{name: said for name, said in start.items() if name not in MACHINE}]
+    manifests.save(example.folder, {**manifest, "samples": samples, "starts": starts})
+    with tempfile.TemporaryDirectory() as folder, style():
+        figure = next(figure for name, figure, _ in grids(opened(store)) if name == GRID)
+        _shrunk(save(figure, Path(folder), GRID)[-1], EXAMPLE / f"{GRID}.jpg")
+
+
+def write_documents(out: Path) -> None:
+    """Tables, leaderboard, audit, comparison and charts, of the kept rows."""
+    out.mkdir(exist_ok=True)
+    for name, write in DOCUMENTS.items():
+        write(out / name)
+    source = opened(Store(RUN))
+    with tempfile.TemporaryDirectory() as folder:
+        write_charts([chart for chart in charts(source.rows, source.context) if chart.name in CHARTS], Path(folder))
+        for name in CHARTS:
+            shutil.copyfile(Path(folder) / f"{name}.png", out / f"{name}.png")
+
+
+def _keep_job(store: Store, example: Store, key: str) -> None:
+    """A job's shards as one."""
+    headers = store.headers(key)
+    rows = pa.concat_tables([store.read(key, name) for name in headers]).sort_by(
+        [(name, "ascending") for name in ORDER]
+    )
+    emptied: dict[str, Any] = {name: pa.nulls(len(rows), schema().field(name).type) for name in LEFT_OUT}
+    emptied["device"] = pa.array([""] * len(rows), pa.string())
+    columns = {name: emptied.get(name, rows[name]) for name in schema().names}
+    samples = tuple(sorted(one for header in headers.values() for one in header.samples))
+    (parts,) = {tuple(header.parts.items()) for header in headers.values()}
+    content = packed(pa.table(columns, schema=schema()), Header(samples, dict(parts)))
+    example.folder.write(f"shards/{key}/{name_of(content)}", content)
+
+
+def _shrunk(picture: Path, out: Path) -> None:
+    """Small enough to be committed."""
+    with PIL.Image.open(picture) as whole:
+        small = whole.convert("RGB")
+        small.thumbnail((SIDE, SIDE), PIL.Image.Resampling.LANCZOS)
+        small.save(out, quality=85)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,63 @@
+"""docs/example_report, made again of the rows kept there."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from benchmarks import example_report
+from benchmarks.example_report import CHARTS, DOCUMENTS, EXAMPLE, GRID, LEFT_OUT, ROOT, RUN, write_documents
+from harness.results import load
+from harness.store import Store
+
+PICTURES = {f"{GRID}.jpg", *(f"{name}.png" for name in CHARTS)}
+
+
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder, written anew elsewhere."""
+    out = tmp_path_factory.mktemp("example")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        write_documents(out)
+    return out
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents_are_those_of_the_rows(again: Path, name: str) -> None:
+    assert (again / name).read_text() == (ROOT / EXAMPLE / name).read_text(), (
+        "python -m benchmarks.example_report --kept"
+    )
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_charts_are_those_of_the_rows(again: Path, name: str) -> None:
+    """Another machine's fonts may blur an edge otherwise."""
+    found, wanted = (
+        np.asarray(PIL.Image.open(folder / f"{name}.png").convert("L"), dtype=float)
+        for folder in (again, ROOT / EXAMPLE)
+    )
+    assert found.shape == wanted.shape and np.abs(found - wanted).mean() < 2
+
+
+def test_all_eight_layouts_are_there() -> None:
+    written = (ROOT / EXAMPLE / "tables.md").read_text()
+    assert [f"Table {number}: " in written for number in range(1, 9)] == [True] * 8
+
+
+def test_it_is_small_and_names_no_machine() -> None:
+    files = [path for path in (ROOT / EXAMPLE).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 1.5e6
+    assert {path.name for path in files} > PICTURES
+    (start,) = Store(ROOT / RUN).manifest()["starts"]
+    assert not start.keys() & set(example_report.MACHINE)
+    rows = load(ROOT / RUN, masks=True)
+    assert rows[list(LEFT_OUT)].isna().all().all() and set(rows["device"]) == {""}
+    assert "/work/" not in json.dumps(Store(ROOT / RUN).manifest())
+
+
+def test_the_readme_names_what_is_there() -> None:
+    said = (ROOT / EXAMPLE / "README.md").read_text()
+    assert all(f"({name})" in said for name in (*DOCUMENTS, *PICTURES))
