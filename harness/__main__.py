@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -149,7 +150,7 @@ def report(
 
 
 @app.command()
-def watch(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/quickstart.")]) -> None:
+def watch(run: RunFolder) -> None:
     """Show how a run goes, from another shell, until it ends."""
     from rich.live import Live as Screen
 
@@ -281,6 +282,7 @@ def train(
     set_: Set = [],  # noqa: B006
     force: Annotated[bool, typer.Option(help="Train even if the checkpoint is there.")] = False,
     address: Address = None,
+    runs: Runs = None,
 ) -> None:
     """Train a checkpoint by its recipe; the same command again resumes.
 
@@ -293,7 +295,8 @@ def train(
         _say(f"{loaded.output} is there already; --force trains it anew.")
         return
     with _live() as live:
-        path = execute(loaded, lambda progress: live.training(recipe.stem, progress), address=address)
+        said = partial(live.training, recipe.stem)
+        path = execute(loaded, said, address=address, runs=runs)
     _say(f"{path} and its card {path.with_suffix('.md').name}")
 
 
@@ -326,11 +329,10 @@ def _shown(folder: Folder) -> str:
 
 @contextmanager
 def _live(run: Folder | None = None) -> Iterator[Live]:
-    """Shows how the work goes, and keeps it in the run's folder for `watch`; not in a bucket."""
-    from harness.progress import STATUS, Live
+    """Shows how the work goes, and keeps it in the run's folder for `watch`."""
+    from harness.progress import Live
 
-    status = run.local / STATUS if run and run.local else None
-    with in_order(), Live(console, status) as live:
+    with in_order(), Live(console, run) as live:
         yield live
 
 

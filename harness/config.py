@@ -169,7 +169,8 @@ class Workers(Model):
         cpus: Of one actor; also torch's threads.
         samples_per_shard: Images in one unit of work, at most; by default as many as ten seconds suffice for.
         images_per_batch: Images encoded at once.
-        timeout_s: How long one batch of images may take; a worker that takes longer is ended, as one that died.
+        timeout_s: How long one batch of images, or loading a method or a data set, may take; a worker that takes longer
+            is ended, as one that died.
     """
 
     executor: Literal["ray", "local"] = "ray"

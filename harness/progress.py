@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -74,12 +73,12 @@ class Live:
 
     Args:
         console: Where it is shown.
-        run: The run's folder, where the same is kept for other shells; the file in it does as well.
+        run: The run's folder, where the same is kept for other shells.
     """
 
-    def __init__(self, console: Console, run: Folder | Path | None = None) -> None:
+    def __init__(self, console: Console, run: Folder | None = None) -> None:
         self.console = console
-        self.folder = Folder.at(run.parent) if isinstance(run, Path) else run
+        self.folder = run
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),

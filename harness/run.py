@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 from uuid import uuid4
@@ -107,7 +108,7 @@ def run(
     store = store_of(config.run, runs)
     with Lock(store.folder) as lock:
         for method in config.methods:
-            train_if_missing(method, watcher, address)
+            train_if_missing(method, watcher, address, runs)
         jobs = planned(config)
         facts = [job.facts for job in jobs]
         start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
@@ -116,9 +117,10 @@ def run(
         left = remaining(jobs, store, config.workers.samples_per_shard)
         watcher.planned(jobs, done_samples(jobs, left))
         budget = Budget(config.max_failures, sum(len(job.sample_ids) for job in jobs))
-        stopped = evaluate(outcomes(config, left, store, address), budget, watcher, lock)
+        peaks: Peaks = {}
+        stopped = evaluate(outcomes(config, left, store, address), budget, watcher, lock, peaks)
         finished = report(config, jobs, store, stopped)
-        ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed}
+        ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed, "peaks": peaks}
         store.close(**ended, **({"samples_retried": retried} if retry_failed else {}))
     return finished
 
@@ -136,8 +138,12 @@ def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:
     return {job.facts.key: len(job.sample_ids) - waiting[job.facts.key] for job in jobs}
 
 
-def evaluate(coming: Generator[Outcome], budget: Budget, watcher: Watcher, lock: Lock) -> bool:
-    """Work through the shards.
+Peaks = dict[str, dict[str, int]]
+"""Job's key -> the most memory that one of its workers held: "memory_mib", and "gpu_mib" by torch on its GPU."""
+
+
+def evaluate(coming: Generator[Outcome], budget: Budget, watcher: Watcher, lock: Lock, peaks: Peaks) -> bool:
+    """Work through the shards; notes their workers' peaks.
 
     Returns:
         Whether the run was stopped because too much failed.
@@ -146,6 +152,8 @@ def evaluate(coming: Generator[Outcome], budget: Budget, watcher: Watcher, lock:
         for outcome in coming:
             watcher.outcome(outcome)
             lock.check()
+            own = peaks.setdefault(outcome.job, {"memory_mib": 0, "gpu_mib": 0})
+            own |= {name: max(most, getattr(outcome, name)) for name, most in own.items()}
             if budget.spent(outcome):
                 return True
     return False
@@ -230,11 +238,14 @@ def method_facts(method: MethodEntry) -> MethodFacts:
     return MethodFacts(uses_text, trained_on, weights, method.name, method.variant_of, classes, method.seed_of, seed)
 
 
-def train_if_missing(method: MethodEntry, watcher: Watcher, address: str | None = None) -> None:
+def train_if_missing(
+    method: MethodEntry, watcher: Watcher, address: str | None = None, runs: str | None = None
+) -> None:
     """Train a method's checkpoint where its entry says how and the file is not there."""
     if method.train is None or method.train.output.is_file():
         return
-    training.train(method.train, lambda progress: watcher.training(label(method), progress), address=address)
+    said = partial(watcher.training, label(method))
+    training.train(method.train, said, address=address, runs=runs)
 
 
 def environment() -> dict[str, Any]:

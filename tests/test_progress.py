@@ -40,9 +40,9 @@ def _outcome(failed: int = 0, error: str = "", worker: str = "host:1") -> Outcom
     return Outcome(JOB.facts.key, 2, 5, failed, error, 0.1, device="cuda:0", worker=worker, memory_mib=812, gpu_mib=97)
 
 
-def _shown(terminal: bool, *outcomes: Outcome, done: int = 0, status: Path | None = None) -> str:
+def _shown(terminal: bool, *outcomes: Outcome, done: int = 0, run: Path | None = None) -> str:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=200, color_system=None)
-    with Live(console, status) as live:
+    with Live(console, run and Folder.at(run)) as live:
         live.training(METHOD, TrainingProgress(5, 10, 0.5, 1e-3, 2.0))
         live.planned([JOB], {JOB.facts.key: done})
         for outcome in outcomes:
@@ -89,7 +89,7 @@ def test_the_time_to_go_is_by_the_images_of_this_start() -> None:
 
 
 def test_another_shell_sees_the_same(tmp_path: Path) -> None:
-    _shown(True, _outcome(), _outcome(2, "gone"), status=tmp_path / STATUS)
+    _shown(True, _outcome(), _outcome(2, "gone"), run=tmp_path)
     (said,) = news(tmp_path)
     assert said["ended"] and said["pid"] == os.getpid()
     assert JobState(**said["jobs"][0]).failed == 2 and said["jobs"][0]["images"] == 4
@@ -122,7 +122,7 @@ def test_a_run_that_went_silent_is_said_to_be(tmp_path: Path) -> None:
 
 def test_a_progress_that_cannot_be_written_ends_no_run(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "4/4" in _shown(True, _outcome(), _outcome(), status=tmp_path / "file" / STATUS)
+    assert "4/4" in _shown(True, _outcome(), _outcome(), run=tmp_path / "file")
 
 
 def test_no_run_is_one_message(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import yaml
 
 import harness
 from harness import UserError, registry
-from harness.results import described, load
+from harness.report.board import Source, entries
+from harness.results import described, load, manifest_of
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -142,3 +143,9 @@ def test_the_audit_of_the_paper_and_of_a_run(run_folder: Path, harness_command: 
     done = harness_command("audit", run_folder, "--format", "md")
     assert done.returncode == 0 and "swapped 0.694" in done.stdout and "Nothing is wrong in this run" in done.stdout
     assert io.StringIO(harness_command("audit").stdout).read().count("published") > 20
+
+
+def test_the_leaderboard_says_the_peak_memory_of_the_workers(run_folder: Path) -> None:
+    rows = load(run_folder)
+    found = entries([Source("small", rows, described(run_folder, rows), manifest_of(run_folder))])
+    assert len(found) == 2 and found["peak_memory_mib"].between(100, 100_000).all()
