@@ -109,7 +109,10 @@ class Evaluation:
 
     def __init__(self, method: Method, dataset: Dataset, names: Names, protocol: Protocol) -> None:
         self.method, self.dataset, self.names, self.protocol = method, dataset, names, protocol
-        self.device = str(getattr(method, "device", "cpu"))
+        said = getattr(method, "device", None)
+        self.device = str(said or "cpu")
+        # One core cannot decode while it computes: a second thread there only costs, half as much again in all.
+        self.loads_ahead = not str(said).startswith("cpu")
         self.words = words_of(protocol.text)
 
     @cached_property
@@ -124,9 +127,9 @@ class Evaluation:
             yield from records
 
     def batches(self, sample_ids: Sequence[str]) -> Generator[tuple[Sequence[str], list[Record]]]:
-        """Samples that are done, with their records; the next image is decoded while one is worked on."""
+        """Samples that are done, with their records; the next image is decoded while a GPU works on one."""
         size = self.protocol.images_per_batch
-        loads = loaded_ahead(self._load, sample_ids, ahead=size)
+        loads = loaded_ahead(self._load, sample_ids, size) if self.loads_ahead else map(self._load, sample_ids)
         for start in range(0, len(sample_ids), size):
             batch = list(islice(loads, size))
             records = [record for load in batch if not isinstance(load, Work) for record in load]

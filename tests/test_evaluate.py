@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -447,6 +448,17 @@ def test_loading_stays_ahead_of_the_consumer_but_not_by_more() -> None:
     assert next(coming) == "a"
     assert set(seen) <= set("abc")
     assert list(coming) == list("bcdef")
+
+
+@pytest.mark.parametrize(("device", "ahead"), [("cpu", False), ("cuda:0", True), (None, True)])
+def test_images_are_decoded_ahead_unless_the_method_says_that_it_works_on_the_cpu(
+    device: str | None, ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    changes = {number: lambda number=number: threads.add(get_ident()) or sample(number) for number in range(4)}
+    monkeypatch.setattr(Discs, "device", device)
+    evaluated(Discs(), Boxes(changes))
+    assert (threads != {get_ident()}) is ahead
 
 
 def test_rows_say_what_lies_under_the_first_click_and_what_was_hit() -> None:
