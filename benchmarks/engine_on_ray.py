@@ -215,8 +215,8 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="throughput, scaling, idle, share; all by default.")] = None,
     instances: Annotated[int, typer.Option(min=700, help="Of the throughput, about.")] = 100_000,
     actors: Annotated[int, typer.Option(min=1, help="That sleep at once; each takes about 200 MB.")] = 32,
-    images: Annotated[int, typer.Option(min=1, help="Scenes of one run of the embedded method.")] = 60,
-    rounds: Annotated[int, typer.Option(min=1, help="Runs of it, on Ray and here.")] = 3,
+    images: Annotated[int, typer.Option(min=1, help="Scenes of one run of the embedded method.")] = 200,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of it, on Ray and here.")] = 2,
 ) -> None:
     """Measure whole runs on Ray and say which goals are met."""
     cv2.setNumThreads(1)
