@@ -25,7 +25,8 @@ from jaxtyping import Float32
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.scoring import SIZE, microseconds, prediction_for, real_truths, synthetic_truth, verdict
+from benchmarks.goals import verdict
+from benchmarks.scoring import SIZE, microseconds, prediction_for, real_truths, synthetic_truth
 from harness.clicks import STRATEGIES, Situation, deepest
 from harness.structures import Click, Instance, Mask, Sample
 

@@ -27,6 +27,7 @@ from jaxtyping import UInt8
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.goals import verdict
 from datasets.coco import Coco
 from datasets.coco_masks import decode
 from datasets.images import read_rgb
@@ -162,10 +163,6 @@ def seconds(passes: dict[str, Callable[[], object]], for_s: float) -> dict[str, 
     return {name: median(times) for name, times in taken.items()}
 
 
-def met(goal: bool) -> str:
-    return "[green]met" if goal else "[red]missed"
-
-
 def shown(taken: dict[str, float], instances: int, caption: str) -> Table:
     whole, bare = taken.pop("engine"), sum(taken.values())
     listing = Table("per instance", "ms", "goal", title="The engine, one core, a null method", caption=caption)
@@ -175,7 +172,7 @@ def shown(taken: dict[str, float], instances: int, caption: str) -> Table:
     rate = instances / whole
     listing.add_row("the engine", f"{whole / instances * 1e3:.3f}", "")
     listing.add_row("ratio", f"{whole / bare:.2f}x", "")
-    listing.add_row("instances/s/core", f"{rate:.0f}", f"at least {LEAST_A_SECOND}: {met(rate >= LEAST_A_SECOND)}")
+    listing.add_row("instances/s/core", f"{rate:.0f}", verdict(rate >= LEAST_A_SECOND, f"at least {LEAST_A_SECOND}"))
     return listing
 
 

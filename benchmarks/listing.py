@@ -27,6 +27,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.goals import verdict
 from harness import registry
 
 MOST_S = 60.0
@@ -165,7 +166,7 @@ def rows(what: str, most_s: float, name: str, params: dict[str, Any], index: Pat
     for how, cost in zip(("from nothing", "from the index"), costs, strict=True):
         times = f"{cost.ids_s:.1f} s", f"{cost.all_s:.1f} s", f"{cost.wall_s:.1f} s"
         met = cost.all_s <= most_s and cost.peak_gb <= MOST_GB
-        goal = f"{most_s:g} s, {MOST_GB:g} GB: {'[green]met' if met else '[red]missed'}"
+        goal = verdict(met, f"{most_s:g} s, {MOST_GB:g} GB")
         yield f"{what}, {how}", f"{cost.instances:,}", *times, f"{cost.peak_gb:.2f} GB", goal
 
 

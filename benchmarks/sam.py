@@ -29,6 +29,7 @@ from rich.progress import track
 from rich.table import Table
 from segment_anything import SamPredictor, sam_model_registry
 
+from benchmarks.goals import verdict
 from harness.structures import Click, Image, Masks, Prompt
 from methods.sam import Sam
 
@@ -151,10 +152,6 @@ def table(taken: Sequence[Taken]) -> Table:
         "ours / by hand, median", f"{overhead:.3f}x", verdict(overhead <= MOST_OVERHEAD, f"at most {MOST_OVERHEAD}x")
     )
     return shown
-
-
-def verdict(met: bool, goal: str) -> str:
-    return f"{goal}: {'[green]met' if met else '[red]missed'}"
 
 
 def built(checkpoint: Path | None, folder: Path) -> tuple[Sam, Any]:

@@ -26,6 +26,7 @@ from pycocotools.coco import COCO
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.goals import verdict
 from harness.metrics import METRICS, Region, boundary_iou, iou
 from harness.rle import encode
 from harness.structures import Mask
@@ -143,10 +144,6 @@ def table(us: dict[str, float], caption: str) -> Table:
     goal = verdict(worst <= MOST_MS_A_ROW, f"at most {MOST_MS_A_ROW} ms")
     shown.add_row("an instance's first row", f"{worst:.3f} ms", goal)
     return shown
-
-
-def verdict(met: bool, goal: str) -> str:
-    return f"{goal}: {'[green]met' if met else '[red]missed'}"
 
 
 def main(

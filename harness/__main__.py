@@ -7,7 +7,7 @@ Exit codes: 0 complete, 1 more failures than `max_failures` or rows that lack, 2
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
@@ -32,7 +32,9 @@ from harness.weights_command import weights_app
 
 if TYPE_CHECKING:
     from harness.folder import Folder
+    from harness.probe import Expected
     from harness.progress import Live
+    from harness.recipe import Recipe
     from harness.run import Finished
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -205,7 +207,10 @@ def plan(
         bool, typer.Option(help="Measure a few steps of every training that is due, a minute at most: GPU-hours.")
     ] = False,
 ) -> None:
-    """Say what `run` would do: images, instances, what is there already, what must be trained. Computes nothing."""
+    """Say what `run` would do: images, instances, what is there already, what must be trained.
+
+    Computes nothing but what --probe asks for.
+    """
     from harness.plan import instances, planned
     from harness.store import store_of
 
@@ -228,24 +233,32 @@ def plan(
 
 def _say_training(methods: list[configs.MethodEntry], probe: bool) -> None:
     """What must be trained first, each checkpoint once; with what it takes on the device at hand, if asked."""
-    from harness.probe import Expected, expected_hours
-
-    probed: dict[str, Expected] = {}
     due = {method.train.output: method.train for method in methods if method.train}
-    total = 0.0
+    expected = _expected(due.values()) if probe else {}
     for path, recipe in due.items():
         names = ", ".join(label(method) for method in methods if method.train and method.train.output == path)
         _say(f"{names}: trained first, {recipe.steps} steps to {path}")
-        if probe:
-            alike = recipe.model_dump_json(exclude={"seed", "checkpoint", "note"})
-            found = probed.setdefault(alike, probed.get(alike) or expected_hours(recipe))
+        if found := expected.get(path):
             _say(
                 f"  {found.hours:.2g} hours x {max(1, recipe.workers)} workers: {found.steps_per_s:.3g} steps/s in "
                 f"{found.measured} steps here, {found.device}"
             )
-            total += found.device_hours
-    if probe and due:
-        _say(f"{total:.2g} hours of one such device in all.")
+    if expected:
+        _say(f"{sum(found.device_hours for found in expected.values()):.2g} hours of one such device in all.")
+
+
+def _expected(recipes: Iterable[Recipe]) -> dict[Path, Expected]:
+    """What each training takes, by its checkpoint; those that differ in the seed alone are measured once."""
+    from harness.probe import expected_hours
+
+    expected: dict[Path, Expected] = {}
+    measured: dict[str, Expected] = {}
+    for recipe in recipes:
+        alike = recipe.model_dump_json(exclude={"seed", "checkpoint", "note"})
+        if alike not in measured:
+            measured[alike] = expected_hours(recipe)
+        expected[recipe.output] = measured[alike]
+    return expected
 
 
 @app.command()

@@ -216,8 +216,13 @@ class RunConfig(Model):
         """Every method with every data set that it is asked on."""
         for method in self.methods:
             for dataset in self.datasets:
-                if not method.datasets or label(dataset) in method.datasets:
+                if asked_on(method.datasets, label(dataset)):
                     yield method, dataset
+
+
+def asked_on(named: Sequence[str], dataset: str) -> bool:
+    """Whether a method that names these data sets, none for all, is asked on the one of this label."""
+    return not named or dataset in named
 
 
 def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from harness import manifests
 from harness.completeness import Asked, Findings, check_job, check_key, check_listing, check_same_instances, clicks_of
+from harness.config import asked_on
 from harness.lock import holder
 from harness.recipe import Plugin, fingerprint
 from harness.rows import as_table, schema
@@ -129,7 +130,7 @@ def pairs_of(config: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Map
     """Every method of a manifest's config with every data set that it is asked on."""
     for dataset in config["datasets"]:
         for method in config["methods"]:
-            if label_of(dataset) in (method.get("datasets") or [label_of(dataset)]):
+            if asked_on(method.get("datasets") or (), label_of(dataset)):
                 yield method, dataset
 
 

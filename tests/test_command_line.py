@@ -290,3 +290,19 @@ def test_an_interrupted_training_says_so_too(capsys: pytest.CaptureFixture[str])
         raise KeyboardInterrupt
     assert done.value.code == 130 and capsys.readouterr().err.splitlines() == [INTERRUPTED]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_plan_says_what_trainings_take_and_measures_those_alike_once(
+    tmp_path: Path, run_name: str, harness_command: Command
+) -> None:
+    params = {"encoder": "tu-regnetx_002", "decoder_channels": 16, "output_stride": 16, "size": 64}
+    scenes = [{"name": "scenes", "params": {"split": "train", "count": 4}}]
+    learner = {"name": "prompted_deeplab", "params": params}
+    train = {"learner": learner, "datasets": scenes, "steps": 100, "batch": 2}
+    method = {"name": "click_only", "label": "Click", "train": train, "seeds": [1, 2]}
+    done = harness_command("plan", _config(tmp_path, run_name, datasets=scenes, methods=[method]), "--probe")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[::2][:2]] == ["Click, seed 1", "Click, seed 2"]
+    assert lines[1] == lines[3] and "hours x 1 workers: " in lines[1]
+    assert lines[4].endswith(" hours of one such device in all.")

@@ -31,18 +31,16 @@ def seeds(rows: pd.DataFrame, context: Context) -> Table:
     notes: list[str] = []
     for dataset in lines["dataset"].unique():
         own = lines[lines["dataset"] == dataset]
-        body += [_line(group, str(name), context, starts=not index) for index, (name, group) in enumerate(_by(own))]
+        body += [
+            _line(group, str(name), context, starts=not index)
+            for index, (name, group) in enumerate(own.groupby("of", sort=False))
+        ]
         notes += [f"{dataset}, {line['method']}: {counted(line)}." for _, line in own.iterrows()]
         body += _gains(dataset, own, rows, context)
     made = clicks_made(rows)
     columns = (Column("Dataset"), Column("Method"), Column("Seeds"), *mean_columns(iou_heading(made)))
     notes += [*clicks_note(made), GENERAL] if body else [NONE]
     return Table("Seeds of the training", columns, tuple(body), tuple(notes))
-
-
-def _by(lines: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for name, group in lines.groupby("of", sort=False):
-        yield str(name), group
 
 
 def _line(group: pd.DataFrame, name: str, context: Context, starts: bool) -> Row:
