@@ -27,8 +27,7 @@ from harness.metrics import METRICS
 from harness.paired import compare
 from harness.report import Context, MethodFacts, build_table, tables
 from harness.report.board import Source, board, entries
-from harness.results import as_frame
-from harness.rows import COLUMNS, schema
+from harness.rows import COLUMNS, as_frame, schema
 
 MOST_S = 15.0
 MOST_GB = 4.0

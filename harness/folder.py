@@ -140,6 +140,14 @@ class Folder:
         with self._writing(name), suppress(FileNotFoundError):
             self.system.delete_file(self._path(name))
 
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder and all that is in it, if it is there."""
+        with self._writing(name):
+            self.system.delete_dir_contents(self._path(name), missing_dir_ok=True)
+            # In a bucket a folder goes with what is in it.
+            if self.system.get_file_info(self._path(name)).type == fs.FileType.Directory:
+                self.system.delete_dir(self._path(name))
+
     def exists(self, name: str) -> bool:
         """Whether there is such a file."""
         with self._reading(name):
@@ -153,9 +161,12 @@ class Folder:
 
     def folders(self) -> list[str]:
         """The names of its subfolders, sorted."""
+        # In Google's storage pyarrow lists only folders for which somebody wrote an object.
+        everything = self.system.type_name == "gcs"
         with self._reading(""):
-            found = self.system.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
-        return sorted(one.base_name for one in found if one.type == fs.FileType.Directory)
+            found = self.system.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=everything))
+        below = (one.path[len(self.path) :].strip("/").split("/") for one in found)
+        return sorted({first for one, (first, *rest) in zip(found, below, strict=True) if rest or not one.is_file})
 
     def _path(self, name: str) -> str:
         return f"{self.path.rstrip('/')}/{name}" if name else self.path
@@ -179,8 +190,6 @@ class Folder:
     def _writing(self, name: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
-            raise
         except OSError as error:
             raise cannot_write(self / name, error) from error
 

@@ -159,6 +159,4 @@ def _manifest(runs: Sequence[Mapping[str, Any]], into: Store) -> dict[str, Any]:
 def _rows(into: Store, manifest: Mapping[str, Any], samples: Mapping[str, list[str]]) -> int:
     """Write results.parquet."""
     jobs = list(_jobs(manifest).values())
-    rows = into.rows(jobs, {job.dataset: samples.get(job.dataset, []) for job in jobs})
-    into.write_results(rows)
-    return len(rows)
+    return into.write_results(jobs, {job.dataset: samples.get(job.dataset, []) for job in jobs})

@@ -120,7 +120,7 @@ def fit_on_ray(
 
 def forget(key: str, storage: Folder) -> None:
     """Drop a job's states."""
-    storage.system.delete_dir(f"{storage.path}/{key}.ray")
+    storage.remove_folder(f"{key}.ray")
 
 
 def _scaling(recipe: Recipe) -> ScalingConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from harness.folder import Folder
-from harness.rows import ORDER, schema
+from harness.rows import ORDER, as_frame, schema
 from harness.store import Store, store_of
 from harness.structures import UserError
 
@@ -40,8 +40,7 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
     rows = _stored(store, masks) if _finished(store) else None
     if rows is None:
         _, jobs = _recorded(store)
-        rows = store.rows([job.facts for job in jobs], {job.facts.dataset: job.sample_ids for job in jobs})
-        rows = rows if masks else rows.drop(columns="mask")
+        rows = store.rows([job.facts for job in jobs], {job.facts.dataset: job.sample_ids for job in jobs}, masks)
     return rows
 
 
@@ -99,7 +98,7 @@ def _finished(store: Store) -> bool:
 
 def _stored(store: Store, masks: bool) -> pd.DataFrame | None:
     """The rows of results.parquet; None where another version wrote it."""
-    wanted = [name for name in schema().names if masks or name != "mask"]
+    wanted = schema(masks).names
     try:
         with store.folder.opened("results.parquet") as file:
             found = pq.ParquetFile(file)
@@ -108,12 +107,6 @@ def _stored(store: Store, masks: bool) -> pd.DataFrame | None:
     except (pa.ArrowException, OSError):
         return None
     return as_frame(table) if set(ORDER) <= set(there) else None
-
-
-def as_frame(table: pa.Table) -> pd.DataFrame:
-    """Rows for pandas; lists stay Arrow's."""
-    kept: Callable[[pa.DataType], Any] = lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None  # noqa: E731
-    return table.to_pandas(types_mapper=kept)
 
 
 def manifest_of(run: str | Path) -> dict[str, Any]:

@@ -173,11 +173,12 @@ def outcomes(config: RunConfig, shards: list[Shard], store: Store, address: str 
 
 def report(config: RunConfig, jobs: Sequence[Job], store: Store, stopped: bool = False, write: bool = True) -> Finished:
     """Tables of all rows that are there, printed by the caller, and written to the run's folder."""
-    rows = store.rows([job.facts for job in jobs], samples_of(jobs))
+    facts = [job.facts for job in jobs]
+    rows = store.rows(facts, samples_of(jobs))
     context = context_of(config, jobs, store, rows)
     tables = tuple(build_table(name, rows, context) for name in config.tables)
     if write:
-        store.write_results(rows)
+        store.write_results(facts, samples_of(jobs))
         store.folder.write("report.md", "\n\n".join(to_markdown(table) for table in tables).encode())
     asked = rows.drop_duplicates(["dataset", "method", "instance_id"])
     failed = rows[rows["status"] != "ok"].drop_duplicates(["dataset", "method", "instance_id"])

@@ -85,14 +85,18 @@ def header_of(file: Any) -> Header:
         raise ValueError(f"no shard: {' '.join(str(error).split())}") from error
 
 
-def rows_of(content: bytes) -> pa.Table:
+def rows_of(content: bytes, masks: bool = True) -> pa.Table:
     """All rows of a shard's file; columns that its version had not yet are null.
+
+    Args:
+        content: Of the file.
+        masks: Whether to read the masks, most of the bytes, too.
 
     Raises:
         ValueError: They cannot be read.
     """
     try:
-        return pq.read_table(pa.BufferReader(content), schema=schema()).replace_schema_metadata()
+        return pq.read_table(pa.BufferReader(content), schema=schema(masks)).replace_schema_metadata()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(" ".join(str(error).split())) from error
 

@@ -24,12 +24,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from harness import manifests, registry
 from harness.folder import Folder
 from harness.recipe import fingerprint
-from harness.rows import ORDER, as_table, table
-from harness.shards import Header, changed, header_of, name_of, of_samples, packed, parquet, rows_of, shard
+from harness.rows import as_frame, ordered, schema
+from harness.shards import Header, changed, header_of, name_of, of_samples, packed, rows_of, shard
 from harness.structures import Record, UserError
 
 READERS = 8
@@ -139,22 +140,41 @@ class Store:
         """
         return self._add(job.key, shard(records, sample_ids, job.parts))
 
-    def rows(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    def rows(
+        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]], masks: bool = False
+    ) -> pd.DataFrame:
         """All rows of these jobs, sorted.
 
         Args:
             jobs: Of the current config; what others left in the folder, or what was made otherwise, is not read.
             sample_ids: Data set label -> the samples that count.
+            masks: Whether to read the predicted masks, too, which are most of the bytes and which no table needs.
         """
-        wanted = [part for job in jobs for part in self._wanted(job, set(sample_ids[job.dataset]))]
-        with ThreadPoolExecutor(READERS) as pool:
-            parts = list(pool.map(lambda part: of_samples(self.read(*part[:2]), part[2]), wanted))
-        rows = pa.concat_tables([table([]), *parts]).to_pandas()
-        return rows.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
+        return as_frame(pa.concat_tables([schema(masks).empty_table(), *self.tables(jobs, sample_ids, masks)]))
 
-    def write_results(self, rows: pd.DataFrame) -> None:
-        """Write results.parquet."""
-        self.folder.write("results.parquet", parquet(as_table(rows)))
+    def tables(
+        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]], masks: bool = True
+    ) -> Iterator[pa.Table]:
+        """The same, one job after the other, so that a run's rows need not all be in memory at once."""
+        for job in sorted(jobs, key=lambda job: (job.dataset, job.method)):
+            wanted = self._wanted(job, set(sample_ids[job.dataset]))
+            with ThreadPoolExecutor(READERS) as pool:
+                parts = pool.map(lambda part: of_samples(self.read(part[0], part[1], masks), part[2]), wanted)
+                yield ordered(pa.concat_tables([schema(masks).empty_table(), *parts]))
+
+    def write_results(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> int:
+        """Write results.parquet.
+
+        Returns:
+            How many rows.
+        """
+        sink, count = pa.BufferOutputStream(), 0
+        with pq.ParquetWriter(sink, schema(), compression="zstd") as writer:
+            for rows in self.tables(jobs, sample_ids):
+                writer.write_table(rows)
+                count += len(rows)
+        self.folder.write("results.parquet", sink.getvalue())
+        return count
 
     def forget_failed(self, job: JobFacts) -> int:
         """Let go of the samples in which an instance failed, so that they count as not done.
@@ -184,7 +204,7 @@ class Store:
                     self._known[key, name] = header
         return {name: self._known[key, name] for name in names if (key, name) in self._known}
 
-    def read(self, key: str, name: str) -> pa.Table:
+    def read(self, key: str, name: str, masks: bool = True) -> pa.Table:
         """All rows of one shard.
 
         Raises:
@@ -196,7 +216,7 @@ class Store:
             # The first versions named a shard otherwise, and did not say what made it.
             if header and header.parts and name != name_of(content):
                 raise ValueError("its content is not what its name says")
-            return rows_of(content)
+            return rows_of(content, masks)
         except ValueError as error:
             raise UserError(
                 f"{self.folder_of(key) / name}: damaged ({error}). Delete it and run again: its samples are redone."

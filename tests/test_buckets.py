@@ -1,6 +1,7 @@
-"""A run in a bucket, on a real server that speaks S3: moto's, in an environment of its own.
+"""A run in a bucket, on real servers: one that speaks Google's storage, and moto's, which speaks S3.
 
-python -m venv .moto && .moto/bin/pip install 'moto[server]'; or name its `moto_server` in MOTO_SERVER.
+moto needs an environment of its own: python -m venv .moto && .moto/bin/pip install 'moto[server]'; or name its
+`moto_server` in MOTO_SERVER.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,10 +45,7 @@ from harness.worker import Outcome
 ROOT = Path(__file__).resolve().parents[1]
 # Not any that is on the path: 5.2.1 answers the end of an upload in a way that Arrow refuses, 5.2.5 is fine.
 SERVERS = (os.environ.get("MOTO_SERVER"), ROOT / ".moto" / "bin" / "moto_server")
-SERVER = next((str(one) for one in SERVERS if one and Path(one).is_file()), None)
-pytestmark = pytest.mark.skipif(
-    SERVER is None, reason="no S3 server here: python -m venv .moto, and install moto[server]"
-)
+MOTO = next((str(one) for one in SERVERS if one and Path(one).is_file()), None)
 
 
 class Quiet:
@@ -59,36 +59,44 @@ class Quiet:
         self.images += outcome.samples
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(scope="module", params=["gs", "s3"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Its scheme and its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = (tmp_path_factory.mktemp("moto") / "log").open("w")
-    server = subprocess.Popen([str(SERVER), "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+    if request.param == "s3" and MOTO is None:
+        pytest.skip("no S3 server here: python -m venv .moto, and install moto[server]")
+    google = [sys.executable, "-m", "gcp_storage_emulator", "start", "--in-memory", "--default-bucket", "lab"]
+    command = {"gs": [*google, "--host", "127.0.0.1", "--port", str(port)], "s3": [str(MOTO), "-p", str(port)]}
+    with (tmp_path_factory.mktemp("server") / "log").open("w") as log:
+        process = subprocess.Popen(command[request.param], stdout=log, stderr=log)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and server.poll() is None:
+    while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
         time.sleep(0.1)
-    yield f"127.0.0.1:{port}"
-    server.kill()
-    server.wait()
+    yield request.param, f"127.0.0.1:{port}"
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def bucket(server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     """A URI with a query, as a user gives it for a server of their own."""
     keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_EC2_METADATA_DISABLED": "true"}
     for name, value in keys.items():
         monkeypatch.setenv(name, value)
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setitem(lock.SETTLE_S, "bucket", 0.5)
-    name = f"b{uuid4().hex[:8]}"
-    server = fs.S3FileSystem(endpoint_override=endpoint, scheme="http", allow_bucket_creation=True, region="us-east-1")
-    server.create_dir(name)
-    return f"s3://{name}/team?endpoint_override={endpoint}&scheme=http&region=us-east-1"
+    scheme, address = server
+    team = f"lab/{uuid4().hex[:8]}/team"
+    if scheme == "gs":
+        return f"gs://anonymous@{team}?endpoint_override={address}&scheme=http&retry_limit_seconds=5"
+    owner = fs.S3FileSystem(endpoint_override=address, scheme="http", allow_bucket_creation=True, region="us-east-1")
+    owner.create_dir("lab")
+    return f"s3://{team}?endpoint_override={address}&scheme=http&region=us-east-1"
 
 
 def config(tmp_path: Path, **changed: Any) -> Any:
@@ -112,7 +120,7 @@ def rows(store: Store) -> pd.DataFrame:
 
 def test_a_folder_in_a_bucket_is_as_one_on_a_disk(bucket: str) -> None:
     folder = Folder.at(bucket) / "x"
-    assert str(folder).startswith("s3://b") and str(folder).endswith("/team/x") and folder.local is None
+    assert re.fullmatch(r"(s3|gs)://lab/\w+/team/x", str(folder)) and folder.local is None
     assert folder.files() == [] and folder.folders() == [] and not folder.exists("a")
     with pytest.raises(FileNotFoundError):
         folder.read("a")
@@ -130,9 +138,9 @@ def test_a_folder_in_a_bucket_is_as_one_on_a_disk(bucket: str) -> None:
     assert pickle.loads(pickle.dumps(folder)).read("c") == b"three"
 
 
-def test_a_bucket_that_is_not_there_is_a_message(bucket: str, endpoint: str) -> None:
-    folder = Folder.at(bucket.replace("/team", "").replace("s3://b", "s3://another"))
-    with pytest.raises(UserError, match=r"s3://another\w+/x: cannot be written \(.*bucket.*\)\. What was written"):
+def test_a_bucket_that_is_not_there_is_a_message(bucket: str) -> None:
+    folder = Folder.at(bucket.replace("lab/", "another/"))
+    with pytest.raises(UserError, match=r"//another/\w+/team/x: cannot be written \(.*(another|404).*\)\. What"):
         folder.write("x", b"one")
 
 
@@ -171,7 +179,7 @@ def test_a_run_in_a_bucket_merges_with_one_on_a_disk(bucket: str, tmp_path: Path
 
 def test_a_run_in_a_bucket_is_watched(bucket: str, tmp_path: Path) -> None:
     run_folder = Folder.at(bucket) / "r"
-    with pytest.raises(UserError, match=r"s3://.*/r/progress\.json: no such file; wanted the folder of a run"):
+    with pytest.raises(UserError, match=r"://.*/r/progress\.json: no such file; wanted the folder of a run"):
         next(news(bucket.replace("/team?", "/team/r?")))
     with Live(Console(file=io.StringIO()), run_folder) as live:
         run(config(tmp_path), live, runs=bucket)
@@ -188,6 +196,7 @@ def test_a_training_s_states_lie_beside_the_runs(bucket: str, monkeypatch: pytes
     storage.write("k.ray/state", b"one")
     assert Folder.at(bucket).folders() == ["training"]
     forget("k", storage)
+    forget("k", storage)
     assert not storage.exists("k.ray/state")
 
 
@@ -196,7 +205,7 @@ def test_a_bucket_has_one_writer(bucket: str, caplog: pytest.LogCaptureFixture) 
     with Lock(folder) as mine:
         assert holder(folder) == mine.owner
         with (
-            pytest.raises(UserError, match=r"s3://.*/r/lock\.json: another start is at this run: process"),
+            pytest.raises(UserError, match=r"://.*/r/lock\.json: another start is at this run: process"),
             Lock(folder),
         ):
             pass

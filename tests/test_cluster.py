@@ -63,7 +63,7 @@ def ran(made: list[Job], store: Store, count: int = 1, size: int = 2, timeout_s:
 
 
 def rows(made: list[Job], store: Store) -> pd.DataFrame:
-    found = store.rows([job.facts for job in made], {job.facts.dataset: job.sample_ids for job in made})
+    found = store.rows([job.facts for job in made], {job.facts.dataset: job.sample_ids for job in made}, masks=True)
     return found.drop(columns=[*MEASURED])
 
 

@@ -20,7 +20,7 @@ import pytest
 from harness import Click, UserError, manifests
 from harness.folder import Folder, write_bytes
 from harness.manifests import checksum
-from harness.rows import COLUMNS, MEASURED, ORDER, schema, table
+from harness.rows import COLUMNS, MEASURED, ORDER, as_frame, schema, table
 from harness.shards import header_of
 from harness.store import JobFacts, Store, store_of
 from harness.structures import Record
@@ -82,7 +82,7 @@ def opened(store: Store, *jobs: JobFacts) -> Store:
 
 def rows(store: Store, wanted: Sequence[str] = ("1", "2", "3"), *jobs: JobFacts) -> pd.DataFrame:
     jobs = jobs or (JOB,)
-    return store.rows(jobs, {job.dataset: wanted for job in jobs})
+    return store.rows(jobs, {job.dataset: wanted for job in jobs}, masks=True)
 
 
 def folder(store: Store) -> Path:
@@ -135,6 +135,20 @@ def test_rows_are_sorted_whatever_the_order_of_shards(store: Store) -> None:
         *[("d", 1), ("d", 2)],
     ]
     assert list(found["ranking"])[:2] == ["clip", "oracle"]
+
+
+def test_results_are_the_rows_of_all_jobs_in_order_and_rows_have_masks_only_if_asked(store: Store) -> None:
+    other = replace(JOB, method="A smaller one")
+    store.write(JOB, ["1"], [record("b"), record("a")])
+    store.write(other, ["1"], [record("b", method="A smaller one")])
+    assert store.write_results([JOB, other], {"toys": ["1"]}) == 3
+    with store.folder.opened("results.parquet") as file:
+        written = as_frame(pq.read_table(file))
+    assert list(written["method"]) == ["A smaller one", "Ours, large", "Ours, large"]
+    assert list(written["instance_id"]) == ["b", "a", "b"] and written["mask"].notna().all()
+    pd.testing.assert_frame_equal(written, rows(store, ["1"], JOB, other))
+    bare = store.rows([JOB, other], {"toys": ["1"]})
+    pd.testing.assert_frame_equal(bare, written.drop(columns="mask"))
 
 
 def test_done_names_samples_even_those_without_rows(store: Store) -> None:

@@ -111,7 +111,7 @@ def opened(store: Store, roots: Mapping[str, Path] | None = None) -> Source:
         UserError: The folder holds no run.
     """
     config, jobs = recorded(store)
-    rows = store.rows([job.facts for job in jobs], samples_of(jobs))
+    rows = store.rows([job.facts for job in jobs], samples_of(jobs), masks=True)
     return Source(config, rows, context_of(config, jobs, store, rows), roots or {})
 
 
