@@ -17,19 +17,16 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayEr
 from ray.util import metrics
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from harness import registry, sight
+from harness import capacity, registry, sight
 from harness.actor import Actor, Lost, Unopened
-from harness.config import MethodEntry, RunConfig, Workers
+from harness.capacity import Capacity
+from harness.config import MethodEntry, Workers
 from harness.evaluate import failed, listed, not_listed
 from harness.joining import Node, check_kept, complaint, connect, readable, this_node
 from harness.plan import Job, Shard
-from harness.recipe import label
-from harness.store import Store, store_of
+from harness.store import Store
 from harness.structures import Listed, UserError
 from harness.worker import SHARD_S, Outcome, method_of, outcome
-
-PLACE_TIMEOUT_S = 60
-"""How long the cluster may take to give a run its first actor before the run gives up."""
 
 IN_FLIGHT = 2
 """Shards an actor has at once, so that it never waits for the driver."""
@@ -46,9 +43,6 @@ MOST_SAMPLES = 4096
 LEASES_SUSPECTED = 2
 FIRST_SUSPECTED = 8
 """Where a worker died: among the first samples of its shard, as many as it does at once, or so."""
-
-LOOK_EVERY_S = 2.0
-"""How often the cluster is asked what it has, as nodes come and go."""
 
 _DEATH = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 
@@ -106,11 +100,10 @@ class Cluster:
         check_kept(store.folder)
         connect(address)
         self.home = this_node(None)
+        self.capacity = Capacity(workers)
         self.instances = metrics.Counter(
             "harness_instances", "Instances done or failed.", tag_keys=("method", "dataset", "status")
         )
-        self.nodes: list[dict[str, float]] = []
-        self.looked = -LOOK_EVERY_S
         self.slots: list[Slot] = []
         self.queues: dict[str, deque[Shard]] = {}
         self.entries: dict[str, MethodEntry] = {}
@@ -129,7 +122,7 @@ class Cluster:
             self.queues.setdefault(method_of(shard), deque()).append(shard)
             self.entries[method_of(shard)] = shard.job.method
         for method in self.queues:
-            self._check_resources(method)
+            self.capacity.check(self.entries[method])
         try:
             while self._staff():
                 yield from self._collect()
@@ -140,15 +133,6 @@ class Cluster:
         """Let all actors go; what they were at is lost, what they wrote is kept."""
         for slot in list(self.slots):
             self._release(slot)
-
-    @property
-    def resources(self) -> dict[str, float]:
-        """What all nodes that are there now have together."""
-        if time.monotonic() - self.looked >= LOOK_EVERY_S:
-            self.nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            self.looked = time.monotonic()
-        kinds = {kind for node in self.nodes for kind in node}
-        return {kind: sum(node.get(kind, 0) for node in self.nodes) for kind in kinds}
 
     def _staff(self) -> bool:
         """Let idle actors go, start actors for the methods that have work left, and hand out that work.
@@ -214,33 +198,12 @@ class Cluster:
         actors = [slot for slot in self.slots if slot.method == method]
         if len(self.slots) == self.workers.count or len(actors) == self.entries[method].count:
             return False
-        asked = self._asked(method)
-        held = {kind: sum(slot.asked.get(kind, 0) for slot in self.slots) for kind in asked}
-        return all(asked[kind] + held[kind] <= self.resources.get(kind, 0) for kind in asked)
-
-    def _asked(self, method: str) -> dict[str, float]:
-        """Of the cluster, for one actor."""
-        entry = self.entries[method]
-        return {"CPU": entry.cpus or self.workers.cpus, "GPU": self._gpus(method), **entry.resources}
-
-    def _gpus(self, method: str) -> float:
-        """Of one actor: as the method's entry says, or else the config, or else one where there are any."""
-        for wanted in (self.entries[method].gpus, self.workers.gpus):
-            if wanted is not None:
-                return wanted
-        return float(self.resources.get("GPU", 0) >= 1)
-
-    def _check_resources(self, method: str) -> None:
-        asked, _ = self._asked(method), self.resources
-        if not any(all(node.get(kind, 0) >= wanted for kind, wanted in asked.items()) for node in self.nodes):
-            raise UserError(
-                f"cluster: a worker of '{method}' asks for {readable(asked)}; the cluster has "
-                f"{readable(self.resources)}, on no node all of that. Lower `cpus`, `gpus` or `resources`, or join a "
-                "larger one (--address)."
-            )
+        held = (slot.asked for slot in self.slots)
+        return self.capacity.holds(self.capacity.asked(self.entries[method]), held)
 
     def _start(self, method: str) -> Slot:
-        asked, entry = self._asked(method), self.entries[method]
+        entry = self.entries[method]
+        asked = self.capacity.asked(entry)
         options = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "resources": entry.resources, "max_restarts": 0}
         actor = ray.remote(**options)(Actor).remote()
         placing = actor.__ray_call__.remote(this_node)
@@ -353,14 +316,12 @@ class Cluster:
 
     def _check_placed(self) -> None:
         # While one actor works, the others may wait for whatever else runs on the cluster.
-        if self.slots and all(slot.placing for slot in self.slots):
-            if time.monotonic() - self.answered < PLACE_TIMEOUT_S:
-                return
+        if not self.slots or not all(slot.placing for slot in self.slots):
+            return
+        if time.monotonic() - self.answered >= capacity.PLACE_TIMEOUT_S:
             slot = self.slots[0]
-            raise UserError(
-                f"cluster: no worker of '{slot.method}' got its place within {PLACE_TIMEOUT_S} s. Asked: "
-                f"{readable(slot.asked)}. The cluster has {readable(self.resources)}; "
-                f"free are {readable(ray.available_resources())}. Lower `workers` or free the cluster."
+            raise self.capacity.none_free(
+                f"no worker of '{slot.method}', which asks for {readable(slot.asked)}, got its place"
             )
 
     def _bury(self, slot: Slot, reason: str) -> Iterator[Outcome]:
@@ -401,25 +362,6 @@ class Cluster:
         records = [failed(job.names, job.protocol, sample_id, one, reason) for one in found]
         self.store.write(job.facts, shard.sample_ids, records)
         return outcome(shard, records, 0.0)
-
-
-def resources(config: RunConfig, address: str | None) -> dict[str, float]:
-    """What the cluster has, once a worker's process has answered.
-
-    Raises:
-        UserError: A method's worker does not fit, or none answers.
-    """
-    pool = Cluster(config.workers, store_of(config.run), address)
-    for method in config.methods:
-        pool.entries[label(method)] = method
-        pool._check_resources(label(method))
-    answer = ray.remote(num_cpus=config.workers.cpus)(registry.names).remote("methods")
-    if not ray.wait([answer], timeout=PLACE_TIMEOUT_S)[0]:
-        raise UserError(
-            f"cluster: no process started within {PLACE_TIMEOUT_S} s. The cluster has {readable(pool.resources)}; free "
-            f"are {readable(ray.available_resources())}. Free it, or lower `workers`."
-        )
-    return pool.resources
 
 
 def instances_of(job: Job, sample_id: str) -> list[Listed]:

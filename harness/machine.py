@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import cluster
+from harness import capacity
 from harness.config import RunConfig
 from harness.doctor import Finding, State
 from harness.joining import readable
@@ -39,7 +39,7 @@ def _gpu(config: RunConfig) -> Finding:
 
 def _ray(config: RunConfig, address: str | None) -> Finding:
     try:
-        resources = cluster.resources(config, address)
+        resources = capacity.resources(config, address)
     except UserError as error:
         return Finding("ray", State.WRONG, str(error))
     return Finding("ray", State.FINE, f"started a worker's process; the cluster has {readable(resources)}")

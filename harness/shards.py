@@ -96,7 +96,9 @@ def rows_of(content: bytes, masks: bool = True) -> pa.Table:
         ValueError: They cannot be read.
     """
     try:
-        return pq.read_table(pa.BufferReader(content), schema=schema(masks)).replace_schema_metadata()
+        # Threads of Arrow's keep memory for themselves.
+        table = pq.read_table(pa.BufferReader(content), schema=schema(masks), use_threads=False)
+        return table.replace_schema_metadata()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(" ".join(str(error).split())) from error
 

@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +156,11 @@ class Store:
     def tables(
         self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]], masks: bool = True
     ) -> Iterator[pa.Table]:
-        """The same, one job after the other, so that a run's rows need not all be in memory at once."""
+        """The same in pieces, so that never more than one job's rows must be in memory at once."""
         for job in sorted(jobs, key=lambda job: (job.dataset, job.method)):
-            wanted = self._wanted(job, set(sample_ids[job.dataset]))
-            with ThreadPoolExecutor(READERS) as pool:
-                parts = pool.map(lambda part: of_samples(self.read(part[0], part[1], masks), part[2]), wanted)
-                yield ordered(pa.concat_tables([schema(masks).empty_table(), *parts]))
+            yield from ordered(
+                chain([schema(masks).empty_table()], self._parts(job, set(sample_ids[job.dataset]), masks))
+            )
 
     def write_results(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> int:
         """Write results.parquet.
@@ -210,7 +210,12 @@ class Store:
         Raises:
             UserError: It is not as it was written.
         """
-        content = self.folder.read(f"shards/{key}/{name}")
+        return self._read(key, name, self._content(key, name), masks)
+
+    def _content(self, key: str, name: str) -> bytes:
+        return self.folder.read(f"shards/{key}/{name}")
+
+    def _read(self, key: str, name: str, content: bytes, masks: bool) -> pa.Table:
         header = self._known.get((key, name))
         try:
             # The first versions named a shard otherwise, and did not say what made it.
@@ -226,13 +231,21 @@ class Store:
         """Where a job's shards lie."""
         return self.folder / "shards" / key
 
-    def _wanted(self, job: JobFacts, wanted: set[str]) -> Iterator[tuple[str, str, set[str]]]:
+    def _parts(self, job: JobFacts, wanted: set[str], masks: bool) -> Iterator[pa.Table]:
+        """The rows of some samples, as they lie in the shards; files are fetched ahead, rows are not."""
+        parts = list(self._wanted(job, wanted))
+        with ThreadPoolExecutor(READERS) as pool:
+            contents = pool.map(lambda part: self._content(job.key, part[0]), parts)
+            for (name, fresh), content in zip(parts, contents, strict=True):
+                yield of_samples(self._read(job.key, name, content, masks), fresh)
+
+    def _wanted(self, job: JobFacts, wanted: set[str]) -> Iterator[tuple[str, set[str]]]:
         for name, header in self._own(job).items():
             # A sample may lie in two shards, if a start was killed while its workers went on: the first one counts.
             fresh = wanted.intersection(header.samples)
             wanted = wanted - fresh
             if fresh:
-                yield job.key, name, fresh
+                yield name, fresh
 
     def _own(self, job: JobFacts) -> dict[str, Header]:
         return {name: header for name, header in self.headers(job.key).items() if header.made_by(job.parts)}

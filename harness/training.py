@@ -134,12 +134,12 @@ def stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
 
 
 def commit() -> str:
-    """The checkout's commit, with "+" where files differ from it; empty outside git."""
+    """The checkout's commit, with "+" where files differ from it; outside git what HARNESS_COMMIT says, or nothing."""
     run = [["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"]]
     try:
         head, changed = (
             subprocess.run(c, cwd=registry.ROOT, capture_output=True, text=True, check=True).stdout for c in run
         )
     except (OSError, subprocess.CalledProcessError):
-        return ""
+        return os.environ.get("HARNESS_COMMIT", "")
     return head.strip() + ("+" if changed.strip() else "")

@@ -125,3 +125,18 @@ def harness_command(started: Callable[..., subprocess.Popen[str]]) -> Callable[.
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In several processes (`-n 2`) a file's tests stay together, and only one process ever starts Ray."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_ray_of_another_file() -> Iterator[None]:
+    """A Ray that a file started in this process ends with it."""
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import ray
 
-from harness import UserError, cluster
+from harness import UserError, capacity, cluster
 from harness.cluster import Cluster, halves
 from harness.config import MethodEntry, RunConfig, Workers
 from harness.plan import Job, Shard, planned, remaining
@@ -21,6 +21,8 @@ from harness.recipe import Plugin
 from harness.rows import MEASURED
 from harness.store import Store
 from harness.worker import Outcome, run_here
+
+pytestmark = pytest.mark.ray
 
 COUNT = 6
 HANGS_S = 20.0
@@ -234,11 +236,14 @@ def test_asking_for_more_than_there_is_fails_at_once(store: Store, workers: Work
 
 
 def test_what_others_hold_is_waited_for_but_not_for_ever(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "PLACE_TIMEOUT_S", 1)
+    monkeypatch.setattr(capacity, "PLACE_TIMEOUT_S", 1)
     holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"])(cluster.Actor).remote()
     ray.get(holder.__ray_ready__.remote())
     try:
-        with pytest.raises(UserError, match=r"no worker of 'steady' got its place within 1 s.* free are .* CPU, 0 GPU"):
+        with pytest.raises(
+            UserError,
+            match=r"no worker of 'steady', which asks for .* 0 GPU, got its place within 1 s.* free are .* CPU, 0 GPU",
+        ):
             ran(jobs(STEADY), store)
     finally:
         ray.kill(holder)

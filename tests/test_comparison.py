@@ -13,6 +13,8 @@ import pytest
 from harness.results import load
 from harness.summaries import paired_gain, summarise
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "test-comparison"
 TOLERANCE = 0.3

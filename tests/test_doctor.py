@@ -268,6 +268,7 @@ def test_little_shared_memory_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert machine._shared_memory(tmp_path / "none").state is State.NOTE
 
 
+@pytest.mark.ray
 def test_ray_answers_or_says_what_does_not_fit(tmp_path: Path) -> None:
     config = loaded(tmp_path, workers={"cpus": 1})
     assert states(config)["ray"].state is State.FINE

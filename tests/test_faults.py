@@ -25,6 +25,8 @@ from ray.cluster_utils import Cluster as RayCluster
 from harness import registry
 from harness.rows import MEASURED
 
+pytestmark = pytest.mark.ray
+
 TESTS = Path(__file__).parent
 IMAGES = 120
 MARK = uuid4().hex
@@ -74,8 +76,8 @@ def rows(name: str) -> pd.DataFrame:
     return table.drop(columns=["run", *MEASURED])
 
 
-def actors() -> list[int]:
-    """The processes of this test's actors."""
+def working() -> list[int]:
+    """The processes of this test's actors that have loaded."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -83,7 +85,7 @@ def actors() -> list[int]:
                 title, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
             except OSError:
                 continue
-            if title.startswith(b"ray::Actor") and MARK.encode() in environment:
+            if title.startswith(b"ray::Actor.run") and MARK.encode() in environment:
                 found.append(int(entry.name))
     return found
 
@@ -92,7 +94,7 @@ def killing(stop: threading.Event, killed: list[int]) -> None:
     """End an actor every other second."""
     chance = random.Random(0)
     while not stop.wait(2):
-        if alive := actors():
+        if alive := working():
             killed.append(chance.choice(alive))
             try:
                 os.kill(killed[-1], signal.SIGKILL)

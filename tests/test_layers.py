@@ -47,6 +47,7 @@ ORDER = [
     "sight",
     "actor",
     "joining",
+    "capacity",
     "cluster",
     "doctor",
     "machine",
@@ -124,8 +125,8 @@ def _files_importing(*packages: str) -> set[str]:
     }
 
 
-def test_only_three_files_import_ray() -> None:
-    assert _files_importing("ray") == {"cluster.py", "joining.py", "ray_training.py"}
+def test_only_four_files_import_ray() -> None:
+    assert _files_importing("ray") == {"capacity.py", "cluster.py", "joining.py", "ray_training.py"}
 
 
 def test_only_the_registry_imports_plugins() -> None:

@@ -78,6 +78,7 @@ def mounts() -> bool:
 
 
 pytestmark = [
+    pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.skipif(not mounts(), reason="needs a mount namespace of its own: Linux, as root"),
 ]

@@ -58,6 +58,7 @@ def _entry_points(folder: Path) -> None:
 
 
 @needs_hugging_face
+@pytest.mark.ray
 def test_plugins_from_elsewhere_in_ray_workers(
     harness_command: Callable[..., subprocess.CompletedProcess[str]], elsewhere: Path, tmp_path: Path, run_name: str
 ) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from harness.summaries import paired_gain, paired_gains, part, summarise
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).resolve().parents[1]
 TOLERANCE = 0.3
 """Points of mIoU between machines: another CPU's float rounding flips single pixels."""

@@ -27,6 +27,8 @@ from torch.nn import BatchNorm2d, Conv2d, ReLU, Sequential
 
 from harness.interfaces import Learner
 
+pytestmark = pytest.mark.ray
+
 
 class Toy(Learner):
     'Convolutions with a batch norm; `dies` names a file: rank 1 ends itself at its fifth batch if the file is absent.'

@@ -287,6 +287,7 @@ def test_a_full_disk_ends_the_command_with_one_message_and_the_same_command_comp
     assert done.instances == 12 and [outcome.samples for outcome in quiet.outcomes] == [2, 2]
 
 
+@pytest.mark.ray
 def test_a_bug_in_a_worker_ends_the_command_with_its_traceback(make: Make) -> None:
     path = make(methods=[fragile("bug", -2)], workers={"executor": "ray", "count": 1})
     code, _, message = finished(start(path))

@@ -409,15 +409,16 @@ def test_workers_and_parts_share_the_batch_in_order() -> None:
         assert all(len(step) == parts for rank in ranks for step in rank)
 
 
-def test_a_failing_loader_ends_the_training() -> None:
+def test_an_image_that_cannot_be_read_ends_the_training() -> None:
     class Broken(Listing):
         def load(self, sample_id: str) -> Sample:
-            raise OSError("no such picture")
+            raise OSError("no such picture.")
 
     samples = SampleCache([Broken()])
-    made = Batches(Noisy(), samples, Draws(samples.draws(False), recipe()), loaders=2)  # type: ignore[arg-type]
-    with pytest.raises(OSError, match="no such picture"):
-        list(made.steps(0, 5))
+    for loaders in (0, 2):
+        made = Batches(Noisy(), samples, Draws(samples.draws(False), recipe()), loaders=loaders)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=r"sample '[ab]' cannot be read: no such picture\. Mend it; the same"):
+            list(made.steps(0, 5))
 
 
 def test_an_unreadable_instance_gives_its_place_to_another(caplog: pytest.LogCaptureFixture) -> None:
@@ -686,3 +687,11 @@ def test_a_cards_recipe_is_the_recipe(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "recipe.yaml").write_text(simpler)
     again = load_recipe(tmp_path / "recipe.yaml")
     assert again == job.model_copy(update={"datasets": job.datasets[1:]})
+
+
+def test_a_copy_of_the_checkout_is_told_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    monkeypatch.delenv("HARNESS_COMMIT", raising=False)
+    assert training.commit() == ""
+    monkeypatch.setenv("HARNESS_COMMIT", "450b1b1a2b3c")
+    assert training.commit() == "450b1b1a2b3c"
