@@ -82,7 +82,7 @@ def keep(run: Path) -> None:
     starts = [{name: said for name, said in start.items() if name not in MACHINE}]
     manifests.save(example.folder, {**manifest, "samples": samples, "starts": starts})
     with tempfile.TemporaryDirectory() as folder, style():
-        figure = next(figure for name, figure, _ in grids(opened(store)) if name == GRID)
+        figure = next(one.figure for one in grids(opened(store)) if one.name == GRID)
         _shrunk(save(figure, Path(folder), GRID)[-1], EXAMPLE / f"{GRID}.jpg")
 
 

@@ -33,6 +33,9 @@ LEAST_IMAGES = 5
 SMALL, LARGE = 32**2, 96**2
 """Areas in pixels between which COCO calls an object medium."""
 
+SIZES = ("small (< 32² px)", "medium", "large (≥ 96² px)")
+"""COCO's, in this order."""
+
 Slice = tuple[str, str, Bool[np.ndarray, " instances"]]
 """A slice's name, its value, and which instances are in it."""
 
@@ -57,8 +60,8 @@ class Comparison:
             ratio = a / b.
         noc: Of a protocol click by click, a line a data set and quality: dataset, quality, n, images, a, b (mean clicks
             needed), difference, low, high (95 %), p; over the instances on which both answered every click.
-        changed: The instances with the largest differences, largest first: the columns of INSTANCE, category, a, b,
-            difference.
+        changed: The instances with the largest differences, half of them for a and half for b as far as there are, the
+            most for a first, the most for b last: the columns of INSTANCE, category, a, b, difference.
     """
 
     a: str
@@ -91,7 +94,7 @@ def compare(
         metric: A name in METRICS.
         slices: Columns to divide by: those of SLICES, or any that the rows have.
         tie: The largest difference that is a tie.
-        most_changed: How many instances to name.
+        most_changed: How many instances to name: half of those that a does better on, half of the others.
 
     Raises:
         UserError: No such method, several rankings, or nothing that both were asked alike.
@@ -291,14 +294,20 @@ def _sliced(final: pd.DataFrame, slices: Sequence[str]) -> Iterator[Slice]:
         known = values.dropna().unique()
         if len(known) > 1:
             yield from (
-                (name, str(value), (values == value).fillna(False).to_numpy(bool)) for value in sorted(known, key=str)
+                (name, str(value), (values == value).fillna(False).to_numpy(bool))
+                for value in sorted(known, key=_place)
             )
+
+
+def _place(value: Any) -> tuple[int, str]:
+    """Sizes from small to large, all else by name."""
+    return (SIZES.index(value), "") if value in SIZES else (len(SIZES), str(value))
 
 
 def _values(final: pd.DataFrame, name: str) -> pd.Series[Any]:
     if name == "size" and "gt_area" in final:
         sizes = pd.cut(final["gt_area"].astype(float), [0, SMALL, LARGE, np.inf], right=False)
-        return sizes.cat.rename_categories(["1 small (< 32² px)", "2 medium", "3 large (≥ 96² px)"]).astype(object)
+        return sizes.cat.rename_categories(SIZES).astype(object)
     if name == "same_class_count" and name in final:
         counts = final[name].astype(float)
         return counts.map(lambda n: "5 or more" if n >= 5 else f"{n:.0f}", na_action="ignore")
@@ -385,6 +394,8 @@ def _needed(dataset: str, shared: pd.Index[Any], a: pd.DataFrame, b: pd.DataFram
 
 
 def _changed(final: pd.DataFrame, count: int) -> pd.DataFrame:
-    order = final["difference"].abs().sort_values(ascending=False, kind="stable").index[:count]
+    """Both ends: where one method is far ahead, its own alone would fill the list."""
+    ranked = final.sort_values("difference", ascending=False, kind="stable")
+    ahead, behind = ranked[ranked["difference"] > 0], ranked[ranked["difference"] < 0]
     columns = [*INSTANCE, *(["category"] if "category" in final else []), "a", "b", "difference"]
-    return final.loc[order, columns].reset_index(drop=True)
+    return pd.concat([ahead.head(count // 2), behind.tail(count // 2)])[columns].reset_index(drop=True)

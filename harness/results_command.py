@@ -87,18 +87,19 @@ def leaderboard(
     """Merge runs into one leaderboard; those that were asked otherwise are refused."""
     import pyarrow as pa
 
-    from harness.report.board import Source, board, differences, entries
+    from harness.report.board import Source, board, differences, entries, linked
     from harness.results import described, load, manifest_of
     from harness.shards import parquet
 
-    sources = [Source(run, rows, described(run, rows), manifest_of(run)) for run in runs for rows in [load(run)]]
+    once = dict.fromkeys(run.rstrip("/") for run in runs)
+    sources = [Source(run, rows, described(run, rows), manifest_of(run)) for run in once for rows in [load(run)]]
     found = entries(sources, mix)
     chosen = _chosen(form, output)
     if chosen is Form.parquet:
         _write(bytes(parquet(pa.Table.from_pandas(found, preserve_index=False))), output)
         return
     mixed = [f"Not asked alike, and so not to be compared: {said}" for said in differences(sources)] if mix else []
-    emit([board(found, mixed)], chosen, output)
+    emit([linked(board(found, mixed), found, output)], chosen, output)
 
 
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
@@ -211,6 +212,6 @@ def _entry(rows: pd.DataFrame, folder: str, named: str) -> tuple[str, str]:
     if len(by_label) == 1 or (not named and len(pairs) == 1):
         return by_label[0] if by_label else pairs[0]
     found = f"no '{named}'" if named else "several methods"
-    raise UserError(
-        f"compare: {folder} has {found}; wanted one of: {', '.join(sorted(known)) or 'none segmented anything'}."
-    )
+    if not known:
+        raise UserError(f"compare: no method of {folder} segmented anything; wanted a run with masks to compare.")
+    raise UserError(f"compare: {folder} has {found}; wanted one of: {', '.join(sorted(known))}.")

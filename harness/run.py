@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import pandas as pd
+import pyarrow as pa
 
 from harness import manifests, registry, training
 from harness.config import MethodEntry, RunConfig
@@ -105,6 +106,7 @@ def run(
     Raises:
         UserError: Something that the reader can mend, such as another start that is at this run.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own does not give back what is freed.
     store = store_of(config.run, runs)
     with Lock(store.folder) as lock:
         for method in config.methods:
@@ -174,11 +176,12 @@ def outcomes(config: RunConfig, shards: list[Shard], store: Store, address: str 
 def report(config: RunConfig, jobs: Sequence[Job], store: Store, stopped: bool = False, write: bool = True) -> Finished:
     """Tables of all rows that are there, printed by the caller, and written to the run's folder."""
     facts = [job.facts for job in jobs]
+    if write:  # First: later it would be needed beside the tables' rows.
+        store.write_results(facts, samples_of(jobs))
     rows = store.rows(facts, samples_of(jobs))
     context = context_of(config, jobs, store, rows)
     tables = tuple(build_table(name, rows, context) for name in config.tables)
     if write:
-        store.write_results(facts, samples_of(jobs))
         store.folder.write("report.md", "\n\n".join(to_markdown(table) for table in tables).encode())
     asked = rows.drop_duplicates(["dataset", "method", "instance_id"])
     failed = rows[rows["status"] != "ok"].drop_duplicates(["dataset", "method", "instance_id"])

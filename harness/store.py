@@ -18,7 +18,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +157,10 @@ class Store:
     ) -> Iterator[pa.Table]:
         """The same in pieces, so that never more than one job's rows must be in memory at once."""
         for job in sorted(jobs, key=lambda job: (job.dataset, job.method)):
-            yield from ordered(
-                chain([schema(masks).empty_table()], self._parts(job, set(sample_ids[job.dataset]), masks))
-            )
+            parts = list(self._parts(job, set(sample_ids[job.dataset]), masks))
+            yield from ordered(parts) if parts else ()
+            del parts
+            pa.default_memory_pool().release_unused()
 
     def write_results(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> int:
         """Write results.parquet.
@@ -202,6 +202,7 @@ class Store:
             for name, header in zip(new, pool.map(lambda name: self._header(key, name), new), strict=True):
                 if header:
                     self._known[key, name] = header
+        pa.default_memory_pool().release_unused()
         return {name: self._known[key, name] for name in names if (key, name) in self._known}
 
     def read(self, key: str, name: str, masks: bool = True) -> pa.Table:

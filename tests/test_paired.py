@@ -1,5 +1,6 @@
 """Two methods on identical instances and clicks, and all of a run ranked: on rows whose truth is known."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,22 @@ def test_win_tie_and_loss_by_hand_and_the_most_changed() -> None:
     assert compare(pd.concat([rows, better]), "a", "b", tie=0).lines.loc[0, "tie"] == 2
     assert found.changed["difference"].tolist() == pytest.approx([0.4, -0.2])
     assert found.changed["instance_id"].tolist() == [rows["instance_id"].iloc[0], rows["instance_id"].iloc[4]]
+
+
+def test_most_changed_shows_both_ends_however_far_ahead_one_is() -> None:
+    rows = drawn(6, {"b": 0})[:6].assign(iou=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    ahead = rows.assign(method="a", iou=[0.9, 0.9, 0.9, 0.9, 0.5, 0.5])
+    changed = compare(pd.concat([rows, ahead]), "a", "b", most_changed=4).changed
+    assert changed["difference"].tolist() == pytest.approx([0.8, 0.7, -0.1])
+    equal = compare(pd.concat([rows, rows.assign(method="a")]), "a", "b")
+    assert equal.changed.empty, "what did not change is not among the most changed"
+
+
+def test_sizes_stand_from_small_to_large() -> None:
+    rows = drawn(30, {"b": 0, "a": 0})
+    areas = dict(zip(rows["instance_id"].unique(), itertools.cycle([10, 2000, 20000]), strict=False))
+    lines = compare(rows.assign(gt_area=rows["instance_id"].map(areas)), "a", "b", slices=["size"]).lines
+    assert [value.split()[0] for value in lines["value"][1:]] == ["small", "medium", "large"]
 
 
 def test_what_is_not_identical_is_dropped_and_counted() -> None:

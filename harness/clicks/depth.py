@@ -64,6 +64,18 @@ def inside(region: Region) -> Distances:
     return Distances(to_nearest_zero(padded)[1:-1, 1:-1], *region.box[:2])
 
 
+def eroded(region: Region, margin: float) -> Mask:
+    """The pixels in a mask's box at least `margin` deep, more than 0 at any rate: those of `inside`, without distances.
+
+    A pixel is so deep if all of a disc around it lies in the mask; small discs take a fraction of a transform's time.
+    """
+    square = _first_square(margin)
+    reach = math.isqrt(square - 1)
+    y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
+    disc = (y * y + x * x < square).view(np.uint8)
+    return cv2.erode(region.crop, disc, borderType=cv2.BORDER_CONSTANT, borderValue=(0,)).view(np.bool_)
+
+
 def outside(mask: Mask, region: Region, reach: int) -> Distances:
     """To the mask's nearest pixel, within its box grown by `reach` pixels.
 

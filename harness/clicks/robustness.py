@@ -15,7 +15,7 @@ from harness.clicks.correction import center
 from harness.clicks.depth import squared_depth
 from harness.clicks.sampling import Pixels, pixels
 from harness.clicks.strategy import Situation, strategy
-from harness.structures import Click
+from harness.structures import Click, UserError
 
 
 @strategy("rclicks/v1")
@@ -36,7 +36,12 @@ def rclicks(
         at: Predictions matter after the first click alone.
         group: 1 (the least likely) to `groups` (the most likely): draw from it alone; 0 from all of them.
         groups: How many.
+
+    Raises:
+        UserError: There is no such group.
     """
+    if group > groups:
+        raise UserError(f"rclicks/v1: found group {group} of {groups}; wanted 1 to {groups}, or 0 for all.")
     if at.clicks:
         return center(at)
     squared, left, top = squared_depth(at.counted(at.instance.mask))
@@ -62,10 +67,15 @@ def grid(
         at: Predictions matter after the first click alone.
         side: Cells in a row, and in a column.
         cell: Which of them, from 0, row by row; by default the draw's number, which starts over after the last.
+
+    Raises:
+        UserError: There is no such cell.
     """
+    if cell is not None and cell >= side**2:
+        raise UserError(f"grid/v1: found cell {cell} of {side} x {side}; wanted 0 to {side**2 - 1}.")
     if at.clicks:
         return center(at)
-    number = (at.draw if cell is None else cell) % side**2
+    number = at.draw % side**2 if cell is None else cell
     band = _slice(pixels(at.counted(at.instance.mask)), number // side, side)
     order = np.lexsort((band.y, band.x))
     part = _slice(Pixels(band.x[order], band.y[order]), number % side, side)

@@ -8,9 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from harness.clicks.depth import Distances, outside
+from harness.clicks.depth import Distances, eroded, inside, outside
 from harness.clicks.strategy import Situation
+from harness.metrics import Region
 from harness.structures import Click, Mask
+
+SMALL = 10
+"""Up to this margin, in pixels, a mask is eroded faster than its distances are found."""
 
 
 class Pixels(NamedTuple):
@@ -53,12 +57,21 @@ def apart(choice: Pixels, clicks: Sequence[Click], distance: float, rng: np.rand
     if not clicks:
         return choice.drawn(rng, positive)
     gap = choice.gap(clicks)
-    return choice.those(gap >= min(distance**2, int(gap.max()))).drawn(rng, positive)
+    return choice.those(gap >= min(distance * distance, int(gap.max()))).drawn(rng, positive)
 
 
 def deep(depth: Distances, margin: float | np.float32) -> Mask:
     """The pixels at least `margin` deep; where there are none, the deepest."""
-    return depth.at_least(float(min(np.float32(margin), depth.most)))
+    return depth.at_least(min(float(margin), float(depth.most)))
+
+
+def deep_inside(region: Region, margin: float) -> Mask:
+    """The pixels in the region's box at least `margin` deep; where there are none, the deepest."""
+    if margin <= SMALL:
+        found = eroded(region, margin)
+        if found.any():
+            return found
+    return deep(inside(region), margin)
 
 
 def around(at: Situation, reach: int, margin: float = 0) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from harness.metrics import Region
-from harness.structures import Click, Instance, Mask, Sample
+from harness.registry import arguments
+from harness.structures import Click, Instance, Mask, Sample, UserError
 
 
 class NoClickError(ValueError):
@@ -54,16 +56,22 @@ class Situation:
 Strategy = Callable[..., tuple[Click, ...]]
 """(situation, **the strategy's own options from the config) -> the clicks to add, equally many in every round.
 
-Raises `NoClickError` where there is no pixel for one of them.
+Raises `NoClickError` where there is no pixel for one of them, `UserError` where options do not fit each other.
 """
 
 STRATEGIES: dict[str, Strategy] = {}
 
 
 def strategy(name: str) -> Callable[[Strategy], Strategy]:
-    """Function decorator: makes a click simulator known as `name`, `<family>/v<number>`."""
+    """Function decorator: makes a click simulator known as `name`, `<family>/v<number>`.
+
+    Raises:
+        ValueError: It has no version, or another function has the name: rows go by it for good.
+    """
 
     def add(function: Strategy) -> Strategy:
+        if not re.fullmatch(r"[a-z]\w*/v[1-9]\d*", name) or name in STRATEGIES:
+            raise ValueError(f"strategy '{name}' ({function.__qualname__}): wanted a new name such as 'family/v1'.")
         STRATEGIES[name] = function
         return function
 
@@ -81,9 +89,18 @@ def click_rng(
 
 
 def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
-    """How many clicks a strategy adds each round, found by asking it for some on a made-up image."""
+    """How many clicks a strategy adds each round, found by asking it for some on a made-up image.
+
+    Raises:
+        UserError: It does not take these options, they do not fit each other, or they are too much for that image.
+    """
+    arguments(STRATEGIES[name], name, options, "click options")
     left, right = np.zeros((2, 48, 64), bool)
     left[8:40, 4:28] = right[8:40, 36:60] = True
     instances = (Instance("left", left, "object"), Instance("right", right, "object"))
     sample = Sample("made up", np.zeros((48, 64, 3), np.uint8), instances)
-    return len(STRATEGIES[name](Situation(sample, instances[0], (), None, np.random.default_rng(0)), **options))
+    at = Situation(sample, instances[0], (), None, np.random.default_rng(0))
+    try:
+        return len(STRATEGIES[name](at, **options))
+    except NoClickError as error:
+        raise UserError(f"{error} That was an image of 48 x 64 pixels with two objects; ask for less.") from error

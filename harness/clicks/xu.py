@@ -8,8 +8,18 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.clicks.depth import inside, outside, squared, to_nearest_zero
-from harness.clicks.sampling import Pixels, apart, around, at_places, counted_in, deep, on_any, others, pixels
+from harness.clicks.depth import outside, squared, to_nearest_zero
+from harness.clicks.sampling import (
+    Pixels,
+    apart,
+    around,
+    at_places,
+    counted_in,
+    deep_inside,
+    on_any,
+    others,
+    pixels,
+)
 from harness.clicks.strategy import NoClickError, Situation, strategy
 from harness.metrics import Region
 from harness.structures import Click
@@ -49,8 +59,7 @@ def xu(
     Raises:
         NoClickError: No pixel off the object counts.
     """
-    depth = inside(at.truth)
-    well_inside = pixels(deep(depth, margin), depth.left, depth.top)
+    well_inside = pixels(deep_inside(at.truth, margin), *at.truth.box[:2])
     on = [click for click in at.clicks if click.positive]
     off = [click for click in at.clicks if not click.positive]
     for _ in range(positives):
@@ -79,7 +88,7 @@ def _on_others(at: Situation, margin: float) -> list[np.ndarray]:
         region = Region(mask)
         x0, y0, x1, y1 = region.box
         whole = np.zeros_like(mask)
-        whole[y0:y1, x0:x1] = deep(inside(region), margin)
+        whole[y0:y1, x0:x1] = deep_inside(region, margin)
         found.append(whole)
     return found
 

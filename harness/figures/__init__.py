@@ -27,7 +27,7 @@ def write_grids(source: Source, folder: Path) -> dict[str, tuple[Path, str]]:
     """Draw the grids of pictures, each as PDF and PNG.
 
     Returns:
-        The figure's name -> its PNG, and the rule that chose.
+        The figure's name -> its PNG and its caption.
     """
     with style():
-        return {name: (save(figure, folder, name)[-1], said) for name, figure, said in grids(source)}
+        return {one.name: (save(one.figure, folder, one.name)[-1], one.caption) for one in grids(source)}

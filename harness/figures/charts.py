@@ -94,7 +94,7 @@ def has_split(own: pd.DataFrame) -> bool:
 
 CUTS = (
     Cut("seen_unseen", "Seen and unseen classes", "classes", "seen", {}),
-    Cut("figure8", "By objects of the same class in the image", "objects of the class", DISTRACTORS.column,
+    Cut("figure8", "Figure 8: by objects of the same class in the image", "objects of the class", DISTRACTORS.column,
         DISTRACTORS.ranges, unseen=True),
     Cut("size", "By size of the object", "area, COCO's bounds", SIZES.column, SIZES.ranges),
     Cut("ambiguity", "By how many objects lie under the click", "objects under the click", "under_click",

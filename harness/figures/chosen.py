@@ -143,27 +143,27 @@ def _all_fail(found: Answers) -> pd.Series[float]:
 
 
 RULES = (
-    Rule("figure4", "Saliency", "of each class the object nearest to its class's median size, classes by that distance",
-         ("text",), _usual),
-    Rule("figure5_text_right", "Text and click right, click alone wrong",
+    Rule("figure4", "Figure 4: saliency",
+         "of each class the object nearest to its class's median size, classes by that distance", ("text",), _usual),
+    Rule("figure5_text_right", "Figure 5: text and click right, click alone wrong",
          f"unseen classes; IoU of text and click at least {RIGHT}, of click alone below {WRONG}; largest gap first",
          ("text", "click"), _right_and_wrong("text", "click", lambda found: found.unseen)),
-    Rule("figure5_click_right", "Click alone right, text and click wrong",
+    Rule("figure5_click_right", "Figure 5, the other way around: click alone right, text and click wrong",
          f"IoU of click alone at least {RIGHT}, of text and click below {WRONG}; largest gap first",
          ("text", "click"), _right_and_wrong("click", "text", _anywhere)),
-    Rule("figure6_text_right", "Text and click right, SAM wrong",
+    Rule("figure6_text_right", "Figure 6: text and click right, SAM wrong",
          f"IoU of text and click at least {RIGHT}, of SAM below {WRONG}; largest gap first",
          ("text", "sam"), _right_and_wrong("text", "sam", _anywhere)),
-    Rule("figure6_sam_right", "SAM right, text and click wrong",
+    Rule("figure6_sam_right", "Figure 6, the other way around: SAM right, text and click wrong",
          f"IoU of SAM at least {RIGHT}, of text and click below {WRONG}; largest gap first",
          ("text", "sam"), _right_and_wrong("sam", "text", _anywhere)),
-    Rule("figure7_parts", "Parts: the click also lies on a larger object",
+    Rule("figure7_parts", "Figure 7, parts: the click also lies on a larger object",
          f"unseen classes; a larger object is under the click; IoU of text and click at least {RIGHT}, of click alone "
          f"below {WRONG}; largest gap first",
          ("text", "click"), _right_and_wrong("text", "click", _parts)),
     Rule("failures", "Nobody finds it",
          f"every IoU below {FAILED}, the oracle's aside; the best of them smallest first", (), _all_fail),
-    Rule("figure9_saliency_right", "Saliency right, mask wrong",
+    Rule("figure9_saliency_right", "Figure 9: saliency right, mask wrong",
          f"IoU of text and click below {WRONG}, smallest first; of as many most salient pixels as the object has, at "
          "least half lie on it", ("text",), lambda found: found.role("text").where(found.role("text") < WRONG), True),
 )  # fmt: skip

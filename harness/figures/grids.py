@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,8 +48,22 @@ class Line:
     masks: Mapping[str, tuple[Mask, float] | None]
 
 
-def grids(source: Source) -> Iterator[tuple[str, Figure, str]]:
-    """Every grid that the rows and the pictures allow: its name, the figure, and the rule that chose.
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A figure of pictures.
+
+    Attributes:
+        name: Of its file: "figure4_coco".
+        caption: What it shows, and the rule that chose.
+    """
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+def grids(source: Source) -> Iterator[Grid]:
+    """Every grid that the rows and the pictures allow.
 
     Raises:
         UserError: As `summaries.final_clicks` does.
@@ -58,7 +73,9 @@ def grids(source: Source) -> Iterator[tuple[str, Figure, str]]:
             if playable(rule, found.roles):
                 lines = list(_lines(source, found, rule))
                 if lines:
-                    yield f"{rule.name}_{dataset}", drawn(f"{rule.title}, {dataset}", rule.said, lines), rule.said
+                    title = f"{rule.title}, {dataset}"
+                    caption = f"{title}. Chosen by rule: {rule.said}."
+                    yield Grid(f"{rule.name}_{dataset}", caption, drawn(title, rule.said, lines))
 
 
 def drawn(title: str, said: str, lines: Sequence[Line]) -> Figure:
@@ -77,18 +94,22 @@ def drawn(title: str, said: str, lines: Sequence[Line]) -> Figure:
 
 
 def _lines(source: Source, found: Answers, rule: Rule) -> Iterator[Line]:
-    wanted = LOOKED_AT if rule.saliency else LINES
-    if rule.saliency and source.saliency_entry() is None:
-        return
-    count = 0
-    for pick in first(found, rule.order(found), wanted):
-        line = _line(source, found, pick)
-        if line is None or (rule.saliency and (line.saliency is None or not finds(line.saliency, line.truth))):
-            continue
-        yield line
-        count += 1
-        if count == LINES:
-            return
+    order = rule.order(found)
+    if rule.saliency:
+        order = _found(source, found, order)
+    lines = (_line(source, found, pick) for pick in first(found, order, len(order)))
+    yield from itertools.islice((line for line in lines if line is not None), LINES)
+
+
+def _found(source: Source, found: Answers, order: pd.Series[float]) -> pd.Series[float]:
+    """The order of those instances whose saliency finds them, of the first LOOKED_AT that vary images and classes."""
+    if source.saliency_entry() is None:
+        return order.iloc[:0]
+    picks = {pick: _line(source, found, pick) for pick in first(found, order, LOOKED_AT)}
+    kept = [
+        pick for pick, line in picks.items() if line and line.saliency is not None and finds(line.saliency, line.truth)
+    ]
+    return order[order.index.isin(kept)]
 
 
 def _line(source: Source, found: Answers, pick: tuple[str, str, str]) -> Line | None:
@@ -144,11 +165,13 @@ def _show(axes: Axes, picture: np.ndarray) -> None:
     axes.imshow(picture, cmap=SALIENCY, vmin=0, vmax=1 if picture.ndim == 2 else None, interpolation="antialiased")
     axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
 
 
 def tinted(image: Image, mask: Mask, colour: tuple[int, int, int]) -> Image:
-    """The image, paler, with the mask's pixels half in a colour and its outline whole."""
-    picture = (0.55 * image + 0.45 * 255).astype(np.uint8)
+    """The image, grey and pale, with the mask's pixels half in a colour and its outline whole."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, axis=2)
+    picture = (0.5 * grey + 0.5 * 255).astype(np.uint8)
     picture[mask] = (0.5 * image[mask] + 0.5 * np.array(colour)).astype(np.uint8)
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, colour, max(1, round(max(mask.shape) / 200)))

@@ -18,6 +18,7 @@ from harness.figures import Chart, charts, opened, write_charts, write_grids
 from harness.page.command import PICTURES
 from harness.page.explorer import Listing, Picture, stratified, write_data
 from harness.page.pictures import write_pictures
+from harness.page.provenance import provenance
 from harness.report import Context, build_table
 from harness.report.formats import to_html
 from harness.report.layout import Table, plain
@@ -26,6 +27,8 @@ from harness.structures import UserError
 
 OWN = ("data", "masks", "pictures", "figures", "scripts", "report.html")
 """What a page's folder holds, and what is replaced when it is built anew."""
+
+UNFINISHED = "<!doctype html><title>Not finished</title><p>This page is being built, or its building was stopped.\n"
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("data.js", "paint.js", "charts.js", "viewer.js", "explorer.js", "page.js")
@@ -76,7 +79,8 @@ def build_page(
     context = replace(source.context, intervals=True)  # The page shows them on demand.
     tables = [build_table(name, source.rows, context) for name in source.config.tables]
     notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in source.unread.items()]
-    return _written(source.rows, source.context, listing, tables, held, drawn, notes, out, figures)
+    made = provenance(source.config, store.manifest())
+    return _written(source.rows, source.context, listing, tables, held, drawn, notes, out, figures, made)
 
 
 def write_page(rows: pd.DataFrame, context: Context, tables: Sequence[Table], out: Path) -> Counts:
@@ -87,6 +91,8 @@ def write_page(rows: pd.DataFrame, context: Context, tables: Sequence[Table], ou
 
 def cleared(out: Path) -> None:
     """Make a page's folder, or empty it of an earlier page; what is not a page's is never touched.
+
+    A page that says that it is not finished stands there at once: what an interrupted build leaves can be replaced.
 
     Raises:
         UserError: The folder holds something, and no page.
@@ -100,6 +106,7 @@ def cleared(out: Path) -> None:
             (out / name).unlink(missing_ok=True)
     (out / "data" / "masks").mkdir(parents=True)
     (out / "scripts").mkdir()
+    (out / "report.html").write_text(UNFINISHED, encoding="utf-8")
 
 
 def _written(
@@ -112,6 +119,7 @@ def _written(
     notes: Sequence[str],
     out: Path,
     figures: bool,
+    made_by: Table | None = None,
 ) -> Counts:
     made = charts(rows, context)
     papers = write_charts(made, out / "figures") if figures else []
@@ -124,7 +132,8 @@ def _written(
     if context.limited is not None:
         notes = [f"LIMITED to {context.limited} samples: not a result.", *notes]
     page = out / "report.html"
-    page.write_text(_page(context, listing, tables, drawn, notes, len(held), bool(papers)), encoding="utf-8")
+    said = "" if made_by is None else _folded(made_by)
+    page.write_text(_page(context, listing, tables, drawn, notes, len(held), bool(papers), said), encoding="utf-8")
     images = len(drawn) + len(papers) // 2
     return Counts(page, len(listing.instances), len(listing.names), len(held), images, tuple(notes))
 
@@ -137,6 +146,7 @@ def _page(
     notes: Sequence[str],
     pictures: int,
     papers: bool,
+    made_by: str,
 ) -> str:
     template = string.Template((_HERE / "template.html").read_text("utf-8"))
     scripts = [f"scripts/{Path(name).name}" for name in (_CHARTS, *_SCRIPTS[:-1])]
@@ -146,24 +156,32 @@ def _page(
         title=_escaped(context.run),
         counts=counts,
         notes="".join(f'<p class="warning">{_escaped(note)}</p>' for note in notes),
-        tables="\n".join(f'<div class="scroll" tabindex="0" role="region" aria-label="{_escaped(table.title)}">'
-                         f"{to_html(table)}</div>" for table in tables),
-        figures="\n".join(_figure(name, *one) for name, one in drawn.items()) or "<p>None in this page.</p>",
+        made_by=made_by,
+        tables="\n".join(map(_scrolled, tables)),
+        figures="\n".join(_figure(*one) for one in drawn.values()) or "<p>None in this page.</p>",
         papers="<p>Every chart is also in the folder <code>figures</code>, as PDF and PNG.</p>" if papers else "",
         scripts="\n".join(f'<script defer src="{name}"></script>' for name in scripts),
-    )  # fmt: skip
+    )
 
 
-def _figure(name: str, path: Path, said: str) -> str:
+def _scrolled(table: Table) -> str:
+    said = _escaped(table.title)
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{said}">{to_html(table)}</div>'
+
+
+def _folded(table: Table) -> str:
+    return f"<details><summary>{_escaped(table.title)}</summary>{_scrolled(table)}</details>"
+
+
+def _figure(path: Path, caption: str) -> str:
     """Its size stands beside it: pictures that arrive late must not move what is being read."""
     file = html.escape(path.stem)
     with PIL.Image.open(path) as picture:
         width, height = picture.size
     return (
         f'<figure><a href="figures/{file}.pdf"><img loading="lazy" src="figures/{file}.png" '
-        f'width="{width}" height="{height}" '
-        f'alt="Grid of pictures: {_escaped(said)}"></a><figcaption>{_escaped(name)}. Chosen by rule: {_escaped(said)}. '
-        f'<a href="figures/{file}.pdf">PDF</a></figcaption></figure>'
+        f'width="{width}" height="{height}" alt="Grid of pictures: {_escaped(caption)}"></a>'
+        f'<figcaption>{_escaped(caption)} <a href="figures/{file}.pdf">PDF</a></figcaption></figure>'
     )
 
 

@@ -112,8 +112,9 @@ report.viewer = (() => {
     const ground = truth && truthCounts ? [{ counts: truthCounts, rgb: report.paint.rgb(report.paint.TRUTH), filled: false }] : [];
     const masks = [...on].sort((a, b) => a - b).filter((place) => answers[place].counts).map((place) => ({
       counts: answers[place].counts, clicks: answers[place].clicks, rgb: report.paint.rgb(report.paint.colour(place)), filled, name: data.entries[place],
+      score: answers[place].iou >= 0 ? `, IoU ${(answers[place].iou / 100).toFixed(1)}` : "",
     }));
-    const groups = beside ? masks.map((mask) => [mask.name, [mask, ...ground], mask.clicks]) : [["", [...masks, ...ground], clicks]];
+    const groups = beside ? masks.map((mask) => [mask.name + mask.score, [mask, ...ground], mask.clicks]) : [["", [...masks, ...ground], clicks]];
     if (!groups.length) groups.push(["", ground, clicks]);
     stage.className = beside ? "beside" : "";
     stage.replaceChildren(...groups.map(([name, own, made]) => {

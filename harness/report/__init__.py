@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.registry import suggest
 from harness.report.findings import doubts
-from harness.report.layout import Cell, Table, limited_to, percent
+from harness.report.layout import Cell, Table, limited_to, percent, with_interval
 from harness.report.published import Published
 from harness.structures import UserError
 from harness.summaries import ENTRY, listed_instances, summarise
@@ -146,11 +146,8 @@ def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cel
         more: Stands behind the number, as a gain in parentheses does.
     """
     value, n = float(line[column]), int(line["n" if column == "mean" else f"n_{column}"])
-    text, notes = percent(value) + more, gaps(line)
-    if f"{column}_low" not in line or math.isnan(value):
-        return Cell(text, notes, value, n=n)
-    low, high = float(line[f"{column}_low"]), float(line[f"{column}_high"])
-    return Cell(text, notes, value, low, high, n, spread=f" [{percent(low)}, {percent(high)}], n = {n}")
+    cell = Cell(percent(value) + more, gaps(line), value, n=n)
+    return with_interval(cell, line[f"{column}_low"], line[f"{column}_high"]) if f"{column}_low" in line else cell
 
 
 def printed_cell(row: Published, column: str, more: str = "") -> Cell:
@@ -172,6 +169,8 @@ def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
         notes.append(f"{found} instances where {found + missing} were expected; their mean is not shown.")
     if unscored and line["n"]:
         notes.append(f"{unscored} of {found} instances were segmented but not scored, and are not in the mean.")
+    elif unscored:
+        notes.append(f"None of {unscored} segmented instances has this score: the run's metrics lack it, or it is NaN.")
     return (*notes, *line.get("doubts", ()))
 
 

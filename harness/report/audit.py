@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -13,29 +13,32 @@ from harness.report.comparison import named
 from harness.report.layout import Cell, Column, Row, Table
 from harness.report.published import load_published
 
+Finding = tuple[str, ...]
+"""Where, line, means and what is wrong."""
+
 CLEAN = "Nothing is wrong in this run's own means."
 
 
 @table("audit")
 def audit(rows: pd.DataFrame, context: Context) -> Table:
     """Everything that is wrong or doubtful in the paper's tables and in the run's own means."""
-    own = list(own_findings(rows, context))
-    body = [*_rows("published", [*printed_findings()]), *_rows(f"run {context.run}", own)]
-    said = f"{len(own)} findings in this run." if own else CLEAN
+    own = _grouped(own_findings(rows, context))
+    body = [*_rows("published", _grouped(printed_findings())), *_rows(f"run {context.run}", own)]
+    said = f"{len(own)} finding{'s' * (len(own) > 1)} in this run." if own else CLEAN
     notes = (said, "Each is a footnote of the numbers that it is about, in every table that shows them.")
     return Table("Audit", COLUMNS, tuple(body), notes if len(rows) else ("No rows.",))
 
 
-COLUMNS = tuple(Column(name) for name in ("Of", "Where", "Line", "Means", "Finding"))
+COLUMNS = tuple(Column(name) for name in ("Of", "Where", "Lines", "Means", "Finding"))
 
 
 def published_audit() -> Table:
     """The findings in the paper's tables alone."""
-    body = tuple(_rows("published", [*printed_findings()]))
+    body = tuple(_rows("published", _grouped(printed_findings())))
     return Table("Audit of the paper's tables", COLUMNS, body, (f"{len(body)} findings.",))
 
 
-def printed_findings() -> Iterator[tuple[str, ...]]:
+def printed_findings() -> Iterator[Finding]:
     """Table and data set, line, means and finding, in the paper's order."""
     for row in load_published():
         where, line = f"Table {row.table}, {row.dataset}", f"{row.method} ({row.train_data}, {row.train_classes})"
@@ -44,7 +47,7 @@ def printed_findings() -> Iterator[tuple[str, ...]]:
             yield where, line, ", ".join(means) or "all", flag
 
 
-def own_findings(rows: pd.DataFrame, context: Context) -> Iterator[tuple[str, ...]]:
+def own_findings(rows: pd.DataFrame, context: Context) -> Iterator[Finding]:
     """Data set, line, means and finding, of the run's means of each metric."""
     lines = {metric: scores(rows, context, metric) for metric in ("iou", "boundary_iou")}
     for metric, found in lines.items():
@@ -62,7 +65,7 @@ def _identity(line: pd.Series[Any]) -> Iterator[str]:
         yield f"The overall mean is {line['mean']:.6f}, its halves' {sum(halves):.6f}."
 
 
-def _boundaries(masks: pd.DataFrame, boundaries: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+def _boundaries(masks: pd.DataFrame, boundaries: pd.DataFrame) -> Iterator[Finding]:
     key = ["dataset", "method", "ranking"]
     both = boundaries.merge(masks[[*key, "mean"]], on=key, suffixes=("", "_mask"))
     for _, line in both[both["mean"] > both["mean_mask"]].iterrows():
@@ -70,6 +73,15 @@ def _boundaries(masks: pd.DataFrame, boundaries: pd.DataFrame) -> Iterator[tuple
         yield line["dataset"], named(line), "boundary_iou", said
 
 
-def _rows(of: str, found: list[tuple[str, ...]]) -> Iterator[Row]:
-    for index, texts in enumerate(dict.fromkeys(found)):
+def _grouped(found: Iterable[Finding]) -> list[Finding]:
+    """One finding for all lines and means of a table or data set that it is about."""
+    about: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    for where, line, means, said in found:
+        lines, columns = about.setdefault((where, said), ({}, {}))
+        lines[line] = columns[means] = None
+    return [(where, "; ".join(lines), ", ".join(columns), said) for (where, said), (lines, columns) in about.items()]
+
+
+def _rows(of: str, found: Iterable[Finding]) -> Iterator[Row]:
+    for index, texts in enumerate(found):
         yield Row((Cell(of), *[Cell(text) for text in texts]), starts_section=index == 0)

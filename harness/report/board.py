@@ -7,8 +7,10 @@ by their manifests. Otherwise they are refused, or, on request, merged with a no
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,7 +18,7 @@ import pandas as pd
 from harness.paired import ranks
 from harness.report import Context, about, gaps, scores
 from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
-from harness.report.leaderboard import ORACLE, RANKED
+from harness.report.leaderboard import ORACLE, RANKED, place
 from harness.store import JobFacts
 from harness.structures import UserError
 from harness.summaries import ENTRY, final_clicks
@@ -121,6 +123,29 @@ def board(found: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
     return Table(title, columns, best_strong(body, means), (*notes, *general))
 
 
+def linked(table: Table, found: pd.DataFrame, out: Path | None) -> Table:
+    """The leaderboard with every run's folder linked to the manifest that says what made its rows.
+
+    Args:
+        table: Of `board`.
+        found: The `entries` that it shows.
+        out: The file that it is written to, from whose folder local links count; None: from here.
+    """
+    home = Path() if out is None else out.parent
+    targets = {_link(entry): _manifest(str(entry["run"]), home) for entry in found.to_dict("records")}
+    body = []
+    for row in table.body:
+        *cells, run = row.cells
+        links = tuple((text, target) for text, target in targets.items() if text in run.text.split(", "))
+        body.append(replace(row, cells=(*cells, replace(run, links=links))))
+    return replace(table, body=tuple(body))
+
+
+def _manifest(run: str, home: Path) -> str:
+    """Where a run's manifest lies, as seen from a folder; a bucket's as it is."""
+    return f"{run}/manifest.json" if "://" in run else Path(os.path.relpath(f"{run}/manifest.json", home)).as_posix()
+
+
 def differences(sources: Sequence[Source]) -> Iterator[str]:
     """What the runs asked otherwise on one data set; a method's own words or clicks are its own affair."""
     for dataset in sorted(
@@ -158,7 +183,7 @@ def _entries(source: Source) -> Iterator[dict[str, Any]]:
             "method": method,
             "ranking": ranking,
             "trained_on": facts.trained_on or "",
-            "weights": _weights(about_job),
+            "weights": weights_said(about_job),
             **{f"{metric}_{name}": one[name] for metric, one in both for name in ("mean", "seen", "unseen")},
             **{f"n_{metric}": int(one["n"]) for metric, one in both},
             **{name: int(line[name]) for name in ("failed", "missing")},
@@ -172,10 +197,11 @@ def _entries(source: Source) -> Iterator[dict[str, Any]]:
             "commit": source.commit,
             "limited_to_samples": source.context.limited,
             "notes": [*about(line, source.rows, source.context), *_own_way(source, method, job), *gaps(line)],
+            "notes_boundary_iou": list(gaps(boundary)),
         }
 
 
-def _weights(about_job: Mapping[str, Any]) -> str:
+def weights_said(about_job: Mapping[str, Any]) -> str:
     """`checkpoint e546d3f8`, a file each."""
     return ", ".join(f"{name} {sha[:8]}" for name, sha in about_job.get("weights_sha256", {}).items())
 
@@ -207,10 +233,8 @@ def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
         final = dict(list(final_clicks(source.rows).groupby(ENTRY))) if len(own) else {}
         for index, line in own.iterrows():
             parts.append(final[tuple(line[ENTRY])].assign(method=str(index), run="", ranking="single"))
-    places = {}
-    for one in ranks(pd.concat(parts, ignore_index=True)).to_dict("records") if parts else []:
-        low, high = int(one["rank_low"]), int(one["rank_high"])
-        places[int(one["method"])] = f"{low}" if low == high else f"{low}–{high}"
+    ranked = ranks(pd.concat(parts, ignore_index=True)).to_dict("records") if parts else []
+    places = {int(one["method"]): place(one) for one in ranked}
     return found.assign(rank=[places.get(index, "") for index in found.index])
 
 
@@ -269,7 +293,7 @@ def _cells(entry: dict[Any, Any] | None, metric: str) -> list[Cell]:
         Cell(percent(value), value=value, n=entry[f"n_{metric}"])
         for value in (float(entry[f"{metric}_{name}"]) for name in ("mean", "seen", "unseen"))
     ]
+    marked = replace(found[0], notes=tuple(entry["notes" if metric == "iou" else f"notes_{metric}"]))
     if metric != "iou":
-        return found
-    marked = Cell(found[0].text, tuple(entry["notes"]), found[0].value, n=found[0].n)
+        return [marked, *found[1:]]
     return [Cell(entry["rank"]), marked, *found[1:], Cell(str(entry["n_iou"]))]

@@ -10,6 +10,16 @@ from harness.paired import Comparison
 from harness.report.layout import Cell, Column, Row, Table, limited_to, percent, signed
 from harness.resampling import RESAMPLES
 
+NAMES = {
+    "dataset": "data set",
+    "seen": "split",
+    "same_class_count": "objects of the class",
+    "under_click": "under the click",
+    "category": "class",
+    "click": "after click",
+}
+"""What a slice's column is called in print."""
+
 FOUND = 0.05
 """A slice with a false-discovery rate below this is marked."""
 
@@ -57,14 +67,18 @@ def _clicks_row(line: dict[Any, Any]) -> Row:
 
 
 def most_changed(found: Comparison) -> Table:
-    """The instances with the largest differences."""
+    """The instances with the largest differences, those for the first method and those for the second."""
     names = [name for name in found.changed.columns if name not in ("a", "b", "difference")]
     heads = [Column(name) for name in names]
     numbers = [Column(name, align="right") for name in (found.a, found.b, "Difference")]
+    better = found.changed["difference"] > 0
+    starts = ~better & better.shift(fill_value=False)
     body = tuple(
-        Row((*[Cell(str(line[name])) for name in names], *_means(line))) for line in found.changed.to_dict("records")
+        Row((*[Cell(str(line[name])) for name in names], *_means(line)), starts_section=start)
+        for line, start in zip(found.changed.to_dict("records"), starts, strict=True)
     )
-    return Table(f"The {len(body)} instances that changed most", (*heads, *numbers), body)
+    title = f"Most changed: {better.sum()} instances for {found.a}, {(~better).sum()} for {found.b}"
+    return Table(title, (*heads, *numbers), body, (f"{found.metric} in percent, differences in points.",))
 
 
 def _means(line: dict[Any, Any]) -> Iterator[Cell]:
@@ -77,7 +91,8 @@ def _row(line: dict[Any, Any], starts: bool) -> Row:
     counts = [Cell(str(line[name])) for name in ("win", "tie", "loss", "n", "images")]
     mark = "*" if line["q"] < FOUND else ""
     rates = (Cell(_p(line["p"])), Cell(_p(line["q"]) + mark))
-    return Row((Cell(line["slice"]), Cell(line["value"]), *_means(line), Cell(spread), *rates, *counts), starts)
+    names = (Cell(NAMES.get(line["slice"], line["slice"])), Cell(line["value"]))
+    return Row((*names, *_means(line), Cell(spread), *rates, *counts), starts)
 
 
 def _p(value: float) -> str:

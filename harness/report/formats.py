@@ -11,12 +11,13 @@ import html
 import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.registry import suggest
-from harness.report.layout import Cell, Column, Row, Table, marks, plain, to_markdown, to_text
+from harness.report.layout import URL, Cell, Column, Row, Table, marks, plain, to_markdown, to_text
 from harness.structures import UserError
 
 _LATEX = {
@@ -259,7 +260,8 @@ def _html_row(table: Table, row: Row) -> str:
 
 
 def _html_cell(table: Table, column: Column, cell: Cell) -> str:
-    text = f"<strong>{_html(cell.text)}</strong>" if cell.strong else _html(cell.text)
+    links = ", ".join(f'<a href="{_html(quote(target, URL))}">{_html(text)}</a>' for text, target in cell.links)
+    text = f"<strong>{_html(cell.text)}</strong>" if cell.strong else links or _html(cell.text)
     numbers = ", ".join(map(str, marks(table, cell))) if cell.notes else ""
     raised = f"<sup>{numbers}</sup>" if numbers else ""
     spread = f'<span class="spread">{_html(cell.spread)}</span>' if cell.spread else ""

@@ -13,9 +13,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
+from urllib.parse import quote
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -39,6 +41,7 @@ class Cell:
         low: Of the mean's 95 % interval, where it was asked for, as `high`.
         n: How many instances the mean is over.
         strong: The best of its column; printed bold.
+        links: Texts and what they lead to, in place of the text where the format has links.
     """
 
     text: str = ""
@@ -49,6 +52,7 @@ class Cell:
     n: int | None = None
     strong: bool = False
     spread: str = ""
+    links: tuple[tuple[str, str], ...] = ()
 
     @property
     def whole(self) -> str:
@@ -99,21 +103,66 @@ class Table:
 
 
 def to_terminal(table: Table) -> RenderableType:
-    """What a rich console prints, in colour where it has some."""
+    """What a rich console prints, in colour where it has some; a table that is too wide, in several parts."""
+    return _Printed(table)
+
+
+@dataclass(frozen=True)
+class _Printed:
+    """Knows its width only when it is printed."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        body = [[plain(text) for text in _texts(self.table, row)] for row in self.table.body]
+        yield Text(plain(self.table.title), style="bold")
+        for part in _parts(self.table, body, options.max_width):
+            yield Text()
+            yield _grid(self.table, body, part)
+        yield Text()
+        yield from (Text(plain(line)) for line in _beneath(self.table))
+
+
+Texts = Sequence[Sequence[str]]
+"""The body as it is printed: a line a row, a text a column."""
+
+
+def _grid(table: Table, body: Texts, part: Sequence[int]) -> RichTable:
+    """These columns; numbers are never broken over lines."""
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in table.columns:
-        grid.add_column(
-            Text(plain("\n".join(filter(None, [column.group, column.heading])), "\n")), justify=column.align
-        )
-    for row, following in itertools.zip_longest(table.body, table.body[1:]):
-        cells = [
-            Text(plain(text), style="bold" if cell.strong else "")
-            for cell, text in zip(row.cells, _texts(table, row), strict=True)
-        ]
+    for column in (table.columns[at] for at in part):
+        heading = plain("\n".join(filter(None, [column.group, column.heading])), "\n")
+        grid.add_column(Text(heading), justify=column.align, no_wrap=column.align == "right", overflow="fold")
+    for row, texts, following in itertools.zip_longest(table.body, body, table.body[1:]):
+        cells = [Text(texts[at], style="bold" if row.cells[at].strong else "") for at in part]
         ends = following is not None and following.starts_section
         grid.add_row(*cells, style="dim" if row.quoted else None, end_section=ends)
-    title = Text(plain(table.title), style="bold")
-    return Group(title, Text(), grid, Text(), *[Text(plain(line)) for line in _beneath(table)])
+    return grid
+
+
+WRAPPED = 24
+"""Characters that are enough for a column of words, which may go on in the next line."""
+
+
+def _parts(table: Table, body: Texts, width: int) -> list[list[int]]:
+    """The columns that fit beside each other; those of words at the start, or the first, are in every part."""
+    widths = [_width(column, [texts[at] for texts in body]) for at, column in enumerate(table.columns)]
+    names = list(itertools.takewhile(lambda at: table.columns[at].align != "right", range(len(widths)))) or [0]
+    parts: list[list[int]] = [[]]
+    for at in range(len(names), len(widths)):
+        if parts[-1] and sum(widths[one] for one in (*names, *parts[-1], at)) > width + GAP:
+            parts.append([])
+        parts[-1].append(at)
+    return [[*names, *part] for part in parts]
+
+
+GAP = 3
+"""Characters between two columns."""
+
+
+def _width(column: Column, texts: Sequence[str]) -> int:
+    widest = max(cell_len(text) for text in (column.group, column.heading, *texts))
+    return GAP + (widest if column.align == "right" else min(widest, WRAPPED))
 
 
 def to_text(table: Table, width: int = 160) -> str:
@@ -133,6 +182,13 @@ def to_markdown(table: Table) -> str:
     beneath = [f"- {_markdown(line)}" for line in _beneath(table)]
     parts = [[f"**{_markdown(table.title)}**"], lines, beneath]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def with_interval(cell: Cell, low: float, high: float) -> Cell:
+    """The cell of a mean with its 95 % interval and n behind it; as it was where there is no mean."""
+    if cell.value is None or math.isnan(cell.value):
+        return cell
+    return replace(cell, low=low, high=high, spread=f" [{percent(low)}, {percent(high)}], n = {cell.n}")
 
 
 def best_strong(body: Sequence[Row], columns: Sequence[int]) -> tuple[Row, ...]:
@@ -188,8 +244,13 @@ def _marks(table: Table, cell: Cell) -> str:
 
 
 def _markdown_cell(table: Table, cell: Cell) -> str:
-    text = _markdown(cell.whole)
+    links = [f"[{_markdown(text)}](<{quote(target, URL)}>)" for text, target in cell.links]
+    text = ", ".join(links) or _markdown(cell.whole)
     return f"{f'**{text}**' if cell.strong and text else text} {_marks(table, cell)}".strip()
+
+
+URL = "/:.@"
+"""What a link's target may hold besides letters and digits; all else is spelled in percent."""
 
 
 def _printed(cell: Cell) -> float | None:

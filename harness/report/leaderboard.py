@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from string import ascii_lowercase
 from typing import Any
 
 import pandas as pd
@@ -18,7 +19,8 @@ ORACLE = "Of a click's masks the one with the best IoU, chosen with the ground t
 
 RANKED = (
     "Rank: 1 + how many are surely better, up to how many are not surely worse, by paired tests on the same instances "
-    f"and clicks ({RESAMPLES} sign flips of the images, Holm's correction, 5 %)."
+    f"and clicks ({RESAMPLES} sign flips of the images, Holm's correction, 5 %). Letters are tie groups: none is "
+    "surely worse than the first of its letter."
 )
 
 
@@ -39,12 +41,16 @@ def leaderboard(rows: pd.DataFrame, context: Context) -> Table:
 
 
 def places_of(rows: pd.DataFrame) -> dict[tuple[str, str, str], str]:
-    """Data set, method and ranking -> `1`, or `2–4` where the rows cannot tell three methods apart."""
-    found = {}
-    for line in ranks(rows).to_dict("records"):
-        low, high = int(line["rank_low"]), int(line["rank_high"])
-        found[line["dataset"], line["method"], line["ranking"]] = f"{low}" if low == high else f"{low}–{high}"
-    return found
+    """Data set, method and ranking -> its `place`."""
+    lines = ranks(rows).to_dict("records")
+    return {(line["dataset"], line["method"], line["ranking"]): place(line) for line in lines}
+
+
+def place(line: Mapping[Any, Any]) -> str:
+    """Of a line of `ranks`: `1 a`, or `2–4 b` where the rows cannot tell three methods apart."""
+    low, high, group = (int(line[name]) for name in ("rank_low", "rank_high", "tie_group"))
+    letter = ascii_lowercase[group - 1] if group <= len(ascii_lowercase) else f"({group})"
+    return f"{low}{f'–{high}' * (high > low)} {letter}"
 
 
 def _both_metrics(rows: pd.DataFrame, context: Context) -> pd.DataFrame:

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.report import Context, about, clicks_note, gaps, iou_heading, scores, table
 from harness.report.asked import of_line, scored
-from harness.report.layout import Cell, Column, Row, Table, percent
+from harness.report.layout import Cell, Column, Row, Table, best_strong, percent, with_interval
 from harness.report.leaderboard import ORACLE
-from harness.summaries import clicks_made
+from harness.resampling import intervals_of_means
+from harness.summaries import by_image, clicks_made
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+MEASURES = ("object", "sentence", "overall", *(f"P@{at}" for at in THRESHOLDS))
 
 _PIXELS = ["intersection", "union"]
 
@@ -32,7 +36,7 @@ def referring(rows: pd.DataFrame, context: Context) -> Table:
     found = scored(rows, _PIXELS)
     starts = ~lines.duplicated("dataset")
     body = tuple(
-        _row(line, of_line(found, line), about(line, rows, context), bool(starts[index]))
+        _row(line, of_line(found, line), context, about(line, rows, context), bool(starts[index]))
         for index, (_, line) in enumerate(lines.iterrows())
     )
     made = clicks_made(rows)
@@ -41,9 +45,8 @@ def referring(rows: pd.DataFrame, context: Context) -> Table:
         "oIoU: all intersections over all unions. P@: share of sentences with at least that IoU.",
         "Failed sentences are in none of these numbers.",
     )
-    return Table(
-        "Referring segmentation", _columns(made), body, (*notes, *clicks_note(made)) if body else ("No rows.",)
-    )
+    said = (*notes, *clicks_note(made)) if body else ("No rows.",)
+    return Table("Referring segmentation", _columns(made), best_strong(body, range(3, 3 + len(MEASURES))), said)
 
 
 def measures(own: pd.DataFrame) -> dict[str, float]:
@@ -53,7 +56,7 @@ def measures(own: pd.DataFrame) -> dict[str, float]:
         own: A row a sentence, of one data set, method and ranking, at the last click, each with its IoU.
 
     Returns:
-        "object", "sentence" and "overall", then "P@0.5" to "P@0.9".
+        The names of MEASURES, in their order.
     """
     iou = own["iou"].where(own["union"] != 0, 0.0)
     intersection, union = (own[column].sum(skipna=False) for column in _PIXELS)
@@ -63,6 +66,35 @@ def measures(own: pd.DataFrame) -> dict[str, float]:
         "overall": float(intersection / union) if union else float("nan"),
     }
     return means | {f"P@{at}": float((iou >= at).mean()) for at in THRESHOLDS}
+
+
+def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """95 % intervals of `measures`, images being drawn anew.
+
+    Args:
+        own: As there, with the columns of INSTANCE.
+    """
+    iou = own["iou"].where(own["union"] != 0, 0.0)
+    shares = pd.DataFrame({"sentence": iou, **{f"P@{at}": (iou >= at).astype(float) for at in THRESHOLDS}})
+    objects = iou.groupby([own["dataset"], own["image_id"], _objects(own)]).mean().rename("object").reset_index()
+    pixels, _ = by_image(own, own[_PIXELS])
+    parts = [by_image(objects, objects[["object"]]), by_image(own, shares), (pixels[:, :1], pixels[:, 1:])]
+    sums, counts = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    low, high = intervals_of_means(sums, counts)
+    return dict(zip(["object", *shares, "overall"], zip(map(float, low), map(float, high), strict=True), strict=True))
+
+
+def measured(own: pd.DataFrame, line: pd.Series[Any], context: Context) -> dict[str, Cell]:
+    """The cells of `measures`, blank where a line of `scores` is not whole, with intervals where they are asked for."""
+    found = measures(own) if line["missing"] == 0 else dict.fromkeys(MEASURES, float("nan"))
+    count = {"object": _objects(own).nunique()}
+    cells = {
+        name: Cell(percent(value), gaps(line), value, n=count.get(name, len(own))) for name, value in found.items()
+    }
+    if not context.intervals or line["missing"] or own.empty:
+        return cells
+    bounds = intervals(own)
+    return {name: with_interval(cell, *bounds[name]) for name, cell in cells.items()}
 
 
 def _objects(own: pd.DataFrame) -> pd.Series[str]:
@@ -78,14 +110,13 @@ def _columns(made: tuple[int, int] | None) -> tuple[Column, ...]:
     return (*names, *means, *others)
 
 
-def _row(line: pd.Series[Any], own: pd.DataFrame, said: tuple[str, ...], starts: bool) -> Row:
-    whole = line["missing"] == 0
+def _row(line: pd.Series[Any], own: pd.DataFrame, context: Context, said: tuple[str, ...], starts: bool) -> Row:
     counts = (_objects(own).nunique(), line["n"], line["failed"])
     cells = (
         Cell(line["dataset"]),
         Cell(line["method"], said),
         Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ()),
-        *[Cell(percent(value if whole else float("nan")), gaps(line)) for value in measures(own).values()],
+        *measured(own, line, context).values(),
         *[Cell(str(count)) for count in counts],
     )
-    return Row(cells, starts_section=starts)
+    return Row(cells, starts_section=starts, bound=line["ranking"] == "oracle")

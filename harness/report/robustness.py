@@ -35,10 +35,10 @@ def robustness(rows: pd.DataFrame, context: Context) -> Table:
     lines, found = answers(scores(rows, context)), scored(rows)
     body: list[Row] = []
     notes: list[str] = []
-    for dataset, name, own in _groups(lines, context):
+    for dataset, name, own in _groups(lines, rows, context):
         starts = not body or body[-1].cells[0].text != dataset
         body.append(_row(dataset, name, own, _ious(own, found), rows, context, starts))
-        means = ", ".join(f"{_position(line, name)} {percent(line['mean'])}" for _, line in own.iterrows())
+        means = ", ".join(f"{_position(line, context)} {percent(line['mean'])}" for _, line in own.iterrows())
         notes.append(f"{dataset}, {name}, by position: {means}.")
     made = clicks_made(rows)
     heads = [Column("Dataset"), Column("Method")]
@@ -61,15 +61,19 @@ def spread(ious: Float64[np.ndarray, "n positions"]) -> dict[str, float]:
     }
 
 
-def _groups(lines: pd.DataFrame, context: Context) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Data set, method, and the lines of its variants."""
-    named = lines.assign(base=[base(method, context) for method in lines["method"]])
-    for (dataset, name), own in named.groupby(["dataset", "base"], sort=False):
-        yield str(dataset), str(name), own
+def _groups(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Data set, method, and the lines of its variants: those with one kind of text, for other words are no place."""
+    known = rows.reindex(columns=["method", "text_rule"]).dropna().drop_duplicates("method")
+    rules = lines["method"].map(known.set_index("method")["text_rule"]).fillna("")
+    named = lines.assign(base=[base(method, context) for method in lines["method"]], rule=rules)
+    several = {name for name, own in named.groupby("base") if own["rule"].nunique() > 1}
+    for (dataset, name, rule), own in named.groupby(["dataset", "base", "rule"], sort=False):
+        yield str(dataset), f"{name} ({rule})" if name in several else str(name), own
 
 
-def _position(line: pd.Series[Any], name: str) -> str:
-    return str(line["method"]).removeprefix(f"{name}, ")
+def _position(line: pd.Series[Any], context: Context) -> str:
+    method = str(line["method"])
+    return method.removeprefix(f"{base(method, context)}, ")
 
 
 def _ious(own: pd.DataFrame, found: pd.DataFrame) -> Float64[np.ndarray, "n positions"]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
+from typing import Any
 
 import pandas as pd
 
-from harness.report import Context, clicks_note, counted, iou_heading, scores, table
+from harness.report import Context, clicks_note, counted, gaps, iou_heading, scores, table
 from harness.report.comparison import CLICK, OURS, PARTS, gains, players
 from harness.report.layout import Cell, Column, Row, Table, percent, signed
 from harness.report.table1 import mean_columns
@@ -26,21 +27,26 @@ def seeds(rows: pd.DataFrame, context: Context) -> Table:
     lines = scores(rows, context)
     lines = lines[lines["ranking"].isin(["single", ""])]
     lines = lines.assign(of=[context.facts(method).seed_of for method in lines["method"]])
-    lines = lines[(lines["of"] != "") & lines["mean"].notna()]
+    lines = lines[lines["of"] != ""]
     body: list[Row] = []
-    notes: list[str] = []
+    notes = [f"{_named(line)}: left out. {' '.join(gaps(line))}" for _, line in lines[lines["mean"].isna()].iterrows()]
+    lines = lines[lines["mean"].notna()]
     for dataset in lines["dataset"].unique():
         own = lines[lines["dataset"] == dataset]
         body += [
             _line(group, str(name), context, starts=not index)
             for index, (name, group) in enumerate(own.groupby("of", sort=False))
         ]
-        notes += [f"{dataset}, {line['method']}: {counted(line)}." for _, line in own.iterrows()]
+        notes += [f"{_named(line)}: {counted(line)}." for _, line in own.iterrows()]
         body += _gains(dataset, own, rows, context)
     made = clicks_made(rows)
     columns = (Column("Dataset"), Column("Method"), Column("Seeds"), *mean_columns(iou_heading(made)))
-    notes += [*clicks_note(made), GENERAL] if body else [NONE]
+    notes += [*clicks_note(made), GENERAL] if body else [] if notes else [NONE]
     return Table("Seeds of the training", columns, tuple(body), tuple(notes))
+
+
+def _named(line: pd.Series[Any]) -> str:
+    return f"{line['dataset']}, {line['method']}"
 
 
 def _line(group: pd.DataFrame, name: str, context: Context, starts: bool) -> Row:
@@ -48,6 +54,7 @@ def _line(group: pd.DataFrame, name: str, context: Context, starts: bool) -> Row
     of = ", ".join(str(context.facts(method).seed) for method in group["method"])
     means = {part: group[column].tolist() for column, part in PARTS.items()}
     said = [f"{name}, {part}: {', '.join(map(percent, values))}." for part, values in means.items()]
+    said += [note for _, line in group.iterrows() for note in gaps(line)]
     cells = [Cell(percent(fmean(values)) + _spread(values), value=fmean(values)) for values in means.values()]
     return Row((Cell(group["dataset"].iloc[0]), Cell(name, tuple(said)), Cell(of), *cells), starts_section=starts)
 

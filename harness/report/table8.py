@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report import Context, about, counted, mean_cell, plugin_of, printed_cell, scores, table
+from harness.report import Context, about, counted, plugin_of, printed_cell, scores, table
 from harness.report.asked import of_line, scored
 from harness.report.comparison import OURS, Part, absent, line_of, named, players, quoted_note
-from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
+from harness.report.layout import Cell, Column, Row, Table, best_strong
 from harness.report.published import Published, published_rows
-from harness.report.referring import measures
+from harness.report.referring import measured
 from harness.summaries import at_click, click_counts
 
 PARTS = (Part(("lavt",)), Part(("vlt",)), OURS)
@@ -66,20 +66,10 @@ def _shown(method: str, dataset: str, rows: pd.DataFrame, context: Context) -> I
 
 def _row(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> tuple[Row, str]:
     said = _input(rows, context.facts(line["method"]).uses_text)
-    found = measures(of_line(scored(rows, PIXELS), line))
-    whole = line["missing"] == 0
-    mean = mean_cell(line)
-    value = found["object"] if whole else float("nan")
-    by_object = mean if line["n"] == 0 else _other(mean, value)
-    cells = [Cell(percent(found[key] if whole else float("nan")), value=found[key] if whole else None) for key in SHOWN]
+    cells = measured(of_line(scored(rows, PIXELS), line), line, context)
+    shown = [cells[name] for name in ("object", *SHOWN)]
     names = (Cell(line["dataset"]), Cell(named(line), about(line, rows, context)), Cell(said))
-    return Row((*names, by_object, *cells)), f"{line['dataset']}, {named(line)}, {said}: {counted(line)}."
-
-
-def _other(mean: Cell, value: float) -> Cell:
-    """The mean over objects; with the interval only where it is the mean over instances."""
-    same = mean.value is not None and abs(mean.value - value) < 1e-9
-    return mean if same else Cell(percent(value), mean.notes, value, n=mean.n)
+    return Row((*names, *shown)), f"{line['dataset']}, {named(line)}, {said}: {counted(line)}."
 
 
 def _input(rows: pd.DataFrame, uses_text: bool) -> str:

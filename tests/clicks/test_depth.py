@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from harness.clicks import click_rng, interior, interior_depth, squared_depth
-from harness.clicks.depth import inside, outside
+from harness.clicks.depth import eroded, inside, outside
+from harness.clicks.sampling import SMALL, deep, deep_inside
 from harness.clicks.strategy import Situation
 from harness.metrics import Region
 from harness.structures import Instance, Mask, Sample
@@ -70,8 +71,17 @@ def test_thresholds_are_those_of_every_pixel_s_depth(seed: int) -> None:
         for margin in (root, np.nextafter(root, np.float32(0)), np.nextafter(root, np.float32(99))):
             wanted = (depth > 0) & (depth >= margin)
             np.testing.assert_array_equal(found.at_least(float(margin)), wanted)
+            np.testing.assert_array_equal(eroded(Region(mask), float(margin)), wanted)
     for distance in range(1, 12):
         np.testing.assert_array_equal(found.at_most(distance), (depth > 0) & (found.squared <= distance**2))
+
+
+@pytest.mark.parametrize("margin", [0, 1, 5, SMALL, SMALL + 0.5, 1e9])
+def test_well_inside_with_and_without_distances(margin: float) -> None:
+    edge = np.zeros((90, 140), bool)
+    edge[:9, :5] = True  # cut by the image's corner
+    for mask in [edge, np.ones((40, 50), bool), *map(blob, range(4))]:
+        np.testing.assert_array_equal(deep_inside(Region(mask), margin), deep(inside(Region(mask)), margin))
 
 
 def test_depth_does_not_depend_on_the_place_in_the_image() -> None:

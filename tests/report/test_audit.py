@@ -70,7 +70,10 @@ def test_the_implied_share_with_its_bounds() -> None:
 
 
 def test_the_papers_audit_is_a_table() -> None:
-    assert len(published_audit().body) == len(dict.fromkeys(printed_findings())) > len(KNOWN)
+    body = [[cell.text for cell in row.cells] for row in published_audit().body]
+    assert len(body) == len({(where, text) for where, _, _, text in printed_findings()}) > len(KNOWN)
+    (coco,) = (line for line in body if line[1] == "Table 1, coco")
+    assert coco[2] == "text_click (coco, seen); click_only (coco, seen)", "one finding of both lines"
 
 
 def own(rows: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -91,10 +94,10 @@ def test_what_is_wrong_in_a_run_is_found_and_a_footnote_in_its_tables(pair: pd.D
     rows = pd.concat([pair, copied, short, failed, halfless])
     found = own(rows)
     for line, metric, text in (
-        ("theirs", "iou", "Every mean equals that of ours"),
-        ("short", "iou", "Over 3 instances, others over 4"),
+        ("theirs", "iou, boundary_iou", "Every mean equals that of ours"),
+        ("short", "iou, boundary_iou", "Over 3 instances, others over 4"),
         ("short", "boundary_iou", "Boundary IoU 90.00 above mask IoU 40.00"),
-        ("halfless", "iou", "3 of 4 instances are neither seen nor unseen"),
+        ("halfless", "iou, boundary_iou", "3 of 4 instances are neither seen nor unseen"),
     ):
         assert [one for one in found if one[1:3] == (line, metric) and text in one[3]], line
     footnotes = " ".join(build_table("table1", rows, Context("demo")).footnotes)

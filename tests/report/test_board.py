@@ -1,5 +1,6 @@
 """The leaderboard of several runs: what merges, what is refused, what a line says."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 
 from harness import UserError
 from harness.report import Context, MethodFacts
-from harness.report.board import Source, board, entries
+from harness.report.board import Source, board, entries, linked
 from harness.report.formats import rendered
 from harness.report.layout import Table
 from harness.store import JobFacts
@@ -44,7 +45,7 @@ def test_a_line_says_what_made_it(pair: pd.DataFrame) -> None:
         "Method": "ours",
         "Weights": "checkpoint ours0000",
         "Trained on": "coco",
-        "toy Rank": "1–2",
+        "toy Rank": "1–2 a",
         "toy Overall": "70.00",
         "toy Seen": "85.00",
         "toy Unseen": "55.00",
@@ -86,7 +87,7 @@ def test_runs_on_several_data_sets_share_a_line(pair: pd.DataFrame) -> None:
 def test_what_two_runs_print_alike_is_one_line_and_otherwise_two(pair: pd.DataFrame) -> None:
     same = board(entries([source("runs/a", pair), source("runs/b", pair.assign(iou=pair["iou"] + 1e-9))]))
     assert [line["Method"] for line in texts(same)] == ["ours", "click"]
-    assert texts(same)[0]["toy Rank"] == "1–2"
+    assert texts(same)[0]["toy Rank"] == "1–2 a"
     other = board(entries([source("runs/a", pair), source("runs/b", pair.assign(iou=pair["iou"] - 0.01))]))
     assert [(line["Method"], line["Run"][:6]) for line in texts(other)] == [
         ("ours", "runs/a"),
@@ -131,7 +132,29 @@ def test_missing_rows_and_failures(pair: pd.DataFrame, make_row: Any) -> None:
     rows = pd.concat([pair.iloc[1:], pd.DataFrame([make_row("gone", name, None) for name in ("A1", "A2", "B1", "B2")])])
     lines = {line["Method"]: line for line in texts(board(entries([source("runs/a", rows)])))}
     assert lines["ours"]["toy Overall"] == "–" and lines["gone"]["toy n"] == "0"
-    assert lines["click"]["toy Rank"] == "1"
+    assert lines["click"]["toy Rank"] == "1 a"
+
+
+def test_boundary_iou_over_a_part_is_said_where_it_stands(pair: pd.DataFrame) -> None:
+    pair.loc[0, "boundary_iou"] = None
+    made = board(entries([source("runs/a", pair)]))
+    heads = [f"{column.group} {column.heading}".strip() for column in made.columns]
+    cells = dict(zip(heads, made.body[0].cells, strict=True))
+    assert any(
+        "1 of 4 instances were segmented but not scored" in note for note in cells["toy, boundary Overall"].notes
+    )
+    assert not any("not scored" in note for note in cells["toy Overall"].notes)
+
+
+def test_runs_lead_to_their_manifests(pair: pd.DataFrame, tmp_path: Path) -> None:
+    """From the folder of the file that is written; names that would end a link or a table's cell are spelled out."""
+    sources = [source(name, pair) for name in (f"{tmp_path}/runs/a b)|<", "s3://bucket/run")]
+    found = entries(sources)
+    made = linked(board(found), found, tmp_path / "out" / "l.md")
+    markdown, html = (rendered([made], form).decode() for form in ("md", "html"))
+    assert r"(<../runs/a%20b%29%7C%3C/manifest.json>)" in markdown and "(<s3://bucket/run/manifest.json>)" in markdown
+    assert '<a href="../runs/a%20b%29%7C%3C/manifest.json">' in html and 'href="s3://bucket/run/manifest.json"' in html
+    assert all(len(row.cells[-1].links) == 2 for row in made.body), "one line of two runs that print alike"
 
 
 def test_no_runs_and_no_rows() -> None:

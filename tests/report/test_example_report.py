@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -17,12 +18,14 @@ PICTURES = {f"{GRID}.jpg", *(f"{name}.png" for name in CHARTS)}
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder, written anew elsewhere."""
-    out = tmp_path_factory.mktemp("example")
+    """The folder, written anew beside a link to the kept rows: links in it are relative."""
+    root = tmp_path_factory.mktemp("example")
+    (root / EXAMPLE).mkdir(parents=True)
+    (root / RUN).symlink_to(ROOT / RUN)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        write_documents(out)
-    return out
+        patch.chdir(root)
+        write_documents(EXAMPLE)
+    return root / EXAMPLE
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -61,3 +64,13 @@ def test_it_is_small_and_names_no_machine() -> None:
 def test_the_readme_names_what_is_there() -> None:
     said = (ROOT / EXAMPLE / "README.md").read_text()
     assert all(f"({name})" in said for name in (*DOCUMENTS, *PICTURES))
+
+
+def test_the_notebook_of_the_docs_runs_as_it_stands() -> None:
+    """docs/statistics.md's lines, on the rows kept here."""
+    lines = (ROOT / "docs" / "statistics.md").read_text().split("```python\n")[1].split("```")[0]
+    made: dict[str, Any] = {}
+    exec(lines.replace("runs/quickstart", str(ROOT / RUN)), made)
+    best = made["means"].set_index(["method", "ranking"]).loc[("Text+Click", "single")]
+    assert best["mean_low"] < best["mean"] < best["mean_high"] and best["n"] == 1552
+    assert made["by_class"]["n"].sum() == len(made["rows"]) and len(made["found"].changed) == 24

@@ -5,12 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import UserError
-from harness.figures import write_charts
+from harness import Instance, Sample, UserError, rle
+from harness.figures import grids, write_charts
 from harness.figures.charts import Chart, charts
 from harness.figures.chosen import RULES, answers, first
 from harness.figures.drawing import draw, save, style
-from harness.figures.source import data_roots, finds
+from harness.figures.grids import MASK, tinted
+from harness.figures.source import Source, data_roots, finds
 from harness.report import Context, MethodFacts
 
 CONTEXT = Context(
@@ -160,6 +161,47 @@ def test_a_saliency_finds_an_object_by_its_most_salient_pixels() -> None:
     assert not finds(saliency, truth)
     assert not finds(np.zeros((4, 6), dtype=np.float32), truth), "a flat map finds nothing small"
     assert not finds(saliency, np.zeros_like(truth))
+
+
+class Known(Source):
+    """Five images whose saliency finds the object in all but A; nothing is read from a disk."""
+
+    def __init__(self, rows: pd.DataFrame, truth: np.ndarray) -> None:
+        self.rows, self.context, self.truth = rows, CONTEXT, truth
+
+    def sample(self, dataset: str, sample_id: str) -> Sample:
+        category = dict(zip(self.rows["image_id"], self.rows["category"], strict=True))[sample_id]
+        image = np.full((*self.truth.shape, 3), (90, 120, 40), dtype=np.uint8)
+        return Sample(sample_id, image, (Instance(f"{sample_id}2", mask=self.truth, category=category),))
+
+    def saliency_entry(self) -> dict[str, str]:
+        return {"name": "maskclip"}
+
+    def saliency_map(self, dataset: str, sample: Sample, text: str) -> np.ndarray:
+        return (self.truth if sample.id != "A" else ~self.truth).astype(np.float32)
+
+
+def test_figure_9_is_of_the_worst_masks_that_the_saliency_finds(make_row: Any) -> None:
+    """A, the worst cup, is not found: the next cup takes its place in the order, before the other classes."""
+    truth = np.zeros((32, 48), dtype=bool)
+    truth[4:20, 6:30] = True
+    ious = {"A2": 0.05, "B2": 0.1, "C2": 0.2, "D2": 0.3, "E2": 0.4}
+    category = dict(zip(ious, ("cup", "cup", "tie", "hat", "tie"), strict=True))
+    rows = rows_of(make_row, {"ours": ious}, category=category, text=category).assign(mask=rle.encode(truth))
+    (made,) = (one for one in grids(Known(rows, truth)) if one.name == "figure9_saliency_right_toy")
+    lines = [axes.get_ylabel() for axes in made.figure.axes if axes.get_ylabel()]
+    assert lines == ["cup\nB", "tie\nC", "hat\nD", "tie\nE"]
+    assert made.caption.startswith("Figure 9: saliency right, mask wrong, toy. Chosen by rule: IoU of text and click")
+
+
+def test_a_mask_stands_out_in_colour_from_a_grey_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    mask = np.zeros((32, 48), dtype=bool)
+    mask[8:24, 10:40] = True
+    painted = tinted(image, mask, MASK)
+    assert np.ptp(painted[~mask].astype(int), axis=1).max() == 0 and painted[~mask].min() >= 127
+    inside = painted[10:22, 12:38].astype(int)
+    assert (inside[..., 0] - inside[..., 2]).mean() == pytest.approx((MASK[0] - MASK[2]) / 2, abs=8)
 
 
 def test_data_wants_a_label_and_a_folder_that_is_there(tmp_path: Path) -> None:

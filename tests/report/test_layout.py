@@ -35,6 +35,26 @@ def named(name: str) -> Table:
     return Table(name, (Column(name), Column("b")), (Row((Cell(name, (name,)), Cell("x"))),), (name,))
 
 
+def test_a_wide_table_is_printed_in_parts_and_no_number_is_cut() -> None:
+    columns = (
+        Column("Method"),
+        Column("Weights"),
+        *[Column(f"n{at}", "a group", "right") for at in range(12)],
+        Column("Run"),
+    )
+    numbers = [f"{at}{at}.25 [{at}.00, {at}.50]" for at in range(12)]
+    cells = ("ours", "a checkpoint of a very long name " * 2, *numbers, "runs/x")
+    wide = Table("t", columns, (Row(tuple(Cell(cell) for cell in cells)),))
+    said = text(wide, width=100)
+    assert all(number in said for number in numbers), "whole, on one line"
+    assert max(map(len, said.splitlines())) <= 100
+    assert said.count("Method") == said.count("ours") > 1 and said.count("runs/x") == 1
+    whole = text(wide, width=400)
+    assert whole.count("Method") == 1 and whole.count("a group") == 12
+    only = dataclasses.replace(wide, columns=wide.columns[2:14], body=(Row(wide.body[0].cells[2:14]),))
+    assert text(only, width=60).count(numbers[0]) > 1, "without words, the first column is in every part"
+
+
 def test_markdown_exactly() -> None:
     assert to_markdown(TABLE) == (
         "**A title**\n\n"

@@ -4,7 +4,7 @@ import pandas as pd
 
 from harness.report import Context, MethodFacts, build_table
 from harness.report.layout import Table, to_markdown
-from harness.report.leaderboard import ORACLE, RANKED
+from harness.report.leaderboard import ORACLE, RANKED, place
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -19,10 +19,10 @@ def test_exactly(pair: pd.DataFrame, make_row: Any) -> None:
         "**Leaderboard (run demo)**\n\n"
         "| Dataset | Rank | Method | Ranking | mIoU@1 | boundary mIoU@1 | n | w | Failed |\n"
         "| :-- | --: | :-- | :-- | --: | --: | --: | --: | --: |\n"
-        "| toy | 1–3 | ours | single | **70.00** | **35.00** | 4 | 0.500 | 0 |\n"
-        "| toy | 1–3 | SAM | clip | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 |\n"
+        "| toy | 1–3 a | ours | single | **70.00** | **35.00** | 4 | 0.500 | 0 |\n"
+        "| toy | 1–3 a | SAM | clip | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 |\n"
         "| toy |  | SAM | oracle ² | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 |\n"
-        "| toy | 1–3 | click | single | 50.00 | 25.00 | 4 | 0.500 | 0 |\n\n"
+        "| toy | 1–3 a | click | single | 50.00 | 25.00 | 4 | 0.500 | 0 |\n\n"
         "- ¹ Over 3 instances, others over 4: gains and ranks are over the same instances.\n"
         f"- ² {ORACLE}\n"
         "- Means over instances, in percent; w is the share of seen instances.\n"
@@ -34,7 +34,13 @@ def test_the_oracle_is_never_the_best(pair: pd.DataFrame, make_row: Any) -> None
     bound = [make_row("SAM", f"{i}{n}", 0.99, ranking="oracle") for i in "AB" for n in (1, 2)]
     built = build_table("leaderboard", pd.concat([pair, pd.DataFrame(bound)]), Context("demo"))
     assert [row.cells[4].strong for row in built.body] == [False, True, False]
-    assert [row.cells[1].text for row in built.body] == ["", "1–2", "1–2"]
+    assert [row.cells[1].text for row in built.body] == ["", "1–2 a", "1–2 a"]
+
+
+def test_letters_are_tie_groups() -> None:
+    lines = [(1, 1, 1), (2, 4, 2), (11, 11, 26), (30, 31, 27)]
+    said = [place(dict(zip(("rank_low", "rank_high", "tie_group"), line, strict=True))) for line in lines]
+    assert said == ["1 a", "2–4 b", "11 z", "30–31 (27)"]
 
 
 def test_missing_instances_blank_the_mean_and_come_last(pair: pd.DataFrame) -> None:
@@ -52,7 +58,14 @@ def test_too_many_instances_blank_it_too(pair: pd.DataFrame) -> None:
 def test_boundary_iou_that_was_not_asked_for_is_a_dash(pair: pd.DataFrame) -> None:
     built = build_table("leaderboard", pair.assign(boundary_iou=None), Context("demo"))
     assert [line[5] for line in texts(built)] == ["–", "–"]
-    assert built.footnotes == ()
+    (said,) = built.footnotes
+    assert said.startswith("None of 4 segmented instances has this score")
+
+
+def test_scores_that_are_all_nan_are_counted(pair: pd.DataFrame) -> None:
+    for name in ("table1", "leaderboard"):
+        built = build_table(name, pair.assign(iou=float("nan")), Context("demo"))
+        assert any("None of 4 segmented instances" in note for note in built.footnotes), name
 
 
 def test_boundary_iou_over_a_part_is_said(pair: pd.DataFrame) -> None:

@@ -18,6 +18,7 @@ from harness.page.build import Counts, build_page, cleared, write_page
 from harness.page.explorer import stratified
 from harness.report import Context, build_table
 from harness.run import run
+from harness.store import Store
 
 PLUGINS = '''
 import numpy as np
@@ -137,6 +138,15 @@ def test_names_come_out_escaped(built: Counts) -> None:
         assert "<" not in data.read_text()
 
 
+def test_the_page_says_what_made_its_rows_and_names_no_machine(built: Counts) -> None:
+    store = Store(built.page.parents[1])
+    (start,) = store.manifest()["starts"]
+    made = built.page.read_text().split("<summary>What made these rows</summary>")[1].split("</details>")[0]
+    assert "pictured:Colour" in made and "by text &lt;b&gt;" in made and "Seed: 0." in made and "class_name, as" in made
+    assert f"commit {start['commit'] or 'unknown'}, torch {start['packages']['torch']}" in made
+    assert start["host"] not in re.sub("<[^>]+>", "", made).split()
+
+
 def test_grids_of_pictures_are_chosen_by_rule_and_drawn(built: Counts) -> None:
     """Figure 9's: on image 5, the mask is the whole block, and the saliency the blue one that was meant."""
     names = {path.name for path in (built.page.parent / "figures").glob("*.png")}
@@ -150,7 +160,8 @@ def test_a_page_is_replaced_and_what_is_none_is_left_alone(tmp_path: Path, built
     assert (tmp_path / "thesis.tex").read_text() == "mine"
     (tmp_path / "report.html").write_text("an earlier page")
     cleared(tmp_path)
-    assert (tmp_path / "thesis.tex").is_file() and not (tmp_path / "report.html").exists()
+    assert (tmp_path / "thesis.tex").is_file() and "Not finished" in (tmp_path / "report.html").read_text()
+    cleared(tmp_path)  # as after a build that was interrupted
 
 
 def test_the_sample_of_images_meets_every_class_in_turn() -> None:

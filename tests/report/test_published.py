@@ -1,5 +1,9 @@
+from typing import Any
+
+import pandas as pd
 import pytest
 
+from harness.report import Context, MethodFacts, build_table
 from harness.report.published import FLAGS, Published, load_published, published_rows
 
 
@@ -75,6 +79,41 @@ def test_flags_stand_at_the_means_that_they_are_about() -> None:
     assert list(one(4, "coco", "sam").doubts) == ["seen", "unseen"]
     assert list(one(4, "openimages", "text_click").doubts) == ["seen"]
     assert one(8, "refcoco", "lavt").doubts == {} and len(one(8, "refcoco", "lavt").whole) == 3
+
+
+PLUGINS = {"ours": "text_click", "click": "click_only", "SAM": "sam", "RITM": "ritm"}
+
+
+@pytest.mark.parametrize("dataset", ["refcoco", "voc", "coco", "openimages"])
+@pytest.mark.parametrize("table", range(1, 9))
+def test_every_flag_is_a_footnote_where_the_paper_s_numbers_stand(table: int, dataset: str, make_row: Any) -> None:
+    """Those of a mean stand at that very mean, where the table shows it."""
+    facts = {name: MethodFacts(plugin == "text_click", plugin=plugin) for name, plugin in PLUGINS.items()}
+    ranked = [
+        (name, ranking) for name in PLUGINS for ranking in (("clip", "confidence") if name == "SAM" else ("single",))
+    ]
+    given = {
+        "dataset": dataset,
+        "dataset_plugin": dataset,
+        "text": "cat",
+        "category": "cat",
+        "union": 9,
+        "intersection": 5,
+    }
+    rows = [
+        make_row(name, instance, 0.5, ranking=ranking, method_plugin=PLUGINS[name], **given)
+        for name, ranking in ranked
+        for instance in ("A1", "B2")
+    ]
+    built = build_table(f"table{table}", pd.DataFrame(rows), Context("r", labels=facts))
+    printed = published_rows(table, dataset)
+    assert {flag for row in printed for flag in row.flags} <= set(built.footnotes)
+    quoted = [cell for row in built.body if row.quoted for cell in row.cells]
+    for row in printed if table != 3 else ():
+        for name, said in row.doubts.items():
+            assert [
+                one for one in quoted if one.text.startswith(f"{getattr(row, name):.2f}") and set(said) <= {*one.notes}
+            ]
 
 
 def test_printed_gains_are_read() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from harness.report import Context, MethodFacts, build_table
 from harness.report.layout import Table, to_markdown
 from harness.report.referring import THRESHOLDS, measures
+from harness.summaries import summarise
 
 H, W = 6, 9
 
@@ -120,6 +121,26 @@ def test_weights_are_footnotes(three: list[dict[str, Any]]) -> None:
 def test_class_names_alone_make_object_and_sentence_one(make_row: Any) -> None:
     (line,) = texts(build([_row(make_row, name, 1, n) for n, name in enumerate(("A1", "A2", "B1"), start=1)]))
     assert line[3] == line[4] and line[-3:] == ["3", "3", "0"]
+
+
+def test_every_number_has_an_interval_that_draws_images(make_row: Any) -> None:
+    """Six images of one object each and equal unions: by object, by sentence and overall are one number."""
+    shares = (10, 80, 45, 95, 20, 70)
+    even = pd.DataFrame([_row(make_row, f"{image}1", n, 100) for image, n in zip("ABCDEF", shares, strict=True)])
+    object_, sentence, overall, *precision = build(even, Context("demo", intervals=True)).body[0].cells[3:11]
+    (line,) = summarise(even, intervals=True).itertuples()
+    assert (sentence.value, sentence.low, sentence.high) == pytest.approx((line.mean, line.mean_low, line.mean_high))
+    assert (object_.low, object_.high, overall.low, overall.high) == pytest.approx((line.mean_low, line.mean_high) * 2)
+    assert [cell.n for cell in (object_, sentence)] == [6, 6]
+    assert all(0 <= cell.low <= cell.value <= cell.high <= 1 for cell in precision)
+    assert sentence.spread == f" [{100 * line.mean_low:.2f}, {100 * line.mean_high:.2f}], n = 6"
+    twice = even.assign(instance_id=[f"{image}1~{n}" for image in "AB" for n in range(3)], image_id=list("AAABBB"))
+    assert build(twice, Context("demo", intervals=True)).body[0].cells[3].n == 2, "two objects of three sentences"
+
+
+def test_intervals_are_of_lines_that_are_whole(three: list[dict[str, Any]]) -> None:
+    context = Context("demo", intervals=True, expected_instances={("ours", "toy"): 5})
+    assert {cell.whole for cell in build(three, context).body[0].cells[3:11]} == {"–"}
 
 
 def test_an_iou_on_a_threshold_is_reached(make_row: Any) -> None:

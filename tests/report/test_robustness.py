@@ -60,5 +60,16 @@ def test_a_position_without_its_rows_leaves_no_number(rows: pd.DataFrame) -> Non
     assert "1 of 2 instances have no row; a mean over the others is not shown." in built.footnotes
 
 
+def test_other_words_are_no_other_place(rows: pd.DataFrame) -> None:
+    rows["text_rule"] = rows["method"].map(lambda name: "none" if name == "ours, cell 2" else "class_name")
+    built = build_table("robustness", rows, CONTEXT)
+    assert [line[1:4] for line in texts(built)] == [
+        ["ours (class_name)", "2", "60.00"],
+        ["ours (none)", "1", "15.00"],
+        ["plain", "1", "60.00"],
+    ]
+    assert "toy, ours (class_name), by position: cell 0 70.00, cell 1 50.00." in built.notes
+
+
 def test_no_rows() -> None:
     assert build_table("robustness", pd.DataFrame(), Context("demo")).notes == ("No rows.",)

@@ -1,5 +1,8 @@
 """Several seeds of one recipe: means, their spread, and the gain seed by seed, by hand."""
 
+from dataclasses import replace
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -46,7 +49,24 @@ def test_pairs_are_of_one_seed(seeded: pd.DataFrame) -> None:
 
 def test_a_seed_that_is_not_whole_is_left_out(seeded: pd.DataFrame) -> None:
     part = seeded[(seeded["method"] != "ours, seed 2") | (seeded["instance_id"] != "A1")]
-    assert build_table("seeds", part, CONTEXT).body[0].cells[2].text == "0, 1"
+    built = build_table("seeds", part, CONTEXT)
+    assert built.body[0].cells[2].text == "0, 1"
+    assert built.notes[0] == (
+        "toy, ours, seed 2: left out. 1 of 4 instances have no row; a mean over the others is not shown."
+    )
+    alone = build_table(
+        "seeds",
+        part[part["method"] == "ours, seed 2"],
+        replace(CONTEXT, expected_instances={("ours, seed 2", "toy"): 4}),
+    )
+    assert alone.body == () and [note.startswith("toy, ours, seed 2: left out") for note in alone.notes] == [True]
+
+
+def test_what_makes_a_seed_doubtful_is_a_footnote(seeded: pd.DataFrame, make_row: Any) -> None:
+    part = seeded[(seeded["method"] != "ours, seed 2") | (seeded["instance_id"] != "A1")]
+    failed = pd.DataFrame([make_row("ours, seed 2", "A1", None)])
+    built = build_table("seeds", pd.concat([part, failed]), CONTEXT)
+    assert any("Over 3 instances, others over 4" in note for note in built.body[0].cells[1].notes)
 
 
 def test_methods_without_seeds(pair: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """Table 8: ours beside referring segmentation, each by its own measures."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -38,6 +39,11 @@ def test_measures_by_hand(sentences: pd.DataFrame) -> None:
         ["toy", "LAVT", "Phrase", *numbers],
         ["toy", "ours", "Class name + 1 click", *numbers],
     ]
+
+
+def test_every_number_of_ours_says_its_interval_where_asked(sentences: pd.DataFrame) -> None:
+    built = build_table("table8", sentences, replace(CONTEXT, intervals=True))
+    assert all(cell.low is not None and cell.n in (2, 3) for row in built.body for cell in row.cells[3:])
 
 
 def test_the_first_click_has_a_line_of_its_own(sentences: pd.DataFrame) -> None:

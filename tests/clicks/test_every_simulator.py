@@ -1,0 +1,116 @@
+"""What every click simulator promises, on objects of every odd kind; and what a name and options have to be."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.clicks import STRATEGIES, NoClickError, Situation, click_rng, clicks_a_round, strategy
+from harness.structures import Click, Instance, Mask, Sample, UserError
+
+H, W = 24, 36
+ROUNDS = 4
+
+ASKED: list[tuple[str, dict[str, Any]]] = [
+    *[(name, {}) for name in sorted(STRATEGIES)],
+    ("paper/v2", {"positives": 3, "negatives": 2, "sources": ("any_class",), "margin_px": 40.0}),
+    ("paper/v2", {"positives": 2, "distance": 1e200}),
+    ("xu/v1", {"positives": 3, "negatives": 2, "negatives_by": 1, "margin": 1e200, "step": 1e200}),
+    ("xu/v1", {"negatives": 2, "negatives_by": 2, "margin": 0.0, "band": 1}),
+    ("sam/v1", {"first": "random"}),
+    ("rclicks/v1", {"group": 1}),
+    ("grid/v1", {"side": 50}),
+]
+
+
+def box(top: int, bottom: int, left: int, right: int) -> Mask:
+    mask = np.zeros((H, W), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+FULL = box(0, H, 0, W)
+SHAPES = {
+    "one pixel": box(5, 6, 7, 8),
+    "the last pixel": box(H - 1, H, W - 1, W),
+    "a line": box(0, H, 3, 4),
+    "a frame along the border": FULL & ~box(1, H - 1, 1, W - 1),
+    "many parts": np.indices((H, W)).sum(axis=0) % 5 == 0,
+    "all but a pixel": FULL & ~box(9, 10, 20, 21),
+    "all": FULL,
+}
+
+
+def situation(truth: Mask, ignore: Mask | None) -> Situation:
+    instance, other = Instance("i", truth, "thing"), Instance("o", box(2, 9, 1, 30), "other")
+    sample = Sample("s", np.zeros((H, W, 3), np.uint8), (instance, other), ignore=ignore)
+    return Situation(sample, instance, (), None, click_rng(0, "d", "s", "i", 1))
+
+
+@pytest.mark.parametrize(("name", "options"), ASKED, ids=str)
+@pytest.mark.parametrize("ignore", [None, box(0, 5, 0, W)], ids=["all counts", "some is ignored"])
+def test_what_every_simulator_promises(name: str, options: dict[str, Any], ignore: Mask | None) -> None:
+    made, drawn = clicks_a_round(name, options), np.random.default_rng(0)
+    for shape in SHAPES.values():
+        at = situation(shape, ignore)
+        for number in range(1, ROUNDS + 1):
+            try:
+                clicks = STRATEGIES[name](replace(at, rng=click_rng(0, "d", "s", "i", number)), **options)
+            except NoClickError as error:
+                assert shape.sum() >= H * W - 1 and str(error).startswith(name)  # nothing is left off the object
+                break
+            assert clicks == STRATEGIES[name](replace(at, rng=click_rng(0, "d", "s", "i", number)), **options)
+            assert len(clicks) == made and all(type(click) is Click for click in clicks)
+            assert all(type(x) is int and 0 <= x < most for click in clicks for x, most in ((click.x, W), (click.y, H)))
+            if number == 1:
+                assert clicks[0].positive and all(shape[click.y, click.x] == click.positive for click in clicks)
+            at = replace(at, clicks=at.clicks + clicks, predicted=drawn.random((H, W)) < 0.5)
+
+
+def test_the_page_has_a_line_for_every_simulator() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "clicks.md").read_text("utf-8")
+    table = page.split("## The simulators")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == set(STRATEGIES)
+
+
+@pytest.mark.parametrize("name", ["paper/v1", "mine", "mine/v0", "mine/v1.2", "Mine/v1"])
+def test_a_name_is_new_and_has_a_version(name: str) -> None:
+    before = STRATEGIES.get(name)
+    with pytest.raises(ValueError, match=f"strategy '{name}'.*wanted a new name"):
+        strategy(name)(lambda at: ())
+    assert STRATEGIES.get(name) is before
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("rclicks/v1", {"group": 11}, "group 11 of 10; wanted 1 to 10"),
+        ("rclicks/v1", {"group": 3, "groups": 2}, "group 3 of 2"),
+        ("grid/v1", {"cell": 9}, "cell 9 of 3 x 3; wanted 0 to 8"),
+        ("grid/v1", {"side": 1, "cell": 1}, "cell 1 of 1 x 1"),
+    ],
+)
+def test_options_that_do_not_fit_each_other(name: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=f"{name}: found {said}"):
+        clicks_a_round(name, options)
+
+
+def test_an_option_that_it_does_not_take() -> None:
+    with pytest.raises(UserError, match="distnace: paper/v2 takes no such parameter. Did you mean 'distance'"):
+        clicks_a_round("paper/v2", {"distnace": 40})
+    with pytest.raises(UserError, match=r"margin: found 2.* wanted less than or equal to 1"):
+        clicks_a_round("paper/v1", {"margin": 2})
+
+
+def test_a_round_that_cannot_be_made_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(at: Situation) -> tuple[Click, ...]:
+        raise NoClickError("never/v1: no pixel is good enough.")
+
+    monkeypatch.setitem(STRATEGIES, "never/v1", never)
+    with pytest.raises(UserError, match=r"never/v1: no pixel is good enough\. .*ask for less"):
+        clicks_a_round("never/v1", {})
