@@ -24,7 +24,7 @@ class Clicks(Model):
     """The click protocol: rounds of a strategy until `max_clicks` are made.
 
     Attributes:
-        strategy: One of harness/clicks.py, by name and version.
+        strategy: One of harness/clicks/, by name and version.
         options: The strategy's own.
         max_clicks: Clicks an instance; a row is written after each round.
     """
@@ -327,7 +327,10 @@ def _clicks(clicks: Clicks, where: str) -> Clicks:
         raise UserError(f"{where}.strategy: no strategy '{clicks.strategy}'. {known}")
     strategy = STRATEGIES[clicks.strategy]
     options = registry.arguments(strategy, clicks.strategy, clicks.options, f"{where}.options")
-    a_round = clicks_a_round(clicks.strategy, options)
+    try:
+        a_round = clicks_a_round(clicks.strategy, options)
+    except UserError as error:
+        raise UserError(f"{where}.options: {error}") from error
     if clicks.max_clicks % a_round:
         raise UserError(
             f"{where}.max_clicks: found {clicks.max_clicks}; {clicks.strategy} with these options makes {a_round} "

@@ -217,18 +217,24 @@ def context_of(config: RunConfig, jobs: Sequence[Job], store: Store, rows: pd.Da
     """What the tables must know besides the rows."""
     facts = {label(method): method_facts(method) for method in config.methods}
     counts = rows.drop_duplicates(["dataset", "method", "instance_id"]).groupby(["method", "dataset"]).size()
+    done = {job.facts.key: store.done(job.facts) for job in jobs}
     expected = {}
     for job in jobs:
         key = (job.facts.method, job.facts.dataset)
-        expected[key] = int(counts.get(key, 0)) + absent_instances(job, store)
+        others = set().union(*(done[other.facts.key] for other in jobs if other.facts.dataset == job.facts.dataset))
+        absent = set(job.sample_ids) - done[job.facts.key]
+        expected[key] = int(counts.get(key, 0)) + _instances(job, absent, others, rows)
     again = {(job.facts.method, job.facts.dataset): job.facts.about.get("training_images_asked") or 0 for job in jobs}
     return Context(config.run, config.limit, facts, expected, again)
 
 
-def absent_instances(job: Job, store: Store) -> int:
-    """How many instances the samples hold that no shard speaks of."""
-    absent = set(job.sample_ids) - store.done(job.facts)
-    return instances(job, absent) if absent else 0
+def _instances(job: Job, sample_ids: set[str], done: set[str], rows: pd.DataFrame) -> int:
+    """How many instances some samples hold; of those that another method has done its rows tell."""
+    if not sample_ids:
+        return 0
+    told = rows[(rows["dataset"] == job.facts.dataset) & rows["image_id"].isin(sample_ids & done)]
+    untold = sample_ids - done
+    return int(told["instance_id"].nunique()) + (instances(job, untold) if untold else 0)
 
 
 def method_facts(method: MethodEntry) -> MethodFacts:

@@ -134,6 +134,10 @@ methods: [{name: click_only, params: {checkpoint: a}}]
             {"clicks": {"strategy": "paper/v2", "options": {"positives": 2, "negatives": 1}, "max_clicks": 4}},
             r"clicks\.max_clicks: found 4; paper/v2 with these options makes 3 clicks a round: wanted 3 or a multiple",
         ),
+        (
+            {"clicks": {"strategy": "grid/v1", "options": {"side": 3, "cell": 9}}},
+            r"clicks\.options: grid/v1: found cell 9 of 3 x 3; wanted 0 to 8",
+        ),
         ({"clicks": {"options": {"margn": 1}}}, r"clicks\.options\.margn: paper/v1 takes no such .*mean 'margin'"),
         ({"clicks": {"options": {"at": 1}}}, r"clicks\.options\.at: paper/v1 takes no such parameter"),
         ({"clicks": {"options": {"margin": "wide"}}}, r"clicks\.options\.margin: found 'wide'; wanted a valid number"),

@@ -255,6 +255,17 @@ def test_an_instance_that_fails_early_counts_as_failed_after_the_last_click(make
     assert all("| 10 |" in line and line.rstrip(" |").endswith("2") for line in lines)
 
 
+def test_rows_of_another_method_tell_what_is_missing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(methods=[STEADY, {"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}])
+    ran(path)
+    lost = next(one for one in sorted((folder(path) / "shards").rglob("*.parquet")) if "wide" in one.parent.name)
+    lost.unlink()
+    monkeypatch.setattr("harness.plan.listed", lambda *_: pytest.fail("images are listed anew"))
+    config, jobs = recorded(Store(folder(path)))
+    done = report(config, jobs, Store(folder(path)), write=False)
+    assert (done.instances, done.missing) == (20, 4)
+
+
 def test_report_says_what_is_missing(make: Make) -> None:
     path = make()
     config = loaded(path)
