@@ -36,7 +36,7 @@ class JobState:
     Attributes:
         images: Done, earlier starts included, of `of`.
         instances: Done by this start; `failed` of them have no mask.
-        instances_per_s: Since this start began.
+        instances_per_s: Since this start began with its first shard.
         to_go_s: At that rate of images; None before the first.
         devices: Where it runs, with the workers seen on each.
         memory_mib: The largest worker's peak, and `gpu_mib` that on a GPU.
@@ -55,7 +55,7 @@ class JobState:
     gpu_mib: int = 0
 
     def add(self, outcome: Outcome, seconds: float, images_before: int) -> None:
-        """Count what a worker did; `seconds` and `images_before` are of this start."""
+        """Count what a worker did; `seconds` ago its first shard of this start began, after `images_before`."""
         self.images += outcome.samples
         self.instances += outcome.instances
         self.failed += outcome.failed
@@ -92,7 +92,8 @@ class Live:
         self.tasks: dict[str, TaskID] = {}
         self.states: dict[str, JobState] = {}
         self.before: dict[str, int] = {}
-        self.started = self.said = time.monotonic()
+        self.began: dict[str, float] = {}
+        self.said = time.monotonic()
         self.kept = -FILE_EVERY_S["bucket"]
 
     def __enter__(self) -> Live:
@@ -112,7 +113,6 @@ class Live:
 
     def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
         """These jobs will run; of each so many samples are done already."""
-        self.started = time.monotonic()
         for job in jobs:
             key, images = job.facts.key, done[job.facts.key]
             self.before[key] = images
@@ -124,8 +124,9 @@ class Live:
 
     def outcome(self, outcome: Outcome) -> None:
         """A shard is done."""
-        state = self.states[outcome.job]
-        state.add(outcome, time.monotonic() - self.started, self.before[outcome.job])
+        state, now = self.states[outcome.job], time.monotonic()
+        began = self.began.setdefault(outcome.job, now - outcome.seconds)
+        state.add(outcome, now - began, self.before[outcome.job])
         failures = f"{state.failed} failed" if state.failed else ""
         self.bars.update(self.tasks[outcome.job], completed=state.images, facts=facts(state), failures=failures)
         self._line("progress", **vars(state))
