@@ -211,22 +211,22 @@ def plan(
 
     Computes nothing but what --probe asks for.
     """
-    from harness.plan import instances, planned
+    from harness.plan import instances, planned, untrained
     from harness.store import store_of
 
     loaded = _loaded(config, set_, limit)
-    untrained = [m for m in loaded.methods if m.train is not None and not m.train.output.is_file()]
-    _say_training(untrained, probe)
-    ready = [m for m in loaded.methods if m not in untrained]
-    jobs = planned(loaded.model_copy(update={"methods": tuple(ready)}))
+    due = untrained(loaded)
+    jobs = planned(loaded, due)
+    _say_training(due, probe)
     store = store_of(loaded.run, runs)
-    store.check([job.facts for job in jobs])
+    store.check([job.facts for job in jobs if job.method not in due])
     listing = RichTable("Method", "Data set", "Images", "Instances", "Done already")
     counts: dict[str, int] = {}
     for job in jobs:
         name = job.facts.dataset
         counts[name] = counts[name] if name in counts else instances(job)
         done = f"{len(store.done(job.facts) & set(job.sample_ids))} images"
+        done = "not trained yet" if job.method in due else done
         listing.add_row(escape(job.facts.method), escape(name), str(len(job.sample_ids)), str(counts[name]), done)
     console.print(listing)
 

@@ -43,7 +43,12 @@ python -m harness train recipe.yaml --force
 
 
 def card(
-    recipe: Recipe, path: Path, commit: str, categories: Sequence[str] = (), data: Sequence[Mapping[str, Any]] = ()
+    recipe: Recipe,
+    path: Path,
+    commit: str,
+    categories: Sequence[str] = (),
+    data: Sequence[Mapping[str, Any]] = (),
+    made_with: str = torch.__version__,
 ) -> str:
     """Markdown on trained weights.
 
@@ -53,8 +58,10 @@ def card(
         commit: The code's, with "+" where files differed from it; empty where unknown.
         categories: Those of the instances that could be drawn.
         data: Each data set's name and fingerprint.
+        made_with: torch's version; empty where unknown.
     """
-    facts = _facts(recipe, path, commit, categories, data)
+    code = f"{_revision(commit)}; torch {made_with or 'unknown'}"
+    facts = _facts(recipe, path, code, categories, data)
     return _TEXT.format(
         name=path.name,
         note=recipe.note or "Its recipe has no `note:` that would say what it is.",
@@ -84,7 +91,8 @@ def card_of(path: Path) -> str:
     if "recipe_yaml" not in about:
         return _card_beside(path)
     recipe = Recipe.model_validate(yaml.safe_load(about["recipe_yaml"]))
-    return card(recipe, path, about["commit"], json.loads(about["classes"]), json.loads(about["data"]))
+    known = json.loads(about["classes"]), json.loads(about["data"])
+    return card(recipe, path, about["commit"], *known, about.get("torch", ""))
 
 
 def _card_beside(path: Path) -> str:
@@ -102,7 +110,7 @@ def as_yaml(recipe: Recipe) -> str:
 
 
 def _facts(
-    recipe: Recipe, path: Path, commit: str, categories: Sequence[str], data: Sequence[Mapping[str, Any]]
+    recipe: Recipe, path: Path, code: str, categories: Sequence[str], data: Sequence[Mapping[str, Any]]
 ) -> dict[str, str]:
     content = path.read_bytes()
     return {
@@ -113,7 +121,7 @@ def _facts(
         "Categories": ", ".join(categories) or "not listed",
         "Steps": f"{recipe.steps}, {recipe.batch} examples each",
         "Seed": str(recipe.seed),
-        "Code": f"{_revision(commit)}; torch {torch.__version__}",
+        "Code": code,
         "Date": _date(path),
         "Size": f"{len(content)} bytes, {recipe.precision}",
         "SHA-256": hashlib.sha256(content).hexdigest(),

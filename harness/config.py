@@ -198,6 +198,7 @@ class RunConfig(Model):
         tables: Printed at the end and written to the run's report.
         max_failures: The share of instances that may fail before the run stops.
         limit: At most this many samples a data set; every table then says so.
+        training: Changes of the recipes of all methods that name one, by key path, over those of their own `set`.
     """
 
     run: Annotated[str, AfterValidator(_folder_name)]
@@ -211,6 +212,7 @@ class RunConfig(Model):
     workers: Workers = Workers()
     max_failures: Annotated[float, Field(ge=0, le=1)] = 0.05
     limit: Annotated[int, Field(gt=0)] | None = None
+    training: dict[str, Any] = Field(default_factory=dict)
 
     def pairs(self) -> Iterator[tuple[MethodEntry, Plugin]]:
         """Every method with every data set that it is asked on."""
@@ -262,19 +264,23 @@ def _read_recipes(raw: Mapping[str, Any], path: Path) -> None:
     for index, method in enumerate(methods if isinstance(methods, list) else []):
         train = method.get("train") if isinstance(method, dict) else None
         if isinstance(train, str) or (isinstance(train, dict) and "recipe" in train):
-            method["train"] = _recipe_named(train, f"{path}, methods[{index}].train").model_dump()
+            where = f"{path}, methods[{index}].train"
+            method["train"] = _recipe_named(train, raw.get("training"), where).model_dump()
 
 
-def _recipe_named(train: str | Mapping[str, Any], where: str) -> Recipe:
-    """The recipe of a path, or of a path with changes."""
+def _recipe_named(train: str | Mapping[str, Any], everywhere: Any, where: str) -> Recipe:
+    """The recipe of a path, or of a path with changes, and with those of all recipes of the run, of which it tells."""
     named = {"recipe": train} if isinstance(train, str) else train
     changes = named.get("set") or {}
     if set(named) - {"recipe", "set"} or not isinstance(named["recipe"], str) or not isinstance(changes, dict):
         raise UserError(f"{where}: found {dict(named)}; wanted a path, or {{recipe: PATH, set: {{key.path: value}}}}.")
+    further = everywhere if isinstance(everywhere, dict) else {}
     try:
-        return load_recipe(registry.located(named["recipe"]), changes=changes)
+        found = load_recipe(registry.located(named["recipe"]), changes={**changes, **further})
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+    told = ", ".join(f"{key}: {value}" for key, value in further.items())
+    return found.model_copy(update={"note": f"{found.note} Changed: {told}.".strip()}) if told else found
 
 
 def words_of(text: Text) -> Words:

@@ -43,7 +43,11 @@ class SampleCache:
         self.lock = threading.Lock()
 
     def sample(self, dataset: int, sample_id: str) -> Sample:
-        """The sample, decoded at its first use."""
+        """The sample, decoded at its first use.
+
+        Raises:
+            UserError: Its files cannot be read.
+        """
         return self._packed(dataset, sample_id).sample()
 
     def image(self, dataset: int, sample_id: str) -> Image:
@@ -54,10 +58,18 @@ class SampleCache:
         key = (dataset, sample_id)
         packed = self.kept.get(key)
         if packed is None:
-            packed = PackedSample.packed(self.datasets[dataset].load(sample_id))
+            packed = PackedSample.packed(self._loaded(dataset, sample_id))
             with self.lock:
                 self._keep(key, packed)
         return packed
+
+    def _loaded(self, dataset: int, sample_id: str) -> Sample:
+        try:
+            return self.datasets[dataset].load(sample_id)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"training: sample '{sample_id}' cannot be read: {error} Mend it; the same command again goes on."
+            ) from error
 
     def _keep(self, key: tuple[int, str], packed: PackedSample) -> None:
         if key in self.kept:  # Another loader was faster.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,11 +30,12 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rows: list[dict[str, float | None]] | None = None
+        self.rows: list[dict[str, Any]] | None = None
 
     def add(self, progress: Progress) -> None:
         """Keep a report."""
-        if self.rows is None:
+        if self.rows is None or (self.rows and progress.step <= self.rows[-1]["step"]):  # A worker that was replaced.
+            self.close()
             self._open(progress.step)
         assert self.rows is not None
         self.rows.append({**asdict(progress), "time_s": time.time()})

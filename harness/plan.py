@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import harness
@@ -73,13 +74,17 @@ class Listing:
     weights: Mapping[str, int]
 
 
-def planned(config: RunConfig) -> list[Job]:
+def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
     """Every job of a run, data sets listed, checkpoints hashed.
+
+    Args:
+        config: Of the run.
+        due: Those of its methods that are not trained yet, of which nothing can be hashed.
 
     Raises:
         UserError: Missing checkpoints, or a data set that is not there.
     """
-    check_weights(config.methods)
+    check_weights(config.methods, due)
     listings = {label(entry): _listing(config, entry) for entry in config.datasets}
     trained_on = {_weighed_as(method): method for method in config.methods}
     images = {name: training_images(method) for name, method in trained_on.items()}
@@ -166,18 +171,32 @@ def _text_part(text: Text) -> str:
     return f"{text.rule}, {text.template}, {fingerprint(words_of(text).rows)}"
 
 
-def check_weights(methods: Iterable[MethodEntry]) -> None:
-    """Look for the checkpoints of all methods before anything is computed.
+def untrained(config: RunConfig) -> list[MethodEntry]:
+    """The methods that must be trained first."""
+    return [method for method in config.methods if method.train is not None and not method.train.output.is_file()]
+
+
+def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = ()) -> None:
+    """Look for the checkpoints of all methods, and for what trainings start from, before anything is computed.
 
     Raises:
         UserError: Some are absent: all of them in one message.
     """
+    named = [(method, key, path) for method in methods for key, path in _starts_from(method, method in due).items()]
     absent = [
         f"method '{label(method)}': no file at {key}={path}. "
         f"{fetched_by(path) or 'Download or train it (README, Training)'}, or correct `{key}` in the config."
-        for method in methods
-        for key, path in registry.paths("methods", method.name, method.params).items()
-        if key.endswith("checkpoint") and not path.is_file()
+        for method, key, path in named
+        if key.endswith(("checkpoint", "encoder_weights")) and not path.is_file()
     ]
     if absent:
         raise UserError("\n".join(dict.fromkeys(absent)))
+
+
+def _starts_from(method: MethodEntry, due: bool) -> dict[str, Path]:
+    """The files that a method reads or, if it must be trained first, that its training and then it itself read."""
+    found = registry.paths("methods", method.name, method.params)
+    if not due or method.train is None:
+        return found
+    learner = registry.paths("learners", method.train.learner.name, method.train.learner.params)
+    return {key: path for key, path in found.items() if key != "checkpoint"} | learner

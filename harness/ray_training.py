@@ -132,10 +132,12 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
     there = ray.cluster_resources()
     on_gpu = recipe.device.startswith("cuda") or (recipe.device == "auto" and there.get("GPU", 0) >= recipe.workers)
     asked = {"CPU": float(recipe.threads + recipe.loaders), **({"GPU": 1.0} if on_gpu else {})}
-    if any(recipe.workers * amount > there.get(kind, 0) for kind, amount in asked.items()):
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(min(int(node.get(kind, 0) // amount) for kind, amount in asked.items()) for node in nodes)
+    if room < recipe.workers:
         raise UserError(
             f"training: {recipe.workers} workers ask for {readable(asked)} each (threads + loaders CPUs); the cluster "
-            f"has {readable(there)}. Lower `workers`, `threads` or `loaders`, or join a larger one."
+            f"has {readable(there)}, room for {room}. Lower `workers`, `threads` or `loaders`, or join a larger one."
         )
     return ScalingConfig(num_workers=recipe.workers, use_gpu=on_gpu, resources_per_worker=asked)
 

@@ -21,7 +21,7 @@ from harness import manifests, registry, training
 from harness.config import MethodEntry, RunConfig
 from harness.evaluate import Protocol as ClickProtocol
 from harness.lock import Lock
-from harness.plan import Job, Shard, instances, planned, remaining
+from harness.plan import Job, Shard, instances, planned, remaining, untrained
 from harness.recipe import label
 from harness.report import Context, MethodFacts, build_table
 from harness.report.layout import Table, to_markdown
@@ -109,7 +109,9 @@ def run(
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own does not give back what is freed.
     store = store_of(config.run, runs)
     with Lock(store.folder) as lock:
-        for method in config.methods:
+        if due := untrained(config):
+            look_ahead(config, due)
+        for method in due:
             train_if_missing(method, watcher, address, runs)
         jobs = planned(config)
         facts = [job.facts for job in jobs]
@@ -246,6 +248,17 @@ def method_facts(method: MethodEntry) -> MethodFacts:
     classes = len(method.trained_on.classes) or None
     seed = method.train.seed if method.train and method.seed_of else None
     return MethodFacts(uses_text, trained_on, weights, method.name, method.variant_of, classes, method.seed_of, seed)
+
+
+def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
+    """Find what a run lacks before its trainings begin, which may take days.
+
+    Raises:
+        UserError: As `planned`, or a data set to train on is not there.
+    """
+    planned(config, due)
+    for entry in {str(one): one for method in due if method.train for one in method.train.datasets}.values():
+        registry.build("datasets", entry.name, entry.params)
 
 
 def train_if_missing(

@@ -59,8 +59,13 @@ def override(raw: dict[str, Any], given: str) -> None:
 
 
 def change(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Put a value at `key.path` or `key[0].path`; mappings on the way are made, list entries must be there."""
-    *parents, last = re.findall(r"[^.\[\]]+", key) or [""]
+    """Put a value at `key.path` or `key[0].path`; mappings on the way are made, list entries must be there.
+
+    What follows `training` or a method's `set`, which hold changes of recipes by key path, is one key.
+    """
+    of_recipes = _OF_RECIPES.fullmatch(key)
+    path, inner = of_recipes.groups() if of_recipes else (key, None)
+    *parents, last = [*re.findall(r"[^.\[\]]+", path), *([inner] if inner else [])] or [""]
     if not last:
         raise UserError(f"{where}: wanted key=value, such as --set workers.count=2.")
     target: Any = raw
@@ -70,6 +75,9 @@ def change(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
             target[place] = {}
         target = target[place]
     target[_place(target, last, where)] = value
+
+
+_OF_RECIPES = re.compile(r"(training|methods[.\[]\d+\]?\.train\.set)\.(.+)")
 
 
 def _place(target: Any, part: str, where: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +18,9 @@ _COUNTER = "num_batches_tracked"
 def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random", "rgb"] = "random") -> None:
     """Put a file's weights into an encoder whose first convolution may have more input channels than the file's.
 
-    Names are compared with and without the usual prefixes; where they are not the encoder's, as those of another port,
-    the order decides, if every shape agrees. What the file has beyond the encoder (a classifier) is left out.
+    Names are compared with and without the usual prefixes; what they leave open, as all of another port or
+    MMSegmentation's `stem` of a ResNet-v1c, goes by order, if every shape and kind (weight, bias, running mean, ...)
+    agrees. What the file has beyond the encoder (a classifier) is left out.
 
     Args:
         encoder: Of segmentation-models-pytorch.
@@ -32,7 +33,11 @@ def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random"
     """
     read, _ = read_tensors(path, "methods/encoder_weights.py")
     wanted = {name: value for name, value in encoder.state_dict().items() if not name.endswith(_COUNTER)}
-    found = _named(read, wanted) or _in_order(read, wanted)
+    named = _named(read, wanted)
+    found = {name: read[other] for name, other in named.items()} | _in_order(
+        [(name, value) for name, value in read.items() if name not in named.values()],
+        {name: value for name, value in wanted.items() if name not in named},
+    )
     first = next(iter(wanted))
     wrong = [
         name for name in wanted if name != first and (name not in found or found[name].shape != wanted[name].shape)
@@ -52,23 +57,30 @@ def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random"
     encoder.load_state_dict(values, strict=False)
 
 
-def _named(read: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the encoder's names, by the prefixes of both that suit most of them; none if less than half."""
-    best: dict[str, Tensor] = {}
+def _named(read: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, str]:
+    """The file's names by the encoder's, with the prefixes of both that suit most of them; none if less than half."""
+    best: dict[str, str] = {}
     for theirs in _PREFIXES:
         for ours in ("", "model."):
             names = {name: theirs + name.removeprefix(ours) for name in wanted}
-            found = {name: read[other] for name, other in names.items() if other in read}
-            best = max(best, found, key=len)
+            best = max(best, {name: other for name, other in names.items() if other in read}, key=len)
     return best if len(best) > len(wanted) / 2 else {}
 
 
-def _in_order(read: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The file's first tensors in the order of the encoder's; none if a shape differs."""
-    tensors = [value for name, value in read.items() if not name.endswith(_COUNTER)][: len(wanted)]
-    found = dict(zip(wanted, tensors, strict=False))
-    later = list(found)[1:]
-    return found if all(found[name].shape == wanted[name].shape for name in later) else {}
+def _in_order(read: Iterable[tuple[str, Tensor]], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The file's first tensors in the order of the encoder's; none if a shape or a kind differs."""
+    theirs = [(name, value) for name, value in read if not name.endswith(_COUNTER)]
+    pairs = list(zip(wanted.items(), theirs, strict=False))
+    alike = all(
+        _kind(ours) == _kind(name) and (value.shape == tensor.shape or _begins(value, tensor))
+        for (ours, tensor), (name, value) in pairs
+    )
+    return {ours: value for (ours, _), (_, value) in pairs} if alike else {}
+
+
+def _kind(name: str) -> str:
+    """What a tensor is in its layer: "weight", "bias", "running_mean", ..."""
+    return name.rsplit(".", 1)[-1]
 
 
 def _begins(found: Tensor | None, wanted: Tensor) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 from jaxtyping import Float32
+from torch import nn
 
 from harness.interfaces import Saliency
 from harness.structures import Image, UserError
@@ -19,6 +21,9 @@ from methods.saliency.maskclip import DenseImage, MaskClip
 
 KEPT_IMAGES = 2048
 """Images whose features stay in memory; those of the embedded benchmark all do."""
+
+RECOUNTED_EVERY = 256
+"""Files that a process adds before it looks anew at what all processes have put there."""
 
 
 def remembered(saliency: Saliency, folder: Path | None, limit_gib: float) -> Remembered:
@@ -70,7 +75,8 @@ class KeptMaskClip(Saliency):
     A file is found by the image's pixels and by a hash of the image tower's weights and of what else decides the
     features, so that another model never reads them. Once the folder holds `limit_gib` the features of further images
     are computed whenever they are wanted: training visits images at random, so throwing out old ones would gain
-    nothing. Several processes may share the folder. Texts and temperatures are no part of what is kept.
+    nothing. Several processes may share the folder, and pass its limit by `RECOUNTED_EVERY` files each. Texts and
+    temperatures are no part of what is kept.
 
     Args:
         saliency: MaskCLIP.
@@ -88,7 +94,7 @@ class KeptMaskClip(Saliency):
         self.folder = folder / model_hash(saliency)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.limit = limit_gib * 2**30
-        self.bytes = sum(file.stat().st_size for file in self.folder.glob("*/*.npy"))
+        self.bytes = self.added = 0
         self.lock = threading.Lock()
 
     def features(self, images: Sequence[Image]) -> list[DenseImage]:
@@ -118,9 +124,12 @@ class KeptMaskClip(Saliency):
 
     def _keep(self, path: Path, dense: np.ndarray) -> None:
         with self.lock:
+            if self.added % RECOUNTED_EVERY == 0:
+                self.bytes = _size(self.folder)
             if self.bytes + dense.nbytes > self.limit:
                 return
             self.bytes += dense.nbytes
+            self.added += 1
         path.parent.mkdir(exist_ok=True)
         temporary = path.with_name(f"{uuid4().hex}.tmp")
         with temporary.open("wb") as file:
@@ -141,11 +150,23 @@ def _read(path: Path) -> np.ndarray | None:
         return None
 
 
+def _size(folder: Path) -> int:
+    """Bytes of the files in the folders of a folder, whichever process writes them."""
+    total = 0
+    for path in folder.glob("*/*"):
+        with suppress(FileNotFoundError):  # One that another process just gave its name.
+            total += path.stat().st_size
+    return total
+
+
 def model_hash(saliency: MaskClip) -> str:
-    """Of all that decides the dense features of an image."""
+    """Of all that decides the dense features of an image: settings, the tower's layers and its weights."""
     digest = hashlib.blake2b(digest_size=8)
+    visual = saliency.clip.module.visual
+    heads = [layer.num_heads for layer in visual.modules() if isinstance(layer, nn.MultiheadAttention)]
+    digest.update(f"{visual} {heads}".encode())
     settings = (saliency.mean, saliency.std, saliency.input, saliency.max_side, saliency.resize_to)
     digest.update(repr((*settings, saliency.residual, saliency.half)).encode())
-    for name, value in sorted(saliency.clip.module.visual.state_dict().items()):
+    for name, value in sorted(visual.state_dict().items()):
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -336,6 +336,26 @@ def test_a_recipe_with_changes(tmp_path: Path) -> None:
     assert method.params == {"checkpoint": str(method.train.output)} != {"checkpoint": "methods/weights/a.safetensors"}
 
 
+def test_one_change_for_all_recipes_of_a_run(tmp_path: Path) -> None:
+    file = _file(tmp_path, RECIPE | {"checkpoint": "methods/weights/a.safetensors", "note": "Toy."}, "recipe.yaml")
+    methods = [
+        {"name": "click_only", "label": name, "train": {"recipe": str(file), "set": {"steps": 7, "seed": 3}}}
+        for name in ("a", "b")
+    ]
+    path = _file(tmp_path, BASE | {"methods": methods})
+    given = ["training.steps=2", "training.learner.params.size=64", "methods[1].train.set.learner.params.dropout=0.25"]
+    first, second = (method.train for method in load_run(path, given).methods)
+    assert first is not None and second is not None
+    assert (first.steps, first.seed, first.learner.params) == (2, 3, {"size": 64})  # its own `set` is weaker
+    assert second.learner.params == {"size": 64, "dropout": 0.25}
+    assert first.note == "Toy. Changed: steps: 2, learner.params.size: 64."
+    assert first.output.stem == first.key != second.output.stem == second.key
+    with pytest.raises(UserError, match=r"a\.yaml, methods\[0\]\.train: .*recipe\.yaml, stps: no such key"):
+        load_run(path, ["training.stps=2"])
+    with pytest.raises(UserError, match=r"a\.yaml, training: found 3; wanted"):
+        load_run(path, ["training=3"])
+
+
 @pytest.mark.parametrize(
     ("train", "reason"),
     [

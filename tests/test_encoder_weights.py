@@ -27,9 +27,9 @@ def saved(path: Path, state: dict[str, Tensor]) -> Path:
 @pytest.mark.parametrize("filters", ["random", "rgb"])
 def test_everything_but_the_first_filters_is_the_files(tmp_path: Path, prefix: str, filters: str) -> None:
     source = encoder(3, 1).state_dict()
-    named = {f"t{i}" if prefix == "renamed" else prefix + name: v for i, (name, v) in enumerate(source.items())}
-    counters = {f"t{i}": f"t{i}.num_batches_tracked" for i, name in enumerate(source) if "num_batches" in name}
-    named = {counters.get(name, name): value for name, value in named.items()} | {"fc.weight": torch.zeros(10, 512)}
+    other = {name: f"t{i}.{name.rsplit('.', 1)[-1]}" for i, name in enumerate(source)}
+    named = {other[name] if prefix == "renamed" else prefix + name: value for name, value in source.items()}
+    named["fc.weight"] = torch.zeros(10, 512)
     target = encoder(5, 2)
     before = target.state_dict()["conv1.weight"].clone()
     load_encoder(target, saved(tmp_path / "w.pth", named), filters)  # type: ignore[arg-type]
@@ -40,6 +40,24 @@ def test_everything_but_the_first_filters_is_the_files(tmp_path: Path, prefix: s
     assert torch.equal(loaded["conv1.weight"][:, 3:], before[:, 3:])
     expected = source["conv1.weight"] if filters == "rgb" else before[:, :3]
     assert torch.equal(loaded["conv1.weight"][:, :3], expected)
+
+
+def test_the_stem_that_mmsegmentation_names_otherwise(tmp_path: Path) -> None:
+    """As open-mmlab's resnet50_v1c has it: the layers under the encoder's names, the deep stem under its own."""
+    source = encoder(3, 1, "tu-resnet18d").state_dict()
+    stems = {"model.conv1.": "stem.", "model.bn1.": "stem.7."}
+    named = {}
+    for name, value in source.items():
+        old, new = next(((old, new) for old, new in stems.items() if name.startswith(old)), ("model.", ""))
+        named[name.replace(old, new, 1)] = value
+    assert "stem.0.weight" in named and "stem.7.running_var" in named and "layer1.0.conv1.weight" in named
+    target = encoder(5, 2, "tu-resnet18d")
+    load_encoder(target, saved(tmp_path / "w.pth", named | {"fc.weight": torch.zeros(10, 512)}))
+    loaded = target.state_dict()
+    assert all(torch.equal(loaded[name], source[name]) for name in source if name != "model.conv1.0.weight")
+    turned = {name: named[name] for name in sorted(named)}  # biases before weights: the order says nothing
+    with pytest.raises(UserError, match=r"14 of the encoder's \d+ tensors are not in it, such as model\.conv1\.1\.w"):
+        load_encoder(target, saved(tmp_path / "w.pth", turned))
 
 
 def test_the_first_filters_of_a_file_that_fits_are_its_own(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from harness.registry import find
 from harness.structures import UserError
 from methods.open_clip_model import ClipModel, load_clip
 from methods.saliency import maskclip
-from methods.saliency.maskclip import PUBLISHED_TEMPLATES, MaskClip, dense_features
+from methods.saliency.maskclip import PUBLISHED_TEMPLATES, MaskClip, dense_features, log_sum_exp, upsampled
 
 SCENES = "methods/weights/scenes_clip.json"
 TEXT = {"context_length": 24, "vocab_size": 2014, "width": 32, "heads": 2, "layers": 1}
@@ -417,3 +417,11 @@ def test_weights_are_wanted() -> None:
 def test_another_image_tower_is_refused() -> None:
     with pytest.raises(UserError, match="wanted CLIP's ResNet or plain ViT"):
         dense_features(nn.Conv2d(3, 3, 1), pixels(32, 48))
+
+
+@pytest.mark.parametrize("size", [(4, 6), (40, 60)])
+def test_the_normaliser_is_that_of_all_classes_and_leaves_their_scores_alone(size: tuple[int, int]) -> None:
+    scores = torch.randn(19, 4, 6, generator=torch.Generator().manual_seed(0))
+    before = scores.clone()
+    torch.testing.assert_close(log_sum_exp(scores, size), upsampled(scores, size).logsumexp(0), rtol=0, atol=1e-5)
+    assert torch.equal(scores, before)

@@ -7,16 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
 from safetensors.torch import load_file
 
-from harness import cluster, training
+from harness import training
 from harness.fitting import Progress
+from harness.joining import connect
+from harness.journal import METRICS
+from harness.ray_training import _scaling
 from harness.recipe import Recipe
 from harness.structures import UserError
 from harness.training import train
+
+pytestmark = pytest.mark.ray
 
 TOY = """
 import os, pathlib, signal
@@ -26,8 +32,6 @@ import torch.distributed as dist
 from torch.nn import BatchNorm2d, Conv2d, ReLU, Sequential
 
 from harness.interfaces import Learner
-
-pytestmark = pytest.mark.ray
 
 
 class Toy(Learner):
@@ -62,7 +66,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
         patch.syspath_prepend(folder)
-        cluster.connect(None)
+        connect(None)
         yield
         ray.shutdown()
 
@@ -97,6 +101,7 @@ def test_two_workers_train_as_one_with_the_whole_batch_whatever_dies(tmp_path: P
     alone = losses(recipe(tmp_path / "alone.safetensors"))
     died = tmp_path / "died"
     job = recipe(tmp_path / "shared.safetensors", {"dies": str(died)}, workers=2)
+    journal = resumable / job.key / METRICS  # named before the file at `dies` is there, which would count, too
     shared = losses(job)
     assert died.exists()
     assert sorted(shared) == sorted(alone) == list(range(1, 21))
@@ -106,6 +111,7 @@ def test_two_workers_train_as_one_with_the_whole_batch_whatever_dies(tmp_path: P
     for name, value in load_file(tmp_path / "alone.safetensors").items():
         torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-5)
     assert [path.name for path in resumable.glob("*.ray")] == []
+    assert pq.read_table(journal)["step"].to_pylist() == list(range(1, 21))  # those done twice stand there once
 
 
 def test_a_loss_that_is_no_number_ends_the_job_as_it_does_here(tmp_path: Path) -> None:
@@ -118,6 +124,18 @@ def test_more_workers_than_the_cluster_holds(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"{count} workers ask for 1 CPU, 0 GPU each .* the cluster has"):
         train(recipe(tmp_path / "w.safetensors", workers=count, batch=count), lambda _: None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_that_fit_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": alive, "Resources": {"CPU": 4.0, "GPU": 2.0}} for alive in (True, True, False)]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0})
+    many = recipe(Path("w"), workers=4, threads=2, device="auto")
+    assert _scaling(many).num_workers == 4 and _scaling(many).use_gpu
+    for changed in ({"threads": 3, "workers": 2}, {"threads": 2, "workers": 4, "device": "cuda"}):
+        assert _scaling(recipe(Path("w"), **changed)).num_workers == changed["workers"]
+    with pytest.raises(UserError, match="4 workers ask for 3 CPU, 1 GPU each .* 8 CPU, 4 GPU, room for 2"):
+        _scaling(recipe(Path("w"), workers=4, threads=1, loaders=2, device="auto"))
 
 
 def test_states_lie_with_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

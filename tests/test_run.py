@@ -432,3 +432,20 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
     while not condition():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_what_a_run_lacks_is_said_before_it_trains(make: Make, tmp_path: Path) -> None:
+    learner = {"name": "prompted_deeplab", "params": {"encoder_weights": str(tmp_path / "gone.pth")}}
+    recipe: dict[str, Any] = {"learner": learner, "datasets": [{"name": "scenes"}], "steps": 1}
+    due = {"name": "click_only", "label": "due", "train": recipe}
+    gone = {"name": "fakes:Steady", "label": "gone", "params": {"checkpoint": str(tmp_path / "gone.pth")}}
+    with pytest.raises(UserError) as error:
+        ran(make(methods=[due, gone]))
+    assert "method 'due': no file at encoder_weights=" in str(error.value)
+    assert "method 'gone': no file at checkpoint=" in str(error.value)
+    absent = {"name": "coco", "params": {"root": str(tmp_path / "none")}}
+    whole = recipe | {"learner": {"name": "prompted_deeplab"}}
+    elsewhere = due | {"train": whole | {"datasets": [absent]}}
+    for changed in ({"methods": [due | {"train": whole}], "datasets": [absent]}, {"methods": [elsewhere]}):
+        with pytest.raises(UserError, match="datasets/coco"):
+            ran(make(**changed))

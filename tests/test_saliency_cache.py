@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ NAMES = ("person", "car", "tie")
 
 def maskclip(side: int = 64, **options: object) -> MaskClip:
     clip = {"model": str(WEIGHTS / "scenes_clip.json"), "checkpoint": WEIGHTS / "scenes_clip.safetensors"}
-    return MaskClip(**clip, input=side, device="cpu", **options)  # type: ignore[arg-type]
+    return MaskClip(**(clip | options), input=side, device="cpu")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_an_image_is_encoded_once_by_all_that_share_the_folder(tmp_path: Path, p
     found = other_process.maps(other_process.features([image(0)])[0], ["car"], NAMES)
     np.testing.assert_array_equal(first, again)
     np.testing.assert_array_equal(first, found)
-    assert (plain.image_encodings - before, other_process.saliency.image_encodings) == (1, 0)  # type: ignore
+    assert (plain.image_encodings - before, other_process.saliency.image_encodings) == (1, 0)
     exact = plain.maps(plain.features([image(0)])[0], ["car"], NAMES)
     assert 0 < np.abs(exact - first).max() < 5e-3
 
@@ -51,7 +52,13 @@ def test_images_and_models_have_features_of_their_own(tmp_path: Path, plain: Mas
     hashes = {model_hash(made) for made in (plain, maskclip(48), maskclip(residual=False), maskclip(normalise="clip"))}
     changed = maskclip()
     next(changed.clip.module.visual.parameters()).data.view(-1)[0] += 1e-3
-    assert len(hashes | {model_hash(changed)}) == 5
+    config = json.loads((WEIGHTS / "scenes_clip.json").read_text("utf-8"))
+    for number, changes in enumerate(
+        ({"quick_gelu": True}, {"vision_cfg": {**config["vision_cfg"], "head_width": 16}})
+    ):
+        (tmp_path / f"{number}.json").write_text(json.dumps(config | changes))
+        hashes.add(model_hash(maskclip(model=str(tmp_path / f"{number}.json"))))
+    assert len(hashes | {model_hash(changed)}) == 7
     assert model_hash(plain) == model_hash(maskclip(templates="plain", temperature=0.1))  # they change no features
 
 
@@ -61,7 +68,15 @@ def test_the_folder_keeps_to_its_limit(tmp_path: Path, plain: MaskClip) -> None:
     for seed in (0, 1, 2, 3):
         kept.features([image(seed)])
     assert len(list(tmp_path.rglob("*.npy"))) == 2
-    assert KeptMaskClip(plain, tmp_path).bytes >= 2 * size
+    for path in tmp_path.rglob("*.npy"):
+        path.unlink()
+    (tmp_path / model_hash(plain) / "ab").mkdir(exist_ok=True)
+    (tmp_path / model_hash(plain) / "ab" / "1.tmp").write_bytes(bytes(size))  # of a process that was killed
+    one, other = (KeptMaskClip(plain, tmp_path, limit_gib=2.5 * size / 2**30) for _ in range(2))
+    for seed in (0, 1, 2):
+        one.features([image(seed)])
+        other.features([image(seed + 3)])
+    assert len(list(tmp_path.rglob("*.npy"))) == 1
 
 
 def test_a_damaged_file_is_computed_anew(tmp_path: Path, plain: MaskClip) -> None:

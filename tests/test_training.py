@@ -32,7 +32,7 @@ from harness.clicks import NoClickError
 from harness.draws import Draw, Draws, SampleCache
 from harness.fitting import Progress
 from harness.interfaces import Dataset, Listed
-from harness.journal import METRICS
+from harness.journal import METRICS, Journal
 from harness.optimisation import decay, learning_rate
 from harness.recipe import Optimizer, Recipe, Schedule, load_recipe
 from harness.structures import Click, Instance, Sample, UserError
@@ -579,6 +579,15 @@ def test_a_journal_has_every_step_once(tmp_path: Path, resumable: Path) -> None:
     assert [row["step"] for row in rows] == list(range(1, 9))
     assert all(math.isfinite(row["loss"]) and row["lr"] > 0 and 0 <= row["waited"] <= 1 for row in rows)
     assert list(folder.glob("events.out.tfevents.*"))
+
+
+def test_steps_that_replaced_workers_do_again_stand_in_the_journal_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "job")
+    for step, loss in [(1, 0.5), (2, 0.4), (3, 0.3), (2, 0.4), (3, 0.25), (4, 0.2)]:
+        journal.add(Progress(step, 4, loss, lr=0.1, steps_per_s=1.0))
+    journal.close()
+    rows = pq.read_table(tmp_path / "job" / METRICS).to_pylist()
+    assert [(row["step"], row["loss"]) for row in rows] == [(1, 0.5), (2, 0.4), (3, 0.25), (4, 0.2)]
 
 
 def test_a_checkpoint_prints_its_card(tmp_path: Path) -> None:

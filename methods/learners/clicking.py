@@ -38,10 +38,8 @@ class Clicking:
 
     def __post_init__(self) -> None:
         where = "methods/learners/prompted_deeplab.py"
-        if self.strategy not in STRATEGIES:
-            raise UserError(f"{where}: found strategy={self.strategy!r}. {suggest(self.strategy, STRATEGIES)}")
         wanted = self.channels.positive_clicks + self.channels.negative_clicks
-        made = clicks_a_round(self.strategy, self.options)
+        made = clicks_made(self.strategy, self.options, where)
         if made != wanted:
             raise UserError(
                 f"{where}: {self.strategy} with click_options={dict(self.options)} makes {made} clicks; wanted "
@@ -55,3 +53,17 @@ class Clicking:
             rng = click_rng(0, "training", sample.id, instance.id, 1, draw)
         made = STRATEGIES[self.strategy](Situation(sample, instance, (), None, rng, draw), **self.options)
         return np.array([(click.x, click.y) for click in self.channels.arranged(made)])
+
+
+def clicks_made(strategy: str, options: Mapping[str, Any], where: str) -> int:
+    """How many clicks a learner's simulator makes a round.
+
+    Raises:
+        UserError: There is no such simulator, or it takes no such options.
+    """
+    if strategy not in STRATEGIES:
+        raise UserError(f"{where}: found strategy={strategy!r}. {suggest(strategy, STRATEGIES)}")
+    try:
+        return clicks_a_round(strategy, options)
+    except UserError as error:
+        raise UserError(f"{where}, click_options: {error}") from error

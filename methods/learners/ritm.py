@@ -22,9 +22,10 @@ from torch import Tensor
 
 from harness.clicks import STRATEGIES, Situation, interior_depth
 from harness.interfaces import Learner
-from harness.registry import register_learner, suggest
+from harness.registry import register_learner
 from harness.structures import Click, Instance, Mask, Sample, UserError
 from methods.learners.augmentation import jittered
+from methods.learners.clicking import clicks_made
 from methods.ritm_network import RitmArchitecture, RitmNetwork
 from methods.ritm_zoom import Window, ZoomIn
 
@@ -69,8 +70,7 @@ class RitmLearner(Learner):
         flip: bool = True,
         jitter: float = 0.0,
     ) -> None:
-        if strategy not in STRATEGIES:
-            raise UserError(f"methods/learners/ritm.py: found strategy={strategy!r}. {suggest(strategy, STRATEGIES)}")
+        clicks_made(strategy, click_options or {}, "methods/learners/ritm.py")
         self.architecture = RitmArchitecture(
             width=width,
             ocr_width=ocr_width,

@@ -308,7 +308,7 @@ def log_sum_exp(scores: Float32[Tensor, "n gh gw"], size: tuple[int, int]) -> Fl
     bound = upsampled(scores.amax(0, keepdim=True), size)[0]
     total = torch.zeros_like(bound)
     for part in scores.split(_CLASSES_AT_ONCE):
-        total += (upsampled(part, size) - bound).exp_().sum(0)
+        total += upsampled(part, size).sub_(bound).exp_().sum(0)
     return total.clamp_min_(torch.finfo(total.dtype).tiny).log_() + bound
 
 
