@@ -3,7 +3,8 @@
 Every measure is a whole run by `harness.run.run`, as `python -m harness run` does it, in a folder of its own:
 
 - throughput: 100,000 instances of a null method on one actor, in CPU time of that actor from its first answer to its
-  last, so that neither its start nor other processes count; and by how much this process, the driver, grows meanwhile.
+  last, so that neither its start nor other processes count; and by how much this process, the driver, has grown at the
+  end of any shard and of the run, and at most for a moment.
 - scaling: sleeps instead of work, so that two actors share no core, on one actor and on two.
 - idle: many actors on sleeps of half a second; which part of the time between its first and its last shard an actor
   has one.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -167,10 +169,12 @@ def throughput(images: int) -> list[tuple[str, str, str, bool]]:
         coco = {"name": "coco", "params": {"root": folder, "split": SPLIT, "seen": None}}
         watch = watched(coco, {"name": "benchmarks.engine:Null"}, count=1)
     rate, growth = watch.rate(), max(watch.sizes_mb) - watch.sizes_mb[0]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3 - watch.sizes_mb[0]
     found = f"{7 * images} instances of a null method"
     return [
         (f"instances/s of an actor's CPU, {found}", f"{rate:.0f}", f"at least {GOAL_RATE}", rate >= GOAL_RATE),
         ("the driver's growth", f"{growth:.0f} MB", f"under {GOAL_GROWTH_MB} MB", growth < GOAL_GROWTH_MB),
+        ("its peak, as it writes the results", f"{peak:.0f} MB", f"under {GOAL_GROWTH_MB} MB", peak < GOAL_GROWTH_MB),
     ]
 
 

@@ -74,7 +74,7 @@ def table(records: Sequence[Record]) -> pa.Table:
     return pa.table(columns, schema=schema())
 
 
-PIECE = 20_000
+PIECE = 8_000
 """Rows that are put in order at once."""
 
 
