@@ -78,7 +78,7 @@ def run(
     retry_failed: Annotated[bool, typer.Option(help="Redo the images in which an instance failed.")] = False,
 ) -> None:
     """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
-    from harness.report.layout import to_terminal
+    from harness.report.terminal import to_terminal
     from harness.run import run as execute
     from harness.store import store_of
 
@@ -125,7 +125,7 @@ def report(
         return
     from harness.lock import holder
     from harness.plan import planned
-    from harness.report.layout import to_terminal
+    from harness.report.terminal import to_terminal
     from harness.run import recorded
     from harness.run import report as build
     from harness.store import Store, store_of

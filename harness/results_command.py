@@ -122,7 +122,7 @@ def emit(tables: Sequence[Table], form: Form | None, output: Path | None) -> Non
     from rich.console import Console
 
     from harness.report.formats import rendered
-    from harness.report.layout import to_terminal
+    from harness.report.terminal import to_terminal
 
     chosen = _chosen(form, output)
     if chosen is Form.terminal and output is None:

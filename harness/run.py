@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import os
 import platform
 from collections import Counter
@@ -247,7 +248,24 @@ def method_facts(method: MethodEntry) -> MethodFacts:
     weights = method.train.note if method.train else ""
     classes = len(method.trained_on.classes) or None
     seed = method.train.seed if method.train and method.seed_of else None
-    return MethodFacts(uses_text, trained_on, weights, method.name, method.variant_of, classes, method.seed_of, seed)
+    return MethodFacts(
+        uses_text,
+        trained_on,
+        weights,
+        method.name,
+        method.variant_of,
+        classes,
+        method.seed_of,
+        seed,
+        first_ranking(method, cls),
+    )
+
+
+def first_ranking(method: MethodEntry, cls: type) -> str:
+    """Of the entry's `rankings`, or of its plugin's own; "" where the plugin takes none."""
+    taken = inspect.signature(cls).parameters.get("rankings")
+    given = method.params.get("rankings", taken.default) if taken else ()
+    return str(given[0]) if isinstance(given, Sequence) and given else ""
 
 
 def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:

@@ -1,8 +1,8 @@
 """A run's folder read back, and the commands that make tables of it, as a user meets them."""
 
-import io
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,28 +14,79 @@ import pytest
 import yaml
 
 import harness
-from harness import UserError, registry
+from harness import UserError, config, registry
+from harness import run as runs
+from harness.__main__ import main
+from harness.report import build_table
 from harness.report.board import Source, entries
 from harness.results import described, load, manifest_of
 
 Command = Callable[..., CompletedProcess[str]]
 
+RANKED = '''
+import numpy as np
+
+from harness import Dataset, Instance, Method, Prediction, Sample
+
+
+class Halves(Method):
+    """Nothing, of which it is confident, or the left half."""
+
+    def __init__(self, rankings: tuple[str, ...] = ("clip", "confidence")) -> None:
+        self.rankings = rankings
+
+    def predict(self, image, click, text):
+        masks = np.zeros((2, *image.shape[:2]), bool)
+        masks[1, :, : image.shape[1] // 2] = True
+        scores = {"confidence": np.array([1.0, 0.0]), "clip": np.array([0.0, 1.0])}
+        return Prediction(masks, {name: scores[name] for name in self.rankings})
+
+
+class Box(Dataset):
+    """One box in the left half of one image."""
+
+    classes = ("box",)
+
+    def sample_ids(self):
+        return ["a"]
+
+    def load(self, sample_id):
+        mask = np.zeros((32, 48), bool)
+        mask[8:20, 2:20] = True
+        return Sample(sample_id, np.zeros((32, 48, 3), np.uint8), (Instance("a-0", mask, "box", True),))
+'''
+
+
+class Silent:
+    """Watches a run and says nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args: None
+
+
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The same command line as `harness_command`, in this process."""
+
+    def run(*arguments: object) -> CompletedProcess[str]:
+        command = ["harness", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return CompletedProcess(command, int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run of both of our methods on eight scenes."""
-    from harness import config, run
-
-    class Silent:
-        def __getattr__(self, name: str) -> Callable[..., None]:
-            return lambda *args: None
-
     folder = tmp_path_factory.mktemp("runs")
     path = folder / "a.yaml"
     given = yaml.safe_load((registry.ROOT / "configs" / "quickstart.yaml").read_text())
     given |= {"run": "small", "limit": 8, "workers": {"executor": "local"}, "tables": ["table1"]}
     path.write_text(yaml.safe_dump(given))
-    run.run(config.load_run(path), Silent(), runs=str(folder))
+    runs.run(config.load_run(path), Silent(), runs=str(folder))
     yield folder / "small"
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -76,13 +127,16 @@ def test_no_run_is_said(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_tables_in_every_format(run_folder: Path, harness_command: Command, tmp_path: Path) -> None:
+def test_all_tables(run_folder: Path, harness_command: Command) -> None:
     done = harness_command("report", run_folder, "--table", "all", "--format", "md")
     assert done.returncode == 0, done.stderr
     for number in range(1, 9):
         assert f"**LIMITED to 8 samples: Table {number}: " in done.stdout
     assert done.stdout.index("Table 1: ") < done.stdout.index("Table 8: ") < done.stdout.index("Leaderboard")
-    made = harness_command("report", run_folder, "--table", "1", "-o", tmp_path / "t.parquet", "--intervals")
+
+
+def test_a_table_as_parquet_with_its_intervals(run_folder: Path, here: Command, tmp_path: Path) -> None:
+    made = here("report", run_folder, "--table", "1", "-o", tmp_path / "t.parquet", "--intervals")
     assert made.returncode == 0, made.stderr
     cells = pq.read_table(tmp_path / "t.parquet").to_pandas()
     assert (cells["high_percent"].dropna() > cells["low_percent"].dropna()).all() and cells[
@@ -102,32 +156,34 @@ def test_tables_in_every_format(run_folder: Path, harness_command: Command, tmp_
         (["leaderboard", "nowhere/at/all"], "no manifest.json"),
     ],
 )
-def test_mistakes_are_one_message(
-    run_folder: Path, harness_command: Command, arguments: list[str], message: str
-) -> None:
-    done = harness_command(*(one.format(run=run_folder) for one in arguments))
-    assert (done.returncode, done.stdout) == (2, "") and message in done.stderr and "Traceback" not in done.stderr
+def test_mistakes_are_one_message(run_folder: Path, here: Command, arguments: list[str], message: str) -> None:
+    done = here(*(one.format(run=run_folder) for one in arguments))
+    assert (done.returncode, done.stdout) == (2, "") and message in done.stderr
 
 
-def test_comparisons_of_one_run_and_of_two(run_folder: Path, harness_command: Command, tmp_path: Path) -> None:
-    done = harness_command("compare", "Text+Click", "Click only", "--run", run_folder, "--format", "csv")
+def test_a_mistake_has_no_traceback(harness_command: Command) -> None:
+    done = harness_command("leaderboard", "nowhere/at/all")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no manifest.json" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_comparisons_of_one_run_and_of_two(run_folder: Path, here: Command, tmp_path: Path) -> None:
+    done = here("compare", "Text+Click", "Click only", "--run", run_folder, "--format", "csv")
     assert (
         done.returncode == 0 and done.stdout.startswith('"Text+Click against Click only, iou"\n')
     ) or "all," in done.stdout
     copy = tmp_path / "other"
     shutil.copytree(run_folder, copy)
-    again = harness_command("compare", f"{run_folder}:Click only", f"{copy}:Click only", "--format", "md")
+    again = here("compare", f"{run_folder}:Click only", f"{copy}:Click only", "--format", "md")
     assert again.returncode == 0, again.stderr
     first = next(line for line in again.stdout.splitlines() if line.startswith("| all |"))
     assert "+0.00" in first and "1.000" in first
 
 
-def test_leaderboards_merge_runs_and_refuse_other_protocols(
-    run_folder: Path, harness_command: Command, tmp_path: Path
-) -> None:
+def test_leaderboards_merge_runs_and_refuse_other_protocols(run_folder: Path, here: Command, tmp_path: Path) -> None:
     copy = tmp_path / "other"
     shutil.copytree(run_folder, copy)
-    done = harness_command("leaderboard", run_folder, copy, "-o", tmp_path / "l.parquet")
+    done = here("leaderboard", run_folder, copy, "-o", tmp_path / "l.parquet")
     assert done.returncode == 0, done.stderr
     assert len(pd.read_parquet(tmp_path / "l.parquet")) == 4
     manifest: dict[str, Any] = json.loads((copy / "manifest.json").read_text())
@@ -135,17 +191,44 @@ def test_leaderboards_merge_runs_and_refuse_other_protocols(
     for job in manifest["jobs"].values():
         job["parts"]["seed"] = "1"
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    refused = harness_command("leaderboard", run_folder, copy)
+    refused = here("leaderboard", run_folder, copy)
     assert refused.returncode == 2 and "seed: 0 in" in refused.stderr
 
 
-def test_the_audit_of_the_paper_and_of_a_run(run_folder: Path, harness_command: Command) -> None:
-    done = harness_command("audit", run_folder, "--format", "md")
+def test_the_audit_of_the_paper_and_of_a_run(run_folder: Path, here: Command) -> None:
+    done = here("audit", run_folder, "--format", "md")
     assert done.returncode == 0 and "swapped 0.694" in done.stdout and "Nothing is wrong in this run" in done.stdout
-    assert io.StringIO(harness_command("audit").stdout).read().count("published") > 20
+    assert here("audit").stdout.count("published") > 20
 
 
 def test_the_leaderboard_says_the_peak_memory_of_the_workers(run_folder: Path) -> None:
     rows = load(run_folder)
     found = entries([Source("small", rows, described(run_folder, rows), manifest_of(run_folder))])
     assert len(found) == 2 and found["peak_memory_mib"].between(100, 100_000).all()
+
+
+def test_clicks_needed_are_of_the_ranking_that_the_clicks_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ranked.py").write_text(RANKED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    methods: list[dict[str, Any]] = [
+        {"name": "ranked:Halves", "label": "turned", "params": {"rankings": ["confidence", "clip"]}},
+        {"name": "ranked:Halves", "label": "its own order"},
+    ]
+    given = {
+        "run": "order",
+        "datasets": [{"name": "ranked:Box", "label": "box"}],
+        "methods": methods,
+        "clicks": {"strategy": "center/v1", "max_clicks": 2},
+        "tables": ["noc"],
+        "workers": {"executor": "local"},
+    }
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(given))
+    runs.run(config.load_run(tmp_path / "a.yaml"), Silent(), runs=str(tmp_path))
+    rows = load(tmp_path / "order")
+    second = rows[rows["click_index"] == 2].groupby("method")["clicks"].first()
+    followed = {method: "confidence" if clicks[1]["positive"] else "clip" for method, clicks in second.items()}
+    assert followed == {"its own order": "clip", "turned": "confidence"}
+    built = build_table("noc", rows, described(tmp_path / "order", rows))
+    assert {row.cells[1].text for row in built.body} == {f"{name} ({ranking})" for name, ranking in followed.items()}

@@ -33,6 +33,7 @@ class MethodFacts:
         trained_classes: How many classes its weights were trained on; None where the config does not say.
         seed_of: What it shares with the same recipe's networks of other seeds; "" for one that stands alone.
         seed: Of its training, for one of several.
+        first_ranking: Whose masks the next clicks are made into; "" for a method that takes no `rankings`.
     """
 
     uses_text: bool = False
@@ -43,6 +44,7 @@ class MethodFacts:
     trained_classes: int | None = None
     seed_of: str = ""
     seed: int | None = None
+    first_ranking: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,18 @@ import pandas as pd
 
 from harness.ambiguity import HITS
 from harness.report import Context, about, clicks_note, gaps, iou_heading, scores, table
-from harness.report.asked import NO_ROWS, cells, failures, numbers, of_line, scored, share, with_text, without_text
+from harness.report.asked import (
+    NO_ROWS,
+    cells,
+    failures,
+    numbers,
+    of_line,
+    scored,
+    share,
+    with_intervals,
+    with_text,
+    without_text,
+)
 from harness.report.comparison import interval, named
 from harness.report.layout import Cell, Column, Row, Table, signed
 from harness.report.leaderboard import ORACLE
@@ -66,8 +77,10 @@ def destinations(rows: pd.DataFrame, context: Context) -> Table:
             whole = line["missing"] == 0 and part["hit"].notna().all() and len(part)
             shares = [float((part["hit"] == hit).mean()) if whole else float("nan") for hit in HITS]
             names = _names(line, rows, context) if number == 0 else cells([line["dataset"], line["method"], ""])
-            shown = [*names, Cell(kind), *[share(value, gaps(line), n=len(part)) for value in shares]]
-            body.append(Row((*shown, Cell(str(len(part)))), starts_section=starts and number == 0))
+            means = [share(value, gaps(line), n=len(part)) for value in shares]
+            went = pd.DataFrame({hit: (part["hit"] == hit).astype(float) for hit in HITS})
+            shown = [*names, Cell(kind), *with_intervals(means, went, part, context), Cell(str(len(part)))]
+            body.append(Row(tuple(shown), starts_section=starts and number == 0))
     heads = [Column(name) for name in ("Dataset", "Method", "Ranking", "Clicks")]
     columns = (*heads, *[Column(hit.replace("_", " "), align="right") for hit in HITS], Column("n", align="right"))
     notes = (
@@ -119,9 +132,10 @@ def _row(
         )
         for kind, part in parts.items()
     ]
+    ious = pd.DataFrame({kind: part["iou"].reindex(own.index) for kind, part in parts.items()})
     text = "✓" if _reads(line, rows, context) else ""
     counts = [str(len(part)) for part in parts.values()]
-    texts = [*means, *cells([*counts, str(line["failed"])])]
+    texts = [*with_intervals(means, ious, own, context), *cells([*counts, str(line["failed"])])]
     return Row((*_names(line, rows, context), Cell(text), *texts), starts_section=starts)
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from harness.report import Context
 from harness.report.comparison import CLICK, players
-from harness.report.layout import Cell, percent
-from harness.summaries import final_clicks
+from harness.report.layout import Cell, percent, with_interval
+from harness.resampling import intervals_of_means
+from harness.summaries import by_image, final_clicks
 
 NO_ROWS = "No rows."
 
@@ -29,13 +30,18 @@ def with_text(method: str, rows: pd.DataFrame, context: Context) -> bool:
     return list(rules) != ["none"]
 
 
-def answers(lines: pd.DataFrame) -> pd.DataFrame:
+def answers(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
     """Of the lines of `scores` one a data set and method: the ranking whose masks a later click looks at.
 
-    A lone mask's, or the method's own confidence's; without either, its first ranking by name but the oracle's.
+    The method's first, by the config. Where that says nothing, or no row has it: a lone mask's, or the method's own
+    confidence's; without either, its first ranking by name but the oracle's.
     """
-    known = {"single": 0, "confidence": 1, "": 2, "oracle": 4}
-    order = lines["ranking"].map(lambda ranking: known.get(ranking, 3))
+    known = {"single": 1, "confidence": 2, "": 3, "oracle": 5}
+    pairs = zip(lines["method"], lines["ranking"], strict=True)
+    order = [
+        0 if ranking and ranking == context.facts(method).first_ranking else known.get(ranking, 4)
+        for method, ranking in pairs
+    ]
     first = lines.assign(order=order).sort_values(["order", "ranking"], kind="stable")
     kept = first.drop_duplicates(["dataset", "method"]).index
     return lines[lines.index.isin(kept)]
@@ -83,6 +89,26 @@ def number(value: float, digits: int = 2) -> str:
 def share(value: float, notes: tuple[str, ...] = (), more: str = "", n: int | None = None) -> Cell:
     """A share in percent, with what stands behind it; a dash where there is no number."""
     return Cell(percent(value) + more, notes, None if np.isnan(value) else value, n=n)
+
+
+def with_intervals(means: Sequence[Cell], values: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Sequence[Cell]:
+    """The cells of means, each with its 95 % interval and n where the context asks for them.
+
+    Args:
+        means: As many as `values` has columns; one without a value stays as it is.
+        values: What the means are of, a line an instance; NaN where an instance is not in a mean.
+        rows: As many, with `dataset` and `image_id`: images are drawn anew.
+        context: Of the table.
+    """
+    if not context.intervals:
+        return means
+    return [with_interval(cell, *ends) for cell, ends in zip(means, bounds(values, rows), strict=True)]
+
+
+def bounds(values: pd.DataFrame, rows: pd.DataFrame) -> list[tuple[float, float]]:
+    """95 % intervals of the means of the columns, images being drawn anew; the arguments are `with_intervals`'s."""
+    low, high = intervals_of_means(*by_image(rows, values))
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def cells(texts: Sequence[str], notes: tuple[str, ...] = ()) -> list[Cell]:

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.registry import suggest
-from harness.report.layout import URL, Cell, Column, Row, Table, marks, plain, to_markdown, to_text
+from harness.report.layout import URL, Cell, Column, Row, Table, marks, plain, to_markdown
+from harness.report.terminal import to_text
 from harness.structures import UserError
 
 _LATEX = {

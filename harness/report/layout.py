@@ -1,4 +1,4 @@
-"""A table as data, and what it looks like in a terminal and in Markdown; formats.py has the other formats.
+"""A table as data, and what it looks like in Markdown; terminal.py and formats.py have the other formats.
 
 Cells hold plain text. Each renderer takes its own markup's characters for what they are, so that a method named
 `[red]a|b` is printed, not obeyed.
@@ -6,20 +6,12 @@ Cells hold plain text. Each renderer takes its own markup's characters for what 
 
 from __future__ import annotations
 
-import io
-import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote
-
-from rich import box
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.table import Table as RichTable
-from rich.text import Text
 
 
 @dataclass(frozen=True)
@@ -102,85 +94,14 @@ class Table:
         return tuple(dict.fromkeys(note for row in self.body for cell in row.cells for note in cell.notes))
 
 
-def to_terminal(table: Table) -> RenderableType:
-    """What a rich console prints, in colour where it has some; a table that is too wide, in several parts."""
-    return _Printed(table)
-
-
-@dataclass(frozen=True)
-class _Printed:
-    """Knows its width only when it is printed."""
-
-    table: Table
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        body = [[plain(text) for text in _texts(self.table, row)] for row in self.table.body]
-        yield Text(plain(self.table.title), style="bold")
-        for part in _parts(self.table, body, options.max_width):
-            yield Text()
-            yield _grid(self.table, body, part)
-        yield Text()
-        yield from (Text(plain(line)) for line in _beneath(self.table))
-
-
-Texts = Sequence[Sequence[str]]
-"""The body as it is printed: a line a row, a text a column."""
-
-
-def _grid(table: Table, body: Texts, part: Sequence[int]) -> RichTable:
-    """These columns; numbers are never broken over lines."""
-    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in (table.columns[at] for at in part):
-        heading = plain("\n".join(filter(None, [column.group, column.heading])), "\n")
-        grid.add_column(Text(heading), justify=column.align, no_wrap=column.align == "right", overflow="fold")
-    for row, texts, following in itertools.zip_longest(table.body, body, table.body[1:]):
-        cells = [Text(texts[at], style="bold" if row.cells[at].strong else "") for at in part]
-        ends = following is not None and following.starts_section
-        grid.add_row(*cells, style="dim" if row.quoted else None, end_section=ends)
-    return grid
-
-
-WRAPPED = 24
-"""Characters that are enough for a column of words, which may go on in the next line."""
-
-
-def _parts(table: Table, body: Texts, width: int) -> list[list[int]]:
-    """The columns that fit beside each other; those of words at the start, or the first, are in every part."""
-    widths = [_width(column, [texts[at] for texts in body]) for at, column in enumerate(table.columns)]
-    names = list(itertools.takewhile(lambda at: table.columns[at].align != "right", range(len(widths)))) or [0]
-    parts: list[list[int]] = [[]]
-    for at in range(len(names), len(widths)):
-        if parts[-1] and sum(widths[one] for one in (*names, *parts[-1], at)) > width + GAP:
-            parts.append([])
-        parts[-1].append(at)
-    return [[*names, *part] for part in parts]
-
-
-GAP = 3
-"""Characters between two columns."""
-
-
-def _width(column: Column, texts: Sequence[str]) -> int:
-    widest = max(cell_len(text) for text in (column.group, column.heading, *texts))
-    return GAP + (widest if column.align == "right" else min(widest, WRAPPED))
-
-
-def to_text(table: Table, width: int = 160) -> str:
-    """The terminal's table without colours, `width` characters wide at most."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False)
-    with console.capture() as capture:
-        console.print(to_terminal(table))
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
-
-
 def to_markdown(table: Table) -> str:
     """GitHub's dialect; it has one header row, so a group stands before each of its headings."""
     headings = [" ".join(filter(None, [column.group, column.heading])) for column in table.columns]
     rules = [{"left": ":--", "center": ":-:", "right": "--:"}[column.align] for column in table.columns]
     body = [[_markdown_cell(table, cell) for cell in row.cells] for row in table.body]
     lines = [f"| {' | '.join(cells)} |" for cells in [[_markdown(h) for h in headings], rules, *body]]
-    beneath = [f"- {_markdown(line)}" for line in _beneath(table)]
-    parts = [[f"**{_markdown(table.title)}**"], lines, beneath]
+    under = [f"- {_markdown(line)}" for line in beneath(table)]
+    parts = [[f"**{_markdown(table.title)}**"], lines, under]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -198,7 +119,18 @@ def best_strong(body: Sequence[Row], columns: Sequence[int]) -> tuple[Row, ...]:
         if row.starts_section or not sections:
             sections.append([])
         sections[-1].append(row)
-    return tuple(row for section in sections for row in _strengthened(section, columns))
+    return tuple(row for section in sections for row in best_of_columns(section, columns))
+
+
+def best_of_columns(rows: Sequence[Row], columns: Sequence[int]) -> tuple[Row, ...]:
+    """The rows, with the best measured number of each of these columns strong, where several rows have one."""
+    best = {}
+    for column in columns:
+        shown = [_printed(row.cells[column]) for row in rows if _competes(row)]
+        known = [value for value in shown if value is not None]
+        if len(known) > 1:
+            best[column] = max(known)
+    return tuple(_strengthened(row, best) for row in rows)
 
 
 def best_of_row(row: Row, columns: Sequence[int]) -> Row:
@@ -227,7 +159,7 @@ def signed(share: float) -> str:
     return "+0.00" if text == "-0.00" else text
 
 
-def _texts(table: Table, row: Row) -> Iterator[str]:
+def texts_of(table: Table, row: Row) -> Iterator[str]:
     """The row's texts, each with its footnotes' numbers."""
     for cell in row.cells:
         yield f"{cell.whole} {_marks(table, cell)}".strip()
@@ -258,16 +190,9 @@ def _printed(cell: Cell) -> float | None:
     return None if cell.value is None or math.isnan(cell.value) else round(100 * cell.value, 2)
 
 
-def _strengthened(section: Sequence[Row], columns: Sequence[int]) -> Iterator[Row]:
-    best = {}
-    for column in columns:
-        shown = [_printed(row.cells[column]) for row in section if _competes(row)]
-        known = [value for value in shown if value is not None]
-        if len(known) > 1:
-            best[column] = max(known)
-    for row in section:
-        chosen = {one for one, value in best.items() if _competes(row) and _printed(row.cells[one]) == value}
-        yield replace(row, cells=_with_strong(row, chosen))
+def _strengthened(row: Row, best: Mapping[int, float]) -> Row:
+    chosen = {one for one, value in best.items() if _competes(row) and _printed(row.cells[one]) == value}
+    return replace(row, cells=_with_strong(row, chosen))
 
 
 def _competes(row: Row) -> bool:
@@ -278,7 +203,8 @@ def _with_strong(row: Row, columns: set[int]) -> tuple[Cell, ...]:
     return tuple(replace(cell, strong=at in columns) for at, cell in enumerate(row.cells))
 
 
-def _beneath(table: Table) -> Sequence[str]:
+def beneath(table: Table) -> Sequence[str]:
+    """The numbered footnotes and the notes."""
     numbered = [f"{_superscript(number)} {note}" for number, note in enumerate(table.footnotes, start=1)]
     return [*numbered, *table.notes]
 

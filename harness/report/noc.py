@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 
 from harness.report import Context, about, gaps, scores, table
-from harness.report.asked import NO_ROWS, answers, cells, failures, number, share
+from harness.report.asked import NO_ROWS, answers, bounds, cells, failures, number, share, with_intervals
 from harness.report.comparison import named
 from harness.report.layout import Cell, Column, Row, Table
 from harness.sequences import QUALITIES, Sequences, sequences
@@ -22,8 +24,8 @@ Line = tuple["pd.Series[Any]", Sequences]
 
 _NOTES = (
     "NoC@q: mean clicks until the IoU is at least q %; an instance that is never so good counts the last click. "
-    "NoF@90: at the last click and still below 90 % (strict), or needing the last click (as RITM counts, >=). AuC: "
-    "area under the mean IoU against clicks, in percent of the whole.",
+    "NoF@90: never at 90 % (strict), or needing the last click (as RITM counts, >=). AuC: area under the mean IoU "
+    "against clicks, in percent of the whole.",
     "Over instances with a mask after every click; the others are failed. Of a method with rankings, those masks "
     "count into which the next clicks were made.",
 )
@@ -42,8 +44,8 @@ def noc(rows: pd.DataFrame, context: Context) -> Table:
     columns = (*names, *clicks, *failed, *means, *[Column(name, align="right") for name in ("AuC", "n", "Failed")])
     starts = _starts(found)
     body = tuple(
-        Row(_cells(*one, shown, about(one[0], rows, context) + failures(one[0], rows)), starts_section=start)
-        for one, start in zip(found, starts, strict=True)
+        Row(_cells(line, own, shown, rows, context), starts_section=start)
+        for (line, own), start in zip(found, starts, strict=True)
     )
     said = f"Clicks an instance: at most {last}."
     return Table("Clicks needed", columns, body, (said, *_NOTES) if body else (NO_ROWS,))
@@ -55,11 +57,13 @@ def iou_by_click(rows: pd.DataFrame, context: Context) -> Table:
     found = _lines(rows, context)
     columns = (Column("Clicks", align="right"), *[Column(named(line), line["dataset"], "right") for line, _ in found])
     rounds = sorted({int(k) for _, own in found for k in own.clicks})
+    means = [_means(own, _after(own, rounds), (), context) for _, own in found]
+    doubts = [gaps(line) for line, _ in found]
     body = tuple(
         Row(
             (
                 Cell(str(k)),
-                *[share(own.mean_at(k), () if index else gaps(line), n=len(own.ious)) for line, own in found],
+                *[replace(own[index], notes=() if index else said) for own, said in zip(means, doubts, strict=True)],
             )
         )
         for index, k in enumerate(rounds)
@@ -70,7 +74,7 @@ def iou_by_click(rows: pd.DataFrame, context: Context) -> Table:
 
 def _lines(rows: pd.DataFrame, context: Context) -> list[Line]:
     """A data set and method each, with its sequences: empty ones where rows are missing."""
-    lines = answers(scores(rows, context))
+    lines = answers(scores(rows, context), context)
     return [(line, _own(line, rows)) for _, line in lines.iterrows()]
 
 
@@ -86,12 +90,41 @@ def _starts(found: Sequence[Line]) -> list[bool]:
     return [index == 0 or name != datasets[index - 1] for index, name in enumerate(datasets)]
 
 
-def _cells(line: pd.Series[Any], own: Sequences, shown: Sequence[int], said: tuple[str, ...]) -> tuple[Cell, ...]:
-    some = len(own.ious) > 0
-    counts = [str(count) if some else "–" for count in (own.nof_strict(FAILED_AT), own.nof_ritm(FAILED_AT))]
-    doubts = gaps(line)
-    needed = cells([*[number(own.noc(q)) for q in QUALITIES], *counts], doubts)
-    means = [*[own.mean_at(k) for k in shown], own.area_under_curve()]
-    values = [*needed, *[share(mean, doubts, n=len(own.ious)) for mean in means]]
-    names = (Cell(line["dataset"]), Cell(named(line), said))
-    return (*names, *values, Cell(str(len(own.ious))), Cell(str(own.failed)))
+def _cells(
+    line: pd.Series[Any], own: Sequences, shown: Sequence[int], rows: pd.DataFrame, context: Context
+) -> tuple[Cell, ...]:
+    doubts, n = gaps(line), len(own.ious)
+    counts = [str(count) if n else "–" for count in (own.nof_strict(FAILED_AT), own.nof_ritm(FAILED_AT))]
+    means = _means(own, _after(own, shown).assign(area=_areas(own)), doubts, context)
+    names = (Cell(line["dataset"]), Cell(named(line), about(line, rows, context) + failures(line, rows)))
+    return (*names, *_needed(own, doubts, context), *cells(counts, doubts), *means, *cells([str(n), str(own.failed)]))
+
+
+def _means(own: Sequences, values: pd.DataFrame, doubts: tuple[str, ...], context: Context) -> Sequence[Cell]:
+    """The mean of each column of shares."""
+    means = [share(float(mean), doubts, n=len(values)) for mean in values.mean()]
+    return with_intervals(means, values, own.instances.to_frame(index=False), context)
+
+
+def _needed(own: Sequences, doubts: tuple[str, ...], context: Context) -> Sequence[Cell]:
+    """NoC at the qualities: in clicks, so that no format takes it for a share."""
+    means = [Cell(number(own.noc(quality)), doubts) for quality in QUALITIES]
+    if not context.intervals or not len(own.ious):
+        return means
+    needed = pd.DataFrame({quality: own.needed(quality) for quality in QUALITIES})
+    ends = bounds(needed, own.instances.to_frame(index=False))
+    spreads = [f" [{number(low)}, {number(high)}], n = {len(needed)}" for low, high in ends]
+    return [replace(cell, spread=said, n=len(needed)) for cell, said in zip(means, spreads, strict=True)]
+
+
+def _after(own: Sequences, shown: Sequence[int]) -> pd.DataFrame:
+    """Each instance's IoU after so many clicks; NaN where no round ended there."""
+    return pd.DataFrame(own.ious, columns=own.clicks).reindex(columns=list(shown))
+
+
+def _areas(own: Sequences) -> Float64[np.ndarray, " n"]:
+    """Each instance's share of `Sequences.area_under_curve`, their mean."""
+    if len(own.clicks) < 2:
+        return np.full(len(own.ious), np.nan)
+    areas: Float64[np.ndarray, " n"] = (own.ious[:, 1:] + own.ious[:, :-1]) / 2 @ np.diff(own.clicks)
+    return areas / (own.clicks[-1] - own.clicks[0])

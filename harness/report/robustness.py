@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Float64
 
 from harness.report import Context, about, clicks_note, gaps, iou_heading, scores, table
-from harness.report.asked import NO_ROWS, answers, base, cells, failures, of_line, scored, share
+from harness.report.asked import NO_ROWS, answers, base, cells, failures, of_line, scored, share, with_intervals
 from harness.report.layout import Cell, Column, Row, Table, percent
 from harness.summaries import INSTANCE, clicks_made
 
@@ -32,7 +32,7 @@ _GENERAL = (
 @table("robustness")
 def robustness(rows: pd.DataFrame, context: Context) -> Table:
     """One line a data set and method: the mean over positions, the spread within instances, and the worst tenth."""
-    lines, found = answers(scores(rows, context)), scored(rows)
+    lines, found = answers(scores(rows, context), context), scored(rows)
     body: list[Row] = []
     notes: list[str] = []
     for dataset, name, own in _groups(lines, rows, context):
@@ -48,17 +48,17 @@ def robustness(rows: pd.DataFrame, context: Context) -> Table:
     return Table("Where an object is clicked", columns, tuple(body), said if body else (NO_ROWS,))
 
 
-def spread(ious: Float64[np.ndarray, "n positions"]) -> dict[str, float]:
-    """Mean, std, worst and best of instances' IoUs over positions, each a mean over instances; NaN over nothing."""
-    if not ious.size:
-        return dict.fromkeys(("mean", "std", "worst", "best"), float("nan"))
+def spread(ious: Float64[np.ndarray, "n positions"]) -> pd.DataFrame:
+    """Mean, std, worst and best of each instance's IoUs over its positions, one at least: a line an instance."""
     worst = math.ceil(WORST * ious.shape[1])
-    return {
-        "mean": float(ious.mean()),
-        "std": float(ious.std(axis=1).mean()),
-        "worst": float(np.sort(ious, axis=1)[:, :worst].mean()),
-        "best": float(ious.max(axis=1).mean()),
-    }
+    return pd.DataFrame(
+        {
+            "mean": ious.mean(axis=1),
+            "std": ious.std(axis=1),
+            "worst": np.sort(ious, axis=1)[:, :worst].mean(axis=1),
+            "best": ious.max(axis=1),
+        }
+    )
 
 
 def _groups(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -76,19 +76,18 @@ def _position(line: pd.Series[Any], context: Context) -> str:
     return method.removeprefix(f"{base(method, context)}, ")
 
 
-def _ious(own: pd.DataFrame, found: pd.DataFrame) -> Float64[np.ndarray, "n positions"]:
-    """The IoUs of the instances that have one from every position; none where rows are missing."""
-    if (own["missing"] != 0).any():
-        return np.empty((0, len(own)))
+def _ious(own: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """The IoUs of the instances that have one from every position, a column a position; none where rows are missing."""
     parts = [of_line(found, line).set_index(INSTANCE)["iou"] for _, line in own.iterrows()]
-    return pd.concat(parts, axis=1, join="inner").sort_index().to_numpy(dtype=np.float64)
+    ious = pd.concat(parts, axis=1, join="inner").sort_index()
+    return ious if (own["missing"] == 0).all() else ious.iloc[:0]
 
 
 def _row(
     dataset: str,
     name: str,
     own: pd.DataFrame,
-    ious: Float64[np.ndarray, "n positions"],
+    ious: pd.DataFrame,
     rows: pd.DataFrame,
     context: Context,
     starts: bool,
@@ -97,6 +96,8 @@ def _row(
     names, doubts = (tuple(dict.fromkeys(note for pair in said for note in pair[part])) for part in (0, 1))
     listed = int((own["n"] + own["failed"] + own["unscored"]).max())
     failed = str(listed - len(ious)) if (own["missing"] == 0).all() else "–"
-    values = [share(value, doubts, n=len(ious)) for value in spread(ious).values()]
+    found = spread(ious.to_numpy(dtype=np.float64))
+    means = [share(float(value), doubts, n=len(ious)) for value in found.mean()]
+    values = with_intervals(means, found, ious.index.to_frame(index=False), context)
     shown = [Cell(str(len(own))), *values, *cells([str(len(ious)), failed])]
     return Row((Cell(dataset), Cell(name, names), *shown), starts_section=starts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report import Context, about, clicks_note, gaps, iou_heading, scores, table
-from harness.report.asked import NO_ROWS, failures, numbers, of_line, scored, share
+from harness.report.asked import NO_ROWS, failures, numbers, of_line, scored, share, with_intervals
 from harness.report.layout import Cell, Column, Row, Table
 from harness.report.leaderboard import ORACLE
 from harness.summaries import clicks_made, part
@@ -44,7 +44,7 @@ class Slices:
                 some = own if classes == "all" else part(own, False)
                 starts = not body or body[-1].cells[0].text != line["dataset"]
                 names = self._names(line, classes, rows, context)
-                body.append(Row((*names, *self._cells(line, some, own)), starts_section=starts))
+                body.append(Row((*names, *self._cells(line, some, own, context)), starts_section=starts))
         made = clicks_made(rows)
         heads = [Column(name) for name in ("Dataset", "Method", "Ranking", "Classes")]
         means = [Column(name, iou_heading(made), "right") for name in self.ranges]
@@ -56,16 +56,21 @@ class Slices:
         ranking = Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ())
         return [Cell(line["dataset"]), Cell(line["method"], said), ranking, Cell(classes)]
 
-    def _cells(self, line: pd.Series[Any], some: pd.DataFrame, own: pd.DataFrame) -> list[Cell]:
+    def _cells(self, line: pd.Series[Any], some: pd.DataFrame, own: pd.DataFrame, context: Context) -> Sequence[Cell]:
         values = numbers(some[self.column])
         unknown = int(numbers(own[self.column]).isna().sum())
         doubts = gaps(line)
         if unknown:
             doubts += (f"{unknown} of {len(own)} rows have no {self.column}; they are of an older version.",)
         whole = line["missing"] == 0 and not unknown
-        parts = [some.loc[(values >= least) & (values < most), "iou"] for least, most in self.ranges.values()]
-        means = [float(one.mean()) if whole else np.nan for one in parts]
-        return [share(mean, doubts, f" ({len(one)})", len(one)) for mean, one in zip(means, parts, strict=True)]
+        bounds = self.ranges.items()
+        parts = pd.DataFrame(
+            {name: some["iou"].where((values >= low) & (values < high)) for name, (low, high) in bounds}
+        )
+        counts = [int(parts[name].count()) for name in parts]
+        means = [float(parts[name].mean()) if whole else np.nan for name in parts]
+        shown = [share(mean, doubts, f" ({n})", n) for mean, n in zip(means, counts, strict=True)]
+        return with_intervals(shown, parts, some, context)
 
 
 DISTRACTORS = Slices(

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.report import Context, about, counted, gaps, mean_cell, plugin_of, printed_cell, scores, table
 from harness.report.asked import NO_ROWS, answers, base, failures, with_text
 from harness.report.comparison import CLICK, OURS, gains, named, players
-from harness.report.layout import Cell, Column, Row, Table
+from harness.report.layout import Cell, Column, Row, Table, best_of_columns
 from harness.report.published import Published, published_rows
 from harness.summaries import click_counts, final_clicks
 
@@ -57,7 +57,8 @@ def table5(rows: pd.DataFrame, context: Context) -> Table:
     notes += [f"No method of this run was asked with: {'; '.join(absent)}."] if absent else []
     notes += ["Means over instances, in percent."] + ([TRAINED] if any(row.quoted for row in body) else [])
     title = "Table 5: text, positive and negative clicks"
-    return Table(title, columns, tuple(body), tuple(notes) if lines.size else (NO_ROWS,))
+    shown = best_of_columns(body, range(len(heads) + 1, len(columns)))
+    return Table(title, columns, shown, tuple(notes) if lines.size else (NO_ROWS,))
 
 
 def _asked(rows: pd.DataFrame, context: Context) -> dict[str, Setting]:
@@ -82,7 +83,7 @@ def _settings(asked: Asked) -> list[Setting]:
 
 def _lines(rows: pd.DataFrame, context: Context, methods: Sequence[str]) -> pd.DataFrame:
     """The lines of `scores` of each method by itself, for methods here are clicked in different ways."""
-    parts = [answers(scores(rows[rows["method"] == method], _only(context, method))) for method in methods]
+    parts = [answers(scores(rows[rows["method"] == method], _only(context, method)), context) for method in methods]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 

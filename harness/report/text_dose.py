@@ -14,7 +14,18 @@ from typing import Any
 import pandas as pd
 
 from harness.report import Context, about, clicks_note, gaps, iou_heading, scores, table
-from harness.report.asked import answers, base, cells, failures, of_line, scored, share, with_text, without_text
+from harness.report.asked import (
+    answers,
+    base,
+    cells,
+    failures,
+    of_line,
+    scored,
+    share,
+    with_intervals,
+    with_text,
+    without_text,
+)
 from harness.report.comparison import interval
 from harness.report.layout import Cell, Column, Row, Table, signed
 from harness.structures import UserError
@@ -73,7 +84,7 @@ Gains = dict[str, Gain]
 @table("text_dose")
 def text_dose(rows: pd.DataFrame, context: Context) -> Table:
     """One line a data set, method and dose: mean, gain over no text, gullibility."""
-    lines = answers(scores(rows, context))
+    lines = answers(scores(rows, context), context)
     body: list[Row] = []
     notes: list[str] = []
     for doses in _series(lines, rows, context):
@@ -156,10 +167,19 @@ def _said(dose: Dose, own: Gains) -> str:
 def _row(dose: Dose, own: Gains, common: pd.MultiIndex, starts: bool, rows: pd.DataFrame, context: Context) -> Row:
     shared = _within(dose.found, common)
     mean = float(shared["iou"].mean()) if dose.whole else float("nan")
-    gains = [signed(own[name].difference) if name in own else "" for name in ("over none", "gullibility")]
     said = about(dose.line, rows, context) + failures(dose.line, rows)
     names = (Cell(dose.line["dataset"]), Cell(base(dose.entry[0], context), said))
     counts = (str(len(shared) if dose.whole else 0), str(dose.line["failed"]))
     doubts = gaps(dose.line)
-    shown = [share(mean, doubts, n=len(shared)), *cells([*gains, *counts], doubts)]
+    means = with_intervals([share(mean, doubts, n=len(shared))], shared[["iou"]], shared, context)
+    gains = [_gain(own.get(name), doubts, context) for name in ("over none", "gullibility")]
+    shown = [*means, *gains, *cells(counts, doubts)]
     return Row((*names, Cell(DOSES.get(dose.kind, dose.kind)), *shown), starts_section=starts)
+
+
+def _gain(gain: Gain | None, doubts: tuple[str, ...], context: Context) -> Cell:
+    """Empty without one; its interval and n where they are asked for."""
+    if gain is None:
+        return Cell("", doubts)
+    spread = f" [{signed(gain.low)}, {signed(gain.high)}], n = {gain.n}" if context.intervals else ""
+    return Cell(signed(gain.difference), doubts, n=gain.n, spread=spread)

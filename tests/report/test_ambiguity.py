@@ -1,5 +1,6 @@
 """Ambiguous clicks and destinations, by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 
 from harness.report import Context, MethodFacts, build_table
 from harness.report.layout import Table
+from harness.summaries import summarise
 
 CONTEXT = Context("demo", labels={"ours": MethodFacts(True, plugin="text_click"), "click": MethodFacts()})
 UNDER = {"A1": 2, "A2": 1, "B1": 3, "B2": 1, "C1": 2, "C2": 1}
@@ -118,3 +120,20 @@ def test_a_ranking_by_clip_is_held_against_the_same_method_s_confidence(rows: pd
     assert any(note.startswith("toy, SAM (clip) against SAM (confidence): ambiguous +5.00") for note in built.notes)
     alone = build_table("ambiguity", pd.concat([rows, clip]), CONTEXT)
     assert texts(alone)[2][4] == "80.00 (+60.00)"
+
+
+def test_every_mean_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
+    context = replace(CONTEXT, intervals=True)
+    built = build_table("ambiguity", rows, context)
+    assert texts(built) == texts(build_table("ambiguity", rows, CONTEXT))
+    click = rows[rows["method"] == "click"]
+    for at, names in ((4, ["A1", "B1", "C1"]), (5, ["A2", "B2", "C2"])):
+        (line,) = summarise(click[click["instance_id"].isin(names)], intervals=True).itertuples()
+        cell = built.body[1].cells[at]
+        assert (cell.low, cell.high, cell.n) == pytest.approx((line.mean_low, line.mean_high, 3))
+    right = click[click["under_click"] == 1].assign(iou=[1.0, 1.0, 0.0])
+    (line,) = summarise(right, intervals=True).itertuples()
+    cell = build_table("destinations", rows, context).body[3].cells[4]
+    assert (cell.low, cell.high, cell.n) == pytest.approx((line.mean_low, line.mean_high, 3))
+    gone = build_table("ambiguity", rows[rows.index != rows.index[-1]], context)
+    assert [cell.whole for cell in gone.body[1].cells[4:6]] == ["–", "–"]

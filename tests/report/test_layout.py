@@ -8,14 +8,15 @@ from harness.report.layout import (
     Column,
     Row,
     Table,
+    best_of_columns,
     best_of_row,
     best_strong,
     percent,
     signed,
     to_markdown,
-    to_terminal,
 )
-from harness.report.layout import to_text as text
+from harness.report.terminal import to_terminal
+from harness.report.terminal import to_text as text
 
 HOSTILE = "[red]a|b[/red] \\ `c` *d* __e__ <b> &lt; :smile:\nnext\x1b[2J\u202e"
 
@@ -154,6 +155,12 @@ def test_the_best_of_a_column_is_strong_among_its_section_in_print() -> None:
         [False] * 3,
     ]
     assert strong(best_strong(body[:1], (1, 2))) == [[False] * 3]
+
+
+def test_the_best_of_columns_over_all_sections() -> None:
+    body = tuple(Row((Cell("x"), Cell("a", value=value)), starts_section=True) for value in (0.1, 0.3, 0.2))
+    assert strong(best_of_columns(body, (1,))) == [[False] * 2, [False, True], [False] * 2]
+    assert strong(best_strong(body, (1,))) == [[False] * 2] * 3
 
 
 def test_the_best_of_a_row() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.report import Context, build_table
-from harness.report.layout import Table
+from harness.report import Context, MethodFacts, build_table
+from harness.report.layout import Table, percent
+from harness.summaries import at_click, summarise
 
 LADDERS = {"A1": (0.5, 0.8, 0.9, 0.9), "A2": (0.96, 0.1, 0.1, 0.1), "B1": (0.2, 0.3, 0.4, 0.5)}
 
@@ -96,3 +97,55 @@ def test_a_method_that_always_failed_says_why(make_row: Any) -> None:
 @pytest.mark.parametrize("name", ["noc", "iou_by_click"])
 def test_no_rows(name: str) -> None:
     assert build(name, pd.DataFrame()).notes == ("No rows.",)
+
+
+def test_every_mean_says_its_interval_where_asked(four_clicks: pd.DataFrame) -> None:
+    built = build("noc", four_clicks, Context("demo", intervals=True))
+    assert texts(built) == texts(build("noc", four_clicks)), "the numbers themselves stay"
+    own = four_clicks[four_clicks["method"] == "RITM"]
+    first = built.body[0].cells
+    for number, at in ((1, 8), (3, 10)):
+        (line,) = summarise(at_click(own, number), intervals=True).itertuples()
+        assert (first[at].low, first[at].high, first[at].n) == pytest.approx((line.mean_low, line.mean_high, 3))
+    area = own.assign(iou=own["instance_id"].map({name: areas(ladder) for name, ladder in LADDERS.items()}))
+    (line,) = summarise(area, intervals=True).itertuples()
+    assert (first[11].value, first[11].low, first[11].high) == pytest.approx((line.mean, line.mean_low, line.mean_high))
+
+
+def areas(ladder: tuple[float, ...]) -> float:
+    """Under four clicks, by hand."""
+    a, b, c, d = ladder
+    return (a / 2 + b + c + d / 2) / 3
+
+
+def test_the_interval_of_clicks_is_in_clicks(four_clicks: pd.DataFrame) -> None:
+    needed = {"A1": 0.02, "A2": 0.01, "B1": 0.04}  # NoC@80, a hundredth of it
+    own = four_clicks[four_clicks["method"] == "RITM"]
+    line = summarise(own.assign(iou=own["instance_id"].map(needed)), intervals=True).iloc[0]
+    cell = build("noc", four_clicks, Context("demo", intervals=True)).body[0].cells[2]
+    low, high = (percent(float(bound)) for bound in (line.mean_low, line.mean_high))
+    assert cell.whole == f"2.33 [{low}, {high}], n = 3"
+    assert cell.value is None and cell.n == 3, "no share, for formats that machines read"
+
+
+def test_iou_by_click_says_its_intervals_where_asked(four_clicks: pd.DataFrame) -> None:
+    built = build("iou_by_click", four_clicks, Context("demo", intervals=True))
+    (line,) = (
+        summarise(at_click(four_clicks, 2), ["ranking", "method"], intervals=True)
+        .query("method == 'RITM'")
+        .itertuples()
+    )
+    cell = built.body[1].cells[1]
+    assert (cell.low, cell.high, cell.n) == pytest.approx((line.mean_low, line.mean_high, 3))
+    gone = build("iou_by_click", four_clicks[four_clicks.index > 3], Context("demo", intervals=True))
+    assert {row.cells[1].whole for row in gone.body} == {"–"}, "of a line that is not whole there is none"
+
+
+@pytest.mark.parametrize(("first", "shown"), [("", "confidence"), ("clip", "clip"), ("gone", "confidence")])
+def test_of_several_rankings_the_one_that_the_clicks_followed_is_shown(
+    four_clicks: pd.DataFrame, first: str, shown: str
+) -> None:
+    clip = four_clicks[four_clicks["ranking"] == "confidence"].assign(ranking="clip")
+    context = Context("demo", labels={"other": MethodFacts(first_ranking=first)})
+    built = build("noc", pd.concat([four_clicks, clip]), context)
+    assert [line[1] for line in texts(built)] == [f"other ({shown})", "RITM"]

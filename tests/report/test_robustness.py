@@ -1,5 +1,6 @@
 """The spread over positions, by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from harness.report import Context, MethodFacts, build_table
 from harness.report.layout import Table
 from harness.report.robustness import spread
+from harness.summaries import summarise
 
 CELLS = {"cell 0": {"A1": 0.9, "B1": 0.5}, "cell 1": {"A1": 0.5, "B1": 0.5}, "cell 2": {"A1": 0.1, "B1": 0.2}}
 LABELS = {f"ours, {cell}": MethodFacts(variant_of="ours") for cell in CELLS} | {"plain": MethodFacts()}
@@ -42,9 +44,9 @@ def test_by_hand(rows: pd.DataFrame) -> None:
 
 def test_the_worst_tenth_is_one_of_ten_and_two_of_eleven() -> None:
     ladder = np.arange(11.0)[None] / 10
-    assert spread(ladder[:, :10])["worst"] == 0
-    assert spread(ladder)["worst"] == pytest.approx(0.05)
-    assert all(np.isnan(value) for value in spread(np.empty((0, 9))).values())
+    assert spread(ladder[:, :10])["worst"].tolist() == [0]
+    assert spread(ladder)["worst"].tolist() == [pytest.approx(0.05)]
+    assert spread(np.empty((0, 9))).shape == (0, 4)
 
 
 def test_an_instance_that_failed_at_one_position_is_left_out(rows: pd.DataFrame, make_row: Any) -> None:
@@ -73,3 +75,20 @@ def test_other_words_are_no_other_place(rows: pd.DataFrame) -> None:
 
 def test_no_rows() -> None:
     assert build_table("robustness", pd.DataFrame(), Context("demo")).notes == ("No rows.",)
+
+
+def test_every_mean_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
+    built = build_table("robustness", rows, replace(CONTEXT, intervals=True))
+    assert texts(built) == texts(build_table("robustness", rows, CONTEXT))
+    first = built.body[0].cells[3:7]
+    stats = {
+        "A1": (0.5, np.std([0.9, 0.5, 0.1]), 0.1, 0.9),
+        "B1": (0.4, np.std([0.5, 0.5, 0.2]), 0.2, 0.5),
+    }
+    plain = rows[rows["method"] == "plain"]
+    for at, cell in enumerate(first):
+        ious = plain["instance_id"].map({name: values[at] for name, values in stats.items()})
+        (line,) = summarise(plain.assign(iou=ious), intervals=True).itertuples()
+        assert (cell.value, cell.low, cell.high, cell.n) == pytest.approx((line.mean, line.mean_low, line.mean_high, 2))
+    gone = build_table("robustness", rows.iloc[1:], replace(CONTEXT, intervals=True))
+    assert {cell.whole for cell in gone.body[0].cells[3:7]} == {"–"}

@@ -7,6 +7,7 @@ import pytest
 
 from harness.report import Context, build_table
 from harness.report.layout import Table
+from harness.summaries import summarise
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -61,3 +62,13 @@ def test_rows_of_an_older_version_show_dashes(rows: pd.DataFrame) -> None:
 @pytest.mark.parametrize("name", ["distractors", "object_size", "click_depth"])
 def test_no_rows(name: str) -> None:
     assert build_table(name, pd.DataFrame(), Context("demo")).notes == ("No rows.",)
+
+
+def test_every_mean_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
+    built = build_table("object_size", rows, Context("demo", intervals=True))
+    assert texts(built) == texts(build_table("object_size", rows, Context("demo")))
+    medium = built.body[0].cells[5]
+    (line,) = summarise(rows[rows["instance_id"].isin(["A2", "B1"])], intervals=True).itertuples()
+    assert (medium.low, medium.high, medium.n) == (line.mean_low, line.mean_high, 2)
+    assert built.body[0].cells[4].spread == " [–, –], n = 1", "one image does not tell"
+    assert built.body[1].cells[4].whole == "– (0)"

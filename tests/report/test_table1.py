@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from harness.report import Context, MethodFacts, build_table
-from harness.report.layout import Table, to_markdown, to_text
+from harness.report.layout import Table, to_markdown
+from harness.report.terminal import to_text
 
 CONTEXT = Context("demo", labels={"ours": MethodFacts(uses_text=True), "click": MethodFacts()})
 OVERALL, SEEN, UNSEEN = 3, 4, 5

@@ -70,6 +70,16 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     assert not any("No method of this run" in note for note in built.notes)
 
 
+def test_the_best_setting_of_a_data_set_is_strong(rows: pd.DataFrame) -> None:
+    other = rows.assign(dataset="COCO", dataset_plugin="coco")
+    other.loc[other["method"] == "click, 1+1", "iou"] = 0.95
+    body = build_table("table5", pd.concat([rows, other]), CONTEXT).body
+    best = [(row.cells[3].text, at) for row in body for at, cell in enumerate(row.cells) if cell.strong]
+    place = [column.heading for column in build_table("table5", pd.concat([rows, other]), CONTEXT).columns]
+    assert sorted((name, place[at]) for name, at in best) == [("click", "COCO"), ("ours", "toy")]
+    assert not any(cell.strong for row in body if row.quoted for cell in row.cells)
+
+
 def test_ours_without_text_is_a_line_without_text_and_gains_nothing_by_it(rows: pd.DataFrame) -> None:
     rows.loc[rows["method"] == "ours, 2+1", "text_rule"] = "none"
     built = build_table("table5", rows, CONTEXT)

@@ -1,5 +1,6 @@
 """The same clicks with other words, by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 
 from harness.report import Context, MethodFacts, build_table
 from harness.report.layout import Table
+from harness.summaries import summarise
 
 DOSES = {
     "none": {"A1": 0.5, "A2": 0.3, "B1": 0.4},
@@ -106,3 +108,14 @@ def test_other_clicks_leave_no_gain(rows: pd.DataFrame) -> None:
 def test_without_text_there_is_nothing_to_show(rows: pd.DataFrame, rows_of: str) -> None:
     built = build_table("text_dose", rows[rows["method"] == rows_of], Context("demo", labels={"click": MethodFacts()}))
     assert built.body == () and built.notes == ("No method of this run was given text.",)
+
+
+def test_every_number_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
+    built = build_table("text_dose", rows, replace(CONTEXT, intervals=True))
+    assert texts(built) == texts(build_table("text_dose", rows, CONTEXT))
+    own = rows[rows["method"] == variant("ours", "synonym")]
+    (line,) = summarise(own, intervals=True).itertuples()
+    mean, gain, gullibility = built.body[2].cells[3:6]
+    assert (mean.low, mean.high, mean.n) == pytest.approx((line.mean_low, line.mean_high, 3))
+    assert gain.whole == "+30.00 [+30.00, +30.00], n = 3" and gullibility.whole == ""
+    assert built.body[3].cells[5].whole == "+70.00 [+70.00, +70.00], n = 3"
