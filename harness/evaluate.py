@@ -278,7 +278,7 @@ def facts(
         "click_strategy": protocol.clicks.strategy,
         "under_click": place.under_click if place else None,
         "under_click_area_ratio": place.area_ratio if place else None,
-        "click_depth": place.depth if place else None,
+        "click_depth_px": place.depth if place else None,
         "same_class_count": whole.same_class_count if whole else None,
         "height": whole.mask.shape[0] if whole else None,
         "width": whole.mask.shape[1] if whole else None,

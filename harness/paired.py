@@ -39,8 +39,8 @@ SIZES = ("small (< 32² px)", "medium", "large (≥ 96² px)")
 Slice = tuple[str, str, Bool[np.ndarray, " instances"]]
 """A slice's name, its value, and which instances are in it."""
 
-_TRUTH = ["gt_area", "height", "width"]
-_ABOUT = ["seen", "category", "same_class_count", "gt_area"]
+_TRUTH = ["gt_area_px", "height", "width"]
+_ABOUT = ["seen", "category", "same_class_count", "gt_area_px"]
 
 
 @dataclass(frozen=True)
@@ -305,8 +305,8 @@ def _place(value: Any) -> tuple[int, str]:
 
 
 def _values(final: pd.DataFrame, name: str) -> pd.Series[Any]:
-    if name == "size" and "gt_area" in final:
-        sizes = pd.cut(final["gt_area"].astype(float), [0, SMALL, LARGE, np.inf], right=False)
+    if name == "size" and "gt_area_px" in final:
+        sizes = pd.cut(final["gt_area_px"].astype(float), [0, SMALL, LARGE, np.inf], right=False)
         return sizes.cat.rename_categories(SIZES).astype(object)
     if name == "same_class_count" and name in final:
         counts = final[name].astype(float)

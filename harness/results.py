@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from harness.folder import Folder
-from harness.rows import ORDER, as_frame, schema
+from harness.rows import FORMER, ORDER, as_frame, schema
 from harness.store import Store, store_of
 from harness.structures import UserError
 
@@ -106,7 +106,8 @@ def _stored(store: Store, masks: bool) -> pd.DataFrame | None:
             table = found.read(columns=there)
     except (pa.ArrowException, OSError):
         return None
-    return as_frame(table) if set(ORDER) <= set(there) else None
+    known = set(ORDER) <= set(there) and not set(FORMER.values()) & set(found.schema_arrow.names)
+    return as_frame(table) if known else None
 
 
 def manifest_of(run: str | Path) -> dict[str, Any]:

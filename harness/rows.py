@@ -33,13 +33,13 @@ COLUMNS: dict[str, pa.DataType] = {
     "click_index": pa.int32(),
     "under_click": pa.int32(),
     "under_click_area_ratio": pa.float32(),
-    "click_depth": pa.float32(),
+    "click_depth_px": pa.float32(),
     "candidate": pa.int32(),
     "hit": pa.string(),
-    "intersection": pa.int64(),
-    "union": pa.int64(),
-    "gt_area": pa.int64(),
-    "pred_area": pa.int64(),
+    "intersection_px": pa.int64(),
+    "union_px": pa.int64(),
+    "gt_area_px": pa.int64(),
+    "pred_area_px": pa.int64(),
     "same_class_count": pa.int32(),
     "height": pa.int32(),
     "width": pa.int32(),
@@ -51,6 +51,15 @@ COLUMNS: dict[str, pa.DataType] = {
     "error": pa.string(),
 }
 """Every column but the metrics, which are float64 columns of their names."""
+
+FORMER = {
+    "click_depth_px": "click_depth",
+    "intersection_px": "intersection",
+    "union_px": "union",
+    "gt_area_px": "gt_area",
+    "pred_area_px": "pred_area",
+}
+"""How the first versions named these columns."""
 
 ORDER = ["dataset", "method", "image_id", "instance_id", "click_index", "ranking"]
 """How result rows are sorted, whatever the order in which shards came."""

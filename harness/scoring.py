@@ -26,10 +26,10 @@ class Score:
     ranking: str
     candidate: int
     metrics: dict[str, float]
-    intersection: int
-    union: int
-    gt_area: int
-    pred_area: int
+    intersection_px: int
+    union_px: int
+    gt_area_px: int
+    pred_area_px: int
     mask: bytes
     hit: str | None = None
 
@@ -103,9 +103,9 @@ def _worth(mask: Mask, predicted: Region, truth: Region, metrics: Sequence[str])
     """The fields of a `Score` that do not depend on who chose the mask."""
     return {
         "metrics": {name: METRICS[name](truth, predicted) for name in metrics},
-        "intersection": truth.intersection(predicted),
-        "union": truth.union(predicted),
-        "gt_area": truth.area,
-        "pred_area": predicted.area,
+        "intersection_px": truth.intersection(predicted),
+        "union_px": truth.union(predicted),
+        "gt_area_px": truth.area,
+        "pred_area_px": predicted.area,
         "mask": encode(mask, predicted.box),
     }

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from harness.rows import schema, table
+from harness.rows import FORMER, schema, table
 from harness.structures import Record
 
 _SAMPLES, _PARTS = b"harness.samples", b"harness.parts"
@@ -96,9 +96,12 @@ def rows_of(content: bytes, masks: bool = True) -> pa.Table:
         ValueError: They cannot be read.
     """
     try:
+        there, wanted = pq.read_schema(pa.BufferReader(content)).names, schema(masks)
+        names = [FORMER[name] if FORMER.get(name) in there else name for name in wanted.names]
+        named = pa.schema([field.with_name(name) for field, name in zip(wanted, names, strict=True)])
         # Threads of Arrow's keep memory for themselves.
-        table = pq.read_table(pa.BufferReader(content), schema=schema(masks), use_threads=False)
-        return table.replace_schema_metadata()
+        table = pq.read_table(pa.BufferReader(content), schema=named, use_threads=False)
+        return table.rename_columns(wanted.names).replace_schema_metadata()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(" ".join(str(error).split())) from error
 

@@ -151,12 +151,13 @@ class Record:
         image_id: The sample's id.
         click_index: How many clicks the method had been given.
         under_click: How many of the image's objects hold the first positive click, the asked one included; with
-            `under_click_area_ratio` and `click_depth` as `harness.ambiguity.Place` has them. None before any click.
+            `under_click_area_ratio` and `click_depth_px` as `harness.ambiguity.Place` has them. None before any click.
         hit: Where the mask went: "right", "part", "whole", "same_class", "other_class", "background" or "nothing", as
             `harness.ambiguity.Objects.hit` decides it.
         candidate: The mask's position among the candidates.
         metrics: Metric name -> value; each is a column.
-        intersection: Pixels, as are `union`, `gt_area` and `pred_area`; ignored ones are not counted.
+        intersection_px: Pixels in both masks, `union_px` in either, `gt_area_px` and `pred_area_px` in one; ignored
+            ones are not counted.
         mask: The predicted mask, COCO's compressed RLE of (height, width).
         encode_ms: Of the image, shared by all its rows; `segment_ms` is the mean over the prompts of its batch.
         status: "ok" or "failed"; `error` says why.
@@ -182,15 +183,15 @@ class Record:
     device: str
     under_click: int | None = None
     under_click_area_ratio: float | None = None
-    click_depth: float | None = None
+    click_depth_px: float | None = None
     ranking: str | None = None
     candidate: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     hit: str | None = None
-    intersection: int | None = None
-    union: int | None = None
-    gt_area: int | None = None
-    pred_area: int | None = None
+    intersection_px: int | None = None
+    union_px: int | None = None
+    gt_area_px: int | None = None
+    pred_area_px: int | None = None
     mask: bytes | None = None
     encode_ms: float | None = None
     segment_ms: float | None = None

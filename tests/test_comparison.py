@@ -125,7 +125,7 @@ def test_the_example_report_keeps_these_rows(rows: pd.DataFrame) -> None:
     key = ["method", "ranking", "instance_id"]
     kept = load(ROOT / "docs" / "example_report" / "run").sort_values(key, ignore_index=True)
     found = kept[key].merge(rows, on=key)
-    same = [*key, "dataset", "image_id", "category", "seen", "text", "under_click", "gt_area", "same_class_count"]
+    same = [*key, "dataset", "image_id", "category", "seen", "text", "under_click", "gt_area_px", "same_class_count"]
     pd.testing.assert_frame_equal(kept[same], found[same], check_dtype=False)
     assert [list(map(dict, one)) for one in kept["clicks"]] == [list(map(dict, one)) for one in found["clicks"]]
     apart = (kept[["iou", "boundary_iou"]] - found[["iou", "boundary_iou"]]).abs()

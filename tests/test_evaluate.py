@@ -471,7 +471,7 @@ def test_rows_say_what_lies_under_the_first_click_and_what_was_hit() -> None:
     small = [own["0l", number, "confidence"] for number in (1, 2, 3)]
     assert {(one.under_click, one.under_click_area_ratio) for one in small} == {(2, 16 * 12 / (28 * 24))}
     first = small[0].clicks[0]
-    assert {one.click_depth for one in small} == {
+    assert {one.click_depth_px for one in small} == {
         min(first.x - 1 + 1, 12 - first.x + 1, first.y - 4 + 1, 19 - first.y + 1)
     }
     assert {own["0r", 1, "oracle"].under_click, own["0r", 1, "oracle"].under_click_area_ratio} == {1}
@@ -493,9 +493,9 @@ def test_what_was_hit_is_each_candidate_s_own() -> None:
 def test_a_failed_row_has_its_click_s_surroundings_but_hit_nothing() -> None:
     method = Discs(raising(RuntimeError("bad")))
     (failed, *_) = [one for one in evaluated(method, Boxes()) if one.status == "failed"]
-    assert (failed.under_click, failed.under_click_area_ratio, failed.hit) == (1, 1, None) and failed.click_depth
+    assert (failed.under_click, failed.under_click_area_ratio, failed.hit) == (1, 1, None) and failed.click_depth_px
     (unclicked, *_) = evaluated(Discs(), Boxes({2: raising(OSError("cut off"))}))[6 * 2 :]
-    assert unclicked.status == "failed" and unclicked.under_click is None and unclicked.click_depth is None
+    assert unclicked.status == "failed" and unclicked.under_click is None and unclicked.click_depth_px is None
 
 
 def test_several_clicks_a_round_are_one_row_each_round() -> None:

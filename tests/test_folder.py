@@ -697,7 +697,7 @@ def test_the_pages_example_gives_the_rows_counted_by_hand(
         "street/left car": ("car", "the car on the left", False, 4 * 5, 96 + 24 - 20, "ok"),
         "street/right car": ("car", "car", False, 0, 96 + 24, "ok"),
     }
-    columns = ["category", "text", "seen", "intersection", "union", "status"]
+    columns = ["category", "text", "seen", "intersection_px", "union_px", "status"]
     assert {key: tuple(row[columns]) for key, row in rows[rows.status == "ok"].iterrows()} == counted
     assert dict(rows.iou.dropna()) == {key: row[3] / row[4] for key, row in counted.items()}
     assert list(rows.index[rows.status == "failed"]) == ["torn"] and "0 bytes" in rows.error["torn"]

@@ -32,7 +32,7 @@ def drawn(images: int, gains: dict[str, float], seed: int = 0, datasets: int = 1
         "instance_id": np.arange(count).astype(str),
         "seen": np.arange(count) % 3 == 0,
         "category": np.where(np.arange(count) % 2, "cat", "dog"),
-        "gt_area": np.arange(count) % 7 * 2000 + 100,
+        "gt_area_px": np.arange(count) % 7 * 2000 + 100,
         "same_class_count": 1 + np.arange(count) % 6,
         "encode_ms": 10.0,
     }
@@ -88,7 +88,7 @@ def test_most_changed_shows_both_ends_however_far_ahead_one_is() -> None:
 def test_sizes_stand_from_small_to_large() -> None:
     rows = drawn(30, {"b": 0, "a": 0})
     areas = dict(zip(rows["instance_id"].unique(), itertools.cycle([10, 2000, 20000]), strict=False))
-    lines = compare(rows.assign(gt_area=rows["instance_id"].map(areas)), "a", "b", slices=["size"]).lines
+    lines = compare(rows.assign(gt_area_px=rows["instance_id"].map(areas)), "a", "b", slices=["size"]).lines
     assert [value.split()[0] for value in lines["value"][1:]] == ["small", "medium", "large"]
 
 
@@ -96,7 +96,7 @@ def test_what_is_not_identical_is_dropped_and_counted() -> None:
     rows = drawn(20, {"b": 0, "a": 0.05}).reset_index(drop=True)
     mine = rows.index[rows["method"] == "a"]
     rows.at[mine[0], "clicks"] = [{**CLICK, "x": 4}]
-    rows.loc[mine[1], "gt_area"] = 1
+    rows.loc[mine[1], "gt_area_px"] = 1
     rows.loc[mine[2], ["status", "iou", "ranking"]] = ["failed", np.nan, None]
     rows.loc[mine[3], "iou"] = np.nan
     found = compare(rows.drop(index=mine[4]), "a", "b")
@@ -140,7 +140,7 @@ def test_every_click_is_a_slice() -> None:
 
 
 def test_a_single_instance_and_missing_columns() -> None:
-    rows = drawn(1, {"b": 0, "a": 0.2}).groupby("method").head(1).drop(columns=["gt_area", "category", "encode_ms"])
+    rows = drawn(1, {"b": 0, "a": 0.2}).groupby("method").head(1).drop(columns=["gt_area_px", "category", "encode_ms"])
     found = compare(rows, "a", "b")
     assert len(found.lines) == 1 and np.isnan(found.lines.loc[0, ["low", "high"]].astype(float)).all()
     assert np.isnan(found.latency["ratio"].iloc[0])

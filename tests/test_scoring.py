@@ -36,7 +36,7 @@ def test_each_ranking_takes_its_best_and_the_oracle_the_best_of_all() -> None:
     for one in scores.values():
         assert one.metrics["iou"] == pytest.approx(ious(MASKS)[one.candidate])
     one = scores["confidence"]
-    assert (one.intersection, one.union, one.gt_area, one.pred_area) == (100, 200, 200, 100)
+    assert (one.intersection_px, one.union_px, one.gt_area_px, one.pred_area_px) == (100, 200, 200, 100)
     assert np.array_equal(coco_mask.decode({"counts": one.mask, "size": list(SIZE)}), MASKS[0])
     assert set(one.metrics) == set(ALL)
 
@@ -75,7 +75,7 @@ def test_a_lone_mask_is_single_and_a_ranked_one_has_its_oracle() -> None:
 def test_ignored_pixels_count_nowhere_but_stay_in_the_mask() -> None:
     ignore = box(0, 32, 0, 15)
     one = by_ranking(Prediction(MASKS[:1]), ignore=ignore)["single"]
-    assert (one.intersection, one.union, one.gt_area, one.pred_area) == (50, 150, 150, 50)
+    assert (one.intersection_px, one.union_px, one.gt_area_px, one.pred_area_px) == (50, 150, 150, 50)
     assert np.array_equal(coco_mask.decode({"counts": one.mask, "size": list(SIZE)}), MASKS[0])
 
 

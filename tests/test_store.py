@@ -20,8 +20,8 @@ import pytest
 from harness import Click, UserError, manifests
 from harness.folder import Folder, write_bytes
 from harness.manifests import checksum
-from harness.rows import COLUMNS, MEASURED, ORDER, as_frame, schema, table
-from harness.shards import header_of
+from harness.rows import COLUMNS, FORMER, MEASURED, ORDER, as_frame, schema, table
+from harness.shards import header_of, name_of, parquet
 from harness.store import JobFacts, Store, store_of
 from harness.structures import Record
 
@@ -53,10 +53,10 @@ def record(instance_id: str, image_id: str = "1", **changed: Any) -> Record:
         "ranking": "single",
         "candidate": 0,
         "metrics": {"iou": 0.5},
-        "intersection": 5,
-        "union": 10,
-        "gt_area": 7,
-        "pred_area": 8,
+        "intersection_px": 5,
+        "union_px": 10,
+        "gt_area_px": 7,
+        "pred_area_px": 8,
         "mask": b"abc",
         "encode_ms": 1.5,
         "segment_ms": 2.5,
@@ -65,7 +65,17 @@ def record(instance_id: str, image_id: str = "1", **changed: Any) -> Record:
 
 
 def failure(instance_id: str, image_id: str = "1", **changed: Any) -> Record:
-    gone = ("ranking", "candidate", "intersection", "union", "gt_area", "pred_area", "mask", "encode_ms", "segment_ms")
+    gone = (
+        "ranking",
+        "candidate",
+        "intersection_px",
+        "union_px",
+        "gt_area_px",
+        "pred_area_px",
+        "mask",
+        "encode_ms",
+        "segment_ms",
+    )
     nothing: dict[str, Any] = dict.fromkeys(gone) | {"metrics": {}, "status": "failed", "error": "load: cut off"}
     return record(instance_id, image_id, **nothing | changed)
 
@@ -149,6 +159,16 @@ def test_results_are_the_rows_of_all_jobs_in_order_and_rows_have_masks_only_if_a
     pd.testing.assert_frame_equal(written, rows(store, ["1"], JOB, other))
     bare = store.rows([JOB, other], {"toys": ["1"]})
     pd.testing.assert_frame_equal(bare, written.drop(columns="mask"))
+
+
+def test_columns_of_the_first_versions_are_read_by_their_names_of_now(store: Store) -> None:
+    path = store.folder.local / store.write(JOB, ["1"], [record("a")])
+    old = pq.read_table(path)
+    content = parquet(old.rename_columns([FORMER.get(name, name) for name in old.column_names]))
+    (path.parent / name_of(content)).write_bytes(content)
+    path.unlink()
+    found = rows(Store(store.folder), ["1"])
+    assert found[list(FORMER)].notna().all().all() and list(found.columns) == schema().names
 
 
 def test_done_names_samples_even_those_without_rows(store: Store) -> None:

@@ -20,7 +20,7 @@ from harness.summaries import INSTANCE
 RIGHT, WRONG, FAILED = 0.8, 0.5, 0.3
 """IoU from which a mask counts as right, below which as wrong, below which everybody's mask makes a failure."""
 
-FACTS = ["category", "seen", "text", "gt_area", "under_click", "under_click_area_ratio"]
+FACTS = ["category", "seen", "text", "gt_area_px", "under_click", "under_click_area_ratio"]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _parts(found: Answers) -> pd.Series[bool]:
 
 def _usual(found: Answers) -> pd.Series[float]:
     """How far an object is from its class's median size."""
-    area = numbers(found.facts["gt_area"]).transform(np.log1p)
+    area = numbers(found.facts["gt_area_px"]).transform(np.log1p)
     median = area.groupby(found.facts["category"]).transform("median")
     return (area - median).abs()
 

@@ -23,7 +23,7 @@ A_FILE = 100
 FAILED, ABSENT = -1, -2
 """In place of an IoU."""
 
-_FACTS = ["gt_area", "height", "width", "same_class_count", "under_click", "under_click_area_ratio"]
+_FACTS = ["gt_area_px", "height", "width", "same_class_count", "under_click", "under_click_area_ratio"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class Listing:
             "id": own["instance_id"].astype(str).tolist(),
             "text": text.tolist(),
             "seen": _whole(own["seen"]),
-            "area": _whole(own["gt_area"]),
+            "area": _whole(own["gt_area_px"]),
             "count": _whole(own["same_class_count"]),
             "under": _whole(own["under_click"]),
             "iou": self._iou(),

@@ -26,7 +26,7 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 MEASURES = ("object", "sentence", "overall", *(f"P@{at}" for at in THRESHOLDS))
 
-_PIXELS = ["intersection", "union"]
+_PIXELS = ["intersection_px", "union_px"]
 
 
 @table("referring")
@@ -58,7 +58,7 @@ def measures(own: pd.DataFrame) -> dict[str, float]:
     Returns:
         The names of MEASURES, in their order.
     """
-    iou = own["iou"].where(own["union"] != 0, 0.0)
+    iou = own["iou"].where(own["union_px"] != 0, 0.0)
     intersection, union = (own[column].sum(skipna=False) for column in _PIXELS)
     means = {
         "object": float(iou.groupby(_objects(own)).mean().mean()),
@@ -74,7 +74,7 @@ def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
     Args:
         own: As there, with the columns of INSTANCE.
     """
-    iou = own["iou"].where(own["union"] != 0, 0.0)
+    iou = own["iou"].where(own["union_px"] != 0, 0.0)
     shares = pd.DataFrame({"sentence": iou, **{f"P@{at}": (iou >= at).astype(float) for at in THRESHOLDS}})
     objects = iou.groupby([own["dataset"], own["image_id"], _objects(own)]).mean().rename("object").reset_index()
     pixels, _ = by_image(own, own[_PIXELS])

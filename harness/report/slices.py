@@ -82,14 +82,14 @@ DISTRACTORS = Slices(
 
 SIZES = Slices(
     "Size of the object",
-    "gt_area",
+    "gt_area_px",
     {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)},
     "COCO's bounds, of the area that counts, in pixels of the image: 32 x 32 and 96 x 96.",
 )
 
 DEPTHS = Slices(
     "Depth of the click",
-    "click_depth",
+    "click_depth_px",
     {"under 5 px": (0, 5), "5 to 10": (5, 10), "10 to 20": (10, 20), "20 to 40": (20, 40), "40 and more": (40, np.inf)},
     "From the first positive click to the object's nearest border, in pixels of the image.",
 )

@@ -21,7 +21,7 @@ from harness.report.referring import measured
 from harness.summaries import at_click, click_counts
 
 PARTS = (Part(("lavt",)), Part(("vlt",)), OURS)
-PIXELS = ("intersection", "union", "text", "category")
+PIXELS = ("intersection_px", "union_px", "text", "category")
 SHOWN = {"sentence": "by sentence", "overall": "overall IoU", "P@0.5": "P@0.5", "P@0.7": "P@0.7", "P@0.9": "P@0.9"}
 
 

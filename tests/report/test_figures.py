@@ -113,7 +113,7 @@ def test_bars_and_lines_stand_at_their_numbers(sliced: pd.DataFrame, tmp_path: P
 def test_the_rules_choose_by_the_scores(make_row: Any) -> None:
     ours = {"A2": 0.9, "B2": 0.85, "C2": 0.1, "D1": 0.95, "E2": 0.1}
     click = {"A2": 0.4, "B2": 0.1, "C2": 0.9, "D1": 0.0, "E2": 0.2}
-    rows = rows_of(make_row, {"ours": ours, "click": click}).assign(category="cup", gt_area=90)
+    rows = rows_of(make_row, {"ours": ours, "click": click}).assign(category="cup", gt_area_px=90)
     found = answers(rows, CONTEXT)["toy"]
     assert (found.roles.text, found.roles.click, found.roles.sam) == ("ours", "click", None)
     chosen = {

@@ -97,8 +97,8 @@ def test_every_flag_is_a_footnote_where_the_paper_s_numbers_stand(table: int, da
         "dataset_plugin": dataset,
         "text": "cat",
         "category": "cat",
-        "union": 9,
-        "intersection": 5,
+        "union_px": 9,
+        "intersection_px": 5,
     }
     rows = [
         make_row(name, instance, 0.5, ranking=ranking, method_plugin=PLUGINS[name], **given)

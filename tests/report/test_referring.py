@@ -16,7 +16,7 @@ H, W = 6, 9
 
 def _row(make_row: Any, instance: str, intersection: int, union: int, **given: Any) -> dict[str, Any]:
     iou = intersection / union if union else 1.0
-    return make_row("ours", instance, iou) | {"intersection": intersection, "union": union} | given
+    return make_row("ours", instance, iou) | {"intersection_px": intersection, "union_px": union} | given
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -162,7 +162,7 @@ def test_agrees_with_a_loop_over_masks(seed: int, sentences: list[int]) -> None:
             own.append(i / u if u else 0.0)
             inter, union = inter + i, union + u
             names = {"image_id": f"i{number // 2}", "instance_id": f"{number}~{sentence}"}
-            rows.append({**names, "iou": i / u if u else 1.0, "intersection": i, "union": u})
+            rows.append({**names, "iou": i / u if u else 1.0, "intersection_px": i, "union_px": u})
         ious += own
         by_object.append(np.mean(own))
     found = measures(pd.DataFrame(rows))

@@ -20,7 +20,7 @@ def rows(make_row: Any) -> pd.DataFrame:
     known = {"A1": (0.9, 1, 1023, 4.9), "A2": (0.5, 1, 1024, 5), "B1": (0.3, 2, 9215, 10), "B2": (0.1, 7, 9216, 40)}
     return pd.DataFrame(
         [
-            make_row("ours", name, iou, same_class_count=count, gt_area=area, click_depth=depth)
+            make_row("ours", name, iou, same_class_count=count, gt_area_px=area, click_depth_px=depth)
             for name, (iou, count, area, depth) in known.items()
         ]
     )
@@ -54,9 +54,9 @@ def test_missing_rows_leave_no_mean(rows: pd.DataFrame) -> None:
 
 
 def test_rows_of_an_older_version_show_dashes(rows: pd.DataFrame) -> None:
-    built = build_table("click_depth", rows.drop(columns="click_depth"), Context("demo"))
+    built = build_table("click_depth", rows.drop(columns="click_depth_px"), Context("demo"))
     assert texts(built)[0][4:] == ["– (0)"] * 5
-    assert "4 of 4 rows have no click_depth; they are of an older version." in built.footnotes
+    assert "4 of 4 rows have no click_depth_px; they are of an older version." in built.footnotes
 
 
 @pytest.mark.parametrize("name", ["distractors", "object_size", "click_depth"])

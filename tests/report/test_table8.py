@@ -21,7 +21,7 @@ def sentences(make_row: Any) -> pd.DataFrame:
     answers = {"A1~0": (0.9, 90, 100), "A1~1": (0.5, 50, 100), "B1~0": (0.1, 100, 1000)}
     rows = []
     for name, (iou, intersection, union) in answers.items():
-        pixels = {"intersection": intersection, "union": union, "category": "cat"}
+        pixels = {"intersection_px": intersection, "union_px": union, "category": "cat"}
         rows.append(make_row("ours", name, iou, method_plugin="text_click", text="cat", **pixels))
         said = {"text": "the left one", "clicks": [], "click_index": 1}
         rows.append(make_row("LAVT", name, iou, method_plugin="lavt", **said, **pixels))
