@@ -8,7 +8,7 @@ quickstart: .venv/installed  ## Text+Click against click-only on the embedded be
 	$(RUN) -m harness run configs/quickstart.yaml
 
 test: .venv/installed  ## The whole test suite
-	$(RUN) -m pytest -n 2 --dist loadgroup
+	$(RUN) -m pytest -n 2
 
 check: .venv/installed  ## Lint, format, types
 	$(RUN) -m ruff check .
