@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs
 
 from harness.folder import Folder
-from harness.rows import FORMER, ORDER, as_frame, schema
 from harness.store import Store, store_of
 from harness.structures import UserError
 
@@ -37,7 +34,7 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
         UserError: No such run, or its files are damaged.
     """
     store = _store(run)
-    rows = _stored(store, masks) if _finished(store) else None
+    rows = store.results(masks) if _finished(store) else None
     if rows is None:
         _, jobs = _recorded(store)
         rows = store.rows([job.facts for job in jobs], {job.facts.dataset: job.sample_ids for job in jobs}, masks)
@@ -94,20 +91,6 @@ def _finished(store: Store) -> bool:
         return False
     shards = folder.system.get_file_info(fs.FileSelector(f"{folder.path}/shards", recursive=True, allow_not_found=True))
     return all(one.mtime <= results.mtime for one in shards if one.is_file)
-
-
-def _stored(store: Store, masks: bool) -> pd.DataFrame | None:
-    """The rows of results.parquet; None where another version wrote it."""
-    wanted = schema(masks).names
-    try:
-        with store.folder.opened("results.parquet") as file:
-            found = pq.ParquetFile(file)
-            there = [name for name in wanted if name in found.schema_arrow.names]
-            table = found.read(columns=there)
-    except (pa.ArrowException, OSError):
-        return None
-    known = set(ORDER) <= set(there) and not set(FORMER.values()) & set(found.schema_arrow.names)
-    return as_frame(table) if known else None
 
 
 def manifest_of(run: str | Path) -> dict[str, Any]:

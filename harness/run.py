@@ -179,9 +179,11 @@ def outcomes(config: RunConfig, shards: list[Shard], store: Store, address: str 
 def report(config: RunConfig, jobs: Sequence[Job], store: Store, stopped: bool = False, write: bool = True) -> Finished:
     """Tables of all rows that are there, printed by the caller, and written to the run's folder."""
     facts = [job.facts for job in jobs]
-    if write:  # First: later it would be needed beside the tables' rows.
+    if write:
         store.write_results(facts, samples_of(jobs))
-    rows = store.rows(facts, samples_of(jobs))
+    rows = store.results() if write else None  # The shards are read once.
+    if rows is None:
+        rows = store.rows(facts, samples_of(jobs))
     context = context_of(config, jobs, store, rows)
     tables = tuple(build_table(name, rows, context) for name in config.tables)
     if write:
@@ -221,12 +223,14 @@ def context_of(config: RunConfig, jobs: Sequence[Job], store: Store, rows: pd.Da
     facts = {label(method): method_facts(method) for method in config.methods}
     counts = rows.drop_duplicates(["dataset", "method", "instance_id"]).groupby(["method", "dataset"]).size()
     done = {job.facts.key: store.done(job.facts) for job in jobs}
+    by_any: dict[str, set[str]] = {}
+    for job in jobs:
+        by_any.setdefault(job.facts.dataset, set()).update(done[job.facts.key])
     expected = {}
     for job in jobs:
         key = (job.facts.method, job.facts.dataset)
-        others = set().union(*(done[other.facts.key] for other in jobs if other.facts.dataset == job.facts.dataset))
         absent = set(job.sample_ids) - done[job.facts.key]
-        expected[key] = int(counts.get(key, 0)) + _instances(job, absent, others, rows)
+        expected[key] = int(counts.get(key, 0)) + _instances(job, absent, by_any[job.facts.dataset], rows)
     again = {(job.facts.method, job.facts.dataset): job.facts.about.get("training_images_asked") or 0 for job in jobs}
     return Context(config.run, config.limit, facts, expected, again)
 

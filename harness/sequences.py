@@ -59,15 +59,19 @@ class Sequences:
         (rounds,) = np.nonzero(self.clicks == number)
         return float(self.ious[:, rounds[0]].mean()) if len(rounds) and len(self.ious) else float("nan")
 
-    def area_under_curve(self) -> float:
-        """Mean area under IoU against clicks, from the first round to the last, as a share of the whole: 0 to 1.
+    def areas(self) -> Float64[np.ndarray, " n"]:
+        """Each instance's area under IoU against clicks, from the first round to the last, as a share of the whole.
 
-        By the trapezoidal rule, as in RClicks (https://arxiv.org/abs/2410.11722). NaN over nothing, or with one round.
+        0 to 1, by the trapezoidal rule, as in RClicks (https://arxiv.org/abs/2410.11722). NaN with one round.
         """
-        if len(self.clicks) < 2 or not len(self.ious):
-            return float("nan")
-        areas = (self.ious[:, 1:] + self.ious[:, :-1]) / 2 @ np.diff(self.clicks)
-        return float(areas.mean() / (self.clicks[-1] - self.clicks[0]))
+        if len(self.clicks) < 2:
+            return np.full(len(self.ious), np.nan)
+        areas: Float64[np.ndarray, " n"] = (self.ious[:, 1:] + self.ious[:, :-1]) / 2 @ np.diff(self.clicks)
+        return areas / (self.clicks[-1] - self.clicks[0])
+
+    def area_under_curve(self) -> float:
+        """The mean of `areas`; NaN over nothing, or with one round."""
+        return float(self.areas().mean()) if len(self.ious) else float("nan")
 
     def _reached(self, quality: float) -> np.ndarray:
         reached: np.ndarray = self.ious.astype(np.float32) >= np.float32(quality)

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from harness import manifests, registry
 from harness.folder import Folder
 from harness.recipe import fingerprint
-from harness.rows import as_frame, ordered, schema
+from harness.rows import FORMER, ORDER, as_frame, ordered, schema
 from harness.shards import Header, changed, header_of, name_of, of_samples, packed, rows_of, shard
 from harness.structures import Record, UserError
 
@@ -176,6 +176,18 @@ class Store:
         self.folder.write("results.parquet", sink.getvalue())
         return count
 
+    def results(self, masks: bool = False) -> pd.DataFrame | None:
+        """The rows of results.parquet, whatever has become of the shards; None where this version did not write it."""
+        wanted = schema(masks).names
+        try:
+            with self.folder.opened("results.parquet") as file:
+                found = pq.ParquetFile(file)
+                there = found.schema_arrow.names
+                rows = found.read(columns=[name for name in wanted if name in there])
+        except (pa.ArrowException, OSError):
+            return None
+        return as_frame(rows) if set(ORDER) <= set(there) and not set(FORMER.values()) & set(there) else None
+
     def forget_failed(self, job: JobFacts) -> int:
         """Let go of the samples in which an instance failed, so that they count as not done.
 
@@ -202,16 +214,17 @@ class Store:
             for name, header in zip(new, pool.map(lambda name: self._header(key, name), new), strict=True):
                 if header:
                     self._known[key, name] = header
-        pa.default_memory_pool().release_unused()
+        if new:
+            pa.default_memory_pool().release_unused()
         return {name: self._known[key, name] for name in names if (key, name) in self._known}
 
-    def read(self, key: str, name: str, masks: bool = True) -> pa.Table:
+    def read(self, key: str, name: str) -> pa.Table:
         """All rows of one shard.
 
         Raises:
             UserError: It is not as it was written.
         """
-        return self._read(key, name, self._content(key, name), masks)
+        return self._read(key, name, self._content(key, name), masks=True)
 
     def _content(self, key: str, name: str) -> bytes:
         return self.folder.read(f"shards/{key}/{name}")

@@ -6,7 +6,7 @@ weights. Where a data set is at hand, its listing is compared, too: it alone kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from harness.completeness import Asked, Findings, check_job, check_key, check_li
 from harness.config import asked_on
 from harness.lock import holder
 from harness.recipe import Plugin, fingerprint
-from harness.rows import schema
+from harness.rows import as_frame, schema
 from harness.shards import Header, changed
 from harness.store import JobFacts, Store
 from harness.structures import UserError
@@ -108,12 +108,13 @@ def _check_rows(found: Findings, store: Store, manifest: Mapping[str, Any], samp
         for method, dataset in pairs_of(config)
     ]
     jobs, wanted = [one.job for one in asked], {one.job.dataset: one.samples for one in asked}
-    rows = store.rows(jobs, wanted)
+    said = pa.concat_tables([schema().empty_table(), *store.tables(jobs, wanted)])
+    rows = as_frame(said.drop_columns("mask"))
     for one in asked:
         check_job(found, one, store.done(one.job), rows)
     check_same_instances(found, rows)
     check_key(found, rows)
-    _check_results(found, store, store.tables(jobs, wanted))
+    _check_results(found, store, said)
     for dataset in config["datasets"]:
         own = [one for one in asked if one.job.dataset == label_of(dataset)]
         check_listing(found, Plugin.model_validate(dataset), config["limit"], own, rows)
@@ -139,7 +140,7 @@ def label_of(entry: Mapping[str, Any]) -> str:
     return str(entry.get("label") or entry["name"])
 
 
-def _check_results(found: Findings, store: Store, said: Iterable[pa.Table]) -> None:
+def _check_results(found: Findings, store: Store, said: pa.Table) -> None:
     again = f"python -m harness report {store.folder} writes it anew"
     try:
         written = pq.read_table(pa.BufferReader(store.folder.read("results.parquet")), schema=schema())
@@ -149,7 +150,7 @@ def _check_results(found: Findings, store: Store, said: Iterable[pa.Table]) -> N
     except (pa.ArrowException, OSError) as error:
         found.lacking.append(f"results.parquet cannot be read ({' '.join(str(error).split())}); {again}")
         return
-    same = written.replace_schema_metadata().equals(pa.concat_tables([schema().empty_table(), *said]))
+    same = written.replace_schema_metadata().equals(said)
     found.say(
         f"results.parquet has {len(written)} rows, equal to the shards'",
         *([] if same else [f"results.parquet is not what the shards say; {again}"]),

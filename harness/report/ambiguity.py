@@ -75,10 +75,10 @@ def destinations(rows: pd.DataFrame, context: Context) -> Table:
         own = of_line(found, line)
         for number, (kind, part) in enumerate(_parts(own).items()):
             whole = line["missing"] == 0 and part["hit"].notna().all() and len(part)
-            shares = [float((part["hit"] == hit).mean()) if whole else float("nan") for hit in HITS]
+            went = pd.DataFrame({hit: (part["hit"] == hit).astype(float) for hit in HITS})
+            shares = [float(went[hit].mean()) if whole else float("nan") for hit in HITS]
             names = _names(line, rows, context) if number == 0 else cells([line["dataset"], line["method"], ""])
             means = [share(value, gaps(line), n=len(part)) for value in shares]
-            went = pd.DataFrame({hit: (part["hit"] == hit).astype(float) for hit in HITS})
             shown = [*names, Cell(kind), *with_intervals(means, went, part, context), Cell(str(len(part)))]
             body.append(Row(tuple(shown), starts_section=starts and number == 0))
     heads = [Column(name) for name in ("Dataset", "Method", "Ranking", "Clicks")]

@@ -109,7 +109,12 @@ def with_interval(cell: Cell, low: float, high: float) -> Cell:
     """The cell of a mean with its 95 % interval and n behind it; as it was where there is no mean."""
     if cell.value is None or math.isnan(cell.value):
         return cell
-    return replace(cell, low=low, high=high, spread=f" [{percent(low)}, {percent(high)}], n = {cell.n}")
+    return replace(cell, low=low, high=high, spread=spread(percent(low), percent(high), cell.n))
+
+
+def spread(low: str, high: str, n: int | None) -> str:
+    """What stands behind a mean: its interval, and what it is over."""
+    return f" [{low}, {high}], n = {n}"
 
 
 def best_strong(body: Sequence[Row], columns: Sequence[int]) -> tuple[Row, ...]:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 
 from harness.report import Context, about, gaps, scores, table
 from harness.report.asked import NO_ROWS, answers, bounds, cells, failures, number, share, with_intervals
 from harness.report.comparison import named
-from harness.report.layout import Cell, Column, Row, Table
+from harness.report.layout import Cell, Column, Row, Table, spread
 from harness.sequences import QUALITIES, Sequences, sequences
 
 FAILED_AT = 0.9
@@ -95,7 +93,7 @@ def _cells(
 ) -> tuple[Cell, ...]:
     doubts, n = gaps(line), len(own.ious)
     counts = [str(count) if n else "–" for count in (own.nof_strict(FAILED_AT), own.nof_ritm(FAILED_AT))]
-    means = _means(own, _after(own, shown).assign(area=_areas(own)), doubts, context)
+    means = _means(own, _after(own, shown).assign(area=own.areas()), doubts, context)
     names = (Cell(line["dataset"]), Cell(named(line), about(line, rows, context) + failures(line, rows)))
     return (*names, *_needed(own, doubts, context), *cells(counts, doubts), *means, *cells([str(n), str(own.failed)]))
 
@@ -113,18 +111,10 @@ def _needed(own: Sequences, doubts: tuple[str, ...], context: Context) -> Sequen
         return means
     needed = pd.DataFrame({quality: own.needed(quality) for quality in QUALITIES})
     ends = bounds(needed, own.instances.to_frame(index=False))
-    spreads = [f" [{number(low)}, {number(high)}], n = {len(needed)}" for low, high in ends]
+    spreads = [spread(number(low), number(high), len(needed)) for low, high in ends]
     return [replace(cell, spread=said, n=len(needed)) for cell, said in zip(means, spreads, strict=True)]
 
 
 def _after(own: Sequences, shown: Sequence[int]) -> pd.DataFrame:
     """Each instance's IoU after so many clicks; NaN where no round ended there."""
     return pd.DataFrame(own.ious, columns=own.clicks).reindex(columns=list(shown))
-
-
-def _areas(own: Sequences) -> Float64[np.ndarray, " n"]:
-    """Each instance's share of `Sequences.area_under_curve`, their mean."""
-    if len(own.clicks) < 2:
-        return np.full(len(own.ious), np.nan)
-    areas: Float64[np.ndarray, " n"] = (own.ious[:, 1:] + own.ious[:, :-1]) / 2 @ np.diff(own.clicks)
-    return areas / (own.clicks[-1] - own.clicks[0])

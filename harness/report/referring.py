@@ -58,7 +58,7 @@ def measures(own: pd.DataFrame) -> dict[str, float]:
     Returns:
         The names of MEASURES, in their order.
     """
-    iou = own["iou"].where(own["union_px"] != 0, 0.0)
+    iou = _ious(own)
     intersection, union = (own[column].sum(skipna=False) for column in _PIXELS)
     means = {
         "object": float(iou.groupby(_objects(own)).mean().mean()),
@@ -74,7 +74,7 @@ def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
     Args:
         own: As there, with the columns of INSTANCE.
     """
-    iou = own["iou"].where(own["union_px"] != 0, 0.0)
+    iou = _ious(own)
     shares = pd.DataFrame({"sentence": iou, **{f"P@{at}": (iou >= at).astype(float) for at in THRESHOLDS}})
     objects = iou.groupby([own["dataset"], own["image_id"], _objects(own)]).mean().rename("object").reset_index()
     pixels, _ = by_image(own, own[_PIXELS])
@@ -95,6 +95,11 @@ def measured(own: pd.DataFrame, line: pd.Series[Any], context: Context) -> dict[
         return cells
     bounds = intervals(own)
     return {name: with_interval(cell, *bounds[name]) for name, cell in cells.items()}
+
+
+def _ious(own: pd.DataFrame) -> pd.Series[float]:
+    """As they count here: 0 where both masks are empty."""
+    return own["iou"].where(own["union_px"] != 0, 0.0)
 
 
 def _objects(own: pd.DataFrame) -> pd.Series[str]:

@@ -41,8 +41,9 @@ def seeds(rows: pd.DataFrame, context: Context) -> Table:
         body += _gains(dataset, own, rows, context)
     made = clicks_made(rows)
     columns = (Column("Dataset"), Column("Method"), Column("Seeds"), *mean_columns(iou_heading(made)))
-    notes += [*clicks_note(made), GENERAL] if body else [] if notes else [NONE]
-    return Table("Seeds of the training", columns, tuple(body), tuple(notes))
+    if body:
+        notes += [*clicks_note(made), GENERAL]
+    return Table("Seeds of the training", columns, tuple(body), tuple(notes) or (NONE,))
 
 
 def _named(line: pd.Series[Any]) -> str:

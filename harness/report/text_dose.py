@@ -27,7 +27,7 @@ from harness.report.asked import (
     without_text,
 )
 from harness.report.comparison import interval
-from harness.report.layout import Cell, Column, Row, Table, signed
+from harness.report.layout import Cell, Column, Row, Table, signed, spread
 from harness.structures import UserError
 from harness.summaries import INSTANCE, Gain, clicks_made, paired_gain
 
@@ -181,5 +181,5 @@ def _gain(gain: Gain | None, doubts: tuple[str, ...], context: Context) -> Cell:
     """Empty without one; its interval and n where they are asked for."""
     if gain is None:
         return Cell("", doubts)
-    spread = f" [{signed(gain.low)}, {signed(gain.high)}], n = {gain.n}" if context.intervals else ""
-    return Cell(signed(gain.difference), doubts, n=gain.n, spread=spread)
+    said = spread(signed(gain.low), signed(gain.high), gain.n) if context.intervals else ""
+    return Cell(signed(gain.difference), doubts, n=gain.n, spread=said)
