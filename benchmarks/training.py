@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -33,11 +34,13 @@ from benchmarks.engine import SPLIT, generate
 from benchmarks.goals import verdict
 from benchmarks.training_parts import SAMPLES, Parts, clock
 from harness import registry
-from harness.batches import PREPARED_AHEAD, STEPS_AHEAD
-from harness.fitting import Job
+from harness.batches import Batches
+from harness.fitting import Job, batches_of
+from harness.loaders import STEPS_AHEAD, Loaders
 from harness.recipe import Recipe
 from methods.learners.augmentation import labels_at
 from methods.learners.mask_losses import cross_entropy
+from methods.saliency_cache import KEPT_IMAGES
 
 LEAST_SHARE = 0.9
 """Of the bare model's images a second."""
@@ -81,28 +84,51 @@ def bare(job: Job) -> Callable[[], None]:
     return step
 
 
-def trained(job: Job, steps: int) -> Iterator[None]:
-    """A step of training for every `next`, from files on."""
-    for step, share in enumerate(job.batches.steps(0, steps)):
+def trained(job: Job, steps: int, waited: list[float]) -> Iterator[None]:
+    """A step of training for every `next`, from files on; appends the seconds for which it waited for its examples."""
+    coming, device = job.steps(0, steps), job.state.device
+    for step in range(steps):
+        started = clock(device)
+        share = next(coming)
+        waited.append(clock(device) - started)
         job.advanced(step, share)
         yield
 
 
-def rates(job: Job, steps: int, rounds: int) -> tuple[float, float]:
-    """Images a second of training and of the bare model: medians of rounds of some steps, which take turns."""
+def rates(job: Job, steps: int, rounds: int) -> tuple[float, float, float]:
+    """Images a second of training and of the bare model, medians of rounds of some steps, which take turns.
+
+    Returns:
+        Both, and the share of training's time in which it waited for examples.
+    """
     device = job.state.device
-    train, alone = partial(next, trained(job, WARM_UP + steps * rounds)), bare(job)
-    for _ in range(WARM_UP):
-        train(), alone()
+    # What the loaders had time to prepare in the bare model's turn is not counted.
+    settling = WARM_UP + (STEPS_AHEAD * len(job.loaders.pools) if job.loaders else 0)
+    waited: list[float] = []
+    train, alone = partial(next, trained(job, (settling + steps) * rounds, waited)), bare(job)
     taken: dict[Any, list[float]] = {train: [], alone: []}
     for _ in range(rounds):
         for run, times in taken.items():
+            for _ in range(settling):
+                run()
             started = clock(device)
             for _ in range(steps):
                 run()
             times.append(clock(device) - started)
     images = job.recipe.batch * steps
-    return images / median(taken[train]), images / median(taken[alone])
+    counted = [time for number, time in enumerate(waited) if number % (settling + steps) >= settling]
+    idle = sum(counted) / sum(taken[train])
+    return images / median(taken[train]), images / median(taken[alone]), idle
+
+
+def forgetful(recipe: Recipe, device: torch.device, kept: int, processes: int, threads: int) -> Batches:
+    """Batches whose memory holds the images of a step, and features of so many images."""
+    made = batches_of(recipe, 0, 1, device, processes, threads)
+    learner: Any = made.learner
+    made.samples.limit = recipe.batch * BYTES_AN_IMAGE
+    if learner.saliency is not None:
+        learner.saliency.limit = kept
+    return made
 
 
 def recipe_of(root: Path, split: str, params: dict[str, Any], **others: Any) -> Recipe:
@@ -113,12 +139,13 @@ def recipe_of(root: Path, split: str, params: dict[str, Any], **others: Any) -> 
     )
 
 
-def shown(timed: dict[str, float], training: float, alone: float, caption: str) -> Table:
-    listing = Table("", "", "goal", title="Training Text+Click", caption=caption)
+def shown(timed: dict[str, float], training: float, alone: float, waited: float, caption: str) -> Table:
+    listing = Table("", "", "goal", title="Training", caption=caption)
     for name, taken in timed.items():
         listing.add_row(name, f"{taken:.2f} ms an example", "")
     listing.add_row("bare model, forward and backward", f"{alone:.2f} images/s", "")
     listing.add_row("training", f"{training:.2f} images/s", "")
+    listing.add_row("of its time, waiting for examples", f"{waited:.1%}", "")
     goal = verdict(training >= LEAST_SHARE * alone, f"at least {LEAST_SHARE}")
     listing.add_row("training / bare model", f"{training / alone:.3f}", goal)
     return listing
@@ -138,6 +165,8 @@ def main(
     clip_checkpoint: Annotated[Path, typer.Option()] = CLIP_CHECKPOINT,
     clip_input: Annotated[str, typer.Option(help="native, or a square's side.")] = "128",
     features: Annotated[Path | None, typer.Option(help="Where to keep dense features; memory if none.")] = None,
+    kept: Annotated[int, typer.Option(help="Images whose features stay in memory.")] = KEPT_IMAGES,
+    text: Annotated[bool, typer.Option(help="Text+Click's network, or click-only's.")] = True,
     coco: Annotated[Path | None, typer.Option(help="A COCO root; generated photographs if none.")] = None,
     split: Annotated[str, typer.Option(help="Of that root.")] = SPLIT,
     images: Annotated[int, typer.Option(help="Generated photographs.")] = 100,
@@ -145,27 +174,33 @@ def main(
     rounds: Annotated[int, typer.Option(help="Of which the median is taken.")] = 5,
 ) -> None:
     """Time the parts of an example, and training beside the bare model."""
+    if loaders and not device.startswith("cuda"):
+        raise typer.BadParameter("their CPU time is not this process's; wanted 0 on a CPU.", param_hint="--loaders")
     cv2.setNumThreads(1)
     where: Literal["native"] | int = "native" if clip_input == "native" else int(clip_input)
     model = {"model": clip, "checkpoint": clip_checkpoint, "input": where, "templates": "plain", "device": device}
-    saliency = {"name": "maskclip", "params": model}
+    saliency = {"name": "maskclip", "params": model} if text else None
     network = {"encoder": encoder, "decoder_channels": decoder_channels, "output_stride": output_stride}
     params = {**network, "saliency": saliency, "size": size, "crop": "published", "features_folder": features}
     with TemporaryDirectory() as folder:
         root = coco or Path(folder)
         if coco is None:
             photographs(root, images)
-        how = {"device": device, "batch": batch, "accumulate": accumulate, "compute": compute, "loaders": loaders}
-        job = Job.of(recipe_of(root, split, params, **how), 0, 1)
-        on_their_way = 1 + STEPS_AHEAD + PREPARED_AHEAD if loaders else 1
-        job.batches.samples.limit = on_their_way * batch * BYTES_AN_IMAGE
+        how = {"device": device, "batch": batch, "accumulate": accumulate, "compute": compute}
+        recipe = recipe_of(root, split, params, **how)
+        job = Job.of(recipe, 0, 1)
+        make = partial(forgetful, recipe, job.state.device, kept)
+        job = replace(job, batches=make(1, 1))
+        if loaders:
+            job = replace(job, loaders=Loaders(make, loaders, pinned=device.startswith("cuda")))
         timed = Parts.of(job).timed(job, sorted((root / split).glob("*.jpg"))[:SAMPLES], rounds)
-        training, alone = rates(job, steps, rounds)
-    name = torch.cuda.get_device_name(job.state.device) if job.state.device.type == "cuda" else "CPU time"
-    caption = (
-        f"{encoder}, stride {output_stride}, {size} x {size}, batch {batch}, {compute}; {name}; loaders: {loaders}"
-    )
-    Console().print(shown(timed, training, alone, caption))
+        training, alone, waited = rates(job, steps, rounds)
+        job.close()
+    on = torch.cuda.get_device_name(job.state.device) if job.state.device.type == "cuda" else "CPU time"
+    method = "Text+Click" if text else "Click only"
+    shape = f"{encoder}, stride {output_stride}, {size} x {size}, batch {batch}, {compute}"
+    caption = f"{method}, {shape}; {on}; loaders: {loaders}"
+    Console().print(shown(timed, training, alone, waited, caption))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Parts:
     """An example's parts as calls, each on the next of a few samples."""
 
     learner: PromptedDeepLabLearner
-    maskclip: MaskClip
+    maskclip: MaskClip | None
     samples: list[Sample]
     vocabulary: tuple[str, ...]
     device: torch.device
@@ -46,7 +46,7 @@ class Parts:
 
     @classmethod
     def of(cls, job: Job) -> Parts:
-        learner: Any = job.learner
+        learner: Any = job.batches.learner
         ids = list(dict.fromkeys(draw.sample_id for draw in job.batches.draws.draws))[:SAMPLES]
         samples = [sample for sample in map(job.datasets[0].load, ids) if sample.instances]
         return cls(learner, unkept(learner), samples, job.datasets[0].classes, job.state.device, job.recipe.batch)
@@ -61,6 +61,7 @@ class Parts:
         self.learner._cropped(sample.image[:, ::-1], truth[:, ::-1], saliency[:, ::-1], np.array([[5, 5]]), rng)
 
     def map(self, sample: Sample, features: Any) -> None:
+        assert self.maskclip is not None
         self.maskclip.maps(features, [sample.instances[0].category], self.vocabulary)
 
     def distances(self) -> Callable[[], object]:
@@ -74,19 +75,23 @@ class Parts:
         """Milliseconds an example."""
         host, images = torch.device("cpu"), [sample.image for sample in self.samples]
         several = [images[number % len(images)] for number in range(self.batch)]
-        known = [(sample, self.maskclip.features([sample.image])[0]) for sample in self.samples]
-        load, encode = job.datasets[0].load, self.maskclip.features
+        load = job.datasets[0].load
         each = partial(seconds, rounds=rounds)
         found = {
             "image decoding": each(one_after_another(read_rgb, [(path,) for path in paths]), host),
             "decoding and rasterising": each(one_after_another(load, [(one.id,) for one in self.samples]), host),
             "click sampling": each(one_after_another(self.click, [(one,) for one in self.samples]), host),
             "flip, rescaling, crop": each(one_after_another(self.augment, [(one,) for one in self.samples]), host),
-            "saliency: features, one by one": each(lambda: encode(images[:1]), self.device),
-            "saliency: features, together": each(lambda: encode(several), self.device) / self.batch,
-            "saliency: map of one text": each(one_after_another(self.map, known), self.device),
             "distance maps, together": each(self.distances(), self.device) / self.batch,
         }
+        if self.maskclip is not None:
+            encode = self.maskclip.features
+            known = [(sample, encode([sample.image])[0]) for sample in self.samples]
+            found |= {
+                "saliency: features, one by one": each(lambda: encode(images[:1]), self.device),
+                "saliency: features, together": each(lambda: encode(several), self.device) / self.batch,
+                "saliency: map of one text": each(one_after_another(self.map, known), self.device),
+            }
         return {name: 1e3 * taken for name, taken in found.items()}
 
 
@@ -107,9 +112,9 @@ def seconds(run: Callable[[], object], device: torch.device, rounds: int) -> flo
     return median(taken)
 
 
-def unkept(learner: PromptedDeepLabLearner) -> MaskClip:
-    """The learner's MaskCLIP, without what keeps its features."""
+def unkept(learner: PromptedDeepLabLearner) -> MaskClip | None:
+    """The learner's MaskCLIP, without what keeps its features; None for click-only."""
     found: Any = learner.saliency
-    while not isinstance(found, MaskClip):
+    while found is not None and not isinstance(found, MaskClip):
         found = found.saliency
     return found

@@ -1,14 +1,12 @@
-"""Drawn instances as the batches of one worker, prepared ahead by threads or in turn with the training."""
+"""Drawn instances as the batches of one worker, made here; `harness.loaders` has processes make them ahead."""
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,11 +16,7 @@ from harness.draws import Draw, Draws, SampleCache
 from harness.interfaces import Learner
 from harness.structures import Image, UserError
 
-STEPS_AHEAD = 3
-"""Whose examples the loaders prepare while a step is trained."""
-
-PREPARED_AHEAD = 2
-"""Steps before a step's examples are made, the loaders read and prepare its images: ahead of the examples between."""
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -33,10 +27,10 @@ Drawn = list[tuple[Draw, np.random.Generator]]
 
 @runtime_checkable
 class Preparing(Protocol):
-    """A learner that wants to see a step's images together before it is asked for their examples."""
+    """A learner that wants to see a step's images and texts together before it is asked for their examples."""
 
-    def prepare(self, images: Sequence[Image]) -> None:
-        """Do what is faster on several images at once, and keep it."""
+    def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
+        """Do what is faster for several at once, and keep it; each text comes with its data set's classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +41,7 @@ class Batches:
         rank: The worker's number.
         world: How many workers there are.
         parts: How many batches, of one forward pass each, the share is cut into.
-        loaders: Threads that work ahead.
-        pinned: Whether batches lie in memory from which a GPU copies while it computes.
+        threads: That make a step's examples together.
     """
 
     learner: Learner
@@ -57,71 +50,41 @@ class Batches:
     rank: int = 0
     world: int = 1
     parts: int = 1
-    loaders: int = 0
-    pinned: bool = False
+    threads: int = 1
 
     def steps(self, first: int, end: int) -> Iterator[list[Batch]]:
-        """The batches of every step from `first` to before `end`, on the CPU; the same whatever prepares them."""
-        if not self.loaders:
-            for step in range(first, end):
-                share = self._share(step)
-                self._prepare(self._image(draw) for draw, _ in self._wanted(share))
-                yield self._stacked([self._example(*drawn) for drawn in share])
-            return
-        with ThreadPoolExecutor(self.loaders, "loader") as pool, closing(self._ahead(pool, first, end)) as coming:
-            yield from coming
+        """The batches of every step from `first` to before `end`, on the CPU."""
+        return map(self.at, range(first, end))
 
-    def _ahead(self, pool: ThreadPoolExecutor, first: int, end: int) -> Generator[list[Batch]]:
-        prepared: deque[tuple[Drawn, Future[None]]] = deque()
-        waiting: deque[Future[list[Batch]]] = deque()
-        try:
-            for step in range(first - PREPARED_AHEAD, end + STEPS_AHEAD):
-                if step + PREPARED_AHEAD < end:
-                    share = self._share(step + PREPARED_AHEAD)
-                    prepared.append((share, self._submitted(pool, share)))
-                if first <= step < end:
-                    share, seen = prepared.popleft()
-                    examples = [pool.submit(self._example_after, seen, *drawn) for drawn in share]
-                    waiting.append(pool.submit(self._gathered, examples))
-                if step >= first + STEPS_AHEAD:
-                    yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _submitted(self, pool: ThreadPoolExecutor, share: Drawn) -> Future[None]:
-        """Reads and prepares a step's images. Tasks start after those that they wait for: there is no deadlock."""
-        images = [pool.submit(self._image, draw) for draw, _ in self._wanted(share)]
-        return pool.submit(lambda: self._prepare(image.result() for image in images))
-
-    def _wanted(self, share: Drawn) -> Drawn:
-        """Those whose images the learner wants to see first."""
-        return share if isinstance(self.learner, Preparing) else []
-
-    def _prepare(self, images: Iterable[Image]) -> None:
+    def at(self, step: int) -> list[Batch]:
+        """The batches of a step, on the CPU; the same however many threads make them."""
+        share = self._share(step)
         if isinstance(self.learner, Preparing):
-            self.learner.prepare(list(images))
+            draws = [draw for draw, _ in share]
+            vocabularies = [tuple(self.samples.datasets[draw.dataset].classes) for draw in draws]
+            self.learner.prepare(self._each(self._image, share), [draw.category for draw in draws], vocabularies)
+        return self._stacked(self._each(self._example, share))
 
-    def _example_after(self, seen: Future[None], draw: Draw, rng: np.random.Generator) -> Example:
-        seen.result()
-        return self._example(draw, rng)
-
-    def _image(self, draw: Draw) -> Image:
-        return self.samples.image(draw.dataset, draw.sample_id)
+    def _each(self, make: Callable[[Draw, np.random.Generator], T], share: Drawn) -> list[T]:
+        """`make` of every draw, in order."""
+        if self.threads == 1:
+            return [make(*drawn) for drawn in share]
+        with ThreadPoolExecutor(self.threads, "example") as pool:
+            return list(pool.map(lambda drawn: make(*drawn), share))
 
     def _share(self, step: int) -> Drawn:
         size = self.draws.size // self.world
         return list(self.draws.at(step))[self.rank * size : (self.rank + 1) * size]
 
+    def _image(self, draw: Draw, _: np.random.Generator) -> Image:
+        return self.samples.image(draw.dataset, draw.sample_id)
+
     def _example(self, draw: Draw, rng: np.random.Generator) -> Example:
         return example(self.learner, self.samples, self.draws, draw, rng)
 
-    def _gathered(self, examples: Sequence[Future[Example]]) -> list[Batch]:
-        return self._stacked([example.result() for example in examples])
-
     def _stacked(self, examples: Sequence[Example]) -> list[Batch]:
         size = len(examples) // self.parts
-        batches = [stacked(examples[start : start + size]) for start in range(0, len(examples), size)]
-        return [{key: value.pin_memory() for key, value in one.items()} for one in batches] if self.pinned else batches
+        return [stacked(examples[start : start + size]) for start in range(0, len(examples), size)]
 
 
 def stacked(examples: Sequence[Example]) -> Batch:

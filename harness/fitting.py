@@ -6,8 +6,10 @@ Everything random comes from (seed, step): a job that was stopped and resumed en
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +17,10 @@ import torch
 import torch.distributed as dist
 
 from harness import registry
-from harness.batches import Batches
-from harness.draws import Draws, SampleCache
+from harness.batches import Batch, Batches
+from harness.draws import KEPT_BYTES, Draws, SampleCache
 from harness.interfaces import Dataset, Learner
+from harness.loaders import Loaders
 from harness.optimisation import TrainingState
 from harness.recipe import Plugin, Recipe
 from harness.structures import UserError
@@ -87,14 +90,19 @@ def fit(recipe: Recipe, keeper: Keeper, report: Report, report_every: int) -> Fi
     Raises:
         UserError: The data holds nothing to train on, or the device is absent.
         FloatingPointError: The loss is not finite.
+        LoaderDiedError: One of the processes that prepare examples is gone.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    job = Job.of(recipe, rank, world)
-    state, batches = job.state, job.batches
+    with closing(Job.of(recipe, rank, world)) as job:
+        return _trained(job, keeper, report, report_every)
+
+
+def _trained(job: Job, keeper: Keeper, report: Report, report_every: int) -> Fitted:
+    recipe, state = job.recipe, job.state
     kept = keeper.kept()
     first = state.restore(kept) if kept else 0
     validated = Validated.of(recipe, job.learner)
-    steps, losses, validation, waited = batches.steps(first, recipe.steps), [], None, 0.0
+    steps, losses, validation, waited = job.steps(first, recipe.steps), [], None, 0.0
     started = time.monotonic()
     for step in range(first, recipe.steps):
         asked = time.monotonic()
@@ -106,14 +114,14 @@ def fit(recipe: Recipe, keeper: Keeper, report: Report, report_every: int) -> Fi
             keeper.keep(state.as_dict(done))
         if validated and done % validated.every == 0:
             validation = validated.loss(state)
-        if rank == 0 and (done % report_every == 0 or done == recipe.steps):
+        if job.batches.rank == 0 and (done % report_every == 0 or done == recipe.steps):
             seconds = time.monotonic() - started
             rate, share_waited = (done - first) / seconds, waited / seconds
             report(Progress(done, recipe.steps, float(np.mean(losses)), state.lr, rate, share_waited, validation))
             losses, validation = [], None
     weights = {name: tensor.detach().cpu() for name, tensor in state.weights().items()}
     metadata = {key: str(value) for key, value in job.learner.metadata().items()}
-    return Fitted(weights, metadata, batches.draws.categories, job.fingerprints())
+    return Fitted(weights, metadata, job.batches.draws.categories, job.fingerprints())
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,13 +134,15 @@ class Job:
         datasets: The recipe's.
         state: Before the first step.
         batches: This worker's share of every step's.
+        loaders: What makes them ahead; None where they are made in turn with the training.
     """
 
     recipe: Recipe
     learner: Learner
-    datasets: list[Dataset]
+    datasets: Sequence[Dataset]
     state: TrainingState
     batches: Batches
+    loaders: Loaders | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, rank: int, world: int) -> Job:
@@ -143,17 +153,25 @@ class Job:
         """
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        learner: Learner = registry.build("learners", recipe.learner.name, recipe.learner.params)
         device = chosen_device(recipe.device)
+        batches = batches_of(recipe, rank, world, device)
+        learner, on_gpu = batches.learner, device.type == "cuda"
         learner.network.to(device).train()
-        on_gpu = device.type == "cuda"
         if on_gpu:  # The order in which tensor cores read what a convolution is given.
             learner.network.to(memory_format=torch.channels_last)
-        datasets = built(recipe.datasets)
-        samples = SampleCache(datasets)
-        draws = Draws(samples.draws(recipe.classes == "seen"), recipe)
-        batches = Batches(learner, samples, draws, rank, world, recipe.accumulate, recipe.loaders, pinned=on_gpu)
-        return cls(recipe, learner, datasets, TrainingState(learner, recipe, device), batches)
+        loaders = None
+        if recipe.loaders:
+            loaders = Loaders(partial(batches_of, recipe, rank, world, device), recipe.loaders, pinned=on_gpu)
+        return cls(recipe, learner, batches.samples.datasets, TrainingState(learner, recipe, device), batches, loaders)
+
+    def steps(self, first: int, end: int) -> Iterator[list[Batch]]:
+        """The batches of every step from `first` to before `end`, on the CPU; the same whoever makes them."""
+        return (self.loaders or self.batches).steps(first, end)
+
+    def close(self) -> None:
+        """End the loaders."""
+        if self.loaders is not None:
+            self.loaders.close()
 
     def advanced(self, step: int, share: Sequence[Mapping[str, torch.Tensor]]) -> float:
         """One optimiser step and the loss before it; dropout, too, is decided by seed and step."""
@@ -164,6 +182,27 @@ class Job:
         """Each data set's name and fingerprint."""
         entries = zip(self.recipe.datasets, self.datasets, strict=True)
         return [{"name": entry.name, **dataset.fingerprint()} for entry, dataset in entries]
+
+
+def batches_of(
+    recipe: Recipe, rank: int, world: int, device: torch.device, processes: int = 1, threads: int = 1
+) -> Batches:
+    """One worker's, with a learner whose network lies on the CPU.
+
+    Args:
+        recipe: Of the whole job.
+        rank: The worker's number.
+        world: How many workers there are.
+        device: Where the worker trains; what else its learner puts on a GPU goes there, too.
+        processes: That share the memory for decoded images.
+        threads: That make a step's examples together.
+    """
+    if device.index is not None:
+        torch.cuda.set_device(device)
+    learner: Learner = registry.build("learners", recipe.learner.name, recipe.learner.params)
+    samples = SampleCache(built(recipe.datasets), KEPT_BYTES // processes)
+    draws = Draws(samples.draws(recipe.classes == "seen"), recipe)
+    return Batches(learner, samples, draws, rank, world, recipe.accumulate, threads)
 
 
 def built(entries: Sequence[Plugin]) -> list[Dataset]:

@@ -110,6 +110,13 @@ class Saliency(ABC):
             vocabulary: The names to contrast with; may be empty.
         """
 
+    def maps_of_each(
+        self, features: Sequence[Any], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
+    ) -> list[Float32[np.ndarray, "h w"]]:
+        """The map of one text for each of several images: as `maps` gives it, for those that are faster together."""
+        each = zip(features, texts, vocabularies, strict=True)
+        return [self.maps(one, [text], vocabulary)[0] for one, text, vocabulary in each]
+
 
 class Learner(ABC):
     """What one training job optimises: a network, the examples it sees, its loss, and how it is saved.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,9 @@ MOST_STEPS = 10
 """Measured steps of a pass."""
 
 _LEAST_STEPS = 3
+
+_WEIGHED = 8
+"""Images of whose size the others are taken to be."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +58,21 @@ def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
         FloatingPointError: The loss is not finite.
     """
     workers = max(1, recipe.workers)
-    job = Job.of(recipe, 0, workers)
-    end = time.monotonic() + for_s
-    _paced(job, [0], end)  # The first step of a process is slower than all others.
-    first = _paced(job, range(1, 1 + MOST_STEPS), end - for_s / 2)
-    again = _paced(job, range(1, 1 + len(first)), end) if time.monotonic() < end else first
-    decoding, at_hand = _mean(first), _mean(again)
-    seconds = at_hand + max(0.0, decoding - at_hand) * _decoded(job)
-    hours = recipe.steps * seconds / 3600
-    return Expected(1 / seconds, _named(job.state.device), hours, hours * workers, len(first))
+    with closing(Job.of(recipe, 0, workers)) as job:
+        end = time.monotonic() + for_s
+        _paced(job, [0], end)  # The first step of a process is slower than all others.
+        first = _paced(job, range(1, 1 + MOST_STEPS), end - for_s / 2)
+        again = _paced(job, range(1, 1 + len(first)), end) if time.monotonic() < end else first
+        decoding, at_hand = _mean(first), _mean(again)
+        seconds = at_hand + max(0.0, decoding - at_hand) * _decoded(job)
+        hours = recipe.steps * seconds / 3600
+        return Expected(1 / seconds, _named(job.state.device), hours, hours * workers, len(first))
 
 
 def _paced(job: Job, steps: Sequence[int], end: float) -> list[float]:
     """Seconds of each of the steps; those that would begin after `end` are left out, but for the first three."""
     taken: list[float] = []
-    batches = job.batches.steps(steps[0], steps[-1] + 1)
+    batches = job.steps(steps[0], steps[-1] + 1)
     for step in steps:
         if time.monotonic() > end and len(taken) >= _LEAST_STEPS:
             break
@@ -84,15 +88,17 @@ def _mean(taken: Sequence[float]) -> float:
 
 def _decoded(job: Job) -> float:
     """The share of a training's examples whose image is not in memory yet."""
-    recipe, samples = job.recipe, job.batches.samples
-    images = len({(draw.dataset, draw.sample_id) for draw in job.batches.draws.draws})
-    if images * _bytes_an_image(samples) > KEPT_BYTES:
+    recipe, draws = job.recipe, job.batches.draws.draws
+    images = list(dict.fromkeys((draw.dataset, draw.sample_id) for draw in draws))
+    if len(images) * _bytes_an_image(job.batches.samples, images[:_WEIGHED]) > KEPT_BYTES:
         return 1.0
-    return min(1.0, images / (recipe.steps * recipe.batch / max(1, recipe.workers)))
+    return min(1.0, len(images) / (recipe.steps * recipe.batch / max(1, recipe.workers)))
 
 
-def _bytes_an_image(samples: SampleCache) -> float:
-    return samples.bytes / max(1, len(samples.kept))
+def _bytes_an_image(samples: SampleCache, images: Sequence[tuple[int, str]]) -> float:
+    for image in images:
+        samples.image(*image)
+    return samples.bytes / len(samples.kept)
 
 
 def _named(device: torch.device) -> str:

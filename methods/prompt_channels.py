@@ -22,6 +22,8 @@ from harness.structures import Click
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Channels:
@@ -92,11 +94,15 @@ class Channels:
         return (*positive, *negative)
 
 
-def image_channels(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> Float[Tensor, "3 sh sw"]:
-    """The image at the network's size, antialiased bilinear, with ImageNet's mean and deviation."""
-    pixels = torch.from_numpy(image.astype(np.float32, order="C")).permute(2, 0, 1).div_(255)
+def image_channels(
+    image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int], device: torch.device = CPU
+) -> Float[Tensor, "3 sh sw"]:
+    """The image at the network's size, antialiased bilinear, with ImageNet's mean and deviation; made on the device."""
+    stored = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    pixels = stored.float().permute(2, 0, 1).div_(255)
     resized = F.interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
-    return (resized - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (resized - mean) / std
 
 
 def saliency_channel(

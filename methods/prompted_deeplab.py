@@ -139,8 +139,8 @@ class PromptedDeepLab(Method):
 
     def _encoded(self, image: Image, features: Any) -> EncodedImage:
         size = (image.shape[0], image.shape[1])
-        pixels = image_channels(image, self.architecture.channels.input_size(size))
-        return EncodedImage(size, pixels.to(self.device), features)
+        pixels = image_channels(image, self.architecture.channels.input_size(size), self.device)
+        return EncodedImage(size, pixels, features)
 
     @torch.inference_mode()
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:

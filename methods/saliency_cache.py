@@ -17,7 +17,7 @@ from torch import nn
 
 from harness.interfaces import Saliency
 from harness.structures import Image, UserError
-from methods.saliency.maskclip import DenseImage, MaskClip
+from methods.saliency.maskclip import DenseImage, MaskClip, aside
 
 KEPT_IMAGES = 2048
 """Images whose features stay in memory; those of the embedded benchmark all do."""
@@ -39,12 +39,29 @@ class Remembered(Saliency):
     Args:
         saliency: Whose features they are.
         limit: Images; the ones kept longest go.
+
+    Attributes:
+        device: Where the saliency computes them.
     """
 
     def __init__(self, saliency: Saliency, limit: int = KEPT_IMAGES) -> None:
         self.saliency, self.limit = saliency, limit
+        self.device = getattr(saliency, "device", torch.device("cpu"))
         self.kept: dict[str, Any] = {}
+        self.ready: dict[tuple[str, str, tuple[str, ...]], Float32[np.ndarray, "h w"]] = {}
         self.lock = threading.Lock()
+
+    def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
+        """Compute, all in one go, the maps that will be asked for next; they are there until others are prepared."""
+        maps = self.maps_of_each(self.features(images), texts, vocabularies)
+        keys = zip(map(pixels_hash, images), texts, vocabularies, strict=True)
+        self.ready = dict(zip(keys, maps, strict=True))
+
+    def map_of(self, image: Image, text: str, vocabulary: Sequence[str]) -> Float32[np.ndarray, "h w"]:
+        """A text's map, prepared or not."""
+        if self.ready and (found := self.ready.get((pixels_hash(image), text, tuple(vocabulary)))) is not None:
+            return found
+        return self.maps(self.features([image])[0], [text], vocabulary)[0]
 
     def features(self, images: Sequence[Image]) -> list[Any]:
         """Those of the images that are not kept are computed in one call."""
@@ -61,6 +78,12 @@ class Remembered(Saliency):
     def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[np.ndarray, "n h w"]:
         """The saliency's own."""
         return self.saliency.maps(features, texts, vocabulary)
+
+    def maps_of_each(
+        self, features: Sequence[Any], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
+    ) -> list[Float32[np.ndarray, "h w"]]:
+        """The saliency's own."""
+        return self.saliency.maps_of_each(features, texts, vocabularies)
 
     def _keep(self, computed: Mapping[str, Any]) -> None:
         with self.lock:
@@ -90,7 +113,7 @@ class KeptMaskClip(Saliency):
                 f"methods/saliency_cache.py: found saliency {type(saliency).__name__}; wanted maskclip, the only one "
                 "whose features are known to be kept. Leave out `features_folder`."
             )
-        self.saliency = saliency
+        self.saliency, self.device = saliency, saliency.device
         self.folder = folder / model_hash(saliency)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.limit = limit_gib * 2**30
@@ -107,11 +130,18 @@ class KeptMaskClip(Saliency):
             dense = one.dense.cpu().numpy().astype(np.float16, order="C")
             self._keep(paths[number], dense)
             found[number] = dense
-        return [self._dense(dense, image) for dense, image in zip(found, images, strict=True)]
+        with aside(self.saliency.stream):
+            return [self._dense(dense, image) for dense, image in zip(found, images, strict=True)]
 
     def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[np.ndarray, "n h w"]:
         """MaskCLIP's."""
         return self.saliency.maps(features, texts, vocabulary)
+
+    def maps_of_each(
+        self, features: Sequence[Any], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
+    ) -> list[Float32[np.ndarray, "h w"]]:
+        """MaskCLIP's."""
+        return self.saliency.maps_of_each(features, texts, vocabularies)
 
     def _path(self, image: Image) -> Path:
         name = pixels_hash(image)

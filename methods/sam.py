@@ -53,7 +53,7 @@ class SamNetwork(Network):
 
     def features(self, image: Image) -> Any:
         """The image embedding, (1, d, grid, grid)."""
-        pixels = self.model.preprocess(resized(image, self.side).to(self.device))
+        pixels = self.model.preprocess(resized(image, self.side, self.device))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self._encoded(pixels)
 
@@ -145,11 +145,11 @@ def input_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
 
-def resized(image: Image, side: int) -> Float[Tensor, "1 3 h w"]:
+def resized(image: Image, side: int, device: torch.device) -> Float[Tensor, "1 3 h w"]:
     """The image with its longest side at `side`, 0 to 255: PIL's bilinear, as ResizeLongestSide.apply_image."""
     height, width = input_size(image.shape[:2], side)
     pixels = np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BILINEAR))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()[None].float()
+    return torch.from_numpy(pixels).to(device).permute(2, 0, 1).contiguous()[None].float()
 
 
 def load_sam(checkpoint: Path, backbone: Backbone | None = None) -> Any:

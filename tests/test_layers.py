@@ -54,6 +54,7 @@ ORDER = [
     "card",
     "draws",
     "batches",
+    "loaders",
     "synchronised_norm",
     "optimisation",
     "fitting",

@@ -54,13 +54,14 @@ class ByName(Saliency):
     """A map of its own for every text and image, with nothing symmetric about it."""
 
     def __init__(self) -> None:
-        self.images = 0
+        self.images = self.asked = 0
 
     def features(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         self.images += len(images)
         return [image.mean(2, dtype=np.float32) / 255 for image in images]
 
     def maps(self, features: np.ndarray, texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
+        self.asked += len(texts)
         found = [np.random.default_rng(len(text)).random(features.shape, np.float32) for text in texts]
         return np.stack(found) * features / (1 + len(vocabulary))
 
@@ -209,17 +210,22 @@ def test_images_are_told_apart_by_their_pixels() -> None:
     assert saliency.images == 2
 
 
-def test_a_gpu_computes_the_features_of_a_step_together_and_a_cpu_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    saliency, images = ByName(), [scene(0).image, scene(1).image]
+def test_a_gpu_computes_the_maps_of_a_step_together_and_a_cpu_one_by_one() -> None:
+    saliency = ByName()
     made = learner(saliency)
-    assert isinstance(made, Preparing)
-    made.prepare(images)
-    assert saliency.images == 0
-    monkeypatch.setattr(torch.nn.Parameter, "is_cuda", True)
-    made.prepare(images)
-    examples(made)
-    assert saliency.images == 2
-    learner(None).prepare(images)
+    alone = examples(made)
+    asked = ([scene(0).image, scene(1).image], [scene(0).instances[0].category] * 2, [VOCABULARY] * 2)
+    before = (saliency.images, saliency.asked)
+    assert isinstance(made, Preparing) and made.saliency is not None
+    made.prepare(*asked)
+    assert (saliency.images, saliency.asked) == before
+    made.saliency.device = torch.device("cuda")
+    made.prepare(*asked)
+    assert (saliency.images, saliency.asked) == (2, before[1] + 2)
+    together = examples(made)
+    assert all(torch.equal(alone[key], together[key]) for key in alone)
+    assert saliency.asked == before[1] + 2
+    learner(None).prepare(*asked)
 
 
 @pytest.mark.parametrize("loss", ["ce", "ce_dice"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
 from harness.structures import UserError
-from methods.open_clip_model import ClipModel, clip_tokenizer, load_clip, model_config, text_embeddings
+from methods import open_clip_model
+from methods.open_clip_model import ClipModel, clip_tokenizer, model_config, text_embeddings
 
+load_clip = partial(open_clip_model.load_clip, device="cpu")
 ROOT = Path(__file__).resolve().parents[1]
 SCENES = "methods/weights/scenes_clip.json"
 PIXELS = torch.linspace(-1, 1, 3 * 128 * 128).reshape(1, 3, 128, 128)

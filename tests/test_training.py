@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -353,21 +352,20 @@ def noise(**options: Any) -> list[list[list[float]]]:
     return [[one["noise"].flatten().tolist() for one in step] for step in made.steps(3, 10)]
 
 
-def test_loaders_change_nothing() -> None:
-    assert noise() == noise(loaders=3) == noise(loaders=1)
+def test_threads_change_nothing() -> None:
+    assert noise() == noise(threads=3) == noise(threads=2)
     assert len(noise()) == 7
 
 
 class Foresighted(Noisy):
     """Wants to see the images of a step first; an example of one that it has not seen fails."""
 
-    def __init__(self, takes_s: float = 0) -> None:
-        self.takes_s = takes_s
+    def __init__(self) -> None:
         self.seen: list[list[bytes]] = []
         self.asked: list[bytes] = []
 
-    def prepare(self, images: list[np.ndarray]) -> None:
-        time.sleep(self.takes_s)
+    def prepare(self, images: list[np.ndarray], texts: list[str], vocabularies: list[tuple[str, ...]]) -> None:
+        assert set(texts) <= {"seen", "unseen"} and set(vocabularies) == {Listing.classes}
         self.seen.append([image.tobytes() for image in images])
 
     def example(self, sample: Sample, *rest: Any) -> dict[str, np.ndarray]:
@@ -383,21 +381,15 @@ class Pictures(Listing):
         return replace(super().load(sample_id), image=np.full((32, 48, 3), ord(sample_id), np.uint8))
 
 
-@pytest.mark.parametrize("loaders", [0, 2])
-def test_a_learner_sees_a_steps_images_before_its_examples(loaders: int) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_learner_sees_a_steps_images_before_its_examples(threads: int) -> None:
     learner, samples = Foresighted(), SampleCache([Pictures()])
-    made = Batches(learner, samples, Draws(samples.draws(False), recipe(batch=6)), loaders=loaders)  # type: ignore
+    made = Batches(learner, samples, Draws(samples.draws(False), recipe(batch=6)), threads=threads)  # type: ignore
     assert len(list(made.steps(3, 10))) == 7
     assert [len(step) for step in learner.seen] == [6] * 7
     assert sorted(learner.asked) == sorted(image for step in learner.seen for image in step)
-    if not loaders:
+    if threads == 1:
         assert learner.asked == [image for step in learner.seen for image in step]
-
-
-def test_no_loader_is_faster_than_the_sight_of_the_images() -> None:
-    samples = SampleCache([Pictures()])
-    made = Batches(Foresighted(0.3), samples, Draws(samples.draws(False), recipe(batch=6)), loaders=2)  # type: ignore
-    assert len(list(made.steps(0, 1))) == 1  # An example before its image was seen would have failed.
 
 
 def test_workers_and_parts_share_the_batch_in_order() -> None:
@@ -415,8 +407,8 @@ def test_an_image_that_cannot_be_read_ends_the_training() -> None:
             raise OSError("no such picture.")
 
     samples = SampleCache([Broken()])
-    for loaders in (0, 2):
-        made = Batches(Noisy(), samples, Draws(samples.draws(False), recipe()), loaders=loaders)  # type: ignore[arg-type]
+    for threads in (1, 2):
+        made = Batches(Noisy(), samples, Draws(samples.draws(False), recipe()), threads=threads)  # type: ignore[arg-type]
         with pytest.raises(UserError, match=r"sample '[ab]' cannot be read: no such picture\. Mend it; the same"):
             list(made.steps(0, 5))
 

@@ -91,8 +91,8 @@ def published_window(
     window = _anywhere(labels, size, side, rng)
     for _ in range(_RETRIES):
         shown = labels[window.top : window.top + side, window.left : window.left + side]
-        counts = np.bincount(shown[shown != NO_LABEL], minlength=2)
-        if np.count_nonzero(counts) > 1 and counts.max() < _MOST * counts.sum():
+        on, off = (cv2.countNonZero(cv2.inRange(shown, label, label)) for label in (1, 0))
+        if min(on, off) > 0 and max(on, off) < _MOST * (on + off):
             break
         window = _anywhere(labels, size, side, rng)
     return window

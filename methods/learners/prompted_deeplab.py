@@ -129,7 +129,7 @@ class PromptedDeepLabLearner(Learner):
         self.architecture = Architecture(channels, encoder, decoder_channels, output_stride)
         self.network = self._network(initialisation, dropout, encoder_weights, first_filters, auxiliary)
         self.auxiliary, self.dice = auxiliary, loss == "ce_dice"
-        self.saliency = saliency and remembered(saliency, features_folder, features_gib)
+        self.saliency = None if saliency is None else remembered(saliency, features_folder, features_gib)
         self.clicking = Clicking(channels, strategy, click_options or {}, clicks == "fixed", samples_per_instance)
         self.crop, self.scale, self.within_crop = crop, scale, side_channels == "crop"
         self.flip, self.jitter, self.skip_ignored = flip, jitter, ignore == "skip"
@@ -152,14 +152,14 @@ class PromptedDeepLabLearner(Learner):
             network.auxiliary = auxiliary_head(network.encoder.out_channels[-2])
         return network
 
-    def prepare(self, images: Sequence[Image]) -> None:
-        """On a GPU, compute the saliency's features of a step's images together, as far as they are not kept already.
+    def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
+        """On a GPU, compute a step's saliency maps in one go, and what features of its images are not kept already.
 
         A CPU gains nothing by it, and which images share a forward pass would decide the last bits of the weights: a
         resumed job would no longer end with those of an undisturbed one.
         """
-        if self.saliency is not None and next(self.network.parameters()).is_cuda:
-            self.saliency.features(images)
+        if self.saliency is not None and self.saliency.device.type == "cuda":
+            self.saliency.prepare(images, texts, vocabularies)
 
     def example(
         self, sample: Sample, instance: Instance, vocabulary: tuple[str, ...], rng: np.random.Generator
@@ -235,8 +235,7 @@ class PromptedDeepLabLearner(Learner):
         """The text's map of the image as it is stored, not mirrored or jittered."""
         if self.saliency is None:
             return np.zeros(sample.size, np.float32)
-        (features,) = self.saliency.features([sample.image])
-        return self.saliency.maps(features, [text], vocabulary)[0]
+        return self.saliency.map_of(sample.image, text, vocabulary)
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the two classes, the object's dice if asked for, and the auxiliary head's cross-entropy.

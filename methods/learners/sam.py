@@ -95,7 +95,7 @@ class SamLearner(Learner):
         }
 
     def _pixels(self, image: Image) -> Float32[np.ndarray, "3 s s"]:
-        pixels = resized(image, self.architecture.image_size).to(self.network.device)
+        pixels = resized(image, self.architecture.image_size, self.network.device)
         return self.network.preprocess(pixels)[0].cpu().numpy()
 
     def _clicks(
