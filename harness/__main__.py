@@ -384,10 +384,10 @@ def _first_line(thing: object) -> str:
 
 
 def main() -> NoReturn:
-    """Run the command line; a UserError becomes one message and exit code 2."""
+    """Run the command line; a UserError, or a loss that is no number, becomes one message and exit code 2."""
     try:
         app()
-    except UserError as error:
+    except (UserError, FloatingPointError) as error:
         errors.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
     sys.exit(0)

@@ -105,7 +105,8 @@ class Recipe(Model):
         batch_norm: Over a worker's own examples, over those of all workers ("sync"), or with statistics that stay as
             they are ("frozen").
         ema: The exported weights are this moving average of the trained ones; None exports those themselves.
-        loaders: Threads that prepare the next steps' examples; 0 prepares them in turn with the training.
+        loaders: Threads, in processes of up to four, that make the next steps' examples; 0 makes them in turn with the
+            training.
         validation: A look at fixed examples now and then.
     """
 

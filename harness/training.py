@@ -18,6 +18,7 @@ from harness.card import as_yaml, card
 from harness.fitting import Fitted, Progress, Report, fit
 from harness.folder import Folder, write_bytes
 from harness.journal import Journal
+from harness.loaders import LoaderDiedError
 from harness.recipe import Recipe
 from harness.structures import UserError
 
@@ -37,7 +38,7 @@ def train(
         runs: Where runs are kept, and with them the states of such a job; None as HARNESS_RUNS says.
 
     Raises:
-        UserError: The data holds nothing to train on, or the device or the workers are not to be had.
+        UserError: The data holds nothing to train on, the device or the workers are not to be had, or a loader died.
         FloatingPointError: The loss is not finite.
     """
     key, state = recipe.key, resumable(recipe)  # Both of the files that the recipe names as they are now.
@@ -49,7 +50,7 @@ def train(
 
     try:
         if not recipe.workers:
-            export(recipe, key, fit(recipe, FileKeeper(state, key), told, report_every))
+            export(recipe, key, _fitted_here(recipe, FileKeeper(state, key), told, report_every))
             state.unlink(missing_ok=True)
         else:
             from harness.ray_training import fit_on_ray, forget
@@ -60,6 +61,13 @@ def train(
     finally:
         journal.close()
     return recipe.output
+
+
+def _fitted_here(recipe: Recipe, keeper: FileKeeper, report: Report, report_every: int) -> Fitted:
+    try:
+        return fit(recipe, keeper, report, report_every)
+    except LoaderDiedError as error:  # Ray would replace the worker.
+        raise UserError(str(error)) from error
 
 
 @dataclass(frozen=True)

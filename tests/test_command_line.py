@@ -17,6 +17,8 @@ import yaml
 
 from harness import UserError, registry
 from harness import __main__ as command_line
+from harness.recipe import load_recipe
+from harness.training import resumable
 
 ROOT = registry.ROOT
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -306,3 +308,22 @@ def test_plan_says_what_trainings_take_and_measures_those_alike_once(
     assert [line.split(":")[0] for line in lines[::2][:2]] == ["Click, seed 1", "Click, seed 2"]
     assert lines[1] == lines[3] and "hours x 1 workers: " in lines[1]
     assert lines[4].endswith(" hours of one such device in all.")
+
+
+def test_a_training_that_diverges_says_what_to_do(harness_command: Command, tmp_path: Path) -> None:
+    tiny = {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 32}
+    recipe = {
+        "learner": {"name": "prompted_deeplab", "params": tiny},
+        "datasets": [{"name": "scenes", "params": {"split": "train", "count": 2, "size": 32}}],
+        "batch": 2,
+        "steps": 5,
+        "device": "cpu",
+        "optimizer": {"name": "sgd", "lr": 1e30},
+        "checkpoint": str(tmp_path / "w.safetensors"),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    ended = harness_command("train", tmp_path / "recipe.yaml")
+    shutil.rmtree(resumable(load_recipe(tmp_path / "recipe.yaml")).with_suffix(""), ignore_errors=True)
+    assert ended.returncode == 2
+    assert "loss is nan at step 2; lower optimizer.lr" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -22,6 +22,7 @@ from harness.fitting import Job, batches_of
 from harness.loaders import LoaderDiedError, Loaders
 from harness.recipe import Recipe
 from harness.structures import UserError
+from harness.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -38,6 +39,7 @@ import torch
 
 from harness.interfaces import Learner
 from harness.structures import UserError
+from harness.training import train
 
 
 class Fragile(Learner):
@@ -127,12 +129,15 @@ def test_what_goes_wrong_in_a_loader_is_told_here(fragile: None) -> None:
         next(made.steps(0, 5))
 
 
-def test_a_loader_that_dies_is_told_and_not_waited_for(fragile: None) -> None:
+def test_a_loader_that_dies_is_told_and_not_waited_for(fragile: None, tmp_path: Path) -> None:
     with (
         closing(loaders(recipe("tests_fragile:Fragile", {"dies": True}), 1)) as made,
         pytest.raises(LoaderDiedError, match="a loader's process died, most often for lack of memory. Lower `loaders`"),
     ):
         next(made.steps(0, 5))
+    dying = recipe("tests_fragile:Fragile", {"dies": True}, loaders=1, checkpoint=str(tmp_path / "w.safetensors"))
+    with pytest.raises(UserError, match="a loader's process died"):
+        train(dying, lambda _: None)
 
 
 def test_loaders_end_with_a_training_that_is_killed(fragile: None, tmp_path: Path) -> None:

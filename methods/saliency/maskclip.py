@@ -342,12 +342,14 @@ def upsampled(scores: Float32[Tensor, "n gh gw"], size: tuple[int, int]) -> Floa
 
 def log_sum_exp(scores: Float32[Tensor, "n gh gw"], size: tuple[int, int]) -> Float32[Tensor, "h w"]:
     """The softmax's normaliser over n classes at (h, w), a few classes in memory at a time."""
-    # No class exceeds the bound anywhere, since interpolation is monotone: no exp overflows.
-    bound = upsampled(scores.amax(0, keepdim=True), size)[0]
+    # No class exceeds the bound anywhere, since interpolation is monotone: no exp overflows. It is linear, too: what is
+    # subtracted from the few cells need not be subtracted from all pixels.
+    most = scores.amax(0, keepdim=True)
+    bound = upsampled(most, size)[0]
     total = torch.zeros_like(bound)
     several = max(_CLASSES_AT_ONCE, _ON_GPU_AT_ONCE // bound.numel()) if bound.is_cuda else _CLASSES_AT_ONCE
-    for part in scores.split(several):
-        total += upsampled(part, size).sub_(bound).exp_().sum(0)
+    for part in (scores - most).split(several):
+        total += upsampled(part, size).exp_().sum(0)
     return total.clamp_min_(torch.finfo(total.dtype).tiny).log_() + bound
 
 
