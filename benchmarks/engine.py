@@ -31,9 +31,10 @@ from benchmarks.goals import verdict
 from datasets.coco import Coco
 from datasets.coco_masks import decode
 from datasets.images import read_rgb
+from harness.asking import Names, Protocol
 from harness.clicks.depth import inside
 from harness.config import Clicks, Text
-from harness.evaluate import Evaluation, Names, Protocol
+from harness.evaluate import Evaluation
 from harness.folder import write_bytes
 from harness.interfaces import Method
 from harness.metrics import METRICS, Region

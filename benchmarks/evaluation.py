@@ -33,8 +33,9 @@ from benchmarks.training import photographs
 from benchmarks.training_parts import clock
 from datasets.coco import Coco
 from harness import registry
+from harness.asking import Names, Protocol
 from harness.config import Clicks, Text
-from harness.evaluate import Evaluation, Names, Protocol
+from harness.evaluate import Evaluation
 from harness.interfaces import Method
 from harness.metrics import METRICS
 from methods.click_only import ClickOnly

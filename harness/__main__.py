@@ -154,13 +154,9 @@ def report(
 @app.command()
 def watch(run: RunFolder) -> None:
     """Show how a run goes, from another shell, until it ends."""
-    from rich.live import Live as Screen
+    from harness.watch import follow
 
-    from harness.watch import news, shown
-
-    with Screen(console=console, auto_refresh=False) as screen:
-        for said in news(run):
-            screen.update(shown(said), refresh=True)
+    follow(run, console)
 
 
 @app.command()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness import sight
+from harness.attempts import DeviceLost
 from harness.config import MethodEntry
-from harness.evaluate import DeviceLost
-from harness.plan import Job, Shard
+from harness.plan import Shard
+from harness.recipe import Plugin, label
 from harness.store import Store
 from harness.worker import Outcome, Worker
 
@@ -39,27 +40,27 @@ class Actor:
         self.worker = Worker(method, store, threads)
         self.accepted: set[str] = set()
 
-    def open(self, job: Job, visible: frozenset[str]) -> None:
-        """Build a job's data set; `visible` says which of its paths the driver finds.
+    def open(self, dataset: Plugin, visible: frozenset[str]) -> None:
+        """Build a data set; `visible` says which of its paths the driver finds.
 
         Raises:
             UserError: This node does not find them, or the data set's constructor says so.
         """
-        sight.check("datasets", job.dataset, visible)
-        self.worker.dataset(job)
+        sight.check("datasets", dataset, visible)
+        self.worker.dataset(dataset)
 
     def accept(self, dataset: str) -> None:
         """Take a data set as it is: what cannot be opened here cannot be opened anywhere."""
         self.accepted.add(dataset)
 
-    def run(self, shard: Shard) -> Outcome | Lost | Unopened:
-        """Evaluate a shard, as far as its time goes, and write it.
+    def run(self, shard: Shard) -> list[Outcome] | Lost | Unopened:
+        """Evaluate a shard, as far as its time goes, and write it: an outcome a job.
 
         Nothing is made of a data set before one sample has been opened: files that are missing here alone make no rows.
         """
-        name = shard.job.facts.dataset
+        name = label(shard.dataset)
         if name not in self.accepted:
-            if reason := sight.unopened(self.worker.dataset(shard.job), shard.sample_ids[0]):
+            if reason := sight.unopened(self.worker.dataset(shard.dataset), shard.sample_ids[0]):
                 return Unopened(reason)
             self.accept(name)
         try:

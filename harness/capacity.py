@@ -14,7 +14,10 @@ from harness.recipe import label
 from harness.structures import UserError
 
 PLACE_TIMEOUT_S = 60
-"""How long the cluster may take to give a run its first actor before the run gives up."""
+"""How long the cluster may take to give a run its first actor, its process included, before the run gives up.
+
+Longer would not help: Ray itself starts a process anew that does not report within as long, again and again.
+"""
 
 LOOK_EVERY_S = 2.0
 """How often the cluster is asked what it has, as nodes come and go."""
@@ -80,9 +83,11 @@ class Capacity:
 
     def none_free(self, wanted: str) -> UserError:
         """What a reader is told who waited for too long."""
+        free = readable(ray.available_resources())
         return UserError(
-            f"cluster: {wanted} within {PLACE_TIMEOUT_S} s. The cluster has {readable(self.total)}; free are "
-            f"{readable(ray.available_resources())}. Free it, or lower `workers`."
+            f"cluster: {wanted} within {PLACE_TIMEOUT_S} s. The cluster has {readable(self.total)}; free "
+            f"are {free}. If others hold the rest, wait for them or lower `workers`. If nobody does, processes start "
+            "too slowly there, as from a cold network disk: give the command again, or see Ray's logs in /tmp/ray."
         )
 
 

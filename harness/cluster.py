@@ -1,15 +1,15 @@
 """Shards on Ray: long-lived actors, one method loaded in each, that take work from one queue.
 
 Shards carry ids, never pixels; actors write their own files, so the driver holds no results. When a method's work is
-done its actors go, and another method's start on what they leave free.
+done its actors go, and another method's start on what they leave free. A method's variants have actors in common.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -19,30 +19,23 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from harness import capacity, registry, sight
 from harness.actor import Actor, Lost, Unopened
+from harness.asking import failed
 from harness.capacity import Capacity
 from harness.config import MethodEntry, Workers
-from harness.evaluate import failed, listed, not_listed
 from harness.joining import Node, check_kept, complaint, connect, readable, this_node
-from harness.plan import Job, Shard
+from harness.pictures import listed, not_listed
+from harness.plan import Shard
+from harness.recipe import Plugin, label
 from harness.store import Store
 from harness.structures import Listed, UserError
+from harness.waiting import IN_FLIGHT, Waiting
 from harness.worker import SHARD_S, Outcome, method_of, outcome
-
-IN_FLIGHT = 2
-"""Shards an actor has at once, so that it never waits for the driver."""
 
 DEATHS_LOADING = 3
 """Actors that may die or hang in a row while they load one method or data set before the run gives up."""
 
 ARRIVES_S = 60.0
 """How long a file that another node wrote may take to show on a shared disk: NFS looks anew after 60 s at most."""
-
-MOST_SAMPLES = 4096
-"""In one shard, so that its message stays small."""
-
-LEASES_SUSPECTED = 2
-FIRST_SUSPECTED = 8
-"""Where a worker died: among the first samples of its shard, as many as it does at once, or so."""
 
 _DEATH = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 
@@ -52,7 +45,7 @@ class Slot:
     """An actor and what it is at.
 
     Attributes:
-        method: The label of the method it has loaded.
+        method: The label of what it has loaded.
         asked: Resources that it holds, by Ray's names.
         placing: The call that answers, with its node, once it has a process; None from then on.
         loading: The call that loads the weights or a data set; None once it has answered.
@@ -85,6 +78,14 @@ class Slot:
         """It begins with something now."""
         self.busy_since = time.monotonic()
 
+    def hangs(self, timeout_s: float) -> bool:
+        """Whether it loads, or works on one batch, for too long; a batch may take so long for each of its jobs."""
+        if self.placing or not (self.loading or self.calls):
+            return False
+        oldest = next(iter(self.calls.values()), None)
+        may_take_s = timeout_s if self.loading or not oldest else timeout_s * len(oldest.jobs) + SHARD_S
+        return time.monotonic() - self.busy_since > may_take_s
+
 
 class Cluster:
     """A Ray cluster, this machine's own or one to join, and the actors of one run on it.
@@ -105,11 +106,10 @@ class Cluster:
             "harness_instances", "Instances done or failed.", tag_keys=("method", "dataset", "status")
         )
         self.slots: list[Slot] = []
-        self.queues: dict[str, deque[Shard]] = {}
+        self.queues: dict[str, Waiting] = {}
         self.entries: dict[str, MethodEntry] = {}
         self.deaths_loading: Counter[str] = Counter()
         self.visible: dict[str, frozenset[str]] = {}  # data set's label -> keys of its paths that are there
-        self.done_at_once: dict[str, int] = {}  # job's key -> samples in its last shard: where a death may lie
         self.answered = time.monotonic()
 
     def run(self, shards: Sequence[Shard]) -> Generator[Outcome]:
@@ -119,8 +119,9 @@ class Cluster:
             UserError: Raised by a worker, or an actor that cannot be had.
         """
         for shard in shards:
-            self.queues.setdefault(method_of(shard), deque()).append(shard)
-            self.entries[method_of(shard)] = shard.job.method
+            own = self.queues.setdefault(method_of(shard), Waiting(self.workers.samples_per_shard))
+            own.shards.append(shard)
+            self.entries[method_of(shard)] = shard.method
         for method in self.queues:
             self.capacity.check(self.entries[method])
         try:
@@ -153,28 +154,24 @@ class Cluster:
     def _hand_out(self, slot: Slot) -> None:
         """Give an actor its next shard: a part of a long one, smaller where less is left, so that all end together."""
         queue = self.queues[slot.method]
-        if queue[0].job.facts.dataset not in slot.opened:
-            self._open(slot, queue[0].job)
+        dataset = queue.shards[0].dataset
+        if label(dataset) not in slot.opened:
+            self._open(slot, dataset)
             return
-        shard = queue.popleft()
-        actors = sum(one.method == slot.method for one in self.slots)
-        fair = -(-len(shard.sample_ids) // (IN_FLIGHT * actors))
-        shard, rest = shard.split(min(self.workers.samples_per_shard or fair, MOST_SAMPLES))
-        if rest:
-            queue.appendleft(rest)
+        shard = queue.take(sum(one.method == slot.method for one in self.slots))
         if not slot.calls:
             slot.begin()
         slot.calls[slot.actor.run.remote(shard)] = shard
 
-    def _open(self, slot: Slot, job: Job) -> None:
+    def _open(self, slot: Slot, dataset: Plugin) -> None:
         """Let an actor build a data set, once it has nothing else to do."""
         if slot.calls:
             return
-        name = job.facts.dataset
+        name = label(dataset)
         if name not in self.visible:
-            self.visible[name] = sight.visible("datasets", job.dataset)
+            self.visible[name] = sight.visible("datasets", dataset)
         slot.loads = f"'{name}' for '{slot.method}'"
-        slot.loading = slot.actor.open.remote(job, self.visible[name])
+        slot.loading = slot.actor.open.remote(dataset, self.visible[name])
         slot.opened.add(name)
         slot.begin()
 
@@ -182,17 +179,12 @@ class Cluster:
         """Of the methods that have work for one more actor and room for it, that with the most shards an actor."""
         actors = Counter(slot.method for slot in self.slots)
         idle = Counter(slot.method for slot in self.slots if not slot.calls)
-        work = {method: sum(map(self._pieces, queue)) for method, queue in self.queues.items()}
         waiting = {
-            method: pieces / (1 + actors[method])
-            for method, pieces in work.items()
-            if pieces > idle[method] and self._has_room(method)
+            method: queue.pieces / (1 + actors[method])
+            for method, queue in self.queues.items()
+            if queue.pieces > idle[method] and self._has_room(method)
         }
         return max(waiting, key=lambda method: waiting[method]) if waiting else None
-
-    def _pieces(self, shard: Shard) -> int:
-        """Among how many actors a shard may be divided."""
-        return -(-len(shard.sample_ids) // (self.workers.samples_per_shard or 1))
 
     def _has_room(self, method: str) -> bool:
         actors = [slot for slot in self.slots if slot.method == method]
@@ -227,13 +219,8 @@ class Cluster:
 
     def _end_hung(self) -> Iterator[Outcome]:
         """End actors that load, or work on one batch, for too long."""
-        for slot in [slot for slot in self.slots if self._hangs(slot)]:
+        for slot in [slot for slot in self.slots if slot.hangs(self.workers.timeout_s)]:
             yield from self._bury(slot, f"no answer within {self.workers.timeout_s:g} s (`workers.timeout_s`)")
-
-    def _hangs(self, slot: Slot) -> bool:
-        if slot.placing or not (slot.loading or slot.calls):
-            return False
-        return time.monotonic() - slot.busy_since > self.workers.timeout_s + (0 if slot.loading else SHARD_S)
 
     def _answer(self, slot: Slot, call: Any) -> Iterator[Outcome]:
         try:
@@ -257,17 +244,15 @@ class Cluster:
             slot.begin()
             shard = slot.calls.pop(call)
             self._check_unopened(slot, shard, answer)
-            slot.actor.accept.remote(shard.job.facts.dataset)
-            self.queues[slot.method].appendleft(shard)
+            slot.actor.accept.remote(label(shard.dataset))
+            self.queues[slot.method].shards.appendleft(shard)
         else:
             shard = slot.calls.pop(call)
             slot.begin()
-            self._check_arrived(slot, answer)
+            self._check_arrived(slot, answer[0])
             self._count(shard, answer)
-            self.done_at_once[answer.job] = answer.samples
-            if answer.left:
-                self.queues[slot.method].appendleft(replace(shard, sample_ids=answer.left))
-            yield answer
+            self.queues[slot.method].done(shard, answer)
+            yield from answer
 
     def _check_unopened(self, slot: Slot, shard: Shard, answer: Unopened) -> None:
         """Refuse a node that cannot open what the driver's node can.
@@ -281,11 +266,11 @@ class Cluster:
         # Not in this process: the image may be one that kills.
         opening = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(opens)
         try:
-            opened = ray.get(opening.remote(shard.job, shard.sample_ids[0]), timeout=self.workers.timeout_s)
+            opened = ray.get(opening.remote(shard.dataset, shard.sample_ids[0]), timeout=self.workers.timeout_s)
         except RayError:
             return
         if opened:
-            what = f"'{shard.job.facts.dataset}', image '{shard.sample_ids[0]}'"
+            what = f"'{label(shard.dataset)}', image '{shard.sample_ids[0]}'"
             said = f"{what}: {answer.reason} The driver opens it. {sight.REMEDY}"
             raise complaint(said, slot.node, self.home)
 
@@ -307,12 +292,13 @@ class Cluster:
             time.sleep(min(1.0, ARRIVES_S))
         slot.trusted = True
 
-    def _count(self, shard: Shard, outcome: Outcome) -> None:
+    def _count(self, shard: Shard, outcomes: Sequence[Outcome]) -> None:
         """For Prometheus, at the port that Ray names: ray_harness_instances_total."""
-        tags = {"method": shard.job.facts.method, "dataset": shard.job.facts.dataset}
-        for status, number in (("ok", outcome.instances - outcome.failed), ("failed", outcome.failed)):
-            if number:
-                self.instances.inc(number, tags | {"status": status})
+        for job, done in zip(shard.jobs, outcomes, strict=True):
+            tags = {"method": job.facts.method, "dataset": job.facts.dataset}
+            for status, number in (("ok", done.instances - done.failed), ("failed", done.failed)):
+                if number:
+                    self.instances.inc(number, tags | {"status": status})
 
     def _check_placed(self) -> None:
         # While one actor works, the others may wait for whatever else runs on the cluster.
@@ -325,21 +311,13 @@ class Cluster:
             )
 
     def _bury(self, slot: Slot, reason: str) -> Iterator[Outcome]:
-        """An actor died: what it was at is tried again, in halves, and one image that kills twice is given up."""
+        """An actor died: what it was at is tried again in halves; an image that kills a job's twice is given up."""
         self._release(slot)
         if not slot.calls:
             self._bury_unloaded(slot.loads, reason)
             return
-        queue = self.queues[slot.method]
-        suspect, *innocent = slot.calls.values()
-        suspect, rest = suspect.split(LEASES_SUSPECTED * self.done_at_once.get(suspect.job.facts.key, FIRST_SUSPECTED))
-        queue.extendleft([*innocent, *([rest] if rest else [])])
-        if len(suspect.sample_ids) > 1:
-            queue.extendleft(halves(suspect))
-        elif suspect.deaths == 0:
-            queue.appendleft(replace(suspect, deaths=1))
-        else:
-            yield self._given_up(suspect, f"two workers died on this image alone: {reason}")
+        if given_up := self.queues[slot.method].died(slot.calls.values()):
+            yield self._given_up(given_up, f"two workers died on this image alone: {reason}")
 
     def _bury_unloaded(self, what: str, reason: str) -> None:
         self.deaths_loading[what] += 1
@@ -352,30 +330,23 @@ class Cluster:
 
     def _given_up(self, shard: Shard, reason: str) -> Outcome:
         """Failed records for an image that kills its workers, written by the driver."""
-        job, (sample_id,) = shard.job, shard.sample_ids
+        (job,), (sample_id,) = shard.jobs, shard.sample_ids
         # Listing may decode the image, which may be what kills: not in this process.
         listing = ray.remote(num_cpus=0, max_retries=0)(instances_of)
         try:
-            found: list[Listed] = ray.get(listing.remote(job, sample_id))
+            found: list[Listed] = ray.get(listing.remote(job.dataset, sample_id))
         except RayError:
             found = not_listed(sample_id)
         records = [failed(job.names, job.protocol, sample_id, one, reason) for one in found]
         self.store.write(job.facts, shard.sample_ids, records)
-        return outcome(shard, records, 0.0)
+        return outcome(job, shard.sample_ids, records, 0.0)
 
 
-def instances_of(job: Job, sample_id: str) -> list[Listed]:
-    """What a job's data set lists of a sample."""
-    return listed(registry.build("datasets", job.dataset.name, job.dataset.params), sample_id)
+def instances_of(dataset: Plugin, sample_id: str) -> list[Listed]:
+    """What a data set lists of a sample."""
+    return listed(registry.build("datasets", dataset.name, dataset.params), sample_id)
 
 
-def opens(job: Job, sample_id: str) -> bool:
+def opens(dataset: Plugin, sample_id: str) -> bool:
     """Whether this process can open a sample's files."""
-    return not sight.unopened(registry.build("datasets", job.dataset.name, job.dataset.params), sample_id)
-
-
-def halves(shard: Shard) -> list[Shard]:
-    """A shard as two, to find out which image kills."""
-    middle = len(shard.sample_ids) // 2
-    parts = (shard.sample_ids[:middle], shard.sample_ids[middle:])
-    return [replace(shard, sample_ids=part, deaths=0) for part in parts]
+    return not sight.unopened(registry.build("datasets", dataset.name, dataset.params), sample_id)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from harness import registry
-from harness.evaluate import listed
 from harness.interfaces import Dataset
+from harness.pictures import listed
 from harness.recipe import Plugin
 from harness.rows import ORDER
 from harness.store import JobFacts
@@ -45,11 +45,13 @@ class Asked:
         job: As it was made.
         samples: The images.
         max_clicks: On each instance.
+        metrics: Of each mask.
     """
 
     job: JobFacts
     samples: list[str]
     max_clicks: int
+    metrics: Sequence[str]
 
     @property
     def name(self) -> str:
@@ -81,6 +83,7 @@ def check_job(found: Findings, asked: Asked, done: set[str], rows: pd.DataFrame)
         f"{len(clicks)} clicks = {len(ok)} rows; {broken} more instances failed, each with its reason",
         *_absent(asked, done),
         *_uneven(asked, ok, failed, rankings, clicks),
+        *_unmeasured(asked, ok),
     )
 
 
@@ -106,6 +109,12 @@ def _uneven(
         yield f"{asked.name}: {len(short)} instances lack some of {len(clicks)} rounds; the first is {short.index[0]}"
     if twice := int(given_up.duplicated().sum()):
         yield f"{asked.name}: {twice} failed rows too many; wanted one a failed instance"
+
+
+def _unmeasured(asked: Asked, ok: pd.DataFrame) -> Iterator[str]:
+    for name in asked.metrics:
+        if lacking := int(ok[name].isna().sum()):
+            yield f"{asked.name}: {lacking} of {len(ok)} rows have no {name}"
 
 
 def check_same_instances(found: Findings, rows: pd.DataFrame) -> None:

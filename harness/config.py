@@ -103,7 +103,8 @@ class MethodEntry(Plugin):
         text: In place of the run's.
         clicks: In place of the run's.
         datasets: The labels of those data sets of the run that it is asked on; of all by default.
-        variants: Ways to ask it; each becomes an entry of its own, labelled "<label>, <the variant's label>".
+        variants: Ways to ask it; each becomes an entry of its own, labelled "<label>, <the variant's label>". An image
+            is decoded and encoded once for all of them.
         variant_of: The label of the entry that it is a variant of.
     """
 
@@ -169,8 +170,8 @@ class Workers(Model):
         cpus: Of one actor; also torch's threads.
         samples_per_shard: Images in one unit of work, at most; by default as many as ten seconds suffice for.
         images_per_batch: Images encoded at once.
-        timeout_s: How long one batch of images, or loading a method or a data set, may take; a worker that takes longer
-            is ended, as one that died.
+        timeout_s: How long one batch of images may take, for each of the variants that share it, or loading a method or
+            a data set; a worker that takes longer is ended, as one that died.
     """
 
     executor: Literal["ray", "local"] = "ray"

@@ -53,7 +53,7 @@ class Folder:
             system, path = fs.FileSystem.from_uri(str(place))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(
-                f"{place}: {reason(error)} Wanted a folder, or a bucket as s3://bucket/prefix or gs://bucket/prefix."
+                f"{place}: {reason(error).rstrip('.')}. Wanted a folder, or a bucket as s3://bucket/prefix or gs://bucket/prefix."
             ) from error
         local = isinstance(system, fs.LocalFileSystem)
         return cls(system, path, "" if local else f"{scheme}://")
@@ -184,7 +184,7 @@ class Folder:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise UserError(f"{self / name}: cannot be read ({reason(error)}) Mend that and run again.") from error
+            raise UserError(f"{self / name}: cannot be read ({reason(error)}). Mend that and run again.") from error
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:

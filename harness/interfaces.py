@@ -25,6 +25,9 @@ class Method:
     an image; each is derived from the other. A method never sees ground truth, keeps no state between calls
     and leaves its input as it found it.
 
+    An instance may say where it runs in an attribute `device`. Where that is a GPU two threads take turns in calling
+    it, so that it has the next image before the last one is scored: what it returned must stay as it is.
+
     Attributes:
         uses_text: Whether the text changes its masks; the tables' text column.
         published: Data set -> metric -> value, as the method's own paper prints them.

@@ -136,7 +136,7 @@ class Lock:
                 return
 
     def _refuse_living(self) -> None:
-        other = holder(self.folder)
+        other = named(self.folder)
         if other is None:
             return
         try:
@@ -153,7 +153,7 @@ class Lock:
         _log.warning("%s: taken over from %s, which is gone.", self.folder / NAME, other)
 
     def _mine(self) -> bool:
-        return (holder(self.folder) or Owner()).token == self.owner.token
+        return (named(self.folder) or Owner()).token == self.owner.token
 
     def _beat(self) -> None:
         while not self._ended.wait(self.beat_s):
@@ -166,8 +166,21 @@ class Lock:
                 _log.debug("%s: %s", self.folder / NAME, error)
 
 
-def holder(folder: Folder) -> Owner | None:
-    """Whose name stands in a folder's lock; None without one."""
+def holder(folder: Folder, stale_s: float = STALE_S) -> Owner | None:
+    """Who writes a folder now; None if nobody does, as where a start was killed."""
+    other = named(folder)
+    if other is None or other.died():
+        return None
+    try:
+        return other if folder.age_s(NAME) < stale_s else None
+    except FileNotFoundError:
+        return None
+    except UserError:  # Its age cannot be had by one who may only read.
+        return other
+
+
+def named(folder: Folder) -> Owner | None:
+    """Whose name stands in a folder's lock, dead or alive; None without one."""
     try:
         content = folder.read(NAME)
     except FileNotFoundError:

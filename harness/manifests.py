@@ -57,11 +57,21 @@ def checksum(manifest: Mapping[str, Any]) -> str:
 
 
 def samples(folder: Folder) -> dict[str, list[str]]:
-    """Data set's label -> the samples that the last start asked for, in their order; empty where nobody said.
+    """Data set's label -> the samples that the last start asked for, in their order; empty where no manifest says.
 
     Raises:
-        UserError: The file is damaged.
+        UserError: The file is absent, damaged or not what the manifest says of it.
     """
+    said = read(folder).get("samples")
+    if said is None:
+        return {}
+    found = _listed(folder)
+    if _described(found) != {label: facts for label, facts in said.items() if facts["count"]}:
+        raise UserError(f"{folder / SAMPLES}: not what {MANIFEST} says. Run again, which writes it anew.")
+    return found
+
+
+def _listed(folder: Folder) -> dict[str, list[str]]:
     try:
         listed = pq.read_table(pa.BufferReader(folder.read(SAMPLES)), schema=_SAMPLES).to_pandas()
     except FileNotFoundError:
@@ -70,6 +80,10 @@ def samples(folder: Folder) -> dict[str, list[str]]:
         reason = " ".join(str(error).split())
         raise UserError(f"{folder / SAMPLES}: damaged ({reason}). Run again, which writes it anew.") from error
     return {str(label): list(own["image_id"]) for label, own in listed.groupby("dataset", sort=False)}
+
+
+def _described(wanted: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    return {label: {"count": len(ids), "fingerprint": fingerprint(list(ids))} for label, ids in wanted.items()}
 
 
 def save_samples(folder: Folder, wanted: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -81,4 +95,4 @@ def save_samples(folder: Folder, wanted: Mapping[str, Sequence[str]]) -> dict[st
     pairs = [(label, one) for label, ids in wanted.items() for one in ids]
     columns = {"dataset": [label for label, _ in pairs], "image_id": [one for _, one in pairs]}
     folder.write(SAMPLES, parquet(pa.table(columns, schema=_SAMPLES)))
-    return {label: {"count": len(ids), "fingerprint": fingerprint(list(ids))} for label, ids in wanted.items()}
+    return _described(wanted)

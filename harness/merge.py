@@ -40,8 +40,8 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
         samples = _samples({place: manifests.samples(source.folder) for place, (source, _) in runs.items()})
         copied = sum(_copied(source, into, _jobs(manifest)) for source, manifest in runs.values())
         manifest = _manifest([manifest for _, manifest in runs.values()], into)
-        manifest["samples"] = manifests.save_samples(into.folder, samples)
         rows = _rows(into, manifest, samples)
+        manifest["samples"] = manifests.save_samples(into.folder, samples)  # These two must not be torn apart.
         manifests.save(into.folder, manifest)
     return copied, rows
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import harness
 from harness import registry
+from harness.asking import Names, Protocol
 from harness.config import MethodEntry, RunConfig, Text, words_of
 from harness.contamination import asked_again, training_images
-from harness.evaluate import Names, Protocol, listed
 from harness.interfaces import Dataset
+from harness.pictures import listed
 from harness.recipe import Plugin, fingerprint, label
 from harness.store import JobFacts, Store
 from harness.structures import UserError
@@ -47,15 +48,26 @@ class Job:
 
 @dataclass(frozen=True)
 class Shard:
-    """One unit of work: some samples of a job.
+    """One unit of work: some samples of one job, or of the jobs of a method's variants, which share each image.
 
     Attributes:
-        deaths: How many workers died on exactly these samples.
+        jobs: Of what `as_loaded` makes one method, on one data set.
+        deaths: How many workers died on exactly this.
     """
 
-    job: Job
+    jobs: tuple[Job, ...]
     sample_ids: tuple[str, ...]
     deaths: int = 0
+
+    @property
+    def method(self) -> MethodEntry:
+        """What a worker loads for it."""
+        return as_loaded(self.jobs[0].method)
+
+    @property
+    def dataset(self) -> Plugin:
+        """That of all its jobs."""
+        return self.jobs[0].dataset
 
     def split(self, size: int) -> tuple[Shard, Shard | None]:
         """Its first samples, and the rest if there is any."""
@@ -85,27 +97,65 @@ def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
         UserError: Missing checkpoints, or a data set that is not there.
     """
     check_weights(config.methods, due)
+    loaded = _loaded(config.methods)
     listings = {label(entry): _listing(config, entry) for entry in config.datasets}
-    trained_on = {_weighed_as(method): method for method in config.methods}
-    images = {name: training_images(method) for name, method in trained_on.items()}
+    images = {name: training_images(method) for name, method in loaded.items()}
     return [
-        _job(config, method, listings[label(entry)], images[_weighed_as(method)]) for method, entry in config.pairs()
+        _job(config, method, listings[label(entry)], images[label(as_loaded(method))])
+        for method, entry in config.pairs()
     ]
 
 
-def shards(job: Job, done: set[str], size: int | None) -> Iterator[Shard]:
-    """What is left of a job, images with the most instances first, in shards of `size` samples; in one without."""
-    left = [sample_id for sample_id in job.sample_ids if sample_id not in done]
-    left.sort(key=lambda sample_id: -job.weights.get(sample_id, 0))
-    light = replace(job, sample_ids=(), weights={})
-    size = size or max(1, len(left))
-    for start in range(0, len(left), size):
-        yield Shard(light, tuple(left[start : start + size]))
+def as_loaded(method: MethodEntry) -> MethodEntry:
+    """What a worker of a method loads, and the label of that: the same for all its variants."""
+    unasked = {"text": None, "clicks": None, "datasets": (), "variant_of": ""}
+    return method.model_copy(update={"label": method.variant_of or label(method), **unasked})
+
+
+def _loaded(methods: Iterable[MethodEntry]) -> dict[str, MethodEntry]:
+    """Label -> what a worker loads.
+
+    Raises:
+        UserError: Two methods go by one label, at least one of them in variants.
+    """
+    known: dict[str, MethodEntry] = {}
+    for method in map(as_loaded, methods):
+        if known.setdefault(label(method), method) != method:
+            raise UserError(
+                f"methods: two that differ in more than `text` and `clicks` are labelled '{label(method)}'; wanted one "
+                "such label for all variants of one method. Give one of them a `label:` of its own: rows go by it."
+            )
+    return known
+
+
+def shards(jobs: Sequence[Job], done: Sequence[set[str]], size: int | None) -> Iterator[Shard]:
+    """What is left of a method's variants on a data set, in shards of `size` samples; in as few as may be without.
+
+    Each shard is of all the jobs that lack its samples: images that only some have done are in shards of the others.
+    Those with the most instances come first.
+
+    Args:
+        jobs: Of one data set; all want the same samples.
+        done: The samples that each of them has.
+        size: At most, of a shard.
+    """
+    light = [replace(job, sample_ids=(), weights={}) for job in jobs]
+    lacking: dict[tuple[int, ...], list[str]] = {}
+    for sample_id in sorted(jobs[0].sample_ids, key=lambda one: -jobs[0].weights.get(one, 0)):
+        if by := tuple(index for index, own in enumerate(done) if sample_id not in own):
+            lacking.setdefault(by, []).append(sample_id)
+    for by, left in lacking.items():
+        asking, step = tuple(light[index] for index in by), size or len(left)
+        for start in range(0, len(left), step):
+            yield Shard(asking, tuple(left[start : start + step]))
 
 
 def remaining(jobs: Sequence[Job], store: Store, size: int | None) -> list[Shard]:
-    """The shards of all jobs that the store does not hold yet."""
-    return [shard for job in jobs for shard in shards(job, store.done(job.facts), size)]
+    """The shards of all jobs that the store does not hold yet; variants of one method share theirs."""
+    sharing: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        sharing.setdefault((label(as_loaded(job.method)), job.facts.dataset), []).append(job)
+    return [shard for own in sharing.values() for shard in shards(own, [store.done(job.facts) for job in own], size)]
 
 
 def instances(job: Job, sample_ids: Iterable[str] | None = None) -> int:
@@ -153,11 +203,6 @@ def _listing(config: RunConfig, entry: Plugin) -> Listing:
     opens_images = type(dataset).list_instances is Dataset.list_instances
     weights = {} if opens_images else {one: len(listed(dataset, one)) for one in sample_ids}
     return Listing(entry, dataset, dict(dataset.fingerprint()), sample_ids, weights)
-
-
-def _weighed_as(method: MethodEntry) -> str:
-    """What a method's variants have in common: one set of weights, trained on the same images."""
-    return method.variant_of or label(method)
 
 
 def _protocol(config: RunConfig, method: MethodEntry) -> Protocol:

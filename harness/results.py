@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pyarrow import fs
 
 from harness.folder import Folder
 from harness.store import Store, store_of
@@ -34,11 +33,10 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
         UserError: No such run, or its files are damaged.
     """
     store = _store(run)
-    rows = store.results(masks) if _finished(store) else None
-    if rows is None:
-        _, jobs = _recorded(store)
-        rows = store.rows([job.facts for job in jobs], {job.facts.dataset: job.sample_ids for job in jobs}, masks)
-    return rows
+    _, jobs = _recorded(store)
+    facts, wanted = [job.facts for job in jobs], {job.facts.dataset: job.sample_ids for job in jobs}
+    rows = store.results(masks) if store.results_hold(facts, wanted) else None
+    return store.rows(facts, wanted, masks) if rows is None else rows
 
 
 def described(run: str | Path, rows: pd.DataFrame) -> Context:
@@ -57,6 +55,25 @@ def described(run: str | Path, rows: pd.DataFrame) -> Context:
         lean = [replace(job, sample_ids=tuple(sorted(store.done(job.facts)))) for job in jobs]
         known = context_of(config, lean, store, rows)
         return replace(known, expected_instances=_at_least(jobs, lean, known))
+
+
+def gaps(run: str | Path, rows: pd.DataFrame, method: str) -> list[str]:
+    """Sentences, one a data set of which some instances have no row of a method; none where all have.
+
+    Args:
+        run: Its folder or bucket, or its name.
+        rows: All of it, as `load` gives them.
+        method: Its label.
+    """
+    own = rows[rows["method"] == method].drop_duplicates(["dataset", "instance_id"]).groupby("dataset").size()
+    expected = {
+        data: count for (label, data), count in described(run, rows).expected_instances.items() if label == method
+    }
+    return [
+        f"{run}: {count - own.get(data, 0)} of {count} instances of {data} have no row of {method}."
+        for data, count in expected.items()
+        if count > own.get(data, 0)
+    ]
 
 
 def _at_least(jobs: Sequence[Job], lean: Sequence[Job], known: Context) -> dict[tuple[str, str], int]:
@@ -78,19 +95,6 @@ def _recorded(store: Store) -> tuple[Any, Sequence[Job]]:
     from harness.run import recorded
 
     return recorded(store)
-
-
-def _finished(store: Store) -> bool:
-    """Whether results.parquet is there and holds what the shards hold: the last start ended, and none is younger."""
-    starts = store.manifest().get("starts", [])
-    if starts and "ended" not in starts[-1]:
-        return False
-    folder = store.folder
-    (results,) = folder.system.get_file_info([f"{folder.path}/results.parquet"])
-    if results.type != fs.FileType.File:
-        return False
-    shards = folder.system.get_file_info(fs.FileSelector(f"{folder.path}/shards", recursive=True, allow_not_found=True))
-    return all(one.mtime <= results.mtime for one in shards if one.is_file)
 
 
 def manifest_of(run: str | Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,10 +73,11 @@ def compare(
     if metric not in METRICS:
         raise UserError(f"compare: no metric '{metric}'. {suggest(metric, METRICS)}")
     sides = [_split(one, run) for one in (a, b)]
-    rows, first, second = _sides(sides)
+    rows, first, second, lacking = _sides(sides)
     limits = [manifest_of(folder)["config"].get("limit") for folder, _ in sides]
     limited = min((limit for limit in limits if limit), default=None)
-    emit(tables_of(compared(rows, first, second, metric, tie=tie), limited), form, output)
+    table, *others = tables_of(compared(rows, first, second, metric, tie=tie), limited)
+    emit([replace(table, notes=(*lacking, *table.notes)), *others], form, output)
 
 
 def leaderboard(
@@ -104,8 +106,6 @@ def leaderboard(
 
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
     """Make one of the tables of a run's rows, those of its config, or all that there are: the paper's first."""
-    from dataclasses import replace
-
     from harness.report import build_table, tables
     from harness.results import described, load, manifest_of
 
@@ -156,23 +156,28 @@ def _chosen(form: Form | None, output: Path | None) -> Form:
     return form or _SUFFIXES[output.suffix]
 
 
-def _sides(sides: Sequence[tuple[str, str]]) -> tuple[pd.DataFrame, tuple[str, str], tuple[str, str]]:
-    """The rows of both sides, folder and method each, under labels of their own."""
+def _sides(sides: Sequence[tuple[str, str]]) -> tuple[pd.DataFrame, tuple[str, str], tuple[str, str], list[str]]:
+    """The rows of both sides, folder and method each, under labels of their own; and what either run lacks."""
     import pandas as pd
 
-    from harness.results import load
+    from harness.results import gaps, load
 
     loaded = {folder: load(folder) for folder in dict.fromkeys(folder for folder, _ in sides)}
     entries = [_entry(loaded[folder], folder, named) for folder, named in sides]
     frames = [loaded[folder] for folder, _ in sides]
+    lacking = [
+        one
+        for (folder, _), (method, _) in zip(sides, entries, strict=True)
+        for one in gaps(folder, loaded[folder], method)
+    ]
     if sides[0][0] != sides[1][0]:
         clash = entries[0][0] == entries[1][0]
         for at, (folder, _) in enumerate(sides):
             own = frames[at][frames[at]["method"] == entries[at][0]]
             label = f"{entries[at][0]}, {folder}" if clash else entries[at][0]
             frames[at], entries[at] = own.assign(method=label), (label, entries[at][1])
-        return pd.concat(frames, ignore_index=True), entries[0], entries[1]
-    return frames[0], entries[0], entries[1]
+        return pd.concat(frames, ignore_index=True), entries[0], entries[1], lacking
+    return frames[0], entries[0], entries[1], lacking
 
 
 def _split(named: str, run: str | None) -> tuple[str, str]:

@@ -19,8 +19,8 @@ import pandas as pd
 import pyarrow as pa
 
 from harness import manifests, registry, training
+from harness.asking import Protocol as ClickProtocol
 from harness.config import MethodEntry, RunConfig
-from harness.evaluate import Protocol as ClickProtocol
 from harness.lock import Lock
 from harness.plan import Job, Shard, instances, planned, remaining, untrained
 from harness.recipe import label
@@ -139,7 +139,7 @@ def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:
     """Job's key -> how many of the samples that it wants are in none of the shards that are left."""
     waiting: Counter[str] = Counter()
     for shard in left:
-        waiting[shard.job.facts.key] += len(shard.sample_ids)
+        waiting.update({job.facts.key: len(shard.sample_ids) for job in shard.jobs})
     return {job.facts.key: len(job.sample_ids) - waiting[job.facts.key] for job in jobs}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,11 @@ def parquet(rows: pa.Table) -> pa.Buffer:
 def name_of(content: bytes | pa.Buffer) -> str:
     """How a shard's file is named."""
     return f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
+
+
+def is_name(file: str) -> bool:
+    """Whether a file is named as shards are, those of the first versions too; whatever else lies there is not ours."""
+    return re.fullmatch(r"[0-9a-f]{16,64}\.parquet", file) is not None
 
 
 def header_of(file: Any) -> Header:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import registry
-from harness.evaluate import described
+from harness.attempts import described
 from harness.interfaces import Dataset
 from harness.recipe import Plugin, label
 from harness.structures import UserError

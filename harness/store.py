@@ -30,11 +30,13 @@ from harness import manifests, registry
 from harness.folder import Folder
 from harness.recipe import fingerprint
 from harness.rows import FORMER, ORDER, as_frame, ordered, schema
-from harness.shards import Header, changed, header_of, name_of, of_samples, packed, rows_of, shard
+from harness.shards import Header, changed, header_of, is_name, name_of, of_samples, packed, rows_of, shard
 from harness.structures import Record, UserError
 
 READERS = 8
 """Shards read at once; in a bucket each waits for its answer."""
+
+_MADE_OF = b"harness.made_of"
 
 LEFT_OVER_S = 3600
 """After this long a temporary file has no writer any more."""
@@ -169,22 +171,32 @@ class Store:
             How many rows.
         """
         sink, count = pa.BufferOutputStream(), 0
-        with pq.ParquetWriter(sink, schema(), compression="zstd") as writer:
+        told = schema().with_metadata({_MADE_OF: self._state(jobs, sample_ids)})
+        with pq.ParquetWriter(sink, told, compression="zstd", write_page_checksum=True) as writer:
             for rows in self.tables(jobs, sample_ids):
                 writer.write_table(rows)
                 count += len(rows)
         self.folder.write("results.parquet", sink.getvalue())
         return count
 
+    def results_hold(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> bool:
+        """Whether results.parquet was made of these samples of these jobs, and of the shards that are there now."""
+        try:
+            with self.folder.opened("results.parquet") as file:
+                told = pq.read_schema(file).metadata or {}
+        except (pa.ArrowException, OSError, UserError):
+            return False
+        return told.get(_MADE_OF) == self._state(jobs, sample_ids)
+
     def results(self, masks: bool = False) -> pd.DataFrame | None:
         """The rows of results.parquet, whatever has become of the shards; None where this version did not write it."""
         wanted = schema(masks).names
         try:
             with self.folder.opened("results.parquet") as file:
-                found = pq.ParquetFile(file)
+                found = pq.ParquetFile(file, page_checksum_verification=True)
                 there = found.schema_arrow.names
                 rows = found.read(columns=[name for name in wanted if name in there])
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError, UserError):
             return None
         return as_frame(rows) if set(ORDER) <= set(there) and not set(FORMER.values()) & set(there) else None
 
@@ -227,7 +239,18 @@ class Store:
         return self._read(key, name, self._content(key, name), masks=True)
 
     def _content(self, key: str, name: str) -> bytes:
-        return self.folder.read(f"shards/{key}/{name}")
+        try:
+            return self.folder.read(f"shards/{key}/{name}")
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{self.folder_of(key) / name}: removed since it was listed, by another start at this run or by hand. "
+                "Give the same command again."
+            ) from error
+
+    def _state(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> bytes:
+        """What results.parquet is made of: the samples asked for, and the whole shards that were made alike."""
+        of = {job.key: list(self._own(job)) for job in jobs}
+        return fingerprint([of, {name: list(ids) for name, ids in sample_ids.items()}]).encode()
 
     def _read(self, key: str, name: str, content: bytes, masks: bool) -> pa.Table:
         header = self._known.get((key, name))
@@ -281,7 +304,7 @@ class Store:
         for job in jobs:
             folder, whole = self.folder_of(job.key), self.headers(job.key)
             for name in folder.files():
-                if name.endswith(".parquet") and name not in whole:
+                if is_name(name) and name not in whole:
                     _log.warning("%s: no whole shard; removed, and its samples are redone.", folder / name)
                     folder.remove(name)
                 elif name.startswith(".") and folder.age_s(name) > LEFT_OVER_S:

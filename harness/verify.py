@@ -16,9 +16,10 @@ from harness import manifests
 from harness.completeness import Asked, Findings, check_job, check_key, check_listing, check_same_instances, clicks_of
 from harness.config import asked_on
 from harness.lock import holder
-from harness.recipe import Plugin, fingerprint
+from harness.recipe import Plugin
+from harness.repeats import check_repeats
 from harness.rows import as_frame, schema
-from harness.shards import Header, changed
+from harness.shards import Header, changed, is_name
 from harness.store import JobFacts, Store
 from harness.structures import UserError
 
@@ -37,45 +38,53 @@ def verified(store: Store) -> Findings:
         raise UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
     if writer := holder(store.folder):
         found.unproved.append(f"what is still to come: {writer} is writing this run")
-    samples = manifests.samples(store.folder)
-    _check_manifest(found, manifest, samples)
-    if _check_shards(found, store, manifest["jobs"]):
-        _check_rows(found, store, manifest, samples)
-    else:
+    samples = _checked_samples(found, store, manifest)
+    whole = _check_shards(found, store, manifest["jobs"])
+    if samples is None:
+        found.unproved.append("the rows: nobody says of which images")
+    elif not whole:
         found.unproved.append("the rows: first mend the shards")
+    else:
+        _check_rows(found, store, manifest, samples)
     return found
 
 
-def _check_manifest(found: Findings, manifest: Mapping[str, Any], samples: Mapping[str, list[str]]) -> None:
-    said = manifest.get("samples", {})
-    now = {name: {"count": len(ids), "fingerprint": fingerprint(ids)} for name, ids in samples.items()}
+def _checked_samples(found: Findings, store: Store, manifest: Mapping[str, Any]) -> dict[str, list[str]] | None:
+    """The samples that were asked for; None where that cannot be known."""
+    if "samples" not in manifest:
+        found.lacking.append(f"{manifests.MANIFEST} does not say which images were asked for; run once more")
+        return None
+    try:
+        samples = manifests.samples(store.folder)
+    except UserError as error:
+        found.lacking.append(str(error))
+        return None
     found.say(
         f"{manifests.MANIFEST} and {manifests.SAMPLES} are intact: {len(manifest['jobs'])} jobs, "
-        f"{len(manifest['starts'])} starts, {sum(map(len, samples.values()))} images asked for",
-        *([] if said else [f"{manifests.MANIFEST} does not say which images were asked for; run once more"]),
-        *(
-            []
-            if now == {name: one for name, one in said.items() if one["count"]}
-            else [f"{manifests.SAMPLES} is not what the manifest says; run once more"]
-        ),
+        f"{len(manifest['starts'])} starts, {sum(map(len, samples.values()))} images asked for"
     )
+    return samples
 
 
 def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> bool:
     """Read every shard of every job, those of earlier configs too.
 
     Returns:
-        Whether all can be read.
+        Whether all that say what they hold can be read; the others count as absent.
     """
-    damaged, unsure, counted, rows = [], [], 0, 0
+    damaged, unsure, counted, rows, whole = [], [], 0, 0, True
     for key in (store.folder / "shards").folders():
         headers = store.headers(key)
         for name in store.folder_of(key).files(".parquet"):
             counted += 1
+            if name not in headers and not is_name(name):
+                unsure.append(f"shards/{key}/{name}: no shard, for it does not say what it holds; take it away")
+                continue
             try:
                 rows += len(store.read(key, name))
             except UserError as error:
                 damaged.append(str(error))
+                whole &= name not in headers
                 continue
             unsure += [f"shards/{key}/{name}: {why}" for why in _doubts(headers.get(name), jobs.get(key, {}))]
     found.say(
@@ -83,7 +92,7 @@ def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> boo
         *_shortened(damaged),
         *_shortened(unsure),
     )
-    return not damaged
+    return whole
 
 
 def _doubts(header: Header | None, job: Mapping[str, Any]) -> list[str]:
@@ -104,7 +113,12 @@ def _shortened(lines: list[str]) -> list[str]:
 def _check_rows(found: Findings, store: Store, manifest: Mapping[str, Any], samples: Mapping[str, list[str]]) -> None:
     config = manifest["config"]
     asked = [
-        Asked(job_of(manifest, method, dataset), samples.get(label_of(dataset), []), clicks_of(config, method))
+        Asked(
+            job_of(manifest, method, dataset),
+            samples.get(label_of(dataset), []),
+            clicks_of(config, method),
+            config["metrics"],
+        )
         for method, dataset in pairs_of(config)
     ]
     jobs, wanted = [one.job for one in asked], {one.job.dataset: one.samples for one in asked}
@@ -112,6 +126,7 @@ def _check_rows(found: Findings, store: Store, manifest: Mapping[str, Any], samp
     rows = as_frame(said.drop_columns("mask"))
     for one in asked:
         check_job(found, one, store.done(one.job), rows)
+        check_repeats(found, store, one)
     check_same_instances(found, rows)
     check_key(found, rows)
     _check_results(found, store, said)

@@ -10,7 +10,6 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -19,10 +18,10 @@ import cv2
 
 from harness import registry
 from harness.config import MethodEntry
-from harness.evaluate import Evaluation
+from harness.evaluate import Evaluation, together
 from harness.interfaces import Dataset, Method
 from harness.plan import Job, Shard
-from harness.recipe import Plugin
+from harness.recipe import Plugin, label
 from harness.store import Store
 from harness.structures import Record
 
@@ -32,14 +31,14 @@ SHARD_S = 10.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a shard.
+    """What became of a shard for one of its jobs.
 
     Attributes:
-        job: Its key.
+        job: The job's key.
         samples: Images done.
         instances: Instances asked for; `failed` of them have no mask.
         error: The most frequent reason, if any failed.
-        seconds: Of this worker.
+        seconds: Of this worker, for all the shard's jobs.
         left: Those of the shard's samples for which the time did not suffice.
         device: Where the method ran.
         worker: Host and process.
@@ -78,28 +77,37 @@ class Worker:
         self.store = store
         self.datasets: dict[str, Dataset] = {}
 
-    def run(self, shard: Shard, for_s: float = SHARD_S) -> Outcome:
-        """Evaluate a shard, or as much of it as the time suffices for, one batch at least, and write it."""
-        started = time.monotonic()
-        evaluation = Evaluation(self.method, self.dataset(shard.job), shard.job.names, shard.job.protocol)
-        done: list[str] = []
-        records: list[Record] = []
-        with closing(evaluation.batches(shard.sample_ids)) as batches:
-            for sample_ids, found in batches:
-                done += sample_ids
-                records += found
-                if time.monotonic() - started >= for_s:
-                    break
-        file = self.store.write(shard.job.facts, done, records)
-        whole = outcome(replace(shard, sample_ids=tuple(done)), records, time.monotonic() - started)
-        return replace(whole, left=shard.sample_ids[len(done) :], device=evaluation.device, file=file, **whereabouts())
+    def run(self, shard: Shard, for_s: float = SHARD_S) -> list[Outcome]:
+        """Evaluate a shard, or as much of it as the time suffices for, one batch at least, and write a file a job."""
+        started, dataset = time.monotonic(), self.dataset(shard.dataset)
+        evaluations = [Evaluation(self.method, dataset, job.names, job.protocol) for job in shard.jobs]
+        done, records = evaluated(evaluations, shard.sample_ids, started + for_s)
+        files = [self.store.write(job.facts, done, own) for job, own in zip(shard.jobs, records, strict=True)]
+        seconds, left = time.monotonic() - started, shard.sample_ids[len(done) :]
+        facts = {"left": left, "device": evaluations[0].device, **whereabouts()}
+        return [
+            replace(outcome(job, done, own, seconds), file=file, **facts)
+            for job, own, file in zip(shard.jobs, records, files, strict=True)
+        ]
 
-    def dataset(self, job: Job) -> Dataset:
-        """A job's data set, built when it is first asked for."""
-        entry: Plugin = job.dataset
-        if job.facts.dataset not in self.datasets:
-            self.datasets[job.facts.dataset] = registry.build("datasets", entry.name, entry.params)
-        return self.datasets[job.facts.dataset]
+    def dataset(self, entry: Plugin) -> Dataset:
+        """A data set, built when it is first asked for."""
+        if label(entry) not in self.datasets:
+            self.datasets[label(entry)] = registry.build("datasets", entry.name, entry.params)
+        return self.datasets[label(entry)]
+
+
+def evaluated(
+    evaluations: Sequence[Evaluation], sample_ids: Sequence[str], until: float
+) -> tuple[list[str], list[list[Record]]]:
+    """The samples that were begun by then, on the monotonic clock, with every evaluation's records."""
+    done: list[str] = []
+    records: list[list[Record]] = [[] for _ in evaluations]
+    for batch, found in together(evaluations, sample_ids, until):
+        done += batch
+        for own, new in zip(records, found, strict=True):
+            own += new
+    return done, records
 
 
 def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Iterator[Outcome]:
@@ -107,26 +115,26 @@ def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Iterator[Ou
     by_method = sorted(shards, key=method_of)
     for _, own in groupby(by_method, key=method_of):
         first, *others = own
-        worker = Worker(first.job.method, store, threads)
+        worker = Worker(first.method, store, threads)
         for shard in (first, *others):
             while shard.sample_ids:
                 done = worker.run(shard)
-                shard = replace(shard, sample_ids=done.left)
-                yield done
+                shard = replace(shard, sample_ids=done[0].left)
+                yield from done
 
 
 def method_of(shard: Shard) -> str:
-    """The label of the method that a shard is for."""
-    return shard.job.facts.method
+    """The label of what a worker loads for a shard."""
+    return label(shard.method)
 
 
-def outcome(shard: Shard, records: Sequence[Record], seconds: float) -> Outcome:
-    """Count a shard's records."""
+def outcome(job: Job, sample_ids: Sequence[str], records: Sequence[Record], seconds: float) -> Outcome:
+    """Count the records of some samples of a job."""
     errors = Counter(record.error for record in records if record.error is not None)
     failed = {record.instance_id for record in records if record.status != "ok"}
     instances = {record.instance_id for record in records}
     error = errors.most_common(1)[0][0] if errors else ""
-    return Outcome(shard.job.facts.key, len(shard.sample_ids), len(instances), len(failed), error, seconds)
+    return Outcome(job.facts.key, len(sample_ids), len(instances), len(failed), error, seconds)
 
 
 def whereabouts() -> dict[str, Any]:

@@ -95,6 +95,24 @@ class Sleepy(Steady):
         return list(images)
 
 
+class Noted(Steady):
+    """Steady, but it notes in a file that it is built, and each image that it encodes."""
+
+    def __init__(self, notes: str) -> None:
+        super().__init__()
+        self.notes = Path(notes)
+        self._note("built")
+
+    def encode(self, images: Sequence[Image]) -> list[Any]:
+        for image in images:
+            self._note(f"image {image[0, 0, 0] // 10}")
+        return list(images)
+
+    def _note(self, what: str) -> None:
+        with self.notes.open("a") as file:
+            file.write(what + "\n")
+
+
 class Fragile(Steady):
     """Steady, but for what it does, once or always, on the image of this number, or when it is built.
 
@@ -102,11 +120,12 @@ class Fragile(Steady):
         how: One of the names below, in `_fail`.
         at: The image's number; -1 for the constructor, -2 for what is asked between images.
         once: A file: where it is there, nothing fails any more.
+        text: On the image, only where this is asked for.
     """
 
-    def __init__(self, how: str, at: int, once: str | None = None) -> None:
+    def __init__(self, how: str, at: int, once: str | None = None, text: str | None = None) -> None:
         super().__init__()
-        self.how, self.at, self.once = how, at, once and Path(once)
+        self.how, self.at, self.once, self.text = how, at, once and Path(once), text
         if at == -1:
             self._fail()
 
@@ -117,7 +136,7 @@ class Fragile(Steady):
         return "cpu"
 
     def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
-        if image[0, 0, 0] == 10 * self.at:
+        if image[0, 0, 0] == 10 * self.at and self.text in (None, text):
             self._fail()
         return super().predict(image, click, text)
 

@@ -48,31 +48,36 @@ def shards(root: Path, store: Store, **method: Any) -> list[Shard]:
     return remaining(planned(RunConfig(run="r", datasets=(pictures,), methods=(steady,))), store, 2)
 
 
+def outcomes(answer: list[Outcome] | Lost | Unopened) -> list[Outcome]:
+    assert isinstance(answer, list)
+    return answer
+
+
 def test_a_folder_that_is_not_there_is_a_message(tmp_path: Path) -> None:
     store, actor = Store(tmp_path / "run"), Actor()
     (shard, _) = shards(tmp_path / "gone", store)
-    actor.load(shard.job.method, frozenset(), store, 1)
+    actor.load(shard.method, frozenset(), store, 1)
     with pytest.raises(UserError, match=r"^'pictures': found nothing at root=.*gone; the driver does"):
-        actor.open(shard.job, frozenset({"root"}))
+        actor.open(shard.dataset, frozenset({"root"}))
 
 
 def test_images_that_are_not_there_make_no_rows_unless_they_are_nowhere(tmp_path: Path) -> None:
     store, actor = Store(tmp_path / "run"), Actor()
     (shard, other) = shards(tmp_path / "data", store)
     (tmp_path / "data").mkdir()
-    actor.load(shard.job.method, frozenset(), store, 1)
-    actor.open(shard.job, frozenset({"root"}))
+    actor.load(shard.method, frozenset(), store, 1)
+    actor.open(shard.dataset, frozenset({"root"}))
     for one, sample_id in ((shard, "toy-0"), (other, "toy-2")):
         answer = actor.run(one)
         assert isinstance(answer, Unopened) and f"data/images/{sample_id}: no such file" in answer.reason
-    assert store.done(shard.job.facts) == set()
+    assert store.done(shard.jobs[0].facts) == set()
     actor.accept("pictures")
-    again = actor.run(shard)
-    assert isinstance(again, Outcome) and (again.samples, again.failed) == (2, 2)
+    (again,) = outcomes(actor.run(shard))
+    assert (again.samples, again.failed) == (2, 2)
     assert store.folder.exists(again.file)
     (tmp_path / "data" / "images").mkdir()
-    fine = actor.run(other)
-    assert isinstance(fine, Outcome) and fine.failed == 0
+    (fine,) = outcomes(actor.run(other))
+    assert fine.failed == 0
 
 
 def test_a_lost_gpu_is_an_answer(tmp_path: Path) -> None:
@@ -80,6 +85,6 @@ def test_a_lost_gpu_is_an_answer(tmp_path: Path) -> None:
     store, actor = Store(tmp_path / "run"), Actor()
     lost = {"name": "fakes:Fragile", "label": "fragile", "params": {"how": "lost", "at": 1}}
     (shard, _) = shards(tmp_path / "data", store, **lost)
-    actor.load(shard.job.method, frozenset(), store, 1)
+    actor.load(shard.method, frozenset(), store, 1)
     answer = actor.run(shard)
     assert isinstance(answer, Lost) and "CUDA error" in answer.reason

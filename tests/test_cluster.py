@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import ray
 
-from harness import UserError, capacity, cluster
-from harness.cluster import Cluster, halves
+from harness import UserError, capacity, cluster, waiting
+from harness.cluster import Cluster
 from harness.config import MethodEntry, RunConfig, Workers
-from harness.plan import Job, Shard, planned, remaining
+from harness.plan import Job, planned, remaining
 from harness.recipe import Plugin
 from harness.rows import MEASURED
 from harness.store import Store
@@ -46,13 +46,20 @@ def store(tmp_path: Path) -> Store:
 
 
 def jobs(*methods: dict[str, Any], **params: Any) -> list[Job]:
-    entries = tuple(MethodEntry(**method) for method in methods)
+    entries = tuple(entry for method in methods for entry in MethodEntry(**method).expanded())
     toys = Plugin(name="fakes:Toys", label="toys", params={"count": COUNT} | params)
     return planned(RunConfig(run="r", datasets=(toys,), methods=entries))
 
 
 STEADY = {"name": "fakes:Steady", "label": "steady"}
 WIDE = {"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}
+
+
+VARIANTS: list[dict[str, Any]] = [
+    {"label": "plain", "text": "class_name"},
+    {"label": "one", "text": {"rule": "class_name", "template": "one {}"}},
+    {"label": "grid", "clicks": {"strategy": "grid/v1", "options": {"cell": 4}}},
+]
 
 
 def fragile(how: str, at: int, once: Path | None = None) -> dict[str, Any]:
@@ -85,6 +92,38 @@ def test_one_actor_two_actors_and_no_ray_write_the_same_rows(tmp_path: Path) -> 
     assert len(rows(made, local)) == 10 * 3 + 1
     pd.testing.assert_frame_equal(rows(made, local), rows(made, one))
     pd.testing.assert_frame_equal(rows(made, local), rows(made, two))
+
+
+def test_variants_share_actors_and_encodings_and_write_the_rows_of_methods_of_their_own(
+    store: Store, tmp_path: Path
+) -> None:
+    noted = {"name": "fakes:Noted", "label": "noted", "params": {"notes": str(tmp_path / "notes")}}
+    made = jobs(noted | {"variants": VARIANTS}, unreadable=[4])
+    outcomes = ran(made, store, count=2, size=1)
+    notes = (tmp_path / "notes").read_text().split("\n")
+    assert sorted(line for line in notes if "image" in line) == [f"image {n}" for n in range(COUNT) if n != 4]
+    assert notes.count("built") in (1, 2)  # the second worker may find nothing left
+    assert sum(outcome.instances for outcome in outcomes) == 3 * (10 + 1)
+    assert {outcome.job for outcome in outcomes} == {job.facts.key for job in made}
+    own = [noted | one | {"label": f"noted, {one['label']}"} for one in VARIANTS]
+    apart, alone = jobs(*own, unreadable=[4]), Store(tmp_path / "alone")
+    assert [job.facts for job in apart] == [job.facts for job in made]
+    assert len(list(run_here(remaining(apart, alone, 2), alone, 1))) == 9
+    pd.testing.assert_frame_equal(rows(made, store), rows(apart, alone))
+
+
+def test_a_variant_that_kills_does_not_take_the_others_with_it(store: Store) -> None:
+    deadly = fragile("exit", 3)
+    made = jobs(deadly | {"params": deadly["params"] | {"text": "one small"}, "variants": VARIANTS})
+    outcomes = ran(made, store, count=2, size=COUNT)
+    found = rows(made, store)
+    failed = found[found["status"] == "failed"]
+    assert [*zip(failed["method"], failed["instance_id"], strict=True)] == [
+        ("fragile, one", one) for one in ("3a", "3b")
+    ]
+    assert failed["error"].str.startswith("two workers died on this image alone").all()
+    assert len(found) == (3 * COUNT - 1) * 2 * 3 + 2
+    assert sum(outcome.samples for outcome in outcomes) == 3 * COUNT
 
 
 def test_an_image_that_kills_its_worker_fails_alone(store: Store) -> None:
@@ -123,7 +162,7 @@ def test_a_worker_killed_once_while_it_loads_is_replaced(store: Store, tmp_path:
 
 def test_a_hung_image_is_ended_and_fails_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SHARD_S", 1.0)
-    monkeypatch.setattr(cluster, "FIRST_SUSPECTED", 1)
+    monkeypatch.setattr(waiting, "FIRST_SUSPECTED", 1)
     made = jobs(fragile("hang", 3))
     workers = Workers(count=1, cpus=0.5, gpus=0, timeout_s=2, samples_per_shard=1)
     list(Cluster(workers, store).run(remaining(made, store, None)))
@@ -132,6 +171,19 @@ def test_a_hung_image_is_ended_and_fails_alone(store: Store, monkeypatch: pytest
     assert list(failed["instance_id"]) == ["3a", "3b"]
     assert failed["error"].str.contains("no answer within 2 s").all()
     assert len(found) == (COUNT - 1) * 2 * 3 + 2
+
+
+def test_a_batch_may_take_its_time_for_each_variant(store: Store) -> None:
+    shard, *_ = remaining(jobs(STEADY | {"variants": VARIANTS}), store, None)
+    slot = cluster.Slot(None, "steady", {}, placing=None, loading=None, loads="")
+    assert len(shard.jobs) == 3 and not slot.hangs(0)
+    slot.busy_since -= cluster.SHARD_S + 70
+    slot.calls["call"] = shard
+    assert (slot.hangs(20), slot.hangs(30)) == (True, False)
+    slot.loading = "call"
+    assert (slot.hangs(75), slot.hangs(85)) == (True, False)
+    slot.placing = "call"
+    assert not slot.hangs(0)
 
 
 def test_a_method_that_hangs_once_while_it_loads_is_replaced(store: Store, tmp_path: Path) -> None:
@@ -146,7 +198,7 @@ def test_a_data_set_that_always_hangs_while_it_loads_ends_the_run(
 ) -> None:
     monkeypatch.setattr(cluster, "DEATHS_LOADING", 1)
     made = jobs(STEADY)
-    hung = [replace(job, dataset=Plugin(name="fakes:Hung")) for job in made]
+    hung = [replace(job, dataset=Plugin(name="fakes:Hung", label="toys")) for job in made]
     with pytest.raises(UserError, match=r"died while they loaded 'toys' for 'steady' \(no answer within .*\)"):
         ran(hung, store, size=COUNT, timeout_s=HANGS_S)
     assert store.done(made[0].facts) == set()
@@ -273,17 +325,19 @@ def test_an_actor_killed_from_outside_is_replaced(store: Store) -> None:
 
 
 def test_prometheus_counts_instances_at_ray_s_port(store: Store) -> None:
-    made = jobs(STEADY | {"label": "counted"}, unreadable=[4])
+    made = jobs(STEADY | {"label": "counted", "variants": VARIANTS[:2]}, unreadable=[4])
     ran(made, store)
     port = next(node["MetricsExportPort"] for node in ray.nodes() if node["Alive"])
-    found: dict[str, float] = {}
+    found: set[tuple[str, str, float]] = set()
     deadline = time.monotonic() + 60
-    while len(found) < 2 and time.monotonic() < deadline:
+    while len(found) < 4 and time.monotonic() < deadline:
         time.sleep(1)
         with urllib.request.urlopen(f"http://{ray.util.get_node_ip_address()}:{port}/metrics", timeout=5) as page:
-            lines = [line for line in page.read().decode().splitlines() if 'method="counted"' in line]
-        found = {re.search(r'status="(\w+)"', line)[1]: float(line.split()[-1]) for line in lines}  # type: ignore[index]
-    assert found == {"ok": 10.0, "failed": 1.0}
+            lines = [line for line in page.read().decode().splitlines() if 'method="counted' in line]
+        told = re.compile(r'method="counted, (\w+)".*status="(\w+)".* ([\d.]+)$')
+        found = {(one[1], one[2], float(one[3])) for one in map(told.search, lines) if one}
+    wanted = {"ok": 10.0, "failed": 1.0}.items()
+    assert found == {(variant, status, number) for variant in ("plain", "one") for status, number in wanted}
 
 
 def test_no_more_actors_than_work(store: Store) -> None:
@@ -298,11 +352,5 @@ def test_no_more_actors_than_work(store: Store) -> None:
 
 def test_shards_travel_light(store: Store) -> None:
     shard, *_ = remaining(jobs(STEADY), store, 4)
-    assert shard.job.sample_ids == ()
+    assert shard.jobs[0].sample_ids == ()
     assert len(pickle.dumps((shard, store))) < 5000
-
-
-def test_halves_are_all_of_a_shard() -> None:
-    (job,) = jobs(STEADY)
-    shard = Shard(job, ("a", "b", "c"), deaths=1)
-    assert [(half.sample_ids, half.deaths) for half in halves(shard)] == [(("a",), 0), (("b", "c"), 0)]

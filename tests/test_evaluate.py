@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ import PIL.Image
 import pytest
 
 from datasets.coco import Coco
-from harness import Click, Dataset, Instance, Method, Prediction, Sample
+from harness import Click, Dataset, Instance, Method, Prediction, Sample, scoring
+from harness.asking import Names, Protocol
+from harness.attempts import DeviceLost
 from harness.config import Clicks, Text
-from harness.evaluate import Evaluation, Names, Protocol, loaded_ahead
+from harness.evaluate import Evaluation, ahead, together
 from harness.structures import Image, Listed, Prompt, Record
 
 H, W = 32, 48
@@ -96,6 +99,10 @@ def evaluated(method: Method, dataset: Dataset, batch: int = 2, clicks: int = 1,
     return list(evaluation.records(dataset.sample_ids()))
 
 
+def plain(records: Sequence[Record]) -> list[dict[str, Any]]:
+    return [vars(one) | {"encode_ms": None, "segment_ms": None} for one in records]
+
+
 def keys(records: Sequence[Record], status: str) -> set[tuple[str, int, str | None]]:
     return {(one.instance_id, one.click_index, one.ranking) for one in records if one.status == status}
 
@@ -128,9 +135,6 @@ def test_rows_are_instances_times_rankings(batch: int) -> None:
 
 
 def test_batches_do_not_change_rows() -> None:
-    def plain(records: Sequence[Record]) -> list[dict[str, Any]]:
-        return [vars(one) | {"encode_ms": 0, "segment_ms": 0} for one in records]
-
     assert plain(evaluated(Discs(), Boxes(), 1, 3)) == plain(
         sorted(evaluated(Discs(), Boxes(), 4, 3), key=lambda r: (r.image_id, r.click_index, r.instance_id, r.ranking))
     )
@@ -444,7 +448,7 @@ def test_a_truncated_jpeg_and_a_broken_polygon(coco: Coco) -> None:
 
 def test_loading_stays_ahead_of_the_consumer_but_not_by_more() -> None:
     seen: list[str] = []
-    coming = loaded_ahead(lambda one: seen.append(one) or one, "abcdef", 2)  # type: ignore[func-returns-value]
+    coming = ahead(lambda one: seen.append(one) or one, "abcdef", 2)  # type: ignore[func-returns-value]
     assert next(coming) == "a"
     assert set(seen) <= set("abc")
     assert list(coming) == list("bcdef")
@@ -459,6 +463,68 @@ def test_images_are_decoded_ahead_unless_the_method_says_that_it_works_on_the_cp
     monkeypatch.setattr(Discs, "device", device)
     evaluated(Discs(), Boxes(changes))
     assert (threads != {get_ident()}) is ahead
+
+
+class OnGpu(Discs):
+    """Notes whether two threads were ever in it at once, and how often it was called."""
+
+    device = "cuda:0"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.calls, self.inside, self.crowded = 0, 0, False
+
+    def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> list[list[Prediction]]:
+        self.inside, self.calls = self.inside + 1, self.calls + 1
+        self.crowded |= self.inside > 1
+        time.sleep(0.002)
+        found = super().segment(groups)
+        self.inside -= 1
+        return found
+
+
+@pytest.mark.parametrize("clicks", [1, 3])
+def test_on_a_gpu_two_images_are_under_way_and_nothing_else_changes(clicks: int) -> None:
+    method, many = OnGpu(), Boxes()
+    many.sample_ids = lambda: [str(number) for number in range(40)]  # type: ignore[method-assign]
+    wanted = plain(evaluated(Discs(), many, 1, clicks))
+    found = plain(evaluated(method, many, 1, clicks))
+    assert [one | {"device": ""} for one in found] == [one | {"device": ""} for one in wanted]
+    assert method.calls == 40 * clicks and not method.crowded
+
+
+def test_an_image_is_scored_while_a_gpu_works_on_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, score, waited = OnGpu(), scoring.score, []
+
+    def patient(*args: Any) -> Any:
+        deadline = time.monotonic() + 5
+        while method.calls < 2 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        waited.append(method.calls >= 2)
+        return score(*args)
+
+    monkeypatch.setattr(scoring, "score", patient)
+    assert evaluated(method, Boxes(), 1)
+    assert all(waited)
+
+
+@pytest.mark.parametrize("method", [Discs, OnGpu])
+def test_what_is_begun_in_time_is_finished(method: type[Discs]) -> None:
+    names, dataset = Names("ours", "discs", "toys", "boxes"), Boxes()
+    protocol = Protocol("r", 5, Clicks(), Text(), ("iou",))
+
+    def done(until: float) -> list[str]:
+        return [
+            one for ids, _ in together([Evaluation(method(), dataset, names, protocol)], "0123", until) for one in ids
+        ]
+
+    assert done(0) == ["0"]
+    assert done(time.monotonic() + 60) == list("0123")
+
+
+def test_a_gpu_that_is_lost_in_a_thread_ends_the_evaluation() -> None:
+    with pytest.raises(DeviceLost, match="CUDA error"):
+        evaluated(OnGpu(raising(RuntimeError("CUDA error: an illegal memory access"))), Boxes(), 1)
 
 
 def test_rows_say_what_lies_under_the_first_click_and_what_was_hit() -> None:
@@ -527,3 +593,92 @@ def test_an_instance_on_which_no_click_can_be_made_fails_alone(batch: int) -> No
     assert failed.error and failed.error.startswith("clicks: paper/v2: no pixel off the object")
     assert failed.clicks == () and failed.under_click is None and failed.text == "middle"
     assert len(method.prompts) == 11
+
+
+ASKED = [
+    Protocol("r", 5, Clicks(max_clicks=3), Text(), ("iou",)),
+    Protocol("r", 5, Clicks(), Text(rule="synonym"), ("iou", "boundary_iou")),  # of "right" alone
+    Protocol("r", 5, Clicks(strategy="center/v1", max_clicks=2), Text(rule="none"), ("boundary_iou",)),
+]
+
+
+class Counts(Discs):
+    """Discs that remember which images they encoded, in which batches."""
+
+    def __init__(self, **wrong: Any) -> None:
+        super().__init__(**wrong)
+        self.encoded: list[list[int]] = []
+
+    def encode(self, images: Sequence[Image]) -> list[Any]:
+        self.encoded.append([int(image[0, 0, 0]) for image in images])
+        return super().encode(images)
+
+
+def asked_together(
+    method: Method, dataset: Dataset, protocols: Sequence[Protocol], batch: int
+) -> tuple[list[list[Record]], list[list[Record]]]:
+    """The records of each protocol, asked with the others and asked alone."""
+    made = [
+        Evaluation(method, dataset, Names(f"way {number}", "discs", "toys", "boxes"), protocol)
+        for number, protocol in enumerate(replace(one, images_per_batch=batch) for one in protocols)
+    ]
+    found: list[list[Record]] = [[] for _ in made]
+    for _, some in together(made, dataset.sample_ids()):
+        for own, new in zip(found, some, strict=True):
+            own += new
+    return found, [list(one.records(dataset.sample_ids())) for one in made]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ({}, {}),
+        ({"badly": raising(ValueError("too small"))}, {}),
+        ({"wrong": raising(RuntimeError("bad"))}, {}),
+        ({}, {1: raising(OSError("cut off")), 2: lambda: sample(2, instances=())}),
+        ({}, {3: lambda: sample(3, instances=sample(3).instances[:2], broken={"3r": "covers no pixel"})}),
+    ],
+)
+def test_asked_together_is_asked_alone(
+    method: dict[str, Any], changes: dict[int, Any], batch: int, words: Path
+) -> None:
+    protocols = [ASKED[0], replace(ASKED[1], text=Text(rule="synonym", words=str(words))), ASKED[2]]
+    together, alone = asked_together(Discs(**method), Boxes(changes), protocols, batch)
+    assert [plain(records) for records in together] == [plain(records) for records in alone]
+    assert len({one.text for one in together[1]}) == 2 and all(records for records in together)
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    (tmp_path / "words.csv").write_text("name,said,synonym,hypernym\nright,,starboard,\n")
+    return tmp_path / "words.csv"
+
+
+def test_an_image_is_decoded_and_encoded_once_however_it_is_asked() -> None:
+    loads: list[int] = []
+    changes = {number: lambda number=number: loads.append(number) or sample(number) for number in range(4)}
+    method = Counts()
+    (found, _) = asked_together(method, Boxes(changes), ASKED, batch=3)
+    assert (loads, method.encoded) == ([0, 1, 2, 3] * 4, [[0, 1, 2], [3]] * 3)  # once together, then thrice alone
+    times = {one.encode_ms for records in found for one in records if one.image_id == "0"}
+    assert len(times - {None}) == 1
+
+
+def test_a_batch_s_encoding_is_shared_out_among_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.pictures.timed", lambda function: (function(), 90.0))
+    together, alone = asked_together(Discs(), Boxes(), [ASKED[0], ASKED[2]], batch=3)
+    for records in (*together, *alone):
+        assert {(one.image_id, one.encode_ms) for one in records} == {("0", 30), ("1", 30), ("2", 30), ("3", 90)}
+
+
+def test_an_image_is_encoded_for_those_who_can_ask_of_it(words: Path) -> None:
+    few = {n: lambda n=n: sample(n, instances=sample(n).instances[: 3 - n % 2]) for n in range(4)}
+    texts = (Text(rule="synonym", words=str(words)), Text(rule="none"))
+    protocols = [replace(ASKED[1], text=text) for text in texts]
+    method = Counts()
+    asked_together(method, Boxes(few), protocols, batch=4)
+    assert method.encoded[:2] == [[0, 2], [1, 3]]  # first for "right", then for the others
+    silent = Counts()
+    asked_together(silent, Boxes(few), [ASKED[1]], batch=4)
+    assert silent.encoded == []

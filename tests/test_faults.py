@@ -29,6 +29,8 @@ pytestmark = pytest.mark.ray
 
 TESTS = Path(__file__).parent
 IMAGES = 120
+BETWEEN_DEATHS = 4
+"""Shards, of some eighty."""
 MARK = uuid4().hex
 """In the environment of this test's processes, so that no other run on the machine is harmed."""
 
@@ -90,11 +92,13 @@ def working() -> list[int]:
     return found
 
 
-def killing(stop: threading.Event, killed: list[int]) -> None:
-    """End an actor every other second."""
-    chance = random.Random(0)
+def killing(stop: threading.Event, killed: list[int], name: str) -> None:
+    """End an actor every other second, once some shards have come since: an image that two deaths hit is given up."""
+    chance, last = random.Random(0), -BETWEEN_DEATHS
     while not stop.wait(2):
-        if alive := working():
+        there = shards(name)
+        if there >= last + BETWEEN_DEATHS and (alive := working()):
+            last = there
             killed.append(chance.choice(alive))
             try:
                 os.kill(killed[-1], signal.SIGKILL)
@@ -124,7 +128,7 @@ def test_nodes_actors_and_drivers_die_and_no_row_is_lost_or_twice(
     assert undisturbed.wait(timeout=300) == 0
     workers, address = {"cpus": 0.5, "gpus": 0, "samples_per_shard": 3}, ["--address", nodes.address]
     stop, killed = threading.Event(), list[int]()
-    killer = threading.Thread(target=killing, args=(stop, killed))
+    killer = threading.Thread(target=killing, args=(stop, killed, disturbed))
     killer.start()
     try:
         killed_after(started(tmp_path, disturbed, workers, *address), disturbed, more=4)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from datasets.folder import Folder
 from harness import Sample, UserError, registry
 from harness.config import load_run
-from harness.evaluate import listed, prepared
+from harness.pictures import listed, prepared
 from harness.run import run
 from harness.structures import Listed
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import ray
 import torch
 
-from harness import registry
+from harness import registry, training
 from harness.config import load_run
 from harness.fitting import Job
 from harness.interfaces import Method
@@ -118,14 +119,18 @@ def test_masks_are_the_cpus(name: str) -> None:
     assert wanted.any() and (wanted != found).mean() < 2e-3
 
 
-def losses(device: str, **how: Any) -> list[float]:
+def recipe(device: str, **how: Any) -> Recipe:
     scenes = {"name": "scenes", "params": {"split": "train", "count": 20, "size": 96}}
     saliency = {"name": "maskclip", "params": {**{k: str(v) for k, v in CLIP.items()}, "device": device}}
     learner = {"name": "prompted_deeplab", "params": {**TINY, "saliency": saliency, "crop": "published"}}
     fixed = {"learner": learner, "datasets": [scenes], "classes": "all", "batch": 8, "steps": 12}
-    recipe = Recipe.model_validate({**fixed, "checkpoint": "w.safetensors", "device": device, **how})
-    with closing(Job.of(recipe, 0, 1)) as job:
-        return [job.advanced(step, share) for step, share in enumerate(job.steps(0, recipe.steps))]
+    return Recipe.model_validate({**fixed, "checkpoint": "w.safetensors", "device": device, **how})
+
+
+def losses(device: str, **how: Any) -> list[float]:
+    of = recipe(device, **how)
+    with closing(Job.of(of, 0, 1)) as job:
+        return [job.advanced(step, share) for step, share in enumerate(job.steps(0, of.steps))]
 
 
 def test_training_goes_as_on_the_cpu() -> None:
@@ -134,6 +139,17 @@ def test_training_goes_as_on_the_cpu() -> None:
     np.testing.assert_allclose(losses("cuda", loaders=5), wanted, rtol=0.02)
     np.testing.assert_allclose(losses("cuda", compute="bf16"), wanted, rtol=0.05)
     assert len(set(wanted)) == 12
+
+
+@pytest.mark.ray
+def test_a_worker_of_ray_trains_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "resumable", lambda of: tmp_path / f"{of.key}.pt")
+    told: list[training.Progress] = []
+    of = recipe("auto", workers=1, loaders=1, compute="bf16", checkpoint=str(tmp_path / "w.safetensors"))
+    training.train(of, told.append, report_every=1)
+    assert [one.step for one in told] == list(range(1, 13))
+    np.testing.assert_allclose([one.loss for one in told], losses("cpu"), rtol=0.05)
+    ray.shutdown()
 
 
 @pytest.mark.ray

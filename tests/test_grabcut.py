@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from datasets.grabcut import GrabCut
 from harness import UserError, registry
-from harness.evaluate import prepared
+from harness.pictures import prepared
 from harness.structures import Listed
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "grabcut"

@@ -13,7 +13,7 @@ import pytest
 
 from harness import UserError, lock
 from harness.folder import Folder
-from harness.lock import Lock, Owner, holder
+from harness.lock import Lock, Owner, holder, named
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -98,6 +98,21 @@ def test_who_is_gone_is_taken_over_from(
     with Lock(folder) as mine:
         assert holder(folder) == mine.owner
     assert "taken over from process" in caplog.text and "which is gone" in caplog.text
+
+
+def test_who_is_gone_writes_no_more(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    held_by(folder, replace(Owner.this(), pid=dead_pid()))
+    assert holder(folder) is None and named(folder) is not None
+    held_by(folder, other := replace(Owner.this(), host="elsewhere"), age_s=200)
+    assert holder(folder) == other
+    held_by(folder, other, age_s=400)
+    assert holder(folder) is None
+
+    def refused(self: Folder, name: str) -> float:
+        raise UserError("nothing may be written here")
+
+    monkeypatch.setattr(Folder, "age_s", refused)
+    assert holder(folder) == other, "who may only read takes its word"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"pid": 3, "other": 4}', b"[]"])

@@ -423,5 +423,19 @@ def test_another_image_tower_is_refused() -> None:
 def test_the_normaliser_is_that_of_all_classes_and_leaves_their_scores_alone(size: tuple[int, int]) -> None:
     scores = torch.randn(19, 4, 6, generator=torch.Generator().manual_seed(0))
     before = scores.clone()
-    torch.testing.assert_close(log_sum_exp(scores, size), upsampled(scores, size).logsumexp(0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        log_sum_exp(scores[None], size)[0], upsampled(scores, size).logsumexp(0), rtol=0, atol=1e-5
+    )
     assert torch.equal(scores, before)
+
+
+def test_one_text_on_each_of_several_images_is_as_alone(build: Build) -> None:
+    clip = build("ViT-B-16")
+    images = [picture(40, 60, 0), picture(60, 40, 1), picture(40, 60, 2), picture(40, 60, 3)]
+    texts, vocabularies = ["dog", "cat", "bird", "dog"], [("dog", "cat"), ("dog", "cat"), ("dog", "cat"), ("dog",)]
+    features = clip.features(images)
+    found = clip.maps_of_each(features, texts, vocabularies)
+    for one, text, vocabulary, dense in zip(found, texts, vocabularies, features, strict=True):
+        np.testing.assert_allclose(one, clip.maps(dense, [text], vocabulary)[0], rtol=0, atol=1e-5)
+    assert not np.allclose(found[0], found[2])
+    assert clip.maps_of_each([], [], []) == []

@@ -1,5 +1,6 @@
 import os
 import pickle
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from harness import UserError, registry
 from harness.config import Clicks, MethodEntry, RunConfig, Text, TrainedOn, Workers
 from harness.plan import Job, instances, planned, remaining, shards
-from harness.recipe import Plugin
+from harness.recipe import Plugin, label
 from harness.store import Store
 
 
@@ -140,14 +141,84 @@ def test_sha256_is_of_the_content(tmp_path: Path) -> None:
 
 def test_shards_hold_what_is_left_in_order_and_once() -> None:
     job = the_job(config())
-    cut = list(shards(job, {"toy-1", "toy-4"}, 2))
+    cut = list(shards([job], [{"toy-1", "toy-4"}], 2))
     assert [shard.sample_ids for shard in cut] == [("toy-0", "toy-2"), ("toy-3", "toy-5"), ("toy-6",)]
-    assert list(shards(job, set(job.sample_ids), 2)) == []
+    assert list(shards([job], [set(job.sample_ids)], 2)) == []
+
+
+def variants(*labels: str, **entry: Any) -> list[MethodEntry]:
+    changed = [{"label": one, "text": {"template": f"{one} {{}}"}} for one in labels or WORDINGS]
+    known = {"name": "fakes:Steady", "label": "steady", "variants": changed}
+    return MethodEntry(**known | entry).expanded()
+
+
+WORDINGS = ("given", "none", "a")
+ALL_THREE = [f"steady, {one} on toys" for one in WORDINGS]
+
+
+def asked(jobs: Iterable[Job]) -> list[str]:
+    return [f"{job.facts.method} on {job.facts.dataset}" for job in jobs]
+
+
+def test_variants_share_shards_and_other_methods_do_not(tmp_path: Path) -> None:
+    wide = MethodEntry(name="fakes:Steady", label="wide", params={"reach": 9})
+    few = Plugin(name="fakes:Toys", label="few", params={"count": 2})
+    jobs = planned(config(methods=(*variants(), wide), datasets=(*toys(), few)))
+    cut = remaining(jobs, Store(tmp_path), 5)
+    assert [(asked(shard.jobs), len(shard.sample_ids)) for shard in cut] == [
+        (ALL_THREE, 5),
+        (ALL_THREE, 2),
+        ([f"steady, {one} on few" for one in WORDINGS], 2),
+        (["wide on toys"], 5),
+        (["wide on toys"], 2),
+        (["wide on few"], 2),
+    ]
+    assert [(label(shard.method), shard.method.text, label(shard.dataset)) for shard in cut[1:4]] == [
+        ("steady", None, "toys"),
+        ("steady", None, "few"),
+        ("wide", None, "toys"),
+    ]
+
+
+def test_what_only_some_variants_lack_is_asked_of_them_alone(tmp_path: Path) -> None:
+    jobs, store = planned(config(methods=tuple(variants()))), Store(tmp_path)
+    given, none, _ = (job.facts for job in jobs)
+    store.write(given, ("toy-0", "toy-1", "toy-2"), [])
+    store.write(none, ("toy-1", "toy-2", "toy-6"), [])
+    cut = remaining(jobs, store, None)
+    assert [([job.facts.method[8:] for job in shard.jobs], shard.sample_ids) for shard in cut] == [
+        (["none", "a"], ("toy-0",)),
+        (["a"], ("toy-1", "toy-2")),
+        (["given", "none", "a"], ("toy-3", "toy-4", "toy-5")),
+        (["given", "a"], ("toy-6",)),
+    ]
+    for shard in cut:
+        for job in shard.jobs:
+            store.write(job.facts, shard.sample_ids, [])
+    assert remaining(jobs, store, None) == []
+
+
+def test_a_variant_on_one_data_set_alone_shares_nothing_there(tmp_path: Path) -> None:
+    few = Plugin(name="fakes:Toys", label="few", params={"count": 2})
+    more = variants("far", datasets=("few",))
+    jobs = planned(config(methods=(*variants("given"), *more), datasets=(*toys(), few)))
+    assert [asked(shard.jobs) for shard in remaining(jobs, Store(tmp_path), None)] == [
+        ["steady, given on toys"],
+        ["steady, given on few", "steady, far on few"],
+    ]
+
+
+@pytest.mark.parametrize("other", [{"params": {"reach": 6}}, {"cpus": 2}, {"uses_text": True}])
+def test_two_methods_cannot_go_by_one_label_in_variants(other: dict[str, Any]) -> None:
+    far = variants("far", **other)
+    with pytest.raises(UserError, match=r"^methods: two that differ in more .* labelled 'steady'; wanted one"):
+        planned(config(methods=(*variants(), *far)))
+    assert len(planned(config(methods=(*variants(), *variants("far"))))) == 4
 
 
 def test_a_shard_stays_small_however_long_the_list() -> None:
     job = replace(the_job(config()), sample_ids=tuple(f"image-{number}" for number in range(100_000)))
-    (first, *_) = shards(job, set(), 16)
+    (first, *_) = shards([job], [set()], 16)
     assert len(pickle.dumps(first)) < 5000
 
 
@@ -181,9 +252,9 @@ def test_images_with_the_most_instances_come_first() -> None:
     (job,) = planned(config(datasets=(Plugin(name="scenes", params={"count": 5}),)))
     assert job.weights == {}  # a scene has to be drawn to be known
     weighed = replace(job, weights={"val-00003": 9, "val-00001": 4})
-    (shard,) = shards(weighed, {"val-00002"}, None)
+    (shard,) = shards([weighed], [{"val-00002"}], None)
     assert shard.sample_ids == ("val-00003", "val-00001", "val-00000", "val-00004")
-    assert dict(shard.job.weights) == {}
+    assert dict(shard.jobs[0].weights) == {}
 
 
 def test_a_listing_that_knows_its_instances_weighs_them() -> None:
@@ -192,7 +263,7 @@ def test_a_listing_that_knows_its_instances_weighs_them() -> None:
 
 
 def test_a_split_shard_is_all_of_it() -> None:
-    (shard,) = shards(the_job(config()), set(), None)
+    (shard,) = shards([the_job(config())], [set()], None)
     head, rest = shard.split(3)
     assert rest is not None and head.sample_ids + rest.sample_ids == shard.sample_ids and len(head.sample_ids) == 3
     assert shard.split(7) == (shard, None)

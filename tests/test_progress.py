@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from harness import UserError, progress, watch
+from harness.asking import Protocol
 from harness.config import Clicks, MethodEntry, Text
-from harness.evaluate import Protocol
 from harness.folder import Folder
 from harness.plan import Job
 from harness.progress import STATUS, JobState, Live, clock

@@ -196,6 +196,22 @@ def test_methods_come_and_go_without_redoing_the_others(make: Make) -> None:
         ran(alone, "seed=1")
 
 
+def test_a_variant_that_comes_later_is_asked_alone_and_each_has_its_own_count(make: Make) -> None:
+    name, words = {"run": f"test-{uuid4().hex[:8]}"}, ("class_name", "none", "wrong_present")
+    variants = [{"label": one, "text": one} for one in words]
+    few, more = (make(**name, methods=[STEADY | {"variants": variants[:number]}]) for number in (2, 3))
+    ran(few, "limit=2")
+    _, quiet = ran(few)
+    assert list(quiet.done.values()) == [2, 2]
+    assert [outcome.samples for outcome in quiet.outcomes] == [2] * 4
+    _, quiet = ran(more)
+    assert list(quiet.done.values()) == [6, 6, 0]
+    assert [(outcome.job[:20], outcome.samples) for outcome in quiet.outcomes] == [("steady--wrong-presen", 2)] * 3
+    assert set(results(more)["method"]) == {f"steady, {one}" for one in words}
+    peaks = Store(folder(more)).manifest()["starts"][0]["peaks"]
+    assert set(peaks) == {job.facts.key for job in planned(loaded(few))}
+
+
 def test_two_data_sets_of_one_plugin_are_clicked_alike(make: Make) -> None:
     toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 2}}
     path = make(datasets=[toys, toys | {"label": "more"}])

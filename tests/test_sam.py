@@ -19,8 +19,9 @@ from segment_anything import SamPredictor, sam_model_registry
 
 from datasets.scenes import Scenes
 from harness import registry
+from harness.asking import Names, Protocol
 from harness.config import Clicks, Text
-from harness.evaluate import Evaluation, Names, Protocol
+from harness.evaluate import Evaluation
 from harness.metrics import Region
 from harness.scoring import check, score
 from harness.structures import Click, Prediction, Prompt, UserError

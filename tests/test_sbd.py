@@ -23,7 +23,7 @@ from datasets.sbd import Sbd
 from datasets.sbd_masks import read_annotation
 from datasets.voc_objects import CLASSES
 from harness import UserError, registry
-from harness.evaluate import listed
+from harness.pictures import listed
 from harness.structures import Listed
 
 H, W = 32, 48

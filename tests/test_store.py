@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -310,11 +311,63 @@ def test_a_damaged_shard_is_redone(store: Store, damage: Any, caplog: pytest.Log
     assert list(rows(fresh)["instance_id"]) == ["a", "b"]
 
 
-def test_a_foreign_parquet_file_is_no_shard(store: Store) -> None:
+def test_a_foreign_parquet_file_is_no_shard_and_nobody_s_to_remove(store: Store) -> None:
     store.write(JOB, ["1"], [record("a")])
     (path,) = shard_files(store)
+    mine = [path.with_name("mine.parquet"), path.with_name("notes.txt")]
+    for one in mine:
+        pq.write_table(pa.table({"a": [1]}), one)
     pq.write_table(pa.table({"a": [1]}), path)
     assert store.done(JOB) == set()
+    opened(store)
+    assert all(one.exists() for one in mine) and not path.exists()
+
+
+def test_results_are_trusted_while_they_are_of_what_is_asked_and_there(store: Store) -> None:
+    store.write(JOB, ["1"], [record("a")])
+    store.write(JOB, ["2"], [record("b", "2")])
+    wanted = {"toys": ["1", "2"]}
+    assert not store.results_hold([JOB], wanted)
+    store.write_results([JOB], wanted)
+    assert Store(store.folder).results_hold([JOB], wanted)
+    assert not store.results_hold([JOB], {"toys": ["1"]})
+    assert not store.results_hold([replace(JOB, parts=PARTS | {"seed": "1"})], wanted)
+    assert not store.results_hold([JOB, replace(JOB, method="other")], wanted)
+    path = shard_files(store)[0]
+    path.rename(path.parent.parent / path.name)
+    assert not store.results_hold([JOB], wanted), "whatever the files' times say"
+    (path.parent.parent / path.name).rename(path)
+    assert store.results_hold([JOB], wanted)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    assert not Store(store.folder).results_hold([JOB], wanted), "a shard that is cut is none"
+    path.write_bytes(whole)
+    (folder(store) / "results.parquet").write_bytes(b"PAR1")
+    assert not store.results_hold([JOB], wanted)
+
+
+def test_results_that_were_altered_within_are_not_read(store: Store) -> None:
+    random = np.random.default_rng(0).random(500).tolist()  # which no compression can change
+    store.write(JOB, ["1"], [record(f"{number}", metrics={"iou": iou}) for number, iou in enumerate(random)])
+    store.write_results([JOB], {"toys": ["1"]})
+    path = folder(store) / "results.parquet"
+    whole = path.read_bytes()
+    assert store.results() is not None
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(schema().names.index("iou"))
+    content = bytearray(whole)
+    content[(chunk.dictionary_page_offset or chunk.data_page_offset) + 1000] ^= 1
+    path.write_bytes(content)
+    assert store.results() is None
+
+
+def test_a_shard_that_goes_while_it_is_read_is_a_message(store: Store) -> None:
+    store.write(JOB, ["1"], [record("a")])
+    assert store.done(JOB) == {"1"}
+    (path,) = shard_files(store)
+    listed = store.headers(JOB.key)
+    path.unlink()
+    with pytest.raises(UserError, match=rf"{path.name}: removed since it was listed.* Give the same command again"):
+        store.read(JOB.key, next(iter(listed)))
 
 
 @pytest.mark.parametrize("at", [10, 1000, -100])
@@ -372,6 +425,11 @@ def test_the_samples_asked_for_are_kept_in_order(store: Store) -> None:
     (folder(store) / "samples.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"samples\.parquet: damaged"):
         manifests.samples(store.folder)
+    (folder(store) / "samples.parquet").unlink()
+    with pytest.raises(UserError, match=r"samples\.parquet: not what manifest\.json says"):
+        manifests.samples(store.folder)
+    (folder(store) / "manifest.json").unlink()
+    assert manifests.samples(store.folder) == {}, "nobody says what was asked for"
 
 
 def test_what_a_killed_writer_left_goes_after_a_while(store: Store) -> None:

@@ -1,7 +1,10 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from harness import UserError, completeness, manifests
 from harness.completeness import Findings
 from harness.config import load_run
 from harness.folder import Folder
-from harness.lock import Lock
+from harness.lock import Lock, Owner
 from harness.plan import Job
 from harness.run import recorded, report, run
 from harness.shards import Header, header_of, name_of, packed
@@ -180,6 +183,24 @@ def forget_the_samples(store: Store) -> None:
     (folder(store) / "samples.parquet").unlink()
 
 
+def damage_the_samples(store: Store) -> None:
+    (folder(store) / "samples.parquet").write_bytes(b"PAR1")
+
+
+def answer_an_image_twice(store: Store) -> None:
+    path = shards(store)[0]
+    rows = pq.read_table(path)
+    other = rows.set_column(rows.column_names.index("iou"), "iou", pc.multiply(rows["iou"], 0.5))
+    content = packed(other, header_of(path))
+    (path.parent / name_of(content)).write_bytes(content)
+    reported(store)
+
+
+def lose_a_metric(store: Store) -> None:
+    rewritten(shards(store)[0], lambda rows: rows.drop_columns(["boundary_iou"]))
+    reported(store)
+
+
 def drop_a_row(store: Store) -> None:
     rewritten(shards(store)[0], lambda rows: rows.slice(1))
     reported(store)
@@ -227,13 +248,17 @@ DEFECTS: dict[Callable[[Store], None], str] = {
     remove_a_shard: r"steady on toys: [24] of 6 images, the first 'toy-[04]'",
     cut_a_shard: r"damaged \(",
     flip_a_bit_of_a_shard: r"damaged \(its content is not what its name says\)\. Delete it and run again",
-    put_a_foreign_file_among_the_shards: r"foreign\.parquet: it does not say which images it holds",
+    put_a_foreign_file_among_the_shards: r"foreign\.parquet: no shard, for it does not say what it holds; take it away",
     change_a_row_of_the_results: r"results\.parquet is not what the shards say; python -m harness report",
     drop_a_row_of_the_results: r"results\.parquet is not what the shards say",
     remove_the_results: r"results\.parquet; python -m harness report .*/r writes it anew",
     damage_the_results: r"results\.parquet cannot be read",
-    change_the_samples: r"samples\.parquet is not what the manifest says",
-    forget_the_samples: r"samples\.parquet is not what the manifest says",
+    change_the_samples: r"samples\.parquet: not what manifest\.json says\. Run again, which writes it anew",
+    forget_the_samples: r"samples\.parquet: not what manifest\.json says",
+    damage_the_samples: r"samples\.parquet: damaged \(.*\)\. Run again",
+    answer_an_image_twice: r"steady on toys: [24] times an image has other rows in another shard, first 'toy-\d' in "
+    r"\w+\.parquet and in \w+\.parquet; tables show the former\. Delete one",
+    lose_a_metric: r"steady on toys: \d+ of 72 rows have no boundary_iou",
     drop_a_row: r"steady on toys: 1 rounds lack a row of confidence, oracle, size; the first is \('toys', 'steady', ",
     drop_a_click_of_an_instance: r"steady on toys: 1 instances lack some of 2 rounds; the first is",
     drop_all_last_clicks: r"steady on toys: there are rows after 1 clicks; wanted every round up to 2",
@@ -250,6 +275,43 @@ def test_every_defect_is_named(finished: Callable[..., Store], defect: Any, mess
     defect(store)
     seen = found(store)
     assert re.search(message, "\n".join(seen.lacking)), seen
+
+
+def test_an_image_that_is_twice_there_with_the_same_rows_is_no_defect(finished: Callable[..., Store]) -> None:
+    store = finished()
+    for path in shards(store):
+        rows, again = pq.read_table(path), pa.array([7.0] * len(pq.read_table(path)), pa.float32())
+        content = packed(rows.set_column(rows.column_names.index("encode_ms"), "encode_ms", again), header_of(path))
+        (path.parent / name_of(content)).write_bytes(content)
+    seen = found(reported(store))
+    assert not seen.lacking and "steady on toys: 6 images lie in several shards, with the same rows" in seen.proved
+
+
+def test_what_is_unreadable_does_not_hide_what_the_rows_lack(finished: Callable[..., Store]) -> None:
+    store = finished()
+    put_a_foreign_file_among_the_shards(store)
+    cut_a_shard(store)
+    seen = found(store)
+    assert not seen.unproved and re.search(r"steady on toys: [24] of 6 images, the first", str(seen.lacking))
+    assert "wide on toys: 6 images, 12 instances" in str(seen.proved)
+
+
+def test_without_the_samples_no_row_is_vouched_for(finished: Callable[..., Store]) -> None:
+    store = finished()
+    forget_the_samples(store)
+    seen = found(store)
+    assert seen.unproved == ["the rows: nobody says of which images"] and "rows =" not in str(seen.proved)
+    with pytest.raises(UserError, match=r"samples\.parquet: not what manifest\.json says"):
+        reported(store)
+    assert len(pq.read_table(folder(store) / "results.parquet")) == 144, "left as it was"
+
+
+def test_a_killed_writer_writes_no_more(finished: Callable[..., Store]) -> None:
+    store = finished()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    store.folder.write("lock.json", json.dumps(asdict(replace(Owner.this(), pid=gone.pid))).encode())
+    assert not found(store).unproved
 
 
 def test_an_altered_manifest_is_not_trusted(finished: Callable[..., Store]) -> None:
@@ -286,7 +348,7 @@ def test_many_damaged_shards_are_named_shortly(finished: Callable[..., Store]) -
     for path in shards(store):
         path.write_bytes(b"")
     lacking = found(store).lacking
-    assert len(lacking) == 6 and lacking[-1] == "and 1 shards more, likewise"
+    assert sum(": damaged (" in line for line in lacking) == 5 and lacking[5] == "and 1 shards more, likewise"
 
 
 def test_the_key_is_that_of_the_results() -> None:

@@ -24,7 +24,7 @@ from datasets.seen import seen_names
 from datasets.voc import Voc
 from datasets.voc_objects import CLASSES, VocObjects
 from harness import UserError, registry
-from harness.evaluate import ground_truth, listed
+from harness.pictures import ground_truth, listed
 from harness.structures import Listed
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "VOCdevkit" / "VOC2012"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import open_clip
@@ -31,6 +31,8 @@ from harness.registry import register_saliency
 from harness.structures import Image, UserError
 from methods.open_clip_model import load_clip, text_embeddings
 from methods.prompt_channels import IMAGENET_MEAN, IMAGENET_STD
+
+T = TypeVar("T")
 
 PUBLISHED_TEMPLATES = (
     *(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES),
@@ -133,8 +135,7 @@ class MaskClip(Saliency):
             by_size.setdefault(self.input_size(image), []).append(index)
         found: dict[int, DenseImage] = {}
         for size, alike in by_size.items():
-            for start in range(0, len(alike), _IMAGES_AT_ONCE):
-                indices = alike[start : start + _IMAGES_AT_ONCE]
+            for indices in several(alike, _IMAGES_AT_ONCE):
                 dense = self._dense([resized(images[index], size) for index in indices])
                 found |= {i: DenseImage(one, images[i].shape[:2]) for i, one in zip(indices, dense, strict=True)}
         self.image_encodings += len(images)
@@ -146,28 +147,37 @@ class MaskClip(Saliency):
     ) -> Float32[np.ndarray, "n h w"]:
         """One map a text, as `Saliency.maps` says; a text missing from the vocabulary joins it for its own map."""
         with aside(self.stream):
-            return self._maps(features, texts, vocabulary).cpu().numpy()
+            return self._maps([features], texts, tuple(vocabulary)).cpu().numpy()
 
     @torch.inference_mode()
     def maps_of_each(
         self, features: Sequence[DenseImage], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """As `Saliency.maps_of_each` says; on a GPU without a wait between them."""
+        """As `Saliency.maps_of_each` says; images of one size together, and on a GPU without a wait between them."""
+        alike: dict[Any, list[int]] = {}
+        for index, (one, vocabulary) in enumerate(zip(features, vocabularies, strict=True)):
+            alike.setdefault((one.size, one.dense.shape, tuple(vocabulary)), []).append(index)
+        found: dict[int, Float32[Tensor, "h w"]] = {}
         with aside(self.stream):
-            each = zip(features, texts, vocabularies, strict=True)
-            found = [self._maps(one, [text], vocabulary)[0] for one, text, vocabulary in each]
-            return [one.cpu().numpy() for one in found]
+            for (_, _, vocabulary), indices in alike.items():
+                for some in several(indices, _IMAGES_AT_ONCE):
+                    maps = self._maps([features[index] for index in some], [texts[index] for index in some], vocabulary)
+                    found |= zip(some, maps, strict=True)
+            return [found[index].cpu().numpy() for index in range(len(features))]
 
-    def _maps(self, features: DenseImage, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[Tensor, "n h w"]:
+    def _maps(
+        self, images: Sequence[DenseImage], texts: Sequence[str], vocabulary: tuple[str, ...]
+    ) -> Float32[Tensor, "n h w"]:
+        """Of several texts on one image, or of one text on each of several images of one size."""
         names = list(dict.fromkeys([*vocabulary, *texts]))
-        known = len(set(vocabulary))
-        scores = self._scores(features, names)
-        others = log_sum_exp(scores[:known], features.size) if known else None
-        found = torch.zeros((len(texts), *features.size), device=self.device)
-        for row, index in enumerate(names.index(text) for text in texts):
-            score = upsampled(scores[index, None], features.size)[0]
-            found[row] = min_max(_contrasted(score, others, index < known, known))
-        return found
+        places, size, known = [names.index(text) for text in texts], images[0].size, len(set(vocabulary))
+        if not texts:
+            return torch.zeros((0, *size), device=self.device)
+        scores = self._scores(images, names)
+        asked = torch.arange(len(texts), device=self.device) if len(images) > 1 else 0
+        score = upsampled(scores[asked, places], size)
+        others = log_sum_exp(scores[:, :known], size) if known else None
+        return min_max(_contrasted(score, others, places, known))
 
     def input_size(self, image: Image) -> tuple[int, int]:
         """(h, w) that the image has at the network's input."""
@@ -196,15 +206,19 @@ class MaskClip(Saliency):
             self._positions[grid] = positional_embedding(visual, grid)
         return self._positions[grid]
 
-    def _scores(self, features: DenseImage, names: Sequence[str]) -> Float32[Tensor, "n gh gw"]:
+    def _scores(self, images: Sequence[DenseImage], names: Sequence[str]) -> Float32[Tensor, "n k gh gw"]:
         new = [name for name in names if name not in self._texts]
         if new:
             self._texts |= zip(new, text_embeddings(self.clip, new, self.templates), strict=True)
             self.text_encodings += len(new)
-        if not names:
-            return features.dense[:0]
         texts = torch.stack([self._texts[name] for name in names])
-        return torch.einsum("nd,dhw->nhw", texts, features.dense) / self.temperature
+        each = [torch.einsum("kd,dhw->khw", texts, image.dense) for image in images]
+        return torch.stack(each) / self.temperature
+
+
+def several(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
+    """So many at a time."""
+    return (items[start : start + count] for start in range(0, len(items), count))
 
 
 def own_stream(device: torch.device) -> torch.cuda.Stream | None:
@@ -340,30 +354,44 @@ def upsampled(scores: Float32[Tensor, "n gh gw"], size: tuple[int, int]) -> Floa
     return functional.interpolate(scores[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def log_sum_exp(scores: Float32[Tensor, "n gh gw"], size: tuple[int, int]) -> Float32[Tensor, "h w"]:
-    """The softmax's normaliser over n classes at (h, w), a few classes in memory at a time."""
+def log_sum_exp(scores: Float32[Tensor, "n k gh gw"], size: tuple[int, int]) -> Float32[Tensor, "n h w"]:
+    """The softmax's normaliser over k classes at (h, w), a few classes in memory at a time."""
     # No class exceeds the bound anywhere, since interpolation is monotone: no exp overflows. It is linear, too: what is
     # subtracted from the few cells need not be subtracted from all pixels.
-    most = scores.amax(0, keepdim=True)
-    bound = upsampled(most, size)[0]
+    most = scores.amax(1, keepdim=True)
+    bound = upsampled(most[:, 0], size)
     total = torch.zeros_like(bound)
-    several = max(_CLASSES_AT_ONCE, _ON_GPU_AT_ONCE // bound.numel()) if bound.is_cuda else _CLASSES_AT_ONCE
-    for part in (scores - most).split(several):
-        total += upsampled(part, size).exp_().sum(0)
+    at_once = max(_CLASSES_AT_ONCE, _ON_GPU_AT_ONCE // bound.numel()) if bound.is_cuda else _CLASSES_AT_ONCE
+    for part in (scores - most).split(at_once, dim=1):
+        total += upsampled(part.flatten(0, 1), size).exp_().unflatten(0, part.shape[:2]).sum(1)
     return total.clamp_min_(torch.finfo(total.dtype).tiny).log_() + bound
 
 
-def min_max(values: Float32[Tensor, "h w"]) -> Float32[Tensor, "h w"]:
-    """Stretched to [0, 1]; zeros where the values vary by no more than rounding does."""
-    low, high = values.min(), values.max()
-    flat = high - low <= _FLAT * values.abs().max()  # Not an `if`, which would wait for a GPU.
+def min_max(values: Float32[Tensor, "n h w"]) -> Float32[Tensor, "n h w"]:
+    """Each stretched to [0, 1]; zeros where the values vary by no more than rounding does."""
+    low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
+    flat = high - low <= _FLAT * torch.maximum(low.abs(), high.abs())  # Not an `if`, which would wait for a GPU.
     return torch.where(flat, torch.zeros_like(values), (values - low) / (high - low))
 
 
 def _contrasted(
-    score: Float32[Tensor, "h w"], others: Float32[Tensor, "h w"] | None, is_known: bool, known: int
-) -> Float32[Tensor, "h w"]:
-    """The text's probability among the vocabulary and itself; its score where there is nothing else."""
-    if others is None or (is_known and known == 1):
+    score: Float32[Tensor, "n h w"], others: Float32[Tensor, "m h w"] | None, places: Sequence[int], known: int
+) -> Float32[Tensor, "n h w"]:
+    """The texts' probabilities among the vocabulary and themselves; their scores where there is nothing else.
+
+    Args:
+        score: Of the texts.
+        others: The vocabulary's normaliser, of all of them or of each.
+        places: Of the texts among all names, of which the first `known` are the vocabulary.
+        known: How many names the vocabulary has.
+    """
+    if others is None:
         return score
-    return (score - (others if is_known else torch.logaddexp(others, score))).exp()
+    if max(places) >= known:
+        joined = torch.tensor([place >= known for place in places], device=score.device)[:, None, None]
+        others = torch.where(joined, torch.logaddexp(others, score), others)
+    probability = (score - others).exp_()
+    if known > 1:
+        return probability
+    alone = torch.tensor([place < known for place in places], device=score.device)[:, None, None]
+    return torch.where(alone, score, probability)

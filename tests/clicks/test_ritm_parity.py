@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from harness import registry
+from harness.asking import Names, Protocol
 from harness.clicks import STRATEGIES
 from harness.config import Clicks, Text
-from harness.evaluate import Evaluation, Names, Protocol
+from harness.evaluate import Evaluation
 from harness.interfaces import Method
 from harness.sequences import sequences
 from harness.structures import Click, Image, Prediction, Record

@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import registry
+from harness.asking import Names, Protocol
 from harness.clicks import STRATEGIES, click_rng, clicks_a_round
 from harness.config import Clicks, Text, load_run
-from harness.evaluate import Evaluation, Names, Protocol
+from harness.evaluate import Evaluation
 from harness.interfaces import Dataset, Method
 from harness.run import run
 from harness.structures import Click, Image, Instance, Mask, Prediction, Sample
