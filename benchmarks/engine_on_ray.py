@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +92,7 @@ class Watch:
         """Nothing is trained here."""
 
     def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:  # noqa: ARG002
+        Path("/proc/self/clear_refs").write_text("5")  # The peak so far was of making the data set.
         self.sizes_mb.append(resident_mb())
 
     def outcome(self, outcome: Outcome) -> None:
@@ -122,6 +122,12 @@ class Watch:
 def resident_mb() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def peak_mb() -> float:
+    """The most that this process held since its peak was reset."""
+    said = Path("/proc/self/status").read_text().partition("VmHWM:")[2]
+    return int(said.split()[0]) * 1.024e-3
 
 
 def cpu_seconds(pid: int) -> float:
@@ -169,7 +175,7 @@ def throughput(images: int) -> list[tuple[str, str, str, bool]]:
         coco = {"name": "coco", "params": {"root": folder, "split": SPLIT, "seen": None}}
         watch = watched(coco, {"name": "benchmarks.engine:Null"}, count=1)
     rate, growth = watch.rate(), max(watch.sizes_mb) - watch.sizes_mb[0]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3 - watch.sizes_mb[0]
+    peak = peak_mb() - watch.sizes_mb[0]
     found = f"{7 * images} instances of a null method"
     return [
         (f"instances/s of an actor's CPU, {found}", f"{rate:.0f}", f"at least {GOAL_RATE}", rate >= GOAL_RATE),

@@ -54,6 +54,10 @@ class SampleCache:
         """The sample's image alone."""
         return self._packed(dataset, sample_id).without_masks.image
 
+    def held(self, dataset: int, sample_id: str) -> int:
+        """The bytes that the sample takes while it is kept."""
+        return self._packed(dataset, sample_id).bytes
+
     def _packed(self, dataset: int, sample_id: str) -> PackedSample:
         key = (dataset, sample_id)
         packed = self.kept.get(key)
@@ -78,6 +82,11 @@ class SampleCache:
         self.bytes += packed.bytes
         while self.bytes > self.limit and len(self.kept) > 1:
             self.bytes -= self.kept.pop(next(iter(self.kept))).bytes
+
+    def forget(self) -> None:
+        """Keep nothing, and from now on no more than the latest sample."""
+        with self.lock:
+            self.kept, self.bytes, self.limit = {}, 0, 0
 
     def draws(self, seen_only: bool) -> list[Draw]:
         """Every instance that may be trained on."""

@@ -162,11 +162,17 @@ class Job:
         loaders = None
         if recipe.loaders:
             loaders = Loaders(partial(batches_of, recipe, rank, world, device), recipe.loaders, pinned=on_gpu)
+            batches.samples.forget()  # They have the memory for images.
         return cls(recipe, learner, batches.samples.datasets, TrainingState(learner, recipe, device), batches, loaders)
 
     def steps(self, first: int, end: int) -> Iterator[list[Batch]]:
         """The batches of every step from `first` to before `end`, on the CPU; the same whoever makes them."""
         return (self.loaders or self.batches).steps(first, end)
+
+    @property
+    def processes(self) -> int:
+        """Those that make examples, each with a memory of its own for images."""
+        return len(self.loaders.pools) if self.loaders else 1
 
     def close(self) -> None:
         """End the loaders."""

@@ -95,7 +95,11 @@ class Dataset(ABC):
 
 
 class Saliency(ABC):
-    """Text -> where in the image it may be, coarsely."""
+    """Text -> where in the image it may be, coarsely.
+
+    An instance may say where it computes in an attribute `device`, as torch names it: on a GPU, training asks for the
+    maps of a step together.
+    """
 
     name: ClassVar[str]
 
@@ -116,7 +120,7 @@ class Saliency(ABC):
     def maps_of_each(
         self, features: Sequence[Any], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """The map of one text for each of several images: as `maps` gives it, for those that are faster together."""
+        """The map of one text for each of several images, for those that are faster together: `maps`'s, to rounding."""
         each = zip(features, texts, vocabularies, strict=True)
         return [self.maps(one, [text], vocabulary)[0] for one, text, vocabulary in each]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
 
     Args:
         recipe: What would be trained, from the start.
-        for_s: No further step begins after so many seconds, once three are measured; listing the data comes before.
+        for_s: No further step begins after so many seconds, once three are measured; listing the data, starting the
+            loaders and a first step of each come before.
 
     Raises:
         UserError: The data holds nothing to train on, or the device is absent.
@@ -59,10 +61,13 @@ def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
     """
     workers = max(1, recipe.workers)
     with closing(Job.of(recipe, 0, workers)) as job:
+        begun = job.processes  # The first step of each is slower than all others.
+        _paced(job, range(begun), math.inf)
         end = time.monotonic() + for_s
-        _paced(job, [0], end)  # The first step of a process is slower than all others.
-        first = _paced(job, range(1, 1 + MOST_STEPS), end - for_s / 2)
-        again = _paced(job, range(1, 1 + len(first)), end) if time.monotonic() < end else first
+        first = _paced(job, range(begun, begun + MOST_STEPS), end - for_s / 2)
+        if job.loaders:
+            job.loaders.settle()  # What the first pass asked for and did not take.
+        again = _paced(job, range(begun, begun + len(first)), end) if time.monotonic() < end else first
         decoding, at_hand = _mean(first), _mean(again)
         seconds = at_hand + max(0.0, decoding - at_hand) * _decoded(job)
         hours = recipe.steps * seconds / 3600
@@ -90,15 +95,14 @@ def _decoded(job: Job) -> float:
     """The share of a training's examples whose image is not in memory yet."""
     recipe, draws = job.recipe, job.batches.draws.draws
     images = list(dict.fromkeys((draw.dataset, draw.sample_id) for draw in draws))
-    if len(images) * _bytes_an_image(job.batches.samples, images[:_WEIGHED]) > KEPT_BYTES:
+    if len(images) * _bytes_an_image(job.batches.samples, images[:_WEIGHED]) > KEPT_BYTES // job.processes:
         return 1.0
-    return min(1.0, len(images) / (recipe.steps * recipe.batch / max(1, recipe.workers)))
+    return min(1.0, job.processes * len(images) / (recipe.steps * recipe.batch / max(1, recipe.workers)))
 
 
 def _bytes_an_image(samples: SampleCache, images: Sequence[tuple[int, str]]) -> float:
-    for image in images:
-        samples.image(*image)
-    return samples.bytes / len(samples.kept)
+    held = [samples.held(*image) for image in images]
+    return sum(held) / len(held)
 
 
 def _named(device: torch.device) -> str:

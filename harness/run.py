@@ -26,11 +26,16 @@ from harness.plan import Job, Shard, instances, planned, remaining, untrained
 from harness.recipe import label
 from harness.report import Context, MethodFacts, build_table
 from harness.report.layout import Table, to_markdown
+from harness.rows import give_back
 from harness.store import JobFacts, Store, store_of
 from harness.structures import UserError
 from harness.worker import Outcome, run_here
 
 PACKAGES = ("torch", "torchvision", "ray", "open_clip_torch", "segmentation_models_pytorch", "numpy", "pyarrow")
+
+
+ASKED = ["dataset", "method", "instance_id"]
+"""What a row was asked for."""
 
 
 class Watcher(Protocol):
@@ -186,10 +191,11 @@ def report(config: RunConfig, jobs: Sequence[Job], store: Store, stopped: bool =
         rows = store.rows(facts, samples_of(jobs))
     context = context_of(config, jobs, store, rows)
     tables = tuple(build_table(name, rows, context) for name in config.tables)
+    give_back()
     if write:
         store.folder.write("report.md", "\n\n".join(to_markdown(table) for table in tables).encode())
-    asked = rows.drop_duplicates(["dataset", "method", "instance_id"])
-    failed = rows[rows["status"] != "ok"].drop_duplicates(["dataset", "method", "instance_id"])
+    asked = rows[ASKED].drop_duplicates()
+    failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
     over = stopped or len(failed) > config.max_failures * len(asked)
     missing = sum(context.expected_instances.values()) - len(asked)
     return Finished(tables, len(asked), len(failed), over, missing)
@@ -221,7 +227,7 @@ def recorded(store: Store) -> tuple[RunConfig, list[Job]]:
 def context_of(config: RunConfig, jobs: Sequence[Job], store: Store, rows: pd.DataFrame) -> Context:
     """What the tables must know besides the rows."""
     facts = {label(method): method_facts(method) for method in config.methods}
-    counts = rows.drop_duplicates(["dataset", "method", "instance_id"]).groupby(["method", "dataset"]).size()
+    counts = rows[ASKED].drop_duplicates().groupby(["method", "dataset"]).size()
     done = {job.facts.key: store.done(job.facts) for job in jobs}
     by_any: dict[str, set[str]] = {}
     for job in jobs:

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from harness import manifests, registry
 from harness.folder import Folder
 from harness.recipe import fingerprint
-from harness.rows import FORMER, ORDER, as_frame, ordered, schema
+from harness.rows import FORMER, ORDER, as_frame, give_back, joined, ordered, schema
 from harness.shards import Header, changed, header_of, is_name, name_of, of_samples, packed, rows_of, shard
 from harness.structures import Record, UserError
 
@@ -159,10 +159,10 @@ class Store:
     ) -> Iterator[pa.Table]:
         """The same in pieces, so that never more than one job's rows must be in memory at once."""
         for job in sorted(jobs, key=lambda job: (job.dataset, job.method)):
-            parts = list(self._parts(job, set(sample_ids[job.dataset]), masks))
+            parts = list(joined(self._parts(job, set(sample_ids[job.dataset]), masks)))
             yield from ordered(parts) if parts else ()
             del parts
-            pa.default_memory_pool().release_unused()
+            give_back()
 
     def write_results(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> int:
         """Write results.parquet.
@@ -227,7 +227,7 @@ class Store:
                 if header:
                     self._known[key, name] = header
         if new:
-            pa.default_memory_pool().release_unused()
+            give_back()
         return {name: self._known[key, name] for name in names if (key, name) in self._known}
 
     def read(self, key: str, name: str) -> pa.Table:

@@ -98,7 +98,7 @@ def image_channels(
     image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int], device: torch.device = CPU
 ) -> Float[Tensor, "3 sh sw"]:
     """The image at the network's size, antialiased bilinear, with ImageNet's mean and deviation; made on the device."""
-    stored = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    stored = torch.tensor(np.ascontiguousarray(image), device=device)
     pixels = stored.float().permute(2, 0, 1).div_(255)
     resized = F.interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))

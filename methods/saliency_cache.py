@@ -46,26 +46,28 @@ class Remembered(Saliency):
 
     def __init__(self, saliency: Saliency, limit: int = KEPT_IMAGES) -> None:
         self.saliency, self.limit = saliency, limit
-        self.device = getattr(saliency, "device", torch.device("cpu"))
+        self.device = torch.device(getattr(saliency, "device", "cpu"))
         self.kept: dict[str, Any] = {}
         self.ready: dict[tuple[str, str, tuple[str, ...]], Float32[np.ndarray, "h w"]] = {}
         self.lock = threading.Lock()
 
     def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
         """Compute, all in one go, the maps that will be asked for next; they are there until others are prepared."""
-        maps = self.maps_of_each(self.features(images), texts, vocabularies)
-        keys = zip(map(pixels_hash, images), texts, vocabularies, strict=True)
-        self.ready = dict(zip(keys, maps, strict=True))
+        asked = [pixels_hash(image) for image in images]
+        maps = self.maps_of_each(self._features(asked, images), texts, vocabularies)
+        self.ready = dict(zip(zip(asked, texts, vocabularies, strict=True), maps, strict=True))
 
     def map_of(self, image: Image, text: str, vocabulary: Sequence[str]) -> Float32[np.ndarray, "h w"]:
         """A text's map, prepared or not."""
-        if self.ready and (found := self.ready.get((pixels_hash(image), text, tuple(vocabulary)))) is not None:
-            return found
-        return self.maps(self.features([image])[0], [text], vocabulary)[0]
+        asked = pixels_hash(image)
+        found = self.ready.get((asked, text, tuple(vocabulary)))
+        return self.maps(self._features([asked], [image])[0], [text], vocabulary)[0] if found is None else found
 
     def features(self, images: Sequence[Image]) -> list[Any]:
         """Those of the images that are not kept are computed in one call."""
-        asked = [pixels_hash(image) for image in images]
+        return self._features([pixels_hash(image) for image in images], images)
+
+    def _features(self, asked: Sequence[str], images: Sequence[Image]) -> list[Any]:
         with self.lock:
             found = {key: self.kept[key] for key in asked if key in self.kept}
         new = {key: image for key, image in zip(asked, images, strict=True) if key not in found}

@@ -1,6 +1,7 @@
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import get_ident
@@ -474,13 +475,22 @@ class OnGpu(Discs):
         super().__init__(*args, **options)
         self.calls, self.inside, self.crowded = 0, 0, False
 
+    def encode(self, images: Sequence[Image]) -> list[Any]:
+        with self._alone():
+            return super().encode(images)
+
     def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> list[list[Prediction]]:
-        self.inside, self.calls = self.inside + 1, self.calls + 1
+        self.calls += 1
+        with self._alone():
+            return super().segment(groups)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self.inside += 1
         self.crowded |= self.inside > 1
         time.sleep(0.002)
-        found = super().segment(groups)
+        yield
         self.inside -= 1
-        return found
 
 
 @pytest.mark.parametrize("clicks", [1, 3])

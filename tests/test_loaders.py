@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from harness import training
 from harness.batches import Batch
 from harness.fitting import Job, batches_of
 from harness.loaders import LoaderDiedError, Loaders
@@ -53,6 +55,35 @@ class Fragile(Learner):
 
     def loss(self, batch):
         raise NotImplementedError
+
+
+class Third(Fragile):
+    """Dies at its third step, while the training is at another."""
+
+    def example(self, sample, instance, vocabulary, rng):
+        self.asked = getattr(self, "asked", 0) + 1
+        if self.asked > 8:
+            os._exit(9)
+        return {"pixels": np.zeros((1, 4, 4), np.float32)}
+
+    def loss(self, batch):
+        time.sleep(0.3)
+        return self.network(batch["pixels"]).mean()
+
+
+class Full(Fragile):
+    def example(self, sample, instance, vocabulary, rng):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+class Odd(Exception):
+    def __init__(self, one, other):
+        super().__init__(one)
+
+
+class Strange(Fragile):
+    def example(self, sample, instance, vocabulary, rng):
+        raise Odd("one", "other")
 
 
 class Patient(Fragile):
@@ -129,27 +160,56 @@ def test_what_goes_wrong_in_a_loader_is_told_here(fragile: None) -> None:
         next(made.steps(0, 5))
 
 
-def test_a_loader_that_dies_is_told_and_not_waited_for(fragile: None, tmp_path: Path) -> None:
-    with (
-        closing(loaders(recipe("tests_fragile:Fragile", {"dies": True}), 1)) as made,
-        pytest.raises(LoaderDiedError, match="a loader's process died, most often for lack of memory. Lower `loaders`"),
-    ):
-        next(made.steps(0, 5))
-    dying = recipe("tests_fragile:Fragile", {"dies": True}, loaders=1, checkpoint=str(tmp_path / "w.safetensors"))
-    with pytest.raises(UserError, match="a loader's process died"):
+@pytest.mark.parametrize(
+    ("name", "params", "said"),
+    [
+        ("Fragile", {"dies": True}, "a loader's process died, most often for lack of memory. Lower `loaders`"),
+        ("Third", {}, "a loader's process died, most often for lack of memory. Lower `loaders`"),
+        ("Full", {}, "a loader found no room in /dev/shm .unable to allocate .*. Lower `loaders`"),
+        ("Strange", {}, "a loader's process died, .* .here: .*missing 1 required positional argument: 'other"),
+    ],
+)
+def test_a_loader_that_dies_is_told_whenever_it_does(
+    fragile: None, name: str, params: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "resumable", lambda of: tmp_path / f"{of.key}.pt")
+    dying = recipe(f"tests_fragile:{name}", params, loaders=1, checkpoint=str(tmp_path / "w.safetensors"))
+    with pytest.raises(UserError, match=said) as told:
         train(dying, lambda _: None)
+    assert isinstance(told.value.__cause__, LoaderDiedError)
+
+
+def test_a_closed_training_waits_for_no_loader(fragile: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOADER_PIDS", str(tmp_path / "pids"))
+    made = loaders(recipe("tests_fragile:Patient", {}), 5)
+    ThreadPoolExecutor(1).submit(next, made.steps(0, 5))
+    assert within(60, lambda: len(pids(tmp_path)) == 2)  # Each has a step of its own.
+    made.close()
+    assert within(10, lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids(tmp_path)))
+
+
+def pids(folder: Path) -> set[str]:
+    path = folder / "pids"
+    return set(path.read_text().split()) if path.exists() else set()
+
+
+def test_threads_are_shared_out() -> None:
+    with closing(loaders(recipe(), 6)) as made:
+        assert len(made.pools) == 2
+        assert [pool._initargs[2] for pool in made.pools] == [3, 3]  # type: ignore[attr-defined]
+    with closing(loaders(recipe(), 5)) as made:
+        assert [pool._initargs[2] for pool in made.pools] == [3, 2]  # type: ignore[attr-defined]
 
 
 def test_loaders_end_with_a_training_that_is_killed(fragile: None, tmp_path: Path) -> None:
     (tmp_path / "killed.py").write_text(KILLED)
-    pids = tmp_path / "pids"
     of = recipe("tests_fragile:Patient", {}).model_dump_json()
-    env = {**os.environ, "LOADER_PIDS": str(pids), "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    env = {**os.environ, "LOADER_PIDS": str(tmp_path / "pids"), "PYTHONPATH": f"{ROOT}:{tmp_path}"}
     training = subprocess.Popen([sys.executable, tmp_path / "killed.py", str(tmp_path), of], env=env)
-    assert within(60, pids.exists)
+    assert within(60, lambda: bool(pids(tmp_path)))
     training.send_signal(signal.SIGKILL)
     training.wait()
-    (loader,) = map(int, set(pids.read_text().split()))
+    (loader,) = map(int, pids(tmp_path))
     assert loader != training.pid
     assert within(10, lambda: not Path(f"/proc/{loader}").exists())
 

@@ -223,7 +223,11 @@ def several(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
 
 def own_stream(device: torch.device) -> torch.cuda.Stream | None:
     """A GPU's stream for what loaders compute, which would else wait for the training step that is queued before it."""
-    return torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    stream = torch.cuda.Stream(device, priority=-1)
+    stream.wait_stream(torch.cuda.current_stream(device))  # The weights are still on their way there.
+    return stream
 
 
 @contextmanager
