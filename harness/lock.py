@@ -166,13 +166,13 @@ class Lock:
                 _log.debug("%s: %s", self.folder / NAME, error)
 
 
-def holder(folder: Folder, stale_s: float = STALE_S) -> Owner | None:
+def holder(folder: Folder) -> Owner | None:
     """Who writes a folder now; None if nobody does, as where a start was killed."""
     other = named(folder)
     if other is None or other.died():
         return None
     try:
-        return other if folder.age_s(NAME) < stale_s else None
+        return other if folder.age_s(NAME) < STALE_S else None
     except FileNotFoundError:
         return None
     except UserError:  # Its age cannot be had by one who may only read.

@@ -35,8 +35,7 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
     store = _store(run)
     _, jobs = _recorded(store)
     facts, wanted = [job.facts for job in jobs], {job.facts.dataset: job.sample_ids for job in jobs}
-    rows = store.results(masks) if store.results_hold(facts, wanted) else None
-    return store.rows(facts, wanted, masks) if rows is None else rows
+    return store.latest(facts, wanted, masks)
 
 
 def described(run: str | Path, rows: pd.DataFrame) -> Context:
@@ -57,22 +56,21 @@ def described(run: str | Path, rows: pd.DataFrame) -> Context:
         return replace(known, expected_instances=_at_least(jobs, lean, known))
 
 
-def gaps(run: str | Path, rows: pd.DataFrame, method: str) -> list[str]:
-    """Sentences, one a data set of which some instances have no row of a method; none where all have.
+def gaps(run: str | Path, rows: pd.DataFrame, *methods: str) -> list[str]:
+    """Sentences, one a method and data set of which some instances have no row; none where all have.
 
     Args:
         run: Its folder or bucket, or its name.
         rows: All of it, as `load` gives them.
-        method: Its label.
+        methods: Their labels.
     """
-    own = rows[rows["method"] == method].drop_duplicates(["dataset", "instance_id"]).groupby("dataset").size()
-    expected = {
-        data: count for (label, data), count in described(run, rows).expected_instances.items() if label == method
-    }
+    found = rows.groupby(["method", "dataset"])["instance_id"].nunique()
+    expected = described(run, rows).expected_instances
     return [
-        f"{run}: {count - own.get(data, 0)} of {count} instances of {data} have no row of {method}."
-        for data, count in expected.items()
-        if count > own.get(data, 0)
+        f"{run}: {count - found.get((method, data), 0)} of {count} instances of {data} have no row of {method}."
+        for method in methods
+        for (label, data), count in expected.items()
+        if label == method and count > found.get((method, data), 0)
     ]
 
 

@@ -165,11 +165,10 @@ def _sides(sides: Sequence[tuple[str, str]]) -> tuple[pd.DataFrame, tuple[str, s
     loaded = {folder: load(folder) for folder in dict.fromkeys(folder for folder, _ in sides)}
     entries = [_entry(loaded[folder], folder, named) for folder, named in sides]
     frames = [loaded[folder] for folder, _ in sides]
-    lacking = [
-        one
-        for (folder, _), (method, _) in zip(sides, entries, strict=True)
-        for one in gaps(folder, loaded[folder], method)
-    ]
+    asked: dict[str, list[str]] = {}
+    for (folder, _), (method, _) in zip(sides, entries, strict=True):
+        asked.setdefault(folder, []).append(method)
+    lacking = [one for folder, methods in asked.items() for one in gaps(folder, loaded[folder], *methods)]
     if sides[0][0] != sides[1][0]:
         clash = entries[0][0] == entries[1][0]
         for at, (folder, _) in enumerate(sides):

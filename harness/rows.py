@@ -90,11 +90,13 @@ PIECE = 8_000
 def joined(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in pieces: in the many small tables of shards they take half as much memory again."""
     waiting: list[pa.Table] = []
+    count = 0
     for part in parts:
         waiting.append(part)
-        if sum(map(len, waiting)) >= PIECE:
+        count += len(part)
+        if count >= PIECE:
             yield pa.concat_tables(waiting).combine_chunks()
-            waiting = []
+            waiting, count = [], 0
             give_back()
     if waiting:
         yield pa.concat_tables(waiting).combine_chunks()

@@ -186,9 +186,7 @@ def report(config: RunConfig, jobs: Sequence[Job], store: Store, stopped: bool =
     facts = [job.facts for job in jobs]
     if write:
         store.write_results(facts, samples_of(jobs))
-    rows = store.results() if write else None  # The shards are read once.
-    if rows is None:
-        rows = store.rows(facts, samples_of(jobs))
+    rows = store.latest(facts, samples_of(jobs))
     context = context_of(config, jobs, store, rows)
     tables = tuple(build_table(name, rows, context) for name in config.tables)
     give_back()

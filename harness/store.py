@@ -179,6 +179,13 @@ class Store:
         self.folder.write("results.parquet", sink.getvalue())
         return count
 
+    def latest(
+        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]], masks: bool = False
+    ) -> pd.DataFrame:
+        """As `rows`; from results.parquet, one file for many, where that is of what is there now."""
+        rows = self.results(masks) if self.results_hold(jobs, sample_ids) else None
+        return self.rows(jobs, sample_ids, masks) if rows is None else rows
+
     def results_hold(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> bool:
         """Whether results.parquet was made of these samples of these jobs, and of the shards that are there now."""
         try:
