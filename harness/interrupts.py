@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 EXIT_CODE = 130
 
@@ -39,6 +44,20 @@ def in_order() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def aside(work: Callable[[], T]) -> Future[T]:
+    """What `work` will return, in a thread that an interrupt leaves behind: it ends with the process."""
+    ended: Future[T] = Future()
+
+    def worked() -> None:
+        try:
+            ended.set_result(work())
+        except BaseException as error:  # Whatever it is, whoever waits is told.
+            ended.set_exception(error)
+
+    threading.Thread(target=worked, daemon=True).start()
+    return ended
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

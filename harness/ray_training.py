@@ -10,7 +10,8 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,22 @@ import ray
 import ray.train
 import torch
 from ray.exceptions import RayError
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    FailureConfig,
+    Result,
+    RunConfig,
+    ScalingConfig,
+    WorkerGroupError,
+)
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from harness.fitting import Fitted, Progress, Report, fit
 from harness.folder import Folder
+from harness.interrupts import aside
 from harness.joining import connect, readable
+from harness.loaders import LoaderDiedError
 from harness.recipe import Recipe
 from harness.structures import UserError
 
@@ -42,10 +53,21 @@ class Ledger:
     def __init__(self) -> None:
         self.told: list[Progress] = []
         self.fatal: Exception | None = None
+        self.furthest = 0
+        self.stumbles: Counter[int] = Counter()
 
     def tell(self, progress: Progress) -> None:
         """Of rank 0."""
         self.told.append(progress)
+        if progress.step > self.furthest:
+            self.furthest = progress.step
+            self.stumbles.clear()
+
+    def stumble(self, rank: int, reason: str) -> None:
+        """A loader of a worker died: all is lost if it did so before, and the job has come no further since."""
+        self.stumbles[rank] += 1
+        if self.stumbles[rank] > 1:
+            self.lose(UserError(reason))
 
     def news(self) -> list[Progress]:
         """What has been told since the last call."""
@@ -92,7 +114,7 @@ def fit_on_ray(
         address: Of a Ray cluster; None uses this machine.
 
     Raises:
-        UserError: The cluster is too small, or what `fit` raises.
+        UserError: The cluster is too small, workers die again and again, or what `fit` raises.
         FloatingPointError: The loss is not finite.
     """
     connect(address)
@@ -112,10 +134,40 @@ def fit_on_ray(
         _work, train_loop_config=told, torch_config=torch_config, scaling_config=scaling, run_config=kept
     )
     with _passed_on(ledger, report):
-        result = trainer.fit()
+        result = _ended(trainer)
     if fatal := ray.get(ledger.lost.remote()):
         raise fatal
+    if isinstance(result, WorkerGroupError):
+        _tell_of_deaths(result)
+        raise result  # A bug.
     return _fitted(result)
+
+
+def side_by_side(recipes: Sequence[Recipe], address: str | None = None) -> int:
+    """How many of these jobs, all with workers, the cluster has room for at once; 1 where it has room for none."""
+    connect(address)
+    return max(1, min(_room(_asked(recipe)) // recipe.workers for recipe in recipes))
+
+
+def _ended(trainer: TorchTrainer) -> Result | WorkerGroupError:
+    """What a job comes to; fitted in a thread, for in the main one Ray Train would take Ctrl-C over and keep it."""
+    try:
+        return aside(trainer.fit).result()
+    except WorkerGroupError as error:
+        return error
+
+
+def _tell_of_deaths(error: WorkerGroupError) -> None:
+    deaths = [one for one in error.worker_failures.values() if hasattr(one, "health_check_failure")]
+    if deaths:
+        raise UserError(
+            f"training: workers died {RESTARTS + 1} times, the last one so: {_first_line(deaths[0])}. Look for lack of "
+            "memory or a node that fails; the same command goes on from the last state."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
 
 
 def forget(key: str, storage: Folder) -> None:
@@ -129,17 +181,28 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
     Raises:
         UserError: The cluster does not hold the workers; Ray itself would wait for ever.
     """
-    there = ray.cluster_resources()
-    on_gpu = recipe.device.startswith("cuda") or (recipe.device == "auto" and there.get("GPU", 0) >= recipe.workers)
-    asked = {"CPU": float(recipe.threads + recipe.loaders), **({"GPU": 1.0} if on_gpu else {})}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(min(int(node.get(kind, 0) // amount) for kind, amount in asked.items()) for node in nodes)
+    asked = _asked(recipe)
+    room = _room(asked)
     if room < recipe.workers:
+        there = readable(ray.cluster_resources())
         raise UserError(
             f"training: {recipe.workers} workers ask for {readable(asked)} each (threads + loaders CPUs); the cluster "
-            f"has {readable(there)}, room for {room}. Lower `workers`, `threads` or `loaders`, or join a larger one."
+            f"has {there}, room for {room}. Lower `workers`, `threads` or `loaders`, or join a larger one."
         )
-    return ScalingConfig(num_workers=recipe.workers, use_gpu=on_gpu, resources_per_worker=asked)
+    return ScalingConfig(num_workers=recipe.workers, use_gpu="GPU" in asked, resources_per_worker=asked)
+
+
+def _asked(recipe: Recipe) -> dict[str, float]:
+    """What a worker takes."""
+    gpus = ray.cluster_resources().get("GPU", 0)
+    on_gpu = recipe.device.startswith("cuda") or (recipe.device == "auto" and gpus >= recipe.workers)
+    return {"CPU": float(recipe.threads + recipe.loaders), **({"GPU": 1.0} if on_gpu else {})}
+
+
+def _room(asked: Mapping[str, float]) -> int:
+    """How many workers that take so much the nodes hold."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(min(int(node.get(kind, 0) // amount) for kind, amount in asked.items()) for node in nodes)
 
 
 @contextmanager
@@ -178,6 +241,9 @@ def _work(told: Mapping[str, Any]) -> None:
         torch.cuda.set_device(device)
     try:
         fitted = fit(recipe, RayKeeper(told["key"]), ledger.tell.remote, told["every"])
+    except LoaderDiedError as error:
+        ray.get(ledger.stumble.remote(ray.train.get_context().get_world_rank(), str(error)))
+        raise
     except (UserError, FloatingPointError) as error:
         ray.get(ledger.lose.remote(error))
         raise

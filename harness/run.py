@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 from uuid import uuid4
@@ -29,6 +28,7 @@ from harness.report.layout import Table, to_markdown
 from harness.rows import give_back
 from harness.store import JobFacts, Store, store_of
 from harness.structures import UserError
+from harness.trainings import look_ahead, train_missing
 from harness.worker import Outcome, run_here
 
 PACKAGES = ("torch", "torchvision", "ray", "open_clip_torch", "segmentation_models_pytorch", "numpy", "pyarrow")
@@ -117,8 +117,7 @@ def run(
     with Lock(store.folder) as lock:
         if due := untrained(config):
             look_ahead(config, due)
-        for method in due:
-            train_if_missing(method, watcher, address, runs)
+            train_missing(due, watcher.training, address, runs)
         jobs = planned(config)
         facts = [job.facts for job in jobs]
         start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
@@ -274,27 +273,6 @@ def first_ranking(method: MethodEntry, cls: type) -> str:
     taken = inspect.signature(cls).parameters.get("rankings")
     given = method.params.get("rankings", taken.default) if taken else ()
     return str(given[0]) if isinstance(given, Sequence) and given else ""
-
-
-def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
-    """Find what a run lacks before its trainings begin, which may take days.
-
-    Raises:
-        UserError: As `planned`, or a data set to train on is not there.
-    """
-    planned(config, due)
-    for entry in {str(one): one for method in due if method.train for one in method.train.datasets}.values():
-        registry.build("datasets", entry.name, entry.params)
-
-
-def train_if_missing(
-    method: MethodEntry, watcher: Watcher, address: str | None = None, runs: str | None = None
-) -> None:
-    """Train a method's checkpoint where its entry says how and the file is not there."""
-    if method.train is None or method.train.output.is_file():
-        return
-    said = partial(watcher.training, label(method))
-    training.train(method.train, said, address=address, runs=runs)
 
 
 def environment() -> dict[str, Any]:

@@ -67,6 +67,7 @@ ORDER = [
     "journal",
     "ray_training",
     "training",
+    "trainings",
     "resampling",
     "summaries",
     "sequences",

@@ -1,0 +1,198 @@
+"""The networks that a run lacks: side by side where there is room, whatever becomes of one of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import yaml
+
+from harness import training
+from harness.config import MethodEntry
+from harness.joining import connect
+from harness.ray_training import Ledger, side_by_side
+from harness.structures import UserError
+from harness.trainings import train_missing
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).resolve().parents[1]
+INTERRUPTED = "Interrupted. What is done is kept: the same command goes on from here."
+
+TOY = """
+import os, pathlib, signal, time
+import numpy as np
+from torch.nn import Conv2d
+
+from harness.loaders import LoaderDiedError
+from harness.interfaces import Learner
+
+
+class Toy(Learner):
+    'One convolution that `meets` others in a folder first; its loss is `wrong`, or it `dies` or loses a loader later.'
+
+    def __init__(self, folder: pathlib.Path, name: str = "", meets: int = 0, end: str = "", sleeps_s: float = 0.0):
+        self.network = Conv2d(3, 1, 1)
+        self.folder, self.name, self.meets, self.end, self.sleeps_s = folder, name, meets, end, sleeps_s
+        self.batches = 0
+
+    def example(self, sample, instance, vocabulary, rng):
+        return {"pixels": np.float32(sample.image.transpose(2, 0, 1) / 255)}
+
+    def loss(self, batch):
+        self.batches += 1
+        time.sleep(self.sleeps_s)
+        if self.name and (self.batches == 1 or self.sleeps_s):
+            with (self.folder / self.name).open("a") as file:
+                file.write("begun\\n")
+        give_up = time.monotonic() + 60
+        while len(list(self.folder.glob("*"))) < self.meets:
+            assert time.monotonic() < give_up, "the others never began"
+            time.sleep(0.05)
+        if self.batches == 3 and self.end == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.batches == 3 and self.end == "loader":
+            raise LoaderDiedError("training: a loader's process died. Lower `loaders`.")
+        return self.network(batch["pixels"]).square().mean() * (float("nan") if self.end == "wrong" else 1)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the module `side_toy` lies; Ray, started without a test that wants it, finds it there."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "side_toy.py").write_text(TOY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        patch.syspath_prepend(folder)
+        yield folder
+        ray.shutdown()
+
+
+@pytest.fixture
+def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
+
+
+def entry(tmp_path: Path, label: str, workers: int = 1, output: str = "", steps: int = 6, **params: Any) -> MethodEntry:
+    folder = tmp_path / "met"
+    folder.mkdir(exist_ok=True)
+    train = {
+        "learner": {"name": "side_toy:Toy", "params": {"folder": str(folder), **params}},
+        "datasets": [{"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}],
+        "checkpoint": str(tmp_path / f"{output or label}.safetensors"),
+        "steps": steps,
+        "batch": 2,
+        "save_every": 2,
+        "device": "cpu",
+        "workers": workers,
+    }
+    return MethodEntry.model_validate({"name": "click_only", "label": label, "train": train})
+
+
+@pytest.mark.usefixtures("resumable")
+def test_networks_train_side_by_side_and_one_that_fails_leaves_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.ray_training.RESTARTS", 1)
+    due = [
+        entry(tmp_path, "good", name="good", meets=2),  # Until the other has begun, too.
+        entry(tmp_path, "wrong", name="wrong", meets=2, end="wrong"),
+        entry(tmp_path, "dying", end="dies"),
+        entry(tmp_path, "lost", name="lost", end="loader"),
+    ]
+    told: list[tuple[str, int]] = []
+    with caplog.at_level(logging.WARNING), pytest.raises(UserError) as failed:
+        train_missing(due, lambda label, progress: told.append((label, progress.step)))
+    assert told == [("good", 6)]
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["good.safetensors"]
+    wrong, dying, lost = str(failed.value).splitlines()
+    assert wrong == "wrong: training: loss is nan at step 1; lower optimizer.lr."
+    assert dying.startswith("dying: training: workers died 2 times, the last one so: ")
+    assert lost == "lost: training: a loader's process died. Lower `loaders`."
+    assert (tmp_path / "met" / "lost").read_text() == 2 * "begun\n"  # Where it dies again there is no third time.
+    assert "wrong is not trained, the others are: training: loss is nan" in caplog.text
+
+
+@pytest.mark.usefixtures("resumable")
+def test_networks_of_this_process_and_one_for_two_methods(tmp_path: Path) -> None:
+    due = [
+        entry(tmp_path, "wrong", workers=0, end="wrong"),
+        entry(tmp_path, "wrong too", workers=0, end="wrong", steps=5),
+        entry(tmp_path, "good", workers=0, name="good"),
+        entry(tmp_path, "the same", workers=0, output="good", name="twice"),
+    ]
+    with pytest.raises(UserError) as failed:
+        train_missing(due, lambda *_: None)
+    assert str(failed.value) == "wrong, wrong too: training: loss is nan at step 1; lower optimizer.lr."
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["good.safetensors"]
+    assert [path.name for path in (tmp_path / "met").iterdir()] == ["good"]
+
+
+def test_as_many_as_the_nodes_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    connect(None)
+    monkeypatch.setattr(ray, "nodes", lambda: 2 * [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 4.0}}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": 8.0})
+    sizes = {workers: entry(tmp_path, "a", workers).train for workers in (1, 2)}
+    of = {
+        (workers, device): recipe.model_copy(update={"device": device, "threads": 1})
+        for workers, recipe in sizes.items()
+        for device in ("auto", "cpu")
+        if recipe
+    }
+    assert side_by_side([of[1, "auto"]] * 20) == 8  # a GPU each
+    assert side_by_side([of[2, "auto"]] * 20) == 4
+    assert side_by_side([of[1, "cpu"]] * 20) == 16
+    assert side_by_side([of[1, "cpu"], of[2, "auto"]]) == 4  # as the one that takes the most
+    many = of[2, "auto"].model_copy(update={"loaders": 7})  # all CPUs of a node: one worker on each
+    assert side_by_side([many]) == 1
+    assert side_by_side([many.model_copy(update={"loaders": 70})]) == 1  # it says itself that there is no room
+
+
+def test_a_loader_that_dies_further_on_does_not() -> None:
+    def progress(step: int) -> training.Progress:
+        return training.Progress(step, 100, 0.0, 0.0, 1.0)
+
+    ledger = Ledger()
+    for step in (20, 40):
+        ledger.tell(progress(step))
+        ledger.stumble(0, "reason")
+        ledger.stumble(1, "reason")  # Another worker's, of the same moment.
+        assert ledger.lost() is None
+    ledger.tell(progress(20))  # From the last state on: no further than before.
+    ledger.stumble(0, "reason")
+    assert isinstance(ledger.lost(), UserError)
+
+
+def test_an_interrupt_ends_trainings_on_ray_in_one_line_and_they_go_on(
+    tmp_path: Path, toy: Path, request: pytest.FixtureRequest
+) -> None:
+    due = entry(tmp_path, "a", name="steps", sleeps_s=0.3, steps=20)
+    assert due.train is not None
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(due.train.model_dump(mode="json")))
+    environment = os.environ | {"PYTHONPATH": str(toy), "HARNESS_RUNS": str(tmp_path / "runs")}
+    command = [sys.executable, "-m", "harness", "train", str(tmp_path / "recipe.yaml")]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/training/*.ray/checkpoint_*/state.pt")):
+        assert process.poll() is None and time.monotonic() < give_up
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    request.addfinalizer(partial(shutil.rmtree, training.resumable(due.train).with_suffix(""), ignore_errors=True))
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.safetensors").is_file()
+    assert 20 <= (tmp_path / "met" / "steps").read_text().count("begun") < 20 + 8  # It did go on.
