@@ -240,6 +240,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     _read_recipes(raw, path)
     config: RunConfig = yaml_file.validated(RunConfig, raw, path)
     _check_metrics(path, config.metrics)
+    _check_labels(path, "methods", config.methods)
     methods = tuple(
         one
         for index, entry in enumerate(config.methods)

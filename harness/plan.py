@@ -97,8 +97,8 @@ def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
         UserError: Missing checkpoints, or a data set that is not there.
     """
     check_weights(config.methods, due)
-    loaded = _loaded(config.methods)
     listings = {label(entry): _listing(config, entry) for entry in config.datasets}
+    loaded = {label(one): one for one in map(as_loaded, config.methods)}
     images = {name: training_images(method) for name, method in loaded.items()}
     return [
         _job(config, method, listings[label(entry)], images[label(as_loaded(method))])
@@ -110,22 +110,6 @@ def as_loaded(method: MethodEntry) -> MethodEntry:
     """What a worker of a method loads, and the label of that: the same for all its variants."""
     unasked = {"text": None, "clicks": None, "datasets": (), "variant_of": ""}
     return method.model_copy(update={"label": method.variant_of or label(method), **unasked})
-
-
-def _loaded(methods: Iterable[MethodEntry]) -> dict[str, MethodEntry]:
-    """Label -> what a worker loads.
-
-    Raises:
-        UserError: Two methods go by one label, at least one of them in variants.
-    """
-    known: dict[str, MethodEntry] = {}
-    for method in map(as_loaded, methods):
-        if known.setdefault(label(method), method) != method:
-            raise UserError(
-                f"methods: two that differ in more than `text` and `clicks` are labelled '{label(method)}'; wanted one "
-                "such label for all variants of one method. Give one of them a `label:` of its own: rows go by it."
-            )
-    return known
 
 
 def shards(jobs: Sequence[Job], done: Sequence[set[str]], size: int | None) -> Iterator[Shard]:

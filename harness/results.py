@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
-    """All rows of a run, as docs/results.md describes them.
+    """All rows of a run, as docs/results.md describes them; a warning says what an unfinished one lacks.
 
     Args:
         run: Its folder or bucket, or its name.
@@ -34,8 +35,25 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
     """
     store = _store(run)
     _, jobs = _recorded(store)
-    facts, wanted = [job.facts for job in jobs], {job.facts.dataset: job.sample_ids for job in jobs}
-    return store.latest(facts, wanted, masks)
+    for job in jobs:
+        if absent := set(job.sample_ids) - store.done(job.facts):
+            total = f"{len(absent)} of {len(job.sample_ids)}"
+            warnings.warn(
+                f"{run}: {total} images of {job.facts.dataset} have no rows of {job.facts.method}.", stacklevel=2
+            )
+    return _rows(store, jobs, masks)
+
+
+def rows_of_run(run: str | Path) -> pd.DataFrame:
+    """As `load`, for tables, which say themselves what is missing."""
+    store = _store(run)
+    _, jobs = _recorded(store)
+    return _rows(store, jobs)
+
+
+def _rows(store: Store, jobs: Sequence[Job], masks: bool = False) -> pd.DataFrame:
+    wanted = {job.facts.dataset: job.sample_ids for job in jobs}
+    return store.latest([job.facts for job in jobs], wanted, masks)
 
 
 def described(run: str | Path, rows: pd.DataFrame) -> Context:
@@ -61,7 +79,7 @@ def gaps(run: str | Path, rows: pd.DataFrame, *methods: str) -> list[str]:
 
     Args:
         run: Its folder or bucket, or its name.
-        rows: All of it, as `load` gives them.
+        rows: All of it.
         methods: Their labels.
     """
     found = rows.groupby(["method", "dataset"])["instance_id"].nunique()

@@ -45,11 +45,11 @@ def audit(
     """List what is wrong or doubtful in the paper's tables, and in the tables of runs."""
     from harness.report import build_table
     from harness.report.audit import published_audit
-    from harness.results import described, load
+    from harness.results import described, rows_of_run
 
     tables = [published_audit()] if not runs else []
     for run in runs or ():
-        rows = load(run)
+        rows = rows_of_run(run)
         tables.append(build_table("audit", rows, described(run, rows)))
     emit(tables, form, output)
 
@@ -90,11 +90,11 @@ def leaderboard(
     import pyarrow as pa
 
     from harness.report.board import Source, board, differences, entries, linked
-    from harness.results import described, load, manifest_of
+    from harness.results import described, manifest_of, rows_of_run
     from harness.shards import parquet
 
     once = dict.fromkeys(run.rstrip("/") for run in runs)
-    sources = [Source(run, rows, described(run, rows), manifest_of(run)) for run in once for rows in [load(run)]]
+    sources = [Source(run, rows, described(run, rows), manifest_of(run)) for run in once for rows in [rows_of_run(run)]]
     found = entries(sources, mix)
     chosen = _chosen(form, output)
     if chosen is Form.parquet:
@@ -107,9 +107,9 @@ def leaderboard(
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
     """Make one of the tables of a run's rows, those of its config, or all that there are: the paper's first."""
     from harness.report import build_table, tables
-    from harness.results import described, load, manifest_of
+    from harness.results import described, manifest_of, rows_of_run
 
-    rows = load(run)
+    rows = rows_of_run(run)
     context = replace(described(run, rows), intervals=intervals)
     every = sorted(tables(), key=lambda name: (not name.startswith("table"), name))
     configured = manifest_of(run)["config"]["tables"]
@@ -160,9 +160,9 @@ def _sides(sides: Sequence[tuple[str, str]]) -> tuple[pd.DataFrame, tuple[str, s
     """The rows of both sides, folder and method each, under labels of their own; and what either run lacks."""
     import pandas as pd
 
-    from harness.results import gaps, load
+    from harness.results import gaps, rows_of_run
 
-    loaded = {folder: load(folder) for folder in dict.fromkeys(folder for folder, _ in sides)}
+    loaded = {folder: rows_of_run(folder) for folder in dict.fromkeys(folder for folder, _ in sides)}
     entries = [_entry(loaded[folder], folder, named) for folder, named in sides]
     frames = [loaded[folder] for folder, _ in sides]
     asked: dict[str, list[str]] = {}

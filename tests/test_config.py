@@ -190,6 +190,12 @@ def test_a_mistake_is_told_with_file_key_and_what_was_wanted(
         _load(tmp_path, **changes)
 
 
+def test_no_two_methods_go_by_one_label_in_variants(tmp_path: Path) -> None:
+    far, near = ({**BASE["methods"][0], "variants": [{"label": one}]} for one in ("far", "near"))
+    with pytest.raises(UserError, match=r"methods\[1\]: a second 'click_only'"):
+        _load(tmp_path, methods=[far, near])
+
+
 def test_positions_count_every_entry(tmp_path: Path) -> None:
     entries = [{"name": "scenes", "label": "one"}, {"name": "scenes", "label": "two"}, {"name": "scens"}]
     with pytest.raises(UserError, match=r"datasets\[2\]\.name: no datasets/scens"):

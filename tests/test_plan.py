@@ -208,14 +208,6 @@ def test_a_variant_on_one_data_set_alone_shares_nothing_there(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize("other", [{"params": {"reach": 6}}, {"cpus": 2}, {"uses_text": True}])
-def test_two_methods_cannot_go_by_one_label_in_variants(other: dict[str, Any]) -> None:
-    far = variants("far", **other)
-    with pytest.raises(UserError, match=r"^methods: two that differ in more .* labelled 'steady'; wanted one"):
-        planned(config(methods=(*variants(), *far)))
-    assert len(planned(config(methods=(*variants(), *variants("far"))))) == 4
-
-
 def test_a_shard_stays_small_however_long_the_list() -> None:
     job = replace(the_job(config()), sample_ids=tuple(f"image-{number}" for number in range(100_000)))
     (first, *_) = shards([job], [set()], 16)

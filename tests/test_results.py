@@ -19,7 +19,7 @@ from harness import run as runs
 from harness.__main__ import main
 from harness.report import build_table
 from harness.report.board import Source, entries
-from harness.results import described, gaps, load, manifest_of
+from harness.results import described, gaps, load, manifest_of, rows_of_run
 from harness.shards import Header, header_of, name_of, packed
 
 Command = Callable[..., CompletedProcess[str]]
@@ -93,6 +93,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.filterwarnings("error")
 def test_rows_come_back_with_and_without_masks(run_folder: Path) -> None:
     rows = harness.load(run_folder)
     assert "mask" not in rows and len(rows) == len(pq.read_table(run_folder / "results.parquet"))
@@ -109,7 +110,7 @@ def test_results_older_than_the_shards_are_not_trusted(run_folder: Path, tmp_pat
     pd.testing.assert_frame_equal(load(copy).drop(columns="clicks"), whole.drop(columns="clicks"), check_dtype=False)
     shutil.copy(run_folder / "results.parquet", copy)
     next((copy / "shards").rglob("*.parquet")).unlink()
-    assert len(load(copy)) < len(whole), "not the rows of a shard that is gone"
+    assert len(rows_of_run(copy)) < len(whole), "not the rows of a shard that is gone"
     shutil.copytree(run_folder, copy, dirs_exist_ok=True)
     (copy / "results.parquet").unlink()
     assert len(load(copy)) == len(whole)
@@ -122,7 +123,7 @@ def test_missing_shards_leave_no_mean_though_the_data_are_away(run_folder: Path,
     (copy / "results.parquet").unlink()
     gone = next(iter(sorted((copy / "shards").iterdir())))
     next(gone.glob("*.parquet")).unlink()
-    rows = load(copy)
+    rows = rows_of_run(copy)
     expected = described(copy, rows).expected_instances
     found = rows.groupby(["method", "dataset"]).size().to_dict()
     assert any(count > found.get(key, 0) for key, count in expected.items())
@@ -135,7 +136,12 @@ def test_gaps_are_said_also_where_all_methods_have_the_same(run_folder: Path, he
     for path in (copy / "shards").rglob("*.parquet"):
         if "val-00000" in header_of(path).samples:
             path.unlink()
-    rows = load(copy)
+    with pytest.warns(UserWarning) as warned:
+        rows = load(copy)
+    methods = ("Text+Click", "Click only")
+    assert [str(one.message) for one in warned] == [
+        f"{copy}: 4 of 8 images of scenes have no rows of {method}." for method in methods
+    ]
     compared = here("compare", "Text+Click", "Click only", "--run", copy, "--format", "md")
     assert compared.returncode == 0 and "instances of scenes have no row of Text+Click." in compared.stdout
     (said,) = gaps(copy, rows, "Click only")
