@@ -1,4 +1,4 @@
-"""One writer a run: `lock.json` in its folder says who, and by its age whether that one still lives.
+"""One writer a run, or a training: `lock.json` in its folder says who, and by its age whether that one still lives.
 
 On a disk (NFS included) the file is created exclusively: of two starts at once, one gets it. A bucket offers no such
 thing through pyarrow. There each writes its name, waits a moment and reads back whose name stands; the last writer
@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 from uuid import uuid4
 
 from harness.folder import Folder
@@ -82,14 +83,20 @@ class Owner:
 
 
 class Lock:
-    """Holds a run's folder for one writer, as a context.
+    """Holds the folder of a run, or of a training, for one writer, as a context.
 
     Raises:
         UserError: On entering, if another holds it and lives.
     """
 
-    def __init__(self, folder: Folder, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
-        self.folder, self.beat_s, self.stale_s = folder, beat_s, stale_s
+    def __init__(
+        self,
+        folder: Folder,
+        beat_s: float = BEAT_S,
+        stale_s: float = STALE_S,
+        what: Literal["run", "training"] = "run",
+    ) -> None:
+        self.folder, self.beat_s, self.stale_s, self.what = folder, beat_s, stale_s, what
         self.owner = Owner.this()
         self.lost = False
         self._ended = threading.Event()
@@ -119,7 +126,7 @@ class Lock:
         """
         if self.lost:
             raise UserError(
-                f"{self.folder / NAME}: this start held the run and no longer does; now it is "
+                f"{self.folder / NAME}: this start held the {self.what} and no longer does; now it is "
                 f"{holder(self.folder) or 'nobody'}. What was written is kept. Let the other finish, or run again."
             )
 
@@ -144,11 +151,11 @@ class Lock:
         except FileNotFoundError:
             return
         if not other.died() and age_s < self.stale_s:
+            otherwise = ", or give this run another name (`run:`)" if self.what == "run" else ""
             raise UserError(
-                f"{self.folder / NAME}: another start is at this run: {other}; its last sign of life is "
-                f"{age_s:.0f} s old. Wanted one writer. Wait for it or stop it, or give this run another name "
-                f"(`run:`). After {self.stale_s:.0f} s without a sign it is taken over; if it is surely gone, delete "
-                "the file."
+                f"{self.folder / NAME}: another start is at this {self.what}: {other}; its last sign of life is "
+                f"{age_s:.0f} s old. Wanted one writer. Wait for it or stop it{otherwise}. After {self.stale_s:.0f} s "
+                "without a sign it is taken over; if it is surely gone, delete the file."
             )
         _log.warning("%s: taken over from %s, which is gone.", self.folder / NAME, other)
 

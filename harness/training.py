@@ -19,14 +19,22 @@ from harness.fitting import Fitted, Progress, Report, fit
 from harness.folder import Folder, write_bytes
 from harness.journal import Journal
 from harness.loaders import LoaderDiedError
+from harness.lock import Lock
 from harness.recipe import Recipe
 from harness.structures import UserError
 
-__all__ = ["Progress", "commit", "resumable", "train"]
+__all__ = ["REPORT_EVERY", "Progress", "claimed", "commit", "resumable", "train", "trained"]
+
+REPORT_EVERY = 20
+"""Steps."""
 
 
 def train(
-    recipe: Recipe, report: Report, report_every: int = 20, address: str | None = None, runs: str | None = None
+    recipe: Recipe,
+    report: Report,
+    report_every: int = REPORT_EVERY,
+    address: str | None = None,
+    runs: str | None = None,
 ) -> Path:
     """Train, and save the weights to the recipe's checkpoint; continues where an earlier call was stopped.
 
@@ -38,9 +46,23 @@ def train(
         runs: Where runs are kept, and with them the states of such a job; None as HARNESS_RUNS says.
 
     Raises:
-        UserError: The data holds nothing to train on, the device or the workers are not to be had, or a loader died.
+        UserError: The data holds nothing to train on, the device or the workers are not to be had, a loader died, or
+            another start is at it.
         FloatingPointError: The loss is not finite.
     """
+    with claimed(recipe, runs):
+        return trained(recipe, report, report_every, address, runs)
+
+
+def claimed(recipe: Recipe, runs: str | None = None) -> Lock:
+    """What keeps others, once entered, from training the same: they would share its state."""
+    state = resumable(recipe)
+    states = _storage(state, runs) if recipe.workers else Folder.at(state.parent)
+    return Lock(states / recipe.key, what="training")
+
+
+def trained(recipe: Recipe, report: Report, report_every: int, address: str | None, runs: str | None) -> Path:
+    """As `train`, for a caller who has claimed it."""
     key, state = recipe.key, resumable(recipe)  # Both of the files that the recipe names as they are now.
     journal = Journal(state.with_suffix(""))
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -58,24 +59,44 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
     Raises:
         UserError: Some failed; those that did not are saved.
     """
+    networks = _networks(due)
+    with ExitStack() as claims:  # Held by this thread, which an interrupt lets go of them in order.
+        failures = _refused(networks, claims, runs)
+        ready = [(name, recipe) for name, recipe in networks if not (failures[name] or recipe.output.is_file())]
+        train = partial(_tried, said=said, others=len(networks) > 1, address=address, runs=runs)
+        failures |= {name: train(name, recipe) for name, recipe in ready if not recipe.workers}
+        if shared := [(name, recipe) for name, recipe in ready if recipe.workers]:
+            from harness.ray_training import side_by_side
+
+            failures |= _at_once(side_by_side([recipe for _, recipe in shared], address), shared, train)
+    _raise(failures)
+
+
+def _networks(due: Sequence[MethodEntry]) -> list[Network]:
+    """Each checkpoint once."""
     networks: dict[Path, Network] = {}
     for method in due:
         if method.train:
             networks.setdefault(method.train.output, (label(method), method.train))
-    train = partial(_tried, said=said, others=len(networks) > 1, address=address, runs=runs)
-    here = [one for one in networks.values() if not one[1].workers]
-    shared = [one for one in networks.values() if one[1].workers]
-    failures = {name: train(name, recipe) for name, recipe in here}
-    if shared:
-        from harness.ray_training import side_by_side
+    return list(networks.values())
 
-        failures |= _at_once(side_by_side([recipe for _, recipe in shared], address), shared, train)
-    _raise(failures)
+
+def _refused(networks: Sequence[Network], claims: ExitStack, runs: str | None) -> dict[str, Failure]:
+    """Claim all of them, those of one key, which share their state, at once; why one could not be claimed."""
+    known: dict[str, Failure] = {}
+    for _, recipe in networks:
+        if recipe.key not in known:
+            try:
+                claims.enter_context(training.claimed(recipe, runs))
+                known[recipe.key] = None
+            except UserError as error:
+                known[recipe.key] = error
+    return {name: known[recipe.key] for name, recipe in networks}
 
 
 def _tried(name: str, recipe: Recipe, said: Said, others: bool, address: str | None, runs: str | None) -> Failure:
     try:
-        training.train(recipe, partial(said, name), address=address, runs=runs)
+        training.trained(recipe, partial(said, name), training.REPORT_EVERY, address, runs)
     except (UserError, FloatingPointError) as error:
         if others:
             _log.warning("%s is not trained, the others are: %s", name, error)
@@ -84,7 +105,7 @@ def _tried(name: str, recipe: Recipe, said: Said, others: bool, address: str | N
 
 
 def _at_once(count: int, networks: Sequence[Network], train: Callable[[str, Recipe], Failure]) -> dict[str, Failure]:
-    """Each in a thread, so many at a time; those of one key share their states, and so take turns."""
+    """Each in a thread, so many at a time; those of one key take turns."""
     room, turns = threading.Semaphore(count), {recipe.key: threading.Lock() for _, recipe in networks}
 
     def trained(name: str, recipe: Recipe) -> Failure:

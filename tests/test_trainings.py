@@ -160,6 +160,23 @@ def test_as_many_as_the_nodes_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert side_by_side([many.model_copy(update={"loaders": 70})]) == 1  # it says itself that there is no room
 
 
+@pytest.mark.usefixtures("resumable")
+def test_a_network_that_another_run_trains_is_left_to_it(tmp_path: Path) -> None:
+    theirs, mine = entry(tmp_path, "theirs", workers=0, name="theirs"), entry(tmp_path, "mine", workers=0, name="mine")
+    assert theirs.train
+    with training.claimed(theirs.train):
+        with pytest.raises(
+            UserError, match=r"^theirs: .*lock\.json: another start is at this training: process \d+ of"
+        ):
+            train_missing([theirs, mine], lambda *_: None)
+        with pytest.raises(UserError, match="another start is at this training"):
+            training.train(theirs.train, lambda _: None)
+    assert [path.name for path in (tmp_path / "met").iterdir()] == ["mine"]
+    train_missing([theirs, mine], lambda *_: None)
+    assert (tmp_path / "met" / "mine").read_text() == "begun\n"  # It was there by then.
+    assert (tmp_path / "theirs.safetensors").is_file()
+
+
 def test_a_loader_that_dies_further_on_does_not() -> None:
     def progress(step: int) -> training.Progress:
         return training.Progress(step, 100, 0.0, 0.0, 1.0)
