@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -55,11 +60,21 @@ def connect(address: str | None) -> None:
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     try:
         _check_answers(address)
-        ray.init(address=address, runtime_env=_runtime_env(), **quiet)
+        with _own_sigterm():
+            ray.init(address=address, runtime_env=_runtime_env(), **quiet)
     except OSError as error:
         raise UserError(
             f"cluster: no Ray cluster at --address {address} ({error}). Start one or leave it out."
         ) from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray answers SIGTERM in its own way from its start on; a scheduler's is to end this process in order."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_answers(address: str) -> None:
@@ -89,12 +104,16 @@ def check_kept(folder: Folder) -> None:
     Raises:
         UserError: It would lie there.
     """
-    local = folder.local
-    if local and local.is_relative_to(registry.ROOT) and "working_dir" in _sent_with_job():
+    if folder.local and goes_with_the_job(folder.local):
         raise UserError(
             f"{folder}: lies in Ray's copy of the checkout, which goes with the job. Wanted a folder that all nodes "
             'share, or a bucket: ray job submit --runtime-env-json \'{"env_vars": {"HARNESS_RUNS": "/mnt/runs"}}\' ...'
         )
+
+
+def goes_with_the_job(path: Path) -> bool:
+    """Whether a file lies in the copy of the checkout that Ray makes for a job."""
+    return path.is_relative_to(registry.ROOT) and "working_dir" in _sent_with_job()
 
 
 def readable(resources: dict[str, float]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -93,7 +94,8 @@ class Live:
         self.states: dict[str, JobState] = {}
         self.before: dict[str, int] = {}
         self.began: dict[str, float] = {}
-        self.said = time.monotonic()
+        started = time.monotonic()
+        self.said: defaultdict[tuple[Any, ...], float] = defaultdict(lambda: started)
         self.kept = -FILE_EVERY_S["bucket"]
 
     def __enter__(self) -> Live:
@@ -143,9 +145,10 @@ class Live:
         self.bars.update(self.tasks[key], completed=completed, facts=facts)
 
     def _line(self, event: str, **said: Any) -> None:
-        """Now and then."""
-        if time.monotonic() - self.said >= LINE_EVERY_S:
-            self.said = time.monotonic()
+        """Now and then, of each job."""
+        of = (event, said["method"], said.get("dataset"))
+        if time.monotonic() - self.said[of] >= LINE_EVERY_S:
+            self.said[of] = time.monotonic()
             self._say(event, **said)
 
     def _say(self, event: str, **said: Any) -> None:

@@ -7,6 +7,7 @@ of the checkout, so nothing here asks where the checkout is: the driver exports 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -44,7 +45,13 @@ RESTARTS = 5
 """Deaths of workers that a job survives."""
 
 _STATE, _FITTED = "state.pt", "fitted.pt"
+_SNAPSHOT = "checkpoint_manager_snapshot.json"
 _LOOK_EVERY_S = 0.5
+
+WARN_EVERY_S = 60.0
+"""While no worker of a job has begun."""
+
+_log = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -52,9 +59,11 @@ class Ledger:
 
     def __init__(self) -> None:
         self.told: list[Progress] = []
+        self.begun = False
         self.fatal: Exception | None = None
         self.furthest = 0
         self.stumbles: Counter[int] = Counter()
+        self.stumbled: Counter[int] = Counter()
 
     def tell(self, progress: Progress) -> None:
         """Of rank 0."""
@@ -64,15 +73,21 @@ class Ledger:
             self.stumbles.clear()
 
     def stumble(self, rank: int, reason: str) -> None:
-        """A loader of a worker died: all is lost if it did so before, and the job has come no further since."""
+        """A loader of a worker died: all is lost if one did before and the job came no further since, or too often."""
         self.stumbles[rank] += 1
-        if self.stumbles[rank] > 1:
+        self.stumbled[rank] += 1
+        if self.stumbles[rank] > 1 or self.stumbled[rank] > RESTARTS:
             self.lose(UserError(reason))
 
-    def news(self) -> list[Progress]:
-        """What has been told since the last call."""
+    def begin(self) -> Exception | None:
+        """Of every worker; what made further starts useless."""
+        self.begun = True
+        return self.fatal
+
+    def news(self) -> tuple[list[Progress], bool]:
+        """What has been told since the last call, and whether any worker has begun."""
         told, self.told = self.told, []
-        return told
+        return told, self.begun
 
     def lose(self, error: Exception) -> None:
         """Something that another start would only meet again."""
@@ -88,6 +103,7 @@ class RayKeeper:
     """The job's state as Ray Train's checkpoint, which it gives to the workers that replace dead ones."""
 
     key: str
+    ledger: Any
 
     def kept(self) -> Mapping[str, Any] | None:
         """The latest state."""
@@ -96,7 +112,13 @@ class RayKeeper:
         return state if state and state["recipe"] == self.key else None
 
     def keep(self, state: Mapping[str, Any]) -> None:
-        """Rank 0's state, once all workers have come so far."""
+        """Rank 0's state, once all workers have come so far.
+
+        Raises:
+            Exception: What was told to the ledger in the meantime.
+        """
+        if fatal := ray.get(self.ledger.lost.remote()):
+            raise fatal
         _report(_STATE, {**state, "recipe": self.key})
 
 
@@ -121,6 +143,7 @@ def fit_on_ray(
     scaling = _scaling(recipe)
     ledger = ray.remote(num_cpus=0)(Ledger).remote()
     ray.get(ledger.lost.remote())  # It lives before anybody writes into it.
+    _check_snapshot(storage / f"{key}.ray")
     told = {"recipe": recipe.model_dump(mode="json"), "key": key, "every": report_every, "ledger": ledger}
     kept = RunConfig(
         name=f"{key}.ray",
@@ -133,7 +156,8 @@ def fit_on_ray(
     trainer = TorchTrainer(
         _work, train_loop_config=told, torch_config=torch_config, scaling_config=scaling, run_config=kept
     )
-    with _passed_on(ledger, report):
+    waits = f"{recipe.workers} workers that ask for {readable(scaling.resources_per_worker or {})} each"
+    with _passed_on(ledger, report, f"{waits}, and write to {storage}"):
         result = _ended(trainer)
     if fatal := ray.get(ledger.lost.remote()):
         raise fatal
@@ -144,9 +168,12 @@ def fit_on_ray(
 
 
 def side_by_side(recipes: Sequence[Recipe], address: str | None = None) -> int:
-    """How many of these jobs, all with workers, the cluster has room for at once; 1 where it has room for none."""
+    """How many of these jobs, all with workers, the cluster has room for at once.
+
+    Of jobs that take more than others, the largest that it has room for at all decides.
+    """
     connect(address)
-    return max(1, min(_room(_asked(recipe)) // recipe.workers for recipe in recipes))
+    return min(filter(None, (_room(_asked(recipe)) // recipe.workers for recipe in recipes)), default=1)
 
 
 def _ended(trainer: TorchTrainer) -> Result | WorkerGroupError:
@@ -158,6 +185,7 @@ def _ended(trainer: TorchTrainer) -> Result | WorkerGroupError:
 
 
 def _tell_of_deaths(error: WorkerGroupError) -> None:
+    """Raise a UserError, if it is deaths that ended a job."""
     deaths = [one for one in error.worker_failures.values() if hasattr(one, "health_check_failure")]
     if deaths:
         raise UserError(
@@ -176,7 +204,7 @@ def forget(key: str, storage: Folder) -> None:
 
 
 def _scaling(recipe: Recipe) -> ScalingConfig:
-    """One GPU a worker, where the recipe wants GPUs or leaves it open and there are enough.
+    """One GPU a worker, where the recipe wants GPUs or leaves it open and there are any.
 
     Raises:
         UserError: The cluster does not hold the workers; Ray itself would wait for ever.
@@ -195,7 +223,7 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
 def _asked(recipe: Recipe) -> dict[str, float]:
     """What a worker takes."""
     gpus = ray.cluster_resources().get("GPU", 0)
-    on_gpu = recipe.device.startswith("cuda") or (recipe.device == "auto" and gpus >= recipe.workers)
+    on_gpu = recipe.device.startswith("cuda") or (recipe.device == "auto" and gpus > 0)
     return {"CPU": float(recipe.threads + recipe.loaders), **({"GPU": 1.0} if on_gpu else {})}
 
 
@@ -206,20 +234,30 @@ def _room(asked: Mapping[str, float]) -> int:
 
 
 @contextmanager
-def _passed_on(ledger: Any, report: Report) -> Iterator[None]:
-    """Reports what workers tell, until the block ends."""
+def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
+    """Reports what workers tell, until the block ends; warns while none has begun."""
     done = threading.Event()
 
     def watch() -> None:
-        ended = False
+        ended, quiet_s = False, 0.0
         while not ended:
             ended = done.wait(_LOOK_EVERY_S)
+            if not ray.is_initialized():  # An interrupt left this thread behind; asked, Ray would start anew.
+                return
             try:
-                news = ray.get(ledger.news.remote())
+                news, begun = ray.get(ledger.news.remote())
             except RayError:  # `fit` says what happened to the cluster.
                 return
-            for progress in news:
-                report(progress)
+            quiet_s = 0.0 if begun else quiet_s + _LOOK_EVERY_S
+            if quiet_s and quiet_s % WARN_EVERY_S < _LOOK_EVERY_S:
+                free = readable(ray.available_resources())
+                _log.warning("training: none of %s has begun for %.0f s; free: %s.", waits_for, quiet_s, free)
+            try:
+                for progress in news:
+                    report(progress)
+            except Exception as error:  # Such as that another start took over: workers ask when they keep a state.
+                ray.get(ledger.lose.remote(error))
+                return
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -234,13 +272,15 @@ def _work(told: Mapping[str, Any]) -> None:
     """One worker, in a process of its own, with its process group made."""
     ledger, device = told["ledger"], get_device()
     checkpoint = ray.train.get_checkpoint()
-    if ray.get(ledger.lost.remote()) or (checkpoint and _read(checkpoint, _FITTED)):
+    if ray.get(ledger.begin.remote()):
         return
     recipe = Recipe.model_validate(told["recipe"]).model_copy(update={"device": str(device)})
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        fitted = fit(recipe, RayKeeper(told["key"]), ledger.tell.remote, told["every"])
+        if checkpoint and _read(checkpoint, _FITTED):
+            return
+        fitted = fit(recipe, RayKeeper(told["key"], ledger), ledger.tell.remote, told["every"])
     except LoaderDiedError as error:
         ray.get(ledger.stumble.remote(ray.train.get_context().get_world_rank(), str(error)))
         raise
@@ -270,6 +310,32 @@ def _report(name: str, content: Mapping[str, Any]) -> None:
 
 
 def _read(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
+    """A file of a checkpoint; None where it is another's.
+
+    Raises:
+        UserError: It is damaged.
+    """
     with checkpoint.as_directory() as folder:
         path = Path(folder) / name
-        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+        except Exception as error:  # An unpickler raises whatever the damage makes of it.
+            raise _damaged(f"{checkpoint.path}/{name}", error, str(Path(checkpoint.path).parent)) from error
+
+
+def _check_snapshot(states: Folder) -> None:
+    """Look at Ray Train's own list of a job's states, which it writes in place.
+
+    Raises:
+        UserError: It is damaged: every start would fail.
+    """
+    try:
+        json.loads(states.read(_SNAPSHOT))
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        raise _damaged(f"{states / _SNAPSHOT}", error, str(states)) from error
+
+
+def _damaged(file: str, error: Exception, folder: str) -> UserError:
+    return UserError(f"{file}: found a damaged file ({type(error).__name__}); delete {folder} to train anew.")

@@ -28,7 +28,7 @@ from harness.report.layout import Table, to_markdown
 from harness.rows import give_back
 from harness.store import JobFacts, Store, store_of
 from harness.structures import UserError
-from harness.trainings import look_ahead, train_missing
+from harness.trainings import check_kept, look_ahead, train_missing
 from harness.worker import Outcome, run_here
 
 PACKAGES = ("torch", "torchvision", "ray", "open_clip_torch", "segmentation_models_pytorch", "numpy", "pyarrow")
@@ -116,6 +116,7 @@ def run(
     store = store_of(config.run, runs)
     with Lock(store.folder) as lock:
         if due := untrained(config):
+            check_kept(due, store.folder)
             look_ahead(config, due)
             train_missing(due, watcher.training, address, runs)
         jobs = planned(config)

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from harness import registry, training
 from harness.config import MethodEntry, RunConfig
+from harness.fitting import Report
+from harness.folder import Folder
 from harness.interrupts import aside
+from harness.lock import Lock
 from harness.plan import planned
-from harness.recipe import Recipe, label
+from harness.recipe import Plugin, Recipe, label
 from harness.structures import UserError
 
 _log = logging.getLogger(__name__)
@@ -40,8 +43,31 @@ def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
         UserError: As `planned`, or a data set to train on is not there.
     """
     planned(config, due)
-    for entry in {str(one): one for method in due if method.train for one in method.train.datasets}.values():
+    recipes = [method.train for method in due if method.train]
+    for entry in {str(one): one for recipe in recipes for one in reads(recipe)}.values():
         registry.build("datasets", entry.name, entry.params)
+
+
+def reads(recipe: Recipe) -> Sequence[Plugin]:
+    """The data sets of a training."""
+    return (*recipe.datasets, *(recipe.validation.datasets if recipe.validation else ()))
+
+
+def check_kept(due: Sequence[MethodEntry], run: Folder) -> None:
+    """Refuse to train for a run, or networks, that would lie in the copy of the checkout that Ray makes for a job.
+
+    Raises:
+        UserError: One would, and be deleted with the job.
+    """
+    from harness import joining
+
+    joining.check_kept(run)
+    for method in due:
+        if method.train and joining.goes_with_the_job(method.train.output):
+            raise UserError(
+                f"{label(method)}: {method.train.output} lies in Ray's copy of the checkout, which goes with the job. "
+                "Train it before (`python -m harness train`), or give its recipe an absolute `checkpoint:`."
+            )
 
 
 def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = None, runs: str | None = None) -> None:
@@ -61,9 +87,16 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
     """
     networks = _networks(due)
     with ExitStack() as claims:  # Held by this thread, which an interrupt lets go of them in order.
-        failures = _refused(networks, claims, runs)
-        ready = [(name, recipe) for name, recipe in networks if not (failures[name] or recipe.output.is_file())]
-        train = partial(_tried, said=said, others=len(networks) > 1, address=address, runs=runs)
+        locks, failures = _claimed(networks, claims, runs)
+        ready = [one for one in networks if one[0] not in failures and not one[1].output.is_file()]
+
+        def train(name: str, recipe: Recipe) -> Failure:
+            def told(progress: training.Progress) -> None:
+                locks[recipe.key].check()
+                said(name, progress)
+
+            return _tried(name, recipe, len(networks) > 1, told, address, runs)
+
         failures |= {name: train(name, recipe) for name, recipe in ready if not recipe.workers}
         if shared := [(name, recipe) for name, recipe in ready if recipe.workers]:
             from harness.ray_training import side_by_side
@@ -81,25 +114,36 @@ def _networks(due: Sequence[MethodEntry]) -> list[Network]:
     return list(networks.values())
 
 
-def _refused(networks: Sequence[Network], claims: ExitStack, runs: str | None) -> dict[str, Failure]:
-    """Claim all of them, those of one key, which share their state, at once; why one could not be claimed."""
-    known: dict[str, Failure] = {}
-    for _, recipe in networks:
-        if recipe.key not in known:
-            try:
-                claims.enter_context(training.claimed(recipe, runs))
-                known[recipe.key] = None
-            except UserError as error:
-                known[recipe.key] = error
-    return {name: known[recipe.key] for name, recipe in networks}
+def _claimed(
+    networks: Sequence[Network], claims: ExitStack, runs: str | None
+) -> tuple[dict[str, Lock], dict[str, Failure]]:
+    """Claim all of them; those of one key share their state, and so their lock.
+
+    Returns:
+        Locks by key; and, by name, why a network could not be claimed.
+    """
+    locks: dict[str, Lock] = {}
+    failures: dict[str, Failure] = {}
+    for name, recipe in networks:
+        try:
+            if recipe.key not in locks:
+                locks[recipe.key] = claims.enter_context(training.claimed(recipe, runs))
+        except UserError as error:
+            failures[name] = error
+    return locks, failures
 
 
-def _tried(name: str, recipe: Recipe, said: Said, others: bool, address: str | None, runs: str | None) -> Failure:
+def _tried(name: str, recipe: Recipe, others: bool, report: Report, address: str | None, runs: str | None) -> Failure:
     try:
-        training.trained(recipe, partial(said, name), training.REPORT_EVERY, address, runs)
+        training.trained(recipe, report, training.REPORT_EVERY, address, runs)
     except (UserError, FloatingPointError) as error:
         if others:
             _log.warning("%s is not trained, the others are: %s", name, error)
+        return error
+    except Exception as error:  # A bug: told at once, with its traceback.
+        if not others:
+            raise
+        _log.exception("%s is not trained, the others are", name)
         return error
     return None
 

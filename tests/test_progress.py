@@ -65,6 +65,17 @@ def test_json_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) 
     assert (second["memory_mib"], second["gpu_mib"], second["dataset"]) == (812, 97, "boxes [/b]")
 
 
+def test_each_of_several_trainings_has_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    now, file = [0.0], io.StringIO()
+    live = Live(Console(file=file))
+    for now[0] in (4.0, 8.0, 12.0, 16.0, 23.0):
+        for method in ("a", "b"):
+            live.training(method, TrainingProgress(1, 2, 0.5, 0.1, 1.0))
+    told = [json.loads(line)["method"] for line in file.getvalue().splitlines()]
+    assert told == ["a", "b", "a", "b"]
+
+
 def test_no_line_sooner_than_after_ten_seconds() -> None:
     assert progress.LINE_EVERY_S == 10 and _shown(False, _outcome(), _outcome()) == ""
 

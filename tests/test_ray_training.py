@@ -142,6 +142,10 @@ def test_workers_that_fit_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
         assert _scaling(recipe(Path("w"), **changed)).num_workers == changed["workers"]
     with pytest.raises(UserError, match="4 workers ask for 3 CPU, 1 GPU each .* 8 CPU, 4 GPU, room for 2"):
         _scaling(recipe(Path("w"), workers=4, threads=1, loaders=2, device="auto"))
+    nodes[:] = [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}]
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 1.0})
+    with pytest.raises(UserError, match="2 workers ask for 1 CPU, 1 GPU each .* room for 1"):  # and not for two CPUs
+        _scaling(recipe(Path("w"), workers=2, device="auto"))
 
 
 def test_states_lie_with_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

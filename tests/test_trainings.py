@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,11 +19,13 @@ import ray
 import yaml
 
 from harness import training
-from harness.config import MethodEntry
+from harness.config import MethodEntry, RunConfig
+from harness.folder import Folder
 from harness.joining import connect
-from harness.ray_training import Ledger, side_by_side
+from harness.ray_training import RESTARTS, Ledger, _check_snapshot, _passed_on, side_by_side
+from harness.recipe import Plugin, Validation
 from harness.structures import UserError
-from harness.trainings import train_missing
+from harness.trainings import check_kept, look_ahead, train_missing
 
 pytestmark = pytest.mark.ray
 
@@ -62,6 +64,8 @@ class Toy(Learner):
             time.sleep(0.05)
         if self.batches == 3 and self.end == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.end == "bug":
+            raise KeyError("nothing of that name")
         if self.batches == 3 and self.end == "loader":
             raise LoaderDiedError("training: a loader's process died. Lower `loaders`.")
         return self.network(batch["pixels"]).square().mean() * (float("nan") if self.end == "wrong" else 1)
@@ -157,7 +161,9 @@ def test_as_many_as_the_nodes_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert side_by_side([of[1, "cpu"], of[2, "auto"]]) == 4  # as the one that takes the most
     many = of[2, "auto"].model_copy(update={"loaders": 7})  # all CPUs of a node: one worker on each
     assert side_by_side([many]) == 1
-    assert side_by_side([many.model_copy(update={"loaders": 70})]) == 1  # it says itself that there is no room
+    too_large = many.model_copy(update={"loaders": 70})  # it says itself that there is no room
+    assert side_by_side([too_large]) == 1
+    assert side_by_side([too_large, of[1, "auto"]]) == 8
 
 
 @pytest.mark.usefixtures("resumable")
@@ -190,26 +196,108 @@ def test_a_loader_that_dies_further_on_does_not() -> None:
     ledger.tell(progress(20))  # From the last state on: no further than before.
     ledger.stumble(0, "reason")
     assert isinstance(ledger.lost(), UserError)
+    leaking = Ledger()
+    for step in range(1, RESTARTS + 2):
+        assert leaking.begin() is None
+        leaking.tell(progress(step))
+        leaking.stumble(0, "reason")
+    assert str(leaking.begin()) == "reason"  # Not as often as it likes.
 
 
-def test_an_interrupt_ends_trainings_on_ray_in_one_line_and_they_go_on(
-    tmp_path: Path, toy: Path, request: pytest.FixtureRequest
+def test_a_list_of_states_that_was_cut_off_is_one_message(tmp_path: Path) -> None:
+    states = Folder.at(tmp_path / "key.ray")
+    _check_snapshot(states)
+    states.write("checkpoint_manager_snapshot.json", b"{}")
+    _check_snapshot(states)
+    states.write("checkpoint_manager_snapshot.json", b"")
+    with pytest.raises(
+        UserError, match=r"key\.ray/checkpoint_manager_snapshot\.json: found a damaged file .*; delete .*ray"
+    ):
+        _check_snapshot(states)
+
+
+def test_what_no_worker_begins_is_said_and_what_a_report_raises_reaches_the_workers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    due = entry(tmp_path, "a", name="steps", sleeps_s=0.3, steps=20)
-    assert due.train is not None
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(due.train.model_dump(mode="json")))
-    environment = os.environ | {"PYTHONPATH": str(toy), "HARNESS_RUNS": str(tmp_path / "runs")}
-    command = [sys.executable, "-m", "harness", "train", str(tmp_path / "recipe.yaml")]
+    connect(None)
+    monkeypatch.setattr("harness.ray_training.WARN_EVERY_S", 1.0)
+    ledger = ray.remote(num_cpus=0)(Ledger).remote()
+    with caplog.at_level(logging.WARNING), _passed_on(ledger, _refuse, "2 workers that ask for 1 CPU each"):
+        give_up = time.monotonic() + 60
+        while "has begun" not in caplog.text:
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+        assert ray.get(ledger.begin.remote()) is None
+        ray.get(ledger.tell.remote(training.Progress(1, 2, 0.5, 0.1, 1.0)))
+        while (lost := ray.get(ledger.begin.remote())) is None:
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+    assert "none of 2 workers that ask for 1 CPU each has begun for 1 s; free: " in caplog.text
+    assert str(lost) == "taken over"
+
+
+def _refuse(_: training.Progress) -> None:
+    raise UserError("taken over")
+
+
+@pytest.mark.usefixtures("resumable")
+def test_a_bug_of_one_is_told_with_its_traceback_and_leaves_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bug, good = entry(tmp_path, "bug", workers=0, end="bug"), entry(tmp_path, "good", workers=0)
+    with pytest.raises(UserError, match=r"^bug: .*nothing of that name"):
+        train_missing([bug, good], lambda *_: None)
+    assert "Traceback" in caplog.text and (tmp_path / "good.safetensors").is_file()
+
+
+def test_a_networks_data_for_validation_are_looked_for_too(tmp_path: Path) -> None:
+    method = entry(tmp_path, "a", workers=0)
+    assert method.train
+    absent = Validation(datasets=(Plugin(name="coco", params={"root": tmp_path / "coco", "split": "val2017"}),))
+    method = method.model_copy(update={"train": method.train.model_copy(update={"validation": absent})})
+    scenes = {"name": "scenes", "params": {"split": "val", "count": 1}}
+    run = RunConfig.model_validate({"run": "r", "datasets": [scenes], "methods": [method]})
+    with pytest.raises(UserError, match=str(tmp_path / "coco")):
+        look_ahead(run, [method])
+
+
+def test_networks_of_a_job_are_not_saved_where_it_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = entry(tmp_path, "a", output=str(ROOT / "weights" / "a"))
+    check_kept([inside], Folder.at(ROOT / "runs"))
+    job = {"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
+    check_kept([entry(tmp_path, "a")], Folder.at(tmp_path))
+    with pytest.raises(UserError, match=r"^a: .*weights/a\.safetensors lies in Ray's copy of the checkout"):
+        check_kept([inside], Folder.at(tmp_path))
+    with pytest.raises(UserError, match="runs: lies in Ray's copy of the checkout"):
+        check_kept([], Folder.at(ROOT / "runs"))
+
+
+@pytest.mark.slow
+def test_a_schedulers_sigterm_ends_trainings_side_by_side_in_one_line_and_they_go_on(
+    tmp_path: Path, toy: Path, run_name: str, request: pytest.FixtureRequest
+) -> None:
+    due = [entry(tmp_path, name, name=name, sleeps_s=0.3, steps=20, meets=2) for name in ("a", "b")]
+    scenes = {"name": "scenes", "params": {"split": "val", "count": 1}}
+    methods = [one.model_dump(mode="json", exclude_defaults=True) for one in due]
+    given = {"run": run_name, "datasets": [scenes], "methods": methods, "workers": {"executor": "local"}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(given | {"tables": ["leaderboard"]}))
+    environment = os.environ | {"PYTHONPATH": str(toy)}
+    command = [sys.executable, "-m", "harness", "run", str(tmp_path / "run.yaml"), "--runs", str(tmp_path / "runs")]
+    for one in due:
+        assert one.train
+        journal = training.resumable(one.train).with_suffix("")
+        request.addfinalizer(partial(shutil.rmtree, journal, ignore_errors=True))
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    give_up = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/training/*.ray/checkpoint_*/state.pt")):
+    give_up = time.monotonic() + 200
+    while len({path.parts[-3] for path in tmp_path.glob("runs/training/*.ray/checkpoint_*/state.pt")}) < 2:
         assert process.poll() is None and time.monotonic() < give_up
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    request.addfinalizer(partial(shutil.rmtree, training.resumable(due.train).with_suffix(""), ignore_errors=True))
+    process.terminate()
     _, told = process.communicate(timeout=60)
     assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "a.safetensors").is_file()
-    assert 20 <= (tmp_path / "met" / "steps").read_text().count("begun") < 20 + 8  # It did go on.
+    assert list((tmp_path / "runs").rglob("lock.json")) == []
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == ["a.safetensors", "b.safetensors"], done
+    for name in ("a", "b"):
+        assert 20 <= (tmp_path / "met" / name).read_text().count("begun") < 20 + 8  # It did go on.
