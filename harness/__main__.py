@@ -6,6 +6,7 @@ Exit codes: 0 complete, 1 more failures than `max_failures` or rows that lack, 2
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -75,7 +76,9 @@ def run(
     limit: Limit = None,
     address: Address = None,
     runs: Runs = None,
-    retry_failed: Annotated[bool, typer.Option(help="Redo the images in which an instance failed.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Redo the images in which an instance failed, which are else kept.")
+    ] = False,
 ) -> None:
     """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
     from harness.report.terminal import to_terminal
@@ -90,12 +93,10 @@ def run(
         console.print(to_terminal(table))
     folder = _shown(place)
     _say(f"{folder}/report.md, {folder}/results.parquet")
-    if finished.over_budget:
-        errors.print(
-            f"{finished.failed} of {finished.instances} instances failed: over max_failures={loaded.max_failures:g}.",
-            style="red",
-        )
-    _warn_missing(finished, f"python -m harness run {config}")
+    again = _again(config, set_, limit, address, runs)
+    retry = f"{again} --retry-failed"
+    _warn_failed(finished, loaded.max_failures, retry)
+    _warn_missing(finished, retry if finished.over_budget else again)
     if finished.over_budget or finished.missing:
         raise typer.Exit(1)
 
@@ -323,6 +324,23 @@ def _say(text: str) -> None:
 
 def _warn(text: str) -> None:
     errors.print(text, markup=False, soft_wrap=True, style="red")
+
+
+def _again(config: Path, set_: list[str], limit: int | None, address: str | None, runs: str | None) -> str:
+    """The command that was given, to be pasted."""
+    given = {"--limit": limit, "--address": address, "--runs": runs}
+    options = [*(part for one in set_ for part in ("--set", one)), *(f"{k}={v}" for k, v in given.items() if v)]
+    return shlex.join(["python", "-m", "harness", "run", str(config), *options])
+
+
+def _warn_failed(finished: Finished, max_failures: float, retry: str) -> None:
+    if finished.failed:
+        stopped = ", and the run was stopped" if finished.missing else ""
+        over = f": over max_failures={max_failures:g}{stopped}" if finished.over_budget else ""
+        _warn(
+            f"{finished.failed} of {finished.instances} instances failed{over}. Their rows are kept as they are: "
+            f"mend it, then: {retry}"
+        )
 
 
 def _warn_missing(finished: Finished, command: str) -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, TypeVar
 
 from harness.interfaces import Group, Method
+from harness.registry import own_line
 from harness.structures import Prediction
 
 T = TypeVar("T")
+
+_HARNESS = Path(__file__).parent
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class DeviceLost(BaseException):
@@ -21,7 +30,8 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> l
     if not items:
         return []
     try:
-        results = function(items)
+        with no_exit():
+            results = function(items)
         if len(results) == len(items):
             return list(results)
         failure: Exception = ValueError(f"returned {len(results)} results; wanted {len(items)}.")
@@ -68,6 +78,32 @@ def timed(function: Callable[[], T]) -> tuple[T, float]:
     return result, (time.perf_counter() - start) * 1000
 
 
-def described(error: Exception) -> str:
-    """`ValueError: reason`, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+@contextmanager
+def no_exit() -> Iterator[None]:
+    """Make an exception like others of a plugin's `sys.exit`, but not of the one by which SIGTERM ends a worker."""
+    try:
+        yield
+    except SystemExit as error:
+        by_signal = getattr(signal.getsignal(signal.SIGTERM), "__code__", None)
+        if any(frame.f_code is by_signal for frame, _ in walk_tb(error.__traceback__)):
+            raise
+        raise RuntimeError(f"sys.exit({error.code!r})").with_traceback(error.__traceback__) from None
+
+
+def described(error: BaseException) -> str:
+    """`KeyError: 'x' (mine.py, line 3)`: type, text and where a plugin raised it; on one line, the same each time."""
+    text = _ADDRESS.sub("", " ".join(str(error).split()))
+    return f"{type(error).__name__}{text and f': {text}'}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    """A plugin's line rather than a library's; nothing where harness/ refused a value."""
+    *_, raised = [Path(), *(Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))]
+    found = None if isinstance(error, ValueError) and raised.is_relative_to(_HARNESS) else own_line(error)
+    return "" if found is None or found[0].is_relative_to(_HARNESS) else f" ({_short(found[0])}, line {found[1]})"
+
+
+def _short(path: Path) -> str:
+    """Within the checkout from its root, else the name alone: the same wherever either lies."""
+    root = _HARNESS.parent
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 import torch
 
+from harness import registry
+from harness.blame import defined, named
 from harness.clicks import NoClickError
 from harness.draws import Draw, Draws, SampleCache
 from harness.interfaces import Learner
@@ -23,6 +25,8 @@ _log = logging.getLogger(__name__)
 Example = Mapping[str, np.ndarray]
 Batch = dict[str, torch.Tensor]
 Drawn = list[tuple[Draw, np.random.Generator]]
+Made = tuple[Draw, Example]
+"""An example, with what it is of."""
 
 
 @runtime_checkable
@@ -57,13 +61,21 @@ class Batches:
         return map(self.at, range(first, end))
 
     def at(self, step: int) -> list[Batch]:
-        """The batches of a step, on the CPU; the same however many threads make them."""
+        """The batches of a step, on the CPU; the same however many threads make them.
+
+        Raises:
+            UserError: A sample cannot be read, or the learner makes no batch of them.
+        """
         share = self._share(step)
         if isinstance(self.learner, Preparing):
-            draws = [draw for draw, _ in share]
-            vocabularies = [tuple(self.samples.datasets[draw.dataset].classes) for draw in draws]
-            self.learner.prepare(self._each(self._image, share), [draw.category for draw in draws], vocabularies)
+            self._prepare(self.learner, share)
         return self._stacked(self._each(self._example, share))
+
+    def _prepare(self, learner: Preparing, share: Drawn) -> None:
+        draws, images = [draw for draw, _ in share], self._each(self._image, share)
+        vocabularies = [tuple(self.samples.datasets[draw.dataset].classes) for draw in draws]
+        with registry.blamed(f"{named(self.learner)}: a step of {_called(draws[0])} and others cannot be prepared"):
+            learner.prepare(images, [draw.category for draw in draws], vocabularies)
 
     def _each(self, make: Callable[[Draw, np.random.Generator], T], share: Drawn) -> list[T]:
         """`make` of every draw, in order."""
@@ -79,12 +91,25 @@ class Batches:
     def _image(self, draw: Draw, _: np.random.Generator) -> Image:
         return self.samples.image(draw.dataset, draw.sample_id)
 
-    def _example(self, draw: Draw, rng: np.random.Generator) -> Example:
+    def _example(self, draw: Draw, rng: np.random.Generator) -> Made:
         return example(self.learner, self.samples, self.draws, draw, rng)
 
-    def _stacked(self, examples: Sequence[Example]) -> list[Batch]:
-        size = len(examples) // self.parts
-        return [stacked(examples[start : start + size]) for start in range(0, len(examples), size)]
+    def _stacked(self, made: Sequence[Made]) -> list[Batch]:
+        size = len(made) // self.parts
+        return [self._batch(made[start : start + size]) for start in range(0, len(made), size)]
+
+    def _batch(self, made: Sequence[Made]) -> Batch:
+        try:
+            return stacked([one for _, one in made])
+        except MemoryError:
+            raise
+        except Exception as error:  # Anything may stand in the place of arrays.
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(
+                f"{named(self.learner)}: its examples do not stack to a batch. {told}. Found "
+                f"{_unlike(made)}; wanted mappings to arrays of numbers, of the same names and shapes"
+                f"{defined(type(self.learner).example)}."
+            ) from error
 
 
 def stacked(examples: Sequence[Example]) -> Batch:
@@ -92,19 +117,39 @@ def stacked(examples: Sequence[Example]) -> Batch:
     return {key: torch.from_numpy(np.stack([one[key] for one in examples])) for key in examples[0]}
 
 
-def example(learner: Learner, samples: SampleCache, draws: Draws, draw: Draw, rng: np.random.Generator) -> Example:
+def _unlike(made: Sequence[Made]) -> str:
+    """The first example, and the first that is not like it, if there is one."""
+    forms = [(_called(draw), _form(one)) for draw, one in made]
+    shown = [forms[0], *(one for one in forms if one[1] != forms[0][1])][:2]
+    return " and ".join(f"{form} for {called}" for called, form in shown)
+
+
+def _form(example: Example) -> str:
+    if not isinstance(example, Mapping):
+        return f"a {type(example).__name__}"
+    arrays = {
+        key: f"{getattr(one, 'dtype', type(one).__name__)} {getattr(one, 'shape', '')}" for key, one in example.items()
+    }
+    return "{" + ", ".join(f"{key}: {form.strip()}" for key, form in arrays.items()) + "}"
+
+
+def _called(draw: Draw) -> str:
+    return f"instance {draw.instance_id} of sample {draw.sample_id}"
+
+
+def example(learner: Learner, samples: SampleCache, draws: Draws, draw: Draw, rng: np.random.Generator) -> Made:
     """One drawn instance as the learner wants it; in the place of an unreadable or unclickable one, another.
 
     Raises:
-        UserError: As many in a row are unreadable as there are draws.
+        UserError: As many in a row are unreadable as there are draws, or the learner's own code fails.
     """
     for _ in draws.draws:
         sample = samples.sample(draw.dataset, draw.sample_id)
         reason = sample.broken.get(draw.instance_id, "listed, but not in its sample")
-        for instance in sample.instances:
-            if instance.id == draw.instance_id:
+        for instance in (one for one in sample.instances if one.id == draw.instance_id):
+            with registry.blamed(f"{named(learner)}: no example of {_called(draw)}"):
                 try:
-                    return learner.example(sample, instance, samples.datasets[draw.dataset].classes, rng)
+                    return draw, learner.example(sample, instance, samples.datasets[draw.dataset].classes, rng)
                 except NoClickError as error:
                     reason = str(error)
         _log.warning("training: instance %s is left out: %s", draw.instance_id, reason)

@@ -249,6 +249,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         for one in _method(seeded, where).expanded()
     )
     _check_labels(path, "methods", methods)
+    _check_checkpoints(path, methods)
     _check_labels(path, "datasets", config.datasets)
     _check_asked_on(path, config)
     checked = {
@@ -303,7 +304,19 @@ def _method(entry: MethodEntry, where: str) -> MethodEntry:
         return resolved(entry, "methods", where)
     train = recipe.checked(entry.train, f"{where}.train.")
     told = entry.model_copy(update={"train": train, "params": {"checkpoint": train.saved_as} | entry.params})
-    return resolved(told, "methods", where)
+    found = resolved(told, "methods", where)
+    _check_evaluated(found, train, f"{where}.params.checkpoint")
+    return found
+
+
+def _check_evaluated(entry: MethodEntry, train: Recipe, where: str) -> None:
+    """What is trained is what is asked."""
+    named = registry.located(str(entry.params["checkpoint"]))
+    if named.resolve() != train.output.resolve():
+        raise UserError(
+            f"{where}: found {entry.params['checkpoint']}, but `train` saves {train.saved_as}: another file than the "
+            "trained one would be asked. Leave it out, or name it as the recipe's `checkpoint`."
+        )
 
 
 def _datasets(entries: Sequence[Plugin], path: Path) -> tuple[Plugin, ...]:
@@ -374,6 +387,21 @@ def _check_labels(path: Path, key: str, entries: Sequence[Plugin]) -> None:
         if name in labels[:index]:
             raise UserError(
                 f"{path}, {key}[{index}]: a second '{name}'. Give one of them a `label:` of its own: rows go by it."
+            )
+
+
+def _check_checkpoints(path: Path, methods: Sequence[MethodEntry]) -> None:
+    """No recipe's weights pass for another's: none trains to a file that another one trains to."""
+    first: dict[Path, tuple[MethodEntry, Recipe]] = {}
+    for method in methods:
+        if (train := method.train) is None:
+            continue
+        other, recipe_there = first.setdefault(train.output.resolve(), (method, train))
+        if recipe_there != train and recipe_there.key != train.key:
+            raise UserError(
+                f"{path}, methods: '{label(other)}' and '{label(method)}' are trained by different recipes to one "
+                f"checkpoint, {train.saved_as}, and would pass for each other. Give one of them another `checkpoint`, "
+                "or leave it out: each then has a file of its own."
             )
 
 

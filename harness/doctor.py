@@ -21,7 +21,8 @@ from harness import registry, weights
 from harness.config import MethodEntry, RunConfig
 from harness.contamination import asked_again, training_images
 from harness.interfaces import Dataset
-from harness.recipe import Plugin, label
+from harness.plan import starts_from, untrained
+from harness.recipe import Plugin, Recipe, label
 from harness.store import store_of
 from harness.structures import Listed, UserError
 
@@ -72,7 +73,7 @@ UNKNOWN = Published(None, None, None, 0.0, "")
 
 
 def examined(config: RunConfig) -> Iterator[Finding]:
-    """Data sets first, then methods, then whether their rows have room."""
+    """Data sets first, then methods, then what trainings start from, then whether the rows have room."""
     built: list[tuple[Plugin, Dataset]] = []
     instances = 0
     for entry in config.datasets:
@@ -82,12 +83,14 @@ def examined(config: RunConfig) -> Iterator[Finding]:
             built.append((entry, dataset))
         except UserError as error:
             yield Finding(label(entry), State.WRONG, str(error))
+    due = untrained(config)
     for method in config.methods:
-        yield from _checkpoints(method)
+        yield from _checkpoints(method, method in due)
         try:
             yield from _training_images(method, built)
         except UserError as error:
             yield Finding(label(method), State.WRONG, str(error))
+    yield from _training_data(due)
     yield _disk(config, instances)
 
 
@@ -166,16 +169,37 @@ def _share(name: str, share: float, known: Published) -> Finding:
     )
 
 
-def _checkpoints(method: MethodEntry) -> Iterator[Finding]:
+def _checkpoints(method: MethodEntry, due: bool) -> Iterator[Finding]:
+    """What the method reads or, if it must be trained first, what its training reads as well."""
     name = label(method)
-    if method.train is not None and not method.train.output.is_file():
+    if due and method.train is not None:
         yield Finding(name, State.NOTE, f"no {method.train.saved_as} yet: `run` trains it first")
-        return
-    paths = registry.paths("methods", method.name, method.params)
+    paths = starts_from(method, due)
     for key, path in paths.items():
-        yield _checkpoint(name, key, path)
-    if not paths:
+        if not due or path.exists() or key.endswith(("checkpoint", "weights")):  # A training makes folders.
+            yield _checkpoint(name, key, path)
+    if not paths and not due:
         yield Finding(name, State.FINE, "needs no file")
+
+
+def _training_data(due: Sequence[MethodEntry]) -> Iterator[Finding]:
+    """Whether the data sets are there that trainings learn from and are validated on; nothing is said twice."""
+    recipes = [method.train for method in due if method.train is not None]
+    used = [one for recipe in recipes for one in (*recipe.datasets, *_validating(recipe))]
+    yield from dict.fromkeys(map(_to_train_on, {str(entry): entry for entry in used}.values()))
+
+
+def _to_train_on(entry: Plugin) -> Finding:
+    subject = f"{label(entry)}, to train on"
+    try:
+        dataset: Dataset = registry.build("datasets", entry.name, entry.params)
+        return Finding(subject, State.FINE, f"{len(dataset.sample_ids())} images")
+    except UserError as error:
+        return Finding(subject, State.WRONG, str(error))
+
+
+def _validating(recipe: Recipe) -> tuple[Plugin, ...]:
+    return recipe.validation.datasets if recipe.validation else ()
 
 
 def _checkpoint(name: str, key: str, path: Path) -> Finding:

@@ -2,8 +2,9 @@
 
 An image is decoded and encoded once, in however many ways it is asked (`together`). Whatever fails - an image that does
 not decode, an annotation, a method on one prompt - becomes failed records with the reason, one an instance, and the
-rest goes on. An instance that fails is asked no further clicks. So does one on which the strategy's click cannot be
-made. What fails otherwise in a metric or a click strategy is a bug: it keeps its traceback.
+rest goes on. So does an instance on which the strategy's click cannot be made, or of whose mask a metric has no number.
+An instance that fails is asked no further clicks. What fails otherwise in a click strategy is a bug: it keeps its
+traceback.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ T = TypeVar("T")
 
 Answered = tuple[Sequence[str], list[list[Record]]]
 """Samples that are done, with the records of each evaluation."""
+
+CHANGED = "the method changed its image; wanted it left as it was (work on a copy)."
+"""Why a method is given no mask on an image any more, in this way of asking and in those that follow."""
 
 TEXT_ROUND = 0
 """The round whose generator chooses a text; those of the clicks start at 1."""
@@ -126,6 +130,8 @@ class Evaluation:
             answers, elapsed_ms = timed(lambda: segmented(self.method, groups))
         segment_ms = elapsed_ms / max(1, sum(len(work.asked) for work in works))
         for work, predictions in zip(works, answers, strict=True):
+            if work.picture.changed():
+                predictions = [ValueError(CHANGED)] * len(predictions)
             for asking, prediction in zip(work.asked, predictions, strict=True):
                 yield from self._records(work.picture, asking, prediction, segment_ms)
             work.asked = [asking for asking in work.asked if asking.predicted is not None]
@@ -171,7 +177,13 @@ class Evaluation:
             asking.memory = prediction.memory[taken] if len(prediction.memory) else asking.predicted
         asked = facts(self.names, self.protocol, sample.id, target.instance, asking, self.device)
         hit = partial(picture.objects.hit, target.instance)
-        for score in scoring.score(prediction, target.truth, self.protocol.metrics, sample.ignore, hit):
+        try:
+            scores = list(scoring.score(prediction, target.truth, self.protocol.metrics, sample.ignore, hit))
+        except scoring.MetricError as error:
+            asking.predicted = None
+            yield self._failed(sample.id, target.instance, f"metrics: {error}", asking)
+            return
+        for score in scores:
             yield Record(**asked, **vars(score), encode_ms=picture.encode_ms, segment_ms=segment_ms)
 
     def _failed(self, sample_id: str, instance: Instance | Listed, reason: str, asking: Asking | None = None) -> Record:

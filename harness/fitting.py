@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from harness import registry
 from harness.batches import Batch, Batches
+from harness.blame import memory_blamed
 from harness.draws import KEPT_BYTES, Draws, SampleCache
 from harness.interfaces import Dataset, Learner
 from harness.loaders import Loaders
@@ -88,12 +89,13 @@ def fit(recipe: Recipe, keeper: Keeper, report: Report, report_every: int) -> Fi
     """Train this worker's part; with a process group, every worker calls and gets the same.
 
     Raises:
-        UserError: The data holds nothing to train on, or the device is absent.
+        UserError: The data holds nothing to train on, the device is absent, the learner's own code fails, or the
+            memory does not suffice.
         FloatingPointError: The loss is not finite.
         LoaderDiedError: One of the processes that prepare examples is gone.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    with closing(Job.of(recipe, rank, world)) as job:
+    with memory_blamed(recipe.device), closing(Job.of(recipe, rank, world)) as job:
         return _trained(job, keeper, report, report_every)
 
 
@@ -220,10 +222,12 @@ def chosen_device(device: str) -> torch.device:
     """What a recipe's `device` is here; "auto" takes the GPU if there is one.
 
     Raises:
-        UserError: A GPU is asked for where there is none.
+        UserError: A GPU is asked for where there is none, or not as many.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"training: found no GPU for device: {device}; wanted one. Set `device: auto` or `cpu`.")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= gpus:
+        found = f"found {gpus or 'no'} GPU{'s' * (gpus > 1)} for device: {device}"
+        raise UserError(f"training: {found}; wanted {'that ' * bool(gpus)}one. Set `device: auto` or `cpu`.")
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 Group = tuple[Any, Sequence[Prompt]]
 """The state of one image, as `encode` made it, and the prompts on that image."""
+
+MAP_ROUNDING = 1e-3
+"""By how much a saliency's map, which is from 0 to 1, may pass these limits: half precision's rounding."""
 
 
 class Method:
@@ -49,12 +54,21 @@ class Method:
 
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
         """Answer every prompt of every image; the answers stand as the prompts do."""
-        return [[self.predict(image, prompt.clicks, prompt.text) for prompt in prompts] for image, prompts in groups]
+        return [
+            [_kept(self.predict(image, prompt.clicks, prompt.text)) for prompt in prompts] for image, prompts in groups
+        ]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.predict is Method.predict and cls.segment is Method.segment:
             raise TypeError(f"{cls.__module__}:{cls.__name__} must write predict(), or encode() and segment().")
+
+
+def _kept(prediction: Prediction) -> Prediction:
+    """The answer, safe from a `predict` that fills the same arrays with its next one; what is none stays as it is."""
+    if not isinstance(prediction, Prediction) or not isinstance(prediction.masks, np.ndarray):
+        return prediction
+    return replace(prediction, masks=prediction.masks.copy(), scores=deepcopy(prediction.scores))
 
 
 class Dataset(ABC):
@@ -123,6 +137,26 @@ class Saliency(ABC):
         """The map of one text for each of several images, for those that are faster together: `maps`'s, to rounding."""
         each = zip(features, texts, vocabularies, strict=True)
         return [self.maps(one, [text], vocabulary)[0] for one, text, vocabulary in each]
+
+
+def checked_maps(saliency: Saliency, maps: Any, count: int, size: tuple[int, int]) -> Float32[np.ndarray, "n h w"]:
+    """What a saliency returned for so many texts on an image of (h, w), as float32.
+
+    Raises:
+        ValueError: Maps of another number or size, other values than real ones, or values beyond 0 and 1 by more than
+            rounding.
+    """
+    found, values = np.asarray(maps), ""
+    if found.dtype.kind in "fb" and found.shape == (count, *size):
+        low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 0.0)
+        if low >= -MAP_ROUNDING and high <= 1 + MAP_ROUNDING:
+            return found.astype(np.float32, copy=False)
+        values = f", {low:g} to {high:g}"
+    name = getattr(saliency, "name", f"{type(saliency).__module__}:{type(saliency).__name__}")
+    raise ValueError(
+        f"saliency {name} returned {found.dtype} {found.shape}{values}; "
+        f"wanted float32 (n, {size[0]}, {size[1]}), finite, 0 to 1 (n: {count})."
+    )
 
 
 class Learner(ABC):

@@ -30,8 +30,8 @@ def answer_at_once() -> None:
 
 
 @contextmanager
-def in_order() -> Iterator[None]:
-    """Work that an interrupt ends in order."""
+def in_order(said: str = _SAID) -> Iterator[None]:
+    """Work that an interrupt ends in order; `said` is the one line then."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -39,7 +39,7 @@ def in_order() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(_SAID, file=sys.stderr)
+        print(said, file=sys.stderr)
         sys.exit(EXIT_CODE)
     finally:
         for number, handler in before.items():

@@ -12,8 +12,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from harness import registry
+from harness.blame import defined, named
 from harness.interfaces import Learner
 from harness.recipe import Recipe, Schedule
+from harness.structures import UserError
 from harness.synchronised_norm import synchronised
 
 Batch = Mapping[str, Tensor]
@@ -26,10 +29,25 @@ class Forward(nn.Module):
         super().__init__()
         self.network = learner.network
         self.loss = learner.loss
+        self.subject = f"{named(learner)}: its loss"
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss."""
-        return self.loss(batch)
+        """The loss.
+
+        Raises:
+            UserError: The learner's own code fails, or gives something else.
+        """
+        try:
+            with registry.blamed(f"{self.subject} cannot be computed"):
+                loss = self.loss(batch)
+        except UserError as error:
+            if dist.is_initialized() and isinstance(error.__cause__, RuntimeError):
+                raise error.__cause__ from None  # Such is the death of another worker, too.
+            raise
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.requires_grad < torch.is_grad_enabled():
+            wanted = "a tensor of one number that depends on the network's parameters"
+            raise UserError(f"{self.subject} is {_form(loss)}; wanted {wanted}{defined(self.loss)}.")
+        return loss
 
 
 class TrainingState:
@@ -138,6 +156,13 @@ class TrainingState:
         if self.average is not None:
             self.average = {name: value.to(self.device) for name, value in kept["average"].items()}
         return int(kept["step"])
+
+
+def _form(loss: Any) -> str:
+    if not isinstance(loss, Tensor):
+        return f"of type {type(loss).__name__}"
+    depends = "" if loss.requires_grad else " that depends on none of them"
+    return f"a {str(loss.dtype).removeprefix('torch.')} tensor of shape {tuple(loss.shape)}{depends}"
 
 
 def optimizer_of(learner: Learner, recipe: Recipe) -> torch.optim.Optimizer:

@@ -97,9 +97,11 @@ def compare(
         most_changed: How many instances to name: half of those that a does better on, half of the others.
 
     Raises:
-        UserError: No such method, several rankings, or nothing that both were asked alike.
+        UserError: No such method, several rankings, one method twice, or nothing that both were asked alike.
     """
     named = [_resolved(rows, one) for one in (a, b)]
+    if named[0] == named[1]:
+        raise UserError(f"compare: {_said(named[0])} against itself. Wanted two methods, or two rankings of one.")
     own = [_of(rows, *one) for one in named]
     pairs, dropped = _pairs(own[0], own[1], metric, slices)
     if pairs.empty:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 import harness
 from harness import registry
 from harness.asking import Names, Protocol
+from harness.attempts import described, no_exit
 from harness.config import MethodEntry, RunConfig, Text, words_of
 from harness.contamination import asked_again, training_images
 from harness.interfaces import Dataset
 from harness.pictures import listed
-from harness.recipe import Plugin, fingerprint, label
+from harness.recipe import Plugin, Recipe, fingerprint, label
 from harness.store import JobFacts, Store
 from harness.structures import UserError
 from harness.weights import hint as fetched_by
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,7 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
             "dataset_plugin": entry.name,
             "dataset_params": entry.params,
             "dataset_fingerprint": made_of,
+            "clicks": (method.clicks or config.clicks).model_dump(mode="json"),
             "training_images_asked": asked_again(images, listing.dataset, config.limit),
         },
     )
@@ -183,10 +190,63 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
 
 def _listing(config: RunConfig, entry: Plugin) -> Listing:
     dataset: Dataset = registry.build("datasets", entry.name, entry.params)
-    sample_ids = tuple(dataset.sample_ids()[: config.limit])
+    sample_ids = _sample_ids(dataset, f"data set '{label(entry)}'")[: config.limit]
     opens_images = type(dataset).list_instances is Dataset.list_instances
-    weights = {} if opens_images else {one: len(listed(dataset, one)) for one in sample_ids}
+    weights = {} if opens_images else _weights(dataset, sample_ids, f"data set '{label(entry)}'")
     return Listing(entry, dataset, dict(dataset.fingerprint()), sample_ids, weights)
+
+
+def _weights(dataset: Dataset, sample_ids: Sequence[str], name: str) -> dict[str, int]:
+    """Sample -> how many instances it lists.
+
+    Raises:
+        UserError: An instance is listed twice.
+    """
+    weights: dict[str, int] = {}
+    known: set[str] = set()
+    for sample_id in sample_ids:
+        ids = [one.id for one in listed(dataset, sample_id)]
+        weights[sample_id] = len(ids)
+        if twice := _repeated(ids, known):
+            raise UserError(
+                f"{name}: list_instances() lists the instance '{twice}' twice; wanted ids that are unique in the data "
+                "set, such as '<sample>/<instance>'. Correct the plugin."
+            )
+    return weights
+
+
+def _sample_ids(dataset: Dataset, name: str) -> tuple[str, ...]:
+    """All that the data set lists.
+
+    Raises:
+        UserError: It fails, lists nothing, or anything but texts that differ.
+    """
+    try:
+        with no_exit():
+            ids = tuple(dataset.sample_ids())
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{name}: sample_ids() failed with {described(error)}. Correct the plugin.") from error
+    if not ids:
+        raise UserError(f"{name} lists no sample; wanted one at least. Correct its parameters, or the plugin.")
+    for one in ids:
+        if not isinstance(one, str):
+            raise UserError(
+                f"{name}: sample_ids() returned {type(one).__name__} {one!r}; wanted texts. Correct the plugin."
+            )
+    if twice := _repeated(ids, set()):
+        raise UserError(f"{name}: sample_ids() returned '{twice}' twice; wanted every id once. Correct the plugin.")
+    return ids
+
+
+def _repeated(ids: Iterable[str], known: set[str]) -> str | None:
+    """The first id that is known already; all before it join those that are."""
+    for one in ids:
+        if one in known:
+            return one
+        known.add(one)
+    return None
 
 
 def _protocol(config: RunConfig, method: MethodEntry) -> Protocol:
@@ -201,8 +261,31 @@ def _text_part(text: Text) -> str:
 
 
 def untrained(config: RunConfig) -> list[MethodEntry]:
-    """The methods that must be trained first."""
-    return [method for method in config.methods if method.train is not None and not method.train.output.is_file()]
+    """The methods that must be trained first; warns of a checkpoint that is there, but made by another recipe."""
+    recipes = {method.train.output: method.train for method in config.methods if method.train is not None}
+    there = {path: recipe for path, recipe in recipes.items() if path.is_file()}
+    for path, recipe in there.items():
+        made_by = _made_by(recipe)
+        if made_by and made_by != recipe.key:
+            again = "python -m harness train ... --force trains it anew"
+            _log.warning("%s was made by another recipe (%s, now %s): %s", path, made_by, recipe.key, again)
+    return [method for method in config.methods if method.train is not None and method.train.output not in there]
+
+
+def _made_by(recipe: Recipe) -> str:
+    """The key of the recipe that made the checkpoint, "" where it does not say, or where not all is here to tell.
+
+    A checkpoint without the recipe itself is older than its keys are now; what a key was made of may lie elsewhere.
+    """
+    plugins = [("learners", recipe.learner), *(("datasets", dataset) for dataset in recipe.datasets)]
+    if not all(path.exists() for kind, one in plugins for path in registry.paths(kind, one.name, one.params).values()):
+        return ""
+    try:
+        with safe_open(recipe.output, "np") as file:  # the header alone
+            about = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return ""
+    return about.get("recipe", "") if "recipe_yaml" in about else ""
 
 
 def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = ()) -> None:
@@ -211,7 +294,7 @@ def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = (
     Raises:
         UserError: Some are absent: all of them in one message.
     """
-    named = [(method, key, path) for method in methods for key, path in _starts_from(method, method in due).items()]
+    named = [(method, key, path) for method in methods for key, path in starts_from(method, method in due).items()]
     absent = [
         f"method '{label(method)}': no file at {key}={path}. "
         f"{fetched_by(path) or 'Download or train it (README, Training)'}, or correct `{key}` in the config."
@@ -222,7 +305,7 @@ def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = (
         raise UserError("\n".join(dict.fromkeys(absent)))
 
 
-def _starts_from(method: MethodEntry, due: bool) -> dict[str, Path]:
+def starts_from(method: MethodEntry, due: bool) -> dict[str, Path]:
     """The files that a method reads or, if it must be trained first, that its training and then it itself read."""
     found = registry.paths("methods", method.name, method.params)
     if not due or method.train is None:

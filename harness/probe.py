@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from harness.blame import memory_blamed
 from harness.draws import KEPT_BYTES, SampleCache
 from harness.fitting import Job
 from harness.recipe import Recipe
@@ -56,11 +57,11 @@ def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
             loaders and a first step of each come before.
 
     Raises:
-        UserError: The data holds nothing to train on, or the device is absent.
+        UserError: As `fit`.
         FloatingPointError: The loss is not finite.
     """
     workers = max(1, recipe.workers)
-    with closing(Job.of(recipe, 0, workers)) as job:
+    with memory_blamed(recipe.device), closing(Job.of(recipe, 0, workers)) as job:
         begun = job.processes  # The first step of each is slower than all others.
         _paced(job, range(begun), math.inf)
         end = time.monotonic() + for_s

@@ -37,7 +37,7 @@ class JobState:
     Attributes:
         images: Done, earlier starts included, of `of`.
         instances: Done by this start; `failed` of them have no mask.
-        instances_per_s: Since this start began with its first shard.
+        instances_per_s: Since this start began with its first shard; None until that took any time.
         to_go_s: At that rate of images; None before the first.
         devices: Where it runs, with the workers seen on each.
         memory_mib: The largest worker's peak, and `gpu_mib` that on a GPU.
@@ -49,7 +49,7 @@ class JobState:
     of: int
     instances: int = 0
     failed: int = 0
-    instances_per_s: float = 0.0
+    instances_per_s: float | None = None
     to_go_s: float | None = None
     devices: dict[str, list[str]] = field(default_factory=dict)
     memory_mib: int = 0
@@ -60,8 +60,9 @@ class JobState:
         self.images += outcome.samples
         self.instances += outcome.instances
         self.failed += outcome.failed
-        self.instances_per_s = self.instances / max(seconds, 1e-9)
-        self.to_go_s = (self.of - self.images) * seconds / max(1, self.images - images_before)
+        if seconds > 0:  # The driver itself gives up an image that kills its workers, in no time.
+            self.instances_per_s = self.instances / seconds
+            self.to_go_s = (self.of - self.images) * seconds / max(1, self.images - images_before)
         workers = self.devices.setdefault(outcome.device, [])
         if outcome.worker not in workers:
             workers.append(outcome.worker)
@@ -175,7 +176,8 @@ def facts(state: JobState) -> str:
     """`12.1 instances/s · 2 workers on cpu · 812 MiB`."""
     where = ", ".join(f"{len(workers)} on {device}" for device, workers in state.devices.items())
     memory = f"{state.memory_mib} MiB" + (f", GPU {state.gpu_mib} MiB" if state.gpu_mib else "")
-    return " · ".join((f"{state.instances_per_s:.1f} instances/s", where, memory))
+    rate = "" if state.instances_per_s is None else f"{state.instances_per_s:.1f} instances/s"
+    return " · ".join(filter(None, (rate, where, memory)))
 
 
 def clock(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -94,6 +95,7 @@ class Recipe(Model):
         steps: Optimiser steps.
         batch: Examples a step, of all workers together.
         clip_norm: Gradients are scaled down to this norm; None leaves them.
+        device: "auto" (the GPU if there is one), "cpu", "cuda", or one of several GPUs, as "cuda:0".
         threads: Of torch on the CPU.
         save_every: Steps between resumable checkpoints.
         precision: Of the saved weights.
@@ -133,6 +135,13 @@ class Recipe(Model):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     loaders: Annotated[int, Field(ge=0)] = 0
     validation: Validation | None = None
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise PydanticCustomError("device", "'auto', 'cpu', 'cuda' or a GPU by its number, such as 'cuda:0'")
+        return device
 
     @field_validator("accumulate")
     @classmethod

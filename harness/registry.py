@@ -18,9 +18,11 @@ import os
 import pkgutil
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -33,6 +35,11 @@ from harness.structures import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""
+
+_HARNESS = str(Path(__file__).parent) + os.sep
+_LIBRARIES = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib"))
+_OF_THE_MACHINE = re.compile(r"CUDA error|out of memory|DefaultCPUAllocator")
+"""What torch says of a GPU that is lost, or of full memory: no plugin's mistake."""
 
 T = TypeVar("T", bound=type)
 
@@ -56,6 +63,7 @@ _WANTED = {
     "path_type": "a path",
     "too_short": "at least one",
     "invalid_key": "text as every key",
+    "dataclass_type": "a mapping",
 }
 """pydantic's error type -> what a reader who knows YAML, but not Python, is told to write."""
 
@@ -161,10 +169,16 @@ def arguments(taker: Callable[..., Any], name: str, given: Mapping[str, Any], wh
 
 
 def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
-    """Construct a plugin from what `resolve` returned."""
+    """Construct a plugin from what `resolve` returned.
+
+    Raises:
+        UserError: Its constructor raised; but what a lost or full GPU, or full memory, raises stays as it is.
+    """
     cls = find(kind, name)
     wanted = _parameters(cls)
-    return cls(**{key: _built(_annotation(wanted, key), value) for key, value in params.items()})
+    arguments = {key: _built(_annotation(wanted, key), value) for key, value in params.items()}
+    with blamed(f"{kind}: '{name}' cannot be built"):
+        return cls(**arguments)
 
 
 def paths(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
@@ -245,6 +259,29 @@ def complaint(mistakes: Sequence[Mapping[str, Any]]) -> str:
     return f"found {found}; wanted {', or '.join(dict.fromkeys(wanted))}."
 
 
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Whatever a plugin's own code raises becomes a message to its author that says where.
+
+    Args:
+        what: The message's start: `methods/ours.py cannot be imported`.
+
+    Raises:
+        UserError: In place of what was raised; but what a lost or full GPU, or full memory, raises stays as it is.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if _OF_THE_MACHINE.search(str(error)):
+            raise
+        at = _own_line(error)
+        hint = " Is its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) and not at else ""
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{what}. {told}{at}.{hint}") from error
+
+
 def _at(where: str) -> str:
     return f"{where}: " if where else ""
 
@@ -281,7 +318,7 @@ def _loaded(kind: str, name: str, where: str) -> Any:
     if points:
         return _imported(meanings[0], f"{_at(where)}{name}, the entry point {meanings[0]}")
     if own:
-        with _blamed(f"{_at(where)}{meanings[0]}"):
+        with blamed(f"{_at(where)}{meanings[0]} cannot be imported"):
             importlib.import_module(f"{_FOLDERS[kind]}.{name}")
     return _CLASSES[kind].get(name)
 
@@ -297,24 +334,28 @@ def _imported(name: str, what: str) -> Any:
     module, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), attribute)):
         raise UserError(f"{what}: wanted module:Class, such as my_package.my_module:MyMethod.")
-    with _blamed(what):
+    with blamed(f"{what} cannot be imported"):
         return getattr(importlib.import_module(module), attribute)
 
 
-@contextmanager
-def _blamed(what: str) -> Iterator[None]:
-    """Whatever a plugin's import raises becomes a message to its author that says where."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-        own = [f" ({frame.filename}, line {frame.lineno})" for frame in frames if "importlib" not in frame.filename]
-        hint = " Is its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) and not own else ""
-        raise UserError(
-            f"{what} cannot be imported. {type(error).__name__}: {error}{own[-1] if own else ''}.{hint}"
-        ) from error
+def _own_line(error: BaseException) -> str:
+    """Where a plugin's code was when it raised, ` (file, line 3)`."""
+    at = own_line(error)
+    return f" ({at[0]}, line {at[1]})" if at else ""
+
+
+def own_line(error: BaseException) -> tuple[Path, int] | None:
+    """Where a plugin's code was when it raised: its last line before a library's or the harness'."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _imports(frame.filename)]
+    written = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
+    own = [frame for frame in written if not frame.filename.startswith(_HARNESS)]
+    at = (own or written or frames)[-1:]  # A click rule is in the harness' own folder.
+    return next(((Path(frame.filename), frame.lineno or 0) for frame in at), None)
+
+
+def _imports(filename: str) -> bool:
+    """Whether code is this file's, the import system's or generated: of no interest to who wrote a plugin."""
+    return filename == __file__ or filename.startswith("<") or "importlib" in filename
 
 
 def _parameters(taker: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
@@ -354,8 +395,32 @@ def _resolved(annotation: Any, value: Any, where: str) -> Any:
     try:
         return adapter.dump_python(_on_paths(adapter.validate_python(value), _findable), mode="json")
     except pydantic.ValidationError as error:
+        _check_keys(annotation, error.errors(), where)
         whole = [{**mistake, "input": value} for mistake in error.errors()]
         raise UserError(f"{where}: {complaint(whole)}") from error
+
+
+def _check_keys(annotation: Any, mistakes: Iterable[Mapping[str, Any]], where: str) -> None:
+    """Refuse a key that a dataclass or a TypedDict lacks or does not have, wherever it is in a parameter."""
+    for mistake in mistakes:
+        if mistake["type"] in ("missing", "unexpected_keyword_argument", "extra_forbidden"):
+            known, place = _fields(annotation), where
+            *parents, key = mistake["loc"]
+            for part in parents:
+                place += f"[{part}]" if isinstance(part, int) else f".{part}"
+                known = _fields(known[part]) if part in known else known
+            said = "found nothing; wanted a value." if key in known else f"no such key. {suggest(str(key), known)}"
+            raise UserError(f"{place}.{key}: {said}")
+
+
+def _fields(annotation: Any) -> dict[Any, Any]:
+    """Key -> annotation, of the dataclass or TypedDict that an annotation is or holds: `list[Crop]`, `Crop | None`."""
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        hints = get_type_hints(annotation, include_extras=True)
+        return {field.name: hints[field.name] for field in fields(annotation)}
+    if hasattr(annotation, "__required_keys__"):
+        return get_type_hints(annotation, include_extras=True)
+    return {key: value for inner in get_args(annotation) for key, value in _fields(inner).items()}
 
 
 def _nested(kind: str, value: Any, where: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
     """All rows of a run, as docs/results.md describes them; a warning says what an unfinished one lacks.
 
     Args:
-        run: Its folder or bucket, or its name.
+        run: Its folder or bucket, or its name, which is its config's `run:`.
         masks: Whether to read the predicted masks, too, which are most of the bytes.
 
     Returns:
@@ -102,9 +102,12 @@ def _at_least(jobs: Sequence[Job], lean: Sequence[Job], known: Context) -> dict[
 
 def _store(run: str | Path) -> Store:
     """Of a folder or bucket, or, where there is no such folder, of a run by that name."""
-    if not Folder.at(run).exists("manifest.json") and "/" not in str(run):
-        return store_of(str(run))
-    return Store(run)
+    if Folder.at(run).exists("manifest.json"):
+        return Store(run)
+    named = Store(run) if "/" in str(run) else store_of(str(run))
+    if Path(run).suffix in (".yaml", ".yml") and not named.folder.exists("manifest.json"):
+        raise UserError(f"{run}: a config's name; wanted a run's folder, such as runs/x, or the name x, its `run:`.")
+    return named
 
 
 def _recorded(store: Store) -> tuple[Any, Sequence[Job]]:

@@ -64,6 +64,7 @@ def compare(
     output: Output = None,
 ) -> None:
     """Compare two methods on identical instances and clicks: difference, win / tie / loss, by slice, latency."""
+    from harness.folder import Folder
     from harness.metrics import METRICS
     from harness.paired import compare as compared
     from harness.registry import suggest
@@ -73,6 +74,8 @@ def compare(
     if metric not in METRICS:
         raise UserError(f"compare: no metric '{metric}'. {suggest(metric, METRICS)}")
     sides = [_split(one, run) for one in (a, b)]
+    if Folder.at(sides[0][0]) == Folder.at(sides[1][0]):  # The same folder may be written in two ways.
+        sides[1] = (sides[0][0], sides[1][1])
     rows, first, second, lacking = _sides(sides)
     limits = [manifest_of(folder)["config"].get("limit") for folder, _ in sides]
     limited = min((limit for limit in limits if limit), default=None)

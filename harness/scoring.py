@@ -5,15 +5,23 @@ The method ranks its own candidates; the oracle, which takes the best by IoU, is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from harness.attempts import described, no_exit
 from harness.metrics import METRICS, Region
 from harness.rle import encode
 from harness.structures import Mask, Prediction
+
+
+class MetricError(Exception):
+    """A metric says nothing of a mask; the text is why."""
+
 
 ORACLE = "oracle"
 SINGLE = "single"
@@ -85,6 +93,9 @@ def score(
         metrics: Names in `METRICS`.
         ignore: Pixels that do not count, bool (h, w).
         what_it_hit: Where a mask went among the image's objects (`harness.ambiguity`), for `Score.hit`.
+
+    Raises:
+        MetricError: One of the metrics fails, or is no number.
     """
     regions = {index: Region(prediction.masks[index], ignore) for index in range(len(prediction.masks))}
     chosen = choices(prediction)
@@ -99,10 +110,28 @@ def score(
         yield Score(ranking=ranking, candidate=index, **worth[index])
 
 
+def measured(name: str, truth: Region, predicted: Region) -> float:
+    """A metric's value.
+
+    Raises:
+        MetricError: It fails, or is no number.
+    """
+    try:
+        with no_exit():
+            value = METRICS[name](truth, predicted)
+    except Exception as error:
+        raise MetricError(described(error)) from error
+    if not isinstance(value, Real):
+        raise MetricError(f"metric '{name}' returned {type(value).__name__}; wanted a number.")
+    if math.isnan(value):
+        raise MetricError(f"metric '{name}' is nan.")
+    return float(value)
+
+
 def _worth(mask: Mask, predicted: Region, truth: Region, metrics: Sequence[str]) -> dict[str, Any]:
     """The fields of a `Score` that do not depend on who chose the mask."""
     return {
-        "metrics": {name: METRICS[name](truth, predicted) for name in metrics},
+        "metrics": {name: measured(name, truth, predicted) for name in metrics},
         "intersection_px": truth.intersection(predicted),
         "union_px": truth.union(predicted),
         "gt_area_px": truth.area,

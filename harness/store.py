@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harness import manifests, registry
+from harness import differences, manifests, registry
 from harness.folder import Folder
 from harness.recipe import fingerprint
 from harness.rows import FORMER, ORDER, as_frame, give_back, joined, ordered, schema
@@ -318,12 +318,23 @@ class Store:
                     folder.remove(name)
 
     def _made_otherwise(self, job: JobFacts, name: str, then: Mapping[str, str], differing: Sequence[str]) -> UserError:
-        details = "; ".join(f"{part}: {then.get(part, 'unknown')} then, {job.parts[part]} now" for part in differing)
+        known = self.manifest().get("jobs", {}).get(job.key, {})
+        details = "; ".join(_difference(part, then, job, known) for part in differing)
         return UserError(
             f"{self.folder}: holds rows of {job.method} on {job.dataset} that were made otherwise ({details}), as in "
             f"shards/{job.key}/{name}. Wanted the same. Give this run another name (`run:`), the method another "
             f"`label:`, or delete {self.folder_of(job.key)} to redo these rows."
         )
+
+
+def _difference(part: str, then: Mapping[str, str], job: JobFacts, known: Mapping[str, Any]) -> str:
+    """How a part differs: by its parameters, where the manifest tells of the same state that the shard does."""
+    told = (
+        differences.told(part, known["about"], job.about)
+        if known and known["parts"].get(part) == then.get(part)
+        else ""
+    )
+    return told or f"{part}: {then.get(part, 'unknown')} then, {job.parts[part]} now"
 
 
 def store_of(run: str, runs: str | Path | None = None) -> Store:

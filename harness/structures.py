@@ -104,6 +104,9 @@ class Sample:
         instances: Those whose ground truth could be read.
         broken: Instance id -> why its ground truth could not be read. Each becomes a failed row.
         ignore: Pixels that no metric counts (VOC's void, crowds on request); None where all count.
+
+    Raises:
+        ValueError: The image or `ignore` is of another type or shape, or two instances have one id.
     """
 
     id: str
@@ -112,10 +115,33 @@ class Sample:
     broken: Mapping[str, str] = field(default_factory=dict)
     ignore: Mask | None = None
 
+    def __post_init__(self) -> None:
+        """Whatever is asked of another array, in training too, has an answer that is wrong without a word."""
+        image, ignore = self.image, self.ignore
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"image {_kind(image)}; wanted uint8 (h, w, 3), RGB.")
+        if ignore is not None and (_kind(ignore) != f"bool {self.size}"):
+            raise ValueError(f"ignore {_kind(ignore)}; wanted bool {self.size}, the image's (h, w).")
+        self._check_ids()
+
+    def _check_ids(self) -> None:
+        known: set[str] = set()
+        for id_ in (*(one.id for one in self.instances), *self.broken):
+            if not isinstance(id_, str):
+                raise ValueError(f"instance id {type(id_).__name__} {id_!r}; wanted a text.")
+            if id_ in known:
+                raise ValueError(f"instance id '{id_}' twice; wanted an id of its own for each.")
+            known.add(id_)
+
     @cached_property
     def size(self) -> tuple[int, int]:
         """(h, w) of the image."""
         return self.image.shape[0], self.image.shape[1]
+
+
+def _kind(array: Any) -> str:
+    """`float32 (32, 48, 3)`, or the type of what is no array."""
+    return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
 
 
 @dataclass(frozen=True, eq=False)

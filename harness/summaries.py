@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float64, Int64, UInt64
 
 from harness.metrics import METRICS
+from harness.registry import suggest
 from harness.resampling import RESAMPLES, intervals_of_means, sign_flip_p
 from harness.rows import COLUMNS
 from harness.structures import UserError
@@ -99,9 +100,12 @@ def summarise(
 
     Args:
         rows: The store's; `at_click` of them to summarise an earlier click.
-        by: Columns that name a group; each instance may stand in a group once.
+        by: Columns of the rows that name a group; each instance may stand in a group once.
         metric: A name in METRICS.
         intervals: Whether to add the means' 95 % intervals, images being drawn anew.
+
+    Raises:
+        UserError: No such column or metric, or a group would hold an instance twice; as `final_clicks`.
 
     Returns:
         The columns of `by`, then mean, n (instances in it), failed, unscored (segmented, but without this
@@ -110,7 +114,13 @@ def summarise(
         w * seen + (1 - w) * unseen. A mean over nothing is NaN. With intervals, mean_low and mean_high, seen_low, ...,
         NaN where fewer than two images tell.
     """
-    by, rows = list(by), final_clicks(rows)
+    by, given = list(by), rows
+    rows = final_clicks(given, [column for column in by if column in given])
+    for column in by:
+        if column not in rows:
+            raise UserError(
+                f"summaries: the rows have no column '{column}' to group by. {suggest(column, map(str, given.columns))}"
+            )
     _refuse_several(rows, by)
     facts = _facts(rows, metric)
     groups = facts.groupby([rows[column] for column in by], sort=True, dropna=False)
@@ -259,6 +269,8 @@ def _intervals(rows: pd.DataFrame, facts: pd.DataFrame) -> list[float]:
 
 
 def _scores(rows: pd.DataFrame, metric: str) -> pd.Series[float]:
+    if metric not in METRICS:
+        raise UserError(f"summaries: no metric '{metric}'. {suggest(metric, METRICS)}")
     return rows[metric].where(rows["status"] == "ok")
 
 

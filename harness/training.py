@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from harness import registry
 from harness.card import as_yaml, card
 from harness.fitting import Fitted, Progress, Report, fit
-from harness.folder import Folder, write_bytes
+from harness.folder import Folder, cannot_write, write_bytes
 from harness.journal import Journal
 from harness.loaders import LoaderDiedError
 from harness.lock import Lock
@@ -46,12 +47,17 @@ def train(
         runs: Where runs are kept, and with them the states of such a job; None as HARNESS_RUNS says.
 
     Raises:
-        UserError: The data holds nothing to train on, the device or the workers are not to be had, a loader died, or
-            another start is at it.
+        UserError: The data holds nothing to train on, the device or the workers are not to be had, a loader died, the
+            disk is full, the memory does not suffice, the learner fails, or another start is at it.
         FloatingPointError: The loss is not finite.
     """
-    with claimed(recipe, runs):
-        return trained(recipe, report, report_every, address, runs)
+    with claimed(recipe, runs) as lock:
+
+        def told(progress: Progress) -> None:
+            lock.check()
+            report(progress)
+
+        return trained(recipe, told, report_every, address, runs)
 
 
 def claimed(recipe: Recipe, runs: str | None = None) -> Lock:
@@ -115,11 +121,21 @@ class FileKeeper:
         return kept if kept["recipe"] == self.key else None
 
     def keep(self, state: Mapping[str, Any]) -> None:
-        """Write it, whole or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Write it, whole or not at all.
+
+        Raises:
+            UserError: It cannot be written, as on a full disk; the state before is kept.
+        """
         temporary = self.path.with_suffix(".tmp")
-        torch.save({**state, "recipe": self.key}, temporary)
-        temporary.replace(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:  # torch itself would not say why it cannot write.
+                torch.save({**state, "recipe": self.key}, file)
+            temporary.replace(self.path)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise cannot_write(self.path, error) from error
 
 
 def resumable(recipe: Recipe) -> Path:

@@ -22,7 +22,7 @@ from harness.structures import UserError
 
 _log = logging.getLogger(__name__)
 
-Failure = Exception | None
+Failure = UserError | None
 """Why a training did not come to its end, if it did not."""
 
 Network = tuple[str, Recipe]
@@ -139,12 +139,12 @@ def _tried(name: str, recipe: Recipe, others: bool, report: Report, address: str
     except (UserError, FloatingPointError) as error:
         if others:
             _log.warning("%s is not trained, the others are: %s", name, error)
-        return error
+        return UserError(str(error))  # Without the traceback, which holds what was trained.
     except Exception as error:  # A bug: told at once, with its traceback.
         if not others:
             raise
         _log.exception("%s is not trained, the others are", name)
-        return error
+        return UserError(f"{type(error).__name__}: {error}")
     return None
 
 

@@ -22,6 +22,8 @@ from harness.structures import UserError
 SILENT_S = 60
 """After so long without news a run is probably gone."""
 
+_LEFT = "No longer watching. The run itself is not touched."
+
 LOOK_EVERY_S = {"disk": 1.0, "bucket": 5.0}
 
 
@@ -31,7 +33,7 @@ def follow(run: str | Path, console: Console) -> None:
     Raises:
         UserError: As `news`.
     """
-    with in_order():  # Ended at once, a terminal would stay without its cursor.
+    with in_order(_LEFT):  # Ended at once, a terminal would stay without its cursor.
         if not console.is_terminal:
             _write_lines(run, console)
             return

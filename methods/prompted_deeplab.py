@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from harness.interfaces import Group, Method, Saliency
+from harness.interfaces import Group, Method, Saliency, checked_maps
 from harness.structures import Image, Prediction, Prompt, UserError
 from methods.checkpoints import misfits, read_trained_here
 from methods.device import chosen_device
@@ -178,7 +178,8 @@ class PromptedDeepLab(Method):
         found: dict[tuple[tuple[str, ...], str], Any] = {}
         for vocabulary in dict.fromkeys(key[0] for key in wanted):
             texts = list(dict.fromkeys(text for names, text in wanted if names == vocabulary))
-            maps = self.saliency.maps(state.features, texts, vocabulary)
+            answered = self.saliency.maps(state.features, texts, vocabulary)
+            maps = checked_maps(self.saliency, answered, len(texts), state.size)
             found.update({(vocabulary, text): saliency for text, saliency in zip(texts, maps, strict=True)})
         return np.stack([found[key] for key in wanted])
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from harness.interfaces import Saliency
+from harness.interfaces import Saliency, checked_maps
 from harness.structures import Image, UserError
 from methods.saliency.maskclip import DenseImage, MaskClip, aside
 
@@ -52,16 +52,34 @@ class Remembered(Saliency):
         self.lock = threading.Lock()
 
     def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
-        """Compute, all in one go, the maps that will be asked for next; they are there until others are prepared."""
+        """Compute, all in one go, the maps that will be asked for next; they are there until others are prepared.
+
+        Raises:
+            UserError: The saliency returned no such maps.
+        """
         asked = [pixels_hash(image) for image in images]
-        maps = self.maps_of_each(self._features(asked, images), texts, vocabularies)
+        answered = self.maps_of_each(self._features(asked, images), texts, vocabularies)
+        maps = [self._checked(np.asarray(one)[None], image) for one, image in zip(answered, images, strict=True)]
         self.ready = dict(zip(zip(asked, texts, vocabularies, strict=True), maps, strict=True))
 
     def map_of(self, image: Image, text: str, vocabulary: Sequence[str]) -> Float32[np.ndarray, "h w"]:
-        """A text's map, prepared or not."""
+        """A text's map, prepared or not.
+
+        Raises:
+            UserError: The saliency returned no such map.
+        """
         asked = pixels_hash(image)
         found = self.ready.get((asked, text, tuple(vocabulary)))
-        return self.maps(self._features([asked], [image])[0], [text], vocabulary)[0] if found is None else found
+        if found is not None:
+            return found
+        return self._checked(self.maps(self._features([asked], [image])[0], [text], vocabulary), image)
+
+    def _checked(self, maps: Any, image: Image) -> Float32[np.ndarray, "h w"]:
+        """The one map of an image that is asked for."""
+        try:
+            return checked_maps(self.saliency, maps, 1, (image.shape[0], image.shape[1]))[0]
+        except ValueError as error:
+            raise UserError(f"training: {error} Mend that plugin.") from error
 
     def features(self, images: Sequence[Image]) -> list[Any]:
         """Those of the images that are not kept are computed in one call."""

@@ -18,6 +18,7 @@ import yaml
 from harness import UserError, registry
 from harness import __main__ as command_line
 from harness.recipe import load_recipe
+from harness.run import Finished
 from harness.training import resumable
 
 ROOT = registry.ROOT
@@ -99,14 +100,47 @@ def test_what_is_no_run_is_one_message_and_exit_code_2(
     assert not (ROOT / "runs" / "gone").exists() and not (ROOT / "runs" / "gone_too").exists()
 
 
-def test_too_many_failures_are_exit_code_1(
+def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it_says(
     harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str
 ) -> None:
     config = _config(tmp_path, run_name, methods=[{"name": "far_away:Loser", "label": "[red]Loser"}])
-    done = harness_command("run", config, "--limit", "2", PYTHONPATH=str(elsewhere))
-    assert done.returncode == 1 and "over max_failures=0.05" in done.stderr and "Traceback" not in done.stderr
+    done = harness_command("run", config, "--set", "seed=3", PYTHONPATH=str(elsewhere))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    retry = f"python -m harness run {config} --set seed=3 --retry-failed"
+    assert done.stderr.splitlines()[-2:] == [
+        "1 of 1 instances failed: over max_failures=0.05, and the run was stopped. Their rows are kept as they are: "
+        f"mend it, then: {retry}",
+        f"11 of 12 instances have no row: {retry}.",
+    ]
     (failure,) = _events(done.stdout, "failure")
     assert failure["method"] == "[red]Loser" and "nothing found" in failure["error"]
+
+    mended = (elsewhere / "far_away.py").read_text().replace("raise ", "return super().predict(image, click, text) #")
+    (elsewhere / "far_away.py").write_text(mended)
+    done = harness_command(*retry.split()[3:], PYTHONPATH=str(elsewhere))
+    assert done.returncode == 0 and "failed" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failed", "missing", "over", "said"),
+    [
+        (0, 0, False, ""),
+        (3, 0, False, "3 of 90 instances failed. Their rows are kept as they are: mend it, then: again"),
+        (3, 0, True, "3 of 90 instances failed: over max_failures=0.01. Their rows"),
+        (3, 9, True, "3 of 90 instances failed: over max_failures=0.01, and the run was stopped. Their rows"),
+    ],
+)
+def test_what_is_said_of_failures(
+    capsys: pytest.CaptureFixture[str], failed: int, missing: int, over: bool, said: str
+) -> None:
+    command_line._warn_failed(Finished((), 90, failed, over, missing), 0.01, "again")
+    told = capsys.readouterr().err
+    assert told.startswith(said) and bool(told) == bool(said)
+
+
+def test_a_command_can_be_pasted() -> None:
+    again = command_line._again(Path("my config.yaml"), ["a=[1, 2]", "b=3"], 7, None, "s3://b/x")
+    assert again == "python -m harness run 'my config.yaml' --set 'a=[1, 2]' --set b=3 --limit=7 --runs=s3://b/x"
 
 
 def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(

@@ -362,6 +362,42 @@ def test_one_change_for_all_recipes_of_a_run(tmp_path: Path) -> None:
         load_run(path, ["training=3"])
 
 
+def _two(folder: Path, **second: Any) -> list[dict[str, Any]]:
+    """Two methods of one recipe and one checkpoint, the second one's changed."""
+    file = str(_file(folder, RECIPE, "recipe.yaml"))
+    sets = [{"checkpoint": "methods/x.safetensors", "seed": 1} | own for own in ({}, second)]
+    return [
+        {"name": "click_only", "label": name, "train": {"recipe": file, "set": own}}
+        for name, own in zip("ab", sets, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("place", ["methods/x.safetensors", "methods/weights/../x.safetensors"])
+def test_two_recipes_with_one_checkpoint_would_pass_for_each_other(tmp_path: Path, place: str) -> None:
+    reason = "a.yaml, methods: 'a' and 'b' are trained by different recipes to one checkpoint, methods/.*x.safetensors"
+    with pytest.raises(UserError, match=reason):
+        _load(tmp_path, methods=_two(tmp_path, seed=2, checkpoint=place))
+    assert len(_load(tmp_path, methods=_two(tmp_path, seed=2, checkpoint="methods/y.safetensors")).methods) == 2
+
+
+def test_entries_of_one_recipe_share_its_checkpoint(tmp_path: Path) -> None:
+    for same in ({}, {"note": "Another."}, {"save_every": 7}):
+        assert len(_load(tmp_path, methods=_two(tmp_path, **same)).methods) == 2
+
+
+def test_what_is_asked_is_what_was_trained(tmp_path: Path) -> None:
+    def loaded(asked: str, **recipe: Any) -> RunConfig:
+        entry = {"name": "click_only", "params": {"checkpoint": asked}, "train": RECIPE | recipe}
+        return _load(tmp_path, methods=[entry])
+
+    for asked in ("methods/x.safetensors", str(registry.ROOT / "methods" / "x.safetensors")):
+        assert loaded(asked, checkpoint="methods/x.safetensors").methods[0].params == {"checkpoint": asked}
+    recipes: list[dict[str, Any]] = [{}, {"checkpoint": "methods/y.safetensors"}]
+    for recipe in recipes:
+        with pytest.raises(UserError, match=r"methods\[0\]\.params\.checkpoint: found methods/x\.saf.*`train` saves "):
+            loaded("methods/x.safetensors", **recipe)
+
+
 @pytest.mark.parametrize(
     ("train", "reason"),
     [

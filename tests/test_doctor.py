@@ -165,10 +165,42 @@ def test_a_file_that_is_none_of_keys_is_wrong_and_the_next_method_is_looked_at(t
     assert found(config, "next") == [("fine", "needs no file")]
 
 
-def test_what_is_not_trained_yet_is_a_note(tmp_path: Path) -> None:
-    recipe = {"learner": {"name": "prompted_deeplab"}, "datasets": [SCENES], "steps": 1}
-    config = loaded(tmp_path, methods=[{"name": "click_only", "train": recipe}])
-    assert next(state for state, _ in found(config, "click_only")) == "note"
+def due(**recipe: Any) -> dict[str, Any]:
+    """A method that must be trained first."""
+    return {
+        "name": "click_only",
+        "train": {"learner": {"name": "prompted_deeplab"}, "datasets": [SCENES], "steps": 1} | recipe,
+    }
+
+
+def test_what_is_not_trained_yet_is_a_note_and_its_data_are_looked_at(tmp_path: Path) -> None:
+    seen = {"name": "scenes", "params": {"count": 4, "seen": ["cup"]}}
+    config = loaded(tmp_path, methods=[due(), due(datasets=[seen]) | {"label": "again"}])
+    (state, said), _ = found(config, "click_only")
+    assert state == "note" and said.endswith("yet: `run` trains it first")
+    assert found(config, "scenes, to train on") == [("fine", "4 images")]
+
+
+def test_what_a_training_lacks_is_wrong(tmp_path: Path) -> None:
+    absent = {"name": "coco", "params": {"root": str(tmp_path)}}
+    params = {"encoder_weights": str(tmp_path / "gone.pth"), "features_folder": str(tmp_path / "made by training")}
+    learner = {"name": "prompted_deeplab", "params": params}
+    validation = {"datasets": [absent | {"label": "others"}]}
+    config = loaded(tmp_path, methods=[due(learner=learner, datasets=[absent, SCENES], validation=validation)])
+    _, (state, said) = found(config, "click_only")
+    assert state == "wrong" and f"no file at encoder_weights={tmp_path}/gone.pth. Correct `encoder_weights`" in said
+    for subject in ("coco, to train on", "others, to train on"):
+        ((state, said),) = found(config, subject)
+        assert state == "wrong" and "instances_val2017.json" in said
+    assert found(config, "scenes, to train on") == [("fine", "4 images")]
+
+
+def test_what_is_trained_already_needs_no_training_data(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"weights")
+    absent = {"name": "coco", "params": {"root": str(tmp_path)}}
+    config = loaded(tmp_path, methods=[due(datasets=[absent], checkpoint=str(tmp_path / "w.safetensors"))])
+    assert [state for state, _ in found(config, "click_only")] == ["fine"]
+    assert not found(config, "coco, to train on")
 
 
 # The published counts

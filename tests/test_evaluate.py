@@ -1,4 +1,6 @@
 import json
+import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,14 +12,19 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
 from datasets.coco import Coco
 from harness import Click, Dataset, Instance, Method, Prediction, Sample, scoring
 from harness.asking import Names, Protocol
 from harness.attempts import DeviceLost
+from harness.clicks import STRATEGIES
 from harness.config import Clicks, Text
+from harness.draws import SampleCache
 from harness.evaluate import Evaluation, ahead, together
-from harness.structures import Image, Listed, Prompt, Record
+from harness.metrics import METRICS, Metric, Region
+from harness.pictures import prepared
+from harness.structures import Image, Listed, Prompt, Record, UserError
 
 H, W = 32, 48
 CLASSES = ("left", "middle", "right")
@@ -266,7 +273,8 @@ def test_an_image_that_does_not_load_fails_by_its_listing(batch: int) -> None:
     check_accounted(records, all_ids("2"))
     failed = [one for one in records if one.status == "failed"]
     assert {(one.category, one.seen) for one in failed} == {("left", True), ("middle", False), ("right", True)}
-    assert {one.error for one in failed} == {"load: OSError: cut off"}
+    (error,) = {str(one.error) for one in failed}
+    assert error.startswith("load: OSError: cut off (tests/test_evaluate.py, line ")
     assert {one.image_id for one in failed} == {"2"}
 
 
@@ -336,6 +344,49 @@ def test_a_ground_truth_that_cannot_be_scored_fails_alone(mask: Any, reason: str
     assert failed.error and failed.error.startswith("ground truth: ") and reason in failed.error
 
 
+PIXELS = sample(2).image
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        ({"image": PIXELS.astype(np.float32) / 255}, "image float32 (32, 48, 3); wanted uint8 (h, w, 3), RGB."),
+        ({"image": PIXELS.astype(np.int64)}, "image int64 (32, 48, 3); wanted uint8 (h, w, 3), RGB."),
+        ({"image": PIXELS[..., 0]}, "image uint8 (32, 48); wanted uint8 (h, w, 3), RGB."),
+        ({"image": np.zeros((H, W, 4), np.uint8)}, "image uint8 (32, 48, 4); wanted uint8 (h, w, 3), RGB."),
+        ({"image": PIL.Image.fromarray(PIXELS)}, "image Image; wanted uint8 (h, w, 3), RGB."),
+        ({"ignore": np.zeros((H, W), np.uint8)}, "ignore uint8 (32, 48); wanted bool (32, 48), the image's (h, w)."),
+        ({"ignore": np.zeros((W, H), bool)}, "ignore bool (48, 32); wanted bool (32, 48), the image's (h, w)."),
+        ({"instances": sample(2).instances[:1] * 2}, "instance id '2l' twice; wanted an id of its own for each."),
+        ({"broken": {"2l": "no polygon"}}, "instance id '2l' twice; wanted an id of its own for each."),
+        ({"broken": {7: "no polygon"}}, "instance id int 7; wanted a text."),
+    ],
+)
+def test_a_sample_that_is_none_fails_by_its_listing(made: dict[str, Any], reason: str) -> None:
+    records = evaluated(Discs(), Boxes({2: lambda: sample(2, **made)}))
+    check_accounted(records, all_ids("2"))
+    assert {one.error for one in records if one.status == "failed"} == {f"load: ValueError: {reason}"}
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (lambda: sample(3), "load('2') returned the sample '3'; wanted that of the id asked for."),
+        (lambda: replace(sample(2), id=2), "load('2') returned the sample 2; wanted that of the id asked for."),
+        (lambda: None, "load('2') returned NoneType; wanted harness.Sample."),
+    ],
+)
+def test_another_sample_than_the_one_asked_for_fails_by_its_listing(found: Callable[[], Any], reason: str) -> None:
+    records = evaluated(Discs(), Boxes({2: found}))
+    check_accounted(records, all_ids("2"))
+    assert {one.error for one in records if one.status == "failed"} == {f"load: ValueError: {reason}"}
+
+
+def test_a_sample_that_is_none_ends_training_too() -> None:
+    with pytest.raises(UserError, match=r"training: sample '2' cannot be read: image float32 \(32, 48, 3\); wanted"):
+        SampleCache([Boxes({2: lambda: sample(2, image=PIXELS.astype(np.float32))})]).sample(0, "2")
+
+
 def test_an_instance_of_ignored_pixels_only_fails() -> None:
     dataset = Boxes({0: lambda: sample(0, ignore=sample(0).instances[1].mask)})
     check_accounted(evaluated(Discs(), dataset), {"0m"})
@@ -353,6 +404,163 @@ def test_a_method_cannot_change_the_image_of_others() -> None:
     records = evaluated(Painter(), dataset, batch=1)
     assert {one.instance_id for one in records if one.status == "failed"} == {"0l", "1l", "2l", "3l"}
     assert all("read-only" in str(one.error) for one in records if one.status == "failed")
+
+
+class Inpainter(Discs):
+    """Writes on the image as torch does, which goes through numpy's flag."""
+
+    def __init__(self, on: int, at: str) -> None:
+        super().__init__()
+        self.on, self.at_last, self.seen = on, at, []  # type: ignore[var-annotated]
+
+    def encode(self, images: Sequence[Image]) -> list[Any]:
+        for image in images:
+            if self.at_last == "encode" and image[0, 0, 0] == self.on:
+                torch.from_numpy(image).zero_()
+        return list(images)
+
+    def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> list[list[Prediction]]:
+        return [[self._painted(image, prompt) for prompt in prompts] for image, prompts in groups]
+
+    def _painted(self, image: Image, prompt: Prompt) -> Prediction:
+        self.seen.append((prompt.text, int(image[0, 0, 0])))
+        if image[0, 0, 0] == self.on and prompt.text == self.at_last:
+            torch.from_numpy(image)[-1, -1, -1] += 1
+        return answer(prompt)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("at", ["encode", "left", "right"])
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_a_method_that_writes_on_its_image_all_the_same_has_no_mask_there(at: str, batch: int) -> None:
+    records = evaluated(Inpainter(1, at), Boxes(), batch)
+    check_accounted(records, all_ids("1"))
+    (error,) = {one.error for one in records if one.status == "failed"}
+    said = "the method changed its image; wanted it left as it was (work on a copy)."
+    assert error == f"segment: ValueError: {said}"
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_an_image_once_changed_is_lost_to_the_ways_of_asking_that_follow() -> None:
+    class Later(Inpainter):
+        def _painted(self, image: Image, prompt: Prompt) -> Prediction:
+            done = super()._painted(image, prompt)
+            if image[0, 0, 0] == self.on and len(prompt.clicks) == 2:
+                torch.from_numpy(image).zero_()
+            return done
+
+    protocols = [ASKED[0], replace(ASKED[1], text=Text()), ASKED[2]]
+    (first, second, third), _ = asked_together(Later(1, "nothing"), Boxes(), protocols, 2)
+    ok = {(one.click_index, one.ranking) for one in first if one.status == "ok" and one.image_id == "1"}
+    assert ok == {(1, "confidence"), (1, "oracle")}, "the first round's masks are of the image as it was"
+    assert keys(first, "failed") == {(one, 2, None) for one in all_ids("1")}
+    assert keys(second, "failed") == keys(third, "failed") == {(one, 1, None) for one in all_ids("1")}
+    assert all("changed its image" in str(one.error) for many in (first, second, third) for one in many if one.error)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (31, 47), (1, 1)])
+@pytest.mark.parametrize("at", [(0, 0, 0), (-1, -1, -1)])
+def test_one_pixel_is_a_change(size: tuple[int, int], at: tuple[int, ...]) -> None:
+    whole = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for image in (whole, whole[::-1], whole[:, ::-1].copy()[:, ::-1]):
+        picture = prepared(Sample("a", image, ()))
+        assert not picture.changed()
+        image[at] ^= 1
+        assert picture.changed()
+
+
+def test_a_predict_that_fills_the_same_arrays_is_answered_by_each_prompt_s_own() -> None:
+    class Reuses(Method):
+        device = "cpu:7"
+        masks, scores = np.zeros((2, H, W), bool), np.zeros(2)
+
+        def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
+            assert isinstance(click, tuple)
+            found = answer(Prompt(click))
+            self.masks[:], self.scores[:] = found.masks, found.scores["confidence"]
+            if text == "middle":
+                self.scores[:] = self.scores[::-1].copy()
+            return Prediction(self.masks, {"confidence": self.scores})
+
+    class Swaps(Discs):
+        def _answer(self, state: int, prompt: Prompt) -> Any:
+            found = super()._answer(state, prompt)
+            return replace(found, scores={"confidence": [0.0, 1.0]}) if prompt.text == "middle" else found
+
+    assert plain(evaluated(Reuses(), Boxes())) == plain(evaluated(Swaps(), Boxes()))
+
+
+@pytest.mark.parametrize("wrong", [None, 3, Prediction("no masks"), Prediction(np.zeros((1, 2, 3), bool), 3)])  # type: ignore[arg-type]
+def test_what_a_predict_returns_in_place_of_an_answer_is_named(wrong: Any) -> None:
+    class Wrong(Method):
+        def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Any:
+            return wrong
+
+    assert all(
+        str(one.error).startswith("segment: ValueError: predict returned ") for one in evaluated(Wrong(), Boxes())
+    )
+
+
+@pytest.mark.parametrize("half", ["load", "list_instances", "encode", "segment"])
+def test_a_plugin_that_ends_the_process_ends_no_run(half: str) -> None:
+    class Ends(Boxes):
+        def load(self, sample_id: str) -> Sample:
+            return sys.exit(3) if half in ("load", "list_instances") and sample_id == "1" else super().load(sample_id)
+
+        def list_instances(self, sample_id: str) -> list[Listed]:
+            return sys.exit(4) if half == "list_instances" else super().list_instances(sample_id)
+
+    method = {"encode": Discs(badly=lambda _: sys.exit(3)), "segment": Discs(lambda *_: sys.exit(3))}
+    records = evaluated(method.get(half, Discs()), Ends())
+    failed = [one for one in records if one.status == "failed"]
+    wanted = {"1 (not listed)"} if half == "list_instances" else all_ids("1")
+    assert {one.instance_id for one in failed} == wanted
+    phase = half if half in ("encode", "segment") else "load"
+    assert all(
+        str(one.error).startswith(f"{phase}: RuntimeError: sys.exit(3) (tests/test_evaluate.py") for one in failed
+    )
+    assert {one.instance_id for one in records if one.status == "ok"} == all_ids("023")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (lambda *_: math.nan, "metrics: metric 'mine' is nan."),
+        (lambda *_: np.float32("nan"), "metrics: metric 'mine' is nan."),
+        (lambda *_: None, "metrics: metric 'mine' returned NoneType; wanted a number."),
+        (lambda *_: "0.5", "metrics: metric 'mine' returned str; wanted a number."),
+        (
+            raising(RuntimeError("no hull\nfound")),
+            "metrics: RuntimeError: no hull found (tests/test_evaluate.py, line ",
+        ),
+        (lambda *_: sys.exit(3), "metrics: RuntimeError: sys.exit(3) (tests/test_evaluate.py, line "),
+    ],
+)
+def test_a_metric_that_fails_on_an_instance_fails_it_alone(
+    value: Callable[..., Any], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = sample(1).instances[1].mask
+    asked: list[int] = []
+
+    def mine(one: Region, other: Region) -> Any:
+        asked.append(other.area)
+        return value() if one.area == truth.sum() else 0.25
+
+    monkeypatch.setitem(METRICS, "mine", Metric("mine", mine, True, (0.0, 1.0), "fails on the middle boxes"))
+    only = Boxes({n: lambda n=n: sample(n, instances=sample(n).instances[:: 1 if n == 1 else 2]) for n in range(4)})
+    records = evaluated(Discs(), only, clicks=2, metrics=("iou", "mine"))
+    assert keys(records, "failed") == {("1m", 1, None)}
+    (failed,) = [one for one in records if one.status == "failed"]
+    assert str(failed.error).startswith(reason) and "\n" not in str(failed.error) and failed.text == "middle"
+    ok = [one for one in records if one.status == "ok"]
+    assert {one.metrics["mine"] for one in ok} == {0.25} and all(type(one.metrics["mine"]) is float for one in ok)
+    assert len(ok) == 2 * 2 * len(all_ids("023") - {"0m", "2m", "3m"} | {"1l", "1r"})
+
+
+def test_a_strategy_that_fails_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STRATEGIES, "paper/v1", raising(RuntimeError("a bug in a strategy")))
+    with pytest.raises(RuntimeError, match="a bug in a strategy"):
+        evaluated(Discs(), Boxes())
 
 
 def test_three_clicks_make_three_rounds() -> None:

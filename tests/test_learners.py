@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,28 @@ def test_a_gpu_computes_the_maps_of_a_step_together_and_a_cpu_one_by_one() -> No
     assert all(torch.equal(alone[key], together[key]) for key in alone)
     assert saliency.asked == before[1] + 2
     learner(None).prepare(*asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda maps: maps * np.float32("nan"), "float32 (1, 32, 48), nan to nan"),
+        (lambda maps: 255 * (0 * maps + 1), "float32 (1, 32, 48), 255 to 255"),
+        (lambda maps: maps[:, ::2], "float32 (1, 16, 48)"),
+    ],
+)
+@pytest.mark.parametrize("on", ["cpu", "cuda"])
+def test_maps_that_are_none_end_training(change: Callable[..., Any], found: str, on: str) -> None:
+    class Wrong(ByName):
+        def maps(self, features: np.ndarray, texts: Sequence[str], vocabulary: Sequence[str]) -> Any:
+            return change(super().maps(features, texts, vocabulary))
+
+    made = learner(Wrong())
+    assert made.saliency is not None
+    made.saliency.device = torch.device(on)  # in name: there maps are made together
+    with pytest.raises(UserError, match=rf"training: saliency .*Wrong returned {re.escape(found)}; wanted float32"):
+        made.prepare([scene(0).image], ["person"], [VOCABULARY])
+        examples(made)
 
 
 @pytest.mark.parametrize("loss", ["ce", "ce_dice"])

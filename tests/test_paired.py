@@ -117,6 +117,8 @@ def test_nothing_in_common_is_refused() -> None:
         compare(rows, "a", "b")
     with pytest.raises(UserError, match=r"no method 'c' that segmented anything. There are: a, b"):
         compare(rows, "c", "b")
+    with pytest.raises(UserError, match=r"compare: a against itself\. Wanted two methods"):
+        compare(rows, "a", ("a", "single"))
     with pytest.raises(UserError, match=r"rows twice"):
         compare(pd.concat([rows, rows]), "a", "b")
 

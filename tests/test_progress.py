@@ -99,6 +99,17 @@ def test_the_time_to_go_is_by_the_images_of_this_start() -> None:
     assert state.to_go_s == 10 and state.instances_per_s == 0.5
 
 
+def test_what_took_no_time_has_no_rate() -> None:
+    """As where the driver gives up an image that kills its workers."""
+    state = JobState("a", "b", images=0, of=4)
+    state.add(_outcome(failed=5), seconds=0.0, images_before=0)
+    assert (state.instances, state.failed, state.instances_per_s, state.to_go_s) == (5, 5, None, None)
+    assert progress.facts(state) == "1 on cuda:0 · 812 MiB, GPU 97 MiB"
+    state.add(_outcome(), seconds=2.0, images_before=0)
+    assert (state.instances_per_s, state.to_go_s) == (5, 0)
+    assert progress.facts(state).startswith("5.0 instances/s · 1 on")
+
+
 def test_another_shell_sees_the_same(tmp_path: Path) -> None:
     _shown(True, _outcome(), _outcome(2, "gone"), run=tmp_path)
     (said,) = news(tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from harness.interfaces import Saliency
-from harness.structures import Click, Prompt, UserError
+from harness.asking import Names, Protocol
+from harness.config import Clicks, Text
+from harness.evaluate import Evaluation
+from harness.interfaces import Dataset, Saliency, checked_maps
+from harness.structures import Click, Instance, Prompt, Sample, UserError
 from methods.click_only import ClickOnly
 from methods.prompt_channels import Channels, click_channels, image_channels, saliency_channel
 from methods.prompted_deeplab import Architecture, PaddedNetwork, PromptedDeepLab, read_checkpoint
@@ -43,6 +46,20 @@ class Sides(Saliency):
         ramp = np.linspace(0, 1, features[1], dtype=np.float32)
         ramps = np.stack([ramp[::-1] if text == "left" else ramp for text in texts])
         return np.broadcast_to(ramps[:, None] / (1 + len(vocabulary)), (len(texts), *features)).copy()
+
+
+class OneImage(Dataset):
+    """IMAGE, with one box to the right."""
+
+    classes = ()
+
+    def sample_ids(self) -> list[str]:
+        return ["a"]
+
+    def load(self, sample_id: str) -> Sample:
+        mask = np.zeros(IMAGE.shape[:2], bool)
+        mask[8:24, 30:44] = True
+        return Sample(sample_id, IMAGE, (Instance("a0", mask, "right", True),))
 
 
 def save(architecture: Architecture, path: Path, dtype: torch.dtype = torch.float32) -> Path:
@@ -137,6 +154,58 @@ def test_batches_do_not_change_the_masks(text_weights: Path, prompts_per_batch: 
     expected = answers(TextClick(text_weights, Sides(), "cpu"), prompts)
     # Convolutions sum in another order for another batch: a pixel on the boundary may tip.
     assert np.mean(np.stack(found) ^ np.stack(expected)) < 1e-3
+
+
+class Wrong(Sides):
+    """Sides, changed on the way out."""
+
+    name = "my_maps:Wrong"
+
+    def __init__(self, change: Callable[[np.ndarray], Any]) -> None:
+        super().__init__()
+        self.change = change
+
+    def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Any:
+        return self.change(super().maps(features, texts, vocabulary))
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda maps: maps * np.float32("nan"), "float32 (1, 32, 48), nan to nan"),
+        (lambda maps: np.where(maps > 0.9, np.float32("inf"), maps), "float32 (1, 32, 48), 0 to inf"),
+        (lambda maps: np.where(maps > 0.9, np.float32("nan"), maps), "float32 (1, 32, 48), nan to nan"),
+        (lambda maps: 255 * maps, "float32 (1, 32, 48), 0 to 255"),
+        (lambda maps: maps - 0.5, "float32 (1, 32, 48), -0.5 to 0.5"),
+        (lambda maps: (255 * maps).astype(np.uint8), "uint8 (1, 32, 48)"),
+        (lambda maps: maps[:, ::2], "float32 (1, 16, 48)"),
+        (lambda maps: maps[0], "float32 (32, 48)"),
+        (lambda maps: maps[..., None], "float32 (1, 32, 48, 1)"),
+        (lambda maps: np.concatenate([maps, maps]), "float32 (2, 32, 48)"),
+        (lambda _: None, "object ()"),
+    ],
+)
+def test_maps_that_are_none_fail_their_rows(change: Callable[..., Any], found: str, text_weights: Path) -> None:
+    names, protocol = Names("ours", "text_click", "one", "one"), Protocol("r", 0, Clicks(), Text(), ("iou",))
+    method = TextClick(text_weights, Wrong(change), "cpu")
+    (record,) = Evaluation(method, OneImage(), names, protocol).records(["a"])
+    wanted = "wanted float32 (n, 32, 48), finite, 0 to 1 (n: 1)."
+    assert record.error == f"segment: ValueError: saliency my_maps:Wrong returned {found}; {wanted}"
+
+
+def test_harmless_maps_are_taken_as_float32(text_weights: Path) -> None:
+    good = TextClick(text_weights, Sides(), "cpu")
+    ((expected,),) = answers(good, [Prompt((CLICK,), "left")])
+    for change in (np.float64, torch.from_numpy, list, lambda maps: np.minimum(maps * np.float32(1.0005), 1.0005)):
+        found = Sides().maps((32, 48), ["left"], ())
+        taken = checked_maps(good.saliency, change(found), 1, (32, 48))
+        assert taken.dtype == np.float32
+        np.testing.assert_allclose(taken, found, atol=1e-3)
+        ((mask,),) = answers(TextClick(text_weights, Wrong(change), "cpu"), [Prompt((CLICK,), "left")])
+        assert (mask == expected).mean() > 0.99
+    assert checked_maps(good.saliency, np.ones((1, 32, 48), bool), 1, (32, 48)).dtype == np.float32
+    with pytest.raises(ValueError, match=r"saliency \S*test_prompted_deeplab:Sides returned float32 \(1, 2, 3\)"):
+        checked_maps(Sides(), np.zeros((1, 2, 3), np.float32), 1, (3, 2))
 
 
 def test_no_prompts_no_answers(text_weights: Path) -> None:

@@ -49,12 +49,23 @@ def test_a_key_is_of_what_decides_the_weights(tmp_path: Path) -> None:
         ({"steps": 0}, r"steps: found 0; wanted greater than 0"),
         ({"optimizer": {"name": "adam"}}, r"optimizer\.name: found 'adam'; wanted 'adamw' or 'sgd'"),
         ({"optimizer": {"rl": 1}}, r"optimizer\.rl: no such key"),
+        (
+            {"device": "gpu"},
+            r"device: found 'gpu'; wanted 'auto', 'cpu', 'cuda' or a GPU by its number, such as 'cuda:0'",
+        ),
+        ({"device": "cuda:"}, r"device: found 'cuda:'; wanted 'auto'"),
+        ({"device": 0}, r"device: found 0; wanted a valid string"),
         ({"schedule": {"name": "step"}}, r"schedule\.name: found 'step'; wanted 'poly', 'cosine' or 'constant'"),
     ],
 )
 def test_a_mistaken_recipe(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=rf"^{tmp_path}/a\.yaml, {reason}"):
         load_recipe(_file(tmp_path, RECIPE | changes))
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:11"])
+def test_devices(tmp_path: Path, device: str) -> None:
+    assert load_recipe(_file(tmp_path, RECIPE | {"device": device})).device == device
 
 
 def test_a_change_that_trains_other_weights_saves_them_elsewhere(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from harness import Dataset, Method, Saliency, UserError, register_method, regis
 MODULE = """
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
+
+from typing_extensions import TypedDict
 
 from harness import Dataset, Method, Saliency
 from harness.structures import Prediction
@@ -63,6 +65,30 @@ class Open(Kept):
 class Frozen(Kept):
     checkpoint: Path
     rounds: int = 2
+
+
+@dataclass
+class Edge:
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    width: int
+    sharp: bool = False
+
+
+@dataclass
+class Crop:
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    target_size: int = 400
+    edges: list[Edge] | None = None
+
+
+class Margin(TypedDict, total=False):
+    __pydantic_config__ = {"extra": "forbid"}
+    left: int
+
+
+class Cropped(Kept):
+    def __init__(self, crop: Crop | None = None, crops: dict[str, Crop] = {}, margin: Margin = {}) -> None:
+        pass
 
 
 class Halfway(Dataset):
@@ -182,9 +208,14 @@ def test_a_file_of_ones_own_is_listed_without_being_imported(checkout: Callable[
         ("x = (", r"SyntaxError: .*line 1"),
         ("\n\n1 / 0", r"ZeroDivisionError: .* \(.*broken\.py, line 3\)"),
         ("import os\nos.nothing", r"AttributeError: .*line 2\)"),
-        ("from harness import Method\nclass Idle(Method): pass", r"must write predict\(\), or encode\(\)"),
+        (
+            "from harness import Method\nclass Idle(Method): pass",
+            r"must write predict\(\), or encode\(\) and segment\(\)\. \(.*broken\.py, line 2\)\.$",
+        ),
+        ("import json\njson.loads('{')", r"JSONDecodeError: .* \(.*broken\.py, line 2\)\.$"),
+        ("import argparse\nargparse.ArgumentParser().parse_args(['x'])", r"SystemExit: 2 \(.*broken\.py, line 2\)\.$"),
     ],
-    ids=["import", "syntax", "run", "attribute", "contract"],
+    ids=["import", "syntax", "run", "attribute", "contract", "library", "exit"],
 )
 def test_a_broken_file_is_named(checkout: Callable[[str, str], Path], broken: str, reason: str) -> None:
     checkout("fine", PLUGIN.format(name="fine", cls="Fine"))
@@ -193,6 +224,106 @@ def test_a_broken_file_is_named(checkout: Callable[[str, str], Path], broken: st
     with pytest.raises(UserError, match=rf"^here: methods/broken\.py cannot be imported\. .*{reason}"):
         registry.find("methods", "broken", "here")
     assert registry.find("methods", "fine")
+
+
+BUILT = """
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import Method, Saliency, UserError
+
+RAISED = {
+    "file": lambda: Path("gone.pt").read_bytes(),
+    "json": lambda: json.loads("{"),
+    "exit": lambda: sys.exit(3),
+    "user": lambda: (_ for _ in ()).throw(UserError("here: found a; wanted b.")),
+    "lost": lambda: (_ for _ in ()).throw(RuntimeError("CUDA error: device-side assert triggered")),
+    "full": lambda: (_ for _ in ()).throw(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")),
+    "memory": lambda: (_ for _ in ()).throw(MemoryError()),
+}
+
+
+class Raises(Method):
+    def __init__(self, what: str) -> None:
+        RAISED[what]()
+
+    def predict(self, image, click, text):
+        raise NotImplementedError
+
+
+@dataclass
+class Late(Raises):
+    what: str
+
+    def __post_init__(self) -> None:
+        super().__init__(self.what)
+
+
+class Inner(Saliency):
+    def __init__(self) -> None:
+        raise KeyError("a class\\nof two lines")
+
+    def features(self, images):
+        return []
+
+    maps = features
+
+
+class Outer(Raises):
+    def __init__(self, saliency: Saliency) -> None:
+        pass
+"""
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, Any]], Any]:
+    """Builds a class of a module whose constructors raise."""
+    name = f"raising_{abs(hash(tmp_path))}"
+    (tmp_path / f"{name}.py").write_text(BUILT)
+    monkeypatch.syspath_prepend(tmp_path)
+    return lambda cls, params: registry.build(
+        "methods", f"{name}:{cls}", json.loads(json.dumps(params).replace("<>", name))
+    )
+
+
+@pytest.mark.parametrize(
+    ("cls", "params", "reason"),
+    [
+        ("Raises", {"what": "file"}, r"FileNotFoundError: .*'gone\.pt' \(\S*raising_\d+\.py, line 10\)\.$"),
+        ("Raises", {"what": "json"}, r"JSONDecodeError: .* \(\S*raising_\d+\.py, line 11\)\.$"),
+        ("Raises", {"what": "exit"}, r"SystemExit: 3 \(\S*raising_\d+\.py, line 12\)\.$"),
+        ("Raises", {"what": "none"}, r"KeyError: 'none' \(\S*raising_\d+\.py, line 22\)\.$"),
+        ("Late", {"what": "file"}, r"FileNotFoundError: .*line 10\)\.$"),
+        ("Outer", {"saliency": {"name": "<>:Inner", "params": {}}}, r"KeyError: 'a class.*two lines' \(.*line 38\)\.$"),
+    ],
+    ids=["file", "library", "exit", "bug", "dataclass", "inner"],
+)
+def test_a_constructor_that_raises_is_one_message_that_says_where(
+    built: Callable[[str, dict[str, Any]], Any], cls: str, params: dict[str, Any], reason: str
+) -> None:
+    kind, own = ("saliency", "Inner") if cls == "Outer" else ("methods", cls)
+    with pytest.raises(UserError, match=rf"^{kind}: 'raising_\d+:{own}' cannot be built\. {reason}") as error:
+        built(cls, params)
+    assert isinstance(error.value.__cause__, BaseException) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "said"),
+    [
+        ("user", UserError, r"^here: found a; wanted b\.$"),
+        ("lost", RuntimeError, "^CUDA error"),
+        ("full", RuntimeError, "^CUDA out of memory"),
+        ("memory", MemoryError, "^$"),
+    ],
+)
+def test_what_is_said_already_or_is_the_machine_s_stays_as_it_is(
+    built: Callable[[str, dict[str, Any]], Any], what: str, kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said) as error:
+        built("Raises", {"what": what})
+    assert type(error.value) is kind
 
 
 def test_two_classes_of_one_name() -> None:
@@ -308,6 +439,28 @@ def test_an_entry_point_must_not_hide_a_file_nor_another(tmp_path: Path, module:
 def test_wrong_parameters(module: str, params: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=r"^a\.yaml, methods\[2\]\.params" + reason):
         registry.resolve("methods", f"{module}:Many", params, "a.yaml, methods[2].name")
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        (
+            {"crop": {"target_sise": 100}},
+            r"crop\.target_sise: no such key\. Did you mean 'target_size'\? There are: edges, target_size\.",
+        ),
+        (
+            {"crop": {"edges": [{"width": 1}, {"width": 1, "shrp": True}]}},
+            r"crop\.edges\[1\]\.shrp: no such key\. Did you mean 'sharp'\? There are: sharp, width\.",
+        ),
+        ({"crops": {"a": {"edgs": None}}}, r"crops\.a\.edgs: no such key\. Did you mean 'edges'\?"),
+        ({"margin": {"lefd": 1}}, r"margin\.lefd: no such key\. Did you mean 'left'\? There are: left\."),
+        ({"crop": {"edges": [{"sharp": True}]}}, r"crop\.edges\[0\]\.width: found nothing; wanted a value\."),
+        ({"crop": 3}, r"crop: found 3; wanted a mapping\."),
+    ],
+)
+def test_a_key_within_a_parameter_is_named_with_the_nearest(module: str, params: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=rf"^a\.yaml, methods\[2\]\.params\.{reason}"):
+        registry.resolve("methods", f"{module}:Cropped", params, "a.yaml, methods[2].name")
 
 
 def test_parameters_are_json_and_build_the_annotated_types(module: str) -> None:

@@ -153,6 +153,9 @@ def test_gaps_are_said_also_where_all_methods_have_the_same(run_folder: Path, he
 def test_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no manifest.json"):
         load(tmp_path)
+    for config_file in ("a.yaml", "configs/quickstart.yaml", Path("configs/quickstart.yml")):
+        with pytest.raises(UserError, match=r"a config's name; wanted a run's folder, .*or the name x, its `run:`"):
+            load(config_file)
 
 
 def test_all_tables(run_folder: Path, here: Command) -> None:
@@ -181,6 +184,7 @@ def test_a_table_as_parquet_with_its_intervals(run_folder: Path, here: Command, 
         (["compare", "Text+Click", "Click only"], "names no run's folder"),
         (["compare", "{run}", "{run}:Click only"], "several methods; wanted one of: Click only, Text+Click"),
         (["compare", "{run}:Gone", "{run}:Click only"], "has no 'Gone'"),
+        (["compare", "{run}:Click only", "{run}/:Click only"], "compare: Click only against itself."),
         (["leaderboard", "nowhere/at/all"], "no manifest.json"),
     ],
 )

@@ -194,6 +194,8 @@ def test_methods_come_and_go_without_redoing_the_others(make: Make) -> None:
     assert not quiet.outcomes and report_of(alone) == before
     with pytest.raises(UserError, match="seed: 0 then, 1 now"):
         ran(alone, "seed=1")
+    with pytest.raises(UserError, match=r"\(method_params\.reach: absent then, 8 now\)"):
+        ran(alone, "methods[0].params.reach=8")
 
 
 def test_a_variant_that_comes_later_is_asked_alone_and_each_has_its_own_count(make: Make) -> None:

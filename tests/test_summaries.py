@@ -270,6 +270,19 @@ def test_several_rankings_must_be_named() -> None:
         summarise(frame(row(), row(method="b")), by=["dataset"])
 
 
+def test_what_the_rows_do_not_have_is_refused() -> None:
+    rows = frame(row(), row(method="b"))
+    with pytest.raises(UserError, match=r"no column 'sean' to group by\. Did you mean 'seen'\? There are: .*clicks"):
+        summarise(rows, by=["dataset", "method", "sean"])
+    with pytest.raises(UserError, match=r"no metric 'iuo'\. Did you mean 'iou'\? There are: boundary_iou, iou"):
+        summarise(rows, metric="iuo")
+
+
+def test_any_column_of_the_rows_may_name_a_group() -> None:
+    rows = frame(row(iou=0.2), row(instance_id="2", iou=0.6)).assign(under_click=[1, 2])
+    assert summarise(rows, by=["method", "under_click"])["mean"].tolist() == pytest.approx([0.2, 0.6])
+
+
 def test_double_rows_are_refused() -> None:
     with pytest.raises(UserError, match=r"toy: a \(single\) has 1 rows twice"):
         summarise(frame(row(), row(run="s")))

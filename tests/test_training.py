@@ -29,9 +29,9 @@ from harness.batches import Batches
 from harness.card import card, card_of
 from harness.clicks import NoClickError
 from harness.draws import Draw, Draws, SampleCache
-from harness.fitting import Progress
+from harness.fitting import Progress, chosen_device
 from harness.interfaces import Dataset, Listed
-from harness.journal import METRICS, Journal
+from harness.journal import METRICS
 from harness.optimisation import decay, learning_rate
 from harness.recipe import Optimizer, Recipe, Schedule, load_recipe
 from harness.structures import Click, Instance, Sample, UserError
@@ -235,6 +235,31 @@ def test_a_damaged_resumable_file_is_named(tmp_path: Path, resumable: Path) -> N
             train(job, lambda _: None)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full, as Linux has one")
+def test_a_full_disk_is_one_message_and_the_last_state_is_kept(
+    tmp_path: Path, undisturbed: Path, resumable: Path
+) -> None:
+    job = recipe(tmp_path / "w.safetensors")
+    state = resumable / f"{job.key}.pt"
+
+    def fill(progress: Progress) -> None:
+        if progress.step == 4:
+            state.with_suffix(".tmp").symlink_to("/dev/full")
+
+    reason = rf"{job.key}\.pt: cannot be written \(No space left on device\)\. What was written before is kept: free"
+    with pytest.raises(UserError, match=reason):
+        train(job, fill, report_every=1)
+    assert torch.load(state, weights_only=True)["step"] == 3
+    assert not os.path.lexists(state.with_suffix(".tmp"))
+    assert same(train(job, lambda _: None), undisturbed)
+
+
+def test_what_else_a_state_fails_by_is_not_put_on_the_disk(tmp_path: Path) -> None:
+    keeper = training.FileKeeper(tmp_path / "state.pt", "key")
+    with pytest.raises((TypeError, AttributeError, RuntimeError)):
+        keeper.keep({"network": (one for one in "ab")})
+
+
 def test_the_resumable_file_lies_in_runs() -> None:
     job = recipe()
     assert ORIGINAL(job) == registry.ROOT / "runs" / "training" / f"{job.key}.pt"
@@ -256,6 +281,14 @@ def test_no_gpu(tmp_path: Path) -> None:
         pytest.skip("this machine has a GPU")
     with pytest.raises(UserError, match="found no GPU for device: cuda"):
         train(recipe(tmp_path / "w.safetensors", device="cuda"), lambda _: None)
+
+
+def test_fewer_gpus_than_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [str(chosen_device(name)) for name in ("auto", "cuda", "cuda:1", "cpu")] == ["cuda", "cuda", "cuda:1", "cpu"]
+    with pytest.raises(UserError, match="found 2 GPUs for device: cuda:2; wanted that one"):
+        chosen_device("cuda:2")
 
 
 # What a job sees.
@@ -333,7 +366,7 @@ class Unclickable(Identity):
 def test_an_unclickable_instance_gives_its_place_to_another(caplog: pytest.LogCaptureFixture) -> None:
     samples = SampleCache([Listing()])
     batches = Batches(Unclickable(), samples, Draws(samples.draws(False), recipe(batch=40)))  # type: ignore[arg-type]
-    made = [batches._example(*drawn)["id"].item()[0] for drawn in batches._share(0)]
+    made = [batches._example(*drawn)[1]["id"].item()[0] for drawn in batches._share(0)]
     assert made == ["a"] * 40
     assert "is left out: no pixel off the object" in caplog.text
 
@@ -418,7 +451,7 @@ def test_an_unreadable_instance_gives_its_place_to_another(caplog: pytest.LogCap
         samples = SampleCache([Listing(broken=True)])
         made = Draws(samples.draws(False), recipe(batch=40))
         return [
-            str(batching.example(Identity(), samples, made, draw, rng)["id"])  # type: ignore[arg-type]
+            str(batching.example(Identity(), samples, made, draw, rng)[1]["id"])  # type: ignore[arg-type]
             for draw, rng in made.at(0)
         ]
 
@@ -571,15 +604,6 @@ def test_a_journal_has_every_step_once(tmp_path: Path, resumable: Path) -> None:
     assert [row["step"] for row in rows] == list(range(1, 9))
     assert all(math.isfinite(row["loss"]) and row["lr"] > 0 and 0 <= row["waited"] <= 1 for row in rows)
     assert list(folder.glob("events.out.tfevents.*"))
-
-
-def test_steps_that_replaced_workers_do_again_stand_in_the_journal_once(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "job")
-    for step, loss in [(1, 0.5), (2, 0.4), (3, 0.3), (2, 0.4), (3, 0.25), (4, 0.2)]:
-        journal.add(Progress(step, 4, loss, lr=0.1, steps_per_s=1.0))
-    journal.close()
-    rows = pq.read_table(tmp_path / "job" / METRICS).to_pylist()
-    assert [(row["step"], row["loss"]) for row in rows] == [(1, 0.5), (2, 0.4), (3, 0.25), (4, 0.2)]
 
 
 def test_a_checkpoint_prints_its_card(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def said(folder: Path, ended: bool = False, age_s: float = 0, **changed: Any) ->
 def text(told: dict[str, Any]) -> str:
     console = Console(file=io.StringIO(), width=200)
     console.print(shown(told))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -149,3 +149,4 @@ def test_an_interrupt_gives_the_terminal_its_cursor_back(tmp_path: Path) -> None
     ended = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     hidden, shown_again = "\x1b[?25l", "\x1b[?25h"
     assert ended.returncode == 130 and ended.stdout.rindex(hidden) < ended.stdout.rindex(shown_again), ended.stderr
+    assert ended.stderr == "No longer watching. The run itself is not touched.\n"

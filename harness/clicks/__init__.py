@@ -6,6 +6,9 @@ Published tables rest on these rules, so a rule that changes its clicks becomes 
 click over the object. All of them measure distances in exact integers (`depth`, `deepest`).
 """
 
+import importlib
+import pkgutil
+
 from harness.clicks.correction import center, ritm, sam
 from harness.clicks.deepest import Deepest, deepest
 from harness.clicks.depth import interior_depth, squared_depth
@@ -35,3 +38,6 @@ __all__ = [
     "strategy",
     "xu",
 ]
+
+for _found in pkgutil.iter_modules(__path__):  # A rule in a file of one's own is known by being there.
+    importlib.import_module(f"{__name__}.{_found.name}")

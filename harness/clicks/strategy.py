@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.metrics import Region
-from harness.registry import arguments
+from harness.registry import arguments, blamed
 from harness.structures import Click, Instance, Mask, Sample, UserError
 
 
@@ -92,7 +92,8 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
     """How many clicks a strategy adds each round, found by asking it for some on a made-up image.
 
     Raises:
-        UserError: It does not take these options, they do not fit each other, or they are too much for that image.
+        UserError: It does not take these options, they do not fit each other, or they are too much for that image; or
+            the strategy raises, or returns no clicks.
     """
     arguments(STRATEGIES[name], name, options, "click options")
     left, right = np.zeros((2, 48, 64), bool)
@@ -100,7 +101,11 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
     instances = (Instance("left", left, "object"), Instance("right", right, "object"))
     sample = Sample("made up", np.zeros((48, 64, 3), np.uint8), instances)
     at = Situation(sample, instances[0], (), None, np.random.default_rng(0))
-    try:
-        return len(STRATEGIES[name](at, **options))
-    except NoClickError as error:
-        raise UserError(f"{error} That was an image of 48 x 64 pixels with two objects; ask for less.") from error
+    with blamed(f"{name} cannot be asked"):
+        try:
+            made = STRATEGIES[name](at, **options)
+        except NoClickError as error:
+            raise UserError(f"{error} That was an image of 48 x 64 pixels with two objects; ask for less.") from error
+    if not (isinstance(made, tuple) and made and all(isinstance(click, Click) for click in made)):
+        raise UserError(f"{name}: returned {made!r}; wanted a tuple of at least one Click.")
+    return len(made)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.clicks import STRATEGIES, NoClickError, Situation, click_rng, clicks_a_round, strategy
+from harness.clicks import STRATEGIES, NoClickError, Situation, Strategy, click_rng, clicks_a_round, strategy
 from harness.structures import Click, Instance, Mask, Sample, UserError
 
 H, W = 24, 36
@@ -72,9 +76,41 @@ def test_what_every_simulator_promises(name: str, options: dict[str, Any], ignor
             at = replace(at, clicks=at.clicks + clicks, predicted=drawn.random((H, W)) < 0.5)
 
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "clicks.md"
+
+
+def example() -> str:
+    """The page's rule of one's own."""
+    return PAGE.read_text("utf-8").split("## A simulator of your own")[1].split("```python\n")[1].split("```")[0]
+
+
+@pytest.fixture
+def centroid() -> Iterator[Strategy]:
+    """The page's rule, registered for a while."""
+    exec(example(), made := {"__name__": "example"})
+    yield STRATEGIES["centroid/v1"]
+    assert STRATEGIES.pop("centroid/v1") is made["centroid"]
+
+
+@pytest.mark.parametrize("options", [{}, {"jitter": 2.5}], ids=str)
+def test_the_page_s_example_keeps_the_promises(centroid: Strategy, options: dict[str, Any]) -> None:
+    test_what_every_simulator_promises("centroid/v1", options, None)
+    assert centroid(situation(box(4, 9, 10, 21), None)) == (Click(15, 6),)
+    with pytest.raises(UserError, match=r"jitter: found -1; wanted greater than or equal to 0"):
+        clicks_a_round("centroid/v1", {"jitter": -1})
+
+
+def test_a_file_of_one_s_own_is_known_by_being_there(tmp_path: Path) -> None:
+    source = PAGE.parents[1] / "harness"
+    shutil.copytree(source, tmp_path / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "harness" / "clicks" / "centroid.py").write_text(example())
+    code = "from harness.clicks import STRATEGIES; print(STRATEGIES['centroid/v1'].__doc__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("The object's pixel nearest to its centroid")
+
+
 def test_the_page_has_a_line_for_every_simulator() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "clicks.md").read_text("utf-8")
-    table = page.split("## The simulators")[1].split("\n## ")[0]
+    table = PAGE.read_text("utf-8").split("## The simulators")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == set(STRATEGIES)
 
 
@@ -114,3 +150,20 @@ def test_a_round_that_cannot_be_made_anywhere(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(STRATEGIES, "never/v1", never)
     with pytest.raises(UserError, match=r"never/v1: no pixel is good enough\. .*ask for less"):
         clicks_a_round("never/v1", {})
+
+
+@pytest.mark.parametrize("made", [None, (), [Click(1, 2)], (1, 2), Click(1, 2)], ids=str)
+def test_a_rule_that_returns_no_clicks(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
+    monkeypatch.setitem(STRATEGIES, "idle/v1", lambda at: made)
+    with pytest.raises(UserError, match=r"^idle/v1: returned .*; wanted a tuple of at least one Click\.$"):
+        clicks_a_round("idle/v1", {})
+
+
+def test_a_rule_that_raises_is_one_message_that_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STRATEGIES, "broken/v1", lambda at: at.truth.nothing)
+    said = rf"^broken/v1 cannot be asked\. AttributeError: .*'nothing' \({re.escape(__file__)}, line \d+\)\.$"
+    with pytest.raises(UserError, match=said):
+        clicks_a_round("broken/v1", {})
+    with pytest.raises(UserError, match=r"^sam/v1 cannot be asked\. .* \(\S*/harness/clicks/\S*\.py, line \d+\)\.$"):
+        monkeypatch.setattr("harness.clicks.correction.deepest", None)
+        clicks_a_round("sam/v1", {})
