@@ -100,10 +100,4 @@ def _place(error: BaseException) -> str:
     """A plugin's line rather than a library's; nothing where harness/ refused a value."""
     *_, raised = [Path(), *(Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))]
     found = None if isinstance(error, ValueError) and raised.is_relative_to(_HARNESS) else own_line(error)
-    return "" if found is None or found[0].is_relative_to(_HARNESS) else f" ({_short(found[0])}, line {found[1]})"
-
-
-def _short(path: Path) -> str:
-    """Within the checkout from its root, else the name alone: the same wherever either lies."""
-    root = _HARNESS.parent
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return "" if found is None or found[0].is_relative_to(_HARNESS) else f" ({found[0].name}, line {found[1]})"

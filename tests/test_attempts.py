@@ -95,11 +95,11 @@ def test_a_failure_says_where_a_plugin_raised_it(plugin: ModuleType, name: str, 
     assert failure(getattr(plugin, name)) == wanted
 
 
-def test_places_within_the_checkout_count_from_its_root() -> None:
+def test_places_are_a_file_s_name_and_line() -> None:
     def fail() -> None:
         raise LookupError("here")
 
-    assert failure(fail) == f"LookupError: here (tests/test_attempts.py, line {fail.__code__.co_firstlineno + 1})"
+    assert failure(fail) == f"LookupError: here (test_attempts.py, line {fail.__code__.co_firstlineno + 1})"
 
 
 def test_what_was_never_raised_has_no_place() -> None:

@@ -287,7 +287,10 @@ def test_an_instance_has_as_many_sets_of_fixed_clicks_as_wanted() -> None:
 def test_crops_of_any_image_stack() -> None:
     of, small = learner(crop="published"), scene()
     wide = replace(
-        small, image=np.zeros((40, 190, 3), np.uint8), instances=(Instance("b/0", np.ones((40, 190), bool), "tie"),)
+        small,
+        image=np.zeros((40, 190, 3), np.uint8),
+        instances=(Instance("b/0", np.ones((40, 190), bool), "tie"),),
+        ignore=None,
     )
     examples = [of.example(s, s.instances[0], ("car", "tie"), np.random.default_rng(1)) for s in (small, wide)]
     assert torch.isfinite(of.loss(stacked(*examples)))

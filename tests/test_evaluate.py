@@ -274,7 +274,7 @@ def test_an_image_that_does_not_load_fails_by_its_listing(batch: int) -> None:
     failed = [one for one in records if one.status == "failed"]
     assert {(one.category, one.seen) for one in failed} == {("left", True), ("middle", False), ("right", True)}
     (error,) = {str(one.error) for one in failed}
-    assert error.startswith("load: OSError: cut off (tests/test_evaluate.py, line ")
+    assert error.startswith("load: OSError: cut off (test_evaluate.py, line ")
     assert {one.image_id for one in failed} == {"2"}
 
 
@@ -517,7 +517,7 @@ def test_a_plugin_that_ends_the_process_ends_no_run(half: str) -> None:
     assert {one.instance_id for one in failed} == wanted
     phase = half if half in ("encode", "segment") else "load"
     assert all(
-        str(one.error).startswith(f"{phase}: RuntimeError: sys.exit(3) (tests/test_evaluate.py") for one in failed
+        str(one.error).startswith(f"{phase}: RuntimeError: sys.exit(3) (test_evaluate.py") for one in failed
     )
     assert {one.instance_id for one in records if one.status == "ok"} == all_ids("023")
 
@@ -531,9 +531,9 @@ def test_a_plugin_that_ends_the_process_ends_no_run(half: str) -> None:
         (lambda *_: "0.5", "metrics: metric 'mine' returned str; wanted a number."),
         (
             raising(RuntimeError("no hull\nfound")),
-            "metrics: RuntimeError: no hull found (tests/test_evaluate.py, line ",
+            "metrics: RuntimeError: no hull found (test_evaluate.py, line ",
         ),
-        (lambda *_: sys.exit(3), "metrics: RuntimeError: sys.exit(3) (tests/test_evaluate.py, line "),
+        (lambda *_: sys.exit(3), "metrics: RuntimeError: sys.exit(3) (test_evaluate.py, line "),
     ],
 )
 def test_a_metric_that_fails_on_an_instance_fails_it_alone(

@@ -280,8 +280,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("ids", "said"),
     [
-        (KeyError("images"), r"sample_ids\(\) failed with KeyError: 'images' \(tests/test_plan.py, line \d+\)\."),
-        (SystemExit(3), r"sample_ids\(\) failed with RuntimeError: sys.exit\(3\) \(tests/test_plan.py, line \d+\)\."),
+        (KeyError("images"), r"sample_ids\(\) failed with KeyError: 'images' \(test_plan.py, line \d+\)\."),
+        (SystemExit(3), r"sample_ids\(\) failed with RuntimeError: sys.exit\(3\) \(test_plan.py, line \d+\)\."),
         (None, r"sample_ids\(\) failed with TypeError: 'NoneType' object is not iterable\. Correct"),
         ([139, 285], r"sample_ids\(\) returned int 139; wanted texts\."),
         (["a", "b", 7], r"sample_ids\(\) returned int 7; wanted texts\."),

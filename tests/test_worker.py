@@ -183,7 +183,7 @@ def test_failures_are_counted_by_instance_with_the_commonest_reason(store: Store
     bug = {"name": "fakes:Fragile", "label": "fragile", "params": {"how": "bug", "at": 1}}
     first, *_ = run_here(remaining(jobs([bug], unreadable=[3]), store, 4), store, 1)
     assert (first.samples, first.instances, first.failed) == (4, 7, 3)
-    assert first.error.startswith("segment: RuntimeError: a bug in a plugin (tests/fakes.py, line ")
+    assert first.error.startswith("segment: RuntimeError: a bug in a plugin (fakes.py, line ")
 
 
 def test_each_method_is_built_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
