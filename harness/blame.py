@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from harness.interfaces import Learner
+from harness.registry import LACKS_MEMORY
 from harness.structures import UserError
 
 
@@ -22,6 +23,11 @@ def defined(function: Callable[..., Any]) -> str:
     """Where a function of a plugin is written, in parentheses; "" where Python does not know."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f" ({code.co_filename}, line {code.co_firstlineno})" if code else ""
+
+
+def damaged(file: object, error: Exception, delete: str = "it") -> UserError:
+    """What is told of a state that cannot be read."""
+    return UserError(f"{file}: found a damaged file ({type(error).__name__}); delete {delete} to train anew.")
 
 
 @contextmanager
@@ -49,5 +55,5 @@ def memory_blamed(device: str) -> Iterator[None]:
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether an error says that the memory of a GPU or of the machine does not suffice."""
-    said = "out of memory" in str(error) or "DefaultCPUAllocator" in str(error)
+    said = LACKS_MEMORY.search(str(error)) is not None
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and said)

@@ -21,8 +21,8 @@ from harness import registry, weights
 from harness.config import MethodEntry, RunConfig
 from harness.contamination import asked_again, training_images
 from harness.interfaces import Dataset
-from harness.plan import starts_from, untrained
-from harness.recipe import Plugin, Recipe, label
+from harness.plan import starts_from, training_data, untrained
+from harness.recipe import Plugin, label
 from harness.store import store_of
 from harness.structures import Listed, UserError
 
@@ -90,7 +90,7 @@ def examined(config: RunConfig) -> Iterator[Finding]:
             yield from _training_images(method, built)
         except UserError as error:
             yield Finding(label(method), State.WRONG, str(error))
-    yield from _training_data(due)
+    yield from dict.fromkeys(map(_to_train_on, training_data(due)))  # Nothing is said twice.
     yield _disk(config, instances)
 
 
@@ -182,13 +182,6 @@ def _checkpoints(method: MethodEntry, due: bool) -> Iterator[Finding]:
         yield Finding(name, State.FINE, "needs no file")
 
 
-def _training_data(due: Sequence[MethodEntry]) -> Iterator[Finding]:
-    """Whether the data sets are there that trainings learn from and are validated on; nothing is said twice."""
-    recipes = [method.train for method in due if method.train is not None]
-    used = [one for recipe in recipes for one in (*recipe.datasets, *_validating(recipe))]
-    yield from dict.fromkeys(map(_to_train_on, {str(entry): entry for entry in used}.values()))
-
-
 def _to_train_on(entry: Plugin) -> Finding:
     subject = f"{label(entry)}, to train on"
     try:
@@ -196,10 +189,6 @@ def _to_train_on(entry: Plugin) -> Finding:
         return Finding(subject, State.FINE, f"{len(dataset.sample_ids())} images")
     except UserError as error:
         return Finding(subject, State.WRONG, str(error))
-
-
-def _validating(recipe: Recipe) -> tuple[Plugin, ...]:
-    return recipe.validation.datasets if recipe.validation else ()
 
 
 def _checkpoint(name: str, key: str, path: Path) -> Finding:

@@ -288,6 +288,13 @@ def _made_by(recipe: Recipe) -> str:
     return about.get("recipe", "") if "recipe_yaml" in about else ""
 
 
+def training_data(due: Sequence[MethodEntry]) -> list[Plugin]:
+    """The data sets that trainings learn from and are validated on, each once."""
+    recipes = [method.train for method in due if method.train is not None]
+    used = [one for recipe in recipes for part in (recipe, recipe.validation) if part for one in part.datasets]
+    return list({str(entry): entry for entry in used}.values())
+
+
 def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = ()) -> None:
     """Look for the checkpoints of all methods, and for what trainings start from, before anything is computed.
 

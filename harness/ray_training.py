@@ -33,6 +33,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from harness.blame import damaged
 from harness.fitting import Fitted, Progress, Report, fit
 from harness.folder import Folder
 from harness.interrupts import aside
@@ -320,7 +321,7 @@ def _read(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
         try:
             return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
         except Exception as error:  # An unpickler raises whatever the damage makes of it.
-            raise _damaged(f"{checkpoint.path}/{name}", error, str(Path(checkpoint.path).parent)) from error
+            raise damaged(f"{checkpoint.path}/{name}", error, str(Path(checkpoint.path).parent)) from error
 
 
 def _check_snapshot(states: Folder) -> None:
@@ -334,8 +335,4 @@ def _check_snapshot(states: Folder) -> None:
     except FileNotFoundError:
         return
     except ValueError as error:
-        raise _damaged(f"{states / _SNAPSHOT}", error, str(states)) from error
-
-
-def _damaged(file: str, error: Exception, folder: str) -> UserError:
-    return UserError(f"{file}: found a damaged file ({type(error).__name__}); delete {folder} to train anew.")
+        raise damaged(states / _SNAPSHOT, error, str(states)) from error

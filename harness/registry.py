@@ -38,7 +38,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _HARNESS = str(Path(__file__).parent) + os.sep
 _LIBRARIES = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib"))
-_OF_THE_MACHINE = re.compile(r"CUDA error|out of memory|DefaultCPUAllocator")
+LACKS_MEMORY = re.compile("out of memory|DefaultCPUAllocator")
+"""What torch says of a GPU's or the machine's memory that does not suffice."""
+
+_OF_THE_MACHINE = re.compile(f"CUDA error|{LACKS_MEMORY.pattern}")
 """What torch says of a GPU that is lost, or of full memory: no plugin's mistake."""
 
 T = TypeVar("T", bound=type)

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from harness import registry
+from harness.blame import damaged
 from harness.card import as_yaml, card
 from harness.fitting import Fitted, Progress, Report, fit
 from harness.folder import Folder, cannot_write, write_bytes
@@ -52,12 +53,7 @@ def train(
         FloatingPointError: The loss is not finite.
     """
     with claimed(recipe, runs) as lock:
-
-        def told(progress: Progress) -> None:
-            lock.check()
-            report(progress)
-
-        return trained(recipe, told, report_every, address, runs)
+        return trained(recipe, lock, report, report_every, address, runs)
 
 
 def claimed(recipe: Recipe, runs: str | None = None) -> Lock:
@@ -67,12 +63,15 @@ def claimed(recipe: Recipe, runs: str | None = None) -> Lock:
     return Lock(states / recipe.key, what="training")
 
 
-def trained(recipe: Recipe, report: Report, report_every: int, address: str | None, runs: str | None) -> Path:
-    """As `train`, for a caller who has claimed it."""
+def trained(
+    recipe: Recipe, lock: Lock, report: Report, report_every: int, address: str | None, runs: str | None
+) -> Path:
+    """As `train`, for a caller who holds what `claimed` gave."""
     key, state = recipe.key, resumable(recipe)  # Both of the files that the recipe names as they are now.
     journal = Journal(state.with_suffix(""))
 
     def told(progress: Progress) -> None:
+        lock.check()
         journal.add(progress)
         report(progress)
 
@@ -116,8 +115,7 @@ class FileKeeper:
         try:
             kept = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # An unpickler raises whatever the damage makes of it.
-            found = f"a damaged file ({type(error).__name__})"
-            raise UserError(f"{self.path}: found {found}; delete it to train anew.") from error
+            raise damaged(self.path, error) from error
         return kept if kept["recipe"] == self.key else None
 
     def keep(self, state: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from harness.fitting import Report
 from harness.folder import Folder
 from harness.interrupts import aside
 from harness.lock import Lock
-from harness.plan import planned
-from harness.recipe import Plugin, Recipe, label
+from harness.plan import planned, training_data
+from harness.recipe import Recipe, label
 from harness.structures import UserError
 
 _log = logging.getLogger(__name__)
@@ -25,11 +26,23 @@ _log = logging.getLogger(__name__)
 Failure = UserError | None
 """Why a training did not come to its end, if it did not."""
 
-Network = tuple[str, Recipe]
-"""With the label of the first method that it is for."""
-
 Said = Callable[[str, training.Progress], None]
 """Told a method's label and how its training goes."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is to be trained.
+
+    Attributes:
+        name: The label of the first method that it is for.
+        recipe: Of its training.
+        key: The recipe's, as its files were at first.
+    """
+
+    name: str
+    recipe: Recipe
+    key: str
 
 
 def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
@@ -43,14 +56,8 @@ def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
         UserError: As `planned`, or a data set to train on is not there.
     """
     planned(config, due)
-    recipes = [method.train for method in due if method.train]
-    for entry in {str(one): one for recipe in recipes for one in reads(recipe)}.values():
+    for entry in training_data(due):
         registry.build("datasets", entry.name, entry.params)
-
-
-def reads(recipe: Recipe) -> Sequence[Plugin]:
-    """The data sets of a training."""
-    return (*recipe.datasets, *(recipe.validation.datasets if recipe.validation else ()))
 
 
 def check_kept(due: Sequence[MethodEntry], run: Folder) -> None:
@@ -88,30 +95,26 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
     networks = _networks(due)
     with ExitStack() as claims:  # Held by this thread, which an interrupt lets go of them in order.
         locks, failures = _claimed(networks, claims, runs)
-        ready = [one for one in networks if one[0] not in failures and not one[1].output.is_file()]
+        ready = [one for one in networks if one.name not in failures and not one.recipe.output.is_file()]
 
-        def train(name: str, recipe: Recipe) -> Failure:
-            def told(progress: training.Progress) -> None:
-                locks[recipe.key].check()
-                said(name, progress)
+        def train(one: Network) -> Failure:
+            return _tried(one, locks[one.key], partial(said, one.name), len(networks) > 1, address, runs)
 
-            return _tried(name, recipe, len(networks) > 1, told, address, runs)
-
-        failures |= {name: train(name, recipe) for name, recipe in ready if not recipe.workers}
-        if shared := [(name, recipe) for name, recipe in ready if recipe.workers]:
+        failures |= {one.name: train(one) for one in ready if not one.recipe.workers}
+        if shared := [one for one in ready if one.recipe.workers]:
             from harness.ray_training import side_by_side
 
-            failures |= _at_once(side_by_side([recipe for _, recipe in shared], address), shared, train)
+            failures |= _at_once(side_by_side([one.recipe for one in shared], address), shared, train)
     _raise(failures)
 
 
 def _networks(due: Sequence[MethodEntry]) -> list[Network]:
     """Each checkpoint once."""
-    networks: dict[Path, Network] = {}
+    named: dict[Path, tuple[str, Recipe]] = {}
     for method in due:
         if method.train:
-            networks.setdefault(method.train.output, (label(method), method.train))
-    return list(networks.values())
+            named.setdefault(method.train.output, (label(method), method.train))
+    return [Network(name, recipe, recipe.key) for name, recipe in named.values()]
 
 
 def _claimed(
@@ -124,39 +127,41 @@ def _claimed(
     """
     locks: dict[str, Lock] = {}
     failures: dict[str, Failure] = {}
-    for name, recipe in networks:
+    for one in networks:
         try:
-            if recipe.key not in locks:
-                locks[recipe.key] = claims.enter_context(training.claimed(recipe, runs))
+            if one.key not in locks:
+                locks[one.key] = claims.enter_context(training.claimed(one.recipe, runs))
         except UserError as error:
-            failures[name] = error
+            failures[one.name] = error
     return locks, failures
 
 
-def _tried(name: str, recipe: Recipe, others: bool, report: Report, address: str | None, runs: str | None) -> Failure:
+def _tried(
+    network: Network, lock: Lock, report: Report, others: bool, address: str | None, runs: str | None
+) -> Failure:
     try:
-        training.trained(recipe, report, training.REPORT_EVERY, address, runs)
+        training.trained(network.recipe, lock, report, training.REPORT_EVERY, address, runs)
     except (UserError, FloatingPointError) as error:
         if others:
-            _log.warning("%s is not trained, the others are: %s", name, error)
+            _log.warning("%s is not trained, the others are: %s", network.name, error)
         return UserError(str(error))  # Without the traceback, which holds what was trained.
     except Exception as error:  # A bug: told at once, with its traceback.
         if not others:
             raise
-        _log.exception("%s is not trained, the others are", name)
+        _log.exception("%s is not trained, the others are", network.name)
         return UserError(f"{type(error).__name__}: {error}")
     return None
 
 
-def _at_once(count: int, networks: Sequence[Network], train: Callable[[str, Recipe], Failure]) -> dict[str, Failure]:
+def _at_once(count: int, networks: Sequence[Network], train: Callable[[Network], Failure]) -> dict[str, Failure]:
     """Each in a thread, so many at a time; those of one key take turns."""
-    room, turns = threading.Semaphore(count), {recipe.key: threading.Lock() for _, recipe in networks}
+    room, turns = threading.Semaphore(count), {one.key: threading.Lock() for one in networks}
 
-    def trained(name: str, recipe: Recipe) -> Failure:
-        with turns[recipe.key], room:
-            return train(name, recipe)
+    def trained(network: Network) -> Failure:
+        with turns[network.key], room:
+            return train(network)
 
-    ended = {name: aside(partial(trained, name, recipe)) for name, recipe in networks}
+    ended = {network.name: aside(partial(trained, network)) for network in networks}
     for one in as_completed(ended.values()):
         one.result()  # A bug is told at once.
     return {name: one.result() for name, one in ended.items()}

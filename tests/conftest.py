@@ -129,6 +129,28 @@ def harness_command(started: Callable[..., subprocess.Popen[str]]) -> Callable[.
     return run
 
 
+@pytest.fixture(scope="module")
+def importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Path]]:
+    """Makes a module of a name and a source, which this process and those that it starts find; returns its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def made(name: str, source: str) -> Path:
+            folder = tmp_path_factory.mktemp("elsewhere")
+            (folder / f"{name}.py").write_text(source)
+            patch.setenv("PYTHONPATH", str(folder))
+            patch.syspath_prepend(folder)
+            return folder
+
+        yield made
+
+
+@pytest.fixture
+def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the trainings of a test keep what they need to go on."""
+    monkeypatch.setattr("harness.training.resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
+    return tmp_path / "resumable"
+
+
 class ByFile(LoadFileScheduling):
     """In several processes (`-n 2`) a file's tests stay together, and only one process ever starts Ray."""
 

@@ -516,9 +516,7 @@ def test_a_plugin_that_ends_the_process_ends_no_run(half: str) -> None:
     wanted = {"1 (not listed)"} if half == "list_instances" else all_ids("1")
     assert {one.instance_id for one in failed} == wanted
     phase = half if half in ("encode", "segment") else "load"
-    assert all(
-        str(one.error).startswith(f"{phase}: RuntimeError: sys.exit(3) (test_evaluate.py") for one in failed
-    )
+    assert all(str(one.error).startswith(f"{phase}: RuntimeError: sys.exit(3) (test_evaluate.py") for one in failed)
     assert {one.instance_id for one in records if one.status == "ok"} == all_ids("023")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from harness.recipe import Recipe
 from harness.structures import UserError
 from harness.training import train
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("resumable")]
 
 TOY = """
 import os, pathlib, signal
@@ -59,22 +59,12 @@ class Toy(Learner):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def started(importable: Callable[[str, str], Path]) -> Iterator[None]:
     """One Ray for all tests of this file, whose workers find the module `several_toy`."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    (folder / "several_toy.py").write_text(TOY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder))
-        patch.syspath_prepend(folder)
-        connect(None)
-        yield
-        ray.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(training, "resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
-    return tmp_path / "resumable"
+    importable("several_toy", TOY)
+    connect(None)
+    yield
+    ray.shutdown()
 
 
 def recipe(checkpoint: Path, params: dict[str, Any] | None = None, **changes: Any) -> Recipe:

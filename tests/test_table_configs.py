@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from datasets.coco import Coco
 from datasets.seen import seen_names
-from harness import registry, training
+from harness import registry
 from harness.config import RunConfig, load_run
 from harness.fitting import Progress
 from harness.plan import Job
@@ -149,6 +149,9 @@ def masks(root: Path, split: str, coco_split: str, labels: Mapping[str, str], co
     return rows
 
 
+pytestmark = pytest.mark.usefixtures("resumable")
+
+
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The layouts of docs/datasets.md."""
@@ -161,7 +164,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     voc_and_sbd(folder)
     open_images(folder)
     monkeypatch.setenv("HARNESS_DATA", str(folder))
-    monkeypatch.setattr(training, "resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
     return folder
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,21 +120,13 @@ class Listing(Boxes):
         return [Listed(f"{sample_id}{number}", "unseen" if number else "seen", not number) for number in range(3)]
 
 
+pytestmark = pytest.mark.usefixtures("resumable")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def toy_learner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def toy_learner(importable: Callable[[str, str], Path]) -> Path:
     """The folder of the module `toy_learner`."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    (folder / "toy_learner.py").write_text(TOY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        yield folder
-
-
-@pytest.fixture(autouse=True)
-def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the jobs of a test keep what they need to go on."""
-    monkeypatch.setattr(training, "resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
-    return tmp_path / "resumable"
+    return importable("toy_learner", TOY)
 
 
 def recipe(checkpoint: Path | str = "", **changes: Any) -> Recipe:

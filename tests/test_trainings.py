@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,20 +76,10 @@ class Toy(Learner):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the module `side_toy` lies; Ray, started without a test that wants it, finds it there."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    (folder / "side_toy.py").write_text(TOY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder))
-        patch.syspath_prepend(folder)
-        yield folder
-        ray.shutdown()
-
-
-@pytest.fixture
-def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
+def toy(importable: Callable[[str, str], Path]) -> Iterator[Path]:
+    """Where the module `side_toy` lies; Ray, started by the first test that wants it, finds it there."""
+    yield importable("side_toy", TOY)
+    ray.shutdown()
 
 
 def entry(tmp_path: Path, label: str, workers: int = 1, output: str = "", steps: int = 6, **params: Any) -> MethodEntry:
