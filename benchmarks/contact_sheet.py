@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import PIL.Image
+from harness.datasets.scenes.scenes import CLASSES, Scenes
 
-from datasets.scenes import CLASSES, Scenes
 from harness.structures import Image, Instance, Mask, Sample
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -23,24 +23,24 @@ import cv2
 import numpy as np
 import PIL.Image
 import typer
+from harness.datasets.coco.coco import Coco
+from harness.datasets.coco.masks import decode
+from harness.datasets.shared.images import read_rgb
 from jaxtyping import UInt8
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.goals import verdict
-from datasets.coco import Coco
-from datasets.coco_masks import decode
-from datasets.images import read_rgb
-from harness.asking import Names, Protocol
 from harness.clicks.depth import inside
-from harness.config import Clicks, Text
-from harness.evaluate import Evaluation
-from harness.folder import write_bytes
-from harness.interfaces import Method
-from harness.metrics import METRICS, Region
-from harness.rle import encode
-from harness.shards import shard
-from harness.store import JobFacts, Store
+from harness.config.run_config import Clicks, Text
+from harness.evaluation.evaluate import Evaluation
+from harness.evaluation.protocol import Names, Protocol
+from harness.masks.metrics import METRICS, Region
+from harness.masks.rle import encode
+from harness.plugins.interfaces import Method
+from harness.storage.folder import write_bytes
+from harness.storage.shards import shard
+from harness.storage.store import JobFacts, Store
 from harness.structures import Click, Image, Mask, Prediction, Record
 
 SIZE = (480, 640)

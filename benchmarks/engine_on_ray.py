@@ -1,6 +1,6 @@
 """What Ray costs a run, and what it gives: `python -m benchmarks.engine_on_ray`, no downloads, no network.
 
-Every measure is a whole run by `harness.run.run`, as `python -m harness run` does it, in a folder of its own:
+Every measure is a whole run by `harness.running.run.run`, as `python -m harness run` does it, in a folder of its own:
 
 - throughput: 100,000 instances of a null method on one actor, in CPU time of that actor from its first answer to its
   last, so that neither its start nor other processes count; and by how much this process, the driver, has grown at the
@@ -33,20 +33,20 @@ from rich.table import Table
 
 from benchmarks.engine import SPLIT, generate
 from benchmarks.goals import verdict
-from harness import registry
-from harness.config import RunConfig, load_run
-from harness.interfaces import Dataset, Method
-from harness.plan import Job
-from harness.run import run
+from harness import places
+from harness.config.run_config import RunConfig, load_run
+from harness.jobs.plan import Job
+from harness.jobs.worker import Outcome
+from harness.plugins.interfaces import Dataset, Method
+from harness.running.run import run
+from harness.running.train import Progress
 from harness.structures import Click, Image, Instance, Prediction, Sample
-from harness.training import Progress
-from harness.worker import Outcome
 
 GOAL_RATE, GOAL_GROWTH_MB, GOAL_SCALING, GOAL_BUSY, GOAL_SHARE = 700, 200, 1.8, 0.9, 0.02
 DRAWN = 40
 """Images with annotations of their own; the others repeat them."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-EMBEDDED = registry.ROOT / "configs" / "quickstart.yaml"
+EMBEDDED = places.ROOT / "configs" / "quickstart.yaml"
 """Its first method computes: Text+Click."""
 
 

@@ -22,6 +22,13 @@ import cv2
 import open_clip
 import torch
 import typer
+from harness.datasets.coco.coco import Coco
+from harness.methods.click_only import ClickOnly
+from harness.methods.saliency import maskclip
+from harness.methods.sam.sam import Sam
+from harness.methods.shared.channels import Channels
+from harness.methods.shared.prompted_deeplab import Architecture
+from harness.methods.text_click import TextClick
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
@@ -31,21 +38,14 @@ from torch import nn
 from benchmarks.engine import SPLIT
 from benchmarks.training import photographs
 from benchmarks.training_parts import clock
-from datasets.coco import Coco
-from harness import registry
-from harness.asking import Names, Protocol
-from harness.config import Clicks, Text
-from harness.evaluate import Evaluation
-from harness.interfaces import Method
-from harness.metrics import METRICS
-from methods.click_only import ClickOnly
-from methods.prompt_channels import Channels
-from methods.prompted_deeplab import Architecture
-from methods.saliency import maskclip
-from methods.sam import Sam
-from methods.text_click import TextClick
+from harness import places
+from harness.config.run_config import Clicks, Text
+from harness.evaluation.evaluate import Evaluation
+from harness.evaluation.protocol import Names, Protocol
+from harness.masks.metrics import METRICS
+from harness.plugins.interfaces import Method
 
-WEIGHTS = registry.ROOT / "methods" / "weights"
+WEIGHTS = places.ROOT / "methods" / "weights"
 TINY_CLIP = (str(WEIGHTS / "scenes_clip.json"), WEIGHTS / "scenes_clip.safetensors")
 
 Forward = Callable[[], object]

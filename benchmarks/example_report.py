@@ -20,12 +20,12 @@ import PIL.Image
 import pyarrow as pa
 import typer
 
-from harness import manifests
+from harness.cli.results import Form, audit, compare, leaderboard, tabulate
 from harness.figures import charts, grids, opened, save, style, write_charts
-from harness.results_command import Form, audit, compare, leaderboard, tabulate
-from harness.rows import MEASURED, ORDER, schema
-from harness.shards import Header, name_of, packed
-from harness.store import Store
+from harness.storage import manifests
+from harness.storage.rows import MEASURED, ORDER, schema
+from harness.storage.shards import Header, name_of, packed
+from harness.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "configs/sam_vs_ours_scenes.yaml"

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.goals import verdict
-from harness import registry
+from harness.plugins import parameters
 
 MOST_S = 60.0
 MOST_S_TRAIN2017 = 30.0
@@ -142,7 +142,7 @@ def listed(name: str, params: dict[str, Any], index: Path) -> Cost:
     """List a data set in this process, on one of its cores."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     os.environ["HARNESS_INDEX"] = str(index)
-    dataset = registry.build("datasets", name, params)
+    dataset = parameters.build("datasets", name, params)
     wall, start, digest, instances = time.perf_counter(), time.process_time(), hashlib.sha256(), 0
     ids = dataset.sample_ids()
     ids_s = time.process_time() - start

@@ -23,11 +23,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.metrics import METRICS
-from harness.paired import compare
-from harness.report import Context, MethodFacts, build_table, tables
+from harness.masks.metrics import METRICS
 from harness.report.board import Source, board, entries
-from harness.rows import COLUMNS, as_frame, schema
+from harness.report.context import Context, MethodFacts
+from harness.report.registry import build_table, tables
+from harness.statistics.comparisons import compare
+from harness.storage.rows import COLUMNS, as_frame, schema
 
 MOST_S = 15.0
 MOST_GB = 4.0

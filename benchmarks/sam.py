@@ -23,6 +23,7 @@ import numpy as np
 import PIL.Image
 import torch
 import typer
+from harness.methods.sam.sam import Sam
 from pycocotools.coco import COCO
 from rich.console import Console
 from rich.progress import track
@@ -31,7 +32,6 @@ from segment_anything import SamPredictor, sam_model_registry
 
 from benchmarks.goals import verdict
 from harness.structures import Click, Image, Masks, Prompt
-from methods.sam import Sam
 
 LEAST_RATIO = 6.0
 MOST_OVERHEAD = 1.05

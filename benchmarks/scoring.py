@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.goals import verdict
-from harness.metrics import METRICS, Region, boundary_iou, iou
-from harness.rle import encode
+from harness.masks.metrics import METRICS, Region, boundary_iou, iou
+from harness.masks.rle import encode
 from harness.structures import Mask
 
 SIZE = (480, 640)

@@ -27,20 +27,20 @@ import cv2
 import numpy as np
 import torch
 import typer
+from harness.methods.learners.shared.augmentation import labels_at
+from harness.methods.learners.shared.mask_losses import cross_entropy
+from harness.methods.shared.saliency_cache import KEPT_IMAGES
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.engine import SPLIT, generate
 from benchmarks.goals import verdict
 from benchmarks.training_parts import SAMPLES, Parts, clock
-from harness import registry
-from harness.batches import Batches
-from harness.fitting import Job, batches_of
-from harness.loaders import STEPS_AHEAD, Loaders
-from harness.recipe import Recipe
-from methods.learners.augmentation import labels_at
-from methods.learners.mask_losses import cross_entropy
-from methods.saliency_cache import KEPT_IMAGES
+from harness import places
+from harness.config.recipe import Recipe
+from harness.training.batches import Batches
+from harness.training.fit import Job, batches_of
+from harness.training.loaders import STEPS_AHEAD, Loaders
 
 LEAST_SHARE = 0.9
 """Of the bare model's images a second."""
@@ -49,7 +49,7 @@ WARM_UP = 2
 CATEGORIES = 80
 BYTES_AN_IMAGE = 3 * 640 * 480 + 10 * 640 * 480 // 8
 """With the masks of ten instances."""
-WEIGHTS = registry.ROOT / "methods" / "weights"
+WEIGHTS = places.ROOT / "methods" / "weights"
 CLIP, CLIP_CHECKPOINT = WEIGHTS / "scenes_clip.json", WEIGHTS / "scenes_clip.safetensors"
 
 

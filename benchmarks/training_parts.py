@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness.datasets.shared.images import read_rgb
+from harness.methods.learners.prompted_deeplab import PromptedDeepLabLearner, labels
+from harness.methods.saliency.maskclip import MaskClip
+from harness.methods.shared.channels import window_click_channels
 
-from datasets.images import read_rgb
-from harness.fitting import Job
 from harness.structures import Sample
-from methods.learners.prompted_deeplab import PromptedDeepLabLearner, labels
-from methods.prompt_channels import window_click_channels
-from methods.saliency.maskclip import MaskClip
+from harness.training.fit import Job
 
 SAMPLES = 8
 """Whose parts are timed."""

@@ -8,8 +8,9 @@ is stated. The pictures are from the Berkeley Segmentation Dataset (non-commerci
 
 from __future__ import annotations
 
-from datasets.grabcut import GrabCut
-from harness.registry import register_dataset
+from harness.plugins.registry import register_dataset
+
+from .grabcut import GrabCut
 
 
 @register_dataset("berkeley")

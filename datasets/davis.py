@@ -9,9 +9,10 @@ stated there; DAVIS's own terms are on its site.
 
 from __future__ import annotations
 
-from datasets.paired_files import PairedFiles
-from harness.registry import register_dataset
+from harness.plugins.registry import register_dataset
 from harness.structures import Image, Mask
+
+from .shared.paired_files import PairedFiles
 
 
 @register_dataset("davis")

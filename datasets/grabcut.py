@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 
-from datasets.paired_files import PairedFiles
-from harness.registry import register_dataset
+from harness.plugins.registry import register_dataset
 from harness.structures import Image, Mask
+
+from .shared.paired_files import PairedFiles
 
 IGNORED = 128
 """The band around the outline, in which hair and blur make it a matter of taste."""

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from datasets.sbd_masks import read_annotation
-from datasets.voc_objects import Annotation, VocObjects, ids_in
 from harness import UserError, register_dataset
+
+from .voc.objects import Annotation, VocObjects, ids_in
+from .voc.sbd_masks import read_annotation
 
 
 @register_dataset("sbd")
@@ -31,7 +32,7 @@ class Sbd(VocObjects):
         root: benchmark_RELEASE/dataset, which holds `img`, `inst`, train.txt and val.txt; `cls` is not read.
         split: "train", "val" or another list in root ("train_noval", which SBD's page offers). trainaug is a split
             of the data set `voc`.
-        seen: The seen categories: a file of datasets/class_splits/ without ".txt", or their names; None for no split.
+        seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
     """
 
     def __init__(self, root: Path, split: str = "val", seen: str | Sequence[str] | None = "voc_15") -> None:

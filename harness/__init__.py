@@ -10,13 +10,17 @@ if sys.argv[:1] == ["-m"]:  # `python -m harness` is being started: Ctrl-C is an
 from importlib import import_module
 from typing import Any
 
-from harness.interfaces import Dataset, Learner, Method, Saliency
-from harness.registry import register_dataset, register_learner, register_method, register_saliency
+from harness.plugins.interfaces import Dataset, Learner, Method, Saliency
+from harness.plugins.registry import register_dataset, register_learner, register_method, register_saliency
 from harness.structures import Click, Instance, Prediction, Prompt, Sample, UserError
 
 __version__ = "0.1.0"
 
-LATER = {"compare": "harness.paired", "load": "harness.results", "summarise": "harness.summaries"}
+LATER = {
+    "compare": "harness.statistics.comparisons",
+    "load": "harness.results.load",
+    "summarise": "harness.statistics.means",
+}
 """What notebooks ask for and workers do not: imported when it is first named, pandas with it."""
 
 __all__ = [

@@ -20,23 +20,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from harness import config as configs
-from harness import registry
+from harness import messages, places
+from harness.cli.results import Format, Output, audit, compare, leaderboard, tabulate
+from harness.cli.weights import weights_app
 from harness.clicks import STRATEGIES
+from harness.config import run_config as configs
+from harness.config.recipe import label, load_recipe
 from harness.interrupts import in_order
-from harness.metrics import METRICS
+from harness.masks.metrics import METRICS
 from harness.page.command import page
-from harness.recipe import label, load_recipe
-from harness.results_command import Format, Output, audit, compare, leaderboard, tabulate
+from harness.plugins import registry
 from harness.structures import UserError
-from harness.weights_command import weights_app
 
 if TYPE_CHECKING:
-    from harness.folder import Folder
-    from harness.probe import Expected
-    from harness.progress import Live
-    from harness.recipe import Recipe
-    from harness.run import Finished
+    from harness.config.recipe import Recipe
+    from harness.running.progress import Live
+    from harness.running.run import Finished
+    from harness.storage.folder import Folder
+    from harness.training.estimate import Expected
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(weights_app, name="weights")
@@ -81,9 +82,9 @@ def run(
     ] = False,
 ) -> None:
     """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
-    from harness.report.terminal import to_terminal
-    from harness.run import run as execute
-    from harness.store import store_of
+    from harness.report.rendering.terminal import to_terminal
+    from harness.running.run import run as execute
+    from harness.storage.store import store_of
 
     loaded = _loaded(config, set_, limit)
     place = store_of(loaded.run, runs).folder
@@ -124,12 +125,12 @@ def report(
             raise UserError(f"{target}: --table, --format, -o and --intervals want a run's folder, without --set.")
         tabulate(target, table or "", form, output, intervals)
         return
-    from harness.lock import holder
-    from harness.plan import planned
-    from harness.report.terminal import to_terminal
-    from harness.run import recorded
-    from harness.run import report as build
-    from harness.store import Store, store_of
+    from harness.jobs.plan import planned
+    from harness.report.rendering.terminal import to_terminal
+    from harness.results.recorded import recorded
+    from harness.running.run import report as build
+    from harness.storage.lock import holder
+    from harness.storage.store import Store, store_of
 
     if Path(target).suffix in (".yaml", ".yml"):
         loaded = _loaded(Path(target), set_, limit)
@@ -155,7 +156,7 @@ def report(
 @app.command()
 def watch(run: RunFolder) -> None:
     """Show how a run goes, from another shell, until it ends."""
-    from harness.watch import follow
+    from harness.running.watch import follow
 
     follow(run, console)
 
@@ -163,8 +164,8 @@ def watch(run: RunFolder) -> None:
 @app.command()
 def verify(run: RunFolder) -> None:
     """Prove that a run is complete and as it was written: every shard, row and result; exit code 1 if it is not."""
-    from harness.store import Store
-    from harness.verify import verified
+    from harness.storage.store import Store
+    from harness.storage.verify import verified
 
     found = verified(Store(run))
     for line in found.proved:
@@ -184,9 +185,9 @@ def merge(
     into: Annotated[str, typer.Option("--into", "-o", help="The run's folder to be made or added to.")],
 ) -> None:
     """Put the rows of several runs, of other machines or other methods, into one run."""
-    from harness.folder import Folder
-    from harness.merge import merged
-    from harness.store import Store
+    from harness.storage.folder import Folder
+    from harness.storage.merge import merged
+    from harness.storage.store import Store
 
     with in_order():
         copied, rows = merged([Store(source) for source in sources], Store(Folder.at(into)))
@@ -208,8 +209,8 @@ def plan(
 
     Computes nothing but what --probe asks for.
     """
-    from harness.plan import instances, planned, untrained
-    from harness.store import store_of
+    from harness.jobs.plan import instances, planned, untrained
+    from harness.storage.store import store_of
 
     loaded = _loaded(config, set_, limit)
     due = untrained(loaded)
@@ -246,7 +247,7 @@ def _say_training(methods: list[configs.MethodEntry], probe: bool) -> None:
 
 def _expected(recipes: Iterable[Recipe]) -> dict[Path, Expected]:
     """What each training takes, by its checkpoint; those that differ in the seed alone are measured once."""
-    from harness.probe import expected_hours
+    from harness.training.estimate import expected_hours
 
     expected: dict[Path, Expected] = {}
     measured: dict[str, Expected] = {}
@@ -261,8 +262,8 @@ def _expected(recipes: Iterable[Recipe]) -> dict[Path, Expected]:
 @app.command()
 def doctor(config: ConfigPath, set_: Set = [], address: Address = None) -> None:  # noqa: B006
     """Look at all that a run needs: data, counts, checkpoints, GPU, Ray, memory, disk. Computes nothing."""
-    from harness.doctor import State, examined
-    from harness.machine import fitness
+    from harness.running.doctor import State, examined
+    from harness.running.machine import fitness
 
     loaded = _loaded(config, set_, None)
     found = [*examined(loaded), *fitness(loaded, address)]
@@ -298,7 +299,7 @@ def train(
 
     With --set, a change that trains other weights saves them under the hash of the changed recipe.
     """
-    from harness.training import train as execute
+    from harness.running.train import train as execute
 
     loaded = load_recipe(recipe, set_)
     if loaded.output.is_file() and not force:
@@ -313,7 +314,7 @@ def train(
 @app.command()
 def card(checkpoint: Annotated[Path, typer.Argument(help="Weights that were trained here.")]) -> None:
     """Print a checkpoint's model card: what it was trained on, by which recipe, and how to do it again."""
-    from harness.card import card_of
+    from harness.training.card import card_of
 
     _say(card_of(checkpoint))
 
@@ -351,25 +352,25 @@ def _warn_missing(finished: Finished, command: str) -> None:
 def _shown(folder: Folder) -> str:
     """A folder as a reader in the checkout would type it."""
     local = folder.local
-    return str(local.relative_to(registry.ROOT) if local and local.is_relative_to(registry.ROOT) else folder)
+    return str(local.relative_to(places.ROOT) if local and local.is_relative_to(places.ROOT) else folder)
 
 
 @contextmanager
 def _live(run: Folder | None = None) -> Iterator[Live]:
     """Shows how the work goes, and keeps it in the run's folder for `watch`."""
-    from harness.progress import Live
+    from harness.running.progress import Live
 
     with in_order(), Live(console, run) as live:
         yield live
 
 
 def _loaded(path: Path, overrides: list[str], limit: int | None) -> configs.RunConfig:
-    from harness.report import tables
+    from harness.report.registry import tables
 
     loaded = configs.load_run(path, overrides)
     for index, name in enumerate(loaded.tables):
         if name not in tables():
-            raise UserError(f"{path}, tables[{index}]: no table '{name}'. {registry.suggest(name, tables())}")
+            raise UserError(f"{path}, tables[{index}]: no table '{name}'. {messages.suggest(name, tables())}")
     return loaded if limit is None else loaded.model_copy(update={"limit": limit})
 
 
@@ -379,7 +380,7 @@ def _described(kind: str) -> list[tuple[str, str]]:
     if kind == "clicks":
         return [(name, _first_line(function)) for name, function in STRATEGIES.items()]
     if kind == "tables":
-        from harness.report import tables
+        from harness.report.registry import tables
 
         return [(name, _first_line(builder)) for name, builder in tables().items()]
     return [(name, _plugin_line(kind, name)) for name in registry.names(kind)]

@@ -177,9 +177,10 @@ class Record:
         image_id: The sample's id.
         click_index: How many clicks the method had been given.
         under_click: How many of the image's objects hold the first positive click, the asked one included; with
-            `under_click_area_ratio` and `click_depth_px` as `harness.ambiguity.Place` has them. None before any click.
+            `under_click_area_ratio` and `click_depth_px` as `Place` (masks/destinations.py) has them. None before any
+            click.
         hit: Where the mask went: "right", "part", "whole", "same_class", "other_class", "background" or "nothing", as
-            `harness.ambiguity.Objects.hit` decides it.
+            `harness.masks.destinations.Objects.hit` decides it.
         candidate: The mask's position among the candidates.
         metrics: Metric name -> value; each is a column.
         intersection_px: Pixels in both masks, `union_px` in either, `gt_area_px` and `pred_area_px` in one; ignored

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.registry import register_method
-from methods.prompted_deeplab import PromptedDeepLab
+from harness.plugins.registry import register_method
+
+from .shared.prompted_deeplab import PromptedDeepLab
 
 
 @register_method("click_only")

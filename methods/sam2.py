@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from harness.registry import register_method
+from harness.plugins.registry import register_method
 from harness.structures import Image, UserError
-from methods.checkpoints import check_fit, read_tensors
-from methods.clip_ranking import ClipRanking, Crop
-from methods.device import chosen_device
-from methods.multimask import Candidates, MultiMask, MultimaskRule, Network, Precision, Ranking
+
+from .shared.checkpoints import check_fit, read_tensors
+from .shared.device import chosen_device
+from .shared.multimask import Candidates, MultiMask, MultimaskRule, Network, Precision, Ranking
+from .shared.ranking import ClipRanking, Crop
 
 Model = Literal[
     "sam2_hiera_t",

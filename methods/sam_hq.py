@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.registry import register_method
+from harness.plugins.registry import register_method
 from harness.structures import UserError
-from methods.checkpoints import check_fit, read_tensors
-from methods.device import chosen_device
-from methods.multimask import MultiMask, MultimaskRule, Precision
-from methods.sam import SamNetwork
+
+from .sam.sam import SamNetwork
+from .shared.checkpoints import check_fit, read_tensors
+from .shared.device import chosen_device
+from .shared.multimask import MultiMask, MultimaskRule, Precision
 
 Backbone = Literal["vit_tiny", "vit_b", "vit_l", "vit_h"]
 

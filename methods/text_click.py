@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.interfaces import Saliency
-from harness.registry import register_method
-from methods.prompted_deeplab import PromptedDeepLab
+from harness.plugins.interfaces import Saliency
+from harness.plugins.registry import register_method
+
+from .shared.prompted_deeplab import PromptedDeepLab
 
 
 @register_method("text_click")

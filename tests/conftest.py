@@ -147,7 +147,7 @@ def importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
 @pytest.fixture
 def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the trainings of a test keep what they need to go on."""
-    monkeypatch.setattr("harness.training.resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
+    monkeypatch.setattr("harness.running.train.resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
     return tmp_path / "resumable"
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.results import load
-from harness.summaries import paired_gain, summarise
+from harness.results.load import load
+from harness.statistics.means import paired_gain, summarise
 
 pytestmark = pytest.mark.ray
 

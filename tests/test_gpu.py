@@ -13,19 +13,21 @@ import pandas as pd
 import pytest
 import ray
 import torch
+from harness.methods.saliency.maskclip import MaskClip
 
-from harness import registry, training
-from harness.config import load_run
-from harness.fitting import Job
-from harness.interfaces import Method
-from harness.recipe import Recipe
-from harness.run import run
+from harness import places
+from harness.config.recipe import Recipe
+from harness.config.run_config import load_run
+from harness.plugins import parameters
+from harness.plugins.interfaces import Method
+from harness.running import train as training
+from harness.running.run import run
 from harness.structures import Click, Prompt
-from methods.saliency.maskclip import MaskClip
+from harness.training.fit import Job
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
-WEIGHTS = registry.ROOT / "methods" / "weights"
+WEIGHTS = places.ROOT / "methods" / "weights"
 CLIP = {"model": str(WEIGHTS / "scenes_clip.json"), "checkpoint": WEIGHTS / "scenes_clip.safetensors"}
 TINY = {"encoder": "tu-regnetx_002", "decoder_channels": 16, "output_stride": 16, "size": 64}
 VOCABULARY = ("red circle", "blue square", "green star")
@@ -108,11 +110,11 @@ def test_masks_are_the_cpus(name: str) -> None:
         params: dict[str, Any] = {"checkpoint": WEIGHTS / f"scenes_{name}.safetensors", "device": device}
         if name == "text_click":
             params["saliency"] = {"name": "maskclip", "params": {**CLIP, "device": device}}
-        method: Method = registry.build("methods", name, params)
+        method: Method = parameters.build("methods", name, params)
         (answers,) = method.segment([(method.encode([sample.image])[0], prompts)])
         return np.concatenate([answer.masks for answer in answers])
 
-    scenes = registry.build("datasets", "scenes", {"split": "val", "count": 1})
+    scenes = parameters.build("datasets", "scenes", {"split": "val", "count": 1})
     sample = scenes.load("val-00000")
     prompts = [Prompt((inside(one.mask),), one.category, None, scenes.classes) for one in sample.instances]
     wanted, found = masks("cpu"), masks("cuda")
@@ -165,7 +167,7 @@ def test_a_gpus_error_costs_an_actor_and_no_row(run_name: str, tmp_path: Path, m
     }
     (tmp_path / "run.yaml").write_text(json.dumps(config))
     finished = run(load_run(tmp_path / "run.yaml"), Silent())
-    rows = pd.read_parquet(registry.ROOT / "runs" / run_name / "results.parquet")
+    rows = pd.read_parquet(places.ROOT / "runs" / run_name / "results.parquet")
     assert (tmp_path / "faulted").exists()
     assert finished.failed == 0 and finished.missing == 0 and finished.instances == len(rows) > 0
     assert set(rows["device"]) == {"cuda"}

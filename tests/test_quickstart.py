@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.summaries import paired_gain, paired_gains, part, summarise
+from harness.statistics.means import paired_gain, paired_gains, part, summarise
 
 pytestmark = pytest.mark.ray
 

@@ -14,21 +14,21 @@ import scipy.io
 import scipy.sparse
 import torch
 import yaml
+from harness.datasets.coco.coco import Coco
+from harness.methods.shared.channels import Channels
+from harness.methods.shared.prompted_deeplab import Architecture
 from safetensors import safe_open
 
-from datasets.coco import Coco
-from datasets.seen import seen_names
-from harness import registry
-from harness.config import RunConfig, load_run
-from harness.fitting import Progress
-from harness.plan import Job
-from harness.run import run
-from harness.worker import Outcome
-from methods.prompt_channels import Channels
-from methods.prompted_deeplab import Architecture
+from harness import places
+from harness.config.run_config import RunConfig, load_run
+from harness.jobs.plan import Job
+from harness.jobs.worker import Outcome
+from harness.plugins.class_splits import seen_names
+from harness.running.run import run
+from harness.training.fit import Progress
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
-WEIGHTS = registry.ROOT / "methods" / "weights"
+WEIGHTS = places.ROOT / "methods" / "weights"
 CLIP = {"model": str(WEIGHTS / "scenes_clip.json"), "checkpoint": str(WEIGHTS / "scenes_clip.safetensors")}
 SALIENCY = {"name": "maskclip", "params": {**CLIP, "input": 128, "templates": "plain"}}
 ENCODER = "tu-regnetx_002"
@@ -61,7 +61,7 @@ def outputs(config: RunConfig) -> dict[str, Path]:
 
 
 def test_no_other_network_can_pass_for_a_tables_and_tables_share_them() -> None:
-    configs = [load_run(registry.ROOT / "configs" / f"table{number}.yaml") for number in (1, 2, 5, 6)]
+    configs = [load_run(places.ROOT / "configs" / f"table{number}.yaml") for number in (1, 2, 5, 6)]
     first, second, _, sixth = found = [outputs(config) for config in configs]
     assert [len(one) for one in found] == [len(set(one.values())) for one in found] == [8, 6, 10, 2]
     assert first["Text+Click (COCO)"] == sixth["Text+Click (COCO)"]
@@ -172,7 +172,7 @@ def small(folder: Path) -> RunConfig:
     encoder: Any = Architecture(Channels(), ENCODER, 16, 16).network().encoder
     named = {name.removeprefix("model."): value for name, value in encoder.state_dict().items()}
     torch.save({"state_dict": {**named, "stem.conv.weight": named["stem.conv.weight"][:, :3]}}, folder / "encoder.pth")
-    content = yaml.safe_load((registry.ROOT / "configs" / "table1.yaml").read_text("utf-8"))
+    content = yaml.safe_load((places.ROOT / "configs" / "table1.yaml").read_text("utf-8"))
     for method in content["methods"]:
         changes = method["train"]["set"]
         changes |= SMALL | {"learner.params.encoder_weights": str(folder / "encoder.pth")}

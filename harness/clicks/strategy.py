@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.metrics import Region
-from harness.registry import arguments, blamed
+from harness.masks.metrics import Region
+from harness.messages import blamed
+from harness.plugins.parameters import arguments
 from harness.structures import Click, Instance, Mask, Sample, UserError
 
 

@@ -9,19 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from harness.clicks.depth import outside, squared, to_nearest_zero
-from harness.clicks.sampling import (
-    Pixels,
-    apart,
-    around,
-    at_places,
-    counted_in,
-    deep_inside,
-    on_any,
-    others,
-    pixels,
-)
+from harness.clicks.sampling import Pixels, apart, around, at_places, counted_in, deep_inside, on_any, others, pixels
 from harness.clicks.strategy import NoClickError, Situation, strategy
-from harness.metrics import Region
+from harness.masks.metrics import Region
 from harness.structures import Click
 
 

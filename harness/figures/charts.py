@@ -13,12 +13,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from harness.report import Context, scores
 from harness.report.asked import numbers, of_line, scored
 from harness.report.comparison import named
-from harness.report.slices import DEPTHS, DISTRACTORS, SIZES
-from harness.resampling import intervals_of_means
-from harness.summaries import INSTANCE, by_image
+from harness.report.context import Context
+from harness.report.scores import scores
+from harness.report.tables.slices import DEPTHS, DISTRACTORS, SIZES
+from harness.statistics.means import INSTANCE, by_image
+from harness.statistics.resampling import intervals_of_means
 
 
 @dataclass(frozen=True)

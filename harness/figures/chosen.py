@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from harness.report import Context, scores
 from harness.report.asked import numbers, scored, with_text
 from harness.report.comparison import CLICK, SAM, line_of, named, players
-from harness.summaries import INSTANCE
+from harness.report.context import Context
+from harness.report.scores import scores
+from harness.statistics.means import INSTANCE
 
 RIGHT, WRONG, FAILED = 0.8, 0.5, 0.3
 """IoU from which a mask counts as right, below which as wrong, below which everybody's mask makes a failure."""

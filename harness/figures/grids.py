@@ -13,12 +13,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness import rle
 from harness.figures.chosen import RULES, Answers, Rule, answers, entries, first, playable
 from harness.figures.drawing import literal
 from harness.figures.source import SaliencyMap, Source, finds
+from harness.masks import rle
+from harness.statistics.means import INSTANCE
 from harness.structures import Image, Mask
-from harness.summaries import INSTANCE
 
 LINES = 4
 """Instances a grid."""

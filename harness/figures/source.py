@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from harness import registry
-from harness.config import RunConfig, words_of
-from harness.interfaces import Dataset, Saliency
-from harness.recipe import Plugin, label
-from harness.report import Context
-from harness.run import context_of, recorded, samples_of
-from harness.store import Store
+from harness import messages
+from harness.config.recipe import Plugin, label
+from harness.config.run_config import RunConfig, words_of
+from harness.plugins import parameters
+from harness.plugins.interfaces import Dataset, Saliency
+from harness.report.context import Context
+from harness.results.recorded import context_of, recorded, samples_of
+from harness.storage.store import Store
 from harness.structures import Mask, Sample, UserError
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Source:
         self._saliency: Saliency | None = None
         known = {label(entry) for entry in self.config.datasets}
         if wrong := set(self.roots) - known:
-            raise UserError(f"--data: no data set '{min(wrong)}' in this run. {registry.suggest(min(wrong), known)}")
+            raise UserError(f"--data: no data set '{min(wrong)}' in this run. {messages.suggest(min(wrong), known)}")
 
     def sample(self, dataset: str, sample_id: str) -> Sample | None:
         """An image with its ground truth; None, and a line in `unread`, where it cannot be read."""
@@ -76,7 +77,7 @@ class Source:
         if plugin is None or entry is None:
             return None
         if self._saliency is None:
-            self._saliency = registry.build("saliency", entry["name"], entry.get("params", {}))
+            self._saliency = parameters.build("saliency", entry["name"], entry.get("params", {}))
         said = words_of(self.config.text)
         names = [self.config.text.template.replace("{}", said.said(name)) for name in plugin.classes]
         return self._saliency.maps(self._saliency.features([sample.image])[0], [text], names)[0]
@@ -91,7 +92,7 @@ class Source:
         params = dict(entry.params)
         if name in self.roots:
             params["root"] = str(self.roots[name].resolve())
-        built: Dataset = registry.build("datasets", entry.name, params)
+        built: Dataset = parameters.build("datasets", entry.name, params)
         return built
 
     def _give_up(self, dataset: str, why: str) -> None:

@@ -19,10 +19,11 @@ from harness.page.command import PICTURES
 from harness.page.explorer import Listing, Picture, stratified, write_data
 from harness.page.pictures import write_pictures
 from harness.page.provenance import provenance
-from harness.report import Context, build_table
-from harness.report.formats import to_html
+from harness.report.context import Context
 from harness.report.layout import Table, plain
-from harness.store import Store
+from harness.report.registry import build_table
+from harness.report.rendering.formats import to_html
+from harness.storage.store import Store
 from harness.structures import UserError
 
 OWN = ("data", "masks", "pictures", "figures", "scripts", "report.html")

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from harness.figures.chosen import entries
-from harness.report import Context, scores
 from harness.report.asked import numbers
 from harness.report.comparison import named
-from harness.summaries import INSTANCE, final_clicks
+from harness.report.context import Context
+from harness.report.scores import scores
+from harness.statistics.means import INSTANCE, final_clicks
 
 A_FILE = 100
 """Instances whose masks share a file, of one click each: some 100 kB."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import PIL.Image
 
-from harness import rle
 from harness.figures.source import Source
+from harness.masks import rle
 from harness.page.explorer import Picture
 from harness.structures import Sample
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.config import RunConfig
+from harness.config.run_config import RunConfig
 from harness.report.board import weights_said
 from harness.report.layout import Cell, Column, Row, Table
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report import Context
 from harness.report.comparison import CLICK, players
+from harness.report.context import Context
 from harness.report.layout import Cell, percent, with_interval
-from harness.resampling import intervals_of_means
-from harness.summaries import by_image, final_clicks
+from harness.statistics.means import by_image, final_clicks
+from harness.statistics.resampling import intervals_of_means
 
 NO_ROWS = "No rows."
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import pandas as pd
 
-from harness.paired import ranks
-from harness.report import Context, about, gaps, scores
+from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
-from harness.report.leaderboard import ORACLE, RANKED, place
-from harness.store import JobFacts
+from harness.report.scores import about, gaps, scores
+from harness.report.tables.leaderboard import ORACLE, RANKED, place
+from harness.statistics.comparisons import ranks
+from harness.statistics.means import ENTRY, final_clicks
+from harness.storage.store import JobFacts
 from harness.structures import UserError
-from harness.summaries import ENTRY, final_clicks
 
 ALIKE = ("clicks", "text", "seed", "dataset")
 """The parts of a job that say what was asked."""

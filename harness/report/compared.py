@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from harness.paired import Comparison
 from harness.report.layout import Cell, Column, Row, Table, limited_to, percent, signed
-from harness.resampling import RESAMPLES
+from harness.statistics.comparisons import Comparison
+from harness.statistics.resampling import RESAMPLES
 
 NAMES = {
     "dataset": "data set",

@@ -12,22 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report import (
-    Context,
-    about,
-    clicks_note,
-    counted,
-    iou_heading,
-    mean_cell,
-    plugin_of,
-    printed_cell,
-    scores,
-)
+from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, signed
-from harness.report.published import published_rows
-from harness.resampling import RESAMPLES
+from harness.report.paper.published import published_rows
+from harness.report.scores import about, clicks_note, counted, iou_heading, mean_cell, plugin_of, printed_cell, scores
+from harness.statistics.means import Gain, clicks_made, paired_gains
+from harness.statistics.resampling import RESAMPLES
 from harness.structures import UserError
-from harness.summaries import Gain, clicks_made, paired_gains
 
 PARTS = {"mean": "overall", "seen": "seen", "unseen": "unseen"}
 """A column of `scores` -> its name in the paper."""

@@ -17,13 +17,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int, UInt8
 from torch import Tensor
 
-from harness.interfaces import Learner
-from harness.registry import register_learner
+from harness.plugins.interfaces import Learner
+from harness.plugins.registry import register_learner
 from harness.structures import Image, Instance, Sample
-from methods.learners.augmentation import jittered
-from methods.open_clip_model import load_clip
-from methods.prompt_channels import IMAGENET_MEAN, IMAGENET_STD
-from methods.saliency.maskclip import PUBLISHED_TEMPLATES, dense_features
+
+from ..saliency.maskclip import PUBLISHED_TEMPLATES, dense_features
+from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
+from ..shared.open_clip_model import load_clip
+from .shared.augmentation import jittered
 
 GREY = 127
 """What lies around an instance in a masked crop."""

@@ -20,11 +20,22 @@ from jaxtyping import Float, Float32, Int, UInt8
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness.interfaces import Learner, Saliency
-from harness.registry import register_learner
+from harness.plugins.interfaces import Learner, Saliency
+from harness.plugins.registry import register_learner
 from harness.structures import Image, Instance, Mask, Sample, UserError
-from methods.encoder_weights import load_encoder
-from methods.learners.augmentation import (
+
+from ..shared.channels import (
+    Channels,
+    click_channels,
+    image_channels,
+    normalised_pixels,
+    saliency_channel,
+    window_click_channels,
+)
+from ..shared.encoder_weights import load_encoder
+from ..shared.prompted_deeplab import Architecture
+from ..shared.saliency_cache import remembered
+from .shared.augmentation import (
     NO_LABEL,
     Window,
     jittered,
@@ -34,18 +45,8 @@ from methods.learners.augmentation import (
     resized_to,
     window_with,
 )
-from methods.learners.clicking import Clicking
-from methods.learners.mask_losses import cross_entropy, soft_dice
-from methods.prompt_channels import (
-    Channels,
-    click_channels,
-    image_channels,
-    normalised_pixels,
-    saliency_channel,
-    window_click_channels,
-)
-from methods.prompted_deeplab import Architecture
-from methods.saliency_cache import remembered
+from .shared.clicking import Clicking
+from .shared.mask_losses import cross_entropy, soft_dice
 
 
 @register_learner("prompted_deeplab")

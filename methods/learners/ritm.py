@@ -21,13 +21,14 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.clicks import STRATEGIES, Situation, interior_depth
-from harness.interfaces import Learner
-from harness.registry import register_learner
+from harness.plugins.interfaces import Learner
+from harness.plugins.registry import register_learner
 from harness.structures import Click, Instance, Mask, Sample, UserError
-from methods.learners.augmentation import jittered
-from methods.learners.clicking import clicks_made
-from methods.ritm_network import RitmArchitecture, RitmNetwork
-from methods.ritm_zoom import Window, ZoomIn
+
+from ..ritm.network import RitmArchitecture, RitmNetwork
+from ..ritm.zoom import Window, ZoomIn
+from .shared.augmentation import jittered
+from .shared.clicking import clicks_made
 
 AUXILIARY_WEIGHT = 0.4
 """Of the loss of the auxiliary head, which tells the OCR head where the object is."""

@@ -21,12 +21,13 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from harness.clicks import STRATEGIES, Situation
-from harness.interfaces import Learner
-from harness.registry import register_learner
+from harness.plugins.interfaces import Learner
+from harness.plugins.registry import register_learner
 from harness.structures import Image, Instance, Sample, UserError
-from methods.learners.augmentation import jittered
-from methods.sam import input_size, resized
-from methods.tiny_sam import Architecture
+
+from ..sam.sam import input_size, resized
+from ..sam.tiny import Architecture
+from .shared.augmentation import jittered
 
 FOCAL_WEIGHT = 20.0
 

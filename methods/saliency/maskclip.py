@@ -26,11 +26,12 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.interfaces import Saliency
-from harness.registry import register_saliency
+from harness.plugins.interfaces import Saliency
+from harness.plugins.registry import register_saliency
 from harness.structures import Image, UserError
-from methods.open_clip_model import load_clip, text_embeddings
-from methods.prompt_channels import IMAGENET_MEAN, IMAGENET_STD
+
+from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
+from ..shared.open_clip_model import load_clip, text_embeddings
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ class MaskClip(Saliency):
 
         Args:
             model: An open_clip name or the path of a config; OpenAI's weights need a "-quickgelu" one.
-            checkpoint: The weights (`methods.open_clip_model.load_clip`).
+            checkpoint: The weights (`harness.methods.shared.open_clip_model.load_clip`).
             templates: "published": 85, averaged; "plain": "a photo of a {}." alone.
             temperature: Of the softmax over the vocabulary; smaller is sharper.
             normalise: By which mean and standard deviation pixels are normalised: ImageNet's or CLIP's own.

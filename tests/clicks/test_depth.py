@@ -12,7 +12,7 @@ from harness.clicks import click_rng, interior, interior_depth, squared_depth
 from harness.clicks.depth import eroded, inside, outside
 from harness.clicks.sampling import SMALL, deep, deep_inside
 from harness.clicks.strategy import Situation
-from harness.metrics import Region
+from harness.masks.metrics import Region
 from harness.structures import Instance, Mask, Sample
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import registry
-from harness.asking import Names, Protocol
 from harness.clicks import STRATEGIES
-from harness.config import Clicks, Text
-from harness.evaluate import Evaluation
-from harness.interfaces import Method
-from harness.sequences import sequences
+from harness.config.run_config import Clicks, Text
+from harness.evaluation.evaluate import Evaluation
+from harness.evaluation.protocol import Names, Protocol
+from harness.plugins import parameters
+from harness.plugins.interfaces import Method
+from harness.statistics.clicks_needed import sequences
 from harness.structures import Click, Image, Prediction, Record
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -54,7 +54,7 @@ def official() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def rows(official: dict[str, Any]) -> dict[str, list[Record]]:
     """Sample -> its twenty rows."""
-    dataset = registry.build("datasets", "grabcut", {"root": DATA / "grabcut"})
+    dataset = parameters.build("datasets", "grabcut", {"root": DATA / "grabcut"})
     names = Names("nearest", "nearest", "grabcut", "grabcut")
     clicks = Clicks(strategy="ritm/v1", max_clicks=official["max_clicks"])
     protocol = Protocol("parity", 0, clicks, Text(rule="none"), ("iou",))
@@ -84,7 +84,7 @@ def test_the_same_noc(official: dict[str, Any], rows: dict[str, list[Record]]) -
 
 
 def test_center_clicks_as_ritm_while_there_is_something_wrong(rows: dict[str, list[Record]]) -> None:
-    dataset = registry.build("datasets", "grabcut", {"root": DATA / "grabcut"})
+    dataset = parameters.build("datasets", "grabcut", {"root": DATA / "grabcut"})
     protocol = Protocol("parity", 0, Clicks(strategy="center/v1", max_clicks=4), Text(rule="none"), ("iou",))
     names = Names("nearest", "nearest", "grabcut", "grabcut")
     some = dataset.sample_ids()[::8]

@@ -18,13 +18,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from harness import registry
-from harness.asking import Names, Protocol
+from harness import places
 from harness.clicks import STRATEGIES, click_rng, clicks_a_round
-from harness.config import Clicks, Text, load_run
-from harness.evaluate import Evaluation
-from harness.interfaces import Dataset, Method
-from harness.run import run
+from harness.config.run_config import Clicks, Text, load_run
+from harness.evaluation.evaluate import Evaluation
+from harness.evaluation.protocol import Names, Protocol
+from harness.plugins.interfaces import Dataset, Method
+from harness.running.run import run
 from harness.structures import Click, Image, Instance, Mask, Prediction, Sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,7 +185,7 @@ def folders() -> Iterator[list[Path]]:
 def rows(folders: list[Path], tmp: Path, clicks: dict[str, Any], per_shard: int, again: bool = False) -> pd.DataFrame:
     """The clicks of a run of two methods on three images; `again`: half of its shards are lost, and it is resumed."""
     name = f"test-{uuid4().hex[:8]}"
-    folders.append(registry.ROOT / "runs" / name)
+    folders.append(places.ROOT / "runs" / name)
     scenes = {"name": "scenes", "params": {"split": "val", "count": 3}}
     methods = [{"name": "fakes:Steady", "label": label, "params": {"reach": reach}} for label, reach in METHODS]
     workers = {"executor": "local", "samples_per_shard": per_shard}

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from harness import UserError
-from harness.report import Context, MethodFacts
 from harness.report.board import Source, board, entries, linked
-from harness.report.formats import rendered
+from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
-from harness.store import JobFacts
+from harness.report.rendering.formats import rendered
+from harness.storage.store import JobFacts
 
 
 def source(folder: str, rows: pd.DataFrame, limited: int | None = None, **parts: str) -> Source:

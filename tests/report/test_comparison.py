@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.report import Context, MethodFacts, build_table
+from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table, to_markdown
+from harness.report.registry import build_table
 
 PLUGINS = {"ours": "text_click", "click": "click_only", "SAM": "sam", "RITM": "ritm"}
 INSTANCES = ("A1", "A2", "B1", "B2")

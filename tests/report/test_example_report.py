@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks import example_report
 from benchmarks.example_report import CHARTS, DOCUMENTS, EXAMPLE, GRID, LEFT_OUT, ROOT, RUN, write_documents
-from harness.results import load
-from harness.store import Store
+from harness.results.load import load
+from harness.storage.store import Store
 
 PICTURES = {f"{GRID}.jpg", *(f"{name}.png" for name in CHARTS)}
 

@@ -15,8 +15,8 @@ from harness.report.layout import (
     signed,
     to_markdown,
 )
-from harness.report.terminal import to_terminal
-from harness.report.terminal import to_text as text
+from harness.report.rendering.terminal import to_terminal
+from harness.report.rendering.terminal import to_text as text
 
 HOSTILE = "[red]a|b[/red] \\ `c` *d* __e__ <b> &lt; :smile:\nnext\x1b[2J\u202e"
 

@@ -4,8 +4,10 @@ import pandas as pd
 import pytest
 
 from harness import UserError
-from harness.report import Context, MethodFacts, build_table, scores, table, tables
+from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table, to_markdown
+from harness.report.registry import build_table, table, tables
+from harness.report.scores import scores
 
 TABLES = ["leaderboard", "table1", "table3", "table4", "table6", "table7"]
 PLUGINS = {"ours": "text_click", "click": "sam"}

@@ -1,0 +1,164 @@
+"""COCO, instance annotations: 80 categories, polygons and run lengths.
+
+Paper: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, https://arxiv.org/abs/1405.0312
+Source: https://cocodataset.org (2017: 118,287 training and 5,000 validation images, 19 GB). Annotations CC BY 4.0;
+the images are Flickr's, each under the licence that the JSON names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from harness import Dataset, Instance, Sample, register_dataset
+from harness.plugins.class_splits import marked, seen_names, split_of
+from harness.structures import Image, Listed, Mask
+
+from ..shared.images import read_rgb_of
+from .listing import Listing, Rows, check_layout, parsed, version_of
+from .masks import decode
+
+
+@register_dataset("coco")
+class Coco(Dataset):
+    """Every annotation that is no crowd is one instance; its id is the annotation's.
+
+    A sample's id is the image's, without leading zeros. Images without an instance are not listed; the others
+    come in the order of their ids. Masks and pixels are in the file's stored orientation, whatever its EXIF says.
+    An annotation that does not decode is listed, and `load` names it as broken; so is one whose id an
+    earlier instance has: it is listed as "<id>#2".
+
+    Args:
+        root: Folder that holds `annotations/instances_<split>.json` and the pictures, `<split>/*.jpg`.
+        split: "val2017", "train2017" or whatever else the folder holds.
+        seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
+        crowd: "drop" disregards crowd regions; "ignore" makes pixels that no metric counts of those of
+            their pixels that no instance covers.
+        min_area: Instances whose `area` in the JSON is smaller, in pixels, are left out. They still count
+            among their class's instances in the image.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: str = "val2017",
+        seen: str | Sequence[str] | None = "coco_20",
+        crowd: Literal["drop", "ignore"] = "drop",
+        min_area: float = 0,
+    ) -> None:
+        self.json_path = root / "annotations" / f"instances_{split}.json"
+        self.image_folder = root / split
+        self.crowd = crowd
+        self.min_area = min_area
+        self._seen_names = None if seen is None else seen_names(seen)
+        check_layout(self.json_path, self.image_folder)
+        self._version = version_of(self.json_path.stat())
+
+    @property
+    def _listing(self) -> Listing:
+        # Kept by the module, so that a pickled data set stays small and a process parses the file once.
+        return parsed(self.json_path, self._version)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # nothing is read before it is asked for
+        """The category names in the order of their ids."""
+        return tuple(self._listing.categories.values())
+
+    @cached_property
+    def _seen(self) -> Mapping[str, bool]:
+        """Category -> whether it is seen; empty without a split."""
+        return marked(self._seen_names, self.classes, f"datasets/coco/coco.py, {self.json_path}")
+
+    def sample_ids(self) -> list[str]:
+        """The ids of the images with an instance, in order."""
+        listing = self._listing
+        return [listing.image_ids[image] for image in np.unique(self._kept(listing.rows)["image"])]
+
+    def list_instances(self, sample_id: str) -> list[Listed]:
+        """The image's instances, in the file's order."""
+        categories = self._listing.categories
+        listed = []
+        for row in self._kept(self._listing.of_image(sample_id)):
+            category = categories.get(int(row["category_id"]), "")
+            listed.append(Listed(row["id"].decode(), category, self._seen.get(category)))
+        return listed
+
+    def load(self, sample_id: str) -> Sample:
+        """One image and its instances.
+
+        Raises:
+            OSError: The picture is missing or damaged.
+            ValueError: The JSON does not describe the picture, its size is another one than the JSON's, the JSON
+                changed since it was listed, or a crowd region that is to be ignored does not decode.
+        """
+        rows = self._listing.of_image(sample_id)
+        image = self._image(sample_id)
+        instances, broken = [], {}
+        for row, segmentation in self._listing.segmentations(self._kept(rows)):
+            try:
+                instances.append(self._instance(row, segmentation, rows, image))
+            except ValueError as error:
+                broken[row["id"].decode()] = str(error)
+        ignore = self._ignored(rows[rows["crowd"]], instances, image) if self.crowd == "ignore" else None
+        return Sample(sample_id, image, tuple(instances), broken, ignore)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Counts, and the JSON's size and sha256."""
+        return {
+            "samples": len(self.sample_ids()),
+            "split": split_of(self._seen),
+            "instances": len(self._kept(self._listing.rows)),
+            "json_bytes": self._version[0],
+            "json_sha256": self._sha256,
+        }
+
+    @cached_property
+    def _sha256(self) -> str:
+        with self.json_path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _kept(self, rows: Rows) -> Rows:
+        """Those of the annotations that are instances here; one without an area is."""
+        return rows[~rows["crowd"] & ~(rows["area"] < self.min_area)]
+
+    def _image(self, sample_id: str) -> Image:
+        picture = self._listing.pictures.get(sample_id)
+        if picture is None:
+            raise ValueError(
+                f"{self.json_path}: found annotations of image {sample_id} and no such image; "
+                "wanted its file_name, height and width among `images`. Download the file again."
+            )
+        path = self.image_folder / picture.file_name
+        return read_rgb_of(path, (picture.height, picture.width), self.json_path)
+
+    def _instance(self, row: np.void, segmentation: Any, rows: Rows, image: Image) -> Instance:
+        category = self._listing.categories.get(int(row["category_id"]))
+        if row["repeated"]:
+            raise ValueError("found the id of an earlier instance; wanted one of its own")
+        if category is None:
+            raise ValueError("found a category_id that `categories` lacks")
+        mask = decode(segmentation, image.shape[0], image.shape[1])
+        same = np.count_nonzero((rows["category_id"] == row["category_id"]) & ~rows["crowd"])
+        return Instance(row["id"].decode(), mask, category, self._seen.get(category), int(same))
+
+    def _ignored(self, crowds: Rows, instances: Sequence[Instance], image: Image) -> Mask | None:
+        masks = []
+        for row, segmentation in self._listing.segmentations(crowds):
+            try:
+                masks.append(decode(segmentation, image.shape[0], image.shape[1]))
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.json_path}, crowd region {row['id'].decode()}: {error}. "
+                    "Without it no one knows which pixels to ignore; mend it or set `crowd: drop`."
+                ) from error
+        if not masks:
+            return None
+        ignored = np.logical_or.reduce(masks)
+        for instance in instances:  # crowd regions are coarse: some cover an instance, which must stay scored
+            ignored &= ~instance.mask
+        return ignored

@@ -1,0 +1,129 @@
+"""COCO's instances JSON, listed in one pass: everything but the segmentations, which are read image by image."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int
+
+from harness.structures import UserError
+
+from ..shared.index_cache import cached
+from .scan import COLUMNS, FIELDS, Picture, scanned
+from .scan import Rows as Rows
+
+_DOWNLOAD = (
+    "Download it from https://cocodataset.org/#download (annotations_trainval2017.zip, val2017.zip) and unzip both "
+    "in one folder, or correct `root`; a root under data/ counts from HARNESS_DATA where that is set."
+)
+
+_KEPT_FROM_BYTES = 8_000_000
+"""Listings of smaller files are not kept from run to run: they take about 0.3 s."""
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """What is kept of a JSON: all but the segmentations, which are read from it one image at a time.
+
+    Attributes:
+        path: The JSON.
+        version: The file's size and time of change (ns) when it was read.
+        categories: Category id -> name, in the order of the ids.
+        pictures: Image id -> what the JSON says of the image.
+        image_ids: Of the images with annotations, in order.
+        bounds: Image -> its first row; one more at the end.
+        rows: The annotations, image by image, those of one image as in the file.
+    """
+
+    path: Path
+    version: tuple[int, int]
+    categories: Mapping[int, str]
+    pictures: Mapping[str, Picture]
+    image_ids: Sequence[str]
+    bounds: Int[np.ndarray, " images+1"]
+    rows: Rows
+
+    @cached_property
+    def _positions(self) -> Mapping[str, int]:
+        return {image_id: position for position, image_id in enumerate(self.image_ids)}
+
+    def of_image(self, image_id: str) -> Rows:
+        """An image's annotations."""
+        position = self._positions[image_id]
+        return self.rows[self.bounds[position] : self.bounds[position + 1]]
+
+    def segmentations(self, rows: Rows) -> Iterator[tuple[np.void, Any]]:
+        """Each row with its segmentation."""
+        with self.path.open("rb") as file:
+            if version_of(os.fstat(file.fileno())) != self.version:
+                raise ValueError(f"{self.path}: changed since it was listed; wanted one state. Start the run again.")
+            for row in rows:
+                file.seek(row["start"])
+                yield row, json.loads(file.read(row["stop"] - row["start"])).get("segmentation")
+
+
+def check_layout(json_path: Path, image_folder: Path) -> None:
+    """Refuse a root that is not laid out as COCO is.
+
+    Raises:
+        UserError: Saying what to download, or which splits there are.
+    """
+    if not json_path.is_file():
+        there = sorted(path.stem.removeprefix("instances_") for path in json_path.parent.glob("instances_*.json"))
+        splits = f" There are the splits: {', '.join(there)}." if there else ""
+        raise UserError(f"datasets/coco/coco.py: no file {json_path}; wanted COCO's annotations.{splits} {_DOWNLOAD}")
+    if not image_folder.is_dir():
+        raise UserError(
+            f"datasets/coco/coco.py: no folder {image_folder}; wanted the split's pictures in it. {_DOWNLOAD}"
+        )
+
+
+def version_of(stat: os.stat_result) -> tuple[int, int]:
+    """A file's size and time of change (ns)."""
+    return stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def parsed(path: Path, version: tuple[int, int]) -> Listing:
+    """The listing of the file's state `version`, once a process; of a large file, once until it changes.
+
+    Raises:
+        UserError: It is not a whole COCO instances file.
+    """
+    scan = cache(lambda: scanned(path))  # one pass for both tables, none if both are kept
+    try:
+        if version[0] < _KEPT_FROM_BYTES:
+            return _listing(path, version, *scan())
+        annotations = cached("coco annotations 1", [path], lambda: scan()[0])
+        return _listing(path, version, annotations, cached("coco pictures 1", [path], lambda: scan()[1]))
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise UserError(
+            f"datasets/coco/coco.py: {path} ({version[0]} bytes) is not a whole COCO instances file: {error}; "
+            f"wanted a JSON object with images, annotations and categories. {_DOWNLOAD}"
+        ) from error
+
+
+def _listing(path: Path, version: tuple[int, int], annotations: pa.Table, pictures: pa.Table) -> Listing:
+    image = annotations["image"].unify_dictionaries().combine_chunks()
+    rows = np.empty(len(annotations), FIELDS)
+    for field in COLUMNS:
+        rows[field] = image.indices if field == "image" else annotations[field].to_numpy()
+    image_ids = image.dictionary.to_pylist()
+    columns = (pictures[field].to_pylist() for field in Picture._fields)
+    return Listing(
+        path,
+        version,
+        dict(json.loads(annotations.schema.metadata[b"categories"])),
+        dict(zip(pictures["id"].to_pylist(), map(Picture, *columns), strict=True)),
+        image_ids,
+        np.searchsorted(rows["image"], np.arange(len(image_ids) + 1)),
+        rows,
+    )

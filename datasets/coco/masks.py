@@ -1,0 +1,70 @@
+"""COCO's segmentations, checked, as masks: polygons, and run lengths as a list or as COCO's string."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pycocotools.mask
+
+from harness.masks import rle
+from harness.structures import Mask
+
+
+def decode(segmentation: Any, height: int, width: int) -> Mask:
+    """The mask of a COCO segmentation: polygons, or run lengths, as a list or as COCO's string.
+
+    Everything is checked before pycocotools sees it: that ends the process on NaN and on coordinates far
+    off the image, and draws run lengths that are too short from memory that nobody wrote.
+
+    Raises:
+        ValueError: It says no mask of that size, or an empty one.
+    """
+    if isinstance(segmentation, list) and segmentation:
+        polygons = [_polygon(polygon, height, width) for polygon in segmentation]
+        encoded = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
+        runs = rle.unpacked(encoded["counts"])
+    elif isinstance(segmentation, dict):
+        runs = _runs(segmentation, height, width)
+    else:
+        raise ValueError(f"found the segmentation {short(segmentation)}; wanted polygons or run lengths")
+    if not runs[1::2].any():
+        raise ValueError("found a segmentation that covers no pixel; wanted one at least")
+    return rle.filled(runs, (height, width))
+
+
+def _polygon(points: Any, height: int, width: int) -> list[float]:
+    try:
+        xy = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"found the polygon {short(points)}; wanted numbers") from error
+    if xy.ndim != 1 or xy.size % 2 or xy.size < 6:
+        raise ValueError(f"found the polygon {short(points)}; wanted x, y of three points at least")
+    if not np.isfinite(xy).all():
+        raise ValueError("found a polygon with a coordinate that is not finite")
+    # Rasterising walks along each edge: far points take gigabytes. A little outside is cut off, as COCO does.
+    largest = max(height, width)
+    if xy.min() < -largest or xy.max() > 2 * largest:
+        raise ValueError(
+            f"found a polygon from {xy.min():g} to {xy.max():g}; wanted it on the {height} x {width} image"
+        )
+    return xy.tolist()
+
+
+def _runs(segmentation: Mapping[str, Any], height: int, width: int) -> rle.Runs:
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if size != [height, width]:
+        raise ValueError(f"found run lengths of size {short(size)}; wanted {[height, width]}, the image's [h, w]")
+    runs = rle.unpacked(counts.encode(errors="surrogatepass")).tolist() if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
+        raise ValueError(f"found the counts {short(counts)}; wanted lengths of 0 or more")
+    if sum(runs) != height * width:
+        raise ValueError(f"found run lengths of {sum(runs)} pixels; wanted {height * width} ({height} x {width})")
+    return np.array(runs, np.int64)
+
+
+def short(value: Any) -> str:
+    """A value's `repr`, cut to what a message can hold."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."

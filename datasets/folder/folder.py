@@ -1,0 +1,217 @@
+"""A folder of one's own: images/, masks/ and, for words, texts.csv. The convention: docs/datasets.md."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from harness.plugins.interfaces import Dataset
+from harness.plugins.registry import register_dataset
+from harness.structures import Image, Instance, Listed, Mask, Sample, UserError
+
+from ..shared.images import read_rgb
+from ..shared.index_cache import cached
+from ..shared.index_masks import read_indices
+from ..shared.paired_files import IMAGES, another_size, by_stem, check_folders, digest, list_files
+from .masks import MASKS, check_orientation, checked, equal, read_binary
+from .texts import Words, did_you_mean, named, read_texts
+
+_LAYOUT = "docs/datasets.md shows the layout."
+
+
+@register_dataset("folder")
+class Folder(Dataset):
+    """`images/<image>.*`, and for each `masks/<image>.png` or the folder `masks/<image>/` with one file an instance.
+
+    A sample's id is the image's name without suffix; an instance's is that of the sample, or "<sample>/<file>" or
+    "<sample>/<value>". Both come in order. Masks and pixels are in the file's stored orientation.
+
+    Args:
+        root: The folder.
+        masks: "binary": a mask file is one instance, its pixels other than 0 (black). "index": a file holds
+            several, one a value other than 0.
+        ignore: Pixels of this value, 1 to 255, count in no metric, for no instance of the image; None where all count.
+    """
+
+    def __init__(self, root: Path, masks: Literal["binary", "index"] = "binary", ignore: int | None = None) -> None:
+        self.root, self.masks, self.ignore = root, masks, ignore
+        check_folders("folder", root, ("images", "masks"), _LAYOUT)
+        if ignore is not None and not 0 < ignore < 256:
+            raise UserError(
+                f"datasets/folder/folder.py: found ignore={ignore}; wanted a mask's value, 1 to 255, or none."
+            )
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # nothing is read before it is asked for
+        """The categories in texts.csv, in the order of their first rows."""
+        rows = (words for texts in self._texts.values() for words in texts.values())
+        return tuple(dict.fromkeys(words.category for words in rows if words.category))
+
+    @cached_property
+    def _images(self) -> Mapping[str, Path]:
+        images = by_stem("folder", list_files(self.root / "images"), IMAGES)
+        if not images:
+            raise UserError(f"datasets/folder/folder.py: no image in {self.root / 'images'}. {_LAYOUT}")
+        return images
+
+    @cached_property
+    def _masks(self) -> Mapping[str, Mapping[str, Path]]:
+        """Image -> name -> file; the name is "" for the file `masks/<image>.png`."""
+        paths = list_files(self.root / "masks")
+        suffixes = MASKS if self.masks == "binary" else (".png",)
+        files = by_stem("folder", [path for path in paths if not path.is_dir()], suffixes)
+        masks: dict[str, Mapping[str, Path]] = {stem: {"": path} for stem, path in files.items()}
+        for folder in (path for path in paths if path.is_dir()):
+            name = unicodedata.normalize("NFC", folder.name)
+            if name in files or self.masks == "index":
+                wanted = "either" if name in files else "one file an image, since masks is 'index'"
+                raise UserError(f"datasets/folder/folder.py: found {folder} and masks/{name}.*; wanted {wanted}.")
+            masks[name] = by_stem("folder", list_files(folder), suffixes)
+        self._check_pairs(masks)
+        return {stem: masks[stem] for stem in self._images}
+
+    @cached_property
+    def _values(self) -> Mapping[str, Sequence[int]]:
+        """Image -> the instances' values in its index mask; none where that cannot be read."""
+        paths = [files[""] for files in self._masks.values()]
+        table = cached("folder index 1", paths, lambda: _listed_values(paths))
+        held = zip(self._masks, table["values"].to_pylist(), strict=True)
+        return {stem: [value for value in values if value not in (0, self.ignore)] for stem, values in held}
+
+    @cached_property
+    def _texts(self) -> Mapping[str, Mapping[str, Words]]:
+        """Image -> instance -> what texts.csv says of it."""
+        stems = {stem: stem for stem in self._images}
+        stems |= {stem + path.suffix: stem for stem, path in self._images.items()}
+        texts = read_texts(self.root / "texts.csv", stems)
+        # Of an index mask that cannot be read nobody knows the instances; loading it says so.
+        return {stem: named(texts[stem], keys) for stem in texts if (keys := self._keys(stem))}
+
+    def sample_ids(self) -> list[str]:
+        """The images' names, sorted.
+
+        Raises:
+            UserError: Images and masks do not pair, or texts.csv says what cannot be meant.
+        """
+        self._texts  # noqa: B018 - a mistake there ends the run before it starts
+        return list(self._masks)
+
+    def list_instances(self, sample_id: str) -> list[Listed]:
+        """The image's instances; an index mask that cannot be read, or holds none, stands for one."""
+        return [listed for _, listed in self._listed(sample_id)]
+
+    def load(self, sample_id: str) -> Sample:
+        """One image and its instances.
+
+        Raises:
+            OSError: The image, or its index mask, is missing or damaged.
+            ValueError: Which way the masks are drawn is not clear, the index mask is none, or a mask cannot be
+                read of which pixels are to be ignored for the other instances.
+        """
+        image = read_rgb(self._images[sample_id])
+        check_orientation(self._images[sample_id], image)
+        read = self._reader(sample_id, image)
+        listed = self._listed(sample_id)
+        same = Counter(one.category for _, one in listed)
+        instances, broken = [], {}
+        ignore = np.zeros(image.shape[:2], bool)
+        for key, one in listed:
+            try:
+                mask, ignored = read(key)
+            except (OSError, ValueError) as error:
+                broken[one.id] = str(error)
+                continue
+            ignore |= ignored
+            instances.append(Instance(one.id, mask, one.category, one.seen, same[one.category], one.text))
+        if broken and instances and self.ignore is not None:
+            raise ValueError(f"{next(iter(broken.values()))} Which pixels it ignores is not known.")
+        return Sample(sample_id, image, tuple(instances), broken, ignore if ignore.any() else None)
+
+    def image_key(self, sample_id: str) -> str:
+        """The folder and the name; which published picture it may be, nobody knows."""
+        return f"folder/{self.root.as_posix()}/{sample_id}"
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """How many, and a digest of the files."""
+        return {"samples": len(self.sample_ids()), "sha256": self._digest}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("root", "masks", "ignore")}  # without the listings
+
+    @cached_property
+    def _digest(self) -> str:
+        texts = [path] if (path := self.root / "texts.csv").exists() else []
+        masks = [path for files in self._masks.values() for path in files.values()]
+        return digest(self._images.values(), masks + texts)
+
+    def _check_pairs(self, masks: Mapping[str, Mapping[str, Path]]) -> None:
+        for name in sorted(masks.keys() - self._images.keys()):
+            raise UserError(
+                f"datasets/folder/folder.py: found {self.root / 'masks' / name} and no image of that name in images/. "
+                f"Rename the mask or add the image.{did_you_mean(name, self._images)}"
+            )
+        without = [stem for stem in self._images if not masks.get(stem)]
+        if without:
+            raise UserError(
+                f"datasets/folder/folder.py: found no mask of {len(without)} of {len(self._images)} images, the first "
+                f"{self._images[without[0]]}; wanted {self.root / 'masks' / without[0]}.png, or a folder of that "
+                f"name with one file an instance. Add them or move the images elsewhere.{_more(without)}"
+            )
+
+    def _keys(self, sample_id: str) -> list[str]:
+        """What tells the image's instances apart: a file's name or a value."""
+        return [*map(str, self._values[sample_id])] if self.masks == "index" else [*self._masks[sample_id]]
+
+    def _listed(self, sample_id: str) -> list[tuple[str, Listed]]:
+        texts = self._texts.get(sample_id, {})
+        said = ((key, texts.get(key, Words())) for key in self._keys(sample_id) or [""])
+        return [(key, Listed(_id(sample_id, key), words.category, words.seen, words.text)) for key, words in said]
+
+    def _reader(self, sample_id: str, image: Image) -> Callable[[str], tuple[Mask, Mask]]:
+        """Gives the mask of an instance's key, and the pixels that it ignores."""
+        paths = self._masks[sample_id]
+        if self.masks == "binary":
+            return lambda key: _fitting(paths[key], image, *read_binary(paths[key], self.ignore))
+        values = read_indices(paths[""])
+        ignored = equal(values, self.ignore)
+        _fitting(paths[""], image, checked(paths[""], (values != 0) & ~ignored), ignored)
+        return lambda key: (checked(paths[""], values == int(key)), ignored)
+
+
+def _fitting(path: Path, image: Image, mask: Mask, ignored: Mask) -> tuple[Mask, Mask]:
+    if mask.shape != image.shape[:2]:
+        raise ValueError(another_size(path, mask, image))
+    return mask, ignored
+
+
+def _id(sample_id: str, key: str) -> str:
+    """An instance's id; "~" has a meaning there, and a file may be called so."""
+    return (f"{sample_id}/{key}" if key else sample_id).replace("%", "%25").replace("~", "%7E")
+
+
+def _listed_values(paths: Sequence[Path]) -> pa.Table:
+    """The values in each mask; none of one that cannot be read."""
+    with ThreadPoolExecutor() as pool:
+        return pa.table({"values": pa.array(list(pool.map(_values_in, paths)), pa.list_(pa.uint8()))})
+
+
+def _values_in(path: Path) -> list[int]:
+    try:
+        values = read_indices(path)
+    except (OSError, ValueError):
+        return []
+    is_there = np.zeros(256, bool)
+    is_there[values] = True
+    return np.flatnonzero(is_there).tolist()
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" Without a mask: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."

@@ -1,0 +1,216 @@
+"""Open Images V7, instance masks: 350 categories, drawn by people who corrected a network's proposals.
+
+Papers: Kuznetsova et al., "The Open Images Dataset V4", IJCV 2020, https://arxiv.org/abs/1811.00982;
+Benenson et al., "Large-scale interactive object segmentation with human annotators", CVPR 2019,
+https://arxiv.org/abs/1903.10830 (the masks, the same since V5).
+Source: https://storage.googleapis.com/openimages/web/download_v7.html (2.8 million masks,
+24,730 of them of validation). Annotations CC BY 4.0 (Google); the images are listed as CC BY 2.0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+from harness import Dataset, Instance, Sample, UserError, register_dataset
+from harness.messages import suggest
+from harness.plugins.class_splits import seen_names, split_of
+from harness.structures import Image, Listed, Mask
+
+from ..shared.images import read_rgb
+from .index import Index, Row, index_of
+from .masks import read_mask
+from .tables import DOWNLOAD, Classes, read_classes
+
+_CLASS_LISTS = {
+    350: ("oidv7-classes-segmentation.txt", "classes-segmentation.txt"),
+    300: ("challenge-2019-classes-description-segmentable.csv",),
+}
+_DESCRIPTIONS = (
+    "oidv7-class-descriptions-boxable.csv",
+    "oidv7-class-descriptions.csv",
+    "class-descriptions-boxable.csv",
+)
+_BEFORE_V7 = {"Ball (Object)": "Ball", "Orange (fruit)": "Orange"}
+
+
+@register_dataset("openimages")
+class OpenImages(Dataset):
+    """Every mask of a class of the list is one instance; its id is the mask's file name without ".png".
+
+    A sample's id is the image's; images come in the order of their ids, those without an instance are not listed.
+    Pixels are as stored, as the masks are: `Rotation` in the CSVs of image ids turns both, and is not applied. A mask
+    that is missing or damaged is listed, and `load` names it as broken; so is one whose class nothing names, and one
+    whose file an earlier row names: it is listed as "<id>#2".
+
+    Args:
+        root: Folder that holds the tables (there, or in `annotations/`), the images, `<split>/*.jpg`, and the masks,
+            `<split>-masks/*.png`. Images and masks may also lie as their archives are named: in `<split>_0`, ...,
+            `<split>-masks-0`, ..., there or one folder below.
+        split: "validation", "test" or "train".
+        classes: How many: 350, or the challenge's 300. Masks of other classes are no instances.
+        seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
+        drop_group_of: Leave out the masks whose box is flagged to hold a group. Those left out still count among
+            their class's instances in the image, and a mask is kept whose box has no such flag or is not found.
+        drop_depiction: Likewise, drawings and the like.
+        drop_inside: Likewise, pictures taken from the inside of the object.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: Literal["validation", "test", "train"] = "validation",
+        classes: Literal[350, 300] = 350,
+        seen: str | Sequence[str] | None = "openimages_64",
+        drop_group_of: bool = False,
+        drop_depiction: bool = False,
+        drop_inside: bool = False,
+    ) -> None:
+        self.root, self.split = root, split
+        self._dropped = sum(drop << bit for bit, drop in enumerate((drop_group_of, drop_depiction, drop_inside)))
+        self._seen_names = None if seen is None else seen_names(seen)
+        self._class_files = self._file(*_CLASS_LISTS[classes]), self._file(*_DESCRIPTIONS)
+        self._mask_csv = self._file(f"{split}-annotations-object-segmentation.csv")
+        boxes = (f"oidv6-{split}-annotations-bbox.csv", f"{split}-annotations-bbox.csv")
+        self._boxes_csv = self._file(*boxes) if self._dropped else None
+        self._image_folders = self._folders(split, f"{split}_")
+        self._mask_folders = self._folders(f"{split}-masks", f"{split}-masks-")
+        tables = [self._mask_csv, *filter(None, [self._boxes_csv])]
+        self._versions = tuple(number for path in tables for number in (path.stat().st_size, path.stat().st_mtime_ns))
+
+    def _file(self, *names: str) -> Path:
+        """The first of some files that there is."""
+        for name in names:
+            for path in (self.root / name, self.root / "annotations" / name):
+                if path.is_file():
+                    return path
+        raise UserError(
+            f"datasets/openimages/openimages.py: no file {' or '.join(names)} in {self.root} or in its annotations/; "
+            f"wanted Open Images' own. {DOWNLOAD} or correct `root`; one under data/ counts from HARNESS_DATA, if set."
+        )
+
+    def _folders(self, name: str, archives: str) -> tuple[str, ...]:
+        """Where files may lie, with {} for the first character of the image's id, as archives are named."""
+        places = (name, f"{archives}{{}}", f"{name}/{archives}{{}}")
+        found = tuple(place for place in places if any(self.root.glob(place.format("?"))))
+        if not found:
+            raise UserError(
+                f"datasets/openimages/openimages.py: no folder {name} or {archives}0 in {self.root}. "
+                f"{DOWNLOAD} (16 archives "
+                "of masks a split; images from CVDF) and unpack it there."
+            )
+        return found
+
+    def _path(self, folders: Sequence[str], image_id: str, name: str) -> Path:
+        """Where a file lies; where it should, if it is missing."""
+        paths = [self.root / folder.format(image_id[:1].lower()) / name for folder in folders]
+        return next((path for path in paths if path.is_file()), paths[0])
+
+    @property
+    def _index(self) -> Index:
+        # Kept by the module, so that a pickled data set stays small and a process reads the tables once.
+        return index_of(self._mask_csv, self._boxes_csv, self._versions)
+
+    @cached_property
+    def _classes(self) -> Classes:
+        return read_classes(*self._class_files)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # nothing is read before it is asked for
+        """The category names, in the order of the class list."""
+        return tuple(self._classes.listed.values())
+
+    @cached_property
+    def _categories(self) -> tuple[str | None, ...]:
+        """Of each of the index's labels: the category, "" if nothing names it, None if it is not of the list."""
+        listed, names = self._classes
+        return tuple(listed.get(label, None if label in names else "") for label in self._index.labels)
+
+    @cached_property
+    def _seen(self) -> Mapping[str, bool]:
+        """Category -> whether it is seen; empty without a split."""
+        if self._seen_names is None:
+            return {}
+        known = set(self._classes.names.values())
+        seen = {name if name in known else _BEFORE_V7.get(name, name) for name in self._seen_names}
+        for name in seen - known:
+            raise UserError(
+                f"datasets/openimages/openimages.py: no category '{name}', which `seen` names, in "
+                f"{self._class_files[1]}. "
+                f"{suggest(name, self.classes)}"
+            )
+        return {name: name in seen for name in self.classes}
+
+    def sample_ids(self) -> list[str]:
+        """The ids of the images with an instance, in order."""
+        index = self._index
+        with_instance = np.logical_or.reduceat(self._kept(), index.bounds[:-1])
+        return [image_id.decode() for image_id in index.image_ids[with_instance].tolist()]
+
+    def _kept(self) -> Bool[np.ndarray, " masks"]:
+        """Which of the masks are instances here."""
+        of_list = np.array([category is not None for category in self._categories])
+        return of_list[self._index.label] & (self._index.flags & self._dropped == 0)
+
+    def _rows(self, sample_id: str) -> list[tuple[Listed, Row]]:
+        """The image's instances, each with its row of the index."""
+        categories, seen, rows = self._categories, self._seen, []
+        for row in self._index.of_image(sample_id):
+            category = categories[row.label]
+            if category is not None and not row.flags & self._dropped:
+                unique = row.instance_id if row.use == 1 else f"{row.instance_id}#{row.use}"
+                rows.append((Listed(unique, category, seen.get(category)), row))
+        return rows
+
+    def list_instances(self, sample_id: str) -> list[Listed]:
+        """The image's instances, in the table's order."""
+        return [listed for listed, _ in self._rows(sample_id)]
+
+    def load(self, sample_id: str) -> Sample:
+        """One image and its instances.
+
+        Raises:
+            OSError: The picture is missing or damaged.
+            ValueError: Its values have no known range.
+        """
+        rows = self._rows(sample_id)
+        image = read_rgb(self._path(self._image_folders, sample_id, f"{sample_id}.jpg"))
+        count = Counter(row.label for row in self._index.of_image(sample_id) if row.use == 1)
+        instances, broken = [], {}
+        for listed, row in rows:
+            try:
+                mask = self._mask(sample_id, listed, row, image)
+                instances.append(Instance(listed.id, mask, listed.category, listed.seen, count[row.label]))
+            except (OSError, ValueError) as error:
+                broken[listed.id] = str(error)
+        return Sample(sample_id, image, tuple(instances), broken)
+
+    def _mask(self, sample_id: str, listed: Listed, row: Row, image: Image) -> Mask:
+        if row.use > 1:
+            raise ValueError("found the file name of an earlier row's mask; wanted one of its own")
+        if not listed.category:
+            label = self._index.labels[row.label]
+            raise ValueError(f"found the LabelName {label!r}, which {self._class_files[1]} lacks")
+        path = self._path(self._mask_folders, sample_id, f"{listed.id}.png")
+        return read_mask(path, image.shape[0], image.shape[1])
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Counts, and the sha256 of all that the tables say of the instances."""
+        index, kept = self._index, self._kept()
+        digest = hashlib.sha256(repr((index.labels, self._categories)).encode())
+        for part in (kept, index.image_ids, index.bounds, index.label):
+            digest.update(part.tobytes())
+        digest.update("\n".join(index.instance_ids.to_pylist()).encode())
+        return {
+            "samples": len(self.sample_ids()),
+            "instances": int(np.count_nonzero(kept)),
+            "split": split_of(self._seen),
+            "listing_sha256": digest.hexdigest(),
+        }

@@ -1,0 +1,197 @@
+"""refCOCO, refCOCO+ and refCOCOg: objects of COCO's train2014 images, each with what people call it.
+
+Papers: Yu et al., "Modeling Context in Referring Expressions", ECCV 2016, https://arxiv.org/abs/1608.00272 (refCOCO,
+refCOCO+); Mao et al., "Generation and Comprehension of Unambiguous Object Descriptions", CVPR 2016,
+https://arxiv.org/abs/1511.02283 (refCOCOg; umd's split of it: Nagaraja et al., ECCV 2016).
+Source: https://github.com/lichengunc/refer at e3bbaa3. Masks and categories are COCO's, CC BY 4.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from harness import Dataset, Instance, Sample, UserError, register_dataset
+from harness.places import sha256
+from harness.plugins.class_splits import marked, seen_names, split_of
+from harness.structures import Image, Listed, Mask
+
+from ..coco.listing import Listing, Rows, parsed, version_of
+from ..coco.masks import decode
+from ..shared.images import read_rgb_of
+from .listing import LAYOUT, Ref, check_layout, check_split, refs_by_image
+
+
+@register_dataset("refcoco")
+class RefCoco(Dataset):
+    """A ref - one object, spoken of by one to a few people - is one instance, or each of its sentences is.
+
+    A sample is an image with its refs of the split; its id is COCO's, without leading zeros. The mask is that of the
+    ref's annotation, all its polygons united. A ref that cannot be matched with an annotation of its image and of its
+    category, or whose words are missing where they are wanted, is listed, and `load` names it as broken; so are the
+    later of two refs, or of two sentences of a ref, with one id: they are listed as "<id>#2".
+
+    Sentences are given as they were typed (`raw`), for so LAVT reads them; REFER's `sent` is a cleaned copy.
+
+    Args:
+        root: REFER's data folder.
+        dataset: "refcoco", "refcoco+" or "refcocog".
+        split_by: Who split it: "unc", "google" or "umd".
+        split: "train", "val", "testA", "testB" or "test".
+        text: "class_name": an instance a ref, without words of its own, as in the paper. "phrase": likewise, with the
+            ref's first sentence. "all_phrases": an instance a sentence, "<ref id>~<sentence id>", as in LAVT's
+            evaluation; those of one ref share their clicks, which are also those of the other two.
+        seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        dataset: Literal["refcoco", "refcoco+", "refcocog"] = "refcoco",
+        split_by: Literal["unc", "google", "umd"] = "unc",
+        split: Literal["train", "val", "testA", "testB", "test"] = "val",
+        text: Literal["class_name", "phrase", "all_phrases"] = "class_name",
+        seen: str | Sequence[str] | None = "coco_20",
+    ) -> None:
+        check_split(dataset, split_by, split)
+        self.split, self.text = split, text
+        self.json_path = root / dataset / "instances.json"
+        self.refs_path = root / dataset / f"refs({split_by}).p"
+        self.image_folder = root / "images" / "mscoco" / "images" / "train2014"
+        self._seen_names = None if seen is None else seen_names(seen)
+        check_layout(self.json_path, self.refs_path, self.image_folder)
+        self._json_version = version_of(self.json_path.stat())
+        self._refs_version = version_of(self.refs_path.stat())
+
+    @property
+    def _listing(self) -> Listing:
+        try:
+            return parsed(self.json_path, self._json_version)
+        except UserError as error:
+            raise UserError(
+                f"datasets/refcoco/refcoco.py: {self.json_path} is no whole COCO instances file: "
+                f"{error.__cause__}. {LAYOUT}"
+            ) from error
+
+    @property
+    def _refs(self) -> Mapping[str, Sequence[Ref]]:
+        return refs_by_image(self.refs_path, self._refs_version, self.split)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # nothing is read before it is asked for
+        """COCO's category names in the order of their ids."""
+        return tuple(self._listing.categories.values())
+
+    @cached_property
+    def _seen(self) -> Mapping[str, bool]:
+        """Category -> whether it is seen; empty without a split."""
+        return marked(self._seen_names, self.classes, f"datasets/refcoco/refcoco.py, {self.json_path}")
+
+    def sample_ids(self) -> list[str]:
+        """The ids of the images with a ref of the split, in order."""
+        return list(self._refs)
+
+    def image_key(self, sample_id: str) -> str:
+        """COCO's picture of that id, which has one name in its releases of 2014 and 2017."""
+        return f"coco/{sample_id}"
+
+    def list_instances(self, sample_id: str) -> list[Listed]:
+        """The image's refs, or their sentences, in the file's order."""
+        return [listed for ref in self._refs[sample_id] for listed, _ in self._rows(ref)]
+
+    def load(self, sample_id: str) -> Sample:
+        """One image and its refs.
+
+        Raises:
+            OSError: The picture is missing or damaged.
+            ValueError: instances.json does not describe the picture, or its size is another one.
+        """
+        image = self._image(sample_id)
+        annotations = self._annotations(sample_id)
+        instances: list[Instance] = []
+        broken: dict[str, str] = {}
+        for ref in self._refs[sample_id]:
+            try:
+                mask, same = self._object(ref, annotations, image)
+            except ValueError as error:
+                broken |= {listed.id: str(error) for listed, _ in self._rows(ref)}
+                continue
+            for row, problem in self._rows(ref):
+                if problem:
+                    broken[row.id] = problem
+                else:
+                    instances.append(Instance(row.id, mask, row.category, row.seen, same, row.text))
+        return Sample(sample_id, image, tuple(instances), broken)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Counts, and the sha256 of both files."""
+        return {
+            "samples": len(self.sample_ids()),
+            "split": split_of(self._seen),
+            "instances": sum(len(self.list_instances(sample_id)) for sample_id in self.sample_ids()),
+            "json_sha256": sha256(self.json_path, self._json_version[1]),
+            "refs_sha256": sha256(self.refs_path, self._refs_version[1]),
+        }
+
+    def _rows(self, ref: Ref) -> Iterator[tuple[Listed, str]]:
+        """A ref's instances, each with what is wrong with its sentence, or ""."""
+        category = self._listing.categories.get(ref.category_id, "")
+        seen = self._seen.get(category)
+        if self.text == "class_name":
+            yield Listed(ref.id, category, seen), ""
+        elif not ref.sentences:
+            yield Listed(ref.id, category, seen), "found a ref without a sentence; wanted one at least"
+        elif self.text == "phrase":
+            first = ref.sentences[0]
+            yield Listed(ref.id, category, seen, first.text), first.problem
+        else:
+            for sentence in ref.sentences:
+                yield Listed(f"{ref.id}~{sentence.id}", category, seen, sentence.text), sentence.problem
+
+    def _annotations(self, sample_id: str) -> Rows:
+        try:
+            return self._listing.of_image(sample_id)
+        except KeyError:
+            return self._listing.rows[:0]
+
+    def _object(self, ref: Ref, annotations: Rows, image: Image) -> tuple[Mask, int]:
+        """The mask of what the ref speaks of, and how many of its category the image holds."""
+        row = self._annotation(ref, annotations)
+        ((_, segmentation),) = self._listing.segmentations(row)
+        mask = decode(segmentation, image.shape[0], image.shape[1])
+        same = (annotations["category_id"] == ref.category_id) & ~annotations["crowd"]
+        return mask, int(np.count_nonzero(same))
+
+    def _annotation(self, ref: Ref, annotations: Rows) -> Rows:
+        """The one row of the ref's annotation."""
+        if ref.problem:
+            raise ValueError(ref.problem)
+        # A listing names the second annotation of an id with "#2": in one image, no one knows which of them is meant.
+        names = np.array([name.partition(b"#")[0] for name in annotations["id"]], dtype=object)
+        own = annotations[names == str(ref.ann_id).encode()] if len(names) else annotations
+        if len(own) != 1:
+            raise ValueError(
+                f"found {len(own)} annotations {ref.ann_id} of the ref's image in {self.json_path}; wanted one"
+            )
+        if own["crowd"][0]:
+            raise ValueError(f"found a crowd region, annotation {ref.ann_id}; wanted one object")
+        if own["category_id"][0] != ref.category_id or ref.category_id not in self._listing.categories:
+            raise ValueError(
+                f"found category_id {ref.category_id} in the ref and {own['category_id'][0]} in its annotation "
+                f"{ref.ann_id}; wanted one that `categories` names"
+            )
+        return own
+
+    def _image(self, sample_id: str) -> Image:
+        picture = self._listing.pictures.get(sample_id)
+        if picture is None:
+            raise ValueError(
+                f"{self.refs_path}: found refs of image {sample_id}, of which {self.json_path} says nothing; wanted "
+                "it among `images`. Take both files from one download."
+            )
+        path = self.image_folder / picture.file_name
+        return read_rgb_of(path, (picture.height, picture.width), self.json_path)

@@ -1,0 +1,167 @@
+"""Pictures and masks in two folders, paired by their names without suffix; data sets of one object a picture.
+
+Registers no data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness.plugins.interfaces import Dataset
+from harness.structures import Image, Instance, Listed, Mask, Sample, UserError
+
+from .images import read_rgb
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+"""Suffixes of pictures, in small letters."""
+
+_LITTER = ("thumbs.db", "desktop.ini")
+"""What Windows leaves in folders; the Mac's own litter begins with a dot."""
+
+
+class PairedFiles(Dataset):
+    """One object a picture, of no class: the category is empty, and so a prompt has no text.
+
+    A sample's id is the file's name without its suffix, and so is its instance's. A picture without a mask and a mask
+    without a picture are listed too, and loading them fails.
+
+    Args:
+        root: Folder that holds the two folders.
+    """
+
+    image_folder: ClassVar[str]
+    mask_folder: ClassVar[str]
+    download: ClassVar[str]
+    classes = ()
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        check_folders(self.name, root, (self.image_folder, self.mask_folder), self.download)
+
+    @abstractmethod
+    def read_mask(self, colours: Image) -> tuple[Mask, Mask | None]:
+        """The object's pixels and those that no metric counts, from the mask file's colours."""
+
+    @cached_property
+    def _images(self) -> Mapping[str, Path]:
+        return by_stem(self.name, list_files(self.root / self.image_folder), IMAGES)
+
+    @cached_property
+    def _masks(self) -> Mapping[str, Path]:
+        return by_stem(self.name, list_files(self.root / self.mask_folder), IMAGES)
+
+    def sample_ids(self) -> list[str]:
+        """The names, sorted."""
+        ids = sorted({*self._images, *self._masks})
+        if not ids:
+            raise UserError(f"datasets/{self.name}.py: no image in {self.root / self.image_folder}. {self.download}")
+        return ids
+
+    def list_instances(self, sample_id: str) -> list[Listed]:
+        """The one object; no file is opened."""
+        return [Listed(sample_id)]
+
+    def load(self, sample_id: str) -> Sample:
+        """One picture and its object.
+
+        Raises:
+            OSError: The picture or the mask is missing or damaged.
+            ValueError: They differ in size, or the mask has no pixel of the object.
+        """
+        image = read_rgb(self._path(self._images, self.image_folder, sample_id))
+        path = self._path(self._masks, self.mask_folder, sample_id)
+        mask, ignore = self.read_mask(read_rgb(path))
+        if mask.shape != image.shape[:2]:
+            raise ValueError(another_size(path, mask, image))
+        if not mask.any():
+            raise ValueError(f"{path}: found no pixel of the object; wanted one at least. Fetch the file again.")
+        return Sample(sample_id, image, (Instance(sample_id, mask, ""),), ignore=ignore)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """How many, and a digest of the files."""
+        return {"samples": len(self.sample_ids()), "sha256": self._digest}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root}  # without the listings
+
+    @cached_property
+    def _digest(self) -> str:
+        return digest(self._images.values(), self._masks.values())
+
+    def _path(self, paths: Mapping[str, Path], folder: str, sample_id: str) -> Path:
+        if sample_id not in paths:
+            raise FileNotFoundError(f"{self.root / folder}: no file {sample_id}.*; wanted one. {self.download}")
+        return paths[sample_id]
+
+
+def check_folders(dataset: str, root: Path, folders: Sequence[str], advice: str) -> None:
+    """Refuse a root that lacks one of the folders.
+
+    Raises:
+        UserError: With the advice.
+    """
+    for folder in folders:
+        if not (root / folder).is_dir():
+            raise UserError(
+                f"datasets/{dataset}.py: no folder {root / folder}; wanted {' and '.join(folders)} in root={root}. "
+                f"{advice} A root under data/ counts from HARNESS_DATA where that is set."
+            )
+
+
+def list_files(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted, without what operating systems leave there."""
+    kept = (path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _LITTER)
+    return sorted(kept, key=lambda path: path.name)
+
+
+def by_stem(dataset: str, paths: Iterable[Path], suffixes: Sequence[str]) -> dict[str, Path]:
+    """Files by their names without suffix, in Unicode's composed form: the Mac decomposes letters with accents.
+
+    Raises:
+        UserError: One is no file of these suffixes, has a name that is no text, or two share a name.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        where = f"datasets/{dataset}.py: found {str(path)!r}"
+        if path.suffix.lower() not in suffixes or path.is_dir():
+            raise UserError(
+                f"{where}; wanted only files {', '.join(suffixes)} in {path.parent}. Convert it or move it elsewhere."
+            )
+        stem = unicodedata.normalize("NFC", path.stem)
+        if stem.encode(errors="replace").decode() != stem:
+            raise UserError(f"{where}; wanted a name in UTF-8. Rename it.")
+        if found.setdefault(stem, path) is not path:
+            raise UserError(
+                f"{where} and {found[stem].name!r}; wanted one file a name, whatever the suffix. Rename one of them."
+            )
+    return found
+
+
+def another_size(path: Path, mask: Mask, image: Image) -> str:
+    """What to say of a mask whose (h, w) is not its picture's."""
+    (h, w), (height, width) = mask.shape, image.shape[:2]
+    return f"{path}: found {h} x {w} (h x w); wanted {height} x {width}, the image's without EXIF rotation."
+
+
+def digest(images: Iterable[Path], masks: Iterable[Path]) -> str:
+    """SHA-256 of the files' names, the images' sizes in bytes, and the masks' content; what cannot be read is empty."""
+    hashed = hashlib.sha256()
+    for path in images:
+        hashed.update(f"{path.name}\0{path.stat().st_size if path.exists() else 0}\0".encode())
+    for path in masks:
+        content = _content(path)
+        hashed.update(f"{path.parent.name}\0{path.name}\0{len(content)}\0".encode() + content)
+    return hashed.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # loading it says why
+        return b""

@@ -1,0 +1,137 @@
+"""SBD's `inst/*.mat`: MATLAB files with one struct, GTinst, of which the map of objects and their classes are read.
+
+The files are read here and not by SciPy, whose reader ends the process on cells nested a few thousand deep; and the
+outlines, most of a file, need no decoding.
+
+Format: "MAT-File Format", MathWorks, level 5, https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
+Registers no data set.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from .objects import CLASSES, Annotation
+
+_LARGEST_BYTES = 16 * 2**20
+"""Of a file, packed or not: room for 500 x 500 pixels as float64, and for the outlines of a hundred objects."""
+
+_HEADER_BYTES = 128
+_LEVEL_5 = b"\x00\x01IM"
+"""The header's end: the version, and the order of the bytes (little-endian)."""
+
+_MATRIX, _COMPRESSED = 14, 15
+_STRUCT = 2
+_NUMBERS = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8", 12: "<i8", 13: "<u8"}
+"""An element's type -> what it holds."""
+
+
+def read_annotation(path: Path) -> Annotation:
+    """The objects of `GTinst.Segmentation`; number k has the class `GTinst.Categories[k - 1]`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, too large or not SBD's.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; wanted SBD's masks. Unpack benchmark.tgz again.")
+    size = path.stat().st_size
+    try:
+        if size > _LARGEST_BYTES:
+            raise ValueError("too large")
+        fields = _gtinst(memoryview(path.read_bytes()))
+        objects, classes = _whole(fields["Segmentation"]), _whole(fields["Categories"]).ravel()
+        if objects.ndim != 2 or not objects.size:
+            raise ValueError(f"Segmentation of shape {objects.shape}")
+    except (ValueError, LookupError, OverflowError, struct.error, zlib.error) as error:
+        raise ValueError(
+            f"{path}: found {size} bytes that are not SBD's masks ({error}); wanted a MATLAB 5 file whose GTinst "
+            "has Segmentation and Categories. Unpack benchmark.tgz again."
+        ) from error
+    return _annotation(objects, classes.tolist())
+
+
+def _annotation(objects: np.ndarray, classes: list[int]) -> Annotation:
+    categories, broken = {}, {}
+    for number in map(int, np.unique(objects[objects > 0])):
+        found = classes[number - 1] if number <= len(classes) else None
+        if found is not None and 1 <= found <= len(CLASSES):
+            categories[number] = CLASSES[found - 1]
+        else:
+            broken[number] = f"found the class {found} in Categories, of {len(classes)}; wanted one of 1 to 20"
+    return Annotation(objects, categories, broken)
+
+
+def _whole(numbers: np.ndarray) -> np.ndarray:
+    """As uint8; MATLAB stores whole numbers in any type."""
+    with np.errstate(invalid="ignore"):  # of NaN, which is found unequal
+        small = numbers.astype(np.uint8)
+    if not np.array_equal(small, numbers):
+        raise ValueError("numbers other than 0 to 255")
+    return small
+
+
+def _gtinst(content: memoryview) -> Mapping[str, np.ndarray]:
+    """The two fields of the file's variable GTinst."""
+    if bytes(content[_HEADER_BYTES - 4 : _HEADER_BYTES]) != _LEVEL_5:
+        raise ValueError("no MATLAB 5 header")
+    for kind, data in _elements(content[_HEADER_BYTES:]):
+        if kind == _COMPRESSED:
+            kind, data = next(_elements(_unpacked(data)), (0, data))
+        if kind == _MATRIX and _name(data) == "GTinst":
+            return {name: _numbers(field) for name, field in _fields(data) if name in ("Segmentation", "Categories")}
+    raise ValueError("no variable GTinst")
+
+
+def _unpacked(data: memoryview) -> memoryview:
+    unpacker = zlib.decompressobj()
+    unpacked = unpacker.decompress(data, _LARGEST_BYTES)
+    if not unpacker.eof:  # without its end the checksum was not compared
+        raise ValueError("packed data that are cut off or too large")
+    return memoryview(unpacked)
+
+
+def _elements(content: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The elements that lie one after another: type and data."""
+    at = 0
+    while at < len(content):
+        kind, size = struct.unpack_from("<II", content, at)
+        if kind >> 16:  # up to four bytes stand within the tag, and their number beside the type
+            kind, size, start, after = kind & 0xFFFF, kind >> 16, at + 4, at + 8
+        else:
+            start = at + 8
+            after = start + size + (0 if kind == _COMPRESSED else -size % 8)
+        if start + size > len(content):
+            raise ValueError(f"an element of {size} bytes where {len(content) - start} are left")
+        yield kind, content[start : start + size]
+        at = after
+
+
+def _name(matrix: memoryview) -> str:
+    _, _, (_, name) = islice(_elements(matrix), 3)
+    return bytes(name).decode("latin-1")
+
+
+def _fields(matrix: memoryview) -> Iterator[tuple[str, memoryview]]:
+    """The fields of a struct that is one struct and no array of them."""
+    elements = _elements(matrix)
+    (_, flags), (_, shape), _, (_, length), (_, names) = islice(elements, 5)
+    if flags[0] != _STRUCT or np.prod(np.frombuffer(shape, "<i4").astype(float)) != 1:
+        raise ValueError("a GTinst that is not one struct")
+    (step,) = struct.unpack("<i", length)
+    for at, (_, data) in zip(range(0, len(names), step), elements, strict=True):
+        yield bytes(names[at : at + step]).split(b"\0")[0].decode("latin-1"), data
+
+
+def _numbers(matrix: memoryview) -> np.ndarray:
+    _, (_, shape), _, (kind, data) = _elements(matrix)
+    dimensions = np.frombuffer(shape, "<i4").tolist()
+    if min(dimensions) < 0:
+        raise ValueError(f"an array of shape {dimensions}")
+    return np.frombuffer(data, _NUMBERS[kind]).reshape(dimensions, order="F")

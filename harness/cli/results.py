@@ -1,0 +1,224 @@
+"""What the command line makes of rows that are there: reports, audits, comparisons and leaderboards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.structures import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.report.layout import Table
+
+
+class Form(StrEnum):
+    """What a table is written as."""
+
+    terminal = "terminal"
+    md = "md"
+    latex = "latex"
+    csv = "csv"
+    parquet = "parquet"
+    html = "html"
+
+
+Format = Annotated[Form | None, typer.Option("--format", help="What to write; by default as the file is named.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="A file, instead of the terminal.")]
+RunPath = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or bucket, such as runs/quickstart.")]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or buckets of runs.")]
+
+_SUFFIXES = {".md": Form.md, ".tex": Form.latex, ".csv": Form.csv, ".parquet": Form.parquet, ".html": Form.html}
+
+
+def audit(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Folders or buckets of runs.")] = None,
+    form: Format = None,
+    output: Output = None,
+) -> None:
+    """List what is wrong or doubtful in the paper's tables, and in the tables of runs."""
+    from harness.report.registry import build_table
+    from harness.report.tables.audit import published_audit
+    from harness.results.load import described, rows_of_run
+
+    tables = [published_audit()] if not runs else []
+    for run in runs or ():
+        rows = rows_of_run(run)
+        tables.append(build_table("audit", rows, described(run, rows)))
+    emit(tables, form, output)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="RUN, RUN:METHOD, METHOD or METHOD (RANKING).")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    run: Annotated[str | None, typer.Option(help="The run of a method that names none.")] = None,
+    metric: Annotated[str, typer.Option(help="A metric of the rows.")] = "iou",
+    tie: Annotated[float, typer.Option(min=0, help="The largest difference that is a tie, 0 to 1.")] = 0.05,
+    form: Format = None,
+    output: Output = None,
+) -> None:
+    """Compare two methods on identical instances and clicks: difference, win / tie / loss, by slice, latency."""
+    from harness.masks.metrics import METRICS
+    from harness.messages import suggest
+    from harness.report.compared import tables_of
+    from harness.results.load import manifest_of
+    from harness.statistics.comparisons import compare as compared
+    from harness.storage.folder import Folder
+
+    if metric not in METRICS:
+        raise UserError(f"compare: no metric '{metric}'. {suggest(metric, METRICS)}")
+    sides = [_split(one, run) for one in (a, b)]
+    if Folder.at(sides[0][0]) == Folder.at(sides[1][0]):  # The same folder may be written in two ways.
+        sides[1] = (sides[0][0], sides[1][1])
+    rows, first, second, lacking = _sides(sides)
+    limits = [manifest_of(folder)["config"].get("limit") for folder, _ in sides]
+    limited = min((limit for limit in limits if limit), default=None)
+    table, *others = tables_of(compared(rows, first, second, metric, tie=tie), limited)
+    emit([replace(table, notes=(*lacking, *table.notes)), *others], form, output)
+
+
+def leaderboard(
+    runs: Runs,
+    mix: Annotated[bool, typer.Option("--mix", help="Merge runs that were asked otherwise, and say so.")] = False,
+    form: Format = None,
+    output: Output = None,
+) -> None:
+    """Merge runs into one leaderboard; those that were asked otherwise are refused."""
+    import pyarrow as pa
+
+    from harness.report.board import Source, board, differences, entries, linked
+    from harness.results.load import described, manifest_of, rows_of_run
+    from harness.storage.shards import parquet
+
+    once = dict.fromkeys(run.rstrip("/") for run in runs)
+    sources = [Source(run, rows, described(run, rows), manifest_of(run)) for run in once for rows in [rows_of_run(run)]]
+    found = entries(sources, mix)
+    chosen = _chosen(form, output)
+    if chosen is Form.parquet:
+        _write(bytes(parquet(pa.Table.from_pandas(found, preserve_index=False))), output)
+        return
+    mixed = [f"Not asked alike, and so not to be compared: {said}" for said in differences(sources)] if mix else []
+    emit([linked(board(found, mixed), found, output)], chosen, output)
+
+
+def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
+    """Make one of the tables of a run's rows, those of its config, or all that there are: the paper's first."""
+    from harness.report.registry import build_table, tables
+    from harness.results.load import described, manifest_of, rows_of_run
+
+    rows = rows_of_run(run)
+    context = replace(described(run, rows), intervals=intervals)
+    every = sorted(tables(), key=lambda name: (not name.startswith("table"), name))
+    configured = manifest_of(run)["config"]["tables"]
+    wanted = {"all": every, "": configured}.get(table, [f"table{table}" if table.isdigit() else table])
+    emit([build_table(name, rows, context) for name in wanted], form, output)
+
+
+def emit(tables: Sequence[Table], form: Form | None, output: Path | None) -> None:
+    """Print tables, or write them to a file."""
+    from rich.console import Console
+
+    from harness.report.rendering.formats import rendered
+    from harness.report.rendering.terminal import to_terminal
+
+    chosen = _chosen(form, output)
+    if chosen is Form.terminal and output is None:
+        console = Console(emoji=False) if Console().is_terminal else Console(width=150, emoji=False)
+        for table in tables:
+            console.print(to_terminal(table))
+        return
+    _write(rendered(tables, chosen), output)
+
+
+def _write(content: bytes, output: Path | None) -> None:
+    from harness.storage.folder import write_bytes
+
+    if output is None:
+        typer.echo(content, nl=False)
+        return
+    write_bytes(output, content)
+    typer.echo(output)
+
+
+def _chosen(form: Form | None, output: Path | None) -> Form:
+    """The format asked for, or that of the file's name."""
+    if output is None:
+        if form is Form.parquet:
+            raise UserError("--format parquet: no terminal shows it. Say where it goes: -o tables.parquet.")
+        return form or Form.terminal
+    if form is None and output.suffix not in _SUFFIXES:
+        raise UserError(
+            f"-o {output}: nothing is known of '{output.suffix}'. Wanted one of {', '.join(_SUFFIXES)}, or --format."
+        )
+    return form or _SUFFIXES[output.suffix]
+
+
+def _sides(sides: Sequence[tuple[str, str]]) -> tuple[pd.DataFrame, tuple[str, str], tuple[str, str], list[str]]:
+    """The rows of both sides, folder and method each, under labels of their own; and what either run lacks."""
+    import pandas as pd
+
+    from harness.results.load import gaps, rows_of_run
+
+    loaded = {folder: rows_of_run(folder) for folder in dict.fromkeys(folder for folder, _ in sides)}
+    entries = [_entry(loaded[folder], folder, named) for folder, named in sides]
+    frames = [loaded[folder] for folder, _ in sides]
+    asked: dict[str, list[str]] = {}
+    for (folder, _), (method, _) in zip(sides, entries, strict=True):
+        asked.setdefault(folder, []).append(method)
+    lacking = [one for folder, methods in asked.items() for one in gaps(folder, loaded[folder], *methods)]
+    if sides[0][0] != sides[1][0]:
+        clash = entries[0][0] == entries[1][0]
+        for at, (folder, _) in enumerate(sides):
+            own = frames[at][frames[at]["method"] == entries[at][0]]
+            label = f"{entries[at][0]}, {folder}" if clash else entries[at][0]
+            frames[at], entries[at] = own.assign(method=label), (label, entries[at][1])
+        return pd.concat(frames, ignore_index=True), entries[0], entries[1], lacking
+    return frames[0], entries[0], entries[1], lacking
+
+
+def _split(named: str, run: str | None) -> tuple[str, str]:
+    """The run's folder and the method, "" for its only one: the longest start up to a ":" that is a run, else --run."""
+    starts = [
+        named,
+        *(named[:at] for at in range(len(named) - 1, 0, -1) if named[at] == ":" and named[at - 1 : at + 3] != "s://"),
+    ]
+    for start in starts:
+        if _is_run(start):
+            return start, named[len(start) + 1 :]
+    if run is None:
+        raise UserError(
+            f"compare: '{named}' names no run's folder. Wanted RUN:METHOD, such as 'runs/quickstart:Text+Click', "
+            "or --run."
+        )
+    return run, named
+
+
+def _is_run(place: str) -> bool:
+    from harness.storage.folder import Folder
+
+    try:
+        return Folder.at(place).exists("manifest.json")
+    except UserError:
+        return False
+
+
+def _entry(rows: pd.DataFrame, folder: str, named: str) -> tuple[str, str]:
+    """A method's label and ranking, by what tables call it."""
+    ok = rows[rows["status"] == "ok"]
+    pairs = list(ok[["method", "ranking"]].drop_duplicates().itertuples(index=False, name=None))
+    known = {(label if ranking == "single" else f"{label} ({ranking})"): (label, ranking) for label, ranking in pairs}
+    by_label = [pair for pair in pairs if pair[0] == named]
+    if named in known:
+        return known[named]
+    if len(by_label) == 1 or (not named and len(pairs) == 1):
+        return by_label[0] if by_label else pairs[0]
+    found = f"no '{named}'" if named else "several methods"
+    if not known:
+        raise UserError(f"compare: no method of {folder} segmented anything; wanted a run with masks to compare.")
+    raise UserError(f"compare: {folder} has {found}; wanted one of: {', '.join(sorted(known))}.")

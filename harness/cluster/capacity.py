@@ -1,0 +1,107 @@
+"""What a Ray cluster has, and what an actor of a method asks of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+import ray
+
+from harness.cluster.connect import connect, readable
+from harness.config.recipe import label
+from harness.config.run_config import MethodEntry, RunConfig, Workers
+from harness.plugins import registry
+from harness.structures import UserError
+
+PLACE_TIMEOUT_S = 60
+"""How long the cluster may take to give a run its first actor, its process included, before the run gives up.
+
+Longer would not help: Ray itself starts a process anew that does not report within as long, again and again.
+"""
+
+LOOK_EVERY_S = 2.0
+"""How often the cluster is asked what it has, as nodes come and go."""
+
+
+class Capacity:
+    """The nodes of the cluster that this process has joined, looked at anew every few seconds.
+
+    Args:
+        workers: What an actor asks for, unless its method says otherwise.
+    """
+
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+        self._nodes: list[dict[str, float]] = []
+        self._looked = -LOOK_EVERY_S
+
+    @property
+    def nodes(self) -> list[dict[str, float]]:
+        """Resource -> amount, by Ray's names, of every node that is there now."""
+        if time.monotonic() - self._looked >= LOOK_EVERY_S:
+            self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            self._looked = time.monotonic()
+        return self._nodes
+
+    @property
+    def total(self) -> dict[str, float]:
+        """What all nodes have together."""
+        kinds = {kind for node in self.nodes for kind in node}
+        return {kind: sum(node.get(kind, 0) for node in self.nodes) for kind in kinds}
+
+    def asked(self, method: MethodEntry) -> dict[str, float]:
+        """For one actor of a method."""
+        return {"CPU": method.cpus or self.workers.cpus, "GPU": self._gpus(method), **method.resources}
+
+    def _gpus(self, method: MethodEntry) -> float:
+        """As the method's entry says, or else the config, or else one where there are any."""
+        for wanted in (method.gpus, self.workers.gpus):
+            if wanted is not None:
+                return wanted
+        return float(self.total.get("GPU", 0) >= 1)
+
+    def holds(self, more: Mapping[str, float], held: Iterable[Mapping[str, float]]) -> bool:
+        """Whether there is room for one more beside what is held."""
+        taken, total = list(held), self.total
+        return all(
+            amount + sum(one.get(kind, 0) for one in taken) <= total.get(kind, 0) for kind, amount in more.items()
+        )
+
+    def check(self, method: MethodEntry) -> None:
+        """Refuse a method of which no node could ever hold an actor.
+
+        Raises:
+            UserError: With what was asked, and what there is.
+        """
+        asked = self.asked(method)
+        if not any(all(node.get(kind, 0) >= wanted for kind, wanted in asked.items()) for node in self.nodes):
+            raise UserError(
+                f"cluster: a worker of '{label(method)}' asks for {readable(asked)}; the cluster has "
+                f"{readable(self.total)}, on no node all of that. Lower `cpus`, `gpus` or `resources`, or join a "
+                "larger one (--address)."
+            )
+
+    def none_free(self, wanted: str) -> UserError:
+        """What a reader is told who waited for too long."""
+        free = readable(ray.available_resources())
+        return UserError(
+            f"cluster: {wanted} within {PLACE_TIMEOUT_S} s. The cluster has {readable(self.total)}; free "
+            f"are {free}. If others hold the rest, wait for them or lower `workers`. If nobody does, processes start "
+            "too slowly there, as from a cold network disk: give the command again, or see Ray's logs in /tmp/ray."
+        )
+
+
+def resources(config: RunConfig, address: str | None) -> dict[str, float]:
+    """What the cluster has, once a worker's process has answered.
+
+    Raises:
+        UserError: A method's worker does not fit, or none answers.
+    """
+    connect(address)
+    capacity = Capacity(config.workers)
+    for method in config.methods:
+        capacity.check(method)
+    answer = ray.remote(num_cpus=config.workers.cpus)(registry.names).remote("methods")
+    if not ray.wait([answer], timeout=PLACE_TIMEOUT_S)[0]:
+        raise capacity.none_free("no process started")
+    return capacity.total

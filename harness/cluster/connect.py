@@ -1,0 +1,123 @@
+"""A Ray cluster to join, or to start on this machine, and what its workers run in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from harness import places
+from harness.storage.folder import Folder
+from harness.structures import UserError
+
+_EXCLUDED = ["/.git", "/.venv", "/data", "/weights", "/runs", "/tests", "/docs", "**/__pycache__", "/.mypy_cache"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster; `id` is Ray's."""
+
+    id: str
+    host: str
+    ip: str
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.ip})"
+
+
+def this_node(_: object) -> Node:
+    """Where this process runs; the argument is the actor that Ray passes."""
+    return Node(ray.get_runtime_context().get_node_id(), socket.gethostname(), ray.util.get_node_ip_address())
+
+
+def complaint(said: str, node: Node | None, home: Node) -> UserError:
+    """What is wrong, with the node if that is known and not the driver's."""
+    return UserError(said if node in (None, home) else f"On node {node}: {said}")
+
+
+def connect(address: str | None) -> None:
+    """Join a cluster or start one on this machine; workers run a copy of this checkout.
+
+    Without an address only RAY_ADDRESS names one, which `ray job submit` sets: not whatever else runs on this machine.
+
+    Raises:
+        UserError: There is no cluster at the address.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    # Ray's web page costs a laptop seconds at every start.
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        _check_answers(address)
+        with _own_sigterm():
+            ray.init(address=address, runtime_env=_runtime_env(), **quiet)
+    except OSError as error:
+        raise UserError(
+            f"cluster: no Ray cluster at --address {address} ({error}). Start one or leave it out."
+        ) from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray answers SIGTERM in its own way from its start on; a scheduler's is to end this process in order."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_answers(address: str) -> None:
+    """Knock at host:port; Ray itself would wait for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _runtime_env() -> dict[str, Any]:
+    """What workers run in; nothing where `ray job submit` has sent the checkout already."""
+    if "working_dir" in _sent_with_job():
+        return {}
+    index = os.environ.get("HARNESS_INDEX", str(places.ROOT / "runs" / ".index"))  # else each copy makes its own
+    return {"working_dir": str(places.ROOT), "excludes": _EXCLUDED, "env_vars": {"HARNESS_INDEX": index}}
+
+
+def _sent_with_job() -> dict[str, Any]:
+    """The runtime environment of the job that this process is the driver of."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return job.get("runtime_env") or {}
+
+
+def check_kept(folder: Folder) -> None:
+    """Refuse to write a run into the copy of the checkout that Ray makes for a job, and deletes.
+
+    Raises:
+        UserError: It would lie there.
+    """
+    if folder.local and goes_with_the_job(folder.local):
+        raise UserError(
+            f"{folder}: lies in Ray's copy of the checkout, which goes with the job. Wanted a folder that all nodes "
+            'share, or a bucket: ray job submit --runtime-env-json \'{"env_vars": {"HARNESS_RUNS": "/mnt/runs"}}\' ...'
+        )
+
+
+def goes_with_the_job(path: Path) -> bool:
+    """Whether a file lies in the copy of the checkout that Ray makes for a job."""
+    return path.is_relative_to(places.ROOT) and "working_dir" in _sent_with_job()
+
+
+def readable(resources: dict[str, float]) -> str:
+    """`2 CPU, 1 GPU`, and what else users name; what Ray names of itself is left out."""
+    own = {kind for kind in resources if ":" in kind or kind in ("memory", "object_store_memory")}
+    kinds = ["CPU", "GPU", *sorted(resources.keys() - own - {"CPU", "GPU"})]
+    return ", ".join(f"{resources.get(kind, 0):g} {kind}" for kind in kinds)

@@ -1,0 +1,353 @@
+"""Shards on Ray: long-lived actors, one method loaded in each, that take work from one queue.
+
+Shards carry ids, never pixels; actors write their own files, so the driver holds no results. When a method's work is
+done its actors go, and another method's start on what they leave free. A method's variants have actors in common.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
+from ray.util import metrics
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from harness.cluster import capacity, sight
+from harness.cluster.actor import Actor, Lost, Unopened
+from harness.cluster.capacity import Capacity
+from harness.cluster.connect import Node, check_kept, complaint, connect, readable, this_node
+from harness.config.recipe import Plugin, label
+from harness.config.run_config import MethodEntry, Workers
+from harness.evaluation.pictures import listed, not_listed
+from harness.evaluation.protocol import failed
+from harness.jobs.plan import Shard
+from harness.jobs.queue import IN_FLIGHT, Waiting
+from harness.jobs.worker import SHARD_S, Outcome, method_of, outcome
+from harness.plugins import parameters
+from harness.storage.store import Store
+from harness.structures import Listed, UserError
+
+DEATHS_LOADING = 3
+"""Actors that may die or hang in a row while they load one method or data set before the run gives up."""
+
+ARRIVES_S = 60.0
+"""How long a file that another node wrote may take to show on a shared disk: NFS looks anew after 60 s at most."""
+
+_DEATH = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
+
+
+@dataclass(eq=False)
+class Slot:
+    """An actor and what it is at.
+
+    Attributes:
+        method: The label of what it has loaded.
+        asked: Resources that it holds, by Ray's names.
+        placing: The call that answers, with its node, once it has a process; None from then on.
+        loading: The call that loads the weights or a data set; None once it has answered.
+        loads: What that is, for messages.
+        node: Where it is.
+        opened: Labels of the data sets that it has.
+        trusted: What it wrote was found where the driver looks for it.
+        calls: Call -> shard, oldest first.
+        busy_since: When it began with the oldest, or to load.
+    """
+
+    actor: Any
+    method: str
+    asked: dict[str, float]
+    placing: Any
+    loading: Any
+    loads: str
+    node: Node | None = None
+    opened: set[str] = field(default_factory=set)
+    trusted: bool = False
+    calls: dict[Any, Shard] = field(default_factory=dict)
+    busy_since: float = field(default_factory=time.monotonic)
+
+    @property
+    def pending(self) -> list[Any]:
+        """All calls that have no answer yet, in the order in which they are answered."""
+        return [call for call in (self.placing, self.loading, *self.calls) if call is not None]
+
+    def begin(self) -> None:
+        """It begins with something now."""
+        self.busy_since = time.monotonic()
+
+    def hangs(self, timeout_s: float) -> bool:
+        """Whether it loads, or works on one batch, for too long; a batch may take so long for each of its jobs."""
+        if self.placing or not (self.loading or self.calls):
+            return False
+        oldest = next(iter(self.calls.values()), None)
+        may_take_s = timeout_s if self.loading or not oldest else timeout_s * len(oldest.jobs) + SHARD_S
+        return time.monotonic() - self.busy_since > may_take_s
+
+
+class Cluster:
+    """A Ray cluster, this machine's own or one to join, and the actors of one run on it.
+
+    Args:
+        workers: How many actors, and what each needs.
+        store: Where actors write.
+        address: Of a running cluster; None starts one on this machine.
+    """
+
+    def __init__(self, workers: Workers, store: Store, address: str | None = None) -> None:
+        self.workers, self.store = workers, store
+        check_kept(store.folder)
+        connect(address)
+        self.home = this_node(None)
+        self.capacity = Capacity(workers)
+        self.instances = metrics.Counter(
+            "harness_instances", "Instances done or failed.", tag_keys=("method", "dataset", "status")
+        )
+        self.slots: list[Slot] = []
+        self.queues: dict[str, Waiting] = {}
+        self.entries: dict[str, MethodEntry] = {}
+        self.deaths_loading: Counter[str] = Counter()
+        self.visible: dict[str, frozenset[str]] = {}  # data set's label -> keys of its paths that are there
+        self.answered = time.monotonic()
+
+    def run(self, shards: Sequence[Shard]) -> Generator[Outcome]:
+        """Evaluate all shards; outcomes come as they are done.
+
+        Raises:
+            UserError: Raised by a worker, or an actor that cannot be had.
+        """
+        for shard in shards:
+            own = self.queues.setdefault(method_of(shard), Waiting(self.workers.samples_per_shard))
+            own.shards.append(shard)
+            self.entries[method_of(shard)] = shard.method
+        for method in self.queues:
+            self.capacity.check(self.entries[method])
+        try:
+            while self._staff():
+                yield from self._collect()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let all actors go; what they were at is lost, what they wrote is kept."""
+        for slot in list(self.slots):
+            self._release(slot)
+
+    def _staff(self) -> bool:
+        """Let idle actors go, start actors for the methods that have work left, and hand out that work.
+
+        Returns:
+            Whether any actor is at work.
+        """
+        for slot in [slot for slot in self.slots if not slot.calls and not self.queues[slot.method]]:
+            self._release(slot)
+        while method := self._neediest():
+            self.slots.append(self._start(method))
+        for depth in range(IN_FLIGHT):
+            for slot in self.slots:
+                if slot.loading is None and len(slot.calls) == depth and self.queues[slot.method]:
+                    self._hand_out(slot)
+        return bool(self.slots)
+
+    def _hand_out(self, slot: Slot) -> None:
+        """Give an actor its next shard: a part of a long one, smaller where less is left, so that all end together."""
+        queue = self.queues[slot.method]
+        dataset = queue.shards[0].dataset
+        if label(dataset) not in slot.opened:
+            self._open(slot, dataset)
+            return
+        shard = queue.take(sum(one.method == slot.method for one in self.slots))
+        if not slot.calls:
+            slot.begin()
+        slot.calls[slot.actor.run.remote(shard)] = shard
+
+    def _open(self, slot: Slot, dataset: Plugin) -> None:
+        """Let an actor build a data set, once it has nothing else to do."""
+        if slot.calls:
+            return
+        name = label(dataset)
+        if name not in self.visible:
+            self.visible[name] = sight.visible("datasets", dataset)
+        slot.loads = f"'{name}' for '{slot.method}'"
+        slot.loading = slot.actor.open.remote(dataset, self.visible[name])
+        slot.opened.add(name)
+        slot.begin()
+
+    def _neediest(self) -> str | None:
+        """Of the methods that have work for one more actor and room for it, that with the most shards an actor."""
+        actors = Counter(slot.method for slot in self.slots)
+        idle = Counter(slot.method for slot in self.slots if not slot.calls)
+        waiting = {
+            method: queue.pieces / (1 + actors[method])
+            for method, queue in self.queues.items()
+            if queue.pieces > idle[method] and self._has_room(method)
+        }
+        return max(waiting, key=lambda method: waiting[method]) if waiting else None
+
+    def _has_room(self, method: str) -> bool:
+        actors = [slot for slot in self.slots if slot.method == method]
+        if len(self.slots) == self.workers.count or len(actors) == self.entries[method].count:
+            return False
+        held = (slot.asked for slot in self.slots)
+        return self.capacity.holds(self.capacity.asked(self.entries[method]), held)
+
+    def _start(self, method: str) -> Slot:
+        entry = self.entries[method]
+        asked = self.capacity.asked(entry)
+        options = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "resources": entry.resources, "max_restarts": 0}
+        actor = ray.remote(**options)(Actor).remote()
+        placing = actor.__ray_call__.remote(this_node)
+        visible = sight.visible("methods", entry)
+        loading = actor.load.remote(entry, visible, self.store, max(1, int(asked["CPU"])))
+        return Slot(actor, method, asked, placing, loading, f"'{method}'")
+
+    def _release(self, slot: Slot) -> None:
+        ray.kill(slot.actor)
+        self.slots.remove(slot)
+
+    def _collect(self) -> Iterator[Outcome]:
+        """Wait a moment for an answer and take it."""
+        waiting = {call: slot for slot in self.slots for call in slot.pending}
+        answered, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0)
+        for call in answered:
+            self.answered = time.monotonic()
+            yield from self._answer(waiting[call], call)
+        yield from self._end_hung()
+        self._check_placed()
+
+    def _end_hung(self) -> Iterator[Outcome]:
+        """End actors that load, or work on one batch, for too long."""
+        for slot in [slot for slot in self.slots if slot.hangs(self.workers.timeout_s)]:
+            yield from self._bury(slot, f"no answer within {self.workers.timeout_s:g} s (`workers.timeout_s`)")
+
+    def _answer(self, slot: Slot, call: Any) -> Iterator[Outcome]:
+        try:
+            answer = ray.get(call)
+        except RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise complaint(str(error.cause), slot.node, self.home) from None
+            raise
+        except _DEATH as error:
+            yield from self._bury(slot, " ".join(str(error).split())[:300])
+            return
+        if call == slot.placing:
+            slot.placing, slot.node = None, answer
+            slot.begin()
+        elif call == slot.loading:
+            slot.loading = None
+            self.deaths_loading[slot.loads] = 0
+        elif isinstance(answer, Lost):
+            yield from self._bury(slot, answer.reason)
+        elif isinstance(answer, Unopened):
+            slot.begin()
+            shard = slot.calls.pop(call)
+            self._check_unopened(slot, shard, answer)
+            slot.actor.accept.remote(label(shard.dataset))
+            self.queues[slot.method].shards.appendleft(shard)
+        else:
+            shard = slot.calls.pop(call)
+            slot.begin()
+            self._check_arrived(slot, answer[0])
+            self._count(shard, answer)
+            self.queues[slot.method].done(shard, answer)
+            yield from answer
+
+    def _check_unopened(self, slot: Slot, shard: Shard, answer: Unopened) -> None:
+        """Refuse a node that cannot open what the driver's node can.
+
+        Raises:
+            UserError: It cannot.
+        """
+        if slot.node == self.home:
+            return
+        here = NodeAffinitySchedulingStrategy(self.home.id, soft=False)
+        # Not in this process: the image may be one that kills.
+        opening = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(opens)
+        try:
+            opened = ray.get(opening.remote(shard.dataset, shard.sample_ids[0]), timeout=self.workers.timeout_s)
+        except RayError:
+            return
+        if opened:
+            what = f"'{label(shard.dataset)}', image '{shard.sample_ids[0]}'"
+            said = f"{what}: {answer.reason} The driver opens it. {sight.REMEDY}"
+            raise complaint(said, slot.node, self.home)
+
+    def _check_arrived(self, slot: Slot, outcome: Outcome) -> None:
+        """Look for the first file that an actor wrote.
+
+        Raises:
+            UserError: It is not there: the node writes on a disk of its own.
+        """
+        deadline = time.monotonic() + ARRIVES_S
+        while not slot.trusted and not self.store.folder.exists(outcome.file):
+            if time.monotonic() > deadline:
+                said = (
+                    f"{self.store.folder / outcome.file}: written by worker {outcome.worker}; the driver, on "
+                    f"{self.home}, does not find it there. Wanted one folder for all nodes: name a disk they share, "
+                    "or a bucket, with --runs or HARNESS_RUNS."
+                )
+                raise complaint(said, slot.node, self.home)
+            time.sleep(min(1.0, ARRIVES_S))
+        slot.trusted = True
+
+    def _count(self, shard: Shard, outcomes: Sequence[Outcome]) -> None:
+        """For Prometheus, at the port that Ray names: ray_harness_instances_total."""
+        for job, done in zip(shard.jobs, outcomes, strict=True):
+            tags = {"method": job.facts.method, "dataset": job.facts.dataset}
+            for status, number in (("ok", done.instances - done.failed), ("failed", done.failed)):
+                if number:
+                    self.instances.inc(number, tags | {"status": status})
+
+    def _check_placed(self) -> None:
+        # While one actor works, the others may wait for whatever else runs on the cluster.
+        if not self.slots or not all(slot.placing for slot in self.slots):
+            return
+        if time.monotonic() - self.answered >= capacity.PLACE_TIMEOUT_S:
+            slot = self.slots[0]
+            raise self.capacity.none_free(
+                f"no worker of '{slot.method}', which asks for {readable(slot.asked)}, got its place"
+            )
+
+    def _bury(self, slot: Slot, reason: str) -> Iterator[Outcome]:
+        """An actor died: what it was at is tried again in halves; an image that kills a job's twice is given up."""
+        self._release(slot)
+        if not slot.calls:
+            self._bury_unloaded(slot.loads, reason)
+            return
+        if given_up := self.queues[slot.method].died(slot.calls.values()):
+            yield self._given_up(given_up, f"two workers died on this image alone: {reason}")
+
+    def _bury_unloaded(self, what: str, reason: str) -> None:
+        self.deaths_loading[what] += 1
+        if self.deaths_loading[what] == DEATHS_LOADING:
+            raise UserError(
+                f"cluster: {DEATHS_LOADING} workers died while they loaded {what} ({reason}). Wanted one that lives. "
+                "Lower `workers.count` if memory is short, raise `workers.timeout_s` if loading takes so long, or see "
+                "Ray's logs in /tmp/ray."
+            )
+
+    def _given_up(self, shard: Shard, reason: str) -> Outcome:
+        """Failed records for an image that kills its workers, written by the driver."""
+        (job,), (sample_id,) = shard.jobs, shard.sample_ids
+        # Listing may decode the image, which may be what kills: not in this process.
+        listing = ray.remote(num_cpus=0, max_retries=0)(instances_of)
+        try:
+            found: list[Listed] = ray.get(listing.remote(job.dataset, sample_id))
+        except RayError:
+            found = not_listed(sample_id)
+        records = [failed(job.names, job.protocol, sample_id, one, reason) for one in found]
+        self.store.write(job.facts, shard.sample_ids, records)
+        return outcome(job, shard.sample_ids, records, 0.0)
+
+
+def instances_of(dataset: Plugin, sample_id: str) -> list[Listed]:
+    """What a data set lists of a sample."""
+    return listed(parameters.build("datasets", dataset.name, dataset.params), sample_id)
+
+
+def opens(dataset: Plugin, sample_id: str) -> bool:
+    """Whether this process can open a sample's files."""
+    return not sight.unopened(parameters.build("datasets", dataset.name, dataset.params), sample_id)

@@ -1,0 +1,416 @@
+"""A run's config: data sets, methods, clicks, text and tables, validated whole before any worker starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from harness import messages, places
+from harness.clicks import STRATEGIES, clicks_a_round
+from harness.config import recipe, yaml_file
+from harness.config.recipe import Model, Plugin, Recipe, label, load_recipe, resolved
+from harness.config.texts import RULES, WORDS, Words, read_words
+from harness.masks.metrics import METRICS
+from harness.plugins import class_splits, parameters
+from harness.structures import UserError
+
+A = TypeVar("A", "MethodEntry", "Variant")
+
+
+class Clicks(Model):
+    """The click protocol: rounds of a strategy until `max_clicks` are made.
+
+    Attributes:
+        strategy: One of harness/clicks/, by name and version.
+        options: The strategy's own.
+        max_clicks: Clicks an instance; a row is written after each round.
+    """
+
+    strategy: str = "paper/v1"
+    options: dict[str, Any] = Field(default_factory=dict)
+    max_clicks: Annotated[int, Field(gt=0)] = 1
+
+
+class Text(Model):
+    """What a prompt's words are; a rule's name alone stands for it with the defaults.
+
+    Attributes:
+        rule: One of harness/config/texts.py: "given", "class_name", "none", "synonym", "wrong_present", ...
+        template: The sentence that the words are put in, at its "{}".
+        words: A file like harness/config/words.csv, with how names are said, synonyms and hypernyms; "" takes names as
+            the data set prints them.
+    """
+
+    rule: str = "given"
+    template: str = "{}"
+    words: str = str(WORDS.relative_to(places.ROOT))
+
+
+def _as_text(value: Any) -> Any:
+    return {"rule": value} if isinstance(value, str) else value
+
+
+Wording = Annotated[Text, BeforeValidator(_as_text)]
+
+
+class Variant(Model):
+    """A method asked in another way: what it changes of the run's `text` and `clicks`."""
+
+    label: Annotated[str, Field(min_length=1)]
+    text: Wording | None = None
+    clicks: Clicks | None = None
+
+
+class TrainedOn(Model):
+    """What a method's weights have seen; a name alone stands for it.
+
+    Attributes:
+        name: Of the training data, for the tables.
+        datasets: Data sets whose images it was trained on: those among a run's images are counted and flagged.
+        images: A file of such images' keys ("coco/139"), one a line.
+        classes: The classes that it was trained on, or the name of a split in harness/plugins/splits: what is seen
+            on a data set that has no split of its own.
+    """
+
+    name: str = ""
+    datasets: tuple[Plugin, ...] = ()
+    images: str = ""
+    classes: str | tuple[str, ...] = ()
+
+
+def _as_trained(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class MethodEntry(Plugin):
+    """A method of a run.
+
+    Attributes:
+        train: A recipe, the path of one, or `{recipe: PATH, set: {key.path: value}}`: trained first if its checkpoint
+            is absent.
+        seeds: Trained and asked once with each of these seeds of its recipe, each an entry of its own, labelled
+            "<label>, seed <n>".
+        seed_of: The label of the entry that it is one seed of.
+        trained_on: What its weights were trained on; known of those that `train` makes.
+        uses_text: Whether it reads the text, for the tables' text column.
+        gpus: GPUs of one of its workers, in place of the run's; a share, too.
+        cpus: Cores of one of its workers, in place of the run's.
+        resources: What else one of its workers asks of the cluster, by Ray's names: {"A100": 1}.
+        count: Workers of it at once, at most.
+        text: In place of the run's.
+        clicks: In place of the run's.
+        datasets: The labels of those data sets of the run that it is asked on; of all by default.
+        variants: Ways to ask it; each becomes an entry of its own, labelled "<label>, <the variant's label>". An image
+            is decoded and encoded once for all of them.
+        variant_of: The label of the entry that it is a variant of.
+    """
+
+    train: Recipe | None = None
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    seed_of: str = ""
+    trained_on: Annotated[TrainedOn, BeforeValidator(_as_trained)] = TrainedOn()
+    uses_text: bool | None = None
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    count: Annotated[int, Field(gt=0)] | None = None
+    text: Wording | None = None
+    clicks: Clicks | None = None
+    datasets: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    variant_of: str = ""
+
+    def seeded(self, where: str) -> list[MethodEntry]:
+        """An entry a seed, the recipe's own with the recipe's own checkpoint; itself where it has none.
+
+        Raises:
+            UserError: There is no recipe that a seed could change, or one checkpoint for all.
+        """
+        if not self.seeds:
+            return [self]
+        if self.train is None or "checkpoint" in self.params:
+            found = "no `train`" if self.train is None else "a checkpoint under `params`"
+            raise UserError(f"{where}.seeds: found {found}; wanted a recipe, and the checkpoints that it makes.")
+        return [self._with_seed(self.train, seed) for seed in self.seeds]
+
+    def _with_seed(self, train: Recipe, seed: int) -> MethodEntry:
+        name = label(self)
+        own = train if seed == train.seed else train.model_copy(update={"seed": seed, "checkpoint": ""})
+        return self.model_copy(update={"label": f"{name}, seed {seed}", "train": own, "seeds": (), "seed_of": name})
+
+    def expanded(self) -> list[MethodEntry]:
+        """An entry a variant; itself where it has none."""
+        if not self.variants:
+            return [self]
+        name = label(self)
+        return [
+            self.model_copy(
+                update={
+                    "label": f"{name}, {variant.label}",
+                    "text": variant.text or self.text,
+                    "clicks": variant.clicks or self.clicks,
+                    "variants": (),
+                    "variant_of": name,
+                }
+            )
+            for variant in self.variants
+        ]
+
+
+class Workers(Model):
+    """Where the work runs.
+
+    Attributes:
+        executor: "ray": actors, on this machine or a cluster; "local": this process alone.
+        count: Actors at once; by default one a GPU, or one a core without GPUs.
+        gpus: Of one actor; None takes one where the cluster has any.
+        cpus: Of one actor; also torch's threads.
+        samples_per_shard: Images in one unit of work, at most; by default as many as ten seconds suffice for.
+        images_per_batch: Images encoded at once.
+        timeout_s: How long one batch of images may take, for each of the variants that share it, or loading a method or
+            a data set; a worker that takes longer is ended, as one that died.
+    """
+
+    executor: Literal["ray", "local"] = "ray"
+    count: Annotated[int, Field(gt=0)] | None = None
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    cpus: Annotated[float, Field(gt=0)] = 1
+    samples_per_shard: Annotated[int, Field(gt=0)] | None = None
+    images_per_batch: Annotated[int, Field(gt=0)] = 1
+    timeout_s: Annotated[float, Field(gt=0)] = 600
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise PydanticCustomError("folder_name", "letters, digits, _, - and ., for it names a folder; no - or . first")
+    return name
+
+
+class RunConfig(Model):
+    """One comparison: every method on every instance of every data set, with the same clicks.
+
+    Attributes:
+        run: Everything goes to runs/<run>/.
+        text: What a prompt's words are.
+        metrics: Of each mask, from harness/masks/metrics.py.
+        tables: Printed at the end and written to the run's report.
+        max_failures: The share of instances that may fail before the run stops.
+        limit: At most this many samples a data set; every table then says so.
+        training: Changes of the recipes of all methods that name one, by key path, over those of their own `set`.
+    """
+
+    run: Annotated[str, AfterValidator(_folder_name)]
+    seed: Annotated[int, Field(ge=0)] = 0
+    datasets: Annotated[tuple[Plugin, ...], Field(min_length=1)]
+    methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
+    clicks: Clicks = Clicks()
+    text: Wording = Text()
+    metrics: tuple[str, ...] = ("iou", "boundary_iou")
+    tables: tuple[str, ...] = ("table1",)
+    workers: Workers = Workers()
+    max_failures: Annotated[float, Field(ge=0, le=1)] = 0.05
+    limit: Annotated[int, Field(gt=0)] | None = None
+    training: dict[str, Any] = Field(default_factory=dict)
+
+    def pairs(self) -> Iterator[tuple[MethodEntry, Plugin]]:
+        """Every method with every data set that it is asked on."""
+        for method in self.methods:
+            for dataset in self.datasets:
+                if asked_on(method.datasets, label(dataset)):
+                    yield method, dataset
+
+
+def asked_on(named: Sequence[str], dataset: str) -> bool:
+    """Whether a method that names these data sets, none for all, is asked on the one of this label."""
+    return not named or dataset in named
+
+
+def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read and check a run's config; `overrides` are `key.path=value`, the value in YAML.
+
+    Raises:
+        UserError: At the first mistake.
+    """
+    raw = yaml_file.read(path)
+    for override in overrides:
+        yaml_file.override(raw, override)
+    _read_recipes(raw, path)
+    config: RunConfig = yaml_file.validated(RunConfig, raw, path)
+    _check_metrics(path, config.metrics)
+    _check_labels(path, "methods", config.methods)
+    methods = tuple(
+        one
+        for index, entry in enumerate(config.methods)
+        for where in [f"{path}, methods[{index}]"]
+        for seeded in entry.seeded(where)
+        for one in _method(seeded, where).expanded()
+    )
+    _check_labels(path, "methods", methods)
+    _check_checkpoints(path, methods)
+    _check_labels(path, "datasets", config.datasets)
+    _check_asked_on(path, config)
+    checked = {
+        "methods": methods,
+        "datasets": _datasets(config.datasets, path),
+        "clicks": _clicks(config.clicks, f"{path}, clicks"),
+        "text": _text(config.text, f"{path}, text"),
+    }
+    return config.model_copy(update=checked)
+
+
+def _read_recipes(raw: Mapping[str, Any], path: Path) -> None:
+    """Put the recipes in place of their paths."""
+    methods = raw.get("methods")
+    for index, method in enumerate(methods if isinstance(methods, list) else []):
+        train = method.get("train") if isinstance(method, dict) else None
+        if isinstance(train, str) or (isinstance(train, dict) and "recipe" in train):
+            where = f"{path}, methods[{index}].train"
+            method["train"] = _recipe_named(train, raw.get("training"), where).model_dump()
+
+
+def _recipe_named(train: str | Mapping[str, Any], everywhere: Any, where: str) -> Recipe:
+    """The recipe of a path, or of a path with changes, and with those of all recipes of the run, of which it tells."""
+    named = {"recipe": train} if isinstance(train, str) else train
+    changes = named.get("set") or {}
+    if set(named) - {"recipe", "set"} or not isinstance(named["recipe"], str) or not isinstance(changes, dict):
+        raise UserError(f"{where}: found {dict(named)}; wanted a path, or {{recipe: PATH, set: {{key.path: value}}}}.")
+    further = everywhere if isinstance(everywhere, dict) else {}
+    try:
+        found = load_recipe(places.located(named["recipe"]), changes={**changes, **further})
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    told = ", ".join(f"{key}: {value}" for key, value in further.items())
+    return found.model_copy(update={"note": f"{found.note} Changed: {told}.".strip()}) if told else found
+
+
+def words_of(text: Text) -> Words:
+    """What its words file says.
+
+    Raises:
+        UserError: It is no such file.
+    """
+    return read_words(places.located(text.words)) if text.words else Words({})
+
+
+def _method(entry: MethodEntry, where: str) -> MethodEntry:
+    """Checked, and told the checkpoint that its training makes."""
+    variants = tuple(_asked(one, f"{where}.variants[{index}]") for index, one in enumerate(entry.variants))
+    trained = _trained_on(entry.trained_on, f"{where}.trained_on")
+    entry = _asked(entry, where).model_copy(update={"variants": variants, "trained_on": trained})
+    if entry.train is None:
+        return resolved(entry, "methods", where)
+    train = recipe.checked(entry.train, f"{where}.train.")
+    told = entry.model_copy(update={"train": train, "params": {"checkpoint": train.saved_as} | entry.params})
+    found = resolved(told, "methods", where)
+    _check_evaluated(found, train, f"{where}.params.checkpoint")
+    return found
+
+
+def _check_evaluated(entry: MethodEntry, train: Recipe, where: str) -> None:
+    """What is trained is what is asked."""
+    named = places.located(str(entry.params["checkpoint"]))
+    if named.resolve() != train.output.resolve():
+        raise UserError(
+            f"{where}: found {entry.params['checkpoint']}, but `train` saves {train.saved_as}: another file than the "
+            "trained one would be asked. Leave it out, or name it as the recipe's `checkpoint`."
+        )
+
+
+def _datasets(entries: Sequence[Plugin], path: Path) -> tuple[Plugin, ...]:
+    return tuple(resolved(entry, "datasets", f"{path}, datasets[{index}]") for index, entry in enumerate(entries))
+
+
+def _trained_on(trained: TrainedOn, where: str) -> TrainedOn:
+    datasets = [resolved(entry, "datasets", f"{where}.datasets[{i}]") for i, entry in enumerate(trained.datasets)]
+    if trained.images and not places.located(trained.images).is_file():
+        raise UserError(f"{where}.images: no file {trained.images}; wanted one of image keys, one a line.")
+    try:
+        classes = class_splits.seen_names(trained.classes)
+    except UserError as error:
+        raise UserError(f"{where}.classes: {error}") from error
+    return trained.model_copy(update={"datasets": tuple(datasets), "classes": classes})
+
+
+def _asked(entry: A, where: str) -> A:
+    """A method or a variant with its own text and clicks, if it has any, checked."""
+    text = entry.text and _text(entry.text, f"{where}.text")
+    clicks = entry.clicks and _clicks(entry.clicks, f"{where}.clicks")
+    return entry.model_copy(update={"text": text, "clicks": clicks})
+
+
+def _clicks(clicks: Clicks, where: str) -> Clicks:
+    """With the strategy's options checked against its function."""
+    if clicks.strategy not in STRATEGIES:
+        known = messages.suggest(clicks.strategy, STRATEGIES)
+        raise UserError(f"{where}.strategy: no strategy '{clicks.strategy}'. {known}")
+    strategy = STRATEGIES[clicks.strategy]
+    options = parameters.arguments(strategy, clicks.strategy, clicks.options, f"{where}.options")
+    try:
+        a_round = clicks_a_round(clicks.strategy, options)
+    except UserError as error:
+        raise UserError(f"{where}.options: {error}") from error
+    if clicks.max_clicks % a_round:
+        raise UserError(
+            f"{where}.max_clicks: found {clicks.max_clicks}; {clicks.strategy} with these options makes {a_round} "
+            f"clicks a round: wanted {a_round} or a multiple of it."
+        )
+    return clicks.model_copy(update={"options": options})
+
+
+def _text(text: Text, where: str) -> Text:
+    """With its rule, template and words file checked."""
+    if text.rule not in RULES:
+        raise UserError(f"{where}: no rule '{text.rule}'. {messages.suggest(text.rule, RULES)}")
+    if text.template.count("{}") != 1:
+        raise UserError(f"{where}.template: found {text.template!r}; wanted one {{}}, for the words.")
+    try:
+        words_of(text)
+    except UserError as error:
+        raise UserError(f"{where}.words: {error}") from error
+    path = places.located(text.words)
+    inside = not text.words or path.is_relative_to(places.ROOT)  # then workers have a copy
+    return text if inside else text.model_copy(update={"words": str(path)})
+
+
+def _check_metrics(path: Path, metrics: Sequence[str]) -> None:
+    for index, name in enumerate(metrics):
+        if name not in METRICS:
+            raise UserError(f"{path}, metrics[{index}]: no metric '{name}'. {messages.suggest(name, METRICS)}")
+
+
+def _check_labels(path: Path, key: str, entries: Sequence[Plugin]) -> None:
+    labels = [label(entry) for entry in entries]
+    for index, name in enumerate(labels):
+        if name in labels[:index]:
+            raise UserError(
+                f"{path}, {key}[{index}]: a second '{name}'. Give one of them a `label:` of its own: rows go by it."
+            )
+
+
+def _check_checkpoints(path: Path, methods: Sequence[MethodEntry]) -> None:
+    """No recipe's weights pass for another's: none trains to a file that another one trains to."""
+    first: dict[Path, tuple[MethodEntry, Recipe]] = {}
+    for method in methods:
+        if (train := method.train) is None:
+            continue
+        other, recipe_there = first.setdefault(train.output.resolve(), (method, train))
+        if recipe_there != train and recipe_there.key != train.key:
+            raise UserError(
+                f"{path}, methods: '{label(other)}' and '{label(method)}' are trained by different recipes to one "
+                f"checkpoint, {train.saved_as}, and would pass for each other. Give one of them another `checkpoint`, "
+                "or leave it out: each then has a file of its own."
+            )
+
+
+def _check_asked_on(path: Path, config: RunConfig) -> None:
+    known = [label(entry) for entry in config.datasets]
+    for index, method in enumerate(config.methods):
+        for name in method.datasets:
+            if name not in known:
+                where = f"{path}, methods[{index}].datasets"
+                raise UserError(f"{where}: no data set labelled '{name}' in this run. {messages.suggest(name, known)}")

@@ -1,0 +1,155 @@
+"""What a prompt's words are: one rule each, registered by name, as click simulators are.
+
+`harness/config/words.csv` holds the words that the rules need beside a data set's own: how a name that it prints as one
+word is said ("tvmonitor": "tv monitor"), a synonym and a hypernym of it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from harness.structures import Instance, Listed, UserError
+
+WORDS = Path(__file__).with_name("words.csv")
+COLUMNS = ("name", "said", "synonym", "hypernym")
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """The rows of a words file by the data set's name: said, synonym, hypernym; empty where the file has none."""
+
+    rows: Mapping[str, Mapping[str, str]]
+
+    def said(self, name: str) -> str:
+        """How a class name is said; as it is printed where the file says nothing."""
+        return self.rows.get(name, {}).get("said") or name
+
+    def other(self, name: str, kind: str) -> str:
+        """A class name's synonym or hypernym.
+
+        Raises:
+            ValueError: The file has none.
+        """
+        found = self.rows.get(name, {}).get(kind)
+        if not found:
+            raise ValueError(f"no {kind} of '{name}' in the words file; add one (`text: {{words: my.csv}}`)")
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a rule may look at.
+
+    Attributes:
+        instance: Whose text is wanted.
+        present: The categories of the sample's instances; empty where the sample could not be loaded.
+        vocabulary: The data set's categories.
+        words: Said, synonyms, hypernyms.
+        rng: Makes the generator of this instance alone; most rules need none.
+    """
+
+    instance: Instance | Listed
+    present: frozenset[str]
+    vocabulary: tuple[str, ...]
+    words: Words
+    rng: Callable[[], np.random.Generator]
+
+
+Rule = Callable[[Asked], str | None]
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(name: str) -> Callable[[Rule], Rule]:
+    """Function decorator: makes a text rule known as `name`."""
+
+    def add(function: Rule) -> Rule:
+        RULES[name] = function
+        return function
+
+    return add
+
+
+@rule("given")
+def given(asked: Asked) -> str | None:
+    """The data set's own words for the object (refCOCO's phrase), or else its class name."""
+    return asked.instance.text or class_name(asked)
+
+
+@rule("class_name")
+def class_name(asked: Asked) -> str | None:
+    """The class name; none where the data set has no classes."""
+    return asked.words.said(asked.instance.category) or None
+
+
+@rule("none")
+def nothing(_asked: Asked) -> str | None:
+    """No text at all."""
+    return None
+
+
+@rule("synonym")
+def synonym(asked: Asked) -> str | None:
+    """Another word for the class, from the words file."""
+    return asked.words.other(asked.instance.category, "synonym")
+
+
+@rule("hypernym")
+def hypernym(asked: Asked) -> str | None:
+    """A wider word for the class ("dog": "animal"), from the words file."""
+    return asked.words.other(asked.instance.category, "hypernym")
+
+
+@rule("wrong_present")
+def wrong_present(asked: Asked) -> str | None:
+    """The class name of something else in the image, drawn evenly."""
+    return _wrong(asked, [name for name in asked.vocabulary if name in asked.present])
+
+
+@rule("wrong_absent")
+def wrong_absent(asked: Asked) -> str | None:
+    """The class name of something that is not in the image, drawn evenly."""
+    return _wrong(asked, [name for name in asked.vocabulary if name not in asked.present])
+
+
+def _wrong(asked: Asked, names: list[str]) -> str:
+    others = [name for name in names if name != asked.instance.category]
+    if not others:
+        raise ValueError("no other class to name; this instance cannot be asked for with a wrong text")
+    return asked.words.said(others[int(asked.rng().integers(len(others)))])
+
+
+@lru_cache(maxsize=8)
+def read_words(path: Path) -> Words:
+    """A words file: CSV with the columns name, said, synonym, hypernym.
+
+    Raises:
+        UserError: It is no such file.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            columns = next(reader, [])
+            if tuple(columns) != COLUMNS:
+                raise UserError(f"{path}: found the columns {', '.join(columns)}; wanted {', '.join(COLUMNS)}.")
+            for row in reader:
+                if any(cells := [cell.strip() for cell in row]):
+                    _add(rows, cells, f"{path}, line {reader.line_num}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); wanted a CSV of {', '.join(COLUMNS)}.") from error
+    return Words(rows)
+
+
+def _add(rows: dict[str, dict[str, str]], cells: list[str], where: str) -> None:
+    if len(cells) != len(COLUMNS):
+        raise UserError(f"{where}: found {len(cells)} cells; wanted {len(COLUMNS)}. Put words with a comma in quotes.")
+    if cells[0] in rows:
+        raise UserError(f"{where}: found a second row of '{cells[0]}'; wanted one. Delete one of them.")
+    rows[cells[0]] = dict(zip(COLUMNS, cells, strict=True))

@@ -1,0 +1,116 @@
+"""One YAML file -> a validated model; every mistake is a UserError that says file, key, what was found and wanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+from harness import messages
+from harness.structures import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key stands once: of two, plain YAML silently drops the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, key in enumerate(keys):
+            if key.value in (earlier.value for earlier in keys[:index]):
+                raise yaml.constructor.ConstructorError(None, None, f"found '{key.value}' twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping that a file holds."""
+    try:
+        raw = parsed(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError as error:
+        near = sorted(str(other) for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise UserError(f"{path}: no such file. {messages.suggest(str(path), near)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}). Wanted a YAML file.") from error
+    if not isinstance(raw, dict):
+        found = "an empty file" if raw is None else f"a {type(raw).__name__} at the top"
+        raise UserError(f"{path}: found {found}; wanted keys such as `run:` and `methods:`.")
+    return raw
+
+
+def parsed(text: str, where: str) -> Any:
+    """What a YAML text says; a key that stands twice is a mistake."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split()).replace('in "<unicode string>", line', "at line")
+        raise UserError(f"{where}: not valid YAML. {reason}") from error
+
+
+def override(raw: dict[str, Any], given: str) -> None:
+    """Change what a file says by `key.path=value`, the value in YAML."""
+    key, separator, value = given.partition("=")
+    where = f"--set {given}"
+    if not separator:
+        raise UserError(f"{where}: wanted key=value, such as --set workers.count=2.")
+    change(raw, key, parsed(value, where), where)
+
+
+def change(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Put a value at `key.path` or `key[0].path`; mappings on the way are made, list entries must be there.
+
+    What follows `training` or a method's `set`, which hold changes of recipes by key path, is one key.
+    """
+    of_recipes = _OF_RECIPES.fullmatch(key)
+    path, inner = of_recipes.groups() if of_recipes else (key, None)
+    *parents, last = [*re.findall(r"[^.\[\]]+", path), *([inner] if inner else [])] or [""]
+    if not last:
+        raise UserError(f"{where}: wanted key=value, such as --set workers.count=2.")
+    target: Any = raw
+    for part in parents:
+        place = _place(target, part, where)
+        if isinstance(target, dict) and target.get(place) is None:
+            target[place] = {}
+        target = target[place]
+    target[_place(target, last, where)] = value
+
+
+_OF_RECIPES = re.compile(r"(training|methods[.\[]\d+\]?\.train\.set)\.(.+)")
+
+
+def _place(target: Any, part: str, where: str) -> Any:
+    """A part of an override's key as the mapping or the list there takes it."""
+    if isinstance(target, dict):
+        return part
+    if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+        return int(part)
+    found = f"a list of {len(target)}, counted from 0" if isinstance(target, list) else repr(target)
+    raise UserError(f"{where}: no '{part}' in {found}.")
+
+
+def validated(model: type[Any], raw: Mapping[str, Any], path: Path) -> Any:
+    """The model that a mapping makes; a mistake names its key, and the nearest known one."""
+    try:
+        return model.model_validate(raw)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+        if first["type"] == "extra_forbidden":
+            known = messages.suggest(str(first["loc"][-1]), _fields_at(model, first["loc"][:-1]))
+            raise UserError(f"{path}, {key}: no such key. {known}") from error
+        raise UserError(f"{path}, {key}: {messages.complaint([first])}") from error
+
+
+def _fields_at(model: Any, location: Sequence[int | str]) -> list[str]:
+    """The keys that the model at a location takes."""
+    schema = model.model_json_schema()
+    node = schema
+    for part in location:
+        node = node.get("items", node) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+        for option in [node, *node.get("anyOf", [])]:
+            if "$ref" in option:
+                node = schema["$defs"][option["$ref"].rsplit("/", 1)[1]]
+                break
+    return list(node.get("properties", {}))

@@ -1,0 +1,55 @@
+"""What a run or a training is made with: versions, commit, machine, time."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from harness.places import ROOT
+
+PACKAGES = ("torch", "torchvision", "ray", "open_clip_torch", "segmentation_models_pytorch", "numpy", "pyarrow")
+
+
+def environment() -> dict[str, Any]:
+    """What this start runs on."""
+    return {
+        "started": now(),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "host": platform.node(),
+        "cpus": os.cpu_count(),
+        "gpus": _gpus(),
+    }
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def commit() -> str:
+    """The checkout's commit, with "+" where files differ from it; outside git what HARNESS_COMMIT says, or nothing."""
+    run = [["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"]]
+    try:
+        head, changed = (subprocess.run(c, cwd=ROOT, capture_output=True, text=True, check=True).stdout for c in run)
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("HARNESS_COMMIT", "")
+    return head.strip() + ("+" if changed.strip() else "")

@@ -1,0 +1,135 @@
+"""One image of a data set with what can be asked of it: decoded once, encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.evaluation.attempts import attempted, described, no_exit, timed
+from harness.evaluation.protocol import Target
+from harness.masks.destinations import Objects
+from harness.masks.metrics import Region
+from harness.plugins.interfaces import Dataset, Method
+from harness.structures import Image, Instance, Listed, Sample
+
+
+@dataclass(eq=False)
+class Picture:
+    """One image, decoded and encoded once, whatever is asked of it.
+
+    Attributes:
+        sample: As its data set loaded it; nothing but the id where it did not load.
+        image: The sample's, read-only: a method that writes on it would change it for the prompts that follow.
+        targets: The instances that can be asked for.
+        failed: Those that cannot, with the reason.
+        objects: Of the targets.
+        state: What the method's `encode` made of the image, or the exception that it raised.
+        encode_ms: Of this image; None before.
+    """
+
+    sample: Sample
+    image: Image
+    targets: Sequence[Target] = ()
+    failed: Sequence[tuple[Instance | Listed, str]] = ()
+    objects: Objects = field(default_factory=lambda: Objects(()))
+    state: Any = None
+    encode_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        self._sum = self._summed()
+
+    def changed(self) -> bool:
+        """Whether anything wrote on the image since it was loaded: torch writes on read-only arrays, too.
+
+        The sum of its words tells, which takes 60 us of 640 x 480; what only moves whole words goes unseen.
+        """
+        return self._summed() != self._sum
+
+    def _summed(self) -> int:
+        pixels = np.ascontiguousarray(self.image).reshape(-1)
+        words = pixels[: pixels.size // 8 * 8].view(np.uint64)
+        return int(words.sum()) + int(pixels[words.nbytes :].sum())
+
+
+def loaded(dataset: Dataset, sample_id: str) -> Picture:
+    """A sample's picture; where it does not load, all that it should hold has failed."""
+    try:
+        picture = prepared(_sample(dataset, sample_id))
+        if picture.sample.broken:
+            known = {one.id: one for one in listed(dataset, sample_id)}
+            broken = [(known.get(id_, Listed(id_)), reason) for id_, reason in picture.sample.broken.items()]
+            picture.failed = [*picture.failed, *broken]
+        return picture
+    except Exception as error:
+        nothing = Sample(sample_id, np.zeros((0, 0, 3), np.uint8), ())
+        reason = f"load: {described(error)}"
+        return Picture(nothing, nothing.image, failed=[(one, reason) for one in listed(dataset, sample_id)])
+
+
+def _sample(dataset: Dataset, sample_id: str) -> Sample:
+    """The sample that was asked for.
+
+    Raises:
+        ValueError: It is another one, or none.
+    """
+    with no_exit():
+        sample = dataset.load(sample_id)
+    if not isinstance(sample, Sample):
+        raise ValueError(f"load('{sample_id}') returned {type(sample).__name__}; wanted harness.Sample.")
+    if sample.id != sample_id:
+        raise ValueError(f"load('{sample_id}') returned the sample {sample.id!r}; wanted that of the id asked for.")
+    return sample
+
+
+def prepared(sample: Sample) -> Picture:
+    """A loaded sample with a target for every instance that can be clicked and scored."""
+    image = sample.image.view()
+    image.flags.writeable = False
+    targets: list[Target] = []
+    unusable: list[tuple[Instance | Listed, str]] = []
+    for instance in sample.instances:
+        try:
+            targets.append(Target(instance, ground_truth(instance, sample)))
+        except ValueError as error:
+            unusable.append((instance, str(error)))
+    return Picture(sample, image, targets, unusable, Objects((one.instance, one.truth) for one in targets))
+
+
+def ground_truth(instance: Instance, sample: Sample) -> Region:
+    """An instance's region.
+
+    Raises:
+        ValueError: Its mask does not fit the image, or has no pixel that counts.
+    """
+    mask = instance.mask
+    if mask.dtype != bool or mask.shape != sample.size:
+        raise ValueError(f"ground truth: {mask.dtype} {mask.shape}; wanted bool {sample.size}, the image's (h, w).")
+    region = Region(mask, sample.ignore)
+    if not region.area:
+        raise ValueError("ground truth: no pixel that counts; wanted one at least.")
+    return region
+
+
+def listed(dataset: Dataset, sample_id: str) -> list[Listed]:
+    """A sample's instances by its listing; where that fails, one that stands for them all."""
+    try:
+        with no_exit():
+            return dataset.list_instances(sample_id)
+    except Exception:
+        return not_listed(sample_id)
+
+
+def not_listed(sample_id: str) -> list[Listed]:
+    """What stands for the instances of a sample of which nothing can be known."""
+    return [Listed(f"{sample_id} (not listed)")]
+
+
+def encode(method: Method, pictures: Sequence[Picture]) -> None:
+    """Encode those that are not yet, all at once; if that fails, each alone, exceptions in place."""
+    fresh = [picture for picture in pictures if picture.encode_ms is None]
+    states, elapsed_ms = timed(lambda: attempted(method.encode, [picture.image for picture in fresh]))
+    for picture, state in zip(fresh, states, strict=True):
+        picture.state, picture.encode_ms = state, elapsed_ms / len(fresh)

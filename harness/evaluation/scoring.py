@@ -1,0 +1,140 @@
+"""A method's candidates and the ground truth -> one score a ranking.
+
+The method ranks its own candidates; the oracle, which takes the best by IoU, is known to the scorer alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from harness.evaluation.attempts import described, no_exit
+from harness.masks.metrics import METRICS, Region
+from harness.masks.rle import encode
+from harness.structures import Mask, Prediction
+
+
+class MetricError(Exception):
+    """A metric says nothing of a mask; the text is why."""
+
+
+ORACLE = "oracle"
+SINGLE = "single"
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """What one ranking's answer is worth; the fields are those of `Record`."""
+
+    ranking: str
+    candidate: int
+    metrics: dict[str, float]
+    intersection_px: int
+    union_px: int
+    gt_area_px: int
+    pred_area_px: int
+    mask: bytes
+    hit: str | None = None
+
+
+def check(prediction: Prediction, size: tuple[int, int]) -> None:
+    """Refuse what is no answer for an image of (h, w).
+
+    Raises:
+        ValueError: Saying what was returned and what was wanted.
+    """
+    wanted = f"wanted bool (k, {size[0]}, {size[1]}), k >= 1, the image's (h, w)"
+    if not isinstance(prediction, Prediction):
+        raise ValueError(f"predict returned {type(prediction).__name__}; wanted harness.Prediction.")
+    masks = prediction.masks
+    if not isinstance(masks, np.ndarray) or masks.dtype != bool or masks.shape[1:] != size or not len(masks):
+        kind = f"{masks.dtype} {masks.shape}" if isinstance(masks, np.ndarray) else type(masks).__name__
+        raise ValueError(f"predict returned masks of {kind}; {wanted}.")
+    for ranking, scores in prediction.scores.items():
+        if ranking in (ORACLE, SINGLE) or not isinstance(ranking, str):
+            raise ValueError(
+                f"predict returned a ranking named {ranking!r}; wanted a text, but '{ORACLE}' or '{SINGLE}'."
+            )
+        if np.shape(scores) != (len(masks),) or np.isnan(np.asarray(scores, np.float64)).any():
+            raise ValueError(
+                f"ranking '{ranking}' scored {np.asarray(scores).tolist()}; wanted {len(masks)} numbers, one a mask."
+            )
+    if len(masks) > 1 and not prediction.scores:
+        raise ValueError(f"predict returned {len(masks)} masks without scores; wanted at least one ranking of them.")
+
+
+def choices(prediction: Prediction) -> dict[str, int]:
+    """Ranking -> the candidate it takes, the oracle left out; a lone candidate is every ranking's, or "single"."""
+    if not prediction.scores:
+        return {SINGLE: 0}
+    return {ranking: int(np.argmax(np.asarray(scores))) for ranking, scores in prediction.scores.items()}
+
+
+def score(
+    prediction: Prediction,
+    truth: Region,
+    metrics: Sequence[str],
+    ignore: Mask | None = None,
+    what_it_hit: Callable[[Region], str] | None = None,
+) -> Iterator[Score]:
+    """One score a ranking, and the oracle's beside them.
+
+    A lone mask that was ranked has an oracle, too: where the number of candidates varies, the oracle's mean is over
+    the same instances as the rankings' means.
+
+    Args:
+        prediction: Checked.
+        truth: Of the instance, built once, with the same `ignore`.
+        metrics: Names in `METRICS`.
+        ignore: Pixels that do not count, bool (h, w).
+        what_it_hit: Where a mask went among the image's objects (`harness.masks.destinations`), for `Score.hit`.
+
+    Raises:
+        MetricError: One of the metrics fails, or is no number.
+    """
+    regions = {index: Region(prediction.masks[index], ignore) for index in range(len(prediction.masks))}
+    chosen = choices(prediction)
+    if prediction.scores:
+        chosen[ORACLE] = max(regions, key=lambda index: METRICS["iou"](truth, regions[index]))
+    worth = {
+        index: _worth(prediction.masks[index], regions[index], truth, metrics) for index in sorted(set(chosen.values()))
+    }
+    if what_it_hit:
+        worth = {index: one | {"hit": what_it_hit(regions[index])} for index, one in worth.items()}
+    for ranking, index in chosen.items():
+        yield Score(ranking=ranking, candidate=index, **worth[index])
+
+
+def measured(name: str, truth: Region, predicted: Region) -> float:
+    """A metric's value.
+
+    Raises:
+        MetricError: It fails, or is no number.
+    """
+    try:
+        with no_exit():
+            value = METRICS[name](truth, predicted)
+    except Exception as error:
+        raise MetricError(described(error)) from error
+    if not isinstance(value, Real):
+        raise MetricError(f"metric '{name}' returned {type(value).__name__}; wanted a number.")
+    if math.isnan(value):
+        raise MetricError(f"metric '{name}' is nan.")
+    return float(value)
+
+
+def _worth(mask: Mask, predicted: Region, truth: Region, metrics: Sequence[str]) -> dict[str, Any]:
+    """The fields of a `Score` that do not depend on who chose the mask."""
+    return {
+        "metrics": {name: measured(name, truth, predicted) for name in metrics},
+        "intersection_px": truth.intersection(predicted),
+        "union_px": truth.union(predicted),
+        "gt_area_px": truth.area,
+        "pred_area_px": predicted.area,
+        "mask": encode(mask, predicted.box),
+    }

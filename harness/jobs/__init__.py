@@ -1,0 +1,1 @@
+"""A run's config -> jobs -> shards -> a worker's outcomes."""

@@ -1,0 +1,154 @@
+"""One worker: a method loaded once, data sets as the shards want them, finished shards to the store."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import cv2
+
+from harness.config.recipe import Plugin, label
+from harness.config.run_config import MethodEntry
+from harness.evaluation.evaluate import Evaluation, together
+from harness.jobs.plan import Job, Shard
+from harness.plugins import parameters
+from harness.plugins.interfaces import Dataset, Method
+from harness.storage.store import Store
+from harness.structures import Record
+
+SHARD_S = 10.0
+"""How long a worker works before it writes what it has: what the death of one may cost."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a shard for one of its jobs.
+
+    Attributes:
+        job: The job's key.
+        samples: Images done.
+        instances: Instances asked for; `failed` of them have no mask.
+        error: The most frequent reason, if any failed.
+        seconds: Of this worker, for all the shard's jobs.
+        left: Those of the shard's samples for which the time did not suffice.
+        device: Where the method ran.
+        worker: Host and process.
+        file: The shard that it wrote, within the run's folder.
+        memory_mib: The process's peak; `gpu_mib` that of torch on the GPU.
+    """
+
+    job: str
+    samples: int
+    instances: int
+    failed: int
+    error: str
+    seconds: float
+    left: tuple[str, ...] = ()
+    device: str = ""
+    worker: str = ""
+    file: str = ""
+    memory_mib: int = 0
+    gpu_mib: int = 0
+
+
+class Worker:
+    """Evaluates shards of one method in this process.
+
+    Args:
+        method: Built now, with its weights.
+        store: Where the records go.
+        threads: Of torch on the CPU.
+    """
+
+    def __init__(self, method: MethodEntry, store: Store, threads: int = 1) -> None:
+        # Images are read-only, which torch warns of; no method may write on them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        self.method: Method = parameters.build("methods", method.name, method.params)
+        limit_threads(threads)
+        self.store = store
+        self.datasets: dict[str, Dataset] = {}
+
+    def run(self, shard: Shard, for_s: float = SHARD_S) -> list[Outcome]:
+        """Evaluate a shard, or as much of it as the time suffices for, one batch at least, and write a file a job."""
+        started, dataset = time.monotonic(), self.dataset(shard.dataset)
+        evaluations = [Evaluation(self.method, dataset, job.names, job.protocol) for job in shard.jobs]
+        done, records = evaluated(evaluations, shard.sample_ids, started + for_s)
+        files = [self.store.write(job.facts, done, own) for job, own in zip(shard.jobs, records, strict=True)]
+        seconds, left = time.monotonic() - started, shard.sample_ids[len(done) :]
+        facts = {"left": left, "device": evaluations[0].device, **whereabouts()}
+        return [
+            replace(outcome(job, done, own, seconds), file=file, **facts)
+            for job, own, file in zip(shard.jobs, records, files, strict=True)
+        ]
+
+    def dataset(self, entry: Plugin) -> Dataset:
+        """A data set, built when it is first asked for."""
+        if label(entry) not in self.datasets:
+            self.datasets[label(entry)] = parameters.build("datasets", entry.name, entry.params)
+        return self.datasets[label(entry)]
+
+
+def evaluated(
+    evaluations: Sequence[Evaluation], sample_ids: Sequence[str], until: float
+) -> tuple[list[str], list[list[Record]]]:
+    """The samples that were begun by then, on the monotonic clock, with every evaluation's records."""
+    done: list[str] = []
+    records: list[list[Record]] = [[] for _ in evaluations]
+    for batch, found in together(evaluations, sample_ids, until):
+        done += batch
+        for own, new in zip(records, found, strict=True):
+            own += new
+    return done, records
+
+
+def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Iterator[Outcome]:
+    """Evaluate all shards in this process, one method after the other: `executor: local`."""
+    by_method = sorted(shards, key=method_of)
+    for _, own in groupby(by_method, key=method_of):
+        first, *others = own
+        worker = Worker(first.method, store, threads)
+        for shard in (first, *others):
+            while shard.sample_ids:
+                done = worker.run(shard)
+                shard = replace(shard, sample_ids=done[0].left)
+                yield from done
+
+
+def method_of(shard: Shard) -> str:
+    """The label of what a worker loads for a shard."""
+    return label(shard.method)
+
+
+def outcome(job: Job, sample_ids: Sequence[str], records: Sequence[Record], seconds: float) -> Outcome:
+    """Count the records of some samples of a job."""
+    errors = Counter(record.error for record in records if record.error is not None)
+    failed = {record.instance_id for record in records if record.status != "ok"}
+    instances = {record.instance_id for record in records}
+    error = errors.most_common(1)[0][0] if errors else ""
+    return Outcome(job.facts.key, len(sample_ids), len(instances), len(failed), error, seconds)
+
+
+def whereabouts() -> dict[str, Any]:
+    """This process and its memory, as `Outcome` has them."""
+    torch = sys.modules.get("torch")
+    on_gpu = torch.cuda.max_memory_allocated() >> 20 if torch and torch.cuda.is_initialized() else 0
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "darwin":  # bytes there
+        peak_kib >>= 10
+    return {"worker": f"{socket.gethostname()}:{os.getpid()}", "memory_mib": peak_kib >> 10, "gpu_mib": on_gpu}
+
+
+def limit_threads(threads: int) -> None:
+    """Keep a worker to its cores: torch's and OpenCV's own threads would fight those of the other workers."""
+    cv2.setNumThreads(threads)
+    if "torch" in sys.modules:  # Importing it takes seconds, which a method without it need not wait for.
+        sys.modules["torch"].set_num_threads(threads)

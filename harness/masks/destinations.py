@@ -1,0 +1,167 @@
+"""What lies under a click, and what a mask hit: how far a prompt is ambiguous, and where a wrong answer went.
+
+Both are questions about all objects of an image at once, answered from their cropped regions. Only instances whose
+ground truth could be read take part; those that are one object under several texts (`Instance.object_id`) count once,
+two annotations of the same pixels twice. Ignored pixels are in no area and no intersection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from harness.masks.metrics import METRICS, Region
+from harness.structures import Click, Instance
+
+Hit = Literal["right", "part", "whole", "same_class", "other_class", "background", "nothing"]
+
+HITS: tuple[Hit, ...] = ("right", "part", "whole", "same_class", "other_class", "background", "nothing")
+"""Every destination of a mask, in the order in which tables show them."""
+
+RIGHT = 0.5
+"""The least IoU of a mask that is right."""
+
+INSIDE = 0.8
+"""The share of an object's pixels that must lie in another for it to be a part of that one."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an instance's first positive click fell.
+
+    Attributes:
+        under_click: How many objects hold the pixel, the asked one included; at least 1.
+        area_ratio: The asked object's area to that of the largest of them: 1 if it is the largest or the only one.
+        depth: As `depth` says it, of the asked object.
+    """
+
+    under_click: int
+    area_ratio: float
+    depth: float
+
+
+class Objects:
+    """The objects of one image.
+
+    Args:
+        found: The instances that can be asked for, each with its region.
+    """
+
+    def __init__(self, found: Iterable[tuple[Instance, Region]]) -> None:
+        once = {instance.object_id: (instance.category, region) for instance, region in reversed(list(found))}
+        self.ids = list(reversed(once))
+        self.categories = [once[one][0] for one in self.ids]
+        self.regions = [once[one][1] for one in self.ids]
+        self.boxes = np.array([region.box for region in self.regions]).reshape(-1, 4).T
+        self.areas = np.array([region.area for region in self.regions])
+
+    def place(self, asked: Instance, clicks: Sequence[Click]) -> Place | None:
+        """What is under the first positive click; None if there is none. Later clicks correct, and are not asked of."""
+        click = next((click for click in clicks if click.positive), None)
+        if click is None:
+            return None
+        own = self.ids.index(asked.object_id)
+        under = {own, *self._holding(click)}
+        largest = max(self.regions[index].area for index in under)
+        return Place(len(under), self.regions[own].area / largest, depth(self.regions[own], click))
+
+    def hit(self, asked: Instance, predicted: Region) -> Hit:
+        """Where a mask went, by the first of these rules that holds.
+
+        - nothing: no pixel of it counts.
+        - right: its IoU with the asked object is at least 0.5, and with no other object larger.
+        - part: no other object has a larger IoU, and at least half of the mask lies in the asked one: a piece of it,
+          annotated or not.
+        - background: more than half of it lies on no object.
+        - otherwise it hit the other object with the largest IoU, the first of equals. That object is the "whole" if
+          0.8 of the asked one lie in it and it is no smaller, a "part" if 0.8 of it lie in the asked one, else a
+          neighbour of the "same_class" or of an "other_class".
+        """
+        if not predicted.area:
+            return "nothing"
+        own = self.ids.index(asked.object_id)
+        iou = METRICS["iou"](self.regions[own], predicted)
+        better = self._best_other(own, predicted, iou)
+        if better is None and iou >= RIGHT:
+            return "right"
+        if better is None and 2 * self.regions[own].intersection(predicted) >= predicted.area:
+            return "part"
+        if 2 * predicted.intersection(self._all) < predicted.area:
+            return "background"
+        other = self._best_other(own, predicted, 0.0) if better is None else better
+        return "background" if other is None else self._relation(own, other)
+
+    def _holding(self, click: Click) -> Iterator[int]:
+        for index, region in enumerate(self.regions):
+            x0, y0, x1, y1 = region.box
+            if x0 <= click.x < x1 and y0 <= click.y < y1 and region.crop[click.y - y0, click.x - x0]:
+                yield index
+
+    def _best_other(self, own: int, predicted: Region, above: float) -> int | None:
+        """The object but this with the largest IoU, the first of equals; None where none is above."""
+        bounds, best = self._bounds(predicted), None
+        for index in np.flatnonzero(bounds > above).tolist():
+            if index == own or bounds[index] <= above:
+                continue
+            iou = METRICS["iou"](self.regions[index], predicted)
+            if iou > above:
+                above, best = iou, index
+        return best
+
+    def _bounds(self, predicted: Region) -> np.ndarray:
+        """What each object's IoU with a mask cannot exceed, by their boxes and areas alone."""
+        x0, y0, x1, y1 = self.boxes
+        left, top, right, bottom = predicted.box
+        width = np.minimum(x1, right) - np.maximum(x0, left)
+        height = np.minimum(y1, bottom) - np.maximum(y0, top)
+        shared = np.minimum(np.where((width > 0) & (height > 0), width * height, 0), self.areas)
+        shared = np.minimum(shared, predicted.area)
+        bounds: np.ndarray = shared / (self.areas + predicted.area - shared)
+        return bounds
+
+    def _relation(self, own: int, other: int) -> Hit:
+        asked, found = self.regions[own], self.regions[other]
+        shared = asked.intersection(found)
+        if shared >= INSIDE * asked.area and found.area >= asked.area:
+            return "whole"
+        if shared >= INSIDE * found.area:
+            return "part"
+        return "same_class" if self.categories[own] == self.categories[other] else "other_class"
+
+    @cached_property
+    def _all(self) -> Region:
+        """The pixels of all objects."""
+        covered = np.zeros(self.regions[0].size, np.uint8)
+        for region in self.regions:
+            x0, y0, x1, y1 = region.box
+            covered[y0:y1, x0:x1] |= region.crop
+        return Region(covered.view(np.bool_))
+
+
+def depth(region: Region, click: Click) -> float:
+    """Pixels from a click to the nearest pixel outside the whole mask, or beyond the image; 0 for a click off it."""
+    x, y = click.x - region.box[0], click.y - region.box[1]
+    crop = region.crop
+    if not (0 <= y < crop.shape[0] and 0 <= x < crop.shape[1]):
+        return 0.0
+    # What is nearest is no farther than what is nearest along the row and the column.
+    reach = min(_run(line) for line in (crop[y, x:], crop[y, x::-1], crop[y:, x], crop[y::-1, x]))
+    top, left = max(0, y - reach), max(0, x - reach)
+    window = crop[top : y + reach + 1, left : x + reach + 1]
+    outside = np.flatnonzero(window == 0)
+    dy = outside // window.shape[1]
+    dx = outside - dy * window.shape[1] + (left - x)
+    dy += top - y
+    return math.sqrt((dy * dy + dx * dx).min(initial=reach**2))
+
+
+def _run(line: UInt8[np.ndarray, " n"]) -> int:
+    """How many pixels of the mask come before the first that is outside; the box's end is outside."""
+    found = line.tobytes().find(0)
+    return len(line) if found < 0 else found

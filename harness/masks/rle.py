@@ -1,0 +1,96 @@
+"""Mask <-> COCO's compressed run lengths, the `counts` of its result files.
+
+The runs go down the columns, from left to right, and start with background; the format's home is
+https://github.com/cocodataset/cocoapi (common/maskApi.c), whose bytes these are.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Int64
+from pycocotools import mask as coco_mask
+
+from harness.masks.metrics import Box, bounding_box
+from harness.structures import Mask
+
+Runs = Int64[np.ndarray, " runs"]
+"""Lengths in pixels, of background and mask by turns."""
+
+_MOST_GROUPS = 7
+"""In one number, 34 bits and a sign: no image has so many pixels, and no sum of such numbers overflows."""
+
+
+def encode(mask: Mask, box: Box | None = None) -> bytes:
+    """The run lengths of a mask, as `pycocotools.mask.encode` writes them.
+
+    Args:
+        mask: May be empty.
+        box: The mask's, where it is known (`Region.box`): looking for it is half of the work.
+    """
+    height, width = mask.shape
+    runs = np.diff(_run_ends(mask, box or bounding_box(mask)))
+    rle = coco_mask.frPyObjects({"counts": runs, "size": [height, width]}, height, width)
+    return bytes(rle["counts"])
+
+
+def decode(counts: bytes, size: tuple[int, int]) -> Mask:
+    """The mask of `encode`'s run lengths, C-contiguous; `size` is its (h, w)."""
+    return filled(unpacked(counts), size)
+
+
+def unpacked(counts: bytes) -> Runs:
+    """The run lengths in COCO's string: groups of 5 bits, lowest first.
+
+    From the fourth run on, the string holds the difference to the last run but one.
+
+    Source: rleToString in common/maskApi.c of https://github.com/cocodataset/cocoapi.
+
+    Raises:
+        ValueError: It is no such string; what it says may still be no run lengths (negative ones) or of another size.
+    """
+    groups = np.frombuffer(counts, np.uint8) - np.uint8(ord("0"))
+    if (foreign := groups > 63).any():
+        raise ValueError(f"found {chr(counts[int(foreign.argmax())])!r} in the counts; wanted '0' to 'o'")
+    ends = np.flatnonzero(groups < 32) + 1  # the others say that more groups follow
+    if ends[-1:].sum() != len(groups):
+        raise ValueError("found counts that end within a number")
+    starts = np.concatenate([ends[:0], [0], ends])[:-1]
+    lengths = ends - starts
+    if (lengths > _MOST_GROUPS).any():
+        raise ValueError(f"found a number of {lengths.max()} characters in the counts; wanted {_MOST_GROUPS} at most")
+    shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, lengths))
+    runs = np.add.reduceat((groups & 31).astype(np.int64) << shifts, starts) if len(ends) else ends
+    runs -= (groups[ends - 1] >> 4).astype(np.int64) << 5 * lengths  # the sign, in the last group
+    for every_other in (runs[1::2], runs[2::2]):
+        np.cumsum(every_other, out=every_other)
+    return runs
+
+
+def filled(runs: Runs, size: tuple[int, int]) -> Mask:
+    """The mask of (h, w) that has these run lengths, none negative, h x w together; C-contiguous."""
+    height, mask = size[0], np.zeros(size, np.bool_)
+    ends = np.cumsum(runs)
+    inside = len(runs) // 2 * 2  # up to the last run of the mask
+    # Only the columns from its first pixel to its last are written; OpenCV transposes bytes faster than NumPy.
+    x0, x1 = (int(ends[0]) // height, -(-int(ends[inside - 1]) // height)) if inside else (0, 0)
+    if x0 < x1:
+        lengths = np.append(runs[:inside], x1 * height - ends[inside - 1])
+        lengths[0] -= x0 * height
+        columns = np.repeat(np.arange(inside + 1) % 2 == 1, lengths).reshape(x1 - x0, height)
+        mask[:, x0:x1] = cv2.transpose(columns.view(np.uint8)).view(np.bool_)
+    return mask
+
+
+def _run_ends(mask: Mask, box: Box) -> Int64[np.ndarray, " runs_plus_1"]:
+    """0 and the end of each run, counted down the columns; the first run, of background, may have no pixel."""
+    height, width = mask.shape
+    x0, _, x1, _ = box
+    if x0 == x1:
+        return np.array([0, mask.size])
+    # Only the box's columns can hold a change; OpenCV transposes bytes several times faster than NumPy.
+    pixels = cv2.transpose(mask[:, x0:x1].view(np.uint8)).reshape(-1)
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + (x0 * height + 1)
+    before = [0, x0 * height] if pixels[0] else [0]
+    after = [x1 * height, mask.size] if pixels[-1] and x1 < width else [mask.size]
+    return np.concatenate([before, changes, after])

@@ -1,0 +1,1 @@
+"""What plugins promise, how they are found by name, checked and built."""

@@ -1,0 +1,56 @@
+"""The files that a plugin's parameters name, and their hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.places import sha256
+from harness.plugins.parameters import built, parameters_of, plugin_kind
+from harness.plugins.registry import find
+
+
+def paths(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
+    """What a plugin's `Path` parameters name, those of a plugin within it included, there or not: key -> path."""
+    found: dict[str, Path] = {}
+    for key, (annotation, _) in parameters_of(find(kind, name)).items():
+        value, inner_kind = params.get(key), plugin_kind(annotation)
+        if inner_kind and value is not None:
+            inner = paths(inner_kind, value["name"], value["params"])
+            found |= {f"{key}.{inner_key}": path for inner_key, path in inner.items()}
+        elif value is not None:
+            found |= dict(_paths(key, built(annotation, value)))
+    return found
+
+
+def files(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
+    """Those of a plugin's `paths` that are files."""
+    return {key: path for key, path in paths(kind, name, params).items() if path.is_file()}
+
+
+def hashes(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of each of a plugin's `files`, by the same keys."""
+    found = files(kind, name, params)
+    return {key: sha256(path, path.stat().st_mtime_ns) for key, path in sorted(found.items())}
+
+
+def portable(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters less the places of files and folders, which may move while what they hold stays the same."""
+    kept: dict[str, Any] = {}
+    for key, (annotation, _) in parameters_of(find(kind, name)).items():
+        value, inner_kind = params.get(key), plugin_kind(annotation)
+        if inner_kind and value is not None:
+            kept[key] = {"name": value["name"], "params": portable(inner_kind, value["name"], value["params"])}
+        elif key in params and not list(_paths(key, built(annotation, value))):
+            kept[key] = value
+    return kept
+
+
+def _paths(key: str, value: Any) -> Iterator[tuple[str, Path]]:
+    """Every path in a value, by its place: `checkpoint`, `folds[1]`."""
+    if isinstance(value, Path):
+        yield key, value
+    elif isinstance(value, (list, tuple, dict)):
+        for place, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _paths(f"{key}[{place}]", item)

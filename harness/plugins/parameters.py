@@ -1,0 +1,176 @@
+"""A plugin's parameters: checked against its constructor on the driver (`resolve`), built in the worker (`build`).
+
+A parameter annotated `Path` counts from the checkout's root; what lies under data/, weights/ or runs/, which
+no worker's copy of the checkout holds, is made absolute on the driver, and `HARNESS_DATA` stands for data/.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pydantic
+
+from harness.messages import blamed, complaint, suggest
+from harness.places import ROOT, located
+from harness.plugins.registry import BASES, find
+from harness.structures import UserError
+
+_ONLY_ON_DRIVER = (("data",), ("weights",), ("runs",))
+ANY_OTHER = "**"
+
+
+def resolve(kind: str, name: str, params: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Check parameters against the constructor; what can only be found on this machine becomes absolute.
+
+    Returns:
+        JSON values of the annotated types, from which `build` makes the same object in any worker.
+
+    Raises:
+        UserError: An unknown, a missing or an ill-typed parameter.
+    """
+    at = f"{where.removesuffix('.name')}.params" if where else f"{name}: params"
+    return arguments(find(kind, name, where), name, params, at)
+
+
+def arguments(taker: Callable[..., Any], name: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check keyword arguments of a class, or those of a function beyond its first; JSON values, as `resolve` says.
+
+    Args:
+        taker: The class or the function.
+        name: How messages call it.
+        given: What is to be passed.
+        where: Where they were written: `configs/a.yaml, clicks.options`.
+    """
+    wanted = parameters_of(taker)
+    for key in given:
+        if key not in wanted and ANY_OTHER not in wanted:
+            raise UserError(f"{where}.{key}: {name} takes no such parameter. {suggest(key, wanted)}")
+    missing = [key for key, (_, default) in wanted.items() if default is inspect.Parameter.empty and key not in given]
+    if missing:
+        raise UserError(f"{where}: {name} needs {', '.join(missing)}. It takes: {', '.join(wanted)}.")
+    return {key: _resolved(_annotation(wanted, key), value, f"{where}.{key}") for key, value in given.items()}
+
+
+def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
+    """Construct a plugin from what `resolve` returned.
+
+    Raises:
+        UserError: Its constructor raised; but what a lost or full GPU, or full memory, raises stays as it is.
+    """
+    cls = find(kind, name)
+    wanted = parameters_of(cls)
+    arguments = {key: built(_annotation(wanted, key), value) for key, value in params.items()}
+    with blamed(f"{kind}: '{name}' cannot be built"):
+        return cls(**arguments)
+
+
+def parameters_of(taker: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Argument -> (annotation, default), the first one (`self`, or a function's subject) left out."""
+    function: Any = inspect.getattr_static(taker, "__init__") if isinstance(taker, type) else taker
+    if function is object.__init__:
+        return {}
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise UserError(
+            f"{taker.__module__}:{taker.__qualname__}: {error}; an annotation needs it at run time."
+        ) from error
+    _, *own = inspect.signature(function).parameters.values()
+    named = {
+        p.name: (hints.get(p.name, Any), p.default) for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+    return named | ({ANY_OTHER: (Any, None)} if any(p.kind is p.VAR_KEYWORD for p in own) else {})
+
+
+def _annotation(wanted: Mapping[str, tuple[Any, Any]], key: str) -> Any:
+    return wanted[key][0] if key in wanted else Any
+
+
+def plugin_kind(annotation: Any) -> str | None:
+    """The kind of plugin that a parameter is itself, as in `saliency: Saliency | None`."""
+    options = (annotation, *get_args(annotation))
+    return next((kind for kind, base in BASES.items() if base in options), None)
+
+
+def _resolved(annotation: Any, value: Any, where: str) -> Any:
+    kind = plugin_kind(annotation)
+    if kind:
+        optional = type(None) in get_args(annotation)
+        return None if value is None and optional else _nested(kind, value, where)
+    adapter = _adapter(annotation)
+    try:
+        return adapter.dump_python(_on_paths(adapter.validate_python(value), _findable), mode="json")
+    except pydantic.ValidationError as error:
+        _check_keys(annotation, error.errors(), where)
+        whole = [{**mistake, "input": value} for mistake in error.errors()]
+        raise UserError(f"{where}: {complaint(whole)}") from error
+
+
+def _check_keys(annotation: Any, mistakes: Iterable[Mapping[str, Any]], where: str) -> None:
+    """Refuse a key that a dataclass or a TypedDict lacks or does not have, wherever it is in a parameter."""
+    for mistake in mistakes:
+        if mistake["type"] in ("missing", "unexpected_keyword_argument", "extra_forbidden"):
+            known, place = _fields(annotation), where
+            *parents, key = mistake["loc"]
+            for part in parents:
+                place += f"[{part}]" if isinstance(part, int) else f".{part}"
+                known = _fields(known[part]) if part in known else known
+            said = "found nothing; wanted a value." if key in known else f"no such key. {suggest(str(key), known)}"
+            raise UserError(f"{place}.{key}: {said}")
+
+
+def _fields(annotation: Any) -> dict[Any, Any]:
+    """Key -> annotation, of the dataclass or TypedDict that an annotation is or holds: `list[Crop]`, `Crop | None`."""
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        hints = get_type_hints(annotation, include_extras=True)
+        return {field.name: hints[field.name] for field in fields(annotation)}
+    if hasattr(annotation, "__required_keys__"):
+        return get_type_hints(annotation, include_extras=True)
+    return {key: value for inner in get_args(annotation) for key, value in _fields(inner).items()}
+
+
+def _nested(kind: str, value: Any, where: str) -> dict[str, Any]:
+    spec = {"name": value} if isinstance(value, str) else value
+    name, params = (spec.get("name"), spec.get("params", {})) if isinstance(spec, Mapping) else (None, None)
+    if not isinstance(name, str) or not isinstance(params, Mapping):
+        raise UserError(f"{where}: found {value!r}; wanted a name, or {{name: ..., params: {{...}}}}.")
+    for key in spec:
+        if key not in ("name", "params"):
+            raise UserError(f"{where}.{key}: no such key. {suggest(str(key), ('name', 'params'))}")
+    return {"name": name, "params": resolve(kind, name, params, f"{where}.name")}
+
+
+def built(annotation: Any, value: Any) -> Any:
+    """A parameter's value as its annotation wants it, made from the JSON that `resolve` returned."""
+    kind = plugin_kind(annotation)
+    if kind:
+        return None if value is None else build(kind, value["name"], value["params"])
+    return _on_paths(_adapter(annotation).validate_python(value), ROOT.__truediv__)
+
+
+def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
+    try:
+        return pydantic.TypeAdapter(annotation)
+    except pydantic.PydanticUserError:  # A type that only the plugin understands: its constructor checks.
+        return pydantic.TypeAdapter(Any)
+
+
+def _findable(path: Path) -> Path:
+    """A path that leads workers to the same file: absolute, unless their copy of the checkout holds it."""
+    path = path.expanduser()
+    return located(path) if path.is_absolute() or path.parts[:1] in _ONLY_ON_DRIVER else path
+
+
+def _on_paths(value: Any, change: Callable[[Path], Path]) -> Any:
+    """The value with every path in it changed, in lists, tuples and mappings too."""
+    if isinstance(value, Path):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_paths(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: _on_paths(item, change) for key, item in value.items()}
+    return value

@@ -1,0 +1,60 @@
+"""What a table must know of a run besides its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What a run's config and manifest know of a method, and its rows do not.
+
+    Attributes:
+        uses_text: Whether it is given the text.
+        trained_on: The data set whose training half its weights saw, by the plugin's name; None where unknown.
+        weights: Where the weights came from, for a footnote.
+        plugin: Its plugin, for a method that has no row to say so.
+        variant_of: The entry that it is a variant of, asked in another way; "" for one that is none.
+        trained_classes: How many classes its weights were trained on; None where the config does not say.
+        seed_of: What it shares with the same recipe's networks of other seeds; "" for one that stands alone.
+        seed: Of its training, for one of several.
+        first_ranking: Whose masks the next clicks are made into; "" for a method that takes no `rankings`.
+    """
+
+    uses_text: bool = False
+    trained_on: str | None = None
+    weights: str = ""
+    plugin: str = ""
+    variant_of: str = ""
+    trained_classes: int | None = None
+    seed_of: str = ""
+    seed: int | None = None
+    first_ranking: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a table needs to know besides the rows.
+
+    Attributes:
+        run: The run's name.
+        limited: The N of `--limit N`; None for the whole data set.
+        labels: Method's label -> facts, in the config's order, which the tables keep.
+        expected_instances: (method's label, data set's label) -> how many instances the run set out to segment,
+            in the config's order.
+        training_images_asked: (method's label, data set's label) -> how many of the images that it is asked on it was
+            trained on.
+        intervals: Whether every mean says its 95 % interval and over how many instances it is.
+    """
+
+    run: str
+    limited: int | None = None
+    labels: Mapping[str, MethodFacts] = field(default_factory=dict)
+    expected_instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    training_images_asked: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    intervals: bool = False
+
+    def facts(self, method: str) -> MethodFacts:
+        """Of a method, whether or not the config named it."""
+        return self.labels.get(method, MethodFacts())

@@ -1,0 +1,1 @@
+"""The paper's own numbers, and what is doubtful in them."""

@@ -1,0 +1,234 @@
+"""What is wrong with printed means, found by arithmetic on them and on nothing else.
+
+A printed overall, seen and unseen mean imply w = (overall - unseen) / (seen - unseen), the share of seen instances.
+Each number was rounded, so w is known within bounds. Where these exclude the data set's own share, or the share of
+another line of the same table, the numbers cannot all be right. Our own tables are held to the same by `doubts`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from harness.report.paper.published import Published
+
+HALVES = ("seen", "unseen")
+MEANS = ("overall", *HALVES)
+
+SHARES = {"voc": 2801 / 3422, "coco": 20631 / 36335, "refcoco": 0.693, "openimages": 0.239}
+"""Data set plugin -> the share of seen instances: counted in VOC 2012 val and COCO val2017 without crowds, and what
+Table 1 implies in both lines of the others."""
+
+SHARE_TOLERANCE = 0.02
+"""A list of instances may differ by rules on crowds and small objects; a share further off is another list or split."""
+
+ROUNDING = 0.005
+"""Of a number with two digits, to either side."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        rule: Which check found it.
+        row: The index of the printed line that it is about.
+        columns: Which of its means; none for the whole line.
+        text: A sentence for a footnote.
+    """
+
+    rule: str
+    row: int
+    columns: tuple[str, ...]
+    text: str
+
+
+def implied_share(overall: float, seen: float, unseen: float, rounding: float = ROUNDING) -> tuple[float, float, float]:
+    """The share of seen instances that three means in percent imply, with the bounds that their rounding leaves it.
+
+    NaN with infinite bounds where seen and unseen may be equal.
+    """
+    if abs(seen - unseen) <= 2 * rounding:
+        return float("nan"), float("-inf"), float("inf")
+    steps = itertools.product((-rounding, rounding), repeat=3)
+    corners = [(overall + a - unseen - c) / (seen + b - unseen - c) for a, b, c in steps]
+    return (overall - unseen) / (seen - unseen), min(corners), max(corners)
+
+
+def findings(rows: Sequence[Published]) -> list[Finding]:
+    """Everything that the rules of this file find in printed lines."""
+    rules = (_shares, _instances, _gains, _changed, _repeated, _boundaries, _metrics)
+    return [found for rule in rules for found in rule(rows)]
+
+
+def _shares(rows: Sequence[Published]) -> Iterator[Finding]:
+    """Means that do not fit the data set's seen share; as they stand, or with seen and unseen swapped."""
+    for index, row in enumerate(rows):
+        if row.seen is None or row.unseen is None or row.dataset not in SHARES:
+            continue
+        share, known = implied_share(row.overall, row.seen, row.unseen), SHARES[row.dataset]
+        if _fits(share, known):
+            continue
+        swapped = implied_share(row.overall, row.unseen, row.seen)
+        if _fits(swapped, known):
+            yield Finding("share", index, HALVES, _swapped(rows, row, share[0], swapped[0], known))
+        else:
+            said = (
+                f"The printed means imply a seen share of {share[0]:.3f}, swapped {swapped[0]:.3f}; the data set's, "
+                f"about {known:.3f}, fits neither."
+            )
+            yield Finding("share", index, (), said)
+
+
+def _swapped(rows: Sequence[Published], row: Published, share: float, swapped: float, known: float) -> str:
+    others = [one for one in rows if (one.table, one.dataset) == (row.table, row.dataset) and one.method != row.method]
+    against = "".join(f" {one.method}'s is {one.unseen:.2f}." for one in others if one.unseen is not None)
+    return (
+        f"Seen and unseen look swapped: as printed they imply a seen share of {share:.3f}, swapped {swapped:.3f}; the "
+        f"data set has about {known:.3f}. Swapped back, the unseen mean is {row.seen:.2f};{against}"
+    )
+
+
+def _instances(rows: Sequence[Published]) -> Iterator[Finding]:
+    """Lines of one table and data set whose shares exclude each other."""
+    swapped = {found.row for found in _shares(rows) if found.columns == HALVES}
+    lines = [
+        (index, row, implied_share(row.overall, row.seen, row.unseen))
+        for index, row in enumerate(rows)
+        if row.seen is not None and row.unseen is not None and index not in swapped
+    ]
+    for (i, one, a), (j, other, b) in itertools.combinations(lines, 2):
+        if _group(one) == _group(other) and (a[1] > b[2] or b[1] > a[2]):
+            said = (
+                f"The printed means imply a seen share of {a[0]:.3f} for {one.method} and of {b[0]:.3f} for "
+                f"{other.method}: they were not computed on the same instances, or divide the classes differently."
+            )
+            yield from (Finding("instances", index, (), said) for index in (i, j))
+
+
+def _gains(rows: Sequence[Published]) -> Iterator[Finding]:
+    """Printed gains that are not the difference of the printed means."""
+    for index, row in enumerate(rows):
+        base = next((one for one in rows if _group(one) == _group(row) and one.text == "none"), None)
+        for name in MEANS if base else ():
+            printed, value, other = row.gains.get(name), getattr(row, name), getattr(base, name)
+            if printed is not None and abs(printed - (value - other)) > 2 * ROUNDING + 1e-6:
+                said = f"The paper prints this gain as {printed:+.2f}; its own means give {value - other:+.2f}."
+                yield Finding("gain", index, (name,), said)
+
+
+def _changed(rows: Sequence[Published]) -> Iterator[Finding]:
+    """One model's mean on one data set, printed with another value in an earlier table."""
+    for index, row in enumerate(rows):
+        before = [one for one in rows if one.table < row.table and _asked(one) == _asked(row)]
+        for name in MEANS if before else ():
+            here, there = getattr(row, name), getattr(before[0], name)
+            if None not in (here, there) and here != there:
+                said = f"The printed {name} mean is {here:.2f}; Table {before[0].table} prints {there:.2f}"
+                mended = _mended(row, name, there)
+                yield Finding("changed", index, (name,), f"{said} for the same model{mended}.")
+
+
+def _mended(row: Published, name: str, value: float) -> str:
+    """What another value would do to the seen share."""
+    means = {one: getattr(row, one) for one in MEANS} | {name: value}
+    if None in means.values() or row.dataset not in SHARES:
+        return ""
+    share = implied_share(**means)
+    return f", with which the seen share is {share[0]:.3f}" if _fits(share, SHARES[row.dataset]) else ""
+
+
+def _repeated(rows: Sequence[Published]) -> Iterator[Finding]:
+    """A half's mean that is another method's, to both digits, on the same data set."""
+    for index, row in enumerate(rows):
+        others = [one for one in rows if one.dataset == row.dataset and one.method != row.method]
+        for name in HALVES:
+            value = getattr(row, name)
+            same = [one for one in others if one.table <= row.table and getattr(one, name) == value]
+            if value is not None and same:
+                said = f"The printed {name} mean, {value:.2f}, is Table {same[0].table}'s for {same[0].method}."
+                yield Finding("repeated", index, (name,), said)
+
+
+def _boundaries(rows: Sequence[Published]) -> Iterator[Finding]:
+    """Boundary IoU above the same model's mask IoU."""
+    for index, row in enumerate(rows):
+        mask = next((one for one in rows if one.metric == "miou" and _model(one) == _model(row)), None)
+        if row.metric == "boundary_iou" and mask and row.overall > mask.overall:
+            said = (
+                f"The printed boundary IoU, {row.overall:.2f}, is above the same model's mask IoU in Table "
+                f"{mask.table}, {mask.overall:.2f}: implausible on one list of instances."
+            )
+            yield Finding("boundary", index, ("overall",), said)
+
+
+def _metrics(rows: Sequence[Published]) -> Iterator[Finding]:
+    """Tables whose lines are of different metrics, whatever their heading says."""
+    for table in dict.fromkeys(row.table for row in rows):
+        own = [row for row in rows if row.table == table]
+        kinds = {kind: [row.method for row in own if row.measured == kind] for kind in {row.measured for row in own}}
+        if len(kinds) > 1:
+            named = "; ".join(f"{kind}: {', '.join(dict.fromkeys(kinds[kind]))}" for kind in sorted(kinds))
+            said = f"The lines of the paper's Table {table} are of different metrics ({named}): not to be compared."
+            yield from (Finding("metrics", index, (), said) for index, row in enumerate(rows) if row.table == table)
+
+
+def _fits(share: tuple[float, float, float], known: float) -> bool:
+    return share[1] - SHARE_TOLERANCE <= known <= share[2] + SHARE_TOLERANCE
+
+
+def _group(row: Published) -> tuple[object, ...]:
+    """Lines that should be over the same instances; Table 2 has three pairs of them."""
+    return (row.table, row.dataset, row.train_classes if row.table == 2 else "")
+
+
+def _asked(row: Published) -> tuple[object, ...]:
+    return (row.metric, *_model(row))
+
+
+def _model(row: Published) -> tuple[object, ...]:
+    """A model and what it is given; the classes of COCO that are called seen are VOC's 20."""
+    classes = "seen" if row.train_classes == "voc20" and row.train_data == "coco" else row.train_classes
+    given = (row.text, row.positive_clicks, row.negative_clicks)
+    return (row.dataset, row.method, row.variant, *given, row.train_data, classes)
+
+
+def doubts(lines: pd.DataFrame) -> list[tuple[str, ...]]:
+    """What a reader must know before comparing the lines of `report.scores`: a tuple of sentences a line."""
+    return [tuple(_doubts(line, lines[lines["dataset"] == line["dataset"]])) for _, line in lines.iterrows()]
+
+
+def _doubts(line: pd.Series[Any], beside: pd.DataFrame) -> Iterator[str]:
+    """Of one line of ours, among those of its data set."""
+    halves = int(line["n_seen"] + line["n_unseen"])
+    if 0 < halves < line["n"]:
+        yield (
+            f"{line['n'] - halves} of {line['n']} instances are neither seen nor unseen: the overall mean is not of "
+            "these two alone."
+        )
+    shown = beside[beside["mean"].notna()]
+    if math.isnan(line["mean"]):
+        return
+    made, last = line["clicks"], shown["clicks"].max()
+    if made < last:
+        yield (
+            f"After {made:.0f} click{'s' if made > 1 else ''}, this method's last; others had up to {last:.0f}: gains "
+            "and ranks compare only methods that had the same clicks."
+        )
+    most = int(shown["n"].max())
+    if line["n"] < most:
+        yield f"Over {line['n']} instances, others over {most}: gains and ranks are over the same instances."
+    equal = shown[(shown["n"] == line["n"]) & (shown["n"] > 1) & (shown["method"] != line["method"])]
+    same = equal[[all(_alike(line[name], other[name]) for name in ("mean", *HALVES)) for _, other in equal.iterrows()]]
+    if len(same):
+        yield f"Every mean equals that of {same['method'].iloc[0]}: the same weights, or a number that was copied?"
+
+
+def _alike(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))

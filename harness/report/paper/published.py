@@ -1,0 +1,128 @@
+"""The paper's printed numbers, to stand beside ours, and what is known to be wrong with them.
+
+Source: Warner, Hahn, Huang, Essa and Birodkar, "Text and Click inputs for unambiguous open vocabulary instance
+segmentation", Tables 1 to 8. `published.csv` holds them as printed, in percent. What arithmetic finds in them is in
+findings.py; what it takes other knowledge to doubt is stated here. Nothing here is ever held equal to ours: the tables
+show both, with these flags.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+
+from harness.report.paper.findings import MEANS, Finding, findings
+
+
+@dataclass(frozen=True)
+class Published:
+    """One printed row; its means in percent, None where the paper prints none.
+
+    Attributes:
+        table: The paper's table, 1 to 8.
+        dataset: The data set plugin's name.
+        method: The method plugin's name.
+        variant: Its saliency ("maskclip") or ranking ("clip", "confidence"), or "".
+        text: What text it was given: "class_name", "phrase" or "none".
+        train_classes: Of `train_data`: "seen", "all", "voc20", "seen64", "seen34" or "seen23".
+        metric: "miou" or "boundary_iou", as the table's heading says.
+        gains: "overall", "seen", "unseen" -> the gain that stands in parentheses, in points; those that are printed.
+        measured: What the number is by its source, where that is not what the heading says: "overall_iou".
+        flags: What is known to be wrong or unknown, of the line or any of its means.
+        doubts: "overall", "seen", "unseen" -> those of `flags` that are about this mean.
+    """
+
+    table: int
+    dataset: str
+    eval_split: str
+    method: str
+    variant: str
+    text: str
+    positive_clicks: int
+    negative_clicks: int
+    train_data: str
+    train_classes: str
+    metric: str
+    overall: float
+    seen: float | None
+    unseen: float | None
+    gains: Mapping[str, float] = field(default_factory=dict)
+    measured: str = ""
+    flags: tuple[str, ...] = ()
+    doubts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """The flags of the line itself."""
+        told = {text for texts in self.doubts.values() for text in texts}
+        return tuple(text for text in self.flags if text not in told)
+
+    @property
+    def label(self) -> str:
+        """How tables name it: `published: text_click (maskclip)`."""
+        return f"published: {self.method}" + (f" ({self.variant})" if self.variant else "")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A doubt about printed rows: those that agree with every field which is not None."""
+
+    text: str
+    table: int | None = None
+    dataset: str | None = None
+    method: str | None = None
+    train_classes: str | None = None
+
+    def concerns(self, row: Published) -> bool:
+        """Whether it speaks of this row."""
+        wanted = [(name.name, getattr(self, name.name)) for name in fields(self) if name.name != "text"]
+        return all(value is None or getattr(row, name) == value for name, value in wanted)
+
+
+FLAGS = (
+    Flag("The paper does not say which of refCOCO's val, testA and testB it used.", dataset="refcoco"),
+    Flag(
+        "The paper's text has 5 seen classes in VOC; its numbers imply a seen share of 0.82, which is that of the "
+        "usual split, 15 seen and 5 unseen.",
+        table=1,
+        dataset="voc",
+    ),
+    Flag(
+        "LAVT's 72.73 is its overall (cumulative) IoU; its mean IoU over instances is 74.46.",
+        table=8,
+        method="lavt",
+    ),
+    Flag("VLT's 65.65 is its overall (cumulative) IoU, not a mean over instances.", table=8, method="vlt"),
+)
+
+
+@cache
+def load_published() -> tuple[Published, ...]:
+    """Every printed row, in the paper's order, with its flags."""
+    with Path(__file__).with_name("published.csv").open(newline="") as file:
+        rows = [_row(line) for line in csv.DictReader(file)]
+    found = findings(rows)
+    return tuple(_flagged(row, [one for one in found if one.row == index]) for index, row in enumerate(rows))
+
+
+def published_rows(table: int, dataset: str) -> list[Published]:
+    """The printed rows of one of the paper's tables for one data set plugin; none for a data set of our own."""
+    return [row for row in load_published() if (row.table, row.dataset) == (table, dataset)]
+
+
+def _row(line: dict[str, str]) -> Published:
+    means = {name: float(line[name]) if line[name] else None for name in MEANS}
+    counts = {name: int(line[name]) for name in ("table", "positive_clicks", "negative_clicks")}
+    gains = {name: float(line[f"gain_{name}"]) for name in MEANS if line[f"gain_{name}"]}
+    rest = {name: value for name, value in line.items() if not name.startswith("gain_")}
+    return Published(**{**rest, **counts, **means}, gains=gains)  # type: ignore[arg-type]
+
+
+def _flagged(row: Published, found: list[Finding]) -> Published:
+    stated = [flag.text for flag in FLAGS if flag.concerns(row)]
+    flags = tuple(dict.fromkeys([*stated, *(one.text for one in found)]))
+    doubts = {name: tuple(one.text for one in found if name in one.columns) for name in MEANS}
+    return replace(row, flags=flags, doubts={name: texts for name, texts in doubts.items() if texts})

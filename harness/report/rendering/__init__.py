@@ -1,0 +1,1 @@
+"""A table -> Markdown, LaTeX, HTML, CSV, a terminal's text."""

@@ -1,0 +1,1 @@
+"""One file a table of the paper's or of ours."""

@@ -1,0 +1,201 @@
+"""Where a click leaves open what is meant: how methods do there, and which objects wrong masks hit instead.
+
+A click is ambiguous if the pixel lies in two objects at least (`under_click`), as one on the tie of a person does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.masks.destinations import HITS
+from harness.report.asked import (
+    NO_ROWS,
+    cells,
+    failures,
+    numbers,
+    of_line,
+    scored,
+    share,
+    with_intervals,
+    with_text,
+    without_text,
+)
+from harness.report.comparison import interval, named
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, signed
+from harness.report.registry import table
+from harness.report.scores import about, clicks_note, gaps, iou_heading, scores
+from harness.report.tables.leaderboard import ORACLE
+from harness.statistics.means import INSTANCE, Gain, clicks_made, paired_gain
+from harness.statistics.resampling import interval_of_means
+from harness.structures import UserError
+
+KINDS = {"ambiguous": (2, np.inf), "unambiguous": (1, 1)}
+"""How many objects, at least and at most, hold the pixel of a click of this kind."""
+
+Entry = tuple[str, str]
+"""A method's label and one of its rankings."""
+
+_ONLY_HALF = "{} of {} instances have no click's surroundings in their rows; a run by an older version."
+
+
+@table("ambiguity")
+def ambiguity(rows: pd.DataFrame, context: Context) -> Table:
+    """Mean IoU on ambiguous and unambiguous clicks, and what the text gains on either over click alone."""
+    lines, found = scores(rows, context), scored(rows, ["under_click"])
+    baseline = without_text(lines, rows, context)
+    body: list[Row] = []
+    notes: list[str] = []
+    for line, starts in _started(lines):
+        over, said = _gains(rows, found, lines, line, baseline, context)
+        body.append(_row(line, of_line(found, line), over, rows, context, starts))
+        notes += said
+    made = clicks_made(rows)
+    heading = iou_heading(made)
+    names = [Column("Dataset"), Column("Method"), Column("Ranking"), Column("Text", align="center")]
+    means = [Column(kind.capitalize(), heading, "right") for kind in KINDS]
+    counts = [Column(kind.capitalize(), "n", "right") for kind in KINDS]
+    columns = (*names, *means, *counts, Column("Failed", align="right"))
+    general = (
+        "Ambiguous: the first click lies in two objects at least. Means over instances, in percent; in parentheses "
+        "and in the notes the gain over the same instances without text, from the same clicks, in points."
+    )
+    title = "Ambiguous and unambiguous clicks"
+    return Table(title, columns, tuple(body), (*notes, *clicks_note(made), general) if body else (NO_ROWS,))
+
+
+@table("destinations")
+def destinations(rows: pd.DataFrame, context: Context) -> Table:
+    """The share of masks that are right, and of those that went elsewhere: one line a method and kind of click."""
+    lines, found = scores(rows, context), scored(rows, ["under_click", "hit"])
+    body = []
+    for line, starts in _started(lines):
+        own = of_line(found, line)
+        for number, (kind, part) in enumerate(_parts(own).items()):
+            whole = line["missing"] == 0 and part["hit"].notna().all() and len(part)
+            went = pd.DataFrame({hit: (part["hit"] == hit).astype(float) for hit in HITS})
+            shares = [float(went[hit].mean()) if whole else float("nan") for hit in HITS]
+            names = _names(line, rows, context) if number == 0 else cells([line["dataset"], line["method"], ""])
+            means = [share(value, gaps(line), n=len(part)) for value in shares]
+            shown = [*names, Cell(kind), *with_intervals(means, went, part, context), Cell(str(len(part)))]
+            body.append(Row(tuple(shown), starts_section=starts and number == 0))
+    heads = [Column(name) for name in ("Dataset", "Method", "Ranking", "Clicks")]
+    columns = (*heads, *[Column(hit.replace("_", " "), align="right") for hit in HITS], Column("n", align="right"))
+    notes = (
+        "In percent of the masks. Right: IoU of at least 50 %, and the asked object matches best. Part, whole: of the "
+        "asked object; same class, other class: a neighbour; background: mostly on no object. docs/clicks.md has the "
+        "rules.",
+    )
+    return Table("What the masks hit", columns, tuple(body), notes if body else (NO_ROWS,))
+
+
+def _started(lines: pd.DataFrame) -> Iterator[tuple[pd.Series[Any], bool]]:
+    """Each line, and whether it is its data set's first."""
+    before = None
+    for _, line in lines.iterrows():
+        yield line, line["dataset"] != before
+        before = line["dataset"]
+
+
+def _parts(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows by the kind of their first click."""
+    under = numbers(found["under_click"])
+    return {kind: found[under.between(least, most)] for kind, (least, most) in KINDS.items()}
+
+
+def _names(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> list[Cell]:
+    said = about(line, rows, context) + failures(line, rows)
+    ranking = Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ())
+    return [Cell(line["dataset"]), Cell(line["method"], said), ranking]
+
+
+def _row(
+    line: pd.Series[Any],
+    own: pd.DataFrame,
+    over: dict[str, Gain],
+    rows: pd.DataFrame,
+    context: Context,
+    starts: bool,
+) -> Row:
+    parts = _parts(own)
+    unknown = len(own) - sum(len(part) for part in parts.values())
+    doubts = gaps(line) + ((_ONLY_HALF.format(unknown, len(own)),) if unknown else ())
+    whole = line["missing"] == 0 and not unknown
+    means = [
+        share(
+            float(part["iou"].mean()) if whole else float("nan"),
+            doubts,
+            f" ({signed(over[kind].difference)})" if kind in over else "",
+            len(part),
+        )
+        for kind, part in parts.items()
+    ]
+    ious = pd.DataFrame({kind: part["iou"].reindex(own.index) for kind, part in parts.items()})
+    text = "✓" if _reads(line, rows, context) else ""
+    counts = [str(len(part)) for part in parts.values()]
+    texts = [*with_intervals(means, ious, own, context), *cells([*counts, str(line["failed"])])]
+    return Row((*_names(line, rows, context), Cell(text), *texts), starts_section=starts)
+
+
+def _reads(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> bool:
+    """Whether the text takes part in a line's masks: the method's own use of it, or a ranking by CLIP."""
+    return line["ranking"] != "oracle" and (line["ranking"] == "clip" or with_text(line["method"], rows, context))
+
+
+def _against(line: pd.Series[Any], lines: pd.DataFrame, baseline: str | None) -> Entry | None:
+    """Whom a line with text is held against: a ranking by CLIP against the same method's confidence, else click alone.
+
+    None where a mean of either is blank.
+    """
+    here = lines[(lines["dataset"] == line["dataset"]) & lines["mean"].notna()]
+    whole = set(zip(here["method"], here["ranking"], strict=True))
+    own = (str(line["method"]), "confidence")
+    other = own if line["ranking"] == "clip" and own in whole else (str(baseline), "single")
+    return other if {other, (line["method"], line["ranking"])} <= whole else None
+
+
+def _gains(
+    rows: pd.DataFrame,
+    found: pd.DataFrame,
+    lines: pd.DataFrame,
+    line: pd.Series[Any],
+    baseline: str | None,
+    context: Context,
+) -> tuple[dict[str, Gain], list[str]]:
+    """What a line with text gains over one without by kind of click, and what a note says of it."""
+    b = _against(line, lines, baseline) if _reads(line, rows, context) else None
+    if b is None:
+        return {}, []
+    a = (str(line["method"]), str(line["ranking"]))
+    here = found[(found["dataset"] == line["dataset"]) & found["method"].isin([a[0], b[0]])]
+    try:
+        over = {kind: paired_gain(part, a, b) for kind, part in _parts(here).items()}
+    except UserError as error:
+        return {}, [f"{line['dataset']}, {named(line)}: no gains. {error}"]
+    over = {kind: gain for kind, gain in over.items() if gain.n}
+    said = ", ".join(f"{kind} {interval(gain)} (n = {gain.n})" for kind, gain in over.items())
+    more = f"; {_interaction(here, a, b)} more on ambiguous clicks" if len(over) == len(KINDS) else ""
+    other = b[0] if b[1] == "single" else f"{b[0]} ({b[1]})"
+    return over, [f"{line['dataset']}, {named(line)} against {other}: {said}{more}."] if over else []
+
+
+def _interaction(found: pd.DataFrame, a: Entry, b: Entry) -> str:
+    """The gain on ambiguous clicks less that on unambiguous ones, with its 95 % interval by images.
+
+    The interval is that of the mean of each image's influence on the difference, so that one drawing of the images
+    serves both parts.
+    """
+    ours, theirs = (found[(found["method"] == m) & (found["ranking"] == r)] for m, r in (a, b))
+    pairs = ours.merge(theirs[[*INSTANCE, "iou"]], on=INSTANCE, suffixes=("", "_b"))
+    pairs["gain"] = pairs["iou"] - pairs["iou_b"]
+    influence, difference = pd.Series(0.0, index=pd.MultiIndex.from_frame(pairs[INSTANCE[:2]].drop_duplicates())), 0.0
+    for sign, part in zip((1, -1), _parts(pairs).values(), strict=True):
+        mean = part["gain"].mean()
+        share = (part["gain"] - mean).groupby([part[name] for name in INSTANCE[:2]]).sum() / len(part)
+        influence, difference = influence.add(sign * share * len(influence), fill_value=0.0), difference + sign * mean
+    low, high = interval_of_means(influence.to_numpy(np.float64), np.ones(len(influence)))
+    return interval(Gain(float(difference), difference + low, difference + high, len(pairs)))

@@ -1,0 +1,89 @@
+"""What is wrong in the paper's tables and in those of a run: the findings behind the footnotes, in one list."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from harness.report.comparison import named
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table
+from harness.report.paper.published import load_published
+from harness.report.registry import table
+from harness.report.scores import gaps, scores
+
+Finding = tuple[str, ...]
+"""Where, line, means and what is wrong."""
+
+CLEAN = "Nothing is wrong in this run's own means."
+
+
+@table("audit")
+def audit(rows: pd.DataFrame, context: Context) -> Table:
+    """Everything that is wrong or doubtful in the paper's tables and in the run's own means."""
+    own = _grouped(own_findings(rows, context))
+    body = [*_rows("published", _grouped(printed_findings())), *_rows(f"run {context.run}", own)]
+    said = f"{len(own)} finding{'s' * (len(own) > 1)} in this run." if own else CLEAN
+    notes = (said, "Each is a footnote of the numbers that it is about, in every table that shows them.")
+    return Table("Audit", COLUMNS, tuple(body), notes if len(rows) else ("No rows.",))
+
+
+COLUMNS = tuple(Column(name) for name in ("Of", "Where", "Lines", "Means", "Finding"))
+
+
+def published_audit() -> Table:
+    """The findings in the paper's tables alone."""
+    body = tuple(_rows("published", _grouped(printed_findings())))
+    return Table("Audit of the paper's tables", COLUMNS, body, (f"{len(body)} findings.",))
+
+
+def printed_findings() -> Iterator[Finding]:
+    """Table and data set, line, means and finding, in the paper's order."""
+    for row in load_published():
+        where, line = f"Table {row.table}, {row.dataset}", f"{row.method} ({row.train_data}, {row.train_classes})"
+        for flag in row.flags:
+            means = [name for name, texts in row.doubts.items() if flag in texts]
+            yield where, line, ", ".join(means) or "all", flag
+
+
+def own_findings(rows: pd.DataFrame, context: Context) -> Iterator[Finding]:
+    """Data set, line, means and finding, of the run's means of each metric."""
+    lines = {metric: scores(rows, context, metric) for metric in ("iou", "boundary_iou")}
+    for metric, found in lines.items():
+        asked = found["n"].sum() > 0 or metric == "iou"
+        for _, line in found.iterrows() if asked else ():
+            yield from ((line["dataset"], named(line), metric, said) for said in (*gaps(line), *_identity(line)))
+    yield from _boundaries(lines["iou"], lines["boundary_iou"])
+
+
+def _identity(line: pd.Series[Any]) -> Iterator[str]:
+    """A mean that is not that of its halves."""
+    halves = [share * line[name] for name, share in (("seen", line["w"]), ("unseen", 1 - line["w"])) if share > 0]
+    whole = line["n_seen"] + line["n_unseen"] == line["n"] > 0
+    if whole and not math.isnan(line["mean"]) and abs(sum(halves) - line["mean"]) > 1e-9:
+        yield f"The overall mean is {line['mean']:.6f}, its halves' {sum(halves):.6f}."
+
+
+def _boundaries(masks: pd.DataFrame, boundaries: pd.DataFrame) -> Iterator[Finding]:
+    key = ["dataset", "method", "ranking"]
+    both = boundaries.merge(masks[[*key, "mean"]], on=key, suffixes=("", "_mask"))
+    for _, line in both[both["mean"] > both["mean_mask"]].iterrows():
+        said = f"Boundary IoU {100 * line['mean']:.2f} above mask IoU {100 * line['mean_mask']:.2f}: unusual."
+        yield line["dataset"], named(line), "boundary_iou", said
+
+
+def _grouped(found: Iterable[Finding]) -> list[Finding]:
+    """One finding for all lines and means of a table or data set that it is about."""
+    about: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    for where, line, means, said in found:
+        lines, columns = about.setdefault((where, said), ({}, {}))
+        lines[line] = columns[means] = None
+    return [(where, "; ".join(lines), ", ".join(columns), said) for (where, said), (lines, columns) in about.items()]
+
+
+def _rows(of: str, found: Iterable[Finding]) -> Iterator[Row]:
+    for index, texts in enumerate(found):
+        yield Row((Cell(of), *[Cell(text) for text in texts]), starts_section=index == 0)

@@ -1,0 +1,122 @@
+"""Iterative prompts: how many clicks a method needs for a quality, and its mean IoU click by click."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from harness.report.asked import NO_ROWS, answers, bounds, cells, failures, number, share, with_intervals
+from harness.report.comparison import named
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, spread
+from harness.report.registry import table
+from harness.report.scores import about, gaps, scores
+from harness.statistics.clicks_needed import QUALITIES, Sequences, sequences
+
+FAILED_AT = 0.9
+SHOWN = (1, 2, 3, 5, 10, 20)
+"""After how many clicks the table shows the mean IoU, as far as the protocol goes."""
+
+Line = tuple["pd.Series[Any]", Sequences]
+
+_NOTES = (
+    "NoC@q: mean clicks until the IoU is at least q %; an instance that is never so good counts the last click. "
+    "NoF@90: never at 90 % (strict), or needing the last click (as RITM counts, >=). AuC: area under the mean IoU "
+    "against clicks, in percent of the whole.",
+    "Over instances with a mask after every click; the others are failed. Of a method with rankings, those masks "
+    "count into which the next clicks were made.",
+)
+
+
+@table("noc")
+def noc(rows: pd.DataFrame, context: Context) -> Table:
+    """NoC at four qualities, both counts of failure, mIoU after some clicks and the area under its curve."""
+    found = _lines(rows, context)
+    last = max((int(own.clicks.max(initial=0)) for _, own in found), default=0)
+    shown = [k for k in SHOWN if k <= last]
+    names = [Column(name) for name in ("Dataset", "Method")]
+    clicks = [Column(f"{100 * q:.0f}", "NoC@", "right") for q in QUALITIES]
+    failed = [Column(name, "NoF@90", "right") for name in ("strict", "RITM's")]
+    means = [Column(str(k), "mIoU@", "right") for k in shown]
+    columns = (*names, *clicks, *failed, *means, *[Column(name, align="right") for name in ("AuC", "n", "Failed")])
+    starts = _starts(found)
+    body = tuple(
+        Row(_cells(line, own, shown, rows, context), starts_section=start)
+        for (line, own), start in zip(found, starts, strict=True)
+    )
+    said = f"Clicks an instance: at most {last}."
+    return Table("Clicks needed", columns, body, (said, *_NOTES) if body else (NO_ROWS,))
+
+
+@table("iou_by_click")
+def iou_by_click(rows: pd.DataFrame, context: Context) -> Table:
+    """Mean IoU after every click: one line a number of clicks, one column a data set and method."""
+    found = _lines(rows, context)
+    columns = (Column("Clicks", align="right"), *[Column(named(line), line["dataset"], "right") for line, _ in found])
+    rounds = sorted({int(k) for _, own in found for k in own.clicks})
+    means = [_means(own, _after(own, rounds), (), context) for _, own in found]
+    doubts = [gaps(line) for line, _ in found]
+    body = tuple(
+        Row(
+            (
+                Cell(str(k)),
+                *[replace(own[index], notes=() if index else said) for own, said in zip(means, doubts, strict=True)],
+            )
+        )
+        for index, k in enumerate(rounds)
+    )
+    notes = [f"{line['dataset']}, {named(line)}: n = {len(own.ious)}, failed {own.failed}." for line, own in found]
+    return Table("mIoU by clicks", columns, body, (*notes, _NOTES[1]) if body else (NO_ROWS,))
+
+
+def _lines(rows: pd.DataFrame, context: Context) -> list[Line]:
+    """A data set and method each, with its sequences: empty ones where rows are missing."""
+    lines = answers(scores(rows, context), context)
+    return [(line, _own(line, rows)) for _, line in lines.iterrows()]
+
+
+def _own(line: pd.Series[Any], rows: pd.DataFrame) -> Sequences:
+    own = rows[(rows["dataset"] == line["dataset"]) & (rows["method"] == line["method"])]
+    found = sequences(own[(own["ranking"] == line["ranking"]) | (own["status"] != "ok")])
+    whole = line["missing"] == 0
+    return found if whole else replace(found, instances=found.instances[:0], ious=found.ious[:0])
+
+
+def _starts(found: Sequence[Line]) -> list[bool]:
+    datasets = [line["dataset"] for line, _ in found]
+    return [index == 0 or name != datasets[index - 1] for index, name in enumerate(datasets)]
+
+
+def _cells(
+    line: pd.Series[Any], own: Sequences, shown: Sequence[int], rows: pd.DataFrame, context: Context
+) -> tuple[Cell, ...]:
+    doubts, n = gaps(line), len(own.ious)
+    counts = [str(count) if n else "–" for count in (own.nof_strict(FAILED_AT), own.nof_ritm(FAILED_AT))]
+    means = _means(own, _after(own, shown).assign(area=own.areas()), doubts, context)
+    names = (Cell(line["dataset"]), Cell(named(line), about(line, rows, context) + failures(line, rows)))
+    return (*names, *_needed(own, doubts, context), *cells(counts, doubts), *means, *cells([str(n), str(own.failed)]))
+
+
+def _means(own: Sequences, values: pd.DataFrame, doubts: tuple[str, ...], context: Context) -> Sequence[Cell]:
+    """The mean of each column of shares."""
+    means = [share(float(mean), doubts, n=len(values)) for mean in values.mean()]
+    return with_intervals(means, values, own.instances.to_frame(index=False), context)
+
+
+def _needed(own: Sequences, doubts: tuple[str, ...], context: Context) -> Sequence[Cell]:
+    """NoC at the qualities: in clicks, so that no format takes it for a share."""
+    means = [Cell(number(own.noc(quality)), doubts) for quality in QUALITIES]
+    if not context.intervals or not len(own.ious):
+        return means
+    needed = pd.DataFrame({quality: own.needed(quality) for quality in QUALITIES})
+    ends = bounds(needed, own.instances.to_frame(index=False))
+    spreads = [spread(number(low), number(high), len(needed)) for low, high in ends]
+    return [replace(cell, spread=said, n=len(needed)) for cell, said in zip(means, spreads, strict=True)]
+
+
+def _after(own: Sequences, shown: Sequence[int]) -> pd.DataFrame:
+    """Each instance's IoU after so many clicks; NaN where no round ended there."""
+    return pd.DataFrame(own.ious, columns=own.clicks).reindex(columns=list(shown))

@@ -1,0 +1,129 @@
+"""Referring segmentation as its own papers measure it, beside the mean over objects that the other tables show.
+
+Means over sentences, overall IoU (all intersections over all unions, so that large objects count for more) and
+precision (the share of sentences with an IoU of at least the threshold), as `evaluate` in test.py of
+https://github.com/yz93/LAVT-RIS at 1da0af9 computes them: where prediction and truth are both empty the IoU is 0.
+
+A failed row has no masks: it enters no mean, no precision and neither sum of the overall IoU, and is counted, as in
+every table. An object's IoU is the mean over those of its sentences that did not fail; it has none if all did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.report.asked import of_line, scored
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, best_strong, percent, with_interval
+from harness.report.registry import table
+from harness.report.scores import about, clicks_note, gaps, iou_heading, scores
+from harness.report.tables.leaderboard import ORACLE
+from harness.statistics.means import by_image, clicks_made
+from harness.statistics.resampling import intervals_of_means
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+MEASURES = ("object", "sentence", "overall", *(f"P@{at}" for at in THRESHOLDS))
+
+_PIXELS = ["intersection_px", "union_px"]
+
+
+@table("referring")
+def referring(rows: pd.DataFrame, context: Context) -> Table:
+    """IoU by object and by sentence, overall IoU and precision: one line a data set, method and ranking."""
+    lines = scores(rows, context)
+    found = scored(rows, _PIXELS)
+    starts = ~lines.duplicated("dataset")
+    body = tuple(
+        _row(line, of_line(found, line), context, about(line, rows, context), bool(starts[index]))
+        for index, (_, line) in enumerate(lines.iterrows())
+    )
+    made = clicks_made(rows)
+    notes = (
+        "In percent. Object: mean over objects of the mean over their sentences. Sentence: mean over sentences. "
+        "oIoU: all intersections over all unions. P@: share of sentences with at least that IoU.",
+        "Failed sentences are in none of these numbers.",
+    )
+    said = (*notes, *clicks_note(made)) if body else ("No rows.",)
+    return Table("Referring segmentation", _columns(made), best_strong(body, range(3, 3 + len(MEASURES))), said)
+
+
+def measures(own: pd.DataFrame) -> dict[str, float]:
+    """What the table shows of one line, 0 to 1; NaN over nothing, and where the rows lack the pixels.
+
+    Args:
+        own: A row a sentence, of one data set, method and ranking, at the last click, each with its IoU.
+
+    Returns:
+        The names of MEASURES, in their order.
+    """
+    iou = _ious(own)
+    intersection, union = (own[column].sum(skipna=False) for column in _PIXELS)
+    means = {
+        "object": float(iou.groupby(_objects(own)).mean().mean()),
+        "sentence": float(iou.mean()),
+        "overall": float(intersection / union) if union else float("nan"),
+    }
+    return means | {f"P@{at}": float((iou >= at).mean()) for at in THRESHOLDS}
+
+
+def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """95 % intervals of `measures`, images being drawn anew.
+
+    Args:
+        own: As there, with the columns of INSTANCE.
+    """
+    iou = _ious(own)
+    shares = pd.DataFrame({"sentence": iou, **{f"P@{at}": (iou >= at).astype(float) for at in THRESHOLDS}})
+    objects = iou.groupby([own["dataset"], own["image_id"], _objects(own)]).mean().rename("object").reset_index()
+    pixels, _ = by_image(own, own[_PIXELS])
+    parts = [by_image(objects, objects[["object"]]), by_image(own, shares), (pixels[:, :1], pixels[:, 1:])]
+    sums, counts = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
+    low, high = intervals_of_means(sums, counts)
+    return dict(zip(["object", *shares, "overall"], zip(map(float, low), map(float, high), strict=True), strict=True))
+
+
+def measured(own: pd.DataFrame, line: pd.Series[Any], context: Context) -> dict[str, Cell]:
+    """The cells of `measures`, blank where a line of `scores` is not whole, with intervals where they are asked for."""
+    found = measures(own) if line["missing"] == 0 else dict.fromkeys(MEASURES, float("nan"))
+    count = {"object": _objects(own).nunique()}
+    cells = {
+        name: Cell(percent(value), gaps(line), value, n=count.get(name, len(own))) for name, value in found.items()
+    }
+    if not context.intervals or line["missing"] or own.empty:
+        return cells
+    bounds = intervals(own)
+    return {name: with_interval(cell, *bounds[name]) for name, cell in cells.items()}
+
+
+def _ious(own: pd.DataFrame) -> pd.Series[float]:
+    """As they count here: 0 where both masks are empty."""
+    return own["iou"].where(own["union_px"] != 0, 0.0)
+
+
+def _objects(own: pd.DataFrame) -> pd.Series[str]:
+    """Which object each row is about, as `Instance.object_id` says it."""
+    return own["instance_id"].map(lambda name: str(name).partition("~")[0])
+
+
+def _columns(made: tuple[int, int] | None) -> tuple[Column, ...]:
+    names = [Column(name) for name in ("Dataset", "Method", "Ranking")]
+    means = [Column(part, iou_heading(made), "right") for part in ("Object", "Sentence")]
+    shares = [f"P@{at}" for at in THRESHOLDS]
+    others = [Column(heading, align="right") for heading in ("oIoU", *shares, "Objects", "Sentences", "Failed")]
+    return (*names, *means, *others)
+
+
+def _row(line: pd.Series[Any], own: pd.DataFrame, context: Context, said: tuple[str, ...], starts: bool) -> Row:
+    counts = (_objects(own).nunique(), line["n"], line["failed"])
+    cells = (
+        Cell(line["dataset"]),
+        Cell(line["method"], said),
+        Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ()),
+        *measured(own, line, context).values(),
+        *[Cell(str(count)) for count in counts],
+    )
+    return Row(cells, starts_section=starts, bound=line["ranking"] == "oracle")

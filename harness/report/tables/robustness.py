@@ -1,0 +1,105 @@
+"""How much a method's answer depends on where an object is clicked.
+
+The positions are the variants of one method, each clicking every object in its own cell of a grid (`grid/v1`) or in its
+own group of likely places (`rclicks/v1`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+
+from harness.report.asked import NO_ROWS, answers, base, cells, failures, of_line, scored, share, with_intervals
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, percent
+from harness.report.registry import table
+from harness.report.scores import about, clicks_note, gaps, iou_heading, scores
+from harness.statistics.means import INSTANCE, clicks_made
+
+WORST = 0.1
+"""The share of an instance's positions that are its worst."""
+
+_GENERAL = (
+    "Over instances that were segmented from every position. Std: of an instance's IoUs over the positions (all of "
+    "them, not a sample), then the mean over instances. Worst: the mean of the lowest tenth of an instance's IoUs, at "
+    "least one, then over instances. Best: of its highest. In percent."
+)
+
+
+@table("robustness")
+def robustness(rows: pd.DataFrame, context: Context) -> Table:
+    """One line a data set and method: the mean over positions, the spread within instances, and the worst tenth."""
+    lines, found = answers(scores(rows, context), context), scored(rows)
+    body: list[Row] = []
+    notes: list[str] = []
+    for dataset, name, own in _groups(lines, rows, context):
+        starts = not body or body[-1].cells[0].text != dataset
+        body.append(_row(dataset, name, own, _ious(own, found), rows, context, starts))
+        means = ", ".join(f"{_position(line, context)} {percent(line['mean'])}" for _, line in own.iterrows())
+        notes.append(f"{dataset}, {name}, by position: {means}.")
+    made = clicks_made(rows)
+    heads = [Column("Dataset"), Column("Method")]
+    values = ["Positions", iou_heading(made), "Std", "Worst", "Best", "n", "Failed"]
+    columns = (*heads, *[Column(value, align="right") for value in values])
+    said = (*notes, *clicks_note(made), _GENERAL)
+    return Table("Where an object is clicked", columns, tuple(body), said if body else (NO_ROWS,))
+
+
+def spread(ious: Float64[np.ndarray, "n positions"]) -> pd.DataFrame:
+    """Mean, std, worst and best of each instance's IoUs over its positions, one at least: a line an instance."""
+    worst = math.ceil(WORST * ious.shape[1])
+    return pd.DataFrame(
+        {
+            "mean": ious.mean(axis=1),
+            "std": ious.std(axis=1),
+            "worst": np.sort(ious, axis=1)[:, :worst].mean(axis=1),
+            "best": ious.max(axis=1),
+        }
+    )
+
+
+def _groups(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Data set, method, and the lines of its variants: those with one kind of text, for other words are no place."""
+    known = rows.reindex(columns=["method", "text_rule"]).dropna().drop_duplicates("method")
+    rules = lines["method"].map(known.set_index("method")["text_rule"]).fillna("")
+    named = lines.assign(base=[base(method, context) for method in lines["method"]], rule=rules)
+    several = {name for name, own in named.groupby("base") if own["rule"].nunique() > 1}
+    for (dataset, name, rule), own in named.groupby(["dataset", "base", "rule"], sort=False):
+        yield str(dataset), f"{name} ({rule})" if name in several else str(name), own
+
+
+def _position(line: pd.Series[Any], context: Context) -> str:
+    method = str(line["method"])
+    return method.removeprefix(f"{base(method, context)}, ")
+
+
+def _ious(own: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """The IoUs of the instances that have one from every position, a column a position; none where rows are missing."""
+    parts = [of_line(found, line).set_index(INSTANCE)["iou"] for _, line in own.iterrows()]
+    ious = pd.concat(parts, axis=1, join="inner").sort_index()
+    return ious if (own["missing"] == 0).all() else ious.iloc[:0]
+
+
+def _row(
+    dataset: str,
+    name: str,
+    own: pd.DataFrame,
+    ious: pd.DataFrame,
+    rows: pd.DataFrame,
+    context: Context,
+    starts: bool,
+) -> Row:
+    said = [(about(line, rows, context) + failures(line, rows), gaps(line)) for _, line in own.iterrows()]
+    names, doubts = (tuple(dict.fromkeys(note for pair in said for note in pair[part])) for part in (0, 1))
+    listed = int((own["n"] + own["failed"] + own["unscored"]).max())
+    failed = str(listed - len(ious)) if (own["missing"] == 0).all() else "–"
+    found = spread(ious.to_numpy(dtype=np.float64))
+    means = [share(float(value), doubts, n=len(ious)) for value in found.mean()]
+    values = with_intervals(means, found, ious.index.to_frame(index=False), context)
+    shown = [Cell(str(len(own))), *values, *cells([str(len(ious)), failed])]
+    return Row((Cell(dataset), Cell(name, names), *shown), starts_section=starts)

@@ -1,0 +1,95 @@
+"""The same recipe trained with several seeds: what of a mean, and of a gain, is chance of the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+import pandas as pd
+
+from harness.report.comparison import CLICK, OURS, PARTS, gains, players
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, percent, signed
+from harness.report.registry import table
+from harness.report.scores import clicks_note, counted, gaps, iou_heading, scores
+from harness.report.tables.table1 import mean_columns
+from harness.statistics.means import Gain, clicks_made
+
+GENERAL = (
+    "Mean over the seeds of the means over instances, in percent, ± their sample standard deviation. Gains are of the "
+    "same seed's two networks on the same instances and clicks, in points."
+)
+NONE = "No method of this run was trained with several seeds; `seeds: [0, 1, 2]` of a method's entry says so."
+
+
+@table("seeds")
+def seeds(rows: pd.DataFrame, context: Context) -> Table:
+    """A line a data set and method, and one for the gain of text and click over click alone."""
+    lines = scores(rows, context)
+    lines = lines[lines["ranking"].isin(["single", ""])]
+    lines = lines.assign(of=[context.facts(method).seed_of for method in lines["method"]])
+    lines = lines[lines["of"] != ""]
+    body: list[Row] = []
+    notes = [f"{_named(line)}: left out. {' '.join(gaps(line))}" for _, line in lines[lines["mean"].isna()].iterrows()]
+    lines = lines[lines["mean"].notna()]
+    for dataset in lines["dataset"].unique():
+        own = lines[lines["dataset"] == dataset]
+        body += [
+            _line(group, str(name), context, starts=not index)
+            for index, (name, group) in enumerate(own.groupby("of", sort=False))
+        ]
+        notes += [f"{_named(line)}: {counted(line)}." for _, line in own.iterrows()]
+        body += _gains(dataset, own, rows, context)
+    made = clicks_made(rows)
+    columns = (Column("Dataset"), Column("Method"), Column("Seeds"), *mean_columns(iou_heading(made)))
+    if body:
+        notes += [*clicks_note(made), GENERAL]
+    return Table("Seeds of the training", columns, tuple(body), tuple(notes) or (NONE,))
+
+
+def _named(line: pd.Series[Any]) -> str:
+    return f"{line['dataset']}, {line['method']}"
+
+
+def _line(group: pd.DataFrame, name: str, context: Context, starts: bool) -> Row:
+    """One method's means over its seeds."""
+    of = ", ".join(str(context.facts(method).seed) for method in group["method"])
+    means = {part: group[column].tolist() for column, part in PARTS.items()}
+    said = [f"{name}, {part}: {', '.join(map(percent, values))}." for part, values in means.items()]
+    said += [note for _, line in group.iterrows() for note in gaps(line)]
+    cells = [Cell(percent(fmean(values)) + _spread(values), value=fmean(values)) for values in means.values()]
+    return Row((Cell(group["dataset"].iloc[0]), Cell(name, tuple(said)), Cell(of), *cells), starts_section=starts)
+
+
+def _gains(dataset: str, lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterator[Row]:
+    """What the text adds, seed by seed, in each pair of a text + click and a click-only recipe."""
+    ours, click = (_seeds(players(part, lines, rows, context), context) for part in (OURS, CLICK))
+    for name, own in ours.items():
+        for other, baseline in click.items():
+            common = [seed for seed in own if seed in baseline]
+            found = [gains(rows, dataset, (own[seed], "single"), (baseline[seed], "single"))[0] for seed in common]
+            if found:
+                yield _gain_row(dataset, f"{name} over {other}", common, found)
+
+
+def _gain_row(dataset: str, name: str, common: Sequence[int], found: Sequence[Mapping[str, Gain]]) -> Row:
+    points = {part: [one[part].difference for one in found if part in one] for part in PARTS.values()}
+    said = [f"{name}, {part}: {', '.join(map(signed, values))}." for part, values in points.items() if values]
+    cells = [Cell(signed(fmean(values)) + _spread(values)) if values else Cell() for values in points.values()]
+    return Row((Cell(dataset), Cell(name, tuple(said)), Cell(", ".join(map(str, common))), *cells))
+
+
+def _seeds(methods: Sequence[str], context: Context) -> dict[str, dict[int, str]]:
+    """The label that seeds share -> seed -> the label of that seed's entry."""
+    found: dict[str, dict[int, str]] = {}
+    for method in methods:
+        facts = context.facts(method)
+        if facts.seed is not None:
+            found.setdefault(facts.seed_of, {})[facts.seed] = method
+    return found
+
+
+def _spread(values: Sequence[float]) -> str:
+    """` ± 0.31`, in points; nothing where there is one value."""
+    return f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""

@@ -1,0 +1,115 @@
+"""Slices of the same rows: by distractors, as the paper's Figure 8, by size, by how deep the click lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.report.asked import NO_ROWS, failures, numbers, of_line, scored, share, with_intervals
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table
+from harness.report.registry import table
+from harness.report.scores import about, clicks_note, gaps, iou_heading, scores
+from harness.report.tables.leaderboard import ORACLE
+from harness.statistics.means import clicks_made, part
+
+CLASSES = ("all", "unseen")
+
+
+@dataclass(frozen=True)
+class Slices:
+    """A column of the rows, cut into ranges.
+
+    Attributes:
+        title: Of the table.
+        column: Of the store.
+        ranges: How the table calls a slice -> its least value, and what its values stay below.
+        note: What the column is.
+    """
+
+    title: str
+    column: str
+    ranges: Mapping[str, tuple[float, float]]
+    note: str
+
+    def build(self, rows: pd.DataFrame, context: Context) -> Table:
+        """A line a data set, method, ranking and half of the classes; a column a slice: the mean and how many."""
+        lines, found = scores(rows, context), scored(rows, [self.column])
+        body: list[Row] = []
+        for _, line in lines.iterrows():
+            own = of_line(found, line)
+            for classes in CLASSES:
+                some = own if classes == "all" else part(own, False)
+                starts = not body or body[-1].cells[0].text != line["dataset"]
+                names = self._names(line, classes, rows, context)
+                body.append(Row((*names, *self._cells(line, some, own, context)), starts_section=starts))
+        made = clicks_made(rows)
+        heads = [Column(name) for name in ("Dataset", "Method", "Ranking", "Classes")]
+        means = [Column(name, iou_heading(made), "right") for name in self.ranges]
+        said = (f"Means over instances, in percent, and how many in parentheses. {self.note}", *clicks_note(made))
+        return Table(self.title, (*heads, *means), tuple(body), said if body else (NO_ROWS,))
+
+    def _names(self, line: pd.Series[Any], classes: str, rows: pd.DataFrame, context: Context) -> list[Cell]:
+        said = (about(line, rows, context) + failures(line, rows)) if classes == CLASSES[0] else ()
+        ranking = Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ())
+        return [Cell(line["dataset"]), Cell(line["method"], said), ranking, Cell(classes)]
+
+    def _cells(self, line: pd.Series[Any], some: pd.DataFrame, own: pd.DataFrame, context: Context) -> Sequence[Cell]:
+        values = numbers(some[self.column])
+        unknown = int(numbers(own[self.column]).isna().sum())
+        doubts = gaps(line)
+        if unknown:
+            doubts += (f"{unknown} of {len(own)} rows have no {self.column}; they are of an older version.",)
+        whole = line["missing"] == 0 and not unknown
+        bounds = self.ranges.items()
+        parts = pd.DataFrame(
+            {name: some["iou"].where((values >= low) & (values < high)) for name, (low, high) in bounds}
+        )
+        counts = [int(parts[name].count()) for name in parts]
+        means = [float(parts[name].mean()) if whole else np.nan for name in parts]
+        shown = [share(mean, doubts, f" ({n})", n) for mean, n in zip(means, counts, strict=True)]
+        return with_intervals(shown, parts, some, context)
+
+
+DISTRACTORS = Slices(
+    "Distractors: how many objects of the class the image holds",
+    "same_class_count",
+    {"1": (0, 2), "2": (2, 3), "3": (3, 4), "4": (4, 5), "5 and more": (5, np.inf)},
+    "The asked object is counted. Figure 8 of the paper shows unseen classes.",
+)
+
+SIZES = Slices(
+    "Size of the object",
+    "gt_area_px",
+    {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)},
+    "COCO's bounds, of the area that counts, in pixels of the image: 32 x 32 and 96 x 96.",
+)
+
+DEPTHS = Slices(
+    "Depth of the click",
+    "click_depth_px",
+    {"under 5 px": (0, 5), "5 to 10": (5, 10), "10 to 20": (10, 20), "20 to 40": (20, 40), "40 and more": (40, np.inf)},
+    "From the first positive click to the object's nearest border, in pixels of the image.",
+)
+
+
+@table("distractors")
+def distractors(rows: pd.DataFrame, context: Context) -> Table:
+    """By how many objects of the same class the image holds, the paper's Figure 8."""
+    return DISTRACTORS.build(rows, context)
+
+
+@table("object_size")
+def object_size(rows: pd.DataFrame, context: Context) -> Table:
+    """By the area of the asked object."""
+    return SIZES.build(rows, context)
+
+
+@table("click_depth")
+def click_depth(rows: pd.DataFrame, context: Context) -> Table:
+    """By the distance of the first click to the object's border."""
+    return DEPTHS.build(rows, context)

@@ -1,0 +1,107 @@
+"""The paper's Table 1: what the text adds to a click, on all, seen and unseen classes.
+
+Gains are paired: means over the instances that both methods segmented, from the same clicks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from harness.report.comparison import PARTS, gains
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, best_strong, signed
+from harness.report.paper.published import Published, published_rows
+from harness.report.registry import table
+from harness.report.scores import about, clicks_note, counted, iou_heading, mean_cell, plugin_of, printed_cell, scores
+from harness.statistics.means import Gain, clicks_made
+from harness.statistics.resampling import RESAMPLES
+
+MEANS_SAID = (
+    "Means over instances, in percent; w is the share of seen instances. In parentheses and in the notes: the gain "
+    "over the same instances from the same clicks, in points, with its 95 % interval "
+    f"({RESAMPLES} resamples of the images)."
+)
+
+
+@table("table1")
+def table1(rows: pd.DataFrame, context: Context) -> Table:
+    """Every method that answers with one mask, those with text first; their gains over the first without text."""
+    every = scores(rows, context)
+    lines = every[every["ranking"].isin(["single", ""])]
+    body: list[Row] = []
+    notes: list[str] = []
+    for dataset in lines["dataset"].unique():
+        own, said = section(rows, lines[lines["dataset"] == dataset], context)
+        body += [*own, *_published(dataset, plugin_of(rows, dataset))]
+        notes += said
+    rankers = every.loc[~every["ranking"].isin(["single", ""]), "method"].unique()
+    made = clicks_made(rows)
+    notes += [*clicks_note(made), *_general(body, list(rankers))]
+    columns = (Column("Dataset"), Column("Method"), Column("Text", align="center"), *mean_columns(iou_heading(made)))
+    return Table("Table 1: text and click against click alone", columns, best_strong(body, (3, 4, 5)), tuple(notes))
+
+
+def mean_columns(heading: str) -> tuple[Column, ...]:
+    """Those of the overall, seen and unseen means."""
+    return tuple(Column(name.capitalize(), heading, "right") for name in PARTS.values())
+
+
+def section(rows: pd.DataFrame, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
+    """A line of the table for each of one data set's lines of `scores`, and what the notes say of them."""
+    lines = lines.assign(text=[context.facts(method).uses_text for method in lines["method"]])
+    lines = lines.sort_values("text", ascending=False, kind="stable")
+    without = lines.loc[~lines["text"], "method"]
+    baseline = str(without.iloc[0]) if len(without) else None
+    body: list[Row] = []
+    notes: list[str] = []
+    for _, line in lines.iterrows():
+        over, said = _gains(rows, lines, line, baseline)
+        body.append(_row(line, over, about(line, rows, context), starts=not body))
+        notes += [f"{line['dataset']}, {line['method']}: {counted(line)}.", *said]
+    return body, notes
+
+
+def _row(line: pd.Series[Any], over: Mapping[str, Gain], said: tuple[str, ...], starts: bool) -> Row:
+    means = [
+        mean_cell(line, column, f" ({signed(over[name].difference)})" if name in over else "")
+        for column, name in PARTS.items()
+    ]
+    names = (Cell(line["dataset"]), Cell(line["method"], said), Cell("✓" if line["text"] else ""))
+    return Row((*names, *means), starts_section=starts)
+
+
+def _gains(
+    rows: pd.DataFrame, lines: pd.DataFrame, line: pd.Series[Any], baseline: str | None
+) -> tuple[dict[str, Gain], list[str]]:
+    """The gains of a method with text, by part; none where either mean is blank. And the note with their intervals."""
+    whole = lines[lines["mean"].notna()]["method"].tolist()
+    if not line["text"] or line["method"] not in whole or baseline is None or baseline not in whole:
+        return {}, []
+    return gains(rows, line["dataset"], (line["method"], "single"), (baseline, "single"))
+
+
+def _published(dataset: str, plugin: str) -> Iterator[Row]:
+    for row in published_rows(1, plugin):
+        check = Cell("" if row.text == "none" else "✓")
+        yield Row((Cell(dataset), Cell(row.label, row.whole), check, *printed_means(row)), quoted=True)
+
+
+def printed_means(row: Published) -> Iterator[Cell]:
+    """The printed means, their printed gains in parentheses."""
+    for name in PARTS.values():
+        gain = row.gains.get(name)
+        yield printed_cell(row, name, "" if gain is None else f" ({gain:+.2f})")
+
+
+def _general(body: list[Row], rankers: list[str]) -> Iterator[str]:
+    if not body:
+        yield "No rows."
+        return
+    yield MEANS_SAID
+    if rankers:
+        yield f"Several masks a click, and so only in the leaderboard: {', '.join(rankers)}."
+    if any(row.quoted for row in body):
+        yield "published: as the paper's Table 1 prints it, for one click; not measured here."

@@ -1,0 +1,72 @@
+"""The paper's Table 2: what the text adds to a click, as the number of classes seen in training changes.
+
+The halves are the data set's split whatever a method was trained on: the paper's are of its 64 classes in every line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harness.report.comparison import CLICK, OURS, absent, players, quoted_note
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, best_strong
+from harness.report.paper.published import Published, published_rows
+from harness.report.registry import table
+from harness.report.scores import clicks_note, iou_heading, plugin_of, scores
+from harness.report.tables.table1 import MEANS_SAID, mean_columns, printed_means, section
+from harness.statistics.means import clicks_made
+
+
+@table("table2")
+def table2(rows: pd.DataFrame, context: Context) -> Table:
+    """Text and click against click alone by the number of training classes: overall, seen and unseen means."""
+    lines = scores(rows, context)
+    parts = (OURS, CLICK)
+    played = [label for part in parts for label in players(part, lines, rows, context)]
+    lines = lines[lines["method"].isin(played) & lines["ranking"].isin(["single", ""])]
+    lines = lines.assign(classes=[context.facts(method).trained_classes or 0 for method in lines["method"]])
+    body: list[Row] = []
+    notes: list[str] = []
+    for dataset in lines["dataset"].unique():
+        own, said = _section(rows, lines[lines["dataset"] == dataset], context)
+        body += own
+        notes += said
+    made = clicks_made(rows)
+    notes += [*clicks_note(made), *([MEANS_SAID, *quoted_note(2, body)] if body else [])]
+    notes += absent(parts, scores(rows, context), rows, context) if len(rows) else ["No rows."]
+    head = (Column("Dataset"), Column("Seen classes", align="right"), Column("Method"), Column("Text", align="center"))
+    columns = (*head, *mean_columns(iou_heading(made)))
+    title = "Table 2: text and click by the number of classes seen in training"
+    return Table(title, columns, best_strong(body, (4, 5, 6)), tuple(notes))
+
+
+def _section(rows: pd.DataFrame, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
+    """One data set's lines, those of the most classes first, the paper's of as many classes beneath."""
+    dataset = str(lines["dataset"].iloc[0])
+    printed: dict[int, list[Published]] = {}
+    for row in published_rows(2, plugin_of(rows, dataset)):
+        printed.setdefault(int(row.train_classes.removeprefix("seen")), []).append(row)
+    body: list[Row] = []
+    notes: list[str] = []
+    for classes in sorted({*lines["classes"], *printed}, reverse=True):
+        own = lines[lines["classes"] == classes]
+        if len(own):
+            found, said = section(rows, own, context)
+            body += [_with_classes(row, classes) for row in found]
+            notes += said
+        body += _printed(dataset, classes, printed.get(classes, []), starts=not len(own))
+    return body, notes
+
+
+def _with_classes(row: Row, classes: int) -> Row:
+    cells = (row.cells[0], Cell(str(classes or "–")), *row.cells[1:])
+    return Row(cells, row.starts_section, row.quoted)
+
+
+def _printed(dataset: str, classes: int, printed: list[Published], starts: bool) -> Iterator[Row]:
+    for row in printed:
+        head = (Cell(dataset), Cell(str(classes)), Cell(row.label, row.whole), Cell("" if row.text == "none" else "✓"))
+        yield Row((*head, *printed_means(row)), starts_section=starts, quoted=True)
+        starts = False

@@ -1,0 +1,158 @@
+"""The paper's Table 3: SAM's candidates by each ranking, click alone, and ours.
+
+Beneath it: how much the text resolves of what a click leaves open. The oracle gap is the oracle's mean less
+confidence's; the recovered share is what the ranking by CLIP gains over confidence, as a share of that gap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from harness.report.comparison import CLICK, OURS, SAM, absent, interval, line_of, players, quoted_note
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, best_of_row
+from harness.report.paper.published import published_rows
+from harness.report.registry import table
+from harness.report.scores import about, clicks_note, counted, iou_heading, mean_cell, plugin_of, scores
+from harness.report.tables.leaderboard import ORACLE
+from harness.statistics.means import clicks_made, final_clicks, paired_gain
+from harness.statistics.resampling import RESAMPLES
+from harness.structures import UserError
+
+SEVERAL = "The paper shows one and does not say which; its numbers stand in the first of ours."
+TRAINED = "The paper's 1-Click and Ours in this table saw all classes in training, those of its other tables some."
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One column of means.
+
+    Attributes:
+        heading: The paper's.
+        method: Whose label stands above it; "" where nobody plays the part.
+        rankings: Which of its lines, as in `Part`.
+        printed: Method and variant of the published number that belongs here; None for a second entry of a part.
+    """
+
+    heading: str
+    method: str
+    rankings: tuple[str, ...]
+    printed: tuple[str, str] | None
+
+
+@table("table3")
+def table3(rows: pd.DataFrame, context: Context) -> Table:
+    """SAM ranked by CLIP, by its confidence and by the oracle, click alone, and ours: one line a data set."""
+    lines = scores(rows, context)
+    slots = _slots(lines, rows, context)
+    body: list[Row] = []
+    notes: list[str] = []
+    for dataset in lines["dataset"].unique():
+        found = [line_of(lines, dataset, slot.method, slot.rankings) for slot in slots]
+        if any(line is not None for line in found):
+            body += _section(dataset, slots, found, rows, context)
+            notes += [*_counts([line for line in found if line is not None]), *_recovered(dataset, lines, slots, rows)]
+    made = clicks_made(rows)
+    missing = absent((SAM, CLICK, OURS), lines, rows, context) if len(lines) else ["No rows."]
+    notes += [*clicks_note(made), *_general(body), *missing]
+    title = f"Table 3: {iou_heading(made)} of SAM, of click alone, and of ours"
+    return Table(title, _columns(slots), tuple(body), tuple(notes))
+
+
+def _slots(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> list[Slot]:
+    slots = []
+    for index, sam in enumerate(players(SAM, lines, rows, context) or [""]):
+        clip, confidence = (None, None) if index else (("sam", "clip"), ("sam", "confidence"))
+        slots += [
+            Slot("CLIP", sam, ("clip",), clip),
+            Slot("Conf.", sam, SAM.rankings, confidence),
+            Slot("Oracle", sam, ("oracle",), None),
+        ]
+    parts = (("1-Click", CLICK, ("click_only", "")), ("Ours", OURS, ("text_click", "maskclip")))
+    for heading, part, print_ in parts:
+        labels = players(part, lines, rows, context) or [""]
+        slots += [Slot(heading, label, part.rankings, None if index else print_) for index, label in enumerate(labels)]
+    return slots
+
+
+def _columns(slots: Sequence[Slot]) -> tuple[Column, ...]:
+    groups = [slot.method or ("SAM" if slot.heading in ("CLIP", "Conf.", "Oracle") else "") for slot in slots]
+    return (Column("Dataset"), *[Column(s.heading, group, "right") for s, group in zip(slots, groups, strict=True)])
+
+
+def _section(
+    dataset: str, slots: Sequence[Slot], found: Sequence[pd.Series[Any] | None], rows: pd.DataFrame, context: Context
+) -> Iterator[Row]:
+    """A data set's line, and the paper's beneath it."""
+    cells: list[Cell] = []
+    told: set[str] = set()
+    for slot, line in zip(slots, found, strict=True):
+        if line is None:
+            cells.append(Cell())
+            continue
+        said = () if slot.method in told else about(line, rows, context)
+        mean = mean_cell(line)
+        cells.append(replace(mean, notes=(*mean.notes, *said)))
+        told.add(slot.method)
+    columns = [at for at, slot in enumerate(slots, start=1) if slot.heading != "Oracle"]
+    yield best_of_row(Row((Cell(dataset), *cells), starts_section=True), columns)
+    printed = {(row.method, row.variant): row for row in published_rows(3, plugin_of(rows, dataset))}
+    if printed:
+        flags = dict.fromkeys(flag for row in printed.values() for flag in row.flags)
+        several = any(slot.printed is None for slot in slots if slot.heading != "Oracle")
+        quoted = [f"{printed[slot.printed].overall:.2f}" if slot.printed in printed else "–" for slot in slots]
+        name = Cell(f"published: {dataset}", (*flags, *((SEVERAL,) if several else ())))
+        yield Row((name, *[Cell(text) for text in quoted]), quoted=True)
+
+
+def _counts(found: Sequence[pd.Series[Any]]) -> list[str]:
+    """A note a method: how many instances stand behind its means, its rankings named where they differ."""
+    counts: dict[tuple[str, str], list[str]] = {}
+    for line in found:
+        counts.setdefault((f"{line['dataset']}, {line['method']}", counted(line)), []).append(line["ranking"])
+    methods = [method for method, _ in counts]
+    return [
+        f"{method} ({', '.join(rankings)}): {count}." if methods.count(method) > 1 else f"{method}: {count}."
+        for (method, count), rankings in counts.items()
+    ]
+
+
+def _recovered(dataset: str, lines: pd.DataFrame, slots: Sequence[Slot], rows: pd.DataFrame) -> Iterator[str]:
+    """A note for each SAM with an oracle: how far it lies above confidence, and how much of that CLIP recovers."""
+    for sam in [slot.method for slot in slots if slot.heading == "Oracle"]:
+        own = {name: line_of(lines, dataset, sam, (name,)) for name in ("confidence", "oracle", "clip")}
+        whole = {name for name, line in own.items() if line is not None and not math.isnan(line["mean"])}
+        if not {"confidence", "oracle"} <= whole:
+            continue
+        try:
+            yield f"{dataset}, {sam}: {_gap(rows[rows['dataset'] == dataset], sam, 'clip' in whole)}."
+        except UserError as error:
+            yield f"{dataset}, {sam}: no oracle gap. {error}"
+
+
+def _gap(rows: pd.DataFrame, sam: str, clip: bool) -> str:
+    rows = final_clicks(rows[rows["method"] == sam])
+    gap = paired_gain(rows, (sam, "oracle"), (sam, "confidence"))
+    said = f"oracle gap {interval(gap)} (oracle less confidence, n = {gap.n})"
+    over = paired_gain(rows, (sam, "clip"), (sam, "confidence")) if clip else None
+    if over is None or over.n != gap.n:
+        return said
+    share = f"{over.difference / gap.difference:.3f}" if gap.difference > 0 else "–"
+    return f"{said}; recovered share {share} (CLIP less confidence, {interval(over)}, over the gap)"
+
+
+def _general(body: Sequence[Row]) -> Iterator[str]:
+    if body:
+        yield (
+            "Means over instances, in percent; w is the share of seen instances. Gap and recovered share: over the "
+            f"same instances, in points, with 95 % intervals ({RESAMPLES} resamples of the images)."
+        )
+        yield f"Oracle: {ORACLE[0].lower()}{ORACLE[1:]}"
+    yield from quoted_note(3, body)
+    if any(row.quoted for row in body):
+        yield TRAINED

@@ -1,0 +1,147 @@
+"""The paper's Table 5: text or none, with two positive and one negative click, one click, and one of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from harness.report.asked import NO_ROWS, answers, base, failures, with_text
+from harness.report.comparison import CLICK, OURS, gains, named, players
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, best_of_columns
+from harness.report.paper.published import Published, published_rows
+from harness.report.registry import table
+from harness.report.scores import about, counted, gaps, mean_cell, plugin_of, printed_cell, scores
+from harness.statistics.means import click_counts, final_clicks
+
+TRAINED = (
+    "published: as the paper's Table 5 prints it, not measured here; one network for each number of clicks, trained "
+    "on all classes."
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method is given, in the table's order: more clicks first, with text before without."""
+
+    text: bool
+    positive: int
+    negative: int
+
+    @property
+    def said(self) -> str:
+        """`text, 2+1`: with text, two positive and one negative click."""
+        return f"{'text' if self.text else 'no text'}, {self.positive}+{self.negative}"
+
+
+PRINTED = (Setting(True, 2, 1), Setting(False, 2, 1), Setting(True, 1, 0), Setting(False, 1, 0), Setting(False, 1, 1))
+"""The paper's lines."""
+
+Asked = Mapping[str, Setting]
+"""Method's label -> its setting."""
+
+
+@table("table5")
+def table5(rows: pd.DataFrame, context: Context) -> Table:
+    """A line a setting and method, a column a data set: overall means; the paper's beneath ours."""
+    asked, final = _asked(rows, context), final_clicks(rows)
+    lines = _lines(final, context, list(asked))
+    datasets = list(dict.fromkeys(lines["dataset"])) if len(lines) else []
+    body = [row for setting in _settings(asked) for row in _section(setting, asked, lines, datasets, rows, context)]
+    heads = [Column("Text", align="center"), Column("Pclicks", align="right"), Column("Nclicks", align="right")]
+    columns = (*heads, Column("Method"), *[Column(name, "mIoU", "right") for name in datasets])
+    notes = [f"{line['dataset']}, {named(line)}: {counted(line)}." for _, line in lines.iterrows()]
+    notes += [note for name in datasets for note in _gains(name, asked, lines, final, context)]
+    absent = [setting.said for setting in PRINTED if setting not in asked.values()]
+    notes += [f"No method of this run was asked with: {'; '.join(absent)}."] if absent else []
+    notes += ["Means over instances, in percent."] + ([TRAINED] if any(row.quoted for row in body) else [])
+    title = "Table 5: text, positive and negative clicks"
+    shown = best_of_columns(body, range(len(heads) + 1, len(columns)))
+    return Table(title, columns, shown, tuple(notes) if lines.size else (NO_ROWS,))
+
+
+def _asked(rows: pd.DataFrame, context: Context) -> dict[str, Setting]:
+    """The setting of every method that any row shows with its clicks, in the config's order."""
+    if rows.empty:
+        return {}
+    counts = pd.Series(click_counts(rows["clicks"]))
+    most = counts[counts > 0].groupby(rows["method"].reset_index(drop=True)).idxmax()
+    found = {}
+    for method in [*context.labels, *sorted(set(most.index) - set(context.labels))]:
+        if method in most:
+            clicks = rows["clicks"].iloc[most[method]]
+            positive = sum(bool(click["positive"]) for click in clicks)
+            found[method] = Setting(with_text(method, rows, context), positive, len(clicks) - positive)
+    return found
+
+
+def _settings(asked: Asked) -> list[Setting]:
+    """The paper's settings, and then those that only we have."""
+    return list(dict.fromkeys([*PRINTED, *asked.values()]))
+
+
+def _lines(rows: pd.DataFrame, context: Context, methods: Sequence[str]) -> pd.DataFrame:
+    """The lines of `scores` of each method by itself, for methods here are clicked in different ways."""
+    parts = [answers(scores(rows[rows["method"] == method], _only(context, method)), context) for method in methods]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _only(context: Context, method: str) -> Context:
+    expected = {key: count for key, count in context.expected_instances.items() if key[0] == method}
+    return replace(context, labels={method: context.facts(method)}, expected_instances=expected)
+
+
+def _section(
+    setting: Setting,
+    asked: Asked,
+    lines: pd.DataFrame,
+    datasets: Sequence[str],
+    rows: pd.DataFrame,
+    context: Context,
+) -> Iterator[Row]:
+    """One setting's lines: ours, then the paper's."""
+    head = (Cell("✓" if setting.text else ""), Cell(str(setting.positive)), Cell(str(setting.negative)))
+    starts = True
+    for method in [name for name, own in asked.items() if own == setting]:
+        own = lines[lines["method"] == method]
+        said = tuple(dict.fromkeys(note for _, line in own.iterrows() for note in about(line, rows, context)))
+        yield Row((*head, Cell(base(method, context), said), *_means(own, datasets, rows)), starts_section=starts)
+        starts = False
+    printed = {name: _printed(setting, plugin_of(rows, name)) for name in datasets}
+    if any(printed.values()):
+        label = next(row.label for row in printed.values() if row)
+        said = tuple(dict.fromkeys(flag for row in printed.values() if row for flag in row.whole))
+        means = [printed_cell(row, "overall") if row else Cell() for row in printed.values()]
+        yield Row((*head, Cell(label, said), *means), starts_section=starts, quoted=True)
+
+
+def _means(own: pd.DataFrame, datasets: Sequence[str], rows: pd.DataFrame) -> Iterator[Cell]:
+    for dataset in datasets:
+        found = own[own["dataset"] == dataset]
+        line: pd.Series[Any] | None = found.iloc[0] if len(found) else None
+        yield Cell() if line is None else replace(mean_cell(line), notes=gaps(line) + failures(line, rows))
+
+
+def _printed(setting: Setting, plugin: str) -> Published | None:
+    """The paper's number for a setting on a data set plugin."""
+    for row in published_rows(5, plugin):
+        if Setting(row.text != "none", row.positive_clicks, row.negative_clicks) == setting:
+            return row
+    return None
+
+
+def _gains(dataset: str, asked: Asked, lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterator[str]:
+    """What the text adds at each number of clicks: ours against click-only, on the instances that both segmented."""
+    whole = lines[(lines["dataset"] == dataset) & lines["mean"].notna()]
+    ours, click = (players(part, whole, rows, context) for part in (OURS, CLICK))
+    for a in ours:
+        for b in click:
+            if (asked[a].positive, asked[a].negative) == (asked[b].positive, asked[b].negative) and asked[a].text:
+                yield from gains(rows, dataset, _answer(whole, a), _answer(whole, b))[1]
+
+
+def _answer(lines: pd.DataFrame, method: str) -> tuple[str, str]:
+    return method, str(lines.loc[lines["method"] == method, "ranking"].iloc[0])

@@ -1,0 +1,96 @@
+"""The paper's Table 8: ours, with a class name and clicks, beside referring segmentation with a phrase and no click.
+
+The paper's one column mixes metrics, so the measures of both fields stand here in columns of their own: the mean over
+objects (ours), the mean over sentences and the overall IoU (theirs), as the table `referring` defines them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from harness.report.asked import of_line, scored
+from harness.report.comparison import OURS, Part, absent, line_of, named, players, quoted_note
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, best_strong
+from harness.report.paper.published import Published, published_rows
+from harness.report.registry import table
+from harness.report.scores import about, counted, plugin_of, printed_cell, scores
+from harness.report.tables.referring import measured
+from harness.statistics.means import at_click, click_counts
+
+PARTS = (Part(("lavt",)), Part(("vlt",)), OURS)
+PIXELS = ("intersection_px", "union_px", "text", "category")
+SHOWN = {"sentence": "by sentence", "overall": "overall IoU", "P@0.5": "P@0.5", "P@0.7": "P@0.7", "P@0.9": "P@0.9"}
+
+
+@table("table8")
+def table8(rows: pd.DataFrame, context: Context) -> Table:
+    """Ours against referring segmentation: mean IoU over objects and sentences, overall IoU and precision."""
+    body: list[Row] = []
+    notes: list[str] = []
+    lines = scores(rows, context)
+    for dataset in lines["dataset"].unique():
+        own = rows[rows["dataset"] == dataset]
+        found = [one for part in PARTS for one in players(part, lines, rows, context)]
+        section = [shown for method in found for shown in _shown(method, dataset, own, context)]
+        for index, (row, note) in enumerate(section):
+            body.append(replace(row, starts_section=index == 0))
+            notes.append(note)
+        body += _published(dataset, plugin_of(rows, dataset)) if section else []
+    means = (Column("by object", "mIoU", "right"), Column(SHOWN["sentence"], "mIoU", "right"))
+    others = [Column(name, align="right") for key, name in SHOWN.items() if key != "sentence"]
+    columns = (Column("Dataset"), Column("Model"), Column("Input"), *means, *others)
+    general = [
+        "In percent. By object: the mean over objects of the mean over their sentences. Overall IoU: all intersections "
+        "over all unions. P@: the share of sentences with at least that IoU.",
+        *quoted_note(8, body),
+    ]
+    missing = absent((OURS,), lines, rows, context) if len(lines) else ["No rows."]
+    title = "Table 8: ours against referring segmentation"
+    return Table(title, columns, best_strong(body, range(3, 8)), (*notes, *(general if body else ()), *missing))
+
+
+def _shown(method: str, dataset: str, rows: pd.DataFrame, context: Context) -> Iterator[tuple[Row, str]]:
+    """A method's lines: after all its clicks, and after the first where it had several. With their notes."""
+    own = rows[rows["method"] == method].reset_index(drop=True)
+    clicks = int(click_counts(own["clicks"]).max(initial=0))
+    for some in [own, at_click(own, 1).join(own[list(PIXELS[:2])])] if clicks > 1 else [own]:
+        expected = {key: n for key, n in context.expected_instances.items() if key == (method, dataset)}
+        only = replace(context, labels={method: context.facts(method)}, expected_instances=expected)
+        line = line_of(scores(some, only), dataset, method, OURS.rankings)
+        if line is not None:
+            yield _row(line, some, context)
+
+
+def _row(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> tuple[Row, str]:
+    said = _input(rows, context.facts(line["method"]).uses_text)
+    cells = measured(of_line(scored(rows, PIXELS), line), line, context)
+    shown = [cells[name] for name in ("object", *SHOWN)]
+    names = (Cell(line["dataset"]), Cell(named(line), about(line, rows, context)), Cell(said))
+    return Row((*names, *shown)), f"{line['dataset']}, {named(line)}, {said}: {counted(line)}."
+
+
+def _input(rows: pd.DataFrame, uses_text: bool) -> str:
+    """`Class name + 1 click`, by the rows."""
+    counts = click_counts(rows.loc[rows["status"] == "ok", "clicks"])
+    clicks = int(counts.max(initial=0))
+    own = rows[["text", "category"]].dropna() if "text" in rows else rows.iloc[:0]
+    words = ("Class name" if (own["text"] == own["category"]).all() else "Phrase") if uses_text and len(own) else ""
+    given = f"{clicks} click{'s' if clicks != 1 else ''}" if clicks else ""
+    return " + ".join(filter(None, [words, given])) or "–"
+
+
+def _published(dataset: str, plugin: str) -> Iterator[Row]:
+    for row in published_rows(8, plugin):
+        cells = (Cell(dataset), Cell(row.label, row.whole), Cell(_asked(row)), printed_cell(row, "overall"))
+        yield Row((*cells, *[Cell("–")] * len(SHOWN)), quoted=True)
+
+
+def _asked(row: Published) -> str:
+    clicks = row.positive_clicks + row.negative_clicks
+    given = f"{clicks} click{'s' if clicks != 1 else ''}" if clicks else ""
+    return " + ".join(filter(None, ["Phrase" if row.text == "phrase" else "Class name", given]))

@@ -1,0 +1,187 @@
+"""The same click with other words: none, the right ones, a synonym, a hypernym, a wrong class.
+
+A dose is a text rule. What each is worth shows on the instances that were segmented with every dose:
+some images hold one class only, so that no wrong class is present, and some names have no synonym.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import pandas as pd
+
+from harness.report.asked import (
+    answers,
+    base,
+    cells,
+    failures,
+    of_line,
+    scored,
+    share,
+    with_intervals,
+    with_text,
+    without_text,
+)
+from harness.report.comparison import interval
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, signed, spread
+from harness.report.registry import table
+from harness.report.scores import about, clicks_note, gaps, iou_heading, scores
+from harness.statistics.means import INSTANCE, Gain, clicks_made, paired_gain
+from harness.structures import UserError
+
+DOSES = {
+    "none": "none",
+    "class_name": "class name",
+    "given": "as given",
+    "synonym": "synonym",
+    "hypernym": "hypernym",
+    "wrong_present": "wrong, present",
+    "wrong_absent": "wrong, absent",
+}
+"""Rule -> how the table calls it, in the order of its lines; other rules follow."""
+
+RIGHT = ("class_name", "given")
+"""The rules of the right words; a wrong text is held against the first that the run has."""
+
+_GENERAL = (
+    "Means over the instances that were segmented with every dose of a method (n), in percent. Over none: the gain "
+    "over no text, from the same clicks, in points. Gullibility: what the wrong text loses against the right one, in "
+    "points; the larger, the more the method believes it."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Dose:
+    """A method's answers to one kind of text, on one data set.
+
+    Attributes:
+        kind: The rule of its texts; "none" for a method that uses none, whatever it was given.
+        line: Of `scores`.
+        found: Its scored rows, at the last click.
+    """
+
+    kind: str
+    line: pd.Series[Any]
+    found: pd.DataFrame
+
+    @property
+    def entry(self) -> tuple[str, str]:
+        """Label and ranking."""
+        return str(self.line["method"]), str(self.line["ranking"])
+
+    @property
+    def whole(self) -> bool:
+        """Whether no row is missing, and something was segmented."""
+        return bool(self.line["missing"] == 0) and len(self.found) > 0
+
+
+Gains = dict[str, Gain]
+"""Of a dose, where there are any: "over none" and "gullibility"."""
+
+
+@table("text_dose")
+def text_dose(rows: pd.DataFrame, context: Context) -> Table:
+    """One line a data set, method and dose: mean, gain over no text, gullibility."""
+    lines = answers(scores(rows, context), context)
+    body: list[Row] = []
+    notes: list[str] = []
+    for doses in _series(lines, rows, context):
+        common = _common([dose for dose in doses if dose.whole])
+        try:
+            found = _gains(doses, common)
+        except UserError as error:
+            found, notes = [{} for _ in doses], [*notes, f"{doses[0].line['dataset']}: no gains. {error}"]
+        for index, (dose, own) in enumerate(zip(doses, found, strict=True)):
+            body.append(_row(dose, own, common, index == 0, rows, context))
+            notes += [_said(dose, own)] if own else []
+    made = clicks_made(rows)
+    heads = [Column("Dataset"), Column("Method"), Column("Text"), Column(iou_heading(made), align="right")]
+    tails = [Column(name, align="right") for name in ("Over none", "Gullibility", "n", "Failed")]
+    said = (*notes, *clicks_note(made), _GENERAL) if body else ("No method of this run was given text.",)
+    return Table("Other words, same clicks", (*heads, *tails), tuple(body), said)
+
+
+def _series(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterator[list[Dose]]:
+    """The doses of each data set and method that was given text, in order.
+
+    Where it segments nothing without text, as a network does that was trained with it, click-only stands in.
+    """
+    found, rules = scored(rows), _rules(rows)
+    spoken = {name: with_text(name, rows, context) for name in lines["method"]}
+    baseline = without_text(lines, rows, context)
+    for dataset in lines["dataset"].unique():
+        doses = [
+            Dose(rules.get(line["method"], "") if spoken[line["method"]] else "none", line, of_line(found, line))
+            for _, line in lines[lines["dataset"] == dataset].iterrows()
+        ]
+        named = {base(dose.entry[0], context): None for dose in doses if spoken[dose.entry[0]]}
+        for name in named:
+            own = [dose for dose in doses if base(dose.entry[0], context) == name]
+            if not any(dose.kind == "none" and dose.whole for dose in own):
+                own = [*[dose for dose in doses if dose.entry[0] == baseline], *own]
+            yield sorted(own, key=lambda dose: list(DOSES).index(dose.kind) if dose.kind in DOSES else len(DOSES))
+
+
+def _rules(rows: pd.DataFrame) -> Mapping[str, str]:
+    """Method's label -> the rule of its texts."""
+    known = rows.reindex(columns=["method", "text_rule"]).dropna()
+    return {str(method): str(rule) for method, rule in known.groupby("method")["text_rule"].min().items()}
+
+
+def _common(doses: Sequence[Dose]) -> pd.MultiIndex:
+    """The instances that were segmented with every one of these doses."""
+    several = [pd.MultiIndex.from_frame(dose.found[INSTANCE]) for dose in doses]
+    return reduce(pd.MultiIndex.intersection, several) if several else pd.MultiIndex.from_arrays([[]] * len(INSTANCE))
+
+
+def _gains(doses: Sequence[Dose], common: pd.MultiIndex) -> list[Gains]:
+    """Of each dose, over the instances that all have."""
+    whole = [dose for dose in doses if dose.whole]
+    if not whole:
+        return [{} for _ in doses]
+    paired = pd.concat([_within(dose.found, common) for dose in whole], ignore_index=True)
+    none = next((dose for dose in whole if dose.kind == "none"), None)
+    right = next((dose for kind in RIGHT for dose in whole if dose.kind == kind), None)
+    found: list[Gains] = []
+    for dose in doses:
+        own = {}
+        if dose.whole and none and dose is not none:
+            own["over none"] = paired_gain(paired, dose.entry, none.entry)
+        if dose.whole and right and dose.kind.startswith("wrong"):
+            own["gullibility"] = paired_gain(paired, right.entry, dose.entry)
+        found.append({name: gain for name, gain in own.items() if gain.n})
+    return found
+
+
+def _within(found: pd.DataFrame, common: pd.MultiIndex) -> pd.DataFrame:
+    return found[pd.MultiIndex.from_frame(found[INSTANCE]).isin(common)]
+
+
+def _said(dose: Dose, own: Gains) -> str:
+    gains = ", ".join(f"{name} {interval(gain)}" for name, gain in own.items())
+    return f"{dose.line['dataset']}, {dose.entry[0]}: {gains} (n = {next(iter(own.values())).n})."
+
+
+def _row(dose: Dose, own: Gains, common: pd.MultiIndex, starts: bool, rows: pd.DataFrame, context: Context) -> Row:
+    shared = _within(dose.found, common)
+    mean = float(shared["iou"].mean()) if dose.whole else float("nan")
+    said = about(dose.line, rows, context) + failures(dose.line, rows)
+    names = (Cell(dose.line["dataset"]), Cell(base(dose.entry[0], context), said))
+    counts = (str(len(shared) if dose.whole else 0), str(dose.line["failed"]))
+    doubts = gaps(dose.line)
+    means = with_intervals([share(mean, doubts, n=len(shared))], shared[["iou"]], shared, context)
+    gains = [_gain(own.get(name), doubts, context) for name in ("over none", "gullibility")]
+    shown = [*means, *gains, *cells(counts, doubts)]
+    return Row((*names, Cell(DOSES.get(dose.kind, dose.kind)), *shown), starts_section=starts)
+
+
+def _gain(gain: Gain | None, doubts: tuple[str, ...], context: Context) -> Cell:
+    """Empty without one; its interval and n where they are asked for."""
+    if gain is None:
+        return Cell("", doubts)
+    said = spread(signed(gain.low), signed(gain.high), gain.n) if context.intervals else ""
+    return Cell(signed(gain.difference), doubts, n=gain.n, spread=said)

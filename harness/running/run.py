@@ -1,0 +1,181 @@
+"""One run from its config to its report: train what is missing, evaluate what is missing, print the tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import uuid4
+
+import pyarrow as pa
+
+from harness.config.run_config import RunConfig
+from harness.environment import environment, now
+from harness.jobs.plan import Job, Shard, planned, remaining, untrained
+from harness.jobs.worker import Outcome, run_here
+from harness.report.layout import Table, to_markdown
+from harness.report.registry import build_table
+from harness.results.recorded import ASKED, context_of, samples_of
+from harness.running import train as training
+from harness.running.trainings import check_kept, look_ahead, train_missing
+from harness.storage.lock import Lock
+from harness.storage.rows import give_back
+from harness.storage.store import Store, store_of
+
+
+class Watcher(Protocol):
+    """Shows how a run goes."""
+
+    def training(self, method: str, progress: training.Progress) -> None:
+        """A method's training has come this far."""
+
+    def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
+        """These jobs will run; of each so many samples are done already."""
+
+    def outcome(self, outcome: Outcome) -> None:
+        """A shard is done."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run comes to.
+
+    Attributes:
+        tables: Those of the config.
+        instances: Instances x methods in the tables' rows; `failed` of them have no mask.
+        over_budget: More failed than `max_failures` allows.
+        missing: Instances x methods that have no row.
+    """
+
+    tables: tuple[Table, ...]
+    instances: int
+    failed: int
+    over_budget: bool
+    missing: int
+
+
+@dataclass(eq=False)
+class Budget:
+    """Stops a run in which too much fails.
+
+    Attributes:
+        share: Of the instances that may fail.
+        samples: In all, of all jobs.
+    """
+
+    share: float
+    samples: int
+    done: int = 0
+    instances: int = 0
+    failed: int = 0
+
+    def spent(self, outcome: Outcome) -> bool:
+        """Count an outcome; whether the failures exceed the share of what all samples are expected to hold."""
+        self.done += outcome.samples
+        self.instances += outcome.instances
+        self.failed += outcome.failed
+        expected = self.instances * self.samples / max(1, self.done)
+        return self.failed > self.share * expected
+
+
+def run(
+    config: RunConfig,
+    watcher: Watcher,
+    address: str | None = None,
+    runs: str | None = None,
+    retry_failed: bool = False,
+) -> Finished:
+    """Execute a config; what an earlier start of it finished is kept.
+
+    Args:
+        config: Checked.
+        watcher: Told of everything that takes time.
+        address: Of a Ray cluster; None uses this machine.
+        runs: Where runs are kept; None as `store_of` says.
+        retry_failed: Redo the samples in which an instance failed.
+
+    Raises:
+        UserError: Something that the reader can mend, such as another start that is at this run.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own does not give back what is freed.
+    store = store_of(config.run, runs)
+    with Lock(store.folder) as lock:
+        if due := untrained(config):
+            check_kept(due, store.folder)
+            look_ahead(config, due)
+            train_missing(due, watcher.training, address, runs)
+        jobs = planned(config)
+        facts = [job.facts for job in jobs]
+        start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
+        store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
+        retried = sum(store.forget_failed(one) for one in facts) if retry_failed else 0
+        left = remaining(jobs, store, config.workers.samples_per_shard)
+        watcher.planned(jobs, done_samples(jobs, left))
+        budget = Budget(config.max_failures, sum(len(job.sample_ids) for job in jobs))
+        peaks: Peaks = {}
+        stopped = evaluate(outcomes(config, left, store, address), budget, watcher, lock, peaks)
+        finished = report(config, jobs, store, stopped)
+        ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed, "peaks": peaks}
+        store.close(**ended, **({"samples_retried": retried} if retry_failed else {}))
+    return finished
+
+
+def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:
+    """Job's key -> how many of the samples that it wants are in none of the shards that are left."""
+    waiting: Counter[str] = Counter()
+    for shard in left:
+        waiting.update({job.facts.key: len(shard.sample_ids) for job in shard.jobs})
+    return {job.facts.key: len(job.sample_ids) - waiting[job.facts.key] for job in jobs}
+
+
+Peaks = dict[str, dict[str, int]]
+"""Job's key -> the most memory that one of its workers held: "memory_mib", and "gpu_mib" by torch on its GPU."""
+
+
+def evaluate(coming: Generator[Outcome], budget: Budget, watcher: Watcher, lock: Lock, peaks: Peaks) -> bool:
+    """Work through the shards; notes their workers' peaks.
+
+    Returns:
+        Whether the run was stopped because too much failed.
+    """
+    with closing(coming):
+        for outcome in coming:
+            watcher.outcome(outcome)
+            lock.check()
+            own = peaks.setdefault(outcome.job, {"memory_mib": 0, "gpu_mib": 0})
+            own |= {name: max(most, getattr(outcome, name)) for name, most in own.items()}
+            if budget.spent(outcome):
+                return True
+    return False
+
+
+def outcomes(config: RunConfig, shards: list[Shard], store: Store, address: str | None) -> Generator[Outcome]:
+    """Execute shards here or on Ray."""
+    if not shards:
+        return
+    if config.workers.executor == "local":
+        yield from run_here(shards, store, max(1, int(config.workers.cpus)))
+        return
+    from harness.cluster.scheduler import Cluster
+
+    yield from Cluster(config.workers, store, address).run(shards)
+
+
+def report(config: RunConfig, jobs: Sequence[Job], store: Store, stopped: bool = False, write: bool = True) -> Finished:
+    """Tables of all rows that are there, printed by the caller, and written to the run's folder."""
+    facts = [job.facts for job in jobs]
+    if write:
+        store.write_results(facts, samples_of(jobs))
+    rows = store.latest(facts, samples_of(jobs))
+    context = context_of(config, jobs, store, rows)
+    tables = tuple(build_table(name, rows, context) for name in config.tables)
+    give_back()
+    if write:
+        store.folder.write("report.md", "\n\n".join(to_markdown(table) for table in tables).encode())
+    asked = rows[ASKED].drop_duplicates()
+    failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
+    over = stopped or len(failed) > config.max_failures * len(asked)
+    missing = sum(context.expected_instances.values()) - len(asked)
+    return Finished(tables, len(asked), len(failed), over, missing)

@@ -1,0 +1,178 @@
+"""The networks that a run lacks, trained before anything is evaluated: side by side where a cluster has room."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from harness.config.recipe import Recipe, label
+from harness.config.run_config import MethodEntry, RunConfig
+from harness.interrupts import aside
+from harness.jobs.plan import planned, training_data
+from harness.plugins import parameters
+from harness.running import train as training
+from harness.storage.folder import Folder
+from harness.storage.lock import Lock
+from harness.structures import UserError
+from harness.training.fit import Report
+
+_log = logging.getLogger(__name__)
+
+Failure = UserError | None
+"""Why a training did not come to its end, if it did not."""
+
+Said = Callable[[str, training.Progress], None]
+"""Told a method's label and how its training goes."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is to be trained.
+
+    Attributes:
+        name: The label of the first method that it is for.
+        recipe: Of its training.
+        key: The recipe's, as its files were at first.
+    """
+
+    name: str
+    recipe: Recipe
+    key: str
+
+
+def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
+    """Find what a run lacks before its trainings begin, which may take days.
+
+    Args:
+        config: Of the run.
+        due: Those of its methods that are to be trained.
+
+    Raises:
+        UserError: As `planned`, or a data set to train on is not there.
+    """
+    planned(config, due)
+    for entry in training_data(due):
+        parameters.build("datasets", entry.name, entry.params)
+
+
+def check_kept(due: Sequence[MethodEntry], run: Folder) -> None:
+    """Refuse to train for a run, or networks, that would lie in the copy of the checkout that Ray makes for a job.
+
+    Raises:
+        UserError: One would, and be deleted with the job.
+    """
+    from harness.cluster import connect as joining
+
+    joining.check_kept(run)
+    for method in due:
+        if method.train and joining.goes_with_the_job(method.train.output):
+            raise UserError(
+                f"{label(method)}: {method.train.output} lies in Ray's copy of the checkout, which goes with the job. "
+                "Train it before (`python -m harness train`), or give its recipe an absolute `checkpoint:`."
+            )
+
+
+def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = None, runs: str | None = None) -> None:
+    """Train every network that is not there, once for all methods that share it.
+
+    Networks with `workers` train side by side, as many as the cluster has room for; before them, one after the other,
+    those that this process trains. Where one fails the others go on: they may take days, and not all share its fault.
+
+    Args:
+        due: Methods whose checkpoint is not there.
+        said: Told now and then, in any thread.
+        address: Of a Ray cluster; None uses this machine.
+        runs: As `training.train` takes it.
+
+    Raises:
+        UserError: Some failed; those that did not are saved.
+    """
+    networks = _networks(due)
+    with ExitStack() as claims:  # Held by this thread, which an interrupt lets go of them in order.
+        locks, failures = _claimed(networks, claims, runs)
+        ready = [one for one in networks if one.name not in failures and not one.recipe.output.is_file()]
+
+        def train(one: Network) -> Failure:
+            return _tried(one, locks[one.key], partial(said, one.name), len(networks) > 1, address, runs)
+
+        failures |= {one.name: train(one) for one in ready if not one.recipe.workers}
+        if shared := [one for one in ready if one.recipe.workers]:
+            from harness.cluster.ray_training import side_by_side
+
+            failures |= _at_once(side_by_side([one.recipe for one in shared], address), shared, train)
+    _raise(failures)
+
+
+def _networks(due: Sequence[MethodEntry]) -> list[Network]:
+    """Each checkpoint once."""
+    named: dict[Path, tuple[str, Recipe]] = {}
+    for method in due:
+        if method.train:
+            named.setdefault(method.train.output, (label(method), method.train))
+    return [Network(name, recipe, recipe.key) for name, recipe in named.values()]
+
+
+def _claimed(
+    networks: Sequence[Network], claims: ExitStack, runs: str | None
+) -> tuple[dict[str, Lock], dict[str, Failure]]:
+    """Claim all of them; those of one key share their state, and so their lock.
+
+    Returns:
+        Locks by key; and, by name, why a network could not be claimed.
+    """
+    locks: dict[str, Lock] = {}
+    failures: dict[str, Failure] = {}
+    for one in networks:
+        try:
+            if one.key not in locks:
+                locks[one.key] = claims.enter_context(training.claimed(one.recipe, runs))
+        except UserError as error:
+            failures[one.name] = error
+    return locks, failures
+
+
+def _tried(
+    network: Network, lock: Lock, report: Report, others: bool, address: str | None, runs: str | None
+) -> Failure:
+    try:
+        training.trained(network.recipe, lock, report, training.REPORT_EVERY, address, runs)
+    except (UserError, FloatingPointError) as error:
+        if others:
+            _log.warning("%s is not trained, the others are: %s", network.name, error)
+        return UserError(str(error))  # Without the traceback, which holds what was trained.
+    except Exception as error:  # A bug: told at once, with its traceback.
+        if not others:
+            raise
+        _log.exception("%s is not trained, the others are", network.name)
+        return UserError(f"{type(error).__name__}: {error}")
+    return None
+
+
+def _at_once(count: int, networks: Sequence[Network], train: Callable[[Network], Failure]) -> dict[str, Failure]:
+    """Each in a thread, so many at a time; those of one key take turns."""
+    room, turns = threading.Semaphore(count), {one.key: threading.Lock() for one in networks}
+
+    def trained(network: Network) -> Failure:
+        with turns[network.key], room:
+            return train(network)
+
+    ended = {network.name: aside(partial(trained, network)) for network in networks}
+    for one in as_completed(ended.values()):
+        one.result()  # A bug is told at once.
+    return {name: one.result() for name, one in ended.items()}
+
+
+def _raise(failures: Mapping[str, Failure]) -> None:
+    """Those of one reason together."""
+    names: dict[str, list[str]] = {}
+    for name, failure in failures.items():
+        if failure:
+            names.setdefault(str(failure), []).append(name)
+    if names:
+        raise UserError("\n".join(f"{', '.join(those)}: {reason}" for reason, those in names.items()))

@@ -1,0 +1,1 @@
+"""Rows -> means, intervals, paired comparisons, numbers of clicks."""

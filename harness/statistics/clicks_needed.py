@@ -1,0 +1,112 @@
+"""Rows click by click -> how many clicks a method needs, and how its IoU grows with them.
+
+Every number is over whole sequences: instances with a mask after every round of the protocol. One that broke off,
+or never began, is counted as failed and enters nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64, Int64
+
+from harness.statistics.means import INSTANCE
+from harness.structures import UserError
+
+QUALITIES = (0.8, 0.85, 0.9, 0.95)
+"""IoUs at which the clicks are counted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """The IoU of n instances after each of k rounds, by one method and ranking on one data set.
+
+    Attributes:
+        instances: Their names, sorted.
+        ious: 0 to 1, a line an instance.
+        clicks: How many clicks had been made at the end of each round.
+        failed: How many instances have no whole sequence.
+    """
+
+    instances: pd.Index[Any]
+    ious: Float64[np.ndarray, "n k"]
+    clicks: Int64[np.ndarray, " k"]
+    failed: int
+
+    def noc(self, quality: float) -> float:
+        """Mean number of clicks until the IoU is at least `quality`, 0 to 1; one never so good counts the last click.
+
+        NaN over nothing. IoUs are compared in float32, as RITM's are kept.
+
+        Source: `compute_noc_metric` in `isegm/inference/utils.py` of
+        https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460.
+        """
+        return float(self.needed(quality).mean()) if len(self.ious) else float("nan")
+
+    def nof_ritm(self, quality: float) -> int:
+        """How many need the last click: RITM's ">=20", which also counts those that are good enough just then."""
+        return int((self.needed(quality) == self.clicks.max(initial=0)).sum())
+
+    def nof_strict(self, quality: float) -> int:
+        """How many are never so good."""
+        return int((~self._reached(quality).any(axis=1)).sum())
+
+    def mean_at(self, number: int) -> float:
+        """Mean IoU after so many clicks; NaN over nothing, or if no round ended there."""
+        (rounds,) = np.nonzero(self.clicks == number)
+        return float(self.ious[:, rounds[0]].mean()) if len(rounds) and len(self.ious) else float("nan")
+
+    def areas(self) -> Float64[np.ndarray, " n"]:
+        """Each instance's area under IoU against clicks, from the first round to the last, as a share of the whole.
+
+        0 to 1, by the trapezoidal rule, as in RClicks (https://arxiv.org/abs/2410.11722). NaN with one round.
+        """
+        if len(self.clicks) < 2:
+            return np.full(len(self.ious), np.nan)
+        areas: Float64[np.ndarray, " n"] = (self.ious[:, 1:] + self.ious[:, :-1]) / 2 @ np.diff(self.clicks)
+        return areas / (self.clicks[-1] - self.clicks[0])
+
+    def area_under_curve(self) -> float:
+        """The mean of `areas`; NaN over nothing, or with one round."""
+        return float(self.areas().mean()) if len(self.ious) else float("nan")
+
+    def _reached(self, quality: float) -> np.ndarray:
+        reached: np.ndarray = self.ious.astype(np.float32) >= np.float32(quality)
+        return reached
+
+    def needed(self, quality: float) -> Int64[np.ndarray, " n"]:
+        """Each instance's clicks, as `noc` counts them."""
+        reached = self._reached(quality)
+        last = self.clicks.max(initial=0)
+        first = self.clicks[reached.argmax(axis=1)] if len(self.clicks) else np.zeros(len(reached), np.int64)
+        return np.where(reached.any(axis=1), first, last)
+
+
+def sequences(rows: pd.DataFrame, metric: str = "iou") -> Sequences:
+    """The sequences in the rows of one data set, method and ranking.
+
+    Args:
+        rows: With the method's failed rows.
+        metric: A name in METRICS.
+
+    Raises:
+        UserError: An instance has two rows after one click.
+    """
+    ok = rows[(rows["status"] == "ok") & rows[metric].notna()]
+    key = [*INSTANCE, "click_index"]
+    double = ok[ok.duplicated(key)]
+    if len(double):
+        one = double.iloc[0]
+        raise UserError(
+            f"sequences, {one.dataset}: instance '{one.instance_id}' has two rows after click {one.click_index}; "
+            "wanted those of one method, ranking and run."
+        )
+    asked = len(rows[INSTANCE].drop_duplicates())
+    wide = ok.pivot(index=INSTANCE, columns="click_index", values=metric).sort_index().sort_index(axis=1)
+    broken = pd.MultiIndex.from_frame(rows.loc[rows["status"] != "ok", INSTANCE])
+    whole = wide[wide.notna().all(axis=1) & ~wide.index.isin(broken)]
+    clicks = wide.columns.to_numpy(dtype=np.int64)
+    return Sequences(whole.index, whole.to_numpy(dtype=np.float64), clicks, failed=asked - len(whole))

@@ -1,0 +1,403 @@
+"""Two methods compared on identical instances and clicks, and all methods of a run ranked so.
+
+What is not identical is dropped and counted, never compared: instances that one of them failed on or has no row of,
+whose clicks differ, or whose ground truth does.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+
+from harness.statistics.clicks_needed import QUALITIES, sequences
+from harness.statistics.means import ENTRY, INSTANCE, by_image, click_keys, final_clicks
+from harness.statistics.resampling import benjamini_hochberg, holm, intervals_of_means, sign_flip_p
+from harness.structures import UserError
+
+Entry = str | tuple[str, str]
+"""A method's label; with its ranking where it has several."""
+
+SLICES = ("dataset", "seen", "size", "same_class_count", "under_click", "category")
+"""What the instances are divided by, besides their number of clicks."""
+
+ALPHA = 0.05
+LEAST_IMAGES = 5
+"""A slice of fewer images has no line of its own."""
+
+SMALL, LARGE = 32**2, 96**2
+"""Areas in pixels between which COCO calls an object medium."""
+
+SIZES = ("small (< 32² px)", "medium", "large (≥ 96² px)")
+"""COCO's, in this order."""
+
+Slice = tuple[str, str, Bool[np.ndarray, " instances"]]
+"""A slice's name, its value, and which instances are in it."""
+
+_TRUTH = ["gt_area_px", "height", "width"]
+_ABOUT = ["seen", "category", "same_class_count", "gt_area_px"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a is against b.
+
+    Attributes:
+        a: The method's label, with its ranking where that says more.
+        b: Likewise; positive differences speak for a.
+        metric: A name in METRICS.
+        tie: Differences no larger than this are ties.
+        clicks: After how many a and b were compared, the last that both had alike; then the last of a, and that of b.
+        lines: One a slice, all instances first: slice, value, n, images, a, b (means, 0 to 1), difference, low, high
+            (95 %), p, q (the false-discovery rate among the slices; NaN in the first line), win, tie, loss.
+        dropped: Why -> how many instances of those that either has a row of.
+        latency: A line a cost: cost ("encode_ms" of an image, "segment_ms" of an instance), a and b (medians),
+            ratio = a / b.
+        noc: Of a protocol click by click, a line a data set and quality: dataset, quality, n, images, a, b (mean clicks
+            needed), difference, low, high (95 %), p; over the instances on which both answered every click.
+        changed: The instances with the largest differences, half of them for a and half for b as far as there are, the
+            most for a first, the most for b last: the columns of INSTANCE, category, a, b, difference.
+    """
+
+    a: str
+    b: str
+    metric: str
+    tie: float
+    clicks: tuple[int, int, int]
+    lines: pd.DataFrame
+    dropped: Mapping[str, int]
+    latency: pd.DataFrame
+    noc: pd.DataFrame
+    changed: pd.DataFrame
+
+
+def compare(
+    rows: pd.DataFrame,
+    a: Entry,
+    b: Entry,
+    metric: str = "iou",
+    slices: Sequence[str] = SLICES,
+    tie: float = 0.05,
+    most_changed: int = 24,
+) -> Comparison:
+    """Compare two methods, overall and by slice.
+
+    Args:
+        rows: Those of both, of one run or of several.
+        a: The first method.
+        b: The second.
+        metric: A name in METRICS.
+        slices: Columns to divide by: those of SLICES, or any that the rows have.
+        tie: The largest difference that is a tie.
+        most_changed: How many instances to name: half of those that a does better on, half of the others.
+
+    Raises:
+        UserError: No such method, several rankings, one method twice, or nothing that both were asked alike.
+    """
+    named = [_resolved(rows, one) for one in (a, b)]
+    if named[0] == named[1]:
+        raise UserError(f"compare: {_said(named[0])} against itself. Wanted two methods, or two rankings of one.")
+    own = [_of(rows, *one) for one in named]
+    pairs, dropped = _pairs(own[0], own[1], metric, slices)
+    if pairs.empty:
+        found = ", ".join(f"{count} {why}" for why, count in dropped.items() if count)
+        raise UserError(
+            f"compare: {_said(named[0])} and {_said(named[1])} share no instance that both segmented from the same "
+            f"clicks ({found or 'no rows'}). Wanted two methods on the same data under one click protocol and seed."
+        )
+    final = pairs[pairs["click_index"] == pairs.groupby("dataset")["click_index"].transform("max")]
+    return Comparison(
+        a=_said(named[0]),
+        b=_said(named[1]),
+        metric=metric,
+        tie=tie,
+        clicks=(_last_click(final), _last_click(own[0]), _last_click(own[1])),
+        lines=_lines(pairs, final, slices, tie),
+        dropped=dropped,
+        latency=_latency(*own),
+        noc=_noc(own[0], own[1], pairs, metric),
+        changed=_changed(final, most_changed),
+    )
+
+
+def ranks(rows: pd.DataFrame, metric: str = "iou") -> pd.DataFrame:
+    """Where each method stands on each data set, as far as the rows can tell it from the others.
+
+    Every pair is compared on the instances that both segmented from the same clicks, by the paired randomisation test,
+    with Holm's correction over the pairs of a data set: all ranks of it hold at once in 95 of 100 repetitions.
+
+    Args:
+        rows: The store's; of several runs, too.
+        metric: A name in METRICS.
+
+    Returns:
+        The columns of ENTRY, best mean first within a data set, then mean, rank_low = 1 + how many are surely better,
+        rank_high = how many are not surely worse, and tie_group: 1, 2, ...; a group's first is not surely better than
+        any other of it. The oracle is no method and has no line.
+    """
+    final = final_clicks(rows)
+    final = final[(final["status"] == "ok") & (final["ranking"] != "oracle") & final[metric].notna()]
+    parts = [_ranked(own, metric) for _, own in final.groupby("dataset")]
+    columns = [*ENTRY, "mean", "rank_low", "rank_high", "tie_group"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _ranked(own: pd.DataFrame, metric: str) -> pd.DataFrame:
+    entries = own.groupby(ENTRY, sort=True)[metric].mean().sort_values(ascending=False, kind="stable")
+    place = {name: at for at, name in enumerate(entries.index)}
+    keyed = own.assign(
+        entry=[place[name] for name in zip(*(own[column] for column in ENTRY), strict=True)],
+        clicks=click_keys(own["clicks"]),
+    )
+    scores = keyed.pivot(index=INSTANCE, columns="entry", values=metric)
+    clicks = keyed.pivot(index=INSTANCE, columns="entry", values="clicks")
+    pairs = list(itertools.combinations(range(len(entries)), 2))
+    differences = [(scores[i] - scores[j]).where(clicks[i] == clicks[j]) for i, j in pairs]
+    surely = _surely_better(scores.index.to_frame(index=False), pairs, differences, len(entries))
+    lines = entries.rename("mean").reset_index()
+    lines["rank_low"] = 1 + surely.sum(axis=0)
+    lines["rank_high"] = len(entries) - surely.sum(axis=1)
+    lines["tie_group"] = _tie_groups(surely)
+    return lines
+
+
+Pair = tuple[int, int]
+
+
+def _surely_better(
+    instances: pd.DataFrame, pairs: Sequence[Pair], differences: Sequence[pd.Series[float]], count: int
+) -> Bool[np.ndarray, "entries entries"]:
+    """Whether the entry of the line is better than that of the column."""
+    better = np.zeros((count, count), dtype=bool)
+    if not pairs:
+        return better
+    sums, _ = by_image(instances, pd.DataFrame([one.to_numpy() for one in differences]).T)
+    for (i, j), total, p in zip(pairs, sums.sum(axis=0), holm(sign_flip_p(sums)), strict=True):
+        if p < ALPHA:
+            better[(i, j) if total > 0 else (j, i)] = True
+    return better
+
+
+def _tie_groups(better: Bool[np.ndarray, "entries entries"]) -> list[int]:
+    groups: list[int] = []
+    first = 0
+    for entry in range(len(better)):
+        if groups and better[first, entry]:
+            first = entry
+        groups.append((groups[-1] if groups else 0) + (first == entry))
+    return groups
+
+
+def _resolved(rows: pd.DataFrame, entry: Entry) -> tuple[str, str]:
+    """A method's label and ranking."""
+    label, ranking = (entry, None) if isinstance(entry, str) else entry
+    own = rows[(rows["method"] == label) & (rows["status"] == "ok")]
+    found = sorted(own["ranking"].dropna().unique())
+    if ranking is None and len(found) == 1:
+        return label, found[0]
+    if ranking is not None and ranking in found:
+        return label, ranking
+    if not found:
+        known = ", ".join(sorted(rows["method"].unique()))
+        raise UserError(f"compare: no method '{label}' that segmented anything. There are: {known}.")
+    wanted = f"no ranking '{ranking}'" if ranking else "several rankings"
+    raise UserError(f"compare: '{label}' has {wanted}. Ask for one of: " + ", ".join(f"{label} ({r})" for r in found))
+
+
+def _said(entry: tuple[str, str]) -> str:
+    return entry[0] if entry[1] in ("single", "") else f"{entry[0]} ({entry[1]})"
+
+
+def _of(rows: pd.DataFrame, label: str, ranking: str) -> pd.DataFrame:
+    """An entry's rows, with the failures that count for it."""
+    own = rows["method"] == label
+    return rows[own & ((rows["ranking"] == ranking) | ((rows["status"] != "ok") & rows["ranking"].fillna("").eq("")))]
+
+
+def _pairs(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str]) -> tuple[pd.DataFrame, dict[str, int]]:
+    """What both were asked alike and answered, at every click, and how many instances were dropped, by reason."""
+    dropped = _lone(a, b)
+    frames = []
+    for own in (a, b):
+        own = own[own["status"] == "ok"]
+        _refuse_double(own)
+        facts = dict.fromkeys(one for one in (*_ABOUT, *_TRUTH, *slices) if one in own and one not in INSTANCE)
+        scored = own[[*INSTANCE, "click_index", *facts]]
+        frames.append(scored.assign(score=own.get(metric, np.nan), clicks=click_keys(own["clicks"])))
+    pairs = frames[0].merge(frames[1], on=[*INSTANCE, "click_index"], suffixes=("", "_b"))
+    reasons = {
+        "with other clicks": pairs["clicks"] != pairs["clicks_b"],
+        "with another ground truth": _differs(pairs),
+        f"without {metric}": pairs[["score", "score_b"]].isna().any(axis=1),
+    }
+    gone = pd.Series(False, index=pairs.index)
+    for why, differs in reasons.items():
+        dropped[why] = int((~pairs.loc[differs & ~gone, INSTANCE].duplicated()).sum())
+        gone |= differs
+    pairs = pairs[~gone].rename(columns={"score": "a", "score_b": "b"})
+    return pairs.assign(difference=pairs["a"] - pairs["b"]).reset_index(drop=True), dropped
+
+
+def _lone(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, int]:
+    """How many instances only one has rows of, or failed on."""
+    asked = [set(map(tuple, own[INSTANCE].drop_duplicates().to_numpy())) for own in (a, b)]
+    lost = [set(map(tuple, own.loc[own["status"] != "ok", INSTANCE].drop_duplicates().to_numpy())) for own in (a, b)]
+    both = asked[0] & asked[1]
+    return {
+        "only the first was asked": len(asked[0] - both),
+        "only the second was asked": len(asked[1] - both),
+        "the first failed on": len(lost[0] & both),
+        "the second failed on": len(lost[1] & both - lost[0]),
+    }
+
+
+def _refuse_double(own: pd.DataFrame) -> None:
+    double = own[own.duplicated([*INSTANCE, "click_index"])]
+    if len(double):
+        one = double.iloc[0]
+        raise UserError(
+            f"compare, {one.dataset}: {one.method} has {len(double)} rows twice, the first for instance "
+            f"'{one.instance_id}'; wanted one. Do not join a run with itself."
+        )
+
+
+def _differs(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Whether the ground truth of both is another, as far as the rows tell its area and size."""
+    differs = pd.Series(False, index=pairs.index)
+    for column in _TRUTH:
+        if f"{column}_b" in pairs:
+            differs |= (pairs[column] != pairs[f"{column}_b"]) & pairs[[column, f"{column}_b"]].notna().all(axis=1)
+    return differs
+
+
+def _lines(pairs: pd.DataFrame, final: pd.DataFrame, slices: Sequence[str], tie: float) -> pd.DataFrame:
+    named = [("all", "", np.ones(len(final), dtype=bool)), *_sliced(final, slices)]
+    lines = _measured(final, named, tie)
+    clicks = sorted(pairs["click_index"].unique())
+    if len(clicks) > 1:
+        every = [("click", str(k), (pairs["click_index"] == k).to_numpy()) for k in clicks]
+        lines = pd.concat([lines, _measured(pairs, every, tie)], ignore_index=True)
+    lines = lines[(lines["images"] >= LEAST_IMAGES) | (lines.index == 0)].reset_index(drop=True)
+    return lines.assign(q=[float("nan"), *benjamini_hochberg(lines["p"].to_numpy()[1:])])[_LINE]
+
+
+_LINE = ["slice", "value", "n", "images", "a", "b", "difference", "low", "high", "p", "q", "win", "tie", "loss"]
+
+
+def _sliced(final: pd.DataFrame, slices: Sequence[str]) -> Iterator[Slice]:
+    """Each slice's name and value, and which instances are in it; what does not divide them is left out."""
+    for name in slices:
+        values = _values(final, name)
+        known = values.dropna().unique()
+        if len(known) > 1:
+            yield from (
+                (name, str(value), (values == value).fillna(False).to_numpy(bool))
+                for value in sorted(known, key=_place)
+            )
+
+
+def _place(value: Any) -> tuple[int, str]:
+    """Sizes from small to large, all else by name."""
+    return (SIZES.index(value), "") if value in SIZES else (len(SIZES), str(value))
+
+
+def _values(final: pd.DataFrame, name: str) -> pd.Series[Any]:
+    if name == "size" and "gt_area_px" in final:
+        sizes = pd.cut(final["gt_area_px"].astype(float), [0, SMALL, LARGE, np.inf], right=False)
+        return sizes.cat.rename_categories(SIZES).astype(object)
+    if name == "same_class_count" and name in final:
+        counts = final[name].astype(float)
+        return counts.map(lambda n: "5 or more" if n >= 5 else f"{n:.0f}", na_action="ignore")
+    if name == "under_click" and name in final:
+        return final[name].map(lambda n: "several objects" if n > 1 else "one object", na_action="ignore")
+    if name == "seen" and name in final:
+        return final[name].map({True: "seen", False: "unseen"})
+    return final[name] if name in final else pd.Series(np.nan, index=final.index)
+
+
+def _measured(pairs: pd.DataFrame, named: Sequence[Slice], tie: float) -> pd.DataFrame:
+    """A line a slice."""
+    difference = pairs["difference"].to_numpy()
+    columns = {at: np.where(own, difference, np.nan) for at, (_, _, own) in enumerate(named)}
+    sums, counts = by_image(pairs, pd.DataFrame(columns))
+    low, high = intervals_of_means(sums, counts)
+    p = sign_flip_p(sums)
+    lines = []
+    for at, (name, value, own) in enumerate(named):
+        some, better = pairs[own], difference[own]
+        lines.append(
+            {
+                "slice": name,
+                "value": value,
+                "n": len(some),
+                "images": int((counts[:, at] > 0).sum()),
+                **some[["a", "b", "difference"]].mean().to_dict(),
+                "low": low[at],
+                "high": high[at],
+                "p": p[at],
+                "win": int((better > tie).sum()),
+                "tie": int((np.abs(better) <= tie).sum()),
+                "loss": int((better < -tie).sum()),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _last_click(own: pd.DataFrame) -> int:
+    return int(own["click_index"].max())
+
+
+def _latency(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    lines = []
+    for cost in ("encode_ms", "segment_ms"):
+        medians = [_median(own, cost) for own in (a, b)]
+        lines.append({"cost": cost, "a": medians[0], "b": medians[1], "ratio": medians[0] / medians[1]})
+    return pd.DataFrame(lines)
+
+
+def _median(own: pd.DataFrame, cost: str) -> float:
+    if cost not in own:
+        return float("nan")
+    once = own.drop_duplicates(["dataset", "image_id"]) if cost == "encode_ms" else own
+    median = float(once[cost].median())
+    return median if median > 0 else float("nan")
+
+
+_NOC = ["dataset", "quality", "n", "images", "a", "b", "difference", "low", "high", "p"]
+
+
+def _noc(a: pd.DataFrame, b: pd.DataFrame, pairs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Clicks needed, where both were asked click by click, on the instances that they were first asked alike."""
+    alike = pd.MultiIndex.from_frame(pairs[INSTANCE].drop_duplicates())
+    lines: list[dict[str, Any]] = []
+    for dataset in sorted(pairs["dataset"].unique()):
+        both = [sequences(own[own["dataset"] == dataset], metric) for own in (a, b)]
+        if len(both[0].clicks) > 1 and np.array_equal(both[0].clicks, both[1].clicks):
+            shared = both[0].instances.intersection(both[1].instances).intersection(alike).sort_values()
+            kept = [one.instances.get_indexer(shared) for one in both]
+            needed = [{q: one.needed(q)[at] for q in QUALITIES} for one, at in zip(both, kept, strict=True)]
+            lines += _needed(dataset, shared, *map(pd.DataFrame, needed))
+    return pd.DataFrame(lines, columns=_NOC)
+
+
+def _needed(dataset: str, shared: pd.Index[Any], a: pd.DataFrame, b: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """A line a quality; the columns of a and b are the qualities."""
+    sums, counts = by_image(shared.to_frame(index=False), a - b)
+    (low, high), p = intervals_of_means(sums, counts), sign_flip_p(sums)
+    for at, quality in enumerate(a.columns if len(shared) else ()):
+        means = {"a": a[quality].mean(), "b": b[quality].mean(), "difference": (a[quality] - b[quality]).mean()}
+        bounds = {"low": low[at], "high": high[at], "p": p[at]}
+        yield {"dataset": dataset, "quality": quality, "n": len(shared), "images": len(sums), **means, **bounds}
+
+
+def _changed(final: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Both ends: where one method is far ahead, its own alone would fill the list."""
+    ranked = final.sort_values("difference", ascending=False, kind="stable")
+    ahead, behind = ranked[ranked["difference"] > 0], ranked[ranked["difference"] < 0]
+    columns = [*INSTANCE, *(["category"] if "category" in final else []), "a", "b", "difference"]
+    return pd.concat([ahead.head(count // 2), behind.tail(count // 2)])[columns].reset_index(drop=True)

@@ -1,0 +1,164 @@
+"""Whether rows are all that was asked for: instances x rankings x clicks of every method, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from harness.config.recipe import Plugin
+from harness.evaluation.pictures import listed
+from harness.plugins import parameters
+from harness.plugins.interfaces import Dataset
+from harness.storage.rows import ORDER
+from harness.storage.store import JobFacts
+
+KEY = [name for name in ORDER if name != "image_id"]
+"""The primary key of the rows."""
+
+INSTANCE = [name for name in KEY if name not in ("click_index", "ranking")]
+"""What a row is of, whatever the click and the ranking."""
+
+
+@dataclass
+class Findings:
+    """What was proved, what lacks, and what could not be looked at, as lines for people."""
+
+    proved: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    unproved: list[str] = field(default_factory=list)
+
+    def say(self, proved: str, *lacking: str) -> None:
+        """What lacks, or else what is proved."""
+        self.lacking += lacking
+        if not lacking:
+            self.proved.append(proved)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What the config asks of a job.
+
+    Attributes:
+        job: As it was made.
+        samples: The images.
+        max_clicks: On each instance.
+        metrics: Of each mask.
+    """
+
+    job: JobFacts
+    samples: list[str]
+    max_clicks: int
+    metrics: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.job.method} on {self.job.dataset}"
+
+    def own(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Its rows among a run's."""
+        return rows[(rows["method"] == self.job.method) & (rows["dataset"] == self.job.dataset)]
+
+
+def check_key(found: Findings, rows: pd.DataFrame) -> None:
+    """The primary key is unique."""
+    twice = int(rows.duplicated(KEY).sum())
+    found.say(
+        f"the primary key ({', '.join(KEY)}) is unique over {len(rows)} rows",
+        *([f"{twice} of {len(rows)} rows repeat a primary key ({', '.join(KEY)})"] if twice else []),
+    )
+
+
+def check_job(found: Findings, asked: Asked, done: set[str], rows: pd.DataFrame) -> None:
+    """Every image is there, and rows = instances x rankings x clicks."""
+    own = asked.own(rows)
+    ok, failed = own[own["status"] == "ok"], own[own["status"] != "ok"]
+    rankings, clicks = sorted(ok["ranking"].unique()), sorted(map(int, ok["click_index"].unique()))
+    instances, broken = len(own.drop_duplicates(INSTANCE)), len(failed.drop_duplicates(INSTANCE))
+    found.say(
+        f"{asked.name}: {len(asked.samples)} images, {instances - broken} instances x {len(rankings)} rankings x "
+        f"{len(clicks)} clicks = {len(ok)} rows; {broken} more instances failed, each with its reason",
+        *_absent(asked, done),
+        *_uneven(asked, ok, failed, rankings, clicks),
+        *_unmeasured(asked, ok),
+    )
+
+
+def _absent(asked: Asked, done: set[str]) -> Iterator[str]:
+    absent = [one for one in asked.samples if one not in done]
+    if absent:
+        yield f"{asked.name}: {len(absent)} of {len(asked.samples)} images, the first '{absent[0]}'"
+
+
+def _uneven(
+    asked: Asked, ok: pd.DataFrame, failed: pd.DataFrame, rankings: list[str], clicks: list[int]
+) -> Iterator[str]:
+    """What keeps the rows from being a full grid; an instance that failed at a later click has the rows up to there."""
+    if clicks and (clicks[-1] < asked.max_clicks or clicks != list(range(clicks[0], clicks[-1] + 1, clicks[0]))):
+        made = ", ".join(map(str, clicks))
+        yield f"{asked.name}: there are rows after {made} clicks; wanted every round up to {asked.max_clicks}"
+    rounds = ok.groupby([*INSTANCE, "click_index"], sort=False).size()
+    if len(short := rounds[rounds != len(rankings)]):
+        yield f"{asked.name}: {len(short)} rounds lack a row of {', '.join(rankings)}; the first is {short.index[0]}"
+    made_rounds = rounds.reset_index().groupby(INSTANCE, sort=False).size()
+    given_up = pd.MultiIndex.from_frame(failed[INSTANCE])
+    if len(short := made_rounds[(made_rounds != len(clicks)) & ~made_rounds.index.isin(given_up)]):
+        yield f"{asked.name}: {len(short)} instances lack some of {len(clicks)} rounds; the first is {short.index[0]}"
+    if twice := int(given_up.duplicated().sum()):
+        yield f"{asked.name}: {twice} failed rows too many; wanted one a failed instance"
+
+
+def _unmeasured(asked: Asked, ok: pd.DataFrame) -> Iterator[str]:
+    for name in asked.metrics:
+        if lacking := int(ok[name].isna().sum()):
+            yield f"{asked.name}: {lacking} of {len(ok)} rows have no {name}"
+
+
+def check_same_instances(found: Findings, rows: pd.DataFrame) -> None:
+    """All methods have rows of the same instances."""
+    for dataset, own in rows.groupby("dataset"):
+        named = own.drop_duplicates(INSTANCE)
+        methods = named["method"].nunique()
+        counts = named.groupby("instance_id")["method"].nunique()
+        lone = counts[counts != methods]
+        lacking = [f"{dataset}: {len(lone)} instances have rows of some methods only"] if len(lone) else []
+        found.say(f"{dataset}: the rows of all {methods} methods are of the same {len(counts)} instances", *lacking)
+
+
+def check_listing(found: Findings, plugin: Plugin, limit: int | None, asked: list[Asked], rows: pd.DataFrame) -> None:
+    """Images and instances are those that the data set itself lists, where it is at hand.
+
+    Args:
+        found: Added to.
+        plugin: The data set, as the config has it.
+        limit: On its images.
+        asked: Its jobs.
+        rows: Of the run.
+    """
+    name, samples = asked[0].job.dataset, asked[0].samples
+    try:
+        dataset: Dataset = parameters.build("datasets", plugin.name, plugin.params)
+        now = dataset.sample_ids()[:limit]
+        instances = {one.id for sample in samples for one in listed(dataset, sample)}
+    except Exception as error:  # Whatever a plugin raises where its data is not.
+        found.unproved.append(f"the listing of {name}: {' '.join(str(error).split())}")
+        return
+    lacking = [] if list(now) == samples else [f"{name}: the data set lists other images now ({len(now)} of them)"]
+    for one in asked:
+        lacking += _other_instances(one, instances, rows)
+    found.say(f"{name}: the data set lists the same {len(samples)} images and {len(instances)} instances", *lacking)
+
+
+def _other_instances(asked: Asked, instances: set[str], rows: pd.DataFrame) -> Iterator[str]:
+    named = set(asked.own(rows)["instance_id"])
+    for what, ids in (("listed, but without a row", instances - named), ("in rows, but not listed", named - instances)):
+        if ids:
+            yield f"{asked.name}: {len(ids)} instances are {what}; the first is '{min(ids)}'"
+
+
+def clicks_of(config: Mapping[str, Any], method: Mapping[str, Any]) -> int:
+    """How many clicks a method's instances are asked for, by a manifest's config."""
+    return int((method.get("clicks") or config["clicks"])["max_clicks"])

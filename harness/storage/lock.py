@@ -1,0 +1,214 @@
+"""One writer a run, or a training: `lock.json` in its folder says who, and by its age whether that one still lives.
+
+On a disk (NFS included) the file is created exclusively: of two starts at once, one gets it. A bucket offers no such
+thing through pyarrow. There each writes its name, waits a moment and reads back whose name stands; the last writer
+goes on. Should one be delayed for longer than that moment, both go on until the next beat, when the one whose name is
+gone stops. No shard can be harmed by then: each is one object, named by its content.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import os
+import platform
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+from uuid import uuid4
+
+from harness.storage.folder import Folder
+from harness.structures import UserError
+
+NAME = "lock.json"
+
+BEAT_S = 15.0
+"""How often the owner shows that it lives."""
+
+STALE_S = 300.0
+"""How long an owner may be silent before another takes over; NFS may show a file's age 60 s late."""
+
+SETTLE_S = {"disk": 0.2, "bucket": 2.0}
+"""How long a name must stand where creation is not exclusive."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who writes.
+
+    Attributes:
+        host: Its name.
+        processes: Where on the host its pid counts: boot and pid namespace; empty where the host does not say.
+        pid: Of its process.
+        user: Who started it.
+        started: When, UTC.
+        token: Of this start alone.
+    """
+
+    host: str = "an unknown host"
+    processes: str = ""
+    pid: int = 0
+    user: str = "somebody"
+    started: str = "an unknown time"
+    token: str = ""
+
+    @classmethod
+    def this(cls) -> Owner:
+        """This process."""
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(platform.node(), _processes(), os.getpid(), _user(), started, uuid4().hex)
+
+    def died(self) -> bool:
+        """Whether it ran on this host and its process is gone; False where that cannot be known."""
+        if (self.host, self.processes) != (platform.node(), _processes()) or self.pid <= 0:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} of {self.user} on {self.host}, started {self.started}"
+
+
+class Lock:
+    """Holds the folder of a run, or of a training, for one writer, as a context.
+
+    Raises:
+        UserError: On entering, if another holds it and lives.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        beat_s: float = BEAT_S,
+        stale_s: float = STALE_S,
+        what: Literal["run", "training"] = "run",
+    ) -> None:
+        self.folder, self.beat_s, self.stale_s, self.what = folder, beat_s, stale_s, what
+        self.owner = Owner.this()
+        self.lost = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lock", daemon=True)
+
+    def __enter__(self) -> Lock:
+        self._take()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        with suppress(UserError, OSError):  # What cannot be removed now is taken over later.
+            if self._mine():
+                self.folder.remove(NAME)
+            if self.folder.local:
+                self.folder.local.rmdir()  # A start that came to nothing leaves nothing.
+
+    def check(self) -> None:
+        """Refuse to go on once another writer took over.
+
+        Raises:
+            UserError: It did.
+        """
+        if self.lost:
+            raise UserError(
+                f"{self.folder / NAME}: this start held the {self.what} and no longer does; now it is "
+                f"{holder(self.folder) or 'nobody'}. What was written is kept. Let the other finish, or run again."
+            )
+
+    def _take(self) -> None:
+        mine = (json.dumps(asdict(self.owner), indent=1) + "\n").encode()
+        if self.folder.create(NAME, mine) and self.folder.local:
+            return
+        while True:
+            if not self._mine():
+                self._refuse_living()
+                self.folder.write(NAME, mine)
+            time.sleep(SETTLE_S["disk" if self.folder.local else "bucket"])
+            if self._mine():
+                return
+
+    def _refuse_living(self) -> None:
+        other = named(self.folder)
+        if other is None:
+            return
+        try:
+            age_s = self.folder.age_s(NAME)
+        except FileNotFoundError:
+            return
+        if not other.died() and age_s < self.stale_s:
+            otherwise = ", or give this run another name (`run:`)" if self.what == "run" else ""
+            raise UserError(
+                f"{self.folder / NAME}: another start is at this {self.what}: {other}; its last sign of life is "
+                f"{age_s:.0f} s old. Wanted one writer. Wait for it or stop it{otherwise}. After {self.stale_s:.0f} s "
+                "without a sign it is taken over; if it is surely gone, delete the file."
+            )
+        _log.warning("%s: taken over from %s, which is gone.", self.folder / NAME, other)
+
+    def _mine(self) -> bool:
+        return (named(self.folder) or Owner()).token == self.owner.token
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self.beat_s):
+            try:
+                if not self._mine():
+                    self.lost = True
+                    return
+                self.folder.touch(NAME)
+            except (UserError, OSError) as error:  # Full or out of reach, for now perhaps.
+                _log.debug("%s: %s", self.folder / NAME, error)
+
+
+def holder(folder: Folder) -> Owner | None:
+    """Who writes a folder now; None if nobody does, as where a start was killed."""
+    other = named(folder)
+    if other is None or other.died():
+        return None
+    try:
+        return other if folder.age_s(NAME) < STALE_S else None
+    except FileNotFoundError:
+        return None
+    except UserError:  # Its age cannot be had by one who may only read.
+        return other
+
+
+def named(folder: Folder) -> Owner | None:
+    """Whose name stands in a folder's lock, dead or alive; None without one."""
+    try:
+        content = folder.read(NAME)
+    except FileNotFoundError:
+        return None
+    try:
+        return Owner(**json.loads(content))
+    except (ValueError, TypeError):
+        return Owner()  # Just being written, or damaged: its age decides.
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _processes() -> str:
+    """Which pids are comparable: containers may share a host's name and not its processes."""
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    try:
+        return f"{boot.read_text().strip()} {namespace.readlink()}"
+    except OSError:
+        return ""

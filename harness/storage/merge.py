@@ -1,0 +1,162 @@
+"""Runs of several machines, or of later methods, as one run: their shards copied together, if they may be compared.
+
+Shards are named by their content and say what made them, so they are copied as they are. What would put rows side by
+side that cannot be compared is refused: other seeds, clicks, texts or metrics, or one label for two things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.storage import manifests
+from harness.storage.lock import Lock
+from harness.storage.store import READERS, JobFacts, Store
+from harness.storage.verify import job_of, label_of, pairs_of
+from harness.structures import UserError
+
+COMMON = ("seed", "clicks", "text", "metrics")
+"""What the configs must agree on: methods asked otherwise cannot be compared."""
+
+
+def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
+    """Copy what the sources hold and the target lacks; a target that is a run already counts as a source.
+
+    Returns:
+        How many shards were copied, and how many rows results.parquet holds then.
+
+    Raises:
+        UserError: A folder without a run, or runs that do not go together, naming what differs.
+    """
+    with Lock(into.folder):
+        runs = {str(source.folder): (source, source.manifest()) for source in (into, *sources)}
+        if not runs[str(into.folder)][1]:
+            del runs[str(into.folder)]
+        _check_runs({place: manifest for place, (_, manifest) in runs.items()})
+        _check_together({place: manifest for place, (_, manifest) in runs.items()})
+        samples = _samples({place: manifests.samples(source.folder) for place, (source, _) in runs.items()})
+        copied = sum(_copied(source, into, _jobs(manifest)) for source, manifest in runs.values())
+        manifest = _manifest([manifest for _, manifest in runs.values()], into)
+        rows = _rows(into, manifest, samples)
+        manifest["samples"] = manifests.save_samples(into.folder, samples)  # These two must not be torn apart.
+        manifests.save(into.folder, manifest)
+    return copied, rows
+
+
+def _check_runs(runs: Mapping[str, Mapping[str, Any]]) -> None:
+    for place, manifest in runs.items():
+        if "samples" not in manifest:
+            found = "a manifest of a first version" if manifest else "no manifest.json"
+            raise UserError(
+                f"{place}: {found} in it; wanted the folder of a run that says which images it was asked for. "
+                "Run its config there once more."
+            )
+
+
+def _check_together(runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse runs of which two say different things of one thing."""
+    said: dict[tuple[str, str], tuple[Any, str]] = {}
+    for place, manifest in runs.items():
+        for subject, part, value in _claims(manifest):
+            before, there = said.setdefault((subject, part), (value, place))
+            if before != value:
+                raise UserError(
+                    f"merge: {subject} is not the same in these runs, for {part} differs: {before} in {there}, {value} "
+                    f"in {place}. Rows made otherwise cannot be compared. Give one of them another `label:` if it is "
+                    "meant to be another, or run both alike."
+                )
+
+
+def _claims(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """(subject, part, value): all that must be the same wherever it is said."""
+    for part in COMMON:
+        yield "what is asked of all methods", part, manifest["config"][part]
+    for job in _jobs(manifest).values():
+        for part, value in job.parts.items():
+            yield f"the data set '{job.dataset}'" if part == "dataset" else f"the method '{job.method}'", part, value
+
+
+def _jobs(manifest: Mapping[str, Any]) -> dict[str, JobFacts]:
+    """The jobs of a manifest's config, by their keys; what earlier configs left is not merged."""
+    config = manifest["config"]
+    jobs = [job_of(manifest, method, dataset) for method, dataset in pairs_of(config)]
+    return {job.key: job for job in jobs}
+
+
+def _samples(runs: Mapping[str, Mapping[str, list[str]]]) -> dict[str, list[str]]:
+    """Data set's label -> the longest list, which holds the others if some runs were limited."""
+    longest: dict[str, tuple[list[str], str]] = {}
+    for place, listed in runs.items():
+        for label, ids in listed.items():
+            most, there = longest.setdefault(label, (ids, place))
+            (shorter, _), (longer, _) = sorted([(ids, place), (most, there)], key=lambda one: len(one[0]))
+            if longer[: len(shorter)] != shorter:
+                raise UserError(
+                    f"merge: the data set '{label}' has other images in {place} ({len(ids)}) than in {there} "
+                    f"({len(most)}). Wanted the same, or the first of them. Label one of them otherwise."
+                )
+            if longer is ids:
+                longest[label] = (ids, place)
+    return {label: ids for label, (ids, _) in longest.items()}
+
+
+def _copied(source: Store, into: Store, jobs: Mapping[str, JobFacts]) -> int:
+    """Copy a run's shards that are not there yet.
+
+    Raises:
+        UserError: One is damaged, or was made otherwise than its run's manifest says.
+    """
+    wanted = []
+    for key, job in jobs.items():
+        there = set(into.folder_of(key).files(".parquet"))
+        for name, header in source.headers(key).items():
+            if header.parts and not header.made_by(job.parts):
+                raise UserError(f"{source.folder_of(key) / name}: made otherwise than its run says; delete it.")
+            if name not in there:
+                wanted.append((key, name))
+    with ThreadPoolExecutor(READERS) as pool:
+        list(pool.map(lambda one: _copy(source, into, *one), wanted))
+    return len(wanted)
+
+
+def _copy(source: Store, into: Store, key: str, name: str) -> None:
+    source.read(key, name)  # It is as it was written.
+    path = f"shards/{key}/{name}"
+    into.folder.write(path, source.folder.read(path))
+
+
+def _asked_on(method: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The labels of the data sets that a method names in any of the runs; none if it is asked on all in one."""
+    entries = [one for run in runs for one in run["config"]["methods"] if label_of(one) == method]
+    named = [one.get("datasets") or [] for one in entries]
+    return sorted({name for names in named for name in names}) if all(named) else []
+
+
+def _manifest(runs: Sequence[Mapping[str, Any]], into: Store) -> dict[str, Any]:
+    """The first run's config with all methods and data sets, all jobs, and all starts."""
+    config = dict(runs[0]["config"])
+    for kind in ("methods", "datasets"):
+        entries = {label_of(entry): entry for run in reversed(runs) for entry in run["config"][kind]}
+        config[kind] = [
+            entries[name] for name in dict.fromkeys(label_of(e) for run in runs for e in run["config"][kind])
+        ]
+    config["methods"] = [one | {"datasets": _asked_on(label_of(one), runs)} for one in config["methods"]]
+    limits = [run["config"]["limit"] for run in runs]
+    config["limit"] = None if None in limits else max(limits)
+    config["run"] = into.folder.path.rstrip("/").rpartition("/")[2]
+    starts = [dict(one) for one in {str(start): start for run in runs for start in run["starts"]}.values()]
+    starts.sort(key=lambda start: str(start.get("started", "")))
+    starts.append(
+        {"started": datetime.now(UTC).isoformat(timespec="seconds"), "merged": [r["config"]["run"] for r in runs]}
+    )
+    jobs = {key: asdict(job) for run in reversed(runs) for key, job in _jobs(run).items() if key in run["jobs"]}
+    return {"config": config, "jobs": jobs, "starts": starts}
+
+
+def _rows(into: Store, manifest: Mapping[str, Any], samples: Mapping[str, list[str]]) -> int:
+    """Write results.parquet."""
+    jobs = list(_jobs(manifest).values())
+    return into.write_results(jobs, {job.dataset: samples.get(job.dataset, []) for job in jobs})

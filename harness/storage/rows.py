@@ -1,0 +1,134 @@
+"""The columns of the results, and records as a table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harness.masks.metrics import METRICS
+from harness.structures import Record
+
+_CLICKS = pa.list_(pa.struct([("x", pa.int32()), ("y", pa.int32()), ("positive", pa.bool_())]))
+
+COLUMNS: dict[str, pa.DataType] = {
+    "run": pa.string(),
+    "dataset": pa.string(),
+    "dataset_plugin": pa.string(),
+    "method": pa.string(),
+    "method_plugin": pa.string(),
+    "ranking": pa.string(),
+    "image_id": pa.string(),
+    "instance_id": pa.string(),
+    "category": pa.string(),
+    "seen": pa.bool_(),
+    "text": pa.string(),
+    "text_rule": pa.string(),
+    "click_strategy": pa.string(),
+    "clicks": _CLICKS,
+    "click_index": pa.int32(),
+    "under_click": pa.int32(),
+    "under_click_area_ratio": pa.float32(),
+    "click_depth_px": pa.float32(),
+    "candidate": pa.int32(),
+    "hit": pa.string(),
+    "intersection_px": pa.int64(),
+    "union_px": pa.int64(),
+    "gt_area_px": pa.int64(),
+    "pred_area_px": pa.int64(),
+    "same_class_count": pa.int32(),
+    "height": pa.int32(),
+    "width": pa.int32(),
+    "mask": pa.binary(),
+    "encode_ms": pa.float32(),
+    "segment_ms": pa.float32(),
+    "device": pa.string(),
+    "status": pa.string(),
+    "error": pa.string(),
+}
+"""Every column but the metrics, which are float64 columns of their names."""
+
+FORMER = {
+    "click_depth_px": "click_depth",
+    "intersection_px": "intersection",
+    "union_px": "union",
+    "gt_area_px": "gt_area",
+    "pred_area_px": "pred_area",
+}
+"""How the first versions named these columns."""
+
+ORDER = ["dataset", "method", "image_id", "instance_id", "click_index", "ranking"]
+"""How result rows are sorted, whatever the order in which shards came."""
+
+MEASURED = ("encode_ms", "segment_ms")
+"""The only columns that differ between two runs of one config."""
+
+
+def schema(masks: bool = True) -> pa.Schema:
+    """The columns of every results file; those of its rows without their masks."""
+    metrics = [pa.field(name, pa.float64()) for name in METRICS]
+    kinds = {name: kind for name, kind in COLUMNS.items() if masks or name != "mask"}
+    return pa.schema([pa.field(name, kind) for name, kind in kinds.items()] + metrics)
+
+
+def table(records: Sequence[Record]) -> pa.Table:
+    """Records as rows."""
+    columns: dict[str, list[Any]] = {name: [getattr(record, name) for record in records] for name in COLUMNS}
+    columns["clicks"] = [[vars(click) for click in clicks] for clicks in columns["clicks"]]
+    columns |= {name: [record.metrics.get(name) for record in records] for name in METRICS}
+    return pa.table(columns, schema=schema())
+
+
+PIECE = 8_000
+"""Rows that are put in order at once."""
+
+
+def joined(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in pieces: in the many small tables of shards they take half as much memory again."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for part in parts:
+        waiting.append(part)
+        count += len(part)
+        if count >= PIECE:
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting, count = [], 0
+            give_back()
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def ordered(parts: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    """Rows in their order, in which those without a click or a ranking come first, in pieces: no second copy of all."""
+    keys = [(name, "ascending", "at_start") for name in ORDER]
+    order = pc.sort_indices(pa.concat_tables([part.select(ORDER) for part in parts]), sort_keys=keys)
+    for start in range(0, len(order), PIECE):
+        yield _picked(parts, order.slice(start, PIECE).to_numpy().astype(np.int64))
+
+
+def _picked(parts: Sequence[pa.Table], numbers: np.ndarray) -> pa.Table:
+    """Rows of several tables by their numbers, counted through all tables."""
+    ends = np.cumsum([len(part) for part in parts])
+    owners = np.searchsorted(ends, numbers, side="right")
+    by_owner = np.argsort(owners, kind="stable")
+    starts = ends - [len(part) for part in parts]
+    taken = [parts[one].take(numbers[owners == one] - starts[one]) for one in np.unique(owners)]
+    return pa.concat_tables(taken).combine_chunks().take(np.argsort(by_owner))
+
+
+def as_frame(rows: pa.Table) -> pd.DataFrame:
+    """Rows for pandas; lists stay Arrow's, a tenth of the size that they would have as objects."""
+    kept: Callable[[pa.DataType], Any] = lambda kind: pd.ArrowDtype(kind) if pa.types.is_list(kind) else None  # noqa: E731
+    frame = rows.to_pandas(types_mapper=kept)
+    del rows
+    give_back()
+    return frame
+
+
+def give_back() -> None:
+    """Return to the system what was freed: decoding leaves more behind than it makes."""
+    pa.default_memory_pool().release_unused()

@@ -1,0 +1,117 @@
+"""A shard's file: the rows of some samples of one job, which says itself what it holds and what made it.
+
+It is named by the SHA-256 of its bytes. So a file that was cut or altered is known by its name, two that hold the same
+samples never overwrite each other, and shards may be copied from one run's folder to another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from harness.storage.rows import FORMER, schema, table
+from harness.structures import Record
+
+_SAMPLES, _PARTS = b"harness.samples", b"harness.parts"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a shard says of itself.
+
+    Attributes:
+        samples: The ids of the samples that it is complete for, those without instances included.
+        parts: What made its rows: the `parts` of its `JobFacts`; empty in files of the first versions.
+    """
+
+    samples: tuple[str, ...]
+    parts: Mapping[str, str]
+
+    def made_by(self, parts: Mapping[str, str]) -> bool:
+        """Whether its rows were made by these, as far as it says."""
+        return not changed(self.parts or parts, parts)
+
+
+def changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The parts that are not as they were."""
+    return [part for part, value in now.items() if then.get(part) != value]
+
+
+def packed(rows: pa.Table, header: Header) -> pa.Buffer:
+    """The bytes of a shard's file."""
+    said = {_SAMPLES: json.dumps(header.samples), _PARTS: json.dumps(dict(header.parts))}
+    return parquet(rows.replace_schema_metadata(said))
+
+
+def shard(records: Sequence[Record], sample_ids: Sequence[str], parts: Mapping[str, str]) -> pa.Buffer:
+    """The bytes of a finished shard's file."""
+    return packed(table(records), Header(tuple(sample_ids), parts))
+
+
+def parquet(rows: pa.Table) -> pa.Buffer:
+    """A table as the bytes of a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def name_of(content: bytes | pa.Buffer) -> str:
+    """How a shard's file is named."""
+    return f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
+
+
+def is_name(file: str) -> bool:
+    """Whether a file is named as shards are, those of the first versions too; whatever else lies there is not ours."""
+    return re.fullmatch(r"[0-9a-f]{16,64}\.parquet", file) is not None
+
+
+def header_of(file: Any) -> Header:
+    """What a shard's file says of itself.
+
+    Args:
+        file: Anything that pyarrow reads Parquet from.
+
+    Raises:
+        ValueError: It is no whole shard.
+    """
+    try:
+        said = pq.read_schema(file).metadata
+        return Header(tuple(json.loads(said[_SAMPLES])), json.loads(said.get(_PARTS, b"{}")))
+    except (pa.ArrowException, KeyError, TypeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # The disk's word, not Arrow's on what it read.
+        raise ValueError(f"no shard: {' '.join(str(error).split())}") from error
+
+
+def rows_of(content: bytes, masks: bool = True) -> pa.Table:
+    """All rows of a shard's file; columns that its version had not yet are null.
+
+    Args:
+        content: Of the file.
+        masks: Whether to read the masks, most of the bytes, too.
+
+    Raises:
+        ValueError: They cannot be read.
+    """
+    try:
+        there, wanted = pq.read_schema(pa.BufferReader(content)).names, schema(masks)
+        names = [FORMER[name] if FORMER.get(name) in there else name for name in wanted.names]
+        named = pa.schema([field.with_name(name) for field, name in zip(wanted, names, strict=True)])
+        # Threads of Arrow's keep memory for themselves.
+        table = pq.read_table(pa.BufferReader(content), schema=named, use_threads=False)
+        return table.rename_columns(wanted.names).replace_schema_metadata()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def of_samples(rows: pa.Table, samples: set[str]) -> pa.Table:
+    """The rows of some samples."""
+    return rows.filter(pa.compute.is_in(rows["image_id"], pa.array(sorted(samples), pa.string())))

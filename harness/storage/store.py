@@ -1,0 +1,348 @@
+"""runs/<run>/: a manifest, and one Parquet file a shard; a finished shard is never redone.
+
+    runs/<run>/manifest.json        what was run: config, jobs with what made them, environment, starts; checksummed
+    runs/<run>/samples.parquet      the samples that the config asks for
+    runs/<run>/shards/<job>/<sha256>.parquet   the records of some samples of one job, written whole or not at all
+    runs/<run>/results.parquet      all rows of the current config, sorted
+    runs/<run>/report.md            its tables
+    runs/<run>/lock.json            while it is being written: by whom
+
+A job is a method on a data set. Each shard says which samples it holds and what made them, so a resumed run needs no
+other memory, and a run whose manifest is lost loses only the record of its starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from harness import places
+from harness.config.recipe import fingerprint
+from harness.storage import differences, manifests
+from harness.storage.folder import Folder
+from harness.storage.rows import FORMER, ORDER, as_frame, give_back, joined, ordered, schema
+from harness.storage.shards import Header, changed, header_of, is_name, name_of, of_samples, packed, rows_of, shard
+from harness.structures import Record, UserError
+
+READERS = 8
+"""Shards read at once; in a bucket each waits for its answer."""
+
+_MADE_OF = b"harness.made_of"
+
+LEFT_OVER_S = 3600
+"""After this long a temporary file has no writer any more."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What made a job's rows; each part is a fingerprint or a readable value.
+
+    Attributes:
+        method: The method's label.
+        dataset: The data set's label.
+        parts: Part -> its state, a fingerprint or readable: "method", "weights", "dataset", "clicks", ...
+        about: For people: plugin names, parameters, checkpoint hashes.
+    """
+
+    method: str
+    dataset: str
+    parts: Mapping[str, str]
+    about: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The job's folder: a readable start and a hash of the labels."""
+        readable = "".join(c if c.isalnum() else "-" for c in f"{self.method}-{self.dataset}")[:48].strip("-")
+        return f"{readable}-{fingerprint([self.method, self.dataset])[:8]}"
+
+
+class Store:
+    """A run's folder, on a disk or in a bucket."""
+
+    def __init__(self, place: Folder | Path | str) -> None:
+        self.folder = place if isinstance(place, Folder) else Folder.at(place)
+        self._known: dict[tuple[str, str], Header] = {}
+
+    def __reduce__(self) -> tuple[type[Store], tuple[Folder]]:
+        return Store, (self.folder,)  # Workers need not be told what the shards hold.
+
+    def open(
+        self,
+        config: Mapping[str, Any],
+        jobs: Sequence[JobFacts],
+        start: Mapping[str, Any],
+        samples: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Add this start to the manifest, creating it at the first; what is no whole shard is removed.
+
+        Args:
+            config: As JSON.
+            jobs: What it asks for.
+            start: What is known of this start.
+            samples: Data set label -> the samples that it asks for, in their order.
+
+        Raises:
+            UserError: Rows of the same labels were made from something else, or nobody knows from what.
+        """
+        manifest = self.manifest()
+        self._clear(jobs)
+        self.check(jobs)
+        manifest["config"] = config
+        manifest["jobs"] = manifest.get("jobs", {}) | {job.key: asdict(job) for job in jobs}
+        manifest["samples"] = manifests.save_samples(self.folder, samples or {})
+        manifest["starts"] = [*manifest.get("starts", []), start]
+        manifests.save(self.folder, manifest)
+
+    def close(self, **facts: Any) -> None:
+        """Add to the last start what is known at its end."""
+        manifest = self.manifest()
+        manifest["starts"][-1].update(facts)
+        manifests.save(self.folder, manifest)
+
+    def manifest(self) -> dict[str, Any]:
+        """What the manifest says; empty before the first start."""
+        return manifests.read(self.folder)
+
+    def check(self, jobs: Sequence[JobFacts]) -> None:
+        """Refuse rows that were made otherwise than these jobs would make them.
+
+        Raises:
+            UserError: Naming the parts that differ.
+        """
+        known = self.manifest().get("jobs", {})
+        for job in jobs:
+            for name, header in self.headers(job.key).items():
+                then = header.parts or known.get(job.key, {}).get("parts", {})
+                if differing := changed(then, job.parts):
+                    raise self._made_otherwise(job, name, then, differing)
+
+    def done(self, job: JobFacts) -> set[str]:
+        """The ids of the samples whose records are there."""
+        return {one for header in self._own(job).values() for one in header.samples}
+
+    def write(self, job: JobFacts, sample_ids: Sequence[str], records: Sequence[Record]) -> str:
+        """Write a finished shard, whole or not at all.
+
+        Returns:
+            Its file, within the run's folder.
+
+        Raises:
+            UserError: It cannot be written, as on a full disk; what was written before is kept.
+        """
+        return self._add(job.key, shard(records, sample_ids, job.parts))
+
+    def rows(
+        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]], masks: bool = False
+    ) -> pd.DataFrame:
+        """All rows of these jobs, sorted.
+
+        Args:
+            jobs: Of the current config; what others left in the folder, or what was made otherwise, is not read.
+            sample_ids: Data set label -> the samples that count.
+            masks: Whether to read the predicted masks, too, which are most of the bytes and which no table needs.
+        """
+        return as_frame(pa.concat_tables([schema(masks).empty_table(), *self.tables(jobs, sample_ids, masks)]))
+
+    def tables(
+        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]], masks: bool = True
+    ) -> Iterator[pa.Table]:
+        """The same in pieces, so that never more than one job's rows must be in memory at once."""
+        for job in sorted(jobs, key=lambda job: (job.dataset, job.method)):
+            parts = list(joined(self._parts(job, set(sample_ids[job.dataset]), masks)))
+            yield from ordered(parts) if parts else ()
+            del parts
+            give_back()
+
+    def write_results(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> int:
+        """Write results.parquet.
+
+        Returns:
+            How many rows.
+        """
+        sink, count = pa.BufferOutputStream(), 0
+        told = schema().with_metadata({_MADE_OF: self._state(jobs, sample_ids)})
+        with pq.ParquetWriter(sink, told, compression="zstd", write_page_checksum=True) as writer:
+            for rows in self.tables(jobs, sample_ids):
+                writer.write_table(rows)
+                count += len(rows)
+        self.folder.write("results.parquet", sink.getvalue())
+        return count
+
+    def latest(
+        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]], masks: bool = False
+    ) -> pd.DataFrame:
+        """As `rows`; from results.parquet, one file for many, where that is of what is there now."""
+        rows = self.results(masks) if self.results_hold(jobs, sample_ids) else None
+        return self.rows(jobs, sample_ids, masks) if rows is None else rows
+
+    def results_hold(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> bool:
+        """Whether results.parquet was made of these samples of these jobs, and of the shards that are there now."""
+        try:
+            with self.folder.opened("results.parquet") as file:
+                told = pq.read_schema(file).metadata or {}
+        except (pa.ArrowException, OSError, UserError):
+            return False
+        return told.get(_MADE_OF) == self._state(jobs, sample_ids)
+
+    def results(self, masks: bool = False) -> pd.DataFrame | None:
+        """The rows of results.parquet, whatever has become of the shards; None where this version did not write it."""
+        wanted = schema(masks).names
+        try:
+            with self.folder.opened("results.parquet") as file:
+                found = pq.ParquetFile(file, page_checksum_verification=True)
+                there = found.schema_arrow.names
+                rows = found.read(columns=[name for name in wanted if name in there])
+        except (pa.ArrowException, OSError, UserError):
+            return None
+        return as_frame(rows) if set(ORDER) <= set(there) and not set(FORMER.values()) & set(there) else None
+
+    def forget_failed(self, job: JobFacts) -> int:
+        """Let go of the samples in which an instance failed, so that they count as not done.
+
+        Returns:
+            How many samples.
+        """
+        forgotten: set[str] = set()
+        for name, header in self._own(job).items():
+            rows = self.read(job.key, name)
+            failed = set(rows.filter(pc.not_equal(rows["status"], "ok"))["image_id"].to_pylist())
+            if failed:
+                kept = tuple(one for one in header.samples if one not in failed)
+                if kept:  # Written before the other goes: of what is in both, the first one counts.
+                    self._add(job.key, packed(of_samples(rows, set(kept)), Header(kept, header.parts or job.parts)))
+                self.folder.remove(f"shards/{job.key}/{name}")
+                forgotten |= failed
+        return len(forgotten)
+
+    def headers(self, key: str) -> dict[str, Header]:
+        """File name -> what it says of itself, of every whole shard of a job, sorted."""
+        names = self.folder_of(key).files(".parquet")
+        new = [name for name in names if (key, name) not in self._known]
+        with ThreadPoolExecutor(READERS) as pool:
+            for name, header in zip(new, pool.map(lambda name: self._header(key, name), new), strict=True):
+                if header:
+                    self._known[key, name] = header
+        if new:
+            give_back()
+        return {name: self._known[key, name] for name in names if (key, name) in self._known}
+
+    def read(self, key: str, name: str) -> pa.Table:
+        """All rows of one shard.
+
+        Raises:
+            UserError: It is not as it was written.
+        """
+        return self._read(key, name, self._content(key, name), masks=True)
+
+    def _content(self, key: str, name: str) -> bytes:
+        try:
+            return self.folder.read(f"shards/{key}/{name}")
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{self.folder_of(key) / name}: removed since it was listed, by another start at this run or by hand. "
+                "Give the same command again."
+            ) from error
+
+    def _state(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> bytes:
+        """What results.parquet is made of: the samples asked for, and the whole shards that were made alike."""
+        of = {job.key: list(self._own(job)) for job in jobs}
+        return fingerprint([of, {name: list(ids) for name, ids in sample_ids.items()}]).encode()
+
+    def _read(self, key: str, name: str, content: bytes, masks: bool) -> pa.Table:
+        header = self._known.get((key, name))
+        try:
+            # The first versions named a shard otherwise, and did not say what made it.
+            if header and header.parts and name != name_of(content):
+                raise ValueError("its content is not what its name says")
+            return rows_of(content, masks)
+        except ValueError as error:
+            raise UserError(
+                f"{self.folder_of(key) / name}: damaged ({error}). Delete it and run again: its samples are redone."
+            ) from error
+
+    def folder_of(self, key: str) -> Folder:
+        """Where a job's shards lie."""
+        return self.folder / "shards" / key
+
+    def _parts(self, job: JobFacts, wanted: set[str], masks: bool) -> Iterator[pa.Table]:
+        """The rows of some samples, as they lie in the shards; files are fetched ahead, rows are not."""
+        parts = list(self._wanted(job, wanted))
+        with ThreadPoolExecutor(READERS) as pool:
+            contents = pool.map(lambda part: self._content(job.key, part[0]), parts)
+            for (name, fresh), content in zip(parts, contents, strict=True):
+                yield of_samples(self._read(job.key, name, content, masks), fresh)
+
+    def _wanted(self, job: JobFacts, wanted: set[str]) -> Iterator[tuple[str, set[str]]]:
+        for name, header in self._own(job).items():
+            # A sample may lie in two shards, if a start was killed while its workers went on: the first one counts.
+            fresh = wanted.intersection(header.samples)
+            wanted = wanted - fresh
+            if fresh:
+                yield name, fresh
+
+    def _own(self, job: JobFacts) -> dict[str, Header]:
+        return {name: header for name, header in self.headers(job.key).items() if header.made_by(job.parts)}
+
+    def _header(self, key: str, name: str) -> Header | None:
+        try:
+            with self.folder_of(key).opened(name) as file:
+                return header_of(file)
+        except (ValueError, FileNotFoundError):
+            return None
+
+    def _add(self, key: str, content: pa.Buffer) -> str:
+        file = f"shards/{key}/{name_of(content)}"
+        self.folder.write(file, content)
+        return file
+
+    def _clear(self, jobs: Sequence[JobFacts]) -> None:
+        """Remove what is no whole shard, and what a writer that was killed left behind."""
+        for job in jobs:
+            folder, whole = self.folder_of(job.key), self.headers(job.key)
+            for name in folder.files():
+                if is_name(name) and name not in whole:
+                    _log.warning("%s: no whole shard; removed, and its samples are redone.", folder / name)
+                    folder.remove(name)
+                elif name.startswith(".") and folder.age_s(name) > LEFT_OVER_S:
+                    folder.remove(name)
+
+    def _made_otherwise(self, job: JobFacts, name: str, then: Mapping[str, str], differing: Sequence[str]) -> UserError:
+        known = self.manifest().get("jobs", {}).get(job.key, {})
+        details = "; ".join(_difference(part, then, job, known) for part in differing)
+        return UserError(
+            f"{self.folder}: holds rows of {job.method} on {job.dataset} that were made otherwise ({details}), as in "
+            f"shards/{job.key}/{name}. Wanted the same. Give this run another name (`run:`), the method another "
+            f"`label:`, or delete {self.folder_of(job.key)} to redo these rows."
+        )
+
+
+def _difference(part: str, then: Mapping[str, str], job: JobFacts, known: Mapping[str, Any]) -> str:
+    """How a part differs: by its parameters, where the manifest tells of the same state that the shard does."""
+    told = (
+        differences.told(part, known["about"], job.about)
+        if known and known["parts"].get(part) == then.get(part)
+        else ""
+    )
+    return told or f"{part}: {then.get(part, 'unknown')} then, {job.parts[part]} now"
+
+
+def store_of(run: str, runs: str | Path | None = None) -> Store:
+    """The store of a run by its name.
+
+    Args:
+        run: The run's name.
+        runs: Where runs are kept, a folder or a bucket; by default what HARNESS_RUNS says, or runs/ in the checkout.
+    """
+    return Store(Folder.at(runs or os.environ.get("HARNESS_RUNS") or places.ROOT / "runs") / run)

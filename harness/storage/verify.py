@@ -1,0 +1,180 @@
+"""Proof that a run's folder is whole: every file as it was written, every row that the config asks for there once.
+
+What was asked for stands in the folder itself, so that a copy on another machine can be verified without data or
+weights. Where a data set is at hand, its listing is compared, too: it alone knows an instance of which no row speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.config.recipe import Plugin
+from harness.config.run_config import asked_on
+from harness.storage import manifests
+from harness.storage.completeness import (
+    Asked,
+    Findings,
+    check_job,
+    check_key,
+    check_listing,
+    check_same_instances,
+    clicks_of,
+)
+from harness.storage.lock import holder
+from harness.storage.repeats import check_repeats
+from harness.storage.rows import as_frame, schema
+from harness.storage.shards import Header, changed, is_name
+from harness.storage.store import JobFacts, Store
+from harness.structures import UserError
+
+NAMED_AT_MOST = 5
+"""Damaged shards named one by one."""
+
+
+def verified(store: Store) -> Findings:
+    """Look at all of a run's folder.
+
+    Raises:
+        UserError: There is no run, or its manifest is damaged.
+    """
+    found, manifest = Findings(), store.manifest()
+    if not manifest:
+        raise UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
+    if writer := holder(store.folder):
+        found.unproved.append(f"what is still to come: {writer} is writing this run")
+    samples = _checked_samples(found, store, manifest)
+    whole = _check_shards(found, store, manifest["jobs"])
+    if samples is None:
+        found.unproved.append("the rows: nobody says of which images")
+    elif not whole:
+        found.unproved.append("the rows: first mend the shards")
+    else:
+        _check_rows(found, store, manifest, samples)
+    return found
+
+
+def _checked_samples(found: Findings, store: Store, manifest: Mapping[str, Any]) -> dict[str, list[str]] | None:
+    """The samples that were asked for; None where that cannot be known."""
+    if "samples" not in manifest:
+        found.lacking.append(f"{manifests.MANIFEST} does not say which images were asked for; run once more")
+        return None
+    try:
+        samples = manifests.samples(store.folder)
+    except UserError as error:
+        found.lacking.append(str(error))
+        return None
+    found.say(
+        f"{manifests.MANIFEST} and {manifests.SAMPLES} are intact: {len(manifest['jobs'])} jobs, "
+        f"{len(manifest['starts'])} starts, {sum(map(len, samples.values()))} images asked for"
+    )
+    return samples
+
+
+def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> bool:
+    """Read every shard of every job, those of earlier configs too.
+
+    Returns:
+        Whether all that say what they hold can be read; the others count as absent.
+    """
+    damaged, unsure, counted, rows, whole = [], [], 0, 0, True
+    for key in (store.folder / "shards").folders():
+        headers = store.headers(key)
+        for name in store.folder_of(key).files(".parquet"):
+            counted += 1
+            if name not in headers and not is_name(name):
+                unsure.append(f"shards/{key}/{name}: no shard, for it does not say what it holds; take it away")
+                continue
+            try:
+                rows += len(store.read(key, name))
+            except UserError as error:
+                damaged.append(str(error))
+                whole &= name not in headers
+                continue
+            unsure += [f"shards/{key}/{name}: {why}" for why in _doubts(headers.get(name), jobs.get(key, {}))]
+    found.say(
+        f"{counted} shards with {rows} rows are readable, as their SHA-256 says, and made as the manifest says",
+        *_shortened(damaged),
+        *_shortened(unsure),
+    )
+    return whole
+
+
+def _doubts(header: Header | None, job: Mapping[str, Any]) -> list[str]:
+    """What speaks against a shard that can be read."""
+    if header is None:
+        return ["it does not say which images it holds; delete it and run again"]
+    if not header.parts:
+        return ["it carries no checksum, for a first version wrote it; delete it and run again to have one"]
+    differing = changed(job.get("parts", {}), header.parts)
+    return [f"made otherwise than the manifest says ({', '.join(differing)}); delete it"] if differing else []
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - NAMED_AT_MOST
+    return lines if more <= 0 else [*lines[:NAMED_AT_MOST], f"and {more} shards more, likewise"]
+
+
+def _check_rows(found: Findings, store: Store, manifest: Mapping[str, Any], samples: Mapping[str, list[str]]) -> None:
+    config = manifest["config"]
+    asked = [
+        Asked(
+            job_of(manifest, method, dataset),
+            samples.get(label_of(dataset), []),
+            clicks_of(config, method),
+            config["metrics"],
+        )
+        for method, dataset in pairs_of(config)
+    ]
+    jobs, wanted = [one.job for one in asked], {one.job.dataset: one.samples for one in asked}
+    said = pa.concat_tables([schema().empty_table(), *store.tables(jobs, wanted)])
+    rows = as_frame(said.drop_columns("mask"))
+    for one in asked:
+        check_job(found, one, store.done(one.job), rows)
+        check_repeats(found, store, one)
+    check_same_instances(found, rows)
+    check_key(found, rows)
+    _check_results(found, store, said)
+    for dataset in config["datasets"]:
+        own = [one for one in asked if one.job.dataset == label_of(dataset)]
+        check_listing(found, Plugin.model_validate(dataset), config["limit"], own, rows)
+
+
+def job_of(manifest: Mapping[str, Any], method: Mapping[str, Any], dataset: Mapping[str, Any]) -> JobFacts:
+    """What a manifest knows of a method on a data set of its config."""
+    bare = JobFacts(label_of(method), label_of(dataset), {}, {})
+    known = manifest["jobs"].get(bare.key)
+    return JobFacts(**known) if known else bare
+
+
+def pairs_of(config: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Every method of a manifest's config with every data set that it is asked on."""
+    for dataset in config["datasets"]:
+        for method in config["methods"]:
+            if asked_on(method.get("datasets") or (), label_of(dataset)):
+                yield method, dataset
+
+
+def label_of(entry: Mapping[str, Any]) -> str:
+    """How a manifest's method or data set is named in tables."""
+    return str(entry.get("label") or entry["name"])
+
+
+def _check_results(found: Findings, store: Store, said: pa.Table) -> None:
+    again = f"python -m harness report {store.folder} writes it anew"
+    try:
+        written = pq.read_table(pa.BufferReader(store.folder.read("results.parquet")), schema=schema())
+    except FileNotFoundError:
+        found.lacking.append(f"results.parquet; {again}")
+        return
+    except (pa.ArrowException, OSError) as error:
+        found.lacking.append(f"results.parquet cannot be read ({' '.join(str(error).split())}); {again}")
+        return
+    same = written.replace_schema_metadata().equals(said)
+    found.say(
+        f"results.parquet has {len(written)} rows, equal to the shards'",
+        *([] if same else [f"results.parquet is not what the shards say; {again}"]),
+    )

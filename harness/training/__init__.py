@@ -1,0 +1,1 @@
+"""One rank of one training: examples, steps, states."""

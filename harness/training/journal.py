@@ -1,0 +1,134 @@
+"""How a training job went: a Parquet file and TensorBoard's events, kept after it is done.
+
+Neither is worth a training of days: where one cannot be written the training goes on, and says so once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.storage.folder import reason
+from harness.training.fit import Progress
+
+METRICS = "metrics.parquet"
+"""The file's name in the job's folder: a row a report, `Progress` with the time in seconds since 1970."""
+
+_CURVES = ("loss", "lr", "steps_per_s", "waited", "validation")
+_SCHEMA = pa.schema(
+    [("step", pa.int64()), ("steps", pa.int64())] + [(name, pa.float64()) for name in (*_CURVES, "time_s")]
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Journal:
+    """Writes every report down; a resumed job goes on where it resumed, so that no step stands there twice.
+
+    Args:
+        folder: The job's own; made if need be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, Any]] | None = None
+        self.events: Events | None = None
+        self.warned = False
+
+    def add(self, progress: Progress) -> None:
+        """Keep a report, in memory at least: as soon as there is room again the file has all of them."""
+        earlier = self._kept() if self.rows is None else self.rows
+        if self.rows is None or (earlier and progress.step <= earlier[-1]["step"]):  # A worker that was replaced.
+            self.close()
+            self.rows = [row for row in earlier if row["step"] < progress.step]
+        self.rows.append({**asdict(progress), "time_s": time.time()})
+        try:
+            self._write(self.rows)
+            self._draw(progress)
+        except (OSError, pa.ArrowException) as error:
+            self.close()
+            if not self.warned:
+                _log.warning(
+                    "training: its journal in %s cannot be written (%s); the training goes on",
+                    self.folder,
+                    reason(error),
+                )
+            self.warned = True
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f"{METRICS}.tmp"
+        try:
+            pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), temporary)
+            temporary.replace(self.folder / METRICS)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _draw(self, progress: Progress) -> None:
+        if self.events is None:
+            self.events = Events(self.folder, progress.step)
+        self.events.add(progress)
+
+    def _kept(self) -> list[dict[str, Any]]:
+        """The rows of earlier starts."""
+        path = self.folder / METRICS
+        try:
+            return pq.read_table(path, schema=_SCHEMA).to_pylist() if path.exists() else []
+        except (OSError, pa.ArrowException) as error:
+            _log.warning("training: %s is no whole journal (%s); it is begun anew", path, reason(error))
+            return []
+
+    def close(self) -> None:
+        """Let go of the events' file."""
+        if self.events is not None:
+            self.events.close()
+            self.events = None
+
+
+class Events:
+    """TensorBoard's file, written at once.
+
+    tensorboardX's SummaryWriter writes in a thread, which a full disk ends; its caller then waits for it for ever.
+
+    Args:
+        folder: Where TensorBoard looks.
+        first: The step from which on it is to forget what earlier files say.
+    """
+
+    def __init__(self, folder: Path, first: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter  # type: ignore[import-untyped]
+        from tensorboardX.proto.event_pb2 import SessionLog  # type: ignore[import-untyped]
+
+        self.writer = EventsWriter(str(folder / "events"), f".{first}")
+        self._keep(first, session_log=SessionLog(status=SessionLog.START))
+
+    def add(self, progress: Progress) -> None:
+        """A point of every curve.
+
+        Raises:
+            OSError: The disk refuses them.
+        """
+        from tensorboardX.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+        given = {name: getattr(progress, name) for name in _CURVES}
+        points = [Summary.Value(tag=name, simple_value=value) for name, value in given.items() if value is not None]
+        self._keep(progress.step, summary=Summary(value=points))
+        self.writer.flush()
+
+    def _keep(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self.writer.write_event(Event(step=step, wall_time=time.time(), **content))
+
+    def close(self) -> None:
+        """Let go of the file; what it still holds back is lost where the disk refuses it."""
+        with suppress(OSError):
+            self.writer.close()

@@ -1,0 +1,59 @@
+"""What stands in a training's messages in place of a traceback: which learner, where it is written, what to lower."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from harness.messages import LACKS_MEMORY
+from harness.plugins.interfaces import Learner
+from harness.structures import UserError
+
+
+def named(learner: Learner) -> str:
+    """How messages call a learner."""
+    return f"learner '{getattr(learner, 'name', '') or type(learner).__name__}'"
+
+
+def defined(function: Callable[..., Any]) -> str:
+    """Where a function of a plugin is written, in parentheses; "" where Python does not know."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f" ({code.co_filename}, line {code.co_firstlineno})" if code else ""
+
+
+def damaged(file: object, error: Exception, delete: str = "it") -> UserError:
+    """What is told of a state that cannot be read."""
+    return UserError(f"{file}: found a damaged file ({type(error).__name__}); delete {delete} to train anew.")
+
+
+@contextmanager
+def memory_blamed(device: str) -> Iterator[None]:
+    """The lack of memory becomes a message that says what to lower.
+
+    Args:
+        device: The recipe's.
+
+    Raises:
+        UserError: In place of what torch or Python raised for it.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = next((one for one in (error, error.__cause__) if one and lacks_memory(one)), None)
+        if found is None:
+            raise
+        where = ("cuda" if device == "auto" else device) if "CUDA" in str(found) else "the CPU"
+        said = ". ".join(str(found).partition("\n")[0].split(". ")[:3]).rstrip(".") or type(found).__name__
+        raise UserError(
+            f"training: out of memory on {where} ({said}). Lower `batch`, or raise `accumulate`."
+        ) from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of a GPU or of the machine does not suffice."""
+    said = LACKS_MEMORY.search(str(error)) is not None
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and said)

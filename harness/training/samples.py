@@ -1,0 +1,168 @@
+"""Which instances a training step sees, decided by the seed and the step alone, and their samples in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from harness.config.recipe import Recipe
+from harness.plugins.interfaces import Dataset
+from harness.structures import Image, Instance, Sample, UserError
+
+KEPT_BYTES = 4 * 2**30
+"""Of decoded samples that stay in memory."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """An instance that training may draw, by its data set's position and its ids."""
+
+    dataset: int
+    sample_id: str
+    instance_id: str
+    category: str
+
+
+class SampleCache:
+    """Decoded samples by data set and id, kept in memory with masks as bits: training sees each many times.
+
+    Args:
+        datasets: Where samples come from.
+        limit: Bytes; beyond it the samples kept longest go.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset], limit: int = KEPT_BYTES) -> None:
+        self.datasets, self.limit, self.bytes = datasets, limit, 0
+        self.kept: dict[tuple[int, str], PackedSample] = {}
+        self.lock = threading.Lock()
+
+    def sample(self, dataset: int, sample_id: str) -> Sample:
+        """The sample, decoded at its first use.
+
+        Raises:
+            UserError: Its files cannot be read.
+        """
+        return self._packed(dataset, sample_id).sample()
+
+    def image(self, dataset: int, sample_id: str) -> Image:
+        """The sample's image alone."""
+        return self._packed(dataset, sample_id).without_masks.image
+
+    def held(self, dataset: int, sample_id: str) -> int:
+        """The bytes that the sample takes while it is kept."""
+        return self._packed(dataset, sample_id).bytes
+
+    def _packed(self, dataset: int, sample_id: str) -> PackedSample:
+        key = (dataset, sample_id)
+        packed = self.kept.get(key)
+        if packed is None:
+            packed = PackedSample.packed(self._loaded(dataset, sample_id))
+            with self.lock:
+                self._keep(key, packed)
+        return packed
+
+    def _loaded(self, dataset: int, sample_id: str) -> Sample:
+        try:
+            return self.datasets[dataset].load(sample_id)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"training: sample '{sample_id}' cannot be read: {error} Mend it; the same command again goes on."
+            ) from error
+
+    def _keep(self, key: tuple[int, str], packed: PackedSample) -> None:
+        if key in self.kept:  # Another loader was faster.
+            return
+        self.kept[key] = packed
+        self.bytes += packed.bytes
+        while self.bytes > self.limit and len(self.kept) > 1:
+            self.bytes -= self.kept.pop(next(iter(self.kept))).bytes
+
+    def forget(self) -> None:
+        """Keep nothing, and from now on no more than the latest sample."""
+        with self.lock:
+            self.kept, self.bytes, self.limit = {}, 0, 0
+
+    def draws(self, seen_only: bool) -> list[Draw]:
+        """Every instance that may be trained on."""
+        return [
+            Draw(position, sample_id, listed.id, listed.category)
+            for position, dataset in enumerate(self.datasets)
+            for sample_id in dataset.sample_ids()
+            for listed in self._listed(position, dataset, sample_id)
+            if listed.seen or not seen_only
+        ]
+
+    def _listed(self, position: int, dataset: Dataset, sample_id: str) -> Sequence[Any]:
+        """As the data set lists them; one whose listing loads the sample is loaded once, into the cache."""
+        if type(dataset).list_instances is Dataset.list_instances:
+            return self.sample(position, sample_id).instances
+        return dataset.list_instances(sample_id)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedSample:
+    """A sample whose masks are bits, an eighth of the memory."""
+
+    without_masks: Sample
+    bits: tuple[UInt8[np.ndarray, " n"], ...]
+
+    @classmethod
+    def packed(cls, sample: Sample) -> PackedSample:
+        """The sample, its masks packed."""
+        nothing = np.zeros((0, 0), bool)
+        bits = tuple(np.packbits(instance.mask) for instance in sample.instances)
+        bare = tuple(replace(instance, mask=nothing) for instance in sample.instances)
+        return cls(replace(sample, instances=bare), bits)
+
+    @property
+    def bytes(self) -> int:
+        """In memory, of the image and the masks."""
+        return self.without_masks.image.nbytes + sum(bits.nbytes for bits in self.bits)
+
+    def sample(self) -> Sample:
+        """The sample, its masks unpacked."""
+        instances = [
+            self._whole(instance, bits) for instance, bits in zip(self.without_masks.instances, self.bits, strict=True)
+        ]
+        return replace(self.without_masks, instances=tuple(instances))
+
+    def _whole(self, instance: Instance, bits: UInt8[np.ndarray, " n"]) -> Instance:
+        height, width = self.without_masks.size
+        mask = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+        return replace(instance, mask=mask)
+
+
+class Draws:
+    """Which instances a step sees: every category equally often, or every instance."""
+
+    def __init__(self, draws: Sequence[Draw], recipe: Recipe) -> None:
+        if not draws:
+            raise UserError(
+                "training: the data sets hold no instance to train on"
+                + (" of a seen category; set `classes: all` or choose a split." if recipe.classes == "seen" else ".")
+            )
+        self.draws, self.seed, self.size = draws, recipe.seed, recipe.batch
+        counts = Counter(draw.category for draw in draws)
+        weights = np.array([1 / counts[draw.category] if recipe.balance else 1.0 for draw in draws])
+        self.shares = weights / weights.sum()
+
+    def at(self, step: int) -> Iterator[tuple[Draw, np.random.Generator]]:
+        """The step's draws, each with a generator for its augmentation."""
+        rng = np.random.default_rng((self.seed, step))
+        picks = rng.choice(len(self.draws), size=self.size, p=self.shares)
+        return zip((self.draws[pick] for pick in picks), rng.spawn(self.size), strict=True)
+
+    def another(self, rng: np.random.Generator) -> Draw:
+        """A draw in the place of one that turned out unreadable."""
+        return self.draws[rng.choice(len(self.draws), p=self.shares)]
+
+    @property
+    def categories(self) -> list[str]:
+        """Those that may be drawn, as far as the listings know."""
+        return sorted({draw.category for draw in self.draws} - {""})

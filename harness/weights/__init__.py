@@ -1,0 +1,1 @@
+"""Published checkpoints: where they are, their size, licence and checksum."""

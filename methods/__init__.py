@@ -1,1 +1,0 @@
-"""The method plugins: one file a method."""

@@ -1,0 +1,70 @@
+"""Which clicks a training example has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from harness.clicks import STRATEGIES, Situation, click_rng, clicks_a_round
+from harness.messages import suggest
+from harness.structures import Instance, Sample, UserError
+
+from ...shared.channels import Channels
+
+
+@dataclass(frozen=True)
+class Clicking:
+    """A simulator's clicks, one for each of a network's click channels.
+
+    Attributes:
+        channels: Of the network.
+        strategy: The simulator.
+        options: The simulator's own.
+        fixed: Whether an instance has the same clicks in every epoch; else every draw has new ones.
+        sets: Of fixed clicks that an instance has, one of which a draw takes.
+
+    Raises:
+        UserError: No such simulator, or one that makes another number of clicks.
+    """
+
+    channels: Channels
+    strategy: str
+    options: Mapping[str, Any]
+    fixed: bool
+    sets: int
+
+    def __post_init__(self) -> None:
+        where = "methods/learners/prompted_deeplab.py"
+        wanted = self.channels.positive_clicks + self.channels.negative_clicks
+        made = clicks_made(self.strategy, self.options, where)
+        if made != wanted:
+            raise UserError(
+                f"{where}: {self.strategy} with click_options={dict(self.options)} makes {made} clicks; wanted "
+                f"{wanted}, a channel each. Correct `click_options`, `positive_clicks` or `negative_clicks`."
+            )
+
+    def clicks(self, sample: Sample, instance: Instance, rng: np.random.Generator) -> Int[np.ndarray, "c 2"]:
+        """x, y in pixels of the image, in the order of the channels."""
+        draw = int(rng.integers(self.sets)) if self.sets > 1 else 0
+        if self.fixed:
+            rng = click_rng(0, "training", sample.id, instance.id, 1, draw)
+        made = STRATEGIES[self.strategy](Situation(sample, instance, (), None, rng, draw), **self.options)
+        return np.array([(click.x, click.y) for click in self.channels.arranged(made)])
+
+
+def clicks_made(strategy: str, options: Mapping[str, Any], where: str) -> int:
+    """How many clicks a learner's simulator makes a round.
+
+    Raises:
+        UserError: There is no such simulator, or it takes no such options.
+    """
+    if strategy not in STRATEGIES:
+        raise UserError(f"{where}: found strategy={strategy!r}. {suggest(strategy, STRATEGIES)}")
+    try:
+        return clicks_a_round(strategy, options)
+    except UserError as error:
+        raise UserError(f"{where}, click_options: {error}") from error

@@ -1,0 +1,238 @@
+"""RITM: segmentation from positive and negative clicks, each round starting from the mask of the one before.
+
+Paper: Sofiiuk, Petrov, Konushin, "Reviving Iterative Training with Mask Guidance for Interactive
+Segmentation", ICIP 2022, https://arxiv.org/abs/2102.06583
+Code: https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460, MIT. This is its NoBRS predictor,
+written anew: same weights, same clicks, same probabilities.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from pydantic import Field
+from torch import Tensor
+
+from harness.plugins.interfaces import Group, Method
+from harness.plugins.registry import register_method
+from harness.structures import Click, Image, Prediction, Prompt
+
+from ..shared.device import chosen_device
+from .network import load_weights, read_checkpoint
+from .zoom import View, Window, ZoomIn
+
+OFFICIAL_ZOOM = ZoomIn()
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """What prompts on one image share: RGB from 0 to 1, on the network's device, at the image's own size."""
+
+    pixels: Float[Tensor, "1 3 h w"]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the image."""
+        return self.pixels.shape[2], self.pixels.shape[3]
+
+
+@dataclass(frozen=True, eq=False)
+class RitmMemory:
+    """What the next round starts from.
+
+    Attributes:
+        probabilities: Of the object, at the image's size.
+        window: That ZoomIn looked at; None while it has not zoomed.
+    """
+
+    probabilities: Float32[np.ndarray, "h w"]
+    window: Window | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One prompt on its way through the network.
+
+    Attributes:
+        clicks: Those that the network sees.
+        previous: Probabilities of the round before, the network's input.
+        view: Where it looks.
+        size: (h, w) of the network's input.
+    """
+
+    clicks: tuple[Click, ...]
+    previous: Float32[np.ndarray, "h w"]
+    view: View
+    size: tuple[int, int]
+
+
+@register_method("ritm")
+class Ritm(Method):
+    """RITM without back-propagating refinement ("NoBRS"); it ignores the text.
+
+    A prompt whose `previous` is a mask, of another method or a user's, starts from that mask.
+
+    Args:
+        checkpoint: The authors' weights (.pth), or such as training here saves (.safetensors).
+        zoom: Where it looks; the defaults are those of the paper's evaluation, null is the whole image always.
+        flip: Average the logits with those of the mirrored image.
+        threshold: A pixel whose probability is above it belongs to the mask.
+        clicks_limit: The network sees no more than the first so many clicks; null: all.
+        device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: Prompts of an image whose inputs are of one size share forward passes of this many; a CPU
+            gains nothing by it.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        zoom: ZoomIn | None = OFFICIAL_ZOOM,
+        flip: bool = True,
+        threshold: Annotated[float, Field(ge=0, le=1)] = 0.49,
+        clicks_limit: Annotated[int, Field(ge=1)] | None = None,
+        device: str = "auto",
+        prompts_per_batch: Annotated[int, Field(ge=1)] = 1,
+    ) -> None:
+        self.device = torch.device(chosen_device(device))
+        self.network = load_weights(*read_checkpoint(checkpoint), checkpoint).to(self.device).eval()
+        self.zoom, self.flip, self.threshold = zoom, flip, threshold
+        self.clicks_limit, self.prompts_per_batch = clicks_limit, prompts_per_batch
+
+    def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
+        """Move the images to the network's device; windows are cut and resized from them."""
+        return [EncodedImage(self._pixels(image)) for image in images]
+
+    def _pixels(self, image: Image) -> Float[Tensor, "1 3 h w"]:
+        values = torch.from_numpy(image.astype(np.float32, order="C")).to(self.device)
+        return values.permute(2, 0, 1)[None].contiguous().div_(255)
+
+    @torch.inference_mode()
+    def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
+        """One mask a prompt, with what its next round starts from.
+
+        Raises:
+            ValueError: A click outside the image, or a `previous` of another image.
+        """
+        return [self._predictions(state, prompts) for state, prompts in groups]
+
+    def _predictions(self, state: EncodedImage, prompts: Sequence[Prompt]) -> list[Prediction]:
+        memories = [remembered(prompt.previous, state.size) for prompt in prompts]
+        for prompt in prompts:
+            check_clicks(prompt.clicks, state.size)
+        questions = [
+            self._question(prompt.clicks, memory.probabilities, memory, state.size)
+            for prompt, memory in zip(prompts, memories, strict=True)
+        ]
+        found = self._answers(state, questions)
+        again = [at for at, one in enumerate(found) if self.zoom and self.zoom.again(one.probabilities, one.window)]
+        closer = [self._question(prompts[at].clicks, memories[at].probabilities, found[at], state.size) for at in again]
+        for at, memory in zip(again, self._answers(state, closer), strict=True):
+            found[at] = memory
+        return [Prediction((memory.probabilities > self.threshold)[None], memory=(memory,)) for memory in found]
+
+    def _question(
+        self,
+        clicks: tuple[Click, ...],
+        previous: Float32[np.ndarray, "h w"],
+        seen: RitmMemory,
+        size: tuple[int, int],
+    ) -> Question:
+        """What to ask the network, looking where `seen` says."""
+        view = self.zoom.view(seen.probabilities, seen.window, clicks) if self.zoom else View(None, None)
+        shown = self.zoom.size(view.shown) if self.zoom and view.shown else size
+        return Question(clicks[: self.clicks_limit], previous, view, shown)
+
+    def _answers(self, state: EncodedImage, questions: Sequence[Question]) -> list[RitmMemory]:
+        """The answers, as the questions stand; those of one input size share forward passes."""
+        answers: dict[int, RitmMemory] = {}
+        for positions in self._batches(questions):
+            batch = [questions[at] for at in positions]
+            for at, question, probabilities in zip(positions, batch, self._probabilities(state, batch), strict=True):
+                answers[at] = RitmMemory(placed(probabilities[None], question.view, state.size), question.view.kept)
+        return [answers[at] for at in range(len(questions))]
+
+    def _batches(self, questions: Sequence[Question]) -> Iterator[list[int]]:
+        by_size = defaultdict(list)
+        for at, question in enumerate(questions):
+            by_size[question.size].append(at)
+        for positions in by_size.values():
+            for start in range(0, len(positions), self.prompts_per_batch):
+                yield positions[start : start + self.prompts_per_batch]
+
+    def _probabilities(self, state: EncodedImage, batch: Sequence[Question]) -> Float[Tensor, "n 1 sh sw"]:
+        """Of questions whose input has one size, at that size."""
+        inputs = torch.cat([self._input(state, question) for question in batch])
+        clicks = [clicks_in_view(question) for question in batch]
+        if not self.flip:
+            return self._logits(inputs, clicks).sigmoid()
+        mirrored = [[(row, batch[0].size[1] - column - 1, sign) for row, column, sign in one] for one in clicks]
+        logits = self._logits(torch.cat([inputs, inputs.flip(3)]), clicks + mirrored)
+        straight, flipped = logits.chunk(2)
+        return (0.5 * (straight + flipped.flip(3))).sigmoid()
+
+    def _input(self, state: EncodedImage, question: Question) -> Float[Tensor, "1 4 sh sw"]:
+        """The image and the probabilities before, where the network is to look."""
+        previous = torch.from_numpy(question.previous).to(self.device)[None, None]
+        whole = torch.cat([state.pixels, previous], dim=1)
+        return question.view.shown.cut(whole, question.size) if question.view.shown else whole
+
+    def _logits(
+        self, inputs: Float[Tensor, "n 4 h w"], clicks: Sequence[Sequence[tuple[float, float, float]]]
+    ) -> Float[Tensor, "n 1 h w"]:
+        most = max(1, *map(len, clicks))
+        padded = [[*one, *[(0.0, 0.0, 0.0)] * (most - len(one))] for one in clicks]
+        values = torch.tensor(padded, dtype=torch.float32, device=self.device)
+        return self.network(inputs[:, :3], inputs[:, 3:], values)[0].float()
+
+
+def clicks_in_view(question: Question) -> list[tuple[float, float, float]]:
+    """Row, column and sign of the clicks, in pixels of the network's input."""
+    places = [
+        question.view.shown.place(click, question.size) if question.view.shown else (float(click.y), float(click.x))
+        for click in question.clicks
+    ]
+    signs = [1.0 if click.positive else -1.0 for click in question.clicks]
+    return [(row, column, sign) for (row, column), sign in zip(places, signs, strict=True)]
+
+
+def placed(probabilities: Float[Tensor, "1 1 sh sw"], view: View, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+    """The network's answer at the image's size, zero outside the window."""
+    whole = view.kept.pasted(probabilities, size) if view.kept else probabilities
+    return whole[0, 0].cpu().numpy()
+
+
+def remembered(previous: Any, size: tuple[int, int]) -> RitmMemory:
+    """What a prompt's `previous` stands for: nothing yet, this method's own memory, or a mask.
+
+    Raises:
+        ValueError: It is something else, or of another image.
+    """
+    if previous is None:
+        return RitmMemory(np.zeros(size, np.float32))
+    if isinstance(previous, np.ndarray) and previous.dtype == bool:
+        previous = RitmMemory(previous.astype(np.float32))
+    if not isinstance(previous, RitmMemory):
+        raise ValueError(f"found {type(previous).__name__} as the prompt's previous; wanted RITM's memory or a mask.")
+    if previous.probabilities.shape != size:
+        raise ValueError(f"found a previous mask of {previous.probabilities.shape}; wanted {size}, the image's (h, w).")
+    return previous
+
+
+def check_clicks(clicks: Sequence[Click], size: tuple[int, int]) -> None:
+    """Refuse clicks that lie outside the image of (h, w).
+
+    Raises:
+        ValueError: One does.
+    """
+    for click in clicks:
+        if not (0 <= click.y < size[0] and 0 <= click.x < size[1]):
+            raise ValueError(
+                f"found a click at x={click.x}, y={click.y}; wanted one within {size}, the image's (h, w)."
+            )

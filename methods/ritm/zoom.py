@@ -1,0 +1,161 @@
+"""Which part of the image RITM looks at: ZoomIn, after the first click, and the geometry of a part of an image.
+
+Paper: Sofiiuk et al., "f-BRS", CVPR 2020, https://arxiv.org/abs/2001.10331, section 3.4; rules and values are those of
+SamsungLabs/ritm_interactive_segmentation at b9b4460 (`isegm/inference/transforms/zoom_in.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, NamedTuple
+
+import numpy as np
+import pydantic
+from jaxtyping import Float, Float32
+from pydantic import Field
+from torch import Tensor
+
+from harness.structures import Click, Mask
+
+from .hrnet_ocr import resized
+
+Pixels = Annotated[int, Field(ge=1)]
+
+
+class Window(NamedTuple):
+    """A part of an image: its first and last row and column, the last ones included."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.bottom - self.top + 1, self.right - self.left + 1
+
+    @classmethod
+    def whole(cls, size: tuple[int, int]) -> Window:
+        """All of an image of (h, w)."""
+        return cls(0, size[0] - 1, 0, size[1] - 1)
+
+    def cut(self, maps: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c sh sw"]:
+        """The window's part of the maps, at another size."""
+        return resized(maps[:, :, self.top : self.bottom + 1, self.left : self.right + 1], size)
+
+    def pasted(self, maps: Float[Tensor, "n 1 sh sw"], size: tuple[int, int]) -> Float[Tensor, "n 1 h w"]:
+        """Maps of the window in an image of (h, w), zero around it."""
+        image = maps.new_zeros((len(maps), 1, *size))
+        image[:, :, self.top : self.bottom + 1, self.left : self.right + 1] = resized(maps, self.size)
+        return image
+
+    def place(self, click: Click, size: tuple[int, int]) -> tuple[float, float]:
+        """Row and column of a click in the window at (h, w); not those of the same pixel's centre, but RITM's."""
+        height, width = self.size
+        return size[0] * (click.y - self.top) / height, size[1] * (click.x - self.left) / width
+
+    def overlap(self, other: Window) -> float:
+        """Product of the IoUs of the two windows' rows and columns."""
+        return _shared(self[:2], other[:2]) * _shared(self[2:], other[2:])
+
+    def holds(self, clicks: Sequence[Click]) -> bool:
+        """Whether all positive clicks lie in it, and none in its last row or column."""
+        return all(
+            self.top <= click.y < self.bottom and self.left <= click.x < self.right
+            for click in clicks
+            if click.positive
+        )
+
+
+def _shared(first: tuple[int, ...], second: tuple[int, ...]) -> float:
+    """IoU of two ranges of pixels."""
+    intersection = max(0, min(first[1], second[1]) - max(first[0], second[0]) + 1)
+    return intersection / (max(first[1], second[1]) - min(first[0], second[0]) + 1)
+
+
+class View(NamedTuple):
+    """Where the network looks, and where its answer goes; None is the whole image at its own size.
+
+    They differ in one case: where the mask of the round before is empty, the official code shows the whole image and
+    puts the answer into the window that it had kept.
+    """
+
+    shown: Window | None
+    kept: Window | None
+
+
+@dataclass(frozen=True)
+class ZoomIn:
+    """The official evaluation's rules; its values are the defaults.
+
+    Attributes:
+        target_size: The longest side of what the network sees becomes this ("cvpr" mode; 600 for DAVIS), or (h, w)
+            ("fixed" mode, with skip_clicks -1).
+        skip_clicks: After so many clicks zooming starts; -1: the first click sees the whole image at target_size;
+            0: where its mask is small, the first click is answered a second time, zoomed.
+        expansion_ratio: The mask's box is made larger by this.
+        min_crop_size: No side of a window is smaller, in pixels, unless the image's is.
+        recompute_thresh_iou: A window is kept while its overlap with the wanted one is at least this.
+        prob_thresh: What counts as the mask of the round before.
+    """
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
+
+    target_size: Pixels | tuple[Pixels, Pixels] = 400
+    skip_clicks: Annotated[int, Field(ge=-1)] = 1
+    expansion_ratio: Annotated[float, Field(gt=0)] = 1.4
+    min_crop_size: Pixels = 200
+    recompute_thresh_iou: Annotated[float, Field(ge=0, le=1)] = 0.5
+    prob_thresh: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    def view(self, probabilities: Float32[np.ndarray, "h w"], kept: Window | None, clicks: Sequence[Click]) -> View:
+        """Where to look next.
+
+        Args:
+            probabilities: Of the round before, zeros where there was none.
+            kept: The window of the round before, if any.
+            clicks: All so far.
+        """
+        if len(clicks) <= self.skip_clicks:
+            return View(None, kept)
+        wanted = self.around(probabilities > self.prob_thresh, clicks)
+        if wanted is None:
+            if self.skip_clicks >= 0:
+                return View(None, kept)
+            wanted = Window.whole(probabilities.shape)
+        if kept is None or not kept.holds(clicks) or wanted.overlap(kept) < self.recompute_thresh_iou:
+            kept = wanted
+        return View(kept, kept)
+
+    def again(self, probabilities: Float32[np.ndarray, "h w"], kept: Window | None) -> bool:
+        """Whether an answer on the whole image is to be given once more, zoomed to what it found."""
+        if kept is not None or self.skip_clicks > 0:
+            return False
+        wanted = self.around(probabilities > self.prob_thresh, ())
+        return wanted is not None and wanted.overlap(Window.whole(probabilities.shape)) < 0.5
+
+    def around(self, mask: Mask, clicks: Sequence[Click]) -> Window | None:
+        """The box of a mask and the positive clicks, made larger, cut at the image's edges; None for an empty mask."""
+        if not mask.any():
+            return None
+        ys = [click.y for click in clicks if click.positive]
+        xs = [click.x for click in clicks if click.positive]
+        top, bottom = self._range(np.flatnonzero(mask.any(axis=1)), ys, mask.shape[0])
+        left, right = self._range(np.flatnonzero(mask.any(axis=0)), xs, mask.shape[1])
+        return Window(top, bottom, left, right)
+
+    def _range(self, used: np.ndarray, clicked: Sequence[int], length: int) -> tuple[int, int]:
+        """First and last row, or column, of a window."""
+        first, last = min([int(used[0]), *clicked]), max([int(used[-1]), *clicked])
+        centre, half = (first + last) / 2, max(self.expansion_ratio * (last - first + 1), self.min_crop_size) / 2
+        return max(0, round(centre - half)), min(length - 1, round(centre + half))
+
+    def size(self, window: Window) -> tuple[int, int]:
+        """(h, w) at which the network sees a window."""
+        if isinstance(self.target_size, tuple):
+            return self.target_size
+        height, width = window.size
+        scale = self.target_size / max(height, width)
+        return max(1, round(height * scale)), max(1, round(width * scale))

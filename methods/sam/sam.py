@@ -1,0 +1,190 @@
+"""Segment Anything (SAM), the authors' own release, and small ones trained here.
+
+Paper: Kirillov et al., "Segment Anything", ICCV 2023, https://arxiv.org/abs/2304.02643
+Code: https://github.com/facebookresearch/segment-anything at dca509f, Apache-2.0 (PyPI: segment-anything 1.0)
+
+The masks are those of the package's `SamPredictor`; here, prompts on one image share a batch of the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float64, Int64
+from segment_anything import sam_model_registry
+from torch import Tensor, nn
+
+from harness.plugins.registry import register_method
+from harness.structures import Image, UserError
+
+from ..shared.checkpoints import check_fit, read_tensors
+from ..shared.device import chosen_device
+from ..shared.multimask import Candidates, MultiMask, MultimaskRule, Network, Precision, Ranking
+from ..shared.ranking import ClipRanking, Crop
+from .tiny import described_architecture
+
+Backbone = Literal["vit_b", "vit_l", "vit_h"]
+
+ENCODER_WIDTHS: dict[int, str] = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+"""By which a checkpoint's backbone is told."""
+
+
+class SamNetwork(Network):
+    """segment_anything's model; with its preprocessing and postprocessing, to the bit.
+
+    Args:
+        model: With its weights, on its device.
+        precision: Of the image encoder's matrix products; the decoder, a twentieth of the work, stays in float32.
+    """
+
+    def __init__(self, model: Any, precision: Precision = "float32") -> None:
+        self.model = model.eval()
+        self.device = torch.device(model.device)
+        self.dtype: torch.dtype = getattr(torch, precision)
+        self.side = int(model.image_encoder.img_size)
+        self.logits_size = tuple(model.prompt_encoder.mask_input_size)
+        with torch.inference_mode():
+            self.positions = model.prompt_encoder.get_dense_pe()
+
+    def features(self, image: Image) -> Any:
+        """The image embedding, (1, d, grid, grid)."""
+        pixels = self.model.preprocess(resized(image, self.side, self.device))
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self._encoded(pixels)
+
+    def _encoded(self, pixels: Float[Tensor, "1 3 s s"]) -> Any:
+        return self.model.image_encoder(pixels).float()
+
+    def decode(
+        self,
+        features: Any,
+        size: tuple[int, int],
+        clicks_xy: Float64[np.ndarray, "n c 2"],
+        labels: Int64[np.ndarray, "n c"],
+        previous: Float[Tensor, "n 1 gh gw"] | None,
+        multimask: bool,
+    ) -> tuple[Float[Tensor, "n k gh gw"], Float[Tensor, "n k"]]:
+        """As `Network.decode`; the three masks leave out the first token, the single one is that token's."""
+        height, width = input_size(size, self.side)
+        points = torch.as_tensor(clicks_xy * (width / size[1], height / size[0]), dtype=torch.float32)
+        sparse, dense = self.model.prompt_encoder(
+            points=(points.to(self.device), torch.as_tensor(labels, dtype=torch.int32, device=self.device)),
+            boxes=None,
+            masks=previous,
+        )
+        return self._decoded(features, sparse, dense, multimask)
+
+    def _decoded(self, features: Any, sparse: Tensor, dense: Tensor, multimask: bool) -> tuple[Tensor, Tensor]:
+        return self.model.mask_decoder(
+            image_embeddings=features,
+            image_pe=self.positions,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+        )
+
+    def upsampled(self, logits: Float[Tensor, "m 1 gh gw"], size: tuple[int, int]) -> Float[Tensor, "m 1 h w"]:
+        """In two bilinear steps, the padding cut off in between, as the model was trained and published."""
+        height, width = input_size(size, self.side)
+        padded = F.interpolate(logits, (self.side, self.side), mode="bilinear", align_corners=False)
+        return F.interpolate(padded[..., :height, :width], size, mode="bilinear", align_corners=False)
+
+
+@register_method("sam")
+class Sam(MultiMask):
+    """SAM; its candidates are ranked by its own predicted IoU and by CLIP.
+
+    Args:
+        checkpoint: Released weights (.pth), or those that training here saved (.safetensors).
+        backbone: What the checkpoint has to be; None takes it as it is.
+        rankings: "confidence", SAM's own predicted IoU, "clip", or both; the first one's choice is fed back in
+            iterative protocols.
+        clip_model: Ranks by the text: a name or config as open_clip_model.load_clip takes it.
+        clip_checkpoint: The weights of `clip_model`; needed to rank by it.
+        crop: What CLIP is shown of a candidate.
+        template: The sentence that CLIP reads, with {} for the text.
+        multimask: When SAM answers with three masks: at the "first" click, with one mask for more clicks, as SAM's
+            authors do; "always", as RClicks and SegNext do; or "never".
+        candidates: "all", or only the one "chosen" by the single ranking, which is cheaper; no oracle without all.
+        device: Where SAM and CLIP run; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: Decoded at once; by default 8 on the CPU, 64 on a GPU.
+        precision: Of the matrix products of SAM's image encoder and of CLIP.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        backbone: Backbone | None = None,
+        rankings: tuple[Ranking, ...] = ("confidence",),
+        clip_model: str = "ViT-L-14-336-quickgelu",
+        clip_checkpoint: Path | None = None,
+        crop: Crop = "box",
+        template: str = "a photo of a {}.",
+        multimask: MultimaskRule = "first",
+        candidates: Candidates = "all",
+        device: str = "auto",
+        prompts_per_batch: int | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        where = chosen_device(device)
+        network = SamNetwork(load_sam(checkpoint, backbone).to(where), precision)
+        clip = None
+        if "clip" in rankings:
+            clip = ClipRanking(clip_model, clip_checkpoint, crop, template, where, network.dtype)
+        super().__init__(network, rankings, clip, multimask, candidates, prompts_per_batch)
+
+
+def input_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(h, w) of an image of `size` once its longest side is `side`: ResizeLongestSide's rounding, at least 1 pixel."""
+    scale = side * 1.0 / max(size)
+    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+
+
+def resized(image: Image, side: int, device: torch.device) -> Float[Tensor, "1 3 h w"]:
+    """The image with its longest side at `side`, 0 to 255: PIL's bilinear, as ResizeLongestSide.apply_image."""
+    height, width = input_size(image.shape[:2], side)
+    pixels = np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BILINEAR))
+    return torch.from_numpy(pixels).to(device).permute(2, 0, 1).contiguous()[None].float()
+
+
+def load_sam(checkpoint: Path, backbone: Backbone | None = None) -> Any:
+    """The model with a checkpoint's weights, on the CPU.
+
+    Raises:
+        UserError: No such file, no checkpoint of SAM, or one of another backbone.
+    """
+    weights, about = read_tensors(checkpoint, "methods/sam/sam.py")
+    if about.get("architecture"):
+        if backbone is not None:
+            raise UserError(f"{checkpoint}: found a small SAM trained here; wanted {backbone}. Leave `backbone` out.")
+        return with_weights(described_architecture(about["architecture"], checkpoint).network, weights, checkpoint)
+    width = weights["image_encoder.pos_embed"].shape[-1] if "image_encoder.pos_embed" in weights else 0
+    found = ENCODER_WIDTHS.get(width)
+    if found is None or (backbone is not None and found != backbone):
+        seen = f"a SAM with backbone {found}" if found else f"tensors such as {', '.join(list(weights)[:2]) or 'none'}"
+        raise UserError(
+            f"{checkpoint}: found {seen}; wanted the released weights of SAM's {backbone or 'vit_b, vit_l or vit_h'}. "
+            "Correct `checkpoint` or `backbone`."
+        )
+    return with_weights(sam_model_registry[found], weights, checkpoint)
+
+
+def with_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """The model that `build` makes, with these weights.
+
+    It is built without storage first: random weights for 640 M parameters take longer than reading the true ones.
+
+    Raises:
+        UserError: A tensor is missing, is too many or has another shape.
+    """
+    with torch.device("meta"):
+        model = build()
+    check_fit(model, weights, path)
+    model.load_state_dict(dict(weights), assign=True)
+    return model.requires_grad_(False)

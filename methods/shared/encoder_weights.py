@@ -1,0 +1,92 @@
+"""Weights of an encoder from any file: a classifier's, another port's, a segmentation network's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from harness.structures import UserError
+
+from .checkpoints import read_tensors
+
+_PREFIXES = ("", "module.", "backbone.", "encoder.", "model.", "model.encoder.", "network.encoder.")
+_COUNTER = "num_batches_tracked"
+
+
+def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random", "rgb"] = "random") -> None:
+    """Put a file's weights into an encoder whose first convolution may have more input channels than the file's.
+
+    Names are compared with and without the usual prefixes; what they leave open, as all of another port or
+    MMSegmentation's `stem` of a ResNet-v1c, goes by order, if every shape and kind (weight, bias, running mean, ...)
+    agrees. What the file has beyond the encoder (a classifier) is left out.
+
+    Args:
+        encoder: Of segmentation-models-pytorch.
+        path: .safetensors, or a PyTorch file of tensors.
+        first_filters: Of a first convolution with more channels: "random" leaves it as it is, as MMSegmentation does
+            with what does not fit; "rgb" takes the file's for the first three channels.
+
+    Raises:
+        UserError: The file is not this encoder's.
+    """
+    read, _ = read_tensors(path, "methods/shared/encoder_weights.py")
+    wanted = {name: value for name, value in encoder.state_dict().items() if not name.endswith(_COUNTER)}
+    named = _named(read, wanted)
+    found = {name: read[other] for name, other in named.items()} | _in_order(
+        [(name, value) for name, value in read.items() if name not in named.values()],
+        {name: value for name, value in wanted.items() if name not in named},
+    )
+    first = next(iter(wanted))
+    wrong = [
+        name for name in wanted if name != first and (name not in found or found[name].shape != wanted[name].shape)
+    ]
+    if wrong or not _begins(found.get(first), wanted[first]):
+        name = wrong[0] if wrong else first
+        raise UserError(
+            f"{path}: {max(1, len(wrong))} of the encoder's {len(wanted)} tensors are not in it, such as {name}, "
+            f"{tuple(wanted[name].shape)}; wanted weights of this encoder. Correct `encoder_weights` or `encoder`."
+        )
+    values = {name: found[name] for name in wanted if name != first}
+    if found[first].shape == wanted[first].shape:
+        values[first] = found[first]
+    elif first_filters == "rgb":
+        values[first] = wanted[first].clone()
+        values[first][:, : found[first].shape[1]] = found[first]
+    encoder.load_state_dict(values, strict=False)
+
+
+def _named(read: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, str]:
+    """The file's names by the encoder's, with the prefixes of both that suit most of them; none if less than half."""
+    best: dict[str, str] = {}
+    for theirs in _PREFIXES:
+        for ours in ("", "model."):
+            names = {name: theirs + name.removeprefix(ours) for name in wanted}
+            best = max(best, {name: other for name, other in names.items() if other in read}, key=len)
+    return best if len(best) > len(wanted) / 2 else {}
+
+
+def _in_order(read: Iterable[tuple[str, Tensor]], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The file's first tensors in the order of the encoder's; none if a shape or a kind differs."""
+    theirs = [(name, value) for name, value in read if not name.endswith(_COUNTER)]
+    pairs = list(zip(wanted.items(), theirs, strict=False))
+    alike = all(
+        _kind(ours) == _kind(name) and (value.shape == tensor.shape or _begins(value, tensor))
+        for (ours, tensor), (name, value) in pairs
+    )
+    return {ours: value for (ours, _), (_, value) in pairs} if alike else {}
+
+
+def _kind(name: str) -> str:
+    """What a tensor is in its layer: "weight", "bias", "running_mean", ..."""
+    return name.rsplit(".", 1)[-1]
+
+
+def _begins(found: Tensor | None, wanted: Tensor) -> bool:
+    """Whether a first convolution's filters differ in nothing but the number of input channels."""
+    if found is None or found.ndim != wanted.ndim:
+        return False
+    same = [index for index in range(found.ndim) if index != 1 and found.shape[index] == wanted.shape[index]]
+    return len(same) == found.ndim - 1 and found.shape[1] <= wanted.shape[1]

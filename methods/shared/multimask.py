@@ -1,0 +1,281 @@
+"""What Segment Anything and its successors share: several masks a click, one encoding an image, ranked candidates.
+
+The network encodes an image once; all prompts on it are decoded in batches. Each prompt's candidates are ranked by the
+network's own predicted IoU ("confidence") and by CLIP; the oracle, which knows the ground truth, is the scorer's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from harness.plugins.interfaces import Group, Method
+from harness.structures import Image, Masks, Prediction, Prompt, UserError
+
+from .ranking import ClipRanking
+
+Ranking = Literal["confidence", "clip"]
+MultimaskRule = Literal["first", "always", "never"]
+Candidates = Literal["all", "chosen"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+PIXELS_AT_ONCE = 2**25
+"""Of logits that are upsampled together: 128 MiB in float32."""
+
+
+class Network(ABC):
+    """A promptable model: what SAM, SAM-HQ and SAM 2 do differently.
+
+    Attributes:
+        device: Where it runs.
+        logits_size: (h, w) of the logits that it answers with, and takes back as a prompt.
+    """
+
+    device: torch.device
+    logits_size: tuple[int, int]
+
+    @abstractmethod
+    def features(self, image: Image) -> Any:
+        """The image encoder's answer, which every prompt on the image shares."""
+
+    @abstractmethod
+    def decode(
+        self,
+        features: Any,
+        size: tuple[int, int],
+        clicks_xy: Float64[np.ndarray, "n c 2"],
+        labels: Int64[np.ndarray, "n c"],
+        previous: Float[Tensor, "n 1 gh gw"] | None,
+        multimask: bool,
+    ) -> tuple[Float[Tensor, "n k gh gw"], Float[Tensor, "n k"]]:
+        """Logits and predicted IoU of every candidate of n prompts with c clicks each.
+
+        Args:
+            features: The image's.
+            size: (h, w) of the image.
+            clicks_xy: In pixels of the image.
+            labels: 1 for a positive click, 0 for a negative one.
+            previous: Logits of an earlier round.
+            multimask: Whether the answer is three masks for an ambiguous prompt, or one.
+        """
+
+    @abstractmethod
+    def upsampled(self, logits: Float[Tensor, "m 1 gh gw"], size: tuple[int, int]) -> Float[Tensor, "m 1 h w"]:
+        """The logits at the image's size; a mask is where they exceed 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """What prompts on one image share.
+
+    Attributes:
+        image: For the crops of the CLIP ranking.
+        size: (h, w) of the image.
+        features: The network's.
+    """
+
+    image: Image
+    size: tuple[int, int]
+    features: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One prompt's candidates at the network's resolution.
+
+    Attributes:
+        logits: One plane a candidate.
+        confidence: The network's own estimate of each candidate's IoU.
+    """
+
+    logits: Float[Tensor, "k gh gw"]
+    confidence: Float[Tensor, " k"]
+
+    def only(self, index: int) -> Answer:
+        """With a single candidate."""
+        return Answer(self.logits[index : index + 1], self.confidence[index : index + 1])
+
+
+class MultiMask(Method):
+    """A network's candidates, ranked.
+
+    Args:
+        network: With its weights.
+        rankings: How candidates are ranked; the first one's choice is fed back in iterative protocols.
+        clip: Ranks by the text; needed where `rankings` name it.
+        multimask: When a prompt is answered with several candidates: at the "first" click, "always" or "never".
+        candidates: "all" are returned, or only the one "chosen" by the single ranking. The scorer calls a lone
+            mask's ranking "single" and has no oracle for it: the others might have been better.
+        prompts_per_batch: Decoded at once; by default 8 on the CPU, where more is slower, and 64 on a GPU.
+
+    Attributes:
+        image_encodings: Images encoded so far.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        rankings: Sequence[Ranking] = ("confidence",),
+        clip: ClipRanking | None = None,
+        multimask: MultimaskRule = "first",
+        candidates: Candidates = "all",
+        prompts_per_batch: int | None = None,
+    ) -> None:
+        check_options(self.name, rankings, candidates, prompts_per_batch)
+        self.network, self.clip = network, clip
+        self.rankings, self.multimask, self.candidates = tuple(rankings), multimask, candidates
+        self.device = network.device
+        self.prompts_per_batch = prompts_per_batch or (64 if self.device.type == "cuda" else 8)
+        self.image_encodings = 0
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
+        """One pass of the image encoder an image; batches of images gain nothing even on a GPU."""
+        self.image_encodings += len(images)
+        return [EncodedImage(image, image.shape[:2], self.network.features(image)) for image in images]
+
+    @torch.inference_mode()
+    def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
+        """Every prompt's candidates with a score a ranking; `memory` is their logits."""
+        return [self._predictions(state, prompts) for state, prompts in groups]
+
+    def _predictions(self, state: EncodedImage, prompts: Sequence[Prompt]) -> list[Prediction]:
+        for prompt in prompts:
+            self._check(prompt, state.size)
+        answers = self._answers(state, prompts)
+        if self.candidates == "chosen" and self.rankings == ("confidence",):
+            # Chosen at low resolution: upsampling costs fifteen times as much for three masks as for one.
+            answers = [answer.only(int(answer.confidence.argmax())) for answer in answers]
+        masks = self._masks(answers, state.size)
+        scores = self._scores(state, prompts, answers, masks)
+        found = [
+            Prediction(mask, score, tuple(answer.logits))
+            for mask, score, answer in zip(masks, scores, answers, strict=True)
+        ]
+        return [_lone(prediction) for prediction in found] if self.candidates == "chosen" else found
+
+    def _check(self, prompt: Prompt, size: tuple[int, int]) -> None:
+        height, width = size
+        for click in prompt.clicks:
+            if not (0 <= click.x < width and 0 <= click.y < height):
+                raise ValueError(
+                    f"found a click at x={click.x}, y={click.y}; wanted one on the {width} x {height} image."
+                )
+        if not prompt.clicks:
+            raise ValueError(f"{self.name} needs a click; found none.")
+        if "clip" in self.rankings and not (prompt.text and prompt.text.strip()):
+            raise ValueError(
+                f"{self.name} ranks by CLIP, which needs a text; found {prompt.text!r}. "
+                "Set `rankings: [confidence]` for prompts by clicks alone."
+            )
+
+    def _answers(self, state: EncodedImage, prompts: Sequence[Prompt]) -> list[Answer]:
+        """Decoded in batches of prompts that have equally many clicks and all, or none, an earlier round."""
+        answers: dict[int, Answer] = {}
+        for batch in batches(prompts, self.prompts_per_batch):
+            logits, confidence = self._decoded(state, [prompts[index] for index in batch])
+            answers |= {
+                index: Answer(*pair) for index, pair in zip(batch, zip(logits, confidence, strict=True), strict=True)
+            }
+        return [answers[index] for index in range(len(prompts))]
+
+    def _decoded(self, state: EncodedImage, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        clicks = [prompt.clicks for prompt in prompts]
+        several = self.multimask == "always" or (self.multimask == "first" and len(clicks[0]) == 1)
+        return self.network.decode(
+            state.features,
+            state.size,
+            np.array([[(click.x, click.y) for click in row] for row in clicks], np.float64),
+            np.array([[click.positive for click in row] for row in clicks], np.int64),
+            self._previous(prompts),
+            several,
+        )
+
+    def _previous(self, prompts: Sequence[Prompt]) -> Float[Tensor, "n 1 gh gw"] | None:
+        if prompts[0].previous is None:
+            return None
+        found = [torch.as_tensor(prompt.previous) for prompt in prompts]
+        for one in found:
+            if one.shape != self.network.logits_size or not one.is_floating_point():
+                raise ValueError(
+                    f"found {one.dtype} {tuple(one.shape)} as the previous round's memory; wanted the float logits "
+                    f"{self.network.logits_size} of a candidate, as an earlier Prediction.memory holds them."
+                )
+        return torch.stack(found)[:, None].to(self.device, torch.float32)
+
+    def _masks(self, answers: Sequence[Answer], size: tuple[int, int]) -> list[Masks]:
+        """Every answer's masks at the image's size."""
+        if not answers:
+            return []
+        # One channel a plane: torch's bilinear on the CPU is three times slower on several channels.
+        logits = torch.cat([answer.logits for answer in answers])[:, None]
+        at_once = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
+        parts = [(self.network.upsampled(part, size)[:, 0] > 0).cpu().numpy() for part in logits.split(at_once)]
+        ends = np.cumsum([len(answer.logits) for answer in answers])[:-1]
+        return np.split(np.concatenate(parts), ends)
+
+    def _scores(
+        self, state: EncodedImage, prompts: Sequence[Prompt], answers: Sequence[Answer], masks: Sequence[Masks]
+    ) -> list[dict[str, list[float]]]:
+        """Ranking -> a number a candidate, for each prompt."""
+        scores: dict[str, list[list[float]]] = {}
+        for ranking in self.rankings:
+            if ranking == "clip":
+                scores[ranking] = self._similarities(state, prompts, masks)
+            else:
+                scores[ranking] = [answer.confidence.float().cpu().tolist() for answer in answers]
+        return [{ranking: scores[ranking][index] for ranking in self.rankings} for index in range(len(answers))]
+
+    def _similarities(
+        self, state: EncodedImage, prompts: Sequence[Prompt], masks: Sequence[Masks]
+    ) -> list[list[float]]:
+        assert self.clip is not None
+        if not prompts:
+            return []
+        texts = [str(prompt.text) for prompt, candidates in zip(prompts, masks, strict=True) for _ in candidates]
+        found = self.clip.scores(state.image, np.concatenate(masks), texts)
+        ends = np.cumsum([len(candidates) for candidates in masks])[:-1]
+        return [part.tolist() for part in np.split(found, ends)]
+
+
+def check_options(name: str, rankings: Sequence[str], candidates: str, prompts_per_batch: int | None) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        UserError: Saying which.
+    """
+    if not rankings or len(set(rankings)) < len(rankings):
+        raise UserError(f"{name}: found rankings={list(rankings)}; wanted confidence, clip or both, once each.")
+    if candidates == "chosen" and len(rankings) > 1:
+        raise UserError(
+            f"{name}: found candidates=chosen with rankings={list(rankings)}; wanted one ranking, whose choice is "
+            "the only mask. Set `candidates: all` to compare rankings."
+        )
+    if prompts_per_batch is not None and prompts_per_batch < 1:
+        raise UserError(f"{name}: found prompts_per_batch={prompts_per_batch}; wanted 1 or more. Correct it.")
+
+
+def batches(prompts: Sequence[Prompt], largest: int) -> Iterator[list[int]]:
+    """Positions of prompts that one batch can hold, `largest` at most."""
+
+    def kind(index: int) -> tuple[int, bool]:
+        return len(prompts[index].clicks), prompts[index].previous is not None
+
+    for _, members in groupby(sorted(range(len(prompts)), key=kind), key=kind):
+        alike = list(members)
+        yield from (alike[start : start + largest] for start in range(0, len(alike), largest))
+
+
+def _lone(prediction: Prediction) -> Prediction:
+    """Only the candidate that the prediction's one ranking takes, without its score."""
+    (scores,) = prediction.scores.values()
+    best = int(np.argmax(scores))
+    return Prediction(prediction.masks[best : best + 1], {}, prediction.memory[best : best + 1])

@@ -1,0 +1,243 @@
+"""Loads an open_clip model: a CLIP by name or of our own config, its weights from a file, its tokeniser.
+
+Paper: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
+https://arxiv.org/abs/2103.00020
+Code: https://github.com/mlfoundations/open_clip 3.3.0, MIT
+
+OpenAI's weights were trained with QuickGELU, which open_clip builds for the names that end in "-quickgelu"
+only; elsewhere they load without a complaint and answer wrongly. `load_clip` refuses the mistake where the
+file gives OpenAI away: its TorchScript archive, the three integers that OpenAI keeps among the weights, or
+"openai" in its name. A renamed state_dict of theirs cannot be told from any other.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from jaxtyping import Float32, Int64
+from open_clip.tokenizer import default_bpe
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from harness.messages import suggest
+from harness.places import located
+from harness.structures import UserError
+
+from .checkpoints import again, misfits, missing
+from .device import chosen_device
+from .torchscript_archive import is_torchscript, read_torchscript
+
+FULL_VOCABULARY = 49408
+"""Tokens of open_clip's own vocabulary file."""
+
+_BYTES_AND_SPECIALS = 2 * 256 + 2
+_OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
+_NO_WEIGHTS = (*_OPENAI_KEYS, "attn_mask")
+"""Other tensors that files hold: OpenAI's integers, and the causal mask that TorchScript stores along."""
+
+_TEXTS_A_FORWARD = 256
+
+
+@dataclass(frozen=True, eq=False)
+class ClipModel:
+    """A CLIP, ready to answer.
+
+    Attributes:
+        module: In eval mode, float32, on `device`; `module.visual` is the image tower.
+        tokenizer: Texts -> int64 (n, context length), with the vocabulary of the config.
+        image_mean: RGB, of pixels from 0 to 1, as the image tower was trained with.
+        image_std: As `image_mean`.
+        image_size: (h, w) in pixels that the image tower was trained with.
+        device: Where the module lies.
+    """
+
+    module: open_clip.CLIP
+    tokenizer: open_clip.SimpleTokenizer
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    image_size: tuple[int, int]
+    device: torch.device
+
+
+def load_clip(
+    model: str, checkpoint: Path | None = None, device: str = "auto", *, allow_random: bool = False
+) -> ClipModel:
+    """Build a CLIP and load its weights.
+
+    Args:
+        model: A name that open_clip knows ("RN50-quickgelu", "ViT-B-16"), or the path of a config in
+            open_clip's JSON format, from the checkout's root.
+        checkpoint: A .safetensors file, a state_dict (.pt, .bin) or OpenAI's TorchScript archive (.pt), float16 or
+            float32. Nothing but tensors is unpickled.
+        device: Where the model runs; "auto" is the GPU if there is one.
+        allow_random: Whether no checkpoint means random weights, to train from or to test with.
+
+    Raises:
+        UserError: No such model; no checkpoint, or one that is not this model's.
+    """
+    config = model_config(model)
+    if checkpoint is None and not allow_random:
+        raise UserError(
+            f"methods/shared/open_clip_model.py: no checkpoint for model={model}; wanted its weights. Download them "
+            f"(README, Weights){_known_weights(model)} and set `checkpoint` in the config."
+        )
+    module = open_clip.CLIP(**config)
+    if checkpoint is not None:
+        _load_weights(module, checkpoint, model, quick_gelu=config.get("quick_gelu", False))
+    where = torch.device(chosen_device(device))
+    size = module.visual.image_size
+    return ClipModel(
+        module=module.eval().to(where),
+        tokenizer=clip_tokenizer(config["text_cfg"]),
+        image_mean=open_clip.OPENAI_DATASET_MEAN,
+        image_std=open_clip.OPENAI_DATASET_STD,
+        image_size=(size, size) if isinstance(size, int) else (size[0], size[1]),
+        device=where,
+    )
+
+
+def model_config(model: str) -> dict[str, Any]:
+    """The open_clip config of a name or of a JSON file: what `open_clip.CLIP` is built from.
+
+    Raises:
+        UserError: No such name or file, or a model with another text tower than CLIP's own.
+    """
+    config = _json_config(model) if model.endswith(".json") else open_clip.get_model_config(model)
+    if config is None:
+        raise UserError(f"methods/shared/open_clip_model.py: no open_clip model '{model}'. {_close_names(model)}")
+    foreign = sorted(set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"})
+    foreign += sorted(key for key in config["text_cfg"] if key.startswith(("hf_", "tokenizer_")))
+    if foreign:
+        raise UserError(
+            f"methods/shared/open_clip_model.py: model={model} sets {', '.join(foreign)}; wanted a "
+            f"CLIP with CLIP's own text "
+            "tower and tokeniser (RN50, ViT-B-16, ViT-L-14-336, ..., each with -quickgelu for OpenAI's weights)."
+        )
+    return config
+
+
+def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
+    """open_clip's tokeniser, its vocabulary cut to the config's `vocab_size` most frequent tokens.
+
+    A text longer than `context_length` tokens is cut short, as CLIP does. `open_clip.get_tokenizer` knows
+    no cut vocabulary: its tokens would overrun the embedding of a smaller model.
+    """
+    context_length = text_config.get("context_length", 77)
+    size = text_config.get("vocab_size", FULL_VOCABULARY)
+    if size == FULL_VOCABULARY:
+        return open_clip.SimpleTokenizer(context_length=context_length)
+    if not _BYTES_AND_SPECIALS < size < FULL_VOCABULARY:
+        raise UserError(
+            f"methods/shared/open_clip_model.py: text_cfg.vocab_size is {size}; wanted "
+            f"{_BYTES_AND_SPECIALS} plus a number "
+            f"of merges, at most {FULL_VOCABULARY}. Correct the model's config."
+        )
+    with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
+        lines = file.read().split("\n")[: 1 + size - _BYTES_AND_SPECIALS]
+    with tempfile.TemporaryDirectory() as folder:
+        cut = Path(folder) / "vocabulary.txt.gz"
+        cut.write_bytes(gzip.compress("\n".join(lines).encode()))
+        return open_clip.SimpleTokenizer(bpe_path=str(cut), context_length=context_length)
+
+
+@torch.inference_mode()
+def text_embeddings(clip: ClipModel, names: Sequence[str], templates: Sequence[str]) -> Float32[Tensor, "n d"]:
+    """One unit vector a name: the normalised embeddings of its templates, averaged, normalised again.
+
+    Args:
+        clip: The model.
+        names: What the templates are filled with.
+        templates: Sentences with one "{}".
+    """
+    texts = [template.replace("{}", name) for name in names for template in templates]
+    tokens: Int64[Tensor, "texts context"] = clip.tokenizer(texts).to(clip.device)
+    parts = [nn.functional.normalize(clip.module.encode_text(part), dim=-1) for part in tokens.split(_TEXTS_A_FORWARD)]
+    mean = torch.cat(parts).float().reshape(len(names), len(templates), -1).mean(dim=1)
+    return nn.functional.normalize(mean, dim=-1)
+
+
+def _json_config(model: str) -> dict[str, Any]:
+    path = located(model)
+    if not path.is_file():
+        raise UserError(
+            f"methods/shared/open_clip_model.py: no file at model={path}; wanted a config in open_clip's format."
+        )
+    config = json.loads(path.read_text())
+    missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
+    if missing:
+        raise UserError(f"{path}: found no {', '.join(missing)}; wanted a model config in open_clip's format.")
+    return config
+
+
+def _close_names(model: str) -> str:
+    close = suggest(model, open_clip.list_models())
+    return f"{close.partition('There are:')[0]}`open_clip.list_models()` lists them; a config's path ends in .json."
+
+
+def _known_weights(model: str) -> str:
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    url = open_clip.get_pretrained_url(model, tags[0]) if tags else ""
+    return f", for example {url}," if url else ""
+
+
+def _load_weights(module: open_clip.CLIP, checkpoint: Path, model: str, quick_gelu: bool) -> None:
+    weights = _read_weights(checkpoint)
+    from_openai = "openai" in checkpoint.name.lower() or any(key in weights for key in _OPENAI_KEYS)
+    if from_openai and not quick_gelu:
+        raise UserError(
+            f"methods/shared/open_clip_model.py: {checkpoint} holds OpenAI's weights, trained with "
+            f"QuickGELU; model={model} "
+            f"uses GELU and would answer wrongly. Set `model: {model}-quickgelu`."
+        )
+    wanted = module.state_dict()
+    counters = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
+    weights = counters | {key: value for key, value in weights.items() if key not in _NO_WEIGHTS}
+    if "logit_scale" in weights and weights["logit_scale"].numel() == 1:
+        weights["logit_scale"] = weights["logit_scale"].reshape(wanted["logit_scale"].shape)
+    _check_shapes(weights, wanted, f"{checkpoint}, as model={model}")
+    module.load_state_dict(weights)
+
+
+def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    if not checkpoint.is_file():
+        raise missing(checkpoint, "methods/shared/open_clip_model.py")
+    try:
+        found = load_file(checkpoint) if checkpoint.suffix == ".safetensors" else _unpickled(checkpoint)
+        found = found.get("state_dict", found) if isinstance(found, dict) else {}
+    except Exception as error:  # A damaged file fails in as many ways as it has parts.
+        raise _unreadable(checkpoint, str(error).strip().partition("\n")[0] or type(error).__name__) from error
+    if not found or not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise _unreadable(checkpoint, "no state_dict")
+    return {str(key).removeprefix("module."): value for key, value in found.items()}
+
+
+def _unreadable(checkpoint: Path, found: str) -> UserError:
+    return UserError(
+        f"methods/shared/open_clip_model.py: cannot read {checkpoint}: found {found}; wanted "
+        f"tensors alone: a state_dict, "
+        f"OpenAI's archive or safetensors. {again(checkpoint)}, or save its state_dict anew."
+    )
+
+
+def _unpickled(checkpoint: Path) -> Any:
+    if is_torchscript(checkpoint):
+        return read_torchscript(checkpoint)
+    return torch.load(checkpoint, map_location="cpu", weights_only=True)
+
+
+def _check_shapes(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
+    wrong = misfits(found, wanted)
+    if wrong:
+        listed = "; ".join(f"{one.name}: found {one.found}, wanted {one.wanted}" for one in wrong[:3])
+        raise UserError(
+            f"methods/shared/open_clip_model.py: {where}: {len(wrong)} tensors do not fit: {listed}. "
+            "Name the model that these weights belong to."
+        )

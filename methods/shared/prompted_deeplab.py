@@ -1,0 +1,247 @@
+"""DeepLabV3+ over an image, its clicks and, for Text+Click, a saliency map: the paper's network.
+
+Paper: Warner et al., BMVC 2023, https://arxiv.org/abs/2311.14822, section 4. Code: nikolaiwarner7/MaskCLIP at 37b9df0.
+Network: segmentation-models-pytorch's DeepLabV3+, two classes. It differs from the MMSegmentation network of the
+paper's code in the stem (plain ResNet unless the encoder is "tu-resnet50c"); an auxiliary head serves training only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from harness.plugins.interfaces import Group, Method, Saliency, checked_maps
+from harness.structures import Image, Prediction, Prompt, UserError
+
+from .channels import Channels, click_channels, image_channels, saliency_channel
+from .checkpoints import misfits, read_trained_here
+from .device import chosen_device
+
+AUXILIARY = "auxiliary."
+"""How the names of the auxiliary head's tensors begin in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a checkpoint needs to be rebuilt; stored inside it.
+
+    Attributes:
+        channels: The layout of the input.
+        encoder: An encoder of segmentation-models-pytorch; "resnet50" is the paper's.
+        decoder_channels: Of the ASPP and the decoder; 512 in the paper's code.
+        output_stride: Of the encoder; 8 in the paper's code.
+    """
+
+    channels: Channels
+    encoder: str = "resnet50"
+    decoder_channels: int = 512
+    output_stride: int = 8
+
+    def network(self, initialisation: str | None = None) -> nn.Module:
+        """The network; `initialisation` names pretrained encoder weights ("imagenet"), None is from scratch.
+
+        Raises:
+            UserError: No such encoder, or none with this stride.
+        """
+        try:
+            return smp.DeepLabV3Plus(
+                self.encoder,
+                encoder_weights=initialisation,
+                encoder_output_stride=self.output_stride,
+                decoder_channels=self.decoder_channels,
+                in_channels=self.channels.count,
+                classes=2,
+            )
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"methods/shared/prompted_deeplab.py: found encoder={self.encoder}, "
+                f"output_stride={self.output_stride}; "
+                f"wanted an encoder of segmentation-models-pytorch, with stride 8 or 16. Correct them. ({error})"
+            ) from error
+
+
+class PaddedNetwork(nn.Module):
+    """A network that wants sides divisible by its stride, given any size: pads right and below, crops the logits.
+
+    Padding repeats the last pixels: a zero in a click's channel would say that the click is there.
+    """
+
+    def __init__(self, network: nn.Module, stride: int) -> None:
+        super().__init__()
+        self.network = network
+        self.stride = stride
+
+    def forward(self, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 h w"]:
+        """Logits of background and object at the input's size."""
+        height, width = inputs.shape[-2:]
+        padded = F.pad(inputs, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        return self.network(padded)[..., :height, :width]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """What prompts on one image share.
+
+    Attributes:
+        size: (h, w) of the image.
+        pixels: The RGB channels at the network's size.
+        features: The saliency's features of the image; None without text.
+    """
+
+    size: tuple[int, int]
+    pixels: Tensor
+    features: Any
+
+
+class PromptedDeepLab(Method):
+    """The network with its weights, as a method; Text+Click with a saliency, click-only without.
+
+    Early fusion: the clicks and the saliency enter the first convolution, so nothing of the network can be
+    shared between an image's prompts; the resized image and the saliency's features are.
+
+    Args:
+        checkpoint: Weights as training here saves them, which carry their architecture.
+        saliency: Turns the text into a channel; None where the checkpoint has no such channel.
+        device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: Forward passes are cut to this many prompts of an image.
+    """
+
+    def __init__(
+        self, checkpoint: Path, saliency: Saliency | None, device: str = "auto", prompts_per_batch: int = 16
+    ) -> None:
+        if prompts_per_batch < 1:
+            raise UserError(f"{checkpoint}: found prompts_per_batch={prompts_per_batch}; wanted 1 or more. Correct it.")
+        self.device = torch.device(chosen_device(device))
+        self.architecture, weights = read_checkpoint(checkpoint)
+        if self.architecture.channels.saliency != (saliency is not None):
+            found = "a saliency channel" if self.architecture.channels.saliency else "no saliency channel"
+            raise UserError(
+                f"{checkpoint}: these weights have {found}; wanted "
+                f"{'one' if saliency else 'none'} for this method. Use text_click for weights with it, else click_only."
+            )
+        self.network = load_weights(self.architecture, weights, checkpoint).to(self.device).eval()
+        self.saliency = saliency
+        self.prompts_per_batch = prompts_per_batch
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
+        """Resize the images and compute their saliency features, once each."""
+        features = self.saliency.features(images) if self.saliency else [None] * len(images)
+        return [self._encoded(image, found) for image, found in zip(images, features, strict=True)]
+
+    def _encoded(self, image: Image, features: Any) -> EncodedImage:
+        size = (image.shape[0], image.shape[1])
+        pixels = image_channels(image, self.architecture.channels.input_size(size), self.device)
+        return EncodedImage(size, pixels, features)
+
+    @torch.inference_mode()
+    def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
+        """One mask a prompt: argmax of the two classes' logits at the image's own size."""
+        return [list(self._predictions(state, prompts)) for state, prompts in groups]
+
+    def _predictions(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        if not prompts:
+            return
+        side = self._side_channels(state, prompts)
+        for start in range(0, len(prompts), self.prompts_per_batch):
+            batch = side[start : start + self.prompts_per_batch]
+            inputs = torch.cat([state.pixels.expand(len(batch), -1, -1, -1), batch], dim=1)
+            logits = self.network(inputs).float()
+            resized = F.interpolate(logits, size=state.size, mode="bilinear", align_corners=False)
+            for mask in (resized[:, 1] > resized[:, 0]).cpu().numpy():
+                yield Prediction(mask[None])
+
+    def _side_channels(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Float[Tensor, "n c h w"]:
+        """Saliency, if any, and clicks of every prompt, in the order in which the network was trained."""
+        channels = self.architecture.channels
+        size = channels.input_size(state.size)
+        clicks = [[(c.x, c.y) for c in channels.arranged(prompt.clicks)] for prompt in prompts]
+        positions = torch.tensor(clicks, dtype=torch.float32, device=self.device)
+        maps = click_channels(positions, state.size, size, channels.click_range)
+        if self.saliency is None:
+            return maps
+        saliency = torch.from_numpy(self._saliency(state, prompts)).to(self.device)
+        return torch.cat([saliency_channel(saliency, size, channels.saliency_range)[:, None], maps], dim=1)
+
+    def _saliency(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Float[np.ndarray, "n h w"]:
+        """One map a prompt; each distinct text of each vocabulary is evaluated once."""
+        assert self.saliency is not None
+        wanted = [(prompt.vocabulary, required_text(prompt)) for prompt in prompts]
+        found: dict[tuple[tuple[str, ...], str], Any] = {}
+        for vocabulary in dict.fromkeys(key[0] for key in wanted):
+            texts = list(dict.fromkeys(text for names, text in wanted if names == vocabulary))
+            answered = self.saliency.maps(state.features, texts, vocabulary)
+            maps = checked_maps(self.saliency, answered, len(texts), state.size)
+            found.update({(vocabulary, text): saliency for text, saliency in zip(texts, maps, strict=True)})
+        return np.stack([found[key] for key in wanted])
+
+
+def required_text(prompt: Prompt) -> str:
+    """The prompt's text.
+
+    Raises:
+        ValueError: There is none, or nothing but spaces.
+    """
+    if not prompt.text or not prompt.text.strip():
+        raise ValueError(f"text_click needs a text; found {prompt.text!r}. Use click_only for prompts by clicks alone.")
+    return prompt.text
+
+
+def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
+    """The architecture and the weights, as float32.
+
+    Raises:
+        UserError: No such file, no safetensors file, or none of this network.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"no file at checkpoint={path}; wanted weights that training here saved. "
+            "Train it (README, Training) or correct `checkpoint`."
+        )
+    weights, about = read_trained_here(path)
+    kept = {name: tensor.float() for name, tensor in weights.items() if not name.startswith(AUXILIARY)}
+    return described_architecture(about, path), kept
+
+
+def described_architecture(about: str, path: Path) -> Architecture:
+    """The architecture that a checkpoint's metadata gives in JSON.
+
+    Raises:
+        UserError: It gives none, or one that this code does not know.
+    """
+    try:
+        values = json.loads(about)
+        return Architecture(**{**values, "channels": Channels.from_dict(values["channels"])})
+    except (KeyError, TypeError, ValueError) as error:
+        found = f"the architecture {about}" if about else "no architecture in its metadata"
+        raise UserError(
+            f"{path}: found {found}; wanted one that training here saved. Train it again (README, Training) "
+            "or correct `checkpoint`."
+        ) from error
+
+
+def load_weights(architecture: Architecture, weights: Mapping[str, Tensor], path: Path) -> PaddedNetwork:
+    """The network with its weights.
+
+    Raises:
+        UserError: A tensor is missing, is too many or has another shape.
+    """
+    network = architecture.network()
+    if wrong := misfits(weights, network.state_dict()):
+        name, found, wanted = min(wrong)
+        raise UserError(
+            f"{path}: found {found} as tensor {name}; {architecture.encoder} wanted {wanted}. "
+            "The file was saved for another network; train it again."
+        )
+    network.load_state_dict(dict(weights))
+    return PaddedNetwork(network, architecture.output_stride)

@@ -1,0 +1,131 @@
+"""Ranks candidate masks by CLIP: how similar is the crop of each to the text?
+
+Paper: Warner et al., BMVC 2023, section 4.3 ("CLIP score", with ViT-L/14@336px), says neither what a crop shows nor how
+the text is phrased; both are options here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from harness.structures import Image, Mask, Masks, UserError
+
+from .open_clip_model import load_clip, text_embeddings
+
+Crop = Literal["box", "masked", "masked_padded"]
+"""What CLIP is shown of a candidate: the image within its bounding box ("box"); the same with all but the candidate
+grey ("masked"); the latter, padded with grey to a square ("masked_padded"). The first two are stretched to CLIP's
+square, where CLIP's own preprocessing would cut off the ends of a long object."""
+
+GREY = 127
+"""What lies around a masked candidate; the CLIP of the embedded benchmark was trained on the same."""
+
+EMPTY = -1.0
+"""The score of a candidate without pixels: no cosine is lower."""
+
+
+class ClipRanking:
+    """Scores crops of an image against texts.
+
+    Args:
+        model: As `open_clip_model.load_clip` takes it.
+        checkpoint: The model's weights.
+        crop: What CLIP is shown of a candidate.
+        template: The sentence that the text is put in, at its "{}".
+        device: Where CLIP runs; "auto" takes the GPU if there is one.
+        dtype: Of the image tower's matrix products.
+        crops_per_batch: Encoded at once; enough for all candidates of most images.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        checkpoint: Path | None,
+        crop: Crop = "box",
+        template: str = "a photo of a {}.",
+        device: str = "auto",
+        dtype: torch.dtype = torch.float32,
+        crops_per_batch: int = 64,
+    ) -> None:
+        if "{}" not in template:
+            raise UserError(
+                f"methods/shared/ranking.py: found template={template!r}; wanted one with {{}} for the text."
+            )
+        if checkpoint is None:
+            raise UserError(
+                f"methods/shared/ranking.py: found no clip_checkpoint; ranking by CLIP wanted the weights of {model}. "
+                "Download them (README, Weights) and set `clip_checkpoint`, or take clip out of `rankings`."
+            )
+        self.clip = load_clip(model, checkpoint, device)
+        self.crop, self.template, self.dtype, self.crops_per_batch = crop, template, dtype, crops_per_batch
+        self.embedded: dict[str, Float[Tensor, " d"]] = {}
+
+    @torch.inference_mode()
+    def scores(self, image: Image, masks: Masks, texts: Sequence[str]) -> Float32[np.ndarray, " n"]:
+        """The cosine, -1 to 1, of each mask's crop with its text; -1 for an empty mask.
+
+        Args:
+            image: RGB.
+            masks: At the image's size, of any number of prompts.
+            texts: One a mask.
+        """
+        scores = np.full(len(masks), EMPTY, np.float32)
+        shown = [index for index, mask in enumerate(masks) if mask.any()]
+        if shown:
+            crops = self._images([cropped(image, masks[index], self.crop) for index in shown])
+            words = self._texts([texts[index] for index in shown])
+            scores[shown] = (crops * words).sum(1).cpu().numpy()
+        return scores
+
+    def _images(self, crops: Sequence[Image]) -> Float[Tensor, "n d"]:
+        parts = []
+        for start in range(0, len(crops), self.crops_per_batch):
+            pixels = torch.stack([self._pixels(crop) for crop in crops[start : start + self.crops_per_batch]])
+            with torch.autocast(self.clip.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                parts.append(self.clip.module.encode_image(pixels))
+        return F.normalize(torch.cat(parts).float(), dim=-1)
+
+    def _pixels(self, crop: Image) -> Float[Tensor, "3 h w"]:
+        """Resized as CLIP's preprocessing does, bicubic with antialiasing, and normalised."""
+        height, width = self.clip.image_size
+        resized = PIL.Image.fromarray(crop).resize((width, height), PIL.Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(resized)).to(self.clip.device).permute(2, 0, 1) / 255
+        mean, std = (pixels.new_tensor(value)[:, None, None] for value in (self.clip.image_mean, self.clip.image_std))
+        return (pixels - mean) / std
+
+    def _texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Each distinct text is encoded once in the method's life."""
+        new = [text for text in dict.fromkeys(texts) if text not in self.embedded]
+        if new:
+            self.embedded |= dict(zip(new, text_embeddings(self.clip, new, (self.template,)), strict=True))
+        return torch.stack([self.embedded[text] for text in texts])
+
+
+def cropped(image: Image, mask: Mask, crop: Crop) -> UInt8[np.ndarray, "ch cw 3"]:
+    """What CLIP is shown of a mask with at least one pixel, before it is resized."""
+    left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    box = (slice(top, top + height), slice(left, left + width))
+    if crop == "box":
+        return np.ascontiguousarray(image[box])
+    masked = np.where(mask[box][..., None], image[box], np.uint8(GREY))
+    return padded(masked) if crop == "masked_padded" else masked
+
+
+def padded(image: Image) -> UInt8[np.ndarray, "side side 3"]:
+    """In the middle of a grey square."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.full((side, side, 3), GREY, np.uint8)
+    square[top : top + height, left : left + width] = image
+    return square

@@ -1,0 +1,224 @@
+"""A saliency's features of training images, computed once each and kept in memory and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import nn
+
+from harness.plugins.interfaces import Saliency, checked_maps
+from harness.structures import Image, UserError
+
+from ..saliency.maskclip import DenseImage, MaskClip, aside
+
+KEPT_IMAGES = 2048
+"""Images whose features stay in memory; those of the embedded benchmark all do."""
+
+RECOUNTED_EVERY = 256
+"""Files that a process adds before it looks anew at what all processes have put there."""
+
+
+def remembered(saliency: Saliency, folder: Path | None, limit_gib: float) -> Remembered:
+    """A saliency whose features stay in memory and, with a folder, on disk."""
+    return Remembered(saliency if folder is None else KeptMaskClip(saliency, folder, limit_gib))
+
+
+class Remembered(Saliency):
+    """A saliency whose features of an image stay in memory, found again by its pixels: two data sets may share ids.
+
+    Threads may ask at once. Two that ask for the same new image may both compute it.
+
+    Args:
+        saliency: Whose features they are.
+        limit: Images; the ones kept longest go.
+
+    Attributes:
+        device: Where the saliency computes them.
+    """
+
+    def __init__(self, saliency: Saliency, limit: int = KEPT_IMAGES) -> None:
+        self.saliency, self.limit = saliency, limit
+        self.device = torch.device(getattr(saliency, "device", "cpu"))
+        self.kept: dict[str, Any] = {}
+        self.ready: dict[tuple[str, str, tuple[str, ...]], Float32[np.ndarray, "h w"]] = {}
+        self.lock = threading.Lock()
+
+    def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
+        """Compute, all in one go, the maps that will be asked for next; they are there until others are prepared.
+
+        Raises:
+            UserError: The saliency returned no such maps.
+        """
+        asked = [pixels_hash(image) for image in images]
+        answered = self.maps_of_each(self._features(asked, images), texts, vocabularies)
+        maps = [self._checked(np.asarray(one)[None], image) for one, image in zip(answered, images, strict=True)]
+        self.ready = dict(zip(zip(asked, texts, vocabularies, strict=True), maps, strict=True))
+
+    def map_of(self, image: Image, text: str, vocabulary: Sequence[str]) -> Float32[np.ndarray, "h w"]:
+        """A text's map, prepared or not.
+
+        Raises:
+            UserError: The saliency returned no such map.
+        """
+        asked = pixels_hash(image)
+        found = self.ready.get((asked, text, tuple(vocabulary)))
+        if found is not None:
+            return found
+        return self._checked(self.maps(self._features([asked], [image])[0], [text], vocabulary), image)
+
+    def _checked(self, maps: Any, image: Image) -> Float32[np.ndarray, "h w"]:
+        """The one map of an image that is asked for."""
+        try:
+            return checked_maps(self.saliency, maps, 1, (image.shape[0], image.shape[1]))[0]
+        except ValueError as error:
+            raise UserError(f"training: {error} Mend that plugin.") from error
+
+    def features(self, images: Sequence[Image]) -> list[Any]:
+        """Those of the images that are not kept are computed in one call."""
+        return self._features([pixels_hash(image) for image in images], images)
+
+    def _features(self, asked: Sequence[str], images: Sequence[Image]) -> list[Any]:
+        with self.lock:
+            found = {key: self.kept[key] for key in asked if key in self.kept}
+        new = {key: image for key, image in zip(asked, images, strict=True) if key not in found}
+        if new:
+            computed = dict(zip(new, self.saliency.features(list(new.values())), strict=True))
+            self._keep(computed)
+            found |= computed
+        return [found[key] for key in asked]
+
+    def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[np.ndarray, "n h w"]:
+        """The saliency's own."""
+        return self.saliency.maps(features, texts, vocabulary)
+
+    def maps_of_each(
+        self, features: Sequence[Any], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
+    ) -> list[Float32[np.ndarray, "h w"]]:
+        """The saliency's own."""
+        return self.saliency.maps_of_each(features, texts, vocabularies)
+
+    def _keep(self, computed: Mapping[str, Any]) -> None:
+        with self.lock:
+            self.kept |= computed
+            while len(self.kept) > self.limit:
+                del self.kept[next(iter(self.kept))]
+
+
+class KeptMaskClip(Saliency):
+    """MaskCLIP whose features of an image come from a folder, where they lie as float16.
+
+    A file is found by the image's pixels and by a hash of the image tower's weights and of what else decides the
+    features, so that another model never reads them. Once the folder holds `limit_gib` the features of further images
+    are computed whenever they are wanted: training visits images at random, so throwing out old ones would gain
+    nothing. Several processes may share the folder, and pass its limit by `RECOUNTED_EVERY` files each. Texts and
+    temperatures are no part of what is kept.
+
+    Args:
+        saliency: MaskCLIP.
+        folder: Made if need be.
+        limit_gib: Of this model's files.
+    """
+
+    def __init__(self, saliency: Saliency, folder: Path, limit_gib: float = 100.0) -> None:
+        if not isinstance(saliency, MaskClip):
+            raise UserError(
+                f"methods/shared/saliency_cache.py: found saliency {type(saliency).__name__}; wanted "
+                f"maskclip, the only one "
+                "whose features are known to be kept. Leave out `features_folder`."
+            )
+        self.saliency, self.device = saliency, saliency.device
+        self.folder = folder / model_hash(saliency)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.limit = limit_gib * 2**30
+        self.bytes = self.added = 0
+        self.lock = threading.Lock()
+
+    def features(self, images: Sequence[Image]) -> list[DenseImage]:
+        """As MaskCLIP's, rounded to float16, kept or not; those that are not there are computed in one call."""
+        paths = [self._path(image) for image in images]
+        found = [_read(path) for path in paths]
+        new = [number for number, dense in enumerate(found) if dense is None]
+        computed = self.saliency.features([images[number] for number in new]) if new else []
+        for number, one in zip(new, computed, strict=True):
+            dense = one.dense.cpu().numpy().astype(np.float16, order="C")
+            self._keep(paths[number], dense)
+            found[number] = dense
+        with aside(self.saliency.stream):
+            return [self._dense(dense, image) for dense, image in zip(found, images, strict=True)]
+
+    def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[np.ndarray, "n h w"]:
+        """MaskCLIP's."""
+        return self.saliency.maps(features, texts, vocabulary)
+
+    def maps_of_each(
+        self, features: Sequence[Any], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
+    ) -> list[Float32[np.ndarray, "h w"]]:
+        """MaskCLIP's."""
+        return self.saliency.maps_of_each(features, texts, vocabularies)
+
+    def _path(self, image: Image) -> Path:
+        name = pixels_hash(image)
+        return self.folder / name[:2] / f"{name}.npy"
+
+    def _dense(self, dense: np.ndarray | None, image: Image) -> DenseImage:
+        assert dense is not None, "what was absent has been computed"
+        on_device = torch.from_numpy(dense.astype(np.float32)).to(self.saliency.device)
+        return DenseImage(on_device, (image.shape[0], image.shape[1]))
+
+    def _keep(self, path: Path, dense: np.ndarray) -> None:
+        with self.lock:
+            if self.added % RECOUNTED_EVERY == 0:
+                self.bytes = _size(self.folder)
+            if self.bytes + dense.nbytes > self.limit:
+                return
+            self.bytes += dense.nbytes
+            self.added += 1
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f"{uuid4().hex}.tmp")
+        with temporary.open("wb") as file:
+            np.save(file, dense)
+        temporary.replace(path)
+
+
+def pixels_hash(image: Image) -> str:
+    """Of an image's size and pixels."""
+    size = (image.shape[0], image.shape[1])
+    return hashlib.blake2b(f"{size}".encode() + image.tobytes(), digest_size=16).hexdigest()
+
+
+def _read(path: Path) -> np.ndarray | None:
+    try:
+        return np.load(path)
+    except (OSError, ValueError, EOFError):  # Not there, or the end of a file that a full disk cut.
+        return None
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files in the folders of a folder, whichever process writes them."""
+    total = 0
+    for path in folder.glob("*/*"):
+        with suppress(FileNotFoundError):  # One that another process just gave its name.
+            total += path.stat().st_size
+    return total
+
+
+def model_hash(saliency: MaskClip) -> str:
+    """Of all that decides the dense features of an image: settings, the tower's layers and its weights."""
+    digest = hashlib.blake2b(digest_size=8)
+    visual = saliency.clip.module.visual
+    heads = [layer.num_heads for layer in visual.modules() if isinstance(layer, nn.MultiheadAttention)]
+    digest.update(f"{visual} {heads}".encode())
+    settings = (saliency.mean, saliency.std, saliency.input, saliency.max_side, saliency.resize_to)
+    digest.update(repr((*settings, saliency.residual, saliency.half)).encode())
+    for name, value in sorted(visual.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

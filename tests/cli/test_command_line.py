@@ -1,0 +1,364 @@
+"""The command line as a user meets it: another process, its exit code, what it prints where."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from harness import UserError, places
+from harness import __main__ as command_line
+from harness.config.recipe import load_recipe
+from harness.plugins import registry
+from harness.running.run import Finished
+from harness.running.train import resumable
+
+ROOT = places.ROOT
+Command = Callable[..., subprocess.CompletedProcess[str]]
+INTERRUPTED = "Interrupted. What is done is kept: the same command goes on from here."
+
+
+def _config(folder: Path, run: str, **changes: Any) -> Path:
+    content = {
+        "run": run,
+        "datasets": [{"name": "far_away:Boxes", "params": {"count": 12}}],
+        "methods": [{"name": "far_away:Disc", "label": "Disc [1/2]"}],
+        "workers": {"executor": "local", "samples_per_shard": 1},
+        "tables": ["leaderboard"],
+    }
+    path = folder / "a.yaml"
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
+
+
+def _shards(run: str) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (ROOT / "runs" / run / "shards").glob("*/*.parquet")}
+
+
+def _events(out: str, name: str) -> list[dict[str, Any]]:
+    """What was told on the way, by name."""
+    told = [json.loads(line) for line in out.splitlines() if line.startswith('{"event"')]
+    return [one for one in told if one["event"] == name]
+
+
+def _one_message(done: subprocess.CompletedProcess[str]) -> str:
+    """What a mistake prints: one message, on stderr, and exit code 2."""
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "{config}", "--set", "tables=[leaderbord]"], "a.yaml, tables[0]: no table 'leaderbord'. Did you mean"),
+        (["train", "configs/gone.yaml"], "error configs/gone.yaml: no such file."),
+        (["run", "{config}", "--limit", "0"], "--limit"),
+        (["report", "{config}"], "no such run. Start it: python -m harness run"),
+    ],
+    ids=["table", "recipe", "usage", "report"],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(
+    harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str, arguments: list[str], message: str
+) -> None:
+    config = _config(tmp_path, run_name)
+    done = harness_command(*(part.format(config=config) for part in arguments), PYTHONPATH=str(elsewhere))
+    assert message in _one_message(done)
+    assert not (ROOT / "runs" / run_name).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report", "runs/gone"], "runs/gone: no manifest.json in it; wanted the folder of a run"),
+        (["report", "runs/gone", "--limit", "3"], "--set and --limit belong to a config"),
+        (["verify", "runs/gone"], "runs/gone: no manifest.json in it; wanted the folder of a run"),
+        (["merge", "runs/gone", "-o", "runs/gone_too"], "runs/gone: no manifest.json in it"),
+        (
+            ["run", "configs/quickstart.yaml", "--runs", "ftp://host/runs"],
+            "Wanted a folder, or a bucket as s3://bucket/prefix",
+        ),
+    ],
+    ids=["report", "limit", "verify", "merge", "bucket"],
+)
+def test_what_is_no_run_is_one_message_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as done:
+        command_line.main()
+    printed = capsys.readouterr()
+    assert (done.value.code, printed.out) == (2, "") and message in printed.err
+    assert not (ROOT / "runs" / "gone").exists() and not (ROOT / "runs" / "gone_too").exists()
+
+
+def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it_says(
+    harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str
+) -> None:
+    config = _config(tmp_path, run_name, methods=[{"name": "far_away:Loser", "label": "[red]Loser"}])
+    done = harness_command("run", config, "--set", "seed=3", PYTHONPATH=str(elsewhere))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    retry = f"python -m harness run {config} --set seed=3 --retry-failed"
+    assert done.stderr.splitlines()[-2:] == [
+        "1 of 1 instances failed: over max_failures=0.05, and the run was stopped. Their rows are kept as they are: "
+        f"mend it, then: {retry}",
+        f"11 of 12 instances have no row: {retry}.",
+    ]
+    (failure,) = _events(done.stdout, "failure")
+    assert failure["method"] == "[red]Loser" and "nothing found" in failure["error"]
+
+    mended = (elsewhere / "far_away.py").read_text().replace("raise ", "return super().predict(image, click, text) #")
+    (elsewhere / "far_away.py").write_text(mended)
+    done = harness_command(*retry.split()[3:], PYTHONPATH=str(elsewhere))
+    assert done.returncode == 0 and "failed" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failed", "missing", "over", "said"),
+    [
+        (0, 0, False, ""),
+        (3, 0, False, "3 of 90 instances failed. Their rows are kept as they are: mend it, then: again"),
+        (3, 0, True, "3 of 90 instances failed: over max_failures=0.01. Their rows"),
+        (3, 9, True, "3 of 90 instances failed: over max_failures=0.01, and the run was stopped. Their rows"),
+    ],
+)
+def test_what_is_said_of_failures(
+    capsys: pytest.CaptureFixture[str], failed: int, missing: int, over: bool, said: str
+) -> None:
+    command_line._warn_failed(Finished((), 90, failed, over, missing), 0.01, "again")
+    told = capsys.readouterr().err
+    assert told.startswith(said) and bool(told) == bool(said)
+
+
+def test_a_command_can_be_pasted() -> None:
+    again = command_line._again(Path("my config.yaml"), ["a=[1, 2]", "b=3"], 7, None, "s3://b/x")
+    assert again == "python -m harness run 'my config.yaml' --set 'a=[1, 2]' --set b=3 --limit=7 --runs=s3://b/x"
+
+
+def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(
+    started: Callable[..., subprocess.Popen[str]],
+    harness_command: Command,
+    elsewhere: Path,
+    tmp_path: Path,
+    run_name: str,
+) -> None:
+    config = _config(tmp_path, run_name)
+    process = started("run", config, PYTHONPATH=str(elsewhere), DISC_SLEEPS_S="0.5")
+    give_up = time.monotonic() + 200
+    while len(_shards(run_name)) < 2 and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    assert "Interrupted. What is done is kept" in told and "Traceback" not in told
+    kept = _shards(run_name)
+    assert 2 <= len(kept) < 12
+
+    done = harness_command("run", config, PYTHONPATH=str(elsewhere))
+    assert done.returncode == 0, done.stderr
+    (resumed,) = _events(done.stdout, "resumed")
+    assert (resumed["method"], resumed["images"], resumed["of"]) == ("Disc [1/2]", len(kept), 12)
+    assert kept.items() <= _shards(run_name).items() and len(_shards(run_name)) == 12
+    rows = pq.read_table(ROOT / "runs" / run_name / "results.parquet").to_pandas()
+    assert len(rows) == 12 and (rows["status"] == "ok").all()
+    assert (ROOT / "runs" / run_name / "report.md").read_text().strip()
+
+
+@pytest.mark.parametrize("after_s", [0, 0.5, 2])
+def test_an_interrupt_while_it_starts_is_one_line(
+    started: Callable[..., subprocess.Popen[str]], elsewhere: Path, tmp_path: Path, run_name: str, after_s: float
+) -> None:
+    config = _config(tmp_path, run_name)
+    process = started("run", config, PYTHONPATH=str(elsewhere), DISC_SLEEPS_S="0.5")
+    maps = Path(f"/proc/{process.pid}/maps")
+    while "numpy" not in maps.read_text():  # Before its first import only Python itself could answer.
+        time.sleep(0.01)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
+
+
+def test_a_schedulers_sigterm_releases_the_run(
+    started: Callable[..., subprocess.Popen[str]], elsewhere: Path, tmp_path: Path, run_name: str
+) -> None:
+    process = started("run", _config(tmp_path, run_name), PYTHONPATH=str(elsewhere), DISC_SLEEPS_S="0.5")
+    while len(_shards(run_name)) < 1 and process.poll() is None:
+        time.sleep(0.05)
+    assert (ROOT / "runs" / run_name / "lock.json").exists()
+    process.terminate()
+    _, told = process.communicate(timeout=120)
+    assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
+    assert not (ROOT / "runs" / run_name / "lock.json").exists()
+
+
+def test_a_disk_that_fills_up_ends_a_run_that_a_larger_one_completes(
+    harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("nobody but root may mount a small disk")
+    try:
+        config = _config(tmp_path, run_name)
+        full = harness_command("run", config, "--runs", disk, PYTHONPATH=str(elsewhere))
+        assert full.returncode == 2 and "Traceback" not in full.stderr
+        assert "cannot be written (No space left on device). What was written before is kept" in full.stderr
+        kept = len(list(disk.rglob("shards/*/*.parquet")))
+        assert 1 <= kept < 12
+        subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
+        done = harness_command("run", config, "--runs", disk, PYTHONPATH=str(elsewhere))
+        assert done.returncode == 0 and _events(done.stdout, "resumed")[0]["images"] == kept
+        assert harness_command("verify", disk / run_name, PYTHONPATH=str(elsewhere)).returncode == 0
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_runs_are_verified_merged_and_reported(
+    harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str
+) -> None:
+    def harness(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return harness_command(*arguments, PYTHONPATH=str(elsewhere), HARNESS_RUNS=str(tmp_path))
+
+    wide = {"name": "far_away:Disc", "label": "wide", "params": {"radius": 9}}
+    assert harness("run", _config(tmp_path, "a")).returncode == 0
+    assert harness("run", _config(tmp_path, "b", methods=[wide])).returncode == 0
+    merged = harness("merge", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "both")
+    assert merged.returncode == 0 and "24 shards copied, 24 rows in results.parquet." in merged.stdout
+    proved = harness("verify", tmp_path / "both")
+    assert proved.returncode == 0 and proved.stderr == "" and proved.stdout.rstrip().endswith("both: complete.")
+    assert "proved: wide on far_away:Boxes: 12 images, 12 instances x 1 rankings x 1 clicks = 12 rows" in proved.stdout
+
+    shutil.rmtree(next((tmp_path / "both" / "shards").glob("wide-*")))
+    lacking = harness("verify", tmp_path / "both")
+    assert lacking.returncode == 1 and "lacking: wide on far_away:Boxes: 12 of 12 images" in lacking.stderr
+    told = harness("report", tmp_path / "both")
+    assert told.returncode == 0 and "12 of 24 instances have no row: the same run again." in told.stderr
+    assert "12 of 12 instances have no row" in told.stdout
+
+
+def test_a_run_that_is_being_written_is_shown_and_left_alone(
+    started: Callable[..., subprocess.Popen[str]],
+    harness_command: Command,
+    elsewhere: Path,
+    tmp_path: Path,
+    run_name: str,
+) -> None:
+    config = _config(tmp_path, run_name)
+    process = started("run", config, PYTHONPATH=str(elsewhere), DISC_SLEEPS_S="2")
+    while len(_shards(run_name)) < 1 and process.poll() is None:
+        time.sleep(0.05)
+    shown = harness_command("report", ROOT / "runs" / run_name, PYTHONPATH=str(elsewhere))
+    assert shown.returncode == 0 and "instances have no row" in shown.stderr
+    assert f"is being written by process {process.pid} of" in shown.stderr
+    assert process.poll() is None and not (ROOT / "runs" / run_name / "results.parquet").exists()
+
+
+def _listed(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What `list` prints: name -> line."""
+    monkeypatch.setattr("sys.argv", ["harness", "list", kind])
+    monkeypatch.setattr(command_line.console, "_width", 400)
+    with pytest.raises(SystemExit) as done:
+        command_line.main()
+    assert done.value.code == 0
+    lines = [line.split("│")[1:3] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    return {name.strip(): text.strip() for name, text in lines}
+
+
+@pytest.mark.parametrize("kind", list(command_line.Kind), ids=str)
+def test_list_says_one_line_on_each(
+    kind: command_line.Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = _listed(kind.value, monkeypatch, capsys)
+    known = {"metrics": "iou", "clicks": "paper/v1", "tables": "leaderboard", "methods": "text_click"}
+    known |= {"datasets": "scenes", "saliency": "maskclip", "learners": "prompted_deeplab"}
+    assert known[kind.value] in listed and all(len(line) > 10 for line in listed.values())
+    assert not any(line.startswith("broken") for line in listed.values())
+
+
+def test_a_broken_plugin_hides_no_other(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    find = registry.find
+
+    def found(kind: str, name: str, where: str = "") -> Any:
+        if name == "click_only":
+            raise UserError("methods/click_only.py cannot be imported. [bold]")
+        return find(kind, name, where)
+
+    monkeypatch.setattr(registry, "find", found)
+    listed = _listed("methods", monkeypatch, capsys)
+    assert listed["click_only"] == "broken: methods/click_only.py cannot be imported. [bold]"
+    assert listed["text_click"].startswith("The click says")
+
+
+def test_a_user_error_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "a.yaml, methods[0].label: found '[red]x[/]' and a:b:c; " + "long " * 60
+
+    def fail() -> None:
+        raise UserError(text)
+
+    monkeypatch.setattr(command_line, "app", fail)
+    with pytest.raises(SystemExit) as done:
+        command_line.main()
+    assert done.value.code == 2 and text in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command_line, "app", fail)
+    with pytest.raises(ZeroDivisionError):
+        command_line.main()
+
+
+def test_an_interrupted_training_says_so_too(capsys: pytest.CaptureFixture[str]) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(SystemExit) as done, command_line._live():
+        raise KeyboardInterrupt
+    assert done.value.code == 130 and capsys.readouterr().err.splitlines() == [INTERRUPTED]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_plan_says_what_trainings_take_and_measures_those_alike_once(
+    tmp_path: Path, run_name: str, harness_command: Command
+) -> None:
+    params = {"encoder": "tu-regnetx_002", "decoder_channels": 16, "output_stride": 16, "size": 64}
+    scenes = [{"name": "scenes", "params": {"split": "train", "count": 4}}]
+    learner = {"name": "prompted_deeplab", "params": params}
+    train = {"learner": learner, "datasets": scenes, "steps": 100, "batch": 2}
+    method = {"name": "click_only", "label": "Click", "train": train, "seeds": [1, 2]}
+    done = harness_command("plan", _config(tmp_path, run_name, datasets=scenes, methods=[method]), "--probe")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[::2][:2]] == ["Click, seed 1", "Click, seed 2"]
+    assert lines[1] == lines[3] and "hours x 1 workers: " in lines[1]
+    assert lines[4].endswith(" hours of one such device in all.")
+
+
+def test_a_training_that_diverges_says_what_to_do(harness_command: Command, tmp_path: Path) -> None:
+    tiny = {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 32}
+    recipe = {
+        "learner": {"name": "prompted_deeplab", "params": tiny},
+        "datasets": [{"name": "scenes", "params": {"split": "train", "count": 2, "size": 32}}],
+        "batch": 2,
+        "steps": 5,
+        "device": "cpu",
+        "optimizer": {"name": "sgd", "lr": 1e30},
+        "checkpoint": str(tmp_path / "w.safetensors"),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    ended = harness_command("train", tmp_path / "recipe.yaml")
+    shutil.rmtree(resumable(load_recipe(tmp_path / "recipe.yaml")).with_suffix(""), ignore_errors=True)
+    assert ended.returncode == 2
+    assert "loss is nan at step 2; lower optimizer.lr" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,85 @@
+"""Which cluster is joined, what its workers run in, and where a job may keep its run. Starts no Ray."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from harness import UserError, places
+from harness.cluster import connect as joining
+from harness.storage.folder import Folder
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What Ray is asked for."""
+    said: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **given: said.update(given))
+    for name in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        monkeypatch.delenv(name, raising=False)
+    return said
+
+
+def job(monkeypatch: pytest.MonkeyPatch, **runtime_env: Any) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": runtime_env, "metadata": {}}))
+
+
+def test_without_an_address_no_cluster_of_somebody_else_is_joined(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joining.connect(None)
+    assert asked["address"] == "local"
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        head.listen()
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{head.getsockname()[1]}")
+        joining.connect(None)
+        assert asked["address"] == f"127.0.0.1:{head.getsockname()[1]}"
+        joining.connect("auto")
+    assert asked["address"] == "auto"
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_is_not_there_is_told_at_once(asked: dict[str, Any], scheme: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{free.getsockname()[1]}"
+    started = time.monotonic()
+    with pytest.raises(UserError, match=rf"^cluster: no Ray cluster at --address {address} \(.*refused.*\)\. Start"):
+        joining.connect(address)
+    assert time.monotonic() - started < 5 and not asked
+
+
+def test_workers_run_a_copy_of_the_checkout(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    joining.connect(None)
+    sent = asked["runtime_env"]
+    assert sent["working_dir"] == str(places.ROOT) and "HARNESS_INDEX" in sent["env_vars"]
+    job(monkeypatch, env_vars={"A": "b"})
+    joining.connect(None)
+    assert asked["runtime_env"] == sent
+    job(monkeypatch, working_dir="gcs://_ray_pkg_1.zip")
+    joining.connect(None)
+    assert asked["runtime_env"] == {}
+
+
+def test_a_complaint_names_a_node_that_is_not_the_driver_s() -> None:
+    home, far = joining.Node("1", "login", "10.0.0.1"), joining.Node("2", "gpu-7", "10.0.0.7")
+    assert str(joining.complaint("no.", far, home)) == "On node gpu-7 (10.0.0.7): no."
+    assert str(joining.complaint("no.", home, home)) == str(joining.complaint("no.", None, home)) == "no."
+
+
+def test_a_job_keeps_its_run_outside_of_ray_s_copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    inside = Folder.at(places.ROOT / "runs" / "r")
+    joining.check_kept(inside)
+    job(monkeypatch, working_dir="gcs://_ray_pkg_1.zip")
+    with pytest.raises(UserError, match=r"runs/r: lies in Ray's copy of the checkout.*HARNESS_RUNS"):
+        joining.check_kept(inside)
+    joining.check_kept(Folder.at(tmp_path))
+    joining.check_kept(Folder.at("s3://b/runs?region=us-east-1"))

@@ -1,0 +1,94 @@
+"""Which actors stand where: shares of GPUs, several of them, methods side by side, nodes that come later.
+
+Ray is told of GPUs that are not there; what an actor sees of them is what Ray set for its process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster as RayCluster
+
+from harness.cluster.scheduler import Cluster
+from harness.config.recipe import Plugin
+from harness.config.run_config import MethodEntry, RunConfig, Workers
+from harness.jobs.plan import Job, planned, remaining
+from harness.storage.store import Store
+
+pytestmark = pytest.mark.ray
+
+IMAGES = 24
+PLACED = '''
+"""A method that says, as its device, which GPUs its process was given."""
+
+import os
+
+from fakes import Sleepy
+
+
+class Placed(Sleepy):
+    def __init__(self, seconds=0.2):
+        super().__init__(seconds)
+        self.device = "cpu beside GPUs " + os.environ.get("CUDA_VISIBLE_DEVICES", "")
+'''
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[RayCluster]:
+    """A cluster of one node with two GPUs in name, whose workers find the module `placed`."""
+    (tmp_path / "placed.py").write_text(PLACED)
+    tests = str(Path(__file__).parents[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{tests}:{tmp_path}")
+        patch.syspath_prepend(tests)
+        patch.syspath_prepend(str(tmp_path))
+        cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2})
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def jobs(**gpus: float) -> list[Job]:
+    entries = tuple(MethodEntry(name="placed:Placed", label=label, gpus=share) for label, share in gpus.items())
+    toys = Plugin(name="fakes:Toys", label="toys", params={"count": IMAGES})
+    return planned(RunConfig(run="r", datasets=(toys,), methods=entries))
+
+
+def placed(made: list[Job], store: Store) -> dict[str, set[str]]:
+    """Method -> the GPUs that its rows were made beside."""
+    rows = store.rows([job.facts for job in made], {job.facts.dataset: job.sample_ids for job in made})
+    assert (rows["status"] == "ok").all() and len(rows) == len(made) * IMAGES * 2 * 3
+    return {method: set(own["device"].str.removeprefix("cpu beside GPUs ")) for method, own in rows.groupby("method")}
+
+
+def test_shares_of_gpus_and_several_stand_side_by_side_and_follow_each_other(nodes: RayCluster, tmp_path: Path) -> None:
+    made, store = jobs(shared=0.5, whole=1, both=2), Store(tmp_path / "run")
+    running = Cluster(Workers(cpus=0.25, samples_per_shard=2), store, nodes.address)
+    seen: list[dict[str, Any]] = []
+    for _ in running.run(remaining(made, store, 2)):
+        held = [(slot.method, slot.asked["GPU"]) for slot in running.slots]
+        assert sum(gpus for _, gpus in held) <= 2
+        seen.append({"methods": {method for method, _ in held}, "shared": held.count(("shared", 0.5))})
+    given = placed(made, store)
+    assert given["both"] == {"0,1"}
+    assert given["shared"] <= {"0", "1"} and given["whole"] <= {"0", "1"}
+    assert any(len(one["methods"]) > 1 for one in seen)  # at once, while there is room
+    assert any(one["methods"] == {"both"} for one in seen)  # in the place of those that were done
+    assert max(one["shared"] for one in seen) >= 2
+
+
+def test_a_node_that_joins_is_used(nodes: RayCluster, tmp_path: Path) -> None:
+    made, store = jobs(whole=2), Store(tmp_path / "run")
+    running = Cluster(Workers(cpus=0.25, samples_per_shard=1), store, nodes.address)
+    workers: list[str] = []
+    for number, outcome in enumerate(running.run(remaining(made, store, 1))):
+        workers.append(outcome.worker)
+        if number == 0:
+            assert len(running.slots) == 1
+            nodes.add_node(num_cpus=1, num_gpus=2)
+    assert len(set(workers)) == 2
+    placed(made, store)

@@ -1,0 +1,150 @@
+"""Training by several workers: the same as by one, and after a death the same as without it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+import torch
+from safetensors.torch import load_file
+
+from harness.cluster.connect import connect
+from harness.cluster.ray_training import _scaling
+from harness.config.recipe import Recipe
+from harness.running import train as training
+from harness.running.train import train
+from harness.structures import UserError
+from harness.training.fit import Progress
+from harness.training.journal import METRICS
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("resumable")]
+
+TOY = """
+import os, pathlib, signal
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn import BatchNorm2d, Conv2d, ReLU, Sequential
+
+from harness.interfaces import Learner
+
+
+class Toy(Learner):
+    'Convolutions with a batch norm; `dies` names a file: rank 1 ends itself at its fifth batch if the file is absent.'
+
+    def __init__(self, dies: pathlib.Path | None = None, wrong: bool = False):
+        self.network = Sequential(Conv2d(3, 8, 3, padding=1), BatchNorm2d(8), ReLU(), Conv2d(8, 1, 1))
+        self.dies, self.wrong, self.batches = dies, wrong, 0
+
+    def example(self, sample, instance, vocabulary, rng):
+        noise = rng.normal(size=(3, *sample.size))
+        return {"pixels": np.float32(sample.image.transpose(2, 0, 1) / 255 + noise), "target": instance.mask}
+
+    def loss(self, batch):
+        self.batches += 1
+        if self.wrong:
+            return self.network(batch["pixels"]).mean() * float("nan")
+        fifth = self.batches == 5 and dist.is_initialized() and dist.get_rank() == 1
+        if fifth and self.dies and not self.dies.exists():
+            self.dies.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        logits = self.network(batch["pixels"])[:, 0]
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch["target"].float())
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started(importable: Callable[[str, str], Path]) -> Iterator[None]:
+    """One Ray for all tests of this file, whose workers find the module `several_toy`."""
+    importable("several_toy", TOY)
+    connect(None)
+    yield
+    ray.shutdown()
+
+
+def recipe(checkpoint: Path, params: dict[str, Any] | None = None, **changes: Any) -> Recipe:
+    values = {
+        "learner": {"name": "several_toy:Toy", "params": params or {}},
+        "datasets": [{"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}],
+        "steps": 20,
+        "batch": 4,
+        "save_every": 3,
+        "device": "cpu",
+        "batch_norm": "frozen",
+        "optimizer": {"name": "sgd", "lr": 0.05},
+    }
+    return Recipe.model_validate(values | {"checkpoint": str(checkpoint)} | changes)
+
+
+def losses(job: Recipe) -> dict[int, float]:
+    told: list[Progress] = []
+    train(job, told.append, report_every=1)
+    return {progress.step: progress.loss for progress in told}
+
+
+def test_two_workers_train_as_one_with_the_whole_batch_whatever_dies(tmp_path: Path, resumable: Path) -> None:
+    alone = losses(recipe(tmp_path / "alone.safetensors"))
+    died = tmp_path / "died"
+    job = recipe(tmp_path / "shared.safetensors", {"dies": str(died)}, workers=2)
+    journal = resumable / job.key / METRICS  # named before the file at `dies` is there, which would count, too
+    shared = losses(job)
+    assert died.exists()
+    assert sorted(shared) == sorted(alone) == list(range(1, 21))
+    assert max(abs(shared[step] - alone[step]) for step in alone) < 1e-5
+    assert alone[20] < alone[1] - 0.05  # it learns: the losses would not agree by standing still
+    weights = load_file(tmp_path / "shared.safetensors")
+    for name, value in load_file(tmp_path / "alone.safetensors").items():
+        torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-5)
+    assert [path.name for path in resumable.glob("*.ray")] == []
+    assert pq.read_table(journal)["step"].to_pylist() == list(range(1, 21))  # those done twice stand there once
+
+
+def test_a_worker_may_have_loaders(tmp_path: Path) -> None:
+    alone = losses(recipe(tmp_path / "alone.safetensors", steps=3))
+    loaded = losses(recipe(tmp_path / "loaded.safetensors", steps=3, workers=1, loaders=1))
+    assert loaded == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_loss_that_is_no_number_ends_the_job_as_it_does_here(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 1; lower optimizer\.lr"):
+        train(recipe(tmp_path / "w.safetensors", {"wrong": True}, workers=1), lambda _: None)
+
+
+def test_more_workers_than_the_cluster_holds(tmp_path: Path) -> None:
+    count = 2 * math.ceil(ray.cluster_resources()["CPU"])
+    with pytest.raises(UserError, match=f"{count} workers ask for 1 CPU, 0 GPU each .* the cluster has"):
+        train(recipe(tmp_path / "w.safetensors", workers=count, batch=count), lambda _: None)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_workers_that_fit_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": alive, "Resources": {"CPU": 4.0, "GPU": 2.0}} for alive in (True, True, False)]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0})
+    many = recipe(Path("w"), workers=4, threads=2, device="auto")
+    assert _scaling(many).num_workers == 4 and _scaling(many).use_gpu
+    for changed in ({"threads": 3, "workers": 2}, {"threads": 2, "workers": 4, "device": "cuda"}):
+        assert _scaling(recipe(Path("w"), **changed)).num_workers == changed["workers"]
+    with pytest.raises(UserError, match="4 workers ask for 3 CPU, 1 GPU each .* 8 CPU, 4 GPU, room for 2"):
+        _scaling(recipe(Path("w"), workers=4, threads=1, loaders=2, device="auto"))
+    nodes[:] = [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}]
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 1.0})
+    with pytest.raises(UserError, match="2 workers ask for 1 CPU, 1 GPU each .* room for 1"):  # and not for two CPUs
+        _scaling(recipe(Path("w"), workers=2, device="auto"))
+
+
+def test_states_lie_with_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HARNESS_RUNS", raising=False)
+    state = tmp_path / "training" / "key.pt"
+    assert training._storage(state, None).local == state.parent
+    assert training._storage(state, str(tmp_path / "shared")).local == tmp_path / "shared" / "training"
+    bucket = training._storage(state, "s3://bucket/team/?region=us-east-1")
+    assert str(bucket) == "s3://bucket/team/training"
+    monkeypatch.setenv("HARNESS_RUNS", "s3://other/team?region=us-east-1")
+    assert str(training._storage(state, None)) == "s3://other/team/training"
+    assert training._storage(state, str(tmp_path)).local == tmp_path / "training"

@@ -1,0 +1,358 @@
+import os
+import pickle
+import re
+import signal
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import ray
+
+from harness import UserError
+from harness.cluster import capacity
+from harness.cluster import scheduler as cluster
+from harness.cluster.scheduler import Cluster
+from harness.config.recipe import Plugin
+from harness.config.run_config import MethodEntry, RunConfig, Workers
+from harness.jobs import queue as waiting
+from harness.jobs.plan import Job, planned, remaining
+from harness.jobs.worker import Outcome, run_here
+from harness.storage.rows import MEASURED
+from harness.storage.store import Store
+
+pytestmark = pytest.mark.ray
+
+COUNT = 6
+HANGS_S = 20.0
+"""Long enough to import what a worker imports, on a busy machine too."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started() -> Iterator[None]:
+    """One Ray for all tests of this file; its workers find tests/fakes.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        patch.syspath_prepend(str(Path(__file__).parents[1]))
+        cluster.connect(None)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "run")
+
+
+def jobs(*methods: dict[str, Any], **params: Any) -> list[Job]:
+    entries = tuple(entry for method in methods for entry in MethodEntry(**method).expanded())
+    toys = Plugin(name="fakes:Toys", label="toys", params={"count": COUNT} | params)
+    return planned(RunConfig(run="r", datasets=(toys,), methods=entries))
+
+
+STEADY = {"name": "fakes:Steady", "label": "steady"}
+WIDE = {"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}
+
+
+VARIANTS: list[dict[str, Any]] = [
+    {"label": "plain", "text": "class_name"},
+    {"label": "one", "text": {"rule": "class_name", "template": "one {}"}},
+    {"label": "grid", "clicks": {"strategy": "grid/v1", "options": {"cell": 4}}},
+]
+
+
+def fragile(how: str, at: int, once: Path | None = None) -> dict[str, Any]:
+    return {"name": "fakes:Fragile", "label": "fragile", "params": {"how": how, "at": at, "once": once and str(once)}}
+
+
+def ran(made: list[Job], store: Store, count: int = 1, size: int = 2, timeout_s: float = 600) -> list[Outcome]:
+    workers = Workers(count=count, cpus=0.5, gpus=0, timeout_s=timeout_s)
+    return list(Cluster(workers, store).run(remaining(made, store, size)))
+
+
+def rows(made: list[Job], store: Store) -> pd.DataFrame:
+    found = store.rows([job.facts for job in made], {job.facts.dataset: job.sample_ids for job in made}, masks=True)
+    return found.drop(columns=[*MEASURED])
+
+
+def check_all_ok(made: list[Job], store: Store) -> None:
+    found = rows(made, store)
+    assert (found["status"] == "ok").all()
+    assert len(found) == len(made) * COUNT * 2 * 3
+
+
+def test_one_actor_two_actors_and_no_ray_write_the_same_rows(tmp_path: Path) -> None:
+    made = jobs(STEADY, unreadable=[4])
+    local, one, two = (Store(tmp_path / name) for name in ("local", "one", "two"))
+    list(run_here(remaining(made, local, 4), local, 1))
+    ran(made, one, count=1, size=5)
+    outcomes = ran(made, two, count=2, size=2)
+    assert sum(outcome.instances for outcome in outcomes) == 10 + 1
+    assert len(rows(made, local)) == 10 * 3 + 1
+    pd.testing.assert_frame_equal(rows(made, local), rows(made, one))
+    pd.testing.assert_frame_equal(rows(made, local), rows(made, two))
+
+
+def test_variants_share_actors_and_encodings_and_write_the_rows_of_methods_of_their_own(
+    store: Store, tmp_path: Path
+) -> None:
+    noted = {"name": "fakes:Noted", "label": "noted", "params": {"notes": str(tmp_path / "notes")}}
+    made = jobs(noted | {"variants": VARIANTS}, unreadable=[4])
+    outcomes = ran(made, store, count=2, size=1)
+    notes = (tmp_path / "notes").read_text().split("\n")
+    assert sorted(line for line in notes if "image" in line) == [f"image {n}" for n in range(COUNT) if n != 4]
+    assert notes.count("built") in (1, 2)  # the second worker may find nothing left
+    assert sum(outcome.instances for outcome in outcomes) == 3 * (10 + 1)
+    assert {outcome.job for outcome in outcomes} == {job.facts.key for job in made}
+    own = [noted | one | {"label": f"noted, {one['label']}"} for one in VARIANTS]
+    apart, alone = jobs(*own, unreadable=[4]), Store(tmp_path / "alone")
+    assert [job.facts for job in apart] == [job.facts for job in made]
+    assert len(list(run_here(remaining(apart, alone, 2), alone, 1))) == 9
+    pd.testing.assert_frame_equal(rows(made, store), rows(apart, alone))
+
+
+def test_a_variant_that_kills_does_not_take_the_others_with_it(store: Store) -> None:
+    deadly = fragile("exit", 3)
+    made = jobs(deadly | {"params": deadly["params"] | {"text": "one small"}, "variants": VARIANTS})
+    outcomes = ran(made, store, count=2, size=COUNT)
+    found = rows(made, store)
+    failed = found[found["status"] == "failed"]
+    assert [*zip(failed["method"], failed["instance_id"], strict=True)] == [
+        ("fragile, one", one) for one in ("3a", "3b")
+    ]
+    assert failed["error"].str.startswith("two workers died on this image alone").all()
+    assert len(found) == (3 * COUNT - 1) * 2 * 3 + 2
+    assert sum(outcome.samples for outcome in outcomes) == 3 * COUNT
+
+
+def test_an_image_that_kills_its_worker_fails_alone(store: Store) -> None:
+    made = jobs(fragile("exit", 5))
+    outcomes = ran(made, store, size=2)
+    found = rows(made, store)
+    failed = found[found["status"] == "failed"]
+    assert list(failed["instance_id"]) == ["5a", "5b"]
+    assert list(failed["category"]) == ["small", "large"]
+    assert failed["error"].str.startswith("two workers died on this image alone").all()
+    assert len(found) == (COUNT - 1) * 2 * 3 + 2
+    assert sum(outcome.failed for outcome in outcomes) == 2
+    assert sum(outcome.samples for outcome in outcomes) == COUNT
+
+
+def test_an_image_that_kills_whoever_decodes_it_does_not_kill_the_driver(store: Store) -> None:
+    made = jobs(STEADY, deadly=[1])
+    ran(made, store, size=1)
+    found = rows(made, store)
+    assert list(found.loc[found["status"] == "failed", "instance_id"]) == ["toy-1 (not listed)"]
+    assert len(found) == (COUNT - 1) * 2 * 3 + 1
+
+
+def test_a_worker_killed_once_costs_nothing(store: Store, tmp_path: Path) -> None:
+    made = jobs(fragile("kill", 3, tmp_path / "once"))
+    ran(made, store, count=2, size=2)
+    assert (tmp_path / "once").exists()
+    check_all_ok(made, store)
+
+
+def test_a_worker_killed_once_while_it_loads_is_replaced(store: Store, tmp_path: Path) -> None:
+    made = jobs(fragile("kill", -1, tmp_path / "once"))
+    ran(made, store, size=5)
+    check_all_ok(made, store)
+
+
+def test_a_hung_image_is_ended_and_fails_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "SHARD_S", 1.0)
+    monkeypatch.setattr(waiting, "FIRST_SUSPECTED", 1)
+    made = jobs(fragile("hang", 3))
+    workers = Workers(count=1, cpus=0.5, gpus=0, timeout_s=2, samples_per_shard=1)
+    list(Cluster(workers, store).run(remaining(made, store, None)))
+    found = rows(made, store)
+    failed = found[found["status"] == "failed"]
+    assert list(failed["instance_id"]) == ["3a", "3b"]
+    assert failed["error"].str.contains("no answer within 2 s").all()
+    assert len(found) == (COUNT - 1) * 2 * 3 + 2
+
+
+def test_a_batch_may_take_its_time_for_each_variant(store: Store) -> None:
+    shard, *_ = remaining(jobs(STEADY | {"variants": VARIANTS}), store, None)
+    slot = cluster.Slot(None, "steady", {}, placing=None, loading=None, loads="")
+    assert len(shard.jobs) == 3 and not slot.hangs(0)
+    slot.busy_since -= cluster.SHARD_S + 70
+    slot.calls["call"] = shard
+    assert (slot.hangs(20), slot.hangs(30)) == (True, False)
+    slot.loading = "call"
+    assert (slot.hangs(75), slot.hangs(85)) == (True, False)
+    slot.placing = "call"
+    assert not slot.hangs(0)
+
+
+def test_a_method_that_hangs_once_while_it_loads_is_replaced(store: Store, tmp_path: Path) -> None:
+    made = jobs({**fragile("hang", -1, tmp_path / "once")})
+    ran(made, store, size=COUNT, timeout_s=HANGS_S)
+    assert (tmp_path / "once").exists()
+    check_all_ok(made, store)
+
+
+def test_a_data_set_that_always_hangs_while_it_loads_ends_the_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "DEATHS_LOADING", 1)
+    made = jobs(STEADY)
+    hung = [replace(job, dataset=Plugin(name="fakes:Hung", label="toys")) for job in made]
+    with pytest.raises(UserError, match=r"died while they loaded 'toys' for 'steady' \(no answer within .*\)"):
+        ran(hung, store, size=COUNT, timeout_s=HANGS_S)
+    assert store.done(made[0].facts) == set()
+
+
+def test_a_worker_whose_gpu_is_lost_once_costs_nothing(store: Store, tmp_path: Path) -> None:
+    made = jobs(fragile("lost", 3, tmp_path / "once"))
+    ran(made, store, count=1, size=2)
+    assert (tmp_path / "once").exists()
+    check_all_ok(made, store)
+
+
+def test_an_image_on_which_gpus_are_lost_fails_alone(store: Store) -> None:
+    made = jobs(fragile("lost", 2))
+    ran(made, store, size=2)
+    failed = rows(made, store).query("status == 'failed'")
+    assert list(failed["instance_id"]) == ["2a", "2b"]
+    assert failed["error"].str.contains("CUDA error: device-side assert").all()
+
+
+def test_a_long_shard_is_divided_among_the_actors(store: Store) -> None:
+    made = jobs({"name": "fakes:Sleepy", "label": "sleepy"}, count=24)
+    (whole,) = remaining(made, store, None)
+    assert len(whole.sample_ids) == 24
+    outcomes = list(Cluster(Workers(count=2, cpus=0.25, gpus=0), store).run([whole]))
+    assert sum(outcome.samples for outcome in outcomes) == 24
+    assert [max(o.samples for o in outcomes), min(o.samples for o in outcomes)] == [6, 1]
+    assert len(rows(made, store)) == 24 * 2 * 3
+
+
+def test_what_a_method_asks_for_itself_is_asked(store: Store) -> None:
+    greedy = STEADY | {"resources": {"A100": 1.0}}
+    with pytest.raises(
+        UserError, match=r"'steady' asks for 0.5 CPU, 0 GPU, 1 A100; the cluster has \d+ CPU, 0 GPU, on"
+    ):
+        ran(jobs(greedy), store)
+    running = Cluster(Workers(cpus=0.25, gpus=0), store)
+    most = 0
+    for _ in running.run(remaining(jobs(STEADY | {"count": 2, "cpus": 0.125}), store, 1)):
+        most = max(most, len(running.slots))
+        assert all(slot.asked == {"CPU": 0.125, "GPU": 0} for slot in running.slots)
+    assert most == 2
+
+
+def test_workers_that_die_while_they_load_end_the_run(store: Store) -> None:
+    with pytest.raises(UserError, match="3 workers died while they loaded 'fragile'"):
+        ran(jobs(fragile("exit", -1)), store)
+
+
+def test_a_mistake_in_a_constructor_is_its_own_message(store: Store) -> None:
+    with pytest.raises(UserError) as error:
+        ran(jobs(fragile("mistake", -1)), store)
+    assert str(error.value) == "fakes: found nothing; wanted something. Mend it."
+
+
+def test_a_bug_in_a_constructor_is_one_message_that_says_where(store: Store) -> None:
+    said = r"^methods: 'fakes:Fragile' cannot be built\. RuntimeError: a bug in a plugin \(\S*fakes\.py, line \d+\)\.$"
+    with pytest.raises(UserError, match=said):
+        ran(jobs(fragile("bug", -1)), store)
+
+
+def test_a_bug_while_it_works_keeps_its_traceback(store: Store) -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)fakes\.py.*a bug in a plugin"):
+        ran(jobs(fragile("bug", -2)), store)
+
+
+def test_a_full_disk_is_one_message_and_the_same_run_again_completes(store: Store, tmp_path: Path) -> None:
+    made = jobs(fragile("full disk", 4, tmp_path / "once"))
+    with pytest.raises(UserError, match=r"^[^\n]*cannot be written \(File too large\)[^\n]*$"):
+        ran(made, store, size=2)
+    kept = store.done(made[0].facts)
+    assert kept == {f"toy-{number}" for number in range(4)}
+    ran(made, store, size=2)
+    check_all_ok(made, store)
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus"), [(Workers(gpus=7), None), (Workers(cpus=999, gpus=0), None), (Workers(gpus=0), 7)]
+)
+def test_asking_for_more_than_there_is_fails_at_once(store: Store, workers: Workers, gpus: float | None) -> None:
+    made = jobs(STEADY | {"gpus": gpus})
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"a worker of 'steady' asks for .* the cluster has \d+ CPU, 0 GPU"):
+        list(Cluster(workers, store).run(remaining(made, store, 2)))
+    assert time.monotonic() - started < 5
+
+
+def test_what_others_hold_is_waited_for_but_not_for_ever(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "PLACE_TIMEOUT_S", 1)
+    holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"])(cluster.Actor).remote()
+    ray.get(holder.__ray_ready__.remote())
+    try:
+        with pytest.raises(
+            UserError,
+            match=r"no worker of 'steady', which asks for .* 0 GPU, got its place within 1 s.* free are .* CPU, 0 GPU",
+        ):
+            ran(jobs(STEADY), store)
+    finally:
+        ray.kill(holder)
+
+
+def test_actors_go_when_a_run_is_given_up(store: Store) -> None:
+    made = jobs(STEADY)
+    outcomes = Cluster(Workers(count=1, cpus=1, gpus=0), store).run(remaining(made, store, 1))
+    next(outcomes)
+    outcomes.close()
+    deadline = time.monotonic() + 20
+    while ray.available_resources().get("CPU", 0) < ray.cluster_resources()["CPU"] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"]
+
+
+def test_an_actor_killed_from_outside_is_replaced(store: Store) -> None:
+    made = jobs(STEADY)
+    running = Cluster(Workers(count=1, cpus=0.5, gpus=0), store)
+    outcomes = running.run(remaining(made, store, 1))
+    done = [next(outcomes)]
+    (slot,) = running.slots
+    os.kill(ray.get(slot.actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
+    done += list(outcomes)
+    assert sum(outcome.samples for outcome in done) == COUNT
+    check_all_ok(made, store)
+
+
+def test_prometheus_counts_instances_at_ray_s_port(store: Store) -> None:
+    made = jobs(STEADY | {"label": "counted", "variants": VARIANTS[:2]}, unreadable=[4])
+    ran(made, store)
+    port = next(node["MetricsExportPort"] for node in ray.nodes() if node["Alive"])
+    found: set[tuple[str, str, float]] = set()
+    deadline = time.monotonic() + 60
+    while len(found) < 4 and time.monotonic() < deadline:
+        time.sleep(1)
+        with urllib.request.urlopen(f"http://{ray.util.get_node_ip_address()}:{port}/metrics", timeout=5) as page:
+            lines = [line for line in page.read().decode().splitlines() if 'method="counted' in line]
+        told = re.compile(r'method="counted, (\w+)".*status="(\w+)".* ([\d.]+)$')
+        found = {(one[1], one[2], float(one[3])) for one in map(told.search, lines) if one}
+    wanted = {"ok": 10.0, "failed": 1.0}.items()
+    assert found == {(variant, status, number) for variant in ("plain", "one") for status, number in wanted}
+
+
+def test_no_more_actors_than_work(store: Store) -> None:
+    made = jobs(STEADY, WIDE)
+    running = Cluster(Workers(cpus=0.25, gpus=0, samples_per_shard=COUNT), store)
+    most = 0
+    for _ in running.run(remaining(made, store, COUNT)):
+        most = max(most, len(running.slots))
+    assert most == 2
+    check_all_ok(made, store)
+
+
+def test_shards_travel_light(store: Store) -> None:
+    shard, *_ = remaining(jobs(STEADY), store, 4)
+    assert shard.jobs[0].sample_ids == ()
+    assert len(pickle.dumps((shard, store))) < 5000

@@ -1,0 +1,80 @@
+"""Training recipes: what decides a checkpoint's name, and what each mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness import UserError
+from harness.config.recipe import load_recipe
+
+RECIPE: dict[str, Any] = {
+    "learner": {"name": "prompted_deeplab"},
+    "datasets": [{"name": "scenes", "params": {"split": "train", "count": 4}}],
+    "steps": 3,
+}
+
+
+def _file(folder: Path, content: dict[str, Any]) -> Path:
+    path = folder / "a.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_a_key_is_of_what_decides_the_weights(tmp_path: Path) -> None:
+    def key(**changes: Any) -> str:
+        return load_recipe(_file(tmp_path, RECIPE | changes)).key
+
+    same = [key(), key(note="x"), key(save_every=7), key(device="cpu"), key(checkpoint="weights/a"), key(seed=0)]
+    other = [key(steps=4), key(seed=1), key(optimizer={"lr": "2e-3"}), key(classes="all")]
+    assert len(set(same)) == 1 and len({same[0], *other}) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"stps": 4}, r"stps: no such key\. Did you mean 'steps'"),
+        ({"learner": {"name": "prompted_deeplb"}}, r"learner\.name: no methods/learners/prompted_deeplb\.py\. Did"),
+        (
+            {"learner": {"name": "prompted_deeplab", "params": {"encodr": "x"}}},
+            r"learner\.params\.encodr: prompted_deeplab takes no such parameter\. Did you mean 'encoder'",
+        ),
+        ({"learner": "prompted_deeplab"}, r"learner: found 'prompted_deeplab'; wanted a mapping"),
+        ({"learner": None}, r"learner: found nothing; wanted a mapping"),
+        ({"datasets": [{"name": "scens"}]}, r"datasets\[0\]\.name: no datasets/scens\.py"),
+        ({"datasets": []}, r"datasets: found \[\]; wanted at least one"),
+        ({"steps": 0}, r"steps: found 0; wanted greater than 0"),
+        ({"optimizer": {"name": "adam"}}, r"optimizer\.name: found 'adam'; wanted 'adamw' or 'sgd'"),
+        ({"optimizer": {"rl": 1}}, r"optimizer\.rl: no such key"),
+        (
+            {"device": "gpu"},
+            r"device: found 'gpu'; wanted 'auto', 'cpu', 'cuda' or a GPU by its number, such as 'cuda:0'",
+        ),
+        ({"device": "cuda:"}, r"device: found 'cuda:'; wanted 'auto'"),
+        ({"device": 0}, r"device: found 0; wanted a valid string"),
+        ({"schedule": {"name": "step"}}, r"schedule\.name: found 'step'; wanted 'poly', 'cosine' or 'constant'"),
+    ],
+)
+def test_a_mistaken_recipe(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=rf"^{tmp_path}/a\.yaml, {reason}"):
+        load_recipe(_file(tmp_path, RECIPE | changes))
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:11"])
+def test_devices(tmp_path: Path, device: str) -> None:
+    assert load_recipe(_file(tmp_path, RECIPE | {"device": device})).device == device
+
+
+def test_a_change_that_trains_other_weights_saves_them_elsewhere(tmp_path: Path) -> None:
+    file = _file(tmp_path, RECIPE | {"checkpoint": "weights/a.safetensors"})
+    assert load_recipe(file, ["steps=4"]).checkpoint == load_recipe(file, changes={"seed": 1}).checkpoint == ""
+    assert load_recipe(file, ["save_every=4", "device=cpu"]).checkpoint == "weights/a.safetensors"
+    assert load_recipe(file, ["steps=4", "checkpoint=b.safetensors"]).checkpoint == "b.safetensors"
+
+
+def test_a_run_s_config_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.yaml, learner: found nothing; wanted a value"):
+        load_recipe(_file(tmp_path, {"run": "tried", "steps": 3}))

@@ -1,0 +1,76 @@
+"""Polygons as pycocotools draws them on the whole image, wherever they lie and whatever their coordinates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from harness.datasets.coco.masks import decode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from harness.structures import Mask
+
+COCO_ROOT = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco"
+
+
+def whole(polygons: list[list[float]], height: int, width: int) -> Mask:
+    merged = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    return np.asarray(coco_mask.decode(merged) > 0)
+
+
+def check(polygons: list[list[float]], height: int, width: int) -> None:
+    wanted = whole(polygons, height, width)
+    if wanted.any():
+        found = decode(polygons, height, width)
+        assert found.dtype == bool and found.flags.c_contiguous
+        np.testing.assert_array_equal(found, wanted)
+    else:
+        with pytest.raises(ValueError, match="covers no pixel"):
+            decode(polygons, height, width)
+
+
+HALVES = st.integers(-40, 100).map(lambda twice: twice / 2)
+TENTHS = st.integers(-240, 700).map(lambda ten: ten / 10)
+COORDINATE = st.one_of(HALVES, TENTHS, st.floats(-24, 70, allow_nan=False))
+POLYGON = st.lists(COORDINATE, min_size=6, max_size=24).map(lambda points: points[: len(points) // 2 * 2])
+
+
+@given(st.lists(POLYGON, min_size=1, max_size=3), st.integers(36, 48), st.integers(36, 48))
+@settings(max_examples=400, deadline=None)
+def test_polygons_inside_and_beyond_the_border(polygons: list[list[float]], height: int, width: int) -> None:
+    check(polygons, height, width)
+
+
+@pytest.mark.parametrize(
+    "x0,y0,x1,y1", [(-9, -9, 60, 50), (0, 0, 48, 32), (5, -9, 9, 50), (-9, 5, 60, 9), (47, 31, 48, 32)]
+)
+def test_boxes_to_the_border_and_beyond(x0: int, y0: int, x1: int, y1: int) -> None:
+    check([[x0, y0, x1, y0, x1, y1, x0, y1]], 32, 48)
+
+
+def segmentations() -> list[tuple[Any, int, int]]:
+    found = []
+    for split in ("train2017", "val2017"):
+        content = json.loads((COCO_ROOT / "annotations" / f"instances_{split}.json").read_text())
+        sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+        found += [(one["segmentation"], *sizes[one["image_id"]]) for one in content["annotations"]]
+    return found
+
+
+@pytest.mark.skipif(not COCO_ROOT.is_dir(), reason=f"no COCO at {COCO_ROOT}")
+def test_all_real_segmentations() -> None:
+    real = segmentations()
+    assert len(real) > 1800 and sum(isinstance(one, dict) for one, _, _ in real) > 10
+    for segmentation, height, width in real:
+        if isinstance(segmentation, list):
+            check(segmentation, height, width)
+        else:
+            encoded = coco_mask.frPyObjects(segmentation, height, width)
+            np.testing.assert_array_equal(decode(segmentation, height, width), coco_mask.decode(encoded) > 0)
+            as_string = {"size": [height, width], "counts": encoded["counts"].decode()}
+            np.testing.assert_array_equal(decode(as_string, height, width), coco_mask.decode(encoded) > 0)

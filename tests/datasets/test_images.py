@@ -1,0 +1,104 @@
+"""Image files -> RGB pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from harness.datasets.shared.images import read_rgb
+
+GRADIENT = (np.arange(32 * 48, dtype=np.uint16).reshape(32, 48) * 42).astype(np.uint16)
+"""16 bits a pixel, 0 to 64470: clipped at 255, all but six pixels would be white."""
+
+
+def _photo(mode: str = "RGB") -> PIL.Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    return PIL.Image.fromarray(pixels).convert(mode)
+
+
+def _saved(image: PIL.Image.Image, path: Path, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def test_rgb_png_comes_back_as_it_was(tmp_path: Path) -> None:
+    pixels = read_rgb(_saved(_photo(), tmp_path / "a.png"))
+    assert (pixels.shape, pixels.dtype) == ((32, 48, 3), np.uint8)
+    assert pixels.flags.writeable and pixels.flags.c_contiguous
+    np.testing.assert_array_equal(pixels, np.asarray(_photo()))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
+def test_other_8_bit_modes_become_three_channels(tmp_path: Path, mode: str) -> None:
+    pixels = read_rgb(_saved(_photo(mode), tmp_path / "a.png"))
+    np.testing.assert_array_equal(pixels, np.asarray(_photo(mode).convert("RGB")))
+
+
+def test_alpha_is_dropped_not_blended(tmp_path: Path) -> None:
+    path = _saved(PIL.Image.new("RGBA", (48, 32), (200, 100, 50, 0)), tmp_path / "a.png")
+    assert (read_rgb(path) == (200, 100, 50)).all()
+
+
+def test_grey_jpeg_repeats_its_channel(tmp_path: Path) -> None:
+    pixels = read_rgb(_saved(_photo("L"), tmp_path / "a.jpg"))
+    assert pixels.std() > 10
+    assert (pixels == pixels[:, :, :1]).all()
+
+
+def test_cmyk_jpeg_keeps_its_colour(tmp_path: Path) -> None:
+    image = PIL.Image.new("RGB", (48, 32), (220, 30, 40)).convert("CMYK")
+    pixels = read_rgb(_saved(image, tmp_path / "a.jpg", quality=95))
+    np.testing.assert_allclose(pixels.reshape(-1, 3).mean(0), (220, 30, 40), atol=4)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path, name: str) -> None:
+    pixels = read_rgb(_saved(PIL.Image.fromarray(GRADIENT), tmp_path / name))
+    assert (pixels.shape, pixels.dtype) == ((32, 48, 3), np.uint8)
+    np.testing.assert_array_equal(pixels[:, :, 2], GRADIENT // 256)
+
+
+def test_16_bit_colour_is_scaled_as_16_bit_grey_is(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    cv2.imwrite(str(tmp_path / "a.png"), np.stack([GRADIENT, GRADIENT // 2, GRADIENT // 4], axis=2))
+    pixels = read_rgb(tmp_path / "a.png")
+    np.testing.assert_array_equal(pixels, np.stack([GRADIENT // 4, GRADIENT // 2, GRADIENT], axis=2) // 256)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_values_without_a_known_range_raise(tmp_path: Path, dtype: type) -> None:
+    path = _saved(PIL.Image.fromarray(GRADIENT.astype(dtype)), tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif: found PIL mode [IF] .*64470.*wanted 8 or 16 bits"):
+        read_rgb(path)
+
+
+def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    path = _saved(_photo(), tmp_path / "a.jpg", exif=exif, quality=95)
+    assert PIL.Image.open(path).getexif()[0x0112] == 6
+    assert read_rgb(path).shape == (32, 48, 3)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such file; wanted an image"):
+        read_rgb(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.95])
+def test_truncated_file_raises(tmp_path: Path, name: str, share: float) -> None:
+    path = _saved(_photo(), tmp_path / name)
+    whole = path.read_bytes()
+    kept = int(len(whole) * share)
+    path.write_bytes(whole[:kept])
+    with pytest.raises(OSError, match=rf"{name}: found {kept} bytes that do not decode .*wanted a whole image"):
+        read_rgb(path)
+
+
+def test_text_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("<html>404</html>")
+    with pytest.raises(OSError, match="cannot identify"):
+        read_rgb(tmp_path / "a.jpg")

@@ -1,0 +1,212 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness import Instance, Sample, UserError
+from harness.figures import grids, write_charts
+from harness.figures.charts import Chart, charts
+from harness.figures.chosen import RULES, answers, first
+from harness.figures.drawing import draw, save, style
+from harness.figures.grids import MASK, tinted
+from harness.figures.source import Source, data_roots, finds
+from harness.masks import rle
+from harness.report.context import Context, MethodFacts
+
+CONTEXT = Context(
+    "r", labels={"ours": MethodFacts(True, plugin="text_click"), "click": MethodFacts(plugin="click_only")}
+)
+
+
+def rows_of(make_row: Any, answered: dict[str, dict[str, float | None]], **facts: Any) -> pd.DataFrame:
+    """Method -> instance -> IoU; `facts` are instance -> value, a column each."""
+    plugins = {"ours": "text_click", "click": "click_only"}
+    made = []
+    for method, ious in answered.items():
+        for instance, iou in ious.items():
+            own = {name: of[instance] for name, of in facts.items()}
+            made.append(make_row(method, instance, iou, method_plugin=plugins[method], text_rule="given", **own))
+    return pd.DataFrame(made)
+
+
+@pytest.fixture
+def sliced(make_row: Any) -> pd.DataFrame:
+    """Two unseen instances alone in their images, one of two, and a seen one that no Figure 8 may count."""
+    counts = {"A2": 1, "B2": 1, "C2": 2, "D1": 1}
+    ours = {"A2": 0.9, "B2": 0.7, "C2": 0.4, "D1": 0.1}
+    click = {"A2": 0.5, "B2": 0.3, "C2": 0.2, "D1": 0.0}
+    return rows_of(make_row, {"ours": ours, "click": click}, same_class_count=counts)
+
+
+def named(made: list[Chart], name: str) -> Chart:
+    return next(chart for chart in made if chart.name == name)
+
+
+def test_figure_8_means_over_unseen_instances_by_how_many_of_their_class_there_are(sliced: pd.DataFrame) -> None:
+    chart = named(charts(sliced, CONTEXT), "figure8_toy")
+    ours, click = chart.series
+    assert (chart.groups[:2], ours.name, click.name) == (("1", "2"), "ours", "click")
+    assert ours.means[:2] == pytest.approx((0.8, 0.4)) and click.means[:2] == pytest.approx((0.4, 0.2))
+    assert ours.counts == (2, 1, 0, 0, 0)
+    assert ours.lows[0] < 0.8 < ours.highs[0]
+    assert np.isnan([ours.lows[1], ours.means[2]]).all(), "one image has no interval, no image no mean"
+
+
+def test_a_method_of_fewer_clicks_is_drawn_at_its_own_last_and_the_chart_says_so(sliced: pd.DataFrame) -> None:
+    later = sliced[sliced["method"] == "click"].assign(
+        click_index=2, clicks=[[{"x": 3, "y": 5, "positive": True}] * 2] * 4
+    )
+    chart = named(charts(pd.concat([sliced, later.assign(iou=1.0)]), CONTEXT), "figure8_toy")
+    assert [one.means[0] for one in chart.series] == pytest.approx([0.8, 1.0])
+    assert chart.notes == ("ours: after click 1, its last, where others had up to 2.",)
+
+
+def test_a_method_whose_instances_lack_rows_is_named_not_drawn(sliced: pd.DataFrame) -> None:
+    chart = named(charts(sliced[:-1], CONTEXT), "figure8_toy")
+    assert [one.name for one in chart.series] == ["ours"]
+    assert chart.notes == ("click is not drawn: 1 instances have no row.",)
+
+
+def test_columns_that_the_rows_lack_make_no_chart(pair: pd.DataFrame) -> None:
+    assert [chart.name for chart in charts(pair, CONTEXT)] == ["seen_unseen_toy"]
+
+
+def test_iou_by_click_follows_the_same_instances(make_row: Any) -> None:
+    click = {"x": 3, "y": 5, "positive": True}
+    made = [
+        make_row("ours", name, iou, click_index=number, clicks=[click] * number)
+        for name, ious in {"A1": (0.2, 0.6), "B2": (0.4, 0.8)}.items()
+        for number, iou in enumerate(ious, start=1)
+    ]
+    made.append(make_row("ours", "C1", 0.9))  # Failed at its second click: no part of any mean.
+    made.append(make_row("ours", "C1", None, click_index=2, clicks=[click] * 2))
+    chart = named(charts(pd.DataFrame(made), Context("r")), "iou_by_click_toy")
+    assert chart.groups == ("1", "2")
+    assert chart.series[0].means == pytest.approx((0.3, 0.7))
+    assert "ours: 1 failed." in chart.notes
+
+
+def test_a_limited_run_says_so_on_every_chart(sliced: pd.DataFrame) -> None:
+    context = Context("r", limited=4, labels=CONTEXT.labels)
+    assert all(chart.title.startswith("LIMITED to 4 samples") for chart in charts(sliced, context))
+
+
+def test_figures_are_the_same_bytes_twice_whatever_their_names_hold(sliced: pd.DataFrame, tmp_path: Path) -> None:
+    hostile = r"<script>$\frac{1}{$ a/b"
+    context = Context("r", labels={hostile: MethodFacts(True), "click": MethodFacts()})
+    made = charts(sliced.replace({"method": {"ours": hostile}, "dataset": {"toy": "../$x^$"}}), context)[:1]
+    written = [write_charts(made, tmp_path / folder) for folder in "ab"]
+    assert [path.suffix for path in written[0]] == [".pdf", ".png"]
+    assert all(path.parent == tmp_path / "a" for path in written[0]), "a label must not choose the folder"
+    assert [path.read_bytes() for path in written[0]] == [path.read_bytes() for path in written[1]]
+
+
+def test_bars_and_lines_stand_at_their_numbers(sliced: pd.DataFrame, tmp_path: Path) -> None:
+    with style():
+        figure = draw(named(charts(sliced, CONTEXT), "figure8_toy"))
+        save(figure, tmp_path, "one")
+    heights = [bar.get_height() for bar in figure.axes[0].containers[1]]  # 0 is the first's error bars
+    assert heights[:2] == pytest.approx([80, 40])
+
+
+def test_the_rules_choose_by_the_scores(make_row: Any) -> None:
+    ours = {"A2": 0.9, "B2": 0.85, "C2": 0.1, "D1": 0.95, "E2": 0.1}
+    click = {"A2": 0.4, "B2": 0.1, "C2": 0.9, "D1": 0.0, "E2": 0.2}
+    rows = rows_of(make_row, {"ours": ours, "click": click}).assign(category="cup", gt_area_px=90)
+    found = answers(rows, CONTEXT)["toy"]
+    assert (found.roles.text, found.roles.click, found.roles.sam) == ("ours", "click", None)
+    chosen = {
+        rule.name: [pick[2] for pick in first(found, rule.order(found), 9)]
+        for rule in RULES
+        if rule.name in ("figure5_text_right", "figure5_click_right", "failures", "figure9_saliency_right")
+    }
+    assert chosen == {
+        "figure5_text_right": ["B2", "A2"],  # D1 is seen
+        "figure5_click_right": ["C2"],
+        "failures": ["E2"],
+        "figure9_saliency_right": ["C2", "E2"],
+    }
+
+
+def test_parts_need_a_larger_object_under_the_click(make_row: Any) -> None:
+    rows = rows_of(
+        make_row,
+        {"ours": {"A2": 0.9, "B2": 0.9, "C2": 0.9}, "click": {"A2": 0.1, "B2": 0.1, "C2": 0.1}},
+        under_click={"A2": 2, "B2": 1, "C2": 2},
+        under_click_area_ratio={"A2": 0.5, "B2": 1.0, "C2": 1.0},
+    )
+    found = answers(rows, CONTEXT)["toy"]
+    rule = next(rule for rule in RULES if rule.name == "figure7_parts")
+    assert [pick[2] for pick in first(found, rule.order(found), 9)] == ["A2"]
+
+
+def test_picks_vary_images_and_classes_first(make_row: Any) -> None:
+    category = {"A2": "cup", "A4": "tie", "B2": "cup", "C2": "tie"}
+    rows = rows_of(make_row, {"ours": dict.fromkeys(category, 0.5)}, category=category)
+    found = answers(rows, CONTEXT)["toy"]
+    order = pd.Series([1.0, 2.0, 3.0, 4.0], found.facts.index)
+    assert [pick[2] for pick in first(found, order, 2)] == ["A2", "C2"]
+    assert [pick[2] for pick in first(found, order, 9)] == ["A2", "C2", "B2"], "an image is shown once"
+
+
+def test_a_saliency_finds_an_object_by_its_most_salient_pixels() -> None:
+    truth = np.zeros((4, 6), dtype=bool)
+    truth[0, :4] = True
+    saliency = np.linspace(0, 0.5, 24, dtype=np.float32).reshape(4, 6)
+    assert not finds(saliency, truth)
+    saliency[0, :2] = 1  # Two of the four most salient pixels are the object's: half.
+    assert finds(saliency, truth)
+    saliency[0, 1] = 0
+    assert not finds(saliency, truth)
+    assert not finds(np.zeros((4, 6), dtype=np.float32), truth), "a flat map finds nothing small"
+    assert not finds(saliency, np.zeros_like(truth))
+
+
+class Known(Source):
+    """Five images whose saliency finds the object in all but A; nothing is read from a disk."""
+
+    def __init__(self, rows: pd.DataFrame, truth: np.ndarray) -> None:
+        self.rows, self.context, self.truth = rows, CONTEXT, truth
+
+    def sample(self, dataset: str, sample_id: str) -> Sample:
+        category = dict(zip(self.rows["image_id"], self.rows["category"], strict=True))[sample_id]
+        image = np.full((*self.truth.shape, 3), (90, 120, 40), dtype=np.uint8)
+        return Sample(sample_id, image, (Instance(f"{sample_id}2", mask=self.truth, category=category),))
+
+    def saliency_entry(self) -> dict[str, str]:
+        return {"name": "maskclip"}
+
+    def saliency_map(self, dataset: str, sample: Sample, text: str) -> np.ndarray:
+        return (self.truth if sample.id != "A" else ~self.truth).astype(np.float32)
+
+
+def test_figure_9_is_of_the_worst_masks_that_the_saliency_finds(make_row: Any) -> None:
+    """A, the worst cup, is not found: the next cup takes its place in the order, before the other classes."""
+    truth = np.zeros((32, 48), dtype=bool)
+    truth[4:20, 6:30] = True
+    ious = {"A2": 0.05, "B2": 0.1, "C2": 0.2, "D2": 0.3, "E2": 0.4}
+    category = dict(zip(ious, ("cup", "cup", "tie", "hat", "tie"), strict=True))
+    rows = rows_of(make_row, {"ours": ious}, category=category, text=category).assign(mask=rle.encode(truth))
+    (made,) = (one for one in grids(Known(rows, truth)) if one.name == "figure9_saliency_right_toy")
+    lines = [axes.get_ylabel() for axes in made.figure.axes if axes.get_ylabel()]
+    assert lines == ["cup\nB", "tie\nC", "hat\nD", "tie\nE"]
+    assert made.caption.startswith("Figure 9: saliency right, mask wrong, toy. Chosen by rule: IoU of text and click")
+
+
+def test_a_mask_stands_out_in_colour_from_a_grey_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    mask = np.zeros((32, 48), dtype=bool)
+    mask[8:24, 10:40] = True
+    painted = tinted(image, mask, MASK)
+    assert np.ptp(painted[~mask].astype(int), axis=1).max() == 0 and painted[~mask].min() >= 127
+    inside = painted[10:22, 12:38].astype(int)
+    assert (inside[..., 0] - inside[..., 2]).mean() == pytest.approx((MASK[0] - MASK[2]) / 2, abs=8)
+
+
+def test_data_wants_a_label_and_a_folder_that_is_there(tmp_path: Path) -> None:
+    assert data_roots([f"coco={tmp_path}"]) == {"coco": tmp_path}
+    for wrong in ("coco", f"={tmp_path}", f"coco={tmp_path}/none"):
+        with pytest.raises(UserError, match="LABEL=FOLDER"):
+            data_roots([wrong])

@@ -1,0 +1,127 @@
+"""Training images among those that a method is asked on, and the flag that they get."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness import UserError
+from harness.config.run_config import RunConfig, load_run
+from harness.jobs.contamination import asked_again, training_images
+from harness.jobs.plan import planned
+from harness.plugins import registry
+from harness.results.recorded import context_of
+from harness.storage.store import Store
+
+TESTS = Path(__file__).parents[1]
+SCENES = {"name": "scenes", "params": {"count": 4}}
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TESTS))
+
+
+def loaded(folder: Path, trained_on: Any, **method: Any) -> RunConfig:
+    entry = {"name": "fakes:Steady", "label": "steady", "trained_on": trained_on} | method
+    path = folder / "a.yaml"
+    path.write_text(yaml.safe_dump({"run": "r", "datasets": [SCENES], "methods": [entry]}))
+    return load_run(path)
+
+
+def found(config: RunConfig) -> int | None:
+    (job,) = planned(config)
+    return job.facts.about["training_images_asked"]
+
+
+def test_images_of_the_training_data_sets_are_counted(tmp_path: Path) -> None:
+    half = {"name": "scenes, half", "datasets": [{"name": "scenes", "params": {"count": 2}}]}
+    assert found(loaded(tmp_path, half)) == 2
+    assert found(loaded(tmp_path, {"datasets": [{"name": "scenes", "params": {"split": "train", "count": 9}}]})) == 0
+    assert found(loaded(tmp_path, half).model_copy(update={"limit": 1})) == 1
+
+
+def test_a_name_alone_says_nothing_of_images(tmp_path: Path) -> None:
+    assert found(loaded(tmp_path, "scenes")) is None
+
+
+def test_a_file_of_keys(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_text("scenes/val-00003\ncoco/139\n")
+    assert found(loaded(tmp_path, {"images": str(keys)})) == 1
+    assert training_images(loaded(tmp_path, {"images": str(keys)}).methods[0]) == {"scenes/val-00003", "coco/139"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"coco/139 \r\n\r\n scenes/val-00003\r\n", b"\xef\xbb\xbfcoco/139\nscenes/val-00003"]
+)
+def test_blanks_and_marks_around_keys_do_not_hide_an_image(tmp_path: Path, content: bytes) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_bytes(content)
+    config = loaded(tmp_path, {"images": str(keys)})
+    assert training_images(config.methods[0]) == {"scenes/val-00003", "coco/139"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "found no key"), (b"139\ncoco/25\n", "found '139'; wanted .*coco/139"), (b"\xff\xe9", "cannot be read")],
+)
+def test_a_file_that_is_none_of_keys_is_not_taken_for_no_image(tmp_path: Path, content: bytes, reason: str) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_bytes(content)
+    with pytest.raises(UserError, match=rf"keys\.txt: {reason}"):
+        training_images(loaded(tmp_path, {"images": str(keys)}).methods[0])
+
+
+def test_a_recipe_s_data_sets_are_known(tmp_path: Path) -> None:
+    recipe = {"learner": {"name": "prompted_deeplab"}, "datasets": [SCENES], "steps": 1}
+    config = loaded(tmp_path, {}, name="click_only", label="click", train=recipe)
+    assert training_images(config.methods[0]) == {f"scenes/val-{number:05d}" for number in range(4)}
+
+
+def test_training_data_that_is_not_here_is_unknown_and_said_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    absent = {"datasets": [{"name": "coco", "params": {"root": str(tmp_path / "none"), "split": "train2017"}}]}
+    with caplog.at_level(logging.WARNING):
+        assert found(loaded(tmp_path, absent)) is None
+    assert "steady: its training images are not at hand" in caplog.text
+
+
+def test_coco_and_refcoco_show_the_same_pictures() -> None:
+    keys = {name: registry.find("datasets", name).image_key for name in ("coco", "refcoco")}
+    blank = {name: object.__new__(registry.find("datasets", name)) for name in keys}
+    assert {key(blank[name], "139") for name, key in keys.items()} == {"coco/139"}
+    assert asked_again(None, blank["coco"]) is None
+
+
+def test_tables_flag_a_method_that_was_trained_on_what_it_is_asked(tmp_path: Path) -> None:
+    config = loaded(tmp_path, {"datasets": [{"name": "scenes", "params": {"count": 3}}]})
+    jobs = planned(config)
+    store = Store(tmp_path / "run")
+    rows = store.rows([job.facts for job in jobs], {"scenes": []})
+    context = context_of(config, jobs, store, rows)
+    assert context.training_images_asked == {("steady", "scenes"): 3}
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "reason"),
+    [
+        ({"images": "none.txt"}, r"trained_on\.images: no file none\.txt"),
+        ({"classes": "coco_21"}, r"trained_on\.classes: .*no split .*coco_21.*Did you mean 'coco_20'"),
+        ({"datasets": [{"name": "scens"}]}, r"trained_on\.datasets\[0\]\.name: no datasets/scens\.py"),
+        ({"clases": []}, r"trained_on\.clases: no such key\. Did you mean 'classes'"),
+    ],
+)
+def test_a_mistaken_entry(tmp_path: Path, trained_on: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=rf"methods\[0\]\.{reason}"):
+        loaded(tmp_path, trained_on)
+
+
+def test_classes_are_a_split_or_names(tmp_path: Path) -> None:
+    assert loaded(tmp_path, {"classes": ["cup", "tie"]}).methods[0].trained_on.classes == ("cup", "tie")
+    assert len(loaded(tmp_path, {"classes": "coco_20"}).methods[0].trained_on.classes) == 20

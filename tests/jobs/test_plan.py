@@ -1,0 +1,388 @@
+import os
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from harness import UserError, places
+from harness.config.recipe import Plugin, label
+from harness.config.run_config import Clicks, MethodEntry, RunConfig, Text, TrainedOn, Workers, load_run
+from harness.jobs.plan import Job, instances, planned, remaining, shards, untrained
+from harness.plugins import parameters, registry
+from harness.storage.store import Store
+from harness.structures import Listed
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+
+
+METHOD = MethodEntry(name="fakes:Steady", label="steady")
+
+
+def config(**changed: Any) -> RunConfig:
+    known: dict[str, Any] = {
+        "run": "r",
+        "datasets": (Plugin(name="fakes:Toys", label="toys", params={"count": 7}),),
+        "methods": (MethodEntry(name="fakes:Steady", label="steady"),),
+    }
+    return RunConfig(**known | changed)
+
+
+def parts(changed: RunConfig) -> dict[str, str]:
+    (job,) = planned(changed)
+    return dict(job.facts.parts)
+
+
+def the_job(changed: RunConfig) -> Job:
+    (job,) = planned(changed)
+    return job
+
+
+def method(**params: Any) -> tuple[MethodEntry, ...]:
+    return (MethodEntry(name="fakes:Steady", label="steady", params=params),)
+
+
+def toys(**params: Any) -> tuple[Plugin, ...]:
+    return (Plugin(name="fakes:Toys", label="toys", params={"count": 7} | params),)
+
+
+def test_every_method_meets_every_data_set() -> None:
+    jobs = planned(
+        config(
+            methods=(*method(), MethodEntry(name="fakes:Steady", label="wide", params={"reach": 9})),
+            datasets=(*toys(), Plugin(name="fakes:Toys", params={"count": 2})),
+        )
+    )
+    assert [(job.facts.method, job.facts.dataset, len(job.sample_ids)) for job in jobs] == [
+        ("steady", "toys", 7),
+        ("steady", "fakes:Toys", 2),
+        ("wide", "toys", 7),
+        ("wide", "fakes:Toys", 2),
+    ]
+    names = jobs[1].names
+    assert (names.method, names.method_plugin, names.dataset) == ("steady", "fakes:Steady", "fakes:Toys")
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"clicks": Clicks(max_clicks=2)}, "clicks"),
+        ({"text": Text(rule="none")}, "text"),
+        ({"text": Text(template="a {}")}, "text"),
+        ({"text": Text(words="")}, "text"),
+        ({"metrics": ("iou",)}, "metrics"),
+        ({"methods": (METHOD.model_copy(update={"trained_on": TrainedOn(classes=("cup",))}),)}, "trained_classes"),
+        ({"methods": method(reach=6)}, "method"),
+        ({"datasets": toys(top=4)}, "dataset"),
+    ],
+)
+def test_what_changes_rows_changes_its_part_alone(changed: dict[str, Any], part: str) -> None:
+    before, after = parts(config()), parts(config(**changed))
+    assert {name for name in before if before[name] != after[name]} == {part}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"run": "other"},
+        {"limit": 2},
+        {"max_failures": 1.0},
+        {"tables": ("leaderboard",)},
+        {"workers": Workers(executor="local", samples_per_shard=3, images_per_batch=4)},
+        {"metrics": ("boundary_iou", "iou")},
+    ],
+)
+def test_what_changes_no_row_changes_no_part(changed: dict[str, Any]) -> None:
+    assert parts(config(**changed)) == parts(config())
+
+
+def test_another_version_of_the_code_is_another_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = parts(config())
+    monkeypatch.setattr("harness.__version__", "99")
+    assert parts(config()) == before | {"code": "99"}
+
+
+def test_weights_go_by_their_content_wherever_they_lie(tmp_path: Path) -> None:
+    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).write_bytes(content)
+    first, moved, other = (parts(config(methods=method(checkpoint=str(tmp_path / name)))) for name in "abc")
+    assert first == moved
+    assert {name for name in first if first[name] != other[name]} == {"weights"}
+    os.utime(tmp_path / "a", ns=(1, 1))
+    assert parts(config(methods=method(checkpoint=str(tmp_path / "a")))) == first
+    (tmp_path / "a").write_bytes(b"two")
+    assert parts(config(methods=method(checkpoint=str(tmp_path / "a")))) == other
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'steady': no file at checkpoint=.*gone"):
+        planned(config(methods=method(checkpoint=str(tmp_path / "gone"))))
+
+
+def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
+    gone = [str(tmp_path / name) for name in ("gone.pth", "sam_vit_b_01ec64.pth")]
+    entries = tuple(MethodEntry(name="fakes:Steady", label=path[-7:], params={"checkpoint": path}) for path in gone)
+    with pytest.raises(UserError) as error:
+        planned(config(methods=entries, datasets=(Plugin(name="coco", params={"root": str(tmp_path / "none")}),)))
+    first, second = str(error.value).splitlines()
+    assert gone[0] in first and "train it" in first
+    assert gone[1] in second and "Fetch it: python -m harness weights fetch sam_vit_b" in second
+
+
+def test_sha256_is_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert places.sha256(tmp_path / "a", 0).startswith("ba7816bf8f01cfea")
+
+
+def test_shards_hold_what_is_left_in_order_and_once() -> None:
+    job = the_job(config())
+    cut = list(shards([job], [{"toy-1", "toy-4"}], 2))
+    assert [shard.sample_ids for shard in cut] == [("toy-0", "toy-2"), ("toy-3", "toy-5"), ("toy-6",)]
+    assert list(shards([job], [set(job.sample_ids)], 2)) == []
+
+
+def variants(*labels: str, **entry: Any) -> list[MethodEntry]:
+    changed = [{"label": one, "text": {"template": f"{one} {{}}"}} for one in labels or WORDINGS]
+    known = {"name": "fakes:Steady", "label": "steady", "variants": changed}
+    return MethodEntry(**known | entry).expanded()
+
+
+WORDINGS = ("given", "none", "a")
+ALL_THREE = [f"steady, {one} on toys" for one in WORDINGS]
+
+
+def asked(jobs: Iterable[Job]) -> list[str]:
+    return [f"{job.facts.method} on {job.facts.dataset}" for job in jobs]
+
+
+def test_variants_share_shards_and_other_methods_do_not(tmp_path: Path) -> None:
+    wide = MethodEntry(name="fakes:Steady", label="wide", params={"reach": 9})
+    few = Plugin(name="fakes:Toys", label="few", params={"count": 2})
+    jobs = planned(config(methods=(*variants(), wide), datasets=(*toys(), few)))
+    cut = remaining(jobs, Store(tmp_path), 5)
+    assert [(asked(shard.jobs), len(shard.sample_ids)) for shard in cut] == [
+        (ALL_THREE, 5),
+        (ALL_THREE, 2),
+        ([f"steady, {one} on few" for one in WORDINGS], 2),
+        (["wide on toys"], 5),
+        (["wide on toys"], 2),
+        (["wide on few"], 2),
+    ]
+    assert [(label(shard.method), shard.method.text, label(shard.dataset)) for shard in cut[1:4]] == [
+        ("steady", None, "toys"),
+        ("steady", None, "few"),
+        ("wide", None, "toys"),
+    ]
+
+
+def test_what_only_some_variants_lack_is_asked_of_them_alone(tmp_path: Path) -> None:
+    jobs, store = planned(config(methods=tuple(variants()))), Store(tmp_path)
+    given, none, _ = (job.facts for job in jobs)
+    store.write(given, ("toy-0", "toy-1", "toy-2"), [])
+    store.write(none, ("toy-1", "toy-2", "toy-6"), [])
+    cut = remaining(jobs, store, None)
+    assert [([job.facts.method[8:] for job in shard.jobs], shard.sample_ids) for shard in cut] == [
+        (["none", "a"], ("toy-0",)),
+        (["a"], ("toy-1", "toy-2")),
+        (["given", "none", "a"], ("toy-3", "toy-4", "toy-5")),
+        (["given", "a"], ("toy-6",)),
+    ]
+    for shard in cut:
+        for job in shard.jobs:
+            store.write(job.facts, shard.sample_ids, [])
+    assert remaining(jobs, store, None) == []
+
+
+def test_a_variant_on_one_data_set_alone_shares_nothing_there(tmp_path: Path) -> None:
+    few = Plugin(name="fakes:Toys", label="few", params={"count": 2})
+    more = variants("far", datasets=("few",))
+    jobs = planned(config(methods=(*variants("given"), *more), datasets=(*toys(), few)))
+    assert [asked(shard.jobs) for shard in remaining(jobs, Store(tmp_path), None)] == [
+        ["steady, given on toys"],
+        ["steady, given on few", "steady, far on few"],
+    ]
+
+
+def test_a_shard_stays_small_however_long_the_list() -> None:
+    job = replace(the_job(config()), sample_ids=tuple(f"image-{number}" for number in range(100_000)))
+    (first, *_) = shards([job], [set()], 16)
+    assert len(pickle.dumps(first)) < 5000
+
+
+def test_limit_takes_the_first_samples_and_a_full_run_the_rest(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    limited, full = planned(config(limit=3)), planned(config())
+    assert limited[0].sample_ids == ("toy-0", "toy-1", "toy-2")
+    store.write(limited[0].facts, limited[0].sample_ids, [])
+    assert remaining(limited, store, 4) == []
+    assert [shard.sample_ids for shard in remaining(full, store, 4)] == [("toy-3", "toy-4", "toy-5", "toy-6")]
+
+
+def test_instances_are_counted_even_where_an_image_does_not_load() -> None:
+    job = the_job(config(datasets=toys(unreadable=[2])))
+    assert instances(job) == 6 * 2 + 1
+    assert instances(job, ["toy-0"]) == 2
+    assert instances(the_job(config())) == 14
+
+
+def test_plugins_of_the_checkout_are_planned_too() -> None:
+    scenes = (Plugin(name="scenes", params={"count": 3}),)
+    job = the_job(config(datasets=scenes))
+    dataset = parameters.build("datasets", "scenes", {"count": 3})
+    assert job.sample_ids == tuple(dataset.sample_ids())
+    assert instances(job) == sum(len(dataset.load(one).instances) for one in job.sample_ids)
+    assert job.facts.about["dataset_fingerprint"] == dataset.fingerprint()
+    assert np.unique([job.facts.key, the_job(config()).facts.key]).size == 2
+
+
+def test_images_with_the_most_instances_come_first() -> None:
+    (job,) = planned(config(datasets=(Plugin(name="scenes", params={"count": 5}),)))
+    assert job.weights == {}  # a scene has to be drawn to be known
+    weighed = replace(job, weights={"val-00003": 9, "val-00001": 4})
+    (shard,) = shards([weighed], [{"val-00002"}], None)
+    assert shard.sample_ids == ("val-00003", "val-00001", "val-00000", "val-00004")
+    assert dict(shard.jobs[0].weights) == {}
+
+
+def test_a_listing_that_knows_its_instances_weighs_them() -> None:
+    (job,) = planned(config(datasets=(Plugin(name="fakes:Known", params={"count": 3}),)))
+    assert job.weights == {"toy-0": 2, "toy-1": 2, "toy-2": 2}
+
+
+KNOWN = (Plugin(name="fakes:Known", label="mine"),)
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has fakes:Known list these sample ids, or raise this, and these instances of each."""
+
+    def change(ids: Any, listed: Callable[[str], list[str]] = lambda sample_id: [sample_id]) -> None:
+        def sample_ids(_: Any) -> Any:
+            if isinstance(ids, BaseException):
+                raise ids
+            return ids
+
+        cls = registry.find("datasets", "fakes:Known")
+        monkeypatch.setattr(cls, "sample_ids", sample_ids)
+        monkeypatch.setattr(cls, "list_instances", lambda _, sample_id: [Listed(one) for one in listed(sample_id)])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (KeyError("images"), r"sample_ids\(\) failed with KeyError: 'images' \(test_plan.py, line \d+\)\."),
+        (SystemExit(3), r"sample_ids\(\) failed with RuntimeError: sys.exit\(3\) \(test_plan.py, line \d+\)\."),
+        (None, r"sample_ids\(\) failed with TypeError: 'NoneType' object is not iterable\. Correct"),
+        ([139, 285], r"sample_ids\(\) returned int 139; wanted texts\."),
+        (["a", "b", 7], r"sample_ids\(\) returned int 7; wanted texts\."),
+        (["a", "b", "c", "b"], r"sample_ids\(\) returned 'b' twice; wanted every id once\."),
+    ],
+)
+def test_ids_that_are_none_are_a_message(ids: Any, said: str, known: Callable[..., None]) -> None:
+    known(ids)
+    for limit in (None, 1):
+        with pytest.raises(UserError, match=f"^data set 'mine': {said}"):
+            planned(config(datasets=KNOWN, limit=limit))
+
+
+def test_a_data_set_s_own_message_stays(known: Callable[..., None]) -> None:
+    known(UserError("mine: found no folder; wanted one."))
+    with pytest.raises(UserError, match=r"^mine: found no folder; wanted one\.$"):
+        planned(config(datasets=KNOWN))
+
+
+def test_a_data_set_without_a_sample_is_a_message(known: Callable[..., None]) -> None:
+    known([])
+    with pytest.raises(UserError, match="^data set 'mine' lists no sample; wanted one at least"):
+        planned(config(datasets=KNOWN))
+
+
+def test_an_instance_that_is_listed_twice_is_a_message(known: Callable[..., None]) -> None:
+    known(["x", "y"], lambda sample_id: [f"{sample_id}0", f"{sample_id}1", "y2"[sample_id == "y" :]])
+    assert the_job(config(datasets=KNOWN)).weights == {"x": 3, "y": 3}
+    for listed in (lambda sample_id: ["0", sample_id], lambda sample_id: [sample_id, "0", "0"]):
+        known(["x", "y"], listed)
+        with pytest.raises(UserError, match=r"^data set 'mine': list_instances\(\) lists the instance '0' twice;"):
+            planned(config(datasets=KNOWN))
+
+
+def test_a_split_shard_is_all_of_it() -> None:
+    (shard,) = shards([the_job(config())], [set()], None)
+    head, rest = shard.split(3)
+    assert rest is not None and head.sample_ids + rest.sample_ids == shard.sample_ids and len(head.sample_ids) == 3
+    assert shard.split(7) == (shard, None)
+
+
+# What must be trained first
+
+
+def trained(tmp_path: Path, label: str, **changed: Any) -> MethodEntry:
+    """A method with a recipe whose checkpoint is w.safetensors."""
+    weights = tmp_path / "encoder.pth"
+    weights.write_bytes(b"weights")
+    recipe = {
+        "learner": {"name": "prompted_deeplab", "params": {"encoder_weights": str(weights)}},
+        "datasets": [{"name": "scenes", "params": {"split": "train"}}],
+        "checkpoint": str(tmp_path / "w.safetensors"),
+        "steps": 2,
+    }
+    return MethodEntry.model_validate({"name": "click_only", "label": label, "train": recipe | changed})
+
+
+def checkpoint(tmp_path: Path, **about: str) -> None:
+    save_file({"a": np.zeros(1)}, tmp_path / "w.safetensors", about or None)
+
+
+def due(*methods: MethodEntry) -> list[str]:
+    return [label(one) for one in untrained(config(methods=(METHOD, *methods)))]
+
+
+def test_methods_without_their_checkpoint_are_due(tmp_path: Path) -> None:
+    there, not_yet = trained(tmp_path, "there"), trained(tmp_path, "due", checkpoint=str(tmp_path / "d.safetensors"))
+    checkpoint(tmp_path)
+    assert due(there, not_yet) == ["due"]
+
+
+def test_a_checkpoint_of_another_recipe_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before, now = trained(tmp_path, "a"), trained(tmp_path, "a", steps=9)
+    assert before.train is not None and now.train is not None
+    checkpoint(tmp_path, recipe=before.train.key, recipe_yaml="...")
+    assert due(before) == [] and not caplog.records
+    assert due(now, now.model_copy(update={"label": "the same"})) == []
+    assert [one.getMessage() for one in caplog.records] == [
+        f"{tmp_path}/w.safetensors was made by another recipe ({before.train.key}, now {now.train.key}): "
+        "python -m harness train ... --force trains it anew"
+    ]
+
+
+def test_what_a_checkpoint_does_not_say_of_its_recipe_is_not_guessed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    method = trained(tmp_path, "a")
+    checkpoint(tmp_path)
+    assert due(method) == []
+    checkpoint(tmp_path, recipe="a key as it was once hashed")
+    assert due(method) == []
+    (tmp_path / "w.safetensors").write_bytes(b"of another kind")
+    assert due(method) == []
+    checkpoint(tmp_path, recipe="another", recipe_yaml="...")
+    (tmp_path / "encoder.pth").unlink()  # It counts in the key, which cannot be told without it.
+    assert due(method) == [] and not caplog.records
+
+
+@pytest.mark.parametrize("path", sorted((places.ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_no_embedded_weights_are_of_another_recipe(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    if "learner" not in yaml.safe_load(path.read_text()):
+        untrained(load_run(path))
+    assert not [one for one in caplog.records if "another recipe" in one.getMessage()]

@@ -1,0 +1,208 @@
+"""The contract that every method of methods/ keeps, with random weights: what they answer is not the point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from harness.methods.ritm.network import RitmArchitecture, RitmNetwork
+from harness.methods.sam import tiny as tiny_sam
+from harness.methods.shared.channels import Channels
+from harness.methods.shared.prompted_deeplab import Architecture
+from safetensors.torch import save_file
+from torch import nn
+
+from harness.evaluation.scoring import check
+from harness.plugins import parameters, registry
+from harness.plugins.interfaces import Method
+from harness.structures import Click, Prediction, Prompt
+
+SEEDS = (0, 1, 2)
+VOCABULARY = ("car", "tall tree", "house")
+PROMPTS = [
+    Prompt((Click(30, 9),), "car", vocabulary=VOCABULARY),
+    Prompt((Click(0, 31),), "tall tree", vocabulary=VOCABULARY),
+    Prompt((Click(47, 0),), "car", vocabulary=VOCABULARY),
+]
+TINY_CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
+    "text_cfg": {"context_length": 24, "vocab_size": 2014, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+def image(seed: int) -> np.ndarray:
+    """Coarse random patches, 32 x 48; read-only, as a method is to leave it."""
+    patches = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    made = np.ascontiguousarray(patches.repeat(8, 0).repeat(8, 1))
+    made.flags.writeable = False
+    return made
+
+
+def maskclip(folder: Path) -> dict[str, Any]:
+    """MaskCLIP with a tiny CLIP."""
+    (folder / "clip.json").write_text(json.dumps(TINY_CLIP))
+    save_file(open_clip.CLIP(**TINY_CLIP).state_dict(), folder / "clip.safetensors")
+    params = {"model": str(folder / "clip.json"), "checkpoint": str(folder / "clip.safetensors")}
+    return {"name": "maskclip", "params": params}
+
+
+def deeplab(folder: Path, saliency: bool) -> str:
+    """A DeepLabV3+ whose answers are not all of one class."""
+    architecture = Architecture(Channels(saliency, size_rule="native"), "tu-regnetx_002", 8, 16)
+    network = architecture.network()
+    inputs = torch.randn(4, architecture.channels.count, 64, 96)
+    with torch.no_grad():
+        for _ in range(20):
+            network.train()(inputs)
+        logits = network.eval()(inputs)
+        network.segmentation_head[0].bias[1] -= (logits[:, 1] - logits[:, 0]).median()
+    return described(network, architecture, folder / "deeplab.safetensors")
+
+
+def described(network: nn.Module, architecture: Any, path: Path) -> str:
+    """A checkpoint as training here saves it."""
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, path, {"architecture": json.dumps(asdict(architecture))})
+    return str(path)
+
+
+def sam(folder: Path) -> dict[str, Any]:
+    """A SAM of two hundred thousand parameters, ranked by itself and by a tiny CLIP."""
+    small = tiny_sam.Architecture(image_size=64, width=32, depth=1, heads=2, prompt_width=32)
+    clip = maskclip(folder)["params"]
+    return {
+        "checkpoint": described(small.network(), small, folder / "sam.safetensors"),
+        "rankings": ["confidence", "clip"],
+        "clip_model": clip["model"],
+        "clip_checkpoint": clip["checkpoint"],
+    }
+
+
+def ritm(folder: Path) -> dict[str, Any]:
+    """A RITM with the narrowest HRNet."""
+    small = RitmArchitecture(width=4, ocr_width=8, small=True, norm_radius=5, with_prev_mask=True)
+    network = RitmNetwork(small)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)  # its own start is so small that all pixels are alike
+    return {"checkpoint": described(network, small, folder / "ritm.safetensors")}
+
+
+def published_sizes_only(_: Path) -> dict[str, Any]:
+    pytest.skip("it comes in published sizes only, by a package of its own: seconds an image on a CPU.")
+
+
+PARAMS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "text_click": lambda folder: {"checkpoint": deeplab(folder, saliency=True), "saliency": maskclip(folder)},
+    "click_only": lambda folder: {"checkpoint": deeplab(folder, saliency=False)},
+    "sam": sam,
+    "sam2": published_sizes_only,
+    "sam_hq": published_sizes_only,
+    "ritm": ritm,
+}
+"""Method -> its parameters, given a folder for random weights. A new method adds itself here."""
+
+
+@pytest.fixture(scope="module", params=registry.names("methods"))
+def method(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Method:
+    """Every method that a config may name, built as a worker builds it."""
+    if request.param not in PARAMS:
+        pytest.fail(
+            f"tests/methods/test_methods.py, PARAMS: no entry for methods/{request.param}.py; give it random weights."
+        )
+    torch.manual_seed(0)
+    params = PARAMS[request.param](tmp_path_factory.mktemp(request.param))
+    return parameters.build("methods", request.param, parameters.resolve("methods", request.param, params))
+
+
+def different(one: Prediction, other: Prediction) -> float:
+    """The share of pixels, over all candidates."""
+    assert one.masks.shape == other.masks.shape
+    assert one.scores.keys() == other.scores.keys()
+    for ranking, scores in one.scores.items():
+        np.testing.assert_allclose(scores, other.scores[ranking], rtol=1e-3, atol=1e-3)
+    return float((one.masks ^ other.masks).mean())
+
+
+def test_a_method_knows_its_name(method: Method) -> None:
+    assert registry.find("methods", method.name) is type(method)
+    assert isinstance(method.uses_text, bool)
+    assert (type(method).__doc__ or "").strip()
+
+
+def test_masks_are_bool_at_the_images_size(method: Method) -> None:
+    prediction = method.predict(image(0), Click(30, 9), "car")
+    check(prediction, (32, 48))
+    assert prediction.masks.dtype == bool
+    assert prediction.masks.shape[1:] == (32, 48)
+    assert len(prediction.masks) >= 1
+
+
+def test_the_same_answer_twice(method: Method) -> None:
+    first, other, again = (method.predict(image(seed), Click(30, 9), "car") for seed in (0, 1, 0))
+    assert different(first, again) == 0
+    assert first.masks.any() or other.masks.any(), "random weights that answer nothing test nothing"
+
+
+def test_a_click_may_come_alone_or_in_a_sequence(method: Method) -> None:
+    alone, listed = (method.predict(image(0), click, "car") for click in (Click(30, 9), [Click(30, 9)]))
+    assert different(alone, listed) == 0
+
+
+def test_the_input_stays_as_it_was(method: Method) -> None:
+    given = image(0).copy()
+    clicks = [Click(30, 9)]
+    method.predict(given, clicks, "car")
+    np.testing.assert_array_equal(given, image(0))
+    assert clicks == [Click(30, 9)]
+
+
+def test_a_view_of_an_image_is_an_image(method: Method) -> None:
+    mirrored = method.predict(image(0)[:, ::-1], Click(30, 9), "car")
+    assert different(mirrored, method.predict(image(0)[:, ::-1].copy(), Click(30, 9), "car")) == 0
+
+
+def test_predict_is_encode_and_segment(method: Method) -> None:
+    (state,) = method.encode([image(0)])
+    ((segmented,),) = method.segment([(state, [Prompt((Click(30, 9),), "car")])])
+    assert different(method.predict(image(0), Click(30, 9), "car"), segmented) == 0
+
+
+def test_batches_answer_as_single_prompts_do(method: Method) -> None:
+    states = method.encode([image(seed) for seed in SEEDS])
+    answers = method.segment([(state, PROMPTS[: 1 + seed]) for seed, state in zip(SEEDS, states, strict=True)])
+    assert [len(answer) for answer in answers] == [1, 2, 3]
+    for seed, answer in zip(SEEDS, answers, strict=True):
+        (state,) = method.encode([image(seed)])
+        for prompt, together in zip(PROMPTS, answer, strict=False):
+            ((alone,),) = method.segment([(state, [prompt])])
+            # Sums are taken in another order in another batch: pixels on the boundary may tip.
+            assert different(alone, together) < 2e-3
+
+
+def test_a_state_serves_again(method: Method) -> None:
+    (state,) = method.encode([image(0)])
+    first = method.segment([(state, PROMPTS)])[0]
+    method.predict(image(1), Click(1, 1), "house")
+    again = method.segment([(state, PROMPTS)])[0]
+    assert all(different(one, other) == 0 for one, other in zip(first, again, strict=True))
+
+
+def test_only_methods_that_say_so_use_the_text(method: Method) -> None:
+    (state,) = method.encode([image(0)])
+    prompts = [Prompt((Click(x, 9),), text, vocabulary=VOCABULARY) for x in (5, 20, 40) for text in ("car", "house")]
+    found = method.segment([(state, prompts)])[0]
+    changed = [(car.masks ^ house.masks).any() for car, house in zip(found[::2], found[1::2], strict=True)]
+    assert any(changed) == method.uses_text  # a ranking's scores may depend on the text, whatever the masks do
+
+
+def test_every_entry_is_a_method() -> None:
+    assert set(PARAMS) <= set(registry.names("methods"))

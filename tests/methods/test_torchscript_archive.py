@@ -1,0 +1,95 @@
+"""TorchScript archives read as data: the same tensors as torch's own reader finds, and nothing else of them."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness.methods.shared.torchscript_archive import is_torchscript, read_torchscript
+from torch import nn
+
+
+class Inner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        numbers = torch.arange(24.0)
+        self.weight = nn.Parameter(numbers.reshape(4, 6))
+        self.register_buffer("turned", numbers.reshape(4, 6).t())
+        self.register_buffer("part", numbers.reshape(4, 6)[1:3, 2:5])
+        self.register_buffer("scalar", torch.tensor(7))
+        self.register_buffer("flags", torch.tensor([True, False, True]))
+        self.register_buffer("bytes", torch.arange(5, dtype=torch.uint8))
+        self.register_buffer("none", torch.zeros(0, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight
+
+
+class Outer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.layers = Inner(), nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3))
+        self.scale = nn.Parameter(torch.tensor(0.5))
+        self.sizes = [1, 2]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(self.first(x)) * self.scale
+
+
+def saved(path: Path, traced: bool, half: bool = False) -> Path:
+    torch.manual_seed(0)
+    module = Outer().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.jit.trace(module, torch.zeros(2, 4)) if traced else torch.jit.script(module)
+        torch.jit.save(made.half() if half else made, str(path))
+    return path
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("traced", [False, True])
+def test_every_tensor_is_the_one_that_torch_reads(tmp_path: Path, traced: bool, half: bool) -> None:
+    path = saved(tmp_path / "a.pt", traced, half)
+    found, wanted = read_torchscript(path), torch.jit.load(str(path)).state_dict()
+    assert set(found) == set(wanted) and "layers.1.running_mean" in found and "first.part" in found
+    for name, tensor in found.items():
+        assert tensor.dtype == wanted[name].dtype, name
+        assert tensor.shape == wanted[name].shape and torch.equal(tensor, wanted[name]), name
+
+
+def test_which_files_are_archives(tmp_path: Path) -> None:
+    assert is_torchscript(saved(tmp_path / "a.pt", traced=False))
+    torch.save(Outer().state_dict(), tmp_path / "b.pt")
+    torch.save(Outer().state_dict(), tmp_path / "c.pt", _use_new_zipfile_serialization=False)
+    (tmp_path / "d.pt").write_bytes(b"")
+    assert not any(is_torchscript(tmp_path / name) for name in ("b.pt", "c.pt", "d.pt"))
+
+
+class Touch:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_within_runs_nothing(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", pickle.dumps({"weight": Touch(tmp_path / "open")}))
+        archive.writestr("a/constants.pkl", b"")
+    assert read_torchscript(tmp_path / "a.pt") == {}
+    assert not (tmp_path / "open").exists()
+
+
+def test_a_tensor_beyond_its_numbers_is_an_error(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "a.pt", traced=False)
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(tmp_path / "b.pt", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name)[:8] if "/data/" in name else old.read(name))
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        read_torchscript(tmp_path / "b.pt")

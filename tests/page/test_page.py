@@ -1,0 +1,423 @@
+"""The report page of a real run, built once; then clicked through in a real browser, where there is one."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pycocotools import mask as coco_mask
+
+from benchmarks.chromium import Chromium, program
+from harness import UserError
+from harness.config.run_config import load_run
+from harness.masks import rle
+from harness.page.build import Counts, build_page, cleared, write_page
+from harness.page.explorer import stratified
+from harness.report.context import Context
+from harness.report.registry import build_table
+from harness.running.run import run
+from harness.storage.store import Store
+
+PLUGINS = '''
+import numpy as np
+from harness import Dataset, Instance, Method, Prediction, Saliency, Sample
+
+HOSTILE = "<script>window.hacked = 1</script>"
+
+class Blocks(Dataset):
+    """Six images, 30 x 50, each a red block and a blue one in it."""
+    classes = (HOSTILE, "cup & $x$")
+    def sample_ids(self):
+        return [f"image {n}" for n in range(6)]
+    def load(self, sample_id):
+        n = int(sample_id[-1])
+        image = np.zeros((30, 50, 3), np.uint8)
+        image[5:25, 5 + n:35] = (200, 0, 0)
+        image[10:18, 12:24] = (0, 0, 200)
+        red, blue = image[..., 0] > 0, image[..., 2] > 0
+        both = Instance(f"{n}/0", red, HOSTILE, False), Instance(f"{n}/1", blue, "cup & $x$", True)
+        return Sample(sample_id, image, both)
+
+class Blue(Saliency):
+    def features(self, images):
+        return list(images)
+    def maps(self, features, texts, vocabulary):
+        assert HOSTILE in vocabulary
+        return np.stack([(features[..., 0 if text == HOSTILE else 2] / 255).astype(np.float32) for text in texts])
+
+class Colour(Method):
+    """Right by the text; the one that fails takes all that is not black."""
+    uses_text = True
+    def __init__(self, saliency: Saliency | None = None, fails: str = ""):
+        self.fails = fails
+    def predict(self, image, click, text):
+        if self.fails and image[20, 5].sum() == 0:
+            raise ValueError(self.fails)
+        whole = image.max(axis=2) > 0
+        dark = image[20, 9].sum() == 0  # As image 5 is.
+        mask = whole if self.fails or dark else image[..., 0 if text == HOSTILE else 2] > 0
+        return Prediction(mask[None])
+'''
+CONFIG = """
+run: blocks
+datasets: [{name: "pictured:Blocks", label: blocks}]
+methods:
+  - {name: "pictured:Colour", label: "by text <b>", params: {saliency: {name: "pictured:Blue"}}}
+  - {name: "pictured:Colour", label: fragile, params: {fails: "<i>too dark</i>"}}
+text: {rule: class_name, words: ""}
+metrics: [iou]
+tables: [leaderboard]
+max_failures: 1
+workers: {executor: local}
+"""
+
+GAPS = ["16.0", "84.0"]
+"""The blue block is 96 of the 600 pixels that are not black: 100 - 84 % and 100 - 16 %."""
+
+needs_browser = pytest.mark.skipif(program() is None, reason="no Chromium on PATH (Debian: apt-get install chromium)")
+
+
+class Quiet:
+    def training(self, *_: object) -> None: ...
+    def planned(self, *_: object) -> None: ...
+    def outcome(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counts]:
+    """The page of a run of two methods on six images, one of which the second method fails on."""
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "pictured.py").write_text(PLUGINS)
+    (folder / "blocks.yaml").write_text(CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        run(load_run(folder / "blocks.yaml"), Quiet(), runs=str(folder / "runs"))
+        yield build_page(folder / "runs" / "blocks", pictures=4)
+
+
+@pytest.fixture(scope="module")
+def window(built: Counts) -> Iterator[Chromium]:
+    with Chromium() as one:
+        yield one
+
+
+@pytest.fixture
+def page(window: Chromium, built: Counts) -> Iterator[Chromium]:
+    """The page, freshly loaded; whatever its scripts complain of fails the test."""
+    window.open(built.page)
+    window.run("document.documentElement.style.scrollBehavior = 'auto'")
+    yield window
+    assert not window.errors
+    assert window.run("window.hacked") is None
+
+
+def listed(page: Chromium) -> list[str]:
+    return page.run("[...document.querySelectorAll('#list .open')].map((one) => one.textContent)")
+
+
+def text(page: Chromium, selector: str) -> str:
+    return page.run(f"document.querySelector({json.dumps(selector)}).textContent")
+
+
+def test_the_folder_is_whole_and_asks_for_nothing_outside(built: Counts) -> None:
+    assert (built.instances, built.entries, built.pictures, built.notes) == (12, 2, 4, ())
+    folder = built.page.parent
+    wanted = re.findall(r'(?:src|href)="([^"#]+)"', built.page.read_text())
+    assert "scripts/chart.umd.min.js" in wanted and "data/instances.js" in wanted
+    assert all((folder / name).is_file() for name in wanted)
+    assert (folder / "scripts" / "LICENSE.md").is_file()
+    assert len(list((folder / "pictures").glob("*.jpg"))) == 8
+
+
+def test_names_come_out_escaped(built: Counts) -> None:
+    said = built.page.read_text()
+    assert "by text &lt;b&gt;" in said and "by text <b>" not in said
+    for data in (built.page.parent / "data").rglob("*.js"):
+        assert "<" not in data.read_text()
+
+
+def test_the_page_says_what_made_its_rows_and_names_no_machine(built: Counts) -> None:
+    store = Store(built.page.parents[1])
+    (start,) = store.manifest()["starts"]
+    made = built.page.read_text().split("<summary>What made these rows</summary>")[1].split("</details>")[0]
+    assert "pictured:Colour" in made and "by text &lt;b&gt;" in made and "Seed: 0." in made and "class_name, as" in made
+    assert f"commit {start['commit'] or 'unknown'}, torch {start['packages']['torch']}" in made
+    assert start["host"] not in re.sub("<[^>]+>", "", made).split()
+
+
+def test_grids_of_pictures_are_chosen_by_rule_and_drawn(built: Counts) -> None:
+    """Figure 9's: on image 5, the mask is the whole block, and the saliency the blue one that was meant."""
+    names = {path.name for path in (built.page.parent / "figures").glob("*.png")}
+    assert {"figure4_blocks.png", "seen_unseen_blocks.png", "figure9_saliency_right_blocks.png"} <= names
+
+
+def test_a_page_is_replaced_and_what_is_none_is_left_alone(tmp_path: Path, built: Counts) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match="holds files"):
+        cleared(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+    (tmp_path / "report.html").write_text("an earlier page")
+    cleared(tmp_path)
+    assert (tmp_path / "thesis.tex").is_file() and "Not finished" in (tmp_path / "report.html").read_text()
+    cleared(tmp_path)  # as after a build that was interrupted
+
+
+def test_the_sample_of_images_meets_every_class_in_turn() -> None:
+    common = [("a", str(n), f"{n}/0", "common") for n in range(50)]
+    rare = [("a", "90", "90/0", "rare"), ("b", "91", "91/0", "rare")]
+    instances = pd.DataFrame([*common, *rare], columns=["dataset", "image_id", "instance_id", "category"])
+    chosen = stratified(instances, 3)
+    assert {("a", "90"), ("b", "91")} < set(chosen)
+    assert chosen == stratified(instances.sample(frac=1, random_state=1), 3), "whatever the rows' order"
+    assert len(stratified(instances, 1000)) == 52
+
+
+def test_pictures_that_cannot_be_read_are_said_to_lack(
+    built: Counts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_self: object, sample_id: str) -> None:
+        raise FileNotFoundError(f"{sample_id}.jpg")
+
+    monkeypatch.setattr(sys.modules["pictured"].Blocks, "load", gone)
+    made = build_page(built.page.parents[1], tmp_path / "page", figures=False)
+    assert (made.instances, made.pictures) == (12, 0)
+    assert len(made.notes) == 1 and ".jpg" in made.notes[0]
+    assert "pictures are not shown" in made.page.read_text()
+
+
+def test_data_of_another_place_must_be_of_this_run(built: Counts, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no data set 'coco'"):
+        build_page(built.page.parents[1], tmp_path / "page", roots={"coco": tmp_path})
+
+
+@needs_browser
+def test_the_browser_decodes_what_pycocotools_encodes(page: Chromium) -> None:
+    rng = np.random.default_rng(0)
+    masks = [rng.random((7, 11)) < share for share in (0, 0.02, 0.3, 0.9, 1)] + [np.zeros((200, 300), bool)]
+    masks[-1][50:180, 20:290] = True
+    for mask in masks:
+        counts = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+        height, width = mask.shape
+        found = page.run(f"Array.from(report.paint.decode({json.dumps(counts)}, {height}, {width}))")
+        assert found == mask.astype(int).ravel().tolist()
+
+
+@needs_browser
+def test_filters_sorting_and_comparison_list_the_right_instances(page: Chromium) -> None:
+    assert (len(listed(page)), text(page, "#found")) == (12, "12 of 12 instances")
+    page.choose("#f-seen", "1")
+    page.wait("document.querySelector('#found').textContent === '6 of 12 instances'")
+    assert all(name.endswith("/1") for name in listed(page))
+    page.click("#filters button[type=reset]")
+    page.wait("document.querySelector('#found').textContent.startsWith('12')")
+    page.choose("#f-class", "SCRIPT")
+    page.wait("document.querySelector('#found').textContent.startsWith('6')")
+    assert all(name.endswith("/0") for name in listed(page))
+    page.choose("#f-class", "")
+    page.click("[data-sort=area]")
+    areas = page.run("[...document.querySelectorAll('#list tbody tr')].map((row) => Number(row.cells[4].textContent))")
+    assert areas == sorted(areas) and len(set(areas)) > 3
+    page.click("[data-sort=area]")
+    assert page.run("document.querySelector('th[aria-sort]').ariaSort") == "descending"
+    page.choose("#f-a", "0")
+    page.choose("#f-b", "1")
+    page.choose("#f-by", "0")
+    page.wait("document.querySelector('[data-sort=gap]')")
+    page.wait("document.querySelector('#found').textContent.startsWith('2')")
+    assert page.run("[...document.querySelectorAll('#list tbody td:last-child')].map((one) => one.textContent)") == GAPS
+    page.choose("#f-by", "17")
+    page.wait("document.querySelector('#found').textContent.startsWith('1')")
+    page.choose("#f-b", "")
+    page.click("#f-failed")
+    page.wait("document.querySelector('#found').textContent.startsWith('10')")
+    assert "–" in text(page, "#list tr.means"), "nobody was segmented by the one who failed"
+
+
+@needs_browser
+def test_an_instance_opens_toggles_and_moves_by_keys_and_gives_the_focus_back(page: Chromium) -> None:
+    page.click("#f-pictures")
+    page.wait("document.querySelector('#found').textContent.startsWith('8')")
+    names = listed(page)
+    page.run("document.querySelector('#list .open').focus()")
+    page.press("Enter")
+    page.wait("document.querySelector('#viewer').open && document.querySelector('#layers input')")
+    assert text(page, "#viewer-title").endswith(f"instance {names[0]}")
+    assert page.run("document.querySelector('#viewer').contains(document.activeElement)")
+    painted = "document.querySelector('#stage canvas').toDataURL().length"
+    with_mask = text(page, "#layers") and page.run("document.querySelector('[data-layer=entry-0]').checked")
+    assert with_mask
+    page.press("1")
+    assert not page.run("document.querySelector('[data-layer=entry-0]').checked")
+    page.click("[data-layer=entry-0]")
+    assert page.run("document.querySelector('[data-layer=entry-0]').checked"), painted
+    page.press("ArrowRight")
+    page.wait(f"document.querySelector('#viewer-title').textContent.endsWith({json.dumps('instance ' + names[1])})")
+    page.press("ArrowLeft")
+    page.wait(f"document.querySelector('#viewer-title').textContent.endsWith({json.dumps('instance ' + names[0])})")
+    page.press("Escape")
+    page.wait("!document.querySelector('#viewer').open")
+    assert page.run("document.activeElement.textContent") == names[0]
+
+
+@needs_browser
+def test_masks_are_where_they_belong_and_failures_say_why(page: Chromium) -> None:
+    """Without the picture the canvas holds nothing but masks: its coloured columns are the block's."""
+    page.choose("#f-class", "cup & $x$")
+    page.wait("document.querySelector('#found').textContent.startsWith('6')")
+    page.click("#list tbody tr .open")
+    page.wait("document.querySelector('#layers input')")
+    page.click("[data-layer=picture]")
+    page.press("g")
+    box = page.run(
+        "(() => { const canvas = document.querySelector('#stage canvas'); const {width, height} = canvas; "
+        "const data = canvas.getContext('2d').getImageData(0, 0, width, height).data; const xs = [], ys = []; "
+        "for (let at = 0; at < width * height; at++) if (data[4 * at] === 255 && data[4 * at + 1] === 77) "
+        "{ xs.push(at % width); ys.push(Math.floor(at / width)); } "
+        "return [width, height, Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)]; })()"
+    )
+    assert box == [50, 30, 12, 23, 10, 17]
+    page.press("Escape")
+    page.choose("#f-class", "")
+    page.click("#f-failed")
+    page.wait("document.querySelector('#found').textContent.startsWith('10')")
+    page.run("document.querySelector('#layers').replaceChildren()")
+    page.click("#list tbody tr .open")
+    page.wait("document.querySelector('#layers .error')")
+    assert "<i>too dark</i>" in text(page, "#layers .error")
+
+
+def clicked_rows() -> pd.DataFrame:
+    """Two methods on two instances: `many` with three clicks, each a column wider, `once` with one."""
+    answers = [("many", made, 4 + made) for made in (1, 2, 3)] + [("once", 1, 9)]
+    return pd.DataFrame(
+        [
+            {
+                "run": "r",
+                "dataset": "toy",
+                "method": method,
+                "ranking": "single",
+                "image_id": name,
+                "instance_id": f"{name}/0",
+                "category": "cup",
+                "seen": True,
+                "clicks": [{"x": 2 * k, "y": 3, "positive": k == 0} for k in range(made)],
+                "click_index": made,
+                "height": 20,
+                "width": 30,
+                "mask": rle.encode(np.indices((20, 30))[1] < width),
+                "hit": "right",
+                "status": "ok",
+                "iou": width / 10,
+            }
+            for name in ("a", "b")
+            for method, made, width in answers
+        ]
+    )
+
+
+@needs_browser
+def test_a_slider_goes_back_to_earlier_clicks(window: Chromium, tmp_path: Path) -> None:
+    window.open(write_page(clicked_rows(), Context("toy"), [], tmp_path / "page").page)
+    window.click("#list tbody tr .open")
+    window.wait("document.querySelector('#layers input')")
+    scores = "[...document.querySelectorAll('#layers .score')].map((one) => one.textContent)"
+    said = "document.querySelector('#rounds output').textContent"
+    assert window.run(scores)[1:3] == ["70.0, right", "90.0, right, after 1 click"]
+    assert window.run(said) == "3 clicks" and "3 clicks" in text(window, "#viewer-facts")
+    window.press(",")
+    assert window.run(scores)[1:3] == ["60.0, right", "90.0, right, after 1 click"]
+    window.choose("#rounds input", "1")
+    assert window.run(scores)[1:3] == ["50.0, right", "90.0, right"] and window.run(said) == "1 click"
+    width = (
+        "(() => { const {data, width, height} = (() => { const canvas = document.querySelector('#stage canvas'); "
+        "return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height); })(); "
+        "const filled = [...Array(width * height).keys()].filter((at) => data[4 * at + 3] === 105); "
+        "return Math.max(...filled.map((at) => at % width)); })()"
+    )
+    narrow = window.run(width)
+    window.press(".")
+    assert window.run(width) == narrow + 1 and window.run(said) == "2 clicks"
+    window.press("ArrowRight")
+    window.wait("document.querySelector('#viewer-title').textContent.endsWith('b/0')")
+    assert window.run(said) == "2 clicks", "the next instance is shown after as many"
+    assert not window.errors
+
+
+@needs_browser
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_page_of_no_rows_and_of_one_without_a_score(window: Chromium, tmp_path: Path, kept: int) -> None:
+    rows = clicked_rows().iloc[:kept].assign(iou=float("nan"))
+    made = write_page(rows, Context("toy"), [build_table("leaderboard", rows, Context("toy"))], tmp_path / "page")
+    window.open(made.page)
+    assert (made.instances, len(listed(window))) == (kept, kept)
+    assert text(window, "#tables figcaption").startswith("Means over" if kept else "No rows.")
+    if kept:
+        window.click("#list tbody tr .open")
+        window.wait("document.querySelector('#layers input')")
+        assert "failed" in text(window, "#layers")
+    assert not window.errors
+
+
+@needs_browser
+def test_one_click_needs_no_slider_and_intervals_are_shown_on_demand(page: Chromium) -> None:
+    assert page.run("document.querySelector('#rounds').hidden")
+    shown = "document.querySelector('#tables td .spread').offsetWidth > 0"
+    assert not page.run(shown)
+    page.click("#intervals input")
+    assert page.run(shown)
+    assert re.fullmatch(r" \[[\d.]+, [\d.]+\], n = \d+", text(page, "#tables td .spread"))
+
+
+@needs_browser
+def test_charts_answer_to_their_check_boxes_and_dark_mode_recolours_them(page: Chromium) -> None:
+    page.run("document.querySelector('#charts').scrollIntoView()")
+    page.wait("report.charts.drawn[0].made")
+    shown = "report.charts.drawn[0].made.data.datasets.map((one) => !one.hidden)"
+    assert page.run(shown) == [True, True]
+    page.click("#series input")
+    assert page.run(shown) == [False, True]
+    colour = "report.charts.drawn[0].made.data.datasets[1].borderColor"
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.run("document.documentElement.dataset.theme") == "dark"
+    before = page.run(f"[{colour}, {ground}]")
+    page.click("#theme")
+    after = page.run(f"[{colour}, {ground}]")
+    assert before[0] != after[0] and before[1] != after[1]
+    assert page.run("document.querySelector('#theme').ariaPressed") == str(not dark).lower()
+    page.click("#theme")
+
+
+@needs_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_texts_have_contrast_and_controls_have_names(page: Chromium, theme: str) -> None:
+    page.run(f"document.documentElement.dataset.theme = {json.dumps(theme)}")
+    pairs = page.run(
+        "(() => { const style = getComputedStyle(document.documentElement); "
+        "const of = (name) => style.getPropertyValue(name).trim(); "
+        "return [['--text', '--ground'], ['--quiet', '--ground'], ['--quiet', '--raised'], ['--link', '--ground'], "
+        "['--warning', '--warning-ground'], ['--text', '--hover']].map((pair) => pair.map(of)); })()"
+    )
+    assert min(contrast(*pair) for pair in pairs) >= 4.5
+    nameless = page.run(
+        "[...document.querySelectorAll('main input, main select, main button, main canvas')].filter((one) => "
+        "!(one.labels?.length || one.ariaLabel || one.textContent.trim())).map((one) => one.outerHTML)"
+    )
+    assert nameless == []
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.1's ratio of two colours."""
+    lights = sorted(luminance(colour) for colour in (one, other))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def luminance(colour: str) -> float:
+    digits = colour.removeprefix("#")
+    digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
+    shares = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

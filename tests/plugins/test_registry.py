@@ -1,0 +1,605 @@
+"""Names, parameters and paths of plugins: in the folders, by module:Class, by entry point."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from harness import Dataset, Method, Saliency, UserError, places, register_method
+from harness.plugins import files, parameters, registry
+
+MODULE = """
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from typing_extensions import TypedDict
+
+from harness import Dataset, Method, Saliency
+from harness.structures import Prediction
+
+
+class Kept(Method):
+    def predict(self, image, click, text):
+        raise NotImplementedError
+
+
+class Blank(Saliency):
+    def __init__(self, weights: Path, sharp: bool = False) -> None:
+        self.weights, self.sharp = weights, sharp
+
+    def features(self, images):
+        return list(images)
+
+    def maps(self, features, texts, vocabulary):
+        raise NotImplementedError
+
+
+class Many(Kept):
+    def __init__(
+        self,
+        checkpoint: Path,
+        saliency: Saliency | None = None,
+        scale: float = 1.0,
+        betas: tuple[float, float] = (0.9, 0.99),
+        folds: list[Path] | None = None,
+        mode: Literal["native"] | int = "native",
+        table: Path | None = None,
+        anything=None,
+    ) -> None:
+        self.given = (checkpoint, scale, betas, folds, mode, table, anything)
+        self.saliency = saliency
+
+
+class Open(Kept):
+    def __init__(self, first: int, **others) -> None:
+        self.first, self.others = first, others
+
+
+@dataclass
+class Frozen(Kept):
+    checkpoint: Path
+    rounds: int = 2
+
+
+@dataclass
+class Edge:
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    width: int
+    sharp: bool = False
+
+
+@dataclass
+class Crop:
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    target_size: int = 400
+    edges: list[Edge] | None = None
+
+
+class Margin(TypedDict, total=False):
+    __pydantic_config__ = {"extra": "forbid"}
+    left: int
+
+
+class Cropped(Kept):
+    def __init__(self, crop: Crop | None = None, crops: dict[str, Crop] = {}, margin: Margin = {}) -> None:
+        pass
+
+
+class Halfway(Dataset):
+    classes = ()
+
+    def sample_ids(self):
+        return []
+
+
+class Torn(Kept):
+    def __init__(self, device: "torch.device") -> None:
+        pass
+
+
+class Wrapped(Kept):
+    def __init__(self, inner: Method) -> None:
+        self.inner = inner
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of an importable module outside the checkout."""
+    name = f"outside_{abs(hash(tmp_path))}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Path]]:
+    """Writes methods/<name>.py for a while, in a folder that Python's `methods` also searches."""
+    folder = tmp_path / "methods"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    monkeypatch.setattr(registry, "shipped", tmp_path.joinpath)
+    monkeypatch.setattr(importlib.import_module("harness.methods"), "__path__", [str(folder)])
+    loaded = {key: sys.modules.pop(key) for key in list(sys.modules) if key.startswith("harness.methods.")}
+    monkeypatch.setitem(registry._CLASSES, "methods", {})
+
+    def write(name: str, text: str) -> Path:
+        (folder / f"{name}.py").write_text(text)
+        importlib.invalidate_caches()
+        return folder / f"{name}.py"
+
+    yield write
+    for key in [key for key in sys.modules if key.partition(".")[0] == "methods"]:
+        del sys.modules[key]
+    sys.modules.update(loaded)
+
+
+PLUGIN = """
+from harness import Method, register_method
+
+@register_method("{name}")
+class {cls}(Method):
+    \"\"\"Says {name}.\"\"\"
+    def predict(self, image, click, text):
+        raise NotImplementedError
+"""
+
+
+def _entry_point(folder: Path, kind: str, *lines: str, package: str = "one") -> None:
+    info = folder / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("\n".join([f"[harness.{kind}]", *lines]) + "\n")
+
+
+# Names
+
+
+def test_names_of_the_folders() -> None:
+    assert {"click_only", "text_click"} <= set(registry.names("methods"))
+    assert {"scenes", "coco"} <= set(registry.names("datasets"))
+    assert "maskclip" in registry.names("saliency") and "prompted_deeplab" in registry.names("learners")
+    assert not {"prompted_deeplab", "open_clip_model", "__init__"} & set(registry.names("methods"))
+
+
+@pytest.mark.parametrize("kind", ["methods", "datasets", "saliency", "learners"])
+def test_every_name_is_found_builds_on_its_base_and_says_what_it_is(kind: str) -> None:
+    for name in registry.names(kind):
+        cls = registry.find(kind, name)
+        assert cls.name == name and issubclass(cls, registry._BASES[kind])
+        assert (cls.__doc__ or "").strip(), f"{kind}: {name} has no docstring for `harness list`"
+
+
+def test_an_unknown_name_says_where_and_suggests() -> None:
+    with pytest.raises(UserError, match=r"^a\.yaml, methods\[1\]\.name: no methods/text_clik\.py\. Did you mean"):
+        registry.find("methods", "text_clik", "a.yaml, methods[1].name")
+
+
+@pytest.mark.parametrize("name", ["../click_only", "saliency/maskclip", "saliency", "", ".", "__init__"])
+def test_what_is_no_name_is_not_imported(name: str) -> None:
+    with pytest.raises(UserError, match=r"There are: click_only"):
+        registry.find("methods", name)
+
+
+def test_a_file_that_registers_nothing() -> None:
+    with pytest.raises(UserError, match=r"methods/open_clip_model\.py registers no 'open_clip_model'"):
+        registry.find("methods", "open_clip_model")
+
+
+def test_a_file_of_ones_own_is_listed_without_being_imported(checkout: Callable[[str, str], Path]) -> None:
+    checkout("mine", PLUGIN.format(name="mine", cls="Mine"))
+    checkout("quotes", PLUGIN.format(name="quotes", cls="Quotes").replace('"quotes"', "\n    'quotes',\n"))
+    checkout("beside", "import nowhere")
+    assert registry.names("methods") == ["mine", "quotes"] and "methods.mine" not in sys.modules
+    assert registry.find("methods", "mine").__doc__ == "Says mine."
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ("import nowhere", r"ModuleNotFoundError: No module named 'nowhere' \(.*broken\.py, line 1\)"),
+        ("x = (", r"SyntaxError: .*line 1"),
+        ("\n\n1 / 0", r"ZeroDivisionError: .* \(.*broken\.py, line 3\)"),
+        ("import os\nos.nothing", r"AttributeError: .*line 2\)"),
+        (
+            "from harness import Method\nclass Idle(Method): pass",
+            r"must write predict\(\), or encode\(\) and segment\(\)\. \(.*broken\.py, line 2\)\.$",
+        ),
+        ("import json\njson.loads('{')", r"JSONDecodeError: .* \(.*broken\.py, line 2\)\.$"),
+        ("import argparse\nargparse.ArgumentParser().parse_args(['x'])", r"SystemExit: 2 \(.*broken\.py, line 2\)\.$"),
+    ],
+    ids=["import", "syntax", "run", "attribute", "contract", "library", "exit"],
+)
+def test_a_broken_file_is_named(checkout: Callable[[str, str], Path], broken: str, reason: str) -> None:
+    checkout("fine", PLUGIN.format(name="fine", cls="Fine"))
+    checkout("broken", broken + PLUGIN.format(name="broken", cls="Broken"))
+    assert registry.names("methods") == ["broken", "fine"]
+    with pytest.raises(UserError, match=rf"^here: methods/broken\.py cannot be imported\. .*{reason}"):
+        registry.find("methods", "broken", "here")
+    assert registry.find("methods", "fine")
+
+
+BUILT = """
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import Method, Saliency, UserError
+
+RAISED = {
+    "file": lambda: Path("gone.pt").read_bytes(),
+    "json": lambda: json.loads("{"),
+    "exit": lambda: sys.exit(3),
+    "user": lambda: (_ for _ in ()).throw(UserError("here: found a; wanted b.")),
+    "lost": lambda: (_ for _ in ()).throw(RuntimeError("CUDA error: device-side assert triggered")),
+    "full": lambda: (_ for _ in ()).throw(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")),
+    "memory": lambda: (_ for _ in ()).throw(MemoryError()),
+}
+
+
+class Raises(Method):
+    def __init__(self, what: str) -> None:
+        RAISED[what]()
+
+    def predict(self, image, click, text):
+        raise NotImplementedError
+
+
+@dataclass
+class Late(Raises):
+    what: str
+
+    def __post_init__(self) -> None:
+        super().__init__(self.what)
+
+
+class Inner(Saliency):
+    def __init__(self) -> None:
+        raise KeyError("a class\\nof two lines")
+
+    def features(self, images):
+        return []
+
+    maps = features
+
+
+class Outer(Raises):
+    def __init__(self, saliency: Saliency) -> None:
+        pass
+"""
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, Any]], Any]:
+    """Builds a class of a module whose constructors raise."""
+    name = f"raising_{abs(hash(tmp_path))}"
+    (tmp_path / f"{name}.py").write_text(BUILT)
+    monkeypatch.syspath_prepend(tmp_path)
+    return lambda cls, params: parameters.build(
+        "methods", f"{name}:{cls}", json.loads(json.dumps(params).replace("<>", name))
+    )
+
+
+@pytest.mark.parametrize(
+    ("cls", "params", "reason"),
+    [
+        ("Raises", {"what": "file"}, r"FileNotFoundError: .*'gone\.pt' \(\S*raising_\d+\.py, line 10\)\.$"),
+        ("Raises", {"what": "json"}, r"JSONDecodeError: .* \(\S*raising_\d+\.py, line 11\)\.$"),
+        ("Raises", {"what": "exit"}, r"SystemExit: 3 \(\S*raising_\d+\.py, line 12\)\.$"),
+        ("Raises", {"what": "none"}, r"KeyError: 'none' \(\S*raising_\d+\.py, line 22\)\.$"),
+        ("Late", {"what": "file"}, r"FileNotFoundError: .*line 10\)\.$"),
+        ("Outer", {"saliency": {"name": "<>:Inner", "params": {}}}, r"KeyError: 'a class.*two lines' \(.*line 38\)\.$"),
+    ],
+    ids=["file", "library", "exit", "bug", "dataclass", "inner"],
+)
+def test_a_constructor_that_raises_is_one_message_that_says_where(
+    built: Callable[[str, dict[str, Any]], Any], cls: str, params: dict[str, Any], reason: str
+) -> None:
+    kind, own = ("saliency", "Inner") if cls == "Outer" else ("methods", cls)
+    with pytest.raises(UserError, match=rf"^{kind}: 'raising_\d+:{own}' cannot be built\. {reason}") as error:
+        built(cls, params)
+    assert isinstance(error.value.__cause__, BaseException) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "said"),
+    [
+        ("user", UserError, r"^here: found a; wanted b\.$"),
+        ("lost", RuntimeError, "^CUDA error"),
+        ("full", RuntimeError, "^CUDA out of memory"),
+        ("memory", MemoryError, "^$"),
+    ],
+)
+def test_what_is_said_already_or_is_the_machine_s_stays_as_it_is(
+    built: Callable[[str, dict[str, Any]], Any], what: str, kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said) as error:
+        built("Raises", {"what": what})
+    assert type(error.value) is kind
+
+
+def test_two_classes_of_one_name() -> None:
+    def mine() -> type[Method]:
+        class Mine(Method):
+            def predict(self, image: Any, click: Any, text: Any) -> Any:
+                raise NotImplementedError
+
+        return Mine
+
+    first, second = mine(), mine()
+    second.__qualname__ = "Other"
+    register_method("twice")(first)
+    register_method("twice")(first)
+    try:
+        with pytest.raises(UserError, match=r"'twice' is registered by .*Mine and by .*Other\. Rename one"):
+            register_method("twice")(second)
+    finally:
+        del registry._CLASSES["methods"]["twice"]
+
+
+def test_another_package_of_the_folder_s_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    with pytest.raises(UserError, match=rf"another `methods` first.*wanted {tmp_path}/methods\. Run from the checkout"):
+        registry.names("methods")
+
+
+# module:Class and entry points
+
+
+def test_module_and_class(module: str) -> None:
+    assert registry.find("methods", f"{module}:Kept").__name__ == "Kept"
+    assert parameters.build("methods", f"{module}:Kept", {}).name == f"{module}:Kept"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nowhere:Kept", "No module named 'nowhere'. Is its folder on PYTHONPATH?"),
+        ("{}:Kapt", "has no attribute 'Kapt'"),
+        ("{}:Blank", "wanted a subclass of harness.Method"),
+        ("{}:Path", "wanted a subclass of harness.Method"),
+        ("{}:dataclass", "wanted a subclass of harness.Method"),
+        (":", "wanted module:Class"),
+        ("..:Kept", "wanted module:Class"),
+        ("{}:", "wanted module:Class"),
+        ("my module:Kept", "wanted module:Class"),
+    ],
+)
+def test_module_and_class_that_lead_nowhere(module: str, name: str, reason: str) -> None:
+    with pytest.raises(UserError) as error:
+        registry.find("methods", name.format(module), "a.yaml, methods[0].name")
+    assert str(error.value).startswith(f"a.yaml, methods[0].name: {name.format(module)}") and reason in str(error.value)
+
+
+def test_an_unfinished_plugin_is_told_what_to_write(module: str) -> None:
+    with pytest.raises(UserError, match=r"Halfway must write load\."):
+        registry.find("datasets", f"{module}:Halfway")
+
+
+def test_entry_point(tmp_path: Path, module: str) -> None:
+    _entry_point(tmp_path, "methods", f"kept = {module}:Kept", "gone = nowhere:Kept")
+    assert {"kept", "gone", "click_only"} <= set(registry.names("methods")) and "kept" not in registry.names("datasets")
+    assert registry.find("methods", "kept").name == "kept"
+    with pytest.raises(UserError, match=r"gone, the entry point nowhere:Kept cannot be imported"):
+        registry.find("methods", "gone")
+
+
+def test_an_entry_point_must_not_hide_a_file_nor_another(tmp_path: Path, module: str) -> None:
+    _entry_point(tmp_path, "methods", f"click_only = {module}:Kept", f"two = {module}:Kept")
+    _entry_point(tmp_path, "methods", f"two = {module}:Many", package="other")
+    with pytest.raises(UserError, match=rf"'click_only' is methods/click_only\.py and {module}:Kept\. Name the one"):
+        registry.find("methods", "click_only")
+    with pytest.raises(UserError, match=f"'two' is {module}:Kept and {module}:Many"):
+        registry.find("methods", "two")
+
+
+# Parameters
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"checkpont": "a"}, r"\.checkpont: .*:Many takes no such parameter\. Did you mean 'checkpoint'\?"),
+        ({}, r": .*:Many needs checkpoint\. It takes: checkpoint, saliency, scale"),
+        ({"checkpoint": None}, r"\.checkpoint: found nothing; wanted a path"),
+        ({"checkpoint": 3}, r"\.checkpoint: found 3; wanted a path"),
+        ({"checkpoint": "a", "scale": "big"}, r"\.scale: found 'big'; wanted a valid number"),
+        ({"checkpoint": "a", "betas": [1, 2, 3]}, r"\.betas: found \[1, 2, 3\]; wanted"),
+        ({"checkpoint": "a", "betas": 1}, r"\.betas: found 1; wanted a list"),
+        ({"checkpoint": "a", "mode": "naive"}, r"\.mode: found 'naive'; wanted 'native', or a valid integer"),
+        ({"checkpoint": "a", "folds": "b"}, r"\.folds: found 'b'; wanted a list"),
+        ({"checkpoint": "a", "saliency": 3}, r"\.saliency: found 3; wanted a name, or"),
+        ({"checkpoint": "a", "saliency": {"nam": "maskclip"}}, r"\.saliency: found .*; wanted a name, or"),
+        (
+            {"checkpoint": "a", "saliency": {"name": "maskclip", "parms": {}}},
+            r"\.saliency\.parms: no such key\. Did you mean 'params'",
+        ),
+        (
+            {"checkpoint": "a", "saliency": "maskclp"},
+            r"\.saliency\.name: no methods/saliency/maskclp\.py\. Did you mean 'maskclip'",
+        ),
+        (
+            {"checkpoint": "a", "saliency": {"name": "maskclip", "params": {"modle": "x"}}},
+            r"\.saliency\.params\.modle: maskclip takes no such parameter\. Did you mean 'model'",
+        ),
+        (
+            {"checkpoint": "a", "saliency": {"name": "maskclip", "params": {"max_side": "x"}}},
+            r"\.saliency\.params\.max_side: found 'x'; wanted a valid integer",
+        ),
+    ],
+)
+def test_wrong_parameters(module: str, params: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=r"^a\.yaml, methods\[2\]\.params" + reason):
+        parameters.resolve("methods", f"{module}:Many", params, "a.yaml, methods[2].name")
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        (
+            {"crop": {"target_sise": 100}},
+            r"crop\.target_sise: no such key\. Did you mean 'target_size'\? There are: edges, target_size\.",
+        ),
+        (
+            {"crop": {"edges": [{"width": 1}, {"width": 1, "shrp": True}]}},
+            r"crop\.edges\[1\]\.shrp: no such key\. Did you mean 'sharp'\? There are: sharp, width\.",
+        ),
+        ({"crops": {"a": {"edgs": None}}}, r"crops\.a\.edgs: no such key\. Did you mean 'edges'\?"),
+        ({"margin": {"lefd": 1}}, r"margin\.lefd: no such key\. Did you mean 'left'\? There are: left\."),
+        ({"crop": {"edges": [{"sharp": True}]}}, r"crop\.edges\[0\]\.width: found nothing; wanted a value\."),
+        ({"crop": 3}, r"crop: found 3; wanted a mapping\."),
+    ],
+)
+def test_a_key_within_a_parameter_is_named_with_the_nearest(module: str, params: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=rf"^a\.yaml, methods\[2\]\.params\.{reason}"):
+        parameters.resolve("methods", f"{module}:Cropped", params, "a.yaml, methods[2].name")
+
+
+def test_parameters_are_json_and_build_the_annotated_types(module: str) -> None:
+    saliency = {"name": f"{module}:Blank", "params": {"weights": "methods/b.pt", "sharp": True}}
+    params = {
+        "checkpoint": "methods/weights/a.pt",
+        "scale": "1e-2",  # How YAML reads 1e-2: as text.
+        "betas": [0, 1],
+        "folds": ["methods/a", "/tmp/b"],
+        "mode": 128,
+        "anything": {"deep": [1, None]},
+        "saliency": saliency,
+    }
+    resolved = parameters.resolve("methods", f"{module}:Many", params)
+    assert json.loads(json.dumps(resolved)) == resolved
+    assert parameters.resolve("methods", f"{module}:Many", resolved) == resolved
+    built = parameters.build("methods", f"{module}:Many", json.loads(json.dumps(resolved)))
+    root = places.ROOT
+    folds = [root / "methods/a", Path("/tmp/b")]
+    assert built.given == (
+        root / "methods/weights/a.pt",
+        0.01,
+        (0.0, 1.0),
+        folds,
+        128,
+        None,
+        {"deep": [1, None]},
+    )
+    assert (built.saliency.weights, built.saliency.sharp) == (root / "methods/b.pt", True)
+
+
+def test_defaults_stay_the_plugin_s(module: str) -> None:
+    assert parameters.resolve("methods", f"{module}:Many", {"checkpoint": "a"}) == {"checkpoint": "a"}
+    assert parameters.build("methods", f"{module}:Many", {"checkpoint": "a"}).given[1:3] == (1.0, (0.9, 0.99))
+
+
+def test_an_optional_plugin_may_be_none(module: str) -> None:
+    resolved = parameters.resolve("methods", f"{module}:Many", {"checkpoint": "a", "saliency": None})
+    assert resolved["saliency"] is None and parameters.build("methods", f"{module}:Many", resolved).saliency is None
+
+
+def test_a_method_within_a_method(module: str) -> None:
+    inner = {"name": f"{module}:Many", "params": {"checkpoint": "weights/a.pt"}}
+    resolved = parameters.resolve("methods", f"{module}:Wrapped", {"inner": inner})
+    assert resolved["inner"]["params"] == {"checkpoint": str(places.ROOT / "weights/a.pt")}
+    built = parameters.build("methods", f"{module}:Wrapped", resolved)
+    assert built.inner.given[0] == places.ROOT / "weights/a.pt"
+
+
+def test_constructors_that_take_anything_or_are_generated(module: str) -> None:
+    params = {"first": "4", "second": "x"}
+    built = parameters.build("methods", f"{module}:Open", parameters.resolve("methods", f"{module}:Open", params))
+    assert (built.first, built.others) == (4, {"second": "x"})
+    built = parameters.build("methods", f"{module}:Frozen", {"checkpoint": "a", "rounds": 3})
+    assert (built.checkpoint, built.rounds) == (places.ROOT / "a", 3)
+
+
+def test_an_annotation_that_cannot_be_read(module: str) -> None:
+    with pytest.raises(UserError, match=r":Torn: name 'torch' is not defined"):
+        parameters.resolve("methods", f"{module}:Torn", {"device": "cpu"})
+
+
+def test_options_of_a_function() -> None:
+    def click(at: object, margin: float = 0.5, kind: Literal["a", "b"] = "a") -> None:
+        del at, margin, kind
+
+    assert parameters.arguments(click, "click", {"margin": "0.25"}, "here") == {"margin": 0.25}
+    with pytest.raises(UserError, match=r"here\.at: click takes no such parameter"):
+        parameters.arguments(click, "click", {"at": 1}, "here")
+
+
+# Paths
+
+
+@pytest.fixture
+def no_harness_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+
+
+@pytest.mark.usefixtures("no_harness_data")
+@pytest.mark.parametrize(
+    ("written", "travels"),
+    [
+        ("data/a.pt", "{root}/data/a.pt"),
+        ("weights/a.pt", "{root}/weights/a.pt"),
+        ("runs/a/b.pt", "{root}/runs/a/b.pt"),
+        ("./data/a.pt", "{root}/data/a.pt"),
+        ("methods/weights/a.pt", "methods/weights/a.pt"),
+        ("datasets/data/a.pt", "datasets/data/a.pt"),
+        ("database/a.pt", "database/a.pt"),
+        ("/far/a.pt", "/far/a.pt"),
+        ("~/a.pt", "{home}/a.pt"),
+    ],
+)
+def test_what_no_worker_holds_becomes_absolute(module: str, written: str, travels: str) -> None:
+    known = {"root": places.ROOT, "home": Path.home()}
+    resolved = parameters.resolve(
+        "methods", f"{module}:Many", {"checkpoint": written, "table": written, "folds": [written]}
+    )
+    expected = travels.format(**known)
+    assert resolved == {"checkpoint": expected, "table": expected, "folds": [expected]}
+
+
+def test_a_worker_reads_relative_paths_from_its_own_copy(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = parameters.resolve("methods", f"{module}:Many", {"checkpoint": "methods/a.pt", "table": "data/t.csv"})
+    driver = places.ROOT
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    checkpoint, *_, table, _ = parameters.build("methods", f"{module}:Many", resolved).given
+    assert (checkpoint, table) == (tmp_path / "methods/a.pt", driver / "data/t.csv")
+
+
+def test_harness_data_stands_for_data(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_DATA", "/mnt/sets")
+    assert places.located("data/coco") == Path("/mnt/sets/coco") and places.located("data") == Path("/mnt/sets")
+    assert places.located("weights/a") == places.ROOT / "weights/a"
+    assert places.located("/data/coco") == Path("/data/coco")
+    resolved = parameters.resolve("methods", f"{module}:Many", {"checkpoint": "data/a.pt"})
+    monkeypatch.delenv("HARNESS_DATA")
+    assert parameters.build("methods", f"{module}:Many", resolved).given[0] == Path("/mnt/sets/a.pt")
+
+
+def test_files_are_those_that_are_there(module: str, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    params = {
+        "checkpoint": str(tmp_path / "a"),
+        "folds": [str(tmp_path / "gone"), str(tmp_path / "b")],
+        "saliency": {"name": f"{module}:Blank", "params": {"weights": str(tmp_path / "c")}},
+        "anything": str(tmp_path / "a"),
+    }
+    found = files.files("methods", f"{module}:Many", params)
+    expected = {"checkpoint": tmp_path / "a", "folds[1]": tmp_path / "b", "saliency.weights": tmp_path / "c"}
+    assert found == expected
+    assert files.files("methods", f"{module}:Many", {"checkpoint": str(tmp_path)}) == {}
+
+
+def test_bases_are_the_public_ones() -> None:
+    assert (registry._BASES["methods"], registry._BASES["datasets"]) == (Method, Dataset)
+    assert registry._BASES["saliency"] is Saliency

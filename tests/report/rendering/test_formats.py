@@ -1,0 +1,178 @@
+"""LaTeX, HTML, CSV and Parquet: what they look like, and what hostile names become in them."""
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from harness import UserError
+from harness.report.context import Context, MethodFacts
+from harness.report.layout import Cell, Column, Row, Table, to_markdown
+from harness.report.registry import build_table, tables
+from harness.report.rendering.formats import FORMATS, rendered, to_arrow, to_csv, to_html, to_latex
+
+HOSTILE = '<script>alert(1)</script> a|b \\& 50% $x_1^2$ {#} "q" ~\nnext'
+
+TABLE = Table(
+    "A title",
+    (Column("Name"), Column("Mean", "mIoU", "right"), Column("Seen", "mIoU", "right")),
+    (
+        Row(
+            (
+                Cell("one", ("first",)),
+                Cell("1.00", ("second",), 0.01, 0.005, 0.02, 7, True),
+                Cell("–", value=float("nan")),
+            )
+        ),
+        Row((Cell("two"), Cell("22.00"), Cell()), starts_section=True),
+        Row((Cell("printed"), Cell("3.00"), Cell()), quoted=True),
+    ),
+    ("A note.",),
+)
+NASTY = Table(
+    HOSTILE, (Column(HOSTILE, HOSTILE), Column("b")), (Row((Cell(HOSTILE, (HOSTILE,)), Cell("x"))),), (HOSTILE,)
+)
+EMPTY = Table("Empty", (Column("a"),), (), ("No rows.",))
+
+
+def test_latex_exactly() -> None:
+    assert to_latex(TABLE) == (
+        "\\begin{table}\n\\centering\n\\caption{A title}\n\\begin{tabular}{lrr}\n\\toprule\n"
+        " & \\multicolumn{2}{c}{mIoU} \\\\\n"
+        "Name & Mean & Seen \\\\\n\\midrule\n"
+        "one\\textsuperscript{1} & \\textbf{1.00}\\textsuperscript{2} & \\textendash{} \\\\\n"
+        "\\midrule\n"
+        "two & 22.00 &  \\\\\n"
+        "\\textit{printed} & \\textit{3.00} &  \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n\\par\\footnotesize\n"
+        "\\textsuperscript{1} first \\par\n\\textsuperscript{2} second \\par\nA note. \\par\n\\end{table}\n"
+    )
+
+
+def test_latex_prints_hostile_names() -> None:
+    latex = to_latex(NASTY)
+    name = (
+        r"\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{} a\textbar{}b \textbackslash{}\& 50\% "
+        r"\$x\_1\textasciicircum{}2\$ \{\#\} \textquotedbl{}q\textquotedbl{} \textasciitilde{} next"
+    )
+    assert latex.count(name) == 6
+    bare = re.sub(r"\\[\\{}&%$#_]", "", latex)
+    assert bare.count("{") == bare.count("}")
+    body = bare.split(r"\midrule")[1]
+    assert body.count("&") == 1 and not set(body) & set("<>|%$#^~")
+
+
+class Reader(HTMLParser):
+    """Collects tags and text, as a browser would."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_html_holds_the_table_and_no_script() -> None:
+    read = Reader(to_html(TABLE))
+    assert read.tags.count("tr") == 5 and read.tags.count("td") == 9 and read.tags.count("strong") == 1
+    assert {"figure", "caption", "ol", "figcaption"} <= set(read.tags)
+    assert '<th colspan="2" scope="colgroup">mIoU</th>' in to_html(TABLE)
+    assert '<tr class="section">' in to_html(TABLE) and '<tr class="published">' in to_html(TABLE)
+    nasty = Reader(to_html(NASTY))
+    assert "script" not in nasty.tags
+    assert "".join(nasty.texts).count("<script>alert(1)</script> a|b \\& 50%") == 6
+
+
+def test_markdown_prints_hostile_names() -> None:
+    body = next(line for line in to_markdown(NASTY).splitlines() if line.endswith("| x |"))
+    assert "\\<script>" in body and "a\\|b" in body and "\\\\\\&" in body
+    assert len(re.findall(r"(?<!\\)\|", body)) == 3
+
+
+def test_csv_is_read_back() -> None:
+    lines = list(csv.reader(io.StringIO(to_csv(TABLE))))
+    assert lines[0] == ["Name", "mIoU Mean", "mIoU Seen", "notes"]
+    assert lines[1] == ["one", "1.00", "–", "first second"]
+    nasty = list(csv.reader(io.StringIO(to_csv(NASTY))))
+    assert nasty[1][0].startswith("<script>") and len(nasty) == 2
+
+
+def test_parquet_is_a_line_a_cell() -> None:
+    cells = to_arrow([TABLE, EMPTY]).to_pylist()
+    assert len(cells) == 9
+    mean = cells[1]
+    assert (mean["column"], mean["text"], mean["value_percent"], mean["n"]) == ("mIoU Mean", "1.00", 1.0, 7)
+    assert (mean["low_percent"], mean["high_percent"], mean["strong"], mean["notes"]) == (0.5, 2.0, True, ["second"])
+    assert cells[2]["value_percent"] is None and cells[7]["published"]
+    assert pq.read_table(io.BytesIO(rendered([TABLE], "parquet"))).num_rows == 9
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_takes_no_rows_one_row_and_several_tables(form: str) -> None:
+    for several in ([EMPTY], [TABLE], [TABLE, EMPTY], []):
+        assert isinstance(rendered(several, form), bytes)
+    if form not in ("parquet", "csv"):
+        assert b"No rows." in rendered([EMPTY], form)
+
+
+def test_several_tables_of_csv_have_titles() -> None:
+    assert rendered([TABLE, EMPTY], "csv").decode().startswith(
+        "A title\nName,"
+    ) and b"\n\nEmpty\na,notes\n" in rendered([TABLE, EMPTY], "csv")
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no format 'markdwon'"):
+        rendered([TABLE], "markdwon")
+
+
+def lacks_latex() -> str:
+    """Why nothing can be compiled here; "" where it can."""
+    if not (shutil.which("pdflatex") and shutil.which("kpsewhich")):
+        return (
+            "no pdflatex on PATH (Debian: apt-get install texlive-latex-recommended texlive-fonts-recommended lmodern)"
+        )
+    wanted = ("lmodern.sty", "booktabs.sty", "amssymb.sty")
+    found = subprocess.run(["kpsewhich", *wanted], capture_output=True, text=True).stdout.split()
+    return "" if len(found) == len(wanted) else f"LaTeX lacks some of {', '.join(wanted)}"
+
+
+def compiled(folder: Path, parts: list[str]) -> str:
+    """What pdflatex says of a document of these tables, one a page."""
+    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{lmodern,booktabs,amssymb}\begin{document}"
+    (folder / "all.tex").write_text("\n\\clearpage\n".join([head, *parts, r"\end{document}"]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "all.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=60)
+    said = done.stdout.decode("utf-8", "replace")
+    assert done.returncode == 0, said[-1500:]
+    return said
+
+
+@pytest.mark.skipif(bool(lacks_latex()), reason=lacks_latex() or "there")
+def test_pdflatex_compiles_every_table_and_hostile_names(pair: pd.DataFrame, tmp_path: Path) -> None:
+    starts = ["[bold] a", "*", "--limit ,, ''", "中文 😀 кот", "".join(map(chr, range(0xA1, 0x180))), "\\begin{table}"]
+    odd = [
+        Table(name, (Column(name, name), Column("b")), (Row((Cell(name, (name,)), Cell(name)), quoted=True),), (name,))
+        for name in starts
+    ]
+    rows = pair.assign(method=pair["method"].map({"ours": HOSTILE, "click": "[bold] b"}), dataset_plugin="coco")
+    rows = rows.assign(
+        method_plugin=rows["method"].map({HOSTILE: "text_click", "[bold] b": "click_only"}), category=HOSTILE
+    )
+    context = Context(HOSTILE, labels={HOSTILE: MethodFacts(True), "[bold] b": MethodFacts()}, intervals=True)
+    real = [build_table(name, rows.assign(text_rule="given"), context) for name in tables()]
+    assert sum(len(table.body) for table in real) > 60
+    compiled(tmp_path, [to_latex(table) for table in (TABLE, NASTY, EMPTY, *odd, *real)])

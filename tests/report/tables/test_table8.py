@@ -1,0 +1,78 @@
+"""Table 8: ours beside referring segmentation, each by its own measures."""
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.report.context import Context, MethodFacts
+from harness.report.layout import Table
+from harness.report.registry import build_table
+
+CONTEXT = Context(
+    "demo", labels={"ours": MethodFacts(True, plugin="text_click"), "LAVT": MethodFacts(True, plugin="lavt")}
+)
+CLICK = {"x": 3, "y": 5, "positive": True}
+
+
+@pytest.fixture
+def sentences(make_row: Any) -> pd.DataFrame:
+    """One object with two sentences and one with one; LAVT without a click."""
+    answers = {"A1~0": (0.9, 90, 100), "A1~1": (0.5, 50, 100), "B1~0": (0.1, 100, 1000)}
+    rows = []
+    for name, (iou, intersection, union) in answers.items():
+        pixels = {"intersection_px": intersection, "union_px": union, "category": "cat"}
+        rows.append(make_row("ours", name, iou, method_plugin="text_click", text="cat", **pixels))
+        said = {"text": "the left one", "clicks": [], "click_index": 1}
+        rows.append(make_row("LAVT", name, iou, method_plugin="lavt", **said, **pixels))
+    return pd.DataFrame(rows)
+
+
+def texts(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row.cells] for row in table.body]
+
+
+def test_measures_by_hand(sentences: pd.DataFrame) -> None:
+    lines = texts(build_table("table8", sentences, CONTEXT))
+    numbers = ["40.00", "50.00", "20.00", "66.67", "33.33", "33.33"]
+    assert lines == [
+        ["toy", "LAVT", "Phrase", *numbers],
+        ["toy", "ours", "Class name + 1 click", *numbers],
+    ]
+
+
+def test_every_number_of_ours_says_its_interval_where_asked(sentences: pd.DataFrame) -> None:
+    built = build_table("table8", sentences, replace(CONTEXT, intervals=True))
+    assert all(cell.low is not None and cell.n in (2, 3) for row in built.body for cell in row.cells[3:])
+
+
+def test_the_first_click_has_a_line_of_its_own(sentences: pd.DataFrame) -> None:
+    later = sentences[sentences["method"] == "ours"].assign(click_index=3, iou=0.95)
+    later["clicks"] = [[CLICK] * 3] * len(later)
+    lines = texts(build_table("table8", pd.concat([sentences, later]), CONTEXT))
+    assert [line[2] for line in lines] == ["Phrase", "Class name + 3 clicks", "Class name + 1 click"]
+    assert [line[3] for line in lines] == ["40.00", "95.00", "40.00"]
+
+
+def test_the_papers_lines_stand_beneath(sentences: pd.DataFrame) -> None:
+    built = build_table("table8", sentences.assign(dataset_plugin="refcoco"), CONTEXT)
+    assert [line[2:4] for line in texts(built)[2:]] == [
+        ["Phrase", "72.73"],
+        ["Phrase", "65.65"],
+        ["Class name + 3 clicks", "72.89"],
+        ["Class name + 1 click", "68.07"],
+    ]
+    assert any("74.46" in note for note in built.footnotes)
+
+
+def test_missing_sentences_leave_no_number(sentences: pd.DataFrame) -> None:
+    context = Context("demo", labels=CONTEXT.labels, expected_instances={("ours", "toy"): 4, ("LAVT", "toy"): 3})
+    lines = texts(build_table("table8", sentences, context))
+    assert set(lines[1][3:]) == {"–"} and "–" not in lines[0]
+
+
+def test_without_ours_or_rows(sentences: pd.DataFrame) -> None:
+    without = build_table("table8", sentences[sentences["method"] == "LAVT"], Context("demo"))
+    assert len(without.body) == 1 and any("text_click" in note for note in without.notes)
+    assert build_table("table8", pd.DataFrame(), Context("demo")).notes == ("No rows.",)

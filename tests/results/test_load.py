@@ -1,0 +1,266 @@
+"""A run's folder read back, and the commands that make tables of it, as a user meets them."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import harness
+from harness import UserError, places
+from harness.__main__ import main
+from harness.config import run_config as config
+from harness.report.board import Source, entries
+from harness.report.registry import build_table
+from harness.results.load import described, gaps, load, manifest_of, rows_of_run
+from harness.running import run as runs
+from harness.storage.shards import Header, header_of, name_of, packed
+
+Command = Callable[..., CompletedProcess[str]]
+
+RANKED = '''
+import numpy as np
+
+from harness import Dataset, Instance, Method, Prediction, Sample
+
+
+class Halves(Method):
+    """Nothing, of which it is confident, or the left half."""
+
+    def __init__(self, rankings: tuple[str, ...] = ("clip", "confidence")) -> None:
+        self.rankings = rankings
+
+    def predict(self, image, click, text):
+        masks = np.zeros((2, *image.shape[:2]), bool)
+        masks[1, :, : image.shape[1] // 2] = True
+        scores = {"confidence": np.array([1.0, 0.0]), "clip": np.array([0.0, 1.0])}
+        return Prediction(masks, {name: scores[name] for name in self.rankings})
+
+
+class Box(Dataset):
+    """One box in the left half of one image."""
+
+    classes = ("box",)
+
+    def sample_ids(self):
+        return ["a"]
+
+    def load(self, sample_id):
+        mask = np.zeros((32, 48), bool)
+        mask[8:20, 2:20] = True
+        return Sample(sample_id, np.zeros((32, 48, 3), np.uint8), (Instance("a-0", mask, "box", True),))
+'''
+
+
+class Silent:
+    """Watches a run and says nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args: None
+
+
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The same command line as `harness_command`, in this process."""
+
+    def run(*arguments: object) -> CompletedProcess[str]:
+        command = ["harness", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return CompletedProcess(command, int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of both of our methods on eight scenes."""
+    folder = tmp_path_factory.mktemp("runs")
+    path = folder / "a.yaml"
+    given = yaml.safe_load((places.ROOT / "configs" / "quickstart.yaml").read_text())
+    workers = {"executor": "local", "samples_per_shard": 4}
+    given |= {"run": "small", "limit": 8, "workers": workers, "tables": ["table1"]}
+    path.write_text(yaml.safe_dump(given))
+    runs.run(config.load_run(path), Silent(), runs=str(folder))
+    yield folder / "small"
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.filterwarnings("error")
+def test_rows_come_back_with_and_without_masks(run_folder: Path) -> None:
+    rows = harness.load(run_folder)
+    assert "mask" not in rows and len(rows) == len(pq.read_table(run_folder / "results.parquet"))
+    assert rows["clicks"].iloc[0][0].keys() == {"x", "y", "positive"}
+    assert load(run_folder, masks=True)["mask"].iloc[0]
+    assert harness.summarise(rows)["n"].nunique() == 1
+
+
+def test_results_older_than_the_shards_are_not_trusted(run_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    whole = load(copy)
+    (copy / "results.parquet").write_bytes(b"torn")
+    pd.testing.assert_frame_equal(load(copy).drop(columns="clicks"), whole.drop(columns="clicks"), check_dtype=False)
+    shutil.copy(run_folder / "results.parquet", copy)
+    next((copy / "shards").rglob("*.parquet")).unlink()
+    assert len(rows_of_run(copy)) < len(whole), "not the rows of a shard that is gone"
+    shutil.copytree(run_folder, copy, dirs_exist_ok=True)
+    (copy / "results.parquet").unlink()
+    assert len(load(copy)) == len(whole)
+    assert harness.summarise(load(copy)).equals(harness.summarise(whole))
+
+
+def test_missing_shards_leave_no_mean_though_the_data_are_away(run_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    (copy / "results.parquet").unlink()
+    gone = next(iter(sorted((copy / "shards").iterdir())))
+    next(gone.glob("*.parquet")).unlink()
+    rows = rows_of_run(copy)
+    expected = described(copy, rows).expected_instances
+    found = rows.groupby(["method", "dataset"]).size().to_dict()
+    assert any(count > found.get(key, 0) for key, count in expected.items())
+
+
+def test_gaps_are_said_also_where_all_methods_have_the_same(run_folder: Path, here: Command, tmp_path: Path) -> None:
+    assert gaps(run_folder, load(run_folder), "Click only") == []
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    for path in (copy / "shards").rglob("*.parquet"):
+        if "val-00000" in header_of(path).samples:
+            path.unlink()
+    with pytest.warns(UserWarning) as warned:
+        rows = load(copy)
+    methods = ("Text+Click", "Click only")
+    assert [str(one.message) for one in warned] == [
+        f"{copy}: 4 of 8 images of scenes have no rows of {method}." for method in methods
+    ]
+    compared = here("compare", "Text+Click", "Click only", "--run", copy, "--format", "md")
+    assert compared.returncode == 0 and "instances of scenes have no row of Text+Click." in compared.stdout
+    (said,) = gaps(copy, rows, "Click only")
+    there, whole = (sum(one["method"] == "Click only") for one in (rows, load(run_folder)))
+    assert 0 < there < whole
+    assert said == f"{copy}: {whole - there} of {whole} instances of scenes have no row of Click only."
+
+
+def test_no_run_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no manifest.json"):
+        load(tmp_path)
+    for config_file in ("a.yaml", "configs/quickstart.yaml", Path("configs/quickstart.yml")):
+        with pytest.raises(UserError, match=r"a config's name; wanted a run's folder, .*or the name x, its `run:`"):
+            load(config_file)
+
+
+def test_all_tables(run_folder: Path, here: Command) -> None:
+    done = here("report", run_folder, "--table", "all", "--format", "md")
+    assert done.returncode == 0, done.stderr
+    for number in range(1, 9):
+        assert f"**LIMITED to 8 samples: Table {number}: " in done.stdout
+    assert done.stdout.index("Table 1: ") < done.stdout.index("Table 8: ") < done.stdout.index("Leaderboard")
+
+
+def test_a_table_as_parquet_with_its_intervals(run_folder: Path, here: Command, tmp_path: Path) -> None:
+    made = here("report", run_folder, "--table", "1", "-o", tmp_path / "t.parquet", "--intervals")
+    assert made.returncode == 0, made.stderr
+    cells = pq.read_table(tmp_path / "t.parquet").to_pandas()
+    assert (cells["high_percent"].dropna() > cells["low_percent"].dropna()).all() and cells[
+        "low_percent"
+    ].notna().sum() == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report", "{run}", "--table", "9"], "no table 'table9'"),
+        (["report", "{run}", "--format", "parquet"], "Say where it goes"),
+        (["report", "{run}", "-o", "a.docx"], "nothing is known of '.docx'"),
+        (["compare", "Text+Click", "Click only"], "names no run's folder"),
+        (["compare", "{run}", "{run}:Click only"], "several methods; wanted one of: Click only, Text+Click"),
+        (["compare", "{run}:Gone", "{run}:Click only"], "has no 'Gone'"),
+        (["compare", "{run}:Click only", "{run}/:Click only"], "compare: Click only against itself."),
+        (["leaderboard", "nowhere/at/all"], "no manifest.json"),
+    ],
+)
+def test_mistakes_are_one_message(run_folder: Path, here: Command, arguments: list[str], message: str) -> None:
+    done = here(*(one.format(run=run_folder) for one in arguments))
+    assert (done.returncode, done.stdout) == (2, "") and message in done.stderr
+
+
+def test_comparisons_of_one_run_and_of_two(run_folder: Path, here: Command, tmp_path: Path) -> None:
+    done = here("compare", "Text+Click", "Click only", "--run", run_folder, "--format", "csv")
+    assert (
+        done.returncode == 0 and done.stdout.startswith('"Text+Click against Click only, iou"\n')
+    ) or "all," in done.stdout
+    copy = tmp_path / "other"
+    shutil.copytree(run_folder, copy)
+    again = here("compare", f"{run_folder}:Click only", f"{copy}:Click only", "--format", "md")
+    assert again.returncode == 0, again.stderr
+    first = next(line for line in again.stdout.splitlines() if line.startswith("| all |"))
+    assert "+0.00" in first and "1.000" in first
+
+
+def test_leaderboards_merge_runs_and_refuse_other_protocols(run_folder: Path, here: Command, tmp_path: Path) -> None:
+    copy = tmp_path / "other"
+    shutil.copytree(run_folder, copy)
+    done = here("leaderboard", run_folder, copy, "-o", tmp_path / "l.parquet")
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_parquet(tmp_path / "l.parquet")) == 4
+    manifest: dict[str, Any] = json.loads((copy / "manifest.json").read_text())
+    del manifest["sha256"]
+    for job in manifest["jobs"].values():
+        job["parts"]["seed"] = "1"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    for path in list((copy / "shards").rglob("*.parquet")):
+        header = header_of(path)
+        content = packed(pq.read_table(path), Header(header.samples, {**header.parts, "seed": "1"}))
+        path.unlink()
+        (path.parent / name_of(content)).write_bytes(content)
+    refused = here("leaderboard", run_folder, copy)
+    assert refused.returncode == 2 and "seed: 0 in" in refused.stderr
+
+
+def test_the_audit_of_the_paper_and_of_a_run(run_folder: Path, here: Command) -> None:
+    done = here("audit", run_folder, "--format", "md")
+    assert done.returncode == 0 and "swapped 0.694" in done.stdout and "Nothing is wrong in this run" in done.stdout
+    assert here("audit").stdout.count("published") > 20
+
+
+def test_the_leaderboard_says_the_peak_memory_of_the_workers(run_folder: Path) -> None:
+    rows = load(run_folder)
+    found = entries([Source("small", rows, described(run_folder, rows), manifest_of(run_folder))])
+    assert len(found) == 2 and found["peak_memory_mib"].between(100, 100_000).all()
+
+
+def test_clicks_needed_are_of_the_ranking_that_the_clicks_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ranked.py").write_text(RANKED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    methods: list[dict[str, Any]] = [
+        {"name": "ranked:Halves", "label": "turned", "params": {"rankings": ["confidence", "clip"]}},
+        {"name": "ranked:Halves", "label": "its own order"},
+    ]
+    given = {
+        "run": "order",
+        "datasets": [{"name": "ranked:Box", "label": "box"}],
+        "methods": methods,
+        "clicks": {"strategy": "center/v1", "max_clicks": 2},
+        "tables": ["noc"],
+        "workers": {"executor": "local"},
+    }
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(given))
+    runs.run(config.load_run(tmp_path / "a.yaml"), Silent(), runs=str(tmp_path))
+    rows = load(tmp_path / "order")
+    second = rows[rows["click_index"] == 2].groupby("method")["clicks"].first()
+    followed = {method: "confidence" if clicks[1]["positive"] else "clip" for method, clicks in second.items()}
+    assert followed == {"its own order": "clip", "turned": "confidence"}
+    built = build_table("noc", rows, described(tmp_path / "order", rows))
+    assert {row.cells[1].text for row in built.body} == {f"{name} ({ranking})" for name, ranking in followed.items()}

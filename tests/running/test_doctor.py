@@ -1,0 +1,325 @@
+"""What `doctor` finds: data sets that are whole or not, checkpoints, and the machine."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness import places
+from harness.config.recipe import Plugin
+from harness.config.run_config import RunConfig, load_run
+from harness.plugins import parameters, registry
+from harness.running import doctor, machine
+from harness.running.doctor import COUNTS, Finding, State, examined, published
+
+TESTS = Path(__file__).parents[1]
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+SCENES = {"name": "scenes", "params": {"count": 4}}
+STEADY = {"name": "fakes:Steady", "label": "steady"}
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TESTS))
+
+
+def loaded(folder: Path, **changed: Any) -> RunConfig:
+    path = folder / "a.yaml"
+    known = {"run": "r", "datasets": [SCENES], "methods": [STEADY], "workers": {"executor": "local"}}
+    path.write_text(yaml.safe_dump(known | changed))
+    return load_run(path)
+
+
+def found(config: RunConfig, subject: str) -> list[tuple[str, str]]:
+    return [(one.state.value, one.said) for one in examined(config) if one.subject == subject]
+
+
+def whole(monkeypatch: pytest.MonkeyPatch, **line: str) -> None:
+    known = {"dataset": "scenes", "params": "split=val", "images": "4", "instances": "", "w": "", "w_within": "0.001"}
+    monkeypatch.setattr(doctor, "_published", lambda: [known | {"source": "a page"} | line])
+
+
+def scenes_facts() -> tuple[int, float]:
+    dataset = parameters.build("datasets", "scenes", {"count": 4})
+    seen = [one.seen for sample_id in dataset.sample_ids() for one in dataset.list_instances(sample_id)]
+    return len(seen), sum(seen) / len(seen)
+
+
+def test_a_whole_data_set_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, share = scenes_facts()
+    whole(monkeypatch, instances=str(count), w=f"{share:.4f}")
+    assert [state for state, _ in found(loaded(tmp_path), "scenes")] == ["fine"] * 4
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"images": "5"}, "found 4 images; wanted 5 (a page)"),
+        ({"instances": "7"}, "instances; wanted 7 (a page)"),
+        ({"w": "0.9"}, "the share of seen instances; wanted 0.9 within 0.001 (a page). Correct `seen`"),
+    ],
+)
+def test_what_differs_from_the_published_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: dict[str, str], said: str
+) -> None:
+    whole(monkeypatch, **line)
+    (wrong,) = [text for state, text in found(loaded(tmp_path), "scenes") if state == "wrong"]
+    assert said in wrong
+
+
+def test_without_a_published_count_what_is_there_is_a_note(tmp_path: Path) -> None:
+    said = found(loaded(tmp_path), "scenes")
+    assert said[0][0] == "fine" and "val-00000, val-00002, val-00003" in said[0][1]
+    assert [state for state, _ in said[1:]] == ["note"] * 3
+
+
+def test_a_data_set_that_is_not_there_is_wrong_and_the_others_are_looked_at(tmp_path: Path) -> None:
+    absent = {"name": "coco", "params": {"root": str(tmp_path)}}
+    config = loaded(tmp_path, datasets=[absent, SCENES])
+    ((state, said),) = found(config, "coco")
+    assert state == "wrong" and "instances_val2017.json" in said and "Download it" in said
+    assert len(found(config, "scenes")) == 4
+
+
+def test_an_image_that_does_not_load_is_wrong(tmp_path: Path) -> None:
+    toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 5, "unreadable": [2]}}
+    assert ("wrong", "image toy-2: cut off\nafter 7 bytes") in found(loaded(tmp_path, datasets=[toys]), "toys")
+
+
+def test_a_mistake_that_only_listing_finds_is_said_once_and_nothing_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "annotations").mkdir()
+    box = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": [[0, 0, 5, 0, 5, 5]]}
+    content = {
+        "images": [{"id": 1, "file_name": "1.jpg", "height": 32, "width": 48}],
+        "categories": [{"id": 1, "name": "cup"}],
+        "annotations": [box],
+    }
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    entry = {"name": "coco", "params": {"root": str(tmp_path), "seen": ["cap"]}}
+    method = STEADY | {"trained_on": {"datasets": [SCENES]}}
+    config = loaded(tmp_path, datasets=[entry, SCENES], methods=[method])
+    ((state, said),) = found(config, "coco")
+    assert state == "wrong" and "no category 'cap'" in said and "Did you mean 'cup'" in said
+    assert ("note", "was trained on 4 of the 4 images of scenes; tables say so") in found(config, "steady")
+
+
+def test_images_that_cannot_be_listed_are_wrong_wherever_they_stand(tmp_path: Path) -> None:
+    toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 6, "unreadable": [1, 4]}}
+    said = found(loaded(tmp_path, datasets=[toys]), "toys")
+    assert ("wrong", "2 images cannot be listed, the first toy-1: cut off\nafter 7 bytes") in said
+    assert ("note", "8 instances; no published count to compare with") in said
+
+
+def test_a_data_set_that_does_not_list_ends_no_other_check(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    method = STEADY | {"trained_on": {"datasets": [SCENES]}}
+    config = loaded(tmp_path, datasets=[{"name": "folder", "params": {"root": str(tmp_path)}}], methods=[method])
+    ((state, said),) = found(config, "folder")
+    assert state == "wrong" and "no image in" in said
+    assert found(config, "steady") == [("fine", "needs no file")]
+
+
+def test_checkpoints(tmp_path: Path) -> None:
+    own = tmp_path / "own.pth"
+    own.write_bytes(b"weights")
+    for name, state, said in [
+        (own, "fine", "checkpoint: own.pth, sha256 "),
+        (tmp_path / "gone.pth", "wrong", "Correct `checkpoint`, or train it"),
+        (tmp_path / "sam_vit_h_4b8939.pth", "wrong", "Fetch it: python -m harness weights fetch sam_vit_h"),
+    ]:
+        ((was, text),) = found(loaded(tmp_path, methods=[STEADY | {"params": {"checkpoint": str(name)}}]), "steady")
+        assert was == state and said in text
+    assert found(loaded(tmp_path), "steady") == [("fine", "needs no file")]
+
+
+def test_a_published_checkpoint_that_is_another_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "sam_vit_b_01ec64.pth"
+    path.write_bytes(b"truncated")
+    ((state, said),) = found(loaded(tmp_path, methods=[STEADY | {"params": {"checkpoint": str(path)}}]), "steady")
+    assert state == "wrong" and "wanted about 375 MB" in said and "weights fetch sam_vit_b --force" in said
+
+
+def test_training_images_are_a_note(tmp_path: Path) -> None:
+    method = STEADY | {"trained_on": {"datasets": [{"name": "scenes", "params": {"count": 3}}]}}
+    said = found(loaded(tmp_path, methods=[method]), "steady")
+    assert ("note", "was trained on 3 of the 4 images of scenes; tables say so") in said
+    method["trained_on"]["datasets"][0]["params"] = {"count": 3, "split": "train"}
+    said = found(loaded(tmp_path, methods=[method]), "steady")
+    assert ("fine", "was trained on 0 of the 4 images of scenes") in said
+
+
+def test_a_file_that_is_none_of_keys_is_wrong_and_the_next_method_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "keys.txt").write_text("139\n")
+    methods = [STEADY | {"trained_on": {"images": str(tmp_path / "keys.txt")}}, STEADY | {"label": "next"}]
+    config = loaded(tmp_path, methods=methods)
+    assert found(config, "steady")[-1][0] == "wrong" and "found '139'" in found(config, "steady")[-1][1]
+    assert found(config, "next") == [("fine", "needs no file")]
+
+
+def due(**recipe: Any) -> dict[str, Any]:
+    """A method that must be trained first."""
+    return {
+        "name": "click_only",
+        "train": {"learner": {"name": "prompted_deeplab"}, "datasets": [SCENES], "steps": 1} | recipe,
+    }
+
+
+def test_what_is_not_trained_yet_is_a_note_and_its_data_are_looked_at(tmp_path: Path) -> None:
+    seen = {"name": "scenes", "params": {"count": 4, "seen": ["cup"]}}
+    config = loaded(tmp_path, methods=[due(), due(datasets=[seen]) | {"label": "again"}])
+    (state, said), _ = found(config, "click_only")
+    assert state == "note" and said.endswith("yet: `run` trains it first")
+    assert found(config, "scenes, to train on") == [("fine", "4 images")]
+
+
+def test_what_a_training_lacks_is_wrong(tmp_path: Path) -> None:
+    absent = {"name": "coco", "params": {"root": str(tmp_path)}}
+    params = {"encoder_weights": str(tmp_path / "gone.pth"), "features_folder": str(tmp_path / "made by training")}
+    learner = {"name": "prompted_deeplab", "params": params}
+    validation = {"datasets": [absent | {"label": "others"}]}
+    config = loaded(tmp_path, methods=[due(learner=learner, datasets=[absent, SCENES], validation=validation)])
+    _, (state, said) = found(config, "click_only")
+    assert state == "wrong" and f"no file at encoder_weights={tmp_path}/gone.pth. Correct `encoder_weights`" in said
+    for subject in ("coco, to train on", "others, to train on"):
+        ((state, said),) = found(config, subject)
+        assert state == "wrong" and "instances_val2017.json" in said
+    assert found(config, "scenes, to train on") == [("fine", "4 images")]
+
+
+def test_what_is_trained_already_needs_no_training_data(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"weights")
+    absent = {"name": "coco", "params": {"root": str(tmp_path)}}
+    config = loaded(tmp_path, methods=[due(datasets=[absent], checkpoint=str(tmp_path / "w.safetensors"))])
+    assert [state for state, _ in found(config, "click_only")] == ["fine"]
+    assert not found(config, "coco, to train on")
+
+
+# The published counts
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "wanted"),
+    [
+        ("coco", {"split": "val2017"}, (36335, 0.5678)),
+        ("coco", {"split": "val2017", "min_area": 0.0}, (36335, 0.5678)),
+        ("coco", {"split": "val2017", "seen": "coco_15"}, (36335, None)),
+        ("coco", {"split": "val2017", "min_area": 100}, None),
+        ("coco", {"split": "train2017", "seen": None}, (849949, None)),
+        ("voc", {"seen": "voc_15", "void": "background"}, (3422, 0.8185)),
+        ("voc", {"seen": "zs3_2"}, (3422, None)),
+        ("refcoco", {"text": "class_name"}, (3811, 0.693)),
+        ("refcoco", {"text": "phrase"}, (3811, 0.693)),
+        ("refcoco", {"text": "all_phrases"}, (10834, None)),
+        ("refcoco", {"dataset": "refcoco+", "text": "all_phrases"}, (10758, None)),
+        ("openimages", {}, (24730, 0.239)),
+        ("openimages", {"seen": None}, (24730, None)),
+        ("openimages", {"drop_inside": True}, None),
+    ],
+)
+def test_a_count_is_of_those_parameters_alone(name: str, params: dict[str, Any], wanted: Any) -> None:
+    counts = published(Plugin(name=name, params=parameters.resolve("datasets", name, {"root": "x"} | params)))
+    assert (counts and (counts.instances, counts.w)) == wanted
+
+
+def test_every_published_count_names_a_plugin_and_its_parameters() -> None:
+    with COUNTS.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    for line in lines:
+        wanted = dict(part.split("=") for part in line["params"].split())
+        known = doctor._defaults(registry.find("datasets", line["dataset"]))
+        assert set(wanted) <= set(known) and line["source"]
+    assert {line["dataset"]: line["w"] for line in lines if line["w"]} == {
+        "voc": "0.8185",
+        "coco": "0.5678",
+        "refcoco": "0.693",
+        "openimages": "0.239",
+    }
+
+
+@pytest.mark.skipif(not (DATA / "VOCdevkit").is_dir(), reason="needs ../shared/data")
+def test_a_part_of_voc_is_not_taken_for_voc(tmp_path: Path) -> None:
+    voc = {"name": "voc", "params": {"root": str(DATA / "VOCdevkit" / "VOC2012")}}
+    said = found(loaded(tmp_path, datasets=[voc]), "voc")
+    assert any(state == "wrong" and "found 7 images; wanted 1449" in text for state, text in said)
+
+
+# The machine
+
+
+def disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Usage(0, 0, free))
+
+
+def states(config: RunConfig) -> dict[str, Finding]:
+    return {one.subject: one for one in machine.fitness(config)}
+
+
+def test_little_room_where_runs_are_kept_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, _ = scenes_facts()
+    config = loaded(tmp_path, clicks={"max_clicks": 5})
+    enough = 2 * 3 * 5 * count * doctor.BYTES_A_ROW
+    monkeypatch.setenv("HARNESS_RUNS", str(tmp_path / "not yet" / "made"))
+    looked: list[Path] = []
+    free = {"bytes": enough}
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: looked.append(path) or Usage(0, 0, free["bytes"]))
+    ((state, said),) = found(config, "disk")
+    assert (state, looked) == ("fine", [tmp_path]) and f"MiB free for {tmp_path}/not yet/made; the run writes" in said
+    free["bytes"] -= 1
+    ((state, said),) = found(config, "disk")
+    assert state == "wrong" and "wanted twice that" in said and "HARNESS_RUNS" in said
+
+
+def test_a_bucket_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_RUNS", "s3://b/team?region=us-east-1")
+    assert found(loaded(tmp_path), "disk") == [("note", "the run writes about 1 MiB to s3://b/team/r")]
+
+
+def test_a_data_set_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes, listed = registry.find("datasets", "scenes"), []
+    plain = scenes.list_instances
+    monkeypatch.setattr(scenes, "list_instances", lambda self, one: listed.append(one) or plain(self, one))
+    config = loaded(tmp_path)
+    [*examined(config), *machine.fitness(config)]
+    assert len(listed) == len(set(listed)) == 4
+
+
+def test_little_shared_memory_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    disk(monkeypatch, 64 << 20)
+    assert machine._shared_memory(tmp_path).state is State.WRONG
+    disk(monkeypatch, 1 << 30)
+    assert machine._shared_memory(tmp_path).state is State.FINE
+    assert machine._shared_memory(tmp_path / "none").state is State.NOTE
+
+
+@pytest.mark.ray
+def test_ray_answers_or_says_what_does_not_fit(tmp_path: Path) -> None:
+    config = loaded(tmp_path, workers={"cpus": 1})
+    assert states(config)["ray"].state is State.FINE
+    greedy = states(loaded(tmp_path, workers={"cpus": 1000}))["ray"]
+    assert greedy.state is State.WRONG and "asks for 1000 CPU" in greedy.said
+
+
+# The command
+
+
+@pytest.mark.parametrize(("root", "code", "last"), [(None, 0, "Nothing is wrong."), ("none", 1, "findings are wrong.")])
+def test_the_exit_code_says_whether_anything_is_wrong(tmp_path: Path, root: str | None, code: int, last: str) -> None:
+    loaded(
+        tmp_path,
+        datasets=[SCENES if root is None else {"name": "coco", "params": {"root": root}}],
+        methods=[{"name": "click_only", "params": {"checkpoint": "methods/weights/scenes_click_only.safetensors"}}],
+    )
+    command = [sys.executable, "-m", "harness", "doctor", str(tmp_path / "a.yaml")]
+    done = subprocess.run(command, cwd=places.ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code and last in done.stdout and not done.stderr

@@ -1,0 +1,472 @@
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from harness import UserError, places
+from harness.config.run_config import RunConfig, load_run
+from harness.environment import PACKAGES, environment
+from harness.jobs.plan import Job, planned
+from harness.jobs.worker import Outcome
+from harness.plugins import parameters
+from harness.results.recorded import recorded
+from harness.running.run import Budget, Finished, report, run
+from harness.storage.lock import Lock
+from harness.storage.rows import MEASURED, schema
+from harness.storage.store import Store
+from harness.storage.verify import verified
+
+TESTS = Path(__file__).parents[1]
+STEADY = {"name": "fakes:Steady", "label": "steady"}
+
+
+class Quiet:
+    """A watcher that remembers."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, int] = {}
+        self.outcomes: list[Outcome] = []
+
+    def training(self, method: str, progress: Any) -> None:
+        raise AssertionError("nothing to train")
+
+    def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
+        self.done = dict(done)
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Writes a config; its run's folder goes with the test."""
+    monkeypatch.syspath_prepend(str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    names = []
+
+    def write(**changed: Any) -> Path:
+        known: dict[str, Any] = {
+            "run": f"test-{uuid4().hex[:8]}",
+            "datasets": [{"name": "fakes:Toys", "label": "toys", "params": {"count": 6}}],
+            "methods": [STEADY],
+            "workers": {"executor": "local", "samples_per_shard": 2},
+            "tables": ["leaderboard"],
+            "max_failures": 1.0,
+        }
+        config = known | changed
+        names.append(config["run"])
+        path = tmp_path / f"{len(names)}.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    yield write
+    for name in names:
+        shutil.rmtree(places.ROOT / "runs" / name, ignore_errors=True)
+
+
+def loaded(path: Path, *overrides: str) -> RunConfig:
+    return load_run(path, overrides)
+
+
+def ran(path: Path, *overrides: str) -> tuple[Finished, Quiet]:
+    quiet = Quiet()
+    return run(loaded(path, *overrides), quiet), quiet
+
+
+def folder(path: Path) -> Path:
+    return places.ROOT / "runs" / loaded(path).run
+
+
+def results(path: Path) -> pd.DataFrame:
+    return pq.read_table(folder(path) / "results.parquet").to_pandas().drop(columns=["run", *MEASURED])
+
+
+def report_of(path: Path) -> str:
+    return (folder(path) / "report.md").read_text().replace(loaded(path).run, "RUN")
+
+
+def fragile(how: str, at: int, once: Path | None = None) -> dict[str, Any]:
+    return {"name": "fakes:Fragile", "label": "fragile", "params": {"how": how, "at": at, "once": once and str(once)}}
+
+
+def start(path: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "harness", "run", str(path)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=places.ROOT, stdout=pipe, stderr=pipe, text=True, env=dict(os.environ))
+
+
+def finished(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=400)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "spent"),
+    [
+        ([(2, 10, 0)], False),
+        ([(2, 10, 10)], False),  # of 100 expected, 10 may fail
+        ([(2, 10, 10), (2, 10, 1)], True),
+        ([(2, 10, 10), (2, 10, 0)], False),
+        ([(2, 30, 11)], False),  # of 300 expected
+        ([(2, 2, 2), (2, 2, 1)], True),
+        ([(2, 0, 0)], False),
+    ],
+)
+def test_budget_expects_of_the_rest_what_it_has_seen(outcomes: list[tuple[int, int, int]], spent: bool) -> None:
+    budget = Budget(share=0.1, samples=20)
+    verdicts = [budget.spent(Outcome("job", s, i, f, "", 0.0)) for s, i, f in outcomes]
+    assert verdicts[-1] is spent
+    assert not any(verdicts[:-1])
+
+
+def test_no_failures_allowed_means_the_first_ends_it() -> None:
+    assert Budget(0.0, 100).spent(Outcome("job", 1, 50, 1, "", 0.0))
+    assert not Budget(1.0, 100).spent(Outcome("job", 1, 50, 50, "", 0.0))
+
+
+def test_a_run_writes_all_rows_and_its_report(make: Make) -> None:
+    path = make()
+    done, quiet = ran(path)
+    assert (done.instances, done.failed, done.over_budget, done.missing) == (12, 0, False, 0)
+    assert [outcome.samples for outcome in quiet.outcomes] == [2, 2, 2]
+    rows = pq.read_table(folder(path) / "results.parquet")
+    assert rows.schema.equals(schema()) and len(rows) == 12 * 3
+    assert "steady" in report_of(path)
+    start, *_ = Store(folder(path)).manifest()["starts"]
+    assert {"started", "ended", "instances", "failed", "commit", "packages", "host"} <= set(start)
+
+
+def test_the_same_command_again_computes_nothing_and_writes_the_same(make: Make) -> None:
+    path = make()
+    ran(path)
+    before = report_of(path), (folder(path) / "results.parquet").read_bytes()
+    _, quiet = ran(path)
+    assert list(quiet.done.values()) == [6] and not quiet.outcomes
+    assert (report_of(path), (folder(path) / "results.parquet").read_bytes()) == before
+
+
+def test_shard_and_batch_sizes_change_no_byte(make: Make) -> None:
+    one, other = make(), make(workers={"executor": "local", "samples_per_shard": 5, "images_per_batch": 3})
+    ran(one)
+    ran(other)
+    assert report_of(one) == report_of(other)
+    pd.testing.assert_frame_equal(results(one), results(other))
+
+
+def test_a_limited_run_goes_on_in_full_and_back(make: Make) -> None:
+    path, whole = make(), make()
+    limited, _ = ran(path, "limit=3")
+    assert limited.instances == 6 and "LIMITED to 3 samples" in report_of(path)
+    _, quiet = ran(path)
+    assert sum(outcome.samples for outcome in quiet.outcomes) == 3
+    ran(whole)
+    assert report_of(path) == report_of(whole)
+    pd.testing.assert_frame_equal(results(path), results(whole))
+    _, quiet = ran(path, "limit=3")
+    assert not quiet.outcomes and len(results(path)) == 18
+
+
+def test_methods_come_and_go_without_redoing_the_others(make: Make) -> None:
+    wide = STEADY | {"label": "wide", "params": {"reach": 8}}
+    name = {"run": f"test-{uuid4().hex[:8]}"}
+    alone, both = make(**name), make(**name, methods=[wide, STEADY])
+    ran(alone)
+    before = report_of(alone)
+    _, quiet = ran(both)
+    assert sum(outcome.samples for outcome in quiet.outcomes) == 6
+    assert set(results(both)["method"]) == {"steady", "wide"}
+    _, quiet = ran(alone)
+    assert not quiet.outcomes and report_of(alone) == before
+    with pytest.raises(UserError, match="seed: 0 then, 1 now"):
+        ran(alone, "seed=1")
+    with pytest.raises(UserError, match=r"\(method_params\.reach: absent then, 8 now\)"):
+        ran(alone, "methods[0].params.reach=8")
+
+
+def test_a_variant_that_comes_later_is_asked_alone_and_each_has_its_own_count(make: Make) -> None:
+    name, words = {"run": f"test-{uuid4().hex[:8]}"}, ("class_name", "none", "wrong_present")
+    variants = [{"label": one, "text": one} for one in words]
+    few, more = (make(**name, methods=[STEADY | {"variants": variants[:number]}]) for number in (2, 3))
+    ran(few, "limit=2")
+    _, quiet = ran(few)
+    assert list(quiet.done.values()) == [2, 2]
+    assert [outcome.samples for outcome in quiet.outcomes] == [2] * 4
+    _, quiet = ran(more)
+    assert list(quiet.done.values()) == [6, 6, 0]
+    assert [(outcome.job[:20], outcome.samples) for outcome in quiet.outcomes] == [("steady--wrong-presen", 2)] * 3
+    assert set(results(more)["method"]) == {f"steady, {one}" for one in words}
+    peaks = Store(folder(more)).manifest()["starts"][0]["peaks"]
+    assert set(peaks) == {job.facts.key for job in planned(loaded(few))}
+
+
+def test_two_data_sets_of_one_plugin_are_clicked_alike(make: Make) -> None:
+    toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 2}}
+    path = make(datasets=[toys, toys | {"label": "more"}])
+    done, _ = ran(path)
+    assert done.instances == 8
+    one, other = (rows.reset_index(drop=True) for _, rows in results(path).groupby("dataset"))
+    pd.testing.assert_frame_equal(one.drop(columns="dataset"), other.drop(columns="dataset"))
+
+
+def test_a_method_that_is_asked_on_one_of_two_data_sets_is_whole(make: Make) -> None:
+    data = [{"name": "scenes", "label": name, "params": {"split": "val", "count": 2}} for name in ("a", "b")]
+    one = {"name": "fakes:Steady", "label": "one", "datasets": ["b"]}
+    path = make(datasets=data, methods=[STEADY, one])
+    finished, _ = ran(path)
+    assert finished.missing == 0 and not any("no row" in note for note in finished.tables[0].notes)
+    asked = results(path)[["dataset", "method"]].drop_duplicates().itertuples(index=False)
+    assert set(map(tuple, asked)) == {("a", "steady"), ("b", "steady"), ("b", "one")}
+    folder = places.ROOT / "runs" / load_run(path).run
+    assert not verified(Store(folder)).lacking
+
+
+def test_too_many_failures_stop_the_run(make: Make) -> None:
+    unreadable = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 6, "unreadable": [0, 1, 2]}}]
+    path = make(datasets=unreadable, max_failures=0.1)
+    done, quiet = ran(path)
+    assert done.over_budget and len(quiet.outcomes) == 1
+    assert len(results(path)) == 2 and done.missing == 7
+    text = report_of(path)
+    # One row each of two unreadable images; of the others, one is unreadable and stands for one, three hold two.
+    assert "7 of 9 instances have no row" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| toys")]
+    assert [cell.strip(" ¹") for cell in line.split("|")[4:6]] == ["–", "–"]
+
+
+def test_failures_within_the_budget_are_counted_in_the_tables(make: Make) -> None:
+    path = make(methods=[fragile("bug", 2)], max_failures=0.5)
+    done, _ = ran(path)
+    assert (done.instances, done.failed, done.over_budget) == (12, 2, False)
+    rows = results(path)
+    assert list(rows.loc[rows["status"] == "failed", "instance_id"]) == ["2a", "2b"]
+    assert len(rows) == 10 * 3 + 2
+    lines = [line for line in report_of(path).splitlines() if line.startswith("| toys")]
+    assert len(lines) == 3
+    assert all([cell.strip() for cell in line.split("|")][-2] == "2" for line in lines)
+
+
+def test_an_instance_that_fails_early_counts_as_failed_after_the_last_click(make: Make, tmp_path: Path) -> None:
+    path = make(methods=[fragile("bug", 2, tmp_path / "once")], clicks={"max_clicks": 3})
+    done, _ = ran(path)
+    # "once": the joint answer failed and each prompt alone was answered.
+    assert done.failed == 0 and len(results(path)) == 12 * 3 * 3
+    path = make(methods=[fragile("bug", 2)], clicks={"max_clicks": 3})
+    ran(path)
+    failed = results(path).query("status == 'failed'")
+    assert list(failed["click_index"]) == [1, 1]
+    lines = [line for line in report_of(path).splitlines() if line.startswith("| toys")]
+    assert all("| 10 |" in line and line.rstrip(" |").endswith("2") for line in lines)
+
+
+def test_rows_of_another_method_tell_what_is_missing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(methods=[STEADY, {"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}])
+    ran(path)
+    lost = next(one for one in sorted((folder(path) / "shards").rglob("*.parquet")) if "wide" in one.parent.name)
+    lost.unlink()
+    monkeypatch.setattr("harness.jobs.plan.listed", lambda *_: pytest.fail("images are listed anew"))
+    config, jobs = recorded(Store(folder(path)))
+    done = report(config, jobs, Store(folder(path)), write=False)
+    assert (done.instances, done.missing) == (20, 4)
+
+
+def test_report_says_what_is_missing(make: Make) -> None:
+    path = make()
+    config = loaded(path)
+    store = Store(folder(path))
+    done = report(config, planned(config), store)
+    assert (done.instances, done.failed, done.over_budget, done.missing) == (0, 0, False, 12)
+    assert "12 of 12 instances have no row" in report_of(path)
+    store.write(planned(config)[0].facts, ["toy-0"], [])
+    report(config, planned(config), store)
+    assert "10 of 10 instances have no row" in report_of(path)
+
+
+def test_environment_says_what_a_start_runs_on() -> None:
+    found = environment()
+    assert set(found) == {"started", "commit", "python", "packages", "host", "cpus", "gpus"}
+    assert set(found["packages"]) == set(PACKAGES) and all(found["packages"].values())
+    assert found["started"].endswith("+00:00") and found["cpus"] >= 1 and isinstance(found["gpus"], list)
+
+
+def test_a_full_disk_ends_the_command_with_one_message_and_the_same_command_completes(
+    make: Make, tmp_path: Path
+) -> None:
+    path = make(methods=[fragile("full disk", 3, tmp_path / "once")])
+    code, _, message = finished(start(path))
+    assert code == 2 and "Traceback" not in message
+    assert "cannot be written (File too large)" in " ".join(message.split())
+    (job,) = planned(loaded(path))
+    assert Store(folder(path)).done(job.facts) == {"toy-0", "toy-1"}
+    done, quiet = ran(path)
+    assert done.instances == 12 and [outcome.samples for outcome in quiet.outcomes] == [2, 2]
+
+
+@pytest.mark.ray
+def test_a_bug_in_a_worker_ends_the_command_with_its_traceback(make: Make) -> None:
+    path = make(methods=[fragile("bug", -2)], workers={"executor": "ray", "count": 1})
+    code, _, message = finished(start(path))
+    assert code == 1
+    assert "Traceback" in message and "a bug in a plugin" in message
+
+
+def test_killed_half_way_and_started_again_writes_the_same_report(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    toys = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 400}}]
+    workers = {"executor": "local", "samples_per_shard": 4}
+    path, undisturbed = make(datasets=toys, workers=workers), make(datasets=toys, workers=workers)
+    process = start(path)
+    try:
+        wait_for(lambda: len(list((folder(path) / "shards").rglob("*.parquet"))) > 5, process)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        finished(process)
+    assert (folder(path) / "lock.json").exists()
+    (job,) = planned(loaded(path))
+    kept = len(Store(folder(path)).done(job.facts))
+    assert 0 < kept < 400
+    _, quiet = ran(path)
+    assert "taken over from process" in caplog.text and not (folder(path) / "lock.json").exists()
+    assert sum(outcome.samples for outcome in quiet.outcomes) == 400 - kept
+    ran(undisturbed)
+    assert report_of(path) == report_of(undisturbed)
+    rows = results(path)
+    assert not rows.duplicated(["dataset", "method", "instance_id", "click_index", "ranking"]).any()
+    pd.testing.assert_frame_equal(rows, results(undisturbed))
+
+
+def test_of_two_starts_at_once_one_runs_and_one_refuses(make: Make) -> None:
+    toys = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 300}}]
+    path = make(datasets=toys, workers={"executor": "local", "samples_per_shard": 4})
+    both = [start(path), start(path)]
+    (won, lost) = sorted((finished(process) for process in both), key=lambda one: one[0])
+    assert (won[0], lost[0]) == (0, 2)
+    message = " ".join(lost[2].split())
+    assert re.search(r"lock\.json: another start is at this run: process \d+ of \S+ on \S+, started 2\S+;", message)
+    assert "last sign of life is" in message and "Wait for it or stop it" in message and "Traceback" not in message
+    (job,) = planned(loaded(path))
+    assert len(Store(folder(path)).done(job.facts)) == 300 and len(results(path)) == 600 * 3
+    assert len(Store(folder(path)).manifest()["starts"]) == 1
+
+
+def test_a_start_that_was_taken_over_stops(make: Make) -> None:
+    path = make()
+
+    class Thief(Quiet):
+        def outcome(self, outcome: Outcome) -> None:
+            super().outcome(outcome)
+            (folder(path) / "lock.json").write_text("{}")
+            wait_until(lambda: lock.lost)
+
+    def remembered(*arguments: Any, **keywords: Any) -> Lock:
+        nonlocal lock
+        lock = Lock(*arguments, **keywords, beat_s=0.02)
+        return lock
+
+    lock: Any = None
+    thief = Thief()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.running.run.Lock", remembered)
+        with pytest.raises(UserError, match="this start held the run and no longer does"):
+            run(loaded(path), thief)
+    assert len(thief.outcomes) == 1 and (folder(path) / "lock.json").read_text() == "{}"
+
+
+def test_failed_images_are_redone_when_asked(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, undisturbed = make(), make()
+    import fakes
+
+    load = fakes.Toys.load
+
+    def away(dataset: Any, sample_id: str) -> Any:
+        if sample_id == "toy-2":
+            raise OSError("the disk is away")
+        return load(dataset, sample_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fakes.Toys, "load", away)
+        assert ran(path)[0].failed == 1
+        done, quiet = ran(path)
+        assert done.failed == 1 and not quiet.outcomes, "failed is done"
+        done = run(loaded(path), quiet, retry_failed=True)
+        assert done.failed == 1 and [outcome.samples for outcome in quiet.outcomes] == [1]
+    quiet = Quiet()
+    done = run(loaded(path), quiet, retry_failed=True)
+    assert (done.failed, done.instances, [outcome.samples for outcome in quiet.outcomes]) == (0, 12, [1])
+    assert Store(folder(path)).manifest()["starts"][-1]["samples_retried"] == 1
+    ran(undisturbed)
+    pd.testing.assert_frame_equal(results(path), results(undisturbed))
+
+
+def test_a_folder_is_reported_as_it_was_run_without_its_data(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(limit=4)
+    ran(path)
+    before = report_of(path), (folder(path) / "results.parquet").read_bytes()
+    config, (job,) = recorded(Store(folder(path)))
+    assert config == loaded(path) and job.sample_ids == ("toy-0", "toy-1", "toy-2", "toy-3")
+
+    def gone(*_: Any) -> None:
+        raise UserError("no such data")
+
+    monkeypatch.setattr(parameters, "build", gone)
+    assert recorded(Store(folder(path))) == (config, [job])
+    done = report(config, [job], Store(folder(path)))
+    assert (report_of(path), (folder(path) / "results.parquet").read_bytes()) == before
+    assert (done.instances, done.missing) == (8, 0)
+    with pytest.raises(UserError, match="no manifest"):
+        recorded(Store(folder(path) / "shards"))
+
+
+def test_runs_may_be_kept_elsewhere(make: Make, tmp_path: Path) -> None:
+    path = make()
+    run(loaded(path), Quiet(), runs=str(tmp_path / "kept"))
+    ran(path)
+    rows = pq.read_table(tmp_path / "kept" / loaded(path).run / "results.parquet").to_pandas()
+    pd.testing.assert_frame_equal(rows.drop(columns=["run", *MEASURED]), results(path))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_a_run_lacks_is_said_before_it_trains(make: Make, tmp_path: Path) -> None:
+    learner = {"name": "prompted_deeplab", "params": {"encoder_weights": str(tmp_path / "gone.pth")}}
+    recipe: dict[str, Any] = {"learner": learner, "datasets": [{"name": "scenes"}], "steps": 1}
+    due = {"name": "click_only", "label": "due", "train": recipe}
+    gone = {"name": "fakes:Steady", "label": "gone", "params": {"checkpoint": str(tmp_path / "gone.pth")}}
+    with pytest.raises(UserError) as error:
+        ran(make(methods=[due, gone]))
+    assert "method 'due': no file at encoder_weights=" in str(error.value)
+    assert "method 'gone': no file at checkpoint=" in str(error.value)
+    absent = {"name": "coco", "params": {"root": str(tmp_path / "none")}}
+    whole = recipe | {"learner": {"name": "prompted_deeplab"}}
+    elsewhere = due | {"train": whole | {"datasets": [absent]}}
+    for changed in ({"methods": [due | {"train": whole}], "datasets": [absent]}, {"methods": [elsewhere]}):
+        with pytest.raises(UserError, match="datasets/coco"):
+            ran(make(**changed))

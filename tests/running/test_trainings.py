@@ -1,0 +1,296 @@
+"""The networks that a run lacks: side by side where there is room, whatever becomes of one of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import yaml
+
+from harness.cluster.connect import connect
+from harness.cluster.ray_training import RESTARTS, Ledger, _check_snapshot, _passed_on, side_by_side
+from harness.config.recipe import Plugin, Validation
+from harness.config.run_config import MethodEntry, RunConfig
+from harness.running import train as training
+from harness.running.trainings import check_kept, look_ahead, train_missing
+from harness.storage.folder import Folder
+from harness.structures import UserError
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).resolve().parents[2]
+INTERRUPTED = "Interrupted. What is done is kept: the same command goes on from here."
+
+TOY = """
+import os, pathlib, signal, time
+import numpy as np
+from torch.nn import Conv2d
+
+from harness.loaders import LoaderDiedError
+from harness.interfaces import Learner
+
+
+class Toy(Learner):
+    'One convolution that `meets` others in a folder first; its loss is `wrong`, or it `dies` or loses a loader later.'
+
+    def __init__(self, folder: pathlib.Path, name: str = "", meets: int = 0, end: str = "", sleeps_s: float = 0.0):
+        self.network = Conv2d(3, 1, 1)
+        self.folder, self.name, self.meets, self.end, self.sleeps_s = folder, name, meets, end, sleeps_s
+        self.batches = 0
+
+    def example(self, sample, instance, vocabulary, rng):
+        return {"pixels": np.float32(sample.image.transpose(2, 0, 1) / 255)}
+
+    def loss(self, batch):
+        self.batches += 1
+        time.sleep(self.sleeps_s)
+        if self.name and (self.batches == 1 or self.sleeps_s):
+            with (self.folder / self.name).open("a") as file:
+                file.write("begun\\n")
+        give_up = time.monotonic() + 60
+        while len(list(self.folder.glob("*"))) < self.meets:
+            assert time.monotonic() < give_up, "the others never began"
+            time.sleep(0.05)
+        if self.batches == 3 and self.end == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.batches == 3 and self.end == "loader":
+            raise LoaderDiedError("training: a loader's process died. Lower `loaders`.")
+        return self.network(batch["pixels"]).square().mean() * (float("nan") if self.end == "wrong" else 1)
+
+    def metadata(self):
+        if self.end == "bug":
+            raise KeyError("nothing of that name")
+        return {}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy(importable: Callable[[str, str], Path]) -> Iterator[Path]:
+    """Where the module `side_toy` lies; Ray, started by the first test that wants it, finds it there."""
+    yield importable("side_toy", TOY)
+    ray.shutdown()
+
+
+def entry(tmp_path: Path, label: str, workers: int = 1, output: str = "", steps: int = 6, **params: Any) -> MethodEntry:
+    folder = tmp_path / "met"
+    folder.mkdir(exist_ok=True)
+    train = {
+        "learner": {"name": "side_toy:Toy", "params": {"folder": str(folder), **params}},
+        "datasets": [{"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}],
+        "checkpoint": str(tmp_path / f"{output or label}.safetensors"),
+        "steps": steps,
+        "batch": 2,
+        "save_every": 2,
+        "device": "cpu",
+        "workers": workers,
+    }
+    return MethodEntry.model_validate({"name": "click_only", "label": label, "train": train})
+
+
+@pytest.mark.usefixtures("resumable")
+def test_networks_train_side_by_side_and_one_that_fails_leaves_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cluster.ray_training.RESTARTS", 1)
+    due = [
+        entry(tmp_path, "good", name="good", meets=2),  # Until the other has begun, too.
+        entry(tmp_path, "wrong", name="wrong", meets=2, end="wrong"),
+        entry(tmp_path, "dying", end="dies"),
+        entry(tmp_path, "lost", name="lost", end="loader"),
+    ]
+    told: list[tuple[str, int]] = []
+    with caplog.at_level(logging.WARNING), pytest.raises(UserError) as failed:
+        train_missing(due, lambda label, progress: told.append((label, progress.step)))
+    assert told == [("good", 6)]
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["good.safetensors"]
+    wrong, dying, lost = str(failed.value).splitlines()
+    assert wrong == "wrong: training: loss is nan at step 1; lower optimizer.lr."
+    assert dying.startswith("dying: training: workers died 2 times, the last one so: ")
+    assert lost == "lost: training: a loader's process died. Lower `loaders`."
+    assert (tmp_path / "met" / "lost").read_text() == 2 * "begun\n"  # Where it dies again there is no third time.
+    assert "wrong is not trained, the others are: training: loss is nan" in caplog.text
+
+
+@pytest.mark.usefixtures("resumable")
+def test_networks_of_this_process_and_one_for_two_methods(tmp_path: Path) -> None:
+    due = [
+        entry(tmp_path, "wrong", workers=0, end="wrong"),
+        entry(tmp_path, "wrong too", workers=0, end="wrong", steps=5),
+        entry(tmp_path, "good", workers=0, name="good"),
+        entry(tmp_path, "the same", workers=0, output="good", name="twice"),
+    ]
+    with pytest.raises(UserError) as failed:
+        train_missing(due, lambda *_: None)
+    assert str(failed.value) == "wrong, wrong too: training: loss is nan at step 1; lower optimizer.lr."
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["good.safetensors"]
+    assert [path.name for path in (tmp_path / "met").iterdir()] == ["good"]
+
+
+def test_as_many_as_the_nodes_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    connect(None)
+    monkeypatch.setattr(ray, "nodes", lambda: 2 * [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 4.0}}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": 8.0})
+    sizes = {workers: entry(tmp_path, "a", workers).train for workers in (1, 2)}
+    of = {
+        (workers, device): recipe.model_copy(update={"device": device, "threads": 1})
+        for workers, recipe in sizes.items()
+        for device in ("auto", "cpu")
+        if recipe
+    }
+    assert side_by_side([of[1, "auto"]] * 20) == 8  # a GPU each
+    assert side_by_side([of[2, "auto"]] * 20) == 4
+    assert side_by_side([of[1, "cpu"]] * 20) == 16
+    assert side_by_side([of[1, "cpu"], of[2, "auto"]]) == 4  # as the one that takes the most
+    many = of[2, "auto"].model_copy(update={"loaders": 7})  # all CPUs of a node: one worker on each
+    assert side_by_side([many]) == 1
+    too_large = many.model_copy(update={"loaders": 70})  # it says itself that there is no room
+    assert side_by_side([too_large]) == 1
+    assert side_by_side([too_large, of[1, "auto"]]) == 8
+
+
+@pytest.mark.usefixtures("resumable")
+def test_a_network_that_another_run_trains_is_left_to_it(tmp_path: Path) -> None:
+    theirs, mine = entry(tmp_path, "theirs", workers=0, name="theirs"), entry(tmp_path, "mine", workers=0, name="mine")
+    assert theirs.train
+    with training.claimed(theirs.train):
+        with pytest.raises(
+            UserError, match=r"^theirs: .*lock\.json: another start is at this training: process \d+ of"
+        ):
+            train_missing([theirs, mine], lambda *_: None)
+        with pytest.raises(UserError, match="another start is at this training"):
+            training.train(theirs.train, lambda _: None)
+    assert [path.name for path in (tmp_path / "met").iterdir()] == ["mine"]
+    train_missing([theirs, mine], lambda *_: None)
+    assert (tmp_path / "met" / "mine").read_text() == "begun\n"  # It was there by then.
+    assert (tmp_path / "theirs.safetensors").is_file()
+
+
+def test_a_loader_that_dies_further_on_does_not() -> None:
+    def progress(step: int) -> training.Progress:
+        return training.Progress(step, 100, 0.0, 0.0, 1.0)
+
+    ledger = Ledger()
+    for step in (20, 40):
+        ledger.tell(progress(step))
+        ledger.stumble(0, "reason")
+        ledger.stumble(1, "reason")  # Another worker's, of the same moment.
+        assert ledger.lost() is None
+    ledger.tell(progress(20))  # From the last state on: no further than before.
+    ledger.stumble(0, "reason")
+    assert isinstance(ledger.lost(), UserError)
+    leaking = Ledger()
+    for step in range(1, RESTARTS + 2):
+        assert leaking.begin() is None
+        leaking.tell(progress(step))
+        leaking.stumble(0, "reason")
+    assert str(leaking.begin()) == "reason"  # Not as often as it likes.
+
+
+def test_a_list_of_states_that_was_cut_off_is_one_message(tmp_path: Path) -> None:
+    states = Folder.at(tmp_path / "key.ray")
+    _check_snapshot(states)
+    states.write("checkpoint_manager_snapshot.json", b"{}")
+    _check_snapshot(states)
+    states.write("checkpoint_manager_snapshot.json", b"")
+    with pytest.raises(
+        UserError, match=r"key\.ray/checkpoint_manager_snapshot\.json: found a damaged file .*; delete .*ray"
+    ):
+        _check_snapshot(states)
+
+
+def test_what_no_worker_begins_is_said_and_what_a_report_raises_reaches_the_workers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(None)
+    monkeypatch.setattr("harness.cluster.ray_training.WARN_EVERY_S", 1.0)
+    ledger = ray.remote(num_cpus=0)(Ledger).remote()
+    with caplog.at_level(logging.WARNING), _passed_on(ledger, _refuse, "2 workers that ask for 1 CPU each"):
+        give_up = time.monotonic() + 60
+        while "has begun" not in caplog.text:
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+        assert ray.get(ledger.begin.remote()) is None
+        ray.get(ledger.tell.remote(training.Progress(1, 2, 0.5, 0.1, 1.0)))
+        while (lost := ray.get(ledger.begin.remote())) is None:
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+    assert "none of 2 workers that ask for 1 CPU each has begun for 1 s; free: " in caplog.text
+    assert str(lost) == "taken over"
+
+
+def _refuse(_: training.Progress) -> None:
+    raise UserError("taken over")
+
+
+@pytest.mark.usefixtures("resumable")
+def test_a_bug_of_one_is_told_with_its_traceback_and_leaves_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bug, good = entry(tmp_path, "bug", workers=0, end="bug"), entry(tmp_path, "good", workers=0)
+    with pytest.raises(UserError, match=r"^bug: .*nothing of that name"):
+        train_missing([bug, good], lambda *_: None)
+    assert "Traceback" in caplog.text and (tmp_path / "good.safetensors").is_file()
+
+
+def test_a_networks_data_for_validation_are_looked_for_too(tmp_path: Path) -> None:
+    method = entry(tmp_path, "a", workers=0)
+    assert method.train
+    absent = Validation(datasets=(Plugin(name="coco", params={"root": tmp_path / "coco", "split": "val2017"}),))
+    method = method.model_copy(update={"train": method.train.model_copy(update={"validation": absent})})
+    scenes = {"name": "scenes", "params": {"split": "val", "count": 1}}
+    run = RunConfig.model_validate({"run": "r", "datasets": [scenes], "methods": [method]})
+    with pytest.raises(UserError, match=str(tmp_path / "coco")):
+        look_ahead(run, [method])
+
+
+def test_networks_of_a_job_are_not_saved_where_it_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = entry(tmp_path, "a", output=str(ROOT / "weights" / "a"))
+    check_kept([inside], Folder.at(ROOT / "runs"))
+    job = {"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
+    check_kept([entry(tmp_path, "a")], Folder.at(tmp_path))
+    with pytest.raises(UserError, match=r"^a: .*weights/a\.safetensors lies in Ray's copy of the checkout"):
+        check_kept([inside], Folder.at(tmp_path))
+    with pytest.raises(UserError, match="runs: lies in Ray's copy of the checkout"):
+        check_kept([], Folder.at(ROOT / "runs"))
+
+
+@pytest.mark.slow
+def test_a_schedulers_sigterm_ends_trainings_side_by_side_in_one_line_and_they_go_on(
+    tmp_path: Path, toy: Path, run_name: str, request: pytest.FixtureRequest
+) -> None:
+    due = [entry(tmp_path, name, name=name, sleeps_s=0.3, steps=20, meets=2) for name in ("a", "b")]
+    scenes = {"name": "scenes", "params": {"split": "val", "count": 1}}
+    methods = [one.model_dump(mode="json", exclude_defaults=True) for one in due]
+    given = {"run": run_name, "datasets": [scenes], "methods": methods, "workers": {"executor": "local"}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(given | {"tables": ["leaderboard"]}))
+    environment = os.environ | {"PYTHONPATH": str(toy)}
+    command = [sys.executable, "-m", "harness", "run", str(tmp_path / "run.yaml"), "--runs", str(tmp_path / "runs")]
+    for one in due:
+        assert one.train
+        journal = training.resumable(one.train).with_suffix("")
+        request.addfinalizer(partial(shutil.rmtree, journal, ignore_errors=True))
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 200
+    while len({path.parts[-3] for path in tmp_path.glob("runs/training/*.ray/checkpoint_*/state.pt")}) < 2:
+        assert process.poll() is None and time.monotonic() < give_up
+        time.sleep(0.1)
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
+    assert list((tmp_path / "runs").rglob("lock.json")) == []
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == ["a.safetensors", "b.safetensors"], done
+    for name in ("a", "b"):
+        assert 20 <= (tmp_path / "met" / name).read_text().count("begun") < 20 + 8  # It did go on.

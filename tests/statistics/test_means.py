@@ -1,0 +1,368 @@
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from harness import UserError
+from harness.statistics.means import (
+    at_click,
+    click_counts,
+    click_keys,
+    clicks_made,
+    final_clicks,
+    listed_instances,
+    paired_gain,
+    paired_gains,
+    part,
+    summarise,
+)
+
+CLICK = {"x": 3, "y": 5, "positive": True}
+
+
+def row(**given: Any) -> dict[str, Any]:
+    instance = given.get("instance_id", "1")
+    known = {
+        "run": "r",
+        "dataset": "toy",
+        "dataset_plugin": "scenes",
+        "method": "a",
+        "ranking": "single",
+        "image_id": instance[0],
+        "instance_id": instance,
+        "seen": True,
+        "clicks": [CLICK],
+        "click_index": 1,
+        "iou": 0.5,
+        "boundary_iou": 0.25,
+        "status": "ok",
+        "error": None,
+    }
+    return known | given
+
+
+def failed(**given: Any) -> dict[str, Any]:
+    gone = dict.fromkeys(["ranking", "seen", "clicks", "click_index", "iou", "boundary_iou"])
+    return row(**{**gone, "status": "failed", "error": "out of memory", **given})
+
+
+def frame(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows))
+
+
+HAND = frame(
+    row(instance_id="1a", iou=0.8),
+    row(instance_id="1b", iou=0.6, seen=False),
+    row(instance_id="2a", iou=0.1),
+    failed(instance_id="3a"),
+)
+
+
+def line(rows: pd.DataFrame, **by: str) -> Any:
+    lines = summarise(rows)
+    for name, value in by.items():
+        lines = lines[lines[name] == value]
+    (only,) = [found for _, found in lines.iterrows()]
+    return only
+
+
+def mean_iou(rows: pd.DataFrame, metric: str = "iou") -> float:
+    """Of one method and ranking."""
+    lines = summarise(rows, by=["dataset"], metric=metric)
+    return float(lines["mean"].iloc[0]) if len(lines) else float("nan")
+
+
+def bounds(rows: pd.DataFrame) -> tuple[float, float]:
+    """The 95 % interval of one method and ranking."""
+    only = summarise(rows, by=["dataset"], intervals=True).iloc[0]
+    return only["mean_low"], only["mean_high"]
+
+
+def test_means_counted_by_hand() -> None:
+    found = line(HAND)
+    assert found["mean"] == pytest.approx(0.5) == mean_iou(HAND)
+    assert found["seen"] == pytest.approx(0.45)
+    assert found["unseen"] == pytest.approx(0.6)
+    assert (found["n"], found["failed"], found["n_seen"], found["n_unseen"]) == (3, 1, 2, 1)
+    assert found["mean"] == pytest.approx(found["w"] * found["seen"] + (1 - found["w"]) * found["unseen"])
+
+
+def test_boundary_iou_is_its_own_mean_and_absent_where_it_was_not_computed() -> None:
+    assert mean_iou(HAND, "boundary_iou") == 0.25
+    without = summarise(HAND.assign(boundary_iou=None), metric="boundary_iou").iloc[0]
+    assert np.isnan(without["mean"])
+    assert (without["n"], without["failed"], without["unscored"]) == (0, 1, 3)
+
+
+def test_a_metric_without_a_column_was_not_computed() -> None:
+    assert line(HAND.drop(columns="boundary_iou"))["mean"] == pytest.approx(0.5)
+    assert np.isnan(mean_iou(HAND.drop(columns="boundary_iou"), "boundary_iou"))
+
+
+def test_a_failure_without_a_ranking_counts_for_each_of_the_methods_rankings() -> None:
+    rows = frame(row(ranking="clip"), row(ranking="oracle", iou=0.9), failed(instance_id="2"), row(method="b"))
+    assert line(rows, method="a", ranking="clip")["failed"] == 1
+    assert line(rows, method="a", ranking="oracle")["failed"] == 1
+    assert line(rows, method="b")["failed"] == 0
+
+
+def test_a_method_that_always_fails_keeps_its_line() -> None:
+    found = line(frame(failed(), failed(instance_id="2", ranking=""), row(method="b")), method="a")
+    assert (found["ranking"], found["n"], found["failed"]) == ("", 0, 2)
+    assert np.isnan(found["mean"])
+
+
+def test_an_instance_that_failed_after_some_clicks_is_one_failure() -> None:
+    rows = frame(row(), failed(click_index=2), failed(click_index=3), row(instance_id="2", click_index=3))
+    found = line(rows)
+    assert (found["n"], found["failed"]) == (1, 1)
+
+
+def test_nan_is_neither_a_zero_nor_a_failure() -> None:
+    found = line(frame(row(iou=float("nan")), row(instance_id="2", iou=0.0)))
+    assert (found["mean"], found["n"], found["failed"], found["unscored"]) == (0.0, 1, 0, 1)
+
+
+def test_only_the_last_click_is_in_the_mean() -> None:
+    rows = frame(row(iou=0.1), row(iou=0.9, click_index=2, clicks=[CLICK, CLICK]), row(dataset="other", iou=0.3))
+    assert line(rows, dataset="toy")["mean"] == 0.9
+    assert line(rows, dataset="other")["mean"] == 0.3
+    assert mean_iou(rows[rows["click_index"] == 1].iloc[:1]) == 0.1
+    assert clicks_made(rows) == (1, 2)
+
+
+def test_each_method_stands_at_its_own_last_click() -> None:
+    three = [row(method="b", click_index=k, clicks=[CLICK] * k, iou=k / 10) for k in (1, 2, 3)]
+    rows = frame(*three, row(iou=0.5), failed(method="b", instance_id="2", click_index=2))
+    assert [tuple(found[["method", "mean", "n", "failed", "clicks"]]) for _, found in summarise(rows).iterrows()] == [
+        ("a", 0.5, 1, 0, 1),
+        ("b", 0.3, 1, 1, 3),
+    ]
+    assert clicks_made(rows) == (1, 3)
+
+
+def test_more_columns_are_kept_and_nan_where_the_rows_lack_them() -> None:
+    kept = final_clicks(frame(row(hit="right"), failed(instance_id="2")), ["hit", "under_click", "seen"])
+    assert kept["hit"].iloc[0] == "right" and kept["hit"].isna().tolist() == [False, True]
+    assert kept["under_click"].isna().all() and kept.columns.is_unique
+
+
+def test_final_clicks_of_final_clicks_are_the_same() -> None:
+    once = final_clicks(HAND)
+    pd.testing.assert_frame_equal(final_clicks(once), once)
+
+
+@pytest.mark.parametrize("rows", [pd.DataFrame(), HAND.iloc[:0], HAND.iloc[3:]])
+def test_nothing_scored_is_nan_and_not_zero(rows: pd.DataFrame) -> None:
+    assert np.isnan(mean_iou(rows))
+    assert paired_gain(rows, "a", "b").n == 0
+    assert clicks_made(rows) is None
+    assert len(summarise(rows)) == rows.shape[0]
+
+
+def test_one_row() -> None:
+    found = line(frame(row()))
+    assert (found["mean"], found["n"], found["w"]) == (0.5, 1, 1.0)
+    assert np.isnan(found["unseen"])
+    assert np.isnan(bounds(frame(row()))).all()
+
+
+def test_without_a_split_there_is_no_w() -> None:
+    found = line(frame(row(seen=None), row(instance_id="2", seen=None)))
+    assert found["mean"] == 0.5
+    assert np.isnan(found["w"])
+
+
+def test_the_parts_are_the_split() -> None:
+    assert part(HAND, True)["instance_id"].tolist() == ["1a", "2a"]
+    assert part(HAND, False)["instance_id"].tolist() == ["1b"]
+
+
+def test_listed_are_all_that_any_row_names() -> None:
+    rows = frame(row(), row(method="b"), failed(instance_id="2"), row(dataset="other", click_index=4))
+    assert listed_instances(rows) == {"other": 1, "toy": 2}
+
+
+def simulated(images: int, seed: int = 0, gain: float = 0.0, methods: Iterable[str] = ("a", "b")) -> pd.DataFrame:
+    """Instances of one image resemble each other; a is better than b by `gain`, on average."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for image in range(images):
+        level, effect = rng.normal(0.5, 0.1), rng.normal(gain, 0.1)
+        for instance in range(rng.integers(1, 6)):
+            base, at = level + rng.normal(0, 0.1), {"image_id": str(image), "instance_id": f"{image}-{instance}"}
+            seen = bool(rng.random() < 0.6)
+            rows += [row(method=m, iou=base + (effect if m == "a" else 0), seen=seen, **at) for m in methods]
+    return pd.DataFrame(rows)
+
+
+def test_row_order_changes_no_bit() -> None:
+    rows = pd.concat([simulated(20), frame(failed(instance_id="f"))], ignore_index=True)
+    mixed = rows.sample(frac=1, random_state=3)
+    pd.testing.assert_frame_equal(summarise(rows), summarise(mixed), check_exact=True)
+    assert paired_gain(rows, "a", "b") == paired_gain(mixed, "a", "b")
+    assert bounds(rows[rows["method"] == "a"]) == bounds(mixed[mixed["method"] == "a"])
+
+
+def test_rows_from_parquet_are_as_good() -> None:
+    rows = pd.concat([simulated(5), frame(failed(instance_id="f"))], ignore_index=True)
+    stored = io.BytesIO()
+    rows.to_parquet(stored)
+    back = pd.read_parquet(stored)
+    pd.testing.assert_frame_equal(summarise(rows), summarise(back), check_dtype=False)
+    assert paired_gain(rows, "a", "b") == paired_gain(back, "a", "b")
+
+
+def test_instances_of_one_image_do_not_count_as_many() -> None:
+    one = simulated(30, methods=("a",))
+    copies = [one.assign(instance_id=one["instance_id"] + str(k)) for k in range(4)]
+    assert bounds(pd.concat(copies)) == pytest.approx(bounds(one))
+
+
+def test_the_paired_interval_is_narrower_than_the_means_apart() -> None:
+    rows = simulated(60, gain=0.05)
+    gain = paired_gain(rows, "a", "b")
+    low, high = bounds(rows[rows["method"] == "a"])
+    assert gain.low < gain.difference < gain.high
+    means = [mean_iou(rows[rows["method"] == name]) for name in ("a", "b")]
+    assert gain.difference == pytest.approx(means[0] - means[1])
+    assert gain.high - gain.low < high - low
+
+
+def test_an_equal_gain_everywhere_has_no_spread() -> None:
+    rows = simulated(10, methods=("b",))
+    rows = pd.concat([rows, rows.assign(method="a", iou=rows["iou"] + 0.25)])
+    gain = paired_gain(rows, "a", "b")
+    assert (gain.low, gain.difference, gain.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert paired_gain(rows, "b", "a").difference == pytest.approx(-0.25)
+
+
+def test_pairs_are_those_that_both_segmented() -> None:
+    rows = frame(
+        row(instance_id="1", iou=0.9),
+        row(instance_id="2", iou=0.2),
+        row(method="b", instance_id="1", iou=0.5),
+        failed(method="b", instance_id="2"),
+    )
+    gain = paired_gain(rows, "a", "b")
+    assert (gain.difference, gain.n) == (pytest.approx(0.4), 1)
+
+
+def test_other_clicks_are_refused() -> None:
+    rows = frame(row(), row(method="b", clicks=[CLICK | {"x": 4}]))
+    with pytest.raises(UserError, match=r"toy: a and b had different clicks on 1 of 1 instances"):
+        paired_gain(rows, "a", "b")
+
+
+def test_several_rankings_must_be_named() -> None:
+    rows = frame(row(ranking="clip", iou=0.4), row(ranking="oracle"), row(method="b", iou=0.1))
+    with pytest.raises(UserError, match=r"a has the rankings clip, oracle"):
+        paired_gain(rows, "a", "b")
+    assert paired_gain(rows, ("a", "clip"), "b").difference == pytest.approx(0.3)
+    with pytest.raises(UserError, match=r"mix several of ranking"):
+        mean_iou(rows[rows["method"] == "a"])
+    with pytest.raises(UserError, match=r"mix several of method"):
+        summarise(frame(row(), row(method="b")), by=["dataset"])
+
+
+def test_what_the_rows_do_not_have_is_refused() -> None:
+    rows = frame(row(), row(method="b"))
+    with pytest.raises(UserError, match=r"no column 'sean' to group by\. Did you mean 'seen'\? There are: .*clicks"):
+        summarise(rows, by=["dataset", "method", "sean"])
+    with pytest.raises(UserError, match=r"no metric 'iuo'\. Did you mean 'iou'\? There are: boundary_iou, iou"):
+        summarise(rows, metric="iuo")
+
+
+def test_any_column_of_the_rows_may_name_a_group() -> None:
+    rows = frame(row(iou=0.2), row(instance_id="2", iou=0.6)).assign(under_click=[1, 2])
+    assert summarise(rows, by=["method", "under_click"])["mean"].tolist() == pytest.approx([0.2, 0.6])
+
+
+def test_double_rows_are_refused() -> None:
+    with pytest.raises(UserError, match=r"toy: a \(single\) has 1 rows twice"):
+        summarise(frame(row(), row(run="s")))
+
+
+def test_two_protocols_do_not_meet_in_one_mean() -> None:
+    other = row(run="s", instance_id="2", clicks=[CLICK] * 3)
+    with pytest.raises(UserError, match=r"different click protocols \(r: 1, s: 3\)"):
+        mean_iou(frame(row(), other))
+    assert mean_iou(frame(row(), other | {"clicks": [CLICK]})) == 0.5
+    edge = row(instance_id="2", click_strategy="edge/v1")
+    with pytest.raises(UserError, match=r"\(r: 1 edge/v1, r: 1 paper/v1\)"):
+        mean_iou(frame(row(click_strategy="paper/v1"), edge))
+
+
+def test_an_earlier_click_keeps_its_failures() -> None:
+    later = {"click_index": 2, "clicks": [CLICK, CLICK]}
+    rows = frame(
+        row(instance_id="1", iou=0.2),
+        row(instance_id="1", iou=0.9, **later),
+        row(instance_id="2", iou=0.4),
+        failed(instance_id="2", click_index=2),
+        failed(instance_id="3", click_index=2),
+    )
+    first, second = line(at_click(rows, 1)), line(at_click(rows, 2))
+    assert (first["mean"], first["n"], first["failed"]) == (pytest.approx(0.3), 2, 1)
+    assert (second["mean"], second["n"], second["failed"]) == (0.9, 1, 2)
+
+
+def test_missing_columns_are_named() -> None:
+    with pytest.raises(UserError, match=r"the rows lack clicks, status"):
+        summarise(HAND.drop(columns=["status", "clicks"]))
+
+
+def draws(count: int, images: int) -> pd.DataFrame:
+    """As many data sets as draws, all of one truth, a mean of 0.5; images of 1 to 5 instances that are alike."""
+    rng = np.random.default_rng(7)
+    image = np.repeat(np.arange(count * images), rng.integers(1, 6, size=count * images))
+    level = rng.normal(0.5, 0.1, count * images)[image]
+    return pd.DataFrame(
+        {
+            "run": "r",
+            "dataset": [f"{one:03d}" for one in image // images],
+            "method": "a",
+            "ranking": "single",
+            "image_id": image.astype(str),
+            "instance_id": np.arange(len(image)).astype(str),
+            "seen": rng.random(len(image)) < 0.6,
+            "clicks": [[CLICK]] * len(image),
+            "click_index": 1,
+            "status": "ok",
+            "iou": level + rng.normal(0, 0.1, len(image)),
+        }
+    )
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    found = summarise(draws(500, 120), by=["dataset"], intervals=True)
+    for name in ("mean", "seen", "unseen"):
+        covered = (found[f"{name}_low"] <= 0.5) & (found[f"{name}_high"] >= 0.5)
+        assert 0.93 <= covered.mean() <= 0.97, name
+
+
+def test_the_parts_gains_are_those_of_the_parts_rows() -> None:
+    rows = simulated(30, gain=0.05)
+    together = paired_gains(rows, "a", "b")
+    for name, seen in (("seen", True), ("unseen", False)):
+        alone = paired_gain(part(rows, seen), "a", "b")
+        assert (together[name].difference, together[name].n) == (pytest.approx(alone.difference), alone.n)
+        assert together[name].low == pytest.approx(alone.low, abs=0.02)
+
+
+def test_clicks_are_told_apart_by_place_order_sign_and_number() -> None:
+    one, two = CLICK, {"x": 5, "y": 3, "positive": True}
+    several = [[one], [two], [one, two], [two, one], [one | {"positive": False}], [one, one], [], None]
+    keys = click_keys(pd.Series(several, dtype=object))
+    assert len(set(keys.tolist())) == 7 and keys[-1] == keys[-2]
+    assert click_counts(pd.Series(several, dtype=object)).tolist() == [1, 1, 2, 2, 1, 2, 0, 0]
+    stored = pd.DataFrame({"clicks": several}).to_parquet()
+    for kinds in ({}, {"types_mapper": pd.ArrowDtype}):
+        back = pa.parquet.read_table(io.BytesIO(stored)).to_pandas(**kinds)["clicks"]
+        assert click_keys(back).tolist() == keys.tolist()
+        assert click_keys(back.iloc[2:]).tolist() == keys[2:].tolist()

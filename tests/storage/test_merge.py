@@ -1,0 +1,224 @@
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from harness import UserError
+from harness.config.run_config import load_run
+from harness.jobs.plan import Job
+from harness.jobs.worker import Outcome
+from harness.results.recorded import recorded
+from harness.running.run import report, run
+from harness.storage.folder import Folder
+from harness.storage.lock import Lock
+from harness.storage.merge import merged
+from harness.storage.rows import MEASURED
+from harness.storage.store import Store
+from harness.storage.verify import verified
+
+TESTS = Path(__file__).parents[1]
+STEADY = {"name": "fakes:Steady", "label": "steady"}
+WIDE = {"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}
+TOYS = {"name": "fakes:Toys", "label": "toys", "params": {"count": 6}}
+MORE = {"name": "fakes:Toys", "label": "more", "params": {"count": 3, "top": 6}}
+
+
+class Quiet:
+    def __init__(self) -> None:
+        self.images = 0
+
+    def training(self, method: str, progress: Any) -> None: ...
+    def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None: ...
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.images += outcome.samples
+
+
+Ran = Callable[..., Store]
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """Runs a config under a name; the store counts the images it took."""
+    monkeypatch.syspath_prepend(str(TESTS))
+
+    def start(name: str, **changed: Any) -> Store:
+        known: dict[str, Any] = {
+            "run": name,
+            "datasets": [TOYS],
+            "methods": [STEADY],
+            "workers": {"executor": "local", "samples_per_shard": 4},
+            "tables": ["leaderboard"],
+            "max_failures": 1.0,
+        }
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(known | changed))
+        quiet = Quiet()
+        run(load_run(path, []), quiet, runs=str(tmp_path))
+        store = Store(tmp_path / name)
+        store.images = quiet.images  # type: ignore[attr-defined]
+        return store
+
+    return start
+
+
+def at(tmp_path: Path, name: str) -> Store:
+    return Store(tmp_path / name)
+
+
+def results(store: Store) -> pd.DataFrame:
+    assert store.folder.local is not None
+    return pq.read_table(store.folder.local / "results.parquet").to_pandas().drop(columns=["run", *MEASURED])
+
+
+def lacking(store: Store) -> list[str]:
+    return verified(Store(store.folder)).lacking
+
+
+def test_methods_of_two_machines_become_one_run(ran: Ran, tmp_path: Path) -> None:
+    whole = ran("whole", methods=[STEADY, WIDE])
+    both = at(tmp_path, "both")
+    copied, rows = merged([ran("a"), ran("b", methods=[WIDE])], both)
+    assert (copied, rows) == (4, 72)
+    pd.testing.assert_frame_equal(results(both), results(whole))
+    assert lacking(both) == []
+    report(*recorded(both), both)
+    text = both.folder.read("report.md").decode()
+    assert text.replace("both", "whole") == whole.folder.read("report.md").decode()
+    assert not [name for name in both.folder.files() if name == "lock.json"]
+    starts = both.manifest()["starts"]
+    assert starts[-1]["merged"] == ["a", "b"] and len(starts) == 3
+
+
+def test_a_merged_run_goes_on_as_any_other(ran: Ran, tmp_path: Path) -> None:
+    merged([ran("a"), ran("b", methods=[WIDE])], at(tmp_path, "both"))
+    third = {"name": "fakes:Steady", "label": "third", "params": {"reach": 11}}
+    again = ran("both", methods=[STEADY, WIDE, third])
+    assert again.images == 6 and len(results(again)) == 108  # type: ignore[attr-defined]
+
+
+def test_one_run_may_be_added_to_another_and_twice_is_once(ran: Ran, tmp_path: Path) -> None:
+    a, b = ran("a"), ran("b", methods=[WIDE])
+    assert merged([b], a) == (2, 72)
+    assert merged([b], a) == (0, 72)
+    assert lacking(a) == [] and [one["label"] for one in a.manifest()["config"]["methods"]] == ["steady", "wide"]
+
+
+def test_images_of_limited_runs_come_together(ran: Ran, tmp_path: Path) -> None:
+    whole, few = ran("whole"), ran("few", limit=4)
+    both = at(tmp_path, "both")
+    assert merged([few, whole], both)[1] == 36
+    pd.testing.assert_frame_equal(results(both), results(whole))
+    assert both.manifest()["config"]["limit"] is None and lacking(both) == []
+    few_again = at(tmp_path, "few_again")
+    merged([few], few_again)
+    assert few_again.manifest()["config"]["limit"] == 4 and lacking(few_again) == []
+
+
+def test_a_method_is_asked_on_what_either_run_asked_it_on(ran: Ran, tmp_path: Path) -> None:
+    both = at(tmp_path, "both")
+    first = ran("a", methods=[STEADY, {**WIDE, "datasets": ["toys"]}], datasets=[TOYS, MORE])
+    merged([first, ran("b", methods=[{**WIDE, "datasets": ["more"]}], datasets=[MORE])], both)
+    (wide,) = (one for one in both.manifest()["config"]["methods"] if one["label"] == "wide")
+    assert wide["datasets"] == ["more", "toys"] and lacking(both) == []
+    assert report(*recorded(both), both).missing == 0
+
+
+def test_what_neither_run_has_is_missing_in_words(ran: Ran, tmp_path: Path) -> None:
+    both = at(tmp_path, "both")
+    merged([ran("a"), ran("b", methods=[WIDE], datasets=[MORE])], both)
+    assert "wide on toys: 6 of 6 images, the first 'toy-0'" in lacking(both)
+    assert "steady on more: 3 of 3 images, the first 'toy-0'" in lacking(both)
+    assert report(*recorded(both), both).missing == 12 + 6
+    assert "12 of 12 instances have no row" in both.folder.read("report.md").decode()
+
+
+@pytest.mark.parametrize(
+    ("changed", "subject"),
+    [
+        ({"seed": 1}, r"what is asked of all methods .* seed differs: 0 in .*/a, 1 in .*/b\."),
+        ({"clicks": {"max_clicks": 2}}, r"clicks differs: .*'max_clicks': 1.* in .*/a, .*'max_clicks': 2.* in .*/b\."),
+        ({"text": {"template": "a {}"}}, r"text differs: .*'\{\}'.* in .*/a, .*'a \{\}'.* in .*/b\."),
+        ({"metrics": ["iou"]}, r"metrics differs: \['iou', 'boundary_iou'\] in .*/a, \['iou'\] in .*/b\."),
+        ({"methods": [WIDE | {"label": "steady"}]}, r"the method 'steady' is not the same .* method differs"),
+        (
+            {"methods": [WIDE], "datasets": [MORE | {"label": "toys"}]},
+            r"the data set 'toys' is not the same in these runs, for dataset differs",
+        ),
+        ({"methods": [STEADY | {"trained_on": {"classes": ["x"]}}]}, r"trained_classes differs: {2}in .*/a, x in"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_by_name(ran: Ran, tmp_path: Path, changed: Any, subject: str) -> None:
+    a, b, both = ran("a"), ran("b", **changed), at(tmp_path, "both")
+    with pytest.raises(UserError) as refused:
+        merged([a, b], both)
+    assert re.search(subject, str(refused.value)), refused.value
+    assert not (tmp_path / "both").exists()
+
+
+def test_other_images_of_one_data_set_are_refused(ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = ran("a")
+    import fakes
+
+    monkeypatch.setattr(fakes.Toys, "sample_ids", lambda self: ["toy-3", "toy-1"])
+    with pytest.raises(UserError, match=r"'toys' has other images in .*/b \(2\) than in .*/a \(6\)"):
+        merged([a, ran("b", methods=[WIDE])], at(tmp_path, "both"))
+
+
+def test_what_is_no_run_is_a_message(ran: Ran, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere: no manifest.json in it"):
+        merged([ran("a"), at(tmp_path, "nowhere")], at(tmp_path, "both"))
+    assert not (tmp_path / "both").exists() and not (tmp_path / "nowhere").exists()
+
+
+def test_a_damaged_shard_is_not_copied(ran: Ran, tmp_path: Path) -> None:
+    a = ran("a")
+    path = sorted((tmp_path / "a").rglob("shards/*/*.parquet"))[0]
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{path.name}: damaged .* Delete it and run again"):
+        merged([a], at(tmp_path, "both"))
+    assert not list((tmp_path / "both").rglob(path.name))
+
+
+def test_a_target_that_is_being_written_is_left_alone(ran: Ran, tmp_path: Path) -> None:
+    a, b = ran("a"), ran("b", methods=[WIDE])
+    with Lock(Folder.at(tmp_path / "b")), pytest.raises(UserError, match="another start is at this run"):
+        merged([a], b)
+
+
+def test_a_merge_that_was_cut_short_is_taken_up(ran: Ran, tmp_path: Path) -> None:
+    a, b, both = ran("a"), ran("b", methods=[WIDE]), tmp_path / "both"
+    merged([a, b], Store(both))
+    (both / "manifest.json").unlink()
+    sorted(both.rglob("shards/*/*.parquet"))[0].unlink()
+    assert merged([a, b], Store(both)) == (1, 72)
+    assert lacking(Store(both)) == []
+
+
+def test_copying_the_folders_of_shards_merges_too(ran: Ran, tmp_path: Path) -> None:
+    a, b = ran("a"), ran("b", methods=[WIDE])
+    whole = ran("whole", methods=[STEADY, WIDE])
+    for job in b.folder.__truediv__("shards").folders():
+        shutil.copytree(tmp_path / "b" / "shards" / job, tmp_path / "a" / "shards" / job)
+    again = ran("a", methods=[STEADY, WIDE])
+    assert again.images == 0  # type: ignore[attr-defined]
+    pd.testing.assert_frame_equal(results(again), results(whole))
+    assert lacking(a) == []
+
+
+def test_copied_shards_that_were_made_otherwise_are_refused(ran: Ran, tmp_path: Path) -> None:
+    ran("a", datasets=[MORE])
+    ran("b", seed=1)
+    shutil.copytree(tmp_path / "b" / "shards", tmp_path / "a" / "shards", dirs_exist_ok=True)
+    with pytest.raises(
+        UserError, match=r"holds rows of steady on toys that were made otherwise \(seed: 1 then, 0 now\)"
+    ):
+        ran("a", datasets=[MORE, TOYS])

@@ -1,0 +1,232 @@
+"""Loaders: processes of their own that make a training's next steps, and what becomes of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness.config.recipe import Recipe
+from harness.running import train as training
+from harness.running.train import train
+from harness.structures import UserError
+from harness.training.batches import Batch
+from harness.training.fit import Job, batches_of
+from harness.training.loaders import LoaderDiedError, Loaders
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+TINY = {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 32, "jitter": 0.3}
+
+FRAGILE = '''
+"""A learner whose example of a step comes to grief, and one that only waits."""
+
+import os
+import time
+
+import numpy as np
+import torch
+
+from harness.interfaces import Learner
+from harness.structures import UserError
+from harness.training import train
+
+
+class Fragile(Learner):
+    def __init__(self, dies: bool = False) -> None:
+        self.network, self.dies = torch.nn.Conv2d(1, 1, 1), dies
+
+    def example(self, sample, instance, vocabulary, rng):
+        if self.dies:
+            os._exit(9)
+        raise UserError("the disk is gone")
+
+    def loss(self, batch):
+        raise NotImplementedError
+
+
+class Third(Fragile):
+    """Dies at its third step, while the training is at another."""
+
+    def example(self, sample, instance, vocabulary, rng):
+        self.asked = getattr(self, "asked", 0) + 1
+        if self.asked > 8:
+            os._exit(9)
+        return {"pixels": np.zeros((1, 4, 4), np.float32)}
+
+    def loss(self, batch):
+        time.sleep(0.3)
+        return self.network(batch["pixels"]).mean()
+
+
+def full(*_):
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+class Full(Fragile):
+    def example(self, sample, instance, vocabulary, rng):
+        torch.UntypedStorage._share_fd_cpu_ = full
+        return {"pixels": np.zeros((1, 4, 4), np.float32)}
+
+
+class Odd(UserError):
+    def __init__(self, one, other):
+        super().__init__(one)
+
+
+class Strange(Fragile):
+    def example(self, sample, instance, vocabulary, rng):
+        raise Odd("one", "other")
+
+
+class Patient(Fragile):
+    def example(self, sample, instance, vocabulary, rng):
+        open(os.environ["LOADER_PIDS"], "a").write(f"{os.getpid()}\\n")
+        time.sleep(60)
+'''
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from functools import partial
+import torch
+from harness.fitting import batches_of
+from harness.loaders import Loaders
+from harness.recipe import Recipe
+from tests_fragile import Fragile
+
+if __name__ == "__main__":
+    recipe = Recipe.model_validate_json(sys.argv[2])
+    next(Loaders(partial(batches_of, recipe, 0, 1, torch.device("cpu")), 1, pinned=False).steps(0, 2))
+"""
+
+
+def recipe(learner: str = "prompted_deeplab", params: dict[str, Any] | None = None, **others: Any) -> Recipe:
+    scenes = {"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}
+    how = {"learner": {"name": learner, "params": TINY if params is None else params}, "datasets": [scenes]}
+    return Recipe.model_validate(
+        {**how, "classes": "all", "batch": 4, "steps": 50, "checkpoint": "w.safetensors", **others}
+    )
+
+
+def loaders(of: Recipe, count: int) -> Loaders:
+    return Loaders(partial(batches_of, of, 0, 1, CPU), count, pinned=False)
+
+
+@pytest.fixture
+def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The module is found here and in new processes."""
+    (tmp_path / "tests_fragile.py").write_text(FRAGILE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("tests_fragile", None)
+
+
+def same(one: list[Batch], other: list[Batch]) -> bool:
+    return all(torch.equal(a[key], b[key]) for a, b in zip(one, other, strict=True) for key in a)
+
+
+def test_loaders_make_what_would_be_made_here_in_order_and_again() -> None:
+    wanted = list(batches_of(recipe(), 0, 1, CPU).steps(3, 12))
+    with closing(loaders(recipe(), 5)) as several:
+        assert len(several.pools) == 2
+        for _ in range(2):  # Processes stay for another pass.
+            found = list(several.steps(3, 12))
+            assert len(found) == 9 and all(map(same, found, wanted))
+    assert not same(wanted[0], wanted[1])
+
+
+def test_a_job_with_loaders_trains_as_one_without() -> None:
+    def losses(**how: Any) -> list[float]:
+        with closing(Job.of(recipe(threads=1, **how), 0, 1)) as job:
+            return [job.advanced(step, share) for step, share in enumerate(job.steps(0, 3))]
+
+    assert losses() == losses(loaders=2)
+    assert len(set(losses())) == 3
+
+
+def test_what_goes_wrong_in_a_loader_is_told_here(fragile: None) -> None:
+    with (
+        closing(loaders(recipe("tests_fragile:Fragile", {}), 1)) as made,
+        pytest.raises(UserError, match="disk is gone"),
+    ):
+        next(made.steps(0, 5))
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "said"),
+    [
+        ("Fragile", {"dies": True}, "a loader's process died, most often for lack of memory. Lower `loaders`"),
+        ("Third", {}, "a loader's process died, most often for lack of memory. Lower `loaders`"),
+        ("Full", {}, "a loader found no room in /dev/shm .unable to allocate .*. Lower `loaders`"),
+        ("Strange", {}, "a loader's process died, .* .here: .*missing 1 required positional argument: 'other"),
+    ],
+)
+def test_a_loader_that_dies_is_told_whenever_it_does(
+    fragile: None, name: str, params: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "resumable", lambda of: tmp_path / f"{of.key}.pt")
+    dying = recipe(f"tests_fragile:{name}", params, loaders=1, checkpoint=str(tmp_path / "w.safetensors"))
+    with pytest.raises(UserError, match=said) as told:
+        train(dying, lambda _: None)
+    assert isinstance(told.value.__cause__, LoaderDiedError)
+
+
+def test_a_closed_training_waits_for_no_loader(fragile: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOADER_PIDS", str(tmp_path / "pids"))
+    made = loaders(recipe("tests_fragile:Patient", {}), 5)
+    ThreadPoolExecutor(1).submit(next, made.steps(0, 5))
+    assert within(60, lambda: len(pids(tmp_path)) == 2)  # Each has a step of its own.
+    made.close()
+    assert within(10, lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids(tmp_path)))
+
+
+def pids(folder: Path) -> set[str]:
+    path = folder / "pids"
+    return set(path.read_text().split()) if path.exists() else set()
+
+
+def test_threads_are_shared_out() -> None:
+    with closing(loaders(recipe(), 6)) as made:
+        assert len(made.pools) == 2
+        assert [pool._initargs[2] for pool in made.pools] == [3, 3]  # type: ignore[attr-defined]
+    with closing(loaders(recipe(), 5)) as made:
+        assert [pool._initargs[2] for pool in made.pools] == [3, 2]  # type: ignore[attr-defined]
+
+
+def test_loaders_end_with_a_training_that_is_killed(fragile: None, tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    of = recipe("tests_fragile:Patient", {}).model_dump_json()
+    env = {**os.environ, "LOADER_PIDS": str(tmp_path / "pids"), "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    training = subprocess.Popen([sys.executable, tmp_path / "killed.py", str(tmp_path), of], env=env)
+    assert within(60, lambda: bool(pids(tmp_path)))
+    training.send_signal(signal.SIGKILL)
+    training.wait()
+    (loader,) = map(int, pids(tmp_path))
+    assert loader != training.pid
+    assert within(10, lambda: not Path(f"/proc/{loader}").exists())
+
+
+def within(seconds: float, holds: Any) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(holds())
+
+
+def test_a_worker_shares_its_memory_among_its_loaders() -> None:
+    whole, third = (batches_of(recipe(), 0, 1, CPU, processes).samples.limit for processes in (1, 3))
+    assert third == whole // 3
+    assert np.isclose(whole, 4 * 2**30)
