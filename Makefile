@@ -1,21 +1,25 @@
 # Each target sets up what it needs: .venv, with the versions of constraints.txt.
 PYTHON ?= python3.11
 RUN := .venv/bin/python
+.DEFAULT_GOAL := help
 
-.PHONY: quickstart test check bench clean
+.PHONY: help quickstart test check bench clean
 
-quickstart: .venv/installed  ## Text+Click against click-only on the embedded benchmark
+help:  ## What each target does
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "make %-12s%s\n", $$1, $$2 }'
+
+quickstart: .venv/installed  ## Compare Text+Click and click-only on the embedded benchmark
 	$(RUN) -m harness run configs/quickstart.yaml
 
-test: .venv/installed  ## The whole test suite
+test: .venv/installed  ## Run the whole test suite
 	$(RUN) -m pytest -n 2
 
-check: .venv/installed  ## Lint, format, types
+check: .venv/installed  ## Check lint, format and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: .venv/installed  ## Speed, each measure as a ratio within one run
+bench: .venv/installed  ## Measure speed, each number as a ratio within one run
 	$(RUN) -m benchmarks.scoring
 	$(RUN) -m benchmarks.engine
 	$(RUN) -m benchmarks.engine_on_ray
@@ -27,5 +31,5 @@ bench: .venv/installed  ## Speed, each measure as a ratio within one run
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-clean:
+clean:  ## Remove .venv
 	rm -rf .venv

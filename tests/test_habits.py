@@ -1,0 +1,48 @@
+"""What an outsider looks for first: licence, citation, `make help`, and no path in the docs that leads nowhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import harness
+
+ROOT = Path(__file__).resolve().parents[1]
+INVENTED = {"harness/clicks/centroid.py"}
+"""Files of the pages' examples, which a reader would write."""
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/*.md")]
+
+
+def test_licence_version_and_authors_are_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert project["license"] == citation["license"] == "Apache-2.0"
+    assert project["authors"] == citation["authors"]
+    assert citation["version"] == harness.__version__
+    assert "Version 2.0, January 2004" in (ROOT / "LICENSE").read_text("utf-8")
+
+
+def test_make_help_tells_every_target() -> None:
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = [line.split(maxsplit=2) for line in shown.splitlines()]
+    assert targets and [(word, name) for word, name, _ in told] == [("make", name) for name in targets[1].split()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_file_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(
+        r"`((?:harness|methods|datasets|configs|tests|benchmarks)/[\w/.-]+\.\w+)`", page.read_text("utf-8")
+    )
+    assert [path for path in named if path not in INVENTED and not (ROOT / path).exists()] == []
