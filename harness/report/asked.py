@@ -48,7 +48,7 @@ def answers(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
 
 
 def scored(rows: pd.DataFrame, columns: Sequence[str] = (), metric: str = "iou") -> pd.DataFrame:
-    """The rows with a score at the last click, with these columns of the store's, which are NaN in older runs."""
+    """The rows with a score at the last click, with these columns of the store's."""
     final = final_clicks(rows, columns)
     return final[(final["status"] == "ok") & final[metric].notna()]
 

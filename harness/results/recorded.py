@@ -10,7 +10,7 @@ import pandas as pd
 from harness.config.recipe import label
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.evaluation.protocol import Protocol
-from harness.jobs.plan import Job, instances, planned
+from harness.jobs.plan import Job, instances
 from harness.plugins import registry
 from harness.report.context import Context, MethodFacts
 from harness.storage import manifests
@@ -36,8 +36,6 @@ def recorded(store: Store) -> tuple[RunConfig, list[Job]]:
     if not manifest:
         raise UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
     config = RunConfig.model_validate(manifest["config"])
-    if "samples" not in manifest:  # By one of the first versions.
-        return config, planned(config)
     samples = manifests.samples(store.folder)
     protocol = Protocol(config.run, config.seed, config.clicks, config.text, config.metrics)
     jobs = []

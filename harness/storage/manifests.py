@@ -33,9 +33,9 @@ def read(folder: Folder) -> dict[str, Any]:
     try:
         manifest = json.loads(content)
         said = manifest.pop("sha256", None)
-        lacking = {"config", "jobs", "starts"} - manifest.keys()
+        lacking = {"config", "jobs", "samples", "starts"} - manifest.keys()
         why = f"it lacks {', '.join(sorted(lacking))}" if lacking else "its content is not what its sha256 says"
-        if not lacking and said in (None, checksum(manifest)):
+        if not lacking and said == checksum(manifest):
             return dict(manifest)
     except (ValueError, AttributeError, TypeError) as error:
         why = str(error)
@@ -62,9 +62,10 @@ def samples(folder: Folder) -> dict[str, list[str]]:
     Raises:
         UserError: The file is absent, damaged or not what the manifest says of it.
     """
-    said = read(folder).get("samples")
-    if said is None:
+    manifest = read(folder)
+    if not manifest:
         return {}
+    said = manifest["samples"]
     found = _listed(folder)
     if _described(found) != {label: facts for label, facts in said.items() if facts["count"]}:
         raise UserError(f"{folder / SAMPLES}: not what {MANIFEST} says. Run again, which writes it anew.")

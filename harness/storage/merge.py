@@ -48,12 +48,8 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
 
 def _check_runs(runs: Mapping[str, Mapping[str, Any]]) -> None:
     for place, manifest in runs.items():
-        if "samples" not in manifest:
-            found = "a manifest of a first version" if manifest else "no manifest.json"
-            raise UserError(
-                f"{place}: {found} in it; wanted the folder of a run that says which images it was asked for. "
-                "Run its config there once more."
-            )
+        if not manifest:
+            raise UserError(f"{place}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
 
 
 def _check_together(runs: Mapping[str, Mapping[str, Any]]) -> None:
@@ -113,7 +109,7 @@ def _copied(source: Store, into: Store, jobs: Mapping[str, JobFacts]) -> int:
     for key, job in jobs.items():
         there = set(into.folder_of(key).files(".parquet"))
         for name, header in source.headers(key).items():
-            if header.parts and not header.made_by(job.parts):
+            if not header.made_by(job.parts):
                 raise UserError(f"{source.folder_of(key) / name}: made otherwise than its run says; delete it.")
             if name not in there:
                 wanted.append((key, name))

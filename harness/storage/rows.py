@@ -52,15 +52,6 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 """Every column but the metrics, which are float64 columns of their names."""
 
-FORMER = {
-    "click_depth_px": "click_depth",
-    "intersection_px": "intersection",
-    "union_px": "union",
-    "gt_area_px": "gt_area",
-    "pred_area_px": "pred_area",
-}
-"""How the first versions named these columns."""
-
 ORDER = ["dataset", "method", "image_id", "instance_id", "click_index", "ranking"]
 """How result rows are sorted, whatever the order in which shards came."""
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from harness.storage.rows import FORMER, schema, table
+from harness.storage.rows import schema, table
 from harness.structures import Record
 
 _SAMPLES, _PARTS = b"harness.samples", b"harness.parts"
@@ -29,15 +29,15 @@ class Header:
 
     Attributes:
         samples: The ids of the samples that it is complete for, those without instances included.
-        parts: What made its rows: the `parts` of its `JobFacts`; empty in files of the first versions.
+        parts: What made its rows: the `parts` of its `JobFacts`.
     """
 
     samples: tuple[str, ...]
     parts: Mapping[str, str]
 
     def made_by(self, parts: Mapping[str, str]) -> bool:
-        """Whether its rows were made by these, as far as it says."""
-        return not changed(self.parts or parts, parts)
+        """Whether its rows were made by these."""
+        return not changed(self.parts, parts)
 
 
 def changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -69,8 +69,8 @@ def name_of(content: bytes | pa.Buffer) -> str:
 
 
 def is_name(file: str) -> bool:
-    """Whether a file is named as shards are, those of the first versions too; whatever else lies there is not ours."""
-    return re.fullmatch(r"[0-9a-f]{16,64}\.parquet", file) is not None
+    """Whether a file is named as shards are; whatever else lies there is not ours."""
+    return re.fullmatch(r"[0-9a-f]{32}\.parquet", file) is not None
 
 
 def header_of(file: Any) -> Header:
@@ -84,7 +84,7 @@ def header_of(file: Any) -> Header:
     """
     try:
         said = pq.read_schema(file).metadata
-        return Header(tuple(json.loads(said[_SAMPLES])), json.loads(said.get(_PARTS, b"{}")))
+        return Header(tuple(json.loads(said[_SAMPLES])), json.loads(said[_PARTS]))
     except (pa.ArrowException, KeyError, TypeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # The disk's word, not Arrow's on what it read.
@@ -92,7 +92,7 @@ def header_of(file: Any) -> Header:
 
 
 def rows_of(content: bytes, masks: bool = True) -> pa.Table:
-    """All rows of a shard's file; columns that its version had not yet are null.
+    """All rows of a shard's file; of a column that it lacks, null.
 
     Args:
         content: Of the file.
@@ -102,12 +102,9 @@ def rows_of(content: bytes, masks: bool = True) -> pa.Table:
         ValueError: They cannot be read.
     """
     try:
-        there, wanted = pq.read_schema(pa.BufferReader(content)).names, schema(masks)
-        names = [FORMER[name] if FORMER.get(name) in there else name for name in wanted.names]
-        named = pa.schema([field.with_name(name) for field, name in zip(wanted, names, strict=True)])
         # Threads of Arrow's keep memory for themselves.
-        table = pq.read_table(pa.BufferReader(content), schema=named, use_threads=False)
-        return table.rename_columns(wanted.names).replace_schema_metadata()
+        rows = pq.read_table(pa.BufferReader(content), schema=schema(masks), use_threads=False)
+        return rows.replace_schema_metadata()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(" ".join(str(error).split())) from error
 

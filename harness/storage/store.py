@@ -30,7 +30,7 @@ from harness import places
 from harness.config.recipe import fingerprint
 from harness.storage import differences, manifests
 from harness.storage.folder import Folder
-from harness.storage.rows import FORMER, ORDER, as_frame, give_back, joined, ordered, schema
+from harness.storage.rows import ORDER, as_frame, give_back, joined, ordered, schema
 from harness.storage.shards import Header, changed, header_of, is_name, name_of, of_samples, packed, rows_of, shard
 from harness.structures import Record, UserError
 
@@ -121,12 +121,10 @@ class Store:
         Raises:
             UserError: Naming the parts that differ.
         """
-        known = self.manifest().get("jobs", {})
         for job in jobs:
             for name, header in self.headers(job.key).items():
-                then = header.parts or known.get(job.key, {}).get("parts", {})
-                if differing := changed(then, job.parts):
-                    raise self._made_otherwise(job, name, then, differing)
+                if differing := changed(header.parts, job.parts):
+                    raise self._made_otherwise(job, name, header.parts, differing)
 
     def done(self, job: JobFacts) -> set[str]:
         """The ids of the samples whose records are there."""
@@ -197,7 +195,7 @@ class Store:
         return told.get(_MADE_OF) == self._state(jobs, sample_ids)
 
     def results(self, masks: bool = False) -> pd.DataFrame | None:
-        """The rows of results.parquet, whatever has become of the shards; None where this version did not write it."""
+        """The rows of results.parquet, whatever has become of the shards; None where it is absent or damaged."""
         wanted = schema(masks).names
         try:
             with self.folder.opened("results.parquet") as file:
@@ -206,7 +204,7 @@ class Store:
                 rows = found.read(columns=[name for name in wanted if name in there])
         except (pa.ArrowException, OSError, UserError):
             return None
-        return as_frame(rows) if set(ORDER) <= set(there) and not set(FORMER.values()) & set(there) else None
+        return as_frame(rows) if set(ORDER) <= set(there) else None
 
     def forget_failed(self, job: JobFacts) -> int:
         """Let go of the samples in which an instance failed, so that they count as not done.
@@ -221,7 +219,7 @@ class Store:
             if failed:
                 kept = tuple(one for one in header.samples if one not in failed)
                 if kept:  # Written before the other goes: of what is in both, the first one counts.
-                    self._add(job.key, packed(of_samples(rows, set(kept)), Header(kept, header.parts or job.parts)))
+                    self._add(job.key, packed(of_samples(rows, set(kept)), Header(kept, header.parts)))
                 self.folder.remove(f"shards/{job.key}/{name}")
                 forgotten |= failed
         return len(forgotten)
@@ -263,8 +261,7 @@ class Store:
     def _read(self, key: str, name: str, content: bytes, masks: bool) -> pa.Table:
         header = self._known.get((key, name))
         try:
-            # The first versions named a shard otherwise, and did not say what made it.
-            if header and header.parts and name != name_of(content):
+            if header and name != name_of(content):
                 raise ValueError("its content is not what its name says")
             return rows_of(content, masks)
         except ValueError as error:

@@ -59,9 +59,6 @@ def verified(store: Store) -> Findings:
 
 def _checked_samples(found: Findings, store: Store, manifest: Mapping[str, Any]) -> dict[str, list[str]] | None:
     """The samples that were asked for; None where that cannot be known."""
-    if "samples" not in manifest:
-        found.lacking.append(f"{manifests.MANIFEST} does not say which images were asked for; run once more")
-        return None
     try:
         samples = manifests.samples(store.folder)
     except UserError as error:
@@ -107,8 +104,6 @@ def _doubts(header: Header | None, job: Mapping[str, Any]) -> list[str]:
     """What speaks against a shard that can be read."""
     if header is None:
         return ["it does not say which images it holds; delete it and run again"]
-    if not header.parts:
-        return ["it carries no checksum, for a first version wrote it; delete it and run again to have one"]
     differing = changed(job.get("parts", {}), header.parts)
     return [f"made otherwise than the manifest says ({', '.join(differing)}); delete it"] if differing else []
 

@@ -1,6 +1,5 @@
 """A run's folder read back, and the commands that make tables of it, as a user meets them."""
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ from harness.report.board import Source, entries
 from harness.report.registry import build_table
 from harness.results.load import described, gaps, load, manifest_of, rows_of_run
 from harness.running import run as runs
+from harness.storage import manifests
+from harness.storage.folder import Folder
 from harness.storage.shards import Header, header_of, name_of, packed
 
 Command = Callable[..., CompletedProcess[str]]
@@ -213,11 +214,10 @@ def test_leaderboards_merge_runs_and_refuse_other_protocols(run_folder: Path, he
     done = here("leaderboard", run_folder, copy, "-o", tmp_path / "l.parquet")
     assert done.returncode == 0, done.stderr
     assert len(pd.read_parquet(tmp_path / "l.parquet")) == 4
-    manifest: dict[str, Any] = json.loads((copy / "manifest.json").read_text())
-    del manifest["sha256"]
+    manifest = manifests.read(Folder.at(copy))
     for job in manifest["jobs"].values():
         job["parts"]["seed"] = "1"
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    manifests.save(Folder.at(copy), manifest)
     for path in list((copy / "shards").rglob("*.parquet")):
         header = header_of(path)
         content = packed(pq.read_table(path), Header(header.samples, {**header.parts, "seed": "1"}))

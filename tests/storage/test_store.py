@@ -21,9 +21,8 @@ import pytest
 from harness import Click, UserError
 from harness.storage import manifests
 from harness.storage.folder import Folder, write_bytes
-from harness.storage.manifests import checksum
-from harness.storage.rows import COLUMNS, FORMER, MEASURED, ORDER, as_frame, schema, table
-from harness.storage.shards import header_of, name_of, parquet
+from harness.storage.rows import COLUMNS, MEASURED, ORDER, as_frame, schema, table
+from harness.storage.shards import header_of
 from harness.storage.store import JobFacts, Store, store_of
 from harness.structures import Record
 
@@ -163,16 +162,6 @@ def test_results_are_the_rows_of_all_jobs_in_order_and_rows_have_masks_only_if_a
     pd.testing.assert_frame_equal(bare, written.drop(columns="mask"))
 
 
-def test_columns_of_the_first_versions_are_read_by_their_names_of_now(store: Store) -> None:
-    path = store.folder.local / store.write(JOB, ["1"], [record("a")])
-    old = pq.read_table(path)
-    content = parquet(old.rename_columns([FORMER.get(name, name) for name in old.column_names]))
-    (path.parent / name_of(content)).write_bytes(content)
-    path.unlink()
-    found = rows(Store(store.folder), ["1"])
-    assert found[list(FORMER)].notna().all().all() and list(found.columns) == schema().names
-
-
 def test_done_names_samples_even_those_without_rows(store: Store) -> None:
     store.write(JOB, ["1", "2"], [record("a")])
     store.write(JOB, ["3"], [record("c", "3")])
@@ -238,23 +227,6 @@ def test_a_lost_manifest_costs_no_rows_for_the_shards_say_what_made_them(store: 
         opened(store, replace(JOB, parts=PARTS | {"seed": "1"}))
 
 
-def test_rows_of_unknown_making_are_refused(store: Store) -> None:
-    opened(store).write(JOB, ["1"], [record("a")])
-    as_the_first_versions_wrote(store)
-    assert opened(store).done(JOB) == {"1"} and len(rows(store)) == 1
-    (folder(store) / "manifest.json").unlink()
-    with pytest.raises(UserError, match="seed: unknown then, 0 now"):
-        opened(store)
-
-
-def as_the_first_versions_wrote(store: Store) -> None:
-    """Named by the samples, without a word on what made the rows."""
-    (path,) = shard_files(store)
-    said = {b"harness.samples": pq.read_schema(path).metadata[b"harness.samples"]}
-    pq.write_table(pq.read_table(path).replace_schema_metadata(said), path.with_name("0123456789abcdef.parquet"))
-    path.unlink()
-
-
 def test_rows_that_were_made_otherwise_are_never_read(store: Store) -> None:
     store.write(JOB, ["1"], [record("a")])
     store.write(replace(JOB, parts=PARTS | {"seed": "1"}), ["2"], [record("b", "2")])
@@ -285,16 +257,6 @@ def test_an_altered_manifest_is_noticed(store: Store, old: str, new: str) -> Non
         store.manifest()
     path.write_text(json.dumps(json.loads(text)))
     assert store.manifest()["jobs"][JOB.key]["parts"] == PARTS, "only laid out otherwise"
-
-
-def test_a_manifest_of_the_first_versions_has_no_checksum(store: Store) -> None:
-    opened(store)
-    path = folder(store) / "manifest.json"
-    whole = json.loads(path.read_text())
-    said = whole.pop("sha256")
-    assert said == checksum(whole) and len(said) == 64
-    path.write_text(json.dumps(whole))
-    assert store.manifest() == whole
 
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[:-60], lambda whole: b"", lambda whole: b"PAR1 no PAR1"])
@@ -383,15 +345,6 @@ def test_a_shard_altered_within_is_named(store: Store, at: int) -> None:
         rows(store)
 
 
-def test_shards_of_an_older_version_lack_new_columns(store: Store) -> None:
-    store.write(JOB, ["1"], [record("a")])
-    as_the_first_versions_wrote(store)
-    (path,) = shard_files(store)
-    metadata = pq.read_schema(path).metadata
-    pq.write_table(pq.read_table(path).drop_columns(["boundary_iou"]).replace_schema_metadata(metadata), path)
-    assert rows(store)["boundary_iou"].isna().all()
-
-
 def test_a_shard_is_named_by_its_bytes_and_says_what_made_it(store: Store) -> None:
     store.write(JOB, ["1", "2"], [record("a")])
     (path,) = shard_files(store)
@@ -477,7 +430,7 @@ def test_where_runs_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 CRASH = """
 import os, sys
 from pathlib import Path
-from harness.folder import write_bytes
+from harness.storage.folder import write_bytes
 Path.replace = lambda *_: os._exit(9)
 write_bytes(Path(sys.argv[1]), b"new" * 1000)
 """

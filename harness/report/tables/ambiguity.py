@@ -40,8 +40,6 @@ KINDS = {"ambiguous": (2, np.inf), "unambiguous": (1, 1)}
 Entry = tuple[str, str]
 """A method's label and one of its rankings."""
 
-_ONLY_HALF = "{} of {} instances have no click's surroundings in their rows; a run by an older version."
-
 
 @table("ambiguity")
 def ambiguity(rows: pd.DataFrame, context: Context) -> Table:
@@ -123,7 +121,9 @@ def _row(
 ) -> Row:
     parts = _parts(own)
     unknown = len(own) - sum(len(part) for part in parts.values())
-    doubts = gaps(line) + ((_ONLY_HALF.format(unknown, len(own)),) if unknown else ())
+    doubts = gaps(line)
+    if unknown:
+        doubts += (f"{unknown} of {len(own)} rows do not say what lay under the click.",)
     whole = line["missing"] == 0 and not unknown
     means = [
         share(

@@ -63,7 +63,7 @@ class Slices:
         unknown = int(numbers(own[self.column]).isna().sum())
         doubts = gaps(line)
         if unknown:
-            doubts += (f"{unknown} of {len(own)} rows have no {self.column}; they are of an older version.",)
+            doubts += (f"{unknown} of {len(own)} rows have no {self.column}.",)
         whole = line["missing"] == 0 and not unknown
         bounds = self.ranges.items()
         parts = pd.DataFrame(

@@ -98,7 +98,7 @@ def test_a_failure_is_counted_and_in_neither_mean(rows: pd.DataFrame, make_row: 
 
 
 @pytest.mark.parametrize("name", ["ambiguity", "destinations"])
-def test_rows_of_an_older_version_show_dashes(rows: pd.DataFrame, name: str) -> None:
+def test_rows_without_the_column_show_dashes(rows: pd.DataFrame, name: str) -> None:
     built = build_table(name, rows.drop(columns=["under_click", "hit"]), CONTEXT)
     assert all("–" in line for line in texts(built))
 

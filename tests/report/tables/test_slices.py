@@ -54,10 +54,10 @@ def test_missing_rows_leave_no_mean(rows: pd.DataFrame) -> None:
     assert "1 of 5 instances have no row; a mean over the others is not shown." in built.footnotes
 
 
-def test_rows_of_an_older_version_show_dashes(rows: pd.DataFrame) -> None:
+def test_rows_without_the_column_show_dashes(rows: pd.DataFrame) -> None:
     built = build_table("click_depth", rows.drop(columns="click_depth_px"), Context("demo"))
     assert texts(built)[0][4:] == ["– (0)"] * 5
-    assert "4 of 4 rows have no click_depth_px; they are of an older version." in built.footnotes
+    assert "4 of 4 rows have no click_depth_px." in built.footnotes
 
 
 @pytest.mark.parametrize("name", ["distractors", "object_size", "click_depth"])
