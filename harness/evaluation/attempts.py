@@ -17,7 +17,7 @@ from harness.structures import Prediction
 
 T = TypeVar("T")
 
-_HARNESS = Path(__file__).parent
+_HARNESS = Path(__file__).parents[1]
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 

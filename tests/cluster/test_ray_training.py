@@ -31,7 +31,7 @@ import torch
 import torch.distributed as dist
 from torch.nn import BatchNorm2d, Conv2d, ReLU, Sequential
 
-from harness.interfaces import Learner
+from harness.plugins.interfaces import Learner
 
 
 class Toy(Learner):

@@ -168,7 +168,7 @@ ASKED_BY_A_PROCESS = """
 import sys
 from pathlib import Path
 import pyarrow as pa
-from datasets.index_cache import cached
+from harness.datasets.shared.index_cache import cached
 
 file = Path(sys.argv[1])
 for turn in range(30):

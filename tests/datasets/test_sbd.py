@@ -185,7 +185,7 @@ def test_listing_opens_no_picture_and_each_file_once(tmp_path: Path, monkeypatch
         picture.unlink()
     wanted = Sbd(root).list_instances("a")
     assert len(wanted) == 3
-    monkeypatch.setattr("datasets.sbd.read_annotation", None)
+    monkeypatch.setattr("harness.datasets.sbd.read_annotation", None)
     assert Sbd(root).list_instances("a") == wanted and Sbd(root).sample_ids() == ["b", "a"]
 
 

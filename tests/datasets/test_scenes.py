@@ -46,7 +46,7 @@ def test_the_same_id_is_the_same_bytes_in_any_order_whatever_numpy_draws_elsewhe
 
 
 def test_a_fresh_process_draws_the_same_bytes() -> None:
-    code = "from tests.test_scenes import *; print(digest(Scenes('train').load('train-00003')))"
+    code = "from tests.datasets.test_scenes import *; print(digest(Scenes('train').load('train-00003')))"
     env = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert out.stdout.split()[-1] == digest(Scenes("train").load("train-00003"))

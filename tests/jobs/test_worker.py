@@ -190,8 +190,8 @@ def test_failures_are_counted_by_instance_with_the_commonest_reason(store: Store
 
 def test_each_method_is_built_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
-    build = worker.registry.build
-    monkeypatch.setattr(worker.registry, "build", lambda *args: built.append(args[0:2]) or build(*args))
+    build = worker.parameters.build
+    monkeypatch.setattr(worker.parameters, "build", lambda *args: built.append(args[0:2]) or build(*args))
     made = jobs([STEADY, STEADY | {"label": "again", "params": {"reach": 7}}])
     left = remaining(made, store, 1)
     mixed = [left[index] for index in (0, 9, 1, 8, 2, 7, 3, 6, 4, 5)]

@@ -21,7 +21,7 @@ from harness.methods.ritm.zoom import View, Window, ZoomIn
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from harness.plugins import parameters, registry
+from harness.plugins import parameters
 from harness.structures import Click, Prediction, Prompt, UserError
 
 ANSWERS = Path(__file__).parents[1] / "data" / "ritm_parity.npz"
@@ -521,7 +521,7 @@ def test_a_config_that_makes_no_sense(wrong: dict[str, Any]) -> None:
 
 
 def test_the_defaults_are_the_official_evaluations(method: Ritm) -> None:
-    params = {name: default for name, (_, default) in registry._parameters(Ritm).items()}
+    params = {name: default for name, (_, default) in parameters.parameters_of(Ritm).items()}
     assert params["zoom"] == ZoomIn(400, 1, 1.4, 200, 0.5, 0.5)
     section = (Path(__file__).resolve().parents[2] / "README.md").read_text().split("| `ritm` | |")[1].split("\n\n")[0]
     shown = yaml.safe_load("\n".join(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)))

@@ -28,7 +28,7 @@ def test_two_tables_of_one_name_are_refused() -> None:
         raise NotImplementedError
 
     tables()
-    with pytest.raises(UserError, match=r"'table1' is registered by harness\.report\.table1 and by"):
+    with pytest.raises(UserError, match=r"'table1' is registered by harness\.report\.tables\.table1 and by"):
         table("table1")(other)
 
 

@@ -53,7 +53,7 @@ import numpy as np
 import torch
 from torch.nn import BatchNorm2d, Conv2d, Dropout, ReLU, Sequential
 
-from harness.interfaces import Learner
+from harness.plugins.interfaces import Learner
 
 
 class Toy(Learner):
@@ -82,8 +82,8 @@ class Still(Toy):
 
 KILLED = """
 import os, pathlib, signal, sys
-from harness import training
-from harness.recipe import load_recipe
+from harness.running import train as training
+from harness.config.recipe import load_recipe
 training.resumable = lambda recipe: pathlib.Path(sys.argv[2])
 report = lambda progress: progress.step == 5 and os.kill(os.getpid(), signal.SIGKILL)
 training.train(load_recipe(pathlib.Path(sys.argv[1])), report, report_every=1)

@@ -37,8 +37,8 @@ import os, pathlib, signal, time
 import numpy as np
 from torch.nn import Conv2d
 
-from harness.loaders import LoaderDiedError
-from harness.interfaces import Learner
+from harness.training.loaders import LoaderDiedError
+from harness.plugins.interfaces import Learner
 
 
 class Toy(Learner):

@@ -136,7 +136,7 @@ def test_what_is_no_progress_is_a_message(tmp_path: Path, content: str) -> None:
 INTERRUPTED = """
 import signal, sys, threading, time, os
 from rich.console import Console
-from harness.watch import follow
+from harness.running.watch import follow
 signal.signal(signal.SIGINT, lambda *_: os._exit(1))
 threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 follow(sys.argv[1], Console(force_terminal=True))

@@ -196,8 +196,8 @@ def test_of_many_that_take_over_at_once_one_gets_it(folder: Folder) -> None:
 
 HOLD = """
 import sys, time
-from harness.folder import Folder
-from harness.lock import Lock
+from harness.storage.folder import Folder
+from harness.storage.lock import Lock
 with Lock(Folder.at(sys.argv[1])):
     print("mine", flush=True)
     time.sleep(60)

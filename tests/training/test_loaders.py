@@ -39,9 +39,9 @@ import time
 import numpy as np
 import torch
 
-from harness.interfaces import Learner
+from harness.plugins.interfaces import Learner
 from harness.structures import UserError
-from harness.training import train
+from harness.running.train import train
 
 
 class Fragile(Learner):
@@ -102,9 +102,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from functools import partial
 import torch
-from harness.fitting import batches_of
-from harness.loaders import Loaders
-from harness.recipe import Recipe
+from harness.training.fit import batches_of
+from harness.training.loaders import Loaders
+from harness.config.recipe import Recipe
 from tests_fragile import Fragile
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ OWN = """
 import numpy as np
 import torch
 
-from harness.interfaces import Learner
+from harness.plugins.interfaces import Learner
 
 
 class Own(Learner):

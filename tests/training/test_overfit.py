@@ -26,7 +26,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from datasets.coco import Coco
+from harness.datasets.coco.coco import Coco
 
 LONGEST = 192
 
