@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.masks.metrics import Region
-from harness.messages import blamed
+from harness.plugins.failures import blamed
 from harness.plugins.parameters import arguments
 from harness.structures import Click, Instance, Mask, Sample, UserError
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.config.recipe import Plugin, label
-from harness.evaluation.attempts import described
 from harness.plugins import files
+from harness.plugins.failures import described
 from harness.plugins.interfaces import Dataset
 from harness.structures import UserError
 

@@ -1,28 +1,24 @@
-"""What a method is asked for together is tried alone where it fails, so that what fails fails alone."""
+"""Ask a method for many things at once, and for each alone where that fails: one bad image does not fail the others.
+
+segment([a, b, c])           fails
+segment([a])               answers
+segment([b])               fails: b has two prompts, which are then tried one by one
+segment([b, prompt 1])   answers
+segment([b, prompt 2])   fails: this exception is the answer to this prompt
+segment([c])               answers
+"""
 
 from __future__ import annotations
 
-import re
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from traceback import walk_tb
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from harness.messages import own_line
+from harness.plugins.failures import DeviceLost, described, is_device_lost, no_exit
 from harness.plugins.interfaces import Group, Method
 from harness.structures import Prediction
 
 T = TypeVar("T")
-
-_HARNESS = Path(__file__).parents[1]
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-
-
-class DeviceLost(BaseException):
-    """The GPU failed under this process, which has to end: no `except Exception` may make failed rows of it."""
 
 
 def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> list[Any]:
@@ -56,11 +52,6 @@ def segmented(method: Method, groups: Sequence[Group]) -> list[list[Prediction |
     return answers
 
 
-def is_device_lost(error: Exception) -> bool:
-    """Whether a GPU can do nothing more in this process: every CUDA error is final but for a lack of memory."""
-    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
-
-
 def _only(answer: Any) -> Prediction | Exception:
     """The one prediction that answers one prompt."""
     if isinstance(answer, Exception):
@@ -76,28 +67,3 @@ def timed(function: Callable[[], T]) -> tuple[T, float]:
     start = time.perf_counter()
     result = function()
     return result, (time.perf_counter() - start) * 1000
-
-
-@contextmanager
-def no_exit() -> Iterator[None]:
-    """Make an exception like others of a plugin's `sys.exit`, but not of the one by which SIGTERM ends a worker."""
-    try:
-        yield
-    except SystemExit as error:
-        by_signal = getattr(signal.getsignal(signal.SIGTERM), "__code__", None)
-        if any(frame.f_code is by_signal for frame, _ in walk_tb(error.__traceback__)):
-            raise
-        raise RuntimeError(f"sys.exit({error.code!r})").with_traceback(error.__traceback__) from None
-
-
-def described(error: BaseException) -> str:
-    """`KeyError: 'x' (mine.py, line 3)`: type, text and where a plugin raised it; on one line, the same each time."""
-    text = _ADDRESS.sub("", " ".join(str(error).split()))
-    return f"{type(error).__name__}{text and f': {text}'}{_place(error)}"
-
-
-def _place(error: BaseException) -> str:
-    """A plugin's line rather than a library's; nothing where harness/ refused a value."""
-    *_, raised = [Path(), *(Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))]
-    found = None if isinstance(error, ValueError) and raised.is_relative_to(_HARNESS) else own_line(error)
-    return "" if found is None or found[0].is_relative_to(_HARNESS) else f" ({found[0].name}, line {found[1]})"

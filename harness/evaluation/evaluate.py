@@ -25,9 +25,10 @@ from harness.clicks import STRATEGIES, NoClickError, Situation, click_rng
 from harness.config.run_config import words_of
 from harness.config.texts import RULES, Asked
 from harness.evaluation import scoring
-from harness.evaluation.attempts import described, segmented, timed
+from harness.evaluation.attempts import segmented, timed
 from harness.evaluation.pictures import Picture, encode, loaded
 from harness.evaluation.protocol import Asking, Names, Protocol, facts, failed
+from harness.plugins.failures import described
 from harness.plugins.interfaces import Dataset, Method
 from harness.structures import Click, Instance, Listed, Prediction, Prompt, Record, Sample
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.evaluation.attempts import attempted, described, no_exit, timed
+from harness.evaluation.attempts import attempted, timed
 from harness.evaluation.protocol import Target
 from harness.masks.destinations import Objects
 from harness.masks.metrics import Region
+from harness.plugins.failures import described, no_exit
 from harness.plugins.interfaces import Dataset, Method
 from harness.structures import Image, Instance, Listed, Sample
 

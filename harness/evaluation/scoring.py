@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.evaluation.attempts import described, no_exit
 from harness.masks.metrics import METRICS, Region
 from harness.masks.rle import encode
+from harness.plugins.failures import described, no_exit
 from harness.structures import Mask, Prediction
 
 

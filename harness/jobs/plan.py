@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 import harness
 from harness.config.recipe import Plugin, Recipe, fingerprint, label
 from harness.config.run_config import MethodEntry, RunConfig, Text, words_of
-from harness.evaluation.attempts import described, no_exit
 from harness.evaluation.pictures import listed
 from harness.evaluation.protocol import Names, Protocol
 from harness.jobs.contamination import asked_again, training_images
 from harness.plugins import files, parameters
+from harness.plugins.failures import described, no_exit
 from harness.plugins.interfaces import Dataset
 from harness.storage.store import JobFacts, Store
 from harness.structures import UserError

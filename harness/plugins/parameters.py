@@ -14,8 +14,9 @@ from typing import Any, get_args, get_type_hints
 
 import pydantic
 
-from harness.messages import blamed, complaint, suggest
+from harness.messages import complaint, suggest
 from harness.places import ROOT, located
+from harness.plugins.failures import blamed
 from harness.plugins.registry import BASES, find
 from harness.structures import UserError
 

@@ -17,8 +17,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.messages import blamed, suggest
+from harness.messages import suggest
 from harness.places import shipped
+from harness.plugins.failures import blamed
 from harness.plugins.interfaces import Dataset, Learner, Method, Saliency
 from harness.structures import UserError
 

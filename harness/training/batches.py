@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 import torch
 
-from harness import messages
 from harness.clicks import NoClickError
+from harness.plugins.failures import blamed
 from harness.plugins.interfaces import Learner
 from harness.structures import Image, UserError
 from harness.training.mistakes import defined, named
@@ -74,7 +74,7 @@ class Batches:
     def _prepare(self, learner: Preparing, share: Drawn) -> None:
         draws, images = [draw for draw, _ in share], self._each(self._image, share)
         vocabularies = [tuple(self.samples.datasets[draw.dataset].classes) for draw in draws]
-        with messages.blamed(f"{named(self.learner)}: a step of {_called(draws[0])} and others cannot be prepared"):
+        with blamed(f"{named(self.learner)}: a step of {_called(draws[0])} and others cannot be prepared"):
             learner.prepare(images, [draw.category for draw in draws], vocabularies)
 
     def _each(self, make: Callable[[Draw, np.random.Generator], T], share: Drawn) -> list[T]:
@@ -147,7 +147,7 @@ def example(learner: Learner, samples: SampleCache, draws: Draws, draw: Draw, rn
         sample = samples.sample(draw.dataset, draw.sample_id)
         reason = sample.broken.get(draw.instance_id, "listed, but not in its sample")
         for instance in (one for one in sample.instances if one.id == draw.instance_id):
-            with messages.blamed(f"{named(learner)}: no example of {_called(draw)}"):
+            with blamed(f"{named(learner)}: no example of {_called(draw)}"):
                 try:
                     return draw, learner.example(sample, instance, samples.datasets[draw.dataset].classes, rng)
                 except NoClickError as error:

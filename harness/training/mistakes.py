@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
-from harness.messages import LACKS_MEMORY
+from harness.plugins.failures import lacks_memory
 from harness.plugins.interfaces import Learner
 from harness.structures import UserError
 
@@ -51,9 +49,3 @@ def memory_blamed(device: str) -> Iterator[None]:
         raise UserError(
             f"training: out of memory on {where} ({said}). Lower `batch`, or raise `accumulate`."
         ) from error
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether an error says that the memory of a GPU or of the machine does not suffice."""
-    said = LACKS_MEMORY.search(str(error)) is not None
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and said)

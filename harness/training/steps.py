@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from harness import messages
 from harness.config.recipe import Recipe, Schedule
+from harness.plugins.failures import blamed
 from harness.plugins.interfaces import Learner
 from harness.structures import UserError
 from harness.training.mistakes import defined, named
@@ -38,7 +38,7 @@ class Forward(nn.Module):
             UserError: The learner's own code fails, or gives something else.
         """
         try:
-            with messages.blamed(f"{self.subject} cannot be computed"):
+            with blamed(f"{self.subject} cannot be computed"):
                 loss = self.loss(batch)
         except UserError as error:
             if dist.is_initialized() and isinstance(error.__cause__, RuntimeError):

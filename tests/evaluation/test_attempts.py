@@ -1,149 +1,63 @@
-"""What a failure says of itself and its place, and which exits are failures."""
+"""What fails together is tried alone."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from harness.clicks import NoClickError
-from harness.evaluation.attempts import attempted, described, no_exit
-from harness.structures import Sample
+from harness import Click, Method, Prediction
+from harness.evaluation.attempts import attempted, segmented
+from harness.plugins.failures import DeviceLost
+from harness.structures import Prompt
 
-PLUGIN = """\
-import json
-import sys
-
-import numpy as np
-
-from harness import Sample
+ONE = Prediction(np.ones((1, 2, 3), bool))
 
 
-def key():
-    return {}["x"]
+class Fussy(Method):
+    """Answers the prompts of several images; a state or a text that says "bad" raises."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[tuple[str, int]]] = []
+
+    def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> list[list[Prediction]]:
+        self.asked.append([(state, len(prompts)) for state, prompts in groups])
+        if any(prompt.text == "bad" for _, prompts in groups for prompt in prompts):
+            raise ValueError("bad")
+        return [[ONE] * len(prompts) for _, prompts in groups]
 
 
-def empty():
-    assert not key
+def prompts(*texts: str) -> list[Prompt]:
+    return [Prompt((Click(0, 0),), text) for text in texts]
 
 
-def library():
-    return json.loads("{")
+def test_what_fails_together_is_tried_image_by_image_and_then_prompt_by_prompt() -> None:
+    method = Fussy()
+    answers = segmented(method, [("a", prompts("x")), ("b", prompts("x", "bad")), ("c", prompts("x"))])
+    assert [[type(one) for one in many] for many in answers] == [[Prediction], [Prediction, ValueError], [Prediction]]
+    together, alone = [("a", 1), ("b", 2), ("c", 1)], [("b", 1), ("b", 1)]
+    assert method.asked == [together, [("a", 1)], [("b", 2)], [("c", 1)], alone, alone[:1], alone[1:]]
 
 
-def numpy():
-    return np.loadtxt("gone.csv")
+def test_what_is_returned_in_another_number_is_tried_alone() -> None:
+    assert attempted(lambda items: items[:1], [1, 2]) == [1, 2]
+    (failure,) = attempted(lambda items: items * 2, [1])
+    assert str(failure) == "returned 2 results; wanted 1."
 
 
-def address():
-    raise TypeError(f"no {object()} and\\n  no function {key}")
+def test_nothing_is_asked_for_nothing() -> None:
+    assert attempted(lambda _: pytest.fail("asked"), []) == []
 
 
-def image():
-    return Sample("a", np.zeros((2, 3)), ())
+def test_an_exit_is_a_failure_and_a_lost_gpu_is_not() -> None:
+    (failure,) = attempted(lambda _: sys.exit(3), [1])
+    assert isinstance(failure, RuntimeError)
 
+    def lost(_: list[Any]) -> list[Any]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-def generated():
-    return next(map(len, [3]))
-
-
-def end():
-    sys.exit(3)
-"""
-
-
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    file = tmp_path_factory.mktemp("elsewhere") / "mine.py"
-    file.write_text(PLUGIN)
-    spec = importlib.util.spec_from_file_location("mine", file)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def failure(function: Callable[[], Any]) -> str:
-    (found,) = attempted(lambda items: [function() for _ in items], [0])
-    assert isinstance(found, Exception)
-    return described(found)
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("key", "KeyError: 'x' (mine.py, line 10)"),
-        ("empty", "AssertionError (mine.py, line 14)"),
-        ("library", "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1) "),
-        ("numpy", "FileNotFoundError: gone.csv not found. (mine.py, line 22)"),
-        ("address", "TypeError: no <object object> and no function <function key> (mine.py, line 26)"),
-        ("image", "ValueError: image float64 (2, 3); wanted uint8 (h, w, 3), RGB."),
-        ("generated", "TypeError: object of type 'int' has no len() (mine.py, line 34)"),
-        ("end", "RuntimeError: sys.exit(3) (mine.py, line 38)"),
-    ],
-)
-def test_a_failure_says_where_a_plugin_raised_it(plugin: ModuleType, name: str, said: str) -> None:
-    wanted = said if not said.endswith(" ") else f"{said}(mine.py, line 18)"
-    assert failure(getattr(plugin, name)) == wanted
-
-
-def test_places_are_a_file_s_name_and_line() -> None:
-    def fail() -> None:
-        raise LookupError("here")
-
-    assert failure(fail) == f"LookupError: here (test_attempts.py, line {fail.__code__.co_firstlineno + 1})"
-
-
-def test_what_was_never_raised_has_no_place() -> None:
-    assert described(OSError("cut\noff")) == "OSError: cut off"
-    assert described(NoClickError()) == "NoClickError"
-
-
-def test_a_failure_of_a_library_alone_is_placed_there() -> None:
-    with pytest.raises(ValueError, match="Expecting") as raised:
-        json.loads("{")
-    error = raised.value
-    assert error.__traceback__ is not None
-    in_json = error.with_traceback(error.__traceback__.tb_next)
-    assert described(in_json).endswith(f"(decoder.py, line {_last_line(in_json)})")
-
-
-def _last_line(error: BaseException) -> int:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    assert trace is not None
-    return trace.tb_lineno
-
-
-@pytest.fixture
-def sigterm() -> Iterator[None]:
-    """SIGTERM raises SystemExit, as Ray has it in its workers."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.mark.usefixtures("sigterm")
-def test_a_worker_s_end_by_a_signal_is_no_failure() -> None:
-    with pytest.raises(SystemExit):
-        attempted(lambda _: signal.raise_signal(signal.SIGTERM), [0])  # type: ignore[arg-type, return-value]
-    with pytest.raises(RuntimeError, match=r"sys\.exit\('bye'\)"), no_exit():
-        sys.exit("bye")
-
-
-def test_an_image_that_is_none_is_refused_where_it_is_made() -> None:
-    with pytest.raises(ValueError, match="image float64"):
-        Sample("a", np.zeros((2, 3)), ())
-
-
-def test_the_file_is_named_without_its_folder(plugin: ModuleType) -> None:
-    assert str(Path(str(plugin.__file__)).parent) not in failure(plugin.key)
+    with pytest.raises(DeviceLost, match="illegal memory access"):
+        attempted(lost, [1, 2])

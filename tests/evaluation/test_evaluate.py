@@ -19,11 +19,11 @@ from harness import Click, Dataset, Instance, Method, Prediction, Sample
 from harness.clicks import STRATEGIES
 from harness.config.run_config import Clicks, Text
 from harness.evaluation import scoring
-from harness.evaluation.attempts import DeviceLost
 from harness.evaluation.evaluate import Evaluation, ahead, together
 from harness.evaluation.pictures import prepared
 from harness.evaluation.protocol import Names, Protocol
 from harness.masks.metrics import METRICS, Metric, Region
+from harness.plugins.failures import DeviceLost
 from harness.structures import Image, Listed, Prompt, Record, UserError
 from harness.training.samples import SampleCache
 

@@ -10,11 +10,11 @@ import torch
 from harness import Dataset, Method, Sample, UserError
 from harness.config.recipe import Plugin
 from harness.config.run_config import Clicks, MethodEntry, RunConfig
-from harness.evaluation.attempts import DeviceLost
 from harness.jobs import worker
 from harness.jobs.plan import Job, planned, remaining
 from harness.jobs.worker import Worker, run_here
 from harness.plugins import registry
+from harness.plugins.failures import DeviceLost
 from harness.storage.rows import MEASURED
 from harness.storage.store import JobFacts, Store
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import torch
 
 from harness import Dataset, Method, Saliency, UserError, places, register_method
 from harness.plugins import files, parameters, registry
@@ -242,7 +243,7 @@ RAISED = {
     "exit": lambda: sys.exit(3),
     "user": lambda: (_ for _ in ()).throw(UserError("here: found a; wanted b.")),
     "lost": lambda: (_ for _ in ()).throw(RuntimeError("CUDA error: device-side assert triggered")),
-    "full": lambda: (_ for _ in ()).throw(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")),
+    "full": lambda: (_ for _ in ()).throw(__import__("torch").OutOfMemoryError("CUDA out of memory.")),
     "memory": lambda: (_ for _ in ()).throw(MemoryError()),
 }
 
@@ -316,7 +317,7 @@ def test_a_constructor_that_raises_is_one_message_that_says_where(
     [
         ("user", UserError, r"^here: found a; wanted b\.$"),
         ("lost", RuntimeError, "^CUDA error"),
-        ("full", RuntimeError, "^CUDA out of memory"),
+        ("full", torch.OutOfMemoryError, "^CUDA out of memory"),
         ("memory", MemoryError, "^$"),
     ],
 )

@@ -1,0 +1,126 @@
+"""What is done when a plugin's code fails: which failures are its own, and how a message says where it failed.
+
+Kinds of failures are told apart by their types. A GPU that is lost and memory that does not suffice are no plugin's
+mistake: the first ends the process, the second may be gone with the next image. All else is an ordinary failure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import walk_tb
+
+from harness.structures import UserError
+
+_HARNESS = Path(__file__).parents[1]
+_THROUGH = str(Path(__file__).parent) + os.sep
+_LIBRARIES = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib"))
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_OUT_OF_MEMORY = 2
+"""CUDA's number of the error (`cudaErrorMemoryAllocation`)."""
+
+
+class DeviceLost(BaseException):
+    """The GPU failed under this process, which has to end.
+
+    It is no Exception, so that no `except Exception` on the way makes failed rows of it.
+    """
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether a GPU can do nothing more in this process: CUDA answers every call after such an error with the error.
+
+    torch raises AcceleratorError for what CUDA itself reports. What cuBLAS and its sisters report comes as a bare
+    RuntimeError with words alone, so there exactly that type and their beginning count.
+    """
+    words = type(error) is RuntimeError and str(error).startswith("CUDA error")
+    return words or isinstance(error, _of_torch("AcceleratorError"))
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether the memory of a GPU or of the machine did not suffice.
+
+    Python and numpy raise MemoryError, torch OutOfMemoryError, or AcceleratorError where CUDA itself finds no memory
+    for its own needs. torch's allocator on the CPU has no type: it raises a bare RuntimeError that names it, so there
+    exactly that type counts. A plugin's own `ValueError("... out of memory slots")` is an error like any other.
+    """
+    if isinstance(error, _of_torch("AcceleratorError")):
+        return getattr(error, "error_code", None) == _OUT_OF_MEMORY
+    words = type(error) is RuntimeError and "DefaultCPUAllocator: " in str(error)
+    return words or isinstance(error, (MemoryError, *_of_torch("OutOfMemoryError")))
+
+
+def _of_torch(name: str) -> tuple[type[BaseException], ...]:
+    """An exception type of torch; none where torch is not loaded, for then it has raised nothing."""
+    found = getattr(sys.modules.get("torch"), name, None)
+    return (found,) if found else ()
+
+
+@contextmanager
+def no_exit() -> Iterator[None]:
+    """Turn a plugin's `sys.exit` into an exception like others, but not the exit by which SIGTERM ends a worker."""
+    try:
+        yield
+    except SystemExit as error:
+        by_signal = getattr(signal.getsignal(signal.SIGTERM), "__code__", None)
+        if any(frame.f_code is by_signal for frame, _ in walk_tb(error.__traceback__)):
+            raise
+        raise RuntimeError(f"sys.exit({error.code!r})").with_traceback(error.__traceback__) from None
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Turn whatever a plugin's own code raises into a message to its author that says where.
+
+    Args:
+        what: The message's start: `methods/ours.py cannot be imported`.
+
+    Raises:
+        UserError: In place of what was raised; but what a lost or full GPU, or full memory, raises stays as it is.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if is_device_lost(error) or lacks_memory(error):
+            raise
+        line = own_line(error)
+        at = f" ({line[0]}, line {line[1]})" if line else ""
+        hint = " Is its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) and not at else ""
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{what}. {told}{at}.{hint}") from error
+
+
+def described(error: BaseException) -> str:
+    """`KeyError: 'x' (mine.py, line 3)`: type, text and where a plugin raised it; on one line, the same each time."""
+    text = _ADDRESS.sub("", " ".join(str(error).split()))
+    return f"{type(error).__name__}{text and f': {text}'}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    """A plugin's line rather than a library's; nothing where harness/ refused a value."""
+    *_, raised = [Path(), *(Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))]
+    found = None if isinstance(error, ValueError) and raised.is_relative_to(_HARNESS) else own_line(error)
+    return "" if found is None or found[0].is_relative_to(_HARNESS) else f" ({found[0].name}, line {found[1]})"
+
+
+def own_line(error: BaseException) -> tuple[Path, int] | None:
+    """Where a plugin's code was when it raised: its last line before a library's or the harness' own."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _imports(frame.filename)]
+    written = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
+    own = [frame for frame in written if not Path(frame.filename).is_relative_to(_HARNESS)]
+    at = (own or written or frames)[-1:]  # A click rule is in the harness' own folder.
+    return next(((Path(frame.filename), frame.lineno or 0) for frame in at), None)
+
+
+def _imports(filename: str) -> bool:
+    """Whether a frame lies between the caller and a plugin: the registry's, the import system's, generated code."""
+    return filename.startswith((_THROUGH, "<")) or "importlib" in filename
