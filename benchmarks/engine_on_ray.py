@@ -35,7 +35,7 @@ from benchmarks.engine import SPLIT, generate
 from benchmarks.goals import verdict
 from harness import places
 from harness.config.run_config import RunConfig, load_run
-from harness.jobs.plan import Job
+from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.plugins.interfaces import Dataset, Method
 from harness.running.run import run

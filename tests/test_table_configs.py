@@ -21,7 +21,7 @@ from safetensors import safe_open
 
 from harness import places
 from harness.config.run_config import RunConfig, load_run
-from harness.jobs.plan import Job
+from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.plugins.class_splits import seen_names
 from harness.running.run import run

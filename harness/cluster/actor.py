@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.cluster import sight
 from harness.config.recipe import Plugin, label
 from harness.config.run_config import MethodEntry
-from harness.jobs.plan import Shard
+from harness.jobs.jobs import Shard
 from harness.jobs.worker import Outcome, Worker
 from harness.plugins.failures import DeviceLost
 from harness.storage.store import Store

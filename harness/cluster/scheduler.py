@@ -25,7 +25,7 @@ from harness.config.recipe import Plugin, label
 from harness.config.run_config import MethodEntry, Workers
 from harness.evaluation.pictures import listed, not_listed
 from harness.evaluation.protocol import failed
-from harness.jobs.plan import Shard
+from harness.jobs.jobs import Shard
 from harness.jobs.queue import IN_FLIGHT, Waiting
 from harness.jobs.worker import SHARD_S, Outcome, method_of, outcome
 from harness.plugins import parameters

@@ -1,10 +1,10 @@
-"""A run's config -> jobs, each a method on a data set -> shards of sample ids."""
+"""A run's config -> its jobs, and the shards that are left of them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import harness
 from harness.config.recipe import Plugin, Recipe, fingerprint, label
 from harness.config.run_config import MethodEntry, RunConfig, Text, words_of
 from harness.evaluation.pictures import listed
-from harness.evaluation.protocol import Names, Protocol
+from harness.evaluation.protocol import Protocol
 from harness.jobs.contamination import asked_again, training_images
+from harness.jobs.jobs import Job, Shard, as_loaded
 from harness.plugins import files, parameters
 from harness.plugins.failures import described, no_exit
 from harness.plugins.interfaces import Dataset
@@ -24,61 +25,6 @@ from harness.structures import UserError
 from harness.weights.catalogue import hint as fetched_by
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A method on a data set.
-
-    Attributes:
-        facts: What names and identifies its rows.
-        method: As the config has it.
-        dataset: As the config has it.
-        sample_ids: All that the run wants, in the data set's order; none in a shard's, which travels to the workers.
-        protocol: What is asked.
-        weights: Sample -> its instances, where the listing knows them without opening images; nor in a shard's.
-    """
-
-    facts: JobFacts
-    method: MethodEntry
-    dataset: Plugin
-    sample_ids: tuple[str, ...]
-    protocol: Protocol
-    weights: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def names(self) -> Names:
-        """How its records name it."""
-        return Names(self.facts.method, self.method.name, self.facts.dataset, self.dataset.name)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One unit of work: some samples of one job, or of the jobs of a method's variants, which share each image.
-
-    Attributes:
-        jobs: Of what `as_loaded` makes one method, on one data set.
-        deaths: How many workers died on exactly this.
-    """
-
-    jobs: tuple[Job, ...]
-    sample_ids: tuple[str, ...]
-    deaths: int = 0
-
-    @property
-    def method(self) -> MethodEntry:
-        """What a worker loads for it."""
-        return as_loaded(self.jobs[0].method)
-
-    @property
-    def dataset(self) -> Plugin:
-        """That of all its jobs."""
-        return self.jobs[0].dataset
-
-    def split(self, size: int) -> tuple[Shard, Shard | None]:
-        """Its first samples, and the rest if there is any."""
-        head, rest = self.sample_ids[:size], self.sample_ids[size:]
-        return replace(self, sample_ids=head), replace(self, sample_ids=rest) if rest else None
 
 
 @dataclass(frozen=True)
@@ -110,12 +56,6 @@ def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
         _job(config, method, listings[label(entry)], images[label(as_loaded(method))])
         for method, entry in config.pairs()
     ]
-
-
-def as_loaded(method: MethodEntry) -> MethodEntry:
-    """What a worker of a method loads, and the label of that: the same for all its variants."""
-    unasked = {"text": None, "clicks": None, "datasets": (), "variant_of": ""}
-    return method.model_copy(update={"label": method.variant_of or label(method), **unasked})
 
 
 def shards(jobs: Sequence[Job], done: Sequence[set[str]], size: int | None) -> Iterator[Shard]:

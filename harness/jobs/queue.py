@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from harness.jobs.plan import Shard
+from harness.jobs.jobs import Shard
 from harness.jobs.worker import Outcome
 
 T = TypeVar("T")

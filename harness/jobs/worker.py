@@ -19,7 +19,7 @@ import cv2
 from harness.config.recipe import Plugin, label
 from harness.config.run_config import MethodEntry
 from harness.evaluation.evaluate import Evaluation, together
-from harness.jobs.plan import Job, Shard
+from harness.jobs.jobs import Job, Shard
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Method
 from harness.storage.store import Store

@@ -15,7 +15,7 @@ from harness.storage.store import Store, store_of
 from harness.structures import UserError
 
 if TYPE_CHECKING:
-    from harness.jobs.plan import Job
+    from harness.jobs.jobs import Job
     from harness.report.context import Context
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from harness.config.recipe import label
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.evaluation.protocol import Protocol
-from harness.jobs.plan import Job, instances
+from harness.jobs.jobs import Job
+from harness.jobs.plan import instances
 from harness.plugins import registry
 from harness.report.context import Context, MethodFacts
 from harness.storage import manifests

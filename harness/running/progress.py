@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from harness.jobs.plan import Job
+from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.running.train import Progress as TrainingProgress
 from harness.storage.folder import Folder

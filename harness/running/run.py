@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from harness.config.run_config import RunConfig
 from harness.environment import environment, now
-from harness.jobs.plan import Job, Shard, planned, remaining, untrained
+from harness.jobs.jobs import Job, Shard
+from harness.jobs.plan import planned, remaining, untrained
 from harness.jobs.worker import Outcome, run_here
 from harness.report.layout import Table, to_markdown
 from harness.report.registry import build_table

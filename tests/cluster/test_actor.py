@@ -11,7 +11,8 @@ from harness import UserError
 from harness.cluster.actor import Actor, Lost, Unopened
 from harness.config.recipe import Plugin
 from harness.config.run_config import MethodEntry, RunConfig
-from harness.jobs.plan import Shard, planned, remaining
+from harness.jobs.jobs import Shard
+from harness.jobs.plan import planned, remaining
 from harness.jobs.worker import Outcome
 from harness.storage.store import Store
 

@@ -24,7 +24,8 @@ from harness.cluster import scheduler as cluster
 from harness.cluster.scheduler import Cluster
 from harness.config.recipe import Plugin
 from harness.config.run_config import MethodEntry, RunConfig, Workers
-from harness.jobs.plan import Job, planned, remaining
+from harness.jobs.jobs import Job
+from harness.jobs.plan import planned, remaining
 from harness.storage.store import Store
 
 TESTS = Path(__file__).parents[1]

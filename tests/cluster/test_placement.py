@@ -16,7 +16,8 @@ from ray.cluster_utils import Cluster as RayCluster
 from harness.cluster.scheduler import Cluster
 from harness.config.recipe import Plugin
 from harness.config.run_config import MethodEntry, RunConfig, Workers
-from harness.jobs.plan import Job, planned, remaining
+from harness.jobs.jobs import Job
+from harness.jobs.plan import planned, remaining
 from harness.storage.store import Store
 
 pytestmark = pytest.mark.ray

@@ -20,7 +20,8 @@ from harness.cluster.scheduler import Cluster
 from harness.config.recipe import Plugin
 from harness.config.run_config import MethodEntry, RunConfig, Workers
 from harness.jobs import queue as waiting
-from harness.jobs.plan import Job, planned, remaining
+from harness.jobs.jobs import Job
+from harness.jobs.plan import planned, remaining
 from harness.jobs.worker import Outcome, run_here
 from harness.storage.rows import MEASURED
 from harness.storage.store import Store

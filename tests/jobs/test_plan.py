@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 from harness import UserError, places
 from harness.config.recipe import Plugin, label
 from harness.config.run_config import Clicks, MethodEntry, RunConfig, Text, TrainedOn, Workers, load_run
-from harness.jobs.plan import Job, instances, planned, remaining, shards, untrained
+from harness.jobs.jobs import Job
+from harness.jobs.plan import instances, planned, remaining, shards, untrained
 from harness.plugins import parameters, registry
 from harness.storage.store import Store
 from harness.structures import Listed

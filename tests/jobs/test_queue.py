@@ -10,7 +10,7 @@ import pytest
 from harness.config.recipe import Plugin
 from harness.config.run_config import Clicks, MethodEntry, Text
 from harness.evaluation.protocol import Protocol
-from harness.jobs.plan import Job, Shard
+from harness.jobs.jobs import Job, Shard
 from harness.jobs.queue import FIRST_SUSPECTED, IN_FLIGHT, LEASES_SUSPECTED, MOST_SAMPLES, Waiting, halves
 from harness.jobs.worker import Outcome
 from harness.storage.store import JobFacts

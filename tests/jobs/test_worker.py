@@ -11,7 +11,8 @@ from harness import Dataset, Method, Sample, UserError
 from harness.config.recipe import Plugin
 from harness.config.run_config import Clicks, MethodEntry, RunConfig
 from harness.jobs import worker
-from harness.jobs.plan import Job, planned, remaining
+from harness.jobs.jobs import Job
+from harness.jobs.plan import planned, remaining
 from harness.jobs.worker import Worker, run_here
 from harness.plugins import registry
 from harness.plugins.failures import DeviceLost

@@ -17,7 +17,7 @@ from harness import UserError
 from harness.config.recipe import Plugin
 from harness.config.run_config import Clicks, MethodEntry, Text
 from harness.evaluation.protocol import Protocol
-from harness.jobs.plan import Job
+from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.running import progress, watch
 from harness.running.progress import STATUS, JobState, Live, clock

@@ -18,7 +18,8 @@ import yaml
 from harness import UserError, places
 from harness.config.run_config import RunConfig, load_run
 from harness.environment import PACKAGES, environment
-from harness.jobs.plan import Job, planned
+from harness.jobs.jobs import Job
+from harness.jobs.plan import planned
 from harness.jobs.worker import Outcome
 from harness.plugins import parameters
 from harness.results.recorded import recorded

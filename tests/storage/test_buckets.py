@@ -30,7 +30,7 @@ from rich.console import Console
 from harness import UserError
 from harness.cluster.ray_training import forget
 from harness.config.run_config import load_run
-from harness.jobs.plan import Job
+from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.running import train as training
 from harness.running.progress import STATUS, Live

@@ -11,7 +11,7 @@ import yaml
 
 from harness import UserError
 from harness.config.run_config import load_run
-from harness.jobs.plan import Job
+from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.results.recorded import recorded
 from harness.running.run import report, run

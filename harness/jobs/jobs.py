@@ -1,0 +1,81 @@
+"""What a run is divided into: jobs, each a method on a data set, and shards of their samples.
+
+    config                 jobs                       shards
+    2 methods       ->     2 x 3 jobs          ->     samples 1 to 64 of a job, 65 to 128 of it, ...
+    3 data sets            (one row folder each)      (what a worker does at once)
+
+A method's variants are jobs of their own, which share shards: a worker decodes and encodes each image once for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from harness.config.recipe import Plugin, label
+from harness.config.run_config import MethodEntry
+from harness.evaluation.protocol import Names, Protocol
+from harness.storage.store import JobFacts
+
+
+@dataclass(frozen=True)
+class Job:
+    """A method on a data set.
+
+    Attributes:
+        facts: What names and identifies its rows.
+        method: The config's entry.
+        dataset: The config's entry.
+        sample_ids: Every sample that the run wants, in the data set's order. Empty in a shard's jobs, which travel.
+        protocol: How the method is asked.
+        weights: Sample -> how many instances it has, where the listing knows that without opening images. Empty in a
+            shard's jobs.
+    """
+
+    facts: JobFacts
+    method: MethodEntry
+    dataset: Plugin
+    sample_ids: tuple[str, ...]
+    protocol: Protocol
+    weights: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def names(self) -> Names:
+        """How its records name the method and the data set."""
+        return Names(self.facts.method, self.method.name, self.facts.dataset, self.dataset.name)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One unit of work: some samples of one job, or of the jobs of a method's variants, which share each image.
+
+    Attributes:
+        jobs: They share a data set, and `as_loaded` makes their methods one.
+        sample_ids: To be done for each of the jobs.
+        deaths: How many workers died on exactly this shard.
+    """
+
+    jobs: tuple[Job, ...]
+    sample_ids: tuple[str, ...]
+    deaths: int = 0
+
+    @property
+    def method(self) -> MethodEntry:
+        """The method that a worker loads for it."""
+        return as_loaded(self.jobs[0].method)
+
+    @property
+    def dataset(self) -> Plugin:
+        """The data set that all its jobs share."""
+        return self.jobs[0].dataset
+
+    def split(self, size: int) -> tuple[Shard, Shard | None]:
+        """Its first `size` samples, and the rest if there is any."""
+        head, rest = self.sample_ids[:size], self.sample_ids[size:]
+        return replace(self, sample_ids=head), replace(self, sample_ids=rest) if rest else None
+
+
+def as_loaded(method: MethodEntry) -> MethodEntry:
+    """What a worker loads for a method, with the label of that: the same for all variants of one method."""
+    unasked = {"text": None, "clicks": None, "datasets": (), "variant_of": ""}
+    return method.model_copy(update={"label": method.variant_of or label(method), **unasked})
