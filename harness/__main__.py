@@ -25,7 +25,8 @@ from harness.cli.results import Format, Output, audit, compare, leaderboard, tab
 from harness.cli.weights import weights_app
 from harness.clicks import STRATEGIES
 from harness.config import run_config as configs
-from harness.config.recipe import label, load_recipe
+from harness.config.parts import label
+from harness.config.recipe import load_recipe
 from harness.interrupts import in_order
 from harness.masks.metrics import METRICS
 from harness.page.command import page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.cluster import sight
-from harness.config.recipe import Plugin, label
+from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
 from harness.jobs.jobs import Shard
 from harness.jobs.worker import Outcome, Worker

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import ray
 
 from harness.cluster.connect import connect, readable
-from harness.config.recipe import label
+from harness.config.parts import label
 from harness.config.run_config import MethodEntry, RunConfig, Workers
 from harness.plugins import registry
 from harness.structures import UserError

@@ -21,7 +21,7 @@ from harness.cluster import capacity, sight
 from harness.cluster.actor import Actor, Lost, Unopened
 from harness.cluster.capacity import Capacity
 from harness.cluster.connect import Node, check_kept, complaint, connect, readable, this_node
-from harness.config.recipe import Plugin, label
+from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry, Workers
 from harness.evaluation.pictures import listed, not_listed
 from harness.evaluation.protocol import failed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.config.recipe import Plugin, label
+from harness.config.parts import Plugin, label
 from harness.plugins import files
 from harness.plugins.failures import described
 from harness.plugins.interfaces import Dataset

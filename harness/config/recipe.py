@@ -1,43 +1,19 @@
-"""A training recipe: which learner, on what data, how long; and a plugin by name, as every config says it."""
+"""A training recipe: which learner, on what data, for how long."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from harness import places
 from harness.config import yaml_file
-from harness.plugins import files, parameters
-
-
-class Model(BaseModel):
-    """What every part of a config has in common: no unknown keys, and no change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Plugin(Model):
-    """A plugin by name, with its constructor's arguments.
-
-    Attributes:
-        name: The file's name in its folder, an entry point, or module:Class.
-        params: The constructor's arguments, checked and resolved once the config is loaded.
-        label: How tables name it; keeps two entries of one plugin apart. The name by default.
-    """
-
-    name: str
-    params: dict[str, Any] = {}
-    label: str = ""
-
-
-P = TypeVar("P", bound=Plugin)
+from harness.config.parts import Model, Plugin, fingerprint, resolved
+from harness.plugins import files
 
 
 class Optimizer(Model):
@@ -219,21 +195,6 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), changes: Mapping[str,
 
 def _read(raw: Mapping[str, Any], path: Path) -> Recipe:
     return checked(yaml_file.validated(Recipe, raw, path), f"{path}, ")
-
-
-def fingerprint(value: Any) -> str:
-    """16 hexadecimal digits of the JSON's SHA-256; key order does not matter."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def label(entry: Plugin) -> str:
-    """How tables name a plugin."""
-    return entry.label or entry.name
-
-
-def resolved(entry: P, kind: str, where: str) -> P:
-    """Name and params checked against the class; paths that only this machine can follow are absolute."""
-    return entry.model_copy(update={"params": parameters.resolve(kind, entry.name, entry.params, f"{where}.name")})
 
 
 def checked(recipe: Recipe, where: str) -> Recipe:

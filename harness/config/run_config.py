@@ -13,7 +13,8 @@ from pydantic_core import PydanticCustomError
 from harness import messages, places
 from harness.clicks import STRATEGIES, clicks_a_round
 from harness.config import recipe, yaml_file
-from harness.config.recipe import Model, Plugin, Recipe, label, load_recipe, resolved
+from harness.config.parts import Model, Plugin, label, resolved
+from harness.config.recipe import Recipe, load_recipe
 from harness.config.texts import RULES, WORDS, Words, read_words
 from harness.masks.metrics import METRICS
 from harness.plugins import class_splits, parameters

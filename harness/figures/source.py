@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float32
 
 from harness import messages
-from harness.config.recipe import Plugin, label
+from harness.config.parts import Plugin, label
 from harness.config.run_config import RunConfig, words_of
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Saliency

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 from harness import places
-from harness.config.recipe import Plugin, label
+from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset

@@ -11,7 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 import harness
-from harness.config.recipe import Plugin, Recipe, fingerprint, label
+from harness.config.parts import Plugin, fingerprint, label
+from harness.config.recipe import Recipe
 from harness.config.run_config import MethodEntry, RunConfig, Text, words_of
 from harness.evaluation.pictures import listed
 from harness.evaluation.protocol import Protocol

@@ -16,7 +16,7 @@ from typing import Any
 
 import cv2
 
-from harness.config.recipe import Plugin, label
+from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
 from harness.evaluation.evaluate import Evaluation, together
 from harness.jobs.jobs import Job, Shard

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.config.recipe import label
+from harness.config.parts import label
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.evaluation.protocol import Protocol
 from harness.jobs.jobs import Job

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from harness import places
-from harness.config.recipe import Plugin, label
+from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.plan import starts_from, training_data, untrained

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from harness.config.recipe import Recipe, label
+from harness.config.parts import label
+from harness.config.recipe import Recipe
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.interrupts import aside
 from harness.jobs.plan import planned, training_data

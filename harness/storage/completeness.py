@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.config.recipe import Plugin
+from harness.config.parts import Plugin
 from harness.evaluation.pictures import listed
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset

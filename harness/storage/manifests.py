@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.config.recipe import fingerprint
+from harness.config.parts import fingerprint
 from harness.storage.folder import Folder
 from harness.storage.shards import parquet
 from harness.structures import UserError

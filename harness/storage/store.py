@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness import places
-from harness.config.recipe import fingerprint
+from harness.config.parts import fingerprint
 from harness.storage import differences, manifests
 from harness.storage.folder import Folder
 from harness.storage.rows import ORDER, as_frame, give_back, joined, ordered, schema

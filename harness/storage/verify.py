@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.config.recipe import Plugin
+from harness.config.parts import Plugin
 from harness.config.run_config import asked_on
 from harness.storage import manifests
 from harness.storage.completeness import (

@@ -15,7 +15,8 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from harness import places
-from harness.config.recipe import Plugin, Recipe
+from harness.config.parts import Plugin
+from harness.config.recipe import Recipe
 from harness.structures import UserError
 
 _TEXT = """\

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from harness.config.recipe import Plugin, Recipe
+from harness.config.parts import Plugin
+from harness.config.recipe import Recipe
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Learner
 from harness.structures import UserError

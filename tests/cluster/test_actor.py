@@ -9,7 +9,7 @@ import pytest
 
 from harness import UserError
 from harness.cluster.actor import Actor, Lost, Unopened
-from harness.config.recipe import Plugin
+from harness.config.parts import Plugin
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.jobs.jobs import Shard
 from harness.jobs.plan import planned, remaining

@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster as RayCluster
 from harness import UserError
 from harness.cluster import scheduler as cluster
 from harness.cluster.scheduler import Cluster
-from harness.config.recipe import Plugin
+from harness.config.parts import Plugin
 from harness.config.run_config import MethodEntry, RunConfig, Workers
 from harness.jobs.jobs import Job
 from harness.jobs.plan import planned, remaining

@@ -17,7 +17,7 @@ from harness import UserError
 from harness.cluster import capacity
 from harness.cluster import scheduler as cluster
 from harness.cluster.scheduler import Cluster
-from harness.config.recipe import Plugin
+from harness.config.parts import Plugin
 from harness.config.run_config import MethodEntry, RunConfig, Workers
 from harness.jobs import queue as waiting
 from harness.jobs.jobs import Job

@@ -10,7 +10,7 @@ import pytest
 
 from harness import UserError
 from harness.cluster import sight
-from harness.config.recipe import Plugin
+from harness.config.parts import Plugin
 from harness.config.run_config import MethodEntry
 from harness.plugins import parameters
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from harness import UserError, places
-from harness.config.recipe import label, load_recipe
+from harness.config.parts import label
+from harness.config.recipe import load_recipe
 from harness.config.run_config import RunConfig, Text, load_run, words_of
 
 BASE: dict[str, Any] = {

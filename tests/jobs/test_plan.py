@@ -11,7 +11,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from harness import UserError, places
-from harness.config.recipe import Plugin, label
+from harness.config.parts import Plugin, label
 from harness.config.run_config import Clicks, MethodEntry, RunConfig, Text, TrainedOn, Workers, load_run
 from harness.jobs.jobs import Job
 from harness.jobs.plan import instances, planned, remaining, shards, untrained

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from harness.config.recipe import Plugin
+from harness.config.parts import Plugin
 from harness.config.run_config import Clicks, MethodEntry, Text
 from harness.evaluation.protocol import Protocol
 from harness.jobs.jobs import Job, Shard

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness import Dataset, Method, Sample, UserError
-from harness.config.recipe import Plugin
+from harness.config.parts import Plugin
 from harness.config.run_config import Clicks, MethodEntry, RunConfig
 from harness.jobs import worker
 from harness.jobs.jobs import Job

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from harness import places
-from harness.config.recipe import Plugin
+from harness.config.parts import Plugin
 from harness.config.run_config import RunConfig, load_run
 from harness.plugins import parameters, registry
 from harness.running import doctor, machine

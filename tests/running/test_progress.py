@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from harness import UserError
-from harness.config.recipe import Plugin
+from harness.config.parts import Plugin
 from harness.config.run_config import Clicks, MethodEntry, Text
 from harness.evaluation.protocol import Protocol
 from harness.jobs.jobs import Job

@@ -20,7 +20,8 @@ import yaml
 
 from harness.cluster.connect import connect
 from harness.cluster.ray_training import RESTARTS, Ledger, _check_snapshot, _passed_on, side_by_side
-from harness.config.recipe import Plugin, Validation
+from harness.config.parts import Plugin
+from harness.config.recipe import Validation
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.running import train as training
 from harness.running.trainings import check_kept, look_ahead, train_missing
