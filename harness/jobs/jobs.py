@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from harness.config.recipe import Plugin, label
+from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
 from harness.evaluation.protocol import Names, Protocol
 from harness.storage.store import JobFacts
