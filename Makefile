@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test check bench clean
+.PHONY: help quickstart test check bench graph clean
 
 help:  ## What each target does
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "make %-12s%s\n", $$1, $$2 }'
@@ -25,6 +25,9 @@ bench: .venv/installed  ## Measure speed, each number as a ratio within one run
 	$(RUN) -m benchmarks.engine_on_ray
 	$(RUN) -m benchmarks.clicks
 	$(RUN) -m benchmarks.sam --rounds 1
+
+graph:  ## Draw docs/rooms.svg: the packages and who imports whom
+	$(PYTHON) docs/rooms.py
 
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import harness
+from docs import rooms
 
 ROOT = Path(__file__).resolve().parents[1]
 HARNESS = ROOT / "harness"
@@ -44,19 +44,10 @@ FOR_PLUGINS = {"masks", "plugins", "clicks", "weights", *GROUND}
 """What methods/ and datasets/ may import of harness."""
 
 
-def _imports(file: Path) -> Iterator[str]:
-    """Every module or attribute of one that a file names in an absolute import, dotted."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
 def _rooms_imported(file: Path) -> set[str]:
-    parts = (name.split(".") for name in _imports(file))
-    rooms = {own[1] for own in parts if own[0] == "harness" and len(own) > 1}
-    return {room if room in FLOORS or room in GROUND else "__init__" for room in rooms}
+    names = (name.split(".") for name in rooms.imported(file))
+    found = {own[1] for own in names if own[0] == "harness" and len(own) > 1}
+    return {room if room in FLOORS or room in GROUND else "__init__" for room in found}
 
 
 def _room(file: Path) -> str:
@@ -89,6 +80,26 @@ def test_the_ground_imports_the_ground() -> None:
             assert _rooms_imported(file) <= GROUND, file
 
 
+def test_packages_import_each_other_on_no_circle() -> None:
+    assert rooms.circles(rooms.graph()) == []
+
+
+def test_a_circle_is_found() -> None:
+    arrows = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d"}, "f": {"a"}}
+    assert rooms.circles(arrows) == [["a", "b", "c"], ["d", "e"]]
+
+
+def test_the_picture_leaves_out_what_follows() -> None:
+    arrows = {
+        "page": {"results", "storage"},
+        "results": {"storage", rooms.GROUND},
+        "storage": set(),
+        rooms.GROUND: set(),
+    }
+    assert rooms.drawn(arrows) == {"page": {"results"}, "results": {"storage"}, "storage": set()}
+    assert rooms.floors(arrows) == {rooms.GROUND: 0, "storage": 0, "results": 1, "page": 2}
+
+
 def test_plugins_import_little() -> None:
     for file in PLUGINS:
         assert _rooms_imported(file) <= FOR_PLUGINS, f"{file} imports {_rooms_imported(file) - FOR_PLUGINS}"
@@ -103,7 +114,7 @@ def test_every_package_has_a_face_of_a_few_names() -> None:
 
 
 def _rooms_importing(*packages: str) -> set[str]:
-    return {_room(file) for file in FILES if any(name.partition(".")[0] in packages for name in _imports(file))}
+    return {_room(file) for file in FILES if any(name.partition(".")[0] in packages for name in rooms.imported(file))}
 
 
 def test_only_the_cluster_imports_ray() -> None:
@@ -112,7 +123,7 @@ def test_only_the_cluster_imports_ray() -> None:
 
 def test_only_the_registry_imports_plugins() -> None:
     plugins = {"harness.methods", "harness.datasets"}
-    importing = {_room(file) for file in FILES for name in _imports(file) if name.startswith(tuple(plugins))}
+    importing = {_room(file) for file in FILES for name in rooms.imported(file) if name.startswith(tuple(plugins))}
     assert _rooms_importing("methods", "datasets") == set() and importing == set()
 
 

@@ -1,9 +1,10 @@
-"""Click simulators: ground truth and a seed in, clicks out. One function each, registered by name and version.
+"""Click simulators: ground truth and a seed go in, clicks come out.
 
-A strategy never sees an image or a method's name: every method, worker and resumed run is asked the same clicks.
-Published tables rest on these rules, so a rule that changes its clicks becomes a new version. One file a family:
-`paper` and `xu` draw prompts at random, `correction` clicks into a prediction's errors, `robustness` moves the first
-click over the object. All of them measure distances in exact integers (`depth`, `deepest`).
+One function each, registered by name and version. A strategy never sees an image or a method's name: every method,
+worker and resumed run gets the same clicks. Published tables rest on these rules, so a rule that changes its clicks
+becomes a new version. One file a family: `paper` and `xu` draw prompts at random, `correction` clicks into a
+prediction's errors, `robustness` moves the first click over the object. All of them measure distances in exact integers
+(`depth`, `deepest`).
 """
 
 import importlib

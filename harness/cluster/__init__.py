@@ -1,1 +1,1 @@
-"""Ray: where it is, what it can hold, and what runs on it. No other package imports it."""
+"""Runs shards and trainings on Ray; no other package imports it."""

@@ -1,1 +1,1 @@
-"""A YAML file -> a checked run or recipe, whole, before anything is computed."""
+"""Reads a YAML file into a checked run or recipe before anything is computed."""

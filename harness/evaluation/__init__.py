@@ -1,1 +1,1 @@
-"""One shard in one process: pictures in, rows out. It knows no Ray and no disk."""
+"""Evaluates one shard in one process: images in, rows out; no Ray, no disk."""

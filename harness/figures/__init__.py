@@ -1,4 +1,4 @@
-"""Summaries -> figures: charts of a run's rows, and grids of pictures that stated rules choose.
+"""Charts of a run's rows, and grids of pictures that stated rules choose.
 
 A chart is numbers first (`charts.py`): matplotlib draws it for paper (`drawing.py`), the report page in a browser.
 Whatever is drawn has an interval and a count, and a mean over a part of the instances is never drawn.

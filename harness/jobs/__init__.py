@@ -1,1 +1,1 @@
-"""A run's config -> jobs -> shards -> a worker's outcomes."""
+"""Cuts a run into jobs and shards, and works through a shard."""

@@ -1,1 +1,1 @@
-"""Masks: cropped regions, metrics of two of them, run lengths, and what lies under a click."""
+"""Masks: crops, metrics of two of them, run lengths, what lies under a click."""

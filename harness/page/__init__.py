@@ -1,6 +1,6 @@
-"""The report page: one folder with report.html that opens from a disk, without a server or a network.
+"""The report page: a folder with report.html that opens from a disk.
 
-Tables stand in the HTML itself. Charts and the explorer of instances are drawn by the scripts beside this file from
-data files that are scripts, too, because a page from a disk may load scripts, but not fetch data. Nothing of a run is
-ever put into HTML unescaped, and no script builds HTML from text.
+It needs no server and no network. Tables stand in the HTML itself. Charts and the explorer of instances are drawn by
+the scripts beside this file from data files that are scripts, too, because a page from a disk may load scripts, but not
+fetch data. Nothing of a run is ever put into HTML unescaped, and no script builds HTML from text.
 """

@@ -1,1 +1,1 @@
-"""What plugins promise, how they are found by name, checked and built."""
+"""What plugins promise, and how they are found by name, checked and built."""

@@ -1,4 +1,4 @@
-"""Rows -> the paper's comparisons, beside the published numbers."""
+"""Tables made from rows, beside the numbers that the paper published."""
 
 from harness.report.context import Context, MethodFacts
 from harness.report.registry import build_table, table, tables

@@ -1,1 +1,1 @@
-"""A finished run -> its rows and what made them, from its folder alone."""
+"""Reads a finished run from its folder alone."""

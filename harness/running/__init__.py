@@ -1,1 +1,1 @@
-"""What a command sets going: a run, a training, a look at the machine."""
+"""What each command starts: a run, a training, a look at the machine."""

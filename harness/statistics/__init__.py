@@ -1,1 +1,1 @@
-"""Rows -> means, intervals, paired comparisons, numbers of clicks."""
+"""Means, intervals, paired comparisons and click counts, made from rows."""

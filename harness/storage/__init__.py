@@ -1,1 +1,1 @@
-"""A run's folder: who writes, what is written, and the proof that it is whole."""
+"""A run's folder: its one writer, its files, and the proof that it is whole."""
