@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.chromium import Chromium, program
+from benchmarks import browser
 from harness.masks import rle
 from harness.page.build import write_page
 from harness.report.context import Context, MethodFacts
@@ -93,7 +93,7 @@ def main(instances: Annotated[int, typer.Option(min=1)] = 40_000) -> None:
         built = time.perf_counter() - start
         size = sum(one.stat().st_size for one in out.rglob("*") if one.is_file()) / 2**20
         first = (out / "data" / "instances.js").stat().st_size / 2**20
-        view = first_view(out / "report.html") if program() else None
+        view = first_view(out / "report.html") if browser.program() else None
     said = Table("What", "Found", "Wanted")
     said.add_row("build", f"{built:.1f} s (tables {tabled:.1f} s)", f"under {MOST_BUILD_S:.0f} s")
     said.add_row("first view", "no Chromium" if view is None else f"{view:.2f} s", f"under {MOST_VIEW_S:.0f} s")
@@ -105,11 +105,11 @@ def main(instances: Annotated[int, typer.Option(min=1)] = 40_000) -> None:
 
 def first_view(page: Path) -> float:
     """Seconds from the navigation's start until the page says that all its parts work; the median of three."""
-    with Chromium() as window:
+    with browser.window() as window:
         times = []
         for _ in range(3):
-            window.open(page)
-            times.append(float(window.run("performance.getEntriesByName('ready')[0].startTime")) / 1000)
+            browser.opened(window, page)
+            times.append(float(window.evaluate("performance.getEntriesByName('ready')[0].startTime")) / 1000)
         return sorted(times)[1]
 
 

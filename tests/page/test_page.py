@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import Page, expect
 from pycocotools import mask as coco_mask
 
-from benchmarks.chromium import Chromium, program
+from benchmarks import browser
 from harness import UserError
 from harness.config.run_config import load_run
 from harness.masks import rle
@@ -78,7 +79,9 @@ workers: {executor: local}
 GAPS = ["16.0", "84.0"]
 """The blue block is 96 of the 600 pixels that are not black: 100 - 84 % and 100 - 16 %."""
 
-needs_browser = pytest.mark.skipif(program() is None, reason="no Chromium on PATH (Debian: apt-get install chromium)")
+needs_browser = pytest.mark.skipif(
+    browser.program() is None, reason="no Chromium on PATH; on Debian, apt-get install chromium"
+)
 
 
 class Quiet:
@@ -100,27 +103,31 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counts]:
 
 
 @pytest.fixture(scope="module")
-def window(built: Counts) -> Iterator[Chromium]:
-    with Chromium() as one:
+def errors() -> list[str]:
+    """What the window's pages threw, or logged as an error."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def window(errors: list[str]) -> Iterator[Page]:
+    with browser.window() as one:
+        one.on("pageerror", lambda error: errors.append(str(error)))
+        one.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
         yield one
 
 
 @pytest.fixture
-def page(window: Chromium, built: Counts) -> Iterator[Chromium]:
-    """The page, freshly loaded; whatever its scripts complain of fails the test."""
-    window.open(built.page)
-    window.run("document.documentElement.style.scrollBehavior = 'auto'")
+def page(window: Page, built: Counts, errors: list[str]) -> Iterator[Page]:
+    """The page, freshly loaded; an error in its scripts fails the test."""
+    browser.opened(window, built.page)
+    window.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
     yield window
-    assert not window.errors
-    assert window.run("window.hacked") is None
+    assert errors == []
+    assert window.evaluate("window.hacked") is None
 
 
-def listed(page: Chromium) -> list[str]:
-    return page.run("[...document.querySelectorAll('#list .open')].map((one) => one.textContent)")
-
-
-def text(page: Chromium, selector: str) -> str:
-    return page.run(f"document.querySelector({json.dumps(selector)}).textContent")
+def listed(page: Page) -> list[str]:
+    return page.locator("#list .open").all_text_contents()
 
 
 def test_the_folder_is_whole_and_asks_for_nothing_outside(built: Counts) -> None:
@@ -195,84 +202,89 @@ def test_data_of_another_place_must_be_of_this_run(built: Counts, tmp_path: Path
 
 
 @needs_browser
-def test_the_browser_decodes_what_pycocotools_encodes(page: Chromium) -> None:
+def test_the_browser_decodes_what_pycocotools_encodes(page: Page) -> None:
     rng = np.random.default_rng(0)
     masks = [rng.random((7, 11)) < share for share in (0, 0.02, 0.3, 0.9, 1)] + [np.zeros((200, 300), bool)]
     masks[-1][50:180, 20:290] = True
     for mask in masks:
         counts = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
         height, width = mask.shape
-        found = page.run(f"Array.from(report.paint.decode({json.dumps(counts)}, {height}, {width}))")
+        found = page.evaluate(f"Array.from(report.paint.decode({json.dumps(counts)}, {height}, {width}))")
         assert found == mask.astype(int).ravel().tolist()
 
 
 @needs_browser
-def test_filters_sorting_and_comparison_list_the_right_instances(page: Chromium) -> None:
-    assert (len(listed(page)), text(page, "#found")) == (12, "12 of 12 instances")
-    page.choose("#f-seen", "1")
-    page.wait("document.querySelector('#found').textContent === '6 of 12 instances'")
+def test_filters_sorting_and_comparison_list_the_right_instances(page: Page) -> None:
+    assert (len(listed(page)), page.text_content("#found")) == (12, "12 of 12 instances")
+    page.select_option("#f-seen", "1")
+    expect(page.locator("#found")).to_have_text("6 of 12 instances")
     assert all(name.endswith("/1") for name in listed(page))
     page.click("#filters button[type=reset]")
-    page.wait("document.querySelector('#found').textContent.startsWith('12')")
-    page.choose("#f-class", "SCRIPT")
-    page.wait("document.querySelector('#found').textContent.startsWith('6')")
+    expect(page.locator("#found")).to_contain_text(re.compile("^12"))
+    page.fill("#f-class", "SCRIPT")
+    expect(page.locator("#found")).to_contain_text(re.compile("^6"))
     assert all(name.endswith("/0") for name in listed(page))
-    page.choose("#f-class", "")
+    page.fill("#f-class", "")
     page.click("[data-sort=area]")
-    areas = page.run("[...document.querySelectorAll('#list tbody tr')].map((row) => Number(row.cells[4].textContent))")
+    areas = page.evaluate(
+        "[...document.querySelectorAll('#list tbody tr')].map((row) => Number(row.cells[4].textContent))"
+    )
     assert areas == sorted(areas) and len(set(areas)) > 3
     page.click("[data-sort=area]")
-    assert page.run("document.querySelector('th[aria-sort]').ariaSort") == "descending"
-    page.choose("#f-a", "0")
-    page.choose("#f-b", "1")
-    page.choose("#f-by", "0")
-    page.wait("document.querySelector('[data-sort=gap]')")
-    page.wait("document.querySelector('#found').textContent.startsWith('2')")
-    assert page.run("[...document.querySelectorAll('#list tbody td:last-child')].map((one) => one.textContent)") == GAPS
-    page.choose("#f-by", "17")
-    page.wait("document.querySelector('#found').textContent.startsWith('1')")
-    page.choose("#f-b", "")
+    assert page.evaluate("document.querySelector('th[aria-sort]').ariaSort") == "descending"
+    page.select_option("#f-a", "0")
+    page.select_option("#f-b", "1")
+    page.fill("#f-by", "0")
+    page.wait_for_selector("[data-sort=gap]", state="attached")
+    expect(page.locator("#found")).to_contain_text(re.compile("^2"))
+    assert (
+        page.evaluate("[...document.querySelectorAll('#list tbody td:last-child')].map((one) => one.textContent)")
+        == GAPS
+    )
+    page.fill("#f-by", "17")
+    expect(page.locator("#found")).to_contain_text(re.compile("^1"))
+    page.select_option("#f-b", "")
     page.click("#f-failed")
-    page.wait("document.querySelector('#found').textContent.startsWith('10')")
-    assert "–" in text(page, "#list tr.means"), "nobody was segmented by the one who failed"
+    expect(page.locator("#found")).to_contain_text(re.compile("^10"))
+    assert "–" in page.text_content("#list tr.means"), "nobody was segmented by the one who failed"
 
 
 @needs_browser
-def test_an_instance_opens_toggles_and_moves_by_keys_and_gives_the_focus_back(page: Chromium) -> None:
+def test_an_instance_opens_toggles_and_moves_by_keys_and_gives_the_focus_back(page: Page) -> None:
     page.click("#f-pictures")
-    page.wait("document.querySelector('#found').textContent.startsWith('8')")
+    expect(page.locator("#found")).to_contain_text(re.compile("^8"))
     names = listed(page)
-    page.run("document.querySelector('#list .open').focus()")
-    page.press("Enter")
-    page.wait("document.querySelector('#viewer').open && document.querySelector('#layers input')")
-    assert text(page, "#viewer-title").endswith(f"instance {names[0]}")
-    assert page.run("document.querySelector('#viewer').contains(document.activeElement)")
+    page.evaluate("document.querySelector('#list .open').focus()")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('#viewer').open && document.querySelector('#layers input')")
+    assert page.text_content("#viewer-title").endswith(f"instance {names[0]}")
+    assert page.evaluate("document.querySelector('#viewer').contains(document.activeElement)")
     painted = "document.querySelector('#stage canvas').toDataURL().length"
-    with_mask = text(page, "#layers") and page.run("document.querySelector('[data-layer=entry-0]').checked")
+    with_mask = page.text_content("#layers") and page.evaluate("document.querySelector('[data-layer=entry-0]').checked")
     assert with_mask
-    page.press("1")
-    assert not page.run("document.querySelector('[data-layer=entry-0]').checked")
+    page.keyboard.press("1")
+    assert not page.evaluate("document.querySelector('[data-layer=entry-0]').checked")
     page.click("[data-layer=entry-0]")
-    assert page.run("document.querySelector('[data-layer=entry-0]').checked"), painted
-    page.press("ArrowRight")
-    page.wait(f"document.querySelector('#viewer-title').textContent.endsWith({json.dumps('instance ' + names[1])})")
-    page.press("ArrowLeft")
-    page.wait(f"document.querySelector('#viewer-title').textContent.endsWith({json.dumps('instance ' + names[0])})")
-    page.press("Escape")
-    page.wait("!document.querySelector('#viewer').open")
-    assert page.run("document.activeElement.textContent") == names[0]
+    assert page.evaluate("document.querySelector('[data-layer=entry-0]').checked"), painted
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#viewer-title")).to_have_text(re.compile(f"instance {names[1]}$"))
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#viewer-title")).to_have_text(re.compile(f"instance {names[0]}$"))
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.querySelector('#viewer').open")
+    assert page.evaluate("document.activeElement.textContent") == names[0]
 
 
 @needs_browser
-def test_masks_are_where_they_belong_and_failures_say_why(page: Chromium) -> None:
+def test_masks_are_where_they_belong_and_failures_say_why(page: Page) -> None:
     """Without the picture the canvas holds nothing but masks: its coloured columns are the block's."""
-    page.choose("#f-class", "cup & $x$")
-    page.wait("document.querySelector('#found').textContent.startsWith('6')")
+    page.fill("#f-class", "cup & $x$")
+    expect(page.locator("#found")).to_contain_text(re.compile("^6"))
     page.click("#list tbody tr .open")
-    page.wait("document.querySelector('#layers input')")
+    page.wait_for_selector("#layers input", state="attached")
     page.click("[data-layer=picture]")
-    page.press("g")
-    box = page.run(
+    page.keyboard.press("g")
+    box = page.evaluate(
         "(() => { const canvas = document.querySelector('#stage canvas'); const {width, height} = canvas; "
         "const data = canvas.getContext('2d').getImageData(0, 0, width, height).data; const xs = [], ys = []; "
         "for (let at = 0; at < width * height; at++) if (data[4 * at] === 255 && data[4 * at + 1] === 77) "
@@ -280,14 +292,14 @@ def test_masks_are_where_they_belong_and_failures_say_why(page: Chromium) -> Non
         "return [width, height, Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)]; })()"
     )
     assert box == [50, 30, 12, 23, 10, 17]
-    page.press("Escape")
-    page.choose("#f-class", "")
+    page.keyboard.press("Escape")
+    page.fill("#f-class", "")
     page.click("#f-failed")
-    page.wait("document.querySelector('#found').textContent.startsWith('10')")
-    page.run("document.querySelector('#layers').replaceChildren()")
+    expect(page.locator("#found")).to_contain_text(re.compile("^10"))
+    page.evaluate("document.querySelector('#layers').replaceChildren()")
     page.click("#list tbody tr .open")
-    page.wait("document.querySelector('#layers .error')")
-    assert "<i>too dark</i>" in text(page, "#layers .error")
+    page.wait_for_selector("#layers .error", state="attached")
+    assert "<i>too dark</i>" in page.text_content("#layers .error")
 
 
 def clicked_rows() -> pd.DataFrame:
@@ -320,89 +332,92 @@ def clicked_rows() -> pd.DataFrame:
 
 
 @needs_browser
-def test_a_slider_goes_back_to_earlier_clicks(window: Chromium, tmp_path: Path) -> None:
-    window.open(write_page(clicked_rows(), Context("toy"), [], tmp_path / "page").page)
+def test_a_slider_goes_back_to_earlier_clicks(window: Page, errors: list[str], tmp_path: Path) -> None:
+    browser.opened(window, write_page(clicked_rows(), Context("toy"), [], tmp_path / "page").page)
     window.click("#list tbody tr .open")
-    window.wait("document.querySelector('#layers input')")
+    window.wait_for_selector("#layers input", state="attached")
     scores = "[...document.querySelectorAll('#layers .score')].map((one) => one.textContent)"
     said = "document.querySelector('#rounds output').textContent"
-    assert window.run(scores)[1:3] == ["70.0, right", "90.0, right, after 1 click"]
-    assert window.run(said) == "3 clicks" and "3 clicks" in text(window, "#viewer-facts")
-    window.press(",")
-    assert window.run(scores)[1:3] == ["60.0, right", "90.0, right, after 1 click"]
-    window.choose("#rounds input", "1")
-    assert window.run(scores)[1:3] == ["50.0, right", "90.0, right"] and window.run(said) == "1 click"
+    assert window.evaluate(scores)[1:3] == ["70.0, right", "90.0, right, after 1 click"]
+    assert window.evaluate(said) == "3 clicks" and "3 clicks" in window.text_content("#viewer-facts")
+    window.keyboard.press(",")
+    assert window.evaluate(scores)[1:3] == ["60.0, right", "90.0, right, after 1 click"]
+    window.fill("#rounds input", "1")
+    assert window.evaluate(scores)[1:3] == ["50.0, right", "90.0, right"] and window.evaluate(said) == "1 click"
     width = (
         "(() => { const {data, width, height} = (() => { const canvas = document.querySelector('#stage canvas'); "
         "return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height); })(); "
         "const filled = [...Array(width * height).keys()].filter((at) => data[4 * at + 3] === 105); "
         "return Math.max(...filled.map((at) => at % width)); })()"
     )
-    narrow = window.run(width)
-    window.press(".")
-    assert window.run(width) == narrow + 1 and window.run(said) == "2 clicks"
-    window.press("ArrowRight")
-    window.wait("document.querySelector('#viewer-title').textContent.endsWith('b/0')")
-    assert window.run(said) == "2 clicks", "the next instance is shown after as many"
-    assert not window.errors
+    narrow = window.evaluate(width)
+    window.keyboard.press(".")
+    assert window.evaluate(width) == narrow + 1 and window.evaluate(said) == "2 clicks"
+    window.focus("#viewer button")  # The slider has the arrow keys for itself.
+    window.keyboard.press("ArrowRight")
+    expect(window.locator("#viewer-title")).to_have_text(re.compile("b/0$"))
+    assert window.evaluate(said) == "2 clicks", "the next instance is shown after as many"
+    assert errors == []
 
 
 @needs_browser
 @pytest.mark.parametrize("kept", [0, 1])
-def test_a_page_of_no_rows_and_of_one_without_a_score(window: Chromium, tmp_path: Path, kept: int) -> None:
+def test_a_page_of_no_rows_and_of_one_without_a_score(
+    window: Page, errors: list[str], tmp_path: Path, kept: int
+) -> None:
     rows = clicked_rows().iloc[:kept].assign(iou=float("nan"))
     made = write_page(rows, Context("toy"), [build_table("leaderboard", rows, Context("toy"))], tmp_path / "page")
-    window.open(made.page)
+    browser.opened(window, made.page)
     assert (made.instances, len(listed(window))) == (kept, kept)
-    assert text(window, "#tables figcaption").startswith("Means over" if kept else "No rows.")
+    assert window.text_content("#tables figcaption").startswith("Means over" if kept else "No rows.")
     if kept:
         window.click("#list tbody tr .open")
-        window.wait("document.querySelector('#layers input')")
-        assert "failed" in text(window, "#layers")
-    assert not window.errors
+        window.wait_for_selector("#layers input", state="attached")
+        assert "failed" in window.text_content("#layers")
+    assert errors == []
 
 
 @needs_browser
-def test_one_click_needs_no_slider_and_intervals_are_shown_on_demand(page: Chromium) -> None:
-    assert page.run("document.querySelector('#rounds').hidden")
+def test_one_click_needs_no_slider_and_intervals_are_shown_on_demand(page: Page) -> None:
+    assert page.evaluate("document.querySelector('#rounds').hidden")
     shown = "document.querySelector('#tables td .spread').offsetWidth > 0"
-    assert not page.run(shown)
+    assert not page.evaluate(shown)
     page.click("#intervals input")
-    assert page.run(shown)
-    assert re.fullmatch(r" \[[\d.]+, [\d.]+\], n = \d+", text(page, "#tables td .spread"))
+    assert page.evaluate(shown)
+    assert re.fullmatch(r" \[[\d.]+, [\d.]+\], n = \d+", page.text_content("#tables td .spread"))
 
 
 @needs_browser
-def test_charts_answer_to_their_check_boxes_and_dark_mode_recolours_them(page: Chromium) -> None:
-    page.run("document.querySelector('#charts').scrollIntoView()")
-    page.wait("report.charts.drawn[0].made")
+def test_charts_answer_to_their_check_boxes_and_dark_mode_recolours_them(page: Page) -> None:
+    page.evaluate("document.querySelector('#charts').scrollIntoView()")
+    page.wait_for_function("report.charts.drawn[0].made")
     shown = "report.charts.drawn[0].made.data.datasets.map((one) => !one.hidden)"
-    assert page.run(shown) == [True, True]
+    assert page.evaluate(shown) == [True, True]
     page.click("#series input")
-    assert page.run(shown) == [False, True]
+    assert page.evaluate(shown) == [False, True]
     colour = "report.charts.drawn[0].made.data.datasets[1].borderColor"
     ground = "getComputedStyle(document.body).backgroundColor"
-    dark = page.run("document.documentElement.dataset.theme") == "dark"
-    before = page.run(f"[{colour}, {ground}]")
+    dark = page.evaluate("document.documentElement.dataset.theme") == "dark"
+    before = page.evaluate(f"[{colour}, {ground}]")
     page.click("#theme")
-    after = page.run(f"[{colour}, {ground}]")
+    after = page.evaluate(f"[{colour}, {ground}]")
     assert before[0] != after[0] and before[1] != after[1]
-    assert page.run("document.querySelector('#theme').ariaPressed") == str(not dark).lower()
+    assert page.evaluate("document.querySelector('#theme').ariaPressed") == str(not dark).lower()
     page.click("#theme")
 
 
 @needs_browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_texts_have_contrast_and_controls_have_names(page: Chromium, theme: str) -> None:
-    page.run(f"document.documentElement.dataset.theme = {json.dumps(theme)}")
-    pairs = page.run(
+def test_texts_have_contrast_and_controls_have_names(page: Page, theme: str) -> None:
+    page.evaluate(f"document.documentElement.dataset.theme = {json.dumps(theme)}")
+    pairs = page.evaluate(
         "(() => { const style = getComputedStyle(document.documentElement); "
         "const of = (name) => style.getPropertyValue(name).trim(); "
         "return [['--text', '--ground'], ['--quiet', '--ground'], ['--quiet', '--raised'], ['--link', '--ground'], "
         "['--warning', '--warning-ground'], ['--text', '--hover']].map((pair) => pair.map(of)); })()"
     )
     assert min(contrast(*pair) for pair in pairs) >= 4.5
-    nameless = page.run(
+    nameless = page.evaluate(
         "[...document.querySelectorAll('main input, main select, main button, main canvas')].filter((one) => "
         "!(one.labels?.length || one.ariaLabel || one.textContent.trim())).map((one) => one.outerHTML)"
     )

@@ -1,0 +1,40 @@
+"""A headless Chromium that Playwright drives: the page's own tests and the measure of its first view use it.
+
+The browser is the system's (Debian: `apt-get install chromium`) or the program that the variable CHROMIUM names.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# A container has no sandbox, and the page is our own. Whatever a page would fetch from a network fails.
+FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND"]
+
+
+def program() -> str | None:
+    """Path of an installed Chromium; None where there is none."""
+    return os.environ.get("CHROMIUM") or next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+@contextmanager
+def window() -> Iterator[Page]:
+    """One window of a fresh browser, which ends with the context."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program(), args=FLAGS)
+        try:
+            yield browser.new_page(viewport={"width": 1400, "height": 900})
+        finally:
+            browser.close()
+
+
+def opened(page: Page, file: Path) -> None:
+    """Loads a report page; returns once its scripts say that all its parts work."""
+    page.goto(file.as_uri())
+    page.wait_for_selector("html[data-ready=yes]", state="attached")
