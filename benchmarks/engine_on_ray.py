@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -221,6 +222,7 @@ def main(
 ) -> None:
     """Measure whole runs on Ray and say which goals are met."""
     cv2.setNumThreads(1)
+    pa.set_memory_pool(pa.system_memory_pool())  # as the command line does for its own process (harness/cli/run.py)
     measures: dict[str, Callable[[], list[tuple[str, str, str, bool]]]] = {
         "throughput": lambda: throughput(-(-instances // 7)),
         "scaling": lambda: scaling(40),

@@ -20,7 +20,7 @@ import PIL.Image
 import pyarrow as pa
 import typer
 
-from harness.cli.results import Form, audit, compare, leaderboard, tabulate
+from harness.cli.tables import Form, audit, compare, leaderboard, tabulate
 from harness.figures import charts, grids, opened, save, style, write_charts
 from harness.storage import manifests
 from harness.storage.rows import MEASURED, ORDER, schema

@@ -1,27 +1,36 @@
 """Promptable instance segmentation compared: one image, one click, a few words in; one mask out."""
 
-import sys
-
-if sys.argv[:1] == ["-m"]:  # `python -m harness` is being started: Ctrl-C is answered during its imports, too.
-    from harness.interrupts import answer_at_once
-
-    answer_at_once()
-
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.plugins.interfaces import Dataset, Learner, Method, Saliency
-from harness.plugins.registry import register_dataset, register_learner, register_method, register_saliency
-from harness.structures import Click, Instance, Prediction, Prompt, Sample, UserError
+if TYPE_CHECKING:
+    from harness.plugins.interfaces import Dataset, Learner, Method, Saliency
+    from harness.plugins.registry import register_dataset, register_learner, register_method, register_saliency
+    from harness.structures import Click, Instance, Prediction, Prompt, Sample, UserError
 
 __version__ = "0.1.0"
 
-LATER = {
-    "compare": "harness.statistics.comparisons",
-    "load": "harness.results.load",
-    "summarise": "harness.statistics.means",
+_LIES_IN = {
+    "Click": "structures",
+    "Dataset": "plugins.interfaces",
+    "Instance": "structures",
+    "Learner": "plugins.interfaces",
+    "Method": "plugins.interfaces",
+    "Prediction": "structures",
+    "Prompt": "structures",
+    "Saliency": "plugins.interfaces",
+    "Sample": "structures",
+    "UserError": "structures",
+    "compare": "statistics.comparisons",
+    "load": "results.load",
+    "register_dataset": "plugins.registry",
+    "register_learner": "plugins.registry",
+    "register_method": "plugins.registry",
+    "register_saliency": "plugins.registry",
+    "summarise": "statistics.means",
 }
-"""What notebooks ask for and workers do not: imported when it is first named, pandas with it."""
+"""Name -> its module. A name is imported when it is first asked for: `import harness` alone loads nothing, so that the
+command line answers Ctrl-C before NumPy loads, and so that workers load no pandas."""
 
 __all__ = [
     "Click",
@@ -45,6 +54,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in LATER:
+    if name not in _LIES_IN:
         raise AttributeError(f"module 'harness' has no attribute '{name}'")
-    return getattr(import_module(LATER[name]), name)
+    return getattr(import_module(f"harness.{_LIES_IN[name]}"), name)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from harness.cli.terminal import console
 from harness.structures import UserError
 from harness.weights import catalogue as weights
 from harness.weights.catalogue import Checkpoint, State
 
 weights_app = typer.Typer(no_args_is_help=True, help="Published checkpoints: which there are, fetching, verifying.")
-console = Console(width=None if sys.stdout.isatty() else 150, emoji=False)
 
 Folder = Annotated[Path, typer.Option(help="Where the files lie.", show_default="weights/")]
 

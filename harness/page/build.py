@@ -15,7 +15,6 @@ import pandas as pd
 import PIL.Image
 
 from harness.figures import Chart, charts, opened, write_charts, write_grids
-from harness.page.command import PICTURES
 from harness.page.explorer import Listing, Picture, stratified, write_data
 from harness.page.pictures import write_pictures
 from harness.page.provenance import provenance
@@ -25,6 +24,9 @@ from harness.report.registry import build_table
 from harness.report.rendering.formats import to_html
 from harness.storage.store import Store
 from harness.structures import UserError
+
+PICTURES = 200
+"""Images that a page holds unless it is given another number."""
 
 OWN = ("data", "masks", "pictures", "figures", "scripts", "report.html")
 """What a page's folder holds, and what is replaced when it is built anew."""

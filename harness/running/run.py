@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import uuid4
 
-import pyarrow as pa
-
 from harness.config.run_config import RunConfig
 from harness.environment import environment, now
 from harness.jobs.jobs import Job, Shard
@@ -100,7 +98,6 @@ def run(
     Raises:
         UserError: Something that the reader can mend, such as another start that is at this run.
     """
-    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own does not give back what is freed.
     store = store_of(config.run, runs)
     with Lock(store.folder) as lock:
         if due := untrained(config):

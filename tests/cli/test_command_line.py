@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from harness import UserError, places
-from harness import __main__ as command_line
+from harness import UserError, cli, places
+from harness.cli import commands, listing, terminal
+from harness.cli import run as running
 from harness.config.recipe import load_recipe
 from harness.plugins import registry
 from harness.running.run import Finished
@@ -95,7 +96,7 @@ def test_what_is_no_run_is_one_message_and_exit_code_2(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["harness", *arguments])
     with pytest.raises(SystemExit) as done:
-        command_line.main()
+        cli.main()
     printed = capsys.readouterr()
     assert (done.value.code, printed.out) == (2, "") and message in printed.err
     assert not (ROOT / "runs" / "gone").exists() and not (ROOT / "runs" / "gone_too").exists()
@@ -134,13 +135,13 @@ def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it
 def test_what_is_said_of_failures(
     capsys: pytest.CaptureFixture[str], failed: int, missing: int, over: bool, said: str
 ) -> None:
-    command_line._warn_failed(Finished((), 90, failed, over, missing), 0.01, "again")
+    running._warn_failed(Finished((), 90, failed, over, missing), 0.01, "again")
     told = capsys.readouterr().err
     assert told.startswith(said) and bool(told) == bool(said)
 
 
 def test_a_command_can_be_pasted() -> None:
-    again = command_line._again(Path("my config.yaml"), ["a=[1, 2]", "b=3"], 7, None, "s3://b/x")
+    again = running._again(Path("my config.yaml"), ["a=[1, 2]", "b=3"], 7, None, "s3://b/x")
     assert again == "python -m harness run 'my config.yaml' --set 'a=[1, 2]' --set b=3 --limit=7 --runs=s3://b/x"
 
 
@@ -267,17 +268,17 @@ def test_a_run_that_is_being_written_is_shown_and_left_alone(
 def _listed(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """What `list` prints: name -> line."""
     monkeypatch.setattr("sys.argv", ["harness", "list", kind])
-    monkeypatch.setattr(command_line.console, "_width", 400)
+    monkeypatch.setattr(terminal.console, "_width", 400)
     with pytest.raises(SystemExit) as done:
-        command_line.main()
+        cli.main()
     assert done.value.code == 0
     lines = [line.split("│")[1:3] for line in capsys.readouterr().out.splitlines() if "│" in line]
     return {name.strip(): text.strip() for name, text in lines}
 
 
-@pytest.mark.parametrize("kind", list(command_line.Kind), ids=str)
+@pytest.mark.parametrize("kind", list(listing.Kind), ids=str)
 def test_list_says_one_line_on_each(
-    kind: command_line.Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: listing.Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed = _listed(kind.value, monkeypatch, capsys)
     known = {"metrics": "iou", "clicks": "paper/v1", "tables": "leaderboard", "methods": "text_click"}
@@ -306,9 +307,9 @@ def test_a_user_error_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch, capsy
     def fail() -> None:
         raise UserError(text)
 
-    monkeypatch.setattr(command_line, "app", fail)
+    monkeypatch.setattr(commands, "app", fail)
     with pytest.raises(SystemExit) as done:
-        command_line.main()
+        cli.main()
     assert done.value.code == 2 and text in capsys.readouterr().err
 
 
@@ -316,14 +317,14 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(command_line, "app", fail)
+    monkeypatch.setattr(commands, "app", fail)
     with pytest.raises(ZeroDivisionError):
-        command_line.main()
+        cli.main()
 
 
 def test_an_interrupted_training_says_so_too(capsys: pytest.CaptureFixture[str]) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(SystemExit) as done, command_line._live():
+    with pytest.raises(SystemExit) as done, terminal.live():
         raise KeyboardInterrupt
     assert done.value.code == 130 and capsys.readouterr().err.splitlines() == [INTERRUPTED]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers

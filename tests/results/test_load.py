@@ -14,7 +14,7 @@ import yaml
 
 import harness
 from harness import UserError, places
-from harness.__main__ import main
+from harness.cli import main
 from harness.config import run_config as config
 from harness.report.board import Source, entries
 from harness.report.registry import build_table

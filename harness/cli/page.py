@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-PICTURES = 200
-"""Images that a page holds unless told otherwise."""
-
-console = Console(soft_wrap=True, emoji=False)
+from harness.cli.terminal import say
 
 
 def page(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or bucket, such as runs/quickstart.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The page's folder; <RUN>/page by default.")] = None,
-    pictures: Annotated[int, typer.Option(min=0, help="Images that the page holds, of all classes.")] = PICTURES,
+    pictures: Annotated[
+        int | None, typer.Option(min=0, help="Images that the page holds, of all classes; 200 by default.")
+    ] = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures for paper, too, as PDF and PNG.")] = True,
     data: Annotated[
         list[str], typer.Option(metavar="LABEL=FOLDER", help="Where a data set lies now: --data coco=/mnt/coco.")
@@ -25,10 +23,10 @@ def page(
 ) -> None:
     """Build report.html: tables, charts and every instance with its masks; it opens from disk, without a server."""
     from harness.figures.source import data_roots  # with matplotlib, which no other command waits for
-    from harness.page.build import build_page
+    from harness.page.build import PICTURES, build_page
 
-    made = build_page(run, out, pictures, figures, data_roots(data))
+    made = build_page(run, out, PICTURES if pictures is None else pictures, figures, data_roots(data))
     for note in made.notes:
-        console.print(note, markup=False)
+        say(note)
     said = f"{made.instances} instances of {made.entries} methods and rankings, {made.pictures} pictures"
-    console.print(f"{made.page}: {said}, {made.figures} figures.", markup=False)
+    say(f"{made.page}: {said}, {made.figures} figures.")

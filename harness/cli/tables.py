@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.terminal import console
 from harness.structures import UserError
 
 if TYPE_CHECKING:
@@ -122,14 +123,11 @@ def tabulate(run: str, table: str, form: Form | None, output: Path | None, inter
 
 def emit(tables: Sequence[Table], form: Form | None, output: Path | None) -> None:
     """Print tables, or write them to a file."""
-    from rich.console import Console
-
     from harness.report.rendering.formats import rendered
     from harness.report.rendering.terminal import to_terminal
 
     chosen = _chosen(form, output)
     if chosen is Form.terminal and output is None:
-        console = Console(emoji=False) if Console().is_terminal else Console(width=150, emoji=False)
         for table in tables:
             console.print(to_terminal(table))
         return

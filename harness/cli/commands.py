@@ -1,0 +1,60 @@
+"""The commands, in the order in which `--help` lists them, and what their mistakes come to."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from rich.markup import escape
+
+import harness
+from harness.cli.listing import list_
+from harness.cli.page import page
+from harness.cli.plan import doctor, plan
+from harness.cli.report import report
+from harness.cli.run import run
+from harness.cli.runs import merge, verify, watch
+from harness.cli.tables import audit, compare, leaderboard
+from harness.cli.terminal import errors
+from harness.cli.train import card, train
+from harness.cli.weights import weights_app
+from harness.structures import UserError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+for command in (run, doctor, plan, report, watch, compare, leaderboard, audit, page, verify, merge, train, card):
+    app.command()(command)
+app.add_typer(weights_app, name="weights")
+app.command(name="list")(list_)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from harness.environment import commit
+
+        typer.echo(f"harness {harness.__version__} ({commit() or 'unknown commit'})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Run promptable segmentation methods on the same instances with the same clicks, and compare them in tables.
+
+    The first run: harness run quickstart.
+
+    Exit codes: 0 complete, 1 too many failures or missing rows, 2 a mistake that you can mend, 130 interrupted.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; a UserError, or a loss that is not finite, becomes one message and exit code 2."""
+    try:
+        app()
+    except (UserError, FloatingPointError) as error:
+        errors.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    sys.exit(0)

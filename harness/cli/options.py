@@ -1,0 +1,40 @@
+"""Arguments and options that several commands take, and the config that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import messages
+from harness.structures import UserError
+
+if TYPE_CHECKING:
+    from harness.config.run_config import RunConfig
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, such as configs/quickstart.yaml.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set workers.count=2.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many images a data set; every table says so.")]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster (auto, ray://...); this machine by default.")]
+Runs = Annotated[
+    str | None,
+    typer.Option(envvar="HARNESS_RUNS", help="Where runs are kept: a folder, s3://... or gs://...; runs/ by default."),
+]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or bucket, such as runs/quickstart.")]
+
+
+def loaded(path: Path, overrides: list[str], limit: int | None) -> RunConfig:
+    """Read and check a run's config, its tables included.
+
+    Raises:
+        UserError: At the first mistake.
+    """
+    from harness.config.run_config import load_run
+    from harness.report.registry import tables
+
+    config = load_run(path, overrides)
+    for index, name in enumerate(config.tables):
+        if name not in tables():
+            raise UserError(f"{path}, tables[{index}]: no table '{name}'. {messages.suggest(name, tables())}")
+    return config if limit is None else config.model_copy(update={"limit": limit})

@@ -1,0 +1,102 @@
+"""`python -m harness plan` and `doctor`: what a run would do, and whether all that it needs is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from harness.cli.options import Address, ConfigPath, Limit, Runs, Set, loaded
+from harness.cli.terminal import console, say
+
+if TYPE_CHECKING:
+    from harness.config.recipe import Recipe
+    from harness.config.run_config import MethodEntry
+    from harness.training.estimate import Expected
+
+
+def plan(
+    config: ConfigPath,
+    set_: Set = [],  # noqa: B006
+    limit: Limit = None,
+    runs: Runs = None,
+    probe: Annotated[
+        bool, typer.Option(help="Measure a few steps of every training that is due, a minute at most: GPU-hours.")
+    ] = False,
+) -> None:
+    """Say what `run` would do: images, instances, what is there already, what must be trained.
+
+    Computes nothing but what --probe asks for.
+    """
+    from harness.jobs.plan import instances, planned, untrained
+    from harness.storage.store import store_of
+
+    asked = loaded(config, set_, limit)
+    due = untrained(asked)
+    jobs = planned(asked, due)
+    _say_training(due, probe)
+    store = store_of(asked.run, runs)
+    store.check([job.facts for job in jobs if job.method not in due])
+    listing = Table("Method", "Data set", "Images", "Instances", "Done already")
+    counts: dict[str, int] = {}
+    for job in jobs:
+        name = job.facts.dataset
+        counts[name] = counts[name] if name in counts else instances(job)
+        done = f"{len(store.done(job.facts) & set(job.sample_ids))} images"
+        done = "not trained yet" if job.method in due else done
+        listing.add_row(escape(job.facts.method), escape(name), str(len(job.sample_ids)), str(counts[name]), done)
+    console.print(listing)
+
+
+def _say_training(methods: list[MethodEntry], probe: bool) -> None:
+    """What must be trained first, each checkpoint once; with what it takes on the device at hand, if asked."""
+    from harness.config.parts import label
+
+    due = {method.train.output: method.train for method in methods if method.train}
+    expected = _expected(due.values()) if probe else {}
+    for path, recipe in due.items():
+        names = ", ".join(label(method) for method in methods if method.train and method.train.output == path)
+        say(f"{names}: trained first, {recipe.steps} steps to {path}")
+        if found := expected.get(path):
+            say(
+                f"  {found.hours:.2g} hours x {max(1, recipe.workers)} workers: {found.steps_per_s:.3g} steps/s in "
+                f"{found.measured} steps here, {found.device}"
+            )
+    if expected:
+        say(f"{sum(found.device_hours for found in expected.values()):.2g} hours of one such device in all.")
+
+
+def _expected(recipes: Iterable[Recipe]) -> dict[Path, Expected]:
+    """What each training takes, by its checkpoint; those that differ in the seed alone are measured once."""
+    from harness.training.estimate import expected_hours
+
+    expected: dict[Path, Expected] = {}
+    measured: dict[str, Expected] = {}
+    for recipe in recipes:
+        alike = recipe.model_dump_json(exclude={"seed", "checkpoint", "note"})
+        if alike not in measured:
+            measured[alike] = expected_hours(recipe)
+        expected[recipe.output] = measured[alike]
+    return expected
+
+
+def doctor(config: ConfigPath, set_: Set = [], address: Address = None) -> None:  # noqa: B006
+    """Look at all that a run needs: data, counts, checkpoints, GPU, Ray, memory, disk. Computes nothing."""
+    from harness.running.doctor import State, examined
+    from harness.running.machine import fitness
+
+    asked = loaded(config, set_, None)
+    found = [*examined(asked), *fitness(asked, address)]
+    colour = {State.FINE: "green", State.NOTE: "yellow", State.WRONG: "red"}
+    listing = Table("", "What", "Found")
+    for one in found:
+        listing.add_row(f"[{colour[one.state]}]{one.state}", escape(one.subject), escape(one.said))
+    console.print(listing)
+    wrong = sum(one.state is State.WRONG for one in found)
+    say(f"{wrong} of {len(found)} findings are wrong." if wrong else "Nothing is wrong.")
+    if wrong:
+        raise typer.Exit(1)

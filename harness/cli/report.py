@@ -1,0 +1,63 @@
+"""`python -m harness report`: the tables of the rows that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import Limit, Runs, Set, loaded
+from harness.cli.tables import Format, Output, tabulate
+from harness.cli.terminal import console, warn, warn_missing
+from harness.structures import UserError
+
+
+def report(
+    target: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's folder or bucket, such as runs/quickstart, or its config.")
+    ],
+    set_: Set = [],  # noqa: B006
+    limit: Limit = None,
+    runs: Runs = None,
+    table: Annotated[str | None, typer.Option(help="Only this: a number of the paper's, a name, or all.")] = None,
+    form: Format = None,
+    output: Output = None,
+    intervals: Annotated[bool, typer.Option(help="Every mean with its n and 95 % interval.")] = False,
+) -> None:
+    """Print and write the tables of the rows that are there; nothing is computed anew.
+
+    A folder is reported as it was run, without a look at data or weights; a config as it would be run now. With
+    --table, --format, --output or --intervals nothing but these tables is written.
+    """
+    if table or form or output or intervals:
+        if Path(target).suffix in (".yaml", ".yml") or set_ or limit:
+            raise UserError(f"{target}: --table, --format, -o and --intervals want a run's folder, without --set.")
+        tabulate(target, table or "", form, output, intervals)
+        return
+    from harness.jobs.plan import planned
+    from harness.report.rendering.terminal import to_terminal
+    from harness.results.recorded import recorded
+    from harness.running.run import report as build
+    from harness.storage.lock import holder
+    from harness.storage.store import Store, store_of
+
+    if Path(target).suffix in (".yaml", ".yml"):
+        config = loaded(Path(target), set_, limit)
+        store = store_of(config.run, runs)
+        if not store.manifest():
+            raise UserError(f"{store.folder}: no such run. Start it: python -m harness run {target}.")
+        jobs = planned(config)
+        store.check([job.facts for job in jobs])
+    else:
+        if set_ or limit:
+            raise UserError(f"{target}: --set and --limit belong to a config; a run's folder reports what was run.")
+        store = Store(target)
+        config, jobs = recorded(store)
+    writer = holder(store.folder)
+    finished = build(config, jobs, store, write=writer is None)
+    for made in finished.tables:
+        console.print(to_terminal(made))
+    if writer:
+        warn(f"{store.folder} is being written by {writer}: results.parquet and report.md are left to it.")
+    warn_missing(finished, "the same run again")

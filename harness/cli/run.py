@@ -1,0 +1,76 @@
+"""`python -m harness run`: execute a config."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import places
+from harness.cli.options import Address, ConfigPath, Limit, Runs, Set, loaded
+from harness.cli.terminal import console, live, say, warn, warn_missing
+
+if TYPE_CHECKING:
+    from harness.running.run import Finished
+    from harness.storage.folder import Folder
+
+
+def run(
+    config: ConfigPath,
+    set_: Set = [],  # noqa: B006
+    limit: Limit = None,
+    address: Address = None,
+    runs: Runs = None,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Redo the images in which an instance failed, which are else kept.")
+    ] = False,
+) -> None:
+    """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
+    import pyarrow as pa
+
+    from harness.report.rendering.terminal import to_terminal
+    from harness.running.run import run as execute
+    from harness.storage.store import store_of
+
+    # Arrow's own pool keeps what is freed: the driver of a long run would stay at its peak. Here, not in
+    # running/run.py, because the pool is the whole process's, and only the command line owns its process.
+    pa.set_memory_pool(pa.system_memory_pool())
+    asked = loaded(config, set_, limit)
+    place = store_of(asked.run, runs).folder
+    with live(place) as shown:
+        finished = execute(asked, shown, address, runs, retry_failed)
+    for table in finished.tables:
+        console.print(to_terminal(table))
+    folder = _shown(place)
+    say(f"{folder}/report.md, {folder}/results.parquet")
+    again = _again(config, set_, limit, address, runs)
+    retry = f"{again} --retry-failed"
+    _warn_failed(finished, asked.max_failures, retry)
+    warn_missing(finished, retry if finished.over_budget else again)
+    if finished.over_budget or finished.missing:
+        raise typer.Exit(1)
+
+
+def _again(config: Path, set_: list[str], limit: int | None, address: str | None, runs: str | None) -> str:
+    """The command that was given, to be pasted."""
+    given = {"--limit": limit, "--address": address, "--runs": runs}
+    options = [*(part for one in set_ for part in ("--set", one)), *(f"{k}={v}" for k, v in given.items() if v)]
+    return shlex.join(["python", "-m", "harness", "run", str(config), *options])
+
+
+def _warn_failed(finished: Finished, max_failures: float, retry: str) -> None:
+    if finished.failed:
+        stopped = ", and the run was stopped" if finished.missing else ""
+        over = f": over max_failures={max_failures:g}{stopped}" if finished.over_budget else ""
+        warn(
+            f"{finished.failed} of {finished.instances} instances failed{over}. Their rows are kept as they are: "
+            f"mend it, then: {retry}"
+        )
+
+
+def _shown(folder: Folder) -> str:
+    """A folder's path, from the root where it lies under it."""
+    local = folder.local
+    return str(local.relative_to(places.ROOT) if local and local.is_relative_to(places.ROOT) else folder)

@@ -1,0 +1,50 @@
+"""`python -m harness watch`, `verify` and `merge`: runs as they lie in folders and buckets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import RunFolder
+from harness.cli.terminal import console, say, warn
+from harness.interrupts import in_order
+
+
+def watch(run: RunFolder) -> None:
+    """Show how a run goes, from another shell, until it ends."""
+    from harness.running.watch import follow
+
+    follow(run, console)
+
+
+def verify(run: RunFolder) -> None:
+    """Prove that a run is complete and as it was written: every shard, row and result; exit code 1 if it is not."""
+    from harness.storage.store import Store
+    from harness.storage.verify import verified
+
+    found = verified(Store(run))
+    for line in found.proved:
+        say(f"proved: {line}")
+    for line in found.unproved:
+        say(f"not looked at: {line}")
+    for line in found.lacking:
+        warn(f"lacking: {line}")
+    say(f"{run}: {f'{len(found.lacking)} things lack.' if found.lacking else 'complete.'}")
+    if found.lacking:
+        raise typer.Exit(1)
+
+
+def merge(
+    sources: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or buckets of runs.")],
+    into: Annotated[str, typer.Option("--into", "-o", help="The run's folder to be made or added to.")],
+) -> None:
+    """Put the rows of several runs, of other machines or other methods, into one run."""
+    from harness.storage.folder import Folder
+    from harness.storage.merge import merged
+    from harness.storage.store import Store
+
+    with in_order():
+        copied, rows = merged([Store(source) for source in sources], Store(Folder.at(into)))
+    say(f"{into}: {copied} shards copied, {rows} rows in results.parquet.")
+    say(f"python -m harness verify {into}; python -m harness report {into}")

@@ -1,0 +1,42 @@
+"""`python -m harness train` and `card`: make a checkpoint, and say how one was made."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import Address, Runs, Set
+from harness.cli.terminal import live, say
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A training recipe, such as configs/scenes_text_click.yaml.")],
+    set_: Set = [],  # noqa: B006
+    force: Annotated[bool, typer.Option(help="Train even if the checkpoint is there.")] = False,
+    address: Address = None,
+    runs: Runs = None,
+) -> None:
+    """Train a checkpoint by its recipe; the same command again resumes.
+
+    With --set, a change that trains other weights saves them under the hash of the changed recipe.
+    """
+    from harness.config.recipe import load_recipe
+    from harness.running.train import train as execute
+
+    asked = load_recipe(recipe, set_)
+    if asked.output.is_file() and not force:
+        say(f"{asked.output} is there already; --force trains it anew.")
+        return
+    with live() as shown:
+        path = execute(asked, partial(shown.training, recipe.stem), address=address, runs=runs)
+    say(f"{path} and its card {path.with_suffix('.md').name}")
+
+
+def card(checkpoint: Annotated[Path, typer.Argument(help="Weights that were trained here.")]) -> None:
+    """Print a checkpoint's model card: what it was trained on, by which recipe, and how to do it again."""
+    from harness.training.card import card_of
+
+    say(card_of(checkpoint))
