@@ -39,15 +39,16 @@ from harness.masks.metrics import METRICS, Region
 from harness.masks.rle import encode
 from harness.plugins.interfaces import Method
 from harness.storage.folder import write_bytes
+from harness.storage.manifest import JobFacts
 from harness.storage.shards import shard
-from harness.storage.store import JobFacts, Store
+from harness.storage.store import Store
 from harness.structures import Click, Image, Mask, Prediction, Record
 
 SIZE = (480, 640)
 INSTANCES_AN_IMAGE = 7
 """COCO val2017's mean is 7.3."""
 LEAST_A_SECOND = 700
-FACTS = JobFacts("null", "coco", {}, {})
+FACTS = JobFacts("null", "coco", {}, {"metrics": {name: {} for name in METRICS}})
 SPLIT = "generated"
 
 
@@ -148,7 +149,7 @@ def parts_of(root: Path, polygons: Sequence[list[float]], records: Sequence[Reco
         "clicks": partial(clicked, truths),
         "metrics": partial(scored, masks, prediction),
         "run lengths": partial(packed, masks, prediction),
-        "Parquet": lambda: write_bytes(root / "bare.parquet", shard(records, ["all"], {})),
+        "Parquet": lambda: write_bytes(root / "bare.parquet", shard(records, tuple(METRICS), ["all"], {})),
     }
 
 

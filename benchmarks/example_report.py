@@ -22,8 +22,8 @@ import typer
 
 from harness.cli.tables import Form, audit, compare, leaderboard, tabulate
 from harness.figures import charts, grids, opened, save, style, write_charts
-from harness.storage import manifests
-from harness.storage.rows import MEASURED, ORDER, schema
+from harness.storage.manifest import read_samples, save_manifest, save_samples
+from harness.storage.rows import MEASURED, ORDER
 from harness.storage.shards import Header, name_of, packed
 from harness.storage.store import Store
 
@@ -77,10 +77,10 @@ def keep(run: Path) -> None:
     manifest = store.manifest()
     for key in manifest["jobs"]:
         _keep_job(store, example, key)
-    samples = manifests.save_samples(example.folder, manifests.samples(store.folder))
+    samples = save_samples(example.folder, read_samples(store.folder))
     (*_, start) = manifest["starts"]
     starts = [{name: said for name, said in start.items() if name not in MACHINE}]
-    manifests.save(example.folder, {**manifest, "samples": samples, "starts": starts})
+    save_manifest(example.folder, {**manifest, "samples": samples, "starts": starts})
     with tempfile.TemporaryDirectory() as folder, style():
         figure = next(one.figure for one in grids(opened(store)) if one.name == GRID)
         _shrunk(save(figure, Path(folder), GRID)[-1], EXAMPLE / f"{GRID}.jpg")
@@ -104,12 +104,12 @@ def _keep_job(store: Store, example: Store, key: str) -> None:
     rows = pa.concat_tables([store.read(key, name) for name in headers]).sort_by(
         [(name, "ascending") for name in ORDER]
     )
-    emptied: dict[str, Any] = {name: pa.nulls(len(rows), schema().field(name).type) for name in LEFT_OUT}
+    emptied: dict[str, Any] = {name: pa.nulls(len(rows), rows.schema.field(name).type) for name in LEFT_OUT}
     emptied["device"] = pa.array([""] * len(rows), pa.string())
-    columns = {name: emptied.get(name, rows[name]) for name in schema().names}
+    columns = {name: emptied.get(name, rows[name]) for name in rows.column_names}
     samples = tuple(sorted(one for header in headers.values() for one in header.samples))
     (parts,) = {tuple(header.parts.items()) for header in headers.values()}
-    content = packed(pa.table(columns, schema=schema()), Header(samples, dict(parts)))
+    content = packed(pa.table(columns, schema=rows.schema), Header(samples, dict(parts)))
     example.folder.write(f"shards/{key}/{name_of(content)}", content)
 
 

@@ -35,29 +35,30 @@ def report(
             raise UserError(f"{target}: --table, --format, -o and --intervals want a run's folder, without --set.")
         tabulate(target, table or "", form, output, intervals)
         return
-    from harness.jobs.plan import planned
     from harness.report.rendering.terminal import to_terminal
-    from harness.results.recorded import recorded
-    from harness.running.run import report as build
+    from harness.results.recorded import Recorded, recorded
+    from harness.results.reported import report as build
     from harness.storage.lock import holder
     from harness.storage.store import Store, store_of
 
     if Path(target).suffix in (".yaml", ".yml"):
+        from harness.jobs.plan import planned, samples_of
+
         config = loaded(Path(target), set_, limit)
         store = store_of(config.run, runs)
         if not store.manifest():
             raise UserError(f"{store.folder}: no such run. Start it: python -m harness run {target}.")
         jobs = planned(config)
-        store.check([job.facts for job in jobs])
+        run = Recorded(store, config, [job.facts for job in jobs], samples_of(jobs))
+        store.check(run.jobs)
     else:
         if set_ or limit:
             raise UserError(f"{target}: --set and --limit belong to a config; a run's folder reports what was run.")
-        store = Store(target)
-        config, jobs = recorded(store)
-    writer = holder(store.folder)
-    finished = build(config, jobs, store, write=writer is None)
+        run = recorded(Store(target))
+    writer = holder(run.store.folder)
+    finished = build(run, write=writer is None)
     for made in finished.tables:
         console.print(to_terminal(made))
     if writer:
-        warn(f"{store.folder} is being written by {writer}: results.parquet and report.md are left to it.")
+        warn(f"{run.store.folder} is being written by {writer}: results.parquet and report.md are left to it.")
     warn_missing(finished, "the same run again")

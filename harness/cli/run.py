@@ -13,7 +13,7 @@ from harness.cli.options import Address, ConfigPath, Limit, Runs, Set, loaded
 from harness.cli.terminal import console, live, say, warn, warn_missing
 
 if TYPE_CHECKING:
-    from harness.running.run import Finished
+    from harness.results.reported import Finished
     from harness.storage.folder import Folder
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.options import RunFolder
+from harness.cli.options import RunFolder, loaded
 from harness.cli.terminal import console, say, warn
 from harness.interrupts import in_order
 
@@ -18,19 +19,28 @@ def watch(run: RunFolder) -> None:
     follow(run, console)
 
 
-def verify(run: RunFolder) -> None:
-    """Prove that a run is complete and as it was written: every shard, row and result; exit code 1 if it is not."""
+def verify(
+    run: RunFolder,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="CONFIG", help="A config of this machine, whose data sets are to list the same images."),
+    ] = None,
+) -> None:
+    """Prove that a run is complete and as it was written: every shard, row and result; exit code 1 if it is not.
+
+    The run's folder is all that is needed. With --data its images and instances are compared with the data sets, too.
+    """
     from harness.storage.store import Store
     from harness.storage.verify import verified
 
-    found = verified(Store(run))
+    found = verified(Store(run), loaded(data, [], None).datasets if data else ())
     for line in found.proved:
         say(f"proved: {line}")
     for line in found.unproved:
         say(f"not looked at: {line}")
     for line in found.lacking:
-        warn(f"lacking: {line}")
-    say(f"{run}: {f'{len(found.lacking)} things lack.' if found.lacking else 'complete.'}")
+        warn(f"missing: {line}")
+    say(f"{run}: {f'{len(found.lacking)} things are missing or wrong.' if found.lacking else 'complete.'}")
     if found.lacking:
         raise typer.Exit(1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.report.layout import Table
+    from harness.results.recorded import Recorded
 
 
 class Form(StrEnum):
@@ -46,12 +47,12 @@ def audit(
     """List what is wrong or doubtful in the paper's tables, and in the tables of runs."""
     from harness.report.registry import build_table
     from harness.report.tables.audit import published_audit
-    from harness.results.load import described, rows_of_run
+    from harness.results.recorded import recorded_at
 
     tables = [published_audit()] if not runs else []
-    for run in runs or ():
-        rows = rows_of_run(run)
-        tables.append(build_table("audit", rows, described(run, rows)))
+    for made in map(recorded_at, runs or ()):
+        rows = made.rows()
+        tables.append(build_table("audit", rows, made.context(rows)))
     emit(tables, form, output)
 
 
@@ -65,21 +66,21 @@ def compare(
     output: Output = None,
 ) -> None:
     """Compare two methods on identical instances and clicks: difference, win / tie / loss, by slice, latency."""
-    from harness.masks.metrics import METRICS
     from harness.messages import suggest
     from harness.report.compared import tables_of
-    from harness.results.load import manifest_of
+    from harness.results.recorded import recorded_at
     from harness.statistics.comparisons import compare as compared
     from harness.storage.folder import Folder
+    from harness.storage.rows import metrics_in
 
-    if metric not in METRICS:
-        raise UserError(f"compare: no metric '{metric}'. {suggest(metric, METRICS)}")
     sides = [_split(one, run) for one in (a, b)]
     if Folder.at(sides[0][0]) == Folder.at(sides[1][0]):  # The same folder may be written in two ways.
         sides[1] = (sides[0][0], sides[1][1])
-    rows, first, second, lacking = _sides(sides)
-    limits = [manifest_of(folder)["config"].get("limit") for folder, _ in sides]
-    limited = min((limit for limit in limits if limit), default=None)
+    runs = {folder: recorded_at(folder) for folder, _ in sides}
+    rows, first, second, lacking = _sides(sides, runs)
+    if metric not in rows:
+        raise UserError(f"compare: these rows have no metric '{metric}'. {suggest(metric, metrics_in(rows))}")
+    limited = min((one.config.limit for one in runs.values() if one.config.limit), default=None)
     table, *others = tables_of(compared(rows, first, second, metric, tie=tie), limited)
     emit([replace(table, notes=(*lacking, *table.notes)), *others], form, output)
 
@@ -94,11 +95,14 @@ def leaderboard(
     import pyarrow as pa
 
     from harness.report.board import Source, board, differences, entries, linked
-    from harness.results.load import described, manifest_of, rows_of_run
+    from harness.results.recorded import recorded_at
     from harness.storage.shards import parquet
 
-    once = dict.fromkeys(run.rstrip("/") for run in runs)
-    sources = [Source(run, rows, described(run, rows), manifest_of(run)) for run in once for rows in [rows_of_run(run)]]
+    sources = []
+    for run in dict.fromkeys(run.rstrip("/") for run in runs):
+        made = recorded_at(run)
+        rows = made.rows()
+        sources.append(Source(run, rows, made.context(rows), made.store.manifest()))
     found = entries(sources, mix)
     chosen = _chosen(form, output)
     if chosen is Form.parquet:
@@ -111,14 +115,18 @@ def leaderboard(
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
     """Make one of the tables of a run's rows, those of its config, or all that there are: the paper's first."""
     from harness.report.registry import build_table, tables
-    from harness.results.load import described, manifest_of, rows_of_run
+    from harness.results.recorded import recorded_at
+    from harness.results.reported import table_or_why
 
-    rows = rows_of_run(run)
-    context = replace(described(run, rows), intervals=intervals)
+    made = recorded_at(run)
+    rows = made.rows()
+    context = replace(made.context(rows), intervals=intervals)
     every = sorted(tables(), key=lambda name: (not name.startswith("table"), name))
-    configured = manifest_of(run)["config"]["tables"]
-    wanted = {"all": every, "": configured}.get(table, [f"table{table}" if table.isdigit() else table])
-    emit([build_table(name, rows, context) for name in wanted], form, output)
+    if table in ("", "all"):
+        several = every if table else made.config.tables
+        emit([table_or_why(name, rows, context) for name in several], form, output)
+        return
+    emit([build_table(f"table{table}" if table.isdigit() else table, rows, context)], form, output)
 
 
 def emit(tables: Sequence[Table], form: Form | None, output: Path | None) -> None:
@@ -157,19 +165,19 @@ def _chosen(form: Form | None, output: Path | None) -> Form:
     return form or _SUFFIXES[output.suffix]
 
 
-def _sides(sides: Sequence[tuple[str, str]]) -> tuple[pd.DataFrame, tuple[str, str], tuple[str, str], list[str]]:
+def _sides(
+    sides: Sequence[tuple[str, str]], runs: Mapping[str, Recorded]
+) -> tuple[pd.DataFrame, tuple[str, str], tuple[str, str], list[str]]:
     """The rows of both sides, folder and method each, under labels of their own; and what either run lacks."""
     import pandas as pd
 
-    from harness.results.load import gaps, rows_of_run
-
-    loaded = {folder: rows_of_run(folder) for folder in dict.fromkeys(folder for folder, _ in sides)}
+    loaded = {folder: run.rows() for folder, run in runs.items()}
     entries = [_entry(loaded[folder], folder, named) for folder, named in sides]
     frames = [loaded[folder] for folder, _ in sides]
     asked: dict[str, list[str]] = {}
     for (folder, _), (method, _) in zip(sides, entries, strict=True):
         asked.setdefault(folder, []).append(method)
-    lacking = [one for folder, methods in asked.items() for one in gaps(folder, loaded[folder], *methods)]
+    lacking = [one for folder, methods in asked.items() for one in runs[folder].gaps(loaded[folder], *methods)]
     if sides[0][0] != sides[1][0]:
         clash = entries[0][0] == entries[1][0]
         for at, (folder, _) in enumerate(sides):

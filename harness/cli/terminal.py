@@ -12,8 +12,8 @@ from rich.console import Console
 from harness.interrupts import in_order
 
 if TYPE_CHECKING:
+    from harness.results.reported import Finished
     from harness.running.progress import Live
-    from harness.running.run import Finished
     from harness.storage.folder import Folder
 
 # A file or a pipe is as wide as the widest table; Rich would assume 80 columns.
@@ -34,7 +34,8 @@ def warn(text: str) -> None:
 def warn_missing(finished: Finished, command: str) -> None:
     """Warn of the instances that have no row, and name the command that makes them."""
     if finished.missing:
-        warn(f"{finished.missing} of {finished.instances + finished.missing} instances have no row: {command}.")
+        some = f"{'At least ' if finished.uncounted else ''}{finished.missing}"
+        warn(f"{some} of {finished.instances + finished.missing} instances have no row: {command}.")
 
 
 @contextmanager

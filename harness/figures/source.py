@@ -18,7 +18,7 @@ from harness.config.run_config import RunConfig, words_of
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Saliency
 from harness.report.context import Context
-from harness.results.recorded import context_of, recorded, samples_of
+from harness.results.recorded import recorded
 from harness.storage.store import Store
 from harness.structures import Mask, Sample, UserError
 
@@ -76,8 +76,13 @@ class Source:
         plugin, entry = self.dataset(dataset), self.saliency_entry()
         if plugin is None or entry is None:
             return None
+        if self._saliency is None and "saliency" not in self.unread:
+            try:
+                self._saliency = parameters.build("saliency", entry["name"], entry.get("params", {}))
+            except (OSError, ValueError, UserError) as error:
+                self._give_up("saliency", str(error))
         if self._saliency is None:
-            self._saliency = parameters.build("saliency", entry["name"], entry.get("params", {}))
+            return None
         said = words_of(self.config.text)
         names = [self.config.text.template.replace("{}", said.said(name)) for name in plugin.classes]
         return self._saliency.maps(self._saliency.features([sample.image])[0], [text], names)[0]
@@ -111,9 +116,9 @@ def opened(store: Store, roots: Mapping[str, Path] | None = None) -> Source:
     Raises:
         UserError: The folder holds no run.
     """
-    config, jobs = recorded(store)
-    rows = store.rows([job.facts for job in jobs], samples_of(jobs), masks=True)
-    return Source(config, rows, context_of(config, jobs, store, rows), roots or {})
+    run = recorded(store)
+    rows = run.rows(masks=True)
+    return Source(run.config, rows, run.context(rows), roots or {})
 
 
 def finds(saliency: SaliencyMap, truth: Mask) -> bool:

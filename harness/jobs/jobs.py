@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
 from harness.evaluation.protocol import Names, Protocol
-from harness.storage.store import JobFacts
+from harness.storage.manifest import JobFacts
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +19,12 @@ from harness.evaluation.pictures import listed
 from harness.evaluation.protocol import Protocol
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.jobs import Job, Shard, as_loaded
-from harness.plugins import files, parameters
+from harness.masks.metrics import METRICS
+from harness.plugins import files, parameters, registry
 from harness.plugins.failures import described, no_exit
 from harness.plugins.interfaces import Dataset
-from harness.storage.store import JobFacts, Store
+from harness.storage.manifest import JobFacts, Samples
+from harness.storage.store import Store
 from harness.structures import UserError
 from harness.weights.catalogue import hint as fetched_by
 
@@ -98,6 +101,11 @@ def instances(job: Job, sample_ids: Iterable[str] | None = None) -> int:
     return sum(len(listed(dataset, sample_id)) for sample_id in wanted)
 
 
+def samples_of(jobs: Sequence[Job]) -> Samples:
+    """The samples that jobs ask for, by data set, with how many instances each holds where the listing tells."""
+    return {job.facts.dataset: {one: job.weights.get(one) for one in job.sample_ids} for job in jobs}
+
+
 def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: frozenset[str] | None) -> Job:
     weights = files.hashes("methods", method.name, method.params)
     entry, made_of = listing.entry, listing.fingerprint
@@ -124,9 +132,32 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
             "dataset_fingerprint": made_of,
             "clicks": (method.clicks or config.clicks).model_dump(mode="json"),
             "training_images_asked": asked_again(images, listing.dataset, config.limit),
+            "metrics": {name: _metric_facts(name) for name in config.metrics},
+            **_method_facts(method),
         },
     )
     return Job(facts, method, entry, listing.sample_ids, _protocol(config, method), listing.weights)
+
+
+def _metric_facts(name: str) -> dict[str, Any]:
+    """What a reader of a metric's column must know, in a checkout that may lack the metric."""
+    metric = METRICS[name]
+    said = {"bounds": list(metric.bounds), "description": metric.description}
+    return {"higher_is_better": metric.higher_is_better, **said}
+
+
+def _method_facts(method: MethodEntry) -> dict[str, Any]:
+    """What tables must know of a method's plugin, in a checkout that may lack the plugin.
+
+    "first_ranking" is the first of the entry's `rankings`, or of the plugin's own; "" where the plugin takes none.
+    """
+    cls = registry.find("methods", method.name)
+    taken = inspect.signature(cls).parameters.get("rankings")
+    given = method.params.get("rankings", taken.default) if taken else ()
+    return {
+        "uses_text": cls.uses_text if method.uses_text is None else method.uses_text,
+        "first_ranking": str(given[0]) if isinstance(given, Sequence) and given else "",
+    }
 
 
 def _listing(config: RunConfig, entry: Plugin) -> Listing:

@@ -20,8 +20,8 @@ from harness.page.pictures import write_pictures
 from harness.page.provenance import provenance
 from harness.report.context import Context
 from harness.report.layout import Table, plain
-from harness.report.registry import build_table
 from harness.report.rendering.formats import to_html
+from harness.results.reported import table_or_why
 from harness.storage.store import Store
 from harness.structures import UserError
 
@@ -80,7 +80,7 @@ def build_page(
     held = write_pictures(source, stratified(listing.instances, pictures), out / "pictures") if pictures else {}
     drawn = write_grids(source, out / "figures") if figures and pictures else {}
     context = replace(source.context, intervals=True)  # The page shows them on demand.
-    tables = [build_table(name, source.rows, context) for name in source.config.tables]
+    tables = [table_or_why(name, source.rows, context) for name in source.config.tables]
     notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in source.unread.items()]
     made = provenance(source.config, store.manifest())
     return _written(source.rows, source.context, listing, tables, held, drawn, notes, out, figures, made)

@@ -21,7 +21,7 @@ from harness.report.scores import about, gaps, scores
 from harness.report.tables.leaderboard import ORACLE, RANKED, place
 from harness.statistics.comparisons import ranks
 from harness.statistics.means import ENTRY, final_clicks
-from harness.storage.store import JobFacts
+from harness.storage.manifest import JobFacts
 from harness.structures import UserError
 
 ALIKE = ("clicks", "text", "seed", "dataset")

@@ -85,7 +85,7 @@ def gains(
         dataset: Its label.
         a: A method's label and ranking.
         b: Likewise.
-        metric: A name in METRICS.
+        metric: A metric of the rows, by its column.
     """
     both = rows[(rows["dataset"] == dataset) & rows["method"].isin([a[0], b[0]])]
     try:
@@ -126,7 +126,7 @@ class Versus:
         number: The paper's table.
         title: Without the run's name.
         parts: Who is compared, in the order of the lines.
-        metric: A name in METRICS.
+        metric: A metric of the rows, by its column.
         mean: How the column heading calls its mean.
         trained: Whether a column says what the weights were trained on.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Context:
             in the config's order.
         training_images_asked: (method's label, data set's label) -> how many of the images that it is asked on it was
             trained on.
+        uncounted: (method's label, data set's label) -> in how many images without a row nobody has counted the
+            instances; each of these images counts as one in `expected_instances`.
+        metrics: Metric's name -> what the run's manifest says of it: "higher_is_better", "bounds", "description".
         intervals: Whether every mean says its 95 % interval and over how many instances it is.
     """
 
@@ -54,6 +58,8 @@ class Context:
     expected_instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
     training_images_asked: Mapping[tuple[str, str], int] = field(default_factory=dict)
     intervals: bool = False
+    uncounted: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def facts(self, method: str) -> MethodFacts:
         """Of a method, whether or not the config named it."""

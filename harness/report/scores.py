@@ -24,6 +24,8 @@ def scores(rows: pd.DataFrame, context: Context, metric: str = "iou") -> pd.Data
         context's, or else all that any method's rows name. Where some are missing the means are NaN: a mean over a
         part is another number. What has no row at all has a line too, with ranking "".
     """
+    if metric not in rows:
+        rows = rows.assign(**{metric: math.nan})  # The run did not measure it.
     lines = _with_absent(summarise(rows, ENTRY, metric, context.intervals), context)
     listed = listed_instances(rows)
     pairs = list(zip(lines["method"], lines["dataset"], strict=True))
@@ -31,6 +33,7 @@ def scores(rows: pd.DataFrame, context: Context, metric: str = "iou") -> pd.Data
     lines["missing"] = pd.Series(expected, index=lines.index, dtype=int) - lines[["n", "failed", "unscored"]].sum(
         axis=1
     )
+    lines["uncounted"] = [context.uncounted.get(pair, 0) for pair in pairs]
     for column in ("mean", "seen", "unseen", "w"):
         lines[column] = lines[column].astype(float).where(lines["missing"] == 0)
     return _in_order(lines.assign(doubts=pd.Series(doubts(lines), index=lines.index, dtype=object)), context)
@@ -63,7 +66,8 @@ def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
     missing, unscored = int(line["missing"]), int(line["unscored"])
     notes = []
     if missing > 0:
-        notes.append(f"{missing} of {found + missing} instances have no row; a mean over the others is not shown.")
+        some = f"{'At least ' if line.get('uncounted') else ''}{missing} of {found + missing}"
+        notes.append(f"{some} instances have no row; a mean over the others is not shown.")
     if missing < 0:
         notes.append(f"{found} instances where {found + missing} were expected; their mean is not shown.")
     if unscored and line["n"]:

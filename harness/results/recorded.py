@@ -1,34 +1,124 @@
-"""A run's config and jobs as they were when it was made, and what its tables must know of them."""
+"""A run as its folder tells it: config, jobs and samples as they were, its rows, and what its tables must know.
+
+Nothing else is looked at: no data, no weights, no plugin. All that tables need of those was written into the manifest
+when the run was made.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.config.parts import label
 from harness.config.run_config import MethodEntry, RunConfig
-from harness.evaluation.protocol import Protocol
-from harness.jobs.jobs import Job
-from harness.jobs.plan import instances
-from harness.plugins import registry
 from harness.report.context import Context, MethodFacts
-from harness.storage import manifests
-from harness.storage.store import JobFacts, Store
+from harness.statistics.means import SHOWN
+from harness.storage.folder import Folder
+from harness.storage.manifest import JobFacts, Samples, read_samples
+from harness.storage.store import Store, store_of
 from harness.structures import UserError
 
 ASKED = ["dataset", "method", "instance_id"]
 """What a row was asked for."""
 
 
-def samples_of(jobs: Sequence[Job]) -> dict[str, Sequence[str]]:
-    """Data set's label -> the samples that are asked for."""
-    return {job.facts.dataset: job.sample_ids for job in jobs}
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A run's config with its jobs.
+
+    Attributes:
+        store: Where the rows are.
+        config: Of the run's last start, or another that its rows are to be reported by.
+        jobs: Those of the config, as they were made.
+        samples: What the jobs were asked for.
+    """
+
+    store: Store
+    config: RunConfig
+    jobs: Sequence[JobFacts]
+    samples: Samples
+
+    def rows(self, masks: bool = False) -> pd.DataFrame:
+        """All rows, with the columns that every table may look at: of a metric that was not measured, empty."""
+        rows = self.store.latest(self.jobs, self.samples, masks)
+        return rows.assign(**{name: np.nan for name in SHOWN if name not in rows})
+
+    def context(self, rows: pd.DataFrame) -> Context:
+        """What the tables must know besides the rows."""
+        again = {(job.method, job.dataset): job.about.get("training_images_asked") or 0 for job in self.jobs}
+        expected, uncounted = self._expected(rows)
+        metrics = {name: facts for job in self.jobs for name, facts in job.about.get("metrics", {}).items()}
+        facts = {label(method): self._method_facts(method) for method in self.config.methods}
+        return Context(self.config.run, self.config.limit, facts, expected, again, uncounted=uncounted, metrics=metrics)
+
+    def gaps(self, rows: pd.DataFrame, *methods: str) -> list[str]:
+        """Sentences, one a method and data set of which some instances have no row; none where all have.
+
+        Args:
+            rows: All of the run's.
+            methods: Their labels.
+        """
+        found, context = rows.groupby(["method", "dataset"])["instance_id"].nunique(), self.context(rows)
+        absent = {key: count - int(found.get(key, 0)) for key, count in context.expected_instances.items()}
+        return [
+            f"{self.store.folder}: {'at least ' if context.uncounted[method, data] else ''}{count} of "
+            f"{context.expected_instances[method, data]} instances of {data} have no row of {method}."
+            for (method, data), count in absent.items()
+            if method in methods and count > 0
+        ]
+
+    def absent(self, job: JobFacts) -> set[str]:
+        """The samples that a job was asked for and has no rows of."""
+        return set(self.samples[job.dataset]) - self.store.done(job)
+
+    def _expected(self, rows: pd.DataFrame) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+        """How many instances each job was asked for, and in how many images nobody has counted them.
+
+        Rows tell of the images that are done, by this method or by another. Of the others the data set's listing told
+        when the run was made. An image of which neither tells counts as one instance, which is enough for its means
+        to stay blank.
+        """
+        counts = rows[ASKED].drop_duplicates().groupby(["method", "dataset"]).size()
+        absent = {(job.method, job.dataset): self.absent(job) for job in self.jobs}
+        by_nobody = {
+            dataset: set.intersection(*(own for (_, data), own in absent.items() if data == dataset))
+            for _, dataset in absent
+        }
+        expected, uncounted = {}, {}
+        for (method, dataset), images in absent.items():
+            others = images - by_nobody[dataset]
+            told = rows[(rows["dataset"] == dataset) & rows["image_id"].isin(others)] if others else rows.iloc[:0]
+            listed = [self.samples[dataset][one] for one in images & by_nobody[dataset]]
+            own = int(counts.get((method, dataset), 0)) + int(told["instance_id"].nunique())
+            expected[method, dataset] = own + sum(1 if count is None else count for count in listed)
+            uncounted[method, dataset] = listed.count(None)
+        return expected, uncounted
+
+    def _method_facts(self, method: MethodEntry) -> MethodFacts:
+        about: Mapping[str, Any] = next(
+            (job.about for job in self.jobs if job.method == label(method) and job.about), {}
+        )
+        trained_on = method.trained_on.name or (method.train.datasets[0].name if method.train else None)
+        return MethodFacts(
+            uses_text=about.get("uses_text", False),
+            trained_on=trained_on,
+            weights=method.train.note if method.train else "",
+            plugin=method.name,
+            variant_of=method.variant_of,
+            trained_classes=len(method.trained_on.classes) or None,
+            seed_of=method.seed_of,
+            seed=method.train.seed if method.train and method.seed_of else None,
+            first_ranking=about.get("first_ranking", ""),
+        )
 
 
-def recorded(store: Store) -> tuple[RunConfig, list[Job]]:
-    """The config of a run's last start, and its jobs as they were made then, without a look at data or weights.
+def recorded(store: Store) -> Recorded:
+    """A run as its last start left it.
 
     Raises:
         UserError: The folder holds no run.
@@ -37,66 +127,24 @@ def recorded(store: Store) -> tuple[RunConfig, list[Job]]:
     if not manifest:
         raise UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
     config = RunConfig.model_validate(manifest["config"])
-    samples = manifests.samples(store.folder)
-    protocol = Protocol(config.run, config.seed, config.clicks, config.text, config.metrics)
+    samples = read_samples(store.folder)
     jobs = []
     for method, entry in config.pairs():
         bare = JobFacts(label(method), label(entry), {}, {})
         known = manifest["jobs"].get(bare.key)
-        facts = JobFacts(**known) if known else bare
-        jobs.append(Job(facts, method, entry, tuple(samples.get(facts.dataset, ())), protocol))
-    return config, jobs
+        jobs.append(JobFacts(**known) if known else bare)
+    return Recorded(store, config, jobs, {job.dataset: samples.get(job.dataset, {}) for job in jobs})
 
 
-def context_of(config: RunConfig, jobs: Sequence[Job], store: Store, rows: pd.DataFrame) -> Context:
-    """What the tables must know besides the rows."""
-    facts = {label(method): method_facts(method) for method in config.methods}
-    counts = rows[ASKED].drop_duplicates().groupby(["method", "dataset"]).size()
-    done = {job.facts.key: store.done(job.facts) for job in jobs}
-    by_any: dict[str, set[str]] = {}
-    for job in jobs:
-        by_any.setdefault(job.facts.dataset, set()).update(done[job.facts.key])
-    expected = {}
-    for job in jobs:
-        key = (job.facts.method, job.facts.dataset)
-        absent = set(job.sample_ids) - done[job.facts.key]
-        expected[key] = int(counts.get(key, 0)) + _instances(job, absent, by_any[job.facts.dataset], rows)
-    again = {(job.facts.method, job.facts.dataset): job.facts.about.get("training_images_asked") or 0 for job in jobs}
-    return Context(config.run, config.limit, facts, expected, again)
+def recorded_at(run: str | Path) -> Recorded:
+    """A run by its folder or bucket or, where there is no such folder, by its name.
 
-
-def _instances(job: Job, sample_ids: set[str], done: set[str], rows: pd.DataFrame) -> int:
-    """How many instances some samples hold; of those that another method has done its rows tell."""
-    if not sample_ids:
-        return 0
-    told = rows[(rows["dataset"] == job.facts.dataset) & rows["image_id"].isin(sample_ids & done)]
-    untold = sample_ids - done
-    return int(told["instance_id"].nunique()) + (instances(job, untold) if untold else 0)
-
-
-def method_facts(method: MethodEntry) -> MethodFacts:
-    """What the tables say of a method's weights."""
-    cls = registry.find("methods", method.name)
-    uses_text = cls.uses_text if method.uses_text is None else method.uses_text
-    trained_on = method.trained_on.name or (method.train.datasets[0].name if method.train else None)
-    weights = method.train.note if method.train else ""
-    classes = len(method.trained_on.classes) or None
-    seed = method.train.seed if method.train and method.seed_of else None
-    return MethodFacts(
-        uses_text,
-        trained_on,
-        weights,
-        method.name,
-        method.variant_of,
-        classes,
-        method.seed_of,
-        seed,
-        first_ranking(method, cls),
-    )
-
-
-def first_ranking(method: MethodEntry, cls: type) -> str:
-    """Of the entry's `rankings`, or of its plugin's own; "" where the plugin takes none."""
-    taken = inspect.signature(cls).parameters.get("rankings")
-    given = method.params.get("rankings", taken.default) if taken else ()
-    return str(given[0]) if isinstance(given, Sequence) and given else ""
+    Raises:
+        UserError: No such run, or its files are damaged.
+    """
+    if Folder.at(run).exists("manifest.json"):
+        return recorded(Store(run))
+    named = Store(run) if "/" in str(run) else store_of(str(run))
+    if Path(run).suffix in (".yaml", ".yml") and not named.folder.exists("manifest.json"):
+        raise UserError(f"{run}: a config's name; wanted a run's folder, such as runs/x, or the name x, its `run:`.")
+    return recorded(named)

@@ -12,15 +12,13 @@ from uuid import uuid4
 from harness.config.run_config import RunConfig
 from harness.environment import environment, now
 from harness.jobs.jobs import Job, Shard
-from harness.jobs.plan import planned, remaining, untrained
+from harness.jobs.plan import planned, remaining, samples_of, untrained
 from harness.jobs.worker import Outcome, run_here
-from harness.report.layout import Table, to_markdown
-from harness.report.registry import build_table
-from harness.results.recorded import ASKED, context_of, samples_of
+from harness.results.recorded import recorded
+from harness.results.reported import Finished, report
 from harness.running import train as training
 from harness.running.trainings import check_kept, look_ahead, train_missing
 from harness.storage.lock import Lock
-from harness.storage.rows import give_back
 from harness.storage.store import Store, store_of
 
 
@@ -35,24 +33,6 @@ class Watcher(Protocol):
 
     def outcome(self, outcome: Outcome) -> None:
         """A shard is done."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a run comes to.
-
-    Attributes:
-        tables: Those of the config.
-        instances: Instances x methods in the tables' rows; `failed` of them have no mask.
-        over_budget: More failed than `max_failures` allows.
-        missing: Instances x methods that have no row.
-    """
-
-    tables: tuple[Table, ...]
-    instances: int
-    failed: int
-    over_budget: bool
-    missing: int
 
 
 @dataclass(eq=False)
@@ -114,7 +94,7 @@ def run(
         budget = Budget(config.max_failures, sum(len(job.sample_ids) for job in jobs))
         peaks: Peaks = {}
         stopped = evaluate(outcomes(config, left, store, address), budget, watcher, lock, peaks)
-        finished = report(config, jobs, store, stopped)
+        finished = report(recorded(store), stopped)
         ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed, "peaks": peaks}
         store.close(**ended, **({"samples_retried": retried} if retry_failed else {}))
     return finished
@@ -159,21 +139,3 @@ def outcomes(config: RunConfig, shards: list[Shard], store: Store, address: str 
     from harness.cluster.scheduler import Cluster
 
     yield from Cluster(config.workers, store, address).run(shards)
-
-
-def report(config: RunConfig, jobs: Sequence[Job], store: Store, stopped: bool = False, write: bool = True) -> Finished:
-    """Tables of all rows that are there, printed by the caller, and written to the run's folder."""
-    facts = [job.facts for job in jobs]
-    if write:
-        store.write_results(facts, samples_of(jobs))
-    rows = store.latest(facts, samples_of(jobs))
-    context = context_of(config, jobs, store, rows)
-    tables = tuple(build_table(name, rows, context) for name in config.tables)
-    give_back()
-    if write:
-        store.folder.write("report.md", "\n\n".join(to_markdown(table) for table in tables).encode())
-    asked = rows[ASKED].drop_duplicates()
-    failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
-    over = stopped or len(failed) > config.max_failures * len(asked)
-    missing = sum(context.expected_instances.values()) - len(asked)
-    return Finished(tables, len(asked), len(failed), over, missing)

@@ -90,7 +90,7 @@ def sequences(rows: pd.DataFrame, metric: str = "iou") -> Sequences:
 
     Args:
         rows: With the method's failed rows.
-        metric: A name in METRICS.
+        metric: A metric of the rows, by its column.
 
     Raises:
         UserError: An instance has two rows after one click.

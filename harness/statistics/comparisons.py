@@ -50,7 +50,7 @@ class Comparison:
     Attributes:
         a: The method's label, with its ranking where that says more.
         b: Likewise; positive differences speak for a.
-        metric: A name in METRICS.
+        metric: A metric of the rows, by its column.
         tie: Differences no larger than this are ties.
         clicks: After how many a and b were compared, the last that both had alike; then the last of a, and that of b.
         lines: One a slice, all instances first: slice, value, n, images, a, b (means, 0 to 1), difference, low, high
@@ -91,7 +91,7 @@ def compare(
         rows: Those of both, of one run or of several.
         a: The first method.
         b: The second.
-        metric: A name in METRICS.
+        metric: A metric of the rows, by its column.
         slices: Columns to divide by: those of SLICES, or any that the rows have.
         tie: The largest difference that is a tie.
         most_changed: How many instances to name: half of those that a does better on, half of the others.
@@ -133,7 +133,7 @@ def ranks(rows: pd.DataFrame, metric: str = "iou") -> pd.DataFrame:
 
     Args:
         rows: The store's; of several runs, too.
-        metric: A name in METRICS.
+        metric: A metric of the rows, by its column.
 
     Returns:
         The columns of ENTRY, best mean first within a data set, then mean, rank_low = 1 + how many are surely better,

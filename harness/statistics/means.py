@@ -17,10 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float64, Int64, UInt64
 
-from harness.masks.metrics import METRICS
 from harness.messages import suggest
 from harness.statistics.resampling import RESAMPLES, intervals_of_means, sign_flip_p
-from harness.storage.rows import COLUMNS
+from harness.storage.rows import COLUMNS, metrics_in
 from harness.structures import UserError
 
 INSTANCE = ["dataset", "image_id", "instance_id"]
@@ -31,6 +30,9 @@ ENTRY = ["dataset", "method", "ranking"]
 
 MEANS = ("mean", "seen", "unseen")
 """The means of a summary's line: of all instances, and of the halves of the data set's split."""
+
+SHOWN = ("iou", "boundary_iou")
+"""The metrics that the tables show; rows that lack one of them have no value of it."""
 
 _COLUMNS = ["run", *ENTRY, "image_id", "instance_id", "seen", "clicks", "click_index", "status"]
 _OPTIONAL = ["dataset_plugin", "method_plugin", "category", "text", "click_strategy", "same_class_count", "error"]
@@ -101,7 +103,7 @@ def summarise(
     Args:
         rows: The store's; `at_click` of them to summarise an earlier click.
         by: Columns of the rows that name a group; each instance may stand in a group once.
-        metric: A name in METRICS.
+        metric: A metric of the rows, by its column.
         intervals: Whether to add the means' 95 % intervals, images being drawn anew.
 
     Raises:
@@ -174,7 +176,7 @@ def paired_gain(
         rows: Those of a and b, at least; pass a part of them (the unseen, say) for the gain on that part.
         a: A method's label, or (label, ranking) where it has several rankings.
         b: Likewise; positive differences speak for a.
-        metric: A name in METRICS.
+        metric: A metric of the rows, by its column.
         resamples: How many bootstrap samples of the images.
         seed: Of the resampling.
 
@@ -269,8 +271,8 @@ def _intervals(rows: pd.DataFrame, facts: pd.DataFrame) -> list[float]:
 
 
 def _scores(rows: pd.DataFrame, metric: str) -> pd.Series[float]:
-    if metric not in METRICS:
-        raise UserError(f"summaries: no metric '{metric}'. {suggest(metric, METRICS)}")
+    if metric not in rows:
+        raise UserError(f"summaries: the rows have no metric '{metric}'. {suggest(metric, metrics_in(rows))}")
     return rows[metric].where(rows["status"] == "ok")
 
 
@@ -304,8 +306,9 @@ def _checked(rows: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
             "Read them from runs/<run>/ of this version, or run again."
         )
     kept = rows[_COLUMNS + [column for column in _OPTIONAL if column in rows]].copy()
-    for name in METRICS:
-        kept[name] = rows[name].astype(float) if name in rows else np.nan
+    for name in dict.fromkeys([*SHOWN, *metrics_in(rows)]):
+        if name not in more:  # A column of numbers that rows are grouped by stays as it is.
+            kept[name] = rows[name].astype(float) if name in rows else np.nan
     for name in [column for column in more if column not in kept]:
         kept[name] = rows.get(name, np.nan)
     if kept["ranking"].isna().any():
@@ -388,7 +391,7 @@ def _named(name: str | tuple[str, str]) -> str:
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    wanted = [*INSTANCE, "click_index", "clicks", *METRICS]
+    wanted = [*INSTANCE, "click_index", "clicks", *metrics_in(a)]
     on = [*INSTANCE, "click_index"]
     return a[[*wanted, "seen"]].merge(b[wanted], on=on, suffixes=("_a", "_b"), validate="one_to_one")
 

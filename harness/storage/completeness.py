@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from harness.config.parts import Plugin
 from harness.evaluation.pictures import listed
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset
-from harness.storage.rows import ORDER
-from harness.storage.store import JobFacts
+from harness.storage.manifest import JobFacts
+from harness.storage.rows import MEASURED, ORDER
+from harness.storage.shards import of_samples
+from harness.storage.store import Store
 
 KEY = [name for name in ORDER if name != "image_id"]
 """The primary key of the rows."""
@@ -21,17 +26,20 @@ KEY = [name for name in ORDER if name != "image_id"]
 INSTANCE = [name for name in KEY if name not in ("click_index", "ranking")]
 """What a row is of, whatever the click and the ranking."""
 
+APART = (*MEASURED, "device", "run")
+"""Columns that may differ between two shards: times and places, and the name of the run a shard was merged from."""
+
 
 @dataclass
 class Findings:
-    """What was proved, what lacks, and what could not be looked at, as lines for people."""
+    """What was proved, what is missing, and what could not be looked at, as lines for people."""
 
     proved: list[str] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
     unproved: list[str] = field(default_factory=list)
 
     def say(self, proved: str, *lacking: str) -> None:
-        """What lacks, or else what is proved."""
+        """Note what is missing; if nothing is, what is proved."""
         self.lacking += lacking
         if not lacking:
             self.proved.append(proved)
@@ -45,13 +53,11 @@ class Asked:
         job: As it was made.
         samples: The images.
         max_clicks: On each instance.
-        metrics: Of each mask.
     """
 
     job: JobFacts
-    samples: list[str]
+    samples: Collection[str]
     max_clicks: int
-    metrics: Sequence[str]
 
     @property
     def name(self) -> str:
@@ -112,7 +118,7 @@ def _uneven(
 
 
 def _unmeasured(asked: Asked, ok: pd.DataFrame) -> Iterator[str]:
-    for name in asked.metrics:
+    for name in asked.job.metrics:
         if lacking := int(ok[name].isna().sum()):
             yield f"{asked.name}: {lacking} of {len(ok)} rows have no {name}"
 
@@ -129,24 +135,24 @@ def check_same_instances(found: Findings, rows: pd.DataFrame) -> None:
 
 
 def check_listing(found: Findings, plugin: Plugin, limit: int | None, asked: list[Asked], rows: pd.DataFrame) -> None:
-    """Images and instances are those that the data set itself lists, where it is at hand.
+    """Images and instances are those that the data set itself lists now.
 
     Args:
         found: Added to.
-        plugin: The data set, as the config has it.
+        plugin: The data set, as a config of this machine has it.
         limit: On its images.
         asked: Its jobs.
         rows: Of the run.
     """
-    name, samples = asked[0].job.dataset, asked[0].samples
+    name, samples = asked[0].job.dataset, list(asked[0].samples)
     try:
         dataset: Dataset = parameters.build("datasets", plugin.name, plugin.params)
-        now = dataset.sample_ids()[:limit]
+        now = list(dataset.sample_ids())[:limit]
         instances = {one.id for sample in samples for one in listed(dataset, sample)}
     except Exception as error:  # Whatever a plugin raises where its data is not.
         found.unproved.append(f"the listing of {name}: {' '.join(str(error).split())}")
         return
-    lacking = [] if list(now) == samples else [f"{name}: the data set lists other images now ({len(now)} of them)"]
+    lacking = [] if now == samples else [f"{name}: the data set lists other images now ({len(now)} of them)"]
     for one in asked:
         lacking += _other_instances(one, instances, rows)
     found.say(f"{name}: the data set lists the same {len(samples)} images and {len(instances)} instances", *lacking)
@@ -162,3 +168,47 @@ def _other_instances(asked: Asked, instances: set[str], rows: pd.DataFrame) -> I
 def clicks_of(config: Mapping[str, Any], method: Mapping[str, Any]) -> int:
     """How many clicks a method's instances are asked for, by a manifest's config."""
     return int((method.get("clicks") or config["clicks"])["max_clicks"])
+
+
+def check_repeats(found: Findings, store: Store, asked: Asked) -> None:
+    """An image may lie in several shards, as after a merge or a killed driver; then all must say the same of it.
+
+    Of two different answers tables show one, and nobody would notice.
+
+    Raises:
+        UserError: A shard is damaged.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    other: list[str] = []
+    for shard, images, rows in _again(store, asked.job):
+        answers = _answers(rows)
+        for image in images:
+            before, there = first.setdefault(image, (answers.get(image, ""), shard))
+            if answers.get(image, "") != before:
+                other.append(f"'{image}' in {there} and in {shard}")
+    if other:
+        found.lacking.append(
+            f"{asked.name}: {len(other)} times an image has other rows in another shard, first {other[0]}; tables show "
+            f"the former. Delete one of the two from shards/{asked.job.key}, and run again"
+        )
+    elif first:
+        found.proved.append(f"{asked.name}: {len(first)} images lie in several shards, with the same rows")
+
+
+def _again(store: Store, job: JobFacts) -> Iterator[tuple[str, set[str], pa.Table]]:
+    """Each shard, in the order in which they count, with its images that lie in another, too, and their rows."""
+    headers = {name: one for name, one in store.headers(job.key).items() if one.made_by(job.parts)}
+    counts = Counter(image for header in headers.values() for image in header.samples)
+    again = {image for image, shards in counts.items() if shards > 1}
+    for name, header in headers.items():
+        if images := again.intersection(header.samples):
+            yield name, images, of_samples(store.read(job.key, name), images)
+
+
+def _answers(rows: pa.Table) -> dict[str, str]:
+    """Image -> a hash of its rows, without the columns that may differ."""
+    kept = rows.drop_columns(list(APART)).sort_by([(name, "ascending") for name in ORDER])
+    lines: dict[str, list[str]] = {}
+    for row in kept.to_pylist():
+        lines.setdefault(row["image_id"], []).append(repr(row))
+    return {image: hashlib.sha256("".join(own).encode()).hexdigest() for image, own in lines.items()}

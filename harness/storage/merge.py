@@ -12,9 +12,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.storage import manifests
 from harness.storage.lock import Lock
-from harness.storage.store import READERS, JobFacts, Store
+from harness.storage.manifest import JobFacts, Samples, read_samples, save_manifest, save_samples
+from harness.storage.store import READERS, Store
 from harness.storage.verify import job_of, label_of, pairs_of
 from harness.structures import UserError
 
@@ -37,12 +37,12 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
             del runs[str(into.folder)]
         _check_runs({place: manifest for place, (_, manifest) in runs.items()})
         _check_together({place: manifest for place, (_, manifest) in runs.items()})
-        samples = _samples({place: manifests.samples(source.folder) for place, (source, _) in runs.items()})
+        samples = _samples({place: read_samples(source.folder) for place, (source, _) in runs.items()})
         copied = sum(_copied(source, into, _jobs(manifest)) for source, manifest in runs.values())
         manifest = _manifest([manifest for _, manifest in runs.values()], into)
         rows = _rows(into, manifest, samples)
-        manifest["samples"] = manifests.save_samples(into.folder, samples)  # These two must not be torn apart.
-        manifests.save(into.folder, manifest)
+        manifest["samples"] = save_samples(into.folder, samples)  # These two must not be torn apart.
+        save_manifest(into.folder, manifest)
     return copied, rows
 
 
@@ -82,21 +82,21 @@ def _jobs(manifest: Mapping[str, Any]) -> dict[str, JobFacts]:
     return {job.key: job for job in jobs}
 
 
-def _samples(runs: Mapping[str, Mapping[str, list[str]]]) -> dict[str, list[str]]:
-    """Data set's label -> the longest list, which holds the others if some runs were limited."""
-    longest: dict[str, tuple[list[str], str]] = {}
+def _samples(runs: Mapping[str, Samples]) -> Samples:
+    """Of each data set the longest list, which holds the others if some runs were limited."""
+    longest: dict[str, tuple[Mapping[str, int | None], str]] = {}
     for place, listed in runs.items():
-        for label, ids in listed.items():
-            most, there = longest.setdefault(label, (ids, place))
-            (shorter, _), (longer, _) = sorted([(ids, place), (most, there)], key=lambda one: len(one[0]))
-            if longer[: len(shorter)] != shorter:
+        for label, own in listed.items():
+            most, there = longest.setdefault(label, (own, place))
+            shorter, longer = sorted([own, most], key=len)
+            if list(longer)[: len(shorter)] != list(shorter):
                 raise UserError(
-                    f"merge: the data set '{label}' has other images in {place} ({len(ids)}) than in {there} "
+                    f"merge: the data set '{label}' has other images in {place} ({len(own)}) than in {there} "
                     f"({len(most)}). Wanted the same, or the first of them. Label one of them otherwise."
                 )
-            if longer is ids:
-                longest[label] = (ids, place)
-    return {label: ids for label, (ids, _) in longest.items()}
+            if longer is own:
+                longest[label] = (own, place)
+    return {label: own for label, (own, _) in longest.items()}
 
 
 def _copied(source: Store, into: Store, jobs: Mapping[str, JobFacts]) -> int:
@@ -152,7 +152,7 @@ def _manifest(runs: Sequence[Mapping[str, Any]], into: Store) -> dict[str, Any]:
     return {"config": config, "jobs": jobs, "starts": starts}
 
 
-def _rows(into: Store, manifest: Mapping[str, Any], samples: Mapping[str, list[str]]) -> int:
+def _rows(into: Store, manifest: Mapping[str, Any], samples: Samples) -> int:
     """Write results.parquet."""
     jobs = list(_jobs(manifest).values())
-    return into.write_results(jobs, {job.dataset: samples.get(job.dataset, []) for job in jobs})
+    return into.write_results(jobs, {job.dataset: samples.get(job.dataset, {}) for job in jobs})

@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.masks.metrics import METRICS
 from harness.structures import Record
 
 _CLICKS = pa.list_(pa.struct([("x", pa.int32()), ("y", pa.int32()), ("positive", pa.bool_())]))
@@ -59,19 +58,30 @@ MEASURED = ("encode_ms", "segment_ms")
 """The only columns that differ between two runs of one config."""
 
 
-def schema(masks: bool = True) -> pa.Schema:
-    """The columns of every results file; those of its rows without their masks."""
-    metrics = [pa.field(name, pa.float64()) for name in METRICS]
+def schema(metrics: Iterable[str], masks: bool = True) -> pa.Schema:
+    """The columns of rows with these metrics, those that the run measured; with or without the masks."""
+    measured = [pa.field(name, pa.float64()) for name in metrics]
     kinds = {name: kind for name, kind in COLUMNS.items() if masks or name != "mask"}
-    return pa.schema([pa.field(name, kind) for name, kind in kinds.items()] + metrics)
+    return pa.schema([pa.field(name, kind) for name, kind in kinds.items()] + measured)
 
 
-def table(records: Sequence[Record]) -> pa.Table:
-    """Records as rows."""
+def metrics_in(rows: pd.DataFrame) -> list[str]:
+    """The metrics that rows have: their columns of numbers, or of nothing, that are none of COLUMNS."""
+    others = [str(name) for name in rows.columns if name not in COLUMNS]
+    return [name for name in others if _is_measured(rows[name])]
+
+
+def _is_measured(column: pd.Series[Any]) -> bool:
+    numbers = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return numbers or bool(column.isna().all())
+
+
+def table(records: Sequence[Record], metrics: Sequence[str]) -> pa.Table:
+    """Records as rows, with a column for each of the metrics."""
     columns: dict[str, list[Any]] = {name: [getattr(record, name) for record in records] for name in COLUMNS}
     columns["clicks"] = [[vars(click) for click in clicks] for clicks in columns["clicks"]]
-    columns |= {name: [record.metrics.get(name) for record in records] for name in METRICS}
-    return pa.table(columns, schema=schema())
+    columns |= {name: [record.metrics.get(name) for record in records] for name in metrics}
+    return pa.table(columns, schema=schema(metrics))
 
 
 PIECE = 8_000

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from harness.storage.rows import schema, table
+from harness.storage.rows import table
 from harness.structures import Record
 
 _SAMPLES, _PARTS = b"harness.samples", b"harness.parts"
@@ -51,9 +51,11 @@ def packed(rows: pa.Table, header: Header) -> pa.Buffer:
     return parquet(rows.replace_schema_metadata(said))
 
 
-def shard(records: Sequence[Record], sample_ids: Sequence[str], parts: Mapping[str, str]) -> pa.Buffer:
+def shard(
+    records: Sequence[Record], metrics: Sequence[str], sample_ids: Sequence[str], parts: Mapping[str, str]
+) -> pa.Buffer:
     """The bytes of a finished shard's file."""
-    return packed(table(records), Header(tuple(sample_ids), parts))
+    return packed(table(records, metrics), Header(tuple(sample_ids), parts))
 
 
 def parquet(rows: pa.Table) -> pa.Buffer:
@@ -91,19 +93,19 @@ def header_of(file: Any) -> Header:
         raise ValueError(f"no shard: {' '.join(str(error).split())}") from error
 
 
-def rows_of(content: bytes, masks: bool = True) -> pa.Table:
-    """All rows of a shard's file; of a column that it lacks, null.
+def rows_of(content: bytes, columns: pa.Schema | None = None) -> pa.Table:
+    """All rows of a shard's file.
 
     Args:
         content: Of the file.
-        masks: Whether to read the masks, most of the bytes, too.
+        columns: What to read, where that is not all; a column that the file lacks is null.
 
     Raises:
         ValueError: They cannot be read.
     """
     try:
         # Threads of Arrow's keep memory for themselves.
-        rows = pq.read_table(pa.BufferReader(content), schema=schema(masks), use_threads=False)
+        rows = pq.read_table(pa.BufferReader(content), schema=columns, use_threads=False)
         return rows.replace_schema_metadata()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(" ".join(str(error).split())) from error

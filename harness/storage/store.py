@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,16 @@ import pyarrow.parquet as pq
 
 from harness import places
 from harness.config.parts import fingerprint
-from harness.storage import differences, manifests
 from harness.storage.folder import Folder
+from harness.storage.manifest import (
+    JobFacts,
+    Samples,
+    difference,
+    metrics_of,
+    read_manifest,
+    save_manifest,
+    save_samples,
+)
 from harness.storage.rows import ORDER, as_frame, give_back, joined, ordered, schema
 from harness.storage.shards import Header, changed, header_of, is_name, name_of, of_samples, packed, rows_of, shard
 from harness.structures import Record, UserError
@@ -43,29 +51,6 @@ LEFT_OVER_S = 3600
 """After this long a temporary file has no writer any more."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class JobFacts:
-    """What made a job's rows; each part is a fingerprint or a readable value.
-
-    Attributes:
-        method: The method's label.
-        dataset: The data set's label.
-        parts: Part -> its state, a fingerprint or readable: "method", "weights", "dataset", "clicks", ...
-        about: For people: plugin names, parameters, checkpoint hashes.
-    """
-
-    method: str
-    dataset: str
-    parts: Mapping[str, str]
-    about: Mapping[str, Any]
-
-    @property
-    def key(self) -> str:
-        """The job's folder: a readable start and a hash of the labels."""
-        readable = "".join(c if c.isalnum() else "-" for c in f"{self.method}-{self.dataset}")[:48].strip("-")
-        return f"{readable}-{fingerprint([self.method, self.dataset])[:8]}"
 
 
 class Store:
@@ -83,7 +68,7 @@ class Store:
         config: Mapping[str, Any],
         jobs: Sequence[JobFacts],
         start: Mapping[str, Any],
-        samples: Mapping[str, Sequence[str]] | None = None,
+        samples: Samples | None = None,
     ) -> None:
         """Add this start to the manifest, creating it at the first; what is no whole shard is removed.
 
@@ -91,7 +76,7 @@ class Store:
             config: As JSON.
             jobs: What it asks for.
             start: What is known of this start.
-            samples: Data set label -> the samples that it asks for, in their order.
+            samples: What it asks for.
 
         Raises:
             UserError: Rows of the same labels were made from something else, or nobody knows from what.
@@ -101,19 +86,19 @@ class Store:
         self.check(jobs)
         manifest["config"] = config
         manifest["jobs"] = manifest.get("jobs", {}) | {job.key: asdict(job) for job in jobs}
-        manifest["samples"] = manifests.save_samples(self.folder, samples or {})
+        manifest["samples"] = save_samples(self.folder, samples or {})
         manifest["starts"] = [*manifest.get("starts", []), start]
-        manifests.save(self.folder, manifest)
+        save_manifest(self.folder, manifest)
 
     def close(self, **facts: Any) -> None:
         """Add to the last start what is known at its end."""
         manifest = self.manifest()
         manifest["starts"][-1].update(facts)
-        manifests.save(self.folder, manifest)
+        save_manifest(self.folder, manifest)
 
     def manifest(self) -> dict[str, Any]:
         """What the manifest says; empty before the first start."""
-        return manifests.read(self.folder)
+        return read_manifest(self.folder)
 
     def check(self, jobs: Sequence[JobFacts]) -> None:
         """Refuse rows that were made otherwise than these jobs would make them.
@@ -139,10 +124,10 @@ class Store:
         Raises:
             UserError: It cannot be written, as on a full disk; what was written before is kept.
         """
-        return self._add(job.key, shard(records, sample_ids, job.parts))
+        return self._add(job.key, shard(records, job.metrics, sample_ids, job.parts))
 
     def rows(
-        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]], masks: bool = False
+        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]], masks: bool = False
     ) -> pd.DataFrame:
         """All rows of these jobs, sorted.
 
@@ -151,27 +136,29 @@ class Store:
             sample_ids: Data set label -> the samples that count.
             masks: Whether to read the predicted masks, too, which are most of the bytes and which no table needs.
         """
-        return as_frame(pa.concat_tables([schema(masks).empty_table(), *self.tables(jobs, sample_ids, masks)]))
+        empty = schema(metrics_of(jobs), masks).empty_table()
+        return as_frame(pa.concat_tables([empty, *self.tables(jobs, sample_ids, masks)]))
 
     def tables(
-        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]], masks: bool = True
+        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]], masks: bool = True
     ) -> Iterator[pa.Table]:
         """The same in pieces, so that never more than one job's rows must be in memory at once."""
+        columns = schema(metrics_of(jobs), masks)
         for job in sorted(jobs, key=lambda job: (job.dataset, job.method)):
-            parts = list(joined(self._parts(job, set(sample_ids[job.dataset]), masks)))
+            parts = list(joined(self._parts(job, set(sample_ids[job.dataset]), columns)))
             yield from ordered(parts) if parts else ()
             del parts
             give_back()
 
-    def write_results(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> int:
+    def write_results(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> int:
         """Write results.parquet.
 
         Returns:
             How many rows.
         """
         sink, count = pa.BufferOutputStream(), 0
-        told = schema().with_metadata({_MADE_OF: self._state(jobs, sample_ids)})
-        with pq.ParquetWriter(sink, told, compression="zstd", write_page_checksum=True) as writer:
+        columns = schema(metrics_of(jobs)).with_metadata({_MADE_OF: self._state(jobs, sample_ids)})
+        with pq.ParquetWriter(sink, columns, compression="zstd", write_page_checksum=True) as writer:
             for rows in self.tables(jobs, sample_ids):
                 writer.write_table(rows)
                 count += len(rows)
@@ -179,13 +166,13 @@ class Store:
         return count
 
     def latest(
-        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]], masks: bool = False
+        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]], masks: bool = False
     ) -> pd.DataFrame:
         """As `rows`; from results.parquet, one file for many, where that is of what is there now."""
         rows = self.results(masks) if self.results_hold(jobs, sample_ids) else None
         return self.rows(jobs, sample_ids, masks) if rows is None else rows
 
-    def results_hold(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> bool:
+    def results_hold(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bool:
         """Whether results.parquet was made of these samples of these jobs, and of the shards that are there now."""
         try:
             with self.folder.opened("results.parquet") as file:
@@ -196,15 +183,14 @@ class Store:
 
     def results(self, masks: bool = False) -> pd.DataFrame | None:
         """The rows of results.parquet, whatever has become of the shards; None where it is absent or damaged."""
-        wanted = schema(masks).names
         try:
             with self.folder.opened("results.parquet") as file:
                 found = pq.ParquetFile(file, page_checksum_verification=True)
-                there = found.schema_arrow.names
-                rows = found.read(columns=[name for name in wanted if name in there])
+                names = [name for name in found.schema_arrow.names if masks or name != "mask"]
+                rows = found.read(columns=names)
         except (pa.ArrowException, OSError, UserError):
             return None
-        return as_frame(rows) if set(ORDER) <= set(there) else None
+        return as_frame(rows) if set(ORDER) <= set(names) else None
 
     def forget_failed(self, job: JobFacts) -> int:
         """Let go of the samples in which an instance failed, so that they count as not done.
@@ -237,12 +223,12 @@ class Store:
         return {name: self._known[key, name] for name in names if (key, name) in self._known}
 
     def read(self, key: str, name: str) -> pa.Table:
-        """All rows of one shard.
+        """All rows of one shard, with the columns that it has.
 
         Raises:
             UserError: It is not as it was written.
         """
-        return self._read(key, name, self._content(key, name), masks=True)
+        return self._read(key, name, self._content(key, name))
 
     def _content(self, key: str, name: str) -> bytes:
         try:
@@ -253,17 +239,18 @@ class Store:
                 "Give the same command again."
             ) from error
 
-    def _state(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Sequence[str]]) -> bytes:
+    def _state(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bytes:
         """What results.parquet is made of: the samples asked for, and the whole shards that were made alike."""
         of = {job.key: list(self._own(job)) for job in jobs}
-        return fingerprint([of, {name: list(ids) for name, ids in sample_ids.items()}]).encode()
+        wanted = {name: list(ids) for name, ids in sample_ids.items()}
+        return fingerprint([of, wanted, metrics_of(jobs)]).encode()
 
-    def _read(self, key: str, name: str, content: bytes, masks: bool) -> pa.Table:
+    def _read(self, key: str, name: str, content: bytes, columns: pa.Schema | None = None) -> pa.Table:
         header = self._known.get((key, name))
         try:
             if header and name != name_of(content):
                 raise ValueError("its content is not what its name says")
-            return rows_of(content, masks)
+            return rows_of(content, columns)
         except ValueError as error:
             raise UserError(
                 f"{self.folder_of(key) / name}: damaged ({error}). Delete it and run again: its samples are redone."
@@ -273,13 +260,13 @@ class Store:
         """Where a job's shards lie."""
         return self.folder / "shards" / key
 
-    def _parts(self, job: JobFacts, wanted: set[str], masks: bool) -> Iterator[pa.Table]:
+    def _parts(self, job: JobFacts, wanted: set[str], columns: pa.Schema) -> Iterator[pa.Table]:
         """The rows of some samples, as they lie in the shards; files are fetched ahead, rows are not."""
         parts = list(self._wanted(job, wanted))
         with ThreadPoolExecutor(READERS) as pool:
             contents = pool.map(lambda part: self._content(job.key, part[0]), parts)
             for (name, fresh), content in zip(parts, contents, strict=True):
-                yield of_samples(self._read(job.key, name, content, masks), fresh)
+                yield of_samples(self._read(job.key, name, content, columns), fresh)
 
     def _wanted(self, job: JobFacts, wanted: set[str]) -> Iterator[tuple[str, set[str]]]:
         for name, header in self._own(job).items():
@@ -326,13 +313,10 @@ class Store:
 
 
 def _difference(part: str, then: Mapping[str, str], job: JobFacts, known: Mapping[str, Any]) -> str:
-    """How a part differs: by its parameters, where the manifest tells of the same state that the shard does."""
-    told = (
-        differences.told(part, known["about"], job.about)
-        if known and known["parts"].get(part) == then.get(part)
-        else ""
-    )
-    return told or f"{part}: {then.get(part, 'unknown')} then, {job.parts[part]} now"
+    """How a part differs: value by value, where the manifest speaks of the same state as the shard."""
+    same = known and known["parts"].get(part) == then.get(part)
+    said = difference(part, known["about"], job.about) if same else ""
+    return said or f"{part}: {then.get(part, 'unknown')} then, {job.parts[part]} now"
 
 
 def store_of(run: str, runs: str | Path | None = None) -> Store:

@@ -1,42 +1,47 @@
 """Proof that a run's folder is whole: every file as it was written, every row that the config asks for there once.
 
-What was asked for stands in the folder itself, so that a copy on another machine can be verified without data or
-weights. Where a data set is at hand, its listing is compared, too: it alone knows an instance of which no row speaks.
+What was asked for stands in the folder itself, so that a copy on another machine can be verified without data, weights
+or plugins. On request the data sets' listings are compared, too: they alone know an instance that has no row at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.config.parts import Plugin
+from harness.config.parts import Plugin, label
 from harness.config.run_config import asked_on
-from harness.storage import manifests
 from harness.storage.completeness import (
     Asked,
     Findings,
     check_job,
     check_key,
     check_listing,
+    check_repeats,
     check_same_instances,
     clicks_of,
 )
 from harness.storage.lock import holder
-from harness.storage.repeats import check_repeats
+from harness.storage.manifest import MANIFEST, SAMPLES, JobFacts, Samples, metrics_of, read_samples
 from harness.storage.rows import as_frame, schema
 from harness.storage.shards import Header, changed, is_name
-from harness.storage.store import JobFacts, Store
+from harness.storage.store import Store
 from harness.structures import UserError
 
 NAMED_AT_MOST = 5
 """Damaged shards named one by one."""
 
 
-def verified(store: Store) -> Findings:
+def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
     """Look at all of a run's folder.
+
+    Args:
+        store: The run's.
+        data: Data sets to compare its images and instances with, as a config of this machine has them, found by their
+            labels; none by default, for a folder can be verified without data.
 
     Raises:
         UserError: There is no run, or its manifest is damaged.
@@ -53,19 +58,19 @@ def verified(store: Store) -> Findings:
     elif not whole:
         found.unproved.append("the rows: first mend the shards")
     else:
-        _check_rows(found, store, manifest, samples)
+        _check_rows(found, store, manifest, samples, data)
     return found
 
 
-def _checked_samples(found: Findings, store: Store, manifest: Mapping[str, Any]) -> dict[str, list[str]] | None:
+def _checked_samples(found: Findings, store: Store, manifest: Mapping[str, Any]) -> Samples | None:
     """The samples that were asked for; None where that cannot be known."""
     try:
-        samples = manifests.samples(store.folder)
+        samples = read_samples(store.folder)
     except UserError as error:
         found.lacking.append(str(error))
         return None
     found.say(
-        f"{manifests.MANIFEST} and {manifests.SAMPLES} are intact: {len(manifest['jobs'])} jobs, "
+        f"{MANIFEST} and {SAMPLES} are intact: {len(manifest['jobs'])} jobs, "
         f"{len(manifest['starts'])} starts, {sum(map(len, samples.values()))} images asked for"
     )
     return samples
@@ -113,19 +118,16 @@ def _shortened(lines: list[str]) -> list[str]:
     return lines if more <= 0 else [*lines[:NAMED_AT_MOST], f"and {more} shards more, likewise"]
 
 
-def _check_rows(found: Findings, store: Store, manifest: Mapping[str, Any], samples: Mapping[str, list[str]]) -> None:
+def _check_rows(
+    found: Findings, store: Store, manifest: Mapping[str, Any], samples: Samples, data: Sequence[Plugin]
+) -> None:
     config = manifest["config"]
     asked = [
-        Asked(
-            job_of(manifest, method, dataset),
-            samples.get(label_of(dataset), []),
-            clicks_of(config, method),
-            config["metrics"],
-        )
+        Asked(job_of(manifest, method, dataset), samples.get(label_of(dataset), {}), clicks_of(config, method))
         for method, dataset in pairs_of(config)
     ]
     jobs, wanted = [one.job for one in asked], {one.job.dataset: one.samples for one in asked}
-    said = pa.concat_tables([schema().empty_table(), *store.tables(jobs, wanted)])
+    said = pa.concat_tables([schema(metrics_of(jobs)).empty_table(), *store.tables(jobs, wanted)])
     rows = as_frame(said.drop_columns("mask"))
     for one in asked:
         check_job(found, one, store.done(one.job), rows)
@@ -133,9 +135,11 @@ def _check_rows(found: Findings, store: Store, manifest: Mapping[str, Any], samp
     check_same_instances(found, rows)
     check_key(found, rows)
     _check_results(found, store, said)
-    for dataset in config["datasets"]:
-        own = [one for one in asked if one.job.dataset == label_of(dataset)]
-        check_listing(found, Plugin.model_validate(dataset), config["limit"], own, rows)
+    for dataset in data:
+        if own := [one for one in asked if one.job.dataset == label(dataset)]:
+            check_listing(found, dataset, config["limit"], own, rows)
+        else:
+            found.unproved.append(f"the listing of {label(dataset)}: the run has no such data set")
 
 
 def job_of(manifest: Mapping[str, Any], method: Mapping[str, Any], dataset: Mapping[str, Any]) -> JobFacts:
@@ -161,7 +165,7 @@ def label_of(entry: Mapping[str, Any]) -> str:
 def _check_results(found: Findings, store: Store, said: pa.Table) -> None:
     again = f"python -m harness report {store.folder} writes it anew"
     try:
-        written = pq.read_table(pa.BufferReader(store.folder.read("results.parquet")), schema=schema())
+        written = pq.read_table(pa.BufferReader(store.folder.read("results.parquet")))
     except FileNotFoundError:
         found.lacking.append(f"results.parquet; {again}")
         return

@@ -20,7 +20,7 @@ from harness.cli import commands, listing, terminal
 from harness.cli import run as running
 from harness.config.recipe import load_recipe
 from harness.plugins import registry
-from harness.running.run import Finished
+from harness.results.reported import Finished
 from harness.running.train import resumable
 
 ROOT = places.ROOT
@@ -242,7 +242,7 @@ def test_runs_are_verified_merged_and_reported(
 
     shutil.rmtree(next((tmp_path / "both" / "shards").glob("wide-*")))
     lacking = harness("verify", tmp_path / "both")
-    assert lacking.returncode == 1 and "lacking: wide on far_away:Boxes: 12 of 12 images" in lacking.stderr
+    assert lacking.returncode == 1 and "missing: wide on far_away:Boxes: 12 of 12 images" in lacking.stderr
     told = harness("report", tmp_path / "both")
     assert told.returncode == 0 and "12 of 24 instances have no row: the same run again." in told.stderr
     assert "12 of 12 instances have no row" in told.stdout

@@ -12,9 +12,9 @@ import yaml
 from harness import UserError
 from harness.config.run_config import RunConfig, load_run
 from harness.jobs.contamination import asked_again, training_images
-from harness.jobs.plan import planned
+from harness.jobs.plan import planned, samples_of
 from harness.plugins import registry
-from harness.results.recorded import context_of
+from harness.results.recorded import Recorded
 from harness.storage.store import Store
 
 TESTS = Path(__file__).parents[1]
@@ -103,8 +103,8 @@ def test_tables_flag_a_method_that_was_trained_on_what_it_is_asked(tmp_path: Pat
     config = loaded(tmp_path, {"datasets": [{"name": "scenes", "params": {"count": 3}}]})
     jobs = planned(config)
     store = Store(tmp_path / "run")
-    rows = store.rows([job.facts for job in jobs], {"scenes": []})
-    context = context_of(config, jobs, store, rows)
+    made = Recorded(store, config, [job.facts for job in jobs], samples_of(jobs))
+    context = made.context(made.rows())
     assert context.training_images_asked == {("steady", "scenes"): 3}
 
 

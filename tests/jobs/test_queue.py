@@ -13,7 +13,7 @@ from harness.evaluation.protocol import Protocol
 from harness.jobs.jobs import Job, Shard
 from harness.jobs.queue import FIRST_SUSPECTED, IN_FLIGHT, LEASES_SUSPECTED, MOST_SAMPLES, Waiting, halves
 from harness.jobs.worker import Outcome
-from harness.storage.store import JobFacts
+from harness.storage.manifest import JobFacts
 
 IDS = tuple("abcdefghijkl")
 

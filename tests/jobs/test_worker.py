@@ -16,8 +16,9 @@ from harness.jobs.plan import planned, remaining
 from harness.jobs.worker import Worker, run_here
 from harness.plugins import registry
 from harness.plugins.failures import DeviceLost
+from harness.storage.manifest import JobFacts
 from harness.storage.rows import MEASURED
-from harness.storage.store import JobFacts, Store
+from harness.storage.store import Store
 
 
 @pytest.fixture(autouse=True)

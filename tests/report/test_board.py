@@ -11,7 +11,7 @@ from harness.report.board import Source, board, entries, linked
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
 from harness.report.rendering.formats import rendered
-from harness.storage.store import JobFacts
+from harness.storage.manifest import JobFacts
 
 
 def source(folder: str, rows: pd.DataFrame, limited: int | None = None, **parts: str) -> Source:

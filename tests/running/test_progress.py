@@ -25,7 +25,7 @@ from harness.running.train import Progress as TrainingProgress
 from harness.running.watch import news
 from harness.running.watch import shown as watched
 from harness.storage.folder import Folder
-from harness.storage.store import JobFacts
+from harness.storage.manifest import JobFacts
 
 METHOD = "Ours [red]k=3[/] :x:"
 JOB = Job(

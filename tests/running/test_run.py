@@ -19,11 +19,12 @@ from harness import UserError, places
 from harness.config.run_config import RunConfig, load_run
 from harness.environment import PACKAGES, environment
 from harness.jobs.jobs import Job
-from harness.jobs.plan import planned
+from harness.jobs.plan import planned, samples_of
 from harness.jobs.worker import Outcome
 from harness.plugins import parameters
-from harness.results.recorded import recorded
-from harness.running.run import Budget, Finished, report, run
+from harness.results.recorded import Recorded, recorded
+from harness.results.reported import Finished, report
+from harness.running.run import Budget, run
 from harness.storage.lock import Lock
 from harness.storage.rows import MEASURED, schema
 from harness.storage.store import Store
@@ -149,7 +150,7 @@ def test_a_run_writes_all_rows_and_its_report(make: Make) -> None:
     assert (done.instances, done.failed, done.over_budget, done.missing) == (12, 0, False, 0)
     assert [outcome.samples for outcome in quiet.outcomes] == [2, 2, 2]
     rows = pq.read_table(folder(path) / "results.parquet")
-    assert rows.schema.equals(schema()) and len(rows) == 12 * 3
+    assert rows.schema.equals(schema(("iou", "boundary_iou"))) and len(rows) == 12 * 3
     assert "steady" in report_of(path)
     start, *_ = Store(folder(path)).manifest()["starts"]
     assert {"started", "ended", "instances", "failed", "commit", "packages", "host"} <= set(start)
@@ -244,10 +245,10 @@ def test_too_many_failures_stop_the_run(make: Make) -> None:
     path = make(datasets=unreadable, max_failures=0.1)
     done, quiet = ran(path)
     assert done.over_budget and len(quiet.outcomes) == 1
-    assert len(results(path)) == 2 and done.missing == 7
+    assert len(results(path)) == 2 and (done.missing, done.uncounted) == (4, 4)
     text = report_of(path)
-    # One row each of two unreadable images; of the others, one is unreadable and stands for one, three hold two.
-    assert "7 of 9 instances have no row" in text
+    # One row each of two unreadable images; nobody has opened the other four.
+    assert "At least 4 of 6 instances have no row" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| toys")]
     assert [cell.strip(" ¹") for cell in line.split("|")[4:6]] == ["–", "–"]
 
@@ -283,21 +284,25 @@ def test_rows_of_another_method_tell_what_is_missing(make: Make, monkeypatch: py
     lost = next(one for one in sorted((folder(path) / "shards").rglob("*.parquet")) if "wide" in one.parent.name)
     lost.unlink()
     monkeypatch.setattr("harness.jobs.plan.listed", lambda *_: pytest.fail("images are listed anew"))
-    config, jobs = recorded(Store(folder(path)))
-    done = report(config, jobs, Store(folder(path)), write=False)
+    done = report(recorded(Store(folder(path))), write=False)
     assert (done.instances, done.missing) == (20, 4)
 
 
-def test_report_says_what_is_missing(make: Make) -> None:
-    path = make()
+@pytest.mark.parametrize("toys", ["Toys", "Known"])
+def test_report_says_what_is_missing(make: Make, toys: str) -> None:
+    """Exactly where the listing counts instances; of images that only opening would count, one each at least."""
+    path = make(datasets=[{"name": f"fakes:{toys}", "label": "toys", "params": {"count": 6}}])
     config = loaded(path)
     store = Store(folder(path))
-    done = report(config, planned(config), store)
-    assert (done.instances, done.failed, done.over_budget, done.missing) == (0, 0, False, 12)
-    assert "12 of 12 instances have no row" in report_of(path)
-    store.write(planned(config)[0].facts, ["toy-0"], [])
-    report(config, planned(config), store)
-    assert "10 of 10 instances have no row" in report_of(path)
+    jobs = planned(config)
+    made = Recorded(store, config, [job.facts for job in jobs], samples_of(jobs))
+    done = report(made)
+    assert (done.instances, done.failed, done.over_budget) == (0, 0, False)
+    assert (done.missing, done.uncounted) == ((6, 6) if toys == "Toys" else (12, 0))
+    assert f"{'At least 6 of 6' if toys == 'Toys' else '12 of 12'} instances have no row" in report_of(path)
+    store.write(made.jobs[0], ["toy-0"], [])
+    report(made)
+    assert f"{'At least 5 of 5' if toys == 'Toys' else '10 of 10'} instances have no row" in report_of(path)
 
 
 def test_environment_says_what_a_start_runs_on() -> None:
@@ -419,15 +424,16 @@ def test_a_folder_is_reported_as_it_was_run_without_its_data(make: Make, monkeyp
     path = make(limit=4)
     ran(path)
     before = report_of(path), (folder(path) / "results.parquet").read_bytes()
-    config, (job,) = recorded(Store(folder(path)))
-    assert config == loaded(path) and job.sample_ids == ("toy-0", "toy-1", "toy-2", "toy-3")
+    before_it = recorded(Store(folder(path)))
+    assert before_it.config == loaded(path) and list(before_it.samples["toys"]) == ["toy-0", "toy-1", "toy-2", "toy-3"]
 
     def gone(*_: Any) -> None:
         raise UserError("no such data")
 
     monkeypatch.setattr(parameters, "build", gone)
-    assert recorded(Store(folder(path))) == (config, [job])
-    done = report(config, [job], Store(folder(path)))
+    again = recorded(Store(folder(path)))
+    assert (again.config, again.jobs, again.samples) == (before_it.config, before_it.jobs, before_it.samples)
+    done = report(again)
     assert (report_of(path), (folder(path) / "results.parquet").read_bytes()) == before
     assert (done.instances, done.missing) == (8, 0)
     with pytest.raises(UserError, match="no manifest"):

@@ -14,7 +14,8 @@ from harness.config.run_config import load_run
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.results.recorded import recorded
-from harness.running.run import report, run
+from harness.results.reported import report
+from harness.running.run import run
 from harness.storage.folder import Folder
 from harness.storage.lock import Lock
 from harness.storage.merge import merged
@@ -88,7 +89,7 @@ def test_methods_of_two_machines_become_one_run(ran: Ran, tmp_path: Path) -> Non
     assert (copied, rows) == (4, 72)
     pd.testing.assert_frame_equal(results(both), results(whole))
     assert lacking(both) == []
-    report(*recorded(both), both)
+    report(recorded(both))
     text = both.folder.read("report.md").decode()
     assert text.replace("both", "whole") == whole.folder.read("report.md").decode()
     assert not [name for name in both.folder.files() if name == "lock.json"]
@@ -127,7 +128,7 @@ def test_a_method_is_asked_on_what_either_run_asked_it_on(ran: Ran, tmp_path: Pa
     merged([first, ran("b", methods=[{**WIDE, "datasets": ["more"]}], datasets=[MORE])], both)
     (wide,) = (one for one in both.manifest()["config"]["methods"] if one["label"] == "wide")
     assert wide["datasets"] == ["more", "toys"] and lacking(both) == []
-    assert report(*recorded(both), both).missing == 0
+    assert report(recorded(both)).missing == 0
 
 
 def test_what_neither_run_has_is_missing_in_words(ran: Ran, tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_what_neither_run_has_is_missing_in_words(ran: Ran, tmp_path: Path) -> N
     merged([ran("a"), ran("b", methods=[WIDE], datasets=[MORE])], both)
     assert "wide on toys: 6 of 6 images, the first 'toy-0'" in lacking(both)
     assert "steady on more: 3 of 3 images, the first 'toy-0'" in lacking(both)
-    assert report(*recorded(both), both).missing == 12 + 6
+    assert report(recorded(both)).missing == 12 + 6
     assert "12 of 12 instances have no row" in both.folder.read("report.md").decode()
 
 

@@ -19,16 +19,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import Click, UserError
-from harness.storage import manifests
 from harness.storage.folder import Folder, write_bytes
+from harness.storage.manifest import JobFacts, read_samples
 from harness.storage.rows import COLUMNS, MEASURED, ORDER, as_frame, schema, table
 from harness.storage.shards import header_of
-from harness.storage.store import JobFacts, Store, store_of
+from harness.storage.store import Store, store_of
 from harness.structures import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = {"method": "m1", "weights": "w1", "dataset": "d1", "clicks": "c1", "seed": "0", "code": "1"}
-JOB = JobFacts("Ours, large", "toys", PARTS, {"method_plugin": "ours"})
+METRICS = ("iou", "boundary_iou")
+JOB = JobFacts("Ours, large", "toys", PARTS, {"method_plugin": "ours", "metrics": {name: {} for name in METRICS}})
 
 
 def record(instance_id: str, image_id: str = "1", **changed: Any) -> Record:
@@ -122,7 +123,7 @@ def test_docs_list_every_column_with_its_type() -> None:
     lines = (ROOT / "docs" / "results.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if re.match(r"\| \w+ \|", line)]
     listed = [(name, kind) for name, kind, *_ in cells if name != "column"]
-    assert listed == [(one.name, str(one.type)) for one in schema()]
+    assert listed == [(one.name, str(one.type)) for one in schema(METRICS)]
     text = "\n".join(lines)
     assert f"**Primary key:** {', '.join(name for name in ORDER if name != 'image_id')}." in text
     assert {name for name, *_, null in cells if null == "never"} == never_null()
@@ -133,7 +134,7 @@ def test_docs_list_every_column_with_its_type() -> None:
 def never_null() -> set[str]:
     """The columns that the barest failed row fills."""
     bare = failure("a", seen=None, text=None, same_class_count=None, height=None, width=None, clicks=())
-    filled = table([bare]).to_pylist()[0]
+    filled = table([bare], METRICS).to_pylist()[0]
     return {name for name, value in filled.items() if value is not None} - {"error"}
 
 
@@ -172,7 +173,7 @@ def test_done_names_samples_even_those_without_rows(store: Store) -> None:
 def test_only_wanted_samples_are_read(store: Store) -> None:
     store.write(JOB, ["1", "2"], [record("a"), record("b", "2")])
     assert list(rows(store, ["2"])["instance_id"]) == ["b"]
-    assert rows(store, []).empty and list(rows(store, []).columns) == schema().names
+    assert rows(store, []).empty and list(rows(store, []).columns) == schema(METRICS).names
 
 
 def test_a_sample_in_two_shards_counts_once(store: Store) -> None:
@@ -316,7 +317,7 @@ def test_results_that_were_altered_within_are_not_read(store: Store) -> None:
     path = folder(store) / "results.parquet"
     whole = path.read_bytes()
     assert store.results() is not None
-    chunk = pq.ParquetFile(path).metadata.row_group(0).column(schema().names.index("iou"))
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(schema(METRICS).names.index("iou"))
     content = bytearray(whole)
     content[(chunk.dictionary_page_offset or chunk.data_page_offset) + 1000] ^= 1
     path.write_bytes(content)
@@ -370,20 +371,21 @@ def test_samples_that_failed_are_forgotten_and_no_others(store: Store) -> None:
 
 
 def test_the_samples_asked_for_are_kept_in_order(store: Store) -> None:
-    wanted = {"toys": ["b", "a"], "empty": [], "more": ["a"]}
+    wanted: dict[str, dict[str, int | None]] = {"toys": {"b": 2, "a": None}, "empty": {}, "more": {"a": 0}}
     store.open({}, [JOB], {}, wanted)
-    assert manifests.samples(store.folder) == {"toys": ["b", "a"], "more": ["a"]}
+    assert read_samples(store.folder) == {"toys": {"b": 2, "a": None}, "more": {"a": 0}}
+    assert list(read_samples(store.folder)["toys"]) == ["b", "a"]
     assert store.manifest()["samples"]["toys"]["count"] == 2
-    store.open({}, [JOB], {}, {"toys": ["c"]})
-    assert manifests.samples(store.folder) == {"toys": ["c"]}
+    store.open({}, [JOB], {}, {"toys": {"c": None}})
+    assert read_samples(store.folder) == {"toys": {"c": None}}
     (folder(store) / "samples.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"samples\.parquet: damaged"):
-        manifests.samples(store.folder)
+        read_samples(store.folder)
     (folder(store) / "samples.parquet").unlink()
     with pytest.raises(UserError, match=r"samples\.parquet: not what manifest\.json says"):
-        manifests.samples(store.folder)
+        read_samples(store.folder)
     (folder(store) / "manifest.json").unlink()
-    assert manifests.samples(store.folder) == {}, "nobody says what was asked for"
+    assert read_samples(store.folder) == {}, "nobody says what was asked for"
 
 
 def test_what_a_killed_writer_left_goes_after_a_while(store: Store) -> None:
@@ -507,5 +509,5 @@ def test_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
 def test_the_manifest_is_json_for_people(store: Store) -> None:
     opened(store)
     text = (folder(store) / "manifest.json").read_text()
-    assert json.loads(text)["jobs"][JOB.key]["about"] == {"method_plugin": "ours"}
+    assert json.loads(text)["jobs"][JOB.key]["about"]["method_plugin"] == "ours"
     assert text.count("\n") > 10

@@ -15,20 +15,24 @@ import pytest
 import yaml
 
 from harness import UserError
+from harness.config.parts import Plugin
 from harness.config.run_config import load_run
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.results.recorded import recorded
-from harness.running.run import report, run
-from harness.storage import completeness, manifests
+from harness.results.reported import report
+from harness.running.run import run
+from harness.storage import completeness
 from harness.storage.completeness import Findings
 from harness.storage.folder import Folder
 from harness.storage.lock import Lock, Owner
+from harness.storage.manifest import save_samples
 from harness.storage.shards import Header, header_of, name_of, packed
 from harness.storage.store import Store
 from harness.storage.verify import verified
 
 TESTS = Path(__file__).parents[1]
+DATA = (Plugin(name="fakes:Toys", label="toys", params={"count": 6}),)
 
 
 class Quiet:
@@ -79,7 +83,7 @@ def found(store: Store) -> Findings:
 def reported(store: Store) -> Store:
     """results.parquet written anew, so that only the shards can give a defect away."""
     fresh = Store(store.folder)
-    report(*recorded(fresh), fresh)
+    report(recorded(fresh))
     return fresh
 
 
@@ -102,7 +106,9 @@ def test_a_complete_run_is_proved_with_its_counts(finished: Callable[..., Store]
     assert "primary key (dataset, method, instance_id, click_index, ranking) is unique over 144 rows" in said
     assert "results.parquet has 144 rows, equal to the shards'" in said
     assert "toys: the rows of all 2 methods are of the same 12 instances" in said
-    assert "toys: the data set lists the same 6 images and 12 instances" in said
+    assert "the data set lists" not in said
+    (proved,) = set(verified(Store(store.folder), DATA).proved) - set(seen.proved)
+    assert proved == "toys: the data set lists the same 6 images and 12 instances"
 
 
 def test_it_needs_nothing_but_the_folder(finished: Callable[..., Store], tmp_path: Path, monkeypatch: Any) -> None:
@@ -116,8 +122,12 @@ def test_it_needs_nothing_but_the_folder(finished: Callable[..., Store], tmp_pat
 
     monkeypatch.setattr("harness.plugins.parameters.build", gone)
     seen = verified(Store(copy))
-    assert not seen.lacking and seen.unproved == ["the listing of toys: no such data"]
-    assert len(seen.proved) == 7
+    assert not seen.lacking and not seen.unproved and len(seen.proved) == 7
+    seen = verified(Store(copy), [*DATA, Plugin(name="fakes:Toys", label="others")])
+    assert not seen.lacking and seen.unproved == [
+        "the listing of toys: no such data",
+        "the listing of others: the run has no such data set",
+    ]
 
 
 def test_failed_instances_are_complete_too(finished: Callable[..., Store]) -> None:
@@ -178,7 +188,7 @@ def damage_the_results(store: Store) -> None:
 
 
 def change_the_samples(store: Store) -> None:
-    manifests.save_samples(store.folder, {"toys": ["toy-0"]})
+    save_samples(store.folder, {"toys": {"toy-0": None}})
 
 
 def forget_the_samples(store: Store) -> None:
@@ -275,7 +285,7 @@ DEFECTS: dict[Callable[[Store], None], str] = {
 def test_every_defect_is_named(finished: Callable[..., Store], defect: Any, message: str) -> None:
     store = finished()
     defect(store)
-    seen = found(store)
+    seen = verified(Store(store.folder), DATA)
     assert re.search(message, "\n".join(seen.lacking)), seen
 
 
@@ -331,7 +341,7 @@ def test_other_images_in_the_data_set_are_noticed(finished: Callable[..., Store]
     import fakes
 
     monkeypatch.setattr(fakes.Toys, "sample_ids", lambda self: ["toy-0", "toy-1"])
-    assert found(store).lacking == ["toys: the data set lists other images now (2 of them)"]
+    assert verified(Store(store.folder), DATA).lacking == ["toys: the data set lists other images now (2 of them)"]
 
 
 def test_a_run_in_progress_is_said_to_be(finished: Callable[..., Store]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness import UserError
-from harness.storage.differences import told
-from harness.storage.store import JobFacts, Store
+from harness.storage.manifest import JobFacts, difference
+from harness.storage.store import Store
 
 ABOUT = {
     "method_plugin": "fakes:Steady",
@@ -48,16 +48,17 @@ JOB = JobFacts("steady", "toys", {"method": "m0", "weights": "w0", "dataset": "d
     ],
 )
 def test_every_value_that_differs_is_told_and_no_place_of_a_file(part: str, change: dict[str, Any], said: str) -> None:
-    assert told(part, ABOUT, ABOUT | change) == said
+    assert difference(part, ABOUT, ABOUT | change) == said
 
 
 def test_of_parameters_that_the_plugin_takes_no_more_all_are_compared() -> None:
     then = ABOUT | {"dataset_params": {"count": "many"}}
     assert (
-        told("dataset", then, ABOUT) == "dataset_params.count: many then, 6 now, dataset_params.top: absent then, 5 now"
+        difference("dataset", then, ABOUT)
+        == "dataset_params.count: many then, 6 now, dataset_params.top: absent then, 5 now"
     )
     gone = {"method_plugin": "gone_far_away:Method"}
-    assert told("method", ABOUT | gone, ABOUT | gone | {"method_params": {}}).startswith(
+    assert difference("method", ABOUT | gone, ABOUT | gone | {"method_params": {}}).startswith(
         "method_params.checkpoint: /old"
     )
 

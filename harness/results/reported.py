@@ -1,0 +1,65 @@
+"""A run's rows -> its tables: built, counted and written to its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.report.context import Context
+from harness.report.layout import Column, Table, to_markdown
+from harness.report.registry import build_table
+from harness.results.recorded import ASKED, Recorded
+from harness.storage.rows import give_back
+from harness.structures import UserError
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run comes to.
+
+    Attributes:
+        tables: Those of the config.
+        instances: Instances x methods in the tables' rows; `failed` of them have no mask.
+        over_budget: More failed than `max_failures` allows.
+        missing: Instances x methods that have no row.
+        uncounted: Images x methods without a row whose instances nobody has counted; each counts as one.
+    """
+
+    tables: tuple[Table, ...]
+    instances: int
+    failed: int
+    over_budget: bool
+    missing: int
+    uncounted: int = 0
+
+
+def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished:
+    """Tables of all rows that are there, printed by the caller, and written to the run's folder.
+
+    Args:
+        run: Of which.
+        stopped: Whether it was stopped because too much failed.
+        write: Whether to write results.parquet and report.md.
+    """
+    if write:
+        run.store.write_results(run.jobs, run.samples)
+    rows = run.rows()
+    context = run.context(rows)
+    tables = tuple(table_or_why(name, rows, context) for name in run.config.tables)
+    give_back()
+    if write:
+        run.store.folder.write("report.md", "\n\n".join(to_markdown(table) for table in tables).encode())
+    asked = rows[ASKED].drop_duplicates()
+    failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
+    over = stopped or len(failed) > run.config.max_failures * len(asked)
+    missing = sum(context.expected_instances.values()) - len(asked)
+    return Finished(tables, len(asked), len(failed), over, missing, sum(context.uncounted.values()))
+
+
+def table_or_why(name: str, rows: pd.DataFrame, context: Context) -> Table:
+    """A table of a run's config; one that cannot be built here, as where its plugin is gone, says so in its place."""
+    try:
+        return build_table(name, rows, context)
+    except UserError as error:
+        return Table(f"{name} (run {context.run})", (Column("Not built"),), (), (str(error),))

@@ -1,0 +1,203 @@
+"""What a run's folder says of the whole run: manifest.json, for people and checksummed, and samples.parquet.
+
+The manifest holds all that reading a run needs: the config, and of every job what made its rows and what tables must
+know of its method, data set and metrics. It is resolved when the run is planned. Reading a run imports no plugin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.config.parts import fingerprint
+from harness.plugins import files
+from harness.storage.folder import Folder
+from harness.storage.shards import parquet
+from harness.structures import UserError
+
+MANIFEST, SAMPLES = "manifest.json", "samples.parquet"
+
+Samples = Mapping[str, Mapping[str, int | None]]
+"""Data set's label -> the samples asked for, in their order -> how many instances each holds.
+
+None where the data set's listing does not tell, because only opening the image would.
+"""
+
+_SAMPLES = pa.schema([("dataset", pa.string()), ("image_id", pa.string()), ("instances", pa.int32())])
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """A job, which is a method on a data set: what made its rows, and what a reader of them must know.
+
+    Attributes:
+        method: The method's label.
+        dataset: The data set's label.
+        parts: Part -> its state, a fingerprint or readable: "method", "weights", "dataset", "clicks", ... Rows of one
+            job whose parts differ are never mixed.
+        about: JSON values for people and tables: plugin names, parameters and checkpoint hashes; "metrics" (name ->
+            its facts), whether the method "uses_text", its "first_ranking", and more, as `jobs.plan` writes them.
+    """
+
+    method: str
+    dataset: str
+    parts: Mapping[str, str]
+    about: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The job's folder: a readable start and a hash of the labels."""
+        readable = "".join(c if c.isalnum() else "-" for c in f"{self.method}-{self.dataset}")[:48].strip("-")
+        return f"{readable}-{fingerprint([self.method, self.dataset])[:8]}"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of its rows, a column each; none for a job of which nothing is recorded."""
+        return tuple(self.about.get("metrics", ()))
+
+
+def metrics_of(jobs: Iterable[JobFacts]) -> tuple[str, ...]:
+    """The metrics of several jobs' rows, each once."""
+    return tuple(dict.fromkeys(name for job in jobs for name in job.metrics))
+
+
+def read_manifest(folder: Folder) -> dict[str, Any]:
+    """The manifest, without its checksum; empty where there is none.
+
+    Raises:
+        UserError: The file is damaged, or was altered.
+    """
+    try:
+        content = folder.read(MANIFEST)
+    except FileNotFoundError:
+        return {}
+    try:
+        manifest = json.loads(content)
+        said = manifest.pop("sha256", None)
+        missing = {"config", "jobs", "samples", "starts"} - manifest.keys()
+        why = f"it lacks {', '.join(sorted(missing))}" if missing else "its content is not what its sha256 says"
+        if not missing and said == checksum(manifest):
+            return dict(manifest)
+    except (ValueError, AttributeError, TypeError) as error:
+        why = str(error)
+    raise UserError(
+        f"{folder / MANIFEST}: damaged ({why}). Put it back as it was, or delete it and run again: "
+        "the shards say what made them, and only the record of earlier starts is lost."
+    )
+
+
+def save_manifest(folder: Folder, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest, with its checksum last."""
+    whole = {**manifest, "sha256": checksum(manifest)}
+    folder.write(MANIFEST, (json.dumps(whole, indent=1) + "\n").encode())
+
+
+def checksum(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of the JSON, however it is laid out."""
+    return hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+
+
+def read_samples(folder: Folder) -> dict[str, dict[str, int | None]]:
+    """The samples that the last start asked for; empty where there is no manifest.
+
+    Raises:
+        UserError: The file is absent, damaged or not what the manifest says of it.
+    """
+    manifest = read_manifest(folder)
+    if not manifest:
+        return {}
+    found = _listed(folder)
+    if _described(found) != {label: facts for label, facts in manifest["samples"].items() if facts["count"]}:
+        raise UserError(f"{folder / SAMPLES}: not what {MANIFEST} says. Run again, which writes it anew.")
+    return found
+
+
+def _listed(folder: Folder) -> dict[str, dict[str, int | None]]:
+    try:
+        listed = pq.read_table(pa.BufferReader(folder.read(SAMPLES)), schema=_SAMPLES).to_pydict()
+    except FileNotFoundError:
+        return {}
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{folder / SAMPLES}: damaged ({reason}). Run again, which writes it anew.") from error
+    found: dict[str, dict[str, int | None]] = {}
+    for label, image_id, instances in zip(*listed.values(), strict=True):
+        found.setdefault(label, {})[image_id] = instances
+    return found
+
+
+def _described(wanted: Samples) -> dict[str, Any]:
+    return {label: {"count": len(own), "fingerprint": fingerprint(list(own.items()))} for label, own in wanted.items()}
+
+
+def save_samples(folder: Folder, wanted: Samples) -> dict[str, Any]:
+    """Write which samples are asked for.
+
+    Returns:
+        What the manifest says of them.
+    """
+    lines = [(label, one, instances) for label, own in wanted.items() for one, instances in own.items()]
+    columns = zip(*lines, strict=True) if lines else ([], [], [])
+    folder.write(SAMPLES, parquet(pa.table([list(column) for column in columns], schema=_SAMPLES)))
+    return _described(wanted)
+
+
+_TELL = {
+    "method": ("method_plugin", "method_params"),
+    "weights": ("weights_sha256",),
+    "dataset": ("dataset_plugin", "dataset_params", "dataset_fingerprint"),
+    "clicks": ("clicks",),
+}
+"""Part of a job that is a fingerprint -> the keys of `JobFacts.about` that say what it was made of."""
+
+_PLUGINS = {"method_params": ("methods", "method_plugin"), "dataset_params": ("datasets", "dataset_plugin")}
+
+_ABSENT = object()
+
+
+def difference(part: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How a part of a job changed, in the config's words: `method_params.radius: 2.0 then, 3.0 now`.
+
+    Args:
+        part: A key of `JobFacts.parts`.
+        then: The `about` of the job when its rows were made.
+        now: Its `about` now.
+
+    Returns:
+        Every value that differs; empty where both say the same, as where only a file's content changed.
+    """
+    keys = [key for key in _TELL.get(part, ()) if key in then and key in now and _comparable(key, then, now)]
+    return ", ".join(one for key in keys for one in _differing(key, *_values(key, then, now)))
+
+
+def _differing(name: str, then: Any, now: Any) -> Iterator[str]:
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*then, *now}, key=str):
+            yield from _differing(f"{name}.{key}", then.get(key, _ABSENT), now.get(key, _ABSENT))
+    elif then != now:
+        shown = ["absent" if value is _ABSENT else str(value) for value in (then, now)]
+        yield f"{name}: {shown[0]} then, {shown[1]} now"
+
+
+def _comparable(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a value means the same on both sides: parameters do only where the plugin is the same."""
+    _, plugin = _PLUGINS.get(key, ("", ""))
+    return then.get(plugin) == now.get(plugin)
+
+
+def _values(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Any]:
+    """Both values; of parameters without those that place files, which may move while their content stays the same."""
+    values = [then[key], now[key]]
+    if key not in _PLUGINS:
+        return values
+    kind, plugin = _PLUGINS[key]
+    try:
+        return [files.portable(kind, now[plugin], value) for value in values]
+    except (UserError, ValueError):  # It takes other parameters than it did.
+        return values
