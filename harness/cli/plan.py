@@ -86,15 +86,14 @@ def _expected(recipes: Iterable[Recipe]) -> dict[Path, Expected]:
 
 def doctor(config: ConfigPath, set_: Set = [], address: Address = None) -> None:  # noqa: B006
     """Look at all that a run needs: data, counts, checkpoints, GPU, Ray, memory, disk. Computes nothing."""
-    from harness.running.doctor import State, examined
-    from harness.running.machine import fitness
+    from harness.running.doctor import State, examined, fitness
 
     asked = loaded(config, set_, None)
     found = [*examined(asked), *fitness(asked, address)]
     colour = {State.FINE: "green", State.NOTE: "yellow", State.WRONG: "red"}
     listing = Table("", "What", "Found")
     for one in found:
-        listing.add_row(f"[{colour[one.state]}]{one.state}", escape(one.subject), escape(one.said))
+        listing.add_row(f"[{colour[one.state]}]{one.state}", escape(one.subject), escape(one.text))
     console.print(listing)
     wrong = sum(one.state is State.WRONG for one in found)
     say(f"{wrong} of {len(found)} findings are wrong." if wrong else "Nothing is wrong.")

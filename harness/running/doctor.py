@@ -1,41 +1,40 @@
-"""Is everything there that a run needs, and is it what was published? `python -m harness doctor configs/x.yaml`.
+"""Checks whether everything that a run needs is there, and is what was published: data, weights, machine.
 
-Each check looks, and computes no result. What it finds is said with what was wanted and what to do.
+`python -m harness doctor configs/x.yaml`. Every check only looks; none computes a result. A finding that is wrong says
+what was found, what was wanted and what to do.
 """
 
 from __future__ import annotations
 
-import csv
-import inspect
 import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from harness import places
+from harness.cluster import capacity
+from harness.cluster.connect import readable
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.plan import starts_from, training_data, untrained
-from harness.plugins import parameters, registry
+from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset
+from harness.running.published_counts import Published, published
 from harness.storage.store import store_of
 from harness.structures import Listed, UserError
 from harness.weights import catalogue as weights
 
-COUNTS = Path(__file__).with_name("published_counts.csv")
-
 BYTES_A_ROW = 1000
 """A result row on disk: mostly the mask, 583 bytes on average at 640 x 480."""
 
+SHARED_MEMORY_MIB = 256
+"""Ray passes messages through shared memory. Ours are small, but containers often have 64 MiB, which makes Ray slow."""
+
 
 class State(StrEnum):
-    """What a check came to."""
+    """Whether what a check found is in order, worth knowing, or to be mended."""
 
     FINE = "fine"
     NOTE = "note"
@@ -44,38 +43,20 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One check's answer.
+    """What one check found.
 
     Attributes:
-        subject: What was looked at.
-        said: What was found; of what is wrong also what was wanted and what to do.
+        subject: What was looked at: a data set, a method, the disk.
+        text: What was found; if it is wrong, also what was wanted and what to do.
     """
 
     subject: str
     state: State
-    said: str
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a whole data set should count to; None where nobody says.
-
-    Attributes:
-        w: The share of seen instances, right within `w_within`.
-    """
-
-    images: int | None
-    instances: int | None
-    w: float | None
-    w_within: float
-    source: str
-
-
-UNKNOWN = Published(None, None, None, 0.0, "")
+    text: str
 
 
 def examined(config: RunConfig) -> Iterator[Finding]:
-    """Data sets first, then methods, then what trainings start from, then whether the rows have room."""
+    """Look at the data sets, the methods, what trainings need, and whether the rows have room."""
     built: list[tuple[Plugin, Dataset]] = []
     instances = 0
     for entry in config.datasets:
@@ -87,57 +68,64 @@ def examined(config: RunConfig) -> Iterator[Finding]:
             yield Finding(label(entry), State.WRONG, str(error))
     due = untrained(config)
     for method in config.methods:
-        yield from _checkpoints(method, method in due)
+        yield from _files(method, method in due)
         try:
             yield from _training_images(method, built)
         except UserError as error:
             yield Finding(label(method), State.WRONG, str(error))
-    yield from dict.fromkeys(map(_to_train_on, training_data(due)))  # Nothing is said twice.
+    yield from dict.fromkeys(map(_to_train_on, training_data(due)))  # Each finding once.
     yield _disk(config, instances)
 
 
+def fitness(config: RunConfig, address: str | None = None) -> Iterator[Finding]:
+    """Look at the machine, or at the cluster that a run would join: GPU, Ray, shared memory."""
+    yield _gpu(config)
+    if config.workers.executor == "ray":
+        yield _ray(config, address)
+        yield _shared_memory()
+
+
 def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, int]:
-    """How many instances it lists, and what is to be said of it."""
+    """Look at one data set, and return how many instances it lists."""
     name, ids = label(entry), dataset.sample_ids()
     instances, unlisted = _listed(dataset, ids)
     yield from _decoded(name, dataset, ids)
     if unlisted:
         sample_id, reason = next(iter(unlisted.items()))
         yield Finding(name, State.WRONG, f"{len(unlisted)} images cannot be listed, the first {sample_id}: {reason}")
-    seen = [one.seen for one in instances if one.seen is not None]
-    share = sum(seen) / len(seen) if seen else None
-    wanted = published(entry) or UNKNOWN
+    wanted = published(entry) or Published(None, None, None, 0.0, "")
     yield _count(name, "images", len(ids), wanted.images, wanted.source)
     yield _count(name, "instances", len(instances), wanted.instances, wanted.source)
-    if share is not None:
-        yield _share(name, share, wanted)
+    seen = [one.seen for one in instances if one.seen is not None]
+    if seen:
+        yield _share(name, sum(seen) / len(seen), wanted)
     return len(instances)
 
 
 def _listed(dataset: Dataset, ids: Sequence[str]) -> tuple[list[Listed], dict[str, str]]:
-    """All instances, and of the images whose instances cannot be told the reasons."""
+    """All instances, and for each image whose instances cannot be listed the reason."""
     instances: list[Listed] = []
     unlisted: dict[str, str] = {}
     for sample_id in ids:
         try:
             instances += dataset.list_instances(sample_id)
-        except UserError:  # of all images: a mistake in the config
+        except UserError:  # The same for every image: a mistake in the config.
             raise
-        except Exception as error:  # a data set's own code, which may raise anything
+        except Exception as error:  # A data set's own code may raise anything.
             unlisted[sample_id] = str(error)
     return instances, unlisted
 
 
 def _decoded(name: str, dataset: Dataset, ids: Sequence[str]) -> Iterator[Finding]:
-    """The first, the middle and the last image: enough to see that images and masks lie where they should."""
+    """Decode the first, the middle and the last image: enough to see that images and masks lie where they should."""
     if not ids:
-        yield Finding(name, State.WRONG, "lists no image; wanted one at least. Correct `root` or `split`.")
+        yield Finding(name, State.WRONG, "lists no image; wanted at least one. Correct `root` or `split`.")
         return
     chosen = list(dict.fromkeys((ids[0], ids[len(ids) // 2], ids[-1])))
     for sample_id in chosen:
         try:
             broken = dataset.load(sample_id).broken
-        except Exception as error:  # a data set's own code, which may raise anything
+        except Exception as error:  # A data set's own code may raise anything.
             yield Finding(name, State.WRONG, f"image {sample_id}: {error}")
             return
         for instance, reason in broken.items():
@@ -153,8 +141,8 @@ def _count(name: str, what: str, found: int, wanted: int | None, source: str) ->
     return Finding(
         name,
         State.WRONG,
-        f"found {found} {what}; wanted {wanted} ({source}). Part of the data set, or another version: its "
-        "results are not to be compared with published ones. Unpack the official archives again.",
+        f"found {found} {what}; wanted {wanted} ({source}). This is a part of the data set or another version: do not "
+        "compare its results with published ones. Unpack the official archives again.",
     )
 
 
@@ -167,33 +155,25 @@ def _share(name: str, share: float, known: Published) -> Finding:
         name,
         State.WRONG,
         f"found w = {share:.4f}, the share of seen instances; wanted {known.w:g} within {known.w_within:g} "
-        f"({known.source}). Correct `seen`, or the data set is not whole.",
+        f"({known.source}). Correct `seen`, or complete the data set.",
     )
 
 
-def _checkpoints(method: MethodEntry, due: bool) -> Iterator[Finding]:
-    """What the method reads or, if it must be trained first, what its training reads as well."""
+def _files(method: MethodEntry, due: bool) -> Iterator[Finding]:
+    """Look at the files that the method reads and, if it must be trained first, at those that its training reads."""
     name = label(method)
     if due and method.train is not None:
         yield Finding(name, State.NOTE, f"no {method.train.saved_as} yet: `run` trains it first")
     paths = starts_from(method, due)
     for key, path in paths.items():
-        if not due or path.exists() or key.endswith(("checkpoint", "weights")):  # A training makes folders.
-            yield _checkpoint(name, key, path)
+        if not due or path.exists() or key.endswith(("checkpoint", "weights")):  # A training makes its folders.
+            yield _file(name, key, path)
     if not paths and not due:
         yield Finding(name, State.FINE, "needs no file")
 
 
-def _to_train_on(entry: Plugin) -> Finding:
-    subject = f"{label(entry)}, to train on"
-    try:
-        dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
-        return Finding(subject, State.FINE, f"{len(dataset.sample_ids())} images")
-    except UserError as error:
-        return Finding(subject, State.WRONG, str(error))
-
-
-def _checkpoint(name: str, key: str, path: Path) -> Finding:
+def _file(name: str, key: str, path: Path) -> Finding:
+    """Look at one file: published checkpoints are hashed and compared, other files are hashed."""
     if not path.exists():
         todo = weights.hint(path) or f"Correct `{key}`, or train it (README, Training)."
         return Finding(name, State.WRONG, f"no file at {key}={path}. {todo}")
@@ -212,17 +192,27 @@ def _checkpoint(name: str, key: str, path: Path) -> Finding:
 
 
 def _training_images(method: MethodEntry, built: Sequence[tuple[Plugin, Dataset]]) -> Iterator[Finding]:
+    """How many of the images that the method is evaluated on it was trained on."""
     images = training_images(method)
     for entry, dataset in built:
         again = asked_again(images, dataset)
         if again is not None:
             state, then = (State.NOTE, "; tables say so") if again else (State.FINE, "")
-            said = f"was trained on {again} of the {len(dataset.sample_ids())} images of {label(entry)}"
-            yield Finding(label(method), state, said + then)
+            text = f"was trained on {again} of the {len(dataset.sample_ids())} images of {label(entry)}"
+            yield Finding(label(method), state, text + then)
+
+
+def _to_train_on(entry: Plugin) -> Finding:
+    subject = f"{label(entry)}, to train on"
+    try:
+        dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
+        return Finding(subject, State.FINE, f"{len(dataset.sample_ids())} images")
+    except UserError as error:
+        return Finding(subject, State.WRONG, str(error))
 
 
 def _disk(config: RunConfig, instances: int) -> Finding:
-    """Room for the rows, three rankings a mask."""
+    """Whether the rows have room twice over, at three rankings a click."""
     clicks = sum((method.clicks or config.clicks).max_clicks for method in config.methods)
     needed = 3 * clicks * instances * BYTES_A_ROW
     folder = store_of(config.run).folder
@@ -230,34 +220,39 @@ def _disk(config: RunConfig, instances: int) -> Finding:
         return Finding("disk", State.NOTE, f"the run writes about {(needed >> 20) + 1} MiB to {folder}")
     there = next(path for path in (folder.local, *folder.local.parents) if path.is_dir())
     free = shutil.disk_usage(there).free
-    said = f"{free >> 20} MiB free for {folder.local.parent}; the run writes about {(needed >> 20) + 1}"
+    text = f"{free >> 20} MiB free for {folder.local.parent}; the run writes about {(needed >> 20) + 1}"
     if free < 2 * needed:
         todo = "Make room, or name another place with --runs or HARNESS_RUNS."
-        return Finding("disk", State.WRONG, f"found {said}; wanted twice that. {todo}")
-    return Finding("disk", State.FINE, said)
+        return Finding("disk", State.WRONG, f"found {text}; wanted twice that. {todo}")
+    return Finding("disk", State.FINE, text)
 
 
-def published(entry: Plugin) -> Published | None:
-    """What a data set with these parameters should count to: the first line of published_counts.csv that fits."""
-    given = _defaults(registry.find("datasets", entry.name)) | entry.params
-    for line in _published():
-        wanted = dict(part.split("=", 1) for part in line["params"].split())
-        if line["dataset"] == entry.name and all(given.get(key) == yaml.safe_load(wanted[key]) for key in wanted):
-            return Published(
-                int(line["images"]) if line["images"] else None,
-                int(line["instances"]) if line["instances"] else None,
-                float(line["w"]) if line["w"] else None,
-                float(line["w_within"] or 0),
-                line["source"],
-            )
-    return None
+def _gpu(config: RunConfig) -> Finding:
+    import torch
+
+    wanted = max([config.workers.gpus or 0.0, *(method.gpus or 0.0 for method in config.methods)])
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    if names:
+        return Finding("gpu", State.FINE, f"{', '.join(names)}; CUDA {torch.version.cuda}")
+    if wanted:
+        todo = "Run it on the cluster (--address), mend the driver (nvidia-smi), or set `gpus: 0`."
+        return Finding("gpu", State.NOTE, f"none on this machine; each worker needs {wanted:g}. {todo}")
+    return Finding("gpu", State.NOTE, "none: everything runs on the CPU, large models slowly")
 
 
-def _defaults(cls: type[Any]) -> dict[str, Any]:
-    return {name: one.default for name, one in inspect.signature(cls).parameters.items()}
+def _ray(config: RunConfig, address: str | None) -> Finding:
+    try:
+        resources = capacity.resources(config, address)
+    except UserError as error:
+        return Finding("ray", State.WRONG, str(error))
+    return Finding("ray", State.FINE, f"started a worker's process; the cluster has {readable(resources)}")
 
 
-@cache
-def _published() -> Sequence[Mapping[str, str]]:
-    with COUNTS.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def _shared_memory(folder: Path = Path("/dev/shm")) -> Finding:
+    if not folder.is_dir():
+        return Finding("shared memory", State.NOTE, f"no {folder}: Ray uses files in /tmp instead")
+    free = shutil.disk_usage(folder).free >> 20
+    if free < SHARED_MEMORY_MIB:
+        found = f"found {free} MiB free in {folder}; wanted {SHARED_MEMORY_MIB}"
+        return Finding("shared memory", State.WRONG, f"{found}. In Docker: --shm-size=1g; in Kubernetes: an emptyDir.")
+    return Finding("shared memory", State.FINE, f"{free} MiB free in {folder}")

@@ -1,4 +1,4 @@
-"""How a run goes: bars in a terminal, JSON lines where there is none, and a file for `python -m harness watch`."""
+"""Shows how a run goes: bars in a terminal, JSON lines elsewhere, and a file for `python -m harness watch`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINE_EVERY_S = 10
 FILE_EVERY_S = {"disk": 2.0, "bucket": 10.0}
 
 STATUS = "progress.json"
-"""The file's name in a run's folder."""
+"""The name, in a run's folder, of the file that `watch` reads."""
 
 
 @dataclass
@@ -35,12 +35,12 @@ class JobState:
     """How far a method is on a data set.
 
     Attributes:
-        images: Done, earlier starts included, of `of`.
-        instances: Done by this start; `failed` of them have no mask.
-        instances_per_s: Since this start began with its first shard; None until that took any time.
-        to_go_s: At that rate of images; None before the first.
-        devices: Where it runs, with the workers seen on each.
-        memory_mib: The largest worker's peak, and `gpu_mib` that on a GPU.
+        images: How many of the `of` images are done, those of earlier starts included.
+        instances: How many instances this start has done; `failed` of them have no mask.
+        instances_per_s: Rate of this start since its first shard began; None before any time has passed.
+        to_go_s: Seconds until all images are done at that rate; None before the first shard.
+        devices: The devices it runs on, with the workers seen on each.
+        memory_mib: Peak memory of the largest worker; `gpu_mib` is the peak on a GPU.
     """
 
     method: str
@@ -56,11 +56,17 @@ class JobState:
     gpu_mib: int = 0
 
     def add(self, outcome: Outcome, seconds: float, images_before: int) -> None:
-        """Count what a worker did; `seconds` ago its first shard of this start began, after `images_before`."""
+        """Count a worker's shard.
+
+        Args:
+            outcome: What the worker did.
+            seconds: Time since the job's first shard of this start began.
+            images_before: Images that were done before this start.
+        """
         self.images += outcome.samples
         self.instances += outcome.instances
         self.failed += outcome.failed
-        if seconds > 0:  # The driver itself gives up an image that kills its workers, in no time.
+        if seconds > 0:  # 0 where the driver gives up an image that kills its workers: no worker spent any time.
             self.instances_per_s = self.instances / seconds
             self.to_go_s = (self.of - self.images) * seconds / max(1, self.images - images_before)
         workers = self.devices.setdefault(outcome.device, [])
@@ -71,11 +77,11 @@ class JobState:
 
 
 class Live:
-    """One line a job: images done, instances a second, time to go, devices, memory, failures.
+    """Shows a line for each job: images done, instances a second, time to go, devices, memory, failures.
 
     Args:
-        console: Where it is shown.
-        run: The run's folder, where the same is kept for other shells.
+        console: Where the lines go.
+        run: The run's folder, where the same facts are written for other shells.
     """
 
     def __init__(self, console: Console, run: Folder | None = None) -> None:
@@ -96,8 +102,8 @@ class Live:
         self.before: dict[str, int] = {}
         self.began: dict[str, float] = {}
         started = time.monotonic()
-        self.said: defaultdict[tuple[Any, ...], float] = defaultdict(lambda: started)
-        self.kept = -FILE_EVERY_S["bucket"]
+        self.line_at: defaultdict[tuple[Any, ...], float] = defaultdict(lambda: started)
+        self.file_at = -FILE_EVERY_S["bucket"]
 
     def __enter__(self) -> Live:
         self.bars.start()
@@ -107,37 +113,37 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.stop()
-        self._keep(ended=True)
+        self._write_file(ended=True)
 
     def training(self, method: str, progress: TrainingProgress) -> None:
-        """A method's training has come this far."""
+        """Show how far a method's training is."""
         self._bar(f"training {method}", progress.steps, progress.step, f"loss {progress.loss:.3f}")
-        self._line("training", method=method, **vars(progress), to_go_s=round(progress.remaining_s))
+        self._line_now_and_then("training", method=method, **vars(progress), to_go_s=round(progress.remaining_s))
 
     def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
-        """These jobs will run; of each so many samples are done already."""
+        """Show the jobs that will run, with how many images of each are done already."""
         for job in jobs:
             key, images = job.facts.key, done[job.facts.key]
             self.before[key] = images
             self.states[key] = JobState(job.facts.method, job.facts.dataset, images, len(job.sample_ids))
             self._bar(f"{job.facts.method} on {job.facts.dataset}", len(job.sample_ids), images, "", key=key)
             if images:
-                self._say("resumed", **vars(self.states[key]))
-        self._keep()
+                self._line("resumed", **vars(self.states[key]))
+        self._write_file()
 
     def outcome(self, outcome: Outcome) -> None:
-        """A shard is done."""
+        """Show a shard that is done."""
         state, now = self.states[outcome.job], time.monotonic()
         began = self.began.setdefault(outcome.job, now - outcome.seconds)
         state.add(outcome, now - began, self.before[outcome.job])
         failures = f"{state.failed} failed" if state.failed else ""
         self.bars.update(self.tasks[outcome.job], completed=state.images, facts=facts(state), failures=failures)
-        self._line("progress", **vars(state))
+        self._line_now_and_then("progress", **vars(state))
         if outcome.failed and state.failed == outcome.failed:
-            self._tell(f"First failure of {state.method} on {state.dataset}: {outcome.error}")
-            self._say("failure", method=state.method, dataset=state.dataset, error=outcome.error)
-        if self.folder and time.monotonic() - self.kept >= FILE_EVERY_S["disk" if self.folder.local else "bucket"]:
-            self._keep()
+            self._print_above(f"First failure of {state.method} on {state.dataset}: {outcome.error}")
+            self._line("failure", method=state.method, dataset=state.dataset, error=outcome.error)
+        if self.folder and time.monotonic() - self.file_at >= FILE_EVERY_S["disk" if self.folder.local else "bucket"]:
+            self._write_file()
 
     def _bar(self, name: str, total: int, completed: int, facts: str, key: str = "") -> None:
         key = key or name
@@ -145,31 +151,31 @@ class Live:
             self.tasks[key] = self.bars.add_task(name, total=total, facts="", failures="")
         self.bars.update(self.tasks[key], completed=completed, facts=facts)
 
-    def _line(self, event: str, **said: Any) -> None:
-        """Now and then, of each job."""
-        of = (event, said["method"], said.get("dataset"))
-        if time.monotonic() - self.said[of] >= LINE_EVERY_S:
-            self.said[of] = time.monotonic()
-            self._say(event, **said)
+    def _line_now_and_then(self, event: str, **facts: Any) -> None:
+        """Write a line, at most one every LINE_EVERY_S for each job."""
+        job = (event, facts["method"], facts.get("dataset"))
+        if time.monotonic() - self.line_at[job] >= LINE_EVERY_S:
+            self.line_at[job] = time.monotonic()
+            self._line(event, **facts)
 
-    def _say(self, event: str, **said: Any) -> None:
-        """One JSON object on a line, where no bars can be drawn."""
+    def _line(self, event: str, **facts: Any) -> None:
+        """Write one JSON object on a line, where no bars can be drawn."""
         if not self.console.is_terminal:
-            self.console.file.write(json.dumps({"event": event, "time": round(time.time(), 1), **said}) + "\n")
+            self.console.file.write(json.dumps({"event": event, "time": round(time.time(), 1), **facts}) + "\n")
             self.console.file.flush()
 
-    def _tell(self, text: str) -> None:
-        """Above the bars; a name may hold [brackets], which are not rich's."""
+    def _print_above(self, text: str) -> None:
+        """Print above the bars. A name may hold [brackets], which are not rich's markup."""
         if self.console.is_terminal:
             self.console.print(text, style="red", markup=False, emoji=False, soft_wrap=True)
 
-    def _keep(self, ended: bool = False) -> None:
-        self.kept = time.monotonic()
+    def _write_file(self, ended: bool = False) -> None:
+        self.file_at = time.monotonic()
         if self.folder is not None and self.states:
-            states = [asdict(state) for state in self.states.values()]
-            said = {"time": time.time(), "pid": os.getpid(), "host": platform.node(), "ended": ended, "jobs": states}
-            with suppress(UserError):  # What the shards cannot survive they will say.
-                self.folder.write(STATUS, json.dumps(said, indent=1).encode())
+            jobs = [asdict(state) for state in self.states.values()]
+            status = {"time": time.time(), "pid": os.getpid(), "host": platform.node(), "ended": ended, "jobs": jobs}
+            with suppress(UserError):  # A full disk ends the run when a shard is written, with a message.
+                self.folder.write(STATUS, json.dumps(status, indent=1).encode())
 
 
 def facts(state: JobState) -> str:

@@ -1,4 +1,4 @@
-"""`python -m harness watch runs/x`: how a run goes, from another shell."""
+"""Shows from another shell how a run goes: `python -m harness watch runs/x`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.storage.lock import holder
 from harness.structures import UserError
 
 SILENT_S = 60
-"""After so long without news a run is probably gone."""
+"""After this time without news, a run has probably died."""
 
 _LEFT = "No longer watching. The run itself is not touched."
 
@@ -33,42 +33,43 @@ def follow(run: str | Path, console: Console) -> None:
     Raises:
         UserError: As `news`.
     """
-    with in_order(_LEFT):  # Ended at once, a terminal would stay without its cursor.
+    with in_order(_LEFT):  # A process that ends at once would leave the terminal without its cursor.
         if not console.is_terminal:
             _write_lines(run, console)
             return
         with Screen(console=console, auto_refresh=False) as screen:
-            for said in news(run):
-                screen.update(shown(said), refresh=True)
+            for status in news(run):
+                screen.update(shown(status), refresh=True)
 
 
 def news(run: str | Path) -> Iterator[dict[str, Any]]:
-    """What the run in a folder or a bucket says of itself, whenever that changes, until it ends.
+    """The run's status, each time it changes, until the run ends.
 
     Raises:
-        UserError: It says nothing and nobody is at it: no such run, or one that never came to its first image.
+        UserError: There is no status and no process that writes the run: there is no such run, or it never came to its
+            first image.
     """
     folder, last = Folder.at(run), -1.0
     while True:
-        said = _said(folder)
-        if said is None or said["ended"] or _silent(said):
-            said = _by_lock(folder, said)
-        if said is None:
+        status = _read(folder)
+        if status is None or status["ended"] or _silent(status):
+            status = _with_lock(folder, status)
+        if status is None:
             raise UserError(
                 f"{folder / STATUS}: no such file; wanted the folder of a run that was started, such as runs/x."
             )
-        if said["time"] != last or _silent(said):
-            last = said["time"]
-            yield said
-        if said["ended"]:
+        if status["time"] != last or _silent(status):
+            last = status["time"]
+            yield status
+        if status["ended"]:
             return
         time.sleep(LOOK_EVERY_S["disk" if folder.local else "bucket"])
 
 
-def shown(said: dict[str, Any]) -> Table:
-    """A line a job."""
-    table = Table("Method", "Data set", "Images", "To go", "", "Failed", caption=_state(said))
-    for job in said["jobs"]:
+def shown(status: dict[str, Any]) -> Table:
+    """A table with a line for each job."""
+    table = Table("Method", "Data set", "Images", "To go", "", "Failed", caption=_state(status))
+    for job in status["jobs"]:
         state = JobState(**job)
         to_go = "–" if state.to_go_s is None else clock(state.to_go_s)
         images = f"{state.images}/{state.of}"
@@ -77,10 +78,10 @@ def shown(said: dict[str, Any]) -> Table:
 
 
 def _write_lines(run: str | Path, console: Console) -> None:
-    """One JSON object on a line, with the keys of the run's own lines; what has not changed is not said again."""
+    """Write JSON lines with the keys of the run's own lines; a line that has not changed is not repeated."""
     before: list[dict[str, Any]] = []
-    for said in news(run):
-        now = list(_lines(said))
+    for status in news(run):
+        now = list(_lines(status))
         for line in now:
             if line not in before:
                 console.file.write(json.dumps({"event": line["event"], "time": round(time.time(), 1), **line}) + "\n")
@@ -88,57 +89,57 @@ def _write_lines(run: str | Path, console: Console) -> None:
         before = now
 
 
-def _lines(said: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from ({"event": "progress", **job} for job in said["jobs"])
-    process = {"pid": said["pid"], "host": said.get("host", "")}
-    if said["ended"]:
+def _lines(status: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from ({"event": "progress", **job} for job in status["jobs"])
+    process = {"pid": status["pid"], "host": status.get("host", "")}
+    if status["ended"]:
         yield {"event": "ended"}
-    elif _silent(said) and not said.get("lives"):
-        yield {"event": "silent", "since": round(said["time"], 1), **process}
-    elif not said["jobs"]:
+    elif _silent(status) and not status.get("lives"):
+        yield {"event": "silent", "since": round(status["time"], 1), **process}
+    elif not status["jobs"]:
         yield {"event": "starting", **process}
 
 
-def _silent(said: dict[str, Any]) -> bool:
-    return time.time() - float(said["time"]) > SILENT_S
+def _silent(status: dict[str, Any]) -> bool:
+    return time.time() - float(status["time"]) > SILENT_S
 
 
-def _said(folder: Folder) -> dict[str, Any] | None:
-    """What the last start that came to its images says; None where none did."""
+def _read(folder: Folder) -> dict[str, Any] | None:
+    """The status that the last start wrote; None if no start came to its images."""
     try:
-        said = json.loads(folder.read(STATUS))  # Written whole or not at all.
-        for job in said["jobs"]:
+        status = json.loads(folder.read(STATUS))  # The file is written whole or not at all.
+        for job in status["jobs"]:
             JobState(**job)
-        return {"time": float(said["time"]), "pid": said["pid"], "ended": said["ended"], **said}
+        return {"time": float(status["time"]), "pid": status["pid"], "ended": status["ended"], **status}
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f"{folder / STATUS}: damaged, or of another version ({error!r}). A run that goes writes it anew within "
-            "seconds: look again; else delete it."
+            f"{folder / STATUS}: damaged, or written by another version ({error!r}). A run that goes on "
+            "writes it again within seconds: repeat the command. Otherwise delete the file."
         ) from error
 
 
-def _by_lock(folder: Folder, said: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The same, as the lock knows better: of a start that trains, or of one at a long batch, nothing else tells."""
+def _with_lock(folder: Folder, status: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The status, corrected by the lock, which alone tells of a start that still trains or works on a long batch."""
     writer = holder(folder)
     if writer is None:
-        return said
-    if said and not said["ended"] and (said["pid"], said.get("host")) == (writer.pid, writer.host):
-        return said | {"lives": True}
+        return status
+    if status and not status["ended"] and (status["pid"], status.get("host")) == (writer.pid, writer.host):
+        return status | {"lives": True}
     return {"time": time.time(), "pid": writer.pid, "host": writer.host, "ended": False, "jobs": []}
 
 
-def _state(said: dict[str, Any]) -> str:
-    if said["ended"]:
+def _state(status: dict[str, Any]) -> str:
+    if status["ended"]:
         return "ended"
-    if not _silent(said):
-        return f"{'running' if said['jobs'] else 'not at its first image yet'}, {_process(said)}"
-    silence = f"no news for {clock(time.time() - said['time'])}: {_process(said)}"
-    if said.get("lives"):
-        return f"{silence} lives, and loads or is at a long batch."
-    return f"{silence} may be gone. The same command resumes the run."
+    if not _silent(status):
+        return f"{'running' if status['jobs'] else 'not at its first image yet'}, {_process(status)}"
+    silence = f"no news for {clock(time.time() - status['time'])}: {_process(status)}"
+    if status.get("lives"):
+        return f"{silence} lives, and is loading or working on a long batch."
+    return f"{silence} may be dead. The same command resumes the run."
 
 
-def _process(said: dict[str, Any]) -> str:
-    return f"process {said['pid']}" + (f" on {said['host']}" if "host" in said else "")
+def _process(status: dict[str, Any]) -> str:
+    return f"process {status['pid']}" + (f" on {status['host']}" if "host" in status else "")

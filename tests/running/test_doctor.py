@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -14,11 +13,10 @@ import pytest
 import yaml
 
 from harness import places
-from harness.config.parts import Plugin
 from harness.config.run_config import RunConfig, load_run
 from harness.plugins import parameters, registry
-from harness.running import doctor, machine
-from harness.running.doctor import COUNTS, Finding, State, examined, published
+from harness.running import doctor, published_counts
+from harness.running.doctor import Finding, State, examined, fitness
 
 TESTS = Path(__file__).parents[1]
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -40,12 +38,12 @@ def loaded(folder: Path, **changed: Any) -> RunConfig:
 
 
 def found(config: RunConfig, subject: str) -> list[tuple[str, str]]:
-    return [(one.state.value, one.said) for one in examined(config) if one.subject == subject]
+    return [(one.state.value, one.text) for one in examined(config) if one.subject == subject]
 
 
 def whole(monkeypatch: pytest.MonkeyPatch, **line: str) -> None:
     known = {"dataset": "scenes", "params": "split=val", "images": "4", "instances": "", "w": "", "w_within": "0.001"}
-    monkeypatch.setattr(doctor, "_published", lambda: [known | {"source": "a page"} | line])
+    monkeypatch.setattr(published_counts, "lines", lambda: [known | {"source": "a page"} | line])
 
 
 def scenes_facts() -> tuple[int, float]:
@@ -205,48 +203,6 @@ def test_what_is_trained_already_needs_no_training_data(tmp_path: Path) -> None:
     assert not found(config, "coco, to train on")
 
 
-# The published counts
-
-
-@pytest.mark.parametrize(
-    ("name", "params", "wanted"),
-    [
-        ("coco", {"split": "val2017"}, (36335, 0.5678)),
-        ("coco", {"split": "val2017", "min_area": 0.0}, (36335, 0.5678)),
-        ("coco", {"split": "val2017", "seen": "coco_15"}, (36335, None)),
-        ("coco", {"split": "val2017", "min_area": 100}, None),
-        ("coco", {"split": "train2017", "seen": None}, (849949, None)),
-        ("voc", {"seen": "voc_15", "void": "background"}, (3422, 0.8185)),
-        ("voc", {"seen": "zs3_2"}, (3422, None)),
-        ("refcoco", {"text": "class_name"}, (3811, 0.693)),
-        ("refcoco", {"text": "phrase"}, (3811, 0.693)),
-        ("refcoco", {"text": "all_phrases"}, (10834, None)),
-        ("refcoco", {"dataset": "refcoco+", "text": "all_phrases"}, (10758, None)),
-        ("openimages", {}, (24730, 0.239)),
-        ("openimages", {"seen": None}, (24730, None)),
-        ("openimages", {"drop_inside": True}, None),
-    ],
-)
-def test_a_count_is_of_those_parameters_alone(name: str, params: dict[str, Any], wanted: Any) -> None:
-    counts = published(Plugin(name=name, params=parameters.resolve("datasets", name, {"root": "x"} | params)))
-    assert (counts and (counts.instances, counts.w)) == wanted
-
-
-def test_every_published_count_names_a_plugin_and_its_parameters() -> None:
-    with COUNTS.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
-    for line in lines:
-        wanted = dict(part.split("=") for part in line["params"].split())
-        known = doctor._defaults(registry.find("datasets", line["dataset"]))
-        assert set(wanted) <= set(known) and line["source"]
-    assert {line["dataset"]: line["w"] for line in lines if line["w"]} == {
-        "voc": "0.8185",
-        "coco": "0.5678",
-        "refcoco": "0.693",
-        "openimages": "0.239",
-    }
-
-
 @pytest.mark.skipif(not (DATA / "VOCdevkit").is_dir(), reason="needs ../shared/data")
 def test_a_part_of_voc_is_not_taken_for_voc(tmp_path: Path) -> None:
     voc = {"name": "voc", "params": {"root": str(DATA / "VOCdevkit" / "VOC2012")}}
@@ -258,11 +214,11 @@ def test_a_part_of_voc_is_not_taken_for_voc(tmp_path: Path) -> None:
 
 
 def disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Usage(0, 0, free))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: Usage(0, 0, free))
 
 
 def states(config: RunConfig) -> dict[str, Finding]:
-    return {one.subject: one for one in machine.fitness(config)}
+    return {one.subject: one for one in fitness(config)}
 
 
 def test_little_room_where_runs_are_kept_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,16 +246,16 @@ def test_a_data_set_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     plain = scenes.list_instances
     monkeypatch.setattr(scenes, "list_instances", lambda self, one: listed.append(one) or plain(self, one))
     config = loaded(tmp_path)
-    [*examined(config), *machine.fitness(config)]
+    [*examined(config), *fitness(config)]
     assert len(listed) == len(set(listed)) == 4
 
 
 def test_little_shared_memory_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     disk(monkeypatch, 64 << 20)
-    assert machine._shared_memory(tmp_path).state is State.WRONG
+    assert doctor._shared_memory(tmp_path).state is State.WRONG
     disk(monkeypatch, 1 << 30)
-    assert machine._shared_memory(tmp_path).state is State.FINE
-    assert machine._shared_memory(tmp_path / "none").state is State.NOTE
+    assert doctor._shared_memory(tmp_path).state is State.FINE
+    assert doctor._shared_memory(tmp_path / "none").state is State.NOTE
 
 
 @pytest.mark.ray
@@ -307,7 +263,7 @@ def test_ray_answers_or_says_what_does_not_fit(tmp_path: Path) -> None:
     config = loaded(tmp_path, workers={"cpus": 1})
     assert states(config)["ray"].state is State.FINE
     greedy = states(loaded(tmp_path, workers={"cpus": 1000}))["ray"]
-    assert greedy.state is State.WRONG and "asks for 1000 CPU" in greedy.said
+    assert greedy.state is State.WRONG and "asks for 1000 CPU" in greedy.text
 
 
 # The command

@@ -129,7 +129,7 @@ def test_news_come_until_the_run_ends(tmp_path: Path, monkeypatch: pytest.Monkey
         live.planned([JOB], {JOB.facts.key: 0})
         coming = news(tmp_path)
         assert not next(coming)["ended"]
-        live.kept -= progress.FILE_EVERY_S["disk"]
+        live.file_at -= progress.FILE_EVERY_S["disk"]
         live.outcome(_outcome())
         assert next(coming)["jobs"][0]["images"] == 2
     assert [said["ended"] for said in coming] == [True]
@@ -140,7 +140,7 @@ def test_a_run_that_went_silent_is_said_to_be(tmp_path: Path) -> None:
     (tmp_path / STATUS).write_text(json.dumps(gone))
     console = Console(file=io.StringIO(), width=200)
     console.print(watched(next(news(tmp_path))))
-    assert "no news for 1:00:00: process 7 on far may be gone" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "no news for 1:00:00: process 7 on far may be dead" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_progress_that_cannot_be_written_ends_no_run(tmp_path: Path) -> None:

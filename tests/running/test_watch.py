@@ -68,8 +68,8 @@ def test_a_start_that_is_not_at_its_first_image_is_waited_for(tmp_path: Path, be
 def test_silence_of_one_that_lives_is_no_death(tmp_path: Path) -> None:
     with Lock(Folder.at(tmp_path)):
         said(tmp_path, age_s=100)
-        assert "lives, and loads or is at a long batch" in text(next(news(tmp_path)))
-    assert "no news for 0:01:40" in text(next(news(tmp_path))) and "may be gone" in text(next(news(tmp_path)))
+        assert "lives, and is loading or working on a long batch" in text(next(news(tmp_path)))
+    assert "no news for 0:01:40" in text(next(news(tmp_path))) and "may be dead" in text(next(news(tmp_path)))
 
 
 def test_a_killed_start_is_not_waited_for(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_killed_start_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"progress\.json: no such file"):
         next(news(tmp_path))
     said(tmp_path, age_s=100, pid=gone.pid)
-    assert "may be gone" in text(next(news(tmp_path)))
+    assert "may be dead" in text(next(news(tmp_path)))
 
 
 def test_json_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_a_terminal_sees_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"time": 1, "pid": 1, "ended": false, "jobs": [{"a": 1}]}'])
 def test_what_is_no_progress_is_a_message(tmp_path: Path, content: str) -> None:
     (tmp_path / STATUS).write_text(content)
-    with pytest.raises(UserError, match=r"progress\.json: damaged, or of another version .* look again"):
+    with pytest.raises(UserError, match=r"progress\.json: damaged, or written by another .* repeat the command"):
         next(news(tmp_path))
 
 

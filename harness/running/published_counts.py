@@ -1,0 +1,58 @@
+"""What the published data sets count to: images, instances, and the share of instances of seen categories."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from harness.config.parts import Plugin
+from harness.plugins import registry
+from harness.plugins.parameters import parameters_of
+
+COUNTS = Path(__file__).with_suffix(".csv")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a whole data set should count to; None where nothing was published.
+
+    Attributes:
+        w: The share of instances whose category is seen.
+        w_within: By how much a share may differ from `w`.
+        source: Where the numbers were published.
+    """
+
+    images: int | None
+    instances: int | None
+    w: float | None
+    w_within: float
+    source: str
+
+
+def published(entry: Plugin) -> Published | None:
+    """The counts of a data set with these parameters: the first line of published_counts.csv that fits them."""
+    defaults = {key: default for key, (_, default) in parameters_of(registry.find("datasets", entry.name)).items()}
+    given = defaults | entry.params
+    for line in lines():
+        wanted = dict(part.split("=", 1) for part in line["params"].split())
+        if line["dataset"] == entry.name and all(given.get(key) == yaml.safe_load(wanted[key]) for key in wanted):
+            return Published(
+                int(line["images"]) if line["images"] else None,
+                int(line["instances"]) if line["instances"] else None,
+                float(line["w"]) if line["w"] else None,
+                float(line["w_within"] or 0),
+                line["source"],
+            )
+    return None
+
+
+@cache
+def lines() -> Sequence[Mapping[str, str]]:
+    """The lines of published_counts.csv."""
+    with COUNTS.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
