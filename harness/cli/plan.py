@@ -14,7 +14,7 @@ from harness.cli.options import Address, ConfigPath, Limit, Runs, Set, loaded
 from harness.cli.terminal import console, say
 
 if TYPE_CHECKING:
-    from harness.config.recipe import Recipe
+    from harness.config.recipe import KnownRecipe
     from harness.config.run_config import MethodEntry
     from harness.training.estimate import Expected
 
@@ -55,11 +55,13 @@ def plan(
 def _say_training(methods: list[MethodEntry], probe: bool) -> None:
     """What must be trained first, each checkpoint once; with what it takes on the device at hand, if asked."""
     from harness.config.parts import label
+    from harness.config.recipe import identified
 
-    due = {method.train.output: method.train for method in methods if method.train}
+    trained = [(method, identified(method.train)) for method in methods if method.train]
+    due = {recipe.output: recipe for _, recipe in trained}
     expected = _expected(due.values()) if probe else {}
     for path, recipe in due.items():
-        names = ", ".join(label(method) for method in methods if method.train and method.train.output == path)
+        names = ", ".join(label(method) for method, own in trained if own.output == path)
         say(f"{names}: trained first, {recipe.steps} steps to {path}")
         if found := expected.get(path):
             say(
@@ -70,7 +72,7 @@ def _say_training(methods: list[MethodEntry], probe: bool) -> None:
         say(f"{sum(found.device_hours for found in expected.values()):.2g} hours of one such device in all.")
 
 
-def _expected(recipes: Iterable[Recipe]) -> dict[Path, Expected]:
+def _expected(recipes: Iterable[KnownRecipe]) -> dict[Path, Expected]:
     """What each training takes, by its checkpoint; those that differ in the seed alone are measured once."""
     from harness.training.estimate import expected_hours
 

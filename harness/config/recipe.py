@@ -130,52 +130,78 @@ class Recipe(Model):
             raise PydanticCustomError("shares", "{reason}", {"reason": reason})
         return accumulate
 
-    @property
-    def key(self) -> str:
-        """Hash of all that decides the trained weights; the places of files do not, what they hold does.
 
-        A field that came later counts only where it is set, so that older recipes keep their keys.
-        """
-        plugins = [("learners", self.learner), *(("datasets", dataset) for dataset in self.datasets)]
-        made_of = [
-            (entry.name, files.portable(kind, *named), files.hashes(kind, *named))
-            for kind, entry in plugins
-            for named in [(entry.name, entry.params)]
-        ]
-        rest = {"checkpoint", "note", "save_every", "device", "learner", "datasets", "loaders", "validation"}
-        values = self.model_dump(mode="json", exclude=rest)
-        values["workers"] = 0 if self.workers == 1 else self.workers
-        later: list[tuple[dict[str, Any], type[Model], tuple[str, ...]]]
-        later = [(values, Recipe, ("workers", "accumulate", "compute", "batch_norm", "ema"))]
-        later += [(values["optimizer"], Optimizer, ("decays",)), (values["schedule"], Schedule, ("min_lr_rule",))]
-        for given, model, names in later:
-            for name in names:
-                if given[name] == model.model_fields[name].default:
-                    del given[name]
-        return fingerprint([made_of, values])
+class KnownRecipe(Recipe):
+    """A recipe and what its weights go by, found at one moment by `identified`, which alone makes these.
 
-    @property
-    def saved_as(self) -> str:
-        """The checkpoint's path, as a config would write it."""
-        return self.checkpoint or f"weights/trained/{self.key}.safetensors"
+    Attributes:
+        key: Hash of all that decides the trained weights.
+        saved_as: The checkpoint's path, as a config would write it.
+    """
+
+    key: Annotated[str, Field(exclude=True)]
+    saved_as: Annotated[str, Field(exclude=True)]
 
     @property
     def output(self) -> Path:
         """The checkpoint's path on this machine."""
         return places.located(self.saved_as)
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Recipe:  # type: ignore[override]
+        """A plain recipe: what was changed has another key, and is to be identified anew."""
+        plain = Recipe.model_construct(**{name: getattr(self, name) for name in Recipe.model_fields})
+        return plain.model_copy(update=update, deep=deep)
 
-def load_recipe(path: Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None) -> Recipe:
-    """Read and check a training recipe.
+
+def identified(recipe: Recipe) -> KnownRecipe:
+    """The recipe with its key, for which plugins are imported and the files that it names are hashed.
+
+    A command does this once, as it reads its config, and passes the result on: hashing takes time, and files that
+    change while it runs do not make it lose the name under which it began. A known recipe is returned as it is.
+
+    The key is of the weights, not of the recipe's text. Two recipes that differ in where files lie (another machine's
+    data/), in the note or in how often a state is kept train the same weights, bit for bit, and share a key, so that
+    one resumes what the other began. Two that name one path get different keys once the file there changed.
+    """
+    if isinstance(recipe, KnownRecipe):
+        return recipe
+    key = fingerprint([_says(recipe), _holds(recipe)])
+    saved_as = recipe.checkpoint or f"weights/trained/{key}.safetensors"
+    return KnownRecipe(**dict(recipe), key=key, saved_as=saved_as)
+
+
+def _says(recipe: Recipe) -> list[Any]:
+    """What a recipe itself says of its weights: all but the places of files, and what no weight depends on."""
+    silent = {"checkpoint", "note", "save_every", "device", "learner", "datasets", "loaders", "validation"}
+    values = recipe.model_dump(mode="json", exclude=silent)
+    values["workers"] = 0 if recipe.workers == 1 else recipe.workers  # One worker of Ray trains as this process does.
+    plugins = [[entry.name, files.portable(kind, entry.name, entry.params)] for kind, entry in _plugins(recipe)]
+    return [plugins, values]
+
+
+def _holds(recipe: Recipe) -> list[dict[str, str]]:
+    """The hashes of the files that its plugins start from."""
+    return [files.hashes(kind, entry.name, entry.params) for kind, entry in _plugins(recipe)]
+
+
+def _plugins(recipe: Recipe) -> list[tuple[str, Plugin]]:
+    return [("learners", recipe.learner), *(("datasets", dataset) for dataset in recipe.datasets)]
+
+
+def load_recipe(
+    path: Path, overrides: Sequence[str] = (), changes: Mapping[str, Any] | None = None, remark: str = ""
+) -> KnownRecipe:
+    """Read, check and identify a training recipe.
 
     Args:
         path: Of the file.
         overrides: `key.path=value`, the value in YAML.
         changes: Likewise, key -> value.
+        remark: Added to its note.
 
     Returns:
-        The recipe. One that was changed into another, which trains other weights, goes by its hash unless it is told
-        where: never to the file that the unchanged one names.
+        The recipe. If it was changed into one that trains other weights, and not told where to save them, it goes by
+        its hash: it never saves to the file that the unchanged one names.
 
     Raises:
         UserError: At the first mistake.
@@ -186,11 +212,16 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), changes: Mapping[str,
     for key, value in (changes or {}).items():
         yaml_file.change(raw, key, value, f"{path}, set")
     recipe = _read(raw, path)
-    if not (overrides or changes) or not recipe.checkpoint:
-        return recipe
-    named = _read(yaml_file.read(path), path)
-    moved = recipe.checkpoint == named.checkpoint and recipe.key != named.key
-    return recipe.model_copy(update={"checkpoint": ""}) if moved else recipe
+    update = {"note": f"{recipe.note} {remark}".strip()}
+    if (overrides or changes) and recipe.checkpoint:
+        named = _read(yaml_file.read(path), path)
+        if recipe.checkpoint == named.checkpoint and not _trains_the_same(recipe, named):
+            update["checkpoint"] = ""
+    return identified(recipe.model_copy(update=update))
+
+
+def _trains_the_same(one: Recipe, other: Recipe) -> bool:
+    return _says(one) == _says(other) and _holds(one) == _holds(other)
 
 
 def _read(raw: Mapping[str, Any], path: Path) -> Recipe:
@@ -198,7 +229,11 @@ def _read(raw: Mapping[str, Any], path: Path) -> Recipe:
 
 
 def checked(recipe: Recipe, where: str) -> Recipe:
-    """With the plugins' params checked against their classes."""
+    """The recipe with its plugins' params checked against their classes.
+
+    Raises:
+        UserError: At the first mistake; `where` is its start, such as "configs/a.yaml, ".
+    """
     learner = resolved(recipe.learner, "learners", f"{where}learner")
     datasets = [resolved(entry, "datasets", f"{where}datasets[{i}]") for i, entry in enumerate(recipe.datasets)]
     validation = recipe.validation and _validation(recipe.validation, f"{where}validation.")

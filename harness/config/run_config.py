@@ -14,7 +14,7 @@ from harness import messages, places
 from harness.clicks import STRATEGIES, clicks_a_round
 from harness.config import recipe, yaml_file
 from harness.config.parts import Model, Plugin, label, resolved
-from harness.config.recipe import Recipe, load_recipe
+from harness.config.recipe import KnownRecipe, Recipe, identified, load_recipe
 from harness.config.texts import RULES, WORDS, Words, read_words
 from harness.masks.metrics import METRICS
 from harness.plugins import class_splits, parameters
@@ -271,22 +271,22 @@ def _read_recipes(raw: Mapping[str, Any], path: Path) -> None:
         train = method.get("train") if isinstance(method, dict) else None
         if isinstance(train, str) or (isinstance(train, dict) and "recipe" in train):
             where = f"{path}, methods[{index}].train"
-            method["train"] = _recipe_named(train, raw.get("training"), where).model_dump()
+            method["train"] = _recipe_named(train, raw.get("training"), where)
 
 
-def _recipe_named(train: str | Mapping[str, Any], everywhere: Any, where: str) -> Recipe:
-    """The recipe of a path, or of a path with changes, and with those of all recipes of the run, of which it tells."""
+def _recipe_named(train: str | Mapping[str, Any], everywhere: Any, where: str) -> KnownRecipe:
+    """The recipe at a path, with its own changes and those of all recipes of the run, which its note mentions."""
     named = {"recipe": train} if isinstance(train, str) else train
     changes = named.get("set") or {}
     if set(named) - {"recipe", "set"} or not isinstance(named["recipe"], str) or not isinstance(changes, dict):
         raise UserError(f"{where}: found {dict(named)}; wanted a path, or {{recipe: PATH, set: {{key.path: value}}}}.")
     further = everywhere if isinstance(everywhere, dict) else {}
+    told = ", ".join(f"{key}: {value}" for key, value in further.items())
+    remark = f"Changed: {told}." if told else ""
     try:
-        found = load_recipe(places.located(named["recipe"]), changes={**changes, **further})
+        return load_recipe(places.located(named["recipe"]), changes={**changes, **further}, remark=remark)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-    told = ", ".join(f"{key}: {value}" for key, value in further.items())
-    return found.model_copy(update={"note": f"{found.note} Changed: {told}.".strip()}) if told else found
 
 
 def words_of(text: Text) -> Words:
@@ -299,21 +299,22 @@ def words_of(text: Text) -> Words:
 
 
 def _method(entry: MethodEntry, where: str) -> MethodEntry:
-    """Checked, and told the checkpoint that its training makes."""
+    """The entry checked, its recipe identified, and the checkpoint that its training makes among its params."""
     variants = tuple(_asked(one, f"{where}.variants[{index}]") for index, one in enumerate(entry.variants))
     trained = _trained_on(entry.trained_on, f"{where}.trained_on")
     entry = _asked(entry, where).model_copy(update={"variants": variants, "trained_on": trained})
     if entry.train is None:
         return resolved(entry, "methods", where)
-    train = recipe.checked(entry.train, f"{where}.train.")
+    known = isinstance(entry.train, KnownRecipe)  # It was checked as its file was read.
+    train = identified(entry.train if known else recipe.checked(entry.train, f"{where}.train."))
     told = entry.model_copy(update={"train": train, "params": {"checkpoint": train.saved_as} | entry.params})
     found = resolved(told, "methods", where)
     _check_evaluated(found, train, f"{where}.params.checkpoint")
     return found
 
 
-def _check_evaluated(entry: MethodEntry, train: Recipe, where: str) -> None:
-    """What is trained is what is asked."""
+def _check_evaluated(entry: MethodEntry, train: KnownRecipe, where: str) -> None:
+    """Refuse to evaluate another file than the one that is trained."""
     named = places.located(str(entry.params["checkpoint"]))
     if named.resolve() != train.output.resolve():
         raise UserError(
@@ -394,13 +395,14 @@ def _check_labels(path: Path, key: str, entries: Sequence[Plugin]) -> None:
 
 
 def _check_checkpoints(path: Path, methods: Sequence[MethodEntry]) -> None:
-    """No recipe's weights pass for another's: none trains to a file that another one trains to."""
-    first: dict[Path, tuple[MethodEntry, Recipe]] = {}
+    """Refuse two recipes that train other weights to one file, where the first's would pass for the second's."""
+    first: dict[Path, tuple[MethodEntry, KnownRecipe]] = {}
     for method in methods:
-        if (train := method.train) is None:
+        if method.train is None:
             continue
-        other, recipe_there = first.setdefault(train.output.resolve(), (method, train))
-        if recipe_there != train and recipe_there.key != train.key:
+        train = identified(method.train)
+        other, there = first.setdefault(train.output.resolve(), (method, train))
+        if there.key != train.key:
             raise UserError(
                 f"{path}, methods: '{label(other)}' and '{label(method)}' are trained by different recipes to one "
                 f"checkpoint, {train.saved_as}, and would pass for each other. Give one of them another `checkpoint`, "

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 import harness
 from harness.config.parts import Plugin, fingerprint, label
-from harness.config.recipe import Recipe
+from harness.config.recipe import KnownRecipe, identified
 from harness.config.run_config import MethodEntry, RunConfig, Text, words_of
 from harness.evaluation.pictures import listed
 from harness.evaluation.protocol import Protocol
@@ -234,17 +234,17 @@ def _text_part(text: Text) -> str:
 
 def untrained(config: RunConfig) -> list[MethodEntry]:
     """The methods that must be trained first; warns of a checkpoint that is there, but made by another recipe."""
-    recipes = {method.train.output: method.train for method in config.methods if method.train is not None}
-    there = {path: recipe for path, recipe in recipes.items() if path.is_file()}
+    trained = [(method, identified(method.train)) for method in config.methods if method.train is not None]
+    there = {recipe.output: recipe for _, recipe in trained if recipe.output.is_file()}
     for path, recipe in there.items():
         made_by = _made_by(recipe)
         if made_by and made_by != recipe.key:
             again = "python -m harness train ... --force trains it anew"
             _log.warning("%s was made by another recipe (%s, now %s): %s", path, made_by, recipe.key, again)
-    return [method for method in config.methods if method.train is not None and method.train.output not in there]
+    return [method for method, recipe in trained if recipe.output not in there]
 
 
-def _made_by(recipe: Recipe) -> str:
+def _made_by(recipe: KnownRecipe) -> str:
     """The key of the recipe that made the checkpoint, "" where it does not say, or where not all is here to tell.
 
     A checkpoint without the recipe itself is older than its keys are now; what a key was made of may lie elsewhere.

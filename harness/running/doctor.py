@@ -16,6 +16,7 @@ from harness import places
 from harness.cluster import capacity
 from harness.cluster.connect import readable
 from harness.config.parts import Plugin, label
+from harness.config.recipe import identified
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.plan import starts_from, training_data, untrained
@@ -163,7 +164,7 @@ def _files(method: MethodEntry, due: bool) -> Iterator[Finding]:
     """Look at the files that the method reads and, if it must be trained first, at those that its training reads."""
     name = label(method)
     if due and method.train is not None:
-        yield Finding(name, State.NOTE, f"no {method.train.saved_as} yet: `run` trains it first")
+        yield Finding(name, State.NOTE, f"no {identified(method.train).saved_as} yet: `run` trains it first")
     paths = starts_from(method, due)
     for key, path in paths.items():
         if not due or path.exists() or key.endswith(("checkpoint", "weights")):  # A training makes its folders.

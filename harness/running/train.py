@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from harness import places
-from harness.config.recipe import Recipe
+from harness.config.recipe import KnownRecipe, Recipe, identified
 from harness.environment import commit
 from harness.storage.folder import Folder, cannot_write, write_bytes
 from harness.storage.lock import Lock
@@ -52,11 +52,12 @@ def train(
             disk is full, the memory does not suffice, the learner fails, or another start is at it.
         FloatingPointError: The loss is not finite.
     """
-    with claimed(recipe, runs) as lock:
-        return trained(recipe, lock, report, report_every, address, runs)
+    known = identified(recipe)
+    with claimed(known, runs) as lock:
+        return trained(known, lock, report, report_every, address, runs)
 
 
-def claimed(recipe: Recipe, runs: str | None = None) -> Lock:
+def claimed(recipe: KnownRecipe, runs: str | None = None) -> Lock:
     """What keeps others, once entered, from training the same: they would share its state."""
     state = resumable(recipe)
     states = _storage(state, runs) if recipe.workers else Folder.at(state.parent)
@@ -64,10 +65,10 @@ def claimed(recipe: Recipe, runs: str | None = None) -> Lock:
 
 
 def trained(
-    recipe: Recipe, lock: Lock, report: Report, report_every: int, address: str | None, runs: str | None
+    recipe: KnownRecipe, lock: Lock, report: Report, report_every: int, address: str | None, runs: str | None
 ) -> Path:
     """As `train`, for a caller who holds what `claimed` gave."""
-    key, state = recipe.key, resumable(recipe)  # Both of the files that the recipe names as they are now.
+    key, state = recipe.key, resumable(recipe)
     journal = Journal(state.with_suffix(""))
 
     def told(progress: Progress) -> None:
@@ -77,13 +78,13 @@ def trained(
 
     try:
         if not recipe.workers:
-            export(recipe, key, _fitted_here(recipe, FileKeeper(state, key), told, report_every))
+            export(recipe, _fitted_here(recipe, FileKeeper(state, key), told, report_every))
             state.unlink(missing_ok=True)
         else:
             from harness.cluster.ray_training import fit_on_ray, forget
 
             storage = _storage(state, runs)
-            export(recipe, key, fit_on_ray(recipe, key, storage, told, report_every, address))
+            export(recipe, fit_on_ray(recipe, key, storage, told, report_every, address))
             forget(key, storage)
     finally:
         journal.close()
@@ -136,7 +137,7 @@ class FileKeeper:
             raise cannot_write(self.path, error) from error
 
 
-def resumable(recipe: Recipe) -> Path:
+def resumable(recipe: KnownRecipe) -> Path:
     """Where a job in this process keeps what it needs to go on: runs/training/<hash of the recipe>.pt.
 
     How it went stays in the folder of that name without ".pt".
@@ -150,12 +151,12 @@ def _storage(state: Path, runs: str | None) -> Folder:
     return Folder.at(place) / "training" if place else Folder.at(state.parent)
 
 
-def export(recipe: Recipe, key: str, fitted: Fitted) -> None:
+def export(recipe: KnownRecipe, fitted: Fitted) -> None:
     """Save the weights as safetensors that say what they are, with their card."""
     weights = {name: stored(tensor, half=recipe.precision == "fp16") for name, tensor in fitted.weights.items()}
     made_by = commit()
     about = {
-        "recipe": key,
+        "recipe": recipe.key,
         "recipe_yaml": as_yaml(recipe),
         "commit": made_by,
         "note": recipe.note,

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.config.parts import label
-from harness.config.recipe import Recipe
+from harness.config.recipe import KnownRecipe, identified
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.interrupts import aside
 from harness.jobs.plan import planned, training_data
@@ -39,12 +39,10 @@ class Network:
     Attributes:
         name: The label of the first method that it is for.
         recipe: Of its training.
-        key: The recipe's, as its files were at first.
     """
 
     name: str
-    recipe: Recipe
-    key: str
+    recipe: KnownRecipe
 
 
 def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
@@ -72,9 +70,9 @@ def check_kept(due: Sequence[MethodEntry], run: Folder) -> None:
 
     joining.check_kept(run)
     for method in due:
-        if method.train and joining.goes_with_the_job(method.train.output):
+        if method.train and joining.goes_with_the_job(output := identified(method.train).output):
             raise UserError(
-                f"{label(method)}: {method.train.output} lies in Ray's copy of the checkout, which goes with the job. "
+                f"{label(method)}: {output} lies in Ray's copy of the checkout, which goes with the job. "
                 "Train it before (`python -m harness train`), or give its recipe an absolute `checkpoint:`."
             )
 
@@ -100,7 +98,7 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
         ready = [one for one in networks if one.name not in failures and not one.recipe.output.is_file()]
 
         def train(one: Network) -> Failure:
-            return _tried(one, locks[one.key], partial(said, one.name), len(networks) > 1, address, runs)
+            return _tried(one, locks[one.recipe.key], partial(said, one.name), len(networks) > 1, address, runs)
 
         failures |= {one.name: train(one) for one in ready if not one.recipe.workers}
         if shared := [one for one in ready if one.recipe.workers]:
@@ -112,11 +110,12 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
 
 def _networks(due: Sequence[MethodEntry]) -> list[Network]:
     """Each checkpoint once."""
-    named: dict[Path, tuple[str, Recipe]] = {}
+    named: dict[Path, Network] = {}
     for method in due:
         if method.train:
-            named.setdefault(method.train.output, (label(method), method.train))
-    return [Network(name, recipe, recipe.key) for name, recipe in named.values()]
+            recipe = identified(method.train)
+            named.setdefault(recipe.output, Network(label(method), recipe))
+    return list(named.values())
 
 
 def _claimed(
@@ -131,8 +130,8 @@ def _claimed(
     failures: dict[str, Failure] = {}
     for one in networks:
         try:
-            if one.key not in locks:
-                locks[one.key] = claims.enter_context(training.claimed(one.recipe, runs))
+            if one.recipe.key not in locks:
+                locks[one.recipe.key] = claims.enter_context(training.claimed(one.recipe, runs))
         except UserError as error:
             failures[one.name] = error
     return locks, failures
@@ -157,10 +156,10 @@ def _tried(
 
 def _at_once(count: int, networks: Sequence[Network], train: Callable[[Network], Failure]) -> dict[str, Failure]:
     """Each in a thread, so many at a time; those of one key take turns."""
-    room, turns = threading.Semaphore(count), {one.key: threading.Lock() for one in networks}
+    room, turns = threading.Semaphore(count), {one.recipe.key: threading.Lock() for one in networks}
 
     def trained(network: Network) -> Failure:
-        with turns[network.key], room:
+        with turns[network.recipe.key], room:
             return train(network)
 
     ended = {network.name: aside(partial(trained, network)) for network in networks}

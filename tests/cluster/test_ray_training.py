@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from harness.cluster.connect import connect
 from harness.cluster.ray_training import _scaling
-from harness.config.recipe import Recipe
+from harness.config.recipe import KnownRecipe, Recipe, identified
 from harness.running import train as training
 from harness.running.train import train
 from harness.structures import UserError
@@ -67,7 +67,7 @@ def started(importable: Callable[[str, str], Path]) -> Iterator[None]:
     ray.shutdown()
 
 
-def recipe(checkpoint: Path, params: dict[str, Any] | None = None, **changes: Any) -> Recipe:
+def recipe(checkpoint: Path, params: dict[str, Any] | None = None, **changes: Any) -> KnownRecipe:
     values = {
         "learner": {"name": "several_toy:Toy", "params": params or {}},
         "datasets": [{"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}],
@@ -78,7 +78,7 @@ def recipe(checkpoint: Path, params: dict[str, Any] | None = None, **changes: An
         "batch_norm": "frozen",
         "optimizer": {"name": "sgd", "lr": 0.05},
     }
-    return Recipe.model_validate(values | {"checkpoint": str(checkpoint)} | changes)
+    return identified(Recipe.model_validate(values | {"checkpoint": str(checkpoint)} | changes))
 
 
 def losses(job: Recipe) -> dict[int, float]:

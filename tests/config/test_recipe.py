@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import UserError
-from harness.config.recipe import load_recipe
+from harness import UserError, places
+from harness.config import recipe as recipes
+from harness.config.recipe import KnownRecipe, Recipe, identified, load_recipe
+from harness.config.run_config import RunConfig, load_run
+from harness.jobs.plan import untrained
+from harness.plugins import files
 
 RECIPE: dict[str, Any] = {
     "learner": {"name": "prompted_deeplab"},
@@ -31,6 +35,62 @@ def test_a_key_is_of_what_decides_the_weights(tmp_path: Path) -> None:
     same = [key(), key(note="x"), key(save_every=7), key(device="cpu"), key(checkpoint="weights/a"), key(seed=0)]
     other = [key(steps=4), key(seed=1), key(optimizer={"lr": "2e-3"}), key(classes="all")]
     assert len(set(same)) == 1 and len({same[0], *other}) == 5
+
+
+def test_a_key_is_of_what_files_hold_not_of_where_they_lie(tmp_path: Path) -> None:
+    for name, content in {"a.pth": b"weights", "b.pth": b"weights", "c.pth": b"others"}.items():
+        (tmp_path / name).write_bytes(content)
+
+    def known(name: str) -> KnownRecipe:
+        learner = {"name": "prompted_deeplab", "params": {"encoder_weights": str(tmp_path / name)}}
+        return load_recipe(_file(tmp_path, RECIPE | {"learner": learner}))
+
+    first, moved, others = (known(name) for name in ("a.pth", "b.pth", "c.pth"))
+    assert first.key == moved.key != others.key
+    (tmp_path / "a.pth").write_bytes(b"weights of a longer training")
+    assert identified(first) is first  # Found once: it keeps the name under which its command began.
+    assert known("a.pth").key not in (first.key, others.key)
+
+
+def test_a_changed_copy_of_a_known_recipe_is_a_plain_one(tmp_path: Path) -> None:
+    known = load_recipe(_file(tmp_path, RECIPE))
+    changed = known.model_copy(update={"steps": 4})
+    assert type(changed) is Recipe and changed.steps == 4
+    assert identified(changed).key != known.key == identified(known.model_copy()).key
+
+
+def test_a_known_recipe_is_dumped_as_it_was_written(tmp_path: Path) -> None:
+    known = load_recipe(_file(tmp_path, RECIPE))
+    assert Recipe.model_validate(known.model_dump()) == known.model_copy()
+    assert "key" not in known.model_dump_json()
+    with pytest.raises(UserError, match=r"key: no such key"):
+        load_recipe(_file(tmp_path, RECIPE | {"key": "0123456789abcdef"}))
+
+
+@pytest.fixture
+def identifications(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What was hashed to a key, in order."""
+    made: list[object] = []
+    hashed = recipes.fingerprint
+    monkeypatch.setattr(recipes, "fingerprint", lambda value: made.append(value) or hashed(value))
+    return made
+
+
+@pytest.mark.parametrize(("table", "networks"), [("table1", 8), ("table5", 10)])
+def test_a_command_identifies_each_recipe_once(identifications: list[object], table: str, networks: int) -> None:
+    config = load_run(places.ROOT / "configs" / f"{table}.yaml")
+    due = untrained(config)
+    assert len({method.train.output for method in due if isinstance(method.train, KnownRecipe)}) == networks
+    assert len(identifications) == networks
+    assert RunConfig.model_validate(config.model_dump()).methods[0].train is not None
+
+
+def test_what_a_known_recipe_says_reads_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = load_recipe(_file(tmp_path, RECIPE))
+    for name in ("hashes", "portable", "paths"):
+        monkeypatch.setattr(files, name, lambda *_: pytest.fail("looks at files"))
+    assert known.output == places.ROOT / known.saved_as == places.ROOT / f"weights/trained/{known.key}.safetensors"
+    assert identified(known) is known
 
 
 @pytest.mark.parametrize(
@@ -73,6 +133,7 @@ def test_a_change_that_trains_other_weights_saves_them_elsewhere(tmp_path: Path)
     assert load_recipe(file, ["steps=4"]).checkpoint == load_recipe(file, changes={"seed": 1}).checkpoint == ""
     assert load_recipe(file, ["save_every=4", "device=cpu"]).checkpoint == "weights/a.safetensors"
     assert load_recipe(file, ["steps=4", "checkpoint=b.safetensors"]).checkpoint == "b.safetensors"
+    assert load_recipe(file, changes={"seed": 1}, remark="Changed: seed: 1.").note == "Changed: seed: 1."
 
 
 def test_a_run_s_config_is_no_recipe(tmp_path: Path) -> None:

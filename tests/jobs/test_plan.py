@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from harness import UserError, places
 from harness.config.parts import Plugin, label
+from harness.config.recipe import identified
 from harness.config.run_config import Clicks, MethodEntry, RunConfig, Text, TrainedOn, Workers, load_run
 from harness.jobs.jobs import Job
 from harness.jobs.plan import instances, planned, remaining, shards, untrained
@@ -358,11 +359,12 @@ def test_methods_without_their_checkpoint_are_due(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_recipe_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before, now = trained(tmp_path, "a"), trained(tmp_path, "a", steps=9)
     assert before.train is not None and now.train is not None
-    checkpoint(tmp_path, recipe=before.train.key, recipe_yaml="...")
+    then, own = identified(before.train).key, identified(now.train).key
+    checkpoint(tmp_path, recipe=then, recipe_yaml="...")
     assert due(before) == [] and not caplog.records
     assert due(now, now.model_copy(update={"label": "the same"})) == []
     assert [one.getMessage() for one in caplog.records] == [
-        f"{tmp_path}/w.safetensors was made by another recipe ({before.train.key}, now {now.train.key}): "
+        f"{tmp_path}/w.safetensors was made by another recipe ({then}, now {own}): "
         "python -m harness train ... --force trains it anew"
     ]
 

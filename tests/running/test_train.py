@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 
 from harness import environment, places
 from harness.clicks import NoClickError
-from harness.config.recipe import Optimizer, Recipe, Schedule, load_recipe
+from harness.config.recipe import KnownRecipe, Optimizer, Recipe, Schedule, identified, load_recipe
 from harness.plugins import registry
 from harness.plugins.interfaces import Dataset, Listed
 from harness.running import train as training
@@ -131,7 +131,7 @@ def toy_learner(importable: Callable[[str, str], Path]) -> Path:
     return importable("toy_learner", TOY)
 
 
-def recipe(checkpoint: Path | str = "", **changes: Any) -> Recipe:
+def recipe(checkpoint: Path | str = "", **changes: Any) -> KnownRecipe:
     values = {
         "learner": {"name": "toy_learner:Toy"},
         "datasets": [SCENES],
@@ -140,7 +140,7 @@ def recipe(checkpoint: Path | str = "", **changes: Any) -> Recipe:
         "save_every": 3,
         "device": "cpu",
     }
-    return Recipe.model_validate(values | {"checkpoint": str(checkpoint)} | changes)
+    return identified(Recipe.model_validate(values | {"checkpoint": str(checkpoint)} | changes))
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -705,7 +705,7 @@ def test_a_cards_recipe_is_the_recipe(tmp_path: Path, monkeypatch: pytest.Monkey
     simpler = re.sub(r"- name: coco\n.*?(?=- name: scenes)", "", block[1], flags=re.S)  # data that a test lacks
     (tmp_path / "recipe.yaml").write_text(simpler)
     again = load_recipe(tmp_path / "recipe.yaml")
-    assert again == job.model_copy(update={"datasets": job.datasets[1:]})
+    assert again.model_copy() == job.model_copy(update={"datasets": job.datasets[1:]})
 
 
 def test_a_copy_of_the_checkout_is_told_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

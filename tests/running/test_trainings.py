@@ -21,7 +21,7 @@ import yaml
 from harness.cluster.connect import connect
 from harness.cluster.ray_training import RESTARTS, Ledger, _check_snapshot, _passed_on, side_by_side
 from harness.config.parts import Plugin
-from harness.config.recipe import Validation
+from harness.config.recipe import Validation, identified
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.running import train as training
 from harness.running.trainings import check_kept, look_ahead, train_missing
@@ -164,7 +164,7 @@ def test_as_many_as_the_nodes_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_a_network_that_another_run_trains_is_left_to_it(tmp_path: Path) -> None:
     theirs, mine = entry(tmp_path, "theirs", workers=0, name="theirs"), entry(tmp_path, "mine", workers=0, name="mine")
     assert theirs.train
-    with training.claimed(theirs.train):
+    with training.claimed(identified(theirs.train)):
         with pytest.raises(
             UserError, match=r"^theirs: .*lock\.json: another start is at this training: process \d+ of"
         ):
@@ -280,7 +280,7 @@ def test_a_schedulers_sigterm_ends_trainings_side_by_side_in_one_line_and_they_g
     command = [sys.executable, "-m", "harness", "run", str(tmp_path / "run.yaml"), "--runs", str(tmp_path / "runs")]
     for one in due:
         assert one.train
-        journal = training.resumable(one.train).with_suffix("")
+        journal = training.resumable(identified(one.train)).with_suffix("")
         request.addfinalizer(partial(shutil.rmtree, journal, ignore_errors=True))
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     give_up = time.monotonic() + 200
