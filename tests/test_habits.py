@@ -46,3 +46,9 @@ def test_a_file_that_a_page_names_is_there(page: Path) -> None:
         r"`((?:harness|methods|datasets|configs|tests|benchmarks)/[\w/.-]+\.\w+)`", page.read_text("utf-8")
     )
     assert [path for path in named if path not in INVENTED and not (ROOT / path).exists()] == []
+
+
+def test_the_readme_has_a_line_for_each_package_and_no_other() -> None:
+    tree = (ROOT / "README.md").read_text("utf-8").partition("## Reading the code")[2]
+    packages = {folder.name for folder in (ROOT / "harness").iterdir() if (folder / "__init__.py").is_file()}
+    assert set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE)) == packages
