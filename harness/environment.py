@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from harness.places import ROOT
+from harness.places import CHECKOUT
 
 PACKAGES = ("torch", "torchvision", "ray", "open_clip_torch", "segmentation_models_pytorch", "numpy", "pyarrow")
 
@@ -46,10 +46,17 @@ def _version(package: str) -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, with "+" where files differ from it; outside git what HARNESS_COMMIT says, or nothing."""
+    """What code this is: the checkout's commit, with "+" where files differ from it; "v0.1.0" where it is installed.
+
+    In a checkout without git, as in Ray's copies, it is what HARNESS_COMMIT says, or nothing.
+    """
+    if not CHECKOUT:
+        return os.environ.get("HARNESS_COMMIT") or f"v{_version('text-click-harness')}"
     run = [["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"]]
     try:
-        head, changed = (subprocess.run(c, cwd=ROOT, capture_output=True, text=True, check=True).stdout for c in run)
+        head, changed = (
+            subprocess.run(c, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout for c in run
+        )
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("HARNESS_COMMIT", "")
     return head.strip() + ("+" if changed.strip() else "")

@@ -1,4 +1,16 @@
-"""Where things lie: the code and what comes with it, the user's data, and a file's hash."""
+"""Where things lie: the code and what comes with it, the user's files, and a file's hash.
+
+There are two ways to have the harness. In a checkout, the folders harness/, methods/, datasets/ and configs/ lie side
+by side, and relative paths count from their root, wherever a command is started. A wheel installs one package:
+
+    site-packages/harness/            harness/ of the checkout
+    site-packages/harness/methods/    methods/, the embedded weights included
+    site-packages/harness/datasets/   datasets/
+    site-packages/harness/configs/    configs/
+
+Relative paths then count from the current folder. What is not there, but in one of the four folders that come with the
+harness, is taken from the package: `configs/quickstart.yaml` works in an empty folder.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +20,65 @@ from functools import lru_cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-_IN_CHECKOUT = (_PACKAGE.parent / "pyproject.toml").is_file() and (_PACKAGE.parent / "methods").is_dir()
+_SHIPPED = ("configs", "datasets", "harness", "methods")
+_ONLY_HERE = ("data", "runs", "weights")
+"""Folders of a checkout that the copies for Ray's workers leave out."""
 
-ROOT = _PACKAGE.parent if _IN_CHECKOUT else Path.cwd()
-"""What relative paths of configs count from: the checkout or, where the harness is installed, the current folder."""
+
+def is_checkout(folder: Path) -> bool:
+    """Whether the harness's source lies in this folder, as git has it."""
+    return (folder / "pyproject.toml").is_file() and (folder / "harness" / "places.py").is_file()
 
 
-def shipped(path: str) -> Path:
-    """A file or folder that comes with the harness, by its path in the checkout: `methods`, `configs/quickstart.yaml`.
+CHECKOUT = _PACKAGE.parent if is_checkout(_PACKAGE.parent) else None
+"""The checkout that this code is part of; None where the harness is installed."""
 
-    A wheel carries methods/, datasets/ and configs/ inside the package harness/.
-    """
-    if _IN_CHECKOUT:
-        return _PACKAGE.parent / path
-    return _PACKAGE / path.removeprefix("harness/")
+ROOT = CHECKOUT or Path.cwd()
+"""What relative paths count from."""
+
+
+def shipped(path: str | Path) -> Path:
+    """A file or folder that comes with the harness, by its path in the checkout: `configs/quickstart.yaml`."""
+    return CHECKOUT / path if CHECKOUT else _PACKAGE / str(path).removeprefix("harness/")
 
 
 def located(path: str | Path) -> Path:
-    """A config's path on this machine: from the checkout's root, or from HARNESS_DATA for what lies in data/."""
+    """Where a config's path leads on this machine.
+
+    HARNESS_DATA stands for data/. A relative path counts from ROOT; what is not there may come with the harness.
+    """
     path = Path(path).expanduser()
     data = os.environ.get("HARNESS_DATA")
     if data and path.parts[:1] == ("data",):
         return Path(data).expanduser().absolute().joinpath(*path.parts[1:])
-    return ROOT / path
+    comes_along = path.parts[:1] and path.parts[0] in _SHIPPED and not (ROOT / path).exists()
+    return shipped(path) if comes_along and shipped(path).exists() else ROOT / path
+
+
+def for_workers(path: str | Path) -> Path:
+    """A config's path as workers find the same file on any node.
+
+    What comes with the harness keeps its relative path, since each node has its own copy. Everything else becomes
+    absolute: it lies on this machine, or on a disk that all nodes share.
+    """
+    path = Path(path).expanduser()
+    only_here = path.is_absolute() or (path.parts[:1] and path.parts[0] in _ONLY_HERE)
+    return path if not only_here and located(path) == shipped(path) else located(path)
+
+
+def config(path: Path) -> Path:
+    """The file of a config, which may be given by its name alone if it comes with the harness.
+
+    `quickstart` is configs/quickstart.yaml. A file of that very path in the current folder comes first.
+    """
+    by_name = path.name == str(path) and not path.suffix
+    named = shipped("configs") / f"{path}.yaml" if by_name else shipped(path)
+    return named if not path.exists() and (by_name or path.parts[:1] == ("configs",)) and named.is_file() else path
+
+
+def config_names() -> list[str]:
+    """The configs that come with the harness, by name."""
+    return sorted(file.stem for file in shipped("configs").glob("*.yaml"))
 
 
 @lru_cache

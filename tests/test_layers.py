@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -124,6 +127,22 @@ def test_only_the_registry_imports_plugins() -> None:
     plugins = {"harness.methods", "harness.datasets"}
     importing = {_room(file) for file in FILES for name in rooms.imported(file) if name.startswith(tuple(plugins))}
     assert _rooms_importing("methods", "datasets") == set() and importing == set()
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
+    names = [re.split(r"[\[<>=!~; ]", line)[0] for line in [*project["dependencies"], *extras]]
+    declared, known = {_plain(name) for name in names}, packages_distributions()
+    imported = {name.partition(".")[0]: file for file in [*FILES, *PLUGINS] for name in rooms.imported(file)}
+    for name, file in imported.items():
+        if name not in sys.stdlib_module_names and name != "harness":
+            assert declared & {_plain(one) for one in [name, *known.get(name, ())]}, f"{file} imports {name}"
+
+
+def _plain(name: str) -> str:
+    """A package's name as its index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _loaded_by(statement: str, *packages: str) -> set[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
 
 import harness
+from harness import places
 from harness.cli.listing import list_
 from harness.cli.page import page
 from harness.cli.plan import doctor, plan
@@ -53,8 +55,23 @@ def options(
 def main() -> NoReturn:
     """Run the command line; a UserError, or a loss that is not finite, becomes one message and exit code 2."""
     try:
+        _refuse_another_checkout()
         app()
     except (UserError, FloatingPointError) as error:
         errors.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
     sys.exit(0)
+
+
+def _refuse_another_checkout() -> None:
+    """Refuse to run one checkout's code from within another: `pip install -e` binds `harness` to one of them.
+
+    Raises:
+        UserError: The current folder lies in another checkout than this code.
+    """
+    here = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if places.is_checkout(folder)), None)
+    if here and places.CHECKOUT and here != places.CHECKOUT:
+        raise UserError(
+            f"harness: this command belongs to the checkout {places.CHECKOUT}, but the current folder lies in {here}. "
+            f"Say `python -m harness` in {here}, or install that one: pip install -e ."
+        )

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import messages
+from harness import messages, places
 from harness.structures import UserError
 
 if TYPE_CHECKING:
     from harness.config.run_config import RunConfig
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, such as configs/quickstart.yaml.")]
+ConfigPath = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one that comes along, such as quickstart.")
+]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set workers.count=2.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many images a data set; every table says so.")]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster (auto, ray://...); this machine by default.")]
@@ -33,7 +35,7 @@ def loaded(path: Path, overrides: list[str], limit: int | None) -> RunConfig:
     from harness.config.run_config import load_run
     from harness.report.registry import tables
 
-    config = load_run(path, overrides)
+    config = load_run(places.config(path), overrides)
     for index, name in enumerate(config.tables):
         if name not in tables():
             raise UserError(f"{path}, tables[{index}]: no table '{name}'. {messages.suggest(name, tables())}")

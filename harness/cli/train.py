@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from harness import places
 from harness.cli.options import Address, Runs, Set
 from harness.cli.terminal import live, say
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A training recipe, such as configs/scenes_text_click.yaml.")],
+    recipe: Annotated[Path, typer.Argument(help="A training recipe's file, or its name: scenes_text_click.")],
     set_: Set = [],  # noqa: B006
     force: Annotated[bool, typer.Option(help="Train even if the checkpoint is there.")] = False,
     address: Address = None,
@@ -26,7 +27,7 @@ def train(
     from harness.config.recipe import load_recipe
     from harness.running.train import train as execute
 
-    asked = load_recipe(recipe, set_)
+    asked = load_recipe(places.config(recipe), set_)
     if asked.output.is_file() and not force:
         say(f"{asked.output} is there already; --force trains it anew.")
         return

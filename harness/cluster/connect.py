@@ -45,7 +45,7 @@ def complaint(said: str, node: Node | None, home: Node) -> UserError:
 
 
 def connect(address: str | None) -> None:
-    """Join a cluster or start one on this machine; workers run a copy of this checkout.
+    """Join a cluster or start one on this machine; workers run a copy of this checkout, or the installed harness.
 
     Without an address only RAY_ADDRESS names one, which `ray job submit` sets: not whatever else runs on this machine.
 
@@ -85,11 +85,20 @@ def _check_answers(address: str) -> None:
 
 
 def _runtime_env() -> dict[str, Any]:
-    """What workers run in; nothing where `ray job submit` has sent the checkout already."""
+    """What workers run in; nothing where `ray job submit` has sent the checkout already.
+
+    A checkout is copied to every node. An installed harness is there already, on nodes that were set up alike, and Ray
+    itself lets workers import from the driver's current folder.
+    """
     if "working_dir" in _sent_with_job():
         return {}
-    index = os.environ.get("HARNESS_INDEX", str(places.ROOT / "runs" / ".index"))  # else each copy makes its own
-    return {"working_dir": str(places.ROOT), "excludes": _EXCLUDED, "env_vars": {"HARNESS_INDEX": index}}
+    # Each worker would else make listings of its own, and look for relative entries of PYTHONPATH in its own folder.
+    index = Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
+    variables = {"HARNESS_INDEX": str(places.ROOT / index)}
+    if entries := [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]:
+        variables["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries)
+    copied = {"working_dir": str(places.CHECKOUT), "excludes": _EXCLUDED} if places.CHECKOUT else {}
+    return {**copied, "env_vars": variables}
 
 
 def _sent_with_job() -> dict[str, Any]:

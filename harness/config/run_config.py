@@ -15,7 +15,7 @@ from harness.clicks import STRATEGIES, clicks_a_round
 from harness.config import recipe, yaml_file
 from harness.config.parts import Model, Plugin, label, resolved
 from harness.config.recipe import KnownRecipe, Recipe, identified, load_recipe
-from harness.config.texts import RULES, WORDS, Words, read_words
+from harness.config.texts import RULES, Words, read_words
 from harness.masks.metrics import METRICS
 from harness.plugins import class_splits, parameters
 from harness.structures import UserError
@@ -49,7 +49,7 @@ class Text(Model):
 
     rule: str = "given"
     template: str = "{}"
-    words: str = str(WORDS.relative_to(places.ROOT))
+    words: str = "harness/config/words.csv"
 
 
 def _as_text(value: Any) -> Any:
@@ -374,9 +374,7 @@ def _text(text: Text, where: str) -> Text:
         words_of(text)
     except UserError as error:
         raise UserError(f"{where}.words: {error}") from error
-    path = places.located(text.words)
-    inside = not text.words or path.is_relative_to(places.ROOT)  # then workers have a copy
-    return text if inside else text.model_copy(update={"words": str(path)})
+    return text.model_copy(update={"words": text.words and str(places.for_workers(text.words))})
 
 
 def _check_metrics(path: Path, metrics: Sequence[str]) -> None:

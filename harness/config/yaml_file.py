@@ -10,7 +10,7 @@ from typing import Any
 import pydantic
 import yaml
 
-from harness import messages
+from harness import messages, places
 from harness.structures import UserError
 
 
@@ -30,7 +30,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         raw = parsed(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
-        near = sorted(str(other) for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        folder = path.parent if path.parent.is_dir() else places.located(path.parent)
+        near = sorted(str(path.parent / other.name) for other in folder.glob("*.yaml"))
+        near += [] if path.suffix else places.config_names()
         raise UserError(f"{path}: no such file. {messages.suggest(str(path), near)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Wanted a YAML file.") from error

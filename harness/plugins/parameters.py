@@ -15,12 +15,11 @@ from typing import Any, get_args, get_type_hints
 import pydantic
 
 from harness.messages import complaint, suggest
-from harness.places import ROOT, located
+from harness.places import for_workers, located
 from harness.plugins.failures import blamed
 from harness.plugins.registry import BASES, find
 from harness.structures import UserError
 
-_ONLY_ON_DRIVER = (("data",), ("weights",), ("runs",))
 ANY_OTHER = "**"
 
 
@@ -104,7 +103,7 @@ def _resolved(annotation: Any, value: Any, where: str) -> Any:
         return None if value is None and optional else _nested(kind, value, where)
     adapter = _adapter(annotation)
     try:
-        return adapter.dump_python(_on_paths(adapter.validate_python(value), _findable), mode="json")
+        return adapter.dump_python(_on_paths(adapter.validate_python(value), for_workers), mode="json")
     except pydantic.ValidationError as error:
         _check_keys(annotation, error.errors(), where)
         whole = [{**mistake, "input": value} for mistake in error.errors()]
@@ -150,7 +149,7 @@ def built(annotation: Any, value: Any) -> Any:
     kind = plugin_kind(annotation)
     if kind:
         return None if value is None else build(kind, value["name"], value["params"])
-    return _on_paths(_adapter(annotation).validate_python(value), ROOT.__truediv__)
+    return _on_paths(_adapter(annotation).validate_python(value), located)
 
 
 def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
@@ -158,12 +157,6 @@ def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
         return pydantic.TypeAdapter(annotation)
     except pydantic.PydanticUserError:  # A type that only the plugin understands: its constructor checks.
         return pydantic.TypeAdapter(Any)
-
-
-def _findable(path: Path) -> Path:
-    """A path that leads workers to the same file: absolute, unless their copy of the checkout holds it."""
-    path = path.expanduser()
-    return located(path) if path.is_absolute() or path.parts[:1] in _ONLY_ON_DRIVER else path
 
 
 def _on_paths(value: Any, change: Callable[[Path], Path]) -> Any:

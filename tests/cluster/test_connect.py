@@ -69,6 +69,23 @@ def test_workers_run_a_copy_of_the_checkout(asked: dict[str, Any], monkeypatch: 
     assert asked["runtime_env"] == {}
 
 
+def test_workers_find_what_the_driver_finds(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "plugins::/mnt/more")
+    monkeypatch.setenv("HARNESS_INDEX", "listings")
+    joining.connect(None)
+    told = asked["runtime_env"]["env_vars"]
+    assert told == {"PYTHONPATH": f"{Path.cwd()}/plugins:/mnt/more", "HARNESS_INDEX": str(places.ROOT / "listings")}
+    monkeypatch.delenv("PYTHONPATH")
+    joining.connect(None)
+    assert "PYTHONPATH" not in asked["runtime_env"]["env_vars"]
+
+
+def test_an_installed_harness_is_not_copied(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "CHECKOUT", None)
+    joining.connect(None)
+    assert set(asked["runtime_env"]) == {"env_vars"}
+
+
 def test_a_complaint_names_a_node_that_is_not_the_driver_s() -> None:
     home, far = joining.Node("1", "login", "10.0.0.1"), joining.Node("2", "gpu-7", "10.0.0.7")
     assert str(joining.complaint("no.", far, home)) == "On node gpu-7 (10.0.0.7): no."

@@ -566,7 +566,7 @@ def test_a_worker_reads_relative_paths_from_its_own_copy(
 ) -> None:
     resolved = parameters.resolve("methods", f"{module}:Many", {"checkpoint": "methods/a.pt", "table": "data/t.csv"})
     driver = places.ROOT
-    monkeypatch.setattr(parameters, "ROOT", tmp_path)
+    monkeypatch.setattr(places, "ROOT", tmp_path)
     checkpoint, *_, table, _ = parameters.build("methods", f"{module}:Many", resolved).given
     assert (checkpoint, table) == (tmp_path / "methods/a.pt", driver / "data/t.csv")
 

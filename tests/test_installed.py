@@ -1,0 +1,150 @@
+"""The harness as `pip install .` leaves it: one package, run from an empty folder, beside Hugging Face's `datasets`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import harness
+from harness import places
+
+pytestmark = pytest.mark.ray
+
+ROOT = places.ROOT
+FOLDERS = ("harness", "methods", "datasets", "configs")
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pip(*arguments: object) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def environment_of(folder: Path) -> Path:
+    """A new virtual environment that sees this one's packages, but not the checkout; returns its Python."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    own = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    # A .pth file within a folder that a .pth file names is not read: an editable install's is left out.
+    (folder / "lib" / own / "site-packages" / "shared.pth").write_text(sysconfig.get_path("purelib"))
+    return python
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment in which the wheel is installed."""
+    found = environment_of(tmp_path_factory.mktemp("installed"))
+    pip("--python", found, "install", "--no-deps", "--no-index", wheel)
+    return found
+
+
+@pytest.fixture
+def installed(python: Path, tmp_path: Path) -> Command:
+    """Runs a command of that environment in an empty folder; keywords are added to the environment's variables."""
+    here = tmp_path / "here"
+    here.mkdir()
+
+    def run(command: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "HARNESS_COMMIT")}
+        environment = {**clean, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **variables}
+        given = [python.parent / command, *map(str, arguments)]
+        return subprocess.run(given, cwd=here, env=environment, capture_output=True, text=True, timeout=400)
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file_in_one_package(wheel: Path) -> None:
+    files = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*") if file.is_file()]
+    names = [str(file.relative_to(ROOT)) for file in files if file.parent.name != "__pycache__"]
+    wanted = {name if name.startswith("harness/") else f"harness/{name}" for name in names}
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert wanted <= held and {name.partition("/")[0] for name in held} == {"harness"}
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs_by_name_from_an_empty_folder(installed: Command, tmp_path: Path) -> None:
+    done = installed("harness", "run", "quickstart", "--limit", "2", "--set", "workers.executor=local")
+    assert done.returncode == 0, done.stderr
+    assert "runs/quickstart/report.md, runs/quickstart/results.parquet" in done.stdout
+    rows = pd.read_parquet(tmp_path / "here" / "runs" / "quickstart" / "results.parquet")
+    assert set(rows["method"]) == {"Text+Click", "Click only"} and (rows["status"] == "ok").all()
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["runs"]
+    manifest = (tmp_path / "here" / "runs" / "quickstart" / "manifest.json").read_text()
+    assert f'"commit": "v{harness.__version__}"' in manifest and "site-packages" not in manifest
+
+    by_path = ["configs/quickstart.yaml", "--limit", "2", "--set", "run=on_ray"]
+    done = installed("python", "-m", "harness", "run", *by_path)
+    assert done.returncode == 0, done.stderr
+    on_ray = pd.read_parquet(tmp_path / "here" / "runs" / "on_ray" / "results.parquet")
+    assert on_ray["iou"].tolist() == rows["iou"].tolist() and set(on_ray["status"]) == {"ok"}
+
+
+@pytest.mark.slow
+def test_it_stands_beside_hugging_face_s_datasets(installed: Command) -> None:
+    code = (
+        "import datasets, harness.datasets; print(datasets.Dataset.from_dict({'a': [1]})[0], harness.datasets.__path__)"
+    )
+    done = installed("python", "-c", code)
+    assert (
+        done.returncode == 0 and done.stdout.startswith("{'a': 1} ") and "site-packages/harness/datasets" in done.stdout
+    )
+    assert installed("harness", "--version").stdout == f"harness {harness.__version__} (v{harness.__version__})\n"
+    for kind, name in (("methods", "text_click"), ("datasets", "scenes")):
+        listed = installed("harness", "list", kind).stdout
+        assert re.search(rf"│ {name} +│ \w", listed) and "broken" not in listed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_plugins_are_found_in_the_current_folder_and_on_a_relative_path(
+    installed: Command, elsewhere: Path, tmp_path: Path, executor: str
+) -> None:
+    here = tmp_path / "here"
+    (here / "plugins").mkdir()
+    shutil.copy(elsewhere / "far_away.py", here / "plugins" / "far_away.py")
+    (here / "beside.py").write_text("from far_away import Disc\n\n\nclass Beside(Disc):\n    'A disc.'\n")
+    (here / "a.yaml").write_text(
+        "run: r\ndatasets: [{name: 'far_away:Boxes'}]\nmethods: [{name: 'beside:Beside'}, {name: 'far_away:Disc'}]\n"
+        f"tables: [leaderboard]\nworkers: {{executor: {executor}}}\n"
+    )
+    done = installed("harness", "run", "a.yaml", PYTHONPATH="plugins")
+    assert done.returncode == 0, done.stderr
+    assert set(pd.read_parquet(here / "runs" / "r" / "results.parquet")["status"]) == {"ok"}
+
+
+@pytest.mark.slow
+def test_an_editable_install_runs_its_checkout_but_not_from_within_another(tmp_path: Path) -> None:
+    python = environment_of(tmp_path / "editable")
+    pip("--python", python, "install", "--no-deps", "--no-index", "--no-build-isolation", "-e", ROOT)
+    other = tmp_path / "other"
+    (other / "harness").mkdir(parents=True)
+    (other / "pyproject.toml").touch()
+    (other / "harness" / "places.py").touch()
+
+    def version(folder: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([python.parent / "harness", "--version"], cwd=folder, capture_output=True, text=True)
+
+    for folder in (ROOT, ROOT / "docs", tmp_path):
+        assert version(folder).stdout.startswith(f"harness {harness.__version__} (")
+    refused = version(other)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"belongs to the checkout {ROOT}, but the current folder lies in {other}" in refused.stderr
