@@ -1,9 +1,20 @@
-"""HRNet with an OCR head for one object, its tensors named as in RITM's checkpoints.
+r"""HRNet with an OCR head for one object. Its tensors have the names of RITM's checkpoints.
 
 Papers: Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition", TPAMI 2020,
 https://arxiv.org/abs/1908.07919; Yuan et al., "Object-Contextual Representations for Semantic Segmentation", ECCV 2020,
-https://arxiv.org/abs/1909.11065. Branches are upsampled to each other's exact size with corners kept in place, as
-RITM's are; timm's HRNet, whose backbone tensors are the same, repeats pixels by whole factors instead.
+https://arxiv.org/abs/1909.11065. As in RITM, branches are upsampled to each other's exact size with corners kept in
+place. timm's HRNet has the same backbone tensors, but repeats pixels by whole factors, which gives other masks.
+
+HRNet keeps a high resolution from start to end, and adds a lower one at each stage. Within a stage all resolutions
+exchange features (`Exchange`); at the end they are joined at the highest one:
+
+    1/4   ----*----*-----*----+
+    1/8        \---*-----*----+-- joined -> OCR head -> logits at 1/4
+    1/16            \----*----+
+    1/32                  \---+
+
+The OCR head makes a first guess of the object (the auxiliary logits), averages the features over the guess, and
+joins that average, the object's context, to every pixel's features before the final logits.
 """
 
 from __future__ import annotations
@@ -20,7 +31,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[import-untyped]
 
 STEM = 64
-"""Channels of the stem, whatever the width."""
+"""Channels of the stem, the same for every width."""
 
 
 class HrnetOcr(nn.Module):
@@ -29,7 +40,7 @@ class HrnetOcr(nn.Module):
     Args:
         width: Channels at the highest resolution (18, 32); each next one has twice as many.
         ocr_width: Channels of the object's context; the pixels' features have twice as many.
-        small: Half the blocks and fewer modules, RITM's "18s".
+        small: Whether it is RITM's "18s", with half the blocks and fewer modules.
     """
 
     def __init__(self, width: int, ocr_width: int, small: bool) -> None:
@@ -64,7 +75,7 @@ class HrnetOcr(nn.Module):
 
         Args:
             inputs: The image, normalised.
-            added: Features at half the input's size, added after the first convolution: where the prompt enters.
+            added: Features of the prompt at half the input's size, which are added after the first convolution.
         """
         stem = torch.relu(self.bn1(self.conv1(inputs)))
         stem = stem if added is None else stem + added
@@ -74,7 +85,7 @@ class HrnetOcr(nn.Module):
         return self.cls_head(self.ocr_distri_head(pixels, gathered(pixels, auxiliary))), auxiliary
 
     def _features(self, stem: Float[Tensor, "n 64 qh qw"]) -> Float[Tensor, "n c qh qw"]:
-        """All resolutions at the size of the highest."""
+        """The features of all resolutions, at the size of the highest."""
         maps = [self.layer1(stem)]
         for widened, stage in (
             (self.transition1, self.stage2),
@@ -91,7 +102,7 @@ class Exchange(nn.Module):
 
     Args:
         widths: Channels of each resolution, the highest first.
-        blocks: Residual blocks a resolution.
+        blocks: Residual blocks at each resolution.
     """
 
     def __init__(self, widths: Sequence[int], blocks: int) -> None:
@@ -120,8 +131,8 @@ class Exchange(nn.Module):
 class ContextHead(nn.Module):
     """Gives every pixel the object's context.
 
-    The published module lets a pixel attend to several regions, by `f_pixel` and `f_object`. With one region its weight
-    is 1 whatever these say: they are kept, frozen, because checkpoints hold them, and never computed.
+    The published module lets a pixel attend to several regions, with weights from `f_pixel` and `f_object`. With one
+    region the weight is always 1. These two layers are kept, frozen, because checkpoints hold them, but never computed.
     """
 
     def __init__(self, channels: int, key_channels: int) -> None:
@@ -149,14 +160,14 @@ def gathered(pixels: Float[Tensor, "n c h w"], logits: Float[Tensor, "n 1 h w"])
 
 
 def resized(maps: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c sh sw"]:
-    """Bilinear, corners on corners: RITM's way everywhere."""
+    """Resize with bilinear interpolation and aligned corners, as RITM does everywhere."""
     if (maps.shape[2], maps.shape[3]) == size:
         return maps
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """3 x 3, without bias."""
+    """A 3 x 3 convolution without bias."""
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
 
 
@@ -177,7 +188,7 @@ def first_layer(blocks: int) -> nn.Sequential:
 
 
 def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
-    """From the resolutions of one stage to those of the next, which has one more, made from the lowest."""
+    """Lead from the resolutions of one stage to those of the next, whose additional one is made from the lowest."""
     kept = [
         nn.Identity() if inputs == outputs else nn.Sequential(*normalised(convolution(inputs, outputs)), nn.ReLU())
         for inputs, outputs in zip(before, after, strict=False)
@@ -187,7 +198,7 @@ def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
 
 
 def exchanged(widths: Sequence[int], source: int, target: int) -> nn.Module:
-    """What one resolution gives another, before upsampling: halvings on the way down, a projection on the way up."""
+    """What one resolution passes to another before upsampling: halvings on the way down, a projection on the way up."""
     if source == target:
         return nn.Identity()
     if source > target:

@@ -1,4 +1,4 @@
-"""RITM's network and its checkpoints: an image, the mask before and the clicks in, the object's logits out.
+"""RITM's network and its checkpoints. It takes an image, the mask before and the clicks, and returns logits.
 
 Paper: Sofiiuk, Petrov, Konushin, "Reviving Iterative Training with Mask Guidance for Interactive
 Segmentation", ICIP 2022, https://arxiv.org/abs/2102.06583. The checkpoints of its authors' code
@@ -26,10 +26,10 @@ from ..shared.checkpoints import again, misfits, missing, read_trained_here
 from .hrnet_ocr import STEM, HrnetOcr, resized
 
 CLASSES = ("isegm.model.is_hrnet_model.HRNetModel", "ritm_annotation.model.is_hrnet_model.HRNetModel")
-"""What a checkpoint's config may name as its class: the official one, and as its packaged copy calls it."""
+"""The classes that a checkpoint's config may name: the official one, and the name in its packaged copy."""
 
 WITHOUT_EFFECT = ("with_aux_output", "backbone_lr_mult", "norm_layer")
-"""Of the official class's arguments, those that change training alone (checkpoints hold batch normalisation)."""
+"""Arguments of the official class that change training only (all checkpoints have batch normalisation)."""
 
 Rgb = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
@@ -38,22 +38,23 @@ Channels = Annotated[int, Field(ge=1, le=1024)]
 
 @dataclass(frozen=True)
 class RitmArchitecture:
-    """What a checkpoint needs to be rebuilt; names and defaults are those of the official class.
+    """All that is needed to build a checkpoint's network again; names and defaults are those of the official class.
 
     Attributes:
         width: Channels of HRNet at its highest resolution: 18 or 32.
         ocr_width: Channels of the OCR head: 48 (18s), 64 (18), 128 (32).
         small: HRNet18s.
-        norm_radius: Of the clicks, in pixels of the network's input.
-        use_disks: A click is a disk of the radius; else a distance map, tanh(2 d / radius).
-        with_prev_mask: The probabilities of the round before are an input.
-        binary_prev_mask: They are cut at 0.5.
-        use_leaky_relu: In what takes in the prompt.
-        use_rgb_conv: Image and prompt are mixed to three channels; else the prompt enters after the first convolution.
-        conv_extend: It does so by one convolution.
-        norm_mean_std: Of the image, for values of 0 to 1.
-        clicks_groups: Maps of their own for the first clicks: not supported, no published weights have them.
-        cpu_dist_maps: Another way to draw clicks, on whole pixels: not supported, no published weights have it.
+        norm_radius: Radius of the clicks, in pixels of the network's input.
+        use_disks: Whether a click is a disk of this radius; otherwise it is a distance map, tanh(2 d / radius).
+        with_prev_mask: Whether the probabilities of the round before are an input.
+        binary_prev_mask: Whether they are cut at 0.5.
+        use_leaky_relu: Whether the layers that take in the prompt use leaky ReLU.
+        use_rgb_conv: Whether image and prompt are mixed to three channels; otherwise the prompt enters after the first
+            convolution.
+        conv_extend: Whether it enters there through a single convolution.
+        norm_mean_std: Mean and deviation of the image, for values from 0 to 1.
+        clicks_groups: Separate maps for the first clicks. Not supported: no published weights have them.
+        cpu_dist_maps: Another way to draw clicks, on whole pixels. Not supported: no published weights have it.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
@@ -101,8 +102,8 @@ class RitmNetwork(nn.Module):
 
         Args:
             pixels: RGB, 0 to 1.
-            previous: Probabilities of the round before; zeros in the first.
-            clicks: As `click_maps` wants them.
+            previous: Probabilities of the round before; zeros in the first round.
+            clicks: The clicks in the form of `click_maps`.
         """
         image, prompt = self._normalised(pixels), self._prompt(previous, clicks)
         if self.architecture.use_rgb_conv:
@@ -128,7 +129,7 @@ class RitmNetwork(nn.Module):
 
 
 class Scale(nn.Module):
-    """Multiplies by a learned number, whose sign does not count."""
+    """Multiplies by the absolute value of a learned number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,14 +143,18 @@ class Scale(nn.Module):
 def click_maps(
     clicks: Float[Tensor, "n k 3"], size: tuple[int, int], radius: int, disks: bool
 ) -> Float[Tensor, "n 2 h w"]:
-    """A map of the positive clicks and one of the negative ones: disks of 1 on 0, or distances, 0 to 1.
+    """A map of the positive clicks and one of the negative ones: disks of 1 on 0, or distances from 0 to 1.
+
+    Both are functions of d, the distance to the nearest click of that sign: a disk is 1 where d <= radius, a distance
+    map is tanh(2 d / radius), which is 0 at a click and nearly 1 (0.96) at the radius. Without a click of that sign, d
+    is very large, so a disk map is 0 and a distance map 1 everywhere.
 
     Args:
-        clicks: Row, column, sign: 1 positive, -1 negative, 0 none. Rows and columns may be fractions and may lie
-            outside; a click above the map and left of it counts as none, as in the official code.
+        clicks: Row, column and sign of each: 1 is positive, -1 negative, 0 fills up the batch. Rows and columns may be
+            fractions and may lie outside. A click above and left of the map is not counted, as in the official code.
         size: (h, w) of the maps.
         radius: In pixels of the maps.
-        disks: Disks or distances.
+        disks: Whether to draw disks or distances.
     """
     unit = 1 if disks else radius
     rows = torch.arange(size[0], dtype=torch.float32, device=clicks.device)
@@ -163,15 +168,15 @@ def click_maps(
 
 
 def _nearest(squares: Float[Tensor, "n k h w"], counted: Bool[Tensor, "n k"]) -> Float[Tensor, "n h w"]:
-    """The least squared distance to a click that counts; a large one where there is none."""
+    """The squared distance to the nearest click that counts; a large number if none does."""
     return squares.masked_fill(~counted[..., None, None], 1e6).amin(dim=1)
 
 
 def read_checkpoint(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
-    """The architecture and the weights, as float32; nothing in the file is executed.
+    """The architecture and the weights, as float32. Nothing in the file is executed.
 
     Raises:
-        UserError: No such file, a damaged one, or one of another network.
+        UserError: The file is missing, is damaged or holds another network.
     """
     if not path.is_file():
         raise missing(path, "methods/ritm/ritm.py")
@@ -191,7 +196,7 @@ def _trained_here(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
 def _official(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # Whatever a damaged or a hostile file makes the unpickler raise.
+    except Exception as error:  # A damaged or a hostile file makes the unpickler raise anything.
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
             f"{path}: found a file that does not load as tensors and plain values alone ({reason}); wanted RITM's "
@@ -209,10 +214,10 @@ def _official(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
 
 
 def described(config: Any, path: Path) -> RitmArchitecture:
-    """The architecture that an official checkpoint's config tells: a class's path and its arguments, read as data.
+    """The architecture in an official checkpoint's config, which holds a class's path and arguments; read as data.
 
     Raises:
-        UserError: Another class, or arguments that this network has not.
+        UserError: It names another class, or arguments that this network does not have.
     """
     try:
         name = config["class"]
@@ -222,7 +227,8 @@ def described(config: Any, path: Path) -> RitmArchitecture:
     if name not in CLASSES:
         raise _wrong(path, f"a model of class {name!r}")
     known = {field.name for field in fields(RitmArchitecture)}
-    # As in the official loader: a default that the class no longer has was none of the model's maker's choices.
+    # An argument that is unknown here and was left at its default is dropped, as the official loader does: the class
+    # has lost it since, and whoever made the model did not choose it.
     return _architecture(
         {
             key: value
@@ -246,9 +252,9 @@ def load_weights(architecture: RitmArchitecture, weights: Mapping[str, Tensor], 
     """The network with its weights.
 
     Raises:
-        UserError: A tensor is missing, is too many or has another shape.
+        UserError: A tensor is missing, is unknown to the network or has another shape.
     """
-    with torch.device("meta"):  # Takes no memory, however large the network that a file claims to hold.
+    with torch.device("meta"):  # This takes no memory, however large a network the file describes.
         network = RitmNetwork(architecture)
     if wrong := misfits(weights, network.state_dict()):
         name, found, wanted = min(wrong)

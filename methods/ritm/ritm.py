@@ -1,9 +1,13 @@
-"""RITM: segmentation from positive and negative clicks, each round starting from the mask of the one before.
+"""RITM: segments from positive and negative clicks; each round starts from the mask of the round before.
 
 Paper: Sofiiuk, Petrov, Konushin, "Reviving Iterative Training with Mask Guidance for Interactive
 Segmentation", ICIP 2022, https://arxiv.org/abs/2102.06583
-Code: https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460, MIT. This is its NoBRS predictor,
-written anew: same weights, same clicks, same probabilities.
+Code: https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460, MIT. This file is a rewrite of its NoBRS
+predictor: the same weights and clicks give the same probabilities.
+
+One round: choose where to look (`zoom.py`), cut that window out of the image and out of the probabilities of the round
+before, resize both to the network's input, draw the clicks into it, run the network on it and on its mirror image, and
+paste the answer back at the image's size.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ OFFICIAL_ZOOM = ZoomIn()
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """What prompts on one image share: RGB from 0 to 1, on the network's device, at the image's own size."""
+    """The image as the prompts on it share it: RGB from 0 to 1, on the network's device, at the image's size."""
 
     pixels: Float[Tensor, "1 3 h w"]
 
@@ -45,11 +49,11 @@ class EncodedImage:
 
 @dataclass(frozen=True, eq=False)
 class RitmMemory:
-    """What the next round starts from.
+    """The state from which the next round starts.
 
     Attributes:
-        probabilities: Of the object, at the image's size.
-        window: That ZoomIn looked at; None while it has not zoomed.
+        probabilities: Probabilities of the object, at the image's size.
+        window: The window that ZoomIn looked at; None while it has not zoomed.
     """
 
     probabilities: Float32[np.ndarray, "h w"]
@@ -61,9 +65,9 @@ class Question:
     """One prompt on its way through the network.
 
     Attributes:
-        clicks: Those that the network sees.
-        previous: Probabilities of the round before, the network's input.
-        view: Where it looks.
+        clicks: The clicks that the network sees.
+        previous: Probabilities of the round before, an input of the network.
+        view: Where the network looks.
         size: (h, w) of the network's input.
     """
 
@@ -106,7 +110,7 @@ class Ritm(Method):
         self.clicks_limit, self.prompts_per_batch = clicks_limit, prompts_per_batch
 
     def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
-        """Move the images to the network's device; windows are cut and resized from them."""
+        """Move the images to the network's device. Windows are cut from them there."""
         return [EncodedImage(self._pixels(image)) for image in images]
 
     def _pixels(self, image: Image) -> Float[Tensor, "1 3 h w"]:
@@ -115,10 +119,10 @@ class Ritm(Method):
 
     @torch.inference_mode()
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
-        """One mask a prompt, with what its next round starts from.
+        """A mask for each prompt, with the memory from which its next round starts.
 
         Raises:
-            ValueError: A click outside the image, or a `previous` of another image.
+            ValueError: A click lies outside the image, or `previous` belongs to another image.
         """
         return [self._predictions(state, prompts) for state, prompts in groups]
 
@@ -144,13 +148,13 @@ class Ritm(Method):
         seen: RitmMemory,
         size: tuple[int, int],
     ) -> Question:
-        """What to ask the network, looking where `seen` says."""
+        """What to ask the network. Where it looks follows from `seen`, the latest answer."""
         view = self.zoom.view(seen.probabilities, seen.window, clicks) if self.zoom else View(None, None)
         shown = self.zoom.size(view.shown) if self.zoom and view.shown else size
         return Question(clicks[: self.clicks_limit], previous, view, shown)
 
     def _answers(self, state: EncodedImage, questions: Sequence[Question]) -> list[RitmMemory]:
-        """The answers, as the questions stand; those of one input size share forward passes."""
+        """Answer the questions, in their order; questions of one input size share forward passes."""
         answers: dict[int, RitmMemory] = {}
         for positions in self._batches(questions):
             batch = [questions[at] for at in positions]
@@ -167,7 +171,7 @@ class Ritm(Method):
                 yield positions[start : start + self.prompts_per_batch]
 
     def _probabilities(self, state: EncodedImage, batch: Sequence[Question]) -> Float[Tensor, "n 1 sh sw"]:
-        """Of questions whose input has one size, at that size."""
+        """The probabilities for questions of one input size, at that size; averaged with the mirror image's logits."""
         inputs = torch.cat([self._input(state, question) for question in batch])
         clicks = [clicks_in_view(question) for question in batch]
         if not self.flip:
@@ -178,7 +182,7 @@ class Ritm(Method):
         return (0.5 * (straight + flipped.flip(3))).sigmoid()
 
     def _input(self, state: EncodedImage, question: Question) -> Float[Tensor, "1 4 sh sw"]:
-        """The image and the probabilities before, where the network is to look."""
+        """The image and the probabilities of the round before, cut to where the network looks."""
         previous = torch.from_numpy(question.previous).to(self.device)[None, None]
         whole = torch.cat([state.pixels, previous], dim=1)
         return question.view.shown.cut(whole, question.size) if question.view.shown else whole
@@ -209,10 +213,10 @@ def placed(probabilities: Float[Tensor, "1 1 sh sw"], view: View, size: tuple[in
 
 
 def remembered(previous: Any, size: tuple[int, int]) -> RitmMemory:
-    """What a prompt's `previous` stands for: nothing yet, this method's own memory, or a mask.
+    """The memory that a prompt's `previous` holds: none yet, this method's own, or a mask of another method.
 
     Raises:
-        ValueError: It is something else, or of another image.
+        ValueError: It is something else, or belongs to another image.
     """
     if previous is None:
         return RitmMemory(np.zeros(size, np.float32))
@@ -229,7 +233,7 @@ def check_clicks(clicks: Sequence[Click], size: tuple[int, int]) -> None:
     """Refuse clicks that lie outside the image of (h, w).
 
     Raises:
-        ValueError: One does.
+        ValueError: At least one does.
     """
     for click in clicks:
         if not (0 <= click.y < size[0] and 0 <= click.x < size[1]):

@@ -1,7 +1,19 @@
-"""Which part of the image RITM looks at: ZoomIn, after the first click, and the geometry of a part of an image.
+"""Chooses the part of the image that RITM looks at after the first click (ZoomIn), and maps between part and image.
 
-Paper: Sofiiuk et al., "f-BRS", CVPR 2020, https://arxiv.org/abs/2001.10331, section 3.4; rules and values are those of
+Paper: Sofiiuk et al., "f-BRS", CVPR 2020, https://arxiv.org/abs/2001.10331, section 3.4. Rules and values are those of
 SamsungLabs/ritm_interactive_segmentation at b9b4460 (`isegm/inference/transforms/zoom_in.py`).
+
+The network sees about 400 pixels whatever the image's size, so a small object in a large image is a few pixels. ZoomIn
+shows the network the surroundings of the object instead. After the first click it takes the box around the mask so far
+and all positive clicks, makes it 1.4 times larger, and keeps that window for the next rounds as long as it suits:
+
+    +--------------------------------+      kept until a positive click falls outside, or until the
+    |         +-------------+        |      wanted window differs much (overlap below 0.5)
+    |         |   ######    |        |
+    |         |  ####x##    |        |      #  mask of the round before, x  click
+    |         |    ###      |        |
+    |         +-------------+        |
+    +--------------------------------+
 """
 
 from __future__ import annotations
@@ -24,7 +36,7 @@ Pixels = Annotated[int, Field(ge=1)]
 
 
 class Window(NamedTuple):
-    """A part of an image: its first and last row and column, the last ones included."""
+    """A part of an image, by its first and last row and column, the last ones included."""
 
     top: int
     bottom: int
@@ -42,22 +54,22 @@ class Window(NamedTuple):
         return cls(0, size[0] - 1, 0, size[1] - 1)
 
     def cut(self, maps: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c sh sw"]:
-        """The window's part of the maps, at another size."""
+        """Cut the window out of maps of the image, and resize it."""
         return resized(maps[:, :, self.top : self.bottom + 1, self.left : self.right + 1], size)
 
     def pasted(self, maps: Float[Tensor, "n 1 sh sw"], size: tuple[int, int]) -> Float[Tensor, "n 1 h w"]:
-        """Maps of the window in an image of (h, w), zero around it."""
+        """Paste maps of the window into an image of (h, w) that is zero elsewhere."""
         image = maps.new_zeros((len(maps), 1, *size))
         image[:, :, self.top : self.bottom + 1, self.left : self.right + 1] = resized(maps, self.size)
         return image
 
     def place(self, click: Click, size: tuple[int, int]) -> tuple[float, float]:
-        """Row and column of a click in the window at (h, w); not those of the same pixel's centre, but RITM's."""
+        """Row and column of a click in the window resized to (h, w), by RITM's rule, which is half a pixel off."""
         height, width = self.size
         return size[0] * (click.y - self.top) / height, size[1] * (click.x - self.left) / width
 
     def overlap(self, other: Window) -> float:
-        """Product of the IoUs of the two windows' rows and columns."""
+        """The IoU of the two windows' rows times that of their columns."""
         return _shared(self[:2], other[:2]) * _shared(self[2:], other[2:])
 
     def holds(self, clicks: Sequence[Click]) -> bool:
@@ -78,8 +90,8 @@ def _shared(first: tuple[int, ...], second: tuple[int, ...]) -> float:
 class View(NamedTuple):
     """Where the network looks, and where its answer goes; None is the whole image at its own size.
 
-    They differ in one case: where the mask of the round before is empty, the official code shows the whole image and
-    puts the answer into the window that it had kept.
+    The two differ in one case: if the mask of the round before is empty, the official code shows the whole image and
+    pastes the answer into the window that it had kept.
     """
 
     shown: Window | None
@@ -88,17 +100,17 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class ZoomIn:
-    """The official evaluation's rules; its values are the defaults.
+    """The rules of the official evaluation, with its values as defaults.
 
     Attributes:
-        target_size: The longest side of what the network sees becomes this ("cvpr" mode; 600 for DAVIS), or (h, w)
-            ("fixed" mode, with skip_clicks -1).
-        skip_clicks: After so many clicks zooming starts; -1: the first click sees the whole image at target_size;
-            0: where its mask is small, the first click is answered a second time, zoomed.
-        expansion_ratio: The mask's box is made larger by this.
-        min_crop_size: No side of a window is smaller, in pixels, unless the image's is.
-        recompute_thresh_iou: A window is kept while its overlap with the wanted one is at least this.
-        prob_thresh: What counts as the mask of the round before.
+        target_size: The longest side of what the network sees ("cvpr" mode; 600 for DAVIS), or (h, w) ("fixed" mode,
+            with skip_clicks -1).
+        skip_clicks: Zooming starts after this many clicks. With 0, the first click is answered a second time, zoomed,
+            if its mask is small. With -1, the first click sees the whole image at target_size.
+        expansion_ratio: How much larger than the mask's box a window is.
+        min_crop_size: The least side of a window, in pixels, unless the image is smaller.
+        recompute_thresh_iou: A window is kept as long as its overlap with the wanted one is at least this.
+        prob_thresh: The mask of the round before is where its probabilities exceed this.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
@@ -114,9 +126,9 @@ class ZoomIn:
         """Where to look next.
 
         Args:
-            probabilities: Of the round before, zeros where there was none.
-            kept: The window of the round before, if any.
-            clicks: All so far.
+            probabilities: Probabilities of the round before; zeros in the first round.
+            kept: The window of the round before, if there was one.
+            clicks: All clicks so far.
         """
         if len(clicks) <= self.skip_clicks:
             return View(None, kept)
@@ -130,14 +142,14 @@ class ZoomIn:
         return View(kept, kept)
 
     def again(self, probabilities: Float32[np.ndarray, "h w"], kept: Window | None) -> bool:
-        """Whether an answer on the whole image is to be given once more, zoomed to what it found."""
+        """Whether the network should answer once more, zoomed to what it found in the whole image."""
         if kept is not None or self.skip_clicks > 0:
             return False
         wanted = self.around(probabilities > self.prob_thresh, ())
         return wanted is not None and wanted.overlap(Window.whole(probabilities.shape)) < 0.5
 
     def around(self, mask: Mask, clicks: Sequence[Click]) -> Window | None:
-        """The box of a mask and the positive clicks, made larger, cut at the image's edges; None for an empty mask."""
+        """The box around a mask and the positive clicks, enlarged, cut at the image's edges; None for an empty mask."""
         if not mask.any():
             return None
         ys = [click.y for click in clicks if click.positive]
@@ -147,13 +159,13 @@ class ZoomIn:
         return Window(top, bottom, left, right)
 
     def _range(self, used: np.ndarray, clicked: Sequence[int], length: int) -> tuple[int, int]:
-        """First and last row, or column, of a window."""
+        """The first and the last row, or column, of a window."""
         first, last = min([int(used[0]), *clicked]), max([int(used[-1]), *clicked])
         centre, half = (first + last) / 2, max(self.expansion_ratio * (last - first + 1), self.min_crop_size) / 2
         return max(0, round(centre - half)), min(length - 1, round(centre + half))
 
     def size(self, window: Window) -> tuple[int, int]:
-        """(h, w) at which the network sees a window."""
+        """(h, w) to which a window is resized for the network."""
         if isinstance(self.target_size, tuple):
             return self.target_size
         height, width = window.size

@@ -3,7 +3,7 @@
 Paper: Kirillov et al., "Segment Anything", ICCV 2023, https://arxiv.org/abs/2304.02643
 Code: https://github.com/facebookresearch/segment-anything at dca509f, Apache-2.0 (PyPI: segment-anything 1.0)
 
-The masks are those of the package's `SamPredictor`; here, prompts on one image share a batch of the decoder.
+The masks equal those of the package's `SamPredictor`. Here, prompts on one image share a batch of the decoder.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ from .tiny import described_architecture
 Backbone = Literal["vit_b", "vit_l", "vit_h"]
 
 ENCODER_WIDTHS: dict[int, str] = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
-"""By which a checkpoint's backbone is told."""
+"""Width of the image encoder -> backbone, by which a checkpoint is recognised."""
 
 
 class SamNetwork(Network):
-    """segment_anything's model; with its preprocessing and postprocessing, to the bit.
+    """segment_anything's model, with exactly its preprocessing and postprocessing.
 
     Args:
-        model: With its weights, on its device.
-        precision: Of the image encoder's matrix products; the decoder, a twentieth of the work, stays in float32.
+        model: The model with its weights, on its device.
+        precision: Precision of the image encoder's matrix products. The decoder, a twentieth of the work, stays in
+            float32.
     """
 
     def __init__(self, model: Any, precision: Precision = "float32") -> None:
@@ -70,7 +71,7 @@ class SamNetwork(Network):
         previous: Float[Tensor, "n 1 gh gw"] | None,
         multimask: bool,
     ) -> tuple[Float[Tensor, "n k gh gw"], Float[Tensor, "n k"]]:
-        """As `Network.decode`; the three masks leave out the first token, the single one is that token's."""
+        """See `Network.decode`. The single mask is that of the first output token, the three masks are the others'."""
         height, width = input_size(size, self.side)
         points = torch.as_tensor(clicks_xy * (width / size[1], height / size[0]), dtype=torch.float32)
         sparse, dense = self.model.prompt_encoder(
@@ -90,7 +91,7 @@ class SamNetwork(Network):
         )
 
     def upsampled(self, logits: Float[Tensor, "m 1 gh gw"], size: tuple[int, int]) -> Float[Tensor, "m 1 h w"]:
-        """In two bilinear steps, the padding cut off in between, as the model was trained and published."""
+        """Upsample in two bilinear steps and cut off the padding between them, as the published model does."""
         height, width = input_size(size, self.side)
         padded = F.interpolate(logits, (self.side, self.side), mode="bilinear", align_corners=False)
         return F.interpolate(padded[..., :height, :width], size, mode="bilinear", align_corners=False)
@@ -98,23 +99,23 @@ class SamNetwork(Network):
 
 @register_method("sam")
 class Sam(MultiMask):
-    """SAM; its candidates are ranked by its own predicted IoU and by CLIP.
+    """SAM. Its candidates are ranked by its own predicted IoU and by CLIP.
 
     Args:
-        checkpoint: Released weights (.pth), or those that training here saved (.safetensors).
-        backbone: What the checkpoint has to be; None takes it as it is.
+        checkpoint: Released weights (.pth), or weights that our training saved (.safetensors).
+        backbone: The backbone that the checkpoint must have; None accepts any.
         rankings: "confidence", SAM's own predicted IoU, "clip", or both; the first one's choice is fed back in
             iterative protocols.
-        clip_model: Ranks by the text: a name or config as open_clip_model.load_clip takes it.
+        clip_model: The model that ranks by the text: a name or config of open_clip_model.load_clip.
         clip_checkpoint: The weights of `clip_model`; needed to rank by it.
         crop: What CLIP is shown of a candidate.
         template: The sentence that CLIP reads, with {} for the text.
         multimask: When SAM answers with three masks: at the "first" click, with one mask for more clicks, as SAM's
             authors do; "always", as RClicks and SegNext do; or "never".
-        candidates: "all", or only the one "chosen" by the single ranking, which is cheaper; no oracle without all.
+        candidates: "all", or only the one "chosen" by the single ranking, which is cheaper but has no oracle.
         device: Where SAM and CLIP run; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Decoded at once; by default 8 on the CPU, 64 on a GPU.
-        precision: Of the matrix products of SAM's image encoder and of CLIP.
+        prompts_per_batch: How many prompts are decoded at once; by default 8 on the CPU, 64 on a GPU.
+        precision: Precision of the matrix products of SAM's image encoder and of CLIP.
     """
 
     def __init__(
@@ -141,13 +142,13 @@ class Sam(MultiMask):
 
 
 def input_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """(h, w) of an image of `size` once its longest side is `side`: ResizeLongestSide's rounding, at least 1 pixel."""
+    """(h, w) of an image whose longest side is resized to `side`: ResizeLongestSide's rounding, at least 1 pixel."""
     scale = side * 1.0 / max(size)
     return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
 
 def resized(image: Image, side: int, device: torch.device) -> Float[Tensor, "1 3 h w"]:
-    """The image with its longest side at `side`, 0 to 255: PIL's bilinear, as ResizeLongestSide.apply_image."""
+    """The image with its longest side resized to `side`, 0 to 255, by PIL as ResizeLongestSide.apply_image does."""
     height, width = input_size(image.shape[:2], side)
     pixels = np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels).to(device).permute(2, 0, 1).contiguous()[None].float()
@@ -157,7 +158,7 @@ def load_sam(checkpoint: Path, backbone: Backbone | None = None) -> Any:
     """The model with a checkpoint's weights, on the CPU.
 
     Raises:
-        UserError: No such file, no checkpoint of SAM, or one of another backbone.
+        UserError: The file is missing, is no checkpoint of SAM or has another backbone.
     """
     weights, about = read_tensors(checkpoint, "methods/sam/sam.py")
     if about.get("architecture"):
@@ -178,10 +179,11 @@ def load_sam(checkpoint: Path, backbone: Backbone | None = None) -> Any:
 def with_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> nn.Module:
     """The model that `build` makes, with these weights.
 
-    It is built without storage first: random weights for 640 M parameters take longer than reading the true ones.
+    It is built without storage first: drawing random weights for 640 M parameters takes longer than reading the right
+    ones.
 
     Raises:
-        UserError: A tensor is missing, is too many or has another shape.
+        UserError: A tensor is missing, is unknown to the model or has another shape.
     """
     with torch.device("meta"):
         model = build()

@@ -16,15 +16,15 @@ from harness.structures import UserError
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a checkpoint needs to be rebuilt; stored inside it.
+    """All that is needed to build a checkpoint's network again; the checkpoint holds it.
 
     Attributes:
-        image_size: The longest side that the image is resized to, in pixels.
-        patch_size: Of the image encoder; the logits have four times as many rows as there are patches.
-        width: Of the image encoder.
-        depth: Of the image encoder; every block attends to all patches.
-        heads: Of the image encoder.
-        prompt_width: Of the prompt encoder and the mask decoder, whose other sizes follow from it.
+        image_size: The longest side, in pixels, to which the image is resized.
+        patch_size: Patch size of the image encoder. The logits have four times as many rows as there are patches.
+        width: Width of the image encoder.
+        depth: Blocks of the image encoder; each attends to all patches.
+        heads: Attention heads of the image encoder.
+        prompt_width: Width of the prompt encoder and the mask decoder, whose other sizes follow from it.
     """
 
     image_size: int = 128
@@ -57,10 +57,10 @@ class Architecture:
 
 
 def described_architecture(about: str, path: Path) -> Architecture:
-    """The architecture that a checkpoint's metadata gives in JSON.
+    """The architecture in a checkpoint's metadata, which is JSON.
 
     Raises:
-        UserError: It gives one that this code does not know.
+        UserError: This code does not know it.
     """
     try:
         return Architecture(**json.loads(about))

@@ -1,7 +1,8 @@
-"""An image, clicks and a saliency map as the channels of one network input.
+"""Turns an image, clicks and a saliency map into the channels of one network input.
 
 Paper: Warner et al., "Text and Click inputs for unambiguous open vocabulary instance segmentation", BMVC 2023,
-sections 3 and 4; where its code (nikolaiwarner7/MaskCLIP at 37b9df0) says more or otherwise, the code is the default.
+sections 3 and 4. Where its code (nikolaiwarner7/MaskCLIP at 37b9df0) says more than the paper, or something else, the
+defaults follow the code.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Channels:
-    """How an input is laid out: RGB, saliency if any, then one channel a click, positive ones first.
+    """The layout of an input: RGB, the saliency if there is one, then a channel for each click, positive ones first.
 
     Attributes:
         saliency: Whether there is a saliency channel.
         positive_clicks: Channels for positive clicks.
         negative_clicks: Channels for negative clicks.
-        size_rule: "short_side": keep the ratio, the short side becomes `size`, the long one at most four times
-            that (the code's evaluation); "square": `size` x `size`; "native": as the image is.
+        size_rule: "short_side" keeps the aspect ratio: the short side becomes `size`, the long one at most four
+            times that (as the code's evaluation does). "square" is `size` x `size`. "native" keeps the image's size.
         size: In pixels.
-        click_range: What a click's distance map spans, nearest to farthest: (0, 1) as in the code and section
-            3, or (-1, 1) as in section 4.
-        saliency_range: What the saliency map spans, least to most likely: (-1, 1) in the code.
+        click_range: Values of a click's distance map at the nearest and the farthest pixel: (0, 1) as in the code
+            and section 3, or (-1, 1) as in section 4.
+        saliency_range: Values of the saliency map at the least and the most likely pixel: (-1, 1) in the code.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
@@ -57,7 +58,7 @@ class Channels:
         return 3 + int(self.saliency) + self.positive_clicks + self.negative_clicks
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values, from which `from_dict` makes the same again."""
+        """The layout as JSON values, which `from_dict` reads."""
         return asdict(self)
 
     @classmethod
@@ -65,7 +66,7 @@ class Channels:
         """The inverse of `as_dict`.
 
         Raises:
-            pydantic.ValidationError: A value of another type, or an attribute unknown here.
+            pydantic.ValidationError: A value has the wrong type, or an attribute is unknown.
         """
         return pydantic.TypeAdapter(cls).validate_python(values)
 
@@ -82,7 +83,7 @@ class Channels:
         """The clicks in channel order.
 
         Raises:
-            ValueError: Other numbers of clicks than the network has channels for.
+            ValueError: The network has channels for other numbers of clicks.
         """
         positive = [click for click in clicks if click.positive]
         negative = [click for click in clicks if not click.positive]
@@ -97,7 +98,7 @@ class Channels:
 def image_channels(
     image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int], device: torch.device = CPU
 ) -> Float[Tensor, "3 sh sw"]:
-    """The image at the network's size, antialiased bilinear, with ImageNet's mean and deviation; made on the device."""
+    """The image at the network's size (antialiased bilinear), normalised with ImageNet's mean and deviation."""
     stored = torch.tensor(np.ascontiguousarray(image), device=device)
     pixels = stored.float().permute(2, 0, 1).div_(255)
     resized = F.interpolate(pixels[None], size=size, mode="bilinear", antialias=True)[0]
@@ -108,7 +109,7 @@ def image_channels(
 def saliency_channel(
     saliency: Float[Tensor, "n h w"], size: tuple[int, int], span: tuple[float, float]
 ) -> Float[Tensor, "n sh sw"]:
-    """Saliency maps (0 to 1, at the image's size) at the network's size, spanning `span`."""
+    """Resize saliency maps (0 to 1) from the image's to the network's size, and scale them to `span`."""
     resized = F.interpolate(saliency[:, None].float(), size=size, mode="bilinear", antialias=True)[:, 0]
     return span[0] + resized * (span[1] - span[0])
 
@@ -116,11 +117,15 @@ def saliency_channel(
 def click_channels(
     clicks: Float[Tensor, "n c 2"], image_size: tuple[int, int], size: tuple[int, int], span: tuple[float, float]
 ) -> Float[Tensor, "n c sh sw"]:
-    """Each click's Euclidean distance map, nearest to farthest pixel of the full image spanning `span`.
+    """The Euclidean distance map of each click, scaled so that the full image's pixels span `span`.
 
-    Distances are taken in the image's pixels at the centres of the network's pixels, in closed form, and divided by the
-    distance to the image's farthest corner pixel: the published minimum-maximum map, without a transform and a
-    resize. No truncation (section 3).
+    The published code makes a map in three steps: a distance transform at the image's size, a minimum-maximum
+    normalisation, a resize to the network's size. The same values follow in closed form. A pixel of the network covers
+    a patch of the image; the distance is taken from that patch's centre to the click, in pixels of the image, and
+    divided by the distance from the click to the farthest corner pixel. Distances are not truncated (section 3).
+
+    Example, one row: an image of width 8, a network of width 4, a click at x = 0. The centres of the network's pixels
+    are at x = 0.5, 2.5, 4.5, 6.5 in the image, the farthest pixel is at x = 7, so the map is 0.07, 0.36, 0.64, 0.93.
 
     Args:
         clicks: x, y in pixels of the full image.
@@ -129,6 +134,7 @@ def click_channels(
         span: The values at the click and at the farthest pixel.
     """
     (height, width), (rows, columns) = image_size, size
+    # The centre of the top-left pixel is (0, 0), both in the image and in the network: hence + 0.5 and - 0.5.
     ys = (torch.arange(rows, device=clicks.device) + 0.5) * (height / rows) - 0.5
     xs = (torch.arange(columns, device=clicks.device) + 0.5) * (width / columns) - 0.5
     x, y = clicks[..., 0, None, None], clicks[..., 1, None, None]
@@ -141,12 +147,12 @@ def click_channels(
 def window_click_channels(
     clicks: Float[Tensor, "n c 2"], extent: Float[Tensor, "n 4"], size: tuple[int, int], span: tuple[float, float]
 ) -> Float[Tensor, "n c sh sw"]:
-    """`click_channels` of windows of images, one of its own each, for a whole batch at once.
+    """`click_channels` for a batch of windows cut out of images, at the windows' own resolution.
 
     Args:
         clicks: x, y in pixels of the window; they may lie outside it.
-        extent: Of what the farthest pixel is looked for in, the whole image or the window: the centres of the left,
-            top, right and bottom pixels, in pixels of the window.
+        extent: Where the farthest pixel is searched, in the whole image or in the window: the centres of its left, top,
+            right and bottom pixels, in pixels of the window.
         size: (h, w) of the windows.
         span: The values at the click and at the farthest pixel.
     """
@@ -159,7 +165,7 @@ def window_click_channels(
 
 
 def normalised_pixels(rgb: UInt8[Tensor, "n h w 3"], inside: Int[Tensor, "n 2"]) -> Float[Tensor, "n 3 h w"]:
-    """RGB with ImageNet's mean and deviation; 0 beyond the (h, w) that show an image, as MMSegmentation's `Pad`."""
+    """RGB with ImageNet's mean and deviation, and 0 outside of the `inside` (h, w), as MMSegmentation's `Pad` does."""
     mean, std = (torch.tensor(values, device=rgb.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = (rgb.permute(0, 3, 1, 2).float() / 255 - mean) / std
     rows, columns = (torch.arange(length, device=rgb.device) for length in rgb.shape[1:3])

@@ -1,4 +1,4 @@
-"""Checkpoints as tensors, and whether they fit a model: what every method's loading has in common."""
+"""Reads checkpoints as tensors and checks whether they fit a model; every method loads its weights through this."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from harness.weights.catalogue import hint
 
 
 def missing(path: Path, reader: str) -> UserError:
-    """What is said of a checkpoint that is not there: for a published one, the command that fetches it.
+    """The error for a checkpoint that is not there; for a published one it names the command that fetches it.
 
     Args:
-        path: Where it was looked for.
-        reader: Who asks.
+        path: Where the file should be.
+        reader: The file of ours that wants it.
     """
     remedy = hint(path) or "Download or train it (README)"
     return UserError(f"{reader}: no file at checkpoint={path}. {remedy}, or correct `checkpoint` in the config.")
 
 
 def again(path: Path) -> str:
-    """What to do about a published checkpoint that is there, but damaged."""
+    """What the reader should do about a damaged checkpoint."""
     remedy = hint(path).partition(": ")[2]
     return f"Fetch it again: {remedy} --force" if remedy else "Fetch it again (README, Weights)"
 
 
 def read_tensors(path: Path, reader: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A checkpoint's tensors, floating ones as float32, and its metadata; no other object is ever unpickled.
+    """A checkpoint's tensors, with floating-point ones as float32, and its metadata. No other object is unpickled.
 
     Args:
-        path: .safetensors, or a PyTorch file with a state_dict, bare or as "model" or "state_dict" in a mapping.
-        reader: Who asks, for the message.
+        path: A .safetensors file, or a PyTorch file with a state_dict, alone or under "model" or "state_dict".
+        reader: The file of ours that wants it, for messages.
 
     Raises:
-        UserError: No such file, a damaged one, or one that holds anything else.
+        UserError: The file is missing, is damaged or holds something else.
     """
     if not path.is_file():
         raise missing(path, reader)
@@ -62,10 +62,10 @@ def _unreadable(path: Path, reader: str, found: str) -> UserError:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a .safetensors file, as they are, and its metadata.
+    """The tensors of a .safetensors file, unchanged, and its metadata.
 
     Raises:
-        SafetensorError: No whole file of that kind.
+        SafetensorError: It is not a complete file of that kind.
     """
     with safe_open(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
@@ -78,10 +78,10 @@ def _unpickled(path: Path) -> Any:
 
 
 def read_trained_here(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Weights that training here saved, as they are, and their architecture in JSON; "" where they carry none.
+    """The tensors that our training saved, unchanged, and the architecture in JSON ("" if the file has none).
 
     Raises:
-        UserError: No whole safetensors file.
+        UserError: It is not a complete safetensors file.
     """
     try:
         weights, about = read_safetensors(path)
@@ -91,7 +91,7 @@ def read_trained_here(path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 class Misfit(NamedTuple):
-    """A tensor that a checkpoint and a model do not have in common; shapes in words, "nothing" for none."""
+    """A tensor in which a checkpoint and a model differ: the two shapes as text, "nothing" where it is missing."""
 
     name: str
     found: str
@@ -99,7 +99,7 @@ class Misfit(NamedTuple):
 
 
 def misfits(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[Misfit]:
-    """The tensors that are missing, are too many or have another shape: in the model's order, then those too many."""
+    """The tensors that are missing or have another shape, in the model's order, then those that the model lacks."""
     every = [Misfit(name, _shape(found, name), _shape(wanted, name)) for name in {**wanted, **found}]
     return [one for one in every if one.found != one.wanted]
 
@@ -112,7 +112,7 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> No
     """Refuse weights of another model.
 
     Raises:
-        UserError: A tensor is missing, is too many or has another shape.
+        UserError: A tensor is missing, is unknown to the model or has another shape.
     """
     wrong = misfits(weights, model.state_dict())
     if wrong:

@@ -1,4 +1,4 @@
-"""Where a method's network runs."""
+"""Chooses the device on which a method's network runs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from harness.structures import UserError
 
 
 def chosen_device(device: str) -> str:
-    """What "auto" stands for here: the GPU that this process sees, else the CPU.
+    """The device, with "auto" replaced: by "cuda" if this process sees a GPU, else by "cpu".
 
     Raises:
-        UserError: A GPU is asked for where there is none.
+        UserError: `device` is a GPU, and there is none.
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"found no GPU for device={device}; wanted one that torch sees. Set `device: auto` or `cpu`.")

@@ -1,4 +1,14 @@
-"""Weights of an encoder from any file: a classifier's, another port's, a segmentation network's."""
+"""Loads an encoder's weights from many kinds of files: of a classifier, of another port, of a segmentation network.
+
+Published files of one network differ in names. One calls a tensor `layer1.0.conv1.weight`, another
+`backbone.layer1.0.conv1.weight`, a third numbers its layers in its own way. Two rules find the tensors:
+
+1. By name. Each usual prefix is tried on the file's names and on the encoder's; the pair of prefixes that matches most
+   names wins, if it matches more than half of them.
+2. By order, for what is left. Ports of one network define their layers in the same order, so the n-th tensor left in
+   the file belongs to the n-th one left in the encoder. This is accepted only if each pair has the same shape and kind
+   (weight, bias, running mean, ...); a single misfit rejects them all, since then the order is another one.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +29,14 @@ _COUNTER = "num_batches_tracked"
 def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random", "rgb"] = "random") -> None:
     """Put a file's weights into an encoder whose first convolution may have more input channels than the file's.
 
-    Names are compared with and without the usual prefixes; what they leave open, as all of another port or
-    MMSegmentation's `stem` of a ResNet-v1c, goes by order, if every shape and kind (weight, bias, running mean, ...)
-    agrees. What the file has beyond the encoder (a classifier) is left out.
+    Tensors that the file has and the encoder lacks (those of a classifier) are left out.
 
     Args:
-        encoder: Of segmentation-models-pytorch.
-        path: .safetensors, or a PyTorch file of tensors.
-        first_filters: Of a first convolution with more channels: "random" leaves it as it is, as MMSegmentation does
-            with what does not fit; "rgb" takes the file's for the first three channels.
+        encoder: An encoder of segmentation-models-pytorch.
+        path: A .safetensors file, or a PyTorch file of tensors.
+        first_filters: What becomes of a first convolution with more channels than the file's: "random" keeps the
+            encoder's own random filters, as MMSegmentation does with tensors that do not fit; "rgb" takes the file's
+            filters for the first three channels.
 
     Raises:
         UserError: The file is not this encoder's.
@@ -59,7 +68,7 @@ def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random"
 
 
 def _named(read: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, str]:
-    """The file's names by the encoder's, with the prefixes of both that suit most of them; none if less than half."""
+    """Encoder's name -> file's name, by the pair of prefixes that matches most; empty if it matches less than half."""
     best: dict[str, str] = {}
     for theirs in _PREFIXES:
         for ours in ("", "model."):
@@ -69,7 +78,7 @@ def _named(read: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str
 
 
 def _in_order(read: Iterable[tuple[str, Tensor]], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The file's first tensors in the order of the encoder's; none if a shape or a kind differs."""
+    """Pair the encoder's tensors with the file's first ones, in order; empty if a shape or a kind differs."""
     theirs = [(name, value) for name, value in read if not name.endswith(_COUNTER)]
     pairs = list(zip(wanted.items(), theirs, strict=False))
     alike = all(
@@ -80,12 +89,12 @@ def _in_order(read: Iterable[tuple[str, Tensor]], wanted: Mapping[str, Tensor]) 
 
 
 def _kind(name: str) -> str:
-    """What a tensor is in its layer: "weight", "bias", "running_mean", ..."""
+    """The kind of a tensor in its layer: "weight", "bias", "running_mean", ..."""
     return name.rsplit(".", 1)[-1]
 
 
 def _begins(found: Tensor | None, wanted: Tensor) -> bool:
-    """Whether a first convolution's filters differ in nothing but the number of input channels."""
+    """Whether two filters of a first convolution differ only in the number of input channels."""
     if found is None or found.ndim != wanted.ndim:
         return False
     same = [index for index in range(found.ndim) if index != 1 and found.shape[index] == wanted.shape[index]]

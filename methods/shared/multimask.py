@@ -1,7 +1,9 @@
-"""What Segment Anything and its successors share: several masks a click, one encoding an image, ranked candidates.
+"""The part that Segment Anything and its successors share: several candidate masks for a click, and their ranking.
 
-The network encodes an image once; all prompts on it are decoded in batches. Each prompt's candidates are ranked by the
-network's own predicted IoU ("confidence") and by CLIP; the oracle, which knows the ground truth, is the scorer's.
+The network encodes an image once and decodes all prompts on it in batches. A lone click is ambiguous (it may mean the
+whole, a part, or a part of the part), so the network answers it with three candidates. Each prompt's candidates are
+ranked by the network's own predicted IoU ("confidence") and by CLIP. The oracle, which knows the ground truth, is a
+matter of the scorer.
 """
 
 from __future__ import annotations
@@ -28,15 +30,15 @@ Candidates = Literal["all", "chosen"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 PIXELS_AT_ONCE = 2**25
-"""Of logits that are upsampled together: 128 MiB in float32."""
+"""How many logits are upsampled together: 128 MiB in float32."""
 
 
 class Network(ABC):
-    """A promptable model: what SAM, SAM-HQ and SAM 2 do differently.
+    """A promptable model: the part in which SAM, SAM-HQ and SAM 2 differ.
 
     Attributes:
         device: Where it runs.
-        logits_size: (h, w) of the logits that it answers with, and takes back as a prompt.
+        logits_size: (h, w) of the logits that it returns, and accepts back as a prompt.
     """
 
     device: torch.device
@@ -44,7 +46,7 @@ class Network(ABC):
 
     @abstractmethod
     def features(self, image: Image) -> Any:
-        """The image encoder's answer, which every prompt on the image shares."""
+        """The image encoder's features, which all prompts on the image share."""
 
     @abstractmethod
     def decode(
@@ -59,12 +61,12 @@ class Network(ABC):
         """Logits and predicted IoU of every candidate of n prompts with c clicks each.
 
         Args:
-            features: The image's.
+            features: Features of the image.
             size: (h, w) of the image.
-            clicks_xy: In pixels of the image.
+            clicks_xy: The clicks, in pixels of the image.
             labels: 1 for a positive click, 0 for a negative one.
             previous: Logits of an earlier round.
-            multimask: Whether the answer is three masks for an ambiguous prompt, or one.
+            multimask: Whether to return three masks, for an ambiguous prompt, or one.
         """
 
     @abstractmethod
@@ -74,12 +76,12 @@ class Network(ABC):
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """What prompts on one image share.
+    """What the prompts on one image share.
 
     Attributes:
-        image: For the crops of the CLIP ranking.
+        image: The image, of which the CLIP ranking takes crops.
         size: (h, w) of the image.
-        features: The network's.
+        features: The network's features of the image.
     """
 
     image: Image
@@ -92,7 +94,7 @@ class Answer:
     """One prompt's candidates at the network's resolution.
 
     Attributes:
-        logits: One plane a candidate.
+        logits: One plane for each candidate.
         confidence: The network's own estimate of each candidate's IoU.
     """
 
@@ -100,24 +102,25 @@ class Answer:
     confidence: Float[Tensor, " k"]
 
     def only(self, index: int) -> Answer:
-        """With a single candidate."""
+        """The answer with this candidate alone."""
         return Answer(self.logits[index : index + 1], self.confidence[index : index + 1])
 
 
 class MultiMask(Method):
-    """A network's candidates, ranked.
+    """A method that returns a network's candidates with a score for each ranking.
 
     Args:
-        network: With its weights.
-        rankings: How candidates are ranked; the first one's choice is fed back in iterative protocols.
-        clip: Ranks by the text; needed where `rankings` name it.
-        multimask: When a prompt is answered with several candidates: at the "first" click, "always" or "never".
-        candidates: "all" are returned, or only the one "chosen" by the single ranking. The scorer calls a lone
-            mask's ranking "single" and has no oracle for it: the others might have been better.
-        prompts_per_batch: Decoded at once; by default 8 on the CPU, where more is slower, and 64 on a GPU.
+        network: The network with its weights.
+        rankings: How candidates are ranked. In iterative protocols the choice of the first ranking is fed back.
+        clip: Ranks by the text; needed if `rankings` has "clip".
+        multimask: When the network returns several candidates: at the "first" click, "always" or "never".
+        candidates: Whether "all" are returned, or only the one "chosen" by the single ranking. The scorer calls the
+            ranking of a lone mask "single" and has no oracle for it, since the others might have been better.
+        prompts_per_batch: How many prompts are decoded at once; by default 8 on the CPU, where more is slower, and 64
+            on a GPU.
 
     Attributes:
-        image_encodings: Images encoded so far.
+        image_encodings: How many images were encoded so far.
     """
 
     def __init__(
@@ -138,13 +141,13 @@ class MultiMask(Method):
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
-        """One pass of the image encoder an image; batches of images gain nothing even on a GPU."""
+        """Encode the images one by one; larger batches are no faster, even on a GPU."""
         self.image_encodings += len(images)
         return [EncodedImage(image, image.shape[:2], self.network.features(image)) for image in images]
 
     @torch.inference_mode()
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
-        """Every prompt's candidates with a score a ranking; `memory` is their logits."""
+        """The candidates of every prompt with their scores; the `memory` of a candidate is its logits."""
         return [self._predictions(state, prompts) for state, prompts in groups]
 
     def _predictions(self, state: EncodedImage, prompts: Sequence[Prompt]) -> list[Prediction]:
@@ -152,7 +155,8 @@ class MultiMask(Method):
             self._check(prompt, state.size)
         answers = self._answers(state, prompts)
         if self.candidates == "chosen" and self.rankings == ("confidence",):
-            # Chosen at low resolution: upsampling costs fifteen times as much for three masks as for one.
+            # The network's own score needs no mask, so the choice is made before upsampling, which costs fifteen times
+            # as much for three masks as for one.
             answers = [answer.only(int(answer.confidence.argmax())) for answer in answers]
         masks = self._masks(answers, state.size)
         scores = self._scores(state, prompts, answers, masks)
@@ -178,7 +182,7 @@ class MultiMask(Method):
             )
 
     def _answers(self, state: EncodedImage, prompts: Sequence[Prompt]) -> list[Answer]:
-        """Decoded in batches of prompts that have equally many clicks and all, or none, an earlier round."""
+        """Decode the prompts in batches of equally many clicks, all of a first round or all of a later one."""
         answers: dict[int, Answer] = {}
         for batch in batches(prompts, self.prompts_per_batch):
             logits, confidence = self._decoded(state, [prompts[index] for index in batch])
@@ -212,10 +216,11 @@ class MultiMask(Method):
         return torch.stack(found)[:, None].to(self.device, torch.float32)
 
     def _masks(self, answers: Sequence[Answer], size: tuple[int, int]) -> list[Masks]:
-        """Every answer's masks at the image's size."""
+        """The masks of every answer at the image's size."""
         if not answers:
             return []
-        # One channel a plane: torch's bilinear on the CPU is three times slower on several channels.
+        # Each plane is a batch item with one channel: on the CPU, torch's bilinear is three times slower on several
+        # channels. Planes are upsampled in parts, so that many prompts on a large image do not fill the memory.
         logits = torch.cat([answer.logits for answer in answers])[:, None]
         at_once = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
         parts = [(self.network.upsampled(part, size)[:, 0] > 0).cpu().numpy() for part in logits.split(at_once)]
@@ -225,7 +230,7 @@ class MultiMask(Method):
     def _scores(
         self, state: EncodedImage, prompts: Sequence[Prompt], answers: Sequence[Answer], masks: Sequence[Masks]
     ) -> list[dict[str, list[float]]]:
-        """Ranking -> a number a candidate, for each prompt."""
+        """For each prompt: ranking -> a score for each candidate."""
         scores: dict[str, list[list[float]]] = {}
         for ranking in self.rankings:
             if ranking == "clip":
@@ -250,7 +255,7 @@ def check_options(name: str, rankings: Sequence[str], candidates: str, prompts_p
     """Refuse options that contradict each other.
 
     Raises:
-        UserError: Saying which.
+        UserError: Some do.
     """
     if not rankings or len(set(rankings)) < len(rankings):
         raise UserError(f"{name}: found rankings={list(rankings)}; wanted confidence, clip or both, once each.")
@@ -264,7 +269,7 @@ def check_options(name: str, rankings: Sequence[str], candidates: str, prompts_p
 
 
 def batches(prompts: Sequence[Prompt], largest: int) -> Iterator[list[int]]:
-    """Positions of prompts that one batch can hold, `largest` at most."""
+    """Group prompts into batches of at most `largest`; a batch is a tensor, so its prompts have equally many clicks."""
 
     def kind(index: int) -> tuple[int, bool]:
         return len(prompts[index].clicks), prompts[index].previous is not None
@@ -275,7 +280,7 @@ def batches(prompts: Sequence[Prompt], largest: int) -> Iterator[list[int]]:
 
 
 def _lone(prediction: Prediction) -> Prediction:
-    """Only the candidate that the prediction's one ranking takes, without its score."""
+    """The prediction reduced to the candidate that its one ranking chooses, without a score."""
     (scores,) = prediction.scores.values()
     best = int(np.argmax(scores))
     return Prediction(prediction.masks[best : best + 1], {}, prediction.memory[best : best + 1])

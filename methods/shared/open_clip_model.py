@@ -4,10 +4,10 @@ Paper: Radford et al., "Learning Transferable Visual Models From Natural Languag
 https://arxiv.org/abs/2103.00020
 Code: https://github.com/mlfoundations/open_clip 3.3.0, MIT
 
-OpenAI's weights were trained with QuickGELU, which open_clip builds for the names that end in "-quickgelu"
-only; elsewhere they load without a complaint and answer wrongly. `load_clip` refuses the mistake where the
-file gives OpenAI away: its TorchScript archive, the three integers that OpenAI keeps among the weights, or
-"openai" in its name. A renamed state_dict of theirs cannot be told from any other.
+OpenAI's weights were trained with QuickGELU, which open_clip builds only for names that end in "-quickgelu". With other
+names the weights load without an error and give wrong results. `load_clip` refuses this where it recognises a file of
+OpenAI's: by its TorchScript archive, by the three integers that OpenAI stores among the weights, or by "openai" in the
+file's name. A renamed state_dict of OpenAI's cannot be recognised.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from .device import chosen_device
 from .torchscript_archive import is_torchscript, read_torchscript
 
 FULL_VOCABULARY = 49408
-"""Tokens of open_clip's own vocabulary file."""
+"""How many tokens open_clip's vocabulary file has."""
 
 _BYTES_AND_SPECIALS = 2 * 256 + 2
 _OPENAI_KEYS = ("input_resolution", "context_length", "vocab_size")
 _NO_WEIGHTS = (*_OPENAI_KEYS, "attn_mask")
-"""Other tensors that files hold: OpenAI's integers, and the causal mask that TorchScript stores along."""
+"""Tensors in files that are no weights: OpenAI's integers, and the causal mask that TorchScript stores."""
 
 _TEXTS_A_FORWARD = 256
 
 
 @dataclass(frozen=True, eq=False)
 class ClipModel:
-    """A CLIP, ready to answer.
+    """A CLIP with its weights.
 
     Attributes:
-        module: In eval mode, float32, on `device`; `module.visual` is the image tower.
-        tokenizer: Texts -> int64 (n, context length), with the vocabulary of the config.
-        image_mean: RGB, of pixels from 0 to 1, as the image tower was trained with.
-        image_std: As `image_mean`.
-        image_size: (h, w) in pixels that the image tower was trained with.
+        module: The model, in eval mode, float32, on `device`; `module.visual` is the image tower.
+        tokenizer: Turns texts into int64 (n, context length), with the vocabulary of the config.
+        image_mean: Mean of RGB pixels from 0 to 1 with which the image tower was trained.
+        image_std: Their standard deviation.
+        image_size: (h, w) in pixels with which the image tower was trained.
         device: Where the module lies.
     """
 
@@ -73,15 +73,15 @@ def load_clip(
     """Build a CLIP and load its weights.
 
     Args:
-        model: A name that open_clip knows ("RN50-quickgelu", "ViT-B-16"), or the path of a config in
-            open_clip's JSON format, from the checkout's root.
+        model: A name that open_clip knows ("RN50-quickgelu", "ViT-B-16"), or the path, from the checkout's root, of
+            a config in open_clip's JSON format.
         checkpoint: A .safetensors file, a state_dict (.pt, .bin) or OpenAI's TorchScript archive (.pt), float16 or
             float32. Nothing but tensors is unpickled.
         device: Where the model runs; "auto" is the GPU if there is one.
-        allow_random: Whether no checkpoint means random weights, to train from or to test with.
+        allow_random: Whether a missing `checkpoint` means random weights, for training or for tests.
 
     Raises:
-        UserError: No such model; no checkpoint, or one that is not this model's.
+        UserError: There is no such model or checkpoint, or the checkpoint is of another model.
     """
     config = model_config(model)
     if checkpoint is None and not allow_random:
@@ -105,10 +105,10 @@ def load_clip(
 
 
 def model_config(model: str) -> dict[str, Any]:
-    """The open_clip config of a name or of a JSON file: what `open_clip.CLIP` is built from.
+    """The open_clip config of a name or of a JSON file, from which `open_clip.CLIP` is built.
 
     Raises:
-        UserError: No such name or file, or a model with another text tower than CLIP's own.
+        UserError: There is no such name or file, or the model has another text tower than CLIP's own.
     """
     config = _json_config(model) if model.endswith(".json") else open_clip.get_model_config(model)
     if config is None:
@@ -127,8 +127,8 @@ def model_config(model: str) -> dict[str, Any]:
 def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
     """open_clip's tokeniser, its vocabulary cut to the config's `vocab_size` most frequent tokens.
 
-    A text longer than `context_length` tokens is cut short, as CLIP does. `open_clip.get_tokenizer` knows
-    no cut vocabulary: its tokens would overrun the embedding of a smaller model.
+    A text longer than `context_length` tokens is cut short, as CLIP does. `open_clip.get_tokenizer` cannot cut the
+    vocabulary; its token numbers would exceed the embedding of a smaller model.
     """
     context_length = text_config.get("context_length", 77)
     size = text_config.get("vocab_size", FULL_VOCABULARY)
@@ -150,12 +150,12 @@ def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
 
 @torch.inference_mode()
 def text_embeddings(clip: ClipModel, names: Sequence[str], templates: Sequence[str]) -> Float32[Tensor, "n d"]:
-    """One unit vector a name: the normalised embeddings of its templates, averaged, normalised again.
+    """A unit vector for each name: the mean of the normalised embeddings of its templates, normalised again.
 
     Args:
         clip: The model.
-        names: What the templates are filled with.
-        templates: Sentences with one "{}".
+        names: The names that are put into the templates.
+        templates: Sentences with one "{}" each.
     """
     texts = [template.replace("{}", name) for name in names for template in templates]
     tokens: Int64[Tensor, "texts context"] = clip.tokenizer(texts).to(clip.device)

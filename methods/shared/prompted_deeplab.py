@@ -1,8 +1,9 @@
-"""DeepLabV3+ over an image, its clicks and, for Text+Click, a saliency map: the paper's network.
+"""The paper's network: DeepLabV3+ over an image, its clicks and, for Text+Click, a saliency map.
 
 Paper: Warner et al., BMVC 2023, https://arxiv.org/abs/2311.14822, section 4. Code: nikolaiwarner7/MaskCLIP at 37b9df0.
-Network: segmentation-models-pytorch's DeepLabV3+, two classes. It differs from the MMSegmentation network of the
-paper's code in the stem (plain ResNet unless the encoder is "tu-resnet50c"); an auxiliary head serves training only.
+Network: segmentation-models-pytorch's DeepLabV3+ with two classes. The paper's code uses MMSegmentation's, which has
+another stem (ResNet-v1c; here a plain ResNet, unless the encoder is "tu-resnet50c"). An auxiliary head is used in
+training only.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from .checkpoints import misfits, read_trained_here
 from .device import chosen_device
 
 AUXILIARY = "auxiliary."
-"""How the names of the auxiliary head's tensors begin in a checkpoint."""
+"""The prefix of the auxiliary head's tensors in a checkpoint."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a checkpoint needs to be rebuilt; stored inside it.
+    """All that is needed to build a checkpoint's network again; the checkpoint holds it.
 
     Attributes:
         channels: The layout of the input.
         encoder: An encoder of segmentation-models-pytorch; "resnet50" is the paper's.
-        decoder_channels: Of the ASPP and the decoder; 512 in the paper's code.
-        output_stride: Of the encoder; 8 in the paper's code.
+        decoder_channels: Channels of the ASPP and the decoder; 512 in the paper's code.
+        output_stride: Stride of the encoder; 8 in the paper's code.
     """
 
     channels: Channels
@@ -48,10 +49,10 @@ class Architecture:
     output_stride: int = 8
 
     def network(self, initialisation: str | None = None) -> nn.Module:
-        """The network; `initialisation` names pretrained encoder weights ("imagenet"), None is from scratch.
+        """Build the network; `initialisation` names pretrained encoder weights ("imagenet"), None leaves it untrained.
 
         Raises:
-            UserError: No such encoder, or none with this stride.
+            UserError: There is no such encoder, or it has no such stride.
         """
         try:
             return smp.DeepLabV3Plus(
@@ -71,9 +72,9 @@ class Architecture:
 
 
 class PaddedNetwork(nn.Module):
-    """A network that wants sides divisible by its stride, given any size: pads right and below, crops the logits.
+    """Makes a network that needs sides divisible by its stride take any size: pads right and below, crops the logits.
 
-    Padding repeats the last pixels: a zero in a click's channel would say that the click is there.
+    The padding repeats the last pixels. Zeros would be wrong: in a click's channel, 0 means that the click is there.
     """
 
     def __init__(self, network: nn.Module, stride: int) -> None:
@@ -90,7 +91,7 @@ class PaddedNetwork(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """What prompts on one image share.
+    """What the prompts on one image share.
 
     Attributes:
         size: (h, w) of the image.
@@ -104,16 +105,16 @@ class EncodedImage:
 
 
 class PromptedDeepLab(Method):
-    """The network with its weights, as a method; Text+Click with a saliency, click-only without.
+    """The network with its weights, as a method: Text+Click with a saliency, click-only without one.
 
-    Early fusion: the clicks and the saliency enter the first convolution, so nothing of the network can be
-    shared between an image's prompts; the resized image and the saliency's features are.
+    The network fuses early: clicks and saliency enter its first convolution together with the image. So each prompt
+    needs a whole forward pass. Only the resized image and the saliency's features are shared by an image's prompts.
 
     Args:
-        checkpoint: Weights as training here saves them, which carry their architecture.
-        saliency: Turns the text into a channel; None where the checkpoint has no such channel.
+        checkpoint: Weights that our training saved, with their architecture.
+        saliency: Turns the text into a channel; None if the checkpoint has no such channel.
         device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Forward passes are cut to this many prompts of an image.
+        prompts_per_batch: How many prompts of an image share a forward pass, at most.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class PromptedDeepLab(Method):
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
-        """Resize the images and compute their saliency features, once each."""
+        """Resize each image and compute its saliency features."""
         features = self.saliency.features(images) if self.saliency else [None] * len(images)
         return [self._encoded(image, found) for image, found in zip(images, features, strict=True)]
 
@@ -146,7 +147,7 @@ class PromptedDeepLab(Method):
 
     @torch.inference_mode()
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
-        """One mask a prompt: argmax of the two classes' logits at the image's own size."""
+        """A mask for each prompt: where the object's logit exceeds the background's, at the image's size."""
         return [list(self._predictions(state, prompts)) for state, prompts in groups]
 
     def _predictions(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
@@ -162,7 +163,7 @@ class PromptedDeepLab(Method):
                 yield Prediction(mask[None])
 
     def _side_channels(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Float[Tensor, "n c h w"]:
-        """Saliency, if any, and clicks of every prompt, in the order in which the network was trained."""
+        """The channels of every prompt after RGB: the saliency, if there is one, then the clicks."""
         channels = self.architecture.channels
         size = channels.input_size(state.size)
         clicks = [[(c.x, c.y) for c in channels.arranged(prompt.clicks)] for prompt in prompts]
@@ -174,7 +175,7 @@ class PromptedDeepLab(Method):
         return torch.cat([saliency_channel(saliency, size, channels.saliency_range)[:, None], maps], dim=1)
 
     def _saliency(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Float[np.ndarray, "n h w"]:
-        """One map a prompt; each distinct text of each vocabulary is evaluated once."""
+        """A map for each prompt; prompts with the same text and vocabulary share one."""
         assert self.saliency is not None
         wanted = [(prompt.vocabulary, required_text(prompt)) for prompt in prompts]
         found: dict[tuple[tuple[str, ...], str], Any] = {}
@@ -190,7 +191,7 @@ def required_text(prompt: Prompt) -> str:
     """The prompt's text.
 
     Raises:
-        ValueError: There is none, or nothing but spaces.
+        ValueError: It has no text, or only spaces.
     """
     if not prompt.text or not prompt.text.strip():
         raise ValueError(f"text_click needs a text; found {prompt.text!r}. Use click_only for prompts by clicks alone.")
@@ -201,7 +202,7 @@ def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     """The architecture and the weights, as float32.
 
     Raises:
-        UserError: No such file, no safetensors file, or none of this network.
+        UserError: The file is missing, is no safetensors file or holds another network.
     """
     if not path.is_file():
         raise UserError(
@@ -214,10 +215,10 @@ def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
 
 
 def described_architecture(about: str, path: Path) -> Architecture:
-    """The architecture that a checkpoint's metadata gives in JSON.
+    """The architecture in a checkpoint's metadata, which is JSON.
 
     Raises:
-        UserError: It gives none, or one that this code does not know.
+        UserError: There is none, or this code does not know it.
     """
     try:
         values = json.loads(about)
@@ -234,7 +235,7 @@ def load_weights(architecture: Architecture, weights: Mapping[str, Tensor], path
     """The network with its weights.
 
     Raises:
-        UserError: A tensor is missing, is too many or has another shape.
+        UserError: A tensor is missing, is unknown to the network or has another shape.
     """
     network = architecture.network()
     if wrong := misfits(weights, network.state_dict()):

@@ -1,7 +1,7 @@
-"""Ranks candidate masks by CLIP: how similar is the crop of each to the text?
+"""Ranks candidate masks by CLIP, by how similar each mask's crop of the image is to the text.
 
-Paper: Warner et al., BMVC 2023, section 4.3 ("CLIP score", with ViT-L/14@336px), says neither what a crop shows nor how
-the text is phrased; both are options here.
+Paper: Warner et al., BMVC 2023, section 4.3 ("CLIP score", with ViT-L/14@336px). It says neither what a crop shows nor
+how the text is phrased, so both are options here.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ grey ("masked"); the latter, padded with grey to a square ("masked_padded"). The
 square, where CLIP's own preprocessing would cut off the ends of a long object."""
 
 GREY = 127
-"""What lies around a masked candidate; the CLIP of the embedded benchmark was trained on the same."""
+"""The colour around a masked candidate. The CLIP of the embedded benchmark was trained on the same."""
 
 EMPTY = -1.0
-"""The score of a candidate without pixels: no cosine is lower."""
+"""The score of a candidate without pixels. No cosine is lower."""
 
 
 class ClipRanking:
     """Scores crops of an image against texts.
 
     Args:
-        model: As `open_clip_model.load_clip` takes it.
+        model: A model of `open_clip_model.load_clip`.
         checkpoint: The model's weights.
         crop: What CLIP is shown of a candidate.
-        template: The sentence that the text is put in, at its "{}".
+        template: The sentence into which the text is put, at its "{}".
         device: Where CLIP runs; "auto" takes the GPU if there is one.
-        dtype: Of the image tower's matrix products.
-        crops_per_batch: Encoded at once; enough for all candidates of most images.
+        dtype: Type of the image tower's matrix products.
+        crops_per_batch: How many crops are encoded at once; 64 are enough for all candidates of most images.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class ClipRanking:
         """The cosine, -1 to 1, of each mask's crop with its text; -1 for an empty mask.
 
         Args:
-            image: RGB.
-            masks: At the image's size, of any number of prompts.
-            texts: One a mask.
+            image: The image, RGB.
+            masks: Masks at the image's size, of any number of prompts.
+            texts: A text for each mask.
         """
         scores = np.full(len(masks), EMPTY, np.float32)
         shown = [index for index, mask in enumerate(masks) if mask.any()]
@@ -96,7 +96,7 @@ class ClipRanking:
         return F.normalize(torch.cat(parts).float(), dim=-1)
 
     def _pixels(self, crop: Image) -> Float[Tensor, "3 h w"]:
-        """Resized as CLIP's preprocessing does, bicubic with antialiasing, and normalised."""
+        """The crop, resized as CLIP's preprocessing does (bicubic with antialiasing) and normalised."""
         height, width = self.clip.image_size
         resized = PIL.Image.fromarray(crop).resize((width, height), PIL.Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(resized)).to(self.clip.device).permute(2, 0, 1) / 255
@@ -104,7 +104,7 @@ class ClipRanking:
         return (pixels - mean) / std
 
     def _texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """Each distinct text is encoded once in the method's life."""
+        """The texts' embeddings; each text is encoded once in the method's life."""
         new = [text for text in dict.fromkeys(texts) if text not in self.embedded]
         if new:
             self.embedded |= dict(zip(new, text_embeddings(self.clip, new, (self.template,)), strict=True))
@@ -122,7 +122,7 @@ def cropped(image: Image, mask: Mask, crop: Crop) -> UInt8[np.ndarray, "ch cw 3"
 
 
 def padded(image: Image) -> UInt8[np.ndarray, "side side 3"]:
-    """In the middle of a grey square."""
+    """The image in the middle of a grey square."""
     height, width = image.shape[:2]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2

@@ -1,4 +1,4 @@
-"""A saliency's features of training images, computed once each and kept in memory and on disk."""
+"""Keeps a saliency's features of training images in memory and on disk, so that each image is computed once."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from harness.structures import Image, UserError
 from ..saliency.maskclip import DenseImage, MaskClip, aside
 
 KEPT_IMAGES = 2048
-"""Images whose features stay in memory; those of the embedded benchmark all do."""
+"""How many images' features stay in memory; those of the embedded benchmark all do."""
 
 RECOUNTED_EVERY = 256
-"""Files that a process adds before it looks anew at what all processes have put there."""
+"""How many files a process adds before it counts again what all processes have put there."""
 
 
 def remembered(saliency: Saliency, folder: Path | None, limit_gib: float) -> Remembered:
@@ -33,13 +33,13 @@ def remembered(saliency: Saliency, folder: Path | None, limit_gib: float) -> Rem
 
 
 class Remembered(Saliency):
-    """A saliency whose features of an image stay in memory, found again by its pixels: two data sets may share ids.
+    """Keeps a saliency's features of images in memory. Images are recognised by their pixels, since ids may repeat.
 
-    Threads may ask at once. Two that ask for the same new image may both compute it.
+    Several threads may call it. Two threads that need the same new image may both compute it.
 
     Args:
-        saliency: Whose features they are.
-        limit: Images; the ones kept longest go.
+        saliency: The saliency.
+        limit: How many images are kept; the one kept longest goes first.
 
     Attributes:
         device: Where the saliency computes them.
@@ -53,10 +53,10 @@ class Remembered(Saliency):
         self.lock = threading.Lock()
 
     def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
-        """Compute, all in one go, the maps that will be asked for next; they are there until others are prepared.
+        """Compute together the maps that `map_of` will return next. They are kept until others are prepared.
 
         Raises:
-            UserError: The saliency returned no such maps.
+            UserError: The saliency returned something else than such maps.
         """
         asked = [pixels_hash(image) for image in images]
         answered = self.maps_of_each(self._features(asked, images), texts, vocabularies)
@@ -64,10 +64,10 @@ class Remembered(Saliency):
         self.ready = dict(zip(zip(asked, texts, vocabularies, strict=True), maps, strict=True))
 
     def map_of(self, image: Image, text: str, vocabulary: Sequence[str]) -> Float32[np.ndarray, "h w"]:
-        """A text's map, prepared or not.
+        """The map of a text, prepared or computed now.
 
         Raises:
-            UserError: The saliency returned no such map.
+            UserError: The saliency returned something else than such a map.
         """
         asked = pixels_hash(image)
         found = self.ready.get((asked, text, tuple(vocabulary)))
@@ -76,14 +76,14 @@ class Remembered(Saliency):
         return self._checked(self.maps(self._features([asked], [image])[0], [text], vocabulary), image)
 
     def _checked(self, maps: Any, image: Image) -> Float32[np.ndarray, "h w"]:
-        """The one map of an image that is asked for."""
+        """The one map of an image, checked."""
         try:
             return checked_maps(self.saliency, maps, 1, (image.shape[0], image.shape[1]))[0]
         except ValueError as error:
             raise UserError(f"training: {error} Mend that plugin.") from error
 
     def features(self, images: Sequence[Image]) -> list[Any]:
-        """Those of the images that are not kept are computed in one call."""
+        """The features of the images; those that are not kept are computed in one call."""
         return self._features([pixels_hash(image) for image in images], images)
 
     def _features(self, asked: Sequence[str], images: Sequence[Image]) -> list[Any]:
@@ -97,13 +97,13 @@ class Remembered(Saliency):
         return [found[key] for key in asked]
 
     def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[np.ndarray, "n h w"]:
-        """The saliency's own."""
+        """The maps that the saliency makes."""
         return self.saliency.maps(features, texts, vocabulary)
 
     def maps_of_each(
         self, features: Sequence[Any], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """The saliency's own."""
+        """The maps that the saliency makes."""
         return self.saliency.maps_of_each(features, texts, vocabularies)
 
     def _keep(self, computed: Mapping[str, Any]) -> None:
@@ -114,18 +114,20 @@ class Remembered(Saliency):
 
 
 class KeptMaskClip(Saliency):
-    """MaskCLIP whose features of an image come from a folder, where they lie as float16.
+    """Keeps MaskCLIP's features of images in a folder, as float16.
 
-    A file is found by the image's pixels and by a hash of the image tower's weights and of what else decides the
-    features, so that another model never reads them. Once the folder holds `limit_gib` the features of further images
-    are computed whenever they are wanted: training visits images at random, so throwing out old ones would gain
-    nothing. Several processes may share the folder, and pass its limit by `RECOUNTED_EVERY` files each. Texts and
-    temperatures are no part of what is kept.
+    A file's name holds a hash of the image's pixels, its folder's name a hash of the image tower's weights and of all
+    else that decides the features. So another model never reads them. Texts and temperatures do not matter: they are
+    applied to the features later.
+
+    Once the files take `limit_gib`, the features of further images are computed each time they are needed. Files are
+    never thrown out: training visits images at random, so an old file is as likely to be needed as a new one. Several
+    processes may share the folder; each may exceed the limit by up to `RECOUNTED_EVERY` files.
 
     Args:
         saliency: MaskCLIP.
-        folder: Made if need be.
-        limit_gib: Of this model's files.
+        folder: Where the files lie; it is made if it does not exist.
+        limit_gib: How much the files of this model may take.
     """
 
     def __init__(self, saliency: Saliency, folder: Path, limit_gib: float = 100.0) -> None:
@@ -143,7 +145,7 @@ class KeptMaskClip(Saliency):
         self.lock = threading.Lock()
 
     def features(self, images: Sequence[Image]) -> list[DenseImage]:
-        """As MaskCLIP's, rounded to float16, kept or not; those that are not there are computed in one call."""
+        """MaskCLIP's features, rounded to float16; those that are not in the folder are computed in one call."""
         paths = [self._path(image) for image in images]
         found = [_read(path) for path in paths]
         new = [number for number, dense in enumerate(found) if dense is None]
@@ -156,13 +158,13 @@ class KeptMaskClip(Saliency):
             return [self._dense(dense, image) for dense, image in zip(found, images, strict=True)]
 
     def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[np.ndarray, "n h w"]:
-        """MaskCLIP's."""
+        """The maps that MaskCLIP makes."""
         return self.saliency.maps(features, texts, vocabulary)
 
     def maps_of_each(
         self, features: Sequence[Any], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """MaskCLIP's."""
+        """The maps that MaskCLIP makes."""
         return self.saliency.maps_of_each(features, texts, vocabularies)
 
     def _path(self, image: Image) -> Path:
@@ -190,7 +192,7 @@ class KeptMaskClip(Saliency):
 
 
 def pixels_hash(image: Image) -> str:
-    """Of an image's size and pixels."""
+    """A hash of an image's size and pixels."""
     size = (image.shape[0], image.shape[1])
     return hashlib.blake2b(f"{size}".encode() + image.tobytes(), digest_size=16).hexdigest()
 
@@ -198,21 +200,21 @@ def pixels_hash(image: Image) -> str:
 def _read(path: Path) -> np.ndarray | None:
     try:
         return np.load(path)
-    except (OSError, ValueError, EOFError):  # Not there, or the end of a file that a full disk cut.
+    except (OSError, ValueError, EOFError):  # There is no such file, or a full disk cut it off.
         return None
 
 
 def _size(folder: Path) -> int:
-    """Bytes of the files in the folders of a folder, whichever process writes them."""
+    """Bytes of the files in the folder's folders, those of other processes included."""
     total = 0
     for path in folder.glob("*/*"):
-        with suppress(FileNotFoundError):  # One that another process just gave its name.
+        with suppress(FileNotFoundError):  # Another process has just renamed it.
             total += path.stat().st_size
     return total
 
 
 def model_hash(saliency: MaskClip) -> str:
-    """Of all that decides the dense features of an image: settings, the tower's layers and its weights."""
+    """A hash of all that decides the dense features of an image: settings, the tower's layers and its weights."""
     digest = hashlib.blake2b(digest_size=8)
     visual = saliency.clip.module.visual
     heads = [layer.num_heads for layer in visual.modules() if isinstance(layer, nn.MultiheadAttention)]

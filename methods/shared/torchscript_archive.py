@@ -1,7 +1,7 @@
-"""The tensors of a TorchScript archive, the format of OpenAI's CLIP weights, read as data.
+"""Reads the tensors of a TorchScript archive, the format of OpenAI's CLIP weights, without running it.
 
-`torch.jit.load` runs what an archive holds: its `__setstate__` methods are programs, which may write files. Here
-modules are mappings, tensors are tensors, and any other class stands for nothing.
+`torch.jit.load` runs what an archive holds: its `__setstate__` methods are programs, which may write files. This reader
+makes mappings of modules, tensors of tensors, and an empty `Part` of everything else.
 Format: https://github.com/pytorch/pytorch/blob/v1.7.1/torch/csrc/jit/docs/serialization.md
 """
 
@@ -32,7 +32,7 @@ STORAGES = {
 
 
 class Part:
-    """A module, or anything else that an archive names; `state` holds its attributes, if it is a module."""
+    """Stands for a module, or for anything else that an archive names; `state` has a module's attributes."""
 
     state: Any = None
 
@@ -52,7 +52,7 @@ class Unpickler(pickle.Unpickler):
         self.read: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a class or a function that the archive names."""
+        """Our replacement for a class or a function that the archive names."""
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return strided
         if (module, name) == ("collections", "OrderedDict"):
@@ -60,7 +60,7 @@ class Unpickler(pickle.Unpickler):
         return STORAGES.get(name, Part) if module == "torch" else Part
 
     def persistent_load(self, pid: Any) -> Tensor:
-        """The numbers behind a tensor; several tensors may share them."""
+        """The storage behind a tensor; several tensors may share one."""
         _, dtype, key, *_ = pid
         if key not in self.read:
             stored = bytearray(self.archive.read(f"{self.folder}/{key}"))
@@ -69,7 +69,7 @@ class Unpickler(pickle.Unpickler):
 
 
 def strided(values: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """A tensor on the numbers of a storage; torch refuses one that reaches beyond them."""
+    """A view of a storage; torch refuses one that reaches beyond the storage."""
     return values.as_strided(size, stride, offset)
 
 
