@@ -1,7 +1,7 @@
-"""What flows through the harness: clicks and prompts in, masks out, one record a scored mask.
+"""The data that flow through the harness: samples, clicks, prompts, predictions, and a record for each scored mask.
 
-Coordinates: x to the right, y down, in pixels of the full image; the centre of the top-left pixel is
-(0, 0). Images are uint8 (h, w, 3) in RGB order; masks are bool (h, w) at the image's size.
+Coordinates are in pixels of the full image, x to the right and y down; the centre of the top-left pixel is (0, 0).
+Images are uint8 (h, w, 3) in RGB order; masks are bool (h, w) at the image's size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Masks = Bool[np.ndarray, "k h w"]
 
 
 class UserError(Exception):
-    """Something the reader can mend: shown as one message, without a traceback, exit code 2.
+    """A mistake that the reader can mend. It is shown as one message, without a traceback, and exit code 2.
 
     The message says where, what was found, what was wanted and what to do.
     """
@@ -28,7 +28,7 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Click:
-    """A point on the full image; positive on the object that is meant, negative off it."""
+    """A point on the full image: positive on the object that is meant, negative beside it."""
 
     x: int
     y: int
@@ -40,13 +40,12 @@ class Prompt:
     """All that a method is given besides the image.
 
     Attributes:
-        clicks: In the order in which they were made; at least one.
+        clicks: The clicks in the order in which they were made; at least one.
         text: The words, as the data set or the user gave them; None for a prompt by clicks alone.
-        previous: In iterative protocols, after the first round: what the method kept of the candidate that was taken
-            in the round before (`Prediction.memory`), or that candidate's mask where it keeps nothing.
-        vocabulary: The names from among which `text` was chosen (the data set's categories, in its order).
-            A method may contrast the text with them, as MaskCLIP's softmax does; it is empty where
-            nobody knows, as for a user's free text.
+        previous: After the first of several rounds, the `Prediction.memory` of the candidate that was taken in the
+            round before, or that candidate's mask if the method keeps no memory.
+        vocabulary: The names from which `text` was chosen (the data set's categories, in its order). A method may
+            contrast the text with them, as MaskCLIP's softmax does. It is empty if it is unknown, as for free text.
     """
 
     clicks: tuple[Click, ...]
@@ -60,10 +59,10 @@ class Instance:
     """One object of a sample, with its ground-truth mask.
 
     Attributes:
-        id: Unique in its data set, and stable: clicks are drawn from it.
-        mask: bool (h, w), the visible pixels. It may overlap other instances (a tie lies on a person).
+        id: Unique in its data set and stable, since the chance in drawing clicks depends on it.
+        mask: The visible pixels. They may overlap other instances (a tie lies on a person).
         category: The class name, as the data set prints it.
-        seen: Whether the category belongs to the seen half of the data set's split; None without a split.
+        seen: Whether the category is among the seen ones of the data set's split; None without a split.
         same_class_count: How many instances of this category the image holds, this one included (Figure 8's N).
         text: The data set's own words for this one object (refCOCO's phrase); empty where it has only the category.
     """
@@ -77,15 +76,15 @@ class Instance:
 
     @property
     def object_id(self) -> str:
-        """The id up to a "~": instances that are one object under several texts share it, and their clicks."""
+        """The id up to a "~". Instances that are one object with several texts share it, and so get the same clicks."""
         return self.id.partition("~")[0]
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What a listing knows of an instance without opening its image; the fields are those of `Instance`.
+    """What a data set's listing knows of an instance without opening its image; the fields are those of `Instance`.
 
-    `category` is empty where only loading would tell.
+    `category` is empty if only loading the image would tell it.
     """
 
     id: str
@@ -101,12 +100,12 @@ class Sample:
     Attributes:
         id: Unique in its data set.
         image: uint8 (h, w, 3), RGB.
-        instances: Those whose ground truth could be read.
+        instances: The instances whose ground truth could be read.
         broken: Instance id -> why its ground truth could not be read. Each becomes a failed row.
-        ignore: Pixels that no metric counts (VOC's void, crowds on request); None where all count.
+        ignore: Pixels that no metric counts (VOC's void, crowds on request); None if all count.
 
     Raises:
-        ValueError: The image or `ignore` is of another type or shape, or two instances have one id.
+        ValueError: The image or `ignore` has the wrong type or shape, or two instances share an id.
     """
 
     id: str
@@ -116,7 +115,7 @@ class Sample:
     ignore: Mask | None = None
 
     def __post_init__(self) -> None:
-        """Whatever is asked of another array, in training too, has an answer that is wrong without a word."""
+        """Check arrays and ids: with wrong ones, methods and training would give wrong results without an error."""
         image, ignore = self.image, self.ignore
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image {_kind(image)}; wanted uint8 (h, w, 3), RGB.")
@@ -140,7 +139,7 @@ class Sample:
 
 
 def _kind(array: Any) -> str:
-    """`float32 (32, 48, 3)`, or the type of what is no array."""
+    """`float32 (32, 48, 3)` for an array, otherwise the type's name."""
     return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
 
 
@@ -149,11 +148,11 @@ class Prediction:
     """A method's answer to one prompt.
 
     Attributes:
-        masks: bool (k, h, w), the k candidates at the image's size, k >= 1.
-        scores: Ranking name -> k numbers; the candidate with the largest is the ranking's answer, the
-            first of equals. A lone candidate needs no score.
-        memory: One a candidate, or nothing: what the method wants back as `Prompt.previous` when it is asked for the
-            same instance again (low-resolution logits, a region of interest).
+        masks: The k candidates at the image's size, k >= 1.
+        scores: Ranking's name -> k numbers. The candidate with the largest number is the ranking's answer; of equal
+            ones, the first. A lone candidate needs no score.
+        memory: One for each candidate, or nothing: what the method wants back as `Prompt.previous` when it gets the
+            next click on the same instance (low-resolution logits, a region of interest).
     """
 
     masks: Masks

@@ -1,4 +1,4 @@
-"""COCO, instance annotations: 80 categories, polygons and run lengths.
+"""COCO's instance annotations: 80 categories, drawn as polygons and run lengths.
 
 Paper: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, https://arxiv.org/abs/1405.0312
 Source: https://cocodataset.org (2017: 118,287 training and 5,000 validation images, 19 GB). Annotations CC BY 4.0;
@@ -26,21 +26,21 @@ from .masks import decode
 
 @register_dataset("coco")
 class Coco(Dataset):
-    """Every annotation that is no crowd is one instance; its id is the annotation's.
+    """COCO. Every annotation that is not a crowd is an instance with the annotation's id.
 
-    A sample's id is the image's, without leading zeros. Images without an instance are not listed; the others
-    come in the order of their ids. Masks and pixels are in the file's stored orientation, whatever its EXIF says.
-    An annotation that does not decode is listed, and `load` names it as broken; so is one whose id an
-    earlier instance has: it is listed as "<id>#2".
+    A sample's id is the image's, without leading zeros. Images without an instance are not listed; the others come in
+    the order of their ids. Masks and pixels are in the file's stored orientation; EXIF is not applied. An annotation
+    that does not decode is listed, and `load` names it as broken. So is an annotation with the id of an earlier one,
+    which is listed as "<id>#2".
 
     Args:
-        root: Folder that holds `annotations/instances_<split>.json` and the pictures, `<split>/*.jpg`.
-        split: "val2017", "train2017" or whatever else the folder holds.
+        root: The folder that holds `annotations/instances_<split>.json` and the images, `<split>/*.jpg`.
+        split: "val2017", "train2017" or another split that the folder holds.
         seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
-        crowd: "drop" disregards crowd regions; "ignore" makes pixels that no metric counts of those of
-            their pixels that no instance covers.
-        min_area: Instances whose `area` in the JSON is smaller, in pixels, are left out. They still count
-            among their class's instances in the image.
+        crowd: "drop" disregards crowd regions. With "ignore", no metric counts a crowd's pixels, except those that an
+            instance covers.
+        min_area: Instances whose `area` in the JSON is smaller, in pixels, are left out. They still count as instances
+            of their class in the image.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Coco(Dataset):
 
     @property
     def _listing(self) -> Listing:
-        # Kept by the module, so that a pickled data set stays small and a process parses the file once.
+        # The module keeps it, so that a pickled data set stays small and a process parses the file once.
         return parsed(self.json_path, self._version)
 
     @cached_property
@@ -89,12 +89,12 @@ class Coco(Dataset):
         return listed
 
     def load(self, sample_id: str) -> Sample:
-        """One image and its instances.
+        """An image and its instances.
 
         Raises:
-            OSError: The picture is missing or damaged.
-            ValueError: The JSON does not describe the picture, its size is another one than the JSON's, the JSON
-                changed since it was listed, or a crowd region that is to be ignored does not decode.
+            OSError: The image is missing or damaged.
+            ValueError: The JSON does not describe the image or has another size, the JSON has changed since it was
+                listed, or a crowd region that is to be ignored does not decode.
         """
         rows = self._listing.of_image(sample_id)
         image = self._image(sample_id)
@@ -108,7 +108,7 @@ class Coco(Dataset):
         return Sample(sample_id, image, tuple(instances), broken, ignore)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Counts, and the JSON's size and sha256."""
+        """Counts, and the size and the SHA-256 of the JSON."""
         return {
             "samples": len(self.sample_ids()),
             "split": split_of(self._seen),
@@ -123,7 +123,7 @@ class Coco(Dataset):
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _kept(self, rows: Rows) -> Rows:
-        """Those of the annotations that are instances here; one without an area is."""
+        """The annotations that are instances here, those without an area included."""
         return rows[~rows["crowd"] & ~(rows["area"] < self.min_area)]
 
     def _image(self, sample_id: str) -> Image:
@@ -159,6 +159,6 @@ class Coco(Dataset):
         if not masks:
             return None
         ignored = np.logical_or.reduce(masks)
-        for instance in instances:  # crowd regions are coarse: some cover an instance, which must stay scored
+        for instance in instances:  # Crowd regions are coarse: some cover an instance, which must still be scored.
             ignored &= ~instance.mask
         return ignored

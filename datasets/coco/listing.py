@@ -1,4 +1,4 @@
-"""COCO's instances JSON, listed in one pass: everything but the segmentations, which are read image by image."""
+"""Lists COCO's instances JSON in one pass. Segmentations stay in the file and are read image by image."""
 
 from __future__ import annotations
 
@@ -26,21 +26,24 @@ _DOWNLOAD = (
 )
 
 _KEPT_FROM_BYTES = 8_000_000
-"""Listings of smaller files are not kept from run to run: they take about 0.3 s."""
+"""Listings of smaller files take about 0.3 s, so they are not kept from one run to the next."""
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """What is kept of a JSON: all but the segmentations, which are read from it one image at a time.
+    """A JSON without its segmentations, which are read from the file one image at a time.
+
+    The annotations of an image lie together in `rows`, so `bounds` is enough to find them: those of the third image are
+    rows[bounds[2]:bounds[3]].
 
     Attributes:
         path: The JSON.
         version: The file's size and time of change (ns) when it was read.
         categories: Category id -> name, in the order of the ids.
-        pictures: Image id -> what the JSON says of the image.
-        image_ids: Of the images with annotations, in order.
-        bounds: Image -> its first row; one more at the end.
-        rows: The annotations, image by image, those of one image as in the file.
+        pictures: Image id -> the JSON's entry for the image.
+        image_ids: The ids of the images with annotations, in order.
+        bounds: The first row of each image, and the number of rows at the end.
+        rows: The annotations, image by image, and within an image in the file's order.
     """
 
     path: Path
@@ -56,7 +59,7 @@ class Listing:
         return {image_id: position for position, image_id in enumerate(self.image_ids)}
 
     def of_image(self, image_id: str) -> Rows:
-        """An image's annotations."""
+        """The annotations of an image."""
         position = self._positions[image_id]
         return self.rows[self.bounds[position] : self.bounds[position + 1]]
 
@@ -71,10 +74,10 @@ class Listing:
 
 
 def check_layout(json_path: Path, image_folder: Path) -> None:
-    """Refuse a root that is not laid out as COCO is.
+    """Refuse a root that does not have COCO's layout.
 
     Raises:
-        UserError: Saying what to download, or which splits there are.
+        UserError: A file or folder is missing; the message says what to download, or which splits there are.
     """
     if not json_path.is_file():
         there = sorted(path.stem.removeprefix("instances_") for path in json_path.parent.glob("instances_*.json"))
@@ -93,12 +96,12 @@ def version_of(stat: os.stat_result) -> tuple[int, int]:
 
 @lru_cache(maxsize=4)
 def parsed(path: Path, version: tuple[int, int]) -> Listing:
-    """The listing of the file's state `version`, once a process; of a large file, once until it changes.
+    """The listing of the file in its state `version`. A process makes it once; that of a large file is kept on disk.
 
     Raises:
         UserError: It is not a whole COCO instances file.
     """
-    scan = cache(lambda: scanned(path))  # one pass for both tables, none if both are kept
+    scan = cache(lambda: scanned(path))  # One pass makes both tables; if both are on disk, none is made.
     try:
         if version[0] < _KEPT_FROM_BYTES:
             return _listing(path, version, *scan())

@@ -1,4 +1,4 @@
-"""COCO's segmentations, checked, as masks: polygons, and run lengths as a list or as COCO's string."""
+"""Checks COCO's segmentations (polygons; run lengths as a list or as COCO's string) and turns them into masks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from harness.structures import Mask
 def decode(segmentation: Any, height: int, width: int) -> Mask:
     """The mask of a COCO segmentation: polygons, or run lengths, as a list or as COCO's string.
 
-    Everything is checked before pycocotools sees it: that ends the process on NaN and on coordinates far
-    off the image, and draws run lengths that are too short from memory that nobody wrote.
+    Everything is checked before pycocotools gets it, because its C code does not check: NaN and coordinates far off the
+    image end the process, and run lengths that are too short fill the rest of the mask from uninitialised memory.
 
     Raises:
-        ValueError: It says no mask of that size, or an empty one.
+        ValueError: It describes no mask of that size, or an empty one.
     """
     if isinstance(segmentation, list) and segmentation:
         polygons = [_polygon(polygon, height, width) for polygon in segmentation]
@@ -43,7 +43,8 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
         raise ValueError(f"found the polygon {short(points)}; wanted x, y of three points at least")
     if not np.isfinite(xy).all():
         raise ValueError("found a polygon with a coordinate that is not finite")
-    # Rasterising walks along each edge: far points take gigabytes. A little outside is cut off, as COCO does.
+    # pycocotools walks along each edge pixel by pixel, so far points would take gigabytes. Points that lie a little
+    # outside are common in COCO, and are cut off there, too.
     largest = max(height, width)
     if xy.min() < -largest or xy.max() > 2 * largest:
         raise ValueError(
@@ -65,6 +66,6 @@ def _runs(segmentation: Mapping[str, Any], height: int, width: int) -> rle.Runs:
 
 
 def short(value: Any) -> str:
-    """A value's `repr`, cut to what a message can hold."""
+    """A value's `repr`, shortened for a message."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,7 +1,4 @@
-"""Image files -> RGB pixels, the same for every data set; what cannot be shown faithfully raises.
-
-Registers no data set.
-"""
+"""Reads image files as RGB pixels, in one way for all data sets. A file that cannot be shown faithfully raises."""
 
 from __future__ import annotations
 
@@ -14,20 +11,20 @@ import PIL.Image
 from harness.structures import Image
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError)
-"""What PIL raises on a damaged file, depending on its format and on where the damage lies."""
+"""The exceptions that PIL raises on damaged files, depending on the format and on the place of the damage."""
 
 
 def read_rgb(path: Path) -> Image:
     """The pixels in the file's stored orientation, uint8 (h, w, 3) in RGB order.
 
-    An EXIF orientation is not applied: the ground truths of the data sets are drawn on the stored pixels.
-    Grey is repeated in the three channels, alpha is dropped, CMYK is converted as PIL does (without colour
-    profiles). Of 16 bits a channel the upper 8 are kept, so that nothing is clipped.
+    An EXIF orientation is not applied, since the ground truths of the data sets are drawn on the stored pixels.
+    Grey is repeated in the three channels, alpha is dropped, and CMYK is converted as PIL does (without colour
+    profiles). A channel of 16 bits keeps its upper 8, so that nothing is clipped.
 
     Raises:
         FileNotFoundError: There is no such file.
         OSError: It is empty, cut off or not an image.
-        ValueError: Its values have no known range (32 bits or floating point a channel).
+        ValueError: Its channels have 32 bits or floating-point values, whose range is unknown.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -47,10 +44,10 @@ def read_rgb(path: Path) -> Image:
 
 
 def read_rgb_of(path: Path, size: tuple[int, int], stated_in: Path) -> Image:
-    """`read_rgb` of a picture whose (h, w) a table states.
+    """`read_rgb` for an image whose (h, w) is known from an annotation file.
 
     Raises:
-        ValueError: It has another size, too.
+        ValueError: As in `read_rgb`, or the image has another size.
     """
     image = read_rgb(path)
     if image.shape[:2] != size:

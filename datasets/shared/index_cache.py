@@ -1,7 +1,10 @@
-"""Listings that take long to make, kept as Parquet from one run to the next.
+"""Keeps listings that take long to make, as Parquet, from one run to the next.
 
-An index is a cache and nothing else: it may be deleted at any time, and where none can be kept all goes on without.
-Registers no data set.
+An index is only a cache: it may be deleted at any time, and if it cannot be written, the work goes on without it.
+
+An entry's file name has three parts, `voc_2_val-<state>-<content>.parquet`: the kind of index, a digest of the state
+(path, size, time of change) of the files that it was made of, and a digest of its own bytes. So a reader needs no lock:
+a changed source gives another name, and a half-written or damaged entry does not match its name and is made again.
 """
 
 from __future__ import annotations
@@ -20,30 +23,29 @@ import pyarrow.parquet as pq
 from harness.places import ROOT
 
 _KEPT = 8
-"""Entries that a name keeps, those used last: several roots or splits, and not every state that they ever were in."""
+"""How many entries of a kind are kept, the last used ones: enough for several roots or splits, not for every state."""
 
 _log = logging.getLogger("harness.index_cache")
 
 
 def index_folder() -> Path:
-    """Where entries lie: HARNESS_INDEX, or runs/.index in the checkout."""
+    """The folder of the entries: HARNESS_INDEX, or runs/.index in the checkout."""
     return ROOT / Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
 
 
 def cached(name: str, files: Sequence[Path], build: Callable[[], pa.Table]) -> pa.Table:
-    """What `build` makes of the files: read from the index folder if it was made of their present state.
+    """The table that `build` makes of the files, read from the index folder if they have not changed since.
 
-    Several processes may ask at once: each builds, whole entries replace each other. An entry that is not what was
-    written is made anew. Of a file that is not there its absence is part of the state.
+    Several processes may call this at once: each builds the table, and whole entries replace each other. That a file is
+    missing is a state, too.
 
     Args:
-        name: Of the kind of index, with its builder's version and what else it depends on ("voc 2 val").
-        files: All that `build` reads. A file's state is its path, its size and its time of change (ns).
-        build: Makes the table; whatever it raises goes through, and nothing is kept. It depends on the files alone:
-            other parameters belong in `name`.
+        name: The kind of index, with the version of its builder and all else that it depends on ("voc 2 val").
+        files: All files that `build` reads.
+        build: Makes the table from the files alone; other parameters belong in `name`. If it raises, nothing is kept.
 
     Returns:
-        The table, its schema's metadata included.
+        The table with its schema's metadata.
     """
     folder, kind = index_folder(), re.sub(r"[^a-zA-Z0-9_.]", "_", name)[:80]
     key = f"{kind}-{_digest_of_states(name, files)}"
@@ -76,26 +78,26 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _read(path: Path) -> pa.Table | None:
-    """An entry, marked as used; None if its bytes are not those of its name."""
+    """Read an entry and mark it as used; None if its bytes do not match its name."""
     try:
         if not path.stem.endswith(_digest_of_content(path)):
             return None
         table = pq.read_table(path, partitioning=None, memory_map=True)
         _touch(path)
         return table
-    except (OSError, pa.ArrowException):  # gone, not readable, or another version's
+    except (OSError, pa.ArrowException):  # It is gone, unreadable or written by another version.
         return None
 
 
 def _touch(path: Path) -> None:
     try:
         os.utime(path)
-    except OSError:  # another user's
+    except OSError:  # It belongs to another user.
         return
 
 
 def _write(table: pa.Table, folder: Path, key: str) -> None:
-    """Under another name first: a name promises whole content, which its last part is the digest of."""
+    """Write under a temporary name first: the final name ends in the digest of the whole content."""
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{key}-{uuid4().hex}.partial"
     try:
@@ -111,7 +113,7 @@ def _digest_of_content(path: Path) -> str:
 
 
 def _drop_old(folder: Path, kind: str) -> None:
-    """Let go of entries beyond those a name keeps, and of what killed processes left."""
+    """Delete all but the last used entries of a kind, and what killed processes left."""
     entries = [*folder.glob(f"{kind}-*.parquet"), *folder.glob(f"{kind}-*.partial")]
     for path in sorted(entries, key=_last_used, reverse=True)[_KEPT:]:
         path.unlink(missing_ok=True)
@@ -120,5 +122,5 @@ def _drop_old(folder: Path, kind: str) -> None:
 def _last_used(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except FileNotFoundError:  # another process was faster
+    except FileNotFoundError:  # Another process has deleted it.
         return 0.0

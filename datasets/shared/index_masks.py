@@ -1,7 +1,4 @@
-"""PNG files whose pixels are numbers (of objects, of classes) and no colours -> those numbers.
-
-Registers no data set.
-"""
+"""Reads PNG files whose pixels are numbers, of objects or of classes, and not colours."""
 
 from __future__ import annotations
 
@@ -15,19 +12,19 @@ from jaxtyping import UInt8
 Indices = UInt8[np.ndarray, "h w"]
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError)
-"""What PIL raises on a damaged file, depending on where the damage lies."""
+"""The exceptions that PIL raises on damaged files, depending on the place of the damage."""
 
 _SCALED_GREY = ("L;2", "L;4")
-"""PIL's raw modes of grey with few bits, which it multiplies up to 255: the numbers would be lost."""
+"""PIL's raw modes of grey with few bits. PIL scales them up to 255, so the numbers would be lost."""
 
 
 def read_indices(path: Path) -> Indices:
-    """The numbers in the file's stored orientation, uint8 (h, w): a palette's indices, or the grey values.
+    """The numbers in the file's stored orientation, uint8 (h, w): indices of a palette, or grey values.
 
     Raises:
         FileNotFoundError: There is no such file.
         OSError: It is empty, cut off, has a wrong checksum or is no image.
-        ValueError: Its pixels are no indices: another format than PNG, colours, alpha, or another depth of grey.
+        ValueError: Its pixels are not indices: it is no PNG, or has colours, alpha or another depth of grey.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; wanted an index mask. Fetch it again or correct the root.")
@@ -35,7 +32,7 @@ def read_indices(path: Path) -> Indices:
         with PIL.Image.open(path) as image:
             found = f"{image.format} {image.mode}"
             raw_mode = image.tile[0].args if found == "PNG L" and image.tile else None
-            image.verify()  # decoding alone lets flipped bits pass; it leaves the image closed
+            image.verify()  # Checks checksums, which decoding does not; the image is closed then.
         with PIL.Image.open(path) as image:
             indices = np.array(image)
     except _DAMAGE as error:

@@ -1,7 +1,4 @@
-"""Pictures and masks in two folders, paired by their names without suffix; data sets of one object a picture.
-
-Registers no data set.
-"""
+"""Reads images and masks that lie in two folders, paired by name: a base for data sets of one object an image."""
 
 from __future__ import annotations
 
@@ -19,20 +16,20 @@ from harness.structures import Image, Instance, Listed, Mask, Sample, UserError
 from .images import read_rgb
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-"""Suffixes of pictures, in small letters."""
+"""Suffixes of images, in small letters."""
 
 _LITTER = ("thumbs.db", "desktop.ini")
-"""What Windows leaves in folders; the Mac's own litter begins with a dot."""
+"""Files that Windows leaves in folders. Those of macOS begin with a dot."""
 
 
 class PairedFiles(Dataset):
-    """One object a picture, of no class: the category is empty, and so a prompt has no text.
+    """A data set with one object an image and without classes: the category is empty, so a prompt has no text.
 
-    A sample's id is the file's name without its suffix, and so is its instance's. A picture without a mask and a mask
-    without a picture are listed too, and loading them fails.
+    The id of a sample and of its instance is the file's name without suffix. An image without a mask and a mask without
+    an image are listed too; loading them fails.
 
     Args:
-        root: Folder that holds the two folders.
+        root: The folder that holds the two folders.
     """
 
     image_folder: ClassVar[str]
@@ -46,7 +43,7 @@ class PairedFiles(Dataset):
 
     @abstractmethod
     def read_mask(self, colours: Image) -> tuple[Mask, Mask | None]:
-        """The object's pixels and those that no metric counts, from the mask file's colours."""
+        """The object's pixels, and the pixels that no metric counts, from the colours of the mask file."""
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
@@ -68,10 +65,10 @@ class PairedFiles(Dataset):
         return [Listed(sample_id)]
 
     def load(self, sample_id: str) -> Sample:
-        """One picture and its object.
+        """An image and its object.
 
         Raises:
-            OSError: The picture or the mask is missing or damaged.
+            OSError: The image or the mask is missing or damaged.
             ValueError: They differ in size, or the mask has no pixel of the object.
         """
         image = read_rgb(self._path(self._images, self.image_folder, sample_id))
@@ -84,11 +81,11 @@ class PairedFiles(Dataset):
         return Sample(sample_id, image, (Instance(sample_id, mask, ""),), ignore=ignore)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """How many, and a digest of the files."""
+        """The number of samples and a digest of the files."""
         return {"samples": len(self.sample_ids()), "sha256": self._digest}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root}  # without the listings
+        return {"root": self.root}  # Workers list the files themselves.
 
     @cached_property
     def _digest(self) -> str:
@@ -104,7 +101,7 @@ def check_folders(dataset: str, root: Path, folders: Sequence[str], advice: str)
     """Refuse a root that lacks one of the folders.
 
     Raises:
-        UserError: With the advice.
+        UserError: A folder is missing; the message ends with the advice.
     """
     for folder in folders:
         if not (root / folder).is_dir():
@@ -115,16 +112,16 @@ def check_folders(dataset: str, root: Path, folders: Sequence[str], advice: str)
 
 
 def list_files(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted, without what operating systems leave there."""
+    """The files of a folder, sorted, without those that operating systems leave there."""
     kept = (path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _LITTER)
     return sorted(kept, key=lambda path: path.name)
 
 
 def by_stem(dataset: str, paths: Iterable[Path], suffixes: Sequence[str]) -> dict[str, Path]:
-    """Files by their names without suffix, in Unicode's composed form: the Mac decomposes letters with accents.
+    """Name without suffix -> file. Names are in Unicode's composed form, since macOS decomposes letters with accents.
 
     Raises:
-        UserError: One is no file of these suffixes, has a name that is no text, or two share a name.
+        UserError: A file has another suffix or a name that is not UTF-8, or two files share a name.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -144,13 +141,13 @@ def by_stem(dataset: str, paths: Iterable[Path], suffixes: Sequence[str]) -> dic
 
 
 def another_size(path: Path, mask: Mask, image: Image) -> str:
-    """What to say of a mask whose (h, w) is not its picture's."""
+    """The message for a mask whose (h, w) differs from its image's."""
     (h, w), (height, width) = mask.shape, image.shape[:2]
     return f"{path}: found {h} x {w} (h x w); wanted {height} x {width}, the image's without EXIF rotation."
 
 
 def digest(images: Iterable[Path], masks: Iterable[Path]) -> str:
-    """SHA-256 of the files' names, the images' sizes in bytes, and the masks' content; what cannot be read is empty."""
+    """SHA-256 of the files' names, the images' sizes in bytes and the masks' content; an unreadable mask is empty."""
     hashed = hashlib.sha256()
     for path in images:
         hashed.update(f"{path.name}\0{path.stat().st_size if path.exists() else 0}\0".encode())
@@ -163,5 +160,5 @@ def digest(images: Iterable[Path], masks: Iterable[Path]) -> str:
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # loading it says why
+    except OSError:  # Loading the sample reports the reason.
         return b""

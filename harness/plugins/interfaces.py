@@ -1,4 +1,4 @@
-"""What a plugin promises: Method, Dataset, Saliency and, for what can be trained here, Learner."""
+"""The interfaces of plugins that are classes: Method, Dataset, Saliency, and Learner for what can be trained here."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ if TYPE_CHECKING:
     import torch
 
 Group = tuple[Any, Sequence[Prompt]]
-"""The state of one image, as `encode` made it, and the prompts on that image."""
+"""The state of one image, from `encode`, and the prompts on that image."""
 
 MAP_ROUNDING = 1e-3
-"""By how much a saliency's map, which is from 0 to 1, may pass these limits: half precision's rounding."""
+"""By how much a saliency's map may exceed 0 and 1, because of half precision's rounding."""
 
 
 class Method:
     """A model, its weights and how it uses prompts: one row of a leaderboard.
 
-    A plugin writes `predict`, or `encode` and `segment` where work can be shared between the prompts of
-    an image; each is derived from the other. A method never sees ground truth, keeps no state between calls
-    and leaves its input as it found it.
+    A plugin writes `predict`, or `encode` and `segment` if the prompts of an image can share work; each way is derived
+    from the other. A method never sees ground truth, keeps no state between calls and does not change its input.
 
-    An instance may say where it runs in an attribute `device`. Where that is a GPU two threads take turns in calling
-    it, so that it has the next image before the last one is scored: what it returned must stay as it is.
+    An instance may have an attribute `device`, which tells where it runs. If that is a GPU, two threads call the method
+    in turn: one clicks and scores an image while the method works on the next. So what it returned must not change.
 
     Attributes:
-        uses_text: Whether the text changes its masks; the tables' text column.
+        uses_text: Whether the text changes its masks; shown in the text column of tables.
         published: Data set -> metric -> value, as the method's own paper prints them.
     """
 
@@ -43,17 +42,17 @@ class Method:
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {}
 
     def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
-        """Segment what the clicks and the text mean, at the image's size."""
+        """Segment the object that the clicks and the text mean, at the image's size."""
         clicks = (click,) if isinstance(click, Click) else tuple(click)
         (state,) = self.encode([image])
         return self.segment([(state, [Prompt(clicks, text)])])[0][0]
 
     def encode(self, images: Sequence[Image]) -> list[Any]:
-        """The slow half, once an image: whatever `segment` wants to know of each."""
+        """Do the slow half, once for each image, and return what `segment` needs of it."""
         return list(images)
 
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
-        """Answer every prompt of every image; the answers stand as the prompts do."""
+        """Answer every prompt of every image, in the order of the prompts."""
         return [
             [_kept(self.predict(image, prompt.clicks, prompt.text)) for prompt in prompts] for image, prompts in groups
         ]
@@ -65,17 +64,17 @@ class Method:
 
 
 def _kept(prediction: Prediction) -> Prediction:
-    """The answer, safe from a `predict` that fills the same arrays with its next one; what is none stays as it is."""
+    """A copy of the answer, since a `predict` may reuse its arrays; other objects are returned as they are."""
     if not isinstance(prediction, Prediction) or not isinstance(prediction.masks, np.ndarray):
         return prediction
     return replace(prediction, masks=prediction.masks.copy(), scores=deepcopy(prediction.scores))
 
 
 class Dataset(ABC):
-    """Images with instances. Listing is cheap, for ids are what gets sharded; `load` runs in the worker.
+    """Images with instances. Listing ids must be cheap, since the driver cuts them into shards; workers call `load`.
 
     Attributes:
-        classes: The category names in the data set's own order; methods get them as a prompt's vocabulary.
+        classes: The category names in the data set's order. Methods get them as a prompt's vocabulary.
     """
 
     name: ClassVar[str]
@@ -83,35 +82,35 @@ class Dataset(ABC):
 
     @abstractmethod
     def sample_ids(self) -> list[str]:
-        """Every sample's id, in a fixed order, without opening an image."""
+        """The ids of all samples, in a fixed order, without opening an image."""
 
     @abstractmethod
     def load(self, sample_id: str) -> Sample:
-        """Decode one image and its ground truth; the same for the same id, always."""
+        """Decode an image and its ground truth. The same id always gives the same sample."""
 
     def list_instances(self, sample_id: str) -> list[Listed]:
-        """A sample's instances, broken ones included; override it where a listing knows them without loading."""
+        """The instances of a sample, broken ones included. Override it if they are known without loading the image."""
         sample = self.load(sample_id)
         known = [Listed(instance.id, instance.category, instance.seen) for instance in sample.instances]
         return known + [Listed(broken) for broken in sample.broken]
 
     def image_key(self, sample_id: str) -> str:
-        """Which published picture a sample is, whatever data set shows it: "coco/139" in COCO and in refCOCO.
+        """The published image that a sample shows, the same in every data set: "coco/139" in COCO and in refCOCO.
 
-        By it a method's training images are found among those that it is asked on.
+        It tells which of the images that a method is evaluated on were in its training.
         """
         return f"{getattr(self, 'name', type(self).__name__)}/{sample_id}"
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """What a run's manifest keeps, to notice that the data changed: JSON values, cheap to compute."""
+        """JSON values, cheap to compute, by which a run notices that the data have changed; kept in its manifest."""
         ids = self.sample_ids()
         return {"samples": len(ids), "first": ids[:1], "last": ids[-1:]}
 
 
 class Saliency(ABC):
-    """Text -> where in the image it may be, coarsely.
+    """Tells roughly where in the image a text may be.
 
-    An instance may say where it computes in an attribute `device`, as torch names it: on a GPU, training asks for the
+    An instance may have an attribute `device`, with torch's name of where it computes. On a GPU, training computes the
     maps of a step together.
     """
 
@@ -119,32 +118,31 @@ class Saliency(ABC):
 
     @abstractmethod
     def features(self, images: Sequence[Image]) -> list[Any]:
-        """The slow half, once an image."""
+        """Do the slow half, once for each image."""
 
     @abstractmethod
     def maps(self, features: Any, texts: Sequence[str], vocabulary: Sequence[str]) -> Float32[np.ndarray, "n h w"]:
-        """One map a text, at the image's size, 0 to 1 (1: most likely), contrasted with the vocabulary.
+        """A map for each text at the image's size, from 0 to 1 (most likely), contrasted with the vocabulary.
 
         Args:
-            features: One image's, as `features` made them.
-            texts: The queries; one that the vocabulary lacks is added to it.
-            vocabulary: The names to contrast with; may be empty.
+            features: The result of `features` for one image.
+            texts: The texts; one that the vocabulary lacks is added to it.
+            vocabulary: The names with which each text is contrasted; may be empty.
         """
 
     def maps_of_each(
         self, features: Sequence[Any], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """The map of one text for each of several images, for those that are faster together: `maps`'s, to rounding."""
+        """One text's map for each of several images, equal to that of `maps` up to rounding; override it if faster."""
         each = zip(features, texts, vocabularies, strict=True)
         return [self.maps(one, [text], vocabulary)[0] for one, text, vocabulary in each]
 
 
 def checked_maps(saliency: Saliency, maps: Any, count: int, size: tuple[int, int]) -> Float32[np.ndarray, "n h w"]:
-    """What a saliency returned for so many texts on an image of (h, w), as float32.
+    """The maps that a saliency returned for `count` texts on an image of (h, w), as float32.
 
     Raises:
-        ValueError: Maps of another number or size, other values than real ones, or values beyond 0 and 1 by more than
-            rounding.
+        ValueError: Their number, size or type is wrong, or values lie outside of 0 to 1 by more than rounding.
     """
     found, values = np.asarray(maps), ""
     if found.dtype.kind in "fb" and found.shape == (count, *size):
@@ -160,7 +158,7 @@ def checked_maps(saliency: Saliency, maps: Any, count: int, size: tuple[int, int
 
 
 class Learner(ABC):
-    """What one training job optimises: a network, the examples it sees, its loss, and how it is saved.
+    """What a training optimises: a network, its examples, its loss, and what is saved with it.
 
     Attributes:
         network: The module whose parameters are trained.
@@ -176,10 +174,10 @@ class Learner(ABC):
         """One training example, for the drawn instance of the sample, as arrays that stack to a batch.
 
         Args:
-            sample: As its data set loads it.
-            instance: One of the sample's.
+            sample: The sample, as its data set loaded it.
+            instance: An instance of the sample.
             vocabulary: The data set's categories.
-            rng: Of this draw alone; the only source of chance.
+            rng: A generator for this draw alone, and the only source of chance.
         """
 
     @abstractmethod
@@ -187,7 +185,7 @@ class Learner(ABC):
         """The loss of one stacked batch, on the network's device."""
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Optimiser groups; by default no weight decay on vectors (norms, biases)."""
+        """The optimiser's groups; by default without weight decay on vectors (norms, biases)."""
         parameters = [p for p in self.network.parameters() if p.requires_grad]
         return [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
@@ -195,5 +193,5 @@ class Learner(ABC):
         ]
 
     def metadata(self) -> Mapping[str, Any]:
-        """What the checkpoint says of itself (architecture, classes, options): JSON values."""
+        """JSON values that are stored in the checkpoint: architecture, classes, options."""
         return {}

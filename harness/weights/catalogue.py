@@ -1,7 +1,12 @@
-"""Published checkpoints that the methods load: where they come from, whether a file is the right one, fetching it.
+"""Knows the published checkpoints that methods load, verifies files against them, and fetches them.
 
-`weights.csv` holds the catalogue, each line with its sources. The six digits in the names of SAM's files begin
-their MD5, not their SHA-256. A checkpoint with no published checksum can be fetched, but never be called right.
+`catalogue.csv` has a line for each, with its sources. A checksum may be given by its first digits only: the six digits
+in the names of SAM's files are the beginning of their MD5, not of their SHA-256. A checkpoint without a published
+checksum can be fetched, but never verified.
+
+A download goes to `<name>.part` and is renamed when it is complete and verified. A later try continues the partial file
+(HTTP range), and removes it if the complete file has the wrong checksum. Hashing gigabytes takes long, so a verified
+file gets a note beside it, `<name>.sha256`; a note older than the file does not count.
 """
 
 from __future__ import annotations
@@ -27,10 +32,10 @@ FOLDER = ROOT / "weights"
 CHUNK = 1 << 20
 TIMEOUT_S = 30.0
 SLACK = 0.1
-"""Of a stated size, which is rounded, and MB or MiB as its source pleased."""
+"""By which share a file may differ from its stated size, which is rounded, and in MB or MiB."""
 
 Progress = Callable[[int, int | None], None]
-"""Told the bytes that are there and, where the server says so, how many there will be."""
+"""Called with the bytes that are there and, if the server states it, the bytes of the whole file."""
 
 
 class State(StrEnum):
@@ -47,13 +52,13 @@ class Checkpoint:
     """A published file.
 
     Attributes:
-        name: As `fetch` takes it.
-        file: Its name, as its authors published it; fetched to weights/.
-        stated_mb: Megabytes as its source states them, rounded; None where it states none.
-        checksum: "sha256:" or "md5:" and hexadecimal digits, all or the first ones; "" where none was published.
-        licence: Of the weights.
+        name: The name that `fetch` takes.
+        file: The file's name, as its authors published it; it is fetched to weights/.
+        stated_mb: Megabytes as the source states them, rounded; None if it states none.
+        checksum: "sha256:" or "md5:" and hexadecimal digits, all or the first ones; "" if none was published.
+        licence: The licence of the weights.
         used_by: The plugin that loads it.
-        source: Who says so: repository and commit, or page.
+        source: Where this is stated: repository and commit, or page.
     """
 
     name: str
@@ -68,7 +73,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What hashing a file came to; `digest` is `algorithm:digits`, "" where there is no file."""
+    """The result of hashing a file; `digest` is `algorithm:digits`, or "" if there is no file."""
 
     state: State
     digest: str = ""
@@ -82,10 +87,10 @@ def catalogue() -> dict[str, Checkpoint]:
 
 
 def find(name: str) -> Checkpoint:
-    """The checkpoint of a name, or of its file's name.
+    """The checkpoint with this name, or with this file name.
 
     Raises:
-        UserError: No such checkpoint.
+        UserError: There is no such checkpoint.
     """
     found = next((known for known in catalogue().values() if name in (known.name, known.file)), None)
     if found is None:
@@ -94,24 +99,24 @@ def find(name: str) -> Checkpoint:
 
 
 def hint(path: Path) -> str:
-    """What to do about a missing file of this name: `Fetch it: <command>`; "" for one that is not in the catalogue."""
+    """`Fetch it: <command>` for a missing file of this name; "" if the catalogue does not have it."""
     found = next((known for known in catalogue().values() if known.file == path.name), None)
     return f"Fetch it: {command(found)}" if found else ""
 
 
 def command(checkpoint: Checkpoint) -> str:
-    """What fetches it."""
+    """The command that fetches it."""
     return f"python -m harness weights fetch {checkpoint.name}"
 
 
 def wanted(checkpoint: Checkpoint) -> str:
-    """What is known of the published file: its size, about, and its checksum."""
+    """The approximate size and the checksum of the published file, as text."""
     size = f"about {checkpoint.stated_mb:g} MB" if checkpoint.stated_mb else ""
     return ", ".join(filter(None, [size, checkpoint.checksum]))
 
 
 def verify(checkpoint: Checkpoint, folder: Path = FOLDER) -> Verdict:
-    """Hash the file that is there, if one is, and remember beside it that it is right."""
+    """Hash the file, if there is one, and write a note beside it if it is right."""
     path = folder / checkpoint.file
     if not path.is_file():
         return Verdict(State.MISSING)
@@ -125,7 +130,7 @@ def verify(checkpoint: Checkpoint, folder: Path = FOLDER) -> Verdict:
 
 
 def remembered(checkpoint: Checkpoint, folder: Path = FOLDER) -> State:
-    """What is known without hashing: OK only if the file was verified since it last changed, WRONG by its size."""
+    """The state without hashing: OK if the file was verified since it last changed, WRONG if its size is wrong."""
     path = folder / checkpoint.file
     if not path.is_file():
         return State.MISSING
@@ -137,15 +142,15 @@ def remembered(checkpoint: Checkpoint, folder: Path = FOLDER) -> State:
 
 
 def fetch(checkpoint: Checkpoint, progress: Progress, folder: Path = FOLDER) -> Verdict:
-    """Download a checkpoint to the folder, whole and checked or not at all; what an earlier try left is continued.
+    """Download a checkpoint, complete and verified or not at all; an earlier try is continued.
 
     Args:
-        checkpoint: One of the catalogue.
-        progress: Told how far it is.
-        folder: Where to; the file that is there is replaced.
+        checkpoint: A checkpoint of the catalogue.
+        progress: Called as the download goes on.
+        folder: Where the file goes; an older file is replaced.
 
     Raises:
-        UserError: No network, no such file on the server, a transfer that broke off, or not the published file.
+        UserError: There is no network or no such file on the server, the transfer broke off, or the file is wrong.
     """
     path = folder / checkpoint.file
     part = path.with_name(f"{path.name}.part")
@@ -169,7 +174,7 @@ def _checkpoint(line: dict[str, str]) -> Checkpoint:
 
 
 def _note(checkpoint: Checkpoint, path: Path) -> Path:
-    """A checked file's digest, as `sha256sum -c` reads it."""
+    """The path of a verified file's note, in the format that `sha256sum -c` reads."""
     return path.with_name(f"{path.name}.{checkpoint.checksum.partition(':')[0] or 'sha256'}")
 
 
@@ -178,7 +183,7 @@ def _judge(checkpoint: Checkpoint, path: Path) -> Verdict:
     with path.open("rb") as file:
         digits = hashlib.file_digest(file, algorithm or "sha256").hexdigest()
     digest = f"{algorithm or 'sha256'}:{digits}"
-    if not published:  # The size then is all there is to go by.
+    if not published:  # Only the size can be checked.
         return Verdict(State.WRONG if _wrong_size(checkpoint, path) else State.UNKNOWN, digest)
     return Verdict(State.OK if digits.startswith(published) else State.WRONG, digest)
 
@@ -189,7 +194,7 @@ def _wrong_size(checkpoint: Checkpoint, path: Path) -> bool:
 
 
 def _refuse_wrong(checkpoint: Checkpoint, part: Path, verdict: Verdict) -> None:
-    """Remove what was downloaded if it is not what was published: continuing it would never mend it."""
+    """Remove a download that is not the published file, since continuing it would never make it right."""
     if verdict.state is not State.WRONG:
         return
     found = f"{part.stat().st_size:,} bytes, {verdict.digest}"
@@ -202,7 +207,7 @@ def _refuse_wrong(checkpoint: Checkpoint, part: Path, verdict: Verdict) -> None:
 
 
 def _download(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
-    """Fill the partial file up to what the server has."""
+    """Download what the partial file still lacks."""
     done = part.stat().st_size if part.is_file() else 0
     with closing(_opened(checkpoint, part, done)) as response:
         start, total = _range(response, done)
@@ -217,7 +222,7 @@ def _download(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
 
 
 def _opened(checkpoint: Checkpoint, part: Path, done: int) -> http.client.HTTPResponse:
-    """The server's answer, from byte `done` on if it can."""
+    """The server's response, from byte `done` on if it supports that."""
     headers = {"User-Agent": "text-click-harness"} | ({"Range": f"bytes={done}-"} if done else {})
     try:
         return urllib.request.urlopen(urllib.request.Request(checkpoint.url, headers=headers), timeout=TIMEOUT_S)
@@ -238,7 +243,7 @@ def _opened(checkpoint: Checkpoint, part: Path, done: int) -> http.client.HTTPRe
 
 
 def _range(response: http.client.HTTPResponse, done: int) -> tuple[int, int | None]:
-    """From which byte on the server sends, and how many the whole file has, where it says so."""
+    """The byte at which the response starts, and the size of the whole file, if the server states it."""
     length = response.headers.get("Content-Length", "")
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
     if response.status == http.HTTPStatus.PARTIAL_CONTENT and found and int(found[1]) == done:
