@@ -15,11 +15,11 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness import atomic
 from harness.places import ROOT
 
 _KEPT = 8
@@ -97,14 +97,11 @@ def _touch(path: Path) -> None:
 
 
 def _write(table: pa.Table, folder: Path, key: str) -> None:
-    """Write under a temporary name first: the final name ends in the digest of the whole content."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{key}-{uuid4().hex}.partial"
-    try:
-        pq.write_table(table, partial, compression="zstd")
-        partial.replace(folder / f"{key}-{_digest_of_content(partial)}.parquet")
-    finally:
-        partial.unlink(missing_ok=True)
+    """The last part of a name is the digest of the content, so that an entry that was cut is known by its name."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content = sink.getvalue()
+    atomic.write(folder / f"{key}-{hashlib.sha256(content).hexdigest()[:20]}.parquet", content)
 
 
 def _digest_of_content(path: Path) -> str:
@@ -114,7 +111,7 @@ def _digest_of_content(path: Path) -> str:
 
 def _drop_old(folder: Path, kind: str) -> None:
     """Delete all but the last used entries of a kind, and what killed processes left."""
-    entries = [*folder.glob(f"{kind}-*.parquet"), *folder.glob(f"{kind}-*.partial")]
+    entries = [*folder.glob(f"{kind}-*.parquet"), *folder.glob(f".{kind}-*.parquet.*")]
     for path in sorted(entries, key=_last_used, reverse=True)[_KEPT:]:
         path.unlink(missing_ok=True)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 import threading
 from collections import Counter
@@ -33,6 +32,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from harness import atomic
 from harness.cluster.connect import connect, readable
 from harness.config.recipe import Recipe
 from harness.interrupts import aside
@@ -306,7 +306,8 @@ def _report(name: str, content: Mapping[str, Any]) -> None:
         ray.train.report({})
         return
     with tempfile.TemporaryDirectory() as folder:
-        torch.save(dict(content), os.path.join(folder, name))  # noqa: PTH118
+        with atomic.replacing(Path(folder) / name) as file:
+            torch.save(dict(content), file)
         ray.train.report({}, checkpoint=Checkpoint.from_directory(folder))
 
 

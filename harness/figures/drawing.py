@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from harness import atomic
 from harness.figures.charts import Chart
 from harness.report.layout import plain
 
@@ -59,12 +60,12 @@ def file_name(name: str) -> str:
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure in every format; dates are left out, so that files differ only where pictures do."""
     FigureCanvasAgg(figure)
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{file_name(name)}.{suffix}" for suffix in FORMATS]
     for path in paths:
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
         faster: Any = {"pil_kwargs": {"compress_level": 3}} if path.suffix == ".png" else {}
-        figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata, **faster)
+        with atomic.replacing(path) as file:
+            figure.savefig(file, format=path.suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata, **faster)
     return paths
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import PIL.Image
 
+from harness import atomic
 from harness.figures import Chart, charts, opened, write_charts, write_grids
 from harness.page.explorer import Listing, Picture, stratified, write_data
 from harness.page.pictures import write_pictures
@@ -109,7 +110,7 @@ def cleared(out: Path) -> None:
             (out / name).unlink(missing_ok=True)
     (out / "data" / "masks").mkdir(parents=True)
     (out / "scripts").mkdir()
-    (out / "report.html").write_text(UNFINISHED, encoding="utf-8")
+    atomic.write(out / "report.html", UNFINISHED.encode())
 
 
 def _written(
@@ -131,12 +132,12 @@ def _written(
     for number, part in enumerate(listing.files(held)):
         write_data(out / "data" / "masks" / f"{number}.js", f"masks/{number}", part)
     for name in (*_SCRIPTS, _STYLE, _CHARTS, _LICENCE):
-        shutil.copyfile(_HERE / name, out / "scripts" / Path(name).name)
+        atomic.write(out / "scripts" / Path(name).name, (_HERE / name).read_bytes())
     if context.limited is not None:
         notes = [f"LIMITED to {context.limited} samples: not a result.", *notes]
     page = out / "report.html"
     said = "" if made_by is None else _folded(made_by)
-    page.write_text(_page(context, listing, tables, drawn, notes, len(held), bool(papers), said), encoding="utf-8")
+    atomic.write(page, _page(context, listing, tables, drawn, notes, len(held), bool(papers), said).encode())
     images = len(drawn) + len(papers) // 2
     return Counts(page, len(listing.instances), len(listing.names), len(held), images, tuple(notes))
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness import atomic
 from harness.figures.chosen import entries
 from harness.report.asked import numbers
 from harness.report.comparison import named
@@ -161,7 +162,7 @@ def stratified(instances: pd.DataFrame, count: int) -> list[tuple[str, str]]:
 def write_data(path: Path, name: str, value: Any) -> None:
     """A data file: a script that hands one JSON value to the page."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    path.write_text(f"report.receive({json.dumps(name)},{_safe(text)});\n", encoding="utf-8")
+    atomic.write(path, f"report.receive({json.dumps(name)},{_safe(text)});\n".encode())
 
 
 def _safe(text: str) -> str:

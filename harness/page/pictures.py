@@ -7,6 +7,7 @@ from pathlib import Path
 
 import PIL.Image
 
+from harness import atomic
 from harness.figures.source import Source
 from harness.masks import rle
 from harness.page.explorer import Picture
@@ -43,4 +44,5 @@ def _write(sample: Sample, folder: Path, name: str) -> None:
     for side, ending, quality in ((SIDE, "", 86), (THUMB_SIDE, "s", 80)):
         small = picture.copy()
         small.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
-        small.save(folder / f"{name}{ending}.jpg", quality=quality)
+        with atomic.replacing(folder / f"{name}{ending}.jpg") as file:
+            small.save(file, "JPEG", quality=quality)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from harness import places
+from harness import atomic, places
 from harness.config.recipe import KnownRecipe, Recipe, identified
 from harness.environment import commit
 from harness.storage.folder import Folder, cannot_write, write_bytes
@@ -125,15 +124,10 @@ class FileKeeper:
         Raises:
             UserError: It cannot be written, as on a full disk; the state before is kept.
         """
-        temporary = self.path.with_suffix(".tmp")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:  # torch itself would not say why it cannot write.
+            with atomic.replacing(self.path) as file:  # torch itself would not say why it cannot write.
                 torch.save({**state, "recipe": self.key}, file)
-            temporary.replace(self.path)
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
             raise cannot_write(self.path, error) from error
 
 

@@ -19,6 +19,7 @@ from uuid import uuid4
 import pyarrow as pa
 from pyarrow import fs
 
+from harness import atomic
 from harness.structures import UserError
 
 
@@ -103,18 +104,7 @@ class Folder:
             self.write(name, content)
             return True
         with self._writing(name):
-            self.local.mkdir(parents=True, exist_ok=True)
-            try:
-                file = (self.local / name).open("xb")
-            except FileExistsError:
-                return False
-            try:
-                with file:
-                    file.write(content)
-            except OSError:
-                (self.local / name).unlink()
-                raise
-            return True
+            return atomic.create(self.local / name, content)
 
     def touch(self, name: str) -> None:
         """Make a file as young as one written now; on a disk this needs no space."""
@@ -200,17 +190,9 @@ def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
     Raises:
         UserError: It cannot be written, as on a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        atomic.write(path, content)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
 
 

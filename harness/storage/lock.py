@@ -1,9 +1,21 @@
 """One writer a run, or a training: `lock.json` in its folder says who, and by its age whether that one still lives.
 
+The owner touches the file every 15 s. Whoever comes later reads the name and the age, both from the folder:
+
+    seconds        0      15      30      45 ............ 345
+    owner A        create touch   touch   killed
+    B on A's host          refused         takes over at once: A's process is gone
+    C elsewhere            refused         refused        takes over: no touch for 300 s
+
 On a disk (NFS included) the file is created exclusively: of two starts at once, one gets it. A bucket offers no such
 thing through pyarrow. There each writes its name, waits a moment and reads back whose name stands; the last writer
 goes on. Should one be delayed for longer than that moment, both go on until the next beat, when the one whose name is
 gone stops. No shard can be harmed by then: each is one object, named by its content.
+
+Why not filelock's SoftFileLease (4.2)? It cannot be used in a bucket, so that this code would stay beside it. Its
+newcomer must watch a silent file for the whole 300 s, since it trusts its own clock alone, where ours compares two
+times of the file server and decides at once. Its file names no user and no start, which the message to the second
+start needs, and it has no call by which a reader (`watch`, `report`, `verify`) learns who writes.
 """
 
 from __future__ import annotations
@@ -146,11 +158,8 @@ class Lock:
         other = named(self.folder)
         if other is None:
             return
-        try:
-            age_s = self.folder.age_s(NAME)
-        except FileNotFoundError:
-            return
-        if not other.died() and age_s < self.stale_s:
+        age_s = last_sign_s(self.folder, other, self.stale_s)
+        if age_s is not None:
             otherwise = ", or give this run another name (`run:`)" if self.what == "run" else ""
             raise UserError(
                 f"{self.folder / NAME}: another start is at this {self.what}: {other}; its last sign of life is "
@@ -176,14 +185,24 @@ class Lock:
 def holder(folder: Folder) -> Owner | None:
     """Who writes a folder now; None if nobody does, as where a start was killed."""
     other = named(folder)
-    if other is None or other.died():
-        return None
     try:
-        return other if folder.age_s(NAME) < STALE_S else None
-    except FileNotFoundError:
-        return None
+        return other if other and last_sign_s(folder, other, STALE_S) is not None else None
     except UserError:  # Its age cannot be had by one who may only read.
         return other
+
+
+def last_sign_s(folder: Folder, owner: Owner, stale_s: float) -> float | None:
+    """How old an owner's last sign of life is, in seconds; None if the owner is gone.
+
+    It is gone if its process ended, which only its own host can tell, or if its file is gone or older than `stale_s`.
+    """
+    if owner.died():
+        return None
+    try:
+        age_s = folder.age_s(NAME)
+    except FileNotFoundError:
+        return None
+    return age_s if age_s < stale_s else None
 
 
 def named(folder: Folder) -> Owner | None:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness import atomic
 from harness.storage.folder import reason
 from harness.training.fit import Progress
 
@@ -63,14 +64,8 @@ class Journal:
             self.warned = True
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f"{METRICS}.tmp"
-        try:
-            pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), temporary)
-            temporary.replace(self.folder / METRICS)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with atomic.replacing(self.folder / METRICS) as file:
+            pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), file)
 
     def _draw(self, progress: Progress) -> None:
         if self.events is None:

@@ -24,6 +24,7 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
+from harness import atomic
 from harness.messages import suggest
 from harness.places import ROOT
 from harness.structures import UserError
@@ -123,7 +124,7 @@ def verify(checkpoint: Checkpoint, folder: Path = FOLDER) -> Verdict:
     verdict = _judge(checkpoint, path)
     note = _note(checkpoint, path)
     if verdict.state is State.OK:
-        note.write_text(f"{verdict.digest.partition(':')[2]}  {path.name}\n", encoding="utf-8")
+        atomic.write(note, f"{verdict.digest.partition(':')[2]}  {path.name}\n".encode())
     else:
         note.unlink(missing_ok=True)
     return verdict
@@ -160,7 +161,7 @@ def fetch(checkpoint: Checkpoint, progress: Progress, folder: Path = FOLDER) -> 
             _download(checkpoint, part, progress)
         verdict = _judge(checkpoint, part)
         _refuse_wrong(checkpoint, part, verdict)
-        part.replace(path)
+        atomic.rename(part, path)
         return verify(checkpoint, folder) if checkpoint.checksum else verdict
     except OSError as error:
         raise UserError(
@@ -211,7 +212,7 @@ def _download(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
     done = part.stat().st_size if part.is_file() else 0
     with closing(_opened(checkpoint, part, done)) as response:
         start, total = _range(response, done)
-        with part.open("ab" if start else "wb") as file:
+        with atomic.continuing(part, start) as file:
             progress(start, total)
             for chunk in _chunks(response, checkpoint):
                 file.write(chunk)

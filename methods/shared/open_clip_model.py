@@ -27,6 +27,7 @@ from open_clip.tokenizer import default_bpe
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from harness import atomic
 from harness.messages import suggest
 from harness.places import located
 from harness.structures import UserError
@@ -144,7 +145,7 @@ def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
         lines = file.read().split("\n")[: 1 + size - _BYTES_AND_SPECIALS]
     with tempfile.TemporaryDirectory() as folder:
         cut = Path(folder) / "vocabulary.txt.gz"
-        cut.write_bytes(gzip.compress("\n".join(lines).encode()))
+        atomic.write(cut, gzip.compress("\n".join(lines).encode()))
         return open_clip.SimpleTokenizer(bpe_path=str(cut), context_length=context_length)
 
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import nn
 
+from harness import atomic
 from harness.plugins.interfaces import Saliency, checked_maps
 from harness.structures import Image, UserError
 
@@ -184,11 +184,8 @@ class KeptMaskClip(Saliency):
                 return
             self.bytes += dense.nbytes
             self.added += 1
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f"{uuid4().hex}.tmp")
-        with temporary.open("wb") as file:
+        with atomic.replacing(path) as file:
             np.save(file, dense)
-        temporary.replace(path)
 
 
 def pixels_hash(image: Image) -> str:

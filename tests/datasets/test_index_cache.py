@@ -132,19 +132,18 @@ def test_without_a_folder_to_write_to_it_works_and_keeps_nothing(
 
 
 def test_a_full_disk_leaves_no_partial_entry(file: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write_half(table: pa.Table, path: Path, **_: object) -> None:
-        path.write_bytes(b"PAR1")
+    def full(_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.datasets.shared.index_cache.pq.write_table", write_half)
+    monkeypatch.setattr("harness.atomic._sync", full)
     assert Builder(file).ask() == ["one"]
     assert not list(index.iterdir())
 
 
 def test_entries_used_last_are_kept_and_old_ones_go(file: Path, index: Path) -> None:
     (index / "nested").mkdir(parents=True)
-    (index / "texts_1-killed.partial").touch()
-    os.utime(index / "texts_1-killed.partial", (0, 0))
+    (index / ".texts_1-killed.parquet.0123").touch()
+    os.utime(index / ".texts_1-killed.parquet.0123", (0, 0))
     Builder(file).ask("other 1")
     for state in range(20):
         os.utime(file, ns=(state, state))
@@ -155,7 +154,7 @@ def test_entries_used_last_are_kept_and_old_ones_go(file: Path, index: Path) -> 
         always = Builder(file)
         always.ask()
         assert always.asked == 0
-    assert len(list(index.glob("texts_1-*"))) == 8 and not list(index.glob("*.partial"))
+    assert len(list(index.glob("texts_1-*"))) == 8 and not list(index.glob(".*"))
     assert len(list(index.glob("other_1-*"))) == 1
     for state, built in ((0, 0), (19, 0), (13, 0), (12, 1)):
         os.utime(file, ns=(state, state))
@@ -190,7 +189,7 @@ def test_processes_at_once_each_get_a_whole_table(file: Path, index: Path) -> No
     for process in running:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors.decode()
-    assert not list(index.glob("*.partial"))
+    assert not list(index.glob(".*"))
 
 
 def test_the_folder_is_in_the_checkout_unless_the_environment_names_another(monkeypatch: pytest.MonkeyPatch) -> None:

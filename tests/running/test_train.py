@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -229,22 +230,26 @@ def test_a_damaged_resumable_file_is_named(tmp_path: Path, resumable: Path) -> N
             train(job, lambda _: None)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full, as Linux has one")
 def test_a_full_disk_is_one_message_and_the_last_state_is_kept(
-    tmp_path: Path, undisturbed: Path, resumable: Path
+    tmp_path: Path, undisturbed: Path, resumable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = recipe(tmp_path / "w.safetensors")
     state = resumable / f"{job.key}.pt"
 
+    def full(_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def fill(progress: Progress) -> None:
         if progress.step == 4:
-            state.with_suffix(".tmp").symlink_to("/dev/full")
+            monkeypatch.setattr("harness.atomic._sync", full)
 
     reason = rf"{job.key}\.pt: cannot be written \(No space left on device\)\. What was written before is kept: free"
     with pytest.raises(UserError, match=reason):
         train(job, fill, report_every=1)
     assert torch.load(state, weights_only=True)["step"] == 3
-    assert not os.path.lexists(state.with_suffix(".tmp"))
+    assert not list(resumable.rglob(".*"))
+    monkeypatch.undo()
+    monkeypatch.setattr("harness.running.train.resumable", lambda job: resumable / f"{job.key}.pt")
     assert same(train(job, lambda _: None), undisturbed)
 
 

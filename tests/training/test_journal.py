@@ -58,7 +58,7 @@ def test_a_full_disk_is_told_once_and_once_there_is_room_nothing_is_lost(
     assert steps(tmp_path / "job") == [1]
     (told,) = (one.getMessage() for one in caplog.records)
     assert told.startswith(f"training: its journal in {tmp_path}/job cannot be written (") and "File too large" in told
-    assert not list((tmp_path / "job").glob("*.tmp"))
+    assert not list((tmp_path / "job").glob(".*"))
     journal.add(report(4))
     journal.close()
     assert steps(tmp_path / "job") == [1, 2, 3, 4]

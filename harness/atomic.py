@@ -1,0 +1,90 @@
+"""Files that are whole or not there: the one place where the harness, its methods and its data sets write to a disk.
+
+A file is first written under another name in the same folder, then flushed to the disk, then renamed, and a rename
+is one step for every reader and for a crash:
+
+    .results.parquet.5f0c...    being written; whoever lists the folder takes it for no result
+    results.parquet             the old content until the rename, the new one from then on, never a part of it
+
+Whether a write that fails is worth a message, a warning or nothing is the caller's affair: here it is an OSError.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of `path` when the block ends; if it raises, `path` stays as it was.
+
+    Raises:
+        OSError: It cannot be written, as on a full disk.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            _sync(file)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a whole file.
+
+    Raises:
+        OSError: It cannot be written; what was there is still there.
+    """
+    with replacing(path) as file:
+        file.write(content)
+
+
+def create(path: Path, content: bytes) -> bool:
+    """Write a small file that is not there yet: of two processes at once, one does.
+
+    Returns:
+        Whether it was this one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file = path.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with file:
+            file.write(content)
+    except OSError:
+        path.unlink()
+        raise
+    return True
+
+
+@contextmanager
+def continuing(path: Path, start: int) -> Iterator[BinaryIO]:
+    """A download to go on with: a file to write to from byte `start`, its end or 0, which stays where the block raises.
+
+    `rename` gives it its name once it is whole.
+    """
+    with path.open("ab" if start else "wb") as file:
+        yield file
+        _sync(file)
+
+
+def rename(path: Path, to: Path) -> None:
+    """Give a file that is whole and synced its name."""
+    path.replace(to)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
