@@ -93,7 +93,7 @@ def write_documents(out: Path) -> None:
         write(out / name)
     source = opened(Store(RUN))
     with tempfile.TemporaryDirectory() as folder:
-        write_charts([chart for chart in charts(source.rows, source.context) if chart.name in CHARTS], Path(folder))
+        write_charts([chart for chart in charts(source.final, source.context) if chart.name in CHARTS], Path(folder))
         for name in CHARTS:
             shutil.copyfile(Path(folder) / f"{name}.png", out / f"{name}.png")
 

@@ -23,11 +23,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.report.board import Source, board, entries
 from harness.report.context import Context, MethodFacts
 from harness.report.registry import build_table, tables
+from harness.report.several_runs import Source, board, entries
 from harness.statistics.comparisons import compare
-from harness.statistics.means import SHOWN as METRICS
+from harness.statistics.final_clicks import SHOWN as METRICS
 from harness.storage.rows import as_frame, schema
 
 MOST_S = 15.0

@@ -67,7 +67,7 @@ def compare(
 ) -> None:
     """Compare two methods on identical instances and clicks: difference, win / tie / loss, by slice, latency."""
     from harness.messages import suggest
-    from harness.report.compared import tables_of
+    from harness.report.two_methods import tables_of
     from harness.results.recorded import recorded_at
     from harness.statistics.comparisons import compare as compared
     from harness.storage.folder import Folder
@@ -94,7 +94,7 @@ def leaderboard(
     """Merge runs into one leaderboard; those that were asked otherwise are refused."""
     import pyarrow as pa
 
-    from harness.report.board import Source, board, differences, entries, linked
+    from harness.report.several_runs import Source, board, differences, entries, linked
     from harness.results.recorded import recorded_at
     from harness.storage.shards import parquet
 
@@ -117,16 +117,18 @@ def tabulate(run: str, table: str, form: Form | None, output: Path | None, inter
     from harness.report.registry import build_table, tables
     from harness.results.recorded import recorded_at
     from harness.results.reported import table_or_why
+    from harness.statistics.final_clicks import FinalClicks
 
     made = recorded_at(run)
     rows = made.rows()
     context = replace(made.context(rows), intervals=intervals)
     every = sorted(tables(), key=lambda name: (not name.startswith("table"), name))
+    final = FinalClicks.of(rows)
     if table in ("", "all"):
         several = every if table else made.config.tables
-        emit([table_or_why(name, rows, context) for name in several], form, output)
+        emit([table_or_why(name, final, context) for name in several], form, output)
         return
-    emit([build_table(f"table{table}" if table.isdigit() else table, rows, context)], form, output)
+    emit([build_table(f"table{table}" if table.isdigit() else table, final, context)], form, output)
 
 
 def emit(tables: Sequence[Table], form: Form | None, output: Path | None) -> None:

@@ -13,12 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from harness.report.asked import numbers, of_line, scored
-from harness.report.comparison import named
 from harness.report.context import Context
-from harness.report.scores import scores
+from harness.report.scores import named, numbers, of_line, scored, scores
 from harness.report.tables.slices import DEPTHS, DISTRACTORS, SIZES
-from harness.statistics.means import INSTANCE, by_image
+from harness.statistics.final_clicks import INSTANCE, FinalClicks
+from harness.statistics.means import Rows, by_image
 from harness.statistics.resampling import intervals_of_means
 
 
@@ -106,16 +105,17 @@ CUTS = (
 BY_CLICK = "iou_by_click"
 
 
-def charts(rows: pd.DataFrame, context: Context) -> list[Chart]:
+def charts(rows: Rows, context: Context) -> list[Chart]:
     """Every chart that the rows have the columns for, data set by data set."""
-    lines = scores(rows, context)
-    found = scored(rows, [cut.column for cut in CUTS])
+    final = FinalClicks.of(rows)
+    lines = scores(final, context)
+    found = scored(final, [cut.column for cut in CUTS])
     made = []
     for dataset in lines["dataset"].unique():
         own = found[found["dataset"] == dataset]
         listed = lines[lines["dataset"] == dataset]
         made += list(_sliced(own, listed, dataset))
-        made += list(_by_click(rows[rows["dataset"] == dataset], own, listed, dataset))
+        made += list(_by_click(final.every[final.every["dataset"] == dataset], own, listed, dataset))
     return made if context.limited is None else [_marked(chart, context.limited) for chart in made]
 
 

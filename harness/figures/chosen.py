@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from harness.report.asked import numbers, scored, with_text
-from harness.report.comparison import CLICK, SAM, line_of, named, players
+from harness.report.comparison import CLICK, SAM, line_of, players, with_text
 from harness.report.context import Context
-from harness.report.scores import scores
-from harness.statistics.means import INSTANCE
+from harness.report.scores import named, numbers, scored, scores
+from harness.statistics.final_clicks import INSTANCE, FinalClicks
+from harness.statistics.means import Rows
 
 RIGHT, WRONG, FAILED = 0.8, 0.5, 0.3
 """IoU from which a mask counts as right, below which as wrong, below which everybody's mask makes a failure."""
@@ -81,9 +81,10 @@ class Rule:
     saliency: bool = False
 
 
-def answers(rows: pd.DataFrame, context: Context) -> dict[str, Answers]:
+def answers(rows: Rows, context: Context) -> dict[str, Answers]:
     """Data set's label -> its instances."""
-    lines, found = scores(rows, context), scored(rows, FACTS)
+    final = FinalClicks.of(rows)
+    lines, found = scores(final, context), scored(final, FACTS)
     found = found.assign(entry=entries(found))
     made = {}
     for dataset, own in found.groupby("dataset", sort=False):
@@ -92,7 +93,7 @@ def answers(rows: pd.DataFrame, context: Context) -> dict[str, Answers]:
         ]
         iou = own.pivot(index=INSTANCE, columns="entry", values="iou").sort_index()[names]
         facts = own.drop_duplicates(INSTANCE).set_index(INSTANCE)[FACTS].reindex(iou.index)
-        made[str(dataset)] = Answers(facts, iou, _roles(str(dataset), lines, rows, context))
+        made[str(dataset)] = Answers(facts, iou, _roles(str(dataset), lines, final, context))
     return made
 
 
@@ -170,7 +171,7 @@ RULES = (
 )  # fmt: skip
 
 
-def _roles(dataset: str, lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Roles:
+def _roles(dataset: str, lines: pd.DataFrame, final: FinalClicks, context: Context) -> Roles:
     def entry(labels: list[str], rankings: tuple[str, ...]) -> str | None:
         for label in labels:
             line = line_of(lines, dataset, label, rankings)
@@ -178,12 +179,12 @@ def _roles(dataset: str, lines: pd.DataFrame, rows: pd.DataFrame, context: Conte
                 return named(line)
         return None
 
-    asked = [str(name) for name in dict.fromkeys(lines["method"]) if with_text(str(name), rows, context)]
-    sams = players(SAM, lines, rows, context)
+    asked = [str(name) for name in dict.fromkeys(lines["method"]) if with_text(str(name), final, context)]
+    sams = players(SAM, lines, final, context)
     texts = [name for name in asked if name not in sams]
     return Roles(
         entry(texts, ("single", "confidence")),
-        entry(players(CLICK, lines, rows, context), ("single",)),
+        entry(players(CLICK, lines, final, context), ("single",)),
         entry(sams, ("confidence", "single")),
     )
 

@@ -17,7 +17,7 @@ from harness.figures.chosen import RULES, Answers, Rule, answers, entries, first
 from harness.figures.drawing import literal
 from harness.figures.source import SaliencyMap, Source, finds
 from harness.masks import rle
-from harness.statistics.means import INSTANCE
+from harness.statistics.final_clicks import INSTANCE
 from harness.structures import Image, Mask
 
 LINES = 4
@@ -66,9 +66,9 @@ def grids(source: Source) -> Iterator[Grid]:
     """Every grid that the rows and the pictures allow.
 
     Raises:
-        UserError: As `summaries.final_clicks` does.
+        UserError: As `FinalClicks.of` does.
     """
-    for dataset, found in answers(source.rows, source.context).items():
+    for dataset, found in answers(source.final, source.context).items():
         for rule in RULES:
             if playable(rule, found.roles):
                 lines = list(_lines(source, found, rule))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Saliency
 from harness.report.context import Context
 from harness.results.recorded import recorded
+from harness.statistics.final_clicks import FinalClicks
 from harness.storage.store import Store
 from harness.structures import Mask, Sample, UserError
 
@@ -33,7 +35,7 @@ class Source:
 
     Attributes:
         config: Of the run's last start.
-        rows: Its rows.
+        rows: Its rows, with their masks.
         context: What the tables know besides.
         roots: Data set's label -> the folder it lies in on this machine, where that is another than the run's.
         unread: Data set's label -> why its pictures are not shown.
@@ -51,6 +53,11 @@ class Source:
         known = {label(entry) for entry in self.config.datasets}
         if wrong := set(self.roots) - known:
             raise UserError(f"--data: no data set '{min(wrong)}' in this run. {messages.suggest(min(wrong), known)}")
+
+    @cached_property
+    def final(self) -> FinalClicks:
+        """The rows that means are over."""
+        return FinalClicks.of(self.rows)
 
     def sample(self, dataset: str, sample_id: str) -> Sample | None:
         """An image with its ground truth; None, and a line in `unread`, where it cannot be read."""

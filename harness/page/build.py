@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import PIL.Image
 
 from harness import atomic
@@ -23,6 +22,8 @@ from harness.report.context import Context
 from harness.report.layout import Table, plain
 from harness.report.rendering.formats import to_html
 from harness.results.reported import table_or_why
+from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.means import Rows
 from harness.storage.store import Store
 from harness.structures import UserError
 
@@ -77,20 +78,21 @@ def build_page(
     out = out or Path(str(local)) / "page"
     cleared(out)
     source = opened(store, roots)
-    listing = Listing.of(source.rows, source.context)
+    listing = Listing.of(source.final, source.context)
     held = write_pictures(source, stratified(listing.instances, pictures), out / "pictures") if pictures else {}
     drawn = write_grids(source, out / "figures") if figures and pictures else {}
     context = replace(source.context, intervals=True)  # The page shows them on demand.
-    tables = [table_or_why(name, source.rows, context) for name in source.config.tables]
+    tables = [table_or_why(name, source.final, context) for name in source.config.tables]
     notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in source.unread.items()]
     made = provenance(source.config, store.manifest())
-    return _written(source.rows, source.context, listing, tables, held, drawn, notes, out, figures, made)
+    return _written(source.final, source.context, listing, tables, held, drawn, notes, out, figures, made)
 
 
-def write_page(rows: pd.DataFrame, context: Context, tables: Sequence[Table], out: Path) -> Counts:
+def write_page(rows: Rows, context: Context, tables: Sequence[Table], out: Path) -> Counts:
     """The page of rows alone, without pictures or figures for paper."""
     cleared(out)
-    return _written(rows, context, Listing.of(rows, context), tables, {}, {}, [], out, figures=False)
+    final = FinalClicks.of(rows)
+    return _written(final, context, Listing.of(final, context), tables, {}, {}, [], out, figures=False)
 
 
 def cleared(out: Path) -> None:
@@ -114,7 +116,7 @@ def cleared(out: Path) -> None:
 
 
 def _written(
-    rows: pd.DataFrame,
+    final: FinalClicks,
     context: Context,
     listing: Listing,
     tables: Sequence[Table],
@@ -125,7 +127,7 @@ def _written(
     figures: bool,
     made_by: Table | None = None,
 ) -> Counts:
-    made = charts(rows, context)
+    made = charts(final, context)
     papers = write_charts(made, out / "figures") if figures else []
     write_data(out / "data" / "charts.js", "charts", [_chart(chart) for chart in made])
     write_data(out / "data" / "instances.js", "instances", listing.columns(held))

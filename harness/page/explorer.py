@@ -13,11 +13,9 @@ import pandas as pd
 
 from harness import atomic
 from harness.figures.chosen import entries
-from harness.report.asked import numbers
-from harness.report.comparison import named
 from harness.report.context import Context
-from harness.report.scores import scores
-from harness.statistics.means import INSTANCE, final_clicks
+from harness.report.scores import named, numbers, scores
+from harness.statistics.final_clicks import INSTANCE, FinalClicks
 
 A_FILE = 100
 """Instances whose masks share a file, of one click each: some 100 kB."""
@@ -58,20 +56,16 @@ class Listing:
     rounds: pd.DataFrame
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, context: Context) -> Listing:
-        """Read a run's rows.
-
-        Raises:
-            UserError: As `final_clicks` does.
-        """
-        names = tuple(dict.fromkeys(named(line) for _, line in scores(rows, context).iterrows()))
-        answers = _answers(rows)
+    def of(cls, final: FinalClicks, context: Context) -> Listing:
+        """Read a run's rows, with their masks."""
+        names = tuple(dict.fromkeys(named(line) for _, line in scores(final, context).iterrows()))
+        answers = _answers(final.rows)
         order = answers.sort_values([*INSTANCE, "status"], ascending=[True, True, True, False], kind="stable")
         instances = order.groupby(INSTANCE, sort=True)[["category", "text", "seen", *_FACTS]].first().reset_index()
         lines = pd.MultiIndex.from_frame(instances[INSTANCE])
         wanted = [*INSTANCE, "method", "ranking", "click_index", "clicks", "mask", "hit", "iou"]
-        rounds = rows[rows["status"] == "ok"] if len(rows) else rows
-        rounds = rounds.reindex(columns=wanted).fillna({"ranking": ""}).sort_values("click_index", kind="stable")
+        rounds = final.every[final.every["status"] == "ok"]
+        rounds = rounds.reindex(columns=wanted).sort_values("click_index", kind="stable")
         return cls(instances, names, *(_placed(own, lines, names) for own in (answers, rounds)))
 
     @property
@@ -171,9 +165,9 @@ def _safe(text: str) -> str:
 
 
 def _answers(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `final_clicks`, with the columns that it leaves out."""
-    final = final_clicks(rows, [*_FACTS, "mask", "hit", "category", "text", "error"])
-    return final.assign(category=final["category"].fillna(""))
+    """The final rows, with all columns that the page shows; NaN where the run lacks one."""
+    shown = list(dict.fromkeys([*rows.columns, *_FACTS, "mask", "hit", "category", "text", "error"]))
+    return rows.reindex(columns=shown).assign(category=lambda found: found["category"].fillna(""))
 
 
 def _placed(own: pd.DataFrame, lines: pd.MultiIndex, names: Sequence[str]) -> pd.DataFrame:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.config.run_config import RunConfig
-from harness.report.board import weights_said
 from harness.report.layout import Cell, Column, Row, Table
+from harness.report.several_runs import weights_said
 
 HEADS = ("Method", "Plugin", "Data set", "Weights, by the start of their SHA-256")
 

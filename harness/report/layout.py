@@ -164,6 +164,21 @@ def signed(share: float) -> str:
     return "+0.00" if text == "-0.00" else text
 
 
+def number(value: float, digits: int = 2) -> str:
+    """`4.25`; a dash where there is no number."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def share(value: float, notes: tuple[str, ...] = (), more: str = "", n: int | None = None) -> Cell:
+    """A share in percent, with what stands behind it; a dash where there is no number."""
+    return Cell(percent(value) + more, notes, None if math.isnan(value) else value, n=n)
+
+
+def cells(texts: Sequence[str], notes: tuple[str, ...] = ()) -> list[Cell]:
+    """Cells that share their footnotes."""
+    return [Cell(text, notes) for text in texts]
+
+
 def texts_of(table: Table, row: Row) -> Iterator[str]:
     """The row's texts, each with its footnotes' numbers."""
     for cell in row.cells:

@@ -7,14 +7,15 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
 
-import pandas as pd
-
 from harness.messages import suggest
 from harness.report.context import Context
 from harness.report.layout import Table, limited_to
+from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.means import Rows
 from harness.structures import UserError
 
-TableBuilder = Callable[[pd.DataFrame, Context], Table]
+TableBuilder = Callable[[FinalClicks, Context], Table]
+"""The rows that means are over, and what else is known of the run -> the table."""
 
 _TABLES: dict[str, TableBuilder] = {}
 
@@ -42,12 +43,12 @@ def tables() -> dict[str, TableBuilder]:
     return dict(sorted(_TABLES.items()))
 
 
-def build_table(name: str, rows: pd.DataFrame, context: Context) -> Table:
+def build_table(name: str, rows: Rows, context: Context) -> Table:
     """Build one table; it says which run it is of and, loudly, when that run was limited.
 
     Args:
         name: One of `tables()`.
-        rows: A run's, as the store holds them.
+        rows: A run's; for several tables make one `FinalClicks.of` them, so that they are checked and sorted once.
         context: What the run's config and manifest add.
 
     Raises:
@@ -56,7 +57,7 @@ def build_table(name: str, rows: pd.DataFrame, context: Context) -> Table:
     known = tables()
     if name not in known:
         raise UserError(f"report: no table '{name}'. {suggest(name, known)}")
-    return _marked(known[name](rows, context), context)
+    return _marked(known[name](FinalClicks.of(rows), context), context)
 
 
 def _marked(built: Table, context: Context) -> Table:

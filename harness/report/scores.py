@@ -1,21 +1,25 @@
-"""Means and what stands beside them: what is missing, what is doubtful, what a reader must know of the weights."""
+"""Lines of a table: the means of every method, and what stands beside them: what is missing, doubtful, to be known."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.report.context import Context
 from harness.report.layout import Cell, percent, with_interval
-from harness.report.paper.findings import doubts
-from harness.report.paper.published import Published
-from harness.statistics.means import ENTRY, listed_instances, summarise
+from harness.statistics.final_clicks import ENTRY, FinalClicks
+from harness.statistics.means import MEANS, by_image, summarise
+from harness.statistics.resampling import intervals_of_means
+
+NO_ROWS = "No rows."
 
 
-def scores(rows: pd.DataFrame, context: Context, metric: str = "iou") -> pd.DataFrame:
+def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.DataFrame:
     """The summary of every method, ranking and data set, in the config's order, and blank where it is not whole.
 
     Returns:
@@ -24,12 +28,12 @@ def scores(rows: pd.DataFrame, context: Context, metric: str = "iou") -> pd.Data
         context's, or else all that any method's rows name. Where some are missing the means are NaN: a mean over a
         part is another number. What has no row at all has a line too, with ranking "".
     """
-    if metric not in rows:
-        rows = rows.assign(**{metric: math.nan})  # The run did not measure it.
-    lines = _with_absent(summarise(rows, ENTRY, metric, context.intervals), context)
-    listed = listed_instances(rows)
+    if metric not in final.rows:  # The run did not measure it.
+        final = FinalClicks(final.rows.assign(**{metric: math.nan}), final.every)
+    lines = _with_absent(summarise(final, ENTRY, metric, context.intervals), context)
     pairs = list(zip(lines["method"], lines["dataset"], strict=True))
-    expected = [context.expected_instances.get(pair, listed.get(pair[1], 0)) for pair in pairs]
+    known = context.expected_instances
+    expected = [known[pair] if pair in known else final.listed.get(pair[1], 0) for pair in pairs]
     lines["missing"] = pd.Series(expected, index=lines.index, dtype=int) - lines[["n", "failed", "unscored"]].sum(
         axis=1
     )
@@ -52,12 +56,9 @@ def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cel
     return with_interval(cell, line[f"{column}_low"], line[f"{column}_high"]) if f"{column}_low" in line else cell
 
 
-def printed_cell(row: Published, column: str, more: str = "") -> Cell:
-    """A printed mean with the doubts about it; empty where the paper prints none."""
-    value = getattr(row, column)
-    if value is None:
-        return Cell("–")
-    return Cell(f"{value:.2f}{more}", row.doubts.get(column, ()), value / 100)
+def named(line: pd.Series[Any]) -> str:
+    """`SAM ViT-H (confidence)`; the label alone where the method has one answer."""
+    return str(line["method"]) + (f" ({line['ranking']})" if line["ranking"] not in ("single", "") else "")
 
 
 def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
@@ -77,9 +78,9 @@ def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
     return (*notes, *line.get("doubts", ()))
 
 
-def about(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> tuple[str, ...]:
+def about(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[str, ...]:
     """What a reader must know of a line's weights, as footnotes."""
-    facts, plugin = context.facts(line["method"]), plugin_of(rows, line["dataset"])
+    facts, plugin = context.facts(line["method"]), plugin_of(final, line["dataset"])
     notes = []
     if facts.trained_on and plugin and facts.trained_on != plugin:
         notes.append(f"Out of domain: trained on {facts.trained_on}, evaluated on {plugin}.")
@@ -91,12 +92,22 @@ def about(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> tuple[s
     return tuple(notes)
 
 
-def plugin_of(rows: pd.DataFrame, dataset: str) -> str:
+def plugin_of(final: FinalClicks, dataset: str) -> str:
     """The plugin behind a data set's label, by its rows; "" where they name none."""
-    if "dataset_plugin" not in rows:
+    if "dataset_plugin" not in final.rows:
         return ""
-    named = rows.loc[rows["dataset"] == dataset, "dataset_plugin"].dropna()
+    named = final.rows.loc[final.rows["dataset"] == dataset, "dataset_plugin"].dropna()
     return str(named.min()) if len(named) else ""
+
+
+def failures(line: pd.Series[Any], final: FinalClicks) -> tuple[str, ...]:
+    """Why nothing was segmented, as a footnote; none where something was."""
+    if line["n"] or not line["failed"]:
+        return ()
+    own = of_line(final.rows, line)
+    reasons = own["error"].dropna() if "error" in own else own["status"].iloc[:0]
+    said = f", most often: {reasons.value_counts().index[0]}" if len(reasons) else ""
+    return (f"All {line['failed']} failed{said}",)
 
 
 def counted(line: pd.Series[Any]) -> str:
@@ -113,6 +124,43 @@ def iou_heading(made: tuple[int, int] | None, name: str = "mIoU") -> str:
 def clicks_note(made: tuple[int, int] | None) -> tuple[str, ...]:
     """How many clicks the instances had, where they had not all the same number."""
     return (f"Clicks an instance: {made[0]} to {made[1]}.",) if made and made[0] != made[1] else ()
+
+
+def scored(final: FinalClicks, columns: Sequence[str] = (), metric: str = "iou") -> pd.DataFrame:
+    """The final rows that have a score, with these columns of the store's, which are NaN where the run lacks them."""
+    found = final.segmented.loc[lambda rows: rows[metric].notna()]
+    absent = [column for column in columns if column not in found]
+    return found.assign(**dict.fromkeys(absent, np.nan)) if absent else found
+
+
+def of_line(rows: pd.DataFrame, line: pd.Series[Any]) -> pd.DataFrame:
+    """The rows of a line's data set, method and ranking."""
+    return rows[(rows[ENTRY] == line[ENTRY]).all(axis=1)]
+
+
+def numbers(column: pd.Series[Any]) -> pd.Series[float]:
+    """A column as floats, NaN for null, whatever the reader of the rows made of it."""
+    return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
+
+
+def with_intervals(means: Sequence[Cell], values: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Sequence[Cell]:
+    """The cells of means, each with its 95 % interval and n where the context asks for them.
+
+    Args:
+        means: As many as `values` has columns; one without a value stays as it is.
+        values: What the means are of, a line an instance; NaN where an instance is not in a mean.
+        rows: As many, with `dataset` and `image_id`: images are drawn anew.
+        context: Of the table.
+    """
+    if not context.intervals:
+        return means
+    return [with_interval(cell, *ends) for cell, ends in zip(means, bounds(values, rows), strict=True)]
+
+
+def bounds(values: pd.DataFrame, rows: pd.DataFrame) -> list[tuple[float, float]]:
+    """95 % intervals of the means of the columns, images being drawn anew; the arguments are `with_intervals`'s."""
+    low, high = intervals_of_means(*by_image(rows, values))
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def _with_absent(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
@@ -141,3 +189,38 @@ def _in_order(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
         return column.map(lambda name: f"{order.index(name) if name in order else len(order):09d} {name}")
 
     return lines.sort_values(["dataset", "method", "ranking"], key=key, ignore_index=True)
+
+
+def doubts(lines: pd.DataFrame) -> list[tuple[str, ...]]:
+    """What a reader must know before comparing the lines of `scores`: a tuple of sentences a line."""
+    return [tuple(_doubts(line, lines[lines["dataset"] == line["dataset"]])) for _, line in lines.iterrows()]
+
+
+def _doubts(line: pd.Series[Any], beside: pd.DataFrame) -> Iterator[str]:
+    """What is doubtful in one line among those of its data set."""
+    halves = int(line["n_seen"] + line["n_unseen"])
+    if 0 < halves < line["n"]:
+        yield (
+            f"{line['n'] - halves} of {line['n']} instances are neither seen nor unseen: the overall mean is not of "
+            "these two alone."
+        )
+    shown = beside[beside["mean"].notna()]
+    if math.isnan(line["mean"]):
+        return
+    made, last = line["clicks"], shown["clicks"].max()
+    if made < last:
+        yield (
+            f"After {made:.0f} click{'s' if made > 1 else ''}, this method's last; others had up to {last:.0f}: gains "
+            "and ranks compare only methods that had the same clicks."
+        )
+    most = int(shown["n"].max())
+    if line["n"] < most:
+        yield f"Over {line['n']} instances, others over {most}: gains and ranks are over the same instances."
+    equal = shown[(shown["n"] == line["n"]) & (shown["n"] > 1) & (shown["method"] != line["method"])]
+    same = equal[[all(_alike(line[name], other[name]) for name in MEANS) for _, other in equal.iterrows()]]
+    if len(same):
+        yield f"Every mean equals that of {same['method'].iloc[0]}: the same weights, or a number that was copied?"
+
+
+def _alike(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))

@@ -17,7 +17,7 @@ import pandas as pd
 from harness.config.parts import label
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.report.context import Context, MethodFacts
-from harness.statistics.means import SHOWN
+from harness.statistics.final_clicks import SHOWN
 from harness.storage.folder import Folder
 from harness.storage.manifest import JobFacts, Samples, read_samples
 from harness.storage.store import Store, store_of

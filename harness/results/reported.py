@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from harness.report.context import Context
 from harness.report.layout import Column, Table, to_markdown
 from harness.report.registry import build_table
 from harness.results.recorded import ASKED, Recorded
+from harness.statistics.final_clicks import FinalClicks
 from harness.storage.rows import give_back
 from harness.structures import UserError
 
@@ -46,7 +45,8 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
         run.store.write_results(run.jobs, run.samples)
     rows = run.rows()
     context = run.context(rows)
-    tables = tuple(table_or_why(name, rows, context) for name in run.config.tables)
+    final = FinalClicks.of(rows)
+    tables = tuple(table_or_why(name, final, context) for name in run.config.tables)
     give_back()
     if write:
         run.store.folder.write("report.md", "\n\n".join(to_markdown(table) for table in tables).encode())
@@ -57,9 +57,9 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     return Finished(tables, len(asked), len(failed), over, missing, sum(context.uncounted.values()))
 
 
-def table_or_why(name: str, rows: pd.DataFrame, context: Context) -> Table:
+def table_or_why(name: str, final: FinalClicks, context: Context) -> Table:
     """A table of a run's config; one that cannot be built here, as where its plugin is gone, says so in its place."""
     try:
-        return build_table(name, rows, context)
+        return build_table(name, final, context)
     except UserError as error:
         return Table(f"{name} (run {context.run})", (Column("Not built"),), (), (str(error),))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
-from harness.statistics.means import INSTANCE
+from harness.statistics.final_clicks import INSTANCE
 from harness.structures import UserError
 
 QUALITIES = (0.8, 0.85, 0.9, 0.95)

@@ -16,7 +16,8 @@ import pandas as pd
 from jaxtyping import Bool
 
 from harness.statistics.clicks_needed import QUALITIES, sequences
-from harness.statistics.means import ENTRY, INSTANCE, by_image, click_keys, final_clicks
+from harness.statistics.final_clicks import ENTRY, INSTANCE, FinalClicks, click_keys
+from harness.statistics.means import Rows, by_image
 from harness.statistics.resampling import benjamini_hochberg, holm, intervals_of_means, sign_flip_p
 from harness.structures import UserError
 
@@ -125,7 +126,7 @@ def compare(
     )
 
 
-def ranks(rows: pd.DataFrame, metric: str = "iou") -> pd.DataFrame:
+def ranks(rows: Rows, metric: str = "iou") -> pd.DataFrame:
     """Where each method stands on each data set, as far as the rows can tell it from the others.
 
     Every pair is compared on the instances that both segmented from the same clicks, by the paired randomisation test,
@@ -140,8 +141,8 @@ def ranks(rows: pd.DataFrame, metric: str = "iou") -> pd.DataFrame:
         rank_high = how many are not surely worse, and tie_group: 1, 2, ...; a group's first is not surely better than
         any other of it. The oracle is no method and has no line.
     """
-    final = final_clicks(rows)
-    final = final[(final["status"] == "ok") & (final["ranking"] != "oracle") & final[metric].notna()]
+    final = FinalClicks.of(rows).segmented
+    final = final[(final["ranking"] != "oracle") & final[metric].notna()]
     parts = [_ranked(own, metric) for _, own in final.groupby("dataset")]
     columns = [*ENTRY, "mean", "rank_low", "rank_high", "tie_group"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

@@ -8,6 +8,7 @@ from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table, to_markdown
 from harness.report.registry import build_table, table, tables
 from harness.report.scores import scores
+from harness.statistics.final_clicks import FinalClicks
 
 TABLES = ["leaderboard", "table1", "table3", "table4", "table6", "table7"]
 PLUGINS = {"ours": "text_click", "click": "sam"}
@@ -59,25 +60,25 @@ def test_no_rows_make_an_empty_table(pair: pd.DataFrame, name: str, empty: bool)
 
 def test_what_never_ran_is_missing_and_not_absent(pair: pd.DataFrame) -> None:
     context = Context("demo", expected_instances={("sam", "toy"): 4, ("ours", "toy"): 4, ("click", "toy"): 4})
-    lines = scores(pair, context)
+    lines = scores(FinalClicks.of(pair), context)
     sam = lines[lines["method"] == "sam"].iloc[0]
     assert (sam["ranking"], sam["n"], sam["missing"]) == ("", 0, 4)
     assert lines["missing"].sum() == 4
-    assert scores(pd.DataFrame(), context)["missing"].tolist() == [4, 4, 4]
+    assert scores(FinalClicks.of(pd.DataFrame()), context)["missing"].tolist() == [4, 4, 4]
 
 
 def test_the_configs_order_is_kept(pair: pd.DataFrame) -> None:
     rows = pd.concat([pair, pair.assign(dataset="a"), pair.assign(method=pair["method"] + "2", dataset="a")])
     context = Context("demo", labels={"ours": MethodFacts(), "click": MethodFacts()})
-    found = scores(rows, context)
+    found = scores(FinalClicks.of(rows), context)
     assert found["dataset"].tolist() == ["a"] * 4 + ["toy"] * 2
     assert found["method"].tolist() == ["ours", "click", "click2", "ours2", "ours", "click"]
     expected = {("ours", "toy"): 4, ("click", "toy"): 4}
     named = Context("demo", labels=context.labels, expected_instances=expected)
-    assert scores(rows, named)["dataset"].tolist()[:2] == ["toy", "toy"]
+    assert scores(FinalClicks.of(rows), named)["dataset"].tolist()[:2] == ["toy", "toy"]
 
 
 def test_without_expectations_every_method_must_know_what_any_knows(pair: pd.DataFrame) -> None:
-    lines = scores(pair.iloc[:-1], Context("demo"))
+    lines = scores(FinalClicks.of(pair.iloc[:-1]), Context("demo"))
     assert lines.set_index("method")["missing"].to_dict() == {"ours": 0, "click": 1}
     assert lines.set_index("method")["mean"].isna().to_dict() == {"ours": False, "click": True}

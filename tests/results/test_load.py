@@ -16,8 +16,8 @@ import harness
 from harness import UserError, places
 from harness.cli import main
 from harness.config import run_config as config
-from harness.report.board import Source, entries
 from harness.report.registry import build_table
+from harness.report.several_runs import Source, entries
 from harness.results.load import load
 from harness.results.recorded import recorded_at
 from harness.running import run as runs

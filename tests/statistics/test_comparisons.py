@@ -9,7 +9,7 @@ import pytest
 
 import harness
 from harness import UserError
-from harness.report.compared import tables_of
+from harness.report.two_methods import tables_of
 from harness.statistics.comparisons import compare, ranks
 
 CLICK = {"x": 3, "y": 5, "positive": True}

@@ -9,18 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from harness import UserError
-from harness.statistics.means import (
-    at_click,
-    click_counts,
-    click_keys,
-    clicks_made,
-    final_clicks,
-    listed_instances,
-    paired_gain,
-    paired_gains,
-    part,
-    summarise,
-)
+from harness.statistics.final_clicks import FinalClicks, at_click, click_counts, click_keys
+from harness.statistics.means import paired_gain, paired_gains, part, summarise
 
 CLICK = {"x": 3, "y": 5, "positive": True}
 
@@ -133,7 +123,7 @@ def test_only_the_last_click_is_in_the_mean() -> None:
     assert line(rows, dataset="toy")["mean"] == 0.9
     assert line(rows, dataset="other")["mean"] == 0.3
     assert mean_iou(rows[rows["click_index"] == 1].iloc[:1]) == 0.1
-    assert clicks_made(rows) == (1, 2)
+    assert FinalClicks.of(rows).clicks_made == (1, 2)
 
 
 def test_each_method_stands_at_its_own_last_click() -> None:
@@ -143,25 +133,44 @@ def test_each_method_stands_at_its_own_last_click() -> None:
         ("a", 0.5, 1, 0, 1),
         ("b", 0.3, 1, 1, 3),
     ]
-    assert clicks_made(rows) == (1, 3)
+    assert FinalClicks.of(rows).clicks_made == (1, 3)
 
 
-def test_more_columns_are_kept_and_nan_where_the_rows_lack_them() -> None:
-    kept = final_clicks(frame(row(hit="right"), failed(instance_id="2")), ["hit", "under_click", "seen"])
+def test_all_columns_are_kept() -> None:
+    kept = FinalClicks.of(frame(row(hit="right"), failed(instance_id="2"))).rows
     assert kept["hit"].iloc[0] == "right" and kept["hit"].isna().tolist() == [False, True]
-    assert kept["under_click"].isna().all() and kept.columns.is_unique
+    assert kept.columns.is_unique
 
 
 def test_final_clicks_of_final_clicks_are_the_same() -> None:
-    once = final_clicks(HAND)
-    pd.testing.assert_frame_equal(final_clicks(once), once)
+    once = FinalClicks.of(HAND)
+    assert FinalClicks.of(once) is once
+    pd.testing.assert_frame_equal(FinalClicks.of(once.rows).rows, once.rows)
+
+
+def test_a_metric_that_this_checkout_lacks_has_means_and_gains() -> None:
+    rows = frame(row(dice=0.5), row(instance_id="2", dice=0.7), row(method="b", dice=0.4))
+    assert line_of_metric(rows, "dice") == {"a": pytest.approx(0.6), "b": 0.4}
+    assert paired_gain(rows, "a", "b", "dice").difference == pytest.approx(0.1)
+
+
+def line_of_metric(rows: pd.DataFrame, metric: str) -> dict[str, float]:
+    return summarise(rows, metric=metric).set_index("method")["mean"].to_dict()
+
+
+def test_a_part_of_the_final_rows_is_asked_as_the_whole_is() -> None:
+    rows = frame(row(), row(method="b", iou=0.3), row(dataset="other", iou=0.1))
+    whole = FinalClicks.of(rows)
+    own = whole.where(whole.rows["dataset"] == "other")
+    assert summarise(own)["mean"].tolist() == [0.1] and own.clicks_made == (1, 1)
+    assert own.listed == whole.listed == {"other": 1, "toy": 1}
 
 
 @pytest.mark.parametrize("rows", [pd.DataFrame(), HAND.iloc[:0], HAND.iloc[3:]])
 def test_nothing_scored_is_nan_and_not_zero(rows: pd.DataFrame) -> None:
     assert np.isnan(mean_iou(rows))
     assert paired_gain(rows, "a", "b").n == 0
-    assert clicks_made(rows) is None
+    assert FinalClicks.of(rows).clicks_made is None
     assert len(summarise(rows)) == rows.shape[0]
 
 
@@ -185,7 +194,7 @@ def test_the_parts_are_the_split() -> None:
 
 def test_listed_are_all_that_any_row_names() -> None:
     rows = frame(row(), row(method="b"), failed(instance_id="2"), row(dataset="other", click_index=4))
-    assert listed_instances(rows) == {"other": 1, "toy": 2}
+    assert FinalClicks.of(rows).listed == {"other": 1, "toy": 2}
 
 
 def simulated(images: int, seed: int = 0, gain: float = 0.0, methods: Iterable[str] = ("a", "b")) -> pd.DataFrame:

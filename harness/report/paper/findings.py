@@ -2,24 +2,16 @@
 
 A printed overall, seen and unseen mean imply w = (overall - unseen) / (seen - unseen), the share of seen instances.
 Each number was rounded, so w is known within bounds. Where these exclude the data set's own share, or the share of
-another line of the same table, the numbers cannot all be right. Our own tables are held to the same by `doubts`.
+another line of the same table, the numbers cannot all be right.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-if TYPE_CHECKING:
-    from harness.report.paper.published import Published
-
-HALVES = ("seen", "unseen")
-MEANS = ("overall", *HALVES)
+from harness.report.paper.rows import HALVES, MEANS, Published
 
 SHARES = {"voc": 2801 / 3422, "coco": 20631 / 36335, "refcoco": 0.693, "openimages": 0.239}
 """Data set plugin -> the share of seen instances: counted in VOC 2012 val and COCO val2017 without crowds, and what
@@ -197,38 +189,3 @@ def _model(row: Published) -> tuple[object, ...]:
     classes = "seen" if row.train_classes == "voc20" and row.train_data == "coco" else row.train_classes
     given = (row.text, row.positive_clicks, row.negative_clicks)
     return (row.dataset, row.method, row.variant, *given, row.train_data, classes)
-
-
-def doubts(lines: pd.DataFrame) -> list[tuple[str, ...]]:
-    """What a reader must know before comparing the lines of `report.scores`: a tuple of sentences a line."""
-    return [tuple(_doubts(line, lines[lines["dataset"] == line["dataset"]])) for _, line in lines.iterrows()]
-
-
-def _doubts(line: pd.Series[Any], beside: pd.DataFrame) -> Iterator[str]:
-    """Of one line of ours, among those of its data set."""
-    halves = int(line["n_seen"] + line["n_unseen"])
-    if 0 < halves < line["n"]:
-        yield (
-            f"{line['n'] - halves} of {line['n']} instances are neither seen nor unseen: the overall mean is not of "
-            "these two alone."
-        )
-    shown = beside[beside["mean"].notna()]
-    if math.isnan(line["mean"]):
-        return
-    made, last = line["clicks"], shown["clicks"].max()
-    if made < last:
-        yield (
-            f"After {made:.0f} click{'s' if made > 1 else ''}, this method's last; others had up to {last:.0f}: gains "
-            "and ranks compare only methods that had the same clicks."
-        )
-    most = int(shown["n"].max())
-    if line["n"] < most:
-        yield f"Over {line['n']} instances, others over {most}: gains and ranks are over the same instances."
-    equal = shown[(shown["n"] == line["n"]) & (shown["n"] > 1) & (shown["method"] != line["method"])]
-    same = equal[[all(_alike(line[name], other[name]) for name in ("mean", *HALVES)) for _, other in equal.iterrows()]]
-    if len(same):
-        yield f"Every mean equals that of {same['method'].iloc[0]}: the same weights, or a number that was copied?"
-
-
-def _alike(one: float, other: float) -> bool:
-    return one == other or (math.isnan(one) and math.isnan(other))

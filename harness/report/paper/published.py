@@ -9,61 +9,12 @@ show both, with these flags.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
-from harness.report.paper.findings import MEANS, Finding, findings
-
-
-@dataclass(frozen=True)
-class Published:
-    """One printed row; its means in percent, None where the paper prints none.
-
-    Attributes:
-        table: The paper's table, 1 to 8.
-        dataset: The data set plugin's name.
-        method: The method plugin's name.
-        variant: Its saliency ("maskclip") or ranking ("clip", "confidence"), or "".
-        text: What text it was given: "class_name", "phrase" or "none".
-        train_classes: Of `train_data`: "seen", "all", "voc20", "seen64", "seen34" or "seen23".
-        metric: "miou" or "boundary_iou", as the table's heading says.
-        gains: "overall", "seen", "unseen" -> the gain that stands in parentheses, in points; those that are printed.
-        measured: What the number is by its source, where that is not what the heading says: "overall_iou".
-        flags: What is known to be wrong or unknown, of the line or any of its means.
-        doubts: "overall", "seen", "unseen" -> those of `flags` that are about this mean.
-    """
-
-    table: int
-    dataset: str
-    eval_split: str
-    method: str
-    variant: str
-    text: str
-    positive_clicks: int
-    negative_clicks: int
-    train_data: str
-    train_classes: str
-    metric: str
-    overall: float
-    seen: float | None
-    unseen: float | None
-    gains: Mapping[str, float] = field(default_factory=dict)
-    measured: str = ""
-    flags: tuple[str, ...] = ()
-    doubts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def whole(self) -> tuple[str, ...]:
-        """The flags of the line itself."""
-        told = {text for texts in self.doubts.values() for text in texts}
-        return tuple(text for text in self.flags if text not in told)
-
-    @property
-    def label(self) -> str:
-        """How tables name it: `published: text_click (maskclip)`."""
-        return f"published: {self.method}" + (f" ({self.variant})" if self.variant else "")
+from harness.report.paper.findings import Finding, findings
+from harness.report.paper.rows import MEANS, Published
 
 
 @dataclass(frozen=True)

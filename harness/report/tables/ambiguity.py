@@ -12,25 +12,27 @@ import numpy as np
 import pandas as pd
 
 from harness.masks.destinations import HITS
-from harness.report.asked import (
+from harness.report.comparison import interval, with_text, without_text
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, cells, share, signed
+from harness.report.registry import table
+from harness.report.scores import (
     NO_ROWS,
-    cells,
+    about,
+    clicks_note,
     failures,
+    gaps,
+    iou_heading,
+    named,
     numbers,
     of_line,
     scored,
-    share,
+    scores,
     with_intervals,
-    with_text,
-    without_text,
 )
-from harness.report.comparison import interval, named
-from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, signed
-from harness.report.registry import table
-from harness.report.scores import about, clicks_note, gaps, iou_heading, scores
 from harness.report.tables.leaderboard import ORACLE
-from harness.statistics.means import INSTANCE, Gain, clicks_made, paired_gain
+from harness.statistics.final_clicks import INSTANCE, FinalClicks
+from harness.statistics.means import Gain, paired_gain
 from harness.statistics.resampling import interval_of_means
 from harness.structures import UserError
 
@@ -42,17 +44,17 @@ Entry = tuple[str, str]
 
 
 @table("ambiguity")
-def ambiguity(rows: pd.DataFrame, context: Context) -> Table:
+def ambiguity(final: FinalClicks, context: Context) -> Table:
     """Mean IoU on ambiguous and unambiguous clicks, and what the text gains on either over click alone."""
-    lines, found = scores(rows, context), scored(rows, ["under_click"])
-    baseline = without_text(lines, rows, context)
+    lines, found = scores(final, context), scored(final, ["under_click"])
+    baseline = without_text(lines, final, context)
     body: list[Row] = []
     notes: list[str] = []
     for line, starts in _started(lines):
-        over, said = _gains(rows, found, lines, line, baseline, context)
-        body.append(_row(line, of_line(found, line), over, rows, context, starts))
+        over, said = _gains(final, lines, line, baseline, context)
+        body.append(_row(line, of_line(found, line), over, final, context, starts))
         notes += said
-    made = clicks_made(rows)
+    made = final.clicks_made
     heading = iou_heading(made)
     names = [Column("Dataset"), Column("Method"), Column("Ranking"), Column("Text", align="center")]
     means = [Column(kind.capitalize(), heading, "right") for kind in KINDS]
@@ -67,9 +69,9 @@ def ambiguity(rows: pd.DataFrame, context: Context) -> Table:
 
 
 @table("destinations")
-def destinations(rows: pd.DataFrame, context: Context) -> Table:
+def destinations(final: FinalClicks, context: Context) -> Table:
     """The share of masks that are right, and of those that went elsewhere: one line a method and kind of click."""
-    lines, found = scores(rows, context), scored(rows, ["under_click", "hit"])
+    lines, found = scores(final, context), scored(final, ["under_click", "hit"])
     body = []
     for line, starts in _started(lines):
         own = of_line(found, line)
@@ -77,7 +79,7 @@ def destinations(rows: pd.DataFrame, context: Context) -> Table:
             whole = line["missing"] == 0 and part["hit"].notna().all() and len(part)
             went = pd.DataFrame({hit: (part["hit"] == hit).astype(float) for hit in HITS})
             shares = [float(went[hit].mean()) if whole else float("nan") for hit in HITS]
-            names = _names(line, rows, context) if number == 0 else cells([line["dataset"], line["method"], ""])
+            names = _names(line, final, context) if number == 0 else cells([line["dataset"], line["method"], ""])
             means = [share(value, gaps(line), n=len(part)) for value in shares]
             shown = [*names, Cell(kind), *with_intervals(means, went, part, context), Cell(str(len(part)))]
             body.append(Row(tuple(shown), starts_section=starts and number == 0))
@@ -105,8 +107,8 @@ def _parts(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {kind: found[under.between(least, most)] for kind, (least, most) in KINDS.items()}
 
 
-def _names(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> list[Cell]:
-    said = about(line, rows, context) + failures(line, rows)
+def _names(line: pd.Series[Any], final: FinalClicks, context: Context) -> list[Cell]:
+    said = about(line, final, context) + failures(line, final)
     ranking = Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ())
     return [Cell(line["dataset"]), Cell(line["method"], said), ranking]
 
@@ -115,7 +117,7 @@ def _row(
     line: pd.Series[Any],
     own: pd.DataFrame,
     over: dict[str, Gain],
-    rows: pd.DataFrame,
+    final: FinalClicks,
     context: Context,
     starts: bool,
 ) -> Row:
@@ -135,15 +137,15 @@ def _row(
         for kind, part in parts.items()
     ]
     ious = pd.DataFrame({kind: part["iou"].reindex(own.index) for kind, part in parts.items()})
-    text = "✓" if _reads(line, rows, context) else ""
+    text = "✓" if _reads(line, final, context) else ""
     counts = [str(len(part)) for part in parts.values()]
     texts = [*with_intervals(means, ious, own, context), *cells([*counts, str(line["failed"])])]
-    return Row((*_names(line, rows, context), Cell(text), *texts), starts_section=starts)
+    return Row((*_names(line, final, context), Cell(text), *texts), starts_section=starts)
 
 
-def _reads(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> bool:
+def _reads(line: pd.Series[Any], final: FinalClicks, context: Context) -> bool:
     """Whether the text takes part in a line's masks: the method's own use of it, or a ranking by CLIP."""
-    return line["ranking"] != "oracle" and (line["ranking"] == "clip" or with_text(line["method"], rows, context))
+    return line["ranking"] != "oracle" and (line["ranking"] == "clip" or with_text(line["method"], final, context))
 
 
 def _against(line: pd.Series[Any], lines: pd.DataFrame, baseline: str | None) -> Entry | None:
@@ -159,26 +161,28 @@ def _against(line: pd.Series[Any], lines: pd.DataFrame, baseline: str | None) ->
 
 
 def _gains(
-    rows: pd.DataFrame,
-    found: pd.DataFrame,
+    final: FinalClicks,
     lines: pd.DataFrame,
     line: pd.Series[Any],
     baseline: str | None,
     context: Context,
 ) -> tuple[dict[str, Gain], list[str]]:
     """What a line with text gains over one without by kind of click, and what a note says of it."""
-    b = _against(line, lines, baseline) if _reads(line, rows, context) else None
+    b = _against(line, lines, baseline) if _reads(line, final, context) else None
     if b is None:
         return {}, []
     a = (str(line["method"]), str(line["ranking"]))
-    here = found[(found["dataset"] == line["dataset"]) & found["method"].isin([a[0], b[0]])]
+    rows = final.rows
+    scores_there = (rows["status"] == "ok") & rows["iou"].notna()
+    here = final.where((rows["dataset"] == line["dataset"]) & rows["method"].isin([a[0], b[0]]) & scores_there)
+    under = numbers(scored(here, ["under_click"])["under_click"])
     try:
-        over = {kind: paired_gain(part, a, b) for kind, part in _parts(here).items()}
+        over = {kind: paired_gain(here.where(under.between(*ends)), a, b) for kind, ends in KINDS.items()}
     except UserError as error:
         return {}, [f"{line['dataset']}, {named(line)}: no gains. {error}"]
     over = {kind: gain for kind, gain in over.items() if gain.n}
     said = ", ".join(f"{kind} {interval(gain)} (n = {gain.n})" for kind, gain in over.items())
-    more = f"; {_interaction(here, a, b)} more on ambiguous clicks" if len(over) == len(KINDS) else ""
+    more = f"; {_interaction(here.rows, a, b)} more on ambiguous clicks" if len(over) == len(KINDS) else ""
     other = b[0] if b[1] == "single" else f"{b[0]} ({b[1]})"
     return over, [f"{line['dataset']}, {named(line)} against {other}: {said}{more}."] if over else []
 

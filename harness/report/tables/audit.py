@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.comparison import named
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table
 from harness.report.paper.published import load_published
 from harness.report.registry import table
-from harness.report.scores import gaps, scores
+from harness.report.scores import NO_ROWS, gaps, named, scores
+from harness.statistics.final_clicks import FinalClicks
 
 Finding = tuple[str, ...]
 """Where, line, means and what is wrong."""
@@ -22,13 +22,13 @@ CLEAN = "Nothing is wrong in this run's own means."
 
 
 @table("audit")
-def audit(rows: pd.DataFrame, context: Context) -> Table:
+def audit(final: FinalClicks, context: Context) -> Table:
     """Everything that is wrong or doubtful in the paper's tables and in the run's own means."""
-    own = _grouped(own_findings(rows, context))
+    own = _grouped(own_findings(final, context))
     body = [*_rows("published", _grouped(printed_findings())), *_rows(f"run {context.run}", own)]
     said = f"{len(own)} finding{'s' * (len(own) > 1)} in this run." if own else CLEAN
     notes = (said, "Each is a footnote of the numbers that it is about, in every table that shows them.")
-    return Table("Audit", COLUMNS, tuple(body), notes if len(rows) else ("No rows.",))
+    return Table("Audit", COLUMNS, tuple(body), notes if len(final.rows) else (NO_ROWS,))
 
 
 COLUMNS = tuple(Column(name) for name in ("Of", "Where", "Lines", "Means", "Finding"))
@@ -49,9 +49,9 @@ def printed_findings() -> Iterator[Finding]:
             yield where, line, ", ".join(means) or "all", flag
 
 
-def own_findings(rows: pd.DataFrame, context: Context) -> Iterator[Finding]:
+def own_findings(final: FinalClicks, context: Context) -> Iterator[Finding]:
     """Data set, line, means and finding, of the run's means of each metric."""
-    lines = {metric: scores(rows, context, metric) for metric in ("iou", "boundary_iou")}
+    lines = {metric: scores(final, context, metric) for metric in ("iou", "boundary_iou")}
     for metric, found in lines.items():
         asked = found["n"].sum() > 0 or metric == "iou"
         for _, line in found.iterrows() if asked else ():

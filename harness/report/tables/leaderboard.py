@@ -12,9 +12,9 @@ import pandas as pd
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
 from harness.report.registry import table
-from harness.report.scores import about, clicks_note, iou_heading, mean_cell, scores
+from harness.report.scores import NO_ROWS, about, clicks_note, iou_heading, mean_cell, scores
 from harness.statistics.comparisons import ranks
-from harness.statistics.means import ENTRY, clicks_made
+from harness.statistics.final_clicks import ENTRY, FinalClicks
 from harness.statistics.resampling import RESAMPLES
 
 ORACLE = "Of a click's masks the one with the best IoU, chosen with the ground truth: a bound, not a method."
@@ -27,24 +27,25 @@ RANKED = (
 
 
 @table("leaderboard")
-def leaderboard(rows: pd.DataFrame, context: Context) -> Table:
+def leaderboard(final: FinalClicks, context: Context) -> Table:
     """One line a data set, method and ranking; within a data set the largest mean first, blank ones last."""
-    lines = _both_metrics(rows, context)
+    lines = _both_metrics(final, context)
     starts = ~lines.duplicated("dataset")
     whole = pd.MultiIndex.from_frame(lines.loc[lines["mean"].notna(), ENTRY[:2]])
-    places = places_of(rows[pd.MultiIndex.from_frame(rows[ENTRY[:2]]).isin(whole)]) if len(whole) else {}
+    shown = pd.MultiIndex.from_frame(final.rows[ENTRY[:2]]).isin(whole)
+    places = places_of(final.where(shown)) if len(whole) else {}
     body = tuple(
-        _row(line, places, about(line, rows, context), bool(starts[index]))
+        _row(line, places, about(line, final, context), bool(starts[index]))
         for index, (_, line) in enumerate(lines.iterrows())
     )
-    made = clicks_made(rows)
+    made = final.clicks_made
     notes = ("Means over instances, in percent; w is the share of seen instances.", RANKED, *clicks_note(made))
-    return Table("Leaderboard", _columns(made), best_strong(body, (4, 5)), notes if body else ("No rows.",))
+    return Table("Leaderboard", _columns(made), best_strong(body, (4, 5)), notes if body else (NO_ROWS,))
 
 
-def places_of(rows: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+def places_of(final: FinalClicks) -> dict[tuple[str, str, str], str]:
     """Data set, method and ranking -> its `place`."""
-    lines = ranks(rows).to_dict("records")
+    lines = ranks(final).to_dict("records")
     return {(line["dataset"], line["method"], line["ranking"]): place(line) for line in lines}
 
 
@@ -55,9 +56,9 @@ def place(line: Mapping[Any, Any]) -> str:
     return f"{low}{f'–{high}' * (high > low)} {letter}"
 
 
-def _both_metrics(rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-    lines = scores(rows, context)
-    boundary = scores(rows, context, "boundary_iou")
+def _both_metrics(final: FinalClicks, context: Context) -> pd.DataFrame:
+    lines = scores(final, context)
+    boundary = scores(final, context, "boundary_iou")
     cells = pd.Series([mean_cell(line) for _, line in boundary.iterrows()], index=lines.index, dtype=object)
     place = {name: number for number, name in enumerate(lines["dataset"].unique())}
     lines = lines.assign(boundary=cells, place=lines["dataset"].map(place), loss=-lines["mean"])

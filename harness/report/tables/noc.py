@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.asked import NO_ROWS, answers, bounds, cells, failures, number, share, with_intervals
-from harness.report.comparison import named
+from harness.report.comparison import answers
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, spread
+from harness.report.layout import Cell, Column, Row, Table, cells, number, share, spread
 from harness.report.registry import table
-from harness.report.scores import about, gaps, scores
+from harness.report.scores import NO_ROWS, about, bounds, failures, gaps, named, scores, with_intervals
 from harness.statistics.clicks_needed import QUALITIES, Sequences, sequences
+from harness.statistics.final_clicks import FinalClicks
 
 FAILED_AT = 0.9
 SHOWN = (1, 2, 3, 5, 10, 20)
@@ -32,9 +32,9 @@ _NOTES = (
 
 
 @table("noc")
-def noc(rows: pd.DataFrame, context: Context) -> Table:
+def noc(final: FinalClicks, context: Context) -> Table:
     """NoC at four qualities, both counts of failure, mIoU after some clicks and the area under its curve."""
-    found = _lines(rows, context)
+    found = _lines(final, context)
     last = max((int(own.clicks.max(initial=0)) for _, own in found), default=0)
     shown = [k for k in SHOWN if k <= last]
     names = [Column(name) for name in ("Dataset", "Method")]
@@ -44,7 +44,7 @@ def noc(rows: pd.DataFrame, context: Context) -> Table:
     columns = (*names, *clicks, *failed, *means, *[Column(name, align="right") for name in ("AuC", "n", "Failed")])
     starts = _starts(found)
     body = tuple(
-        Row(_cells(line, own, shown, rows, context), starts_section=start)
+        Row(_cells(line, own, shown, final, context), starts_section=start)
         for (line, own), start in zip(found, starts, strict=True)
     )
     said = f"Clicks an instance: at most {last}."
@@ -52,9 +52,9 @@ def noc(rows: pd.DataFrame, context: Context) -> Table:
 
 
 @table("iou_by_click")
-def iou_by_click(rows: pd.DataFrame, context: Context) -> Table:
+def iou_by_click(final: FinalClicks, context: Context) -> Table:
     """Mean IoU after every click: one line a number of clicks, one column a data set and method."""
-    found = _lines(rows, context)
+    found = _lines(final, context)
     columns = (Column("Clicks", align="right"), *[Column(named(line), line["dataset"], "right") for line, _ in found])
     rounds = sorted({int(k) for _, own in found for k in own.clicks})
     means = [_means(own, _after(own, rounds), (), context) for _, own in found]
@@ -72,10 +72,10 @@ def iou_by_click(rows: pd.DataFrame, context: Context) -> Table:
     return Table("mIoU by clicks", columns, body, (*notes, _NOTES[1]) if body else (NO_ROWS,))
 
 
-def _lines(rows: pd.DataFrame, context: Context) -> list[Line]:
+def _lines(final: FinalClicks, context: Context) -> list[Line]:
     """A data set and method each, with its sequences: empty ones where rows are missing."""
-    lines = answers(scores(rows, context), context)
-    return [(line, _own(line, rows)) for _, line in lines.iterrows()]
+    lines = answers(scores(final, context), context)
+    return [(line, _own(line, final.every)) for _, line in lines.iterrows()]
 
 
 def _own(line: pd.Series[Any], rows: pd.DataFrame) -> Sequences:
@@ -91,12 +91,12 @@ def _starts(found: Sequence[Line]) -> list[bool]:
 
 
 def _cells(
-    line: pd.Series[Any], own: Sequences, shown: Sequence[int], rows: pd.DataFrame, context: Context
+    line: pd.Series[Any], own: Sequences, shown: Sequence[int], final: FinalClicks, context: Context
 ) -> tuple[Cell, ...]:
     doubts, n = gaps(line), len(own.ious)
     counts = [str(count) if n else "–" for count in (own.nof_strict(FAILED_AT), own.nof_ritm(FAILED_AT))]
     means = _means(own, _after(own, shown).assign(area=own.areas()), doubts, context)
-    names = (Cell(line["dataset"]), Cell(named(line), about(line, rows, context) + failures(line, rows)))
+    names = (Cell(line["dataset"]), Cell(named(line), about(line, final, context) + failures(line, final)))
     return (*names, *_needed(own, doubts, context), *cells(counts, doubts), *means, *cells([str(n), str(own.failed)]))
 
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.asked import of_line, scored
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, percent, with_interval
 from harness.report.registry import table
-from harness.report.scores import about, clicks_note, gaps, iou_heading, scores
+from harness.report.scores import NO_ROWS, about, clicks_note, gaps, iou_heading, of_line, scored, scores
 from harness.report.tables.leaderboard import ORACLE
-from harness.statistics.means import by_image, clicks_made
+from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.means import by_image
 from harness.statistics.resampling import intervals_of_means
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -32,22 +32,22 @@ _PIXELS = ["intersection_px", "union_px"]
 
 
 @table("referring")
-def referring(rows: pd.DataFrame, context: Context) -> Table:
+def referring(final: FinalClicks, context: Context) -> Table:
     """IoU by object and by sentence, overall IoU and precision: one line a data set, method and ranking."""
-    lines = scores(rows, context)
-    found = scored(rows, _PIXELS)
+    lines = scores(final, context)
+    found = scored(final, _PIXELS)
     starts = ~lines.duplicated("dataset")
     body = tuple(
-        _row(line, of_line(found, line), context, about(line, rows, context), bool(starts[index]))
+        _row(line, of_line(found, line), context, about(line, final, context), bool(starts[index]))
         for index, (_, line) in enumerate(lines.iterrows())
     )
-    made = clicks_made(rows)
+    made = final.clicks_made
     notes = (
         "In percent. Object: mean over objects of the mean over their sentences. Sentence: mean over sentences. "
         "oIoU: all intersections over all unions. P@: share of sentences with at least that IoU.",
         "Failed sentences are in none of these numbers.",
     )
-    said = (*notes, *clicks_note(made)) if body else ("No rows.",)
+    said = (*notes, *clicks_note(made)) if body else (NO_ROWS,)
     return Table("Referring segmentation", _columns(made), best_strong(body, range(3, 3 + len(MEASURES))), said)
 
 

@@ -14,12 +14,23 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
-from harness.report.asked import NO_ROWS, answers, base, cells, failures, of_line, scored, share, with_intervals
+from harness.report.comparison import answers, base
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, percent
+from harness.report.layout import Cell, Column, Row, Table, cells, percent, share
 from harness.report.registry import table
-from harness.report.scores import about, clicks_note, gaps, iou_heading, scores
-from harness.statistics.means import INSTANCE, clicks_made
+from harness.report.scores import (
+    NO_ROWS,
+    about,
+    clicks_note,
+    failures,
+    gaps,
+    iou_heading,
+    of_line,
+    scored,
+    scores,
+    with_intervals,
+)
+from harness.statistics.final_clicks import INSTANCE, FinalClicks
 
 WORST = 0.1
 """The share of an instance's positions that are its worst."""
@@ -32,17 +43,17 @@ _GENERAL = (
 
 
 @table("robustness")
-def robustness(rows: pd.DataFrame, context: Context) -> Table:
+def robustness(final: FinalClicks, context: Context) -> Table:
     """One line a data set and method: the mean over positions, the spread within instances, and the worst tenth."""
-    lines, found = answers(scores(rows, context), context), scored(rows)
+    lines, found = answers(scores(final, context), context), scored(final)
     body: list[Row] = []
     notes: list[str] = []
-    for dataset, name, own in _groups(lines, rows, context):
+    for dataset, name, own in _groups(lines, final, context):
         starts = not body or body[-1].cells[0].text != dataset
-        body.append(_row(dataset, name, own, _ious(own, found), rows, context, starts))
+        body.append(_row(dataset, name, own, _ious(own, found), final, context, starts))
         means = ", ".join(f"{_position(line, context)} {percent(line['mean'])}" for _, line in own.iterrows())
         notes.append(f"{dataset}, {name}, by position: {means}.")
-    made = clicks_made(rows)
+    made = final.clicks_made
     heads = [Column("Dataset"), Column("Method")]
     values = ["Positions", iou_heading(made), "Std", "Worst", "Best", "n", "Failed"]
     columns = (*heads, *[Column(value, align="right") for value in values])
@@ -63,9 +74,9 @@ def spread(ious: Float64[np.ndarray, "n positions"]) -> pd.DataFrame:
     )
 
 
-def _groups(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def _groups(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Data set, method, and the lines of its variants: those with one kind of text, for other words are no place."""
-    known = rows.reindex(columns=["method", "text_rule"]).dropna().drop_duplicates("method")
+    known = final.rows.reindex(columns=["method", "text_rule"]).dropna().drop_duplicates("method")
     rules = lines["method"].map(known.set_index("method")["text_rule"]).fillna("")
     named = lines.assign(base=[base(method, context) for method in lines["method"]], rule=rules)
     several = {name for name, own in named.groupby("base") if own["rule"].nunique() > 1}
@@ -90,11 +101,11 @@ def _row(
     name: str,
     own: pd.DataFrame,
     ious: pd.DataFrame,
-    rows: pd.DataFrame,
+    final: FinalClicks,
     context: Context,
     starts: bool,
 ) -> Row:
-    said = [(about(line, rows, context) + failures(line, rows), gaps(line)) for _, line in own.iterrows()]
+    said = [(about(line, final, context) + failures(line, final), gaps(line)) for _, line in own.iterrows()]
     names, doubts = (tuple(dict.fromkeys(note for pair in said for note in pair[part])) for part in (0, 1))
     listed = int((own["n"] + own["failed"] + own["unscored"]).max())
     failed = str(listed - len(ious)) if (own["missing"] == 0).all() else "–"

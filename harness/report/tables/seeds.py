@@ -14,7 +14,8 @@ from harness.report.layout import Cell, Column, Row, Table, percent, signed
 from harness.report.registry import table
 from harness.report.scores import clicks_note, counted, gaps, iou_heading, scores
 from harness.report.tables.table1 import mean_columns
-from harness.statistics.means import Gain, clicks_made
+from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.means import Gain
 
 GENERAL = (
     "Mean over the seeds of the means over instances, in percent, ± their sample standard deviation. Gains are of the "
@@ -24,9 +25,9 @@ NONE = "No method of this run was trained with several seeds; `seeds: [0, 1, 2]`
 
 
 @table("seeds")
-def seeds(rows: pd.DataFrame, context: Context) -> Table:
+def seeds(final: FinalClicks, context: Context) -> Table:
     """A line a data set and method, and one for the gain of text and click over click alone."""
-    lines = scores(rows, context)
+    lines = scores(final, context)
     lines = lines[lines["ranking"].isin(["single", ""])]
     lines = lines.assign(of=[context.facts(method).seed_of for method in lines["method"]])
     lines = lines[lines["of"] != ""]
@@ -40,8 +41,8 @@ def seeds(rows: pd.DataFrame, context: Context) -> Table:
             for index, (name, group) in enumerate(own.groupby("of", sort=False))
         ]
         notes += [f"{_named(line)}: {counted(line)}." for _, line in own.iterrows()]
-        body += _gains(dataset, own, rows, context)
-    made = clicks_made(rows)
+        body += _gains(dataset, own, final, context)
+    made = final.clicks_made
     columns = (Column("Dataset"), Column("Method"), Column("Seeds"), *mean_columns(iou_heading(made)))
     if body:
         notes += [*clicks_note(made), GENERAL]
@@ -62,13 +63,13 @@ def _line(group: pd.DataFrame, name: str, context: Context, starts: bool) -> Row
     return Row((Cell(group["dataset"].iloc[0]), Cell(name, tuple(said)), Cell(of), *cells), starts_section=starts)
 
 
-def _gains(dataset: str, lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterator[Row]:
+def _gains(dataset: str, lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[Row]:
     """What the text adds, seed by seed, in each pair of a text + click and a click-only recipe."""
-    ours, click = (_seeds(players(part, lines, rows, context), context) for part in (OURS, CLICK))
+    ours, click = (_seeds(players(part, lines, final, context), context) for part in (OURS, CLICK))
     for name, own in ours.items():
         for other, baseline in click.items():
             common = [seed for seed in own if seed in baseline]
-            found = [gains(rows, dataset, (own[seed], "single"), (baseline[seed], "single"))[0] for seed in common]
+            found = [gains(final, dataset, (own[seed], "single"), (baseline[seed], "single"))[0] for seed in common]
             if found:
                 yield _gain_row(dataset, f"{name} over {other}", common, found)
 

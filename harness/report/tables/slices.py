@@ -9,13 +9,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.asked import NO_ROWS, failures, numbers, of_line, scored, share, with_intervals
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table
+from harness.report.layout import Cell, Column, Row, Table, share
 from harness.report.registry import table
-from harness.report.scores import about, clicks_note, gaps, iou_heading, scores
+from harness.report.scores import (
+    NO_ROWS,
+    about,
+    clicks_note,
+    failures,
+    gaps,
+    iou_heading,
+    numbers,
+    of_line,
+    scored,
+    scores,
+    with_intervals,
+)
 from harness.report.tables.leaderboard import ORACLE
-from harness.statistics.means import clicks_made, part
+from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.means import part
 
 CLASSES = ("all", "unseen")
 
@@ -36,25 +48,25 @@ class Slices:
     ranges: Mapping[str, tuple[float, float]]
     note: str
 
-    def build(self, rows: pd.DataFrame, context: Context) -> Table:
+    def build(self, final: FinalClicks, context: Context) -> Table:
         """A line a data set, method, ranking and half of the classes; a column a slice: the mean and how many."""
-        lines, found = scores(rows, context), scored(rows, [self.column])
+        lines, found = scores(final, context), scored(final, [self.column])
         body: list[Row] = []
         for _, line in lines.iterrows():
             own = of_line(found, line)
             for classes in CLASSES:
                 some = own if classes == "all" else part(own, False)
                 starts = not body or body[-1].cells[0].text != line["dataset"]
-                names = self._names(line, classes, rows, context)
+                names = self._names(line, classes, final, context)
                 body.append(Row((*names, *self._cells(line, some, own, context)), starts_section=starts))
-        made = clicks_made(rows)
+        made = final.clicks_made
         heads = [Column(name) for name in ("Dataset", "Method", "Ranking", "Classes")]
         means = [Column(name, iou_heading(made), "right") for name in self.ranges]
         said = (f"Means over instances, in percent, and how many in parentheses. {self.note}", *clicks_note(made))
         return Table(self.title, (*heads, *means), tuple(body), said if body else (NO_ROWS,))
 
-    def _names(self, line: pd.Series[Any], classes: str, rows: pd.DataFrame, context: Context) -> list[Cell]:
-        said = (about(line, rows, context) + failures(line, rows)) if classes == CLASSES[0] else ()
+    def _names(self, line: pd.Series[Any], classes: str, final: FinalClicks, context: Context) -> list[Cell]:
+        said = (about(line, final, context) + failures(line, final)) if classes == CLASSES[0] else ()
         ranking = Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ())
         return [Cell(line["dataset"]), Cell(line["method"], said), ranking, Cell(classes)]
 
@@ -98,18 +110,18 @@ DEPTHS = Slices(
 
 
 @table("distractors")
-def distractors(rows: pd.DataFrame, context: Context) -> Table:
+def distractors(final: FinalClicks, context: Context) -> Table:
     """By how many objects of the same class the image holds, the paper's Figure 8."""
-    return DISTRACTORS.build(rows, context)
+    return DISTRACTORS.build(final, context)
 
 
 @table("object_size")
-def object_size(rows: pd.DataFrame, context: Context) -> Table:
+def object_size(final: FinalClicks, context: Context) -> Table:
     """By the area of the asked object."""
-    return SIZES.build(rows, context)
+    return SIZES.build(final, context)
 
 
 @table("click_depth")
-def click_depth(rows: pd.DataFrame, context: Context) -> Table:
+def click_depth(final: FinalClicks, context: Context) -> Table:
     """By the distance of the first click to the object's border."""
-    return DEPTHS.build(rows, context)
+    return DEPTHS.build(final, context)

@@ -10,13 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.comparison import PARTS, gains
+from harness.report.comparison import PARTS, gains, printed_cell
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, signed
-from harness.report.paper.published import Published, published_rows
+from harness.report.paper.published import published_rows
+from harness.report.paper.rows import Published
 from harness.report.registry import table
-from harness.report.scores import about, clicks_note, counted, iou_heading, mean_cell, plugin_of, printed_cell, scores
-from harness.statistics.means import Gain, clicks_made
+from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, plugin_of, scores
+from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.means import Gain
 from harness.statistics.resampling import RESAMPLES
 
 MEANS_SAID = (
@@ -27,18 +29,18 @@ MEANS_SAID = (
 
 
 @table("table1")
-def table1(rows: pd.DataFrame, context: Context) -> Table:
+def table1(final: FinalClicks, context: Context) -> Table:
     """Every method that answers with one mask, those with text first; their gains over the first without text."""
-    every = scores(rows, context)
+    every = scores(final, context)
     lines = every[every["ranking"].isin(["single", ""])]
     body: list[Row] = []
     notes: list[str] = []
     for dataset in lines["dataset"].unique():
-        own, said = section(rows, lines[lines["dataset"] == dataset], context)
-        body += [*own, *_published(dataset, plugin_of(rows, dataset))]
+        own, said = section(final, lines[lines["dataset"] == dataset], context)
+        body += [*own, *_published(dataset, plugin_of(final, dataset))]
         notes += said
     rankers = every.loc[~every["ranking"].isin(["single", ""]), "method"].unique()
-    made = clicks_made(rows)
+    made = final.clicks_made
     notes += [*clicks_note(made), *_general(body, list(rankers))]
     columns = (Column("Dataset"), Column("Method"), Column("Text", align="center"), *mean_columns(iou_heading(made)))
     return Table("Table 1: text and click against click alone", columns, best_strong(body, (3, 4, 5)), tuple(notes))
@@ -49,7 +51,7 @@ def mean_columns(heading: str) -> tuple[Column, ...]:
     return tuple(Column(name.capitalize(), heading, "right") for name in PARTS.values())
 
 
-def section(rows: pd.DataFrame, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
+def section(final: FinalClicks, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
     """A line of the table for each of one data set's lines of `scores`, and what the notes say of them."""
     lines = lines.assign(text=[context.facts(method).uses_text for method in lines["method"]])
     lines = lines.sort_values("text", ascending=False, kind="stable")
@@ -58,8 +60,8 @@ def section(rows: pd.DataFrame, lines: pd.DataFrame, context: Context) -> tuple[
     body: list[Row] = []
     notes: list[str] = []
     for _, line in lines.iterrows():
-        over, said = _gains(rows, lines, line, baseline)
-        body.append(_row(line, over, about(line, rows, context), starts=not body))
+        over, said = _gains(final, lines, line, baseline)
+        body.append(_row(line, over, about(line, final, context), starts=not body))
         notes += [f"{line['dataset']}, {line['method']}: {counted(line)}.", *said]
     return body, notes
 
@@ -74,13 +76,13 @@ def _row(line: pd.Series[Any], over: Mapping[str, Gain], said: tuple[str, ...], 
 
 
 def _gains(
-    rows: pd.DataFrame, lines: pd.DataFrame, line: pd.Series[Any], baseline: str | None
+    final: FinalClicks, lines: pd.DataFrame, line: pd.Series[Any], baseline: str | None
 ) -> tuple[dict[str, Gain], list[str]]:
     """The gains of a method with text, by part; none where either mean is blank. And the note with their intervals."""
     whole = lines[lines["mean"].notna()]["method"].tolist()
     if not line["text"] or line["method"] not in whole or baseline is None or baseline not in whole:
         return {}, []
-    return gains(rows, line["dataset"], (line["method"], "single"), (baseline, "single"))
+    return gains(final, line["dataset"], (line["method"], "single"), (baseline, "single"))
 
 
 def _published(dataset: str, plugin: str) -> Iterator[Row]:
@@ -98,7 +100,7 @@ def printed_means(row: Published) -> Iterator[Cell]:
 
 def _general(body: list[Row], rankers: list[str]) -> Iterator[str]:
     if not body:
-        yield "No rows."
+        yield NO_ROWS
         return
     yield MEANS_SAID
     if rankers:

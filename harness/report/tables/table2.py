@@ -12,48 +12,49 @@ import pandas as pd
 from harness.report.comparison import CLICK, OURS, absent, players, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
-from harness.report.paper.published import Published, published_rows
+from harness.report.paper.published import published_rows
+from harness.report.paper.rows import Published
 from harness.report.registry import table
-from harness.report.scores import clicks_note, iou_heading, plugin_of, scores
+from harness.report.scores import NO_ROWS, clicks_note, iou_heading, plugin_of, scores
 from harness.report.tables.table1 import MEANS_SAID, mean_columns, printed_means, section
-from harness.statistics.means import clicks_made
+from harness.statistics.final_clicks import FinalClicks
 
 
 @table("table2")
-def table2(rows: pd.DataFrame, context: Context) -> Table:
+def table2(final: FinalClicks, context: Context) -> Table:
     """Text and click against click alone by the number of training classes: overall, seen and unseen means."""
-    lines = scores(rows, context)
+    lines = scores(final, context)
     parts = (OURS, CLICK)
-    played = [label for part in parts for label in players(part, lines, rows, context)]
+    played = [label for part in parts for label in players(part, lines, final, context)]
     lines = lines[lines["method"].isin(played) & lines["ranking"].isin(["single", ""])]
     lines = lines.assign(classes=[context.facts(method).trained_classes or 0 for method in lines["method"]])
     body: list[Row] = []
     notes: list[str] = []
     for dataset in lines["dataset"].unique():
-        own, said = _section(rows, lines[lines["dataset"] == dataset], context)
+        own, said = _section(final, lines[lines["dataset"] == dataset], context)
         body += own
         notes += said
-    made = clicks_made(rows)
+    made = final.clicks_made
     notes += [*clicks_note(made), *([MEANS_SAID, *quoted_note(2, body)] if body else [])]
-    notes += absent(parts, scores(rows, context), rows, context) if len(rows) else ["No rows."]
+    notes += absent(parts, scores(final, context), final, context) if len(final.rows) else [NO_ROWS]
     head = (Column("Dataset"), Column("Seen classes", align="right"), Column("Method"), Column("Text", align="center"))
     columns = (*head, *mean_columns(iou_heading(made)))
     title = "Table 2: text and click by the number of classes seen in training"
     return Table(title, columns, best_strong(body, (4, 5, 6)), tuple(notes))
 
 
-def _section(rows: pd.DataFrame, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
+def _section(final: FinalClicks, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
     """One data set's lines, those of the most classes first, the paper's of as many classes beneath."""
     dataset = str(lines["dataset"].iloc[0])
     printed: dict[int, list[Published]] = {}
-    for row in published_rows(2, plugin_of(rows, dataset)):
+    for row in published_rows(2, plugin_of(final, dataset)):
         printed.setdefault(int(row.train_classes.removeprefix("seen")), []).append(row)
     body: list[Row] = []
     notes: list[str] = []
     for classes in sorted({*lines["classes"], *printed}, reverse=True):
         own = lines[lines["classes"] == classes]
         if len(own):
-            found, said = section(rows, own, context)
+            found, said = section(final, own, context)
             body += [_with_classes(row, classes) for row in found]
             notes += said
         body += _printed(dataset, classes, printed.get(classes, []), starts=not len(own))

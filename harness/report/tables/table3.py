@@ -18,9 +18,10 @@ from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_of_row
 from harness.report.paper.published import published_rows
 from harness.report.registry import table
-from harness.report.scores import about, clicks_note, counted, iou_heading, mean_cell, plugin_of, scores
+from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, plugin_of, scores
 from harness.report.tables.leaderboard import ORACLE
-from harness.statistics.means import clicks_made, final_clicks, paired_gain
+from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.means import paired_gain
 from harness.statistics.resampling import RESAMPLES
 from harness.structures import UserError
 
@@ -46,27 +47,27 @@ class Slot:
 
 
 @table("table3")
-def table3(rows: pd.DataFrame, context: Context) -> Table:
+def table3(final: FinalClicks, context: Context) -> Table:
     """SAM ranked by CLIP, by its confidence and by the oracle, click alone, and ours: one line a data set."""
-    lines = scores(rows, context)
-    slots = _slots(lines, rows, context)
+    lines = scores(final, context)
+    slots = _slots(lines, final, context)
     body: list[Row] = []
     notes: list[str] = []
     for dataset in lines["dataset"].unique():
         found = [line_of(lines, dataset, slot.method, slot.rankings) for slot in slots]
         if any(line is not None for line in found):
-            body += _section(dataset, slots, found, rows, context)
-            notes += [*_counts([line for line in found if line is not None]), *_recovered(dataset, lines, slots, rows)]
-    made = clicks_made(rows)
-    missing = absent((SAM, CLICK, OURS), lines, rows, context) if len(lines) else ["No rows."]
+            body += _section(dataset, slots, found, final, context)
+            notes += [*_counts([line for line in found if line is not None]), *_recovered(dataset, lines, slots, final)]
+    made = final.clicks_made
+    missing = absent((SAM, CLICK, OURS), lines, final, context) if len(lines) else [NO_ROWS]
     notes += [*clicks_note(made), *_general(body), *missing]
     title = f"Table 3: {iou_heading(made)} of SAM, of click alone, and of ours"
     return Table(title, _columns(slots), tuple(body), tuple(notes))
 
 
-def _slots(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> list[Slot]:
+def _slots(lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[Slot]:
     slots = []
-    for index, sam in enumerate(players(SAM, lines, rows, context) or [""]):
+    for index, sam in enumerate(players(SAM, lines, final, context) or [""]):
         clip, confidence = (None, None) if index else (("sam", "clip"), ("sam", "confidence"))
         slots += [
             Slot("CLIP", sam, ("clip",), clip),
@@ -75,7 +76,7 @@ def _slots(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> list[Sl
         ]
     parts = (("1-Click", CLICK, ("click_only", "")), ("Ours", OURS, ("text_click", "maskclip")))
     for heading, part, print_ in parts:
-        labels = players(part, lines, rows, context) or [""]
+        labels = players(part, lines, final, context) or [""]
         slots += [Slot(heading, label, part.rankings, None if index else print_) for index, label in enumerate(labels)]
     return slots
 
@@ -86,7 +87,7 @@ def _columns(slots: Sequence[Slot]) -> tuple[Column, ...]:
 
 
 def _section(
-    dataset: str, slots: Sequence[Slot], found: Sequence[pd.Series[Any] | None], rows: pd.DataFrame, context: Context
+    dataset: str, slots: Sequence[Slot], found: Sequence[pd.Series[Any] | None], final: FinalClicks, context: Context
 ) -> Iterator[Row]:
     """A data set's line, and the paper's beneath it."""
     cells: list[Cell] = []
@@ -95,13 +96,13 @@ def _section(
         if line is None:
             cells.append(Cell())
             continue
-        said = () if slot.method in told else about(line, rows, context)
+        said = () if slot.method in told else about(line, final, context)
         mean = mean_cell(line)
         cells.append(replace(mean, notes=(*mean.notes, *said)))
         told.add(slot.method)
     columns = [at for at, slot in enumerate(slots, start=1) if slot.heading != "Oracle"]
     yield best_of_row(Row((Cell(dataset), *cells), starts_section=True), columns)
-    printed = {(row.method, row.variant): row for row in published_rows(3, plugin_of(rows, dataset))}
+    printed = {(row.method, row.variant): row for row in published_rows(3, plugin_of(final, dataset))}
     if printed:
         flags = dict.fromkeys(flag for row in printed.values() for flag in row.flags)
         several = any(slot.printed is None for slot in slots if slot.heading != "Oracle")
@@ -122,7 +123,7 @@ def _counts(found: Sequence[pd.Series[Any]]) -> list[str]:
     ]
 
 
-def _recovered(dataset: str, lines: pd.DataFrame, slots: Sequence[Slot], rows: pd.DataFrame) -> Iterator[str]:
+def _recovered(dataset: str, lines: pd.DataFrame, slots: Sequence[Slot], final: FinalClicks) -> Iterator[str]:
     """A note for each SAM with an oracle: how far it lies above confidence, and how much of that CLIP recovers."""
     for sam in [slot.method for slot in slots if slot.heading == "Oracle"]:
         own = {name: line_of(lines, dataset, sam, (name,)) for name in ("confidence", "oracle", "clip")}
@@ -130,16 +131,15 @@ def _recovered(dataset: str, lines: pd.DataFrame, slots: Sequence[Slot], rows: p
         if not {"confidence", "oracle"} <= whole:
             continue
         try:
-            yield f"{dataset}, {sam}: {_gap(rows[rows['dataset'] == dataset], sam, 'clip' in whole)}."
+            yield f"{dataset}, {sam}: {_gap(final.where(final.rows['dataset'] == dataset), sam, 'clip' in whole)}."
         except UserError as error:
             yield f"{dataset}, {sam}: no oracle gap. {error}"
 
 
-def _gap(rows: pd.DataFrame, sam: str, clip: bool) -> str:
-    rows = final_clicks(rows[rows["method"] == sam])
-    gap = paired_gain(rows, (sam, "oracle"), (sam, "confidence"))
+def _gap(final: FinalClicks, sam: str, clip: bool) -> str:
+    gap = paired_gain(final, (sam, "oracle"), (sam, "confidence"))
     said = f"oracle gap {interval(gap)} (oracle less confidence, n = {gap.n})"
-    over = paired_gain(rows, (sam, "clip"), (sam, "confidence")) if clip else None
+    over = paired_gain(final, (sam, "clip"), (sam, "confidence")) if clip else None
     if over is None or over.n != gap.n:
         return said
     share = f"{over.difference / gap.difference:.3f}" if gap.difference > 0 else "–"

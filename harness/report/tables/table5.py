@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.asked import NO_ROWS, answers, base, failures, with_text
-from harness.report.comparison import CLICK, OURS, gains, named, players
+from harness.report.comparison import CLICK, OURS, answers, base, gains, players, printed_cell, with_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_of_columns
-from harness.report.paper.published import Published, published_rows
+from harness.report.paper.published import published_rows
+from harness.report.paper.rows import Published
 from harness.report.registry import table
-from harness.report.scores import about, counted, gaps, mean_cell, plugin_of, printed_cell, scores
-from harness.statistics.means import click_counts, final_clicks
+from harness.report.scores import NO_ROWS, about, counted, failures, gaps, mean_cell, named, plugin_of, scores
+from harness.statistics.final_clicks import FinalClicks, click_counts
 
 TRAINED = (
     "published: as the paper's Table 5 prints it, not measured here; one network for each number of clicks, trained "
@@ -45,12 +45,12 @@ Asked = Mapping[str, Setting]
 
 
 @table("table5")
-def table5(rows: pd.DataFrame, context: Context) -> Table:
+def table5(final: FinalClicks, context: Context) -> Table:
     """A line a setting and method, a column a data set: overall means; the paper's beneath ours."""
-    asked, final = _asked(rows, context), final_clicks(rows)
+    asked = _asked(final, context)
     lines = _lines(final, context, list(asked))
     datasets = list(dict.fromkeys(lines["dataset"])) if len(lines) else []
-    body = [row for setting in _settings(asked) for row in _section(setting, asked, lines, datasets, rows, context)]
+    body = [row for setting in _settings(asked) for row in _section(setting, asked, lines, datasets, final, context)]
     heads = [Column("Text", align="center"), Column("Pclicks", align="right"), Column("Nclicks", align="right")]
     columns = (*heads, Column("Method"), *[Column(name, "mIoU", "right") for name in datasets])
     notes = [f"{line['dataset']}, {named(line)}: {counted(line)}." for _, line in lines.iterrows()]
@@ -63,8 +63,9 @@ def table5(rows: pd.DataFrame, context: Context) -> Table:
     return Table(title, columns, shown, tuple(notes) if lines.size else (NO_ROWS,))
 
 
-def _asked(rows: pd.DataFrame, context: Context) -> dict[str, Setting]:
+def _asked(final: FinalClicks, context: Context) -> dict[str, Setting]:
     """The setting of every method that any row shows with its clicks, in the config's order."""
+    rows = final.every
     if rows.empty:
         return {}
     counts = pd.Series(click_counts(rows["clicks"]))
@@ -74,7 +75,7 @@ def _asked(rows: pd.DataFrame, context: Context) -> dict[str, Setting]:
         if method in most:
             clicks = rows["clicks"].iloc[most[method]]
             positive = sum(bool(click["positive"]) for click in clicks)
-            found[method] = Setting(with_text(method, rows, context), positive, len(clicks) - positive)
+            found[method] = Setting(with_text(method, final, context), positive, len(clicks) - positive)
     return found
 
 
@@ -83,9 +84,12 @@ def _settings(asked: Asked) -> list[Setting]:
     return list(dict.fromkeys([*PRINTED, *asked.values()]))
 
 
-def _lines(rows: pd.DataFrame, context: Context, methods: Sequence[str]) -> pd.DataFrame:
+def _lines(final: FinalClicks, context: Context, methods: Sequence[str]) -> pd.DataFrame:
     """The lines of `scores` of each method by itself, for methods here are clicked in different ways."""
-    parts = [answers(scores(rows[rows["method"] == method], _only(context, method)), context) for method in methods]
+    parts = [
+        answers(scores(final.where(final.rows["method"] == method), _only(context, method)), context)
+        for method in methods
+    ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
@@ -99,7 +103,7 @@ def _section(
     asked: Asked,
     lines: pd.DataFrame,
     datasets: Sequence[str],
-    rows: pd.DataFrame,
+    final: FinalClicks,
     context: Context,
 ) -> Iterator[Row]:
     """One setting's lines: ours, then the paper's."""
@@ -107,10 +111,10 @@ def _section(
     starts = True
     for method in [name for name, own in asked.items() if own == setting]:
         own = lines[lines["method"] == method]
-        said = tuple(dict.fromkeys(note for _, line in own.iterrows() for note in about(line, rows, context)))
-        yield Row((*head, Cell(base(method, context), said), *_means(own, datasets, rows)), starts_section=starts)
+        said = tuple(dict.fromkeys(note for _, line in own.iterrows() for note in about(line, final, context)))
+        yield Row((*head, Cell(base(method, context), said), *_means(own, datasets, final)), starts_section=starts)
         starts = False
-    printed = {name: _printed(setting, plugin_of(rows, name)) for name in datasets}
+    printed = {name: _printed(setting, plugin_of(final, name)) for name in datasets}
     if any(printed.values()):
         label = next(row.label for row in printed.values() if row)
         said = tuple(dict.fromkeys(flag for row in printed.values() if row for flag in row.whole))
@@ -118,11 +122,11 @@ def _section(
         yield Row((*head, Cell(label, said), *means), starts_section=starts, quoted=True)
 
 
-def _means(own: pd.DataFrame, datasets: Sequence[str], rows: pd.DataFrame) -> Iterator[Cell]:
+def _means(own: pd.DataFrame, datasets: Sequence[str], final: FinalClicks) -> Iterator[Cell]:
     for dataset in datasets:
         found = own[own["dataset"] == dataset]
         line: pd.Series[Any] | None = found.iloc[0] if len(found) else None
-        yield Cell() if line is None else replace(mean_cell(line), notes=gaps(line) + failures(line, rows))
+        yield Cell() if line is None else replace(mean_cell(line), notes=gaps(line) + failures(line, final))
 
 
 def _printed(setting: Setting, plugin: str) -> Published | None:
@@ -133,14 +137,14 @@ def _printed(setting: Setting, plugin: str) -> Published | None:
     return None
 
 
-def _gains(dataset: str, asked: Asked, lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterator[str]:
+def _gains(dataset: str, asked: Asked, lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[str]:
     """What the text adds at each number of clicks: ours against click-only, on the instances that both segmented."""
     whole = lines[(lines["dataset"] == dataset) & lines["mean"].notna()]
-    ours, click = (players(part, whole, rows, context) for part in (OURS, CLICK))
+    ours, click = (players(part, whole, final, context) for part in (OURS, CLICK))
     for a in ours:
         for b in click:
             if (asked[a].positive, asked[a].negative) == (asked[b].positive, asked[b].negative) and asked[a].text:
-                yield from gains(rows, dataset, _answer(whole, a), _answer(whole, b))[1]
+                yield from gains(final, dataset, _answer(whole, a), _answer(whole, b))[1]
 
 
 def _answer(lines: pd.DataFrame, method: str) -> tuple[str, str]:

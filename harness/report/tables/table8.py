@@ -12,15 +12,15 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.asked import of_line, scored
-from harness.report.comparison import OURS, Part, absent, line_of, named, players, quoted_note
+from harness.report.comparison import OURS, Part, absent, line_of, players, printed_cell, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
-from harness.report.paper.published import Published, published_rows
+from harness.report.paper.published import published_rows
+from harness.report.paper.rows import Published
 from harness.report.registry import table
-from harness.report.scores import about, counted, plugin_of, printed_cell, scores
+from harness.report.scores import NO_ROWS, about, counted, named, of_line, plugin_of, scored, scores
 from harness.report.tables.referring import measured
-from harness.statistics.means import at_click, click_counts
+from harness.statistics.final_clicks import FinalClicks, at_click, click_counts
 
 PARTS = (Part(("lavt",)), Part(("vlt",)), OURS)
 PIXELS = ("intersection_px", "union_px", "text", "category")
@@ -28,19 +28,18 @@ SHOWN = {"sentence": "by sentence", "overall": "overall IoU", "P@0.5": "P@0.5", 
 
 
 @table("table8")
-def table8(rows: pd.DataFrame, context: Context) -> Table:
+def table8(final: FinalClicks, context: Context) -> Table:
     """Ours against referring segmentation: mean IoU over objects and sentences, overall IoU and precision."""
     body: list[Row] = []
     notes: list[str] = []
-    lines = scores(rows, context)
+    lines = scores(final, context)
     for dataset in lines["dataset"].unique():
-        own = rows[rows["dataset"] == dataset]
-        found = [one for part in PARTS for one in players(part, lines, rows, context)]
-        section = [shown for method in found for shown in _shown(method, dataset, own, context)]
+        found = [one for part in PARTS for one in players(part, lines, final, context)]
+        section = [shown for method in found for shown in _shown(method, dataset, final, context)]
         for index, (row, note) in enumerate(section):
             body.append(replace(row, starts_section=index == 0))
             notes.append(note)
-        body += _published(dataset, plugin_of(rows, dataset)) if section else []
+        body += _published(dataset, plugin_of(final, dataset)) if section else []
     means = (Column("by object", "mIoU", "right"), Column(SHOWN["sentence"], "mIoU", "right"))
     others = [Column(name, align="right") for key, name in SHOWN.items() if key != "sentence"]
     columns = (Column("Dataset"), Column("Model"), Column("Input"), *means, *others)
@@ -49,16 +48,19 @@ def table8(rows: pd.DataFrame, context: Context) -> Table:
         "over all unions. P@: the share of sentences with at least that IoU.",
         *quoted_note(8, body),
     ]
-    missing = absent((OURS,), lines, rows, context) if len(lines) else ["No rows."]
+    missing = absent((OURS,), lines, final, context) if len(lines) else [NO_ROWS]
     title = "Table 8: ours against referring segmentation"
     return Table(title, columns, best_strong(body, range(3, 8)), (*notes, *(general if body else ()), *missing))
 
 
-def _shown(method: str, dataset: str, rows: pd.DataFrame, context: Context) -> Iterator[tuple[Row, str]]:
+def _shown(method: str, dataset: str, final: FinalClicks, context: Context) -> Iterator[tuple[Row, str]]:
     """A method's lines: after all its clicks, and after the first where it had several. With their notes."""
-    own = rows[rows["method"] == method].reset_index(drop=True)
-    clicks = int(click_counts(own["clicks"]).max(initial=0))
-    for some in [own, at_click(own, 1).join(own[list(PIXELS[:2])])] if clicks > 1 else [own]:
+    rows = final.rows
+    last = final.where((rows["method"] == method) & (rows["dataset"] == dataset))
+    every = final.every
+    asked = every[(every["method"] == method) & (every["dataset"] == dataset)]
+    several = click_counts(asked["clicks"]).max(initial=0) > 1
+    for some in [last, FinalClicks.of(at_click(asked, 1))] if several else [last]:
         expected = {key: n for key, n in context.expected_instances.items() if key == (method, dataset)}
         only = replace(context, labels={method: context.facts(method)}, expected_instances=expected)
         line = line_of(scores(some, only), dataset, method, OURS.rankings)
@@ -66,17 +68,18 @@ def _shown(method: str, dataset: str, rows: pd.DataFrame, context: Context) -> I
             yield _row(line, some, context)
 
 
-def _row(line: pd.Series[Any], rows: pd.DataFrame, context: Context) -> tuple[Row, str]:
-    said = _input(rows, context.facts(line["method"]).uses_text)
-    cells = measured(of_line(scored(rows, PIXELS), line), line, context)
+def _row(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[Row, str]:
+    said = _input(final, context.facts(line["method"]).uses_text)
+    cells = measured(of_line(scored(final, PIXELS), line), line, context)
     shown = [cells[name] for name in ("object", *SHOWN)]
-    names = (Cell(line["dataset"]), Cell(named(line), about(line, rows, context)), Cell(said))
+    names = (Cell(line["dataset"]), Cell(named(line), about(line, final, context)), Cell(said))
     return Row((*names, *shown)), f"{line['dataset']}, {named(line)}, {said}: {counted(line)}."
 
 
-def _input(rows: pd.DataFrame, uses_text: bool) -> str:
+def _input(final: FinalClicks, uses_text: bool) -> str:
     """`Class name + 1 click`, by the rows."""
-    counts = click_counts(rows.loc[rows["status"] == "ok", "clicks"])
+    rows = final.segmented
+    counts = click_counts(rows["clicks"])
     clicks = int(counts.max(initial=0))
     own = rows[["text", "category"]].dropna() if "text" in rows else rows.iloc[:0]
     words = ("Class name" if (own["text"] == own["category"]).all() else "Phrase") if uses_text and len(own) else ""

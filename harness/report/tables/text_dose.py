@@ -13,24 +13,23 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.asked import (
-    answers,
-    base,
-    cells,
+from harness.report.comparison import answers, base, interval, with_text, without_text
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, cells, share, signed, spread
+from harness.report.registry import table
+from harness.report.scores import (
+    about,
+    clicks_note,
     failures,
+    gaps,
+    iou_heading,
     of_line,
     scored,
-    share,
+    scores,
     with_intervals,
-    with_text,
-    without_text,
 )
-from harness.report.comparison import interval
-from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, signed, spread
-from harness.report.registry import table
-from harness.report.scores import about, clicks_note, gaps, iou_heading, scores
-from harness.statistics.means import INSTANCE, Gain, clicks_made, paired_gain
+from harness.statistics.final_clicks import INSTANCE, FinalClicks
+from harness.statistics.means import Gain, paired_gain
 from harness.structures import UserError
 
 DOSES = {
@@ -84,35 +83,35 @@ Gains = dict[str, Gain]
 
 
 @table("text_dose")
-def text_dose(rows: pd.DataFrame, context: Context) -> Table:
+def text_dose(final: FinalClicks, context: Context) -> Table:
     """One line a data set, method and dose: mean, gain over no text, gullibility."""
-    lines = answers(scores(rows, context), context)
+    lines = answers(scores(final, context), context)
     body: list[Row] = []
     notes: list[str] = []
-    for doses in _series(lines, rows, context):
+    for doses in _series(lines, final, context):
         common = _common([dose for dose in doses if dose.whole])
         try:
-            found = _gains(doses, common)
+            found = _gains(doses, final, common)
         except UserError as error:
             found, notes = [{} for _ in doses], [*notes, f"{doses[0].line['dataset']}: no gains. {error}"]
         for index, (dose, own) in enumerate(zip(doses, found, strict=True)):
-            body.append(_row(dose, own, common, index == 0, rows, context))
+            body.append(_row(dose, own, common, index == 0, final, context))
             notes += [_said(dose, own)] if own else []
-    made = clicks_made(rows)
+    made = final.clicks_made
     heads = [Column("Dataset"), Column("Method"), Column("Text"), Column(iou_heading(made), align="right")]
     tails = [Column(name, align="right") for name in ("Over none", "Gullibility", "n", "Failed")]
     said = (*notes, *clicks_note(made), _GENERAL) if body else ("No method of this run was given text.",)
     return Table("Other words, same clicks", (*heads, *tails), tuple(body), said)
 
 
-def _series(lines: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Iterator[list[Dose]]:
+def _series(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[list[Dose]]:
     """The doses of each data set and method that was given text, in order.
 
     Where it segments nothing without text, as a network does that was trained with it, click-only stands in.
     """
-    found, rules = scored(rows), _rules(rows)
-    spoken = {name: with_text(name, rows, context) for name in lines["method"]}
-    baseline = without_text(lines, rows, context)
+    found, rules = scored(final), _rules(final.rows)
+    spoken = {name: with_text(name, final, context) for name in lines["method"]}
+    baseline = without_text(lines, final, context)
     for dataset in lines["dataset"].unique():
         doses = [
             Dose(rules.get(line["method"], "") if spoken[line["method"]] else "none", line, of_line(found, line))
@@ -138,12 +137,12 @@ def _common(doses: Sequence[Dose]) -> pd.MultiIndex:
     return reduce(pd.MultiIndex.intersection, several) if several else pd.MultiIndex.from_arrays([[]] * len(INSTANCE))
 
 
-def _gains(doses: Sequence[Dose], common: pd.MultiIndex) -> list[Gains]:
+def _gains(doses: Sequence[Dose], final: FinalClicks, common: pd.MultiIndex) -> list[Gains]:
     """Of each dose, over the instances that all have."""
     whole = [dose for dose in doses if dose.whole]
     if not whole:
         return [{} for _ in doses]
-    paired = pd.concat([_within(dose.found, common) for dose in whole], ignore_index=True)
+    paired = final.where(pd.MultiIndex.from_frame(final.rows[INSTANCE]).isin(common))
     none = next((dose for dose in whole if dose.kind == "none"), None)
     right = next((dose for kind in RIGHT for dose in whole if dose.kind == kind), None)
     found: list[Gains] = []
@@ -166,10 +165,10 @@ def _said(dose: Dose, own: Gains) -> str:
     return f"{dose.line['dataset']}, {dose.entry[0]}: {gains} (n = {next(iter(own.values())).n})."
 
 
-def _row(dose: Dose, own: Gains, common: pd.MultiIndex, starts: bool, rows: pd.DataFrame, context: Context) -> Row:
+def _row(dose: Dose, own: Gains, common: pd.MultiIndex, starts: bool, final: FinalClicks, context: Context) -> Row:
     shared = _within(dose.found, common)
     mean = float(shared["iou"].mean()) if dose.whole else float("nan")
-    said = about(dose.line, rows, context) + failures(dose.line, rows)
+    said = about(dose.line, final, context) + failures(dose.line, final)
     names = (Cell(dose.line["dataset"]), Cell(base(dose.entry[0], context), said))
     counts = (str(len(shared) if dose.whole else 0), str(dose.line["failed"]))
     doubts = gaps(dose.line)

@@ -8,7 +8,8 @@ import pytest
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table, percent
 from harness.report.registry import build_table
-from harness.statistics.means import at_click, summarise
+from harness.statistics.final_clicks import at_click
+from harness.statistics.means import summarise
 
 LADDERS = {"A1": (0.5, 0.8, 0.9, 0.9), "A2": (0.96, 0.1, 0.1, 0.1), "B1": (0.2, 0.3, 0.4, 0.5)}
 

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import pandas as pd
 
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
-from harness.report.scores import about, gaps, scores
+from harness.report.scores import NO_ROWS, about, gaps, scores
 from harness.report.tables.leaderboard import ORACLE, RANKED, place
 from harness.statistics.comparisons import ranks
-from harness.statistics.means import ENTRY, final_clicks
+from harness.statistics.final_clicks import ENTRY, FinalClicks
 from harness.storage.manifest import JobFacts
 from harness.structures import UserError
 
@@ -53,6 +54,11 @@ class Source:
     rows: pd.DataFrame
     context: Context
     manifest: Mapping[str, Any]
+
+    @cached_property
+    def final(self) -> FinalClicks:
+        """The rows that means are over."""
+        return FinalClicks.of(self.rows)
 
     def job(self, method: str, dataset: str) -> Mapping[str, Any]:
         """What the manifest says of a job; nothing where it does not know it."""
@@ -103,7 +109,7 @@ def board(found: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
     A method of several runs has one line where they agree in print, and a line a run where they do not.
     """
     if found.empty:
-        return Table("Leaderboard", (Column("Method"),), (), (*notes, "No rows."))
+        return Table("Leaderboard", (Column("Method"),), (), (*notes, NO_ROWS))
     shown = [
         (dataset, metric)
         for dataset in sorted(found["dataset"].unique())
@@ -173,7 +179,7 @@ def _states(source: Source, dataset: str, part: str) -> set[str]:
 
 
 def _entries(source: Source) -> Iterator[dict[str, Any]]:
-    masks, boundaries = (scores(source.rows, source.context, metric) for metric in METRICS)
+    masks, boundaries = (scores(source.final, source.context, metric) for metric in METRICS)
     costs = _costs(source.rows)
     for (_, line), (_, boundary) in zip(masks.iterrows(), boundaries.iterrows(), strict=True):
         method, dataset, ranking = line["method"], line["dataset"], line["ranking"]
@@ -197,7 +203,7 @@ def _entries(source: Source) -> Iterator[dict[str, Any]]:
             "run": source.folder,
             "commit": source.commit,
             "limited_to_samples": source.context.limited,
-            "notes": [*about(line, source.rows, source.context), *_own_way(source, method, job), *gaps(line)],
+            "notes": [*about(line, source.final, source.context), *_own_way(source, method, job), *gaps(line)],
             "notes_boundary_iou": list(gaps(boundary)),
         }
 
@@ -231,7 +237,7 @@ def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
     parts = []
     for source in sources:
         own = once[once["run"] == source.folder]
-        final = dict(list(final_clicks(source.rows).groupby(ENTRY))) if len(own) else {}
+        final = dict(list(source.final.rows.groupby(ENTRY))) if len(own) else {}
         for index, line in own.iterrows():
             parts.append(final[tuple(line[ENTRY])].assign(method=str(index), run="", ranking="single"))
     ranked = ranks(pd.concat(parts, ignore_index=True)).to_dict("records") if parts else []

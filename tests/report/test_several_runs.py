@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from harness import UserError
-from harness.report.board import Source, board, entries, linked
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
 from harness.report.rendering.formats import rendered
+from harness.report.several_runs import Source, board, entries, linked
 from harness.storage.manifest import JobFacts
 
 

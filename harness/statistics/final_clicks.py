@@ -1,0 +1,221 @@
+"""A run's rows -> those that means are over: each method's scores after its last click, checked and in order.
+
+A run's rows are one a method, data set, instance, ranking and click. A table needs many means of them, so they are
+checked and sorted once, into a `FinalClicks`, and every function takes that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Int64, UInt64
+
+from harness.storage.rows import COLUMNS
+from harness.structures import UserError
+
+INSTANCE = ["dataset", "image_id", "instance_id"]
+"""What names an instance, over all data sets of a run."""
+
+ENTRY = ["dataset", "method", "ranking"]
+"""What names a line of the leaderboard."""
+
+SHOWN = ("iou", "boundary_iou")
+"""The metrics that the tables show; rows that lack one of them have no value of it."""
+
+_NEEDED = ["run", *ENTRY, "image_id", "instance_id", "seen", "clicks", "click_index", "status"]
+
+
+@dataclass(frozen=True, eq=False)
+class FinalClicks:
+    """The rows that means are over, made once a report by `FinalClicks.of`.
+
+    Say a protocol of two clicks, which method a finished on instance 1 and broke off on instance 2:
+
+        every:  a  1  click 1  IoU 0.4          rows:  a  1  click 2  IoU 0.7
+                a  1  click 2  IoU 0.7                 a  2  failed
+                a  2  click 1  IoU 0.5
+                a  2  failed
+
+    An instance that failed at any click has no final answer, so it counts as a failure and enters no mean. A failure
+    before there were any masks has no ranking; it counts for each ranking that the method has on other instances.
+
+    Attributes:
+        rows: One row an instance, method and ranking, sorted by these three, with all columns of the run's rows.
+        every: The run's rows at every click, in the order in which they were given; `where` leaves them whole.
+    """
+
+    rows: pd.DataFrame
+    every: pd.DataFrame
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame | FinalClicks) -> FinalClicks:
+        """Check rows and keep the final ones; what is checked already stays as it is.
+
+        Args:
+            rows: A run's, as the store holds them, or those of several runs.
+
+        Raises:
+            UserError: Columns are missing, rows are double, or the rows of several runs follow different protocols.
+        """
+        if isinstance(rows, FinalClicks):
+            return rows
+        every = _checked(rows)
+        segmented = (every["status"] == "ok").to_numpy(bool)
+        known = every.loc[segmented, _asked(every)]
+        _refuse_mixed(known.assign(most=click_counts(every["clicks"])[segmented]))
+        failed = _failures(_sorted(every[~segmented]), known)
+        at_last = known["click_index"] == known.groupby(ENTRY[:2])["click_index"].transform("max")
+        last = every.iloc[np.flatnonzero(segmented)[at_last.to_numpy(bool)]]
+        _refuse_double(last)
+        if len(failed):
+            key = ["method", "ranking", *INSTANCE]
+            last = last[~pd.MultiIndex.from_frame(last[key]).isin(pd.MultiIndex.from_frame(failed[key]))]
+        parts = [part for part in (last, failed) if len(part)]
+        return cls(_sorted(pd.concat(parts, ignore_index=True)) if parts else every.iloc[:0], every)
+
+    def where(self, kept: pd.Series[bool] | Bool[np.ndarray, " rows"]) -> FinalClicks:
+        """Some of the final rows: of a method, of a slice."""
+        return FinalClicks(self.rows[np.asarray(kept, dtype=bool)], self.every)
+
+    @property
+    def segmented(self) -> pd.DataFrame:
+        """The rows with a mask."""
+        return self.rows[self.rows["status"] == "ok"]
+
+    @cached_property
+    def listed(self) -> Mapping[str, int]:
+        """Data set -> how many of its instances any row speaks of, at any click, by any method, failed or not."""
+        sizes = self.every[INSTANCE].drop_duplicates().groupby("dataset").size()
+        return {str(dataset): int(count) for dataset, count in sizes.items()}
+
+    @cached_property
+    def clicks_made(self) -> tuple[int, int] | None:
+        """The fewest and the most clicks that an instance had at the end; None where nothing was segmented."""
+        counts = click_counts(self.segmented["clicks"])
+        return (int(counts.min()), int(counts.max())) if len(counts) else None
+
+
+def at_click(rows: pd.DataFrame, number: int) -> pd.DataFrame:
+    """The rows as if the protocol had ended after this many clicks; every other function then means over those.
+
+    A failure stays, unless its instance was segmented at this click and failed later.
+    """
+    rows = _checked(rows)
+    ok = rows["status"] == "ok"
+    key = ["method", *INSTANCE]
+    reached = pd.MultiIndex.from_frame(rows.loc[ok & (rows["click_index"] == number), key])
+    failed = ~ok & ~pd.MultiIndex.from_frame(rows[key]).isin(reached)
+    return rows[(ok & (rows["click_index"] <= number)) | failed]
+
+
+def click_counts(clicks: pd.Series[Any]) -> Int64[np.ndarray, " n"]:
+    """How many clicks each row has; 0 where it says none."""
+    return pc.fill_null(pc.list_value_length(_listed(clicks)), 0).to_numpy().astype(np.int64)
+
+
+def click_keys(clicks: pd.Series[Any]) -> UInt64[np.ndarray, " n"]:
+    """A number a row, equal for the same clicks in the same order and different, but for one chance in 2^64, else.
+
+    Two methods may only be compared where they had the same clicks. Comparing millions of lists of points in Python
+    takes minutes, so each list becomes one number: each click's x, y, sign and place in the list are packed into 64
+    bits and mixed, and a row's numbers are added up.
+    """
+    listed = _listed(clicks)
+    offsets = listed.offsets.to_numpy().astype(np.int64)
+    x, y, positive = (np.asarray(listed.values.field(name)).astype(np.int64) for name in ("x", "y", "positive"))
+    counts = np.diff(offsets)
+    place = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], counts)
+    span = slice(offsets[0], offsets[-1])
+    mixed = _mixed((x << 33 ^ y << 1 ^ positive)[span].astype(np.uint64) ^ _mixed(place.astype(np.uint64)))
+    keys = np.zeros(len(counts), dtype=np.uint64)
+    np.add.at(keys, np.repeat(np.arange(len(counts)), counts), mixed)
+    return keys
+
+
+def _mixed(numbers: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    """Splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), so that sums of equal numbers seldom meet."""
+    numbers = (numbers + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _listed(clicks: pd.Series[Any]) -> pa.ListArray:
+    """The clicks as one Arrow array, without copies where they are one."""
+    kind = COLUMNS["clicks"]
+    if isinstance(clicks.dtype, pd.ArrowDtype):
+        found = pa.array(clicks)
+        found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+        return found.cast(kind)
+    return pa.array([list(one) if hasattr(one, "__iter__") else None for one in clicks], kind)
+
+
+def _checked(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with all columns that means need, the shown metrics as floats, and "" for no ranking."""
+    if rows.empty:
+        rows = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *_NEEDED])))
+    missing = [column for column in _NEEDED if column not in rows]
+    if missing:
+        raise UserError(
+            f"summaries: the rows lack {', '.join(missing)}; wanted a run's rows as the store writes them. "
+            "Read them from runs/<run>/ of this version, or run again."
+        )
+    ranking = rows["ranking"]
+    if ranking.isna().any():
+        ranking = ranking.astype(object).where(ranking.notna(), "")
+    metrics = {name: rows[name].astype(float) if name in rows else np.nan for name in SHOWN}
+    return rows.assign(ranking=ranking, **metrics)
+
+
+def _asked(rows: pd.DataFrame) -> list[str]:
+    """The columns that say who was asked how: few, since there are millions of rows."""
+    return [*ENTRY, "run", "click_index", *(["click_strategy"] if "click_strategy" in rows else [])]
+
+
+def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
+    order = [*INSTANCE, "method", "ranking", "click_index", "run"]
+    return rows.sort_values(order, kind="stable", ignore_index=True)
+
+
+def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
+    """One row a failed instance and ranking; without a ranking of its own, of each the method has there."""
+    known = ok[ENTRY].drop_duplicates().rename(columns={"ranking": "own"})
+    whole = failed[failed["ranking"] == ""].merge(known, on=["dataset", "method"], how="left")
+    whole["ranking"] = whole["own"].where(whole["own"].notna(), "")
+    parts = [part for part in (failed[failed["ranking"] != ""], whole.drop(columns="own")) if len(part)]
+    together = pd.concat(parts, ignore_index=True) if parts else failed
+    return together.drop_duplicates(["method", "ranking", *INSTANCE])
+
+
+def _refuse_mixed(known: pd.DataFrame) -> None:
+    """Rows may only meet if they were clicked alike: all of a method, and those of several runs, as often in each."""
+    strategies = known["click_strategy"].fillna("").astype(str) if "click_strategy" in known else ""
+    asked = known[["dataset", "method", "run", "most"]].assign(strategy=strategies)
+    protocols = asked.groupby(["dataset", "method", "run", "strategy"])["most"].max().reset_index()
+    runs = protocols.groupby(["dataset", "run", "strategy"])["most"].max().reset_index()
+    several = runs[runs.groupby("dataset")["run"].transform("nunique") > 1]
+    for own in [part for _, part in (*protocols.groupby(ENTRY[:2]), *several.groupby("dataset"))]:
+        if len(own[["strategy", "most"]].drop_duplicates()) > 1:
+            named = zip(own["run"], own["strategy"], own["most"], strict=True)
+            found = ", ".join(f"{run}: {most} {strategy}".strip() for run, strategy, most in named)
+            raise UserError(
+                f"summaries, {own['dataset'].iloc[0]}: rows of different click protocols ({found}); wanted one. "
+                "Tabulate each run by itself."
+            )
+
+
+def _refuse_double(last: pd.DataFrame) -> None:
+    double = last[last.duplicated(["method", "ranking", *INSTANCE])]
+    if len(double):
+        one = double.iloc[0]
+        raise UserError(
+            f"summaries, {one.dataset}: {one.method} ({one.ranking}) has {len(double)} rows twice, the first for "
+            f"instance '{one.instance_id}' of image '{one.image_id}'; wanted one. Do not join a run with itself."
+        )
