@@ -39,7 +39,15 @@ class Sequences:
     def noc(self, quality: float) -> float:
         """Mean number of clicks until the IoU is at least `quality`, 0 to 1; one never so good counts the last click.
 
-        NaN over nothing. IoUs are compared in float32, as RITM's are kept.
+        Three instances by a protocol of four clicks, at quality 0.9:
+
+            after click   1      2      3      4      needs
+                          0.92   0.95   0.96   0.96   1
+                          0.70   0.85   0.91   0.89   3, for it was good enough once
+                          0.30   0.40   0.60   0.70   4, as if the last click had done it
+
+        NoC@90 is (1 + 3 + 4) / 3 = 2.67. A failure counts the last click as RITM's does, so NoC says little without
+        the number of failures beside it. NaN over nothing. IoUs are compared in float32, as RITM's are kept.
 
         Source: `compute_noc_metric` in `isegm/inference/utils.py` of
         https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460.

@@ -2,6 +2,12 @@
 
 What is not identical is dropped and counted, never compared: instances that one of them failed on or has no row of,
 whose clicks differ, or whose ground truth does.
+
+A comparison is of pairs: a's and b's score on one instance after the same clicks. Instances differ from each other far
+more than methods do (a cup that both find at 0.9, a thin rope at 0.3), and in the difference of a pair that cancels. Of
+the differences there are a mean, its interval with images drawn anew, and p with the images' signs flipped
+(`resampling`); and the same for every slice of the instances: p is then a question asked many times, which q answers
+for all of them together.
 """
 
 from __future__ import annotations
@@ -149,6 +155,9 @@ def ranks(rows: Rows, metric: str = "iou") -> pd.DataFrame:
 
 
 def _ranked(own: pd.DataFrame, metric: str) -> pd.DataFrame:
+    # Every pair of entries is tested, and the surely better are counted. Say A is surely better than C, and nothing
+    # else is sure: then A ranks 1 to 2 (none is better, only C is surely worse), B 1 to 3, C 2 to 3, and the tie groups
+    # are A B | C, since C is surely worse than the first of A's group.
     entries = own.groupby(ENTRY, sort=True)[metric].mean().sort_values(ascending=False, kind="stable")
     place = {name: at for at, name in enumerate(entries.index)}
     keyed = own.assign(
@@ -185,6 +194,7 @@ def _surely_better(
 
 
 def _tie_groups(better: Bool[np.ndarray, "entries entries"]) -> list[int]:
+    """A number an entry, best first: a new one where an entry is surely worse than the first of the group."""
     groups: list[int] = []
     first = 0
     for entry in range(len(better)):
