@@ -152,7 +152,7 @@ def load_sam2(checkpoint: Path, model: Model) -> torch.nn.Module:
     except ImportError as error:
         raise UserError(
             f"methods/sam2.py: found no package sam2 ({error}); wanted it installed. Run "
-            "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation -c constraints.txt -e .[sam2]` (README, Weights)."
+            "`SAM2_BUILD_CUDA=0 pip install --no-build-isolation 'sam2>=1.1.0'` (README, Weights)."
         ) from error
     weights, _ = read_tensors(checkpoint, "methods/sam2.py")
     built = build_sam2(f"configs/{model.partition('_')[0]}/{model}.yaml", None, device="cpu")

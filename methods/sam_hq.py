@@ -95,7 +95,7 @@ def load_sam_hq(checkpoint: Path, backbone: Backbone) -> torch.nn.Module:
     except ImportError as error:
         raise UserError(
             f"methods/sam_hq.py: found no package segment_anything_hq ({error}); wanted it installed. "
-            "Run `pip install -c constraints.txt -e .[sam-hq]` (README, Weights)."
+            "Run `pip install 'segment-anything-hq>=0.3'` (README, Weights)."
         ) from error
     weights, _ = read_tensors(checkpoint, "methods/sam_hq.py")
     model = sam_model_registry[backbone]()

@@ -135,6 +135,7 @@ def test_plugins_are_found_in_the_current_folder_and_on_a_relative_path(
 def test_an_editable_install_runs_its_checkout_but_not_from_within_another(tmp_path: Path) -> None:
     python = environment_of(tmp_path / "editable")
     pip("--python", python, "install", "--no-deps", "--no-index", "--no-build-isolation", "-e", ROOT)
+    assert not list(tmp_path.glob("editable/lib/*/site-packages/harness"))  # no copy that would grow old
     other = tmp_path / "other"
     (other / "harness").mkdir(parents=True)
     (other / "pyproject.toml").touch()

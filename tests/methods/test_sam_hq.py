@@ -1,4 +1,4 @@
-"""HQ-SAM through the plugin, against its own package; skipped where `pip install -e .[sam-hq]` was not run."""
+"""HQ-SAM through the plugin, against its own package; skipped where `pip install segment-anything-hq` was not run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (5, 8, 3), dtype=np.uint8).rep
 
 def test_a_missing_package_is_an_error_that_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segment_anything_hq", None)
-    with pytest.raises(UserError, match=r"pip install .*-e \.\[sam-hq\]"):
+    with pytest.raises(UserError, match=r"pip install 'segment-anything-hq>=0\.3'"):
         load_sam_hq(tmp_path / "weights.pth", "vit_tiny")
 
 
 @pytest.mark.slow
 def test_released_checkpoints_answer_as_in_the_package(tmp_path: Path) -> None:
-    package = pytest.importorskip("segment_anything_hq", reason="pip install -e .[sam-hq]")
+    package = pytest.importorskip("segment_anything_hq", reason="pip install segment-anything-hq")
     torch.manual_seed(0)
     model = package.sam_model_registry["vit_tiny"]()
     torch.save(model.state_dict(), tmp_path / "sam_hq_vit_tiny.pth")
