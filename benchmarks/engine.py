@@ -103,7 +103,7 @@ def engine(dataset: Coco, store: Store) -> list[Record]:
     names = Names("null", "null", "coco", "coco")
     protocol = Protocol("benchmark", 0, Clicks(), Text(), tuple(METRICS))
     ids = dataset.sample_ids()
-    records = list(Evaluation(Null(), dataset, names, protocol).records(ids))
+    records = list(Evaluation(Null(), dataset, [(names, protocol)]).records(ids))
     store.write(FACTS, ids, records)
     return records
 

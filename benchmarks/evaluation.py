@@ -120,7 +120,7 @@ def recorded(method: Any) -> Iterator[list[Forward]]:
 def evaluated(method: Method, dataset: Coco, ids: Sequence[str]) -> int:
     """Rows of some images, as a worker makes them."""
     protocol = Protocol("benchmark", 0, Clicks(), Text(), tuple(METRICS))
-    records = list(Evaluation(method, dataset, Names("m", "m", "coco", "coco"), protocol).records(ids))
+    records = list(Evaluation(method, dataset, [(Names("m", "m", "coco", "coco"), protocol)]).records(ids))
     assert all(record.status == "ok" for record in records), next(one.error for one in records if one.error)
     return len({record.instance_id for record in records})
 

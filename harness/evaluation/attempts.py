@@ -10,15 +10,12 @@ segment([c])               answers
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from harness.plugins.failures import DeviceLost, described, is_device_lost, no_exit
 from harness.plugins.interfaces import Group, Method
 from harness.structures import Prediction
-
-T = TypeVar("T")
 
 
 def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> list[Any]:
@@ -60,10 +57,3 @@ def _only(answer: Any) -> Prediction | Exception:
         return answer[0]
     found = f"{len(answer)} predictions" if isinstance(answer, Sequence) else type(answer).__name__
     return ValueError(f"segment answered one prompt with {found}; wanted one prediction.")
-
-
-def timed(function: Callable[[], T]) -> tuple[T, float]:
-    """What the function returns, and the milliseconds it took."""
-    start = time.perf_counter()
-    result = function()
-    return result, (time.perf_counter() - start) * 1000

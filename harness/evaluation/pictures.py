@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from harness.evaluation.attempts import attempted, timed
-from harness.evaluation.protocol import Target
+from harness.evaluation.attempts import attempted
 from harness.masks.destinations import Objects
 from harness.masks.metrics import Region
 from harness.plugins.failures import described, no_exit
 from harness.plugins.interfaces import Dataset, Method
 from harness.structures import Image, Instance, Listed, Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """An instance that can be asked for, with its region; every way of asking shares it."""
+
+    instance: Instance
+    truth: Region
 
 
 @dataclass(eq=False)
@@ -25,10 +33,10 @@ class Picture:
         sample: As its data set loaded it; nothing but the id where it did not load.
         image: The sample's, read-only: a method that writes on it would change it for the prompts that follow.
         targets: The instances that can be asked for.
-        failed: Those that cannot, with the reason.
-        objects: Of the targets.
+        failed: The instances that cannot be asked for, with the reason.
+        objects: The targets' objects, to say what lies under a click and what a mask hit.
         state: What the method's `encode` made of the image, or the exception that it raised.
-        encode_ms: Of this image; None before.
+        encode_ms: How long that took; None as long as the image is not encoded.
     """
 
     sample: Sample
@@ -129,8 +137,10 @@ def not_listed(sample_id: str) -> list[Listed]:
 
 
 def encode(method: Method, pictures: Sequence[Picture]) -> None:
-    """Encode those that are not yet, all at once; if that fails, each alone, exceptions in place."""
+    """Encode the pictures that are not encoded yet, all at once; if that fails, each alone, exceptions in place."""
     fresh = [picture for picture in pictures if picture.encode_ms is None]
-    states, elapsed_ms = timed(lambda: attempted(method.encode, [picture.image for picture in fresh]))
+    started = time.perf_counter()
+    states = attempted(method.encode, [picture.image for picture in fresh])
+    elapsed_ms = (time.perf_counter() - started) * 1000
     for picture, state in zip(fresh, states, strict=True):
         picture.state, picture.encode_ms = state, elapsed_ms / len(fresh)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from harness.config.run_config import Clicks, Text
+from harness.clicks import STRATEGIES, Situation, click_rng
+from harness.config.run_config import Clicks, Text, words_of
+from harness.config.texts import RULES, Asked
+from harness.evaluation.pictures import Picture, Target
+from harness.evaluation.scoring import choices
 from harness.masks.destinations import Place
-from harness.masks.metrics import Region
-from harness.structures import Click, Instance, Listed, Mask, Record
+from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record
+
+TEXT_ROUND = 0
+"""The round whose random generator chooses a text; the rounds of clicks start at 1."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +52,84 @@ class Names:
     dataset_plugin: str
 
 
-@dataclass(frozen=True, eq=False)
-class Target:
-    """An instance that can be asked for, with its region: the same for all that ask."""
-
-    instance: Instance
-    truth: Region
-
-
 @dataclass(eq=False)
 class Asking:
-    """A target with its words, the clicks made on it so far, where they began, and the method's latest mask."""
+    """One instance that a method is asked for, click after click.
 
+    Attributes:
+        picture: The image that it is in.
+        target: The instance, with its region.
+        text: The words of every prompt; None where there are none.
+        clicks: All clicks so far.
+        place: Where the first positive click fell; None before it.
+        predicted: The mask that the method's first ranking took in the last round; None before the first round.
+        memory: What the method is given back with the next click.
+    """
+
+    picture: Picture
     target: Target
     text: str | None
     clicks: tuple[Click, ...] = ()
     place: Place | None = None
     predicted: Mask | None = None
     memory: Any = None
+
+    def click(self, new: tuple[Click, ...]) -> None:
+        """Add a round's clicks."""
+        self.clicks += new
+        self.place = self.place or self.picture.objects.place(self.target.instance, self.clicks)
+
+    def remember(self, prediction: Prediction) -> None:
+        """Keep what the next round starts from. It is a copy: a method may fill the same array with its next answer."""
+        taken = next(iter(choices(prediction).values()))
+        self.predicted = prediction.masks[taken].copy()
+        self.memory = prediction.memory[taken] if len(prediction.memory) else self.predicted
+
+
+class Way:
+    """One way of asking a method about a data set; the variants of a method are as many ways.
+
+    Args:
+        names: For the records.
+        protocol: What is asked.
+        classes: The data set's.
+    """
+
+    def __init__(self, names: Names, protocol: Protocol, classes: Sequence[str]) -> None:
+        self.names, self.protocol, self.classes = names, protocol, tuple(classes)
+        self.words, template = words_of(protocol.text), protocol.text.template
+        self.vocabulary = tuple(template.replace("{}", self.words.said(name)) for name in classes)
+
+    def text(self, picture: Picture, instance: Instance) -> str | None:
+        """The words of an instance's prompts.
+
+        Raises:
+            ValueError: The rule has none for it.
+        """
+        asked, sample = self.protocol.text, picture.sample
+        rng = partial(self._rng, sample.id, instance, TEXT_ROUND)
+        present = frozenset(one.category for one in sample.instances)
+        text = RULES[asked.rule](Asked(instance, present, self.classes, self.words, rng))
+        return None if text is None else asked.template.replace("{}", text)
+
+    def new_clicks(self, asking: Asking, number: int) -> tuple[Click, ...]:
+        """The clicks of an instance's next round, the first of which is number 1.
+
+        Raises:
+            NoClickError: The strategy finds no pixel for one of them.
+        """
+        sample, target, clicks = asking.picture.sample, asking.target, self.protocol.clicks
+        rng = self._rng(sample.id, target.instance, number)
+        at = Situation(sample, target.instance, asking.clicks, asking.predicted, rng, known=target.truth)
+        return STRATEGIES[clicks.strategy](at, **clicks.options)
+
+    def _rng(self, sample_id: str, instance: Instance, number: int) -> Any:
+        """The random generator of a round: it depends on nothing but seed, data set, object and round."""
+        return click_rng(self.protocol.seed, self.names.dataset_plugin, sample_id, instance.object_id, number)
+
+    def prompt(self, asking: Asking) -> Prompt:
+        """What the method is given beside the image."""
+        return Prompt(asking.clicks, asking.text, asking.memory, self.vocabulary)
 
 
 def failed(

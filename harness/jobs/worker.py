@@ -1,4 +1,4 @@
-"""One worker: a method loaded once, data sets as the shards want them, finished shards to the store."""
+"""One worker: it loads a method once and data sets as shards want them, and writes finished shards to the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -18,7 +18,7 @@ import cv2
 
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
-from harness.evaluation.evaluate import Evaluation, together
+from harness.evaluation.evaluate import Evaluation
 from harness.jobs.jobs import Job, Shard
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Method
@@ -38,12 +38,12 @@ class Outcome:
         samples: Images done.
         instances: Instances asked for; `failed` of them have no mask.
         error: The most frequent reason, if any failed.
-        seconds: Of this worker, for all the shard's jobs.
-        left: Those of the shard's samples for which the time did not suffice.
+        seconds: The worker's time for the shard, all its jobs together.
+        left: The shard's samples for which the time did not suffice.
         device: Where the method ran.
         worker: Host and process.
-        file: The shard that it wrote, within the run's folder.
-        memory_mib: The process's peak; `gpu_mib` that of torch on the GPU.
+        file: The shard's file that was written, within the run's folder.
+        memory_mib: The process's peak; `gpu_mib` is torch's peak on the GPU.
     """
 
     job: str
@@ -66,7 +66,7 @@ class Worker:
     Args:
         method: Built now, with its weights.
         store: Where the records go.
-        threads: Of torch on the CPU.
+        threads: How many threads torch and OpenCV may use on the CPU.
     """
 
     def __init__(self, method: MethodEntry, store: Store, threads: int = 1) -> None:
@@ -78,13 +78,26 @@ class Worker:
         self.datasets: dict[str, Dataset] = {}
 
     def run(self, shard: Shard, for_s: float = SHARD_S) -> list[Outcome]:
-        """Evaluate a shard, or as much of it as the time suffices for, one batch at least, and write a file a job."""
-        started, dataset = time.monotonic(), self.dataset(shard.dataset)
-        evaluations = [Evaluation(self.method, dataset, job.names, job.protocol) for job in shard.jobs]
-        done, records = evaluated(evaluations, shard.sample_ids, started + for_s)
-        files = [self.store.write(job.facts, done, own) for job, own in zip(shard.jobs, records, strict=True)]
+        """Evaluate a shard, or as much of it as the time suffices for, and write a file for each of its jobs.
+
+        Args:
+            shard: Of this worker's method.
+            for_s: No batch is begun after so many seconds, but the first one is in any case.
+        """
+        started = time.monotonic()
+        ways = [(job.names, job.protocol) for job in shard.jobs]
+        evaluation = Evaluation(self.method, self.dataset(shard.dataset), ways)
+        done: list[str] = []
+        records: list[list[Record]] = [[] for _ in shard.jobs]
+        for sample_ids, found in evaluation.batches(shard.sample_ids, started + for_s):
+            done += sample_ids
+            for own, new in zip(records, found, strict=True):
+                own += new
+        files = []
+        for job, own in zip(shard.jobs, records, strict=True):
+            files.append(self.store.write(job.facts, done, own))
         seconds, left = time.monotonic() - started, shard.sample_ids[len(done) :]
-        facts = {"left": left, "device": evaluations[0].device, **whereabouts()}
+        facts = {"left": left, "device": evaluation.device, **whereabouts()}
         return [
             replace(outcome(job, done, own, seconds), file=file, **facts)
             for job, own, file in zip(shard.jobs, records, files, strict=True)
@@ -97,34 +110,20 @@ class Worker:
         return self.datasets[label(entry)]
 
 
-def evaluated(
-    evaluations: Sequence[Evaluation], sample_ids: Sequence[str], until: float
-) -> tuple[list[str], list[list[Record]]]:
-    """The samples that were begun by then, on the monotonic clock, with every evaluation's records."""
-    done: list[str] = []
-    records: list[list[Record]] = [[] for _ in evaluations]
-    for batch, found in together(evaluations, sample_ids, until):
-        done += batch
-        for own, new in zip(records, found, strict=True):
-            own += new
-    return done, records
-
-
-def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Iterator[Outcome]:
+def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Generator[Outcome]:
     """Evaluate all shards in this process, one method after the other: `executor: local`."""
-    by_method = sorted(shards, key=method_of)
-    for _, own in groupby(by_method, key=method_of):
+    for _, own in groupby(sorted(shards, key=method_of), key=method_of):
         first, *others = own
         worker = Worker(first.method, store, threads)
         for shard in (first, *others):
             while shard.sample_ids:
-                done = worker.run(shard)
-                shard = replace(shard, sample_ids=done[0].left)
-                yield from done
+                outcomes = worker.run(shard)
+                yield from outcomes
+                shard = replace(shard, sample_ids=outcomes[0].left)
 
 
 def method_of(shard: Shard) -> str:
-    """The label of what a worker loads for a shard."""
+    """The label of the method that a worker loads for a shard."""
     return label(shard.method)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
@@ -92,8 +92,7 @@ def run(
         left = remaining(jobs, store, config.workers.samples_per_shard)
         watcher.planned(jobs, done_samples(jobs, left))
         budget = Budget(config.max_failures, sum(len(job.sample_ids) for job in jobs))
-        peaks: Peaks = {}
-        stopped = evaluate(outcomes(config, left, store, address), budget, watcher, lock, peaks)
+        stopped, peaks = evaluate(config, left, store, address, budget, watcher, lock)
         finished = report(recorded(store), stopped)
         ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed, "peaks": peaks}
         store.close(**ended, **({"samples_retried": retried} if retry_failed else {}))
@@ -112,12 +111,29 @@ Peaks = dict[str, dict[str, int]]
 """Job's key -> the most memory that one of its workers held: "memory_mib", and "gpu_mib" by torch on its GPU."""
 
 
-def evaluate(coming: Generator[Outcome], budget: Budget, watcher: Watcher, lock: Lock, peaks: Peaks) -> bool:
-    """Work through the shards; notes their workers' peaks.
+def evaluate(
+    config: RunConfig,
+    shards: Sequence[Shard],
+    store: Store,
+    address: str | None,
+    budget: Budget,
+    watcher: Watcher,
+    lock: Lock,
+) -> tuple[bool, Peaks]:
+    """Work through the shards, here or on Ray.
 
     Returns:
-        Whether the run was stopped because too much failed.
+        Whether the run was stopped because too much failed, and its workers' peaks.
     """
+    peaks: Peaks = {}
+    if not shards:
+        return False, peaks
+    if config.workers.executor == "local":
+        coming = run_here(shards, store, max(1, int(config.workers.cpus)))
+    else:
+        from harness.cluster.scheduler import Cluster
+
+        coming = Cluster(config.workers, store, address).run(shards)
     with closing(coming):
         for outcome in coming:
             watcher.outcome(outcome)
@@ -125,17 +141,5 @@ def evaluate(coming: Generator[Outcome], budget: Budget, watcher: Watcher, lock:
             own = peaks.setdefault(outcome.job, {"memory_mib": 0, "gpu_mib": 0})
             own |= {name: max(most, getattr(outcome, name)) for name, most in own.items()}
             if budget.spent(outcome):
-                return True
-    return False
-
-
-def outcomes(config: RunConfig, shards: list[Shard], store: Store, address: str | None) -> Generator[Outcome]:
-    """Execute shards here or on Ray."""
-    if not shards:
-        return
-    if config.workers.executor == "local":
-        yield from run_here(shards, store, max(1, int(config.workers.cpus)))
-        return
-    from harness.cluster.scheduler import Cluster
-
-    yield from Cluster(config.workers, store, address).run(shards)
+                return True, peaks
+    return False, peaks

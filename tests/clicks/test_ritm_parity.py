@@ -59,7 +59,7 @@ def rows(official: dict[str, Any]) -> dict[str, list[Record]]:
     clicks = Clicks(strategy="ritm/v1", max_clicks=official["max_clicks"])
     protocol = Protocol("parity", 0, clicks, Text(rule="none"), ("iou",))
     found: dict[str, list[Record]] = {}
-    for record in Evaluation(Nearest(), dataset, names, protocol).records(dataset.sample_ids()):
+    for record in Evaluation(Nearest(), dataset, [(names, protocol)]).records(dataset.sample_ids()):
         assert record.status == "ok", record.error
         found.setdefault(record.image_id, []).append(record)
     return found
@@ -88,6 +88,6 @@ def test_center_clicks_as_ritm_while_there_is_something_wrong(rows: dict[str, li
     protocol = Protocol("parity", 0, Clicks(strategy="center/v1", max_clicks=4), Text(rule="none"), ("iou",))
     names = Names("nearest", "nearest", "grabcut", "grabcut")
     some = dataset.sample_ids()[::8]
-    records = list(Evaluation(Nearest(), dataset, names, protocol).records(some))
+    records = list(Evaluation(Nearest(), dataset, [(names, protocol)]).records(some))
     assert [record.clicks for record in records] == [row.clicks for name in some for row in rows[name][:4]]
     assert set(STRATEGIES) >= {"ritm/v1", "center/v1"}

@@ -107,7 +107,7 @@ def digests(images: Iterable[int], red: int) -> dict[str, str]:
         protocol = Protocol("made up", 0, clicks, Text(), ("iou",), images_per_batch=1 + (BATCH - 1) * red)
         method, names = Around(6 if name in CORRECTING else 6 + red), Names(f"m{red}", f"m{red}", "made up", "made up")
         own = [str(image) for image in images if image % len(ASKED) == number]
-        for record in Evaluation(method, Blobs(red), names, protocol).records(own):
+        for record in Evaluation(method, Blobs(red), [(names, protocol)]).records(own):
             assert record.status == "ok", record.error
             if record.click_index == most:
                 key = record.instance_id.partition("~")[0]

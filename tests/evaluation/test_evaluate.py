@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from threading import get_ident
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from harness import Click, Dataset, Instance, Method, Prediction, Sample
 from harness.clicks import STRATEGIES
 from harness.config.run_config import Clicks, Text
 from harness.evaluation import scoring
-from harness.evaluation.evaluate import Evaluation, ahead, together
+from harness.evaluation.evaluate import Evaluation, ahead
 from harness.evaluation.pictures import prepared
 from harness.evaluation.protocol import Names, Protocol
 from harness.masks.metrics import METRICS, Metric, Region
@@ -104,7 +106,7 @@ def raising(error: Exception) -> Callable[..., Any]:
 def evaluated(method: Method, dataset: Dataset, batch: int = 2, clicks: int = 1, **protocol: Any) -> list[Record]:
     names = Names("ours", "discs", "toys", "boxes")
     asked = {"run": "r", "seed": 5, "clicks": Clicks(max_clicks=clicks), "text": Text(), "metrics": ("iou",)}
-    evaluation = Evaluation(method, dataset, names, Protocol(**asked | protocol, images_per_batch=batch))
+    evaluation = Evaluation(method, dataset, [(names, Protocol(**asked | protocol, images_per_batch=batch))])
     return list(evaluation.records(dataset.sample_ids()))
 
 
@@ -732,7 +734,7 @@ def test_what_is_begun_in_time_is_finished(method: type[Discs]) -> None:
 
     def done(until: float) -> list[str]:
         return [
-            one for ids, _ in together([Evaluation(method(), dataset, names, protocol)], "0123", until) for one in ids
+            one for ids, _ in Evaluation(method(), dataset, [(names, protocol)]).batches("0123", until) for one in ids
         ]
 
     assert done(0) == ["0"]
@@ -787,7 +789,7 @@ def test_several_clicks_a_round_are_one_row_each_round() -> None:
     method = Discs()
     names = Names("ours", "discs", "toys", "boxes")
     protocol = Protocol("r", 5, clicks, Text(), ("iou",))
-    records = list(Evaluation(method, Boxes(), names, protocol).records(["0"]))
+    records = list(Evaluation(method, Boxes(), [(names, protocol)]).records(["0"]))
     assert {one.click_index for one in records} == {3, 6}
     assert all(len(one.clicks) == one.click_index for one in records)
     assert {sum(click.positive for click in one.clicks) / one.click_index for one in records} == {2 / 3}
@@ -803,7 +805,7 @@ def test_an_instance_on_which_no_click_can_be_made_fails_alone(batch: int) -> No
     names = Names("ours", "discs", "toys", "boxes")
     protocol = Protocol("r", 5, clicks, Text(), ("iou",), batch)
     method = Discs()
-    records = list(Evaluation(method, dataset, names, protocol).records(dataset.sample_ids()))
+    records = list(Evaluation(method, dataset, [(names, protocol)]).records(dataset.sample_ids()))
     assert keys(records, "failed") == {("0m", 2, None)}
     assert keys(records, "ok") == {(one, 2, rank) for one in all_ids() - {"0m"} for rank in ("confidence", "oracle")}
     (failed,) = [one for one in records if one.status == "failed"]
@@ -835,15 +837,15 @@ def asked_together(
     method: Method, dataset: Dataset, protocols: Sequence[Protocol], batch: int
 ) -> tuple[list[list[Record]], list[list[Record]]]:
     """The records of each protocol, asked with the others and asked alone."""
-    made = [
-        Evaluation(method, dataset, Names(f"way {number}", "discs", "toys", "boxes"), protocol)
-        for number, protocol in enumerate(replace(one, images_per_batch=batch) for one in protocols)
+    ways = [
+        (Names(f"way {number}", "discs", "toys", "boxes"), replace(protocol, images_per_batch=batch))
+        for number, protocol in enumerate(protocols)
     ]
-    found: list[list[Record]] = [[] for _ in made]
-    for _, some in together(made, dataset.sample_ids()):
+    found: list[list[Record]] = [[] for _ in ways]
+    for _, some in Evaluation(method, dataset, ways).batches(dataset.sample_ids()):
         for own, new in zip(found, some, strict=True):
             own += new
-    return found, [list(one.records(dataset.sample_ids())) for one in made]
+    return found, [list(Evaluation(method, dataset, [way]).records(dataset.sample_ids())) for way in ways]
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -883,10 +885,16 @@ def test_an_image_is_decoded_and_encoded_once_however_it_is_asked() -> None:
 
 
 def test_a_batch_s_encoding_is_shared_out_among_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.evaluation.pictures.timed", lambda function: (function(), 90.0))
+    clock = count(step=3)  # 3 s later at each look
+    monkeypatch.setattr("harness.evaluation.pictures.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     together, alone = asked_together(Discs(), Boxes(), [ASKED[0], ASKED[2]], batch=3)
     for records in (*together, *alone):
-        assert {(one.image_id, one.encode_ms) for one in records} == {("0", 30), ("1", 30), ("2", 30), ("3", 90)}
+        assert {(one.image_id, one.encode_ms) for one in records} == {
+            ("0", 1000),
+            ("1", 1000),
+            ("2", 1000),
+            ("3", 3000),
+        }
 
 
 def test_an_image_is_encoded_for_those_who_can_ask_of_it(words: Path) -> None:

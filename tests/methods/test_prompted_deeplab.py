@@ -188,7 +188,7 @@ class Wrong(Sides):
 def test_maps_that_are_none_fail_their_rows(change: Callable[..., Any], found: str, text_weights: Path) -> None:
     names, protocol = Names("ours", "text_click", "one", "one"), Protocol("r", 0, Clicks(), Text(), ("iou",))
     method = TextClick(text_weights, Wrong(change), "cpu")
-    (record,) = Evaluation(method, OneImage(), names, protocol).records(["a"])
+    (record,) = Evaluation(method, OneImage(), [(names, protocol)]).records(["a"])
     wanted = "wanted float32 (n, 32, 48), finite, 0 to 1 (n: 1)."
     assert record.error == f"segment: ValueError: saliency my_maps:Wrong returned {found}; {wanted}"
 

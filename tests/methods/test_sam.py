@@ -198,7 +198,7 @@ def test_all_rows_of_an_image_come_from_one_encoding(weights: Path, clip_weights
     calls: list[Any] = []
     method.network.model.image_encoder.register_forward_hook(lambda *_: calls.append(None))
     protocol = Protocol("r", 0, Clicks(max_clicks=3), Text(), ("iou",))
-    evaluation = Evaluation(method, dataset, Names("SAM", "sam", "scenes", "scenes"), protocol)
+    evaluation = Evaluation(method, dataset, [(Names("SAM", "sam", "scenes", "scenes"), protocol)])
     rows = list(evaluation.records(dataset.sample_ids()))
     assert {row.status for row in rows} == {"ok"}
     asked = {(row.instance_id, row.click_index, row.ranking) for row in rows}
@@ -221,7 +221,9 @@ def test_the_first_rankings_logits_are_fed_back(weights: Path, clip_weights: Pat
     method = Watched(weights, rankings=("clip", "confidence"), device="cpu", **clip)
     dataset = Scenes("val", count=1)
     protocol = Protocol("r", 0, Clicks(max_clicks=2), Text(), ("iou",))
-    list(Evaluation(method, dataset, Names("SAM", "sam", "scenes", "scenes"), protocol).records(dataset.sample_ids()))
+    list(
+        Evaluation(method, dataset, [(Names("SAM", "sam", "scenes", "scenes"), protocol)]).records(dataset.sample_ids())
+    )
     first, second = kept
     assert all(prompt.previous is None for prompt, _ in first)
     for (_, answer), (prompt, _) in zip(first, second, strict=True):
