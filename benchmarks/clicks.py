@@ -27,7 +27,9 @@ from rich.table import Table
 
 from benchmarks.goals import verdict
 from benchmarks.scoring import SIZE, microseconds, prediction_for, real_truths, synthetic_truth
-from harness.clicks import STRATEGIES, Situation, deepest
+from harness.clicks import Situation
+from harness.clicks.deepest import deepest
+from harness.plugins.registry import find
 from harness.structures import Click, Instance, Mask, Sample
 
 MOST_MS = 2.0
@@ -87,13 +89,13 @@ def passed(ask: Ask, over: Sequence[Situation]) -> None:
 def made_passes(first: Sequence[Situation], second: Sequence[Situation]) -> dict[str, Callable[[], object]]:
     asked: dict[str, tuple[Ask, Sequence[Situation]]] = {"RITM's way, first click": (published, first)}
     for name in CORRECTING:
-        asked[f"{name}, first click"] = (STRATEGIES[name], first)
+        asked[f"{name}, first click"] = (find("clicks", name), first)
     asked["RITM's way, next click"] = (published, second)
     for name in CORRECTING:
-        asked[f"{name}, next click"] = (STRATEGIES[name], second)
+        asked[f"{name}, next click"] = (find("clicks", name), second)
     for name, options in DRAWN:
         said = ", ".join(f"{count} {key}" for key, count in options.items())
-        asked[f"{name}{': ' if said else ''}{said}"] = (partial(STRATEGIES[name], **options), first)
+        asked[f"{name}{': ' if said else ''}{said}"] = (partial(find("clicks", name), **options), first)
     return {name: partial(passed, *one) for name, one in asked.items()}
 
 
@@ -102,7 +104,7 @@ def check(over: Sequence[Situation]) -> int:
     moved = 0
     for at in over:
         theirs = published(at, exact=True)
-        assert STRATEGIES["ritm/v1"](at) == (theirs,), f"instance {at.instance.id}: RITM clicks {theirs}"
+        assert find("clicks", "ritm/v1")(at) == (theirs,), f"instance {at.instance.id}: RITM clicks {theirs}"
         found = deepest(at.instance.mask)
         assert found and depth(at.instance.mask).max() ** 2 - found.squared < 0.1
         moved += published(at) != theirs

@@ -23,8 +23,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness.plugins.registry import names
 from harness.report.context import Context, MethodFacts
-from harness.report.registry import build_table, tables
+from harness.report.registry import build_table
 from harness.report.several_runs import Source, board, entries
 from harness.statistics.comparisons import compare
 from harness.statistics.final_clicks import SHOWN as METRICS
@@ -156,7 +157,7 @@ def main(
         before_gb = _peak_gb()
         rows = _timed(costs, "load", lambda: as_frame(pq.read_table(path, columns=schema(METRICS, masks=False).names)))
     about = context(instances)
-    for name in tables():
+    for name in names("tables"):
         _timed(costs, name, lambda name=name: build_table(name, rows, about))
     _timed(costs, "compare", lambda: compare(rows, "Text+Click", ("SAM", "confidence")))
     _timed(costs, "leaderboard of runs", lambda: board(entries([Source("runs/synthetic", rows, about, {})])))

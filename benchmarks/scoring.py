@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.goals import verdict
-from harness.masks.metrics import METRICS, Region, boundary_iou, iou
+from harness.masks.metrics import boundary_iou, iou
+from harness.masks.region import Region
 from harness.masks.rle import encode
 from harness.structures import Mask
 
@@ -102,7 +103,7 @@ def ours(truth: Region, prediction: Mask) -> Scores:
 def row(truth: Region, prediction: Mask) -> tuple[list[float], bytes]:
     """All that a row takes: every metric, and the mask as it is stored."""
     region = Region(prediction)
-    return [metric(truth, region) for metric in METRICS.values()], encode(prediction, region.box)
+    return [iou(truth, region), boundary_iou(truth, region)], encode(prediction, region.box)
 
 
 def row_of_a_new_instance(truth: Mask, prediction: Mask) -> tuple[list[float], bytes]:

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.plugins.interfaces import Dataset, Learner, Method, Saliency
-    from harness.plugins.registry import register_dataset, register_learner, register_method, register_saliency
+    from harness.plugins.registry import (
+        register_click_rule,
+        register_dataset,
+        register_learner,
+        register_method,
+        register_metric,
+        register_saliency,
+        register_table,
+        register_text_rule,
+    )
     from harness.structures import Click, Instance, Prediction, Prompt, Sample, UserError
 
 __version__ = "0.1.0"
@@ -23,10 +32,14 @@ _LIES_IN = {
     "UserError": "structures",
     "compare": "statistics.comparisons",
     "load": "results.load",
+    "register_click_rule": "plugins.registry",
     "register_dataset": "plugins.registry",
     "register_learner": "plugins.registry",
     "register_method": "plugins.registry",
+    "register_metric": "plugins.registry",
     "register_saliency": "plugins.registry",
+    "register_table": "plugins.registry",
+    "register_text_rule": "plugins.registry",
     "summarise": "statistics.means",
 }
 """Name -> its module. A name is imported when it is first asked for: `import harness` alone loads nothing, so that the
@@ -45,10 +58,14 @@ __all__ = [
     "UserError",
     "compare",
     "load",
+    "register_click_rule",
     "register_dataset",
     "register_learner",
     "register_method",
+    "register_metric",
     "register_saliency",
+    "register_table",
+    "register_text_rule",
     "summarise",
 ]
 

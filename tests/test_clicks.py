@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.clicks import STRATEGIES, Situation, click_rng, interior, interior_depth
+from harness.clicks import Situation, click_rng, interior_depth
+from harness.clicks.paper import interior
+from harness.plugins.registry import find
 from harness.structures import Click, Instance, Mask, Sample
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,7 +121,7 @@ def test_the_paper_s_rule_only_looks_at_the_mask() -> None:
     instance = Instance("other", MASKS["disc"], "other")
     sample = Sample("t", np.full((H, W, 3), 9, np.uint8), (instance,), ignore=MASKS["disc"])
     situation = Situation(sample, instance, (Click(1, 1),), MASKS["ring"], np.random.default_rng(3))
-    assert STRATEGIES["paper/v1"](situation) == (first,)
+    assert find("clicks", "paper/v1")(situation) == (first,)
 
 
 EXPECTED = {

@@ -21,8 +21,8 @@ GROUND = {"structures", "messages", "places", "environment", "atomic", "interrup
 """The files that stand in no package: whoever wants may import them."""
 
 FLOORS = [
-    "masks",
     "plugins",
+    "masks",
     "weights",
     "clicks",
     "config",

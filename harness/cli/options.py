@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import messages, places
-from harness.structures import UserError
+from harness import places
 
 if TYPE_CHECKING:
     from harness.config.run_config import RunConfig
@@ -27,16 +26,12 @@ RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or
 
 
 def loaded(path: Path, overrides: list[str], limit: int | None) -> RunConfig:
-    """Read and check a run's config, its tables included.
+    """Read and check a run's config.
 
     Raises:
         UserError: At the first mistake.
     """
     from harness.config.run_config import load_run
-    from harness.report.registry import tables
 
     config = load_run(places.config(path), overrides)
-    for index, name in enumerate(config.tables):
-        if name not in tables():
-            raise UserError(f"{path}, tables[{index}]: no table '{name}'. {messages.suggest(name, tables())}")
     return config if limit is None else config.model_copy(update={"limit": limit})

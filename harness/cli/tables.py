@@ -114,7 +114,8 @@ def leaderboard(
 
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
     """Make one of the tables of a run's rows, those of its config, or all that there are: the paper's first."""
-    from harness.report.registry import build_table, tables
+    from harness.plugins.registry import names
+    from harness.report.registry import build_table
     from harness.results.recorded import recorded_at
     from harness.results.reported import table_or_why
     from harness.statistics.final_clicks import FinalClicks
@@ -122,7 +123,7 @@ def tabulate(run: str, table: str, form: Form | None, output: Path | None, inter
     made = recorded_at(run)
     rows = made.rows()
     context = replace(made.context(rows), intervals=intervals)
-    every = sorted(tables(), key=lambda name: (not name.startswith("table"), name))
+    every = sorted(names("tables"), key=lambda name: (not name.startswith("table"), name))
     final = FinalClicks.of(rows)
     if table in ("", "all"):
         several = every if table else made.config.tables

@@ -11,11 +11,12 @@ from typing import Literal
 import numpy as np
 
 from harness.clicks.deepest import deepest
-from harness.clicks.strategy import Situation, strategy
+from harness.clicks.strategy import Situation
+from harness.plugins.registry import register_click_rule
 from harness.structures import Click, Mask
 
 
-@strategy("ritm/v1")
+@register_click_rule("ritm/v1")
 def ritm(at: Situation) -> tuple[Click, ...]:
     """The public RITM clicker's next click: into the deepest of what is missing or, at a tie, of what is too much.
 
@@ -28,7 +29,7 @@ def ritm(at: Situation) -> tuple[Click, ...]:
     return (_corrective(at) or Click(0, 0, positive=False),)
 
 
-@strategy("center/v1")
+@register_click_rule("center/v1")
 def center(at: Situation) -> tuple[Click, ...]:
     """Into the deepest wrong pixel, as `ritm/v1`; where nothing is left to correct, onto the object once more.
 
@@ -39,7 +40,7 @@ def center(at: Situation) -> tuple[Click, ...]:
     return (_corrective(at) or _on_the_object(at),)
 
 
-@strategy("sam/v1")
+@register_click_rule("sam/v1")
 def sam(at: Situation, first: Literal["deepest", "random"] = "deepest") -> tuple[Click, ...]:
     """The SAM paper's: the first at the object's deepest pixel, the others at that of the whole error region.
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from harness.masks.metrics import Region
+from harness.masks.region import Region
 from harness.structures import Mask
 
 Raw = Float32[np.ndarray, "box_h box_w"]

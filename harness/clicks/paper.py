@@ -13,13 +13,14 @@ from pydantic import Field
 
 from harness.clicks.depth import inside
 from harness.clicks.sampling import Pixels, apart, around, deep, on_any, others, pixels
-from harness.clicks.strategy import NoClickError, Situation, strategy
+from harness.clicks.strategy import NoClickError, Situation
+from harness.plugins.registry import register_click_rule
 from harness.structures import Click
 
 Source = Literal["boundary", "same_class", "any_class"]
 
 
-@strategy("paper/v1")
+@register_click_rule("paper/v1")
 def interior(at: Situation, margin: Annotated[float, Field(ge=0, le=1)] = 0.35) -> tuple[Click, ...]:
     """One positive click, uniform over the pixels well inside the object.
 
@@ -35,7 +36,7 @@ def interior(at: Situation, margin: Annotated[float, Field(ge=0, le=1)] = 0.35) 
     return (pixels(deep(depth, margin * depth.most), depth.left, depth.top).drawn(at.rng, positive=True),)
 
 
-@strategy("paper/v2")
+@register_click_rule("paper/v2")
 def prompt(
     at: Situation,
     positives: Annotated[int, Field(ge=1)] = 1,

@@ -14,11 +14,12 @@ from pydantic import Field
 from harness.clicks.correction import center
 from harness.clicks.depth import squared_depth
 from harness.clicks.sampling import Pixels, pixels
-from harness.clicks.strategy import Situation, strategy
+from harness.clicks.strategy import Situation
+from harness.plugins.registry import register_click_rule
 from harness.structures import Click, UserError
 
 
-@strategy("rclicks/v1")
+@register_click_rule("rclicks/v1")
 def rclicks(
     at: Situation, group: Annotated[int, Field(ge=0)] = 0, groups: Annotated[int, Field(ge=1)] = 10
 ) -> tuple[Click, ...]:
@@ -52,7 +53,7 @@ def rclicks(
     return (choice.clicked(int(order[_at_share(weights[order], at.rng.uniform(low, high))]), positive=True),)
 
 
-@strategy("grid/v1")
+@register_click_rule("grid/v1")
 def grid(
     at: Situation, side: Annotated[int, Field(ge=1)] = 3, cell: Annotated[int, Field(ge=0)] | None = None
 ) -> tuple[Click, ...]:

@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from harness.clicks.depth import Distances, eroded, inside, outside
 from harness.clicks.strategy import Situation
-from harness.masks.metrics import Region
+from harness.masks.region import Region
 from harness.structures import Click, Mask
 
 SMALL = 10

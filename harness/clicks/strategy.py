@@ -1,9 +1,8 @@
-"""What a click simulator is given, how it is registered, and the generator that it draws from."""
+"""What a click rule is given and returns, and the generator that it draws from."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.masks.metrics import Region
+from harness.masks.region import Region
 from harness.plugins.failures import blamed
 from harness.plugins.parameters import arguments
+from harness.plugins.registry import find
 from harness.structures import Click, Instance, Mask, Sample, UserError
 
 
@@ -60,24 +60,6 @@ Strategy = Callable[..., tuple[Click, ...]]
 Raises `NoClickError` where there is no pixel for one of them, `UserError` where options do not fit each other.
 """
 
-STRATEGIES: dict[str, Strategy] = {}
-
-
-def strategy(name: str) -> Callable[[Strategy], Strategy]:
-    """Function decorator: makes a click simulator known as `name`, `<family>/v<number>`.
-
-    Raises:
-        ValueError: It has no version, or another function has the name: rows go by it for good.
-    """
-
-    def add(function: Strategy) -> Strategy:
-        if not re.fullmatch(r"[a-z]\w*/v[1-9]\d*", name) or name in STRATEGIES:
-            raise ValueError(f"strategy '{name}' ({function.__qualname__}): wanted a new name such as 'family/v1'.")
-        STRATEGIES[name] = function
-        return function
-
-    return add
-
 
 def click_rng(
     seed: int, dataset: str, sample_id: str, instance_id: str, number: int, draw: int = 0
@@ -96,7 +78,8 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
         UserError: It does not take these options, they do not fit each other, or they are too much for that image; or
             the strategy raises, or returns no clicks.
     """
-    arguments(STRATEGIES[name], name, options, "click options")
+    rule = find("clicks", name)
+    arguments(rule, name, options, "click options")
     left, right = np.zeros((2, 48, 64), bool)
     left[8:40, 4:28] = right[8:40, 36:60] = True
     instances = (Instance("left", left, "object"), Instance("right", right, "object"))
@@ -104,7 +87,7 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
     at = Situation(sample, instances[0], (), None, np.random.default_rng(0))
     with blamed(f"{name} cannot be asked"):
         try:
-            made = STRATEGIES[name](at, **options)
+            made = rule(at, **options)
         except NoClickError as error:
             raise UserError(f"{error} That was an image of 48 x 64 pixels with two objects; ask for less.") from error
     if not (isinstance(made, tuple) and made and all(isinstance(click, Click) for click in made)):

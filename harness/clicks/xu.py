@@ -10,12 +10,13 @@ from pydantic import Field
 
 from harness.clicks.depth import outside, squared, to_nearest_zero
 from harness.clicks.sampling import Pixels, apart, around, at_places, counted_in, deep_inside, on_any, others, pixels
-from harness.clicks.strategy import NoClickError, Situation, strategy
-from harness.masks.metrics import Region
+from harness.clicks.strategy import NoClickError, Situation
+from harness.masks.region import Region
+from harness.plugins.registry import register_click_rule
 from harness.structures import Click
 
 
-@strategy("xu/v1")
+@register_click_rule("xu/v1")
 def xu(
     at: Situation,
     positives: Annotated[int, Field(ge=1)] = 1,

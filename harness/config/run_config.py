@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -11,14 +12,15 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from harness import messages, places
-from harness.clicks import STRATEGIES, clicks_a_round
+from harness.clicks import clicks_a_round
 from harness.config import recipe, yaml_file
 from harness.config.parts import Model, Plugin, label, resolved
 from harness.config.recipe import KnownRecipe, Recipe, identified, load_recipe
-from harness.config.texts import RULES, Words, read_words
-from harness.masks.metrics import METRICS
+from harness.config.texts import Words, read_words
+from harness.masks.measure import metric
 from harness.plugins import class_splits, parameters
-from harness.structures import UserError
+from harness.plugins.registry import find
+from harness.structures import Record, UserError
 
 A = TypeVar("A", "MethodEntry", "Variant")
 
@@ -243,6 +245,8 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     _read_recipes(raw, path)
     config: RunConfig = yaml_file.validated(RunConfig, raw, path)
     _check_metrics(path, config.metrics)
+    for index, name in enumerate(config.tables):
+        find("tables", name, f"{path}, tables[{index}]")
     _check_labels(path, "methods", config.methods)
     methods = tuple(
         one
@@ -347,11 +351,8 @@ def _asked(entry: A, where: str) -> A:
 
 def _clicks(clicks: Clicks, where: str) -> Clicks:
     """With the strategy's options checked against its function."""
-    if clicks.strategy not in STRATEGIES:
-        known = messages.suggest(clicks.strategy, STRATEGIES)
-        raise UserError(f"{where}.strategy: no strategy '{clicks.strategy}'. {known}")
-    strategy = STRATEGIES[clicks.strategy]
-    options = parameters.arguments(strategy, clicks.strategy, clicks.options, f"{where}.options")
+    rule = find("clicks", clicks.strategy, f"{where}.strategy")
+    options = parameters.arguments(rule, clicks.strategy, clicks.options, f"{where}.options")
     try:
         a_round = clicks_a_round(clicks.strategy, options)
     except UserError as error:
@@ -366,8 +367,7 @@ def _clicks(clicks: Clicks, where: str) -> Clicks:
 
 def _text(text: Text, where: str) -> Text:
     """With its rule, template and words file checked."""
-    if text.rule not in RULES:
-        raise UserError(f"{where}: no rule '{text.rule}'. {messages.suggest(text.rule, RULES)}")
+    find("texts", text.rule, f"{where}.rule")
     if text.template.count("{}") != 1:
         raise UserError(f"{where}.template: found {text.template!r}; wanted one {{}}, for the words.")
     try:
@@ -378,9 +378,13 @@ def _text(text: Text, where: str) -> Text:
 
 
 def _check_metrics(path: Path, metrics: Sequence[str]) -> None:
+    columns = {one.name: "a column of every run" for one in fields(Record)}
     for index, name in enumerate(metrics):
-        if name not in METRICS:
-            raise UserError(f"{path}, metrics[{index}]: no metric '{name}'. {messages.suggest(name, METRICS)}")
+        where = f"{path}, metrics[{index}]"
+        column = metric(name, where).name
+        if column in columns:
+            raise UserError(f"{where}: its column '{column}' is {columns[column]}. Rename one of them.")
+        columns[column] = f"that of metrics[{index}], too"
 
 
 def _check_labels(path: Path, key: str, entries: Sequence[Plugin]) -> None:

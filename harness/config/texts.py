@@ -1,4 +1,4 @@
-"""What a prompt's words are: one rule each, registered by name, as click simulators are.
+"""What a prompt's words are: one function each, registered by its name.
 
 `harness/config/words.csv` holds the words that the rules need beside a data set's own: how a name that it prints as one
 word is said ("tvmonitor": "tv monitor"), a synonym and a hypernym of it.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.plugins.registry import register_text_rule
 from harness.structures import Instance, Listed, UserError
 
 WORDS = Path(__file__).with_name("words.csv")
@@ -63,56 +64,49 @@ class Asked:
 
 Rule = Callable[[Asked], str | None]
 
-RULES: dict[str, Rule] = {}
+"""The words of one prompt, or None for none.
+
+A rule that has no words for an instance raises ValueError: the instance fails with its text.
+"""
 
 
-def rule(name: str) -> Callable[[Rule], Rule]:
-    """Function decorator: makes a text rule known as `name`."""
-
-    def add(function: Rule) -> Rule:
-        RULES[name] = function
-        return function
-
-    return add
-
-
-@rule("given")
+@register_text_rule("given")
 def given(asked: Asked) -> str | None:
     """The data set's own words for the object (refCOCO's phrase), or else its class name."""
     return asked.instance.text or class_name(asked)
 
 
-@rule("class_name")
+@register_text_rule("class_name")
 def class_name(asked: Asked) -> str | None:
     """The class name; none where the data set has no classes."""
     return asked.words.said(asked.instance.category) or None
 
 
-@rule("none")
+@register_text_rule("none")
 def nothing(_asked: Asked) -> str | None:
     """No text at all."""
     return None
 
 
-@rule("synonym")
+@register_text_rule("synonym")
 def synonym(asked: Asked) -> str | None:
     """Another word for the class, from the words file."""
     return asked.words.other(asked.instance.category, "synonym")
 
 
-@rule("hypernym")
+@register_text_rule("hypernym")
 def hypernym(asked: Asked) -> str | None:
     """A wider word for the class ("dog": "animal"), from the words file."""
     return asked.words.other(asked.instance.category, "hypernym")
 
 
-@rule("wrong_present")
+@register_text_rule("wrong_present")
 def wrong_present(asked: Asked) -> str | None:
     """The class name of something else in the image, drawn evenly."""
     return _wrong(asked, [name for name in asked.vocabulary if name in asked.present])
 
 
-@rule("wrong_absent")
+@register_text_rule("wrong_absent")
 def wrong_absent(asked: Asked) -> str | None:
     """The class name of something that is not in the image, drawn evenly."""
     return _wrong(asked, [name for name in asked.vocabulary if name not in asked.present])

@@ -164,7 +164,7 @@ class Evaluation:
             return [self._failed(way, picture, target.instance, f"segment: {described(error)}", asking)]
         hit = partial(picture.objects.hit, target.instance)
         try:
-            scores = list(scoring.score(answer, target.truth, way.protocol.metrics, picture.sample.ignore, hit))
+            scores = list(scoring.score(answer, target.truth, way.metrics, picture.sample.ignore, hit))
         except scoring.MetricError as error:
             return [self._failed(way, picture, target.instance, f"metrics: {error}", asking)]
         said = facts(way.names, way.protocol, picture.sample.id, target.instance, asking, self.device)

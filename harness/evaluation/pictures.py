@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.evaluation.attempts import attempted
 from harness.masks.destinations import Objects
-from harness.masks.metrics import Region
+from harness.masks.region import Region
 from harness.plugins.failures import described, no_exit
 from harness.plugins.interfaces import Dataset, Method
 from harness.structures import Image, Instance, Listed, Sample

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from harness.clicks import STRATEGIES, Situation, click_rng
+from harness.clicks import Situation, click_rng
 from harness.config.run_config import Clicks, Text, words_of
-from harness.config.texts import RULES, Asked
+from harness.config.texts import Asked
 from harness.evaluation.pictures import Picture, Target
 from harness.evaluation.scoring import choices
 from harness.masks.destinations import Place
+from harness.masks.measure import metric
+from harness.plugins.registry import find
 from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record
 
 TEXT_ROUND = 0
@@ -97,6 +99,9 @@ class Way:
 
     def __init__(self, names: Names, protocol: Protocol, classes: Sequence[str]) -> None:
         self.names, self.protocol, self.classes = names, protocol, tuple(classes)
+        self.metrics = [metric(name) for name in protocol.metrics]
+        self.text_rule = find("texts", protocol.text.rule)
+        self.click_rule = find("clicks", protocol.clicks.strategy)
         self.words, template = words_of(protocol.text), protocol.text.template
         self.vocabulary = tuple(template.replace("{}", self.words.said(name)) for name in classes)
 
@@ -109,7 +114,9 @@ class Way:
         asked, sample = self.protocol.text, picture.sample
         rng = partial(self._rng, sample.id, instance, TEXT_ROUND)
         present = frozenset(one.category for one in sample.instances)
-        text = RULES[asked.rule](Asked(instance, present, self.classes, self.words, rng))
+        text = self.text_rule(Asked(instance, present, self.classes, self.words, rng))
+        if not isinstance(text, str | None):
+            raise ValueError(f"{asked.rule} returned {type(text).__name__}; wanted a text, or None for none.")
         return None if text is None else asked.template.replace("{}", text)
 
     def new_clicks(self, asking: Asking, number: int) -> tuple[Click, ...]:
@@ -121,7 +128,7 @@ class Way:
         sample, target, clicks = asking.picture.sample, asking.target, self.protocol.clicks
         rng = self._rng(sample.id, target.instance, number)
         at = Situation(sample, target.instance, asking.clicks, asking.predicted, rng, known=target.truth)
-        return STRATEGIES[clicks.strategy](at, **clicks.options)
+        return self.click_rule(at, **clicks.options)
 
     def _rng(self, sample_id: str, instance: Instance, number: int) -> Any:
         """The random generator of a round: it depends on nothing but seed, data set, object and round."""

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.masks.metrics import METRICS, Region
+from harness.masks.measure import Metric
+from harness.masks.metrics import iou
+from harness.masks.region import Region
 from harness.masks.rle import encode
 from harness.plugins.failures import described, no_exit
 from harness.structures import Mask, Prediction
@@ -78,7 +80,7 @@ def choices(prediction: Prediction) -> dict[str, int]:
 def score(
     prediction: Prediction,
     truth: Region,
-    metrics: Sequence[str],
+    metrics: Sequence[Metric],
     ignore: Mask | None = None,
     what_it_hit: Callable[[Region], str] | None = None,
 ) -> Iterator[Score]:
@@ -90,7 +92,7 @@ def score(
     Args:
         prediction: Checked.
         truth: Of the instance, built once, with the same `ignore`.
-        metrics: Names in `METRICS`.
+        metrics: Of the run.
         ignore: Pixels that do not count, bool (h, w).
         what_it_hit: Where a mask went among the image's objects (`harness.masks.destinations`), for `Score.hit`.
 
@@ -100,7 +102,7 @@ def score(
     regions = {index: Region(prediction.masks[index], ignore) for index in range(len(prediction.masks))}
     chosen = choices(prediction)
     if prediction.scores:
-        chosen[ORACLE] = max(regions, key=lambda index: METRICS["iou"](truth, regions[index]))
+        chosen[ORACLE] = max(regions, key=lambda index: iou(truth, regions[index]))
     worth = {
         index: _worth(prediction.masks[index], regions[index], truth, metrics) for index in sorted(set(chosen.values()))
     }
@@ -110,28 +112,29 @@ def score(
         yield Score(ranking=ranking, candidate=index, **worth[index])
 
 
-def measured(name: str, truth: Region, predicted: Region) -> float:
+def measured(metric: Metric, truth: Region, predicted: Region) -> float:
     """A metric's value.
 
     Raises:
         MetricError: It fails, or is no number.
     """
+    named = f"metric '{metric.name}' ({metric.place})"
     try:
         with no_exit():
-            value = METRICS[name](truth, predicted)
+            value = metric(truth, predicted)
     except Exception as error:
-        raise MetricError(described(error)) from error
+        raise MetricError(f"{named} failed on {metric.takes}: {described(error)}") from error
     if not isinstance(value, Real):
-        raise MetricError(f"metric '{name}' returned {type(value).__name__}; wanted a number.")
+        raise MetricError(f"{named} returned {type(value).__name__}; wanted a number.")
     if math.isnan(value):
-        raise MetricError(f"metric '{name}' is nan.")
+        raise MetricError(f"{named} is nan.")
     return float(value)
 
 
-def _worth(mask: Mask, predicted: Region, truth: Region, metrics: Sequence[str]) -> dict[str, Any]:
+def _worth(mask: Mask, predicted: Region, truth: Region, metrics: Sequence[Metric]) -> dict[str, Any]:
     """The fields of a `Score` that do not depend on who chose the mask."""
     return {
-        "metrics": {name: measured(name, truth, predicted) for name in metrics},
+        "metrics": {one.name: measured(one, truth, predicted) for one in metrics},
         "intersection_px": truth.intersection(predicted),
         "union_px": truth.union(predicted),
         "gt_area_px": truth.area,

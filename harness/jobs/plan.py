@@ -19,7 +19,7 @@ from harness.evaluation.pictures import listed
 from harness.evaluation.protocol import Protocol
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.jobs import Job, Shard, as_loaded
-from harness.masks.metrics import METRICS
+from harness.masks.measure import Metric, metric
 from harness.plugins import files, parameters, registry
 from harness.plugins.failures import described, no_exit
 from harness.plugins.interfaces import Dataset
@@ -132,16 +132,15 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
             "dataset_fingerprint": made_of,
             "clicks": (method.clicks or config.clicks).model_dump(mode="json"),
             "training_images_asked": asked_again(images, listing.dataset, config.limit),
-            "metrics": {name: _metric_facts(name) for name in config.metrics},
+            "metrics": {one.name: _metric_facts(one) for one in map(metric, config.metrics)},
             **_method_facts(method),
         },
     )
     return Job(facts, method, entry, listing.sample_ids, _protocol(config, method), listing.weights)
 
 
-def _metric_facts(name: str) -> dict[str, Any]:
+def _metric_facts(metric: Metric) -> dict[str, Any]:
     """What a reader of a metric's column must know, in a checkout that may lack the metric."""
-    metric = METRICS[name]
     said = {"bounds": list(metric.bounds), "description": metric.description}
     return {"higher_is_better": metric.higher_is_better, **said}
 

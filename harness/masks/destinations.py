@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from harness.masks.metrics import METRICS, Region
+from harness.masks.metrics import iou
+from harness.masks.region import Region
 from harness.structures import Click, Instance
 
 Hit = Literal["right", "part", "whole", "same_class", "other_class", "background", "nothing"]
@@ -86,9 +87,9 @@ class Objects:
         if not predicted.area:
             return "nothing"
         own = self.ids.index(asked.object_id)
-        iou = METRICS["iou"](self.regions[own], predicted)
-        better = self._best_other(own, predicted, iou)
-        if better is None and iou >= RIGHT:
+        own_iou = iou(self.regions[own], predicted)
+        better = self._best_other(own, predicted, own_iou)
+        if better is None and own_iou >= RIGHT:
             return "right"
         if better is None and 2 * self.regions[own].intersection(predicted) >= predicted.area:
             return "part"
@@ -109,9 +110,9 @@ class Objects:
         for index in np.flatnonzero(bounds > above).tolist():
             if index == own or bounds[index] <= above:
                 continue
-            iou = METRICS["iou"](self.regions[index], predicted)
-            if iou > above:
-                above, best = iou, index
+            found = iou(self.regions[index], predicted)
+            if found > above:
+                above, best = found, index
         return best
 
     def _bounds(self, predicted: Region) -> np.ndarray:

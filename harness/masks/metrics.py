@@ -1,228 +1,16 @@
-"""Two masks -> one number.
+"""Two masks -> one number: the metrics that come with the harness.
 
-A metric is one function of two regions, decorated with its name. Configs name it, `harness list metrics` prints it
-with the first paragraph of its docstring, and no other file needs to hear of it.
-
-A `Region` is a mask cropped to its box. What metrics derive from it is computed at most once, so that the ground
-truth's is built once an instance and compared with every prediction.
+A metric is one function of (truth, prediction), decorated with its name. These take `Region`s, whose areas and bands
+are computed once; `harness/masks/measure.py` says what else a metric may take, and calls it.
 """
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
-
-import cv2
-import numpy as np
-from jaxtyping import UInt8
-
-from harness.structures import Mask
-
-Box = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels of the full image, x1 and y1 excluded; (0, 0, 0, 0) around nothing."""
-
-Crop = UInt8[np.ndarray, "box_h box_w"]
-"""What lies in a box: 0 or 1, C-contiguous."""
+from harness.masks.region import Region
+from harness.plugins.registry import register_metric
 
 
-class _Pixels(NamedTuple):
-    """The pixels of a region, or of its band, that count."""
-
-    box: Box
-    crop: Crop
-    area: int
-
-    def shared_with(self, other: _Pixels) -> int:
-        """How many pixels lie in both."""
-        x0, y0 = max(self.box[0], other.box[0]), max(self.box[1], other.box[1])
-        x1, y1 = min(self.box[2], other.box[2]), min(self.box[3], other.box[3])
-        if x0 >= x1 or y0 >= y1:
-            return 0
-        mine, theirs = (p.crop[y0 - p.box[1] : y1 - p.box[1], x0 - p.box[0] : x1 - p.box[0]] for p in (self, other))
-        return cv2.countNonZero(cv2.bitwise_and(mine, theirs))
-
-
-class Region:
-    """A mask with its box, its area and its boundary band. It keeps no reference to the array it is made of.
-
-    Args:
-        mask: May be empty.
-        ignore: Pixels that do not count: neither in areas, intersections and unions nor in boundary bands. The
-            outline is the whole mask's all the same, so no band runs along ignored pixels. Only regions of the
-            same image with the same `ignore` can be compared.
-
-    Attributes:
-        size: (h, w) of the full image.
-        box: Around the whole mask, ignored pixels included.
-        crop: The whole mask inside its box.
-    """
-
-    def __init__(self, mask: Mask, ignore: Mask | None = None) -> None:
-        assert mask.dtype == np.bool_ and (ignore is None or ignore.shape == mask.shape)
-        self.size: tuple[int, int] = (mask.shape[0], mask.shape[1])
-        self.box = bounding_box(mask)
-        self.crop: Crop = _cut(mask, self.box)
-        self._ignored = None if ignore is None else _cut(ignore, self.box)
-        self._bands: dict[float, _Pixels] = {}
-        self._last: tuple[Region, int] | None = None
-
-    @property
-    def area(self) -> int:
-        """How many pixels count."""
-        return self._whole.area
-
-    def boundary(self, dilation_ratio: float = 0.02) -> Crop:
-        """The band just inside the outline, where it counts, in the region's box.
-
-        It holds the mask's pixels that have a pixel outside the mask, or beyond the image's border, within d rows
-        and d columns, where d is `dilation_ratio` times the image's diagonal, rounded, and at least 1.
-
-        Source: Cheng et al., "Boundary IoU", CVPR 2021, https://arxiv.org/abs/2103.16562; pixel for pixel the band of
-        `mask_to_boundary` in https://github.com/bowenc0221/boundary-iou-api at 37d2558.
-        """
-        return self._band(dilation_ratio).crop
-
-    def boundary_area(self, dilation_ratio: float = 0.02) -> int:
-        """How many pixels the boundary band has."""
-        return self._band(dilation_ratio).area
-
-    def intersection(self, other: Region) -> int:
-        """How many counted pixels lie in both masks."""
-        assert self.size == other.size
-        # Metrics, columns and rules ask for the same pair's one after the other.
-        if self._last is None or self._last[0] is not other:
-            self._last = other, self._whole.shared_with(other._whole)
-        return self._last[1]
-
-    def union(self, other: Region) -> int:
-        """How many counted pixels lie in either mask."""
-        return self.area + other.area - self.intersection(other)
-
-    def boundary_intersection(self, other: Region, dilation_ratio: float = 0.02) -> int:
-        """How many counted pixels lie in both boundary bands."""
-        assert self.size == other.size
-        return self._band(dilation_ratio).shared_with(other._band(dilation_ratio))
-
-    def boundary_union(self, other: Region, dilation_ratio: float = 0.02) -> int:
-        """How many counted pixels lie in either boundary band."""
-        areas = self.boundary_area(dilation_ratio) + other.boundary_area(dilation_ratio)
-        return areas - self.boundary_intersection(other, dilation_ratio)
-
-    @cached_property
-    def _whole(self) -> _Pixels:
-        return self._counted(self.crop)
-
-    def _band(self, dilation_ratio: float) -> _Pixels:
-        if dilation_ratio not in self._bands:
-            distance = max(1, round(dilation_ratio * math.hypot(*self.size)))
-            self._bands[dilation_ratio] = self._counted(_inner_band(self.crop, distance))
-        return self._bands[dilation_ratio]
-
-    def _counted(self, crop: Crop) -> _Pixels:
-        counted = crop if self._ignored is None else crop & ~self._ignored
-        return _Pixels(self.box, counted, cv2.countNonZero(counted) if counted.size else 0)
-
-
-def bounding_box(mask: Mask) -> Box:
-    """The smallest box around a mask's pixels."""
-    # Eight pixels at a time where they fit: looking for the box is the only step that reads the whole image.
-    words = mask.view(np.uint64) if mask.flags.c_contiguous and mask.shape[1] % 8 == 0 else mask
-    rows = np.flatnonzero(np.bitwise_or.reduce(words, axis=1))
-    if not rows.size:
-        return 0, 0, 0, 0
-    y0, y1 = int(rows[0]), int(rows[-1]) + 1
-    columns = np.flatnonzero(np.bitwise_or.reduce(words[y0:y1], axis=0).view(np.uint8))
-    return int(columns[0]), y0, int(columns[-1]) + 1, y1
-
-
-def _cut(mask: Mask, box: Box) -> Crop:
-    x0, y0, x1, y1 = box
-    return mask[y0:y1, x0:x1].copy().view(np.uint8)
-
-
-def _inner_band(crop: Crop, distance: int) -> Crop:
-    """The pixels of a cropped mask that lie within `distance` of its outside; beyond the crop all is outside."""
-    if min(crop.shape) <= 2 * distance:
-        return crop
-    band = crop.copy()
-    band[distance:-distance, distance:-distance] ^= _core(crop, distance)
-    return band
-
-
-def _core(crop: Crop, distance: int) -> UInt8[np.ndarray, "core_h core_w"]:
-    """Where a square window of 2 * distance + 1 pixels fits into the mask, the crop's margins of `distance` left out.
-
-    Erosion, in the fewest passes: the AND of a window with itself, shifted by its length, is a window twice as
-    long. Rows lie end to end, so that a pass is one operation on one contiguous array. The windows that run over
-    the end of a row are those of the left-out margin.
-    """
-    (height, width), margin = crop.shape, 2 * distance
-    pixels = crop.reshape(-1)
-    for shift in _doublings(margin + 1):
-        pixels = pixels[shift * width :] & pixels[: -shift * width]
-    for shift in _doublings(margin + 1):
-        pixels = pixels[shift:] & pixels[:-shift]
-    return np.ndarray((height - margin, width - margin), np.uint8, buffer=pixels, strides=(width, 1))
-
-
-def _doublings(length: int) -> list[int]:
-    """Shifts that grow a window of 1 to `length`, each at most as long as the window so far: 1, 2, 4, ..., rest."""
-    shifts, grown = [], 1
-    while grown < length:
-        shifts.append(min(grown, length - grown))
-        grown += shifts[-1]
-    return shifts
-
-
-MetricFunction = Callable[[Region, Region], float]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number that says how well a prediction meets the ground truth.
-
-    Attributes:
-        name: As configs and columns write it.
-        function: (truth, prediction) -> value.
-        higher_is_better: Which of two values a table prints bold.
-        bounds: The least and the largest value.
-        description: One line for people.
-    """
-
-    name: str
-    function: MetricFunction
-    higher_is_better: bool
-    bounds: tuple[float, float]
-    description: str
-
-    def __call__(self, truth: Region, prediction: Region) -> float:
-        """The metric's value."""
-        return self.function(truth, prediction)
-
-
-METRICS: dict[str, Metric] = {}
-"""Every metric by its name."""
-
-
-def metric(
-    name: str, *, higher_is_better: bool = True, bounds: tuple[float, float] = (0.0, 1.0)
-) -> Callable[[MetricFunction], MetricFunction]:
-    """Function decorator: makes a metric known as `name`, described by the first paragraph of its docstring."""
-
-    def add(function: MetricFunction) -> MetricFunction:
-        assert name not in METRICS, f"two metrics are named {name!r}"
-        description = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
-        METRICS[name] = Metric(name, function, higher_is_better, bounds, description)
-        return function
-
-    return add
-
-
-@metric("iou")
+@register_metric("iou")
 def iou(truth: Region, prediction: Region) -> float:
     """Intersection over union of the masks, 0 to 1; two empty masks score 1, as in DAVIS.
 
@@ -231,7 +19,7 @@ def iou(truth: Region, prediction: Region) -> float:
     return _ratio(truth.intersection(prediction), truth.area + prediction.area)
 
 
-@metric("boundary_iou")
+@register_metric("boundary_iou")
 def boundary_iou(truth: Region, prediction: Region) -> float:
     """Intersection over union of the bands just inside both outlines, 0 to 1; two empty bands score 1, as in DAVIS.
 

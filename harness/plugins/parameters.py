@@ -17,7 +17,8 @@ import pydantic
 from harness.messages import complaint, suggest
 from harness.places import for_workers, located
 from harness.plugins.failures import blamed
-from harness.plugins.registry import BASES, find
+from harness.plugins.kinds import KINDS
+from harness.plugins.registry import find
 from harness.structures import UserError
 
 ANY_OTHER = "**"
@@ -93,7 +94,7 @@ def _annotation(wanted: Mapping[str, tuple[Any, Any]], key: str) -> Any:
 def plugin_kind(annotation: Any) -> str | None:
     """The kind of plugin that a parameter is itself, as in `saliency: Saliency | None`."""
     options = (annotation, *get_args(annotation))
-    return next((kind for kind, base in BASES.items() if base in options), None)
+    return next((name for name, kind in KINDS.items() if kind.base and kind.base in options), None)
 
 
 def _resolved(annotation: Any, value: Any, where: str) -> Any:

@@ -1,8 +1,14 @@
-"""Name -> class. The only file that imports methods/ and datasets/.
+"""Name -> plugin, one way for all eight kinds (`KINDS`). The only file that imports plugins.
 
-A name is a file's name in its kind's folder (`click_only` is methods/click_only.py), or a folder's with such a file in
-it (`sam` is methods/sam/sam.py), an entry point in the group `harness.<kind>` (`harness.methods`, ...), or
-`my_package.my_module:MyClass`.
+A config names a plugin in one of three ways:
+
+- by the name that its decorator gives it, in a file that comes with the harness: `register_method("sam")` in
+  methods/sam/sam.py, `register_metric("iou")` in harness/masks/metrics.py;
+- by an entry point of an installed package in the group `harness.<kind>`: `harness.methods`, `harness.metrics`, ...;
+- as `module:name`, from anywhere on Python's path, where the name is the class's or the function's own or the one that
+  its decorator gives it: `my_package.clicks:mine/v1`.
+
+Names, not objects, go to workers: each looks a plugin up for itself.
 """
 
 from __future__ import annotations
@@ -11,130 +17,174 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.messages import suggest
-from harness.places import shipped
+from harness.places import ROOT
 from harness.plugins.failures import blamed
-from harness.plugins.interfaces import Dataset, Learner, Method, Saliency
+from harness.plugins.kinds import KINDS, Kind
+from harness.plugins.sources import Written, written
 from harness.structures import UserError
 
-T = TypeVar("T", bound=type)
+T = TypeVar("T")
 
-_FOLDERS = {kind: kind for kind in ("methods", "datasets")} | {
-    kind: f"methods/{kind}" for kind in ("saliency", "learners")
-}
-"""Kind -> its folder in the checkout."""
 
-BASES: dict[str, Any] = {"methods": Method, "datasets": Dataset, "saliency": Saliency, "learners": Learner}
-_CLASSES: dict[str, dict[str, type]] = {kind: {} for kind in _FOLDERS}
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A plugin and how it is known.
+
+    Attributes:
+        name: What its decorator made it known as; without one, its entry point's name or its own.
+        thing: The class or the function.
+        options: What else its decorator was given.
+        spec: Of the module whose execution registered it.
+    """
+
+    name: str
+    thing: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+    spec: Any = None
+
+    @property
+    def place(self) -> str:
+        """The file and the line where it is written, for messages."""
+        thing = inspect.unwrap(self.thing)
+        try:
+            file, line = inspect.getsourcefile(thing), inspect.getsourcelines(thing)[1]
+        except (OSError, TypeError):
+            return f"{thing.__module__}:{thing.__qualname__}"
+        path = Path(str(file))
+        return f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}, line {line}"
+
+
+_ENTRIES: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+"""Kind -> name -> what a decorator has registered in this process."""
 
 
 def register_method(name: str) -> Callable[[T], T]:
-    """Class decorator: makes a Method known as `name`, which is also its file's name."""
-    return _register("methods", name)
+    """Class decorator: makes a `Method` known as `name`."""
+    return _registering("methods", name)
 
 
 def register_dataset(name: str) -> Callable[[T], T]:
-    """Class decorator: makes a Dataset known as `name`, which is also its file's name."""
-    return _register("datasets", name)
+    """Class decorator: makes a `Dataset` known as `name`."""
+    return _registering("datasets", name)
 
 
 def register_saliency(name: str) -> Callable[[T], T]:
-    """Class decorator: makes a Saliency known as `name`, which is also its file's name."""
-    return _register("saliency", name)
+    """Class decorator: makes a `Saliency` known as `name`."""
+    return _registering("saliency", name)
 
 
 def register_learner(name: str) -> Callable[[T], T]:
-    """Class decorator: makes a Learner known as `name`, which is also its file's name."""
-    return _register("learners", name)
+    """Class decorator: makes a `Learner` known as `name`."""
+    return _registering("learners", name)
 
 
-def _register(kind: str, name: str) -> Callable[[T], T]:
-    def add(cls: T) -> T:
-        other = _CLASSES[kind].setdefault(name, cls)
-        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise UserError(
-                f"{kind}: '{name}' is registered by {other.__module__}:{other.__qualname__} "
-                f"and by {cls.__module__}:{cls.__qualname__}. Rename one of them."
-            )
-        _CLASSES[kind][name] = cls
-        setattr(cls, "name", name)  # noqa: B010 - the three bases declare it, `type` does not
-        return cls
-
-    return add
-
-
-def names(kind: str) -> list[str]:
-    """Every name that a config may use for a plugin of this kind ("methods", "datasets", ...); none is imported."""
-    registers = f"register_{kind.removesuffix('s')}"
-    own = [file.stem for file in _files(kind).values() if _mentions(file, registers)]
-    return sorted({*own, *(point.name for point in _points(kind, tuple(sys.path)))})
-
-
-def find(kind: str, name: str, where: str = "") -> type[Any]:
-    """The class behind a name.
+def register_metric(
+    name: str, *, higher_is_better: bool = True, bounds: tuple[float, float] = (0.0, 1.0)
+) -> Callable[[T], T]:
+    """Function decorator: makes a metric of two masks known as `name`, which is its column in the rows.
 
     Args:
-        kind: "methods", "datasets", "saliency" or "learners".
+        name: An identifier: "dice".
+        higher_is_better: Which of two values is the better one.
+        bounds: The least and the largest value.
+    """
+    return _registering("metrics", name, higher_is_better=higher_is_better, bounds=bounds)
+
+
+def register_click_rule(name: str) -> Callable[[T], T]:
+    """Function decorator: makes a click rule known as `name`, `<family>/v<number>`: rows go by it for good."""
+    return _registering("clicks", name)
+
+
+def register_text_rule(name: str) -> Callable[[T], T]:
+    """Function decorator: makes a text rule known as `name`."""
+    return _registering("texts", name)
+
+
+def register_table(name: str) -> Callable[[T], T]:
+    """Function decorator: makes a table known as `name`."""
+    return _registering("tables", name)
+
+
+def _registering(kind: str, name: str, **options: Any) -> Callable[[T], T]:
+    return partial(_register, KINDS[kind], name, options)
+
+
+def _register(kind: Kind, name: str, options: Mapping[str, Any], thing: T) -> T:
+    module = sys.modules.get(getattr(thing, "__module__", ""))
+    new = Entry(name, thing, options, getattr(module, "__spec__", None))
+    pattern, example = kind.form
+    if not isinstance(name, str) or not re.fullmatch(pattern, name):
+        raise UserError(f"{new.place}: {kind.decorator}({name!r}); wanted a name such as '{example}'.")
+    other = _ENTRIES[kind.name].get(name)
+    if other and not _same(other, new):
+        raise UserError(f"{kind.name}: '{name}' is registered in {other.place} and in {new.place}. Rename one of them.")
+    _ENTRIES[kind.name][name] = new
+    if kind.base:
+        setattr(thing, "name", name)  # noqa: B010 - the four bases declare it, `type` does not
+    return thing
+
+
+def _same(old: Entry, new: Entry) -> bool:
+    """Whether a name is registered for the same thing again, and not for two.
+
+    A module that is executed again (a reload, a notebook's cell) makes its classes and functions anew, under the module
+    spec of that execution: the same module and name with another spec is a reload, with the same spec a second
+    definition in one file. One file may also be two modules: `__main__`, where it was started, and itself.
+    """
+    if old.thing is new.thing:
+        return True
+    if old.thing.__module__ != new.thing.__module__:
+        return old.place == new.place
+    return old.thing.__qualname__ == new.thing.__qualname__ and (old.spec is not new.spec or new.spec is None)
+
+
+def find(kind: str, name: str, where: str = "") -> Any:
+    """The class or the function behind a name.
+
+    Args:
+        kind: One of `KINDS`: "methods", "metrics", ...
         name: As a config writes it.
         where: Where the name was written, for the message: `configs/a.yaml, methods[1].name`.
 
     Raises:
         UserError: No such name, or two of them, or what it names is not such a plugin or cannot be imported.
     """
-    cls = _loaded(kind, name, where)
-    if cls is None:
-        folder = _FOLDERS[kind]
-        lacks = f"{folder}/{name}.py registers no '{name}'" if name in _files(kind) else f"no {folder}/{name}.py"
-        raise UserError(f"{at(where)}{lacks}. {suggest(name, names(kind))}")
-    if not (isinstance(cls, type) and issubclass(cls, BASES[kind])):
-        raise UserError(f"{at(where)}{name} is {cls!r}; wanted a subclass of harness.{BASES[kind].__name__}.")
-    if inspect.isabstract(cls):
-        unwritten = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
-        raise UserError(f"{at(where)}{cls.__module__}:{cls.__name__} must write {unwritten}.")
-    if "name" not in vars(cls):
-        cls.name = name  # type: ignore[attr-defined]
-    return cls
+    return entry(kind, name, where).thing
 
 
-def at(where: str) -> str:
-    """A place as the start of a message."""
-    return f"{where}: " if where else ""
+def entry(kind: str, name: str, where: str = "") -> Entry:
+    """A plugin by its name, with what its decorator says of it; arguments and errors as `find`'s."""
+    at = f"{where}: " if where else ""
+    found = _imported(KINDS[kind], name, at + name) if ":" in name else _named(KINDS[kind], name, at)
+    _check(KINDS[kind], found.thing, at, name)
+    if KINDS[kind].base and "name" not in vars(found.thing):
+        found.thing.name = name
+    return found
 
 
-def _files(kind: str) -> dict[str, Path]:
-    """The files of a kind's folder that may be plugins, by name: NAME.py, or NAME/NAME.py."""
-    files = sorted(shipped(_FOLDERS[kind]).glob("*.py")) + sorted(shipped(_FOLDERS[kind]).glob("*/*.py"))
-    folder = shipped(_FOLDERS[kind])
-    return {file.stem: file for file in files if file.parent in (folder, folder / file.stem)}
+def names(kind: str) -> list[str]:
+    """Every name that a config may use for a plugin of this kind, `module:name` aside; none is imported."""
+    own = {one.name for one in own_plugins(kind)}
+    return sorted(own | {point.name for point in installed_plugins(kind)})
 
 
-def _mentions(file: Path, decorator: str) -> bool:
-    """Whether a file registers a plugin of its own name, as far as its text tells."""
-    return re.search(rf"""@(\w+\.)*{decorator}\(\s*["']{file.stem}["']""", file.read_text("utf-8")) is not None
+def own_plugins(kind: str) -> list[Written]:
+    """The plugins of a kind that come with the harness, as their files' texts show them."""
+    return [one for file in KINDS[kind].files for one in written(file, KINDS[kind].decorator)]
 
 
-def _loaded(kind: str, name: str, where: str) -> Any:
-    """What a name stands for; None if nothing."""
-    if ":" in name:
-        return _imported(name, f"{at(where)}{name}")
-    own = _files(kind).get(name)
-    points = {point.value for point in _points(kind, tuple(sys.path)) if point.name == name}
-    shown = str(own.relative_to(shipped(_FOLDERS[kind].partition("/")[0]).parent)) if own else ""
-    meanings = sorted([*points, *([shown] if own else [])])
-    if len(meanings) > 1:
-        raise UserError(f"{at(where)}'{name}' is {' and '.join(meanings)}. Name the one that is meant as module:Class.")
-    if points:
-        return _imported(meanings[0], f"{at(where)}{name}, the entry point {meanings[0]}")
-    if own:
-        with blamed(f"{at(where)}{meanings[0]} cannot be imported"):
-            importlib.import_module(".".join(["harness", *Path(shown).with_suffix("").parts]))
-    return _CLASSES[kind].get(name)
+def installed_plugins(kind: str) -> tuple[EntryPoint, ...]:
+    """The entry points of a kind that installed packages have."""
+    return _points(kind, tuple(sys.path))
 
 
 @lru_cache
@@ -143,10 +193,81 @@ def _points(kind: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:  # noqa
     return tuple(entry_points(group=f"harness.{kind}"))
 
 
-def _imported(name: str, what: str) -> Any:
-    """The attribute that `module:Class` names."""
+def _named(kind: Kind, name: str, at: str) -> Entry:
+    """A plugin that comes with the harness or has an entry point."""
+    own = [one for one in own_plugins(kind.name) if one.name == name]
+    points = {point.value for point in installed_plugins(kind.name) if point.name == name}
+    places = sorted({f"{kind.shown(one.file)}, line {one.line}" for one in own} | points)
+    if len(places) > 1:
+        raise UserError(f"{at}'{name}' is {' and '.join(places)}. Rename one, or name the one meant as module:name.")
+    if points:
+        return _imported(kind, places[0], f"{at}{name}, the entry point {places[0]}", name)
+    # A file of this name whose decorator's name is no plain text is found by importing it.
+    files = [one.file for one in own] or [file for file in kind.files if file.stem == name]
+    for file in files:
+        with blamed(f"{at}{kind.shown(file)} cannot be imported"):
+            importlib.import_module(kind.module(file))
+    found = _ENTRIES[kind.name].get(name)
+    if found and files:
+        return found
+    lacks = f"no {kind.folder}/{name}.py" if kind.base else f"no {kind.noun} '{name}'"
+    lacks = f"{kind.shown(files[0])} registers no '{name}'" if files else lacks
+    elsewhere = f" {found.place} registers it: write {found.thing.__module__}:{name}." if found else ""
+    raise UserError(f"{at}{lacks}.{elsewhere} {suggest(name, names(kind.name))}")
+
+
+def _imported(kind: Kind, name: str, what: str, own_name: str = "") -> Entry:
+    """The plugin that `module:name` names.
+
+    Args:
+        kind: Of the plugin.
+        name: The module, and the plugin's name there or the one that its decorator gives it.
+        what: How a message starts.
+        own_name: What the plugin is known as if no decorator says it.
+    """
     module, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
-        raise UserError(f"{what}: wanted module:Class, such as my_package.my_module:MyMethod.")
+    if not all(part.isidentifier() for part in module.split(".")) or not re.fullmatch(r"[^\W\d][^\s:]*", attribute):
+        raise UserError(f"{what}: wanted module:name, such as my_package.my_module:mine.")
     with blamed(f"{what} cannot be imported"):
-        return getattr(importlib.import_module(module), attribute)
+        loaded = importlib.import_module(module)
+    registered = _ENTRIES[kind.name].values()
+    if not hasattr(loaded, attribute):
+        known = {one.name: one for one in registered if one.thing.__module__ == module}
+        if attribute not in known:
+            there = [*known, *(name for name, thing in vars(loaded).items() if _may_be(kind, thing, module))]
+            raise UserError(f"{what}: module {module} has no {kind.noun} '{attribute}'. {suggest(attribute, there)}")
+        return known[attribute]
+    thing = getattr(loaded, attribute)
+    fallback = own_name or getattr(thing, "__name__", attribute)
+    return next((one for one in registered if one.thing is thing), Entry(fallback, thing))
+
+
+def _may_be(kind: Kind, thing: Any, module: str) -> bool:
+    """Whether something in a module looks like a plugin of a kind that is written there."""
+    like = isinstance(thing, type) and issubclass(thing, kind.base) if kind.base else inspect.isfunction(thing)
+    return like and thing.__module__ == module and not thing.__name__.startswith("_")
+
+
+def _check(kind: Kind, thing: Any, at: str, name: str) -> None:
+    """Refuse what is no plugin of a kind."""
+    if kind.base is None:
+        _check_function(kind, thing, f"{at}{name}")
+    elif not (isinstance(thing, type) and issubclass(thing, kind.base)):
+        raise UserError(f"{at}{name} is {thing!r}; wanted a subclass of harness.{kind.base.__name__}.")
+    elif inspect.isabstract(thing):
+        unwritten = ", ".join(sorted(getattr(thing, "__abstractmethods__", ())))
+        raise UserError(f"{at}{thing.__module__}:{thing.__name__} must write {unwritten}.")
+
+
+def _check_function(kind: Kind, function: Any, what: str) -> None:
+    wanted = f"a function of ({', '.join(kind.takes)}{', and its options' if kind.options else ''})"
+    if not callable(function) or isinstance(function, type):
+        raise UserError(f"{what} is {function!r}; wanted {wanted}.")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # A function of an extension module, which does not say.
+        return
+    try:
+        (signature.bind_partial if kind.options else signature.bind)(*kind.takes)
+    except TypeError as error:
+        raise UserError(f"{what}{signature} cannot be called ({error}); wanted {wanted}.") from error

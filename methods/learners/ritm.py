@@ -20,9 +20,9 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
-from harness.clicks import STRATEGIES, Situation, interior_depth
+from harness.clicks import Situation, interior_depth
 from harness.plugins.interfaces import Learner
-from harness.plugins.registry import register_learner
+from harness.plugins.registry import find, register_learner
 from harness.structures import Click, Instance, Mask, Sample, UserError
 
 from ..ritm.network import RitmArchitecture, RitmNetwork
@@ -83,7 +83,7 @@ class RitmLearner(Learner):
             use_rgb_conv=False,
         )
         self.network = RitmNetwork(self.architecture)
-        self.strategy, self.click_options = STRATEGIES[strategy], dict(click_options or {})
+        self.strategy, self.click_options = find("clicks", strategy), dict(click_options or {})
         self.size, self.next_clicks, self.zoomed, self.min_crop_size = (size, size), next_clicks, zoomed, min_crop_size
         self.flip, self.jitter = flip, jitter
 

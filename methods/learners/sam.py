@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from harness.clicks import STRATEGIES, Situation
+from harness.clicks import Situation
+from harness.clicks.paper import interior
 from harness.plugins.interfaces import Learner
 from harness.plugins.registry import register_learner
 from harness.structures import Image, Instance, Sample, UserError
@@ -103,7 +104,7 @@ class SamLearner(Learner):
         self, sample: Sample, chosen: Sequence[Instance], mirror: int, rng: np.random.Generator
     ) -> Float32[np.ndarray, "i 2"]:
         """One on each instance, in pixels of the network's input."""
-        made = [STRATEGIES["paper/v1"](Situation(sample, one, (), None, rng))[0] for one in chosen]
+        made = [interior(Situation(sample, one, (), None, rng))[0] for one in chosen]
         clicks = np.array([(click.x, click.y) for click in made], np.float64)
         if mirror < 0:
             clicks[:, 0] = sample.size[1] - 1 - clicks[:, 0]

@@ -19,7 +19,6 @@ from harness import UserError, cli, places
 from harness.cli import commands, listing, terminal
 from harness.cli import run as running
 from harness.config.recipe import load_recipe
-from harness.plugins import registry
 from harness.results.reported import Finished
 from harness.running.train import resumable
 
@@ -281,23 +280,17 @@ def test_list_says_one_line_on_each(
     kind: listing.Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed = _listed(kind.value, monkeypatch, capsys)
-    known = {"metrics": "iou", "clicks": "paper/v1", "tables": "leaderboard", "methods": "text_click"}
+    known = {"metrics": "iou", "clicks": "paper/v1", "tables": "leaderboard", "methods": "text_click", "texts": "given"}
     known |= {"datasets": "scenes", "saliency": "maskclip", "learners": "prompted_deeplab"}
     assert known[kind.value] in listed and all(len(line) > 10 for line in listed.values())
     assert not any(line.startswith("broken") for line in listed.values())
 
 
 def test_a_broken_plugin_hides_no_other(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    find = registry.find
-
-    def found(kind: str, name: str, where: str = "") -> Any:
-        if name == "click_only":
-            raise UserError("methods/click_only.py cannot be imported. [bold]")
-        return find(kind, name, where)
-
-    monkeypatch.setattr(registry, "find", found)
+    broken = ROOT / "methods" / "click_only.py"
+    monkeypatch.setattr("harness.plugins.listing.failure", lambda file: "SyntaxError: [bold]" if file == broken else "")
     listed = _listed("methods", monkeypatch, capsys)
-    assert listed["click_only"] == "broken: methods/click_only.py cannot be imported. [bold]"
+    assert listed["click_only"] == "broken: methods/click_only.py cannot be imported. SyntaxError: [bold]."
     assert listed["text_click"].startswith("The click says")
 
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.clicks import STRATEGIES, Situation, center, ritm, sam
+from harness.clicks import Situation
+from harness.clicks.correction import center, ritm, sam
+from harness.plugins.registry import find
 from harness.structures import Click, Instance, Mask, Sample
 
 H, W = 30, 44
@@ -40,17 +42,17 @@ CORRECTING = pytest.mark.parametrize("name", ["ritm/v1", "center/v1", "sam/v1"])
 @CORRECTING
 def test_first_at_the_object_s_deepest_pixel(name: str) -> None:
     # 15 x 21: depth 8 along the middle row, from column 15 to 21; the leftmost is taken.
-    assert STRATEGIES[name](situation(OBJECT)) == (Click(15, 12),)
-    assert STRATEGIES[name](situation(OBJECT, np.zeros_like(OBJECT))) == (Click(15, 12),)
+    assert find("clicks", name)(situation(OBJECT)) == (Click(15, 12),)
+    assert find("clicks", name)(situation(OBJECT, np.zeros_like(OBJECT))) == (Click(15, 12),)
 
 
 @CORRECTING
 def test_then_where_the_deepest_error_is(name: str) -> None:
     missing = OBJECT & ~box(0, H, 8, 24)  # columns 24 to 28
-    assert STRATEGIES[name](situation(OBJECT, OBJECT & ~missing)) == (Click(26, 7),)
+    assert find("clicks", name)(situation(OBJECT, OBJECT & ~missing)) == (Click(26, 7),)
     extra = box(22, 29, 1, 40)
-    assert STRATEGIES[name](situation(OBJECT, OBJECT | extra)) == (Click(4, 25, positive=False),)
-    assert STRATEGIES[name](situation(OBJECT, (OBJECT & ~missing) | extra)) == (Click(4, 25, positive=False),)
+    assert find("clicks", name)(situation(OBJECT, OBJECT | extra)) == (Click(4, 25, positive=False),)
+    assert find("clicks", name)(situation(OBJECT, (OBJECT & ~missing) | extra)) == (Click(4, 25, positive=False),)
 
 
 def test_a_tie_between_missing_and_too_much_is_negative() -> None:
@@ -79,16 +81,16 @@ def test_for_sam_what_is_missing_and_what_is_too_much_is_one_region() -> None:
 @CORRECTING
 def test_a_clicked_pixel_is_not_clicked_again(name: str) -> None:
     at = situation(OBJECT, np.zeros_like(OBJECT), (Click(15, 12), Click(16, 12)))
-    assert STRATEGIES[name](at) == (Click(17, 12),)
+    assert find("clicks", name)(at) == (Click(17, 12),)
 
 
 @CORRECTING
 def test_ignored_pixels_are_no_errors_and_bound_them(name: str) -> None:
     ignore = box(0, H, 8, 20)
-    click = STRATEGIES[name](situation(OBJECT, None, (), ignore))[0]
+    click = find("clicks", name)(situation(OBJECT, None, (), ignore))[0]
     assert click == Click(24, 9)  # in columns 20 to 28 alone
     nothing_wrong = situation(OBJECT, OBJECT | box(21, 28, 8, 20), (), ignore)
-    assert STRATEGIES[name](nothing_wrong) in [(Click(24, 9),), (Click(0, 0, positive=False),)]
+    assert find("clicks", name)(nothing_wrong) in [(Click(24, 9),), (Click(0, 0, positive=False),)]
 
 
 def test_when_nothing_is_wrong() -> None:

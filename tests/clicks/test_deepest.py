@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.clicks import Deepest, deepest
+from harness.clicks.deepest import Deepest, deepest
 from harness.structures import Click, Mask
 
 FEW = settings(max_examples=50, deadline=None, derandomize=True)

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.clicks import click_rng, interior, interior_depth, squared_depth
-from harness.clicks.depth import eroded, inside, outside
+from harness.clicks import click_rng, interior_depth
+from harness.clicks.depth import eroded, inside, outside, squared_depth
+from harness.clicks.paper import interior
 from harness.clicks.sampling import SMALL, deep, deep_inside
 from harness.clicks.strategy import Situation
-from harness.masks.metrics import Region
+from harness.masks.region import Region
 from harness.structures import Instance, Mask, Sample
 
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.clicks import STRATEGIES, NoClickError, Situation, Strategy, click_rng, clicks_a_round, strategy
+from harness.clicks import NoClickError, Situation, click_rng, clicks_a_round
+from harness.plugins.registry import find, names, register_click_rule
 from harness.structures import Click, Instance, Mask, Sample, UserError
 
 H, W = 24, 36
 ROUNDS = 4
 
 ASKED: list[tuple[str, dict[str, Any]]] = [
-    *[(name, {}) for name in sorted(STRATEGIES)],
+    *[(name, {}) for name in sorted(names("clicks"))],
     ("paper/v2", {"positives": 3, "negatives": 2, "sources": ("any_class",), "margin_px": 40.0}),
     ("paper/v2", {"positives": 2, "distance": 1e200}),
     ("xu/v1", {"positives": 3, "negatives": 2, "negatives_by": 1, "margin": 1e200, "step": 1e200}),
@@ -64,11 +65,11 @@ def test_what_every_simulator_promises(name: str, options: dict[str, Any], ignor
         at = situation(shape, ignore)
         for number in range(1, ROUNDS + 1):
             try:
-                clicks = STRATEGIES[name](replace(at, rng=click_rng(0, "d", "s", "i", number)), **options)
+                clicks = find("clicks", name)(replace(at, rng=click_rng(0, "d", "s", "i", number)), **options)
             except NoClickError as error:
                 assert shape.sum() >= H * W - 1 and str(error).startswith(name)  # nothing is left off the object
                 break
-            assert clicks == STRATEGIES[name](replace(at, rng=click_rng(0, "d", "s", "i", number)), **options)
+            assert clicks == find("clicks", name)(replace(at, rng=click_rng(0, "d", "s", "i", number)), **options)
             assert len(clicks) == made and all(type(click) is Click for click in clicks)
             assert all(type(x) is int and 0 <= x < most for click in clicks for x, most in ((click.x, W), (click.y, H)))
             if number == 1:
@@ -84,42 +85,33 @@ def example() -> str:
     return PAGE.read_text("utf-8").split("## A simulator of your own")[1].split("```python\n")[1].split("```")[0]
 
 
-@pytest.fixture
-def centroid() -> Iterator[Strategy]:
-    """The page's rule, registered for a while."""
-    exec(example(), made := {"__name__": "example"})
-    yield STRATEGIES["centroid/v1"]
-    assert STRATEGIES.pop("centroid/v1") is made["centroid"]
-
-
 @pytest.mark.parametrize("options", [{}, {"jitter": 2.5}], ids=str)
-def test_the_page_s_example_keeps_the_promises(centroid: Strategy, options: dict[str, Any]) -> None:
-    test_what_every_simulator_promises("centroid/v1", options, None)
-    assert centroid(situation(box(4, 9, 10, 21), None)) == (Click(15, 6),)
+def test_the_page_s_example_keeps_the_promises(importable: Callable[[str, str], Path], options: dict[str, Any]) -> None:
+    importable("my_rules", example())
+    test_what_every_simulator_promises("my_rules:centroid/v1", options, None)
+    assert find("clicks", "my_rules:centroid")(situation(box(4, 9, 10, 21), None)) == (Click(15, 6),)
     with pytest.raises(UserError, match=r"jitter: found -1; wanted greater than or equal to 0"):
-        clicks_a_round("centroid/v1", {"jitter": -1})
+        clicks_a_round("my_rules:centroid", {"jitter": -1})
 
 
 def test_a_file_of_one_s_own_is_known_by_being_there(tmp_path: Path) -> None:
     source = PAGE.parents[1] / "harness"
     shutil.copytree(source, tmp_path / "harness", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "harness" / "clicks" / "centroid.py").write_text(example())
-    code = "from harness.clicks import STRATEGIES; print(STRATEGIES['centroid/v1'].__doc__)"
+    code = "from harness.plugins import find; print(find('clicks', 'centroid/v1').__doc__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("The object's pixel nearest to its centroid")
 
 
 def test_the_page_has_a_line_for_every_simulator() -> None:
     table = PAGE.read_text("utf-8").split("## The simulators")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == set(STRATEGIES)
+    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == set(names("clicks"))
 
 
-@pytest.mark.parametrize("name", ["paper/v1", "mine", "mine/v0", "mine/v1.2", "Mine/v1"])
-def test_a_name_is_new_and_has_a_version(name: str) -> None:
-    before = STRATEGIES.get(name)
-    with pytest.raises(ValueError, match=f"strategy '{name}'.*wanted a new name"):
-        strategy(name)(lambda at: ())
-    assert STRATEGIES.get(name) is before
+@pytest.mark.parametrize("name", ["mine", "mine/v0", "mine/v1.2", "Mine/v1"])
+def test_a_name_has_a_version(name: str) -> None:
+    with pytest.raises(UserError, match=rf"register_click_rule\('{name}'\); wanted a name such as 'family/v1'"):
+        register_click_rule(name)(never)
 
 
 @pytest.mark.parametrize(
@@ -143,27 +135,30 @@ def test_an_option_that_it_does_not_take() -> None:
         clicks_a_round("paper/v1", {"margin": 2})
 
 
-def test_a_round_that_cannot_be_made_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(at: Situation) -> tuple[Click, ...]:
-        raise NoClickError("never/v1: no pixel is good enough.")
+def never(at: Situation) -> tuple[Click, ...]:
+    raise NoClickError("never: no pixel is good enough.")
 
-    monkeypatch.setitem(STRATEGIES, "never/v1", never)
-    with pytest.raises(UserError, match=r"never/v1: no pixel is good enough\. .*ask for less"):
-        clicks_a_round("never/v1", {})
+
+def broken(at: Situation) -> tuple[Click, ...]:
+    return at.truth.nothing
+
+
+def test_a_round_that_cannot_be_made_anywhere() -> None:
+    with pytest.raises(UserError, match=r"never: no pixel is good enough\. .*ask for less"):
+        clicks_a_round(f"{__name__}:never", {})
 
 
 @pytest.mark.parametrize("made", [None, (), [Click(1, 2)], (1, 2), Click(1, 2)], ids=str)
 def test_a_rule_that_returns_no_clicks(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
-    monkeypatch.setitem(STRATEGIES, "idle/v1", lambda at: made)
-    with pytest.raises(UserError, match=r"^idle/v1: returned .*; wanted a tuple of at least one Click\.$"):
-        clicks_a_round("idle/v1", {})
+    monkeypatch.setattr(sys.modules[__name__], "idle", lambda at: made, raising=False)
+    with pytest.raises(UserError, match=r"idle: returned .*; wanted a tuple of at least one Click\.$"):
+        clicks_a_round(f"{__name__}:idle", {})
 
 
 def test_a_rule_that_raises_is_one_message_that_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STRATEGIES, "broken/v1", lambda at: at.truth.nothing)
-    said = rf"^broken/v1 cannot be asked\. AttributeError: .*'nothing' \({re.escape(__file__)}, line \d+\)\.$"
+    said = rf"broken cannot be asked\. AttributeError: .*'nothing' \({re.escape(__file__)}, line \d+\)\.$"
     with pytest.raises(UserError, match=said):
-        clicks_a_round("broken/v1", {})
+        clicks_a_round(f"{__name__}:broken", {})
     with pytest.raises(UserError, match=r"^sam/v1 cannot be asked\. .* \(\S*/harness/clicks/\S*\.py, line \d+\)\.$"):
         monkeypatch.setattr("harness.clicks.correction.deepest", None)
         clicks_a_round("sam/v1", {})

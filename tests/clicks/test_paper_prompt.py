@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from harness.clicks import NoClickError, Situation, click_rng, clicks_a_round, interior, interior_depth, prompt
+from harness.clicks import NoClickError, Situation, click_rng, clicks_a_round, interior_depth
+from harness.clicks.paper import interior, prompt
 from harness.structures import Click, Instance, Mask, Sample
 
 H, W = 90, 140

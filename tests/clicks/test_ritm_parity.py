@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.clicks import STRATEGIES
 from harness.config.run_config import Clicks, Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
@@ -90,4 +89,3 @@ def test_center_clicks_as_ritm_while_there_is_something_wrong(rows: dict[str, li
     some = dataset.sample_ids()[::8]
     records = list(Evaluation(Nearest(), dataset, [(names, protocol)]).records(some))
     assert [record.clicks for record in records] == [row.clicks for name in some for row in rows[name][:4]]
-    assert set(STRATEGIES) >= {"ritm/v1", "center/v1"}

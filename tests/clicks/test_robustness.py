@@ -8,7 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.clicks import STRATEGIES, Situation, center, click_rng, grid, rclicks, squared_depth
+from harness.clicks import Situation, click_rng
+from harness.clicks.correction import center
+from harness.clicks.depth import squared_depth
+from harness.clicks.robustness import grid, rclicks
+from harness.plugins.registry import find
 from harness.structures import Click, Instance, Mask, Sample
 
 H, W = 40, 62
@@ -104,11 +108,11 @@ def test_the_draw_names_the_cell() -> None:
 def test_ignored_pixels_are_not_clicked(name: str) -> None:
     mask = SHAPES["box"]
     for seed in range(50):
-        (click,) = STRATEGIES[name](situation(mask, seed, ignore=box(0, H, 0, 40), draw=seed))
+        (click,) = find("clicks", name)(situation(mask, seed, ignore=box(0, H, 0, 40), draw=seed))
         assert click.x >= 40
 
 
 @pytest.mark.parametrize("name", ["rclicks/v1", "grid/v1"])
 def test_later_clicks_correct(name: str) -> None:
     at = replace(situation(SHAPES["box"]), clicks=(Click(12, 9),), predicted=box(5, 25, 10, 30))
-    assert STRATEGIES[name](at) == center(at)
+    assert find("clicks", name)(at) == center(at)

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import places
-from harness.clicks import STRATEGIES, click_rng, clicks_a_round
+from harness.clicks import click_rng, clicks_a_round
 from harness.config.run_config import Clicks, Text, load_run
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.plugins.interfaces import Dataset, Method
+from harness.plugins.registry import names
 from harness.running.run import run
 from harness.structures import Click, Image, Instance, Mask, Prediction, Sample
 
@@ -144,7 +145,7 @@ def test_ten_thousand_instances_by_other_methods_and_workers_in_another_order() 
 
 
 def test_every_simulator_is_asked() -> None:
-    assert {name for name, _ in ASKED} == set(STRATEGIES)
+    assert {name for name, _ in ASKED} == set(names("clicks"))
 
 
 def test_a_draw_and_a_round_have_clicks_of_their_own() -> None:

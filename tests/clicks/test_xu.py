@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from harness.clicks import NoClickError, Situation, click_rng, xu
+from harness.clicks import NoClickError, Situation, click_rng
+from harness.clicks.xu import xu
 from harness.structures import Click, Instance, Mask, Sample
 
 H, W = 110, 170

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness import Instance, UserError
-from harness.config.texts import RULES, WORDS, Asked, Words, read_words
+from harness.config.texts import WORDS, Asked, Words, read_words
+from harness.plugins import find, names
 
 VOCABULARY = ("dog", "tvmonitor", "person", "cup")
 MASK = np.ones((2, 3), bool)
@@ -34,21 +35,21 @@ def asked(category: str = "tvmonitor", present: tuple[str, ...] = ("tvmonitor", 
     ],
 )
 def test_a_rule_says(rule: str, text: str | None) -> None:
-    assert RULES[rule](asked(text="the left screen")) == text
+    assert find("texts", rule)(asked(text="the left screen")) == text
 
 
 def test_without_words_of_its_own_an_object_has_its_class_name() -> None:
-    assert RULES["given"](asked()) == "tv monitor"
+    assert find("texts", "given")(asked()) == "tv monitor"
 
 
 def test_without_a_class_there_is_no_text() -> None:
-    assert RULES["given"](asked(category="")) is None
+    assert find("texts", "given")(asked(category="")) is None
 
 
 def test_wrong_classes_are_drawn_evenly_and_never_the_right_one() -> None:
     rng = np.random.default_rng(1)
     at = Asked(Instance("1", MASK, "dog"), frozenset({"dog"}), VOCABULARY, WORDS_OF, lambda: rng)
-    drawn = Counter(RULES["wrong_absent"](at) for _ in range(3000))
+    drawn = Counter(find("texts", "wrong_absent")(at) for _ in range(3000))
     assert set(drawn) == {"tv monitor", "person", "cup"}
     assert all(abs(count - 1000) < 120 for count in drawn.values())  # 4 standard deviations
 
@@ -56,12 +57,12 @@ def test_wrong_classes_are_drawn_evenly_and_never_the_right_one() -> None:
 @pytest.mark.parametrize("rule", ["synonym", "hypernym"])
 def test_a_class_that_the_words_file_lacks_fails(rule: str) -> None:
     with pytest.raises(ValueError, match=f"no {rule} of 'dog'"):
-        RULES[rule](asked(category="dog"))
+        find("texts", rule)(asked(category="dog"))
 
 
 def test_alone_in_its_image_nothing_wrong_is_present() -> None:
     with pytest.raises(ValueError, match="no other class"):
-        RULES["wrong_present"](asked(present=("tvmonitor",)))
+        find("texts", "wrong_present")(asked(present=("tvmonitor",)))
 
 
 def test_the_shipped_words_cover_coco_voc_and_scenes() -> None:
@@ -132,4 +133,4 @@ def test_a_row_that_could_be_meant_in_two_ways_is_refused(row: str, reason: str,
 def test_the_page_lists_every_rule() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text("utf-8")
     table = page.split("## What is said")[1].split("\n## ")[0]
-    assert {name for name in RULES if f"`{name}`" in table} == set(RULES)
+    assert [name for name in names("texts") if f"`{name}`" in table] == names("texts")

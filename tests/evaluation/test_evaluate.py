@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +19,12 @@ import torch
 from harness.datasets.coco.coco import Coco
 
 from harness import Click, Dataset, Instance, Method, Prediction, Sample
-from harness.clicks import STRATEGIES
 from harness.config.run_config import Clicks, Text
 from harness.evaluation import scoring
 from harness.evaluation.evaluate import Evaluation, ahead
 from harness.evaluation.pictures import prepared
 from harness.evaluation.protocol import Names, Protocol
-from harness.masks.metrics import METRICS, Metric, Region
+from harness.masks.region import Region
 from harness.plugins.failures import DeviceLost
 from harness.structures import Image, Listed, Prompt, Record, UserError
 from harness.training.samples import SampleCache
@@ -526,15 +526,12 @@ def test_a_plugin_that_ends_the_process_ends_no_run(half: str) -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (lambda *_: math.nan, "metrics: metric 'mine' is nan."),
-        (lambda *_: np.float32("nan"), "metrics: metric 'mine' is nan."),
-        (lambda *_: None, "metrics: metric 'mine' returned NoneType; wanted a number."),
-        (lambda *_: "0.5", "metrics: metric 'mine' returned str; wanted a number."),
-        (
-            raising(RuntimeError("no hull\nfound")),
-            "metrics: RuntimeError: no hull found (test_evaluate.py, line ",
-        ),
-        (lambda *_: sys.exit(3), "metrics: RuntimeError: sys.exit(3) (test_evaluate.py, line "),
+        (lambda *_: math.nan, " is nan."),
+        (lambda *_: np.float32("nan"), " is nan."),
+        (lambda *_: None, " returned NoneType; wanted a number."),
+        (lambda *_: "0.5", " returned str; wanted a number."),
+        (raising(RuntimeError("no hull\nfound")), "RuntimeError: no hull found (test_evaluate.py, line "),
+        (lambda *_: sys.exit(3), "RuntimeError: sys.exit(3) (test_evaluate.py, line "),
     ],
 )
 def test_a_metric_that_fails_on_an_instance_fails_it_alone(
@@ -547,19 +544,22 @@ def test_a_metric_that_fails_on_an_instance_fails_it_alone(
         asked.append(other.area)
         return value() if one.area == truth.sum() else 0.25
 
-    monkeypatch.setitem(METRICS, "mine", Metric("mine", mine, True, (0.0, 1.0), "fails on the middle boxes"))
+    monkeypatch.setattr(sys.modules[__name__], "mine", mine, raising=False)
     only = Boxes({n: lambda n=n: sample(n, instances=sample(n).instances[:: 1 if n == 1 else 2]) for n in range(4)})
-    records = evaluated(Discs(), only, clicks=2, metrics=("iou", "mine"))
+    records = evaluated(Discs(), only, clicks=2, metrics=("iou", f"{__name__}:mine"))
     assert keys(records, "failed") == {("1m", 1, None)}
     (failed,) = [one for one in records if one.status == "failed"]
-    assert str(failed.error).startswith(reason) and "\n" not in str(failed.error) and failed.text == "middle"
+    error = str(failed.error)
+    assert re.match(r"metrics: metric 'mine' \(tests/evaluation/test_evaluate\.py, line \d+\) ", error)
+    assert reason in error and "\n" not in error and failed.text == "middle"
+    assert ("failed on truth and prediction, two harness.masks.Region: " in error) == ("Error" in reason)
     ok = [one for one in records if one.status == "ok"]
     assert {one.metrics["mine"] for one in ok} == {0.25} and all(type(one.metrics["mine"]) is float for one in ok)
     assert len(ok) == 2 * 2 * len(all_ids("023") - {"0m", "2m", "3m"} | {"1l", "1r"})
 
 
 def test_a_strategy_that_fails_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STRATEGIES, "paper/v1", raising(RuntimeError("a bug in a strategy")))
+    monkeypatch.setattr("harness.clicks.paper.inside", raising(RuntimeError("a bug in a strategy")))
     with pytest.raises(RuntimeError, match="a bug in a strategy"):
         evaluated(Discs(), Boxes())
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.masks.destinations import HITS, Objects, depth
-from harness.masks.metrics import Region
+from harness.masks.region import Region
 from harness.structures import Click, Instance, Mask
 
 H, W = 32, 48

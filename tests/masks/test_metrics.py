@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from harness.masks.metrics import METRICS, Metric, Region, boundary_iou, bounding_box, iou, metric
+from harness.masks.metrics import boundary_iou, iou
+from harness.masks.region import Region, bounding_box
 from harness.structures import Mask
 
 SIZE = (32, 48)
@@ -94,7 +95,7 @@ def test_boundary_iou_is_not_capped_by_the_mask_iou() -> None:
 
 
 @pytest.mark.parametrize("function", [iou, boundary_iou])
-def test_empty_masks(function: Metric) -> None:
+def test_empty_masks(function: Callable[[Region, Region], float]) -> None:
     nothing, something = Region(np.zeros(SIZE, bool)), Region(rectangle(3, 4, 9, 8))
     assert nothing.box == (0, 0, 0, 0) and nothing.area == 0 and nothing.boundary().size == 0
     assert function(nothing, nothing) == 1.0
@@ -102,7 +103,7 @@ def test_empty_masks(function: Metric) -> None:
 
 
 @pytest.mark.parametrize("function", [iou, boundary_iou])
-def test_disjoint_touching_and_equal_masks(function: Metric) -> None:
+def test_disjoint_touching_and_equal_masks(function: Callable[[Region, Region], float]) -> None:
     left, right, apart = (Region(rectangle(x, 4, x + 8, 12)) for x in (3, 11, 30))
     assert function(left, right) == function(left, apart) == 0.0
     assert function(left, left) == 1.0
@@ -222,34 +223,3 @@ def test_a_band_is_computed_once() -> None:
     region = Region(rectangle(5, 5, 25, 25))
     assert region.boundary() is region.boundary(0.02)
     assert region.boundary_area(0.1) > region.boundary_area()
-
-
-def test_the_registry_describes_each_metric_in_one_line() -> None:
-    assert {"iou", "boundary_iou"} <= METRICS.keys()
-    for name, known in METRICS.items():
-        assert known.name == name
-        assert known.description and "\n" not in known.description
-        assert known.bounds[0] < known.bounds[1]
-    assert METRICS["iou"].function is iou and METRICS["iou"].higher_is_better
-
-
-def test_a_metric_is_one_decorated_function() -> None:
-    try:
-
-        @metric("extra_pixels", higher_is_better=False, bounds=(0.0, float("inf")))
-        def extra_pixels(truth: Region, prediction: Region) -> float:
-            """Pixels predicted beyond
-            the truth.
-
-            Not the pixels missed.
-            """
-            return float(prediction.area - truth.intersection(prediction))
-
-        known = METRICS["extra_pixels"]
-        assert known.description == "Pixels predicted beyond the truth."
-        assert not known.higher_is_better
-        assert known(Region(rectangle(0, 0, 4, 4)), Region(rectangle(0, 0, 4, 5))) == 4
-        with pytest.raises(AssertionError, match="extra_pixels"):
-            metric("extra_pixels")(extra_pixels)
-    finally:
-        METRICS.pop("extra_pixels", None)

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from harness.masks.metrics import Region
+from harness.masks.region import Region
 from harness.masks.rle import decode, encode, filled, unpacked
 from harness.structures import Mask
 

@@ -29,7 +29,7 @@ from harness.config.run_config import Clicks, Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.evaluation.scoring import check, score
-from harness.masks.metrics import Region
+from harness.masks.region import Region
 from harness.plugins import files, parameters, registry
 from harness.structures import Click, Prediction, Prompt, UserError
 

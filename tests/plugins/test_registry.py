@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from harness import Dataset, Method, Saliency, UserError, places, register_method
+from harness import UserError, places
 from harness.plugins import files, parameters, registry
 
 MODULE = """
@@ -123,14 +123,13 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Path]]:
-    """Writes methods/<name>.py for a while, in a folder that Python's `methods` also searches."""
+    """Writes methods/<name>.py for a while, in a folder of its own."""
     folder = tmp_path / "methods"
     folder.mkdir()
-    (folder / "__init__.py").write_text("")
-    monkeypatch.setattr(registry, "shipped", tmp_path.joinpath)
+    monkeypatch.setattr("harness.plugins.kinds.shipped", tmp_path.joinpath)
     monkeypatch.setattr(importlib.import_module("harness.methods"), "__path__", [str(folder)])
     loaded = {key: sys.modules.pop(key) for key in list(sys.modules) if key.startswith("harness.methods.")}
-    monkeypatch.setitem(registry._CLASSES, "methods", {})
+    monkeypatch.setitem(registry._ENTRIES, "methods", {})
 
     def write(name: str, text: str) -> Path:
         (folder / f"{name}.py").write_text(text)
@@ -138,7 +137,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         return folder / f"{name}.py"
 
     yield write
-    for key in [key for key in sys.modules if key.partition(".")[0] == "methods"]:
+    for key in [key for key in sys.modules if key.startswith("harness.methods.")]:
         del sys.modules[key]
     sys.modules.update(loaded)
 
@@ -154,13 +153,6 @@ class {cls}(Method):
 """
 
 
-def _entry_point(folder: Path, kind: str, *lines: str, package: str = "one") -> None:
-    info = folder / f"{package}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("\n".join([f"[harness.{kind}]", *lines]) + "\n")
-
-
 # Names
 
 
@@ -169,14 +161,6 @@ def test_names_of_the_folders() -> None:
     assert {"scenes", "coco"} <= set(registry.names("datasets"))
     assert "maskclip" in registry.names("saliency") and "prompted_deeplab" in registry.names("learners")
     assert not {"prompted_deeplab", "open_clip_model", "__init__"} & set(registry.names("methods"))
-
-
-@pytest.mark.parametrize("kind", ["methods", "datasets", "saliency", "learners"])
-def test_every_name_is_found_builds_on_its_base_and_says_what_it_is(kind: str) -> None:
-    for name in registry.names(kind):
-        cls = registry.find(kind, name)
-        assert cls.name == name and issubclass(cls, registry.BASES[kind])
-        assert (cls.__doc__ or "").strip(), f"{kind}: {name} has no docstring for `harness list`"
 
 
 def test_an_unknown_name_says_where_and_suggests() -> None:
@@ -329,73 +313,12 @@ def test_what_is_said_already_or_is_the_machine_s_stays_as_it_is(
     assert type(error.value) is kind
 
 
-def test_two_classes_of_one_name() -> None:
-    def mine() -> type[Method]:
-        class Mine(Method):
-            def predict(self, image: Any, click: Any, text: Any) -> Any:
-                raise NotImplementedError
-
-        return Mine
-
-    first, second = mine(), mine()
-    second.__qualname__ = "Other"
-    register_method("twice")(first)
-    register_method("twice")(first)
-    try:
-        with pytest.raises(UserError, match=r"'twice' is registered by .*Mine and by .*Other\. Rename one"):
-            register_method("twice")(second)
-    finally:
-        del registry._CLASSES["methods"]["twice"]
-
-
 # module:Class and entry points
-
-
-def test_module_and_class(module: str) -> None:
-    assert registry.find("methods", f"{module}:Kept").__name__ == "Kept"
-    assert parameters.build("methods", f"{module}:Kept", {}).name == f"{module}:Kept"
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("nowhere:Kept", "No module named 'nowhere'. Is its folder on PYTHONPATH?"),
-        ("{}:Kapt", "has no attribute 'Kapt'"),
-        ("{}:Blank", "wanted a subclass of harness.Method"),
-        ("{}:Path", "wanted a subclass of harness.Method"),
-        ("{}:dataclass", "wanted a subclass of harness.Method"),
-        (":", "wanted module:Class"),
-        ("..:Kept", "wanted module:Class"),
-        ("{}:", "wanted module:Class"),
-        ("my module:Kept", "wanted module:Class"),
-    ],
-)
-def test_module_and_class_that_lead_nowhere(module: str, name: str, reason: str) -> None:
-    with pytest.raises(UserError) as error:
-        registry.find("methods", name.format(module), "a.yaml, methods[0].name")
-    assert str(error.value).startswith(f"a.yaml, methods[0].name: {name.format(module)}") and reason in str(error.value)
 
 
 def test_an_unfinished_plugin_is_told_what_to_write(module: str) -> None:
     with pytest.raises(UserError, match=r"Halfway must write load\."):
         registry.find("datasets", f"{module}:Halfway")
-
-
-def test_entry_point(tmp_path: Path, module: str) -> None:
-    _entry_point(tmp_path, "methods", f"kept = {module}:Kept", "gone = nowhere:Kept")
-    assert {"kept", "gone", "click_only"} <= set(registry.names("methods")) and "kept" not in registry.names("datasets")
-    assert registry.find("methods", "kept").name == "kept"
-    with pytest.raises(UserError, match=r"gone, the entry point nowhere:Kept cannot be imported"):
-        registry.find("methods", "gone")
-
-
-def test_an_entry_point_must_not_hide_a_file_nor_another(tmp_path: Path, module: str) -> None:
-    _entry_point(tmp_path, "methods", f"click_only = {module}:Kept", f"two = {module}:Kept")
-    _entry_point(tmp_path, "methods", f"two = {module}:Many", package="other")
-    with pytest.raises(UserError, match=rf"'click_only' is methods/click_only\.py and {module}:Kept\. Name the one"):
-        registry.find("methods", "click_only")
-    with pytest.raises(UserError, match=f"'two' is {module}:Kept and {module}:Many"):
-        registry.find("methods", "two")
 
 
 # Parameters
@@ -594,8 +517,3 @@ def test_files_are_those_that_are_there(module: str, tmp_path: Path) -> None:
     expected = {"checkpoint": tmp_path / "a", "folds[1]": tmp_path / "b", "saliency.weights": tmp_path / "c"}
     assert found == expected
     assert files.files("methods", f"{module}:Many", {"checkpoint": str(tmp_path)}) == {}
-
-
-def test_bases_are_the_public_ones() -> None:
-    assert (registry.BASES["methods"], registry.BASES["datasets"]) == (Method, Dataset)
-    assert registry.BASES["saliency"] is Saliency

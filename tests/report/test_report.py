@@ -5,8 +5,8 @@ import pytest
 
 from harness import UserError
 from harness.report.context import Context, MethodFacts
-from harness.report.layout import Table, to_markdown
-from harness.report.registry import build_table, table, tables
+from harness.report.layout import to_markdown
+from harness.report.registry import build_table
 from harness.report.scores import scores
 from harness.statistics.final_clicks import FinalClicks
 
@@ -14,23 +14,9 @@ TABLES = ["leaderboard", "table1", "table3", "table4", "table6", "table7"]
 PLUGINS = {"ours": "text_click", "click": "sam"}
 
 
-def test_the_folder_is_the_registry() -> None:
-    assert set(TABLES) <= set(tables())
-    assert list(tables()) == sorted(tables())
-
-
 def test_an_unknown_table_is_refused(pair: pd.DataFrame) -> None:
     with pytest.raises(UserError, match=r"no table 'tabel1'. Did you mean 'table1'\? There are: .*leaderboard"):
         build_table("tabel1", pair, Context("demo"))
-
-
-def test_two_tables_of_one_name_are_refused() -> None:
-    def other(rows: pd.DataFrame, context: Context) -> Table:
-        raise NotImplementedError
-
-    tables()
-    with pytest.raises(UserError, match=r"'table1' is registered by harness\.report\.tables\.table1 and by"):
-        table("table1")(other)
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from harness.masks.destinations import HITS
+from harness.plugins.registry import register_table
 from harness.report.comparison import interval, with_text, without_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, share, signed
-from harness.report.registry import table
 from harness.report.scores import (
     NO_ROWS,
     about,
@@ -43,7 +43,7 @@ Entry = tuple[str, str]
 """A method's label and one of its rankings."""
 
 
-@table("ambiguity")
+@register_table("ambiguity")
 def ambiguity(final: FinalClicks, context: Context) -> Table:
     """Mean IoU on ambiguous and unambiguous clicks, and what the text gains on either over click alone."""
     lines, found = scores(final, context), scored(final, ["under_click"])
@@ -68,7 +68,7 @@ def ambiguity(final: FinalClicks, context: Context) -> Table:
     return Table(title, columns, tuple(body), (*notes, *clicks_note(made), general) if body else (NO_ROWS,))
 
 
-@table("destinations")
+@register_table("destinations")
 def destinations(final: FinalClicks, context: Context) -> Table:
     """The share of masks that are right, and of those that went elsewhere: one line a method and kind of click."""
     lines, found = scores(final, context), scored(final, ["under_click", "hit"])

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table
 from harness.report.paper.published import load_published
-from harness.report.registry import table
 from harness.report.scores import NO_ROWS, gaps, named, scores
 from harness.statistics.final_clicks import FinalClicks
 
@@ -21,7 +21,7 @@ Finding = tuple[str, ...]
 CLEAN = "Nothing is wrong in this run's own means."
 
 
-@table("audit")
+@register_table("audit")
 def audit(final: FinalClicks, context: Context) -> Table:
     """Everything that is wrong or doubtful in the paper's tables and in the run's own means."""
     own = _grouped(own_findings(final, context))

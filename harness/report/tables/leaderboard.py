@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
-from harness.report.registry import table
 from harness.report.scores import NO_ROWS, about, clicks_note, iou_heading, mean_cell, scores
 from harness.statistics.comparisons import ranks
 from harness.statistics.final_clicks import ENTRY, FinalClicks
@@ -26,7 +26,7 @@ RANKED = (
 )
 
 
-@table("leaderboard")
+@register_table("leaderboard")
 def leaderboard(final: FinalClicks, context: Context) -> Table:
     """One line a data set, method and ranking; within a data set the largest mean first, blank ones last."""
     lines = _both_metrics(final, context)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.comparison import answers
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, number, share, spread
-from harness.report.registry import table
 from harness.report.scores import NO_ROWS, about, bounds, failures, gaps, named, scores, with_intervals
 from harness.statistics.clicks_needed import QUALITIES, Sequences, sequences
 from harness.statistics.final_clicks import FinalClicks
@@ -31,7 +31,7 @@ _NOTES = (
 )
 
 
-@table("noc")
+@register_table("noc")
 def noc(final: FinalClicks, context: Context) -> Table:
     """NoC at four qualities, both counts of failure, mIoU after some clicks and the area under its curve."""
     found = _lines(final, context)
@@ -51,7 +51,7 @@ def noc(final: FinalClicks, context: Context) -> Table:
     return Table("Clicks needed", columns, body, (said, *_NOTES) if body else (NO_ROWS,))
 
 
-@table("iou_by_click")
+@register_table("iou_by_click")
 def iou_by_click(final: FinalClicks, context: Context) -> Table:
     """Mean IoU after every click: one line a number of clicks, one column a data set and method."""
     found = _lines(final, context)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, percent, with_interval
-from harness.report.registry import table
 from harness.report.scores import NO_ROWS, about, clicks_note, gaps, iou_heading, of_line, scored, scores
 from harness.report.tables.leaderboard import ORACLE
 from harness.statistics.final_clicks import FinalClicks
@@ -31,7 +31,7 @@ MEASURES = ("object", "sentence", "overall", *(f"P@{at}" for at in THRESHOLDS))
 _PIXELS = ["intersection_px", "union_px"]
 
 
-@table("referring")
+@register_table("referring")
 def referring(final: FinalClicks, context: Context) -> Table:
     """IoU by object and by sentence, overall IoU and precision: one line a data set, method and ranking."""
     lines = scores(final, context)

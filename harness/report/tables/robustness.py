@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64
 
+from harness.plugins.registry import register_table
 from harness.report.comparison import answers, base
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, percent, share
-from harness.report.registry import table
 from harness.report.scores import (
     NO_ROWS,
     about,
@@ -42,7 +42,7 @@ _GENERAL = (
 )
 
 
-@table("robustness")
+@register_table("robustness")
 def robustness(final: FinalClicks, context: Context) -> Table:
     """One line a data set and method: the mean over positions, the spread within instances, and the worst tenth."""
     lines, found = answers(scores(final, context), context), scored(final)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.comparison import CLICK, OURS, PARTS, gains, players
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, percent, signed
-from harness.report.registry import table
 from harness.report.scores import clicks_note, counted, gaps, iou_heading, scores
 from harness.report.tables.table1 import mean_columns
 from harness.statistics.final_clicks import FinalClicks
@@ -24,7 +24,7 @@ GENERAL = (
 NONE = "No method of this run was trained with several seeds; `seeds: [0, 1, 2]` of a method's entry says so."
 
 
-@table("seeds")
+@register_table("seeds")
 def seeds(final: FinalClicks, context: Context) -> Table:
     """A line a data set and method, and one for the gain of text and click over click alone."""
     lines = scores(final, context)

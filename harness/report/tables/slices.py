@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, share
-from harness.report.registry import table
 from harness.report.scores import (
     NO_ROWS,
     about,
@@ -109,19 +109,19 @@ DEPTHS = Slices(
 )
 
 
-@table("distractors")
+@register_table("distractors")
 def distractors(final: FinalClicks, context: Context) -> Table:
     """By how many objects of the same class the image holds, the paper's Figure 8."""
     return DISTRACTORS.build(final, context)
 
 
-@table("object_size")
+@register_table("object_size")
 def object_size(final: FinalClicks, context: Context) -> Table:
     """By the area of the asked object."""
     return SIZES.build(final, context)
 
 
-@table("click_depth")
+@register_table("click_depth")
 def click_depth(final: FinalClicks, context: Context) -> Table:
     """By the distance of the first click to the object's border."""
     return DEPTHS.build(final, context)

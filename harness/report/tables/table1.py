@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.comparison import PARTS, gains, printed_cell
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, signed
 from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
-from harness.report.registry import table
 from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, plugin_of, scores
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Gain
@@ -28,7 +28,7 @@ MEANS_SAID = (
 )
 
 
-@table("table1")
+@register_table("table1")
 def table1(final: FinalClicks, context: Context) -> Table:
     """Every method that answers with one mask, those with text first; their gains over the first without text."""
     every = scores(final, context)

@@ -9,18 +9,18 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.comparison import CLICK, OURS, absent, players, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
 from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
-from harness.report.registry import table
 from harness.report.scores import NO_ROWS, clicks_note, iou_heading, plugin_of, scores
 from harness.report.tables.table1 import MEANS_SAID, mean_columns, printed_means, section
 from harness.statistics.final_clicks import FinalClicks
 
 
-@table("table2")
+@register_table("table2")
 def table2(final: FinalClicks, context: Context) -> Table:
     """Text and click against click alone by the number of training classes: overall, seen and unseen means."""
     lines = scores(final, context)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.comparison import CLICK, OURS, SAM, absent, interval, line_of, players, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_of_row
 from harness.report.paper.published import published_rows
-from harness.report.registry import table
 from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, plugin_of, scores
 from harness.report.tables.leaderboard import ORACLE
 from harness.statistics.final_clicks import FinalClicks
@@ -46,7 +46,7 @@ class Slot:
     printed: tuple[str, str] | None
 
 
-@table("table3")
+@register_table("table3")
 def table3(final: FinalClicks, context: Context) -> Table:
     """SAM ranked by CLIP, by its confidence and by the oracle, click alone, and ours: one line a data set."""
     lines = scores(final, context)

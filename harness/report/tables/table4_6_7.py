@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.comparison import (
     OURS,
     PARTS,
@@ -25,7 +26,6 @@ from harness.report.comparison import (
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
 from harness.report.paper.published import published_rows
-from harness.report.registry import table
 from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, named, plugin_of, scores
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.resampling import RESAMPLES
@@ -119,20 +119,20 @@ class Versus:
         return [means, HALVES, *quoted_note(self.number, body)]
 
 
-@table("table4")
+@register_table("table4")
 def table4(final: FinalClicks, context: Context) -> Table:
     """Ours, trained on the seen classes, against SAM by its own confidence: overall, seen and unseen means."""
     return Versus(4, "Table 4: ours against SAM, on seen and unseen classes", (OURS, SAM)).build(final, context)
 
 
-@table("table6")
+@register_table("table6")
 def table6(final: FinalClicks, context: Context) -> Table:
     """RITM against ours, with training and evaluation data: overall, seen and unseen means."""
     title = "Table 6: RITM against ours, on seen and unseen classes"
     return Versus(6, title, (RITM, OURS), trained=True).build(final, context)
 
 
-@table("table7")
+@register_table("table7")
 def table7(final: FinalClicks, context: Context) -> Table:
     """Table 4 by boundary IoU."""
     versus = Versus(7, "Table 7: ours against SAM, by boundary IoU", (OURS, SAM), "boundary_iou", "boundary mIoU")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.comparison import CLICK, OURS, answers, base, gains, players, printed_cell, with_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_of_columns
 from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
-from harness.report.registry import table
 from harness.report.scores import NO_ROWS, about, counted, failures, gaps, mean_cell, named, plugin_of, scores
 from harness.statistics.final_clicks import FinalClicks, click_counts
 
@@ -44,7 +44,7 @@ Asked = Mapping[str, Setting]
 """Method's label -> its setting."""
 
 
-@table("table5")
+@register_table("table5")
 def table5(final: FinalClicks, context: Context) -> Table:
     """A line a setting and method, a column a data set: overall means; the paper's beneath ours."""
     asked = _asked(final, context)

@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.comparison import OURS, Part, absent, line_of, players, printed_cell, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
 from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
-from harness.report.registry import table
 from harness.report.scores import NO_ROWS, about, counted, named, of_line, plugin_of, scored, scores
 from harness.report.tables.referring import measured
 from harness.statistics.final_clicks import FinalClicks, at_click, click_counts
@@ -27,7 +27,7 @@ PIXELS = ("intersection_px", "union_px", "text", "category")
 SHOWN = {"sentence": "by sentence", "overall": "overall IoU", "P@0.5": "P@0.5", "P@0.7": "P@0.7", "P@0.9": "P@0.9"}
 
 
-@table("table8")
+@register_table("table8")
 def table8(final: FinalClicks, context: Context) -> Table:
     """Ours against referring segmentation: mean IoU over objects and sentences, overall IoU and precision."""
     body: list[Row] = []

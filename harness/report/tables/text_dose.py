@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.registry import register_table
 from harness.report.comparison import answers, base, interval, with_text, without_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, share, signed, spread
-from harness.report.registry import table
 from harness.report.scores import (
     about,
     clicks_note,
@@ -82,7 +82,7 @@ Gains = dict[str, Gain]
 """Of a dose, where there are any: "over none" and "gullibility"."""
 
 
-@table("text_dose")
+@register_table("text_dose")
 def text_dose(final: FinalClicks, context: Context) -> Table:
     """One line a data set, method and dose: mean, gain over no text, gullibility."""
     lines = answers(scores(final, context), context)

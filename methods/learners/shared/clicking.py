@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from harness.clicks import STRATEGIES, Situation, click_rng, clicks_a_round
-from harness.messages import suggest
+from harness.clicks import Situation, Strategy, click_rng, clicks_a_round
+from harness.plugins.registry import find
 from harness.structures import Instance, Sample, UserError
 
 from ...shared.channels import Channels
@@ -47,12 +48,16 @@ class Clicking:
                 f"{wanted}, a channel each. Correct `click_options`, `positive_clicks` or `negative_clicks`."
             )
 
+    @cached_property
+    def _rule(self) -> Strategy:
+        return find("clicks", self.strategy)
+
     def clicks(self, sample: Sample, instance: Instance, rng: np.random.Generator) -> Int[np.ndarray, "c 2"]:
         """x, y in pixels of the image, in the order of the channels."""
         draw = int(rng.integers(self.sets)) if self.sets > 1 else 0
         if self.fixed:
             rng = click_rng(0, "training", sample.id, instance.id, 1, draw)
-        made = STRATEGIES[self.strategy](Situation(sample, instance, (), None, rng, draw), **self.options)
+        made = self._rule(Situation(sample, instance, (), None, rng, draw), **self.options)
         return np.array([(click.x, click.y) for click in self.channels.arranged(made)])
 
 
@@ -62,8 +67,7 @@ def clicks_made(strategy: str, options: Mapping[str, Any], where: str) -> int:
     Raises:
         UserError: There is no such simulator, or it takes no such options.
     """
-    if strategy not in STRATEGIES:
-        raise UserError(f"{where}: found strategy={strategy!r}. {suggest(strategy, STRATEGIES)}")
+    find("clicks", strategy, f"{where}, strategy")
     try:
         return clicks_a_round(strategy, options)
     except UserError as error:

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import UserError
+from harness.plugins import names
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Cell, Column, Row, Table, to_markdown
-from harness.report.registry import build_table, tables
+from harness.report.registry import build_table
 from harness.report.rendering.formats import FORMATS, rendered, to_arrow, to_csv, to_html, to_latex
 
 HOSTILE = '<script>alert(1)</script> a|b \\& 50% $x_1^2$ {#} "q" ~\nnext'
@@ -173,6 +174,6 @@ def test_pdflatex_compiles_every_table_and_hostile_names(pair: pd.DataFrame, tmp
         method_plugin=rows["method"].map({HOSTILE: "text_click", "[bold] b": "click_only"}), category=HOSTILE
     )
     context = Context(HOSTILE, labels={HOSTILE: MethodFacts(True), "[bold] b": MethodFacts()}, intervals=True)
-    real = [build_table(name, rows.assign(text_rule="given"), context) for name in tables()]
+    real = [build_table(name, rows.assign(text_rule="given"), context) for name in names("tables")]
     assert sum(len(table.body) for table in real) > 60
     compiled(tmp_path, [to_latex(table) for table in (TABLE, NASTY, EMPTY, *odd, *real)])

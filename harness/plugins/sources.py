@@ -1,0 +1,118 @@
+"""What a file's text says of its plugins, read without importing it.
+
+Importing every method to print one line on each would load torch and take seconds. The syntax tree tells the same: the
+decorators hold the names, the docstrings the lines, and the import statements which modules must be there.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Written:
+    """A plugin as a file's text shows it.
+
+    Attributes:
+        name: What the decorator makes it known as.
+        file: Where it is written.
+        line: Of the class or the function; 0 in a file that cannot be parsed.
+        says: The first line of its docstring.
+    """
+
+    name: str
+    file: Path
+    line: int
+    says: str
+
+
+def written(file: Path, decorator: str) -> list[Written]:
+    """The plugins that a file registers by a decorator, such as `register_method`."""
+    text, tree = _read(file, file.stat().st_mtime_ns)
+    if decorator not in text:
+        return []
+    if isinstance(tree, SyntaxError):  # Its plugins are listed all the same, with this error.
+        return [Written(name, file, 0, "") for name in re.findall(rf"""@.*{decorator}\(\s*["']([^"']+)""", text)]
+    found = []
+    for node in tree.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            says = (ast.get_docstring(node) or "").partition("\n")[0]
+            found += [Written(name, file, node.lineno, says) for name in _registered(node, decorator)]
+    return found
+
+
+def failure(file: Path) -> str:
+    """Why a file cannot be imported, as far as its text tells and that of the files it imports by `from .x import y`.
+
+    It tells of a syntax error and of a module that is not there; "" where it finds neither. What a module does when
+    it is imported can still fail. An import within `try`, `if` or a function may lack: the file provides for that.
+    """
+    seen: set[Path] = set()
+    due = [file]
+    while due:
+        one = due.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        tree = _read(one, one.stat().st_mtime_ns)[1]
+        if isinstance(tree, SyntaxError):
+            return f"SyntaxError: {tree.msg} ({one}, line {tree.lineno})"
+        for name, line in _modules(tree):
+            if _lacks(name):
+                return f"ModuleNotFoundError: No module named '{name}' ({one}, line {line})"
+        due += _neighbours(one, tree)
+    return ""
+
+
+@lru_cache(maxsize=512)
+def _read(file: Path, changed_ns: int) -> tuple[str, ast.Module | SyntaxError]:
+    """A file's text and its syntax tree, or what is wrong in it; a file that changed is read anew."""
+    del changed_ns
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8", "replace"), ast.parse(content)
+    except SyntaxError as error:
+        return content.decode("utf-8", "replace"), error
+    except ValueError as error:  # A null byte.
+        return content.decode("utf-8", "replace"), SyntaxError(str(error))
+
+
+def _registered(node: ast.ClassDef | ast.FunctionDef, decorator: str) -> Iterator[str]:
+    """The names in `@register_method("name")` or `@harness.register_method("name")` over a class or a function."""
+    for one in node.decorator_list:
+        if isinstance(one, ast.Call) and ast.unparse(one.func).rpartition(".")[2] == decorator:
+            given = one.args[0] if one.args else next((k.value for k in one.keywords if k.arg == "name"), None)
+            if isinstance(given, ast.Constant) and isinstance(given.value, str):
+                yield given.value
+
+
+def _modules(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """The packages that a file imports whenever it is imported itself, each with its line."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module).partition(".")[0], node.lineno
+
+
+def _lacks(package: str) -> bool:
+    try:
+        return package not in sys.modules and find_spec(package) is None
+    except ValueError:  # Some module put itself in the place of another and has no spec.
+        return False
+
+
+def _neighbours(file: Path, tree: ast.Module) -> Iterator[Path]:
+    """The files that a file imports from its own folders: `from ..shared.device import x` is ../shared/device.py."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            options = [base.with_suffix(".py"), *(base / f"{alias.name}.py" for alias in node.names)]
+            yield from (option for option in options if option.is_file())
