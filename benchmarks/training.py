@@ -38,8 +38,8 @@ from benchmarks.goals import verdict
 from benchmarks.training_parts import SAMPLES, Parts, clock
 from harness import places
 from harness.config.recipe import Recipe
-from harness.training.batches import Batches
-from harness.training.fit import Job, batches_of
+from harness.training.batches import Batches, batches_of
+from harness.training.fit import Training
 from harness.training.loaders import STEPS_AHEAD, Loaders
 
 LEAST_SHARE = 0.9
@@ -64,7 +64,7 @@ def photographs(root: Path, images: int) -> None:
     path.write_text(json.dumps(document))
 
 
-def bare(job: Job) -> Callable[[], None]:
+def bare(job: Training) -> Callable[[], None]:
     """Forward and backward passes of as many images as a step has, in the same parts."""
     learner: Any = job.learner
     device, recipe, channels = job.state.device, job.recipe, learner.architecture.channels
@@ -84,18 +84,18 @@ def bare(job: Job) -> Callable[[], None]:
     return step
 
 
-def trained(job: Job, steps: int, waited: list[float]) -> Iterator[None]:
+def trained(job: Training, steps: int, waited: list[float]) -> Iterator[None]:
     """A step of training for every `next`, from files on; appends the seconds for which it waited for its examples."""
     coming, device = job.steps(0, steps), job.state.device
     for step in range(steps):
         started = clock(device)
         share = next(coming)
         waited.append(clock(device) - started)
-        job.advanced(step, share)
+        job.state.step(step, share)
         yield
 
 
-def rates(job: Job, steps: int, rounds: int) -> tuple[float, float, float]:
+def rates(job: Training, steps: int, rounds: int) -> tuple[float, float, float]:
     """Images a second of training and of the bare model, medians of rounds of some steps, which take turns.
 
     Returns:
@@ -188,7 +188,7 @@ def main(
             photographs(root, images)
         how = {"device": device, "batch": batch, "accumulate": accumulate, "compute": compute}
         recipe = recipe_of(root, split, params, **how)
-        job = Job.of(recipe, 0, 1)
+        job = Training.of(recipe, 0, 1)
         make = partial(forgetful, recipe, job.state.device, kept)
         job = replace(job, batches=make(1, 1))
         if loaders:

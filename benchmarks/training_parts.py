@@ -19,7 +19,7 @@ from harness.methods.saliency.maskclip import MaskClip
 from harness.methods.shared.channels import window_click_channels
 
 from harness.structures import Sample
-from harness.training.fit import Job
+from harness.training.fit import Training
 
 SAMPLES = 8
 """Whose parts are timed."""
@@ -45,7 +45,7 @@ class Parts:
     batch: int
 
     @classmethod
-    def of(cls, job: Job) -> Parts:
+    def of(cls, job: Training) -> Parts:
         learner: Any = job.batches.learner
         ids = list(dict.fromkeys(draw.sample_id for draw in job.batches.draws.draws))[:SAMPLES]
         samples = [sample for sample in map(job.datasets[0].load, ids) if sample.instances]
@@ -71,7 +71,7 @@ class Parts:
         extent = torch.tensor([[0.0, 0.0, 640.0, 480.0]], device=self.device).expand(self.batch, 4)
         return partial(window_click_channels, clicks, extent, (channels.size, channels.size), (0.0, 1.0))
 
-    def timed(self, job: Job, paths: list[Path], rounds: int) -> dict[str, float]:
+    def timed(self, job: Training, paths: list[Path], rounds: int) -> dict[str, float]:
         """Milliseconds an example."""
         host, images = torch.device("cpu"), [sample.image for sample in self.samples]
         several = [images[number % len(images)] for number in range(self.batch)]

@@ -23,7 +23,7 @@ from harness.plugins.interfaces import Method
 from harness.running import train as training
 from harness.running.run import run
 from harness.structures import Click, Prompt
-from harness.training.fit import Job
+from harness.training.fit import Training
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -131,8 +131,8 @@ def recipe(device: str, **how: Any) -> Recipe:
 
 def losses(device: str, **how: Any) -> list[float]:
     of = recipe(device, **how)
-    with closing(Job.of(of, 0, 1)) as job:
-        return [job.advanced(step, share) for step, share in enumerate(job.steps(0, of.steps))]
+    with closing(Training.of(of, 0, 1)) as made:
+        return [made.state.step(step, share) for step, share in enumerate(made.steps(0, of.steps))]
 
 
 def test_training_goes_as_on_the_cpu() -> None:

@@ -57,7 +57,7 @@ def main() -> NoReturn:
     try:
         _refuse_another_checkout()
         app()
-    except (UserError, FloatingPointError) as error:
+    except UserError as error:
         errors.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
     sys.exit(0)

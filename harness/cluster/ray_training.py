@@ -1,7 +1,7 @@
-"""A training job on Ray Train: its workers share every batch, and start anew from the last state if one of them dies.
+"""A training on Ray Train: its workers share every batch, and start anew from the last state if one of them dies.
 
 Recipes and states travel; data and weights are found by each worker on its own, as in evaluation. Workers run a copy
-of the checkout, so nothing here asks where the checkout is: the driver exports what they trained.
+of the checkout, so they never use the checkout's path: the driver exports what they trained.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from ray.train import (
     Checkpoint,
     CheckpointConfig,
     FailureConfig,
-    Result,
     RunConfig,
     ScalingConfig,
     WorkerGroupError,
@@ -34,7 +33,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from harness import atomic
 from harness.cluster.connect import connect, readable
-from harness.config.recipe import Recipe
+from harness.config.recipe import KnownRecipe, Recipe
 from harness.interrupts import aside
 from harness.storage.folder import Folder
 from harness.structures import UserError
@@ -43,94 +42,103 @@ from harness.training.loaders import LoaderDiedError
 from harness.training.mistakes import damaged
 
 RESTARTS = 5
-"""Deaths of workers that a job survives."""
+"""The deaths of workers that a training survives."""
 
 _STATE, _FITTED = "state.pt", "fitted.pt"
 _SNAPSHOT = "checkpoint_manager_snapshot.json"
 _LOOK_EVERY_S = 0.5
 
 WARN_EVERY_S = 60.0
-"""While no worker of a job has begun."""
+"""The time between two warnings that no worker has begun."""
 
 _log = logging.getLogger(__name__)
 
 
 class Ledger:
-    """An actor by which workers tell the driver how it goes, and each other that all is lost."""
+    """An actor through which the workers of a training report, and learn that another start would be of no use."""
 
     def __init__(self) -> None:
-        self.told: list[Progress] = []
+        self.reported: list[Progress] = []
         self.begun = False
-        self.fatal: Exception | None = None
+        self.reason: Exception | None = None
         self.furthest = 0
-        self.stumbles: Counter[int] = Counter()
-        self.stumbled: Counter[int] = Counter()
+        self.deaths: Counter[int] = Counter()
+        self.deaths_here: Counter[int] = Counter()
 
-    def tell(self, progress: Progress) -> None:
-        """Of rank 0."""
-        self.told.append(progress)
+    def report(self, progress: Progress) -> None:
+        """Rank 0 has come this far."""
+        self.reported.append(progress)
         if progress.step > self.furthest:
             self.furthest = progress.step
-            self.stumbles.clear()
+            self.deaths_here.clear()
 
-    def stumble(self, rank: int, reason: str) -> None:
-        """A loader of a worker died: all is lost if one did before and the job came no further since, or too often."""
-        self.stumbles[rank] += 1
-        self.stumbled[rank] += 1
-        if self.stumbles[rank] > 1 or self.stumbled[rank] > RESTARTS:
-            self.lose(UserError(reason))
+    def loader_died(self, rank: int, reason: str) -> None:
+        """A loader of a worker died; the training is given up where that does not look like chance.
+
+        It does not if the same worker lost one before and the training came no further since, as with an image that no
+        memory suffices for, or if it loses them again and again, as with a leak. Workers lose theirs together when
+        the machine is short of memory, so deaths are counted by worker.
+        """
+        self.deaths[rank] += 1
+        self.deaths_here[rank] += 1
+        if self.deaths_here[rank] > 1 or self.deaths[rank] > RESTARTS:
+            self.give_up(UserError(reason))
 
     def begin(self) -> Exception | None:
-        """Of every worker; what made further starts useless."""
+        """A worker begins; returns why it should not."""
         self.begun = True
-        return self.fatal
+        return self.reason
 
     def news(self) -> tuple[list[Progress], bool]:
-        """What has been told since the last call, and whether any worker has begun."""
-        told, self.told = self.told, []
-        return told, self.begun
+        """What was reported since the last call, and whether any worker has begun."""
+        reported, self.reported = self.reported, []
+        return reported, self.begun
 
-    def lose(self, error: Exception) -> None:
-        """Something that another start would only meet again."""
-        self.fatal = self.fatal or error
+    def give_up(self, reason: Exception) -> None:
+        """Something happened that another start would only meet again."""
+        self.reason = self.reason or reason
 
-    def lost(self) -> Exception | None:
-        """What made further starts useless."""
-        return self.fatal
+    def given_up(self) -> Exception | None:
+        """Why further starts are of no use, if they are not."""
+        return self.reason
 
 
 @dataclass(frozen=True)
-class RayKeeper:
-    """The job's state as Ray Train's checkpoint, which it gives to the workers that replace dead ones."""
+class RayStates:
+    """A training's state as Ray Train's checkpoint, which Ray Train hands to the workers that replace dead ones."""
 
     key: str
     ledger: Any
 
-    def kept(self) -> Mapping[str, Any] | None:
+    def load(self) -> Mapping[str, Any] | None:
         """The latest state."""
         checkpoint = ray.train.get_checkpoint()
         state = _read(checkpoint, _STATE) if checkpoint else None
         return state if state and state["recipe"] == self.key else None
 
     def keep(self, state: Mapping[str, Any]) -> None:
-        """Rank 0's state, once all workers have come so far.
+        """Keep rank 0's state, once all workers have come so far.
 
         Raises:
-            Exception: What was told to the ledger in the meantime.
+            Exception: The reason why the training was given up in the meantime.
         """
-        if fatal := ray.get(self.ledger.lost.remote()):
-            raise fatal
-        _report(_STATE, {**state, "recipe": self.key})
+        if reason := ray.get(self.ledger.given_up.remote()):
+            raise reason
+        _keep(_STATE, {**state, "recipe": self.key})
 
 
 def fit_on_ray(
-    recipe: Recipe, key: str, storage: Folder, report: Report, report_every: int, address: str | None = None
+    recipe: KnownRecipe, storage: Folder, report: Report, report_every: int, address: str | None = None
 ) -> Fitted:
     """Train with `recipe.workers` workers.
 
+    Ray Train replaces all workers when one dies and gives the new ones the latest checkpoint, from which `fit` goes on
+    as after any interrupt. It cannot tell a dead node from a learner's bug: what would only happen again is noted in
+    the ledger, a small actor that outlives workers, and workers that find it there end at once. The finished weights
+    come back the same way as states do, as a last checkpoint.
+
     Args:
         recipe: Checked.
-        key: The recipe's, as the driver has it.
         storage: Every node reaches it; states wait there, in <key>.ray.
         report: Called in a thread of the driver.
         report_every: Steps.
@@ -138,74 +146,76 @@ def fit_on_ray(
 
     Raises:
         UserError: The cluster is too small, workers die again and again, or what `fit` raises.
-        FloatingPointError: The loss is not finite.
     """
     connect(address)
     scaling = _scaling(recipe)
     ledger = ray.remote(num_cpus=0)(Ledger).remote()
-    ray.get(ledger.lost.remote())  # It lives before anybody writes into it.
-    _check_snapshot(storage / f"{key}.ray")
-    told = {"recipe": recipe.model_dump(mode="json"), "key": key, "every": report_every, "ledger": ledger}
-    kept = RunConfig(
-        name=f"{key}.ray",
-        storage_path=storage.path,
-        storage_filesystem=storage.system if storage.scheme else None,
-        failure_config=FailureConfig(max_failures=RESTARTS),
-        checkpoint_config=CheckpointConfig(num_to_keep=2),
-    )
-    torch_config = TorchConfig(backend="nccl" if scaling.use_gpu else "gloo")
+    ray.get(ledger.given_up.remote())  # It lives before anybody writes into it.
+    name = f"{recipe.key}.ray"
+    _check_snapshot(storage / name)
     trainer = TorchTrainer(
-        _work, train_loop_config=told, torch_config=torch_config, scaling_config=scaling, run_config=kept
+        _work,
+        train_loop_config={
+            "recipe": recipe.model_dump(mode="json"),
+            "key": recipe.key,
+            "every": report_every,
+            "ledger": ledger,
+        },
+        torch_config=TorchConfig(backend="nccl" if scaling.use_gpu else "gloo"),
+        scaling_config=scaling,
+        run_config=RunConfig(
+            name=name,
+            storage_path=storage.path,
+            storage_filesystem=storage.system if storage.scheme else None,
+            failure_config=FailureConfig(max_failures=RESTARTS),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
     )
-    waits = f"{recipe.workers} workers that ask for {readable(scaling.resources_per_worker or {})} each"
-    with _passed_on(ledger, report, f"{waits}, and write to {storage}"):
-        result = _ended(trainer)
-    if fatal := ray.get(ledger.lost.remote()):
-        raise fatal
-    if isinstance(result, WorkerGroupError):
-        _tell_of_deaths(result)
-        raise result  # A bug.
-    return _fitted(result)
+    asked = f"{recipe.workers} workers that ask for {readable(scaling.resources_per_worker or {})} each"
+    with _passed_on(ledger, report, f"{asked}, and write to {storage}"):
+        try:
+            # In a thread, for in the main one Ray Train would take Ctrl-C over and keep it.
+            result, died = aside(trainer.fit).result(), None
+        except WorkerGroupError as error:
+            result, died = None, error
+    if reason := ray.get(ledger.given_up.remote()):
+        raise reason
+    if died:
+        _blame_deaths(died)
+        raise died  # A bug.
+    assert result is not None and result.checkpoint is not None, "workers that ended well have kept their weights"
+    found = _read(result.checkpoint, _FITTED)
+    assert found is not None
+    return Fitted(found["weights"], *json.loads(found["about"]))
+
+
+def _blame_deaths(error: WorkerGroupError) -> None:
+    """Raise a UserError, if it is deaths that ended a training."""
+    deaths = [one for one in error.worker_failures.values() if hasattr(one, "health_check_failure")]
+    if deaths:
+        last = next(iter(str(deaths[0]).splitlines()), type(deaths[0]).__name__).rstrip(".")
+        raise UserError(
+            f"training: workers died {RESTARTS + 1} times, the last one so: {last}. Look for lack of memory or a node "
+            "that fails; the same command goes on from the last state."
+        ) from error
+
+
+def forget(recipe: KnownRecipe, storage: Folder) -> None:
+    """Drop a training's states."""
+    storage.remove_folder(f"{recipe.key}.ray")
 
 
 def side_by_side(recipes: Sequence[Recipe], address: str | None = None) -> int:
-    """How many of these jobs, all with workers, the cluster has room for at once.
+    """How many of these trainings, all with workers, the cluster has room for at once.
 
-    Of jobs that take more than others, the largest that it has room for at all decides.
+    Of those that take more than others, the largest that it has room for at all decides.
     """
     connect(address)
     return min(filter(None, (_room(_asked(recipe)) // recipe.workers for recipe in recipes)), default=1)
 
 
-def _ended(trainer: TorchTrainer) -> Result | WorkerGroupError:
-    """What a job comes to; fitted in a thread, for in the main one Ray Train would take Ctrl-C over and keep it."""
-    try:
-        return aside(trainer.fit).result()
-    except WorkerGroupError as error:
-        return error
-
-
-def _tell_of_deaths(error: WorkerGroupError) -> None:
-    """Raise a UserError, if it is deaths that ended a job."""
-    deaths = [one for one in error.worker_failures.values() if hasattr(one, "health_check_failure")]
-    if deaths:
-        raise UserError(
-            f"training: workers died {RESTARTS + 1} times, the last one so: {_first_line(deaths[0])}. Look for lack of "
-            "memory or a node that fails; the same command goes on from the last state."
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-
-
-def forget(key: str, storage: Folder) -> None:
-    """Drop a job's states."""
-    storage.remove_folder(f"{key}.ray")
-
-
 def _scaling(recipe: Recipe) -> ScalingConfig:
-    """One GPU a worker, where the recipe wants GPUs or leaves it open and there are any.
+    """The workers and what each asks for: a GPU, where the recipe wants one, or leaves it open and there are any.
 
     Raises:
         UserError: The cluster does not hold the workers; Ray itself would wait for ever.
@@ -222,32 +232,32 @@ def _scaling(recipe: Recipe) -> ScalingConfig:
 
 
 def _asked(recipe: Recipe) -> dict[str, float]:
-    """What a worker takes."""
+    """What a worker asks of its node."""
     gpus = ray.cluster_resources().get("GPU", 0)
     on_gpu = recipe.device.startswith("cuda") or (recipe.device == "auto" and gpus > 0)
     return {"CPU": float(recipe.threads + recipe.loaders), **({"GPU": 1.0} if on_gpu else {})}
 
 
 def _room(asked: Mapping[str, float]) -> int:
-    """How many workers that take so much the nodes hold."""
+    """How many workers that ask for so much the nodes hold."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(min(int(node.get(kind, 0) // amount) for kind, amount in asked.items()) for node in nodes)
 
 
 @contextmanager
 def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
-    """Reports what workers tell, until the block ends; warns while none has begun."""
+    """Report what workers report, until the block ends; warn while none has begun."""
     done = threading.Event()
 
     def watch() -> None:
         ended, quiet_s = False, 0.0
         while not ended:
             ended = done.wait(_LOOK_EVERY_S)
-            if not ray.is_initialized():  # An interrupt left this thread behind; asked, Ray would start anew.
+            if not ray.is_initialized():  # An interrupt left this thread behind; a call would start Ray anew.
                 return
             try:
                 news, begun = ray.get(ledger.news.remote())
-            except RayError:  # `fit` says what happened to the cluster.
+            except RayError:  # `fit` raises what happened to the cluster.
                 return
             quiet_s = 0.0 if begun else quiet_s + _LOOK_EVERY_S
             if quiet_s and quiet_s % WARN_EVERY_S < _LOOK_EVERY_S:
@@ -256,8 +266,8 @@ def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
             try:
                 for progress in news:
                     report(progress)
-            except Exception as error:  # Such as that another start took over: workers ask when they keep a state.
-                ray.get(ledger.lose.remote(error))
+            except Exception as error:  # Such as that another start took over: workers look when they keep a state.
+                ray.get(ledger.give_up.remote(error))
                 return
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -269,39 +279,31 @@ def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
         thread.join()
 
 
-def _work(told: Mapping[str, Any]) -> None:
-    """One worker, in a process of its own, with its process group made."""
-    ledger, device = told["ledger"], get_device()
+def _work(given: Mapping[str, Any]) -> None:
+    """Run one worker, in a process of its own whose process group is made."""
+    ledger, device = given["ledger"], get_device()
     checkpoint = ray.train.get_checkpoint()
     if ray.get(ledger.begin.remote()):
         return
-    recipe = Recipe.model_validate(told["recipe"]).model_copy(update={"device": str(device)})
+    recipe = Recipe.model_validate(given["recipe"]).model_copy(update={"device": str(device)})
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
         if checkpoint and _read(checkpoint, _FITTED):
             return
-        fitted = fit(recipe, RayKeeper(told["key"], ledger), ledger.tell.remote, told["every"])
+        fitted = fit(recipe, RayStates(given["key"], ledger), ledger.report.remote, given["every"])
     except LoaderDiedError as error:
-        ray.get(ledger.stumble.remote(ray.train.get_context().get_world_rank(), str(error)))
+        ray.get(ledger.loader_died.remote(ray.train.get_context().get_world_rank(), str(error)))
         raise
-    except (UserError, FloatingPointError) as error:
-        ray.get(ledger.lose.remote(error))
+    except UserError as error:
+        ray.get(ledger.give_up.remote(error))
         raise
     about = json.dumps([fitted.metadata, fitted.categories, fitted.data])
-    _report(_FITTED, {"weights": fitted.weights, "about": about})
+    _keep(_FITTED, {"weights": fitted.weights, "about": about})
 
 
-def _fitted(result: Result) -> Fitted:
-    assert result.checkpoint is not None, "workers that ended well have reported what they trained"
-    found = _read(result.checkpoint, _FITTED)
-    assert found is not None
-    metadata, categories, data = json.loads(found["about"])
-    return Fitted(found["weights"], metadata, categories, data)
-
-
-def _report(name: str, content: Mapping[str, Any]) -> None:
-    """Every worker calls; rank 0's content becomes the checkpoint."""
+def _keep(name: str, content: Mapping[str, Any]) -> None:
+    """Make rank 0's content the latest checkpoint; every worker calls this."""
     if ray.train.get_context().get_world_rank() != 0:
         ray.train.report({})
         return
@@ -326,7 +328,7 @@ def _read(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
 
 
 def _check_snapshot(states: Folder) -> None:
-    """Look at Ray Train's own list of a job's states, which it writes in place.
+    """Look at Ray Train's own list of a training's states, which it writes in place, so that a kill may cut it off.
 
     Raises:
         UserError: It is damaged: every start would fail.

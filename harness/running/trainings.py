@@ -21,7 +21,6 @@ from harness.running import train as training
 from harness.storage.folder import Folder
 from harness.storage.lock import Lock
 from harness.structures import UserError
-from harness.training.fit import Report
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ Failure = UserError | None
 """Why a training did not come to its end, if it did not."""
 
 Said = Callable[[str, training.Progress], None]
-"""Told a method's label and how its training goes."""
+"""Called with a method's label and how its training goes."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,13 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
     Networks with `workers` train side by side, as many as the cluster has room for; before them, one after the other,
     those that this process trains. Where one fails the others go on: they may take days, and not all share its fault.
 
+    All networks are claimed before the first of them begins, so that a second start of this run, or another run that
+    shares some, is refused at once and not after hours. Two networks of one key (one recipe, saved to two places) share
+    their state and so their lock; they take turns.
+
     Args:
         due: Methods whose checkpoint is not there.
-        said: Told now and then, in any thread.
+        said: Called now and then, in any thread.
         address: Of a Ray cluster; None uses this machine.
         runs: As `training.train` takes it.
 
@@ -93,12 +96,24 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
         UserError: Some failed; those that did not are saved.
     """
     networks = _networks(due)
-    with ExitStack() as claims:  # Held by this thread, which an interrupt lets go of them in order.
-        locks, failures = _claimed(networks, claims, runs)
+    locks: dict[str, Lock] = {}
+    failures: dict[str, Failure] = {}
+    with ExitStack() as claims:  # This thread holds the locks, so that an interrupt releases them in order.
+        for one in networks:
+            try:
+                if one.recipe.key not in locks:
+                    locks[one.recipe.key] = claims.enter_context(training.claimed(one.recipe, runs))
+            except UserError as error:
+                failures[one.name] = error
         ready = [one for one in networks if one.name not in failures and not one.recipe.output.is_file()]
 
         def train(one: Network) -> Failure:
-            return _tried(one, locks[one.recipe.key], partial(said, one.name), len(networks) > 1, address, runs)
+            report, lock = partial(said, one.name), locks[one.recipe.key]
+            try:
+                training.train(one.recipe, report, address=address, runs=runs, lock=lock)
+            except Exception as error:
+                return _failure(one.name, error, alone=len(networks) == 1)
+            return None
 
         failures |= {one.name: train(one) for one in ready if not one.recipe.workers}
         if shared := [one for one in ready if one.recipe.workers]:
@@ -118,44 +133,20 @@ def _networks(due: Sequence[MethodEntry]) -> list[Network]:
     return list(named.values())
 
 
-def _claimed(
-    networks: Sequence[Network], claims: ExitStack, runs: str | None
-) -> tuple[dict[str, Lock], dict[str, Failure]]:
-    """Claim all of them; those of one key share their state, and so their lock.
-
-    Returns:
-        Locks by key; and, by name, why a network could not be claimed.
-    """
-    locks: dict[str, Lock] = {}
-    failures: dict[str, Failure] = {}
-    for one in networks:
-        try:
-            if one.recipe.key not in locks:
-                locks[one.recipe.key] = claims.enter_context(training.claimed(one.recipe, runs))
-        except UserError as error:
-            failures[one.name] = error
-    return locks, failures
-
-
-def _tried(
-    network: Network, lock: Lock, report: Report, others: bool, address: str | None, runs: str | None
-) -> Failure:
-    try:
-        training.trained(network.recipe, lock, report, training.REPORT_EVERY, address, runs)
-    except (UserError, FloatingPointError) as error:
-        if others:
-            _log.warning("%s is not trained, the others are: %s", network.name, error)
-        return UserError(str(error))  # Without the traceback, which holds what was trained.
-    except Exception as error:  # A bug: told at once, with its traceback.
-        if not others:
-            raise
-        _log.exception("%s is not trained, the others are", network.name)
-        return UserError(f"{type(error).__name__}: {error}")
-    return None
+def _failure(name: str, error: Exception, alone: bool) -> UserError:
+    """What is raised of it once the others are done: its text alone, for the traceback holds what was trained."""
+    if isinstance(error, UserError):
+        if not alone:
+            _log.warning("%s is not trained, the others are: %s", name, error)
+        return UserError(str(error))
+    if alone:
+        raise error  # A bug keeps its traceback.
+    _log.exception("%s is not trained, the others are", name)
+    return UserError(f"{type(error).__name__}: {error}")
 
 
 def _at_once(count: int, networks: Sequence[Network], train: Callable[[Network], Failure]) -> dict[str, Failure]:
-    """Each in a thread, so many at a time; those of one key take turns."""
+    """Train each in a thread, so many at a time; those of one key take turns."""
     room, turns = threading.Semaphore(count), {one.recipe.key: threading.Lock() for one in networks}
 
     def trained(network: Network) -> Failure:
@@ -164,12 +155,12 @@ def _at_once(count: int, networks: Sequence[Network], train: Callable[[Network],
 
     ended = {network.name: aside(partial(trained, network)) for network in networks}
     for one in as_completed(ended.values()):
-        one.result()  # A bug is told at once.
+        one.result()  # A bug is raised at once.
     return {name: one.result() for name, one in ended.items()}
 
 
 def _raise(failures: Mapping[str, Failure]) -> None:
-    """Those of one reason together."""
+    """Raise all failures in one message, those of one reason on one line."""
     names: dict[str, list[str]] = {}
     for name, failure in failures.items():
         if failure:

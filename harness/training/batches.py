@@ -1,4 +1,4 @@
-"""Drawn instances as the batches of one worker, made here; `harness.training.loaders` has processes make them ahead."""
+"""Drawn instances become the batches of one worker, in this process; `harness.training.loaders` makes them ahead."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import numpy as np
 import torch
 
 from harness.clicks import NoClickError
+from harness.config.parts import Plugin
+from harness.config.recipe import Recipe
+from harness.plugins import parameters
 from harness.plugins.failures import blamed
-from harness.plugins.interfaces import Learner
+from harness.plugins.interfaces import Dataset, Learner
 from harness.structures import Image, UserError
 from harness.training.mistakes import defined, named
-from harness.training.samples import Draw, Draws, SampleCache
+from harness.training.samples import KEPT_BYTES, Draw, Draws, SampleCache
 
 T = TypeVar("T")
 
@@ -26,12 +29,12 @@ Example = Mapping[str, np.ndarray]
 Batch = dict[str, torch.Tensor]
 Drawn = list[tuple[Draw, np.random.Generator]]
 Made = tuple[Draw, Example]
-"""An example, with what it is of."""
+"""An example, with the draw that it shows."""
 
 
 @runtime_checkable
 class Preparing(Protocol):
-    """A learner that wants to see a step's images and texts together before it is asked for their examples."""
+    """A learner that computes something for a step's images and texts together, before it is asked for examples."""
 
     def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
         """Do what is faster for several at once, and keep it; each text comes with its data set's classes."""
@@ -39,13 +42,22 @@ class Preparing(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The examples of a step that one worker of several trains on: the whole batch's, cut into equal shares in order.
+    """The examples that one worker of several trains on at each step.
+
+    A step's draws are cut into equal shares, one a worker, and each share into `parts` of one forward pass each, in
+    order. With 8 draws, 2 workers and 2 parts:
+
+        draws      0 1 2 3 4 5 6 7
+        worker 0  [0 1][2 3]
+        worker 1          [4 5][6 7]
+
+    Every worker draws the whole step and takes its share, so that workers need not tell each other what they drew.
 
     Attributes:
         rank: The worker's number.
         world: How many workers there are.
-        parts: How many batches, of one forward pass each, the share is cut into.
-        threads: That make a step's examples together.
+        parts: How many batches the worker's share is cut into.
+        threads: Threads that make a step's examples together.
     """
 
     learner: Learner
@@ -69,10 +81,17 @@ class Batches:
         share = self._share(step)
         if isinstance(self.learner, Preparing):
             self._prepare(self.learner, share)
-        return self._stacked(self._each(self._example, share))
+        made = self._each(self._example, share)
+        size = len(made) // self.parts
+        return [self._stacked(made[start : start + size]) for start in range(0, len(made), size)]
+
+    def _share(self, step: int) -> Drawn:
+        size = self.draws.size // self.world
+        return list(self.draws.at(step))[self.rank * size : (self.rank + 1) * size]
 
     def _prepare(self, learner: Preparing, share: Drawn) -> None:
-        draws, images = [draw for draw, _ in share], self._each(self._image, share)
+        draws = [draw for draw, _ in share]
+        images = self._each(lambda draw, _: self.samples.image(draw.dataset, draw.sample_id), share)
         vocabularies = [tuple(self.samples.datasets[draw.dataset].classes) for draw in draws]
         with blamed(f"{named(self.learner)}: a step of {_called(draws[0])} and others cannot be prepared"):
             learner.prepare(images, [draw.category for draw in draws], vocabularies)
@@ -84,21 +103,29 @@ class Batches:
         with ThreadPoolExecutor(self.threads, "example") as pool:
             return list(pool.map(lambda drawn: make(*drawn), share))
 
-    def _share(self, step: int) -> Drawn:
-        size = self.draws.size // self.world
-        return list(self.draws.at(step))[self.rank * size : (self.rank + 1) * size]
-
-    def _image(self, draw: Draw, _: np.random.Generator) -> Image:
-        return self.samples.image(draw.dataset, draw.sample_id)
-
     def _example(self, draw: Draw, rng: np.random.Generator) -> Made:
-        return example(self.learner, self.samples, self.draws, draw, rng)
+        """One drawn instance as the learner wants it; in the place of an unreadable or unclickable one, another.
 
-    def _stacked(self, made: Sequence[Made]) -> list[Batch]:
-        size = len(made) // self.parts
-        return [self._batch(made[start : start + size]) for start in range(0, len(made), size)]
+        The other one is drawn by the same generator, so that it is the same in every start of the training.
 
-    def _batch(self, made: Sequence[Made]) -> Batch:
+        Raises:
+            UserError: As many in a row are unreadable as there are instances, or the learner's own code fails.
+        """
+        for _ in self.draws.draws:
+            sample = self.samples.sample(draw.dataset, draw.sample_id)
+            reason = sample.broken.get(draw.instance_id, "listed, but not in its sample")
+            for instance in (one for one in sample.instances if one.id == draw.instance_id):
+                vocabulary = self.samples.datasets[draw.dataset].classes
+                with blamed(f"{named(self.learner)}: no example of {_called(draw)}"):
+                    try:
+                        return draw, self.learner.example(sample, instance, vocabulary, rng)
+                    except NoClickError as error:
+                        reason = str(error)
+            _log.warning("training: instance %s is left out: %s", draw.instance_id, reason)
+            draw = self.draws.another(rng)
+        raise UserError(f"training: found no readable instance ({draw.instance_id}: {reason}). Repair the data set.")
+
+    def _stacked(self, made: Sequence[Made]) -> Batch:
         try:
             return stacked([one for _, one in made])
         except MemoryError:
@@ -118,7 +145,7 @@ def stacked(examples: Sequence[Example]) -> Batch:
 
 
 def _unlike(made: Sequence[Made]) -> str:
-    """The first example, and the first that is not like it, if there is one."""
+    """The first example, and the first that differs from it, if there is one."""
     forms = [(_called(draw), _form(one)) for draw, one in made]
     shown = [forms[0], *(one for one in forms if one[1] != forms[0][1])][:2]
     return " and ".join(f"{form} for {called}" for called, form in shown)
@@ -137,21 +164,27 @@ def _called(draw: Draw) -> str:
     return f"instance {draw.instance_id} of sample {draw.sample_id}"
 
 
-def example(learner: Learner, samples: SampleCache, draws: Draws, draw: Draw, rng: np.random.Generator) -> Made:
-    """One drawn instance as the learner wants it; in the place of an unreadable or unclickable one, another.
+def batches_of(
+    recipe: Recipe, rank: int, world: int, device: torch.device, processes: int = 1, threads: int = 1
+) -> Batches:
+    """The batches of one worker, with a learner whose network lies on the CPU.
 
-    Raises:
-        UserError: As many in a row are unreadable as there are draws, or the learner's own code fails.
+    Args:
+        recipe: Of the whole training.
+        rank: The worker's number.
+        world: How many workers there are.
+        device: Where the worker trains; what else its learner puts on a GPU goes there, too.
+        processes: Processes that share the memory for decoded images.
+        threads: Threads that make a step's examples together.
     """
-    for _ in draws.draws:
-        sample = samples.sample(draw.dataset, draw.sample_id)
-        reason = sample.broken.get(draw.instance_id, "listed, but not in its sample")
-        for instance in (one for one in sample.instances if one.id == draw.instance_id):
-            with blamed(f"{named(learner)}: no example of {_called(draw)}"):
-                try:
-                    return draw, learner.example(sample, instance, samples.datasets[draw.dataset].classes, rng)
-                except NoClickError as error:
-                    reason = str(error)
-        _log.warning("training: instance %s is left out: %s", draw.instance_id, reason)
-        draw = draws.another(rng)
-    raise UserError(f"training: found no readable instance ({draw.instance_id}: {reason}). Repair the data set.")
+    if device.index is not None:
+        torch.cuda.set_device(device)
+    learner: Learner = parameters.build("learners", recipe.learner.name, recipe.learner.params)
+    samples = SampleCache(built(recipe.datasets), KEPT_BYTES // processes)
+    draws = Draws(samples.draws(recipe.classes == "seen"), recipe)
+    return Batches(learner, samples, draws, rank, world, recipe.accumulate, threads)
+
+
+def built(entries: Sequence[Plugin]) -> list[Dataset]:
+    """The data sets of a recipe."""
+    return [parameters.build("datasets", entry.name, entry.params) for entry in entries]

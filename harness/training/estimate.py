@@ -1,4 +1,4 @@
-"""How long a training would take, from a few measured steps of it on the device at hand."""
+"""How long a training would take, estimated from a few of its steps on the device at hand."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import torch
 
 from harness.config.recipe import Recipe
-from harness.training.fit import Job
+from harness.training.fit import Training
 from harness.training.mistakes import memory_blamed
 from harness.training.samples import KEPT_BYTES, SampleCache
 
 MOST_STEPS = 10
-"""Measured steps of a pass."""
+"""The measured steps of a pass, at most."""
 
 _LEAST_STEPS = 3
 
 _WEIGHED = 8
-"""Images of whose size the others are taken to be."""
+"""The images whose mean size stands for that of all."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,13 @@ class Expected:
 def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
     """Train a few steps, and forget them.
 
-    The same steps are taken twice: the first time with images that have to be decoded, as in the first epoch or always
-    where memory does not hold the data set, the second time with images and saliency features that are at hand.
+    The same steps are taken twice: the first time their images have to be decoded, the second time images and saliency
+    features are in memory. A training begins like the first pass and goes on like the second, if memory holds its
+    images, so a step takes the second pass's time plus, for the share of examples whose image is not in memory yet,
+    the difference between the two:
+
+        seconds = at_hand + (decoding - at_hand) * share        share: images / examples drawn in all, at most 1;
+                                                                1 where memory does not hold the images
 
     Args:
         recipe: What would be trained, from the start.
@@ -58,32 +63,31 @@ def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
 
     Raises:
         UserError: As `fit`.
-        FloatingPointError: The loss is not finite.
     """
     workers = max(1, recipe.workers)
-    with memory_blamed(recipe.device), closing(Job.of(recipe, 0, workers)) as job:
-        begun = job.processes  # The first step of each is slower than all others.
-        _paced(job, range(begun), math.inf)
+    with memory_blamed(recipe.device), closing(Training.of(recipe, 0, workers)) as training:
+        begun = training.processes  # The first step of each is slower than all others.
+        _paced(training, range(begun), math.inf)
         end = time.monotonic() + for_s
-        first = _paced(job, range(begun, begun + MOST_STEPS), end - for_s / 2)
-        if job.loaders:
-            job.loaders.settle()  # What the first pass asked for and did not take.
-        again = _paced(job, range(begun, begun + len(first)), end) if time.monotonic() < end else first
+        first = _paced(training, range(begun, begun + MOST_STEPS), end - for_s / 2)
+        if training.loaders:
+            training.loaders.settle()  # What the first pass asked for and did not take.
+        again = _paced(training, range(begun, begun + len(first)), end) if time.monotonic() < end else first
         decoding, at_hand = _mean(first), _mean(again)
-        seconds = at_hand + max(0.0, decoding - at_hand) * _decoded(job)
+        seconds = at_hand + max(0.0, decoding - at_hand) * _decoded(training)
         hours = recipe.steps * seconds / 3600
-        return Expected(1 / seconds, _named(job.state.device), hours, hours * workers, len(first))
+        return Expected(1 / seconds, _named(training.state.device), hours, hours * workers, len(first))
 
 
-def _paced(job: Job, steps: Sequence[int], end: float) -> list[float]:
+def _paced(training: Training, steps: Sequence[int], end: float) -> list[float]:
     """Seconds of each of the steps; those that would begin after `end` are left out, but for the first three."""
     taken: list[float] = []
-    batches = job.steps(steps[0], steps[-1] + 1)
+    batches = training.steps(steps[0], steps[-1] + 1)
     for step in steps:
         if time.monotonic() > end and len(taken) >= _LEAST_STEPS:
             break
         started = time.monotonic()
-        job.advanced(step, next(batches))  # Waits for the device: it returns the loss.
+        training.state.step(step, next(batches))  # Waits for the device: it returns the loss.
         taken.append(time.monotonic() - started)
     return taken
 
@@ -92,13 +96,13 @@ def _mean(taken: Sequence[float]) -> float:
     return sum(taken) / len(taken)
 
 
-def _decoded(job: Job) -> float:
+def _decoded(training: Training) -> float:
     """The share of a training's examples whose image is not in memory yet."""
-    recipe, draws = job.recipe, job.batches.draws.draws
+    recipe, draws = training.recipe, training.batches.draws.draws
     images = list(dict.fromkeys((draw.dataset, draw.sample_id) for draw in draws))
-    if len(images) * _bytes_an_image(job.batches.samples, images[:_WEIGHED]) > KEPT_BYTES // job.processes:
+    if len(images) * _bytes_an_image(training.batches.samples, images[:_WEIGHED]) > KEPT_BYTES // training.processes:
         return 1.0
-    return min(1.0, job.processes * len(images) / (recipe.steps * recipe.batch / max(1, recipe.workers)))
+    return min(1.0, training.processes * len(images) / (recipe.steps * recipe.batch / max(1, recipe.workers)))
 
 
 def _bytes_an_image(samples: SampleCache, images: Sequence[tuple[int, str]]) -> float:

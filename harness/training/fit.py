@@ -1,36 +1,35 @@
-"""One worker's part of a training job: the whole of it, where there is but one.
+"""One worker's part of a training: the whole of it, where there is but one.
 
-Everything random comes from (seed, step): a job that was stopped and resumed ends with the weights of one that was not.
+Everything random comes from (seed, step): a training that was stopped and resumed ends with the weights of one that
+was not.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from harness.config.parts import Plugin
 from harness.config.recipe import Recipe
-from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Learner
 from harness.structures import UserError
-from harness.training.batches import Batch, Batches
+from harness.training.batches import Batch, Batches, batches_of, built
 from harness.training.loaders import Loaders
 from harness.training.mistakes import memory_blamed
-from harness.training.samples import KEPT_BYTES, Draws, SampleCache
-from harness.training.steps import TrainingState
+from harness.training.samples import Draws, SampleCache
+from harness.training.state import States, TrainingState
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training job stands.
+    """Where a training stands.
 
     Attributes:
         step: Steps done.
@@ -59,19 +58,9 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-class Keeper(Protocol):
-    """Where a job's state waits for the next start of the job."""
-
-    def kept(self) -> Mapping[str, Any] | None:
-        """The latest state of this very job, on the CPU; None where there is none."""
-
-    def keep(self, state: Mapping[str, Any]) -> None:
-        """Put it there, whole or not at all; every worker calls, all with the same state."""
-
-
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a finished job is exported from.
+    """What a finished training is exported from.
 
     Attributes:
         weights: On the CPU.
@@ -86,58 +75,71 @@ class Fitted:
     data: list[dict[str, Any]]
 
 
-def fit(recipe: Recipe, keeper: Keeper, report: Report, report_every: int) -> Fitted:
-    """Train this worker's part; with a process group, every worker calls and gets the same.
+def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fitted:
+    """Train this worker's part; in a process group every worker calls this, and gets the same.
 
     Raises:
-        UserError: The data holds nothing to train on, the device is absent, the learner's own code fails, or the
-            memory does not suffice.
-        FloatingPointError: The loss is not finite.
-        LoaderDiedError: One of the processes that prepare examples is gone.
+        UserError: The data holds nothing to train on, the device is absent, the learner's own code fails, the memory
+            does not suffice, the loss is not finite, or a loader died.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    with memory_blamed(recipe.device), closing(Job.of(recipe, rank, world)) as job:
-        return _trained(job, keeper, report, report_every)
+    with memory_blamed(recipe.device), closing(Training.of(recipe, rank, world)) as training:
+        state = training.state
+        kept = states.load()
+        first = state.restore(kept) if kept else 0
+        fixed = FixedExamples.of(recipe, training.learner)
+        course = Course(first, recipe.steps)
+        batches = training.steps(first, recipe.steps)
+        for step in range(first, recipe.steps):
+            share = course.awaited(batches)
+            course.losses.append(state.step(step, share))
+            done = step + 1
+            if done % recipe.save_every == 0:
+                states.keep(state.as_dict(done))
+            if fixed and done % fixed.every == 0:
+                course.validation = fixed.loss(state)
+            if rank == 0 and (done % report_every == 0 or done == recipe.steps):
+                report(course.progress(done, state.lr))
+        return training.fitted()
 
 
-def _trained(job: Job, keeper: Keeper, report: Report, report_every: int) -> Fitted:
-    recipe, state = job.recipe, job.state
-    kept = keeper.kept()
-    first = state.restore(kept) if kept else 0
-    validated = Validated.of(recipe, job.learner)
-    steps, losses, validation, waited = job.steps(first, recipe.steps), [], None, 0.0
-    started = time.monotonic()
-    for step in range(first, recipe.steps):
+@dataclass(eq=False)
+class Course:
+    """What the next report says: the pace since this process started, and the losses since the last report."""
+
+    first: int
+    steps: int
+    started: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    validation: float | None = None
+
+    def awaited(self, batches: Iterator[list[Batch]]) -> list[Batch]:
+        """The next batches; notes how long they took to come."""
         asked = time.monotonic()
-        share = next(steps)
-        waited += time.monotonic() - asked
-        losses.append(job.advanced(step, share))
-        done = step + 1
-        if done % recipe.save_every == 0:
-            keeper.keep(state.as_dict(done))
-        if validated and done % validated.every == 0:
-            validation = validated.loss(state)
-        if job.batches.rank == 0 and (done % report_every == 0 or done == recipe.steps):
-            seconds = time.monotonic() - started
-            rate, share_waited = (done - first) / seconds, waited / seconds
-            report(Progress(done, recipe.steps, float(np.mean(losses)), state.lr, rate, share_waited, validation))
-            losses, validation = [], None
-    weights = {name: tensor.detach().cpu() for name, tensor in state.weights().items()}
-    metadata = {key: str(value) for key, value in job.learner.metadata().items()}
-    return Fitted(weights, metadata, job.batches.draws.categories, job.fingerprints())
+        share = next(batches)
+        self.waited += time.monotonic() - asked
+        return share
+
+    def progress(self, done: int, lr: float) -> Progress:
+        """Where the training stands after so many steps; what was noted of losses is forgotten."""
+        seconds, loss, validation = time.monotonic() - self.started, float(np.mean(self.losses)), self.validation
+        self.losses, self.validation = [], None
+        rate = (done - self.first) / seconds
+        return Progress(done, self.steps, loss, lr, rate, self.waited / seconds, validation)
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
-    """What one worker of a recipe steps through.
+class Training:
+    """What one worker of a training works with.
 
     Attributes:
-        recipe: Of the whole job.
+        recipe: Of the whole training.
         learner: Its network lies on the device, in training mode.
         datasets: The recipe's.
         state: Before the first step.
         batches: This worker's share of every step's.
-        loaders: What makes them ahead; None where they are made in turn with the training.
+        loaders: What makes them ahead; None where they are made in turn with the steps.
     """
 
     recipe: Recipe
@@ -148,8 +150,8 @@ class Job:
     loaders: Loaders | None = None
 
     @classmethod
-    def of(cls, recipe: Recipe, rank: int, world: int) -> Job:
-        """Built, the data listed.
+    def of(cls, recipe: Recipe, rank: int, world: int) -> Training:
+        """Build the learner and list the data.
 
         Raises:
             UserError: The data holds nothing to train on, or the device is absent.
@@ -182,41 +184,13 @@ class Job:
         if self.loaders is not None:
             self.loaders.close()
 
-    def advanced(self, step: int, share: Sequence[Mapping[str, torch.Tensor]]) -> float:
-        """One optimiser step and the loss before it; dropout, too, is decided by seed and step."""
-        torch.manual_seed(self.recipe.seed * 1_000_003 + step + self.batches.rank * 2**40)
-        return self.state.advanced(step, share)
-
-    def fingerprints(self) -> list[dict[str, Any]]:
-        """Each data set's name and fingerprint."""
+    def fitted(self) -> Fitted:
+        """What it has come to."""
+        weights = {name: tensor.detach().cpu() for name, tensor in self.state.weights().items()}
+        metadata = {key: str(value) for key, value in self.learner.metadata().items()}
         entries = zip(self.recipe.datasets, self.datasets, strict=True)
-        return [{"name": entry.name, **dataset.fingerprint()} for entry, dataset in entries]
-
-
-def batches_of(
-    recipe: Recipe, rank: int, world: int, device: torch.device, processes: int = 1, threads: int = 1
-) -> Batches:
-    """One worker's, with a learner whose network lies on the CPU.
-
-    Args:
-        recipe: Of the whole job.
-        rank: The worker's number.
-        world: How many workers there are.
-        device: Where the worker trains; what else its learner puts on a GPU goes there, too.
-        processes: That share the memory for decoded images.
-        threads: That make a step's examples together.
-    """
-    if device.index is not None:
-        torch.cuda.set_device(device)
-    learner: Learner = parameters.build("learners", recipe.learner.name, recipe.learner.params)
-    samples = SampleCache(built(recipe.datasets), KEPT_BYTES // processes)
-    draws = Draws(samples.draws(recipe.classes == "seen"), recipe)
-    return Batches(learner, samples, draws, rank, world, recipe.accumulate, threads)
-
-
-def built(entries: Sequence[Plugin]) -> list[Dataset]:
-    """The data sets of a recipe."""
-    return [parameters.build("datasets", entry.name, entry.params) for entry in entries]
+        data = [{"name": entry.name, **dataset.fingerprint()} for entry, dataset in entries]
+        return Fitted(weights, metadata, self.batches.draws.categories, data)
 
 
 def chosen_device(device: str) -> torch.device:
@@ -233,20 +207,24 @@ def chosen_device(device: str) -> torch.device:
 
 
 @dataclass(frozen=True, eq=False)
-class Validated:
-    """Examples that are the same at every look; every worker computes all of them, so that none waits for another."""
+class FixedExamples:
+    """Examples that are the same at every look, for validation.
+
+    Every worker computes all of them, so that none waits for another; they are few.
+    """
 
     every: int
     batches: list[dict[str, torch.Tensor]]
 
     @classmethod
-    def of(cls, recipe: Recipe, learner: Learner) -> Validated | None:
+    def of(cls, recipe: Recipe, learner: Learner) -> FixedExamples | None:
         """The recipe's, of all classes; None where it wants none."""
         wanted = recipe.validation
         if wanted is None:
             return None
         samples = SampleCache(built(wanted.datasets))
         fixed = recipe.model_copy(update={"batch": wanted.examples, "seed": 0, "balance": False, "classes": "all"})
+        # Parts are no larger than those of a training step, which are known to fit in memory.
         a_pass = max(2, recipe.batch // (max(1, recipe.workers) * recipe.accumulate))
         parts = -(-wanted.examples // a_pass)
         (batches,) = Batches(learner, samples, Draws(samples.draws(False), fixed), parts=parts).steps(0, 1)

@@ -2,6 +2,18 @@
 
 Threads of the training's process would share Python's lock with it: each of the thousand kernels of a step on a GPU
 then waits its turn. On one H100 twelve such threads cost 40 % of the speed (docs/performance.md).
+
+Each process makes whole steps in turn, and has up to `STEPS_AHEAD` of them to do; the training takes them in order.
+With two processes:
+
+    process 0   step 0   step 2   step 4 ...       step % 2 decides who makes a step: asked for once more,
+    process 1     step 1   step 3   step 5 ...     it is made by the process that has its images in memory
+    training          0 1 2 3 4 5 ...
+
+A whole step to one process, and not one example to each, is what lets a learner prepare a step's images together. A
+process makes the step with threads of its own: decoding and resizing release Python's lock, and threads share the
+decoded images, which processes would each keep a copy of. Batches come back through shared memory (/dev/shm), where
+torch puts a tensor that crosses a process's border: only its name goes through the pipe.
 """
 
 from __future__ import annotations
@@ -19,31 +31,32 @@ from multiprocessing import connection, get_context, parent_process
 import cv2
 import torch
 
+from harness.structures import UserError
 from harness.training.batches import Batch, Batches
 
 THREADS = 4
-"""Of a process, at most: more of them would wait for each other."""
+"""The threads of a process, at most: more of them would wait for each other."""
 
 STEPS_AHEAD = 2
-"""That a process has to do at once: one that it is at, one that it need not wait for."""
+"""The steps that a process has to do at once: the one that it is at, and one that it need not wait for."""
 
 Make = Callable[[int, int], Batches]
 """A worker's batches, given how many processes share its memory and how many threads each has; to be pickled."""
 
 _make: Callable[[], Batches]
-"""In a loader's process: what it is to build."""
+"""Set in a loader's process alone: builds its batches."""
 
 
-class LoaderDiedError(RuntimeError):
-    """A loader's process ended before its work."""
+class LoaderDiedError(UserError):
+    """A loader's process ended before its work, or found no memory for it; on Ray another start may do better."""
 
 
 class Loaders:
-    """Processes that make a worker's batches ahead of the training, each some of the steps.
+    """Processes that make a worker's batches ahead of the training, each of them some of the steps.
 
     Args:
         make: Builds the batches, once in each process.
-        count: Threads of all of them together.
+        count: The threads of all processes together.
         pinned: Whether batches lie in memory from which a GPU copies while it computes.
     """
 
@@ -65,7 +78,7 @@ class Loaders:
         """
         ahead = STEPS_AHEAD * len(self.pools)
         coming: deque[Future[list[Batch]]] = deque()
-        try:  # A pool that broke says so to whoever asks it for a step, too.
+        try:  # A broken pool raises as it is given a step, too.
             for step in range(first, end + ahead):
                 if step < end:
                     made = self.pools[step % len(self.pools)].submit(_at, step)
@@ -78,7 +91,7 @@ class Loaders:
                 "give the machine more; the same command goes on."
             ) from error
         except RuntimeError as error:
-            if "shared memory" not in str(error):
+            if "shared memory" not in str(error):  # torch has no type for it.
                 raise
             raise LoaderDiedError(
                 f"training: a loader found no room in /dev/shm ({error}). Lower `loaders`, or give it more; the same "
@@ -103,13 +116,13 @@ class Loaders:
 
 
 def _why(error: BrokenProcessPool) -> str:
-    """What Python knows of it: nothing of a process that was killed."""
+    """What Python knows of the reason: nothing where a process was killed."""
     lines = str(error.__cause__ or "").strip(" \n\"'").splitlines()
     return f" (here: {lines[-1]})" if lines else ""
 
 
 def _begin(make: Make, processes: int, threads: int, ended: connection.Connection) -> None:
-    """In a new loader. Ctrl-C reaches it, too; the training decides what becomes of it."""
+    """Set up a new process. Ctrl-C reaches it, too, but the training decides when it ends."""
     global _make
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _make = lambda: make(processes, threads)  # noqa: E731
@@ -119,7 +132,7 @@ def _begin(make: Make, processes: int, threads: int, ended: connection.Connectio
 
 
 def _end_with_parent(ended: connection.Connection) -> None:
-    """When the training closes its end of the pipe, or is killed: its children would hold their memory for ever."""
+    """End this process when the training closes its end of the pipe or is killed; else it would stay for ever."""
     parent = parent_process()
     assert parent is not None
     connection.wait([parent.sentinel, ended])
@@ -128,7 +141,7 @@ def _end_with_parent(ended: connection.Connection) -> None:
 
 @cache
 def _batches() -> Batches:
-    """Built at the first step, whose answer tells what goes wrong."""
+    """Built at the first step, so that what goes wrong comes back as its result."""
     return _make()
 
 

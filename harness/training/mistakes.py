@@ -1,4 +1,4 @@
-"""What stands in a training's messages in place of a traceback: which learner, where it is written, what to lower."""
+"""The messages of a training in place of tracebacks: which learner failed, where it is written, what to lower."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def named(learner: Learner) -> str:
 
 
 def defined(function: Callable[..., Any]) -> str:
-    """Where a function of a plugin is written, in parentheses; "" where Python does not know."""
+    """The file and line of a plugin's function, in parentheses; "" where Python does not know them."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f" ({code.co_filename}, line {code.co_firstlineno})" if code else ""
 
 
 def damaged(file: object, error: Exception, delete: str = "it") -> UserError:
-    """What is told of a state that cannot be read."""
+    """The message on a state that cannot be read."""
     return UserError(f"{file}: found a damaged file ({type(error).__name__}); delete {delete} to train anew.")
 
 
 @contextmanager
 def memory_blamed(device: str) -> Iterator[None]:
-    """The lack of memory becomes a message that says what to lower.
+    """Turn a lack of memory into a message that says what to lower.
 
     Args:
         device: The recipe's.
@@ -44,7 +44,10 @@ def memory_blamed(device: str) -> Iterator[None]:
         found = next((one for one in (error, error.__cause__) if one and lacks_memory(one)), None)
         if found is None:
             raise
-        where = ("cuda" if device == "auto" else device) if "CUDA" in str(found) else "the CPU"
+        # MemoryError is Python's and numpy's, a bare RuntimeError that of torch's CPU allocator; torch has types of its
+        # own for a GPU.
+        on_cpu = isinstance(found, MemoryError) or type(found) is RuntimeError
+        where = "the CPU" if on_cpu else "cuda" if device == "auto" else device
         said = ". ".join(str(found).partition("\n")[0].split(". ")[:3]).rstrip(".") or type(found).__name__
         raise UserError(
             f"training: out of memory on {where} ({said}). Lower `batch`, or raise `accumulate`."

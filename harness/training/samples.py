@@ -16,7 +16,7 @@ from harness.plugins.interfaces import Dataset
 from harness.structures import Image, Instance, Sample, UserError
 
 KEPT_BYTES = 4 * 2**30
-"""Of decoded samples that stay in memory."""
+"""The bytes of decoded samples that stay in memory."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Draw:
 
 
 class SampleCache:
-    """Decoded samples by data set and id, kept in memory with masks as bits: training sees each many times.
+    """Decoded samples, kept in memory since training sees each many times; their masks are kept as bits.
 
     Args:
         datasets: Where samples come from.
-        limit: Bytes; beyond it the samples kept longest go.
+        limit: Bytes; beyond it the samples that were kept longest go.
     """
 
     def __init__(self, datasets: Sequence[Dataset], limit: int = KEPT_BYTES) -> None:
@@ -84,7 +84,7 @@ class SampleCache:
             self.bytes -= self.kept.pop(next(iter(self.kept))).bytes
 
     def forget(self) -> None:
-        """Keep nothing, and from now on no more than the latest sample."""
+        """Drop all samples, and keep no more than the latest from now on."""
         with self.lock:
             self.kept, self.bytes, self.limit = {}, 0, 0
 
@@ -99,7 +99,7 @@ class SampleCache:
         ]
 
     def _listed(self, position: int, dataset: Dataset, sample_id: str) -> Sequence[Any]:
-        """As the data set lists them; one whose listing loads the sample is loaded once, into the cache."""
+        """A sample's instances as the data set lists them; where listing loads the sample, the cache does so once."""
         if type(dataset).list_instances is Dataset.list_instances:
             return self.sample(position, sample_id).instances
         return dataset.list_instances(sample_id)
@@ -122,7 +122,7 @@ class PackedSample:
 
     @property
     def bytes(self) -> int:
-        """In memory, of the image and the masks."""
+        """What the image and the masks take in memory."""
         return self.without_masks.image.nbytes + sum(bits.nbytes for bits in self.bits)
 
     def sample(self) -> Sample:
@@ -139,7 +139,18 @@ class PackedSample:
 
 
 class Draws:
-    """Which instances a step sees: every category equally often, or every instance."""
+    """Which instances a step sees: every category equally often, or every instance.
+
+    A step's instances are drawn with replacement from all of them, by a generator made from (seed, step) alone. There
+    is no epoch and no shuffled order, so a resumed training has no place in the data to find again, and step 5000 can
+    be drawn without the 4999 before it, by any process.
+
+    Without `balance` every instance is as likely as any other. With it an instance's share is one by how many
+    instances its category has, so that categories are equally likely, and so are the instances within each:
+
+        3 dogs, 1 cat     balance: false   dog, dog, dog, cat   1/4 each: dogs are 3/4 of what is drawn
+                          balance: true    dog, dog, dog 1/6 each, cat 1/2: dogs and cats half each
+    """
 
     def __init__(self, draws: Sequence[Draw], recipe: Recipe) -> None:
         if not draws:
@@ -153,16 +164,20 @@ class Draws:
         self.shares = weights / weights.sum()
 
     def at(self, step: int) -> Iterator[tuple[Draw, np.random.Generator]]:
-        """The step's draws, each with a generator for its augmentation."""
+        """The step's draws, each with a generator of its own for clicks and augmentation.
+
+        Generators are spawned from the step's, one a draw, so that an example is the same in whichever process or
+        thread it is made, and whatever random numbers the other examples of the step used up.
+        """
         rng = np.random.default_rng((self.seed, step))
         picks = rng.choice(len(self.draws), size=self.size, p=self.shares)
         return zip((self.draws[pick] for pick in picks), rng.spawn(self.size), strict=True)
 
     def another(self, rng: np.random.Generator) -> Draw:
-        """A draw in the place of one that turned out unreadable."""
+        """A draw in the place of one that turned out to be unreadable."""
         return self.draws[rng.choice(len(self.draws), p=self.shares)]
 
     @property
     def categories(self) -> list[str]:
-        """Those that may be drawn, as far as the listings know."""
+        """The categories that may be drawn, as far as the listings know."""
         return sorted({draw.category for draw in self.draws} - {""})

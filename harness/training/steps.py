@@ -1,29 +1,27 @@
-"""One optimiser step after another, in one worker or in several that agree on every gradient."""
+"""What an optimiser step is made of: the loss, the optimiser, its learning rate, and what workers average."""
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 from harness.config.recipe import Recipe, Schedule
 from harness.plugins.failures import blamed
 from harness.plugins.interfaces import Learner
 from harness.structures import UserError
 from harness.training.mistakes import defined, named
-from harness.training.synchronised_norm import synchronised
 
 Batch = Mapping[str, Tensor]
 
 
 class Forward(nn.Module):
-    """A learner's loss as a module's forward, which is what DDP wraps: it sees every parameter that the loss uses."""
+    """A learner's loss as the forward of a module, which is what DDP wraps: it then sees every parameter in use."""
 
     def __init__(self, learner: Learner) -> None:
         super().__init__()
@@ -32,130 +30,22 @@ class Forward(nn.Module):
         self.subject = f"{named(learner)}: its loss"
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss.
+        """The loss of a batch.
 
         Raises:
-            UserError: The learner's own code fails, or gives something else.
+            UserError: The learner's own code fails, or returns something else.
         """
         try:
             with blamed(f"{self.subject} cannot be computed"):
                 loss = self.loss(batch)
         except UserError as error:
             if dist.is_initialized() and isinstance(error.__cause__, RuntimeError):
-                raise error.__cause__ from None  # Such is the death of another worker, too.
+                raise error.__cause__ from None  # The death of another worker looks the same.
             raise
         if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.requires_grad < torch.is_grad_enabled():
             wanted = "a tensor of one number that depends on the network's parameters"
             raise UserError(f"{self.subject} is {_form(loss)}; wanted {wanted}{defined(self.loss)}.")
         return loss
-
-
-class TrainingState:
-    """A learner with its optimiser, its schedule and, if wanted, the moving average of its weights.
-
-    Args:
-        learner: Its network lies on the device already.
-        recipe: Of the whole job; `workers` is not looked at: the process group says how many there are.
-        device: Where the forward passes run.
-    """
-
-    def __init__(self, learner: Learner, recipe: Recipe, device: torch.device | None = None) -> None:
-        self.learner, self.recipe, self.device = learner, recipe, device or torch.device("cpu")
-        self.world = dist.get_world_size() if dist.is_initialized() else 1
-        if recipe.batch_norm == "sync" and self.world > 1:
-            learner.network = synchronised(learner.network, on_gpu=self.device.type == "cuda")
-        self.set_mode()
-        self.optimizer = optimizer_of(learner, recipe)
-        self.forward: Forward | nn.parallel.DistributedDataParallel = Forward(learner)
-        if self.world > 1:
-            # Learners may leave parameters unused, as CLIP's without its crops.
-            ids = [self.device.index or 0] if self.device.type == "cuda" else None
-            self.forward = nn.parallel.DistributedDataParallel(self.forward, ids, find_unused_parameters=True)
-        self.average = copy.deepcopy(learner.network.state_dict()) if recipe.ema else None
-        self.lr = 0.0
-
-    def set_mode(self) -> None:
-        """Training mode, but for batch norms that stay as they are."""
-        self.learner.network.train()
-        if self.recipe.batch_norm == "frozen":
-            for module in self.learner.network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-
-    def advanced(self, step: int, batches: Sequence[Batch]) -> float:
-        """One optimiser step on this worker's share of a batch, in as many forward passes as it is cut into.
-
-        Returns:
-            The loss before it, the mean over all workers.
-
-        Raises:
-            FloatingPointError: The loss is not finite; the last resumable checkpoint is kept.
-        """
-        self.lr = learning_rate(self.recipe, step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
-        self.optimizer.zero_grad(set_to_none=True)
-        losses = [self._backward(batch, len(batches), last=batch is batches[-1]) for batch in batches]
-        loss = mean_over_workers(torch.stack(losses).sum()).item()
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"training: loss is {loss} at step {step + 1}; lower optimizer.lr.")
-        if self.recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.learner.network.parameters(), self.recipe.clip_norm)
-        self.optimizer.step()
-        self._average_in()
-        return loss
-
-    def _backward(self, batch: Batch, parts: int, last: bool) -> Tensor:
-        """Add the gradients of one forward pass; workers exchange them after the last."""
-        exchanging = last or not isinstance(self.forward, nn.parallel.DistributedDataParallel)
-        with nullcontext() if exchanging else self.forward.no_sync():  # type: ignore[operator]
-            loss = self.loss(batch) / parts
-            loss.backward()
-        return loss.detach()
-
-    def loss(self, batch: Batch) -> Tensor:
-        """The loss of one forward pass, in the recipe's precision."""
-        on_device = {key: tensor.to(self.device, non_blocking=True) for key, tensor in batch.items()}
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.compute == "bf16"):
-            return self.forward(on_device)
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """The network in eval mode, without gradients."""
-        self.learner.network.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self.set_mode()
-
-    def _average_in(self) -> None:
-        if self.average is None or self.recipe.ema is None:
-            return
-        for name, value in self.learner.network.state_dict().items():
-            kept = self.average[name]
-            if value.is_floating_point():
-                kept.lerp_(value, 1 - self.recipe.ema)
-            else:
-                kept.copy_(value)
-
-    def weights(self) -> dict[str, Tensor]:
-        """What is to be exported."""
-        return self.learner.network.state_dict() if self.average is None else self.average
-
-    def as_dict(self, step: int) -> dict[str, Any]:
-        """All that a resumed job needs besides its recipe; `step` steps are done."""
-        network, optimizer = self.learner.network.state_dict(), self.optimizer.state_dict()
-        average = {} if self.average is None else {"average": self.average}
-        return {"step": step, "network": network, "optimizer": optimizer, **average}
-
-    def restore(self, kept: Mapping[str, Any]) -> int:
-        """Go on from what `as_dict` gave; the steps that are done."""
-        self.learner.network.load_state_dict(kept["network"])
-        self.optimizer.load_state_dict(kept["optimizer"])
-        if self.average is not None:
-            self.average = {name: value.to(self.device) for name, value in kept["average"].items()}
-        return int(kept["step"])
 
 
 def _form(loss: Any) -> str:
@@ -177,7 +67,12 @@ def optimizer_of(learner: Learner, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """At a step, counted from 0."""
+    """The learning rate at a step, counted from 0.
+
+    `min_lr` is read in one of two ways. As a floor it cuts the curve off; as in MMSegmentation's hook the whole curve
+    is squeezed to end at it, which also lowers the rate a little on the way. With lr 10 and min_lr 2, at factor 0.5:
+    floor gives max(10 * 0.5, 2) = 5, mmseg (10 - 2) * 0.5 + 2 = 6; at factor 0.1 floor gives 2, mmseg 2.8.
+    """
     lr, schedule = recipe.optimizer.lr, recipe.schedule
     factor = decay(schedule, step, recipe.steps)
     if schedule.min_lr_rule == "mmseg":
@@ -186,7 +81,16 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 def decay(schedule: Schedule, step: int, steps: int) -> float:
-    """The learning rate's factor at a step: linear warm-up, then the schedule."""
+    """The factor of the learning rate at a step: a linear warm-up times the schedule's curve.
+
+    The curve counts from step 0, not from the end of the warm-up, and reaches zero at `horizon`:
+
+        1 |  .---.__                warm-up: (step + 1) / warmup, so that the first step is not lost at a rate of zero
+          | /       ''--.__         poly:    (1 - step / horizon) ** power
+          |/               ''--.    cosine:  (1 + cos(pi * step / horizon)) / 2
+        0 +-------------------------
+           warmup         horizon   (all steps, unless the recipe names a later or an earlier one)
+    """
     warm = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
     done = min(1.0, step / (schedule.horizon or steps))
     if schedule.name == "poly":
@@ -201,3 +105,54 @@ def mean_over_workers(value: Tensor) -> Tensor:
         dist.all_reduce(value)
         value /= dist.get_world_size()
     return value
+
+
+def synchronised(network: nn.Module, on_gpu: bool) -> nn.Module:
+    """The network with batch norms that take their statistics over all workers; its tensors keep their names.
+
+    Batch norm over a worker's own examples makes the result depend on how many workers share the batch: 32 examples on
+    two workers are normalised 16 by 16. Here each norm first averages its sums over the workers, so that two workers
+    compute what one would with the whole batch. On GPUs this is torch's SyncBatchNorm, in timm's version, which keeps
+    the activation that timm's norms apply as well. torch has none for CPUs, where `_OverAllWorkers` does the same.
+    """
+    if on_gpu:
+        from timm.layers import convert_sync_batchnorm
+
+        return convert_sync_batchnorm(network)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # A subclass of the norm's own class, so that parameters, buffers and other attributes stay as they are.
+            module.__class__ = type(module.__class__.__name__, (_OverAllWorkers, module.__class__), {})
+    return network
+
+
+class _OverAllWorkers(nn.BatchNorm2d):
+    """A batch norm with the statistics of all workers, each of which has equally many examples of one size."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The inputs, normalised by the mean and the variance over the examples of every worker.
+
+        Shares are equally large, so the mean of the workers' means is the mean over all examples. The variance is taken
+        in a second exchange, around that common mean: E[x^2] - E[x]^2 would need one, but loses digits in float32.
+        torch's differentiable all_reduce sends gradients back the same way, as the common statistics depend on every
+        worker's inputs.
+        """
+        if not self.training:
+            return super().forward(inputs)
+        values, workers = inputs.float(), dist.get_world_size()
+        mean = all_reduce(values.mean((0, 2, 3))) / workers
+        centred = values - mean[:, None, None]
+        variance = all_reduce(centred.square().mean((0, 2, 3))) / workers
+        self._remember(mean.detach(), variance.detach(), workers * values.numel() // len(mean))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        normalised = (centred * scale[:, None, None] + self.bias[:, None, None]).to(inputs.dtype)
+        activation = getattr(self, "act", None)
+        return activation(normalised) if activation is not None else normalised
+
+    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Move the running statistics, as nn.BatchNorm2d does: it keeps the variance with Bessel's correction."""
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance * count / (count - 1), momentum)

@@ -111,7 +111,7 @@ def test_a_worker_may_have_loaders(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_job_as_it_does_here(tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match=r"loss is nan at step 1; lower optimizer\.lr"):
+    with pytest.raises(UserError, match=r"loss is nan at step 1; lower optimizer\.lr"):
         train(recipe(tmp_path / "w.safetensors", {"wrong": True}, workers=1), lambda _: None)
 
 

@@ -183,18 +183,18 @@ def test_a_loader_that_dies_further_on_does_not() -> None:
 
     ledger = Ledger()
     for step in (20, 40):
-        ledger.tell(progress(step))
-        ledger.stumble(0, "reason")
-        ledger.stumble(1, "reason")  # Another worker's, of the same moment.
-        assert ledger.lost() is None
-    ledger.tell(progress(20))  # From the last state on: no further than before.
-    ledger.stumble(0, "reason")
-    assert isinstance(ledger.lost(), UserError)
+        ledger.report(progress(step))
+        ledger.loader_died(0, "reason")
+        ledger.loader_died(1, "reason")  # Another worker's, of the same moment.
+        assert ledger.given_up() is None
+    ledger.report(progress(20))  # From the last state on: no further than before.
+    ledger.loader_died(0, "reason")
+    assert isinstance(ledger.given_up(), UserError)
     leaking = Ledger()
     for step in range(1, RESTARTS + 2):
         assert leaking.begin() is None
-        leaking.tell(progress(step))
-        leaking.stumble(0, "reason")
+        leaking.report(progress(step))
+        leaking.loader_died(0, "reason")
     assert str(leaking.begin()) == "reason"  # Not as often as it likes.
 
 
@@ -222,7 +222,7 @@ def test_what_no_worker_begins_is_said_and_what_a_report_raises_reaches_the_work
             assert time.monotonic() < give_up
             time.sleep(0.1)
         assert ray.get(ledger.begin.remote()) is None
-        ray.get(ledger.tell.remote(training.Progress(1, 2, 0.5, 0.1, 1.0)))
+        ray.get(ledger.report.remote(training.Progress(1, 2, 0.5, 0.1, 1.0)))
         while (lost := ray.get(ledger.begin.remote())) is None:
             assert time.monotonic() < give_up
             time.sleep(0.1)

@@ -11,7 +11,7 @@ import torch.multiprocessing as spawning
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from harness.training.synchronised_norm import synchronised
+from harness.training.steps import synchronised
 
 
 def network() -> nn.Module:
