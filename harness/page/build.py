@@ -20,7 +20,7 @@ from harness.page.pictures import write_pictures
 from harness.page.provenance import provenance
 from harness.report.context import Context
 from harness.report.layout import Table, plain
-from harness.report.rendering.formats import to_html
+from harness.report.rendering.html import to_html
 from harness.results.reported import table_or_why
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Rows

@@ -1,17 +1,17 @@
-"""A table as data, and what it looks like in Markdown; terminal.py and formats.py have the other formats.
+"""A table as data: columns, rows, cells, footnotes and notes. `rendering/` writes it in every format.
 
-Cells hold plain text. Each renderer takes its own markup's characters for what they are, so that a method named
+Cells hold plain text. Each format prints the characters of its own markup as they are, so that a method named
 `[red]a|b` is printed, not obeyed.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
-from urllib.parse import quote
 
 
 @dataclass(frozen=True)
@@ -82,27 +82,28 @@ class Table:
         assert all(len(row.cells) == len(self.columns) for row in self.body)
 
     @property
-    def header(self) -> tuple[tuple[str, ...], ...]:
-        """The header's rows, top first: the groups, where there are any, and the headings."""
-        headings = tuple(column.heading for column in self.columns)
-        groups = tuple(column.group for column in self.columns)
-        return (groups, headings) if any(groups) else (headings,)
+    def headings(self) -> tuple[str, ...]:
+        """Each column's heading with its group before it, for formats with one row of them."""
+        return tuple(" ".join(filter(None, [column.group, column.heading])) for column in self.columns)
 
     @property
+    def groups(self) -> tuple[tuple[str, int], ...]:
+        """The header's upper row: each group and how many columns it spans; () where no column has one."""
+        spans: list[tuple[str, int]] = []
+        for group, columns in itertools.groupby(self.columns, key=lambda column: column.group):
+            count = len(list(columns))
+            spans += [(group, count)] if group else [("", 1)] * count
+        return tuple(spans) if any(group for group, _ in spans) else ()
+
+    @cached_property
     def footnotes(self) -> tuple[str, ...]:
         """The cells' footnotes, each once, in reading order; the first is number 1."""
         return tuple(dict.fromkeys(note for row in self.body for cell in row.cells for note in cell.notes))
 
-
-def to_markdown(table: Table) -> str:
-    """GitHub's dialect; it has one header row, so a group stands before each of its headings."""
-    headings = [" ".join(filter(None, [column.group, column.heading])) for column in table.columns]
-    rules = [{"left": ":--", "center": ":-:", "right": "--:"}[column.align] for column in table.columns]
-    body = [[_markdown_cell(table, cell) for cell in row.cells] for row in table.body]
-    lines = [f"| {' | '.join(cells)} |" for cells in [[_markdown(h) for h in headings], rules, *body]]
-    under = [f"- {_markdown(line)}" for line in beneath(table)]
-    parts = [[f"**{_markdown(table.title)}**"], lines, under]
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Footnote -> its number."""
+        return {note: number for number, note in enumerate(self.footnotes, start=1)}
 
 
 def with_interval(cell: Cell, low: float, high: float) -> Cell:
@@ -182,23 +183,17 @@ def cells(texts: Sequence[str], notes: tuple[str, ...] = ()) -> list[Cell]:
 def texts_of(table: Table, row: Row) -> Iterator[str]:
     """The row's texts, each with its footnotes' numbers."""
     for cell in row.cells:
-        yield f"{cell.whole} {_marks(table, cell)}".strip()
+        yield f"{cell.whole} {raised(table, cell)}".strip()
 
 
 def marks(table: Table, cell: Cell) -> list[int]:
     """The numbers of a cell's footnotes."""
-    numbers = {note: number for number, note in enumerate(table.footnotes, start=1)}
-    return [numbers[note] for note in dict.fromkeys(cell.notes)]
+    return [table.numbers[note] for note in dict.fromkeys(cell.notes)]
 
 
-def _marks(table: Table, cell: Cell) -> str:
-    return " ".join(map(_superscript, marks(table, cell))) if cell.notes else ""
-
-
-def _markdown_cell(table: Table, cell: Cell) -> str:
-    links = [f"[{_markdown(text)}](<{quote(target, URL)}>)" for text, target in cell.links]
-    text = ", ".join(links) or _markdown(cell.whole)
-    return f"{f'**{text}**' if cell.strong and text else text} {_marks(table, cell)}".strip()
+def raised(table: Table, cell: Cell) -> str:
+    """The numbers of a cell's footnotes as raised digits: `¹ ³`."""
+    return " ".join(map(_superscript, marks(table, cell)))
 
 
 URL = "/:.@"
@@ -237,9 +232,3 @@ def plain(text: str, keep: str = "") -> str:
     """On one line, with control characters spelled out: a name must not move the cursor or turn the text around."""
     text = "".join(" " if char.isspace() and char not in keep else char for char in text)
     return "".join(char if char.isprintable() or char in keep else f"\\x{ord(char):02x}" for char in text)
-
-
-def _markdown(text: str) -> str:
-    """Markdown's characters escaped; an underscore inside a word means nothing to GitHub and stays readable."""
-    text = re.sub(r"([\\|`*\[\]<~$&])", r"\\\1", plain(text))
-    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.report.context import Context
-from harness.report.layout import Column, Table, to_markdown
+from harness.report.layout import Column, Table
 from harness.report.registry import build_table
+from harness.report.rendering.markdown import to_markdown
 from harness.results.recorded import ASKED, Recorded
 from harness.statistics.final_clicks import FinalClicks
 from harness.storage.rows import give_back

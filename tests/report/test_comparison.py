@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from harness.report.context import Context, MethodFacts
-from harness.report.layout import Table, to_markdown
+from harness.report.layout import Table
 from harness.report.registry import build_table
+from harness.report.rendering.markdown import to_markdown
 
 PLUGINS = {"ours": "text_click", "click": "click_only", "SAM": "sam", "RITM": "ritm"}
 INSTANCES = ("A1", "A2", "B1", "B2")

@@ -13,8 +13,8 @@ from harness.report.layout import (
     best_strong,
     percent,
     signed,
-    to_markdown,
 )
+from harness.report.rendering.markdown import to_markdown
 from harness.report.rendering.terminal import to_terminal
 from harness.report.rendering.terminal import to_text as text
 
@@ -83,8 +83,8 @@ def test_terminal_exactly() -> None:
 
 
 def test_header_rows_keep_the_groups_apart() -> None:
-    assert TABLE.header == (("", "mIoU", ""), ("Name", "Mean", "Here"))
-    assert named("x").header == (("x", "b"),)
+    assert TABLE.groups == (("", 1), ("mIoU", 1), ("", 1)) and TABLE.headings == ("Name", "mIoU Mean", "Here")
+    assert named("x").groups == () and named("x").headings == ("x", "b")
 
 
 def test_footnotes_are_numbered_past_nine() -> None:

@@ -15,9 +15,14 @@ import pytest
 from harness import UserError
 from harness.plugins import names
 from harness.report.context import Context, MethodFacts
-from harness.report.layout import Cell, Column, Row, Table, to_markdown
+from harness.report.layout import Cell, Column, Row, Table
 from harness.report.registry import build_table
-from harness.report.rendering.formats import FORMATS, rendered, to_arrow, to_csv, to_html, to_latex
+from harness.report.rendering.csv import to_csv
+from harness.report.rendering.formats import FORMATS, rendered
+from harness.report.rendering.html import to_html
+from harness.report.rendering.latex import to_latex
+from harness.report.rendering.markdown import to_markdown
+from harness.report.rendering.parquet import to_arrow
 
 HOSTILE = '<script>alert(1)</script> a|b \\& 50% $x_1^2$ {#} "q" ~\nnext'
 
@@ -95,6 +100,28 @@ def test_html_holds_the_table_and_no_script() -> None:
     nasty = Reader(to_html(NASTY))
     assert "script" not in nasty.tags
     assert "".join(nasty.texts).count("<script>alert(1)</script> a|b \\& 50%") == 6
+
+
+def test_html_escapes_every_text_of_a_cell() -> None:
+    payload = '"><img src=x onerror=alert(1)>'
+    cells = (
+        Cell(payload, (payload,), spread=payload, strong=True),
+        Cell("x", links=((payload, f"javascript{payload}"),)),
+    )
+    made = to_html(Table(payload, (Column(payload, payload), Column("b")), (Row(cells),), (payload,)))
+    read = Reader(made)
+    assert "img" not in read.tags and made.count("&lt;img") == 8
+    assert read.tags.count("a") == 1 and 'href="javascript%22%3E%3Cimg' in made
+
+
+@pytest.mark.parametrize("form", ["terminal", "md", "latex", "html", "csv"])
+def test_every_form_says_the_same(form: str) -> None:
+    said = rendered([TABLE], form).decode()
+    cells = [cell for row in TABLE.body for cell in row.cells]
+    texts = [column.heading for column in TABLE.columns] + [cell.whole for cell in cells]
+    texts += [] if form == "csv" else [TABLE.title, *TABLE.notes]  # A CSV of one table holds its lines alone.
+    shown = said.replace("\\textendash{}", "–")
+    assert all(text in shown for text in (*texts, *TABLE.footnotes))
 
 
 def test_markdown_prints_hostile_names() -> None:

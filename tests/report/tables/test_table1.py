@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from harness.report.context import Context, MethodFacts
-from harness.report.layout import Table, to_markdown
+from harness.report.layout import Table
 from harness.report.registry import build_table
+from harness.report.rendering.markdown import to_markdown
 from harness.report.rendering.terminal import to_text
 
 CONTEXT = Context("demo", labels={"ours": MethodFacts(uses_text=True), "click": MethodFacts()})

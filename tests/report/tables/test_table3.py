@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from harness.report.context import Context, MethodFacts
-from harness.report.layout import Table, to_markdown
+from harness.report.layout import Table
 from harness.report.registry import build_table
+from harness.report.rendering.markdown import to_markdown
 from harness.report.tables.leaderboard import ORACLE
 from harness.report.tables.table3 import SEVERAL
 

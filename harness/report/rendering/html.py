@@ -1,0 +1,30 @@
+"""A table in HTML, by the Jinja template table.html.jinja.
+
+Jinja escapes every text, so that a class named `<script>` is shown, not run; `plain` goes over each text before that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from harness.report.layout import URL, Table, marks, plain
+
+_PAGES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    finalize=lambda value: plain(value) if type(value) is str else value,  # Markup is a str that is escaped already.
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+def to_html(table: Table) -> str:
+    """A `<figure>` with the table, for a page of one's own: no style, no script, classes to style it by."""
+    known: dict[str, Any] = {"marks": lambda cell: marks(table, cell), "address": lambda target: quote(target, URL)}
+    return _PAGES.get_template("table.html.jinja").render(table=table, **known)
