@@ -1,52 +1,74 @@
-"""A worker in a process of its own, told what to do call by call. Knows no Ray, which only starts it."""
+"""A worker in a process of its own: what the scheduler has it do, call by call. Ray starts it, but it imports no Ray.
+
+Only names travel, so each node has to find the files that the driver finds, under the same paths. A node that does not
+would make failed rows of good images. Therefore each actor looks, before it works, for what the driver sees, and what
+is missing ends the run with a message.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from harness.cluster import sight
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
 from harness.jobs.jobs import Shard
 from harness.jobs.worker import Outcome, Worker
-from harness.plugins.failures import DeviceLost
+from harness.plugins import files
+from harness.plugins.failures import DeviceLost, described
+from harness.plugins.interfaces import Dataset
 from harness.storage.store import Store
+from harness.structures import UserError
+
+REMEDY = (
+    "Wanted it under the same path on every node: put it on a disk that all nodes share (HARNESS_DATA names the "
+    "folder of the data), copy it to this node, or keep this node out of the run."
+)
 
 
 @dataclass(frozen=True)
 class Lost:
-    """An actor's last word: its GPU is lost, and it has to be ended like one that died."""
+    """An answer: the actor's GPU is lost, so that it has to be ended like one that died."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Unopened:
-    """The first sample of a data set cannot be opened here: perhaps none can, on this node alone."""
+    """An answer: the shard's first sample cannot be opened here. The driver finds out whether that is so everywhere."""
 
     reason: str
 
 
 class Actor:
-    """What a process does for a run. It is built by a call: of what a constructor raises, Ray keeps only the text."""
+    """A process that works for a run.
 
-    def load(self, method: MethodEntry, visible: frozenset[str], store: Store, threads: int) -> None:
-        """Build the worker; `visible` says which of the method's paths the driver finds.
+    `load` builds the worker, not the constructor: of what an actor's constructor raises, Ray keeps only the text.
+    """
+
+    def load(self, method: MethodEntry, wanted: frozenset[str], store: Store, threads: int) -> None:
+        """Build the worker.
+
+        Args:
+            method: What it loads.
+            wanted: Which of the method's paths the driver finds, as `visible_paths` gives them.
+            store: Where it writes.
+            threads: How many threads it may use.
 
         Raises:
             UserError: This node does not find them, or the method's constructor says so.
         """
-        sight.check("methods", method, visible)
+        check_paths("methods", method, wanted)
         self.worker = Worker(method, store, threads)
         self.accepted: set[str] = set()
 
-    def open(self, dataset: Plugin, visible: frozenset[str]) -> None:
-        """Build a data set; `visible` says which of its paths the driver finds.
+    def open(self, dataset: Plugin, wanted: frozenset[str]) -> None:
+        """Build a data set; `wanted` says which of its paths the driver finds.
 
         Raises:
             UserError: This node does not find them, or the data set's constructor says so.
         """
-        sight.check("datasets", dataset, visible)
+        check_paths("datasets", dataset, wanted)
         self.worker.dataset(dataset)
 
     def accept(self, dataset: str) -> None:
@@ -54,16 +76,57 @@ class Actor:
         self.accepted.add(dataset)
 
     def run(self, shard: Shard) -> list[Outcome] | Lost | Unopened:
-        """Evaluate a shard, as far as its time goes, and write it: an outcome a job.
+        """Evaluate a shard, as far as its time goes, and write it: one outcome a job.
 
-        Nothing is made of a data set before one sample has been opened: files that are missing here alone make no rows.
+        The first sample of each data set is opened beforehand, so that files that are missing here alone make no rows.
         """
         name = label(shard.dataset)
         if name not in self.accepted:
-            if reason := sight.unopened(self.worker.dataset(shard.dataset), shard.sample_ids[0]):
+            if reason := unopened(self.worker.dataset(shard.dataset), shard.sample_ids[0]):
                 return Unopened(reason)
             self.accept(name)
         try:
             return self.worker.run(shard)
         except DeviceLost as error:
             return Lost(str(error))
+
+
+def visible_paths(kind: str, entry: Plugin) -> frozenset[str]:
+    """The keys of a plugin's paths at which this machine finds something."""
+    paths = files.paths(kind, entry.name, entry.params)
+    return frozenset(key for key, path in paths.items() if _is_there(path))
+
+
+def check_paths(kind: str, entry: Plugin, wanted: frozenset[str]) -> None:
+    """Look for what the driver finds.
+
+    Args:
+        kind: "methods" or "datasets".
+        entry: The plugin.
+        wanted: The keys that `visible_paths` gives on the driver.
+
+    Raises:
+        UserError: Something is not there.
+    """
+    paths = files.paths(kind, entry.name, entry.params)
+    absent = [f"{key}={paths[key]}" for key in sorted(wanted) if not _is_there(paths[key])]
+    if absent:
+        raise UserError(f"'{label(entry)}': found nothing at {', '.join(absent)}; the driver does. {REMEDY}")
+
+
+def unopened(dataset: Dataset, sample_id: str) -> str:
+    """Why the files of a sample cannot be opened; empty where they can, whatever then becomes of them."""
+    try:
+        dataset.load(sample_id)
+    except OSError as error:  # A damaged image is one too, but without an error of the system's.
+        return described(error) if isinstance(error, FileNotFoundError) or error.errno else ""
+    except Exception:  # The evaluation makes failed rows of it.
+        return ""
+    return ""
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False

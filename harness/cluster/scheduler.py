@@ -2,14 +2,29 @@
 
 Shards carry ids, never pixels; actors write their own files, so the driver holds no results. When a method's work is
 done its actors go, and another method's start on what they leave free. A method's variants have actors in common.
+
+An actor goes through phases, one call or several in each; its answer to a call moves it on:
+
+    PLACING --> LOADING --> WORKING <--> OPENING
+    gets a      builds      evaluates    builds a data set, once the shards
+    process     the method  shards       that it was given are done
+
+In every phase but PLACING it may take only so long (`workers.timeout_s`). An actor that takes longer, or whose process
+or GPU dies, is buried, and another one takes its place. What else follows from its death depends on the phase:
+
+- Outside WORKING deaths are counted: after three in a row with the same method or data set the run ends.
+- In WORKING the shard that it was at is suspect. It is tried again in halves (`jobs/queue.py`) until one image of one
+  job has killed two actors: that image becomes failed rows, and the run goes on.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 import ray
@@ -17,8 +32,8 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayEr
 from ray.util import metrics
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from harness.cluster import capacity, sight
-from harness.cluster.actor import Actor, Lost, Unopened
+from harness.cluster import capacity
+from harness.cluster.actor import REMEDY, Actor, Lost, Unopened, unopened, visible_paths
 from harness.cluster.capacity import Capacity
 from harness.cluster.connect import Node, check_kept, complaint, connect, readable, this_node
 from harness.config.parts import Plugin, label
@@ -41,28 +56,37 @@ ARRIVES_S = 60.0
 _DEATH = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 
 
+class Phase(Enum):
+    """What an actor is at."""
+
+    PLACING = auto()
+    LOADING = auto()
+    OPENING = auto()
+    WORKING = auto()
+
+
 @dataclass(eq=False)
 class Slot:
     """An actor and what it is at.
 
     Attributes:
-        method: The label of what it has loaded.
+        method: The label of the method that it loads.
         asked: Resources that it holds, by Ray's names.
-        placing: The call that answers, with its node, once it has a process; None from then on.
-        loading: The call that loads the weights or a data set; None once it has answered.
-        loads: What that is, for messages.
-        node: Where it is.
-        opened: Labels of the data sets that it has.
+        phase: Where it stands.
+        setup: The call of a phase other than WORKING; None in WORKING.
+        loads: What the setup is for, as messages name it: the method, or a data set.
+        node: The node that it got its place on; None in PLACING.
+        opened: Labels of the data sets that it has built, or builds now.
         trusted: What it wrote was found where the driver looks for it.
-        calls: Call -> shard, oldest first.
-        busy_since: When it began with the oldest, or to load.
+        calls: In WORKING: call -> shard, in the order in which they are answered.
+        busy_since: When it began with its setup, or with the first of its shards.
     """
 
     actor: Any
     method: str
     asked: dict[str, float]
-    placing: Any
-    loading: Any
+    phase: Phase
+    setup: Any
     loads: str
     node: Node | None = None
     opened: set[str] = field(default_factory=set)
@@ -73,18 +97,27 @@ class Slot:
     @property
     def pending(self) -> list[Any]:
         """All calls that have no answer yet, in the order in which they are answered."""
-        return [call for call in (self.placing, self.loading, *self.calls) if call is not None]
+        return list(self.calls) if self.phase is Phase.WORKING else [self.setup]
+
+    def enter(self, phase: Phase, setup: Any = None) -> None:
+        """Begin a phase, with the call that ends it if it is not WORKING."""
+        self.phase, self.setup = phase, setup
+        self.begin()
 
     def begin(self) -> None:
-        """It begins with something now."""
+        """Note that it begins with something now."""
         self.busy_since = time.monotonic()
 
     def hangs(self, timeout_s: float) -> bool:
-        """Whether it loads, or works on one batch, for too long; a batch may take so long for each of its jobs."""
-        if self.placing or not (self.loading or self.calls):
-            return False
-        oldest = next(iter(self.calls.values()), None)
-        may_take_s = timeout_s if self.loading or not oldest else timeout_s * len(oldest.jobs) + SHARD_S
+        """Whether it sets up, or works on one batch, for too long; a batch may take so long for each of its jobs."""
+        match self.phase:
+            case Phase.PLACING:
+                return False
+            case Phase.LOADING | Phase.OPENING:
+                may_take_s = timeout_s
+            case Phase.WORKING:
+                oldest = next(iter(self.calls.values()), None)
+                may_take_s = timeout_s * len(oldest.jobs) + SHARD_S if oldest else math.inf
         return time.monotonic() - self.busy_since > may_take_s
 
 
@@ -148,7 +181,7 @@ class Cluster:
             self.slots.append(self._start(method))
         for depth in range(IN_FLIGHT):
             for slot in self.slots:
-                if slot.loading is None and len(slot.calls) == depth and self.queues[slot.method]:
+                if slot.phase is Phase.WORKING and len(slot.calls) == depth and self.queues[slot.method]:
                     self._hand_out(slot)
         return bool(self.slots)
 
@@ -170,11 +203,10 @@ class Cluster:
             return
         name = label(dataset)
         if name not in self.visible:
-            self.visible[name] = sight.visible("datasets", dataset)
+            self.visible[name] = visible_paths("datasets", dataset)
         slot.loads = f"'{name}' for '{slot.method}'"
-        slot.loading = slot.actor.open.remote(dataset, self.visible[name])
         slot.opened.add(name)
-        slot.begin()
+        slot.enter(Phase.OPENING, slot.actor.open.remote(dataset, self.visible[name]))
 
     def _neediest(self) -> str | None:
         """Of the methods that have work for one more actor and room for it, that with the most shards an actor."""
@@ -200,9 +232,14 @@ class Cluster:
         options = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "resources": entry.resources, "max_restarts": 0}
         actor = ray.remote(**options)(Actor).remote()
         placing = actor.__ray_call__.remote(this_node)
-        visible = sight.visible("methods", entry)
-        loading = actor.load.remote(entry, visible, self.store, max(1, int(asked["CPU"])))
-        return Slot(actor, method, asked, placing, loading, f"'{method}'")
+        return Slot(actor, method, asked, Phase.PLACING, placing, f"'{method}'")
+
+    def _load(self, slot: Slot) -> None:
+        """Let an actor build its method."""
+        entry = self.entries[slot.method]
+        threads = max(1, int(slot.asked["CPU"]))
+        loading = slot.actor.load.remote(entry, visible_paths("methods", entry), self.store, threads)
+        slot.enter(Phase.LOADING, loading)
 
     def _release(self, slot: Slot) -> None:
         ray.kill(slot.actor)
@@ -233,29 +270,30 @@ class Cluster:
         except _DEATH as error:
             yield from self._bury(slot, " ".join(str(error).split())[:300])
             return
-        if call == slot.placing:
-            slot.placing, slot.node = None, answer
-            slot.begin()
-        elif call == slot.loading:
-            slot.loading = None
-            self.deaths_loading[slot.loads] = 0
-        elif isinstance(answer, Lost):
-            yield from self._bury(slot, answer.reason)
-        elif isinstance(answer, Unopened):
-            slot.begin()
-            shard = slot.calls.pop(call)
-            self._check_unopened(slot, shard, answer)
-            slot.actor.accept.remote(label(shard.dataset))
-            self.queues[slot.method].shards.appendleft(shard)
-        else:
-            shard = slot.calls.pop(call)
-            slot.begin()
-            self._check_arrived(slot, answer[0])
-            self._count(shard, answer)
-            self.queues[slot.method].done(shard, answer)
-            yield from answer
+        match slot.phase, answer:
+            case Phase.PLACING, _:
+                slot.node = answer
+                self._load(slot)
+            case ((Phase.LOADING | Phase.OPENING), _):
+                self.deaths_loading[slot.loads] = 0
+                slot.enter(Phase.WORKING)
+            case Phase.WORKING, Lost(reason):
+                yield from self._bury(slot, reason)
+            case Phase.WORKING, Unopened(reason):
+                slot.begin()
+                shard = slot.calls.pop(call)
+                self._check_unopened(slot, shard, reason)
+                slot.actor.accept.remote(label(shard.dataset))
+                self.queues[slot.method].shards.appendleft(shard)
+            case Phase.WORKING, outcomes:
+                slot.begin()
+                shard = slot.calls.pop(call)
+                self._check_arrived(slot, outcomes[0])
+                self._count(shard, outcomes)
+                self.queues[slot.method].done(shard, outcomes)
+                yield from outcomes
 
-    def _check_unopened(self, slot: Slot, shard: Shard, answer: Unopened) -> None:
+    def _check_unopened(self, slot: Slot, shard: Shard, reason: str) -> None:
         """Refuse a node that cannot open what the driver's node can.
 
         Raises:
@@ -272,11 +310,11 @@ class Cluster:
             return
         if opened:
             what = f"'{label(shard.dataset)}', image '{shard.sample_ids[0]}'"
-            said = f"{what}: {answer.reason} The driver opens it. {sight.REMEDY}"
+            said = f"{what}: {reason} The driver opens it. {REMEDY}"
             raise complaint(said, slot.node, self.home)
 
     def _check_arrived(self, slot: Slot, outcome: Outcome) -> None:
-        """Look for the first file that an actor wrote.
+        """Wait until the driver finds the first file that an actor wrote.
 
         Raises:
             UserError: It is not there: the node writes on a disk of its own.
@@ -303,7 +341,7 @@ class Cluster:
 
     def _check_placed(self) -> None:
         # While one actor works, the others may wait for whatever else runs on the cluster.
-        if not self.slots or not all(slot.placing for slot in self.slots):
+        if not self.slots or any(slot.phase is not Phase.PLACING for slot in self.slots):
             return
         if time.monotonic() - self.answered >= capacity.PLACE_TIMEOUT_S:
             slot = self.slots[0]
@@ -314,10 +352,9 @@ class Cluster:
     def _bury(self, slot: Slot, reason: str) -> Iterator[Outcome]:
         """An actor died: what it was at is tried again in halves; an image that kills a job's twice is given up."""
         self._release(slot)
-        if not slot.calls:
+        if slot.phase is not Phase.WORKING:
             self._bury_unloaded(slot.loads, reason)
-            return
-        if given_up := self.queues[slot.method].died(slot.calls.values()):
+        elif given_up := self.queues[slot.method].died(slot.calls.values()):
             yield self._given_up(given_up, f"two workers died on this image alone: {reason}")
 
     def _bury_unloaded(self, what: str, reason: str) -> None:
@@ -350,4 +387,4 @@ def instances_of(dataset: Plugin, sample_id: str) -> list[Listed]:
 
 def opens(dataset: Plugin, sample_id: str) -> bool:
     """Whether this process can open a sample's files."""
-    return not sight.unopened(parameters.build("datasets", dataset.name, dataset.params), sample_id)
+    return not unopened(parameters.build("datasets", dataset.name, dataset.params), sample_id)

@@ -1,4 +1,20 @@
-"""What is left of one method's work: shards that no worker has, and what becomes of those on which one died."""
+"""What is left of one method's work: shards that no worker has, and what becomes of those on which one died.
+
+A worker that dies does not say what of. It works on a shard's samples in order, a few at a time, so the one that killed
+it, if one did, is among the first. These are tried again in halves, which other workers take:
+
+    a b c d e f g h    a worker dies on this shard; two batches of two are suspect
+    a b c d | e f g h  the suspects are cut off; the rest waits as it is
+    a b     done       this half was innocent
+    c d     dies       so this half is halved again
+    c       dies       alone, for the first time: tried once more
+    d       done
+    c       dies       for the second time: given up; the scheduler writes failed rows
+
+So n suspects cost about log2(n) + 2 workers, and no image but the one that kills. A death of another cause, such as a
+node that is switched off, costs only time: nothing dies when the halves are tried again. A shard of several jobs (the
+variants of a method) is halved by its images first and then by its jobs: only the variant that kills loses rows.
+"""
 
 from __future__ import annotations
 
@@ -19,28 +35,30 @@ MOST_SAMPLES = 4096
 """In one shard, so that its message stays small."""
 
 LEASES_SUSPECTED = 2
+"""A worker died among the first samples of its shard: as many as two workers did before they wrote what they had."""
+
 FIRST_SUSPECTED = 8
-"""Where a worker died: among the first samples of its shard, as many as it does at once, or so."""
+"""How many samples that is taken to be before any worker has written."""
 
 
 class Waiting:
     """The shards of one method, in the order in which they are handed out.
 
     Args:
-        size: Samples in what a worker gets, at most; None divides what is left fairly.
+        size: How many samples a worker gets at most; None divides what is left fairly among the workers.
     """
 
     def __init__(self, size: int | None = None) -> None:
         self.size = size
         self.shards: deque[Shard] = deque()
-        self.done_at_once: dict[str, int] = {}  # job's key -> samples in its last shard: where a death may lie
+        self.done_at_once: dict[str, int] = {}  # job's key -> samples that a worker did before it last wrote
 
     def __bool__(self) -> bool:
         return bool(self.shards)
 
     @property
     def pieces(self) -> int:
-        """Among how many workers it may be divided."""
+        """Among how many workers the shards may be divided."""
         return sum(-(-len(shard.sample_ids) // (self.size or 1)) for shard in self.shards)
 
     def take(self, workers: int) -> Shard:
@@ -53,16 +71,16 @@ class Waiting:
         return shard
 
     def done(self, shard: Shard, outcomes: Sequence[Outcome]) -> None:
-        """A worker did a shard, or some of it: the rest comes next."""
+        """A worker did a shard, or some of it: what it left is handed out next."""
         self.done_at_once |= {outcome.job: outcome.samples for outcome in outcomes}
         if left := outcomes[0].left:
             self.shards.appendleft(replace(shard, sample_ids=left))
 
     def died(self, shards: Iterable[Shard]) -> Shard | None:
-        """A worker died on the first of its shards: it is tried again in halves, the others as they are.
+        """A worker died on the first of its shards, which is tried again in halves. The others wait as they are.
 
         Returns:
-            What is given up: one image of one job on which two workers died.
+            What is given up, if anything: one image of one job, on which two workers died.
         """
         suspect, *innocent = shards
         done_at_once = self.done_at_once.get(suspect.jobs[0].facts.key, FIRST_SUSPECTED)
@@ -78,7 +96,7 @@ class Waiting:
 
 
 def halves(shard: Shard) -> list[Shard]:
-    """A shard as two, to find out which image kills and, once it is alone, in whose hands."""
+    """A shard as two: of half the images each or, if it has one image, of half the jobs each."""
     if len(shard.sample_ids) > 1:
         return [replace(shard, sample_ids=part, deaths=0) for part in _in_two(shard.sample_ids)]
     return [replace(shard, jobs=part, deaths=0) for part in _in_two(shard.jobs)]

@@ -1,19 +1,21 @@
-"""An actor without Ray: the same class in this process."""
+"""An actor without Ray: the same class in this process, and what its node must find before it may work."""
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import UserError
-from harness.cluster.actor import Actor, Lost, Unopened
+from harness.cluster.actor import Actor, Lost, Unopened, check_paths, unopened, visible_paths
 from harness.config.parts import Plugin
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.jobs.jobs import Shard
 from harness.jobs.plan import planned, remaining
 from harness.jobs.worker import Outcome
+from harness.plugins import parameters
 from harness.storage.store import Store
 
 
@@ -89,3 +91,60 @@ def test_a_lost_gpu_is_an_answer(tmp_path: Path) -> None:
     actor.load(shard.method, frozenset(), store, 1)
     answer = actor.run(shard)
     assert isinstance(answer, Lost) and "CUDA error" in answer.reason
+
+
+class Raising:
+    """A data set of which no sample can be had."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def load(self, sample_id: str) -> Any:
+        raise self.error
+
+
+def entry(checkpoint: Path) -> MethodEntry:
+    return MethodEntry(name="fakes:Steady", label="steady", params={"checkpoint": str(checkpoint)})
+
+
+def test_what_the_driver_sees_must_be_there(tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.touch()
+    wanted = visible_paths("methods", entry(weights))
+    assert wanted == {"checkpoint"}
+    check_paths("methods", entry(weights), wanted)
+    weights.unlink()
+    with pytest.raises(UserError, match=rf"^'steady': found nothing at checkpoint={weights}; the driver does\. Wanted"):
+        check_paths("methods", entry(weights), wanted)
+
+
+def test_what_the_driver_does_not_see_may_be_absent(tmp_path: Path) -> None:
+    absent = entry(tmp_path / "made later")
+    assert visible_paths("methods", absent) == frozenset()
+    check_paths("methods", absent, frozenset())
+
+
+def test_a_path_that_may_not_be_entered_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert visible_paths("methods", entry(tmp_path)) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FileNotFoundError("a.jpg: no such file"), PermissionError(errno.EACCES, "denied"), OSError(errno.ESTALE, "stale")],
+)
+def test_files_that_cannot_be_opened(error: OSError) -> None:
+    assert unopened(Raising(error), "a").startswith(f"{type(error).__name__}: ")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [OSError("a.jpg: found 7 bytes that do not decode"), ValueError("no box")])
+def test_damage_is_no_lack_of_sight(error: Exception) -> None:
+    assert unopened(Raising(error), "a") == ""  # type: ignore[arg-type]
+
+
+def test_what_loads_is_seen() -> None:
+    toys = Plugin(name="fakes:Toys")
+    assert unopened(parameters.build("datasets", toys.name, {}), "toy-1") == ""

@@ -16,7 +16,7 @@ import ray
 from harness import UserError
 from harness.cluster import capacity
 from harness.cluster import scheduler as cluster
-from harness.cluster.scheduler import Cluster
+from harness.cluster.scheduler import Cluster, Phase
 from harness.config.parts import Plugin
 from harness.config.run_config import MethodEntry, RunConfig, Workers
 from harness.jobs import queue as waiting
@@ -179,14 +179,16 @@ def test_a_hung_image_is_ended_and_fails_alone(store: Store, monkeypatch: pytest
 
 def test_a_batch_may_take_its_time_for_each_variant(store: Store) -> None:
     shard, *_ = remaining(jobs(STEADY | {"variants": VARIANTS}), store, None)
-    slot = cluster.Slot(None, "steady", {}, placing=None, loading=None, loads="")
+    slot = cluster.Slot(None, "steady", {}, Phase.WORKING, setup=None, loads="")
     assert len(shard.jobs) == 3 and not slot.hangs(0)
     slot.busy_since -= cluster.SHARD_S + 70
+    assert not slot.hangs(0)
     slot.calls["call"] = shard
     assert (slot.hangs(20), slot.hangs(30)) == (True, False)
-    slot.loading = "call"
-    assert (slot.hangs(75), slot.hangs(85)) == (True, False)
-    slot.placing = "call"
+    for phase in (Phase.LOADING, Phase.OPENING):
+        slot.phase = phase
+        assert (slot.hangs(75), slot.hangs(85)) == (True, False)
+    slot.phase = Phase.PLACING
     assert not slot.hangs(0)
 
 
