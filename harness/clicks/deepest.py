@@ -1,9 +1,31 @@
 """The deepest point of a region, in exact integers and with numpy alone.
 
-Only the maximum of the distance transform is wanted, so most pixels need no distance. The largest square that fits
-around a pixel bounds its depth from both sides: half its width h means h + 1 <= depth <= sqrt(2) (h + 1), and squares
-are found by shifting and AND-ing masks of one byte a pixel. Exact distances are then computed for the few pixels that
-can still win: the smallest, over the rows above and below, of the squared distance within that row plus that to it.
+A pixel's depth is the distance from its centre to that of the nearest pixel outside the region. Squared, it is an
+integer, so that it is the same on every machine:
+
+    . . . . . . .
+    . # # # # # .        1 1 1 1 1
+    . # # # # # .        1 4 4 4 1        squared depths; the deepest pixel has 9
+    . # # # # # .        1 4 9 4 1
+    . # # # # # .        1 4 4 4 1
+    . # # # # # .        1 1 1 1 1
+    . . . . . . .
+
+A distance transform computes all of these. Only the largest is wanted here, so most pixels need none:
+
+1. The largest square. If a square of 2 h + 1 pixels fits around a pixel and no larger one, something outside is within
+   h + 1 rows and columns, but nothing within h, and so h + 1 <= depth <= sqrt(2) (h + 1). Squares cost little: a mask
+   of one byte a pixel is AND-ed with itself, shifted. The largest h is found by doubling it, then by halving the steps.
+2. A first bound. Some pixels that the largest square fits around are measured exactly; the best is the bound. Around a
+   pixel as deep as that fit a square, an upright and a level line whose sizes follow from the bound (`_possible`).
+   Few pixels have all three.
+3. Exact distances of these, in order (`_Rows`). The nearest outside pixel lies in some row, dy rows away, and there it
+   is the nearest within that row. So the squared depth is the smallest, over the rows above and below, of dy * dy plus
+   the squared distance within that row, which one pass over the rows finds for all pixels:
+
+        dy = -1    # # # # .      the nearest in that row is 2 columns away: 4 + 1 = 5
+        dy =  0    # # X # #
+        dy = +1    # . # # #      1 column away: 1 + 1 = 2, which is X's squared depth
 """
 
 from __future__ import annotations
@@ -39,9 +61,9 @@ def deepest(region: Mask, barred: Sequence[Click] = (), least: int = 1) -> Deepe
     """The pixel of a region that is farthest from its outside; of equals the topmost, of those the leftmost.
 
     Args:
-        region: What lies beyond the image is outside, too.
-        barred: Their pixels are not chosen; they remain part of the region.
-        least: The squared depth that counts as found.
+        region: Pixels beyond the image are outside, too.
+        barred: Clicks whose pixels are not chosen; they remain part of the region.
+        least: The least squared depth that is wanted.
 
     Returns:
         None where no pixel is so deep.
@@ -51,11 +73,12 @@ def deepest(region: Mask, barred: Sequence[Click] = (), least: int = 1) -> Deepe
     if not free.any():
         return None
     half, squares = _largest_squares(crop, free)
-    most = 2 * (half + 1) ** 2
+    most = 2 * (half + 1) ** 2  # No depth is larger; none of `squares` has less than (half + 1) ** 2.
     if most < least:
         return None
     candidates = _possible(crop, free, (half + 1) ** 2)
     rows = _Rows(crop, candidates, reach=isqrt(most) + 1)
+    # A part of the squares' pixels, spread over all of them, gives a bound that rules most candidates out.
     seeds = squares[:: max(1, len(squares) // SEEDS)]
     bound = max(least, rows.deepest(seeds, 1)[0])
     if bound > (half + 1) ** 2:
@@ -107,7 +130,12 @@ def _largest_squares(crop: Mask, free: Mask) -> tuple[int, Places]:
 
 
 def _possible(crop: Mask, free: Mask, squared: int) -> Places:
-    """The free pixels that may be so deep: the square, the upright and the level line that this takes fit."""
+    """The free pixels that may be so deep: the square, the upright and the level line that this takes fit.
+
+    Nothing outside may lie at a squared distance below `squared`. Straight up, down, left and right that is a line of
+    floor(sqrt(squared - 1)) pixels to each side. A square of s pixels to each side has its corners at 2 * s * s, so the
+    largest that lies within the distance has s = floor(sqrt((squared - 1) / 2)).
+    """
     line, square = isqrt(squared - 1), isqrt((squared + 1) // 2 - 1)
     inner = _eroded(crop, square)[line - square :, line - square :]
     upright, level = _eroded_along(crop, line, 0), _eroded_along(crop, line, 1)
@@ -123,7 +151,11 @@ def _eroded(mask: Mask, half: int) -> Mask:
 
 
 def _eroded_along(mask: Mask, half: int, axis: int) -> Mask:
-    """Where a line fits. A window AND-ed with itself, shifted by its length, is a window twice as long."""
+    """Where a line of 2 half + 1 pixels fits along an axis, margins of `half` cut off.
+
+    `mask[i] & mask[i + 1]` says where two pixels in a row are set; AND-ed with itself, shifted by two, where four are.
+    So a line of n pixels takes about log2(n) passes rather than n.
+    """
     mask, length = mask.swapaxes(0, axis), 1
     while length < 2 * half + 1:
         shift = min(length, 2 * half + 1 - length)
@@ -132,6 +164,7 @@ def _eroded_along(mask: Mask, half: int, axis: int) -> Mask:
 
 
 def _inner(mask: Mask, margin: int) -> Mask:
+    """The mask without its margins, none left where they meet."""
     height, width = mask.shape
     return mask[margin : max(margin, height - margin), margin : max(margin, width - margin)]
 
@@ -140,9 +173,9 @@ class _Rows:
     """Squared distances to the outside within each row, as far around the candidates as can matter.
 
     Args:
-        crop: With its rim.
+        crop: The region's box with its rim.
         candidates: Places in the crop, at least one.
-        reach: More than the depth of any of them.
+        reach: More than the depth of any of the candidates.
     """
 
     def __init__(self, crop: Mask, candidates: Places, reach: int) -> None:
@@ -153,9 +186,9 @@ class _Rows:
         self.squared = _squared_within_rows(window).reshape(-1)
 
     def deepest(self, candidates: Places, least: int) -> tuple[int, int]:
-        """The largest squared depth of the candidates, which come in row-major order, and the first that has it.
+        """The largest squared depth of the candidates, which come in row-major order, and the first place that has it.
 
-        It is 0 where none is at least `least`.
+        The depth is 0 where none is at least `least`.
         """
         best, place = 0, -1
         for start in range(0, len(candidates), CHUNK):

@@ -1,8 +1,15 @@
 """How far the pixels of a mask are from its outside, for every pixel of it.
 
-The integer behind OpenCV's distance is taken, for the distance itself is not one number: the last bit of its square
-root differs with the alignment of the arrays, with the place of an object in the image and with the number of threads
-(OpenCV 5.0 with Intel's IPP), and a click that goes to "the deepest pixel" would differ with it.
+A distance between pixels is the root of an integer, dx * dx + dy * dy. OpenCV computes the root in single precision,
+and its last bit differs with the alignment of the arrays, with the place of an object in the image and with the number
+of threads (OpenCV 5.0 with Intel's IPP). A click that goes to "the deepest pixel" would differ with it. So only the
+integer is trusted, and distances are compared half-way between the roots of two integers, where none ever lies:
+
+    integer    0        1          2          3          4          5
+    root       0        1          1.414      1.732      2          2.236
+    bound        0.707    1.225      1.581      1.871      2.121          `_short_of(1)` to `_short_of(5)`
+
+"At least 2 pixels" is thus "above 1.871", and a distance that came out as 1.9999999 is not lost.
 """
 
 from __future__ import annotations
@@ -28,8 +35,8 @@ class Distances:
 
     Attributes:
         raw: OpenCV's distances, of which only the nearest integer of their squares is to be trusted.
-        left: Of the box in the image.
-        top: Of the box in the image.
+        left: Column of the image at which the box begins.
+        top: Row of the image at which the box begins.
     """
 
     raw: Raw
@@ -47,16 +54,16 @@ class Distances:
         return np.float32(math.sqrt(round(float(self.raw.max()) ** 2)))
 
     def at_least(self, distance: float) -> Mask:
-        """Which pixels are so far, or farther, more than 0 at any rate."""
+        """Which pixels are so far away, or farther; those at distance 0 never are."""
         return self.raw > _short_of(_first_square(distance))
 
     def at_most(self, distance: int) -> Mask:
-        """Which pixels are so far, or nearer, but not at 0."""
+        """Which pixels are so far away, or nearer; those at distance 0 never are."""
         return (self.raw > 0) & (self.raw < _short_of(distance**2 + 1))
 
 
 def inside(region: Region) -> Distances:
-    """Of the pixels in a mask's box to the nearest pixel outside the mask, which the image's edge is, too.
+    """The distances from the pixels in a mask's box to the nearest pixel outside the mask; beyond the image is outside.
 
     Computed on the box alone, which is exact and cheaper than on the image.
     """
@@ -65,9 +72,16 @@ def inside(region: Region) -> Distances:
 
 
 def eroded(region: Region, margin: float) -> Mask:
-    """The pixels in a mask's box at least `margin` deep, more than 0 at any rate: those of `inside`, without distances.
+    """The pixels of a mask that are at least `margin` deep: those of `inside(region).at_least(margin)`.
 
-    A pixel is so deep if all of a disc around it lies in the mask; small discs take a fraction of a transform's time.
+    A pixel is so deep exactly if a disc around it lies in the mask, so an erosion by the disc finds them. For the small
+    margins of click rules that takes a fraction of a distance transform's time. The disc for a margin of 2.2 pixels:
+
+        . . # . .
+        . # # # .     5 is the least integer whose root is at least 2.2,
+        # # # # #     so the disc has the offsets with x * x + y * y < 5
+        . # # # .
+        . . # . .
     """
     square = _first_square(margin)
     reach = math.isqrt(square - 1)
@@ -77,11 +91,11 @@ def eroded(region: Region, margin: float) -> Mask:
 
 
 def outside(mask: Mask, region: Region, reach: int) -> Distances:
-    """To the mask's nearest pixel, within its box grown by `reach` pixels.
+    """The distances to the mask's nearest pixel, within its box grown by `reach` pixels.
 
     Args:
-        mask: Of the whole image.
-        region: The same mask's.
+        mask: bool (h, w), at the image's size.
+        region: The region of the same mask.
         reach: In pixels.
     """
     x0, y0, x1, y1 = region.box
@@ -126,5 +140,5 @@ def _first_square(distance: float) -> int:
 
 
 def _short_of(square: int) -> float:
-    """Between the root of an integer and that of the one before, where no distance lies, however rounded."""
+    """A bound between the root of an integer and that of the one before: no distance lies there, however rounded."""
     return math.sqrt(square - 0.5)

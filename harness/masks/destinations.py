@@ -1,7 +1,16 @@
 """What lies under a click, and what a mask hit: how far a prompt is ambiguous, and where a wrong answer went.
 
+    +--------------------------+
+    | person                   |      the tie is asked for; the click x lies on the tie and on the person:
+    |      +-----+             |
+    |      | tie |             |        under_click              2
+    |      |  x  |             |        under_click_area_ratio   the tie's area / the person's area
+    |      +-----+             |        click_depth_px           from x to the nearest pixel outside the tie
+    +--------------------------+
+                                      a mask of the whole person is then a "whole", one of the tie's knot a "part"
+
 Both are questions about all objects of an image at once, answered from their cropped regions. Only instances whose
-ground truth could be read take part; those that are one object under several texts (`Instance.object_id`) count once,
+ground truth could be read take part. Those that are one object under several texts (`Instance.object_id`) count once,
 two annotations of the same pixels twice. Ignored pixels are in no area and no intersection.
 """
 
@@ -38,8 +47,8 @@ class Place:
 
     Attributes:
         under_click: How many objects hold the pixel, the asked one included; at least 1.
-        area_ratio: The asked object's area to that of the largest of them: 1 if it is the largest or the only one.
-        depth: As `depth` says it, of the asked object.
+        area_ratio: The asked object's area by that of the largest of them: 1 if it is the largest or the only one.
+        depth: Pixels from the click to the nearest pixel outside the asked object, as `depth` counts them.
     """
 
     under_click: int
@@ -63,7 +72,7 @@ class Objects:
         self.areas = np.array([region.area for region in self.regions])
 
     def place(self, asked: Instance, clicks: Sequence[Click]) -> Place | None:
-        """What is under the first positive click; None if there is none. Later clicks correct, and are not asked of."""
+        """What is under the first positive click; None if there is none. Later clicks correct and do not count."""
         click = next((click for click in clicks if click.positive), None)
         if click is None:
             return None
@@ -99,13 +108,18 @@ class Objects:
         return "background" if other is None else self._relation(own, other)
 
     def _holding(self, click: Click) -> Iterator[int]:
+        """The objects that hold a click's pixel."""
         for index, region in enumerate(self.regions):
             x0, y0, x1, y1 = region.box
             if x0 <= click.x < x1 and y0 <= click.y < y1 and region.crop[click.y - y0, click.x - x0]:
                 yield index
 
     def _best_other(self, own: int, predicted: Region, above: float) -> int | None:
-        """The object but this with the largest IoU, the first of equals; None where none is above."""
+        """The other object with the largest IoU, the first of equals; None where none is above a value.
+
+        Most objects of an image lie elsewhere. What their IoU cannot exceed follows from boxes and areas alone, for all
+        objects at once, and pixels are compared only for those that could be better than the best so far.
+        """
         bounds, best = self._bounds(predicted), None
         for index in np.flatnonzero(bounds > above).tolist():
             if index == own or bounds[index] <= above:
@@ -116,7 +130,10 @@ class Objects:
         return best
 
     def _bounds(self, predicted: Region) -> np.ndarray:
-        """What each object's IoU with a mask cannot exceed, by their boxes and areas alone."""
+        """What each object's IoU with a mask cannot exceed, by their boxes and areas alone.
+
+        The intersection fits in both boxes, in the object and in the mask, and the IoU grows with the intersection.
+        """
         x0, y0, x1, y1 = self.boxes
         left, top, right, bottom = predicted.box
         width = np.minimum(x1, right) - np.maximum(x0, left)
@@ -127,6 +144,7 @@ class Objects:
         return bounds
 
     def _relation(self, own: int, other: int) -> Hit:
+        """How the object that was hit is related to the asked one."""
         asked, found = self.regions[own], self.regions[other]
         shared = asked.intersection(found)
         if shared >= INSIDE * asked.area and found.area >= asked.area:
@@ -146,12 +164,15 @@ class Objects:
 
 
 def depth(region: Region, click: Click) -> float:
-    """Pixels from a click to the nearest pixel outside the whole mask, or beyond the image; 0 for a click off it."""
+    """Pixels from a click to the nearest pixel outside the whole mask, or beyond the image; 0 for a click off it.
+
+    One number is wanted, so the region around the click suffices. The way straight up, down, left and right says how
+    large it must be: the nearest of these four outside pixels is `reach` away, and none that is nearer lies beyond.
+    """
     x, y = click.x - region.box[0], click.y - region.box[1]
     crop = region.crop
     if not (0 <= y < crop.shape[0] and 0 <= x < crop.shape[1]):
         return 0.0
-    # What is nearest is no farther than what is nearest along the row and the column.
     reach = min(_run(line) for line in (crop[y, x:], crop[y, x::-1], crop[y:, x], crop[y::-1, x]))
     top, left = max(0, y - reach), max(0, x - reach)
     window = crop[top : y + reach + 1, left : x + reach + 1]
@@ -163,6 +184,6 @@ def depth(region: Region, click: Click) -> float:
 
 
 def _run(line: UInt8[np.ndarray, " n"]) -> int:
-    """How many pixels of the mask come before the first that is outside; the box's end is outside."""
+    """How many pixels of the mask come before the first one outside; beyond the box's end all is outside."""
     found = line.tobytes().find(0)
     return len(line) if found < 0 else found

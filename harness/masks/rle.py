@@ -1,7 +1,17 @@
 """Mask <-> COCO's compressed run lengths, the `counts` of its result files.
 
 The runs go down the columns, from left to right, and start with background; the format's home is
-https://github.com/cocodataset/cocoapi (common/maskApi.c), whose bytes these are.
+https://github.com/cocodataset/cocoapi (common/maskApi.c), whose bytes these are. A mask of 3 x 4 pixels:
+
+    . # # .
+    . . # .     down the columns:  . . . # . # # # # . . .
+    . # # .     runs:              3     1 1 4       3        3 of background, 1 of the mask, 1 of background, ...
+                differences:       3     1 1 3       2        from the fourth run on: less the last run but one
+                string:            "31132"
+
+A number below 16 is one character, its value on from "0". Larger ones take several, with five bits each, the lowest
+first; all but the last have 32 added, which says that more follow. 100 is 3 * 32 + 4: "T3", for "T" is "0" + 32 + 4. A
+negative difference is a two's complement: the fifth bit of the last character is the sign.
 """
 
 from __future__ import annotations
@@ -18,7 +28,7 @@ Runs = Int64[np.ndarray, " runs"]
 """Lengths in pixels, of background and mask by turns."""
 
 _MOST_GROUPS = 7
-"""In one number, 34 bits and a sign: no image has so many pixels, and no sum of such numbers overflows."""
+"""Characters of one number, 34 bits and a sign: no image has so many pixels, and no sum of such numbers overflows."""
 
 
 def encode(mask: Mask, box: Box | None = None) -> bytes:
@@ -40,14 +50,13 @@ def decode(counts: bytes, size: tuple[int, int]) -> Mask:
 
 
 def unpacked(counts: bytes) -> Runs:
-    """The run lengths in COCO's string: groups of 5 bits, lowest first.
-
-    From the fourth run on, the string holds the difference to the last run but one.
+    """The run lengths in COCO's string (see the top of this file).
 
     Source: rleToString in common/maskApi.c of https://github.com/cocodataset/cocoapi.
 
     Raises:
-        ValueError: It is no such string; what it says may still be no run lengths (negative ones) or of another size.
+        ValueError: It is no such string. What a well-formed string says may still be no run lengths (negative ones), or
+            those of an image of another size.
     """
     groups = np.frombuffer(counts, np.uint8) - np.uint8(ord("0"))
     if (foreign := groups > 63).any():
