@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -91,6 +92,19 @@ def elsewhere(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "far_away.py").write_text(FAR_AWAY)
     return folder
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Path]:
+    """A user's repository outside the checkout, with plugins and a run of its own: the one of docs/plugins.md."""
+    page = (ROOT / "docs" / "plugins.md").read_text("utf-8").split("## A whole repository")[1]
+    folder = tmp_path / "repository"
+    (folder / "my_repo").mkdir(parents=True)
+    for name, text in re.findall(r"`((?:my_repo/)?\w+\.\w+)`:\n\n```\w+\n(.*?)```", page, re.DOTALL):
+        (folder / name).write_text(text)
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_repo"]:
+        del sys.modules[name]
 
 
 @pytest.fixture

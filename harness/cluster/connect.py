@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,8 +96,12 @@ def _runtime_env() -> dict[str, Any]:
     # Each worker would else make listings of its own, and look for relative entries of PYTHONPATH in its own folder.
     index = Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
     variables = {"HARNESS_INDEX": str(places.ROOT / index)}
-    if entries := [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]:
-        variables["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries)
+    entries = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    here = Path.cwd()
+    if places.CHECKOUT not in (None, here) and {"", str(here)} & set(sys.path):  # `python -m` from another folder.
+        entries.append(str(here))
+    if entries:
+        variables["PYTHONPATH"] = os.pathsep.join(entries)
     copied = {"working_dir": str(places.CHECKOUT), "excludes": _EXCLUDED} if places.CHECKOUT else {}
     return {**copied, "env_vars": variables}
 

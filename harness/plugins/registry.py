@@ -250,6 +250,9 @@ def _may_be(kind: Kind, thing: Any, module: str) -> bool:
 
 def _check(kind: Kind, thing: Any, at: str, name: str) -> None:
     """Refuse what is no plugin of a kind."""
+    for other, registered in _ENTRIES.items():
+        if other != kind.name and any(one.thing is thing for one in registered.values()):
+            raise UserError(f"{at}{name} is a {KINDS[other].noun}; wanted a {kind.noun}.")
     if kind.base is None:
         _check_function(kind, thing, f"{at}{name}")
     elif not (isinstance(thing, type) and issubclass(thing, kind.base)):
