@@ -18,55 +18,15 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
-
-FAR_AWAY = '''
-"""Plugins that live outside the checkout."""
-
-import os
-import time
-
-import numpy as np
-
-from harness import Dataset, Instance, Method, Prediction, Sample
+TOYS = ROOT / "tests" / "toys"
 
 
-class Disc(Method):
-    """A disc around the first click."""
-
-    def __init__(self, radius: int = 5) -> None:
-        self.radius = radius
-
-    def predict(self, image, click, text):
-        time.sleep(float(os.environ.get("DISC_SLEEPS_S", "0")))
-        first = click if hasattr(click, "x") else click[0]
-        y, x = np.ogrid[: image.shape[0], : image.shape[1]]
-        return Prediction(((x - first.x) ** 2 + (y - first.y) ** 2 <= self.radius**2)[None])
-
-
-class Loser(Disc):
-    """Finds nothing, and says so."""
-
-    def predict(self, image, click, text):
-        raise RuntimeError("nothing found")
-
-
-class Boxes(Dataset):
-    """A box on each of some images of 32 x 48."""
-
-    classes = ("box", "bar")
-
-    def __init__(self, count: int = 2) -> None:
-        self.count = count
-
-    def sample_ids(self):
-        return [f"s{number}" for number in range(self.count)]
-
-    def load(self, sample_id):
-        mask = np.zeros((32, 48), bool)
-        mask[8:20, 10:30] = True
-        return Sample(sample_id, np.zeros((32, 48, 3), np.uint8), (Instance(f"{sample_id}-0", mask, "box", True),))
-'''
-"""The module `far_away`."""
+@pytest.fixture(autouse=True, scope="session")
+def toys_everywhere() -> Iterator[None]:
+    """Processes that tests start, Ray's workers among them, import the modules of tests/toys, as tests do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TOYS), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -88,10 +48,7 @@ def run_name() -> Iterator[str]:
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
     """A folder outside the checkout that holds the module `far_away`."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    (folder / "far_away.py").write_text(FAR_AWAY)
-    return folder
+    return Path(shutil.copytree(TOYS / "outside", tmp_path / "elsewhere"))
 
 
 @pytest.fixture
@@ -142,21 +99,6 @@ def harness_command(started: Callable[..., subprocess.Popen[str]]) -> Callable[.
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     return run
-
-
-@pytest.fixture(scope="module")
-def importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Path]]:
-    """Makes a module of a name and a source, which this process and those that it starts find; returns its folder."""
-    with pytest.MonkeyPatch.context() as patch:
-
-        def made(name: str, source: str) -> Path:
-            folder = tmp_path_factory.mktemp("elsewhere")
-            (folder / f"{name}.py").write_text(source)
-            patch.setenv("PYTHONPATH", str(folder))
-            patch.syspath_prepend(folder)
-            return folder
-
-        yield made
 
 
 @pytest.fixture

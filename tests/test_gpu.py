@@ -24,6 +24,7 @@ from harness.running import train as training
 from harness.running.run import run
 from harness.structures import Click, Prompt
 from harness.training.fit import Training
+from toy_runs import Quiet
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -166,14 +167,8 @@ def test_a_gpus_error_costs_an_actor_and_no_row(run_name: str, tmp_path: Path, m
         "tables": ["leaderboard"],
     }
     (tmp_path / "run.yaml").write_text(json.dumps(config))
-    finished = run(load_run(tmp_path / "run.yaml"), Silent())
+    finished = run(load_run(tmp_path / "run.yaml"), Quiet())
     rows = pd.read_parquet(places.ROOT / "runs" / run_name / "results.parquet")
     assert (tmp_path / "faulted").exists()
     assert finished.failed == 0 and finished.missing == 0 and finished.instances == len(rows) > 0
     assert set(rows["device"]) == {"cuda"}
-
-
-class Silent:
-    def training(self, *_: Any) -> None: ...
-    def planned(self, *_: Any) -> None: ...
-    def outcome(self, *_: Any) -> None: ...

@@ -19,6 +19,7 @@ from harness.methods.shared.channels import Channels
 from harness.methods.shared.prompted_deeplab import Architecture
 from safetensors import safe_open
 
+import real_data
 from harness import places
 from harness.config.run_config import RunConfig, load_run
 from harness.jobs.jobs import Job
@@ -27,7 +28,6 @@ from harness.plugins.class_splits import seen_names
 from harness.running.run import run
 from harness.training.fit import Progress
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 WEIGHTS = places.ROOT / "methods" / "weights"
 CLIP = {"model": str(WEIGHTS / "scenes_clip.json"), "checkpoint": str(WEIGHTS / "scenes_clip.safetensors")}
 SALIENCY = {"name": "maskclip", "params": {**CLIP, "input": 128, "templates": "plain"}}
@@ -76,7 +76,7 @@ def test_no_other_network_can_pass_for_a_tables_and_tables_share_them() -> None:
 
 def voc_and_sbd(data: Path) -> None:
     """VOC's photographs, one of them once more as SBD alone would have it."""
-    real, voc, sbd = REAL / "VOCdevkit" / "VOC2012", data / "VOCdevkit" / "VOC2012", data / "benchmark_RELEASE/dataset"
+    real, voc, sbd = real_data.VOC, data / "VOCdevkit" / "VOC2012", data / "benchmark_RELEASE/dataset"
     for folder in (voc / "JPEGImages", sbd / "img", sbd / "inst"):
         folder.mkdir(parents=True)
     for name in ("SegmentationObject", "SegmentationClass", "ImageSets"):
@@ -116,7 +116,7 @@ def write_rows(path: Path, rows: Iterable[Sequence[Any]]) -> None:
 
 def open_images(data: Path) -> None:
     """COCO's photographs and masks in the layout of Open Images; of its 350 classes the names of 308 are known."""
-    root, real = data / "openimages", REAL / "openimages"
+    root, real = data / "openimages", real_data.OPENIMAGES
     root.mkdir()
     listed = (real / "segmentable-known-308-of-350.txt").read_text().split("\n")
     known = [line.split(",")[0].strip() for line in listed if line.startswith("/m/")]
@@ -135,7 +135,7 @@ def open_images(data: Path) -> None:
 
 def masks(root: Path, split: str, coco_split: str, labels: Mapping[str, str], count: int) -> list[list[Any]]:
     """Draws the masks of the first photographs that show a class of Open Images; its rows."""
-    coco = Coco(REAL / "coco", coco_split)
+    coco = Coco(real_data.COCO, coco_split)
     rows: list[list[Any]] = []
     for folder in (root / split, root / f"{split}-masks"):
         folder.mkdir()
@@ -155,12 +155,10 @@ pytestmark = pytest.mark.usefixtures("resumable")
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The layouts of docs/datasets.md."""
-    if not REAL.is_dir():
-        pytest.skip(f"no {REAL}: real photographs in the data sets' own layouts")
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / "refer").symlink_to(REAL)
-    (folder / "coco").symlink_to(REAL / "coco")
+    (folder / "refer").symlink_to(real_data.REFER)
+    (folder / "coco").symlink_to(real_data.COCO)
     voc_and_sbd(folder)
     open_images(folder)
     monkeypatch.setenv("HARNESS_DATA", str(folder))
@@ -207,6 +205,7 @@ def categories(path: Path) -> set[str]:
         return set(yaml.safe_load(file.metadata()["classes"]))
 
 
+@real_data.needs("coco", "voc", "refer", "openimages")
 def test_one_command_trains_what_is_missing_and_prints_table_1(data: Path, tmp_path: Path) -> None:
     config, watcher = small(tmp_path), Watcher()
     finished = run(config, watcher, runs=str(tmp_path / "runs"))

@@ -27,6 +27,7 @@ from harness.plugins.interfaces import Dataset, Method
 from harness.plugins.registry import names
 from harness.running.run import run
 from harness.structures import Click, Image, Instance, Mask, Prediction, Sample
+from toy_runs import Quiet
 
 ROOT = Path(__file__).resolve().parents[2]
 H, W = 24, 34
@@ -127,7 +128,7 @@ print(t.digests(range(t.IMAGES - 1 - int(sys.argv[2]), -1, -2), red=1))
 
 def worker(number: int) -> subprocess.Popen[str]:
     """A process that works on every second image, the last one first."""
-    environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": f"{ROOT}:{ROOT}/tests/toys", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", WORKER, str(Path(__file__).parent), str(number)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -164,16 +165,6 @@ ROUNDS = {"strategy": "center/v1", "max_clicks": 3}
 RANDOM_FIRST = {"strategy": "rclicks/v1", "max_clicks": 2}
 
 
-class Unwatched:
-    """A watcher that lets everything pass."""
-
-    def training(self, *told: Any) -> None: ...
-
-    def planned(self, *told: Any) -> None: ...
-
-    def outcome(self, *told: Any) -> None: ...
-
-
 @pytest.fixture
 def folders() -> Iterator[list[Path]]:
     """Of the runs that a test starts; they go with it."""
@@ -193,13 +184,13 @@ def rows(folders: list[Path], tmp: Path, clicks: dict[str, Any], per_shard: int,
     config = {"run": name, "datasets": [scenes], "methods": methods, "clicks": clicks, "workers": workers}
     path = tmp / f"{name}.yaml"
     path.write_text(repr(config | {"tables": ["leaderboard"]}))  # YAML reads it as it stands
-    run(load_run(path), Unwatched())
+    run(load_run(path), Quiet())
     if again:
         shards = sorted((folders[-1] / "shards").rglob("*.parquet"))
         assert len(shards) > 3
         for shard in shards[::2]:
             shard.unlink()
-        run(load_run(path), Unwatched())
+        run(load_run(path), Quiet())
     found = pq.read_table(folders[-1] / "results.parquet").to_pandas()
     assert (found["status"] == "ok").all()
     found["clicks"] = found["clicks"].map(lambda made: str([tuple(click.values()) for click in made]))
@@ -210,10 +201,7 @@ METHODS = (("small", 5), ("large", 9))
 
 
 @pytest.mark.parametrize("clicks", [ONE_SHOT, ROUNDS, RANDOM_FIRST], ids=["one-shot", "rounds", "random first"])
-def test_a_run_s_clicks(
-    folders: list[Path], tmp_path: Path, clicks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "tests"))
+def test_a_run_s_clicks(folders: list[Path], tmp_path: Path, clicks: dict[str, Any]) -> None:
     one = rows(folders, tmp_path, clicks, per_shard=1)
     pd.testing.assert_frame_equal(one, rows(folders, tmp_path, clicks, per_shard=3))
     pd.testing.assert_frame_equal(one, rows(folders, tmp_path, clicks, per_shard=2, again=True))

@@ -21,7 +21,6 @@ from harness.storage.store import Store
 
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     (tmp_path / "far_pictures.py").write_text(PICTURES)
     monkeypatch.syspath_prepend(str(tmp_path))
 

@@ -27,7 +27,6 @@ from harness.storage.rows import MEASURED
 
 pytestmark = pytest.mark.ray
 
-TESTS = Path(__file__).parents[1]
 IMAGES = 120
 BETWEEN_DEATHS = 4
 """Shards, of some eighty."""
@@ -46,7 +45,6 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluster]:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
     monkeypatch.setenv("HARNESS_TEST", MARK)
     cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 1})
     for _ in range(2):
@@ -69,8 +67,7 @@ def started(folder: Path, name: str, workers: dict[str, Any], *more: str) -> sub
     path.write_text(yaml.safe_dump(CONFIG | {"run": name, "workers": workers}))
     command = [sys.executable, "-m", "harness", "run", str(path), *more]
     pipe = subprocess.PIPE
-    environment = os.environ | {"PYTHONPATH": str(TESTS)}
-    return subprocess.Popen(command, cwd=places.ROOT, stdout=pipe, stderr=pipe, text=True, env=environment)
+    return subprocess.Popen(command, cwd=places.ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
 def rows(name: str) -> pd.DataFrame:
@@ -146,4 +143,4 @@ def test_nodes_actors_and_drivers_die_and_no_row_is_lost_or_twice(
     assert not found.duplicated(["dataset", "method", "instance_id", "click_index", "ranking"]).any()
     pd.testing.assert_frame_equal(found, rows(calm))
     check = [sys.executable, "-m", "harness", "verify", f"runs/{disturbed}"]
-    assert subprocess.run(check, cwd=places.ROOT, env=os.environ | {"PYTHONPATH": str(TESTS)}).returncode == 0
+    assert subprocess.run(check, cwd=places.ROOT).returncode == 0

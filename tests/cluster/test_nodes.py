@@ -28,7 +28,6 @@ from harness.jobs.jobs import Job
 from harness.jobs.plan import planned, remaining
 from harness.storage.store import Store
 
-TESTS = Path(__file__).parents[1]
 ROOM_GIB = 8
 PLUGINS = '''
 import os
@@ -105,8 +104,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def head(shared: Path) -> Iterator[str]:
     """The driver's node, which has no CPU, and the far one, where `hidden` and `pictures` are empty."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{TESTS}:{shared}")
-        patch.syspath_prepend(str(TESTS))
+        patch.setenv("PYTHONPATH", str(shared), prepend=os.pathsep)
         patch.syspath_prepend(str(shared))
         ray_cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0})
         cluster.connect(ray_cluster.address)

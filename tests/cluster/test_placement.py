@@ -5,6 +5,7 @@ Ray is told of GPUs that are not there; what an actor sees of them is what Ray s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,8 @@ class Placed(Sleepy):
 def nodes(tmp_path: Path) -> Iterator[RayCluster]:
     """A cluster of one node with two GPUs in name, whose workers find the module `placed`."""
     (tmp_path / "placed.py").write_text(PLACED)
-    tests = str(Path(__file__).parents[1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{tests}:{tmp_path}")
-        patch.syspath_prepend(tests)
+        patch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
         patch.syspath_prepend(str(tmp_path))
         cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2})
         yield cluster

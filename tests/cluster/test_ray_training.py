@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,44 +24,10 @@ from harness.training.journal import METRICS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("resumable")]
 
-TOY = """
-import os, pathlib, signal
-import numpy as np
-import torch
-import torch.distributed as dist
-from torch.nn import BatchNorm2d, Conv2d, ReLU, Sequential
-
-from harness.plugins.interfaces import Learner
-
-
-class Toy(Learner):
-    'Convolutions with a batch norm; `dies` names a file: rank 1 ends itself at its fifth batch if the file is absent.'
-
-    def __init__(self, dies: pathlib.Path | None = None, wrong: bool = False):
-        self.network = Sequential(Conv2d(3, 8, 3, padding=1), BatchNorm2d(8), ReLU(), Conv2d(8, 1, 1))
-        self.dies, self.wrong, self.batches = dies, wrong, 0
-
-    def example(self, sample, instance, vocabulary, rng):
-        noise = rng.normal(size=(3, *sample.size))
-        return {"pixels": np.float32(sample.image.transpose(2, 0, 1) / 255 + noise), "target": instance.mask}
-
-    def loss(self, batch):
-        self.batches += 1
-        if self.wrong:
-            return self.network(batch["pixels"]).mean() * float("nan")
-        fifth = self.batches == 5 and dist.is_initialized() and dist.get_rank() == 1
-        if fifth and self.dies and not self.dies.exists():
-            self.dies.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        logits = self.network(batch["pixels"])[:, 0]
-        return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch["target"].float())
-"""
-
 
 @pytest.fixture(scope="module", autouse=True)
-def started(importable: Callable[[str, str], Path]) -> Iterator[None]:
-    """One Ray for all tests of this file, whose workers find the module `several_toy`."""
-    importable("several_toy", TOY)
+def started() -> Iterator[None]:
+    """One Ray for all tests of this file."""
     connect(None)
     yield
     ray.shutdown()
@@ -69,7 +35,7 @@ def started(importable: Callable[[str, str], Path]) -> Iterator[None]:
 
 def recipe(checkpoint: Path, params: dict[str, Any] | None = None, **changes: Any) -> KnownRecipe:
     values = {
-        "learner": {"name": "several_toy:Toy", "params": params or {}},
+        "learner": {"name": "toy_learners:Still", "params": params or {}},
         "datasets": [{"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}],
         "steps": 20,
         "batch": 4,

@@ -35,13 +35,10 @@ HANGS_S = 20.0
 
 @pytest.fixture(scope="module", autouse=True)
 def started() -> Iterator[None]:
-    """One Ray for all tests of this file; its workers find tests/fakes.py."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-        patch.syspath_prepend(str(Path(__file__).parents[1]))
-        cluster.connect(None)
-        yield
-        ray.shutdown()
+    """One Ray for all tests of this file."""
+    cluster.connect(None)
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture

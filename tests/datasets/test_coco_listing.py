@@ -15,9 +15,8 @@ from harness.datasets.coco.listing import Listing, parsed, version_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import real_data
 from harness import UserError
-
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco" / "annotations"
 
 
 @pytest.fixture(autouse=True)
@@ -84,10 +83,10 @@ def test_the_kept_listing_is_that_of_the_json(annotations: list[dict[str, Any]])
         _same(_from_the_index(path, monkeypatch), _from_the_json(path, monkeypatch))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"no COCO annotations under {REAL}")
+@real_data.needs("coco")
 @pytest.mark.parametrize("split", ["train2017", "val2017"])
 def test_the_real_listings_are_kept_whole(split: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = REAL / f"instances_{split}.json"
+    path = real_data.COCO / "annotations" / f"instances_{split}.json"
     _same(_listing(path), _from_the_json(path, monkeypatch))
     kept = _from_the_index(path, monkeypatch)
     _same(kept, _from_the_json(path, monkeypatch))

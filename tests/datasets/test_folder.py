@@ -28,6 +28,7 @@ from harness.evaluation.pictures import listed, prepared
 from harness.plugins import parameters, registry
 from harness.running.run import run
 from harness.structures import Listed
+from toy_runs import Quiet
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "datasets.md"
 H, W = 12, 17
@@ -654,14 +655,6 @@ class LeftHalf(Method):
         mask[:, : image.shape[1] // 2] = True
         return Prediction(mask[None])
 '''
-
-
-class Quiet:
-    """A watcher that looks away."""
-
-    def training(self, *told: Any) -> None: ...
-    def planned(self, *told: Any) -> None: ...
-    def outcome(self, *told: Any) -> None: ...
 
 
 def _blocks(kind: str) -> str:

@@ -21,12 +21,12 @@ from harness.datasets.openimages.openimages import OpenImages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import real_data
 from harness import Sample, UserError
 from harness.plugins import parameters
 from harness.plugins.class_splits import seen_names
 from harness.structures import Listed
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "openimages"
 H, W = 32, 48
 MASK_HEADER = [
     "MaskPath",
@@ -578,11 +578,9 @@ def test_loading_twice_gives_the_same(tmp_path: Path) -> None:
 
 # The class lists
 
-real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no Open Images class lists under {REAL}")
-
 
 def _real_rows(name: str) -> Iterator[list[str]]:
-    with (REAL / name).open(encoding="utf-8", newline="") as file:
+    with (real_data.OPENIMAGES / name).open(encoding="utf-8", newline="") as file:
         yield from csv.reader(file)
 
 
@@ -596,7 +594,7 @@ def test_the_23_are_not_of_the_34() -> None:
     assert set(seen_names("openimages_23")) - set(seen_names("openimages_34")) == {"Cat", "Wine", "Vase", "Spoon"}
 
 
-@real
+@real_data.needs("openimages")
 def test_the_64_are_names_of_segmentable_classes_but_for_two_renamings() -> None:
     names = dict(_real_rows("class-descriptions-boxable.csv"))
     known = {names[label] for (label,) in _real_rows("segmentable-known-308-of-350.txt")}
@@ -606,14 +604,16 @@ def test_the_64_are_names_of_segmentable_classes_but_for_two_renamings() -> None
     assert derived - set(seen_names("openimages_64")) == {"Airplane"} and set(seen_names("openimages_64")) <= derived
 
 
-@real
+@real_data.needs("openimages")
 @pytest.mark.parametrize(("classes", "count", "seen"), [(300, 300, 61), (350, 308, 64)])
 def test_the_real_lists_load(tmp_path: Path, classes: int, count: int, seen: int) -> None:
     root = _write(tmp_path, [_row(), _row("a_2", label=TORTOISE), _row("a_3", label="/m/0cyhj_")])
     (root / "oidv7-class-descriptions-boxable.csv").unlink()
     for name in ("challenge-2019-classes-description-segmentable.csv", "class-descriptions-boxable.csv"):
-        (root / name).write_bytes((REAL / name).read_bytes())
-    (root / "oidv7-classes-segmentation.txt").write_bytes((REAL / "segmentable-known-308-of-350.txt").read_bytes())
+        (root / name).write_bytes((real_data.OPENIMAGES / name).read_bytes())
+    (root / "oidv7-classes-segmentation.txt").write_bytes(
+        (real_data.OPENIMAGES / "segmentable-known-308-of-350.txt").read_bytes()
+    )
     data = OpenImages(root, classes=classes)  # type: ignore[arg-type]
     assert len(data.classes) == len(set(data.classes)) == count
     assert sum(data._seen.values()) == seen
@@ -624,7 +624,7 @@ def test_the_real_lists_load(tmp_path: Path, classes: int, count: int, seen: int
     }
 
 
-@real
+@real_data.needs("openimages")
 def test_the_300_are_named_alike_in_both_official_tables() -> None:
     names = dict(_real_rows("class-descriptions-boxable.csv"))
     challenge = dict(_real_rows("challenge-2019-classes-description-segmentable.csv"))

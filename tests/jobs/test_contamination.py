@@ -17,13 +17,7 @@ from harness.plugins import registry
 from harness.results.recorded import Recorded
 from harness.storage.store import Store
 
-TESTS = Path(__file__).parents[1]
 SCENES = {"name": "scenes", "params": {"count": 4}}
-
-
-@pytest.fixture(autouse=True)
-def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(TESTS))
 
 
 def loaded(folder: Path, trained_on: Any, **method: Any) -> RunConfig:

@@ -20,12 +20,6 @@ from harness.plugins import parameters, registry
 from harness.storage.store import Store
 from harness.structures import Listed
 
-
-@pytest.fixture(autouse=True)
-def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-
-
 METHOD = MethodEntry(name="fakes:Steady", label="steady")
 
 

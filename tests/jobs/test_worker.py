@@ -21,11 +21,6 @@ from harness.storage.rows import MEASURED
 from harness.storage.store import Store
 
 
-@pytest.fixture(autouse=True)
-def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path)

@@ -21,6 +21,7 @@ from harness.methods.ritm.zoom import View, Window, ZoomIn
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import real_data
 from harness.plugins import parameters
 from harness.structures import Click, Prediction, Prompt, UserError
 
@@ -28,7 +29,6 @@ ANSWERS = Path(__file__).parents[1] / "data" / "ritm_parity.npz"
 """Every 12th row and column of the official predictor's probabilities after each click (SamsungLabs/
 ritm_interactive_segmentation at b9b4460, torch 2.14.1, CPU), for the networks, the image and the clicks below."""
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 CLASS = "isegm.model.is_hrnet_model.HRNetModel"
 TINY: dict[str, Any] = {
     "width": 4,
@@ -176,12 +176,11 @@ def test_other_networks_of_the_official_class(tmp_path: Path, variant: str) -> N
 
 
 @pytest.mark.slow
+@real_data.needs("parity", "coco")
 def test_hrnet18s_on_a_photograph_as_the_official_predictor() -> None:
-    folder = DATA / "parity" / "ritm"
-    if not folder.is_dir():
-        pytest.skip(f"no {folder}: the official code's answers on a photograph are not here")
+    folder = real_data.PARITY / "ritm"
     case = json.loads((folder / "case.json").read_text())
-    image = np.asarray(PIL.Image.open(DATA / "coco" / "val2017" / case["image"]).convert("RGB"))
+    image = np.asarray(PIL.Image.open(real_data.COCO / "val2017" / case["image"]).convert("RGB"))
     clicks = [Click(x, y, positive) for positive, y, x in case["clicks_positive_row_column"]]
     wanted = np.load(folder / "expected.npz")
     made = Ritm(folder / "hrnet18s_random.pth", device="cpu")

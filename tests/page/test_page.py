@@ -22,6 +22,7 @@ from harness.report.context import Context
 from harness.report.registry import build_table
 from harness.running.run import run
 from harness.storage.store import Store
+from toy_runs import Quiet
 
 PLUGINS = '''
 import numpy as np
@@ -82,12 +83,6 @@ GAPS = ["16.0", "84.0"]
 needs_browser = pytest.mark.skipif(
     browser.program() is None, reason="no Chromium on PATH; on Debian, apt-get install chromium"
 )
-
-
-class Quiet:
-    def training(self, *_: object) -> None: ...
-    def planned(self, *_: object) -> None: ...
-    def outcome(self, *_: object) -> None: ...
 
 
 @pytest.fixture(scope="module")

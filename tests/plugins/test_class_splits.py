@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import real_data
 from harness import UserError
 from harness.plugins.class_splits import marked, seen_names, split_hash, split_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SPLITS = sorted((ROOT / "harness" / "plugins" / "splits").glob("*.txt"))
-LISTS = ROOT.parent / "shared" / "data" / "splits.json"
 
 
 @pytest.mark.parametrize("path", SPLITS, ids=lambda path: path.stem)
@@ -46,9 +46,9 @@ def test_classes_are_marked_by_the_names() -> None:
         marked(("ties",), classes, "here")
 
 
-@pytest.mark.skipif(not LISTS.is_file(), reason="needs ../shared/data/splits.json")
+@real_data.needs("splits")
 def test_the_lists_are_those_of_the_sources() -> None:
-    lists = json.loads(LISTS.read_text("utf-8"))
+    lists = json.loads((real_data.FOLDER / "splits.json").read_text("utf-8"))
     found = {path.stem: set(seen_names(path.stem)) for path in SPLITS}
     assert set(lists["voc_15_5"]["seen"]) == found["voc_15"]
     assert set(lists["coco_20_60"]["seen"]) == found["coco_20"]

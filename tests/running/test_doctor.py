@@ -12,22 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
+import real_data
 from harness import places
 from harness.config.run_config import RunConfig, load_run
 from harness.plugins import parameters, registry
 from harness.running import doctor, published_counts
 from harness.running.doctor import Finding, State, examined, fitness
+from toy_runs import STEADY
 
-TESTS = Path(__file__).parents[1]
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SCENES = {"name": "scenes", "params": {"count": 4}}
-STEADY = {"name": "fakes:Steady", "label": "steady"}
 Usage = namedtuple("Usage", "total used free")
-
-
-@pytest.fixture(autouse=True)
-def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(TESTS))
 
 
 def loaded(folder: Path, **changed: Any) -> RunConfig:
@@ -203,10 +197,15 @@ def test_what_is_trained_already_needs_no_training_data(tmp_path: Path) -> None:
     assert not found(config, "coco, to train on")
 
 
-@pytest.mark.skipif(not (DATA / "VOCdevkit").is_dir(), reason="needs ../shared/data")
+@real_data.needs("voc")
 def test_a_part_of_voc_is_not_taken_for_voc(tmp_path: Path) -> None:
-    voc = {"name": "voc", "params": {"root": str(DATA / "VOCdevkit" / "VOC2012")}}
-    said = found(loaded(tmp_path, datasets=[voc]), "voc")
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for name in ("JPEGImages", "SegmentationObject", "SegmentationClass"):
+        (tmp_path / name).symlink_to(real_data.VOC / name)
+    ids = (real_data.VOC / "ImageSets" / "Segmentation" / "val.txt").read_text().split()[:7]
+    (lists / "val.txt").write_text("\n".join(ids))
+    said = found(loaded(tmp_path, datasets=[{"name": "voc", "params": {"root": str(tmp_path)}}]), "voc")
     assert any(state == "wrong" and "found 7 images; wanted 1449" in text for state, text in said)
 
 

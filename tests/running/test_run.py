@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,12 +13,10 @@ from uuid import uuid4
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from harness import UserError, places
 from harness.config.run_config import RunConfig, load_run
 from harness.environment import PACKAGES, environment
-from harness.jobs.jobs import Job
 from harness.jobs.plan import planned, samples_of
 from harness.jobs.worker import Outcome
 from harness.plugins import parameters
@@ -29,52 +27,20 @@ from harness.storage.lock import Lock
 from harness.storage.rows import MEASURED, schema
 from harness.storage.store import Store
 from harness.storage.verify import verified
-
-TESTS = Path(__file__).parents[1]
-STEADY = {"name": "fakes:Steady", "label": "steady"}
-
-
-class Quiet:
-    """A watcher that remembers."""
-
-    def __init__(self) -> None:
-        self.done: dict[str, int] = {}
-        self.outcomes: list[Outcome] = []
-
-    def training(self, method: str, progress: Any) -> None:
-        raise AssertionError("nothing to train")
-
-    def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
-        self.done = dict(done)
-
-    def outcome(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-
+from toy_runs import STEADY, Quiet, written
 
 Make = Callable[..., Path]
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+def make(tmp_path: Path) -> Iterator[Make]:
     """Writes a config; its run's folder goes with the test."""
-    monkeypatch.syspath_prepend(str(TESTS))
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
     names = []
 
     def write(**changed: Any) -> Path:
-        known: dict[str, Any] = {
-            "run": f"test-{uuid4().hex[:8]}",
-            "datasets": [{"name": "fakes:Toys", "label": "toys", "params": {"count": 6}}],
-            "methods": [STEADY],
-            "workers": {"executor": "local", "samples_per_shard": 2},
-            "tables": ["leaderboard"],
-            "max_failures": 1.0,
-        }
-        config = known | changed
-        names.append(config["run"])
-        path = tmp_path / f"{len(names)}.yaml"
-        path.write_text(yaml.safe_dump(config))
-        return path
+        named = {"run": f"test-{uuid4().hex[:8]}"} | changed
+        names.append(named["run"])
+        return written(tmp_path / f"{len(names)}.yaml", **named)
 
     yield write
     for name in names:

@@ -49,38 +49,6 @@ LEARNER = {
     "params": {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 32, "jitter": 0.3},
 }
 
-TOY = """
-import numpy as np
-import torch
-from torch.nn import BatchNorm2d, Conv2d, Dropout, ReLU, Sequential
-
-from harness.plugins.interfaces import Learner
-
-
-class Toy(Learner):
-    'A network with all that a resumed training could get wrong: momenta, running statistics, dropout, noise.'
-
-    def __init__(self):
-        self.network = Sequential(Conv2d(3, 8, 3, padding=1), BatchNorm2d(8), ReLU(), Dropout(0.5), Conv2d(8, 1, 1))
-
-    def example(self, sample, instance, vocabulary, rng):
-        noise = rng.normal(size=(3, *sample.size))
-        return {"pixels": np.float32(sample.image.transpose(2, 0, 1) / 255 + noise), "target": instance.mask}
-
-    def loss(self, batch):
-        logits = self.network(batch["pixels"])[:, 0]
-        return torch.nn.functional.binary_cross_entropy_with_logits(logits, batch["target"].float())
-
-
-class Still(Toy):
-    'Without dropout, which no two ways to cut a batch draw alike.'
-
-    def __init__(self):
-        super().__init__()
-        self.network[3] = torch.nn.Identity()
-"""
-"""The module `toy_learner`, which a process of its own can import, too."""
-
 KILLED = """
 import os, pathlib, signal, sys
 from harness.running import train as training
@@ -126,15 +94,9 @@ class Listing(Boxes):
 pytestmark = pytest.mark.usefixtures("resumable")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def toy_learner(importable: Callable[[str, str], Path]) -> Path:
-    """The folder of the module `toy_learner`."""
-    return importable("toy_learner", TOY)
-
-
 def recipe(checkpoint: Path | str = "", **changes: Any) -> KnownRecipe:
     values = {
-        "learner": {"name": "toy_learner:Toy"},
+        "learner": {"name": "toy_learners:Toy"},
         "datasets": [SCENES],
         "steps": 8,
         "batch": 2,
@@ -165,7 +127,7 @@ def stop_at(step: int) -> Callable[[Progress], None]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, toy_learner: Path) -> Path:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(recipe(tmp_path_factory.mktemp("undisturbed") / "w.safetensors"), lambda _: None)
 
 
@@ -196,13 +158,11 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     assert not list(resumable.glob("*.pt"))
 
 
-def test_a_killed_training_ends_with_the_same_weights(
-    tmp_path: Path, undisturbed: Path, resumable: Path, toy_learner: Path
-) -> None:
+def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path, undisturbed: Path, resumable: Path) -> None:
     job = recipe(tmp_path / "w.safetensors")
     (tmp_path / "recipe.yaml").write_text(job.model_dump_json())
     arguments = [str(tmp_path / "recipe.yaml"), str(resumable / f"{job.key}.pt")]
-    environment = {**os.environ, "PYTHONPATH": f"{places.ROOT}{os.pathsep}{toy_learner}"}
+    environment = {**os.environ, "PYTHONPATH": f"{places.ROOT}{os.pathsep}{os.environ['PYTHONPATH']}"}
     ended = subprocess.run([sys.executable, "-c", KILLED, *arguments], env=environment, check=False)
     assert ended.returncode == -signal.SIGKILL
     done: list[int] = []
@@ -545,7 +505,7 @@ def kept_losses(job: Recipe) -> list[float]:
 
 
 def test_accumulated_parts_are_the_batch(tmp_path: Path) -> None:
-    still = {"learner": {"name": "toy_learner:Still"}, "batch": 6, "batch_norm": "frozen", "clip_norm": 0.1}
+    still = {"learner": {"name": "toy_learners:Still"}, "batch": 6, "batch_norm": "frozen", "clip_norm": 0.1}
     one, three = (recipe(tmp_path / f"{parts}.safetensors", accumulate=parts, **still) for parts in (1, 3))
     assert kept_losses(three) == pytest.approx(kept_losses(one), abs=1e-5)
     for name, value in weights(one.output).items():

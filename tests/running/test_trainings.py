@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,53 +32,11 @@ pytestmark = pytest.mark.ray
 ROOT = Path(__file__).resolve().parents[2]
 INTERRUPTED = "Interrupted. What is done is kept: the same command goes on from here."
 
-TOY = """
-import os, pathlib, signal, time
-import numpy as np
-from torch.nn import Conv2d
-
-from harness.training.loaders import LoaderDiedError
-from harness.plugins.interfaces import Learner
-
-
-class Toy(Learner):
-    'One convolution that `meets` others in a folder first; its loss is `wrong`, or it `dies` or loses a loader later.'
-
-    def __init__(self, folder: pathlib.Path, name: str = "", meets: int = 0, end: str = "", sleeps_s: float = 0.0):
-        self.network = Conv2d(3, 1, 1)
-        self.folder, self.name, self.meets, self.end, self.sleeps_s = folder, name, meets, end, sleeps_s
-        self.batches = 0
-
-    def example(self, sample, instance, vocabulary, rng):
-        return {"pixels": np.float32(sample.image.transpose(2, 0, 1) / 255)}
-
-    def loss(self, batch):
-        self.batches += 1
-        time.sleep(self.sleeps_s)
-        if self.name and (self.batches == 1 or self.sleeps_s):
-            with (self.folder / self.name).open("a") as file:
-                file.write("begun\\n")
-        give_up = time.monotonic() + 60
-        while len(list(self.folder.glob("*"))) < self.meets:
-            assert time.monotonic() < give_up, "the others never began"
-            time.sleep(0.05)
-        if self.batches == 3 and self.end == "dies":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.batches == 3 and self.end == "loader":
-            raise LoaderDiedError("training: a loader's process died. Lower `loaders`.")
-        return self.network(batch["pixels"]).square().mean() * (float("nan") if self.end == "wrong" else 1)
-
-    def metadata(self):
-        if self.end == "bug":
-            raise KeyError("nothing of that name")
-        return {}
-"""
-
 
 @pytest.fixture(scope="module", autouse=True)
-def toy(importable: Callable[[str, str], Path]) -> Iterator[Path]:
-    """Where the module `side_toy` lies; Ray, started by the first test that wants it, finds it there."""
-    yield importable("side_toy", TOY)
+def ended() -> Iterator[None]:
+    """The Ray that the first test starts which wants it ends with the file."""
+    yield
     ray.shutdown()
 
 
@@ -87,7 +44,7 @@ def entry(tmp_path: Path, label: str, workers: int = 1, output: str = "", steps:
     folder = tmp_path / "met"
     folder.mkdir(exist_ok=True)
     train = {
-        "learner": {"name": "side_toy:Toy", "params": {"folder": str(folder), **params}},
+        "learner": {"name": "toy_learners:Meeting", "params": {"folder": str(folder), **params}},
         "datasets": [{"name": "scenes", "params": {"split": "train", "count": 3, "size": 32}}],
         "checkpoint": str(tmp_path / f"{output or label}.safetensors"),
         "steps": steps,
@@ -269,20 +226,19 @@ def test_networks_of_a_job_are_not_saved_where_it_is_deleted(tmp_path: Path, mon
 
 @pytest.mark.slow
 def test_a_schedulers_sigterm_ends_trainings_side_by_side_in_one_line_and_they_go_on(
-    tmp_path: Path, toy: Path, run_name: str, request: pytest.FixtureRequest
+    tmp_path: Path, run_name: str, request: pytest.FixtureRequest
 ) -> None:
     due = [entry(tmp_path, name, name=name, sleeps_s=0.3, steps=20, meets=2) for name in ("a", "b")]
     scenes = {"name": "scenes", "params": {"split": "val", "count": 1}}
     methods = [one.model_dump(mode="json", exclude_defaults=True) for one in due]
     given = {"run": run_name, "datasets": [scenes], "methods": methods, "workers": {"executor": "local"}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(given | {"tables": ["leaderboard"]}))
-    environment = os.environ | {"PYTHONPATH": str(toy)}
     command = [sys.executable, "-m", "harness", "run", str(tmp_path / "run.yaml"), "--runs", str(tmp_path / "runs")]
     for one in due:
         assert one.train
         journal = training.resumable(identified(one.train)).with_suffix("")
         request.addfinalizer(partial(shutil.rmtree, journal, ignore_errors=True))
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     give_up = time.monotonic() + 200
     while len({path.parts[-3] for path in tmp_path.glob("runs/training/*.ray/checkpoint_*/state.pt")}) < 2:
         assert process.poll() is None and time.monotonic() < give_up
@@ -291,7 +247,7 @@ def test_a_schedulers_sigterm_ends_trainings_side_by_side_in_one_line_and_they_g
     _, told = process.communicate(timeout=60)
     assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
     assert list((tmp_path / "runs").rglob("lock.json")) == []
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == ["a.safetensors", "b.safetensors"], done
     for name in ("a", "b"):
         assert 20 <= (tmp_path / "met" / name).read_text().count("begun") < 20 + 8  # It did go on.

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,15 +23,12 @@ from uuid import uuid4
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from pyarrow import fs
 from rich.console import Console
 
 from harness import UserError
 from harness.cluster.ray_training import forget
 from harness.config.run_config import load_run
-from harness.jobs.jobs import Job
-from harness.jobs.worker import Outcome
 from harness.running import train as training
 from harness.running.progress import STATUS, Live
 from harness.running.run import run
@@ -43,22 +40,12 @@ from harness.storage.merge import merged
 from harness.storage.rows import MEASURED
 from harness.storage.store import Store
 from harness.storage.verify import verified
+from toy_runs import Quiet, written
 
 ROOT = Path(__file__).resolve().parents[2]
 # Not any that is on the path: 5.2.1 answers the end of an upload in a way that Arrow refuses, 5.2.5 is fine.
 SERVERS = (os.environ.get("MOTO_SERVER"), ROOT / ".moto" / "bin" / "moto_server")
 MOTO = next((str(one) for one in SERVERS if one and Path(one).is_file()), None)
-
-
-class Quiet:
-    def __init__(self) -> None:
-        self.images = 0
-
-    def training(self, method: str, progress: Any) -> None: ...
-    def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None: ...
-
-    def outcome(self, outcome: Outcome) -> None:
-        self.images += outcome.samples
 
 
 @pytest.fixture(scope="module", params=["gs", "s3"])
@@ -90,7 +77,6 @@ def bucket(server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_EC2_METADATA_DISABLED": "true"}
     for name, value in keys.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     monkeypatch.setitem(lock.SETTLE_S, "bucket", 0.5)
     scheme, address = server
     team = f"lab/{uuid4().hex[:8]}/team"
@@ -102,17 +88,7 @@ def bucket(server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def config(tmp_path: Path, **changed: Any) -> Any:
-    known: dict[str, Any] = {
-        "run": "r",
-        "datasets": [{"name": "fakes:Toys", "label": "toys", "params": {"count": 6}}],
-        "methods": [{"name": "fakes:Steady", "label": "steady"}],
-        "workers": {"executor": "local", "samples_per_shard": 2},
-        "tables": ["leaderboard"],
-        "max_failures": 1.0,
-    }
-    path = tmp_path / "a.yaml"
-    path.write_text(yaml.safe_dump(known | changed))
-    return load_run(path, [])
+    return load_run(written(tmp_path / "r.yaml", **changed))
 
 
 def rows(store: Store) -> pd.DataFrame:

@@ -63,11 +63,6 @@ def test_of_parameters_that_the_plugin_takes_no_more_all_are_compared() -> None:
     )
 
 
-@pytest.fixture(autouse=True)
-def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-
-
 def _refused(store: Store, job: JobFacts) -> str:
     with pytest.raises(UserError) as error:
         store.check([job])

@@ -1,18 +1,15 @@
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from harness import UserError
 from harness.config.run_config import load_run
-from harness.jobs.jobs import Job
-from harness.jobs.worker import Outcome
 from harness.results.recorded import recorded
 from harness.results.reported import report
 from harness.running.run import run
@@ -22,46 +19,23 @@ from harness.storage.merge import merged
 from harness.storage.rows import MEASURED
 from harness.storage.store import Store
 from harness.storage.verify import verified
+from toy_runs import STEADY, TOYS, WIDE, Quiet, written
 
-TESTS = Path(__file__).parents[1]
-STEADY = {"name": "fakes:Steady", "label": "steady"}
-WIDE = {"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}
-TOYS = {"name": "fakes:Toys", "label": "toys", "params": {"count": 6}}
 MORE = {"name": "fakes:Toys", "label": "more", "params": {"count": 3, "top": 6}}
-
-
-class Quiet:
-    def __init__(self) -> None:
-        self.images = 0
-
-    def training(self, method: str, progress: Any) -> None: ...
-    def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None: ...
-
-    def outcome(self, outcome: Outcome) -> None:
-        self.images += outcome.samples
 
 
 Ran = Callable[..., Store]
 
 
 @pytest.fixture
-def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
+def ran(tmp_path: Path) -> Ran:
     """Runs a config under a name; the store counts the images it took."""
-    monkeypatch.syspath_prepend(str(TESTS))
 
     def start(name: str, **changed: Any) -> Store:
-        known: dict[str, Any] = {
-            "run": name,
-            "datasets": [TOYS],
-            "methods": [STEADY],
-            "workers": {"executor": "local", "samples_per_shard": 4},
-            "tables": ["leaderboard"],
-            "max_failures": 1.0,
-        }
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(known | changed))
+        workers = {"executor": "local", "samples_per_shard": 4}
         quiet = Quiet()
-        run(load_run(path, []), quiet, runs=str(tmp_path))
+        config = load_run(written(tmp_path / f"{name}.yaml", **{"workers": workers} | changed))
+        run(config, quiet, runs=str(tmp_path))
         store = Store(tmp_path / name)
         store.images = quiet.images  # type: ignore[attr-defined]
         return store

@@ -3,7 +3,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from harness import UserError
 from harness.config.parts import Plugin
 from harness.config.run_config import load_run
-from harness.jobs.jobs import Job
-from harness.jobs.worker import Outcome
 from harness.results.recorded import recorded
 from harness.results.reported import report
 from harness.running.run import run
@@ -30,38 +27,22 @@ from harness.storage.manifest import save_samples
 from harness.storage.shards import Header, header_of, name_of, packed
 from harness.storage.store import Store
 from harness.storage.verify import verified
+from toy_runs import STEADY, WIDE, Quiet, written
 
-TESTS = Path(__file__).parents[1]
 DATA = (Plugin(name="fakes:Toys", label="toys", params={"count": 6}),)
 
 
-class Quiet:
-    def training(self, method: str, progress: Any) -> None: ...
-    def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None: ...
-    def outcome(self, outcome: Outcome) -> None: ...
-
-
 @pytest.fixture
-def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Store]:
+def finished(tmp_path: Path) -> Callable[..., Store]:
     """Runs two methods on six images of two instances, three rankings, two clicks."""
-    monkeypatch.syspath_prepend(str(TESTS))
 
     def start(**changed: Any) -> Store:
         known: dict[str, Any] = {
-            "run": "r",
-            "datasets": [{"name": "fakes:Toys", "label": "toys", "params": {"count": 6}}],
-            "methods": [
-                {"name": "fakes:Steady", "label": "steady"},
-                {"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}},
-            ],
+            "methods": [STEADY, WIDE],
             "clicks": {"max_clicks": 2},
             "workers": {"executor": "local", "samples_per_shard": 4},
-            "tables": ["leaderboard"],
-            "max_failures": 1.0,
         }
-        path = tmp_path / "a.yaml"
-        path.write_text(yaml.safe_dump(known | changed))
-        run(load_run(path, []), Quiet(), runs=str(tmp_path))
+        run(load_run(written(tmp_path / "r.yaml", **known | changed)), Quiet(), runs=str(tmp_path))
         return Store(tmp_path / "r")
 
     return start

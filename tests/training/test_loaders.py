@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -30,85 +29,16 @@ ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 TINY = {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 32, "jitter": 0.3}
 
-FRAGILE = '''
-"""A learner whose example of a step comes to grief, and one that only waits."""
-
-import os
-import time
-
-import numpy as np
-import torch
-
-from harness.plugins.interfaces import Learner
-from harness.structures import UserError
-from harness.running.train import train
-
-
-class Fragile(Learner):
-    def __init__(self, dies: bool = False) -> None:
-        self.network, self.dies = torch.nn.Conv2d(1, 1, 1), dies
-
-    def example(self, sample, instance, vocabulary, rng):
-        if self.dies:
-            os._exit(9)
-        raise UserError("the disk is gone")
-
-    def loss(self, batch):
-        raise NotImplementedError
-
-
-class Third(Fragile):
-    """Dies at its third step, while the training is at another."""
-
-    def example(self, sample, instance, vocabulary, rng):
-        self.asked = getattr(self, "asked", 0) + 1
-        if self.asked > 8:
-            os._exit(9)
-        return {"pixels": np.zeros((1, 4, 4), np.float32)}
-
-    def loss(self, batch):
-        time.sleep(0.3)
-        return self.network(batch["pixels"]).mean()
-
-
-def full(*_):
-    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
-
-
-class Full(Fragile):
-    def example(self, sample, instance, vocabulary, rng):
-        torch.UntypedStorage._share_fd_cpu_ = full
-        return {"pixels": np.zeros((1, 4, 4), np.float32)}
-
-
-class Odd(UserError):
-    def __init__(self, one, other):
-        super().__init__(one)
-
-
-class Strange(Fragile):
-    def example(self, sample, instance, vocabulary, rng):
-        raise Odd("one", "other")
-
-
-class Patient(Fragile):
-    def example(self, sample, instance, vocabulary, rng):
-        open(os.environ["LOADER_PIDS"], "a").write(f"{os.getpid()}\\n")
-        time.sleep(60)
-'''
-
 KILLED = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from functools import partial
 import torch
 from harness.training.batches import batches_of
 from harness.training.loaders import Loaders
 from harness.config.recipe import Recipe
-from tests_fragile import Fragile
 
 if __name__ == "__main__":
-    recipe = Recipe.model_validate_json(sys.argv[2])
+    recipe = Recipe.model_validate_json(sys.argv[1])
     next(Loaders(partial(batches_of, recipe, 0, 1, torch.device("cpu")), 1, pinned=False).steps(0, 2))
 """
 
@@ -123,15 +53,6 @@ def recipe(learner: str = "prompted_deeplab", params: dict[str, Any] | None = No
 
 def loaders(of: Recipe, count: int) -> Loaders:
     return Loaders(partial(batches_of, of, 0, 1, CPU), count, pinned=False)
-
-
-@pytest.fixture
-def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The module is found here and in new processes."""
-    (tmp_path / "tests_fragile.py").write_text(FRAGILE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield
-    sys.modules.pop("tests_fragile", None)
 
 
 def same(one: list[Batch], other: list[Batch]) -> bool:
@@ -157,9 +78,9 @@ def test_a_job_with_loaders_trains_as_one_without() -> None:
     assert len(set(losses())) == 3
 
 
-def test_what_goes_wrong_in_a_loader_is_told_here(fragile: None) -> None:
+def test_what_goes_wrong_in_a_loader_is_told_here() -> None:
     with (
-        closing(loaders(recipe("tests_fragile:Fragile", {}), 1)) as made,
+        closing(loaders(recipe("toy_learners:Fragile", {}), 1)) as made,
         pytest.raises(UserError, match="disk is gone"),
     ):
         next(made.steps(0, 5))
@@ -175,17 +96,17 @@ def test_what_goes_wrong_in_a_loader_is_told_here(fragile: None) -> None:
     ],
 )
 def test_a_loader_that_dies_is_told_whenever_it_does(
-    fragile: None, name: str, params: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, params: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "resumable", lambda of: tmp_path / f"{of.key}.pt")
-    dying = recipe(f"tests_fragile:{name}", params, loaders=1, checkpoint=str(tmp_path / "w.safetensors"))
+    dying = recipe(f"toy_learners:{name}", params, loaders=1, checkpoint=str(tmp_path / "w.safetensors"))
     with pytest.raises(LoaderDiedError, match=said):
         train(dying, lambda _: None)
 
 
-def test_a_closed_training_waits_for_no_loader(fragile: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_training_waits_for_no_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOADER_PIDS", str(tmp_path / "pids"))
-    made = loaders(recipe("tests_fragile:Patient", {}), 5)
+    made = loaders(recipe("toy_learners:Patient", {}), 5)
     ThreadPoolExecutor(1).submit(next, made.steps(0, 5))
     assert within(60, lambda: len(pids(tmp_path)) == 2)  # Each has a step of its own.
     made.close()
@@ -205,11 +126,11 @@ def test_threads_are_shared_out() -> None:
         assert [pool._initargs[2] for pool in made.pools] == [3, 2]  # type: ignore[attr-defined]
 
 
-def test_loaders_end_with_a_training_that_is_killed(fragile: None, tmp_path: Path) -> None:
+def test_loaders_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "killed.py").write_text(KILLED)
-    of = recipe("tests_fragile:Patient", {}).model_dump_json()
-    env = {**os.environ, "LOADER_PIDS": str(tmp_path / "pids"), "PYTHONPATH": f"{ROOT}:{tmp_path}"}
-    training = subprocess.Popen([sys.executable, tmp_path / "killed.py", str(tmp_path), of], env=env)
+    of = recipe("toy_learners:Patient", {}).model_dump_json()
+    env = {**os.environ, "LOADER_PIDS": str(tmp_path / "pids"), "PYTHONPATH": f"{ROOT}:{os.environ['PYTHONPATH']}"}
+    training = subprocess.Popen([sys.executable, tmp_path / "killed.py", of], env=env)
     assert within(60, lambda: bool(pids(tmp_path)))
     training.send_signal(signal.SIGKILL)
     training.wait()

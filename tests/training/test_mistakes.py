@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +17,20 @@ from harness.running.train import train
 from harness.structures import UserError
 from harness.training.estimate import expected_hours
 from harness.training.mistakes import memory_blamed
+from toy_learners import Mistaken
 
-OWN = """
-import numpy as np
-import torch
-
-from harness.plugins.interfaces import Learner
-
-
-class Own(Learner):
-    def __init__(self, how: str) -> None:
-        self.network, self.how = torch.nn.Conv2d(1, 1, 1), how
-
-    def example(self, sample, instance, vocabulary, rng):
-        size = rng.integers(3, 30) if self.how == "unlike" else 4
-        if self.how == "wrong example":
-            np.stack([np.zeros(3), np.zeros(4)])  # here, the example
-        if self.how == "no mapping":
-            return [np.zeros(3)]
-        if self.how == "words":
-            return {"pixels": np.array("a")}
-        return {"pixels": np.zeros((1, size, 4), np.float32)}
-
-    def loss(self, batch):
-        given = self.network(batch["pixels"])
-        if self.how == "wrong loss":
-            batch["pixles"]  # here, the loss
-        if self.how == "wrong shapes":
-            given @ given[0, 0, 0, 0]
-        if self.how == "cpu memory":
-            torch.empty(1 << 55)
-        if self.how == "gpu memory":
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has 1.5 GiB. If it is")
-        return {"a map": given, "a float": 0.5, "apart": torch.zeros(())}.get(self.how, given.mean())
-
-
-class Step(Own):
-    def prepare(self, images, texts, vocabularies):
-        raise ValueError("no\\ntower")
-"""
+OWN = inspect.getfile(Mistaken)
 
 
 @pytest.fixture(autouse=True)
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The module `own_learner`; the folder is where jobs keep their states, too."""
-    (tmp_path / "own_learner.py").write_text(OWN)
-    monkeypatch.syspath_prepend(str(tmp_path))
+def kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where jobs keep their states."""
     monkeypatch.setattr(training, "resumable", lambda of: tmp_path / f"{of.key}.pt")
-    yield tmp_path / "own_learner.py"
-    sys.modules.pop("own_learner", None)
 
 
-def recipe(folder: Path, how: str, learner: str = "Own", **changes: Any) -> Recipe:
+def recipe(folder: Path, how: str, learner: str = "Mistaken", **changes: Any) -> Recipe:
     values = {
-        "learner": {"name": f"own_learner:{learner}", "params": {"how": how}},
+        "learner": {"name": f"toy_learners:{learner}", "params": {"how": how}},
         "datasets": [{"name": "scenes", "params": {"split": "train", "count": 2, "size": 32}}],
         "checkpoint": str(folder / "w.safetensors"),
         "steps": 2,
@@ -89,15 +48,16 @@ def told(of: Recipe) -> str:
 
 
 def line(comment: str) -> int:
-    return next(number for number, text in enumerate(OWN.splitlines(), 1) if comment in text)
+    lines, first = inspect.getsourcelines(Mistaken)
+    return next(number for number, text in enumerate(lines, first) if comment in text)
 
 
 @pytest.mark.parametrize("loaders", [0, 1])
-def test_an_example_that_fails(tmp_path: Path, own: Path, loaders: int) -> None:
+def test_an_example_that_fails(tmp_path: Path, loaders: int) -> None:
     said = told(recipe(tmp_path, "wrong example", loaders=loaders))
-    assert said.startswith("learner 'own_learner:Own': no example of instance train-0000")
+    assert said.startswith("learner 'toy_learners:Mistaken': no example of instance train-0000")
     assert " of sample train-0000" in said
-    where = f"({own}, line {line('here, the example')})"  # not numpy's own file
+    where = f"({OWN}, line {line('here, the example')})"  # not numpy's own file
     assert said.endswith(f". ValueError: all input arrays must have the same shape {where}.")
 
 
@@ -116,16 +76,16 @@ def test_an_example_that_fails(tmp_path: Path, own: Path, loaders: int) -> None:
         ("words", ["TypeError: can't convert np.ndarray of type numpy.str_", "Found {pixels: <U1 ()} for instance"]),
     ],
 )
-def test_examples_that_do_not_stack(tmp_path: Path, own: Path, how: str, parts: list[str]) -> None:
+def test_examples_that_do_not_stack(tmp_path: Path, how: str, parts: list[str]) -> None:
     said = told(recipe(tmp_path, how))
-    assert said.startswith("learner 'own_learner:Own': its examples do not stack to a batch. ")
+    assert said.startswith("learner 'toy_learners:Mistaken': its examples do not stack to a batch. ")
     assert all(part in said for part in parts), said
-    assert said.endswith(f"of the same names and shapes ({own}, line {line('def example')}).")
+    assert said.endswith(f"of the same names and shapes ({OWN}, line {line('def example')}).")
 
 
 def test_a_preparation_that_fails(tmp_path: Path) -> None:
-    said = told(recipe(tmp_path, "", "Step"))
-    assert "learner 'own_learner:Step': a step of instance train-0000" in said
+    said = told(recipe(tmp_path, "", "Unprepared"))
+    assert "learner 'toy_learners:Unprepared': a step of instance train-0000" in said
     assert " and others cannot be prepared. ValueError: no tower (" in said
 
 
@@ -137,16 +97,18 @@ def test_a_preparation_that_fails(tmp_path: Path) -> None:
         ("apart", "a float32 tensor of shape () that depends on none of them"),
     ],
 )
-def test_a_loss_that_is_none(tmp_path: Path, own: Path, how: str, found: str) -> None:
+def test_a_loss_that_is_none(tmp_path: Path, how: str, found: str) -> None:
     wanted = "a tensor of one number that depends on the network's parameters"
-    where = f"({own}, line {line('def loss')})"
-    assert told(recipe(tmp_path, how)) == f"learner 'own_learner:Own': its loss is {found}; wanted {wanted} {where}."
+    where = f"({OWN}, line {line('def loss')})"
+    assert (
+        told(recipe(tmp_path, how)) == f"learner 'toy_learners:Mistaken': its loss is {found}; wanted {wanted} {where}."
+    )
 
 
-def test_a_loss_that_fails(tmp_path: Path, own: Path) -> None:
-    where = f"({own}, line {line('here, the loss')})"
+def test_a_loss_that_fails(tmp_path: Path) -> None:
+    where = f"({OWN}, line {line('here, the loss')})"
     said = told(recipe(tmp_path, "wrong loss"))
-    assert said == f"learner 'own_learner:Own': its loss cannot be computed. KeyError: 'pixles' {where}."
+    assert said == f"learner 'toy_learners:Mistaken': its loss cannot be computed. KeyError: 'pixles' {where}."
     assert "its loss cannot be computed. RuntimeError: " in told(recipe(tmp_path, "wrong shapes"))
 
 

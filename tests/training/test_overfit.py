@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import real_data
 from harness import places
 from harness.clicks import Situation, click_rng
 from harness.clicks.paper import interior
@@ -17,7 +18,6 @@ from harness.plugins.interfaces import Dataset, Method
 from harness.running.train import train
 from harness.structures import Click, Prompt
 
-COCO = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco"
 WEIGHTS = places.ROOT / "methods" / "weights"
 
 FEW = """
@@ -64,8 +64,6 @@ class Few(Coco):
 
 @pytest.fixture(autouse=True)
 def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not COCO.is_dir():
-        pytest.skip(f"no {COCO}")
     (tmp_path / "overfit_few.py").write_text(FEW)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("harness.running.train.resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
@@ -78,7 +76,7 @@ def recipe(checkpoint: Path, text: dict[str, Any]) -> Recipe:
             "name": "prompted_deeplab",
             "params": {**network, **text, "loss": "ce_dice", "flip": False, "dropout": 0.0},
         },
-        "datasets": [{"name": "overfit_few:Few", "params": {"root": str(COCO), "split": "val2017"}}],
+        "datasets": [{"name": "overfit_few:Few", "params": {"root": str(real_data.COCO), "split": "val2017"}}],
         "checkpoint": str(checkpoint),
         "classes": "all",
         "steps": 300,
@@ -105,6 +103,7 @@ def ious(method: Method, dataset: Dataset) -> list[float]:
 
 
 @pytest.mark.slow
+@real_data.needs("coco")
 @pytest.mark.parametrize("name", ["click_only", "text_click"])
 def test_twenty_photographs_by_heart(tmp_path: Path, name: str) -> None:
     # A CLIP that has seen drawn scenes alone: its saliency of photographs says little, but passes through every part.
