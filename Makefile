@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test check bench graph clean
+.PHONY: help quickstart test fast check bench graph clean
 
 help:  ## What each target does
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "make %-12s%s\n", $$1, $$2 }'
@@ -13,6 +13,9 @@ quickstart: .venv/installed  ## Compare Text+Click and click-only on the embedde
 
 test: .venv/installed  ## Run the whole test suite
 	$(RUN) -m pytest -n 2
+
+fast: .venv/installed  ## Run the tests without Ray and slow ones; fails above 90 s on two idle cores
+	$(RUN) tests/within.py 90 $(RUN) -m pytest -n 2 -m "not slow and not ray"
 
 check: .venv/installed  ## Check lint, format and types
 	$(RUN) -m ruff check .

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 TOYS = ROOT / "tests" / "toys"
+SLOW_S = 2.0
+"""A test above it is marked slow."""
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -118,6 +121,19 @@ class ByFile(LoadFileScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names the tests that took longer than a fast one may and are not marked; no failure, for machines differ."""
+    took: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and not {"slow", "ray"} & set(report.keywords):
+                took[report.nodeid] += report.duration
+    slow = [f"{seconds:6.1f} s  {test}" for test, seconds in took.most_common() if seconds > SLOW_S]
+    if slow:
+        terminalreporter.section(f"above {SLOW_S:.0f} s: shorten these, or mark them slow (tests/README.md)")
+        terminalreporter.write_line("\n".join(slow))
 
 
 @pytest.fixture(autouse=True, scope="module")
