@@ -105,6 +105,24 @@ def harness_command(started: Callable[..., subprocess.Popen[str]]) -> Callable[.
 
 
 @pytest.fixture
+def here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same command line as `harness_command`, in this process."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        from harness.cli import main
+
+        command = ["harness", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return subprocess.CompletedProcess(command, int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
 def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the trainings of a test keep what they need to go on."""
     monkeypatch.setattr("harness.running.train.resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")

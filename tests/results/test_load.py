@@ -1,7 +1,6 @@
 """A run's folder read back, and the commands that make tables of it, as a user meets them."""
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,7 +13,6 @@ import yaml
 
 import harness
 from harness import UserError, places
-from harness.cli import main
 from harness.config import run_config as config
 from harness.report.registry import build_table
 from harness.report.several_runs import Source, entries
@@ -66,20 +64,6 @@ class Silent:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args: None
-
-
-@pytest.fixture
-def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The same command line as `harness_command`, in this process."""
-
-    def run(*arguments: object) -> CompletedProcess[str]:
-        command = ["harness", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return CompletedProcess(command, int(ended.value.code or 0), *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="module")

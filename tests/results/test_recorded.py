@@ -1,0 +1,212 @@
+"""What reads a run needs its folder alone: its method, data set and metric may be gone, and stay unimported."""
+
+import importlib.abc
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from subprocess import CompletedProcess
+from types import ModuleType
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import harness
+from harness.config.run_config import load_run
+from harness.running.run import run
+from harness.storage.manifest import read_manifest, save_manifest
+from harness.storage.store import Store
+from toy_runs import Quiet
+
+ROOT = Path(__file__).resolve().parents[2]
+
+GONE = '''
+import numpy as np
+
+from harness import Dataset, Instance, Method, Prediction, Sample, register_metric
+
+
+@register_metric("dice", bounds=(0.0, 1.0))
+def dice(truth, prediction):
+    """Twice the intersection over the sum of both areas."""
+    return 2 * (truth & prediction).sum() / (truth.sum() + prediction.sum())
+
+
+class Halves(Method):
+    """Nothing, of which it is confident, or the left half."""
+
+    uses_text = True
+
+    def __init__(self, rankings: tuple[str, ...] = ("clip", "confidence")) -> None:
+        self.rankings = rankings
+
+    def predict(self, image, click, text):
+        masks = np.zeros((2, *image.shape[:2]), bool)
+        masks[1, :, : image.shape[1] // 2] = True
+        scores = {"confidence": np.array([1.0, 0.0]), "clip": np.array([0.0, 1.0])}
+        return Prediction(masks, {name: scores[name] for name in self.rankings})
+
+
+class Boxes(Dataset):
+    """One box in the left half of each of three images."""
+
+    classes = ("box",)
+
+    def sample_ids(self):
+        return ["a", "b", "c"]
+
+    def load(self, sample_id):
+        mask = np.zeros((32, 48), bool)
+        mask[8:20, 2:20] = True
+        return Sample(sample_id, np.zeros((32, 48, 3), np.uint8), (Instance(f"{sample_id}-0", mask, "box", True),))
+'''
+"""The module `gone_away`, a repository of a user's that is there when the run is made and gone when it is read."""
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+class Watched(importlib.abc.MetaPathFinder):
+    """Notes the plugins that somebody tries to import."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if name.startswith(("gone_away", "harness.methods", "harness.datasets")):
+            self.names.append(name)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run whose plugins are gone."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "gone_away.py").write_text(GONE)
+    given: dict[str, Any] = {
+        "run": "gone",
+        "datasets": [{"name": "gone_away:Boxes", "label": "boxes"}],
+        "methods": [
+            {"name": "gone_away:Halves", "label": "own order"},
+            {"name": "gone_away:Halves", "label": "turned", "params": {"rankings": ["confidence", "clip"]}},
+        ],
+        "clicks": {"strategy": "center/v1", "max_clicks": 2},
+        "metrics": ["iou", "boundary_iou", "gone_away:dice"],
+        "tables": ["leaderboard", "noc"],
+        "workers": {"executor": "local"},
+    }
+    (folder / "a.yaml").write_text(yaml.safe_dump(given))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        run(load_run(folder / "a.yaml"), Quiet(), runs=str(folder))
+    del sys.modules["gone_away"]
+    (folder / "gone_away.py").unlink()
+    return folder / "gone"
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    """A copy to work on."""
+    shutil.copytree(made, tmp_path / "gone")
+    return tmp_path / "gone"
+
+
+@pytest.fixture
+def imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The plugins that somebody tried to import."""
+    watched = Watched()
+    monkeypatch.setattr(sys, "meta_path", [watched, *sys.meta_path])
+    yield watched.names
+
+
+@pytest.mark.slow
+def test_a_metric_that_is_gone_keeps_its_column_through_every_command(
+    copy: Path, here: Command, imported: list[str], tmp_path: Path
+) -> None:
+    before = pq.read_table(copy / "results.parquet")
+    assert before.column_names[-3:] == ["iou", "boundary_iou", "dice"] and before["dice"].null_count < len(before)
+    assert harness.load(copy)["dice"].equals(before["dice"].to_pandas())
+    for command in (
+        ["report", copy],
+        ["report", copy, "--table", "leaderboard", "-o", tmp_path / "l.md"],
+        ["leaderboard", copy, "-o", tmp_path / "board.parquet"],
+        ["compare", f"{copy}:own order (clip)", f"{copy}:turned (clip)", "--metric", "dice", "--format", "md"],
+        ["audit", copy],
+        ["merge", copy, "-o", tmp_path / "merged"],
+        ["verify", copy],
+        ["verify", tmp_path / "merged"],
+    ):
+        done = here(*command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert imported == []
+    for folder in (copy, tmp_path / "merged"):
+        assert pq.read_table(folder / "results.parquet").equals(before), folder
+
+
+def test_the_manifest_says_what_tables_must_know_of_what_is_gone(copy: Path) -> None:
+    jobs = Store(copy).manifest()["jobs"].values()
+    for job in jobs:
+        about = job["about"]
+        assert about["uses_text"] and about["metrics"]["dice"] == {
+            "higher_is_better": True,
+            "bounds": [0.0, 1.0],
+            "description": "Twice the intersection over the sum of both areas.",
+        }
+    assert {job["method"]: job["about"]["first_ranking"] for job in jobs} == {
+        "own order": "clip",
+        "turned": "confidence",
+    }
+
+
+def test_reports_are_the_same_whether_the_plugins_are_there_or_not(made: Path, copy: Path, here: Command) -> None:
+    (copy / "report.md").unlink()
+    assert here("report", copy).returncode == 0
+    assert (copy / "report.md").read_text() == (made / "report.md").read_text()
+    assert "turned (confidence)" in (made / "report.md").read_text(), "its first ranking, which its clicks followed"
+
+
+@pytest.mark.slow
+def test_a_page_is_built_without_the_pictures(copy: Path, here: Command) -> None:
+    done = here("page", copy, "--no-figures")
+    assert done.returncode == 0, done.stderr
+    assert "boxes: pictures are not shown" in " ".join(done.stdout.split()) and "0 pictures" in done.stdout
+
+
+def test_missing_images_are_counted_without_the_data(copy: Path, here: Command, imported: list[str]) -> None:
+    next((copy / "shards").glob("turned-*/*.parquet")).unlink()
+    done = here("report", copy)
+    assert done.returncode == 0 and "3 of 6 instances have no row" in done.stderr, "the other method's rows tell"
+    for shard in (copy / "shards").rglob("*.parquet"):
+        shard.unlink()
+    done = here("report", copy)
+    assert done.returncode == 0 and "At least 6 of 6 instances have no row" in done.stderr
+    assert imported == []
+
+
+def test_a_table_that_is_gone_is_said_in_its_place(copy: Path, here: Command) -> None:
+    store = Store(copy)
+    manifest = read_manifest(store.folder)
+    save_manifest(store.folder, manifest | {"config": manifest["config"] | {"tables": ["gone_away:mine", "noc"]}})
+    done = here("report", copy)
+    assert done.returncode == 0 and "gone_away:mine" in done.stdout and "turned (confidence)" in done.stdout
+    assert "gone_away" in (copy / "report.md").read_text()
+    assert here("report", copy, "--table", "gone_away:mine").returncode == 2
+
+
+LOADED = """
+import sys
+sys.argv = ["harness", "report", sys.argv[1]]
+from harness.__main__ import main
+try:
+    main()
+except SystemExit as ended:
+    heavy = {name for name in sys.modules if name.startswith("harness.methods.")} | {"torch", "ray", "gone_away"}
+    print(ended.code, *heavy.intersection(sys.modules), file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_report_imports_neither_torch_nor_a_method(copy: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED, copy], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == "0\n", done.stderr
