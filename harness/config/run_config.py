@@ -12,12 +12,10 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from harness import messages, places
-from harness.clicks import clicks_a_round
 from harness.config import recipe, yaml_file
 from harness.config.parts import Model, Plugin, label, resolved
 from harness.config.recipe import KnownRecipe, Recipe, identified, load_recipe
 from harness.config.texts import Words, read_words
-from harness.masks.measure import metric
 from harness.plugins import class_splits, parameters
 from harness.plugins.registry import find
 from harness.structures import Record, UserError
@@ -351,6 +349,8 @@ def _asked(entry: A, where: str) -> A:
 
 def _clicks(clicks: Clicks, where: str) -> Clicks:
     """With the strategy's options checked against its function."""
+    from harness.clicks import clicks_a_round  # It loads OpenCV, which a run's recorded config does without.
+
     rule = find("clicks", clicks.strategy, f"{where}.strategy")
     options = parameters.arguments(rule, clicks.strategy, clicks.options, f"{where}.options")
     try:
@@ -378,6 +378,8 @@ def _text(text: Text, where: str) -> Text:
 
 
 def _check_metrics(path: Path, metrics: Sequence[str]) -> None:
+    from harness.masks.measure import metric  # It loads OpenCV, too.
+
     columns = {one.name: "a column of every run" for one in fields(Record)}
     for index, name in enumerate(metrics):
         where = f"{path}, metrics[{index}]"
