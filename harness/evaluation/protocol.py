@@ -27,12 +27,13 @@ class Protocol:
 
     Attributes:
         run: The run's name.
-        seed: Of the clicks.
-        clicks: Strategy, its options and how many.
-        text: What the words are.
-        trained_classes: The method's, where it names them: what is seen on a data set without a split.
-        metrics: Names in `METRICS`.
-        images_per_batch: Images given to `encode` at once.
+        seed: What the random clicks and texts depend on.
+        clicks: The strategy, its options and the number of clicks.
+        text: Which words the prompts have.
+        metrics: Their names.
+        images_per_batch: How many images the method encodes at once.
+        trained_classes: The classes that the method was trained on, where it names them. On a data set without a split
+            they decide what counts as seen.
     """
 
     run: str
@@ -46,7 +47,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Names:
-    """How the records name a job's method and data set: labels and plugins."""
+    """How the records name a job's method and data set: by the labels and by the plugins."""
 
     method: str
     method_plugin: str
@@ -186,7 +187,7 @@ def facts(
 
 
 def seen(protocol: Protocol, instance: Instance | Listed) -> bool | None:
-    """By the data set's split; without one, by the classes that the method was trained on, if it names them."""
+    """Whether an instance's class is seen: by the data set's split or, without one, by the classes of the training."""
     if instance.seen is not None or not protocol.trained_classes or not instance.category:
         return instance.seen
     return instance.category in protocol.trained_classes

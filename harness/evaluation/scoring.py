@@ -22,7 +22,7 @@ from harness.structures import Mask, Prediction
 
 
 class MetricError(Exception):
-    """A metric says nothing of a mask; the text is why."""
+    """A metric has no number for a mask; the text says why."""
 
 
 ORACLE = "oracle"
@@ -31,7 +31,7 @@ SINGLE = "single"
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """What one ranking's answer is worth; the fields are those of `Record`."""
+    """The scores of the mask that one ranking took; the fields are those of `Record`."""
 
     ranking: str
     candidate: int
@@ -86,13 +86,18 @@ def score(
 ) -> Iterator[Score]:
     """One score a ranking, and the oracle's beside them.
 
-    A lone mask that was ranked has an oracle, too: where the number of candidates varies, the oracle's mean is over
-    the same instances as the rankings' means.
+        masks            confidence   clip   IoU with the truth (known here alone)
+        0  whole person     0.9        0.2     0.3          confidence -> candidate 0
+        1  tie              0.7        0.8     0.9          clip       -> candidate 1
+        2  knot             0.4        0.5     0.2          oracle     -> candidate 1
+
+    A candidate that several rankings take is measured once. A lone mask that was ranked has an oracle, too: where the
+    number of candidates varies, the oracle's mean is over the same instances as the rankings' means.
 
     Args:
-        prediction: Checked.
-        truth: Of the instance, built once, with the same `ignore`.
-        metrics: Of the run.
+        prediction: As `check` lets it pass.
+        truth: The instance's region, built once, with the same `ignore`.
+        metrics: The run's.
         ignore: Pixels that do not count, bool (h, w).
         what_it_hit: Where a mask went among the image's objects (`harness.masks.destinations`), for `Score.hit`.
 

@@ -1,7 +1,14 @@
 """A mask cropped to its box, with its area and its boundary band.
 
-What metrics derive from a `Region` is computed at most once, so that the ground truth's is built once an instance and
-compared with every prediction.
+    the image's mask                    the region
+    . . . . . . . . . . . . . .
+    . . . . . # # . . . . . . .         box   (4, 1, 8, 4): x0, y0, x1, y1
+    . . . . # # # # . . . . . .   ->    crop  the bytes in the box, which are all that is worked on from then on
+    . . . . . # # # . . . . . .         area  and boundary band, computed when they are first asked for, and kept
+    . . . . . . . . . . . . . .
+
+Most objects cover a small part of their image, so that looking for the box is the only step that reads all of it. The
+ground truth's region is built once an instance and compared with every prediction.
 """
 
 from __future__ import annotations
@@ -82,7 +89,12 @@ class Region:
         """The band just inside the outline, where it counts, in the region's box.
 
         It holds the mask's pixels that have a pixel outside the mask, or beyond the image's border, within d rows
-        and d columns, where d is `dilation_ratio` times the image's diagonal, rounded, and at least 1.
+        and d columns, where d is `dilation_ratio` times the image's diagonal, rounded, and at least 1. With d = 1:
+
+            # # # # #         # # # # #
+            # # # # #         # . . . #     the core that is left out: around each of its pixels
+            # # # # #   ->    # . . . #     a square of 2 d + 1 pixels fits into the mask
+            # # # # #         # # # # #
 
         Source: Cheng et al., "Boundary IoU", CVPR 2021, https://arxiv.org/abs/2103.16562; pixel for pixel the band of
         `mask_to_boundary` in https://github.com/bowenc0221/boundary-iou-api at 37d2558.
@@ -143,13 +155,14 @@ def bounding_box(mask: Mask) -> Box:
 
 
 def _cut(mask: Mask, box: Box) -> Crop:
+    """A copy of what a mask holds in a box."""
     x0, y0, x1, y1 = box
     return mask[y0:y1, x0:x1].copy().view(np.uint8)
 
 
 def _inner_band(crop: Crop, distance: int) -> Crop:
     """The pixels of a cropped mask that lie within `distance` of its outside; beyond the crop all is outside."""
-    if min(crop.shape) <= 2 * distance:
+    if min(crop.shape) <= 2 * distance:  # No square fits: all of the mask is band.
         return crop
     band = crop.copy()
     band[distance:-distance, distance:-distance] ^= _core(crop, distance)
@@ -159,9 +172,15 @@ def _inner_band(crop: Crop, distance: int) -> Crop:
 def _core(crop: Crop, distance: int) -> UInt8[np.ndarray, "core_h core_w"]:
     """Where a square window of 2 * distance + 1 pixels fits into the mask, the crop's margins of `distance` left out.
 
-    Erosion, in the fewest passes: the AND of a window with itself, shifted by its length, is a window twice as
-    long. Rows lie end to end, so that a pass is one operation on one contiguous array. The windows that run over
-    the end of a row are those of the left-out margin.
+    This is an erosion by a square: first by an upright line, then by a level one. A line of n pixels takes about
+    log2(n) passes, since the AND of a window with itself, shifted by its length, is a window twice as long:
+
+        pixels             1 1 1 1 0 1 1 1     a window of 1
+        & shifted by 1     1 1 1 0 0 1 1       1 where a window of 2 fits, from here on to the right
+        & shifted by 2     1 0 0 0 0           1 where a window of 4 fits
+
+    Rows lie end to end, so that a pass is one operation on one contiguous array. The windows that run over the end of a
+    row are those of the left-out margin.
     """
     (height, width), margin = crop.shape, 2 * distance
     pixels = crop.reshape(-1)
