@@ -134,6 +134,7 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
             "training_images_asked": asked_again(images, listing.dataset, config.limit),
             "metrics": {one.name: _metric_facts(one) for one in map(metric, config.metrics)},
             **_method_facts(method),
+            **_published(method, entry),
         },
     )
     return Job(facts, method, entry, listing.sample_ids, _protocol(config, method), listing.weights)
@@ -157,6 +158,14 @@ def _method_facts(method: MethodEntry) -> dict[str, Any]:
         "uses_text": cls.uses_text if method.uses_text is None else method.uses_text,
         "first_ranking": str(given[0]) if isinstance(given, Sequence) and given else "",
     }
+
+
+def _published(method: MethodEntry, dataset: Plugin) -> dict[str, Any]:
+    """What the method's authors print for the entry's checkpoint, known by its file's name, on the data set."""
+    cls = registry.find("methods", method.name)
+    names = [Path(value).name for value in method.params.values() if isinstance(value, (str, Path))]
+    printed = [cls.published[name].get(dataset.name, {}) for name in names if name in cls.published]
+    return {"published": dict(printed[0]), "published_in": cls.published_in} if any(printed) else {}
 
 
 def _listing(config: RunConfig, entry: Plugin) -> Listing:

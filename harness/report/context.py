@@ -21,6 +21,7 @@ class MethodFacts:
         seed_of: What it shares with the same recipe's networks of other seeds; "" for one that stands alone.
         seed: Of its training, for one of several.
         first_ranking: Whose masks the next clicks are made into; "" for a method that takes no `rankings`.
+        published_in: Where its authors print numbers for these weights; "" if nowhere.
     """
 
     uses_text: bool = False
@@ -32,6 +33,7 @@ class MethodFacts:
     seed_of: str = ""
     seed: int | None = None
     first_ranking: str = ""
+    published_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Context:
         uncounted: (method's label, data set's label) -> in how many images without a row nobody has counted the
             instances; each of these images counts as one in `expected_instances`.
         metrics: Metric's name -> what the run's manifest says of it: "higher_is_better", "bounds", "description".
+        published: (method's label, data set's label) -> "NoC@90" -> the number that the method's authors print.
         intervals: Whether every mean says its 95 % interval and over how many instances it is.
     """
 
@@ -60,6 +63,7 @@ class Context:
     intervals: bool = False
     uncounted: Mapping[tuple[str, str], int] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    published: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
 
     def facts(self, method: str) -> MethodFacts:
         """Of a method, whether or not the config named it."""

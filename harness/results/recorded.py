@@ -54,7 +54,16 @@ class Recorded:
         expected, uncounted = self._expected(rows)
         metrics = {name: facts for job in self.jobs for name, facts in job.about.get("metrics", {}).items()}
         facts = {label(method): self._method_facts(method) for method in self.config.methods}
-        return Context(self.config.run, self.config.limit, facts, expected, again, uncounted=uncounted, metrics=metrics)
+        return Context(
+            run=self.config.run,
+            limited=self.config.limit,
+            labels=facts,
+            expected_instances=expected,
+            training_images_asked=again,
+            uncounted=uncounted,
+            metrics=metrics,
+            published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
+        )
 
     def gaps(self, rows: pd.DataFrame, *methods: str) -> list[str]:
         """Sentences, one a method and data set of which some instances have no row; none where all have.
@@ -100,9 +109,8 @@ class Recorded:
         return expected, uncounted
 
     def _method_facts(self, method: MethodEntry) -> MethodFacts:
-        about: Mapping[str, Any] = next(
-            (job.about for job in self.jobs if job.method == label(method) and job.about), {}
-        )
+        own = [job for job in self.jobs if job.method == label(method)]
+        about: Mapping[str, Any] = next((job.about for job in own if job.about), {})
         trained_on = method.trained_on.name or (method.train.datasets[0].name if method.train else None)
         return MethodFacts(
             uses_text=about.get("uses_text", False),
@@ -114,6 +122,7 @@ class Recorded:
             seed_of=method.seed_of,
             seed=method.train.seed if method.train and method.seed_of else None,
             first_ranking=about.get("first_ranking", ""),
+            published_in=next((job.about["published_in"] for job in own if "published_in" in job.about), ""),
         )
 
 

@@ -34,6 +34,41 @@ from .zoom import View, Window, ZoomIn
 
 OFFICIAL_ZOOM = ZoomIn()
 
+PUBLISHED = {
+    "sbd_h18_itermask.pth": {
+        "grabcut": {"NoC@85": 1.76, "NoC@90": 2.04},
+        "berkeley": {"NoC@90": 3.22},
+        "sbd": {"NoC@85": 3.39, "NoC@90": 5.43},
+        "davis": {"NoC@85": 4.94, "NoC@90": 6.71},
+    },
+    "coco_lvis_h18_baseline.pth": {
+        "grabcut": {"NoC@85": 1.54, "NoC@90": 1.70},
+        "berkeley": {"NoC@90": 2.48},
+        "sbd": {"NoC@85": 4.26, "NoC@90": 6.86},
+        "davis": {"NoC@85": 4.79, "NoC@90": 6.00},
+    },
+    "coco_lvis_h18s_itermask.pth": {
+        "grabcut": {"NoC@85": 1.54, "NoC@90": 1.68},
+        "berkeley": {"NoC@90": 2.60},
+        "sbd": {"NoC@85": 4.04, "NoC@90": 6.48},
+        "davis": {"NoC@85": 4.70, "NoC@90": 5.98},
+    },
+    "coco_lvis_h18_itermask.pth": {
+        "grabcut": {"NoC@85": 1.42, "NoC@90": 1.54},
+        "berkeley": {"NoC@90": 2.26},
+        "sbd": {"NoC@85": 3.80, "NoC@90": 6.06},
+        "davis": {"NoC@85": 4.36, "NoC@90": 5.74},
+    },
+    "coco_lvis_h32_itermask.pth": {
+        "grabcut": {"NoC@85": 1.46, "NoC@90": 1.56},
+        "berkeley": {"NoC@90": 2.10},
+        "sbd": {"NoC@85": 3.59, "NoC@90": 5.71},
+        "davis": {"NoC@85": 4.11, "NoC@90": 5.34},
+    },
+}
+"""What the authors print for each of their checkpoints (`Ritm.published_in`). Theirs of Pascal VOC is left out: it is
+over a list of instances that they do not distribute, in which some objects are merged."""
+
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
@@ -93,6 +128,12 @@ class Ritm(Method):
         prompts_per_batch: Prompts of an image whose inputs are of one size share forward passes of this many; a CPU
             gains nothing by it.
     """
+
+    published = PUBLISHED
+    published_in = (
+        "README of https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460, table 'Pretrained models': "
+        "NoBRS with ZoomIn and flip, the authors' clicker (ritm/v1 here), at most 20 clicks."
+    )
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from harness.jobs.plan import instances, planned, remaining, shards, untrained
 from harness.plugins import parameters, registry
 from harness.storage.store import Store
 from harness.structures import Listed
+from harness.weights.catalogue import catalogue
 
 METHOD = MethodEntry(name="fakes:Steady", label="steady")
 
@@ -117,6 +118,28 @@ def test_weights_go_by_their_content_wherever_they_lie(tmp_path: Path) -> None:
     assert parts(config(methods=method(checkpoint=str(tmp_path / "a")))) == first
     (tmp_path / "a").write_bytes(b"two")
     assert parts(config(methods=method(checkpoint=str(tmp_path / "a")))) == other
+
+
+def test_what_the_authors_print_for_a_checkpoint_goes_to_the_manifest(tmp_path: Path) -> None:
+    names = {"sbd_h18_itermask.pth": "theirs", "mine.pth": "mine"}
+    for file in names:
+        (tmp_path / file).write_bytes(b"weights")
+    entries = tuple(
+        MethodEntry(name="ritm", label=label, params={"checkpoint": str(tmp_path / file)})
+        for file, label in names.items()
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        printed = {"sbd_h18_itermask.pth": {"fakes:Toys": {"NoC@90": 2.0}}}
+        patch.setattr(registry.find("methods", "ritm"), "published", printed)
+        theirs, mine = (job.facts.about for job in planned(config(methods=entries)))
+    assert theirs["published"] == {"NoC@90": 2.0} and "b9b4460" in theirs["published_in"]
+    assert "published" not in mine
+
+
+def test_ritm_has_the_numbers_of_each_checkpoint_that_can_be_fetched() -> None:
+    printed = registry.find("methods", "ritm").published
+    assert set(printed) == {known.file for known in catalogue().values() if known.used_by == "ritm"}
+    assert all(set(own) == {"grabcut", "berkeley", "sbd", "davis"} for own in printed.values())
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ _NOTES = (
 @register_table("noc")
 def noc(final: FinalClicks, context: Context) -> Table:
     """NoC at four qualities, both counts of failure, mIoU after some clicks and the area under its curve."""
-    found = _lines(final, context)
+    found = lines_and_sequences(final, context)
     last = max((int(own.clicks.max(initial=0)) for _, own in found), default=0)
     shown = [k for k in SHOWN if k <= last]
     names = [Column(name) for name in ("Dataset", "Method")]
@@ -54,7 +54,7 @@ def noc(final: FinalClicks, context: Context) -> Table:
 @register_table("iou_by_click")
 def iou_by_click(final: FinalClicks, context: Context) -> Table:
     """Mean IoU after every click: one line a number of clicks, one column a data set and method."""
-    found = _lines(final, context)
+    found = lines_and_sequences(final, context)
     columns = (Column("Clicks", align="right"), *[Column(named(line), line["dataset"], "right") for line, _ in found])
     rounds = sorted({int(k) for _, own in found for k in own.clicks})
     means = [_means(own, _after(own, rounds), (), context) for _, own in found]
@@ -72,7 +72,7 @@ def iou_by_click(final: FinalClicks, context: Context) -> Table:
     return Table("mIoU by clicks", columns, body, (*notes, _NOTES[1]) if body else (NO_ROWS,))
 
 
-def _lines(final: FinalClicks, context: Context) -> list[Line]:
+def lines_and_sequences(final: FinalClicks, context: Context) -> list[Line]:
     """A data set and method each, with its sequences: empty ones where rows are missing."""
     lines = answers(scores(final, context), context)
     return [(line, _own(line, final.every)) for _, line in lines.iterrows()]
@@ -96,8 +96,9 @@ def _cells(
     doubts, n = gaps(line), len(own.ious)
     counts = [str(count) if n else "–" for count in (own.nof_strict(FAILED_AT), own.nof_ritm(FAILED_AT))]
     means = _means(own, _after(own, shown).assign(area=own.areas()), doubts, context)
+    clicks = [needed(own, quality, doubts, context) for quality in QUALITIES]
     names = (Cell(line["dataset"]), Cell(named(line), about(line, final, context) + failures(line, final)))
-    return (*names, *_needed(own, doubts, context), *cells(counts, doubts), *means, *cells([str(n), str(own.failed)]))
+    return (*names, *clicks, *cells(counts, doubts), *means, *cells([str(n), str(own.failed)]))
 
 
 def _means(own: Sequences, values: pd.DataFrame, doubts: tuple[str, ...], context: Context) -> Sequence[Cell]:
@@ -106,15 +107,14 @@ def _means(own: Sequences, values: pd.DataFrame, doubts: tuple[str, ...], contex
     return with_intervals(means, values, own.instances.to_frame(index=False), context)
 
 
-def _needed(own: Sequences, doubts: tuple[str, ...], context: Context) -> Sequence[Cell]:
-    """NoC at the qualities: in clicks, so that no format takes it for a share."""
-    means = [Cell(number(own.noc(quality)), doubts) for quality in QUALITIES]
+def needed(own: Sequences, quality: float, doubts: tuple[str, ...], context: Context) -> Cell:
+    """NoC at a quality: in clicks, so that no format takes it for a share."""
+    cell = Cell(number(own.noc(quality)), doubts)
     if not context.intervals or not len(own.ious):
-        return means
-    needed = pd.DataFrame({quality: own.needed(quality) for quality in QUALITIES})
-    ends = bounds(needed, own.instances.to_frame(index=False))
-    spreads = [spread(number(low), number(high), len(needed)) for low, high in ends]
-    return [replace(cell, spread=said, n=len(needed)) for cell, said in zip(means, spreads, strict=True)]
+        return cell
+    clicks = pd.DataFrame({"needed": own.needed(quality)})
+    ((low, high),) = bounds(clicks, own.instances.to_frame(index=False))
+    return replace(cell, spread=spread(number(low), number(high), len(clicks)), n=len(clicks))
 
 
 def _after(own: Sequences, shown: Sequence[int]) -> pd.DataFrame:

@@ -1,0 +1,58 @@
+"""Published checkpoints on the data that their authors measured: the authors' numbers beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from harness.plugins.registry import register_table
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, cells
+from harness.report.scores import about, failures, gaps, named
+from harness.report.tables.noc import lines_and_sequences, needed
+from harness.statistics.clicks_needed import Sequences
+from harness.statistics.final_clicks import FinalClicks
+
+NOC = "NoC@"
+
+_NOTES = (
+    "NoC@q: mean clicks until the IoU is at least q %; an instance that is never so good counts the last click. "
+    "Difference: ours less the published number; above zero, ours took more clicks.",
+    "The published numbers are their authors', not measured here.",
+)
+NONE = "The authors of this run's methods print no number for these weights on these data sets."
+
+
+@register_table("reproduction")
+def reproduction(final: FinalClicks, context: Context) -> Table:
+    """Published NoC beside ours: a line a data set, method and quality that the method's authors print."""
+    body: list[Row] = []
+    for line, own in lines_and_sequences(final, context):
+        body += _section(line, own, final, context)
+    names = [Column(name) for name in ("Dataset", "Method", "Measure")]
+    numbers = [Column(name, align="right") for name in ("Published", "Ours", "Difference", "n", "Failed")]
+    return Table("Published numbers and ours", (*names, *numbers), tuple(body), _NOTES if body else (NONE,))
+
+
+def _section(line: pd.Series[Any], own: Sequences, final: FinalClicks, context: Context) -> Iterator[Row]:
+    """The lines of one data set and method."""
+    printed = context.published.get((line["method"], line["dataset"]), {})
+    where = f"Published: {context.facts(line['method']).published_in}"
+    said = (where, *about(line, final, context), *failures(line, final))
+    for index, (measure, value) in enumerate((name, value) for name, value in printed.items() if name.startswith(NOC)):
+        quality = float(measure.removeprefix(NOC)) / 100
+        ours, difference = needed(own, quality, gaps(line), context), own.noc(quality) - value
+        shown = Cell("–" if pd.isna(difference) else f"{difference:+.2f}", (_asked(line, own, final),))
+        names = (Cell(line["dataset"]), Cell(named(line), said), Cell(measure))
+        counts = cells([str(len(own.ious)), str(own.failed)])
+        yield Row((*names, Cell(f"{value:.2f}"), ours, shown, *counts), starts_section=index == 0)
+
+
+def _asked(line: pd.Series[Any], own: Sequences, final: FinalClicks) -> str:
+    """How we clicked, for a reader who compares it with the authors' way."""
+    rows = final.rows.reindex(columns=["method", "dataset", "click_strategy"])
+    mine = rows[(rows["method"] == line["method"]) & (rows["dataset"] == line["dataset"])]
+    rules = ", ".join(sorted(mine["click_strategy"].dropna().unique()))
+    return f"Our clicks: {rules or 'unknown rule'}, at most {own.clicks.max(initial=0)}."
