@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -11,12 +12,14 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 ROOT = Path(__file__).resolve().parents[1]
 TOYS = ROOT / "tests" / "toys"
@@ -130,11 +133,31 @@ def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class ByFile(LoadFileScheduling):
-    """In several processes (`-n 2`) a file's tests stay together, and only one process ever starts Ray."""
+    """In several processes (`-n 2`) a file's tests stay together, but for those that start Ray.
+
+    These all go to one process, since two Rays on a small machine starve each other; and they go first, since together
+    they take the longest: while one process is at them, the other does the rest.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "ray" if "pytest.mark.ray" in (ROOT / file).read_text() else file
+        file, _, test = nodeid.partition("::")
+        on_ray = starting_ray(file)
+        return "ray" if on_ray is None or test.partition("[")[0] in on_ray else file
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if "ray" in self.workqueue:
+            self.workqueue.move_to_end("ray", last=False)
+        super()._assign_work_unit(node)
+
+
+@cache
+def starting_ray(file: str) -> frozenset[str] | None:
+    """A file's tests that are marked `ray`, as far as its text tells; None where the whole file is."""
+    body = ast.parse((ROOT / file).read_text("utf-8")).body
+    if any(isinstance(one, ast.Assign) and "pytest.mark.ray" in ast.unparse(one) for one in body):
+        return None
+    tests = (one for one in body if isinstance(one, ast.FunctionDef))
+    return frozenset(one.name for one in tests if "pytest.mark.ray" in map(ast.unparse, one.decorator_list))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
