@@ -10,9 +10,9 @@ else fails in a click strategy is a bug: it keeps its traceback.
 
 Where the method works on a GPU, two threads take turns with it (`Evaluation.turn`), so that it need not wait:
 
-    thread 1   GPU: image 1 | score image 1       | GPU: image 3 | score image 3 ...
-    thread 2                | GPU: image 2        | score image 2 | GPU: image 4 ...
-    loader     image 2, 3   | image 4 ...
+    thread 1   asks on image 1   scores image 1    asks on image 3   scores image 3
+    thread 2   waits             asks on image 2   scores image 2    asks on image 4
+    loader     decodes 2 and 3   decodes 4         decodes 5         decodes 6
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Evaluation:
     Args:
         method: Called by one thread at a time.
         dataset: Loads the images.
-        ways: How records name the two, and the protocol, of each way; the first protocol sets the size of a batch.
+        ways: For each way, how records name method and data set, and the protocol. The first sets the size of a batch.
     """
 
     def __init__(self, method: Method, dataset: Dataset, ways: Sequence[tuple[Names, Protocol]]) -> None:

@@ -124,7 +124,10 @@ class Store:
         Raises:
             UserError: It cannot be written, as on a full disk; what was written before is kept.
         """
-        return self._add(job.key, shard(records, job.metrics, sample_ids, job.parts))
+        content = shard(records, job.metrics, sample_ids, job.parts)
+        file = _file_of(job.key, content)
+        self.folder.write(file, content)
+        return file
 
     def rows(
         self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]], masks: bool = False
@@ -205,7 +208,8 @@ class Store:
             if failed:
                 kept = tuple(one for one in header.samples if one not in failed)
                 if kept:  # Written before the other goes: of what is in both, the first one counts.
-                    self._add(job.key, packed(of_samples(rows, set(kept)), Header(kept, header.parts)))
+                    content = packed(of_samples(rows, set(kept)), Header(kept, header.parts))
+                    self.folder.write(_file_of(job.key, content), content)
                 self.folder.remove(f"shards/{job.key}/{name}")
                 forgotten |= failed
         return len(forgotten)
@@ -286,11 +290,6 @@ class Store:
         except (ValueError, FileNotFoundError):
             return None
 
-    def _add(self, key: str, content: pa.Buffer) -> str:
-        file = f"shards/{key}/{name_of(content)}"
-        self.folder.write(file, content)
-        return file
-
     def _clear(self, jobs: Sequence[JobFacts]) -> None:
         """Remove what is no whole shard, and what a writer that was killed left behind."""
         for job in jobs:
@@ -310,6 +309,11 @@ class Store:
             f"shards/{job.key}/{name}. Wanted the same. Give this run another name (`run:`), the method another "
             f"`label:`, or delete {self.folder_of(job.key)} to redo these rows."
         )
+
+
+def _file_of(key: str, content: pa.Buffer) -> str:
+    """Where a shard of a job lies, within the run's folder."""
+    return f"shards/{key}/{name_of(content)}"
 
 
 def _difference(part: str, then: Mapping[str, str], job: JobFacts, known: Mapping[str, Any]) -> str:
