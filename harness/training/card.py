@@ -51,15 +51,15 @@ def card(
     data: Sequence[Mapping[str, Any]] = (),
     made_with: str = torch.__version__,
 ) -> str:
-    """Markdown on trained weights.
+    """The card of trained weights, in Markdown.
 
     Args:
         recipe: What trained them.
         path: The checkpoint; its size, hash and date are read from it.
-        commit: The code's, with "+" where files differed from it; empty where unknown.
-        categories: Those of the instances that could be drawn.
-        data: Each data set's name and fingerprint.
-        made_with: torch's version; empty where unknown.
+        commit: Of the code, with "+" where files differed from it; empty where unknown.
+        categories: The categories of the instances that could be drawn.
+        data: The name and fingerprint of each data set.
+        made_with: The version of torch; empty where unknown.
     """
     code = f"{_revision(commit)}; torch {made_with or 'unknown'}"
     facts = _facts(recipe, path, code, categories, data)
@@ -73,7 +73,7 @@ def card(
 
 
 def card_of(path: Path) -> str:
-    """The card of a checkpoint, from what it says of itself; of an older one the card beside it, if it is this file's.
+    """The card of a checkpoint, from its metadata; where that has no recipe, the card beside it that names this file.
 
     Raises:
         UserError: No such file, no safetensors file, or one that no recipe of this harness made.
@@ -149,7 +149,7 @@ def _cell(value: str) -> str:
 
 
 def _portable(value: Any) -> Any:
-    """The value with this machine's paths counted from the checkout's root again."""
+    """The value with this machine's absolute paths made relative to the checkout's root, or to data/."""
     if isinstance(value, Mapping):
         return {key: _portable(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -1,6 +1,6 @@
-"""How a training job went: a Parquet file and TensorBoard's events, kept after it is done.
+"""How a training went: a Parquet file and TensorBoard's events, kept after it is done.
 
-Neither is worth a training of days: where one cannot be written the training goes on, and says so once.
+Neither is worth a training of days: where one cannot be written the training goes on, with one warning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.storage.folder import reason
 from harness.training.fit import Progress
 
 METRICS = "metrics.parquet"
-"""The file's name in the job's folder: a row a report, `Progress` with the time in seconds since 1970."""
+"""The file's name in the training's folder: a row a report, `Progress` with the time in seconds since 1970."""
 
 _CURVES = ("loss", "lr", "steps_per_s", "waited", "validation")
 _SCHEMA = pa.schema(
@@ -31,10 +31,16 @@ _log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Writes every report down; a resumed job goes on where it resumed, so that no step stands there twice.
+    """Keeps every report.
+
+    A resumed training repeats the steps since its last state. Their rows of the earlier start are dropped as the first
+    report of the new one arrives, and TensorBoard is told to forget those points, so that no step stands there twice:
+
+        start 1   20 40 60 80 x             killed after 80; the last state is that of step 50
+        start 2           60 80 100 ...     the file then has 20 40 60 80 100 ...
 
     Args:
-        folder: The job's own; made if need be.
+        folder: The training's own; made if need be.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +50,7 @@ class Journal:
         self.warned = False
 
     def add(self, progress: Progress) -> None:
-        """Keep a report, in memory at least: as soon as there is room again the file has all of them."""
+        """Keep a report, in memory at least: the file gets all of them as soon as there is room again."""
         earlier = self._kept() if self.rows is None else self.rows
         if self.rows is None or (earlier and progress.step <= earlier[-1]["step"]):  # A worker that was replaced.
             self.close()
@@ -82,20 +88,20 @@ class Journal:
             return []
 
     def close(self) -> None:
-        """Let go of the events' file."""
+        """Close the events' file."""
         if self.events is not None:
             self.events.close()
             self.events = None
 
 
 class Events:
-    """TensorBoard's file, written at once.
+    """TensorBoard's file, each report written as it arrives.
 
     tensorboardX's SummaryWriter writes in a thread, which a full disk ends; its caller then waits for it for ever.
 
     Args:
         folder: Where TensorBoard looks.
-        first: The step from which on it is to forget what earlier files say.
+        first: The step from which on TensorBoard is to forget what earlier files say.
     """
 
     def __init__(self, folder: Path, first: int) -> None:
@@ -124,6 +130,6 @@ class Events:
         self.writer.write_event(Event(step=step, wall_time=time.time(), **content))
 
     def close(self) -> None:
-        """Let go of the file; what it still holds back is lost where the disk refuses it."""
+        """Close the file; what is not written yet is lost where the disk refuses it."""
         with suppress(OSError):
             self.writer.close()
