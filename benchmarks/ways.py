@@ -4,7 +4,7 @@ Each of four things is done by its command in a process of its own, and every ca
 
     a  YAML to Parquet    `run` of two images of the quickstart, until a shard is written
     b  one prediction     the same run, from the worker to the method's predict
-    c  a table cell       `report --table=1` of that run, from the command to where the calls are deepest
+    c  a table cell       `report --table=1` of the kept example, from the table to where the calls are deepest
     d  a training step    `train` for three steps, until the learner's loss
 
 Three counts say what a reader pays. `executed` are the files of harness/, methods/ and datasets/ in which a function
@@ -55,17 +55,20 @@ class Traced:
         self.way: Calls = []
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        """What sys.setprofile calls at every call and return."""
+        """What sys.settrace calls at every call of a Python function."""
         code = frame.f_code
         if event != "call" or not code.co_filename.startswith(OURS):
             return
         if code.co_name == "<module>":
             self.imported.add(code.co_filename)
             return
+        decisive = self.decides is None or (not self.way and self.decides(code))
+        if not decisive and code.co_filename in self.executed:
+            return  # Most calls end here: walking up the stack is slow.
         stack = self.stack(frame)
         if stack:
             self.executed.add(code.co_filename)
-        if (len(stack) > len(self.way)) if self.decides is None else (not self.way and self.decides(code)):
+        if decisive and len(stack) > len(self.way):
             self.way = stack
 
     def stack(self, frame: FrameType | None) -> Calls:
@@ -98,7 +101,7 @@ WAYS: dict[str, tuple[str, list[str], Chooses, Chooses | None]] = {
         lambda code: code.co_filename.endswith("worker.py"),
         lambda code: code.co_name in ("predict", "segment") and code.co_filename.startswith(OURS[1]),
     ),
-    "c": ("a table cell", ["report", "{run}", "--table=1"], function("report", "__main__", "cli/"), None),
+    "c": ("a table cell", ["report", "docs/example_report/run", "--table=1"], function("build_table"), None),
     "d": (
         "a training step",
         TRAIN,
@@ -111,21 +114,19 @@ WAYS: dict[str, tuple[str, list[str], Chooses, Chooses | None]] = {
 def trace(way: str, folder: Path) -> dict[str, Any]:
     """Do one thing in this process and count."""
     _, arguments, within, decides = WAYS[way]
-    given = [argument.replace("{run}", str(folder / "runs" / "ways")) for argument in arguments]
-    if way == "d":
-        given.append(f"--set=checkpoint={folder / 'x.safetensors'}")
+    saved = [f"--set=checkpoint={folder / 'x.safetensors'}"] if way == "d" else []
     traced = Traced(within, decides)
     if way == "a":
         sys.addaudithook(lambda event, args: written(traced, event, args))
     sys.path.insert(0, str(ROOT))
-    sys.argv = ["harness", *given]
-    threading.setprofile(traced)
-    sys.setprofile(traced)
+    sys.argv = ["harness", *arguments, *saved]
+    threading.settrace(traced)
+    sys.settrace(traced)  # It returns None, so it is called for each Python call, but not for lines or C functions.
     from harness.__main__ import main
 
     with suppress(SystemExit):
         main()
-    sys.setprofile(None)
+    sys.settrace(None)
     return {
         "executed": sorted(traced.executed),
         "imported": sorted(traced.imported | traced.executed),
@@ -143,7 +144,7 @@ def main() -> None:
     """Each way in a process of its own; those that are named, or all."""
     with tempfile.TemporaryDirectory() as folder:
         for way in sys.argv[1:] or WAYS:
-            env = {**os.environ, "HARNESS_RUNS": str(Path(folder, "again" if way == "b" else "runs"))}
+            env = {**os.environ, "HARNESS_RUNS": str(Path(folder, way))}
             command = [sys.executable, __file__, "--trace", way, folder]
             done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
             if done.returncode:

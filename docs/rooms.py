@@ -221,7 +221,7 @@ def said_of(room: str) -> str:
     if room in SAID:
         return SAID[room]
     if room == GROUND:
-        return ", ".join(sorted(file.name for file in HARNESS.glob("*.py") if file.stem not in DOORS))
+        return ", ".join(sorted(file.stem for file in HARNESS.glob("*.py") if file.stem not in DOORS))
     first = (ast.get_docstring(ast.parse((HARNESS / room / "__init__.py").read_text("utf-8"))) or "").partition("\n")[0]
     return first.rstrip(".")
 

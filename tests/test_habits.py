@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -13,7 +15,14 @@ import yaml
 import harness
 
 ROOT = Path(__file__).resolve().parents[1]
-INVENTED = {"harness/clicks/centroid.py"}
+INVENTED = {
+    "harness/clicks/centroid.py",
+    "methods/NAME.py",
+    "methods/NAME/NAME.py",
+    "datasets/NAME.py",
+    "methods/disk.py",
+    "methods/disk/disk.py",
+}
 """Files of the pages' examples, which a reader would write."""
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("tests/*.md")]
 
@@ -52,3 +61,16 @@ def test_the_readme_has_a_line_for_each_package_and_no_other() -> None:
     tree = (ROOT / "README.md").read_text("utf-8").partition("## Reading the code")[2]
     packages = {folder.name for folder in (ROOT / "harness").iterdir() if (folder / "__init__.py").is_file()}
     assert set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE)) == packages
+
+
+@pytest.mark.slow
+def test_the_metric_and_the_table_of_the_guide_work(tmp_path: Path) -> None:
+    metric, table = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL)
+    check = "import numpy as np; full, half = np.ones((2, 4), bool), np.eye(2, 4, dtype=bool)"
+    (tmp_path / "guide.py").write_text(
+        f"{metric}\n{check}\nassert dice(full, half) == 0.4 and dice(~full, ~full) == 1\n{table}"
+    )
+    command = [sys.executable, "-m", "harness", "report", "docs/example_report/run", "--table", "guide:worst"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "The ten worst masks (run" in done.stdout, done.stderr

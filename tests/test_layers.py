@@ -102,6 +102,10 @@ def test_the_picture_leaves_out_what_follows() -> None:
     assert rooms.floors(arrows) == {rooms.GROUND: 0, "storage": 0, "results": 1, "page": 2}
 
 
+def test_the_picture_is_of_todays_code() -> None:
+    assert rooms.PICTURE.read_text("utf-8") == rooms.svg(), "Call: make graph"
+
+
 def test_plugins_import_little() -> None:
     for file in PLUGINS:
         assert _rooms_imported(file) <= FOR_PLUGINS, f"{file} imports {_rooms_imported(file) - FOR_PLUGINS}"
