@@ -24,7 +24,7 @@ KEY = [name for name in ORDER if name != "image_id"]
 """The primary key of the rows."""
 
 INSTANCE = [name for name in KEY if name not in ("click_index", "ranking")]
-"""What a row is of, whatever the click and the ranking."""
+"""The columns that name an instance that a method was asked for."""
 
 APART = (*MEASURED, "device", "run")
 """Columns that may differ between two shards: times and places, and the name of the run a shard was merged from."""
@@ -61,16 +61,16 @@ class Asked:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """How messages name the job."""
         return f"{self.job.method} on {self.job.dataset}"
 
     def own(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Its rows among a run's."""
+        """The job's rows among a run's."""
         return rows[(rows["method"] == self.job.method) & (rows["dataset"] == self.job.dataset)]
 
 
 def check_key(found: Findings, rows: pd.DataFrame) -> None:
-    """The primary key is unique."""
+    """Check that the primary key is unique."""
     twice = int(rows.duplicated(KEY).sum())
     found.say(
         f"the primary key ({', '.join(KEY)}) is unique over {len(rows)} rows",
@@ -79,7 +79,7 @@ def check_key(found: Findings, rows: pd.DataFrame) -> None:
 
 
 def check_job(found: Findings, asked: Asked, done: set[str], rows: pd.DataFrame) -> None:
-    """Every image is there, and rows = instances x rankings x clicks."""
+    """Check that no image is missing, and that rows = instances x rankings x clicks."""
     own = asked.own(rows)
     ok, failed = own[own["status"] == "ok"], own[own["status"] != "ok"]
     rankings, clicks = sorted(ok["ranking"].unique()), sorted(map(int, ok["click_index"].unique()))
@@ -102,7 +102,7 @@ def _absent(asked: Asked, done: set[str]) -> Iterator[str]:
 def _uneven(
     asked: Asked, ok: pd.DataFrame, failed: pd.DataFrame, rankings: list[str], clicks: list[int]
 ) -> Iterator[str]:
-    """What keeps the rows from being a full grid; an instance that failed at a later click has the rows up to there."""
+    """What keeps the rows from being a full grid; an instance that failed at a later click has those of the earlier."""
     if clicks and (clicks[-1] < asked.max_clicks or clicks != list(range(clicks[0], clicks[-1] + 1, clicks[0]))):
         made = ", ".join(map(str, clicks))
         yield f"{asked.name}: there are rows after {made} clicks; wanted every round up to {asked.max_clicks}"
@@ -124,7 +124,7 @@ def _unmeasured(asked: Asked, ok: pd.DataFrame) -> Iterator[str]:
 
 
 def check_same_instances(found: Findings, rows: pd.DataFrame) -> None:
-    """All methods have rows of the same instances."""
+    """Check that all methods have rows of the same instances."""
     for dataset, own in rows.groupby("dataset"):
         named = own.drop_duplicates(INSTANCE)
         methods = named["method"].nunique()
@@ -135,14 +135,14 @@ def check_same_instances(found: Findings, rows: pd.DataFrame) -> None:
 
 
 def check_listing(found: Findings, plugin: Plugin, limit: int | None, asked: list[Asked], rows: pd.DataFrame) -> None:
-    """Images and instances are those that the data set itself lists now.
+    """Check that images and instances are those that the data set lists now.
 
     Args:
-        found: Added to.
+        found: Findings are added here.
         plugin: The data set, as a config of this machine has it.
-        limit: On its images.
-        asked: Its jobs.
-        rows: Of the run.
+        limit: The run's limit on its images.
+        asked: The jobs on this data set.
+        rows: All of the run's.
     """
     name, samples = asked[0].job.dataset, list(asked[0].samples)
     try:

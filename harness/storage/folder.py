@@ -27,12 +27,12 @@ from harness.structures import UserError
 class Folder:
     """A folder, on this machine's file system or on one that pyarrow.fs knows.
 
-    Every method takes names of files below it and raises a UserError where the disk or the bucket refuses; a file that
-    is not there is a FileNotFoundError.
+    Every method takes the names of files in it and raises a UserError if the disk or the bucket refuses, and a
+    FileNotFoundError if there is no such file.
 
     Attributes:
-        system: pyarrow's.
-        path: On that system.
+        system: The file system, as pyarrow has it.
+        path: The folder's path on that system.
         scheme: What stands before a bucket's path, "s3://"; empty on a disk.
     """
 
@@ -42,10 +42,10 @@ class Folder:
 
     @classmethod
     def at(cls, place: str | Path) -> Folder:
-        """Of a path or a URI: `runs`, `s3://bucket/prefix`, `s3://bucket/prefix?endpoint_override=localhost:9000`.
+        """The folder of a path or a URI: `runs`, `s3://bucket/prefix`, `s3://bucket/prefix?endpoint_override=localhost:9000`.
 
         Raises:
-            UserError: Nothing is known of such a URI.
+            UserError: pyarrow knows no such file system.
         """
         scheme, colon, _ = str(place).partition("://")
         if not colon:
@@ -71,7 +71,7 @@ class Folder:
         return None if self.scheme else Path(self.path)
 
     def read(self, name: str) -> bytes:
-        """A file's content."""
+        """Read a file."""
         with self._reading(name):
             if self.local:
                 return (self.local / name).read_bytes()
@@ -80,12 +80,12 @@ class Folder:
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Any]:
-        """A file of which a part is wanted, as pyarrow's random-access file."""
+        """Open a file to read parts of it, as pyarrow's random-access file."""
         with self._reading(name), self.system.open_input_file(self._path(name)) as file:
             yield file
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
-        """Write a file under its name only once it is whole."""
+        """Write a file, which shows under its name only once it is whole."""
         if self.local:
             write_bytes(self.local / name, content)
             return
@@ -93,10 +93,10 @@ class Folder:
             file.write(content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a file that is not there yet.
+        """Write a file if it is not there yet.
 
         Returns:
-            Whether it was not. On a disk one of two at once gets False; in a bucket both may get True.
+            Whether it was written. Of two at once on a disk, one gets False; in a bucket both may get True.
         """
         if self.local is None:
             if self.exists(name):
@@ -107,7 +107,7 @@ class Folder:
             return atomic.create(self.local / name, content)
 
     def touch(self, name: str) -> None:
-        """Make a file as young as one written now; on a disk this needs no space."""
+        """Set a file's time to now; on a disk this needs no space."""
         if self.local:
             with self._reading(name):
                 os.utime(self.local / name)
@@ -144,7 +144,7 @@ class Folder:
             return bool(self.system.get_file_info(self._path(name)).type == fs.FileType.File)
 
     def files(self, suffix: str = "") -> list[str]:
-        """The names of all files in this folder whose names end so, sorted; not those of its subfolders."""
+        """The names of the files in this folder that end in `suffix`, sorted; not those in its subfolders."""
         with self._reading(""):
             found = self.system.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         return sorted(one.base_name for one in found if one.is_file and one.base_name.endswith(suffix))
@@ -185,7 +185,7 @@ class Folder:
 
 
 def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
-    """Write a file under its name only once it is whole.
+    """Write a file on a disk, which shows under its name only once it is whole.
 
     Raises:
         UserError: It cannot be written, as on a full disk.
@@ -197,7 +197,7 @@ def write_bytes(path: Path, content: bytes | pa.Buffer) -> None:
 
 
 def cannot_write(path: object, error: OSError) -> UserError:
-    """What a reader is told when a disk or a bucket refuses a file."""
+    """The message for a file that a disk or a bucket refuses to write."""
     return UserError(
         f"{path}: cannot be written ({reason(error)}). What was written before is kept: "
         "free some space, or mend what else is wrong there, and run the same command again."
@@ -205,7 +205,7 @@ def cannot_write(path: object, error: OSError) -> UserError:
 
 
 def reason(error: Exception) -> str:
-    """The system's words for an error, on one line."""
+    """An error's own text, on one line."""
     if isinstance(error, OSError) and error.strerror and error.errno in errno.errorcode:
         return error.strerror
     return " ".join(str(error).split())

@@ -1,7 +1,7 @@
-"""Runs of several machines, or of later methods, as one run: their shards copied together, if they may be compared.
+"""Merges runs, of several machines or with methods added later, into one by copying their shards together.
 
-Shards are named by their content and say what made them, so they are copied as they are. What would put rows side by
-side that cannot be compared is refused: other seeds, clicks, texts or metrics, or one label for two things.
+Shards are named by their content and say what made them, so they are copied as they are. Runs whose rows cannot be
+compared are refused: with other seeds, clicks, texts or metrics, or with one label for two things.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ COMMON = ("seed", "clicks", "text", "metrics")
 
 
 def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
-    """Copy what the sources hold and the target lacks; a target that is a run already counts as a source.
+    """Copy the shards that the target does not have yet; a target that is a run already counts as a source.
 
     Returns:
         How many shards were copied, and how many rows results.parquet holds then.
 
     Raises:
-        UserError: A folder without a run, or runs that do not go together, naming what differs.
+        UserError: A folder holds no run, or the runs cannot be compared; the message names what differs.
     """
     with Lock(into.folder):
         runs = {str(source.folder): (source, source.manifest()) for source in (into, *sources)}
@@ -41,7 +41,7 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
         copied = sum(_copied(source, into, _jobs(manifest)) for source, manifest in runs.values())
         manifest = _manifest([manifest for _, manifest in runs.values()], into)
         rows = _rows(into, manifest, samples)
-        manifest["samples"] = save_samples(into.folder, samples)  # These two must not be torn apart.
+        manifest["samples"] = save_samples(into.folder, samples)  # Directly before the manifest, which has their hash.
         save_manifest(into.folder, manifest)
     return copied, rows
 
@@ -53,7 +53,7 @@ def _check_runs(runs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _check_together(runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse runs of which two say different things of one thing."""
+    """Refuse runs that contradict each other."""
     said: dict[tuple[str, str], tuple[Any, str]] = {}
     for place, manifest in runs.items():
         for subject, part, value in _claims(manifest):
@@ -67,7 +67,7 @@ def _check_together(runs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _claims(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """(subject, part, value): all that must be the same wherever it is said."""
+    """(subject, part, value): everything that must be the same in every run that says it."""
     for part in COMMON:
         yield "what is asked of all methods", part, manifest["config"][part]
     for job in _jobs(manifest).values():
@@ -119,7 +119,7 @@ def _copied(source: Store, into: Store, jobs: Mapping[str, JobFacts]) -> int:
 
 
 def _copy(source: Store, into: Store, key: str, name: str) -> None:
-    source.read(key, name)  # It is as it was written.
+    source.read(key, name)  # Raises if the shard is damaged.
     path = f"shards/{key}/{name}"
     into.folder.write(path, source.folder.read(path))
 

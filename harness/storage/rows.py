@@ -89,7 +89,7 @@ PIECE = 8_000
 
 
 def joined(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in pieces: in the many small tables of shards they take half as much memory again."""
+    """The same rows in pieces of at least PIECE; as many small tables they would take half as much memory again."""
     waiting: list[pa.Table] = []
     count = 0
     for part in parts:
@@ -104,7 +104,11 @@ def joined(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def ordered(parts: Sequence[pa.Table]) -> Iterator[pa.Table]:
-    """Rows in their order, in which those without a click or a ranking come first, in pieces: no second copy of all."""
+    """The rows of several tables in ORDER, nulls first.
+
+    They come in pieces, so that memory never holds a second copy of all: only the key columns are joined and sorted,
+    and each piece then takes its rows from the tables by their numbers.
+    """
     keys = [(name, "ascending", "at_start") for name in ORDER]
     order = pc.sort_indices(pa.concat_tables([part.select(ORDER) for part in parts]), sort_keys=keys)
     for start in range(0, len(order), PIECE):
@@ -112,7 +116,10 @@ def ordered(parts: Sequence[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _picked(parts: Sequence[pa.Table], numbers: np.ndarray) -> pa.Table:
-    """Rows of several tables by their numbers, counted through all tables."""
+    """Rows of several tables by their numbers, counted through all tables.
+
+    Example: of tables with 3 and 2 rows, the numbers [4, 0] are row 1 of the second and row 0 of the first.
+    """
     ends = np.cumsum([len(part) for part in parts])
     owners = np.searchsorted(ends, numbers, side="right")
     by_owner = np.argsort(owners, kind="stable")
@@ -131,5 +138,5 @@ def as_frame(rows: pa.Table) -> pd.DataFrame:
 
 
 def give_back() -> None:
-    """Return to the system what was freed: decoding leaves more behind than it makes."""
+    """Return freed memory to the system: Arrow keeps more of it after decoding than the rows take."""
     pa.default_memory_pool().release_unused()

@@ -1,7 +1,7 @@
-"""A shard's file: the rows of some samples of one job, which says itself what it holds and what made it.
+"""A shard's file: the rows of some samples of one job, with a header that says which samples and what made them.
 
-It is named by the SHA-256 of its bytes. So a file that was cut or altered is known by its name, two that hold the same
-samples never overwrite each other, and shards may be copied from one run's folder to another's.
+It is named by the SHA-256 of its bytes. So a file that was cut or altered no longer matches its name, two files with
+the same samples never overwrite each other, and shards may be copied from one run's folder to another's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SAMPLES, _PARTS = b"harness.samples", b"harness.parts"
 
 @dataclass(frozen=True)
 class Header:
-    """What a shard says of itself.
+    """The header of a shard.
 
     Attributes:
         samples: The ids of the samples that it is complete for, those without instances included.
@@ -71,12 +71,12 @@ def name_of(content: bytes | pa.Buffer) -> str:
 
 
 def is_name(file: str) -> bool:
-    """Whether a file is named as shards are; whatever else lies there is not ours."""
+    """Whether a file is named as shards are; any other file in the folder is left alone."""
     return re.fullmatch(r"[0-9a-f]{32}\.parquet", file) is not None
 
 
 def header_of(file: Any) -> Header:
-    """What a shard's file says of itself.
+    """Read the header of a shard's file.
 
     Args:
         file: Anything that pyarrow reads Parquet from.
@@ -89,7 +89,7 @@ def header_of(file: Any) -> Header:
         return Header(tuple(json.loads(said[_SAMPLES])), json.loads(said[_PARTS]))
     except (pa.ArrowException, KeyError, TypeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # The disk's word, not Arrow's on what it read.
+            raise  # The disk failed; the file may be whole.
         raise ValueError(f"no shard: {' '.join(str(error).split())}") from error
 
 
@@ -97,8 +97,8 @@ def rows_of(content: bytes, columns: pa.Schema | None = None) -> pa.Table:
     """All rows of a shard's file.
 
     Args:
-        content: Of the file.
-        columns: What to read, where that is not all; a column that the file lacks is null.
+        content: The file's bytes.
+        columns: The columns to read, all by default; one that the file does not have is null.
 
     Raises:
         ValueError: They cannot be read.

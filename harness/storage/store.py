@@ -91,7 +91,7 @@ class Store:
         save_manifest(self.folder, manifest)
 
     def close(self, **facts: Any) -> None:
-        """Add to the last start what is known at its end."""
+        """Add facts to the manifest's last start."""
         manifest = self.manifest()
         manifest["starts"][-1].update(facts)
         save_manifest(self.folder, manifest)
@@ -171,12 +171,12 @@ class Store:
     def latest(
         self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]], masks: bool = False
     ) -> pd.DataFrame:
-        """As `rows`; from results.parquet, one file for many, where that is of what is there now."""
+        """As `rows`, but read from results.parquet, one file instead of many, if it is up to date."""
         rows = self.results(masks) if self.results_hold(jobs, sample_ids) else None
         return self.rows(jobs, sample_ids, masks) if rows is None else rows
 
     def results_hold(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bool:
-        """Whether results.parquet was made of these samples of these jobs, and of the shards that are there now."""
+        """Whether results.parquet is up to date: made of these jobs' samples and of the shards that are there now."""
         try:
             with self.folder.opened("results.parquet") as file:
                 told = pq.read_schema(file).metadata or {}
@@ -196,7 +196,7 @@ class Store:
         return as_frame(rows) if set(ORDER) <= set(names) else None
 
     def forget_failed(self, job: JobFacts) -> int:
-        """Let go of the samples in which an instance failed, so that they count as not done.
+        """Remove the rows of samples in which an instance failed, so that these samples count as not done.
 
         Returns:
             How many samples.
@@ -215,7 +215,7 @@ class Store:
         return len(forgotten)
 
     def headers(self, key: str) -> dict[str, Header]:
-        """File name -> what it says of itself, of every whole shard of a job, sorted."""
+        """File name -> header, of every whole shard of a job, sorted."""
         names = self.folder_of(key).files(".parquet")
         new = [name for name in names if (key, name) not in self._known]
         with ThreadPoolExecutor(READERS) as pool:
@@ -244,7 +244,7 @@ class Store:
             ) from error
 
     def _state(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bytes:
-        """What results.parquet is made of: the samples asked for, and the whole shards that were made alike."""
+        """A fingerprint of all that results.parquet is made of: the samples asked for, the shards, the metrics."""
         of = {job.key: list(self._own(job)) for job in jobs}
         wanted = {name: list(ids) for name, ids in sample_ids.items()}
         return fingerprint([of, wanted, metrics_of(jobs)]).encode()
@@ -265,7 +265,7 @@ class Store:
         return self.folder / "shards" / key
 
     def _parts(self, job: JobFacts, wanted: set[str], columns: pa.Schema) -> Iterator[pa.Table]:
-        """The rows of some samples, as they lie in the shards; files are fetched ahead, rows are not."""
+        """The rows of some samples, shard by shard; the next files are fetched meanwhile, but not decoded."""
         parts = list(self._wanted(job, wanted))
         with ThreadPoolExecutor(READERS) as pool:
             contents = pool.map(lambda part: self._content(job.key, part[0]), parts)
@@ -274,7 +274,7 @@ class Store:
 
     def _wanted(self, job: JobFacts, wanted: set[str]) -> Iterator[tuple[str, set[str]]]:
         for name, header in self._own(job).items():
-            # A sample may lie in two shards, if a start was killed while its workers went on: the first one counts.
+            # A sample may lie in two shards if a start was killed while its workers went on; the first one counts.
             fresh = wanted.intersection(header.samples)
             wanted = wanted - fresh
             if fresh:
@@ -291,7 +291,7 @@ class Store:
             return None
 
     def _clear(self, jobs: Sequence[JobFacts]) -> None:
-        """Remove what is no whole shard, and what a writer that was killed left behind."""
+        """Remove damaged shards, and the temporary files of killed writers."""
         for job in jobs:
             folder, whole = self.folder_of(job.key), self.headers(job.key)
             for name in folder.files():

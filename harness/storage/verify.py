@@ -36,7 +36,7 @@ NAMED_AT_MOST = 5
 
 
 def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
-    """Look at all of a run's folder.
+    """Check everything in a run's folder.
 
     Args:
         store: The run's.
@@ -54,7 +54,7 @@ def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
     samples = _checked_samples(found, store, manifest)
     whole = _check_shards(found, store, manifest["jobs"])
     if samples is None:
-        found.unproved.append("the rows: nobody says of which images")
+        found.unproved.append("the rows: without samples.parquet nobody knows of which images")
     elif not whole:
         found.unproved.append("the rows: first mend the shards")
     else:
@@ -63,7 +63,7 @@ def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
 
 
 def _checked_samples(found: Findings, store: Store, manifest: Mapping[str, Any]) -> Samples | None:
-    """The samples that were asked for; None where that cannot be known."""
+    """The samples that were asked for; None if samples.parquet is damaged."""
     try:
         samples = read_samples(store.folder)
     except UserError as error:
@@ -80,7 +80,7 @@ def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> boo
     """Read every shard of every job, those of earlier configs too.
 
     Returns:
-        Whether all that say what they hold can be read; the others count as absent.
+        Whether all shards with a readable header can be read; those without one count as absent.
     """
     damaged, unsure, counted, rows, whole = [], [], 0, 0, True
     for key in (store.folder / "shards").folders():
@@ -106,7 +106,7 @@ def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> boo
 
 
 def _doubts(header: Header | None, job: Mapping[str, Any]) -> list[str]:
-    """What speaks against a shard that can be read."""
+    """What is wrong with a shard that can be read."""
     if header is None:
         return ["it does not say which images it holds; delete it and run again"]
     differing = changed(job.get("parts", {}), header.parts)
@@ -143,7 +143,7 @@ def _check_rows(
 
 
 def job_of(manifest: Mapping[str, Any], method: Mapping[str, Any], dataset: Mapping[str, Any]) -> JobFacts:
-    """What a manifest knows of a method on a data set of its config."""
+    """The job of a method on a data set of a manifest's config; without facts if it was never planned."""
     bare = JobFacts(label_of(method), label_of(dataset), {}, {})
     known = manifest["jobs"].get(bare.key)
     return JobFacts(**known) if known else bare

@@ -293,7 +293,9 @@ def test_without_the_samples_no_row_is_vouched_for(finished: Callable[..., Store
     store = finished()
     forget_the_samples(store)
     seen = found(store)
-    assert seen.unproved == ["the rows: nobody says of which images"] and "rows =" not in str(seen.proved)
+    assert seen.unproved == ["the rows: without samples.parquet nobody knows of which images"] and "rows =" not in str(
+        seen.proved
+    )
     with pytest.raises(UserError, match=r"samples\.parquet: not what manifest\.json says"):
         reported(store)
     assert len(pq.read_table(folder(store) / "results.parquet")) == 144, "left as it was"
