@@ -29,6 +29,7 @@ from harness.report.registry import build_table
 from harness.report.several_runs import Source, board, entries
 from harness.statistics.comparisons import compare
 from harness.statistics.final_clicks import SHOWN as METRICS
+from harness.statistics.final_clicks import FinalClicks
 from harness.storage.rows import as_frame, schema
 
 MOST_S = 15.0
@@ -157,8 +158,9 @@ def main(
         before_gb = _peak_gb()
         rows = _timed(costs, "load", lambda: as_frame(pq.read_table(path, columns=schema(METRICS, masks=False).names)))
     about = context(instances)
+    final = _timed(costs, "checked and sorted", lambda: FinalClicks.of(rows))
     for name in names("tables"):
-        _timed(costs, name, lambda name=name: build_table(name, rows, about))
+        _timed(costs, name, lambda name=name: build_table(name, final, about))
     _timed(costs, "compare", lambda: compare(rows, "Text+Click", ("SAM", "confidence")))
     _timed(costs, "leaderboard of runs", lambda: board(entries([Source("runs/synthetic", rows, about, {})])))
     _show(costs, rows, before_gb)

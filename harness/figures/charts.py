@@ -37,7 +37,7 @@ class Chart:
     """A figure before anybody drew it.
 
     Attributes:
-        name: Of its file: "figure8_coco".
+        name: The name of its file: "figure8_coco".
         dataset: The data set's label.
         kind: Bars, a cluster a group; or lines over the groups.
         x: What the groups are.
@@ -61,7 +61,7 @@ class Cut:
     """A way to cut the instances of a data set into groups.
 
     Attributes:
-        column: Of the store; "seen" for the split's halves.
+        column: The column of the rows that is cut; "seen" for the split's halves.
         ranges: Group -> the least value, and what values stay below; empty for the split's halves.
         unseen: Whether only unseen classes count, where the data set has a split.
     """
@@ -120,7 +120,7 @@ def charts(rows: Rows, context: Context) -> list[Chart]:
 
 
 def _marked(chart: Chart, samples: int) -> Chart:
-    """As the tables do, loudly."""
+    """Say that the run was cut short, as the tables do."""
     return replace(chart, title=f"LIMITED to {samples} samples: {chart.title}")
 
 

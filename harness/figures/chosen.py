@@ -49,7 +49,7 @@ class Answers:
 
     @property
     def unseen(self) -> pd.Series[bool]:
-        """Of unseen classes; all of them where the data set has no split."""
+        """Which instances are of unseen classes; all of them if the data set has no split."""
         seen = numbers(self.facts["seen"])
         return (seen == 0) | (not seen.notna().any())
 
@@ -66,7 +66,7 @@ class Rule:
     """One grid.
 
     Attributes:
-        name: Of its file.
+        name: The name of its file.
         said: The rule in words, as the figure prints it.
         roles: Parts that must be played; without them there is no such figure.
         order: Answers -> a number an instance, the least first; NaN leaves it out.

@@ -53,7 +53,7 @@ class Grid:
     """A figure of pictures.
 
     Attributes:
-        name: Of its file: "figure4_coco".
+        name: The name of its file: "figure4_coco".
         caption: What it shows, and the rule that chose.
     """
 

@@ -34,7 +34,7 @@ class Source:
     """What figures are made of.
 
     Attributes:
-        config: Of the run's last start.
+        config: The config of the run's last start.
         rows: Its rows, with their masks.
         context: What the tables know besides.
         roots: Data set's label -> the folder it lies in on this machine, where that is another than the run's.

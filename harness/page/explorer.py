@@ -45,7 +45,7 @@ class Listing:
 
     Attributes:
         instances: A line each, sorted: `INSTANCE`, category, text, seen and the facts.
-        names: Of the entries, in the leaderboard's order.
+        names: The names of the entries, in the leaderboard's order.
         answers: The rows at the last click; `line` and `entry` say where they belong.
         rounds: The segmented rows at every click, those of the first before those of the second; likewise.
     """
@@ -124,7 +124,7 @@ class Listing:
             yield whole[start : start + self.per_file]
 
     def _iou(self) -> list[list[int]]:
-        """Of each entry, a number a line: the IoU in hundredths of a percent."""
+        """A list for each entry, with the IoU of every line in hundredths of a percent."""
         table = np.full((len(self.names), len(self.instances)), ABSENT, dtype=np.int64)
         iou = numbers(self.answers["iou"])
         scored = (self.answers["status"] == "ok") & iou.notna()
@@ -178,7 +178,7 @@ def _placed(own: pd.DataFrame, lines: pd.MultiIndex, names: Sequence[str]) -> pd
 
 
 def _hundredths(iou: Any) -> int:
-    """Of a percent, as the main file has it."""
+    """An IoU in hundredths of a percent, as the main file has it."""
     return FAILED if iou is None or np.isnan(iou) else round(10_000 * float(iou))
 
 
@@ -189,7 +189,7 @@ def _coded(column: pd.Series[str]) -> tuple[list[str], list[int]]:
 
 
 def _whole(column: pd.Series[Any]) -> list[int]:
-    """As whole numbers, -1 for none."""
+    """The column as whole numbers, with -1 for null."""
     return [int(value) for value in numbers(column).fillna(-1)]
 
 

@@ -23,7 +23,7 @@ def write_pictures(source: Source, images: Sequence[tuple[str, str]], folder: Pa
     Args:
         source: Knows the data sets.
         images: (data set's label, image id).
-        folder: Of the pictures.
+        folder: Where the pictures go.
 
     Returns:
         (data set's label, image id) -> what was written.

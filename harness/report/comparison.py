@@ -129,7 +129,7 @@ def with_text(method: str, final: FinalClicks, context: Context) -> bool:
 
 
 def answers(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
-    """Of the lines of `scores` one a data set and method: the ranking whose masks a later click looks at.
+    """One line of `scores` for each data set and method: the ranking whose masks the next clicks are made into.
 
     The method's first, by the config. Where that says nothing, or no row has it: a lone mask's, or the method's own
     confidence's; without either, its first ranking by name but the oracle's.

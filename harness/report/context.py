@@ -19,7 +19,7 @@ class MethodFacts:
         variant_of: The entry that it is a variant of, asked in another way; "" for one that is none.
         trained_classes: How many classes its weights were trained on; None where the config does not say.
         seed_of: What it shares with the same recipe's networks of other seeds; "" for one that stands alone.
-        seed: Of its training, for one of several.
+        seed: The seed of its training, for one of several.
         first_ranking: Whose masks the next clicks are made into; "" for a method that takes no `rankings`.
         published_in: Where its authors print numbers for these weights; "" if nowhere.
     """
@@ -66,5 +66,5 @@ class Context:
     published: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
 
     def facts(self, method: str) -> MethodFacts:
-        """Of a method, whether or not the config named it."""
+        """What is known of a method; the defaults if the config does not name it."""
         return self.labels.get(method, MethodFacts())

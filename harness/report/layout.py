@@ -30,7 +30,7 @@ class Cell:
     Attributes:
         spread: What follows the text where it was asked for, its interval and n; a page may show and hide it.
         value: The mean that the text rounds, 0 to 1, for formats that machines read; None where there is none.
-        low: Of the mean's 95 % interval, where it was asked for, as `high`.
+        low: The lower end of the mean's 95 % interval, where it was asked for; `high` is the upper.
         n: How many instances the mean is over.
         strong: The best of its column; printed bold.
         links: Texts and what they lead to, in place of the text where the format has links.

@@ -47,7 +47,7 @@ def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cel
     """A mean of a line of `scores`, with what keeps it from being whole, and its interval and n where asked for.
 
     Args:
-        line: Of `scores`.
+        line: A line of `scores`.
         column: "mean", "seen" or "unseen".
         more: Stands behind the number, as a gain in parentheses does.
     """
@@ -150,7 +150,7 @@ def with_intervals(means: Sequence[Cell], values: pd.DataFrame, rows: pd.DataFra
         means: As many as `values` has columns; one without a value stays as it is.
         values: What the means are of, a line an instance; NaN where an instance is not in a mean.
         rows: As many, with `dataset` and `image_id`: images are drawn anew.
-        context: Of the table.
+        context: The table's context.
     """
     if not context.intervals:
         return means

@@ -45,7 +45,7 @@ class Source:
 
     Attributes:
         folder: As it was named.
-        rows: Of the run, without masks.
+        rows: The run's rows, without masks.
         context: What its config and manifest add.
         manifest: The store's.
     """
@@ -78,7 +78,7 @@ class Source:
 
     @property
     def commit(self) -> str:
-        """Of the code at the last start."""
+        """The code's commit at the last start."""
         starts = self.manifest.get("starts", [])
         return str(starts[-1].get("commit") or "") if starts else ""
 
@@ -134,7 +134,7 @@ def linked(table: Table, found: pd.DataFrame, out: Path | None) -> Table:
     """The leaderboard with every run's folder linked to the manifest that says what made its rows.
 
     Args:
-        table: Of `board`.
+        table: The table that `board` made.
         found: The `entries` that it shows.
         out: The file that it is written to, from whose folder local links count; None: from here.
     """

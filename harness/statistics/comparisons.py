@@ -65,7 +65,7 @@ class Comparison:
         dropped: Why -> how many instances of those that either has a row of.
         latency: A line a cost: cost ("encode_ms" of an image, "segment_ms" of an instance), a and b (medians),
             ratio = a / b.
-        noc: Of a protocol click by click, a line a data set and quality: dataset, quality, n, images, a, b (mean clicks
+        noc: With several clicks, a line a data set and quality: dataset, quality, n, images, a, b (mean clicks
             needed), difference, low, high (95 %), p; over the instances on which both answered every click.
         changed: The instances with the largest differences, half of them for a and half for b as far as there are, the
             most for a first, the most for b last: the columns of INSTANCE, category, a, b, difference.

@@ -31,8 +31,8 @@ class Gain:
     """Mean difference between two methods, -1 to 1, over the n instances that both segmented.
 
     Attributes:
-        low: Of its 95 % interval; NaN, as `high` is, where fewer than two images were there.
-        p: Of the paired randomisation test, two-sided; NaN over nothing.
+        low: The lower end of its 95 % interval; NaN, as `high` is, with fewer than two images.
+        p: The two-sided p of the paired randomisation test; NaN over nothing.
     """
 
     difference: float
@@ -108,8 +108,8 @@ def paired_gain(
         a: A method's label, or (label, ranking) where it has several rankings.
         b: Likewise; positive differences speak for a.
         metric: A metric of the rows, by its column.
-        resamples: How many bootstrap samples of the images.
-        seed: Of the resampling.
+        resamples: How often the images are drawn anew.
+        seed: The seed of the resampling.
 
     Raises:
         UserError: Their clicks differ, so that the difference would not be the methods' own.

@@ -35,10 +35,10 @@ def intervals_of_means(
     in which fewer than two images count, whose spread nobody can tell.
 
     Args:
-        sums: Of the values of an image's instances.
+        sums: The sum of the values of an image's instances.
         counts: How many instances an image has there; 0 where it has none.
-        resamples: How often.
-        seed: Of the draws.
+        resamples: How often images are drawn anew.
+        seed: The seed of the draws.
     """
     # A mean over instances is the sum of all values over the count of all instances. Drawing images anew gives other
     # sums and other counts: of the three images
@@ -79,9 +79,9 @@ def sign_flip_p(sums: Columns, flips: int = RESAMPLES, seed: int = 0) -> Column:
     never below what so few images can tell, 2 / 2^images. 1 where all differences are zero, NaN without an image.
 
     Args:
-        sums: Of the differences of an image's instances; 0 where it has none.
-        flips: How often.
-        seed: Of the signs.
+        sums: The sum of the differences of an image's instances; 0 where it has none.
+        flips: How often signs are flipped.
+        seed: The seed of the signs.
     """
     # Three images on which method a was ahead by 0.5, 0.1 and 0.2 in sum, together 0.8. With every choice of signs:
     #

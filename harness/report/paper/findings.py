@@ -21,7 +21,7 @@ SHARE_TOLERANCE = 0.02
 """A list of instances may differ by rules on crowds and small objects; a share further off is another list or split."""
 
 ROUNDING = 0.005
-"""Of a number with two digits, to either side."""
+"""How far a number printed with two digits may lie from the true one, to either side."""
 
 
 @dataclass(frozen=True)

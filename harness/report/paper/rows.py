@@ -19,7 +19,7 @@ class Published:
         method: The method plugin's name.
         variant: Its saliency ("maskclip") or ranking ("clip", "confidence"), or "".
         text: What text it was given: "class_name", "phrase" or "none".
-        train_classes: Of `train_data`: "seen", "all", "voc20", "seen64", "seen34" or "seen23".
+        train_classes: Which classes of `train_data`: "seen", "all", "voc20", "seen64", "seen34" or "seen23".
         metric: "miou" or "boundary_iou", as the table's heading says.
         gains: "overall", "seen", "unseen" -> the gain that stands in parentheses, in points; those that are printed.
         measured: What the number is by its source, where that is not what the heading says: "overall_iou".

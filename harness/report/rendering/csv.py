@@ -10,7 +10,7 @@ from harness.report.layout import Table, plain
 
 
 def to_csv(table: Table) -> str:
-    """As printed, a column more for what the row's footnotes say; a title is for whoever writes several to one file."""
+    """The cells as printed and, in a last column, each row's footnotes. Title and notes are left out: rows alone."""
     lines = [csv_line([*[plain(heading) for heading in table.headings], "notes"])]
     for row in table.body:
         notes = " ".join(dict.fromkeys(note for cell in row.cells for note in cell.notes))

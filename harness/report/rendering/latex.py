@@ -33,7 +33,7 @@ _LIGATURES = {"--": "-{}-", ",,": ",{},", "''": "'{}'"}
 """What T1 fonts would draw as one sign."""
 
 _UNSET = "ĦħĸĿŀŉŦŧſ"
-"""Of Latin-1 and Latin Extended-A, what LaTeX does not know in T1 fonts."""
+"""The letters of Latin-1 and Latin Extended-A that LaTeX does not know in T1 fonts."""
 
 
 def to_latex(table: Table) -> str:

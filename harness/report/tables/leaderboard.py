@@ -44,13 +44,13 @@ def leaderboard(final: FinalClicks, context: Context) -> Table:
 
 
 def places_of(final: FinalClicks) -> dict[tuple[str, str, str], str]:
-    """Data set, method and ranking -> its `place`."""
+    """The `place` of each data set, method and ranking."""
     lines = ranks(final).to_dict("records")
     return {(line["dataset"], line["method"], line["ranking"]): place(line) for line in lines}
 
 
 def place(line: Mapping[Any, Any]) -> str:
-    """Of a line of `ranks`: `1 a`, or `2–4 b` where the rows cannot tell three methods apart."""
+    """A method's place, from its line of `ranks`: `1 a`, or `2–4 b` where the rows cannot tell three methods apart."""
     low, high, group = (int(line[name]) for name in ("rank_low", "rank_high", "tie_group"))
     letter = ascii_lowercase[group - 1] if group <= len(ascii_lowercase) else f"({group})"
     return f"{low}{f'–{high}' * (high > low)} {letter}"

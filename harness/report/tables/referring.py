@@ -100,7 +100,7 @@ def measured(own: pd.DataFrame, line: pd.Series[Any], context: Context) -> dict[
 
 
 def _ious(own: pd.DataFrame) -> pd.Series[float]:
-    """As they count here: 0 where both masks are empty."""
+    """The IoU of each row as this table counts it: 0 if both masks are empty."""
     return own["iou"].where(own["union_px"] != 0, 0.0)
 
 

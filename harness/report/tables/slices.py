@@ -37,8 +37,8 @@ class Slices:
     """A column of the rows, cut into ranges.
 
     Attributes:
-        title: Of the table.
-        column: Of the store.
+        title: The table's title.
+        column: The column of the rows that is cut.
         ranges: How the table calls a slice -> its least value, and what its values stay below.
         note: What the column is.
     """

@@ -59,8 +59,8 @@ class Dose:
 
     Attributes:
         kind: The rule of its texts; "none" for a method that uses none, whatever it was given.
-        line: Of `scores`.
-        found: Its scored rows, at the last click.
+        line: Its line of `scores`.
+        found: Its scored rows after the last click.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class Dose:
 
 
 Gains = dict[str, Gain]
-"""Of a dose, where there are any: "over none" and "gullibility"."""
+"""What a dose gains, under "over none" and "gullibility"; a gain that cannot be told is left out."""
 
 
 @register_table("text_dose")
@@ -138,7 +138,7 @@ def _common(doses: Sequence[Dose]) -> pd.MultiIndex:
 
 
 def _gains(doses: Sequence[Dose], final: FinalClicks, common: pd.MultiIndex) -> list[Gains]:
-    """Of each dose, over the instances that all have."""
+    """The gains of each dose, over the instances that were segmented with all of them."""
     whole = [dose for dose in doses if dose.whole]
     if not whole:
         return [{} for _ in doses]
