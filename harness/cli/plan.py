@@ -32,7 +32,8 @@ def plan(
 
     Computes nothing but what --probe asks for.
     """
-    from harness.jobs.plan import instances, planned, untrained
+    from harness.jobs.plan import instances, planned
+    from harness.jobs.requirements import untrained
     from harness.storage.store import store_of
 
     asked = loaded(config, set_, limit)

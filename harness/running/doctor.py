@@ -19,7 +19,7 @@ from harness.config.parts import Plugin, label
 from harness.config.recipe import identified
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.jobs.contamination import asked_again, training_images
-from harness.jobs.plan import starts_from, training_data, untrained
+from harness.jobs.requirements import starts_from, training_data, untrained
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset
 from harness.running.published_counts import Published, published

@@ -12,7 +12,8 @@ from uuid import uuid4
 from harness.config.run_config import RunConfig
 from harness.environment import environment, now
 from harness.jobs.jobs import Job, Shard
-from harness.jobs.plan import planned, remaining, samples_of, untrained
+from harness.jobs.plan import planned, remaining, samples_of
+from harness.jobs.requirements import untrained
 from harness.jobs.worker import Outcome, run_here
 from harness.results.recorded import recorded
 from harness.results.reported import Finished, report

@@ -15,7 +15,8 @@ from harness.config.parts import label
 from harness.config.recipe import KnownRecipe, identified
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.interrupts import aside
-from harness.jobs.plan import planned, training_data
+from harness.jobs.plan import planned
+from harness.jobs.requirements import training_data
 from harness.plugins import parameters
 from harness.running import train as training
 from harness.storage.folder import Folder

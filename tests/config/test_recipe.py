@@ -12,7 +12,7 @@ from harness import UserError, places
 from harness.config import recipe as recipes
 from harness.config.recipe import KnownRecipe, Recipe, identified, load_recipe
 from harness.config.run_config import RunConfig, load_run
-from harness.jobs.plan import untrained
+from harness.jobs.requirements import untrained
 from harness.plugins import files
 
 RECIPE: dict[str, Any] = {

@@ -1,24 +1,20 @@
 import os
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
-from safetensors.numpy import save_file
 
-from harness import UserError, places
+from harness import places
 from harness.config.parts import Plugin, label
-from harness.config.recipe import identified
-from harness.config.run_config import Clicks, MethodEntry, RunConfig, Text, TrainedOn, Workers, load_run
+from harness.config.run_config import Clicks, MethodEntry, RunConfig, Text, TrainedOn, Workers
 from harness.jobs.jobs import Job
-from harness.jobs.plan import instances, planned, remaining, shards, untrained
+from harness.jobs.plan import instances, planned, remaining, shards
 from harness.plugins import parameters, registry
 from harness.storage.store import Store
-from harness.structures import Listed
 from harness.weights.catalogue import catalogue
 
 METHOD = MethodEntry(name="fakes:Steady", label="steady")
@@ -142,21 +138,6 @@ def test_ritm_has_the_numbers_of_each_checkpoint_that_can_be_fetched() -> None:
     assert all(set(own) == {"grabcut", "berkeley", "sbd", "davis"} for own in printed.values())
 
 
-def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"'steady': no file at checkpoint=.*gone"):
-        planned(config(methods=method(checkpoint=str(tmp_path / "gone"))))
-
-
-def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
-    gone = [str(tmp_path / name) for name in ("gone.pth", "sam_vit_b_01ec64.pth")]
-    entries = tuple(MethodEntry(name="fakes:Steady", label=path[-7:], params={"checkpoint": path}) for path in gone)
-    with pytest.raises(UserError) as error:
-        planned(config(methods=entries, datasets=(Plugin(name="coco", params={"root": str(tmp_path / "none")}),)))
-    first, second = str(error.value).splitlines()
-    assert gone[0] in first and "train it" in first
-    assert gone[1] in second and "Fetch it: python -m harness weights fetch sam_vit_b" in second
-
-
 def test_sha256_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert places.sha256(tmp_path / "a", 0).startswith("ba7816bf8f01cfea")
@@ -277,132 +258,8 @@ def test_a_listing_that_knows_its_instances_weighs_them() -> None:
     assert job.weights == {"toy-0": 2, "toy-1": 2, "toy-2": 2}
 
 
-KNOWN = (Plugin(name="fakes:Known", label="mine"),)
-
-
-@pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Has fakes:Known list these sample ids, or raise this, and these instances of each."""
-
-    def change(ids: Any, listed: Callable[[str], list[str]] = lambda sample_id: [sample_id]) -> None:
-        def sample_ids(_: Any) -> Any:
-            if isinstance(ids, BaseException):
-                raise ids
-            return ids
-
-        cls = registry.find("datasets", "fakes:Known")
-        monkeypatch.setattr(cls, "sample_ids", sample_ids)
-        monkeypatch.setattr(cls, "list_instances", lambda _, sample_id: [Listed(one) for one in listed(sample_id)])
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("ids", "said"),
-    [
-        (KeyError("images"), r"sample_ids\(\) failed with KeyError: 'images' \(test_plan.py, line \d+\)\."),
-        (SystemExit(3), r"sample_ids\(\) failed with RuntimeError: sys.exit\(3\) \(test_plan.py, line \d+\)\."),
-        (None, r"sample_ids\(\) failed with TypeError: 'NoneType' object is not iterable\. Correct"),
-        ([139, 285], r"sample_ids\(\) returned int 139; wanted texts\."),
-        (["a", "b", 7], r"sample_ids\(\) returned int 7; wanted texts\."),
-        (["a", "b", "c", "b"], r"sample_ids\(\) returned 'b' twice; wanted every id once\."),
-    ],
-)
-def test_ids_that_are_none_are_a_message(ids: Any, said: str, known: Callable[..., None]) -> None:
-    known(ids)
-    for limit in (None, 1):
-        with pytest.raises(UserError, match=f"^data set 'mine': {said}"):
-            planned(config(datasets=KNOWN, limit=limit))
-
-
-def test_a_data_set_s_own_message_stays(known: Callable[..., None]) -> None:
-    known(UserError("mine: found no folder; wanted one."))
-    with pytest.raises(UserError, match=r"^mine: found no folder; wanted one\.$"):
-        planned(config(datasets=KNOWN))
-
-
-def test_a_data_set_without_a_sample_is_a_message(known: Callable[..., None]) -> None:
-    known([])
-    with pytest.raises(UserError, match="^data set 'mine' lists no sample; wanted one at least"):
-        planned(config(datasets=KNOWN))
-
-
-def test_an_instance_that_is_listed_twice_is_a_message(known: Callable[..., None]) -> None:
-    known(["x", "y"], lambda sample_id: [f"{sample_id}0", f"{sample_id}1", "y2"[sample_id == "y" :]])
-    assert the_job(config(datasets=KNOWN)).weights == {"x": 3, "y": 3}
-    for listed in (lambda sample_id: ["0", sample_id], lambda sample_id: [sample_id, "0", "0"]):
-        known(["x", "y"], listed)
-        with pytest.raises(UserError, match=r"^data set 'mine': list_instances\(\) lists the instance '0' twice;"):
-            planned(config(datasets=KNOWN))
-
-
 def test_a_split_shard_is_all_of_it() -> None:
     (shard,) = shards([the_job(config())], [set()], None)
     head, rest = shard.split(3)
     assert rest is not None and head.sample_ids + rest.sample_ids == shard.sample_ids and len(head.sample_ids) == 3
     assert shard.split(7) == (shard, None)
-
-
-# What must be trained first
-
-
-def trained(tmp_path: Path, label: str, **changed: Any) -> MethodEntry:
-    """A method with a recipe whose checkpoint is w.safetensors."""
-    weights = tmp_path / "encoder.pth"
-    weights.write_bytes(b"weights")
-    recipe = {
-        "learner": {"name": "prompted_deeplab", "params": {"encoder_weights": str(weights)}},
-        "datasets": [{"name": "scenes", "params": {"split": "train"}}],
-        "checkpoint": str(tmp_path / "w.safetensors"),
-        "steps": 2,
-    }
-    return MethodEntry.model_validate({"name": "click_only", "label": label, "train": recipe | changed})
-
-
-def checkpoint(tmp_path: Path, **about: str) -> None:
-    save_file({"a": np.zeros(1)}, tmp_path / "w.safetensors", about or None)
-
-
-def due(*methods: MethodEntry) -> list[str]:
-    return [label(one) for one in untrained(config(methods=(METHOD, *methods)))]
-
-
-def test_methods_without_their_checkpoint_are_due(tmp_path: Path) -> None:
-    there, not_yet = trained(tmp_path, "there"), trained(tmp_path, "due", checkpoint=str(tmp_path / "d.safetensors"))
-    checkpoint(tmp_path)
-    assert due(there, not_yet) == ["due"]
-
-
-def test_a_checkpoint_of_another_recipe_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    before, now = trained(tmp_path, "a"), trained(tmp_path, "a", steps=9)
-    assert before.train is not None and now.train is not None
-    then, own = identified(before.train).key, identified(now.train).key
-    checkpoint(tmp_path, recipe=then, recipe_yaml="...")
-    assert due(before) == [] and not caplog.records
-    assert due(now, now.model_copy(update={"label": "the same"})) == []
-    assert [one.getMessage() for one in caplog.records] == [
-        f"{tmp_path}/w.safetensors was made by another recipe ({then}, now {own}): "
-        "python -m harness train ... --force trains it anew"
-    ]
-
-
-def test_what_a_checkpoint_does_not_say_of_its_recipe_is_not_guessed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    method = trained(tmp_path, "a")
-    checkpoint(tmp_path)
-    assert due(method) == []
-    checkpoint(tmp_path, recipe="a key as it was once hashed")
-    assert due(method) == []
-    (tmp_path / "w.safetensors").write_bytes(b"of another kind")
-    assert due(method) == []
-    checkpoint(tmp_path, recipe="another", recipe_yaml="...")
-    (tmp_path / "encoder.pth").unlink()  # It counts in the key, which cannot be told without it.
-    assert due(method) == [] and not caplog.records
-
-
-@pytest.mark.parametrize("path", sorted((places.ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
-def test_no_embedded_weights_are_of_another_recipe(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    if "learner" not in yaml.safe_load(path.read_text()):
-        untrained(load_run(path))
-    assert not [one for one in caplog.records if "another recipe" in one.getMessage()]

@@ -249,7 +249,7 @@ def test_rows_of_another_method_tell_what_is_missing(make: Make, monkeypatch: py
     ran(path)
     lost = next(one for one in sorted((folder(path) / "shards").rglob("*.parquet")) if "wide" in one.parent.name)
     lost.unlink()
-    monkeypatch.setattr("harness.jobs.plan.listed", lambda *_: pytest.fail("images are listed anew"))
+    monkeypatch.setattr("harness.jobs.listing.listed", lambda *_: pytest.fail("images are listed anew"))
     done = report(recorded(Store(folder(path))), write=False)
     assert (done.instances, done.missing) == (20, 4)
 

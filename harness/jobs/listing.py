@@ -1,0 +1,99 @@
+"""A data set of a run, listed once for all its methods; a listing that cannot be right is refused before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.config.parts import Plugin, label
+from harness.evaluation.pictures import listed
+from harness.plugins import parameters
+from harness.plugins.failures import described, no_exit
+from harness.plugins.interfaces import Dataset
+from harness.structures import UserError
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a data set lists.
+
+    Attributes:
+        entry: The config's entry.
+        dataset: Built from it.
+        fingerprint: By which a later start notices that the data changed.
+        sample_ids: Those that the run wants, in the data set's order.
+        weights: Sample -> how many instances it has; empty where only opening the images would tell.
+    """
+
+    entry: Plugin
+    dataset: Dataset
+    fingerprint: Mapping[str, Any]
+    sample_ids: tuple[str, ...]
+    weights: Mapping[str, int]
+
+
+def listing_of(entry: Plugin, limit: int | None = None) -> Listing:
+    """List a data set, or its first `limit` samples.
+
+    Raises:
+        UserError: The plugin fails, or lists what cannot be: no sample, something else than texts, an id twice.
+    """
+    dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
+    sample_ids = _sample_ids(dataset, f"data set '{label(entry)}'")[:limit]
+    opens_images = type(dataset).list_instances is Dataset.list_instances
+    weights = {} if opens_images else _weights(dataset, sample_ids, f"data set '{label(entry)}'")
+    return Listing(entry, dataset, dict(dataset.fingerprint()), sample_ids, weights)
+
+
+def _weights(dataset: Dataset, sample_ids: Sequence[str], name: str) -> dict[str, int]:
+    """Sample -> how many instances it lists.
+
+    Raises:
+        UserError: An instance is listed twice.
+    """
+    weights: dict[str, int] = {}
+    known: set[str] = set()
+    for sample_id in sample_ids:
+        ids = [one.id for one in listed(dataset, sample_id)]
+        weights[sample_id] = len(ids)
+        if twice := _repeated(ids, known):
+            raise UserError(
+                f"{name}: list_instances() lists the instance '{twice}' twice; wanted ids that are unique in the data "
+                "set, such as '<sample>/<instance>'. Correct the plugin."
+            )
+    return weights
+
+
+def _sample_ids(dataset: Dataset, name: str) -> tuple[str, ...]:
+    """All that the data set lists.
+
+    Raises:
+        UserError: It fails, lists nothing, or anything but texts that differ.
+    """
+    try:
+        with no_exit():
+            ids = tuple(dataset.sample_ids())
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{name}: sample_ids() failed with {described(error)}. Correct the plugin.") from error
+    if not ids:
+        raise UserError(f"{name} lists no sample; wanted one at least. Correct its parameters, or the plugin.")
+    for one in ids:
+        if not isinstance(one, str):
+            raise UserError(
+                f"{name}: sample_ids() returned {type(one).__name__} {one!r}; wanted texts. Correct the plugin."
+            )
+    if twice := _repeated(ids, set()):
+        raise UserError(f"{name}: sample_ids() returned '{twice}' twice; wanted every id once. Correct the plugin.")
+    return ids
+
+
+def _repeated(ids: Iterable[str], known: set[str]) -> str | None:
+    """The first id that is known already; all before it join those that are."""
+    for one in ids:
+        if one in known:
+            return one
+        known.add(one)
+    return None

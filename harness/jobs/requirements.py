@@ -1,0 +1,79 @@
+"""What must be there before a run begins: checkpoints, and the trainings that make those that are absent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from harness.config.parts import Plugin, label
+from harness.config.recipe import KnownRecipe, identified
+from harness.config.run_config import MethodEntry, RunConfig
+from harness.plugins import files
+from harness.structures import UserError
+from harness.weights.catalogue import hint as fetched_by
+
+_log = logging.getLogger(__name__)
+
+
+def untrained(config: RunConfig) -> list[MethodEntry]:
+    """The methods that must be trained first; warns of a checkpoint that is there, but made by another recipe."""
+    trained = [(method, identified(method.train)) for method in config.methods if method.train is not None]
+    there = {recipe.output: recipe for _, recipe in trained if recipe.output.is_file()}
+    for path, recipe in there.items():
+        made_by = _made_by(recipe)
+        if made_by and made_by != recipe.key:
+            again = "python -m harness train ... --force trains it anew"
+            _log.warning("%s was made by another recipe (%s, now %s): %s", path, made_by, recipe.key, again)
+    return [method for method, recipe in trained if recipe.output not in there]
+
+
+def _made_by(recipe: KnownRecipe) -> str:
+    """The key of the recipe that made the checkpoint, "" where it does not say, or where not all is here to tell.
+
+    A checkpoint without the recipe itself is older than its keys are now; what a key was made of may lie elsewhere.
+    """
+    plugins = [("learners", recipe.learner), *(("datasets", dataset) for dataset in recipe.datasets)]
+    if not all(path.exists() for kind, one in plugins for path in files.paths(kind, one.name, one.params).values()):
+        return ""
+    try:
+        with safe_open(recipe.output, "np") as file:  # the header alone
+            about = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return ""
+    return about.get("recipe", "") if "recipe_yaml" in about else ""
+
+
+def training_data(due: Sequence[MethodEntry]) -> list[Plugin]:
+    """The data sets that trainings learn from and are validated on, each once."""
+    recipes = [method.train for method in due if method.train is not None]
+    used = [one for recipe in recipes for part in (recipe, recipe.validation) if part for one in part.datasets]
+    return list({str(entry): entry for entry in used}.values())
+
+
+def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = ()) -> None:
+    """Look for the checkpoints of all methods, and for what trainings start from, before anything is computed.
+
+    Raises:
+        UserError: Some are absent: all of them in one message.
+    """
+    named = [(method, key, path) for method in methods for key, path in starts_from(method, method in due).items()]
+    absent = [
+        f"method '{label(method)}': no file at {key}={path}. "
+        f"{fetched_by(path) or 'Download or train it (README, Training)'}, or correct `{key}` in the config."
+        for method, key, path in named
+        if key.endswith(("checkpoint", "encoder_weights")) and not path.is_file()
+    ]
+    if absent:
+        raise UserError("\n".join(dict.fromkeys(absent)))
+
+
+def starts_from(method: MethodEntry, due: bool) -> dict[str, Path]:
+    """The files that a method reads or, if it must be trained first, that its training and then it itself read."""
+    found = files.paths("methods", method.name, method.params)
+    if not due or method.train is None:
+        return found
+    learner = files.paths("learners", method.train.learner.name, method.train.learner.params)
+    return {key: path for key, path in found.items() if key != "checkpoint"} | learner

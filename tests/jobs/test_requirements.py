@@ -1,0 +1,108 @@
+"""Checkpoints that must be there, and trainings that make those that are absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from harness import UserError, places
+from harness.config.parts import Plugin, label
+from harness.config.recipe import identified
+from harness.config.run_config import MethodEntry, RunConfig, load_run
+from harness.jobs.plan import planned
+from harness.jobs.requirements import check_weights, untrained
+
+METHOD = MethodEntry(name="fakes:Steady", label="steady")
+
+
+def config(*methods: MethodEntry) -> RunConfig:
+    return RunConfig(run="r", datasets=(Plugin(name="fakes:Toys"),), methods=(METHOD, *methods))
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"'steady': no file at checkpoint=.*gone"):
+        check_weights([MethodEntry(name="fakes:Steady", label="steady", params={"checkpoint": str(tmp_path / "gone")})])
+
+
+def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
+    gone = [str(tmp_path / name) for name in ("gone.pth", "sam_vit_b_01ec64.pth")]
+    entries = tuple(MethodEntry(name="fakes:Steady", label=path[-7:], params={"checkpoint": path}) for path in gone)
+    with pytest.raises(UserError) as error:
+        check_weights(entries)
+    first, second = str(error.value).splitlines()
+    assert gone[0] in first and "train it" in first
+    assert gone[1] in second and "Fetch it: python -m harness weights fetch sam_vit_b" in second
+
+
+def test_weights_are_looked_for_before_a_data_set_is(tmp_path: Path) -> None:
+    coco = Plugin(name="coco", params={"root": str(tmp_path / "none")})
+    gone = MethodEntry(name="fakes:Steady", params={"checkpoint": str(tmp_path / "gone")})
+    with pytest.raises(UserError, match="no file at checkpoint="):
+        planned(RunConfig(run="r", datasets=(coco,), methods=(gone,)))
+
+
+def trained(tmp_path: Path, label: str, **changed: Any) -> MethodEntry:
+    """A method with a recipe whose checkpoint is w.safetensors."""
+    weights = tmp_path / "encoder.pth"
+    weights.write_bytes(b"weights")
+    recipe = {
+        "learner": {"name": "prompted_deeplab", "params": {"encoder_weights": str(weights)}},
+        "datasets": [{"name": "scenes", "params": {"split": "train"}}],
+        "checkpoint": str(tmp_path / "w.safetensors"),
+        "steps": 2,
+    }
+    return MethodEntry.model_validate({"name": "click_only", "label": label, "train": recipe | changed})
+
+
+def checkpoint(tmp_path: Path, **about: str) -> None:
+    save_file({"a": np.zeros(1)}, tmp_path / "w.safetensors", about or None)
+
+
+def due(*methods: MethodEntry) -> list[str]:
+    return [label(one) for one in untrained(config(*methods))]
+
+
+def test_methods_without_their_checkpoint_are_due(tmp_path: Path) -> None:
+    there, not_yet = trained(tmp_path, "there"), trained(tmp_path, "due", checkpoint=str(tmp_path / "d.safetensors"))
+    checkpoint(tmp_path)
+    assert due(there, not_yet) == ["due"]
+
+
+def test_a_checkpoint_of_another_recipe_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before, now = trained(tmp_path, "a"), trained(tmp_path, "a", steps=9)
+    assert before.train is not None and now.train is not None
+    then, own = identified(before.train).key, identified(now.train).key
+    checkpoint(tmp_path, recipe=then, recipe_yaml="...")
+    assert due(before) == [] and not caplog.records
+    assert due(now, now.model_copy(update={"label": "the same"})) == []
+    assert [one.getMessage() for one in caplog.records] == [
+        f"{tmp_path}/w.safetensors was made by another recipe ({then}, now {own}): "
+        "python -m harness train ... --force trains it anew"
+    ]
+
+
+def test_what_a_checkpoint_does_not_say_of_its_recipe_is_not_guessed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    method = trained(tmp_path, "a")
+    checkpoint(tmp_path)
+    assert due(method) == []
+    checkpoint(tmp_path, recipe="a key as it was once hashed")
+    assert due(method) == []
+    (tmp_path / "w.safetensors").write_bytes(b"of another kind")
+    assert due(method) == []
+    checkpoint(tmp_path, recipe="another", recipe_yaml="...")
+    (tmp_path / "encoder.pth").unlink()  # It counts in the key, which cannot be told without it.
+    assert due(method) == [] and not caplog.records
+
+
+@pytest.mark.parametrize("path", sorted((places.ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_no_embedded_weights_are_of_another_recipe(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    if "learner" not in yaml.safe_load(path.read_text()):
+        untrained(load_run(path))
+    assert not [one for one in caplog.records if "another recipe" in one.getMessage()]
