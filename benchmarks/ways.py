@@ -55,7 +55,7 @@ class Traced:
         self.way: Calls = []
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        """What sys.settrace calls at every call of a Python function."""
+        """What sys.setprofile calls at every call and return."""
         code = frame.f_code
         if event != "call" or not code.co_filename.startswith(OURS):
             return
@@ -120,13 +120,13 @@ def trace(way: str, folder: Path) -> dict[str, Any]:
         sys.addaudithook(lambda event, args: written(traced, event, args))
     sys.path.insert(0, str(ROOT))
     sys.argv = ["harness", *arguments, *saved]
-    threading.settrace(traced)
-    sys.settrace(traced)  # It returns None, so it is called for each Python call, but not for lines or C functions.
+    threading.setprofile(traced)
+    sys.setprofile(traced)
     from harness.__main__ import main
 
     with suppress(SystemExit):
         main()
-    sys.settrace(None)
+    sys.setprofile(None)
     return {
         "executed": sorted(traced.executed),
         "imported": sorted(traced.imported | traced.executed),
