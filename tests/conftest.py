@@ -21,6 +21,8 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
+from harness.plugins import registry
+
 ROOT = Path(__file__).resolve().parents[1]
 TOYS = ROOT / "tests" / "toys"
 SLOW_S = 2.0
@@ -65,9 +67,24 @@ def repository(tmp_path: Path) -> Iterator[Path]:
     (folder / "my_repo").mkdir(parents=True)
     for name, text in re.findall(r"`((?:my_repo/)?\w+\.\w+)`:\n\n```\w+\n(.*?)```", page, re.DOTALL):
         (folder / name).write_text(text)
+    _forget("my_repo")
     yield folder
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_repo"]:
-        del sys.modules[name]
+    _forget("my_repo")
+
+
+@pytest.fixture(scope="module")
+def importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Path]]:
+    """Makes a module of a name and a source, which this process and those that it starts find; returns its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def made(name: str, source: str) -> Path:
+            folder = tmp_path_factory.mktemp("elsewhere")
+            (folder / f"{name}.py").write_text(source)
+            patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+            patch.syspath_prepend(folder)
+            return folder
+
+        yield made
 
 
 @pytest.fixture
@@ -223,3 +240,12 @@ def pair() -> pd.DataFrame:
     click = {"A1": 0.8, "A2": 0.3, "B1": 0.7, "B2": 0.2}
     listed = [row("ours", name, iou) for name, iou in text.items()]
     return pd.DataFrame([*listed, *(row("click", name, iou) for name, iou in click.items())])
+
+
+def _forget(package: str) -> None:
+    """Unload a package of a test's, with the plugins that it registered."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+    for registered in registry._ENTRIES.values():
+        for name in [name for name, entry in registered.items() if entry.thing.__module__.partition(".")[0] == package]:
+            del registered[name]

@@ -296,7 +296,7 @@ def test_norms_and_biases_do_not_decay(shared: PromptedDeepLabLearner) -> None:
 
 
 def test_what_a_recipe_may_get_wrong(shared: PromptedDeepLabLearner) -> None:
-    with pytest.raises(UserError, match=r"found strategy='paper/v9'\. Did you mean 'paper/v"):
+    with pytest.raises(UserError, match=r"strategy: no click rule 'paper/v9'\. Did you mean 'paper/v"):
         learner(strategy="paper/v9")
     with pytest.raises(UserError, match="found encoder=resnet5"):
         learner(encoder="resnet5")

@@ -284,7 +284,7 @@ def test_the_recipe_describes_a_small_network() -> None:
 
 
 def test_an_unknown_simulator() -> None:
-    with pytest.raises(UserError, match="strategy='papre/v1'.*paper/v1"):
+    with pytest.raises(UserError, match="strategy: no click rule 'papre/v1'.*paper/v1"):
         learner(strategy="papre/v1")
     with pytest.raises(UserError, match="ritm.py, click_options: .*margin"):
         learner(click_options={"margn": 0.1})

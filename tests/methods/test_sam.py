@@ -29,6 +29,7 @@ from harness.config.run_config import Clicks, Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.evaluation.scoring import check, score
+from harness.masks.measure import metric
 from harness.masks.region import Region
 from harness.plugins import files, parameters, registry
 from harness.structures import Click, Prediction, Prompt, UserError
@@ -249,7 +250,7 @@ def test_both_rankings_and_the_oracle_come_from_one_forward_pass(weights: Path, 
     taken, gains = [], []
     for instance, found in pairs:
         check(found, instance.mask.shape)
-        worth = {one.ranking: one for one in score(found, Region(instance.mask), ["iou"])}
+        worth = {one.ranking: one for one in score(found, Region(instance.mask), [metric("iou")])}
         assert list(worth) == ["confidence", "clip", "oracle"]
         gains += [worth["oracle"].metrics["iou"] - worth[name].metrics["iou"] for name in ("confidence", "clip")]
         taken.append((worth["confidence"].candidate, worth["clip"].candidate))
@@ -269,7 +270,7 @@ def test_chosen_alone_is_the_rankings_choice_of_all(weights: Path, clip_weights:
         best = int(np.argmax(all_.scores[ranking]))
         np.testing.assert_array_equal(one.masks, all_.masks[best : best + 1])
         np.testing.assert_allclose(one.memory[0], all_.memory[best], atol=1e-5)
-        assert [worth.ranking for worth in score(one, Region(one.masks[0] | True), ["iou"])] == ["single"]
+        assert [worth.ranking for worth in score(one, Region(one.masks[0] | True), [metric("iou")])] == ["single"]
 
 
 def test_options_that_contradict_each_other_are_refused(weights: Path, clip_weights: Path) -> None:

@@ -28,6 +28,7 @@ from rich.console import Console
 
 from harness import UserError
 from harness.cluster.ray_training import forget
+from harness.config.recipe import KnownRecipe
 from harness.config.run_config import load_run
 from harness.running import train as training
 from harness.running.progress import STATUS, Live
@@ -173,8 +174,8 @@ def test_a_training_s_states_lie_beside_the_runs(bucket: str, monkeypatch: pytes
     storage = training._storage(Path("runs/training/k.pt"), bucket)
     storage.write("k.ray/state", b"one")
     assert Folder.at(bucket).folders() == ["training"]
-    forget("k", storage)
-    forget("k", storage)
+    for _ in range(2):
+        forget(KnownRecipe.model_construct(key="k"), storage)
     assert not storage.exists("k.ray/state")
 
 
