@@ -100,6 +100,7 @@ def entry_points(folder: Path, kind: Kind, *lines: str, package: str = "one") ->
 # Where a plugin is found
 
 
+@pytest.mark.slow  # It imports every plugin, torch with them.
 def test_those_that_come_with_the_harness_are_found_and_say_what_they_are(kind: Kind) -> None:
     assert registry.names(kind.name)
     assert [name for name, _ in described(kind.name)] == registry.names(kind.name)
