@@ -20,8 +20,8 @@ from rich.table import Table
 from benchmarks import browser
 from harness.masks import rle
 from harness.page.build import write_page
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
-from harness.report.registry import build_table
 
 MOST_BUILD_S, MOST_VIEW_S = 180.0, 2.0
 METHODS = {"text": ("single",), "click": ("single",), "sam": ("confidence", "clip", "oracle"), "ritm": ("single",)}

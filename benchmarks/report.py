@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.plugins.registry import names
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
-from harness.report.registry import build_table
 from harness.report.several_runs import Source, board, entries
 from harness.statistics.comparisons import compare
 from harness.statistics.final_clicks import SHOWN as METRICS

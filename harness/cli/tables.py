@@ -45,7 +45,7 @@ def audit(
     output: Output = None,
 ) -> None:
     """List what is wrong or doubtful in the paper's tables, and in the tables of runs."""
-    from harness.report.registry import build_table
+    from harness.report.build import build_table
     from harness.report.tables.audit import published_audit
     from harness.results.recorded import recorded_at
 
@@ -115,7 +115,7 @@ def leaderboard(
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
     """Make one of the tables of a run's rows, those of its config, or all that there are: the paper's first."""
     from harness.plugins.registry import names
-    from harness.report.registry import build_table
+    from harness.report.build import build_table
     from harness.results.recorded import recorded_at
     from harness.results.reported import table_or_why
     from harness.statistics.final_clicks import FinalClicks

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.report.build import build_table
 from harness.report.context import Context
 from harness.report.layout import Column, Table
-from harness.report.registry import build_table
 from harness.report.rendering.markdown import to_markdown
 from harness.results.recorded import ASKED, Recorded
 from harness.statistics.final_clicks import FinalClicks

@@ -18,8 +18,8 @@ from harness.config.run_config import load_run
 from harness.masks import rle
 from harness.page.build import Counts, build_page, cleared, write_page
 from harness.page.explorer import stratified
+from harness.report.build import build_table
 from harness.report.context import Context
-from harness.report.registry import build_table
 from harness.running.run import run
 from harness.storage.store import Store
 from toy_runs import Quiet

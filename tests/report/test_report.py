@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from harness import UserError
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
-from harness.report.registry import build_table
 from harness.report.rendering.markdown import to_markdown
 from harness.report.scores import scores
 from harness.statistics.final_clicks import FinalClicks

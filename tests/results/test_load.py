@@ -14,7 +14,7 @@ import yaml
 import harness
 from harness import UserError, places
 from harness.config import run_config as config
-from harness.report.registry import build_table
+from harness.report.build import build_table
 from harness.report.several_runs import Source, entries
 from harness.results.load import load
 from harness.results.recorded import recorded_at

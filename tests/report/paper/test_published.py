@@ -3,9 +3,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
 from harness.report.paper.published import FLAGS, Published, load_published, published_rows
-from harness.report.registry import build_table
 
 
 def implied_share(row: Published) -> float:

@@ -14,9 +14,9 @@ import pytest
 
 from harness import UserError
 from harness.plugins import names
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Cell, Column, Row, Table
-from harness.report.registry import build_table
 from harness.report.rendering.csv import to_csv
 from harness.report.rendering.formats import FORMATS, rendered
 from harness.report.rendering.html import to_html

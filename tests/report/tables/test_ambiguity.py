@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
-from harness.report.registry import build_table
 from harness.statistics.means import summarise
 
 CONTEXT = Context("demo", labels={"ours": MethodFacts(True, plugin="text_click"), "click": MethodFacts()})

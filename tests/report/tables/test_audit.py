@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.report.build import build_table
 from harness.report.context import Context
 from harness.report.paper.findings import findings, implied_share
 from harness.report.paper.published import load_published
-from harness.report.registry import build_table
 from harness.report.tables.audit import CLEAN, printed_findings, published_audit
 
 KNOWN = [

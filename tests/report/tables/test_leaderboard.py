@@ -2,9 +2,9 @@ from typing import Any
 
 import pandas as pd
 
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
-from harness.report.registry import build_table
 from harness.report.rendering.markdown import to_markdown
 from harness.report.tables.leaderboard import ORACLE, RANKED, place
 

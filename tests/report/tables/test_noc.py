@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table, percent
-from harness.report.registry import build_table
 from harness.statistics.final_clicks import at_click
 from harness.statistics.means import summarise
 

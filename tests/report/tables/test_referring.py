@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
-from harness.report.registry import build_table
 from harness.report.rendering.markdown import to_markdown
 from harness.report.tables.referring import THRESHOLDS, measures
 from harness.statistics.means import summarise

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
-from harness.report.registry import build_table
 
 LADDERS = {"A1": (0.5, 0.8, 0.9), "A2": (0.96, 0.1, 0.1), "B1": (0.2, 0.3, 0.4)}
 CONTEXT = Context(

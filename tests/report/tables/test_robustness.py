@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
-from harness.report.registry import build_table
 from harness.report.tables.robustness import spread
 from harness.statistics.means import summarise
 

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
-from harness.report.registry import build_table
 
 SHIFTS = {0: 0.0, 1: 0.02, 2: 0.04}
 CONTEXT = Context(

@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.report.build import build_table
 from harness.report.context import Context
 from harness.report.layout import Table
-from harness.report.registry import build_table
 from harness.statistics.means import summarise
 
 

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
+from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
-from harness.report.registry import build_table
 
 PLUGINS = {"ours": "text_click", "click": "click_only"}
 
