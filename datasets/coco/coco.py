@@ -124,6 +124,7 @@ class Coco(Dataset):
 
     def _kept(self, rows: Rows) -> Rows:
         """The annotations that are instances here, those without an area included."""
+        # Not `area >= min_area`: a missing area is NaN, for which every comparison is false.
         return rows[~rows["crowd"] & ~(rows["area"] < self.min_area)]
 
     def _image(self, sample_id: str) -> Image:

@@ -65,6 +65,7 @@ class Listing:
 
     def segmentations(self, rows: Rows) -> Iterator[tuple[np.void, Any]]:
         """Each row with its segmentation."""
+        # Positions are those of the file as it was listed. In a file that changed since they would point anywhere.
         with self.path.open("rb") as file:
             if version_of(os.fstat(file.fileno())) != self.version:
                 raise ValueError(f"{self.path}: changed since it was listed; wanted one state. Start the run again.")

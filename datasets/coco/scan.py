@@ -75,6 +75,8 @@ def _annotation_table(rows: Rows, scan: _Scan) -> pa.Table:
     categories = _by_id(scan.rest, "categories", "name")
     names = [(key, str(categories[key]["name"])) for key in sorted(categories, key=_ascending)]
     image_ids = sorted(scan.images, key=_ascending)
+    # `images` numbers the images as they first occur; `rank` turns such a number into the place among the sorted ids. A
+    # stable sort by it brings an image's annotations together and leaves their order as in the file.
     rank = np.argsort([scan.images[image_id] for image_id in image_ids])
     rows["image"] = rank[rows["image"]]
     rows = rows[np.argsort(rows["image"], kind="stable")]
@@ -109,6 +111,8 @@ class _Scan:
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """The `FIELDS` of each annotation, in the file's order."""
         decoder = json.JSONDecoder(parse_float=str)  # Coordinates are not used here; text halves the time.
+        # The decoder is placed at the first annotation, parses one object, and says where that ended; then comes a
+        # comma and the next one, or the list's end.
         opening = self._opening.search(self._text)
         if opening is None:
             raise ValueError("no list of `annotations`")
@@ -143,6 +147,7 @@ class _Scan:
 
     def _name(self, annotation: Mapping[str, Any], crowd: bool) -> tuple[bytes, bool]:
         name = str(annotation.get("id"))
+        # Crowds are no instances, so an instance may share an id with one.
         uses = self._uses[name] = self._uses.get(name, 0) + (not crowd)
         unique = (f"{name}#{uses}" if uses > 1 and not crowd else name).encode()
         if len(unique) > FIELDS["id"].itemsize:

@@ -33,6 +33,7 @@ def read_rgb(path: Path) -> Image:
     try:
         with PIL.Image.open(path) as image:
             image.load()
+            # Modes that begin with I or F hold 16 or 32 bits; PIL's conversion to RGB would clip them.
             kept = image.mode == "RGB" or image.mode[0] in "IF"
             mode, pixels = image.mode, np.array(image if kept else image.convert("RGB"))
     except _DAMAGE as error:

@@ -49,6 +49,7 @@ def cached(name: str, files: Sequence[Path], build: Callable[[], pa.Table]) -> p
     """
     folder, kind = index_folder(), re.sub(r"[^a-zA-Z0-9_.]", "_", name)[:80]
     key = f"{kind}-{_digest_of_states(name, files)}"
+    # Usually there is one. An entry whose bytes do not match its name is passed over.
     for path in folder.glob(f"{key}-*.parquet"):
         table = _read(path)
         if table is not None:

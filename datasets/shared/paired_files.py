@@ -151,6 +151,8 @@ def digest(images: Iterable[Path], masks: Iterable[Path]) -> str:
     hashed = hashlib.sha256()
     for path in images:
         hashed.update(f"{path.name}\0{path.stat().st_size if path.exists() else 0}\0".encode())
+    # Masks are small and decide the scores, so their content counts. Images are large, so their sizes must do. The
+    # length before the content keeps two files from being taken for one long one.
     for path in masks:
         content = _content(path)
         hashed.update(f"{path.parent.name}\0{path.name}\0{len(content)}\0".encode() + content)

@@ -157,6 +157,7 @@ def fetch(checkpoint: Checkpoint, progress: Progress, folder: Path = FOLDER) -> 
     part = path.with_name(f"{path.name}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # A process that ended between the last byte and the renaming left a complete partial file.
         if not (part.is_file() and _judge(checkpoint, part).state is State.OK):
             _download(checkpoint, part, progress)
         verdict = _judge(checkpoint, part)
@@ -229,6 +230,7 @@ def _opened(checkpoint: Checkpoint, part: Path, done: int) -> http.client.HTTPRe
         return urllib.request.urlopen(urllib.request.Request(checkpoint.url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
+        # The partial file is as long as the server's or longer, and is not known to be right: start from nothing.
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and done:
             part.unlink()
             return _opened(checkpoint, part, 0)
@@ -247,6 +249,7 @@ def _range(response: http.client.HTTPResponse, done: int) -> tuple[int, int | No
     """The byte at which the response starts, and the size of the whole file, if the server states it."""
     length = response.headers.get("Content-Length", "")
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+    # A server may ignore the range and send the whole file; then the partial one is overwritten from byte 0.
     if response.status == http.HTTPStatus.PARTIAL_CONTENT and found and int(found[1]) == done:
         return done, int(found[2])
     return 0, int(length) if length.isdecimal() else None

@@ -92,6 +92,7 @@ class HrnetOcr(nn.Module):
             (self.transition2, self.stage3),
             (self.transition3, self.stage4),
         ):
+            # A stage has one resolution more than the one before; its new, lowest one is made from the lowest so far.
             maps = stage([step(maps[min(at, len(maps) - 1)]) for at, step in enumerate(widened)])
         size = (maps[0].shape[2], maps[0].shape[3])
         return torch.cat([maps[0], *(resized(one, size) for one in maps[1:])], dim=1)
@@ -155,6 +156,7 @@ class ContextHead(nn.Module):
 
 def gathered(pixels: Float[Tensor, "n c h w"], logits: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n c 1 1"]:
     """The object's features: the mean over pixels, weighted by the softmax of the logits over the image."""
+    # The softmax runs over the pixels, not over classes: the weights of an image sum to 1, whatever the object's size.
     weights = logits.flatten(2).softmax(dim=2)
     return torch.matmul(weights, pixels.flatten(2).transpose(1, 2)).transpose(1, 2)[..., None]
 

@@ -82,6 +82,8 @@ class RitmNetwork(nn.Module):
         self.architecture = architecture
         prompt = 2 + int(architecture.with_prev_mask)
         activation = nn.LeakyReLU(0.2) if architecture.use_leaky_relu else nn.ReLU()
+        # The three ways in which published versions feed the prompt in: mixed with the image before the backbone, or
+        # added after its first convolution, through one convolution or through two.
         if architecture.use_rgb_conv:
             mixed = prompt + 6
             self.rgb_conv = nn.Sequential(
@@ -159,6 +161,8 @@ def click_maps(
     unit = 1 if disks else radius
     rows = torch.arange(size[0], dtype=torch.float32, device=clicks.device)
     columns = torch.arange(size[1], dtype=torch.float32, device=clicks.device)
+    # Squared distances separate into a row's part and a column's part, so that h + w numbers a click are computed, and
+    # h x w only added.
     down = ((rows - clicks[..., 0, None]) / unit).square()
     across = ((columns - clicks[..., 1, None]) / unit).square()
     squares = down[..., :, None] + across[..., None, :]

@@ -176,6 +176,7 @@ class Ritm(Method):
             for prompt, memory in zip(prompts, memories, strict=True)
         ]
         found = self._answers(state, questions)
+        # With skip_clicks of 0, a first answer that turns out to be small is asked for once more, zoomed to itself.
         again = [at for at, one in enumerate(found) if self.zoom and self.zoom.again(one.probabilities, one.window)]
         closer = [self._question(prompts[at].clicks, memories[at].probabilities, found[at], state.size) for at in again]
         for at, memory in zip(again, self._answers(state, closer), strict=True):
@@ -217,6 +218,8 @@ class Ritm(Method):
         clicks = [clicks_in_view(question) for question in batch]
         if not self.flip:
             return self._logits(inputs, clicks).sigmoid()
+        # The mirror image of column c is w - 1 - c. Both halves run in one forward pass, and the mirrored answer is
+        # mirrored back before the mean, which is taken of logits, as in the official predictor.
         mirrored = [[(row, batch[0].size[1] - column - 1, sign) for row, column, sign in one] for one in clicks]
         logits = self._logits(torch.cat([inputs, inputs.flip(3)]), clicks + mirrored)
         straight, flipped = logits.chunk(2)
@@ -231,6 +234,7 @@ class Ritm(Method):
     def _logits(
         self, inputs: Float[Tensor, "n 4 h w"], clicks: Sequence[Sequence[tuple[float, float, float]]]
     ) -> Float[Tensor, "n 1 h w"]:
+        # A batch is one tensor, so shorter lists of clicks are filled up with clicks of sign 0, which draw nothing.
         most = max(1, *map(len, clicks))
         padded = [[*one, *[(0.0, 0.0, 0.0)] * (most - len(one))] for one in clicks]
         values = torch.tensor(padded, dtype=torch.float32, device=self.device)

@@ -132,6 +132,8 @@ class ZoomIn:
         """
         if len(clicks) <= self.skip_clicks:
             return View(None, kept)
+        # The window of the round before is kept unless a positive click lies outside of it, or the wanted window has
+        # become another one.
         wanted = self.around(probabilities > self.prob_thresh, clicks)
         if wanted is None:
             if self.skip_clicks >= 0:
@@ -161,6 +163,8 @@ class ZoomIn:
     def _range(self, used: np.ndarray, clicked: Sequence[int], length: int) -> tuple[int, int]:
         """The first and the last row, or column, of a window."""
         first, last = min([int(used[0]), *clicked]), max([int(used[-1]), *clicked])
+        # Around the middle of the box, `expansion_ratio` times as long as the box, and `min_crop_size` at least; then
+        # cut at the image's edges, so a window at an edge is shorter.
         centre, half = (first + last) / 2, max(self.expansion_ratio * (last - first + 1), self.min_crop_size) / 2
         return max(0, round(centre - half)), min(length - 1, round(centre + half))
 

@@ -72,6 +72,7 @@ class SamNetwork(Network):
         multimask: bool,
     ) -> tuple[Float[Tensor, "n k gh gw"], Float[Tensor, "n k"]]:
         """See `Network.decode`. The single mask is that of the first output token, the three masks are the others'."""
+        # Clicks are scaled by the rounded size of the resized image, as the package does, not by the exact ratio.
         height, width = input_size(size, self.side)
         points = torch.as_tensor(clicks_xy * (width / size[1], height / size[0]), dtype=torch.float32)
         sparse, dense = self.model.prompt_encoder(
@@ -92,6 +93,8 @@ class SamNetwork(Network):
 
     def upsampled(self, logits: Float[Tensor, "m 1 gh gw"], size: tuple[int, int]) -> Float[Tensor, "m 1 h w"]:
         """Upsample in two bilinear steps and cut off the padding between them, as the published model does."""
+        # The logits cover the padded square, of which the image fills the top left part:
+        # 256 x 256 -> 1024 x 1024 -> cut to the resized image, 1024 x 683 -> the image's size, 640 x 427.
         height, width = input_size(size, self.side)
         padded = F.interpolate(logits, (self.side, self.side), mode="bilinear", align_corners=False)
         return F.interpolate(padded[..., :height, :width], size, mode="bilinear", align_corners=False)

@@ -76,6 +76,7 @@ class Channels:
             return size
         if self.size_rule == "square":
             return self.size, self.size
+        # A panorama of 8 : 1 would become 512 x 4096 by its short side alone, so the long side is limited.
         scale = min(self.size / min(size), 4 * self.size / max(size))
         return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
@@ -139,7 +140,10 @@ def click_channels(
     xs = (torch.arange(columns, device=clicks.device) + 0.5) * (width / columns) - 0.5
     x, y = clicks[..., 0, None, None], clicks[..., 1, None, None]
     distance = torch.hypot(xs[None, :] - x, ys[:, None] - y)
+    # The farthest pixel of a rectangle from any point is one of its corners, the farther one in each direction.
     farthest = torch.hypot(torch.maximum(x, width - 1 - x), torch.maximum(y, height - 1 - y))
+    # An image of one pixel has a farthest distance of 0. Centres in the network's outermost pixels can lie up to half a
+    # pixel beyond the image's corner, so that values slightly above 1 are cut.
     unit = (distance / farthest.clamp(min=1)).clamp(0, 1)
     return span[0] + unit * (span[1] - span[0])
 

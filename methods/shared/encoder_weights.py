@@ -48,6 +48,8 @@ def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random"
         [(name, value) for name, value in read.items() if name not in named.values()],
         {name: value for name, value in wanted.items() if name not in named},
     )
+    # The first convolution is the one whose channels may differ: the encoder also sees clicks and saliency, which no
+    # published file has. All other tensors must fit exactly.
     first = next(iter(wanted))
     wrong = [
         name for name in wanted if name != first and (name not in found or found[name].shape != wanted[name].shape)
@@ -64,6 +66,7 @@ def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random"
     elif first_filters == "rgb":
         values[first] = wanted[first].clone()
         values[first][:, : found[first].shape[1]] = found[first]
+    # Not strict: batch normalisation's counters are left out above, and a first convolution may keep its own filters.
     encoder.load_state_dict(values, strict=False)
 
 

@@ -192,6 +192,8 @@ class MultiMask(Method):
         return [answers[index] for index in range(len(prompts))]
 
     def _decoded(self, state: EncodedImage, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        # Three masks resolve the ambiguity of a lone click; after a second click SAM's authors take the single mask.
+        # All prompts of a batch have equally many clicks, so the first one stands for all.
         clicks = [prompt.clicks for prompt in prompts]
         several = self.multimask == "always" or (self.multimask == "first" and len(clicks[0]) == 1)
         return self.network.decode(
@@ -206,6 +208,7 @@ class MultiMask(Method):
     def _previous(self, prompts: Sequence[Prompt]) -> Float[Tensor, "n 1 gh gw"] | None:
         if prompts[0].previous is None:
             return None
+        # The previous round's logits come from `Prediction.memory`, which may have been on another device or in NumPy.
         found = [torch.as_tensor(prompt.previous) for prompt in prompts]
         for one in found:
             if one.shape != self.network.logits_size or not one.is_floating_point():
@@ -245,6 +248,7 @@ class MultiMask(Method):
         assert self.clip is not None
         if not prompts:
             return []
+        # The candidates of all prompts go through CLIP together; each is compared with its own prompt's text.
         texts = [str(prompt.text) for prompt, candidates in zip(prompts, masks, strict=True) for _ in candidates]
         found = self.clip.scores(state.image, np.concatenate(masks), texts)
         ends = np.cumsum([len(candidates) for candidates in masks])[:-1]

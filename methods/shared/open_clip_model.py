@@ -141,6 +141,8 @@ def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
             f"{_BYTES_AND_SPECIALS} plus a number "
             f"of merges, at most {FULL_VOCABULARY}. Correct the model's config."
         )
+    # A vocabulary is 256 bytes, the same 256 as ends of words, one token a merge, and two special tokens. The file has
+    # a heading and then the merges, the most frequent first, so the first lines alone are a smaller vocabulary.
     with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")[: 1 + size - _BYTES_AND_SPECIALS]
     with tempfile.TemporaryDirectory() as folder:
@@ -198,6 +200,8 @@ def _load_weights(module: open_clip.CLIP, checkpoint: Path, model: str, quick_ge
             f"QuickGELU; model={model} "
             f"uses GELU and would answer wrongly. Set `model: {model}-quickgelu`."
         )
+    # Files differ in three harmless ways: some lack batch normalisation's counters, some hold tensors that are no
+    # weights, and some store `logit_scale` with shape (1,) and not ().
     wanted = module.state_dict()
     counters = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
     weights = counters | {key: value for key, value in weights.items() if key not in _NO_WEIGHTS}

@@ -155,9 +155,11 @@ class PromptedDeepLab(Method):
             return
         side = self._side_channels(state, prompts)
         for start in range(0, len(prompts), self.prompts_per_batch):
+            # The image's channels are the same for all prompts: `expand` repeats them without a copy, `cat` makes it.
             batch = side[start : start + self.prompts_per_batch]
             inputs = torch.cat([state.pixels.expand(len(batch), -1, -1, -1), batch], dim=1)
             logits = self.network(inputs).float()
+            # Logits are resized, and not masks: the outline then falls between pixels of the network's size.
             resized = F.interpolate(logits, size=state.size, mode="bilinear", align_corners=False)
             for mask in (resized[:, 1] > resized[:, 0]).cpu().numpy():
                 yield Prediction(mask[None])

@@ -84,6 +84,7 @@ class ClipRanking:
         if shown:
             crops = self._images([cropped(image, masks[index], self.crop) for index in shown])
             words = self._texts([texts[index] for index in shown])
+            # Both are unit vectors, so the sum of products is the cosine.
             scores[shown] = (crops * words).sum(1).cpu().numpy()
         return scores
 

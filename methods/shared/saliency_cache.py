@@ -58,6 +58,7 @@ class Remembered(Saliency):
         Raises:
             UserError: The saliency returned something else than such maps.
         """
+        # An image may occur twice in a step with two texts: maps are found by image, text and vocabulary.
         asked = [pixels_hash(image) for image in images]
         answered = self.maps_of_each(self._features(asked, images), texts, vocabularies)
         maps = [self._checked(np.asarray(one)[None], image) for one, image in zip(answered, images, strict=True)]
@@ -109,6 +110,7 @@ class Remembered(Saliency):
     def _keep(self, computed: Mapping[str, Any]) -> None:
         with self.lock:
             self.kept |= computed
+            # A dict keeps the order of insertion, so its first key is the one kept longest.
             while len(self.kept) > self.limit:
                 del self.kept[next(iter(self.kept))]
 
@@ -178,6 +180,8 @@ class KeptMaskClip(Saliency):
 
     def _keep(self, path: Path, dense: np.ndarray) -> None:
         with self.lock:
+            # Counting the files of a large folder takes seconds, so a process counts now and then, and in between adds
+            # up what it writes itself. Other processes' files show at the next count.
             if self.added % RECOUNTED_EVERY == 0:
                 self.bytes = _size(self.folder)
             if self.bytes + dense.nbytes > self.limit:

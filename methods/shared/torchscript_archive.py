@@ -53,6 +53,8 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Our replacement for a class or a function that the archive names."""
+        # Only the rebuilding of tensors, OrderedDict and the types of storages keep their meaning. Every other name
+        # becomes a Part, whose constructor ignores its arguments.
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return strided
         if (module, name) == ("collections", "OrderedDict"):
@@ -61,6 +63,7 @@ class Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Tensor:
         """The storage behind a tensor; several tensors may share one."""
+        # ("storage", its type, the name of its file in the archive, the device it was on, its length)
         _, dtype, key, *_ = pid
         if key not in self.read:
             stored = bytearray(self.archive.read(f"{self.folder}/{key}"))
