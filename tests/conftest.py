@@ -46,6 +46,12 @@ def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
+def own_index(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listings are kept apart from those of other tests, too."""
+    monkeypatch.setenv("HARNESS_INDEX", str(tmp_path_factory.mktemp("index")))
+
+
+@pytest.fixture
 def run_name() -> Iterator[str]:
     """A run's name that no other run has; its folder is removed afterwards."""
     name = f"test_{uuid.uuid4().hex[:12]}"

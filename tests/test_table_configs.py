@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-import scipy.io
-import scipy.sparse
 import torch
 import yaml
 from harness.datasets.coco.coco import Coco
@@ -27,6 +25,7 @@ from harness.jobs.worker import Outcome
 from harness.plugins.class_splits import seen_names
 from harness.running.run import run
 from harness.training.fit import Progress
+from toy_files import write_sbd
 
 WEIGHTS = places.ROOT / "methods" / "weights"
 CLIP = {"model": str(WEIGHTS / "scenes_clip.json"), "checkpoint": str(WEIGHTS / "scenes_clip.safetensors")}
@@ -92,14 +91,7 @@ def voc_and_sbd(data: Path) -> None:
     categories = [
         np.bincount(classes[(objects == number) & (classes < 255)]).argmax() for number in range(1, objects.max() + 1)
     ]
-    outlines = np.empty((len(categories), 1), object)
-    outlines[:, 0] = [scipy.sparse.csc_matrix(objects == number + 1) for number in range(len(categories))]
-    truth = {
-        "Segmentation": objects,
-        "Boundaries": outlines,
-        "Categories": np.array(categories, np.uint8).reshape(-1, 1),
-    }
-    scipy.io.savemat(sbd / "inst" / "2010_000001.mat", {"GTinst": truth}, do_compression=True)
+    write_sbd(sbd / "inst" / "2010_000001.mat", objects, categories)
     (sbd / "train.txt").write_text("2010_000001\n")
     (sbd / "val.txt").write_text(f"{first}\n")
 

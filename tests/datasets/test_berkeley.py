@@ -12,6 +12,7 @@ from harness.datasets.berkeley import Berkeley
 from harness import UserError
 from harness.plugins import parameters, registry
 from harness.structures import Listed
+from toy_files import picture
 
 H, W = 12, 17
 NAMES = ("189011", "189011a", "189011b", "21077")
@@ -28,8 +29,7 @@ def _write(root: Path) -> Path:
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)
     for at, name in enumerate(NAMES):
-        pixels = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
-        PIL.Image.fromarray(pixels).save(root / "images" / f"{name}.jpg")
+        picture(H, W, 3).save(root / "images" / f"{name}.jpg")
         PIL.Image.fromarray(_mask(at)).save(root / "masks" / f"{name}.png")
     return root
 

@@ -26,6 +26,7 @@ from harness import Sample, UserError
 from harness.plugins import parameters, registry
 from harness.plugins.class_splits import seen_names
 from harness.structures import Listed
+from toy_files import picture
 
 H, W = 32, 48
 BOX = [[4, 3, 20, 3, 20, 15, 4, 15]]
@@ -65,9 +66,8 @@ def _write(root: Path, content: Any, pictures: tuple[int, ...] = (7,)) -> Path:
     (root / "val2017").mkdir()
     text = content if isinstance(content, str) else json.dumps(content)
     (root / "annotations" / "instances_val2017.json").write_text(text, encoding="utf-8")
-    pixels = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
-    for picture in pictures:
-        PIL.Image.fromarray(pixels).save(root / "val2017" / f"{picture:012d}.jpg")
+    for number in pictures:
+        picture(H, W, 3).save(root / "val2017" / f"{number:012d}.jpg")
     return root
 
 

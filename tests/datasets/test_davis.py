@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from harness import UserError
 from harness.plugins import parameters
 from harness.structures import Listed
+from toy_files import picture
 
 H, W = 12, 17
 
@@ -23,8 +24,7 @@ H, W = 12, 17
 def _write(root: Path, mask: PIL.Image.Image) -> Path:
     for folder in ("img", "gt"):
         (root / folder).mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (mask.height, mask.width, 3), dtype=np.uint8)
-    PIL.Image.fromarray(pixels).save(root / "img" / "000.jpg")
+    picture(mask.height, mask.width, 3).save(root / "img" / "000.jpg")
     mask.save(root / "gt" / "000.png")
     return root
 

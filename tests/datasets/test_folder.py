@@ -28,15 +28,14 @@ from harness.evaluation.pictures import listed, prepared
 from harness.plugins import parameters, registry
 from harness.running.run import run
 from harness.structures import Listed
+from toy_files import picture
 from toy_runs import Quiet
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "datasets.md"
 H, W = 12, 17
 
 
-@pytest.fixture(autouse=True)
-def _own_index(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_INDEX", str(tmp_path_factory.mktemp("index")))
+pytestmark = pytest.mark.usefixtures("own_index")
 
 
 def _box(y: int = 2, x: int = 3, value: int = 255) -> np.ndarray:
@@ -47,8 +46,7 @@ def _box(y: int = 2, x: int = 3, value: int = 255) -> np.ndarray:
 
 
 def _picture(mode: str = "RGB") -> PIL.Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
-    return PIL.Image.fromarray(pixels).convert(mode)
+    return picture(H, W, 3).convert(mode)
 
 
 def _save(path: Path, image: Any, **options: Any) -> Path:

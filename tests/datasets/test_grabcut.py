@@ -20,12 +20,9 @@ from harness import UserError
 from harness.evaluation.pictures import prepared
 from harness.plugins import parameters, registry
 from harness.structures import Listed
+from toy_files import picture
 
 H, W = 12, 17
-
-
-def _picture(seed: int = 0, h: int = H, w: int = W) -> PIL.Image.Image:
-    return PIL.Image.fromarray(np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8))
 
 
 def _values() -> np.ndarray:
@@ -39,7 +36,7 @@ def _write(root: Path, names: tuple[str, ...] = ("llama",), values: np.ndarray |
     for folder in ("data_GT", "boundary_GT"):
         (root / folder).mkdir(parents=True)
     for name in names:
-        _picture().save(root / "data_GT" / f"{name}.png")
+        picture(H, W, 3).save(root / "data_GT" / f"{name}.png")
         PIL.Image.fromarray(_values() if values is None else values).save(root / "boundary_GT" / f"{name}.bmp")
     return root
 
@@ -52,7 +49,7 @@ def test_the_object_the_band_and_the_rest(tmp_path: Path) -> None:
     assert instance.mask.dtype == bool and sample.ignore is not None and sample.ignore.dtype == bool
     np.testing.assert_array_equal(instance.mask, _values() == 255)
     np.testing.assert_array_equal(sample.ignore, _values() == 128)
-    np.testing.assert_array_equal(sample.image, np.asarray(_picture()))
+    np.testing.assert_array_equal(sample.image, np.asarray(picture(H, W, 3)))
     (target,) = prepared(sample).targets
     assert target.truth.area == 3 * 5
 
@@ -62,7 +59,7 @@ def test_the_object_the_band_and_the_rest(tmp_path: Path) -> None:
 def test_any_values_are_read_as_opencv_and_ritms_rule_do(h: int, w: int, seed: int, colours: bool) -> None:
     with TemporaryDirectory() as folder:
         root = _write(Path(folder), ())
-        _picture(seed, h, w).save(root / "data_GT" / "a.png")
+        picture(h, w, 3, seed=seed).save(root / "data_GT" / "a.png")
         shape = (h, w, 3) if colours else (h, w)
         values = np.random.default_rng(seed).choice(np.array([0, 1, 2, 127, 128, 129, 255], np.uint8), shape)
         values[0, 0] = 255
@@ -82,7 +79,7 @@ def test_without_a_band_nothing_is_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["png", "JPG", "jpeg", "Bmp"])
 def test_suffixes_are_matched_in_any_case(tmp_path: Path, suffix: str) -> None:
     root = _write(tmp_path, ())
-    _picture().save(root / "data_GT" / f"a b.{suffix}")
+    picture(H, W, 3).save(root / "data_GT" / f"a b.{suffix}")
     PIL.Image.fromarray(_values()).save(root / "boundary_GT" / "a b.BMP")
     grabcut = GrabCut(root)
     assert grabcut.sample_ids() == ["a b"] and grabcut.load("a b").size == (H, W)
@@ -126,7 +123,7 @@ def test_empty_folders_are_the_readers_to_mend(tmp_path: Path) -> None:
 
 def test_two_pictures_of_one_name_are_the_readers_to_mend(tmp_path: Path) -> None:
     root = _write(tmp_path)
-    _picture().save(root / "data_GT" / "llama.jpg")
+    picture(H, W, 3).save(root / "data_GT" / "llama.jpg")
     with pytest.raises(UserError, match=r"llama\.png' and 'llama\.jpg'; wanted one file a name"):
         GrabCut(root).sample_ids()
 

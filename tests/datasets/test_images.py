@@ -9,13 +9,14 @@ import PIL.Image
 import pytest
 from harness.datasets.shared.images import read_rgb
 
+from toy_files import picture
+
 GRADIENT = (np.arange(32 * 48, dtype=np.uint16).reshape(32, 48) * 42).astype(np.uint16)
 """16 bits a pixel, 0 to 64470: clipped at 255, all but six pixels would be white."""
 
 
 def _photo(mode: str = "RGB") -> PIL.Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
-    return PIL.Image.fromarray(pixels).convert(mode)
+    return picture(32, 48, 3).convert(mode)
 
 
 def _saved(image: PIL.Image.Image, path: Path, **options: object) -> Path:

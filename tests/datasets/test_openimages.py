@@ -26,6 +26,7 @@ from harness import Sample, UserError
 from harness.plugins import parameters
 from harness.plugins.class_splits import seen_names
 from harness.structures import Listed
+from toy_files import picture
 
 H, W = 32, 48
 MASK_HEADER = [
@@ -61,9 +62,7 @@ NAMES = {TORTOISE: "Tortoise", CAT: "Cat", DOG: "Dog", BALL: "Ball (Object)"}
 SPOT = (0.25, 0.5, 0.25, 0.75)
 
 
-@pytest.fixture(autouse=True)
-def _index(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_INDEX", str(tmp_path_factory.mktemp("index")))
+pytestmark = pytest.mark.usefixtures("own_index")
 
 
 def _row(name: str = "a_1", image: str = "a", label: str = CAT, box: Sequence[Any] = SPOT) -> list[Any]:
@@ -96,8 +95,7 @@ def _write(
     (root / "challenge-2019-classes-description-segmentable.csv").write_text(f"{CAT},Cat\n{DOG},Dog\n")
     _table(root / "validation-annotations-object-segmentation.csv", MASK_HEADER, rows)
     for image in images:
-        pixels = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
-        PIL.Image.fromarray(pixels).save(root / "validation" / f"{image}.jpg")
+        picture(H, W, 3).save(root / "validation" / f"{image}.jpg")
     for name in [row[0] for row in rows] if masks is None else masks:
         PIL.Image.fromarray(_drawn()).save(root / "validation-masks" / name)
     return root

@@ -22,6 +22,7 @@ import real_data
 from harness import Sample, UserError
 from harness.plugins import parameters, registry
 from harness.structures import Listed
+from toy_files import picture
 
 H, W = 32, 48
 CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 27, "name": "backpack"}]
@@ -84,9 +85,8 @@ def _write(
     (folder / "instances.json").write_text(json.dumps(content))
     shown = root / "images" / "mscoco" / "images" / "train2014"
     shown.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
-    for picture in pictures:
-        PIL.Image.fromarray(pixels).save(shown / f"COCO_train2014_{picture:012d}.jpg")
+    for number in pictures:
+        picture(H, W, 3).save(shown / f"COCO_train2014_{number:012d}.jpg")
     return root
 
 

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import pytest
 import scipy.io
-import scipy.sparse
 from harness.datasets.sbd import Sbd
 from harness.datasets.voc.objects import CLASSES
 from harness.datasets.voc.sbd_masks import read_annotation
@@ -26,13 +24,12 @@ from harness import UserError
 from harness.evaluation.pictures import listed
 from harness.plugins import parameters, registry
 from harness.structures import Listed
+from toy_files import gtinst, picture, write_sbd
 
 H, W = 32, 48
 
 
-@pytest.fixture(autouse=True)
-def _own_index(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_INDEX", str(tmp_path_factory.mktemp("index")))
+pytestmark = pytest.mark.usefixtures("own_index")
 
 
 def _segmentation() -> np.ndarray:
@@ -45,33 +42,8 @@ def _segmentation() -> np.ndarray:
 CATEGORIES = (17, 15, 15)
 
 
-def _gtinst(segmentation: Any, categories: Any) -> dict[str, Any]:
-    """As the official files have it: fields in this order, outlines as sparse matrices in a cell array."""
-    outlines = np.empty((len(np.ravel(categories)), 1), object)
-    for number in range(len(outlines)):
-        edges = np.abs(np.diff((np.asarray(segmentation) == number + 1).astype(float), axis=-1)) > 0
-        outlines[number, 0] = scipy.sparse.csc_matrix(edges)
-    column = np.asarray(categories)
-    column = column.reshape(-1, 1) if column.ndim == 1 else column
-    return {"Segmentation": segmentation, "Boundaries": outlines, "Categories": column}
-
-
-def _save(path: Path, content: Mapping[str, Any], packed: bool = True) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scipy.io.savemat(path, dict(content), do_compression=packed)
-    return path
-
-
 def _mat(path: Path, segmentation: Any = None, categories: Any = CATEGORIES, packed: bool = True) -> Path:
-    numbers = _segmentation() if segmentation is None else segmentation
-    if not isinstance(categories, np.ndarray):
-        categories = np.array(categories, np.uint8)
-    return _save(path, {"GTinst": _gtinst(numbers, categories)}, packed)
-
-
-def _picture(path: Path, shape: tuple[int, ...] = (H, W, 3)) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    PIL.Image.fromarray(pixels).save(path)
+    return write_sbd(path, _segmentation() if segmentation is None else segmentation, categories, packed)
 
 
 def _write(root: Path, images: Mapping[str, np.ndarray], **lists: str) -> Path:
@@ -79,7 +51,7 @@ def _write(root: Path, images: Mapping[str, np.ndarray], **lists: str) -> Path:
     (root / "inst").mkdir()
     for image, segmentation in images.items():
         _mat(root / "inst" / f"{image}.mat", segmentation)
-        _picture(root / "img" / f"{image}.jpg", (*segmentation.shape, 3))
+        picture(*segmentation.shape, 3).save(root / "img" / f"{image}.jpg")
     for split, text in ({"val": "".join(f"{image}\n" for image in images)} | lists).items():
         (root / f"{split}.txt").write_text(text, encoding="utf-8")
     return root
@@ -162,8 +134,9 @@ def test_a_picture_without_objects_is_a_sample_without_instances(tmp_path: Path)
 
 
 def test_other_variables_and_fields_do_not_matter(tmp_path: Path) -> None:
-    inner = {"Extra": "words", **_gtinst(_segmentation(), CATEGORIES), "Cell": np.array([[1, "a"]], object)}
-    path = _save(tmp_path / "a.mat", {"other": np.arange(5), "GTcls": {"Segmentation": 3}, "GTinst": inner})
+    inner = {"Extra": "words", **gtinst(_segmentation(), CATEGORIES), "Cell": np.array([[1, "a"]], object)}
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"other": np.arange(5), "GTcls": {"Segmentation": 3}, "GTinst": inner})
     np.testing.assert_array_equal(read_annotation(path).objects, _segmentation())
     assert list(read_annotation(path).categories.values()) == ["sheep", "person", "person"]
 
@@ -181,8 +154,8 @@ def test_an_object_without_a_class_is_broken_and_its_neighbours_are_whole(tmp_pa
 
 def test_listing_opens_no_picture_and_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = _write(tmp_path, {"b": _segmentation(), "a": _segmentation()})
-    for picture in root.glob("img/*"):
-        picture.unlink()
+    for shown in root.glob("img/*"):
+        shown.unlink()
     wanted = Sbd(root).list_instances("a")
     assert len(wanted) == 3
     monkeypatch.setattr("harness.datasets.sbd.read_annotation", None)
@@ -194,21 +167,21 @@ def test_listing_opens_no_picture_and_each_file_once(tmp_path: Path, monkeypatch
 
 def test_missing_and_empty_pictures_and_those_of_another_size_fail(tmp_path: Path) -> None:
     root = _write(tmp_path, {"a": _segmentation()})
-    picture = root / "img" / "a.jpg"
-    _picture(picture, (W, H, 3))
+    shown = root / "img" / "a.jpg"
+    picture(W, H, 3).save(shown)
     with pytest.raises(ValueError, match=r"inst.a\.mat: found 32 x 48 \(h x w\); wanted 48 x 32"):
         Sbd(root).load("a")
-    picture.write_bytes(b"")
+    shown.write_bytes(b"")
     with pytest.raises(OSError, match="found 0 bytes that do not decode"):
         Sbd(root).load("a")
-    picture.unlink()
+    shown.unlink()
     with pytest.raises(FileNotFoundError, match="no such file"):
         Sbd(root).load("a")
 
 
 def test_a_grey_picture_has_three_channels(tmp_path: Path) -> None:
     root = _write(tmp_path, {"a": _segmentation()})
-    _picture(root / "img" / "a.jpg", (H, W))
+    picture(H, W).save(root / "img" / "a.jpg")
     assert Sbd(root).load("a").image.shape == (H, W, 3)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-import scipy.io
 from harness.datasets.shared.images import read_rgb
 from harness.datasets.voc import voc as voc_module
 from harness.datasets.voc.objects import CLASSES, VocObjects
@@ -28,14 +27,13 @@ from harness.evaluation.pictures import ground_truth, listed
 from harness.plugins import parameters, registry
 from harness.plugins.class_splits import seen_names
 from harness.structures import Listed
+from toy_files import picture, write_sbd
 
 H, W = 32, 48
 PERSON, TV = 15, 20
 
 
-@pytest.fixture(autouse=True)
-def _own_index(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_INDEX", str(tmp_path_factory.mktemp("index")))
+pytestmark = pytest.mark.usefixtures("own_index")
 
 
 def _scene() -> tuple[np.ndarray, np.ndarray]:
@@ -55,18 +53,13 @@ def _write_mask(path: Path, numbers: np.ndarray | None) -> None:
         image.save(path)
 
 
-def _write_picture(path: Path, shape: tuple[int, ...] = (H, W, 3), **options: Any) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    PIL.Image.fromarray(pixels).save(path, **options)
-
-
 def _write(root: Path, masks: Mapping[str, Sequence[np.ndarray | None]], **lists: str) -> Path:
     """A VOC folder; each mask pair gets a picture, and every split names all of them but where `lists` says."""
     for folder in ("JPEGImages", "SegmentationObject", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     for image, (objects, classes) in masks.items():
         shape = (H, W, 3) if objects is None else (*objects.shape, 3)
-        _write_picture(root / "JPEGImages" / f"{image}.jpg", shape)
+        picture(*shape).save(root / "JPEGImages" / f"{image}.jpg")
         _write_mask(root / "SegmentationObject" / f"{image}.png", objects)
         _write_mask(root / "SegmentationClass" / f"{image}.png", classes)
     for split, text in ({"val": "".join(f"{image}\n" for image in masks)} | lists).items():
@@ -169,8 +162,8 @@ def test_more_than_sixteen_objects_stay_apart(tmp_path: Path) -> None:
 
 def test_listing_opens_each_mask_once_and_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = _write(tmp_path, {"b": _scene(), "a": _scene()})
-    for picture in root.glob("JPEGImages/*"):
-        picture.unlink()
+    for shown in root.glob("JPEGImages/*"):
+        shown.unlink()
     wanted = [Listed("a/1", "person", True), Listed("a/2", "tvmonitor", False), Listed("a/5", "person", True)]
     assert Voc(root).list_instances("a") == wanted and Voc(root).sample_ids() == ["b", "a"]
     monkeypatch.setattr(voc_module, "read_indices", None)
@@ -204,14 +197,14 @@ def test_pixels_stay_as_stored_whatever_exif_says(tmp_path: Path) -> None:
     voc = _voc(tmp_path, *_scene())
     rotated = PIL.Image.Exif()
     rotated[274] = 6
-    _write_picture(tmp_path / "JPEGImages" / "a.jpg", exif=rotated)
+    picture(H, W, 3).save(tmp_path / "JPEGImages" / "a.jpg", exif=rotated)
     assert voc.load("a").size == (H, W) and PIL.Image.open(tmp_path / "JPEGImages" / "a.jpg").getexif()[274] == 6
     assert [instance.mask.shape for instance in voc.load("a").instances] == [(H, W)] * 3
 
 
 def test_a_grey_picture_has_three_channels(tmp_path: Path) -> None:
     voc = _voc(tmp_path, *_scene())
-    _write_picture(tmp_path / "JPEGImages" / "a.jpg", (H, W))
+    picture(H, W).save(tmp_path / "JPEGImages" / "a.jpg")
     assert voc.load("a").image.shape == (H, W, 3)
 
 
@@ -229,7 +222,7 @@ def test_a_missing_or_empty_picture_fails_and_stays_listed(tmp_path: Path) -> No
 
 def test_a_picture_of_another_size_fails(tmp_path: Path) -> None:
     voc = _voc(tmp_path, *_scene())
-    _write_picture(tmp_path / "JPEGImages" / "a.jpg", (W, H, 3))
+    picture(W, H, 3).save(tmp_path / "JPEGImages" / "a.jpg")
     with pytest.raises(ValueError, match=r"SegmentationObject.a\.png: found 32 x 48 \(h x w\); wanted 48 x 32"):
         voc.load("a")
 
@@ -411,10 +404,8 @@ def test_what_the_reader_can_mend_in_the_layout(tmp_path: Path) -> None:
 
 
 def _write_sbd(root: Path, objects: Mapping[str, np.ndarray], categories: list[int], **lists: Sequence[str]) -> Path:
-    (root / "inst").mkdir(parents=True)
     for image, segmentation in objects.items():
-        truth = {"Segmentation": segmentation, "Categories": np.array(categories, np.uint8)[:, None]}
-        scipy.io.savemat(root / "inst" / f"{image}.mat", {"GTinst": truth}, do_compression=True)
+        write_sbd(root / "inst" / f"{image}.mat", segmentation, categories)
     for split in ("train", "val"):
         (root / f"{split}.txt").write_text("".join(f"{image}\n" for image in lists.get(split, ())))
     return root

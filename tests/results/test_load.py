@@ -22,48 +22,9 @@ from harness.running import run as runs
 from harness.storage.folder import Folder
 from harness.storage.manifest import read_manifest, save_manifest
 from harness.storage.shards import Header, header_of, name_of, packed
+from toy_runs import OUTSIDE, Quiet
 
 Command = Callable[..., CompletedProcess[str]]
-
-RANKED = '''
-import numpy as np
-
-from harness import Dataset, Instance, Method, Prediction, Sample
-
-
-class Halves(Method):
-    """Nothing, of which it is confident, or the left half."""
-
-    def __init__(self, rankings: tuple[str, ...] = ("clip", "confidence")) -> None:
-        self.rankings = rankings
-
-    def predict(self, image, click, text):
-        masks = np.zeros((2, *image.shape[:2]), bool)
-        masks[1, :, : image.shape[1] // 2] = True
-        scores = {"confidence": np.array([1.0, 0.0]), "clip": np.array([0.0, 1.0])}
-        return Prediction(masks, {name: scores[name] for name in self.rankings})
-
-
-class Box(Dataset):
-    """One box in the left half of one image."""
-
-    classes = ("box",)
-
-    def sample_ids(self):
-        return ["a"]
-
-    def load(self, sample_id):
-        mask = np.zeros((32, 48), bool)
-        mask[8:20, 2:20] = True
-        return Sample(sample_id, np.zeros((32, 48, 3), np.uint8), (Instance("a-0", mask, "box", True),))
-'''
-
-
-class Silent:
-    """Watches a run and says nothing."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args: None
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +36,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     workers = {"executor": "local", "samples_per_shard": 4}
     given |= {"run": "small", "limit": 8, "workers": workers, "tables": ["table1"]}
     path.write_text(yaml.safe_dump(given))
-    runs.run(config.load_run(path), Silent(), runs=str(folder))
+    runs.run(config.load_run(path), Quiet(), runs=str(folder))
     yield folder / "small"
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -227,22 +188,21 @@ def test_the_leaderboard_says_the_peak_memory_of_the_workers(run_folder: Path) -
 def test_clicks_needed_are_of_the_ranking_that_the_clicks_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "ranked.py").write_text(RANKED)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(OUTSIDE)
     methods: list[dict[str, Any]] = [
-        {"name": "ranked:Halves", "label": "turned", "params": {"rankings": ["confidence", "clip"]}},
-        {"name": "ranked:Halves", "label": "its own order"},
+        {"name": "gone_away:Halves", "label": "turned", "params": {"rankings": ["confidence", "clip"]}},
+        {"name": "gone_away:Halves", "label": "its own order"},
     ]
     given = {
         "run": "order",
-        "datasets": [{"name": "ranked:Box", "label": "box"}],
+        "datasets": [{"name": "gone_away:Boxes", "label": "box"}],
         "methods": methods,
         "clicks": {"strategy": "center/v1", "max_clicks": 2},
         "tables": ["noc"],
         "workers": {"executor": "local"},
     }
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(given))
-    runs.run(config.load_run(tmp_path / "a.yaml"), Silent(), runs=str(tmp_path))
+    runs.run(config.load_run(tmp_path / "a.yaml"), Quiet(), runs=str(tmp_path))
     rows = load(tmp_path / "order")
     second = rows[rows["click_index"] == 2].groupby("method")["clicks"].first()
     followed = {method: "confidence" if clicks[1]["positive"] else "clip" for method, clicks in second.items()}

@@ -19,51 +19,9 @@ from harness.config.run_config import load_run
 from harness.running.run import run
 from harness.storage.manifest import read_manifest, save_manifest
 from harness.storage.store import Store
-from toy_runs import Quiet
+from toy_runs import OUTSIDE, Quiet
 
 ROOT = Path(__file__).resolve().parents[2]
-
-GONE = '''
-import numpy as np
-
-from harness import Dataset, Instance, Method, Prediction, Sample, register_metric
-
-
-@register_metric("dice", bounds=(0.0, 1.0))
-def dice(truth, prediction):
-    """Twice the intersection over the sum of both areas."""
-    return 2 * (truth & prediction).sum() / (truth.sum() + prediction.sum())
-
-
-class Halves(Method):
-    """Nothing, of which it is confident, or the left half."""
-
-    uses_text = True
-
-    def __init__(self, rankings: tuple[str, ...] = ("clip", "confidence")) -> None:
-        self.rankings = rankings
-
-    def predict(self, image, click, text):
-        masks = np.zeros((2, *image.shape[:2]), bool)
-        masks[1, :, : image.shape[1] // 2] = True
-        scores = {"confidence": np.array([1.0, 0.0]), "clip": np.array([0.0, 1.0])}
-        return Prediction(masks, {name: scores[name] for name in self.rankings})
-
-
-class Boxes(Dataset):
-    """One box in the left half of each of three images."""
-
-    classes = ("box",)
-
-    def sample_ids(self):
-        return ["a", "b", "c"]
-
-    def load(self, sample_id):
-        mask = np.zeros((32, 48), bool)
-        mask[8:20, 2:20] = True
-        return Sample(sample_id, np.zeros((32, 48, 3), np.uint8), (Instance(f"{sample_id}-0", mask, "box", True),))
-'''
-"""The module `gone_away`, a repository of a user's that is there when the run is made and gone when it is read."""
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -83,7 +41,7 @@ class Watched(importlib.abc.MetaPathFinder):
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run whose plugins are gone."""
     folder = tmp_path_factory.mktemp("runs")
-    (folder / "gone_away.py").write_text(GONE)
+    shutil.copy(OUTSIDE / "gone_away.py", folder)
     given: dict[str, Any] = {
         "run": "gone",
         "datasets": [{"name": "gone_away:Boxes", "label": "boxes"}],

@@ -11,6 +11,8 @@ import yaml
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 
+OUTSIDE = Path(__file__).parent / "outside"
+"""Modules that are on no path."""
 STEADY: dict[str, Any] = {"name": "fakes:Steady", "label": "steady"}
 WIDE: dict[str, Any] = {"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}
 TOYS: dict[str, Any] = {"name": "fakes:Toys", "label": "toys", "params": {"count": 6}}
