@@ -101,34 +101,45 @@ def test_the_quickstart_runs_by_name_from_an_empty_folder(installed: Command, tm
 @pytest.mark.slow
 def test_it_stands_beside_hugging_face_s_datasets(installed: Command) -> None:
     code = (
-        "import datasets, harness.datasets; print(datasets.Dataset.from_dict({'a': [1]})[0], harness.datasets.__path__)"
+        "import datasets, harness.datasets as ours; print(datasets.Dataset.from_dict({'a': [1]})[0], ours.__path__[0])"
     )
     done = installed("python", "-c", code)
-    assert (
-        done.returncode == 0 and done.stdout.startswith("{'a': 1} ") and "site-packages/harness/datasets" in done.stdout
-    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("{'a': 1} ") and done.stdout.endswith("/site-packages/harness/datasets\n")
     assert installed("harness", "--version").stdout == f"harness {harness.__version__} (v{harness.__version__})\n"
-    for kind, name in (("methods", "text_click"), ("datasets", "scenes")):
+    known = {
+        "methods": "text_click",
+        "datasets": "scenes",
+        "saliency": "maskclip",
+        "clicks": "paper/v1",
+        "tables": "table1",
+    }
+    for kind, name in known.items():
         listed = installed("harness", "list", kind).stdout
         assert re.search(rf"│ {name} +│ \w", listed) and "broken" not in listed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("executor", ["local", "ray"])
-def test_plugins_are_found_in_the_current_folder_and_on_a_relative_path(
-    installed: Command, elsewhere: Path, tmp_path: Path, executor: str
+def test_a_user_s_repository_runs_in_ray_workers_and_may_then_go(
+    installed: Command, repository: Path, elsewhere: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "here"
-    (here / "plugins").mkdir()
-    shutil.copy(elsewhere / "far_away.py", here / "plugins" / "far_away.py")
-    (here / "beside.py").write_text("from far_away import Disc\n\n\nclass Beside(Disc):\n    'A disc.'\n")
-    (here / "a.yaml").write_text(
-        "run: r\ndatasets: [{name: 'far_away:Boxes'}]\nmethods: [{name: 'beside:Beside'}, {name: 'far_away:Disc'}]\n"
-        f"tables: [leaderboard]\nworkers: {{executor: {executor}}}\n"
-    )
-    done = installed("harness", "run", "a.yaml", PYTHONPATH="plugins")
+    shutil.copytree(repository, here, dirs_exist_ok=True)
+    shutil.copytree(elsewhere, here / "plugins")
+    methods = "methods=[{name: 'my_repo.methods:Disk', label: Disk}, {name: 'far_away:Disc', label: Disc}]"
+    given = ["run.yaml", "--set", methods, "--set", "workers.executor=ray"]
+    done = installed("harness", "run", *given, PYTHONPATH="plugins")
     assert done.returncode == 0, done.stderr
-    assert set(pd.read_parquet(here / "runs" / "r" / "results.parquet")["status"]) == {"ok"}
+    rows = pd.read_parquet(here / "runs" / "mine" / "results.parquet")
+    assert set(rows["method"]) == {"Disk", "Disc"} and (rows["status"] == "ok").all() and "dice" in rows
+
+    for name in ("my_repo", "plugins", "run.yaml"):
+        shutil.rmtree(here / name) if (here / name).is_dir() else (here / name).unlink()
+    run = "runs/mine"
+    commands = [["report", run], ["leaderboard", run], ["audit", run], ["compare", f"{run}:Disk", "Disc", "--run", run]]
+    for command in [*commands, ["page", run, "--no-figures"], ["verify", run]]:
+        done = installed("harness", *command)
+        assert done.returncode == 0, (command, done.stderr)
 
 
 @pytest.mark.slow
