@@ -42,6 +42,11 @@ def shipped(path: str | Path) -> Path:
     return CHECKOUT / path if CHECKOUT else _PACKAGE / str(path).removeprefix("harness/")
 
 
+def is_installed(path: Path) -> bool:
+    """Whether a file lies in the installed package; never in a checkout, whose files are the user's to change."""
+    return CHECKOUT is None and path.is_relative_to(_PACKAGE)
+
+
 def located(path: str | Path) -> Path:
     """Where a config's path leads on this machine.
 

@@ -143,6 +143,12 @@ def test_a_user_s_repository_runs_in_ray_workers_and_may_then_go(
 
 
 @pytest.mark.slow
+def test_no_training_changes_the_installed_weights(installed: Command) -> None:
+    done = installed("harness", "train", "scenes_text_click", "--force")
+    assert done.returncode == 2 and "comes with the installed harness" in done.stderr
+
+
+@pytest.mark.slow
 def test_an_editable_install_runs_its_checkout_but_not_from_within_another(tmp_path: Path) -> None:
     python = environment_of(tmp_path / "editable")
     pip("--python", python, "install", "--no-deps", "--no-index", "--no-build-isolation", "-e", ROOT)

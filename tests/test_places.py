@@ -28,13 +28,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_is_not_in_the_current_folder_may_come_with_the_package(package: Path) -> None:
     here = Path.cwd()
-    assert places.located(WEIGHTS) == package / WEIGHTS
+    assert places.located(WEIGHTS) == package / WEIGHTS and places.is_installed(package / WEIGHTS)
     assert places.located("harness/config/words.csv") == package / "config" / "words.csv"
     assert places.located("weights") == here / "weights"  # the user's folder, not the package harness.weights
     assert places.located("methods/mine.pth") == here / "methods/mine.pth"
     (here / WEIGHTS).parent.mkdir(parents=True)
     (here / WEIGHTS).touch()
-    assert places.located(WEIGHTS) == here / WEIGHTS
+    assert places.located(WEIGHTS) == here / WEIGHTS and not places.is_installed(here / WEIGHTS)
 
 
 def test_workers_get_absolute_paths_of_all_that_does_not_come_with_the_harness(package: Path) -> None:
@@ -51,6 +51,7 @@ def test_workers_have_a_copy_of_the_checkout_but_not_of_its_data(monkeypatch: py
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     assert places.for_workers("mine/words.csv") == Path("mine/words.csv")
     assert places.for_workers(places.ROOT / "mine") == places.ROOT / "mine"
+    assert not places.is_installed(places.ROOT / WEIGHTS)
     for name in ("data", "weights", "runs"):
         assert places.for_workers(f"{name}/a") == places.ROOT / name / "a"
     monkeypatch.setenv("HARNESS_DATA", "/mnt/images")

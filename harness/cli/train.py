@@ -11,6 +11,7 @@ import typer
 from harness import places
 from harness.cli.options import Address, Runs, Set
 from harness.cli.terminal import live, say
+from harness.structures import UserError
 
 
 def train(
@@ -31,6 +32,11 @@ def train(
     if asked.output.is_file() and not force:
         say(f"{asked.output} is there already; --force trains it anew.")
         return
+    if places.is_installed(asked.output):
+        raise UserError(
+            f"{asked.output}: comes with the installed harness, which no training changes. Name a file of your own: "
+            "--set checkpoint=weights/mine.safetensors"
+        )
     with live() as shown:
         path = execute(asked, partial(shown.training, recipe.stem), address=address, runs=runs)
     say(f"{path} and its card {path.with_suffix('.md').name}")
