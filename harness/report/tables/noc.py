@@ -34,7 +34,7 @@ _NOTES = (
 @register_table("noc")
 def noc(final: FinalClicks, context: Context) -> Table:
     """NoC at four qualities, both counts of failure, mIoU after some clicks and the area under its curve."""
-    found = lines_and_sequences(final, context)
+    found = _lines(final, context)
     last = max((int(own.clicks.max(initial=0)) for _, own in found), default=0)
     shown = [k for k in SHOWN if k <= last]
     names = [Column(name) for name in ("Dataset", "Method")]
@@ -54,7 +54,7 @@ def noc(final: FinalClicks, context: Context) -> Table:
 @register_table("iou_by_click")
 def iou_by_click(final: FinalClicks, context: Context) -> Table:
     """Mean IoU after every click: one line a number of clicks, one column a data set and method."""
-    found = lines_and_sequences(final, context)
+    found = _lines(final, context)
     columns = (Column("Clicks", align="right"), *[Column(named(line), line["dataset"], "right") for line, _ in found])
     rounds = sorted({int(k) for _, own in found for k in own.clicks})
     means = [_means(own, _after(own, rounds), (), context) for _, own in found]
@@ -72,13 +72,15 @@ def iou_by_click(final: FinalClicks, context: Context) -> Table:
     return Table("mIoU by clicks", columns, body, (*notes, _NOTES[1]) if body else (NO_ROWS,))
 
 
-def lines_and_sequences(final: FinalClicks, context: Context) -> list[Line]:
+def _lines(final: FinalClicks, context: Context) -> list[Line]:
     """A data set and method each, with its sequences: empty ones where rows are missing."""
     lines = answers(scores(final, context), context)
-    return [(line, _own(line, final.every)) for _, line in lines.iterrows()]
+    return [(line, sequences_of(line, final)) for _, line in lines.iterrows()]
 
 
-def _own(line: pd.Series[Any], rows: pd.DataFrame) -> Sequences:
+def sequences_of(line: pd.Series[Any], final: FinalClicks) -> Sequences:
+    """A line's IoUs click by click; none where rows are missing."""
+    rows = final.every
     own = rows[(rows["dataset"] == line["dataset"]) & (rows["method"] == line["method"])]
     found = sequences(own[(own["ranking"] == line["ranking"]) | (own["status"] != "ok")])
     whole = line["missing"] == 0

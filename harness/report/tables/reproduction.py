@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from harness.plugins.registry import register_table
+from harness.report.comparison import answers
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells
-from harness.report.scores import about, failures, gaps, named
-from harness.report.tables.noc import lines_and_sequences, needed
+from harness.report.scores import about, failures, gaps, named, scores
+from harness.report.tables.noc import needed, sequences_of
 from harness.statistics.clicks_needed import Sequences
 from harness.statistics.final_clicks import FinalClicks
 
@@ -29,16 +30,17 @@ NONE = "The authors of this run's methods print no number for these weights on t
 def reproduction(final: FinalClicks, context: Context) -> Table:
     """Published NoC beside ours: a line a data set, method and quality that the method's authors print."""
     body: list[Row] = []
-    for line, own in lines_and_sequences(final, context):
-        body += _section(line, own, final, context)
+    for _, line in answers(scores(final, context), context).iterrows():
+        if printed := context.published.get((line["method"], line["dataset"])):
+            body += _section(line, printed, final, context)
     names = [Column(name) for name in ("Dataset", "Method", "Measure")]
     numbers = [Column(name, align="right") for name in ("Published", "Ours", "Difference", "n", "Failed")]
     return Table("Published numbers and ours", (*names, *numbers), tuple(body), _NOTES if body else (NONE,))
 
 
-def _section(line: pd.Series[Any], own: Sequences, final: FinalClicks, context: Context) -> Iterator[Row]:
+def _section(line: pd.Series[Any], printed: Mapping[str, float], final: FinalClicks, context: Context) -> Iterator[Row]:
     """The lines of one data set and method."""
-    printed = context.published.get((line["method"], line["dataset"]), {})
+    own = sequences_of(line, final)
     where = f"Published: {context.facts(line['method']).published_in}"
     said = (where, *about(line, final, context), *failures(line, final))
     for index, (measure, value) in enumerate((name, value) for name, value in printed.items() if name.startswith(NOC)):
