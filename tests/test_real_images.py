@@ -14,7 +14,7 @@ from harness.datasets.coco.coco import Coco
 import real_data
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST = 110
+MOST = 20
 """Images that the methods are evaluated on."""
 
 
@@ -37,6 +37,7 @@ def test_every_real_instance_is_accounted_for(run_name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_method_is_trained_once_before_it_runs(run_name: str, tmp_path: Path) -> None:
     recipe = yaml.safe_load((ROOT / "configs" / "scenes_click_only.yaml").read_text())
     recipe |= {"steps": 2, "batch": 2, "checkpoint": str(tmp_path / "net.safetensors")}

@@ -197,6 +197,7 @@ def categories(path: Path) -> set[str]:
         return set(yaml.safe_load(file.metadata()["classes"]))
 
 
+@pytest.mark.slow
 @real_data.needs("coco", "voc", "refer", "openimages")
 def test_one_command_trains_what_is_missing_and_prints_table_1(data: Path, tmp_path: Path) -> None:
     config, watcher = small(tmp_path), Watcher()

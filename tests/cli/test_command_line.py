@@ -57,6 +57,7 @@ def _one_message(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -101,6 +102,7 @@ def test_what_is_no_run_is_one_message_and_exit_code_2(
     assert not (ROOT / "runs" / "gone").exists() and not (ROOT / "runs" / "gone_too").exists()
 
 
+@pytest.mark.slow
 def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it_says(
     harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_command_can_be_pasted() -> None:
     assert again == "python -m harness run 'my config.yaml' --set 'a=[1, 2]' --set b=3 --limit=7 --runs=s3://b/x"
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(
     started: Callable[..., subprocess.Popen[str]],
     harness_command: Command,
@@ -188,6 +191,7 @@ def test_an_interrupt_while_it_starts_is_one_line(
     assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
 
 
+@pytest.mark.slow
 def test_a_schedulers_sigterm_releases_the_run(
     started: Callable[..., subprocess.Popen[str]], elsewhere: Path, tmp_path: Path, run_name: str
 ) -> None:
@@ -201,6 +205,7 @@ def test_a_schedulers_sigterm_releases_the_run(
     assert not (ROOT / "runs" / run_name / "lock.json").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_a_run_that_a_larger_one_completes(
     harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str
 ) -> None:
@@ -224,6 +229,7 @@ def test_a_disk_that_fills_up_ends_a_run_that_a_larger_one_completes(
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.slow
 def test_runs_are_verified_merged_and_reported(
     harness_command: Command, elsewhere: Path, tmp_path: Path, run_name: str
 ) -> None:
@@ -247,6 +253,7 @@ def test_runs_are_verified_merged_and_reported(
     assert "12 of 12 instances have no row" in told.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_is_being_written_is_shown_and_left_alone(
     started: Callable[..., subprocess.Popen[str]],
     harness_command: Command,
@@ -323,6 +330,7 @@ def test_an_interrupted_training_says_so_too(capsys: pytest.CaptureFixture[str])
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
+@pytest.mark.slow
 def test_plan_says_what_trainings_take_and_measures_those_alike_once(
     tmp_path: Path, run_name: str, harness_command: Command
 ) -> None:
@@ -339,6 +347,7 @@ def test_plan_says_what_trainings_take_and_measures_those_alike_once(
     assert lines[4].endswith(" hours of one such device in all.")
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_says_what_to_do(harness_command: Command, tmp_path: Path) -> None:
     tiny = {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 32}
     recipe = {

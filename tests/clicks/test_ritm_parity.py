@@ -22,7 +22,7 @@ from harness.structures import Click, Image, Prediction, Record
 ANSWERS = real_data.PARITY / "ritm_grabcut_clicks.json"
 """Clicks and IoUs of RITM's `Clicker` and `get_iou` at b9b4460 in its loop with the predictor below, and its NoC."""
 
-pytestmark = real_data.needs("parity", "grabcut")
+pytestmark = [real_data.needs("parity", "grabcut"), pytest.mark.slow]
 
 
 class Nearest(Method):

@@ -133,6 +133,7 @@ def worker(number: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_ten_thousand_instances_by_other_methods_and_workers_in_another_order() -> None:
     workers = [worker(number) for number in (0, 1)]
     first = digests(range(IMAGES), red=0)
@@ -200,6 +201,7 @@ def rows(folders: list[Path], tmp: Path, clicks: dict[str, Any], per_shard: int,
 METHODS = (("small", 5), ("large", 9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clicks", [ONE_SHOT, ROUNDS, RANDOM_FIRST], ids=["one-shot", "rounds", "random first"])
 def test_a_run_s_clicks(folders: list[Path], tmp_path: Path, clicks: dict[str, Any]) -> None:
     one = rows(folders, tmp_path, clicks, per_shard=1)

@@ -25,11 +25,11 @@ from ray.cluster_utils import Cluster as RayCluster
 from harness import places
 from harness.storage.rows import MEASURED
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-IMAGES = 120
+IMAGES = 72
 BETWEEN_DEATHS = 4
-"""Shards, of some eighty."""
+"""Shards, of some fifty."""
 MARK = uuid4().hex
 """In the environment of this test's processes, so that no other run on the machine is harmed."""
 

@@ -63,6 +63,7 @@ def segmentations() -> list[tuple[Any, int, int]]:
     return found
 
 
+@pytest.mark.slow
 @real_data.needs("coco")
 def test_all_real_segmentations() -> None:
     real = segmentations()

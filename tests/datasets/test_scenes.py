@@ -218,6 +218,7 @@ def test_every_pattern_shows_its_ink_and_its_ground(pattern: str) -> None:
     assert 0.02 < values.mean() / 255 < 0.7
 
 
+@pytest.mark.slow
 def test_instances_show_enough_of_themselves(val: list[Sample]) -> None:
     areas = np.array([instance.mask.mean() for sample in val for instance in sample.instances])
     assert areas.min() >= MIN_AREA
@@ -226,6 +227,7 @@ def test_instances_show_enough_of_themselves(val: list[Sample]) -> None:
     assert all(sample.instances for sample in val)
 
 
+@pytest.mark.slow
 def test_every_class_is_in_val_at_least_twenty_times(val: list[Sample]) -> None:
     counts = Counter(instance.category for sample in val for instance in sample.instances)
     assert set(counts) == set(CLASSES)
@@ -233,24 +235,28 @@ def test_every_class_is_in_val_at_least_twenty_times(val: list[Sample]) -> None:
     assert min(counts.values()) >= 20, counts
 
 
+@pytest.mark.slow
 def test_ids_are_unique_and_begin_with_the_samples(val: list[Sample]) -> None:
     ids = [instance.id for sample in val for instance in sample.instances]
     assert len(ids) == len(set(ids))
     assert all(instance.id.startswith(f"{sample.id}/") for sample in val for instance in sample.instances)
 
 
+@pytest.mark.slow
 def test_same_class_count_counts_the_instances_of_the_class(val: list[Sample]) -> None:
     for sample in val:
         counts = Counter(instance.category for instance in sample.instances)
         assert all(instance.same_class_count == counts[instance.category] for instance in sample.instances)
 
 
+@pytest.mark.slow
 def test_about_two_scenes_in_five_repeat_a_whole(val: list[Sample]) -> None:
     wholes = {"person", "car", "bus", "house", "tree", "boat", "bottle", "cup", "lamp", "table"}
     kinds = [{i.category for i in s.instances if i.same_class_count > 1} & wholes for s in val]
     assert 0.3 <= np.mean([bool(repeated) for repeated in kinds]) <= 0.5
 
 
+@pytest.mark.slow
 def test_the_default_split_is_ten_and_ten_and_flags_every_instance(val: list[Sample]) -> None:
     assert len(SEEN) == 10
     assert all(instance.seen is (instance.category in SEEN) for sample in val for instance in sample.instances)

@@ -404,6 +404,7 @@ def test_what_the_reader_can_mend_in_the_layout(tmp_path: Path) -> None:
 
 
 def _write_sbd(root: Path, objects: Mapping[str, np.ndarray], categories: list[int], **lists: Sequence[str]) -> Path:
+    (root / "inst").mkdir(parents=True)
     for image, segmentation in objects.items():
         write_sbd(root / "inst" / f"{image}.mat", segmentation, categories)
     for split in ("train", "val"):

@@ -183,6 +183,7 @@ def near(found: Tensor, expected: Tensor, atol: float = 1e-4) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize("model", ["vit", "quick vit", "ViT-B-16"])
 def test_dense_vit_is_open_clips_forward_up_to_the_last_block_and_the_formula_from_there(

@@ -80,6 +80,7 @@ workers: {executor: local}
 GAPS = ["16.0", "84.0"]
 """The blue block is 96 of the 600 pixels that are not black: 100 - 84 % and 100 - 16 %."""
 
+pytestmark = pytest.mark.slow
 needs_browser = pytest.mark.skipif(
     browser.program() is None, reason="no Chromium on PATH; on Debian, apt-get install chromium"
 )

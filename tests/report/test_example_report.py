@@ -28,6 +28,7 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / EXAMPLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_documents_are_those_of_the_rows(again: Path, name: str) -> None:
     assert (again / name).read_text() == (ROOT / EXAMPLE / name).read_text(), (
@@ -35,6 +36,7 @@ def test_documents_are_those_of_the_rows(again: Path, name: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHARTS)
 def test_charts_are_those_of_the_rows(again: Path, name: str) -> None:
     """Another machine's fonts may blur an edge otherwise."""

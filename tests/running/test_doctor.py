@@ -268,6 +268,7 @@ def test_ray_answers_or_says_what_does_not_fit(tmp_path: Path) -> None:
 # The command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("root", "code", "last"), [(None, 0, "Nothing is wrong."), ("none", 1, "findings are wrong.")])
 def test_the_exit_code_says_whether_anything_is_wrong(tmp_path: Path, root: str | None, code: int, last: str) -> None:
     loaded(

@@ -278,6 +278,7 @@ def test_environment_says_what_a_start_runs_on() -> None:
     assert found["started"].endswith("+00:00") and found["cpus"] >= 1 and isinstance(found["gpus"], list)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_command_with_one_message_and_the_same_command_completes(
     make: Make, tmp_path: Path
 ) -> None:
@@ -299,6 +300,7 @@ def test_a_bug_in_a_worker_ends_the_command_with_its_traceback(make: Make) -> No
     assert "Traceback" in message and "a bug in a plugin" in message
 
 
+@pytest.mark.slow
 def test_killed_half_way_and_started_again_writes_the_same_report(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     toys = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 400}}]
     workers = {"executor": "local", "samples_per_shard": 4}
@@ -323,6 +325,7 @@ def test_killed_half_way_and_started_again_writes_the_same_report(make: Make, ca
     pd.testing.assert_frame_equal(rows, results(undisturbed))
 
 
+@pytest.mark.slow
 def test_of_two_starts_at_once_one_runs_and_one_refuses(make: Make) -> None:
     toys = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 300}}]
     path = make(datasets=toys, workers={"executor": "local", "samples_per_shard": 4})

@@ -95,6 +95,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     assert not list(resumable.glob("*.pt"))
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path, undisturbed: Path, resumable: Path) -> None:
     job = recipe(tmp_path / "w.safetensors")
     (tmp_path / "recipe.yaml").write_text(job.model_dump_json())

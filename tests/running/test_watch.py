@@ -143,6 +143,7 @@ follow(sys.argv[1], Console(force_terminal=True))
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_gives_the_terminal_its_cursor_back(tmp_path: Path) -> None:
     said(tmp_path)
     root = Path(__file__).resolve().parents[2]

@@ -43,6 +43,7 @@ def drawn(images: int, gains: dict[str, float], seed: int = 0, datasets: int = 1
     return pd.concat(parts, ignore_index=True)
 
 
+@pytest.mark.slow
 def test_the_paired_test_is_wrong_as_often_as_it_says() -> None:
     runs = [drawn(80, {"b": 0, "a": 0}, seed, datasets=20) for seed in range(25)]
     lines = pd.concat([compare(rows, "a", "b", slices=["dataset"]).lines[1:] for rows in runs])

@@ -348,6 +348,7 @@ def draws(count: int, images: int) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     found = summarise(draws(500, 120), by=["dataset"], intervals=True)
     for name in ("mean", "seen", "unseen"):

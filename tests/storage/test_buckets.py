@@ -156,6 +156,7 @@ def test_a_run_in_a_bucket_merges_with_one_on_a_disk(bucket: str, tmp_path: Path
     assert verified(Store(both.folder)).lacking == []
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_is_watched(bucket: str, tmp_path: Path) -> None:
     run_folder = Folder.at(bucket) / "r"
     with pytest.raises(UserError, match=r"://.*/r/progress\.json: no such file; wanted the folder of a run"):

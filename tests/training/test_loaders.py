@@ -59,6 +59,7 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
     return all(torch.equal(a[key], b[key]) for a, b in zip(one, other, strict=True) for key in a)
 
 
+@pytest.mark.slow
 def test_loaders_make_what_would_be_made_here_in_order_and_again() -> None:
     wanted = list(batches_of(recipe(), 0, 1, CPU).steps(3, 12))
     with closing(loaders(recipe(), 5)) as several:
@@ -69,6 +70,7 @@ def test_loaders_make_what_would_be_made_here_in_order_and_again() -> None:
     assert not same(wanted[0], wanted[1])
 
 
+@pytest.mark.slow
 def test_a_job_with_loaders_trains_as_one_without() -> None:
     def losses(**how: Any) -> list[float]:
         with closing(Training.of(recipe(threads=1, **how), 0, 1)) as made:
@@ -86,6 +88,7 @@ def test_what_goes_wrong_in_a_loader_is_told_here() -> None:
         next(made.steps(0, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "params", "said"),
     [
@@ -104,6 +107,7 @@ def test_a_loader_that_dies_is_told_whenever_it_does(
         train(dying, lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_closed_training_waits_for_no_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOADER_PIDS", str(tmp_path / "pids"))
     made = loaders(recipe("toy_learners:Patient", {}), 5)
@@ -126,6 +130,7 @@ def test_threads_are_shared_out() -> None:
         assert [pool._initargs[2] for pool in made.pools] == [3, 2]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_loaders_end_with_a_training_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "killed.py").write_text(KILLED)
     of = recipe("toy_learners:Patient", {}).model_dump_json()
