@@ -73,7 +73,8 @@ def repository(tmp_path: Path) -> Iterator[Path]:
     (folder / "my_repo").mkdir(parents=True)
     for name, text in re.findall(r"`((?:my_repo/)?\w+\.\w+)`:\n\n```\w+\n(.*?)```", page, re.DOTALL):
         (folder / name).write_text(text)
-    _forget("my_repo")
+    for package in ("my_repo", "gone_away"):  # both register `dice`
+        _forget(package)
     yield folder
     _forget("my_repo")
 
