@@ -23,7 +23,7 @@ from harness.storage.store import Store
 
 pytestmark = pytest.mark.ray
 
-IMAGES = 24
+IMAGES = 72  # enough that a node which joins has its worker up before they are done
 PLACED = '''
 """A method that says, as its device, which GPUs its process was given."""
 
@@ -39,14 +39,13 @@ class Placed(Sleepy):
 '''
 
 
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
-    """A cluster of one node with two GPUs in name, whose workers find the module `placed`; a later test adds one."""
-    folder = tmp_path_factory.mktemp("placed")
-    (folder / "placed.py").write_text(PLACED)
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[RayCluster]:
+    """A cluster of one node with two GPUs in name, whose workers find the module `placed`."""
+    (tmp_path / "placed.py").write_text(PLACED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-        patch.syspath_prepend(str(folder))
+        patch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        patch.syspath_prepend(str(tmp_path))
         cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2})
         yield cluster
         ray.shutdown()
