@@ -24,7 +24,7 @@ class Pixels(NamedTuple):
     y: Int[np.ndarray, " n"]
 
     def gap(self, clicks: Sequence[Click]) -> Int[np.ndarray, " n"]:
-        """Of each pixel the squared distance to the nearest of the clicks, at least one."""
+        """Each pixel's squared distance to the nearest click. There must be at least one click."""
         squared = [np.square(self.x - click.x) + np.square(self.y - click.y) for click in clicks]
         return np.minimum.reduce(squared)
 

@@ -209,7 +209,7 @@ class Cluster:
         slot.enter(Phase.OPENING, slot.actor.open.remote(dataset, self.visible[name]))
 
     def _neediest(self) -> str | None:
-        """Of the methods that have work for one more actor and room for it, that with the most shards an actor."""
+        """The method with the most shards per actor, among those with work and room for one more actor."""
         actors = Counter(slot.method for slot in self.slots)
         idle = Counter(slot.method for slot in self.slots if not slot.calls)
         waiting = {

@@ -177,7 +177,7 @@ class Evaluation:
 
 
 def batched(sample_ids: Sequence[str], pictures: Iterator[Picture], size: int, until: float) -> Iterator[Batch]:
-    """Ids with their pictures, so many at a time, the first of them whatever the time is."""
+    """Ids and their pictures in batches of `size`, until the time `until`; the first batch comes even after it."""
     for start in range(0, len(sample_ids), size):
         if start and time.monotonic() >= until:
             return

@@ -23,7 +23,7 @@ TEXT_ROUND = 0
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is asked of every method alike.
+    """How every method of a run is asked: seed, clicks, text, metrics.
 
     Attributes:
         run: The run's name.

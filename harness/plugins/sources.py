@@ -110,7 +110,7 @@ def _lacks(package: str) -> bool:
 
 
 def _neighbours(file: Path, tree: ast.Module) -> Iterator[Path]:
-    """The files that a file imports from its own folders: `from ..shared.device import x` is ../shared/device.py."""
+    """Files that a file imports relatively: in methods/sam/, `from ..ritm.zoom import x` is methods/ritm/zoom.py."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.level:
             base = file.parents[node.level - 1].joinpath(*(node.module or "").split("."))

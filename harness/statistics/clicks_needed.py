@@ -63,7 +63,7 @@ class Sequences:
         return int((~self._reached(quality).any(axis=1)).sum())
 
     def mean_at(self, number: int) -> float:
-        """Mean IoU after so many clicks; NaN over nothing, or if no round ended there."""
+        """Mean IoU after `number` clicks; NaN if there is no instance, or if no round ended at that number."""
         (rounds,) = np.nonzero(self.clicks == number)
         return float(self.ious[:, rounds[0]].mean()) if len(rounds) and len(self.ious) else float("nan")
 

@@ -150,7 +150,7 @@ def job_of(manifest: Mapping[str, Any], method: Mapping[str, Any], dataset: Mapp
 
 
 def pairs_of(config: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Every method of a manifest's config with every data set that it is asked on."""
+    """The pairs of a method and a data set that a manifest's config evaluates."""
     for dataset in config["datasets"]:
         for method in config["methods"]:
             if asked_on(method.get("datasets") or (), label_of(dataset)):

@@ -120,5 +120,5 @@ def needed(own: Sequences, quality: float, doubts: tuple[str, ...], context: Con
 
 
 def _after(own: Sequences, shown: Sequence[int]) -> pd.DataFrame:
-    """Each instance's IoU after so many clicks; NaN where no round ended there."""
+    """Each instance's IoU after each number of clicks in `shown`; NaN where no round ended at that number."""
     return pd.DataFrame(own.ious, columns=own.clicks).reindex(columns=list(shown))

@@ -11,7 +11,7 @@ from .augmentation import NO_LABEL
 
 
 def cross_entropy(logits: Float[Tensor, "n 2 h w"], target: Tensor) -> Tensor:
-    """Of the two classes, bool or labels. The mean is over all pixels, those without a label adding nothing.
+    """Cross-entropy of two classes; `target` is bool or labels. The mean is over all pixels; unlabelled ones add 0.
 
     So MMSegmentation 0.x counts (`avg_non_ignore=False`), and so the mean over equal shares of a batch is the batch's.
     """
