@@ -33,7 +33,6 @@ class Form(StrEnum):
 
 Format = Annotated[Form | None, typer.Option("--format", help="What to write; by default as the file is named.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="A file, instead of the terminal.")]
-RunPath = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or bucket, such as runs/quickstart.")]
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or buckets of runs.")]
 
 _SUFFIXES = {".md": Form.md, ".tex": Form.latex, ".csv": Form.csv, ".parquet": Form.parquet, ".html": Form.html}
