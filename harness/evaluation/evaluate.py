@@ -89,10 +89,7 @@ class Evaluation:
 
     def _answered(self, batch: Batch) -> Answered:
         sample_ids, pictures = batch
-        records = []
-        for way in self.ways:
-            records.append(self._asked(way, pictures))
-        return sample_ids, records
+        return sample_ids, [self._asked(way, pictures) for way in self.ways]
 
     def _asked(self, way: Way, pictures: Sequence[Picture]) -> list[Record]:
         """The records of a batch in one way of asking, round after round of clicks.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,11 @@ class Picture:
 
     def __post_init__(self) -> None:
         self._sum = self._summed()
+
+    @cached_property
+    def categories(self) -> frozenset[str]:
+        """The classes in the image, found once for all its instances."""
+        return frozenset(instance.category for instance in self.sample.instances)
 
     def changed(self) -> bool:
         """Whether anything wrote on the image since it was loaded: torch writes on read-only arrays, too.

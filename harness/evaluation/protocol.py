@@ -112,10 +112,9 @@ class Way:
         Raises:
             ValueError: The rule has none for it.
         """
-        asked, sample = self.protocol.text, picture.sample
-        rng = partial(self._rng, sample.id, instance, TEXT_ROUND)
-        present = frozenset(one.category for one in sample.instances)
-        text = self.text_rule(Asked(instance, present, self.classes, self.words, rng))
+        asked = self.protocol.text
+        rng = partial(self._rng, picture.sample.id, instance, TEXT_ROUND)
+        text = self.text_rule(Asked(instance, picture.categories, self.classes, self.words, rng))
         if not isinstance(text, str | None):
             raise ValueError(f"{asked.rule} returned {type(text).__name__}; wanted a text, or None for none.")
         return None if text is None else asked.template.replace("{}", text)
