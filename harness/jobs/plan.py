@@ -151,8 +151,8 @@ def _published(method: MethodEntry, dataset: Plugin) -> dict[str, Any]:
     """What the method's authors print for the entry's checkpoint, known by its file's name, on the data set."""
     cls = registry.find("methods", method.name)
     names = [Path(value).name for value in method.params.values() if isinstance(value, (str, Path))]
-    printed = [cls.published[name].get(dataset.name, {}) for name in names if name in cls.published]
-    return {"published": dict(printed[0]), "published_in": cls.published_in} if any(printed) else {}
+    printed = next((found for name in names if (found := cls.published.get(name, {}).get(dataset.name))), None)
+    return {"published": dict(printed), "published_in": cls.published_in} if printed else {}
 
 
 def _protocol(config: RunConfig, method: MethodEntry) -> Protocol:
