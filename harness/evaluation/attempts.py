@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from harness.evaluation import chance
 from harness.plugins.failures import DeviceLost, described, is_device_lost, no_exit
 from harness.plugins.interfaces import Group, Method
 from harness.structures import Prediction
@@ -37,14 +38,32 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> l
     return [result for item in items for result in attempted(function, [item])]
 
 
-def segmented(method: Method, groups: Sequence[Group]) -> list[list[Prediction | Exception]]:
-    """One answer or exception a prompt: all groups at once; if that fails, each image alone, then each prompt alone."""
+def segmented(
+    method: Method, groups: Sequence[Group], ids: Sequence[str], seed: int, click: int
+) -> list[list[Prediction | Exception]]:
+    """One answer or exception a prompt: all groups at once; if that fails, each image alone, then each prompt alone.
+
+    Chance is seeded before each call from `seed`, `click` and the ids of the images that are asked together.
+
+    Args:
+        method: To be asked.
+        groups: The images' states and prompts.
+        ids: Of the images.
+        seed: Of the run.
+        click: The number of clicks that the prompts have.
+    """
+
+    def asked(items: list[tuple[str, Group]]) -> list[Any]:
+        chance.seed(seed, "segment", click, *(id_ for id_, _ in items))
+        return method.segment([group for _, group in items])
+
     answers: list[list[Prediction | Exception]] = []
-    for (state, prompts), answer in zip(groups, attempted(method.segment, list(groups)), strict=True):
+    items = list(zip(ids, groups, strict=True))
+    for (id_, (state, prompts)), answer in zip(items, attempted(asked, items), strict=True):
         if isinstance(answer, Sequence) and len(answer) == len(prompts):
             answers.append(list(answer))
             continue
-        alone = attempted(method.segment, [(state, [prompt]) for prompt in prompts])
+        alone = attempted(asked, [(id_, (state, [prompt])) for prompt in prompts])
         answers.append([_only(one) for one in alone])
     return answers
 

@@ -107,7 +107,7 @@ class Evaluation:
                 except NoClickError as error:
                     instance = asking.target.instance
                     records.append(self._failed(way, asking.picture, instance, f"clicks: {error}", asking))
-            answers, segment_ms = self._answers(way, clicked)
+            answers, segment_ms = self._answers(way, clicked, number)
             pending = []
             for asking, answer in zip(clicked, answers, strict=True):
                 made = self._scored(way, asking, answer, segment_ms)
@@ -129,7 +129,7 @@ class Evaluation:
                 except ValueError as error:
                     records.append(self._failed(way, picture, target.instance, f"text: {error}"))
         with self.turn:
-            encode(self.method, list(dict.fromkeys(asking.picture for asking in asked)))
+            encode(self.method, list(dict.fromkeys(asking.picture for asking in asked)), way.protocol.seed)
         opened = [asking for asking in asked if not isinstance(asking.picture.state, Exception)]
         for asking in asked:
             if isinstance(asking.picture.state, Exception):
@@ -137,13 +137,14 @@ class Evaluation:
                 records.append(self._failed(way, asking.picture, asking.target.instance, reason))
         return opened, records
 
-    def _answers(self, way: Way, asked: Sequence[Asking]) -> tuple[list[Prediction | Exception], float]:
+    def _answers(self, way: Way, asked: Sequence[Asking], click: int) -> tuple[list[Prediction | Exception], float]:
         """What the method answers to every prompt, or why it does not, and the time of one prompt in ms."""
         by_picture = [(picture, list(own)) for picture, own in groupby(asked, key=lambda asking: asking.picture)]
         groups = [(picture.state, [way.prompt(asking) for asking in own]) for picture, own in by_picture]
+        ids = [picture.sample.id for picture, _ in by_picture]
         with self.turn:
             started = time.perf_counter()
-            answers = segmented(self.method, groups)
+            answers = segmented(self.method, groups, ids, way.protocol.seed, click)
             elapsed_ms = (time.perf_counter() - started) * 1000
         found: list[Prediction | Exception] = []
         for (picture, own), predictions in zip(by_picture, answers, strict=True):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.evaluation import chance
 from harness.evaluation.attempts import attempted
 from harness.masks.destinations import Objects
 from harness.masks.region import Region
@@ -142,11 +143,19 @@ def not_listed(sample_id: str) -> list[Listed]:
     return [Listed(f"{sample_id} (not listed)")]
 
 
-def encode(method: Method, pictures: Sequence[Picture]) -> None:
-    """Encode the pictures that are not encoded yet, all at once; if that fails, each alone, exceptions in place."""
+def encode(method: Method, pictures: Sequence[Picture], seed: int) -> None:
+    """Encode the pictures that are not encoded yet, all at once; if that fails, each alone, exceptions in place.
+
+    Chance is seeded from `seed` and the ids of the pictures that are encoded together.
+    """
+
+    def encoded(some: list[Picture]) -> list[Any]:
+        chance.seed(seed, "encode", *(picture.sample.id for picture in some))
+        return method.encode([picture.image for picture in some])
+
     fresh = [picture for picture in pictures if picture.encode_ms is None]
     started = time.perf_counter()
-    states = attempted(method.encode, [picture.image for picture in fresh])
+    states = attempted(encoded, fresh)
     elapsed_ms = (time.perf_counter() - started) * 1000
     for picture, state in zip(fresh, states, strict=True):
         picture.state, picture.encode_ms = state, elapsed_ms / len(fresh)

@@ -18,6 +18,7 @@ import cv2
 
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
+from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.jobs.jobs import Job, Shard
 from harness.plugins import parameters
@@ -72,6 +73,7 @@ class Worker:
     def __init__(self, method: MethodEntry, store: Store, threads: int = 1) -> None:
         # Images are read-only, which torch warns of; no method may write on them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        chance.seed("build", label(method))  # Weights that a constructor draws are the same in every worker.
         self.method: Method = parameters.build("methods", method.name, method.params)
         limit_threads(threads)
         self.store = store

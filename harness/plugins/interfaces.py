@@ -29,6 +29,10 @@ class Method:
     A plugin writes `predict`, or `encode` and `segment` if the prompts of an image can share work; each way is derived
     from the other. A method never sees ground truth, keeps no state between calls and does not change its input.
 
+    A method may draw: before each call of `encode` and `segment`, the generators of Python, NumPy, torch and OpenCV are
+    seeded from the run's seed and the call's images. Such a method wants one image a call, which is the default: with
+    several (`workers.images_per_batch`), where a shard ends decides which images share a seed.
+
     An instance may have an attribute `device`, which tells where it runs. If that is a GPU, two threads call the method
     in turn: one clicks and scores an image while the method works on the next. So what it returned must not change.
 

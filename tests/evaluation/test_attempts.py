@@ -36,7 +36,8 @@ def prompts(*texts: str) -> list[Prompt]:
 
 def test_what_fails_together_is_tried_image_by_image_and_then_prompt_by_prompt() -> None:
     method = Fussy()
-    answers = segmented(method, [("a", prompts("x")), ("b", prompts("x", "bad")), ("c", prompts("x"))])
+    groups = [("a", prompts("x")), ("b", prompts("x", "bad")), ("c", prompts("x"))]
+    answers = segmented(method, groups, ["a", "b", "c"], seed=0, click=1)
     assert [[type(one) for one in many] for many in answers] == [[Prediction], [Prediction, ValueError], [Prediction]]
     together, alone = [("a", 1), ("b", 2), ("c", 1)], [("b", 1), ("b", 1)]
     assert method.asked == [together, [("a", 1)], [("b", 2)], [("c", 1)], alone, alone[:1], alone[1:]]
