@@ -38,7 +38,9 @@ def test_licence_version_and_authors_are_the_same_everywhere() -> None:
 
 def test_make_help_tells_every_target() -> None:
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-    shown = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     told = [line.split(maxsplit=2) for line in shown.splitlines()]
     assert targets and [(word, name) for word, name, _ in told] == [("make", name) for name in targets[1].split()]
 

@@ -101,9 +101,9 @@ def absent(parts: Sequence[Part], lines: pd.DataFrame, final: FinalClicks, conte
     return [f"No method of this run is {' or '.join(part.plugins)}." for part in unplayed]
 
 
-def quoted_note(number: int, body: Sequence[Row]) -> list[str]:
+def quoted_note(number: int, body: Sequence[Row], how: str = "for one click") -> list[str]:
     """What printed rows are, where there are any."""
-    said = f"published: as the paper's Table {number} prints it, for one click; not measured here."
+    said = f"published: as the paper's Table {number} prints it, {how}; not measured here."
     return [said] if any(row.quoted for row in body) else []
 
 

@@ -30,15 +30,17 @@ class Finding:
 
     Attributes:
         rule: Which check found it.
-        row: The index of the printed line that it is about.
+        row: The index of the printed line that it is about; None if it is about the text alone.
         columns: Which of its means; none for the whole line.
         text: A sentence for a footnote.
+        where: Where in the text, for what is about no line.
     """
 
     rule: str
-    row: int
+    row: int | None
     columns: tuple[str, ...]
     text: str
+    where: str = ""
 
 
 def implied_share(overall: float, seen: float, unseen: float, rounding: float = ROUNDING) -> tuple[float, float, float]:
@@ -78,6 +80,16 @@ def _shares(rows: Sequence[Published]) -> Iterator[Finding]:
             yield Finding("share", index, (), said)
 
 
+def halved(rows: Sequence[Published]) -> list[tuple[int, Published, tuple[float, float, float]]]:
+    """The lines that print both halves, but for those that look swapped: index, line and implied share."""
+    swapped = {found.row for found in _shares(rows) if found.columns == HALVES}
+    return [
+        (index, row, implied_share(row.overall, row.seen, row.unseen))
+        for index, row in enumerate(rows)
+        if row.seen is not None and row.unseen is not None and index not in swapped
+    ]
+
+
 def _swapped(rows: Sequence[Published], row: Published, share: float, swapped: float, known: float) -> str:
     others = [one for one in rows if (one.table, one.dataset) == (row.table, row.dataset) and one.method != row.method]
     against = "".join(f" {one.method}'s is {one.unseen:.2f}." for one in others if one.unseen is not None)
@@ -89,13 +101,7 @@ def _swapped(rows: Sequence[Published], row: Published, share: float, swapped: f
 
 def _instances(rows: Sequence[Published]) -> Iterator[Finding]:
     """Lines of one table and data set whose shares exclude each other."""
-    swapped = {found.row for found in _shares(rows) if found.columns == HALVES}
-    lines = [
-        (index, row, implied_share(row.overall, row.seen, row.unseen))
-        for index, row in enumerate(rows)
-        if row.seen is not None and row.unseen is not None and index not in swapped
-    ]
-    for (i, one, a), (j, other, b) in itertools.combinations(lines, 2):
+    for (i, one, a), (j, other, b) in itertools.combinations(halved(rows), 2):
         if _group(one) == _group(other) and (a[1] > b[2] or b[1] > a[2]):
             said = (
                 f"The printed means imply a seen share of {a[0]:.3f} for {one.method} and of {b[0]:.3f} for "
@@ -151,7 +157,7 @@ def _repeated(rows: Sequence[Published]) -> Iterator[Finding]:
 def _boundaries(rows: Sequence[Published]) -> Iterator[Finding]:
     """Boundary IoU above the same model's mask IoU."""
     for index, row in enumerate(rows):
-        mask = next((one for one in rows if one.metric == "miou" and _model(one) == _model(row)), None)
+        mask = next((one for one in rows if one.metric == "miou" and model(one) == model(row)), None)
         if row.metric == "boundary_iou" and mask and row.overall > mask.overall:
             said = (
                 f"The printed boundary IoU, {row.overall:.2f}, is above the same model's mask IoU in Table "
@@ -181,10 +187,10 @@ def _group(row: Published) -> tuple[object, ...]:
 
 
 def _asked(row: Published) -> tuple[object, ...]:
-    return (row.metric, *_model(row))
+    return (row.metric, *model(row))
 
 
-def _model(row: Published) -> tuple[object, ...]:
+def model(row: Published) -> tuple[object, ...]:
     """A model and what it is given; the classes of COCO that are called seen are VOC's 20."""
     classes = "seen" if row.train_classes == "voc20" and row.train_data == "coco" else row.train_classes
     given = (row.text, row.positive_clicks, row.negative_clicks)

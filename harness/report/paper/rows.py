@@ -22,7 +22,8 @@ class Published:
         train_classes: Which classes of `train_data`: "seen", "all", "voc20", "seen64", "seen34" or "seen23".
         metric: "miou" or "boundary_iou", as the table's heading says.
         gains: "overall", "seen", "unseen" -> the gain that stands in parentheses, in points; those that are printed.
-        measured: What the number is by its source, where that is not what the heading says: "overall_iou".
+        measured: What the number is by its source, whatever the heading says: "miou", a mean over instances;
+            "boundary_iou"; "sentence_iou", a mean over sentences; "overall_iou", all intersections over all unions.
         flags: What is known to be wrong or unknown, of the line or any of its means.
         doubts: "overall", "seen", "unseen" -> those of `flags` that are about this mean.
     """

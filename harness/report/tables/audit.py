@@ -11,7 +11,8 @@ import pandas as pd
 from harness.plugins.registry import register_table
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table
-from harness.report.paper.published import load_published
+from harness.report.paper.published import everything_wrong, load_published, printed_rows
+from harness.report.paper.stated import load_stated
 from harness.report.scores import NO_ROWS, gaps, named, scores
 from harness.statistics.final_clicks import FinalClicks
 
@@ -41,12 +42,15 @@ def published_audit() -> Table:
 
 
 def printed_findings() -> Iterator[Finding]:
-    """Table and data set, line, means and finding, in the paper's order."""
+    """Table and data set, line, means and finding, in the paper's order; at the end those of its text alone."""
     for row in load_published():
         where, line = f"Table {row.table}, {row.dataset}", f"{row.method} ({row.train_data}, {row.train_classes})"
         for flag in row.flags:
             means = [name for name, texts in row.doubts.items() if flag in texts]
             yield where, line, ", ".join(means) or "all", flag
+    for one in everything_wrong(printed_rows(), load_stated()):
+        if one.row is None:
+            yield one.where, "the text", "–", one.text
 
 
 def own_findings(final: FinalClicks, context: Context) -> Iterator[Finding]:

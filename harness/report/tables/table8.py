@@ -24,7 +24,10 @@ from harness.statistics.final_clicks import FinalClicks, at_click, click_counts
 
 PARTS = (Part(("lavt",)), Part(("vlt",)), OURS)
 PIXELS = ("intersection_px", "union_px", "text", "category")
+PRINTED = {"miou": "object", "sentence_iou": "sentence", "overall_iou": "overall"}
+"""What a printed number measures -> the column that it stands in, by its name in `referring`."""
 SHOWN = {"sentence": "by sentence", "overall": "overall IoU", "P@0.5": "P@0.5", "P@0.7": "P@0.7", "P@0.9": "P@0.9"}
+COLUMNS = ("object", *SHOWN)
 
 
 @register_table("table8")
@@ -46,7 +49,7 @@ def table8(final: FinalClicks, context: Context) -> Table:
     general = [
         "In percent. By object: the mean over objects of the mean over their sentences. Overall IoU: all intersections "
         "over all unions. P@: the share of sentences with at least that IoU.",
-        *quoted_note(8, body),
+        *quoted_note(8, body, "each number under what it measures"),
     ]
     missing = absent((OURS,), lines, final, context) if len(lines) else [NO_ROWS]
     title = "Table 8: ours against referring segmentation"
@@ -71,7 +74,7 @@ def _shown(method: str, dataset: str, final: FinalClicks, context: Context) -> I
 def _row(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[Row, str]:
     said = _input(final, context.facts(line["method"]).uses_text)
     cells = measured(of_line(scored(final, PIXELS), line), line, context)
-    shown = [cells[name] for name in ("object", *SHOWN)]
+    shown = [cells[name] for name in COLUMNS]
     names = (Cell(line["dataset"]), Cell(named(line), about(line, final, context)), Cell(said))
     return Row((*names, *shown)), f"{line['dataset']}, {named(line)}, {said}: {counted(line)}."
 
@@ -89,8 +92,9 @@ def _input(final: FinalClicks, uses_text: bool) -> str:
 
 def _published(dataset: str, plugin: str) -> Iterator[Row]:
     for row in published_rows(8, plugin):
-        cells = (Cell(dataset), Cell(row.label, row.whole), Cell(_asked(row)), printed_cell(row, "overall"))
-        yield Row((*cells, *[Cell("–")] * len(SHOWN)), quoted=True)
+        names = (Cell(dataset), Cell(row.label, row.whole), Cell(_asked(row)))
+        means = [printed_cell(row, "overall") if PRINTED[row.measured] == name else Cell("–") for name in COLUMNS]
+        yield Row((*names, *means), quoted=True)
 
 
 def _asked(row: Published) -> str:

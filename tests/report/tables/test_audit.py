@@ -35,9 +35,23 @@ KNOWN = [
     ("Table 4, openimages", "sam", "all", "swapped 0.322; the data set's, about 0.239, fits neither"),
     ("Table 6, openimages", "ritm", "all", "0.111 for ritm and of 0.237 for text_click"),
     ("Table 7, coco", "text_click", "overall", "39.62, is above the same model's mask IoU in Table 1, 38.42"),
-    ("Table 8, refcoco", "lavt", "all", "overall (cumulative) IoU; its mean IoU over instances is 74.46"),
-    ("Table 8, refcoco", "vlt", "all", "65.65 is its overall (cumulative) IoU"),
-    ("Table 8, refcoco", "text_click", "all", "different metrics (miou: text_click; overall_iou: lavt, vlt)"),
+    ("Table 8, refcoco", "lavt", "all", "overall (cumulative) IoU; its mean over sentences is 74.46"),
+    ("Table 8, refcoco", "vlt", "all", "65.65 is a mean over sentences"),
+    ("Table 8, refcoco", "text_click", "all", "(miou: text_click; overall_iou: lavt; sentence_iou: vlt)"),
+    ("Table 7, coco", "text_click", "all", "0.559 to 0.569; those of the same model in Table 1 one of 0.576 to 0.578"),
+    ("Table 5, coco", "click_only", "overall", "36.82 over all; trained on the seen ones alone it has 40.34"),
+    ("Table 6, openimages", "ritm", "all", "classes of OpenImages: 350 in section 4, 300 in Table 6's caption"),
+    ("Table 4, openimages", "text_click", "overall", "does not hold on openimages: -6.83 (57.05 against 63.88)"),
+    (
+        "Table 2, openimages",
+        "seen23",
+        "seen, unseen",
+        "does not hold on openimages: +7.61 (51.14 against 43.53) less +8.38",
+    ),
+    ("section 1", "the text", "–", "no number of phraseclick is printed"),
+    ("Table 5, coco", "click_only", "overall", "One negative click gives click_only +10.31; the text gives +10.35"),
+    ("Table 5, coco", "click_only", "overall", "COCO's results are similar\" (section 6.3) does not hold on coco"),
+    ("section 3, section 4", "the text", "–", "value of the click map at the click: 0 in section 3, -1 in section 4"),
 ]
 
 
@@ -50,8 +64,12 @@ def test_everything_that_is_known_is_found(known: tuple[str, ...]) -> None:
 
 
 def test_sound_tables_are_left_alone() -> None:
-    found = {(where, line) for where, line, _, text in printed_findings() if "does not say which" not in text}
-    for where in ("Table 1, refcoco", "Table 1, openimages", "Table 3, coco", "Table 5, coco"):
+    found = {
+        (where, line)
+        for where, line, _, text in printed_findings()
+        if "does not say which" not in text and "usual split" not in text
+    }
+    for where in ("Table 1, refcoco", "Table 1, openimages", "Table 1, voc"):
         assert not [one for one in found if one[0] == where]
     assert not [one for one in found if one[0] == "Table 2, openimages" and "seen64" in one[1]]
 

@@ -1,0 +1,56 @@
+"""Figures that the paper's text and captions state, and that stand in none of its tables."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from harness.report.paper.findings import Finding
+from harness.report.paper.rows import Published
+
+
+@dataclass(frozen=True)
+class Stated:
+    """One line of stated.csv.
+
+    Attributes:
+        about: What the figure is of; two lines of one name should agree.
+        value: The figure.
+        table: Of which table of the paper it speaks; None where of none.
+        dataset: Of which lines of that table, by the data set plugin's name.
+        source: Where it stands: a section or a caption.
+        said: The words there.
+    """
+
+    about: str
+    value: float
+    table: int | None
+    dataset: str
+    source: str
+    said: str
+
+
+@cache
+def load_stated() -> tuple[Stated, ...]:
+    """Every figure, in the file's order."""
+    with Path(__file__).with_suffix(".csv").open(newline="", encoding="utf-8") as file:
+        return tuple(
+            Stated(**{**line, "value": float(line["value"]), "table": int(line["table"]) if line["table"] else None})  # type: ignore[arg-type]
+            for line in csv.DictReader(file)
+        )
+
+
+def disagreements(rows: Sequence[Published], figures: Sequence[Stated]) -> Iterator[Finding]:
+    """What has two values; a finding of the table's lines that it speaks of, or of the text alone."""
+    for about in dict.fromkeys(one.about for one in figures):
+        own = [one for one in figures if one.about == about]
+        if len({one.value for one in own}) == 1:
+            continue
+        said = f"The {about}: {', '.join(f'{one.value:g} in {one.source}' for one in own)}."
+        places = {(one.table, one.dataset) for one in own}
+        lines = [index for index, row in enumerate(rows) if (row.table, row.dataset) in places]
+        where = ", ".join(one.source for one in own)
+        yield from (Finding("stated", index, (), said, where) for index in lines or (None,))
