@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -52,6 +52,20 @@ class Prompt:
     text: str | None = None
     previous: Any = None
     vocabulary: tuple[str, ...] = ()
+
+
+class Said(NamedTuple):
+    """What an instance is called, and the names among which it is: in training as in evaluation.
+
+    Attributes:
+        text: The words for the instance; None where the text rule wants none.
+        vocabulary: The data set's classes as they are said ("tv monitor"), in its order; empty where it has none.
+        classes: The same classes as the data set prints them ("tvmonitor").
+    """
+
+    text: str | None
+    vocabulary: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -298,7 +298,7 @@ def _work(given: Mapping[str, Any]) -> None:
     except UserError as error:
         ray.get(ledger.give_up.remote(error))
         raise
-    about = json.dumps([fitted.metadata, fitted.categories, fitted.data])
+    about = json.dumps([fitted.metadata, fitted.categories, fitted.data, fitted.vocabulary])
     _keep(_FITTED, {"weights": fitted.weights, "about": about})
 
 

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from harness import places
 from harness.config import yaml_file
 from harness.config.parts import Model, Plugin, fingerprint, resolved
+from harness.config.wording import Text, TextOrRule, checked_text, deciding
 from harness.plugins import files
 
 
@@ -68,6 +69,8 @@ class Recipe(Model):
         checkpoint: Where the trained weights go, with a card beside them; by default
             weights/trained/<hash of this recipe>.safetensors.
         datasets: Training samples come from these.
+        text: What an instance is called, as in a run: the rule, or rule, template and words file. A network is to be
+            asked with the words that it was trained on.
         classes: "seen" trains on instances of the data sets' seen categories only, as zero-shot training does.
         balance: Draw categories equally often, instead of instances.
         steps: Optimiser steps.
@@ -93,6 +96,7 @@ class Recipe(Model):
     learner: Plugin
     datasets: Annotated[tuple[Plugin, ...], Field(min_length=1)]
     checkpoint: str = ""
+    text: TextOrRule = Text()
     classes: Literal["seen", "all"] = "seen"
     balance: bool = False
     steps: Annotated[int, Field(gt=0)]
@@ -172,8 +176,9 @@ def identified(recipe: Recipe) -> KnownRecipe:
 
 def _says(recipe: Recipe) -> list[Any]:
     """What a recipe itself says of its weights: all but the places of files, and what no weight depends on."""
-    silent = {"checkpoint", "note", "save_every", "device", "learner", "datasets", "loaders", "validation"}
+    silent = {"checkpoint", "note", "save_every", "device", "learner", "datasets", "loaders", "validation", "text"}
     values = recipe.model_dump(mode="json", exclude=silent)
+    values["text"] = deciding(recipe.text)
     values["workers"] = 0 if recipe.workers == 1 else recipe.workers  # One worker of Ray trains as this process does.
     plugins = [[entry.name, files.portable(kind, entry.name, entry.params)] for kind, entry in _plugins(recipe)]
     return [plugins, values]
@@ -237,7 +242,9 @@ def checked(recipe: Recipe, where: str) -> Recipe:
     learner = resolved(recipe.learner, "learners", f"{where}learner")
     datasets = [resolved(entry, "datasets", f"{where}datasets[{i}]") for i, entry in enumerate(recipe.datasets)]
     validation = recipe.validation and _validation(recipe.validation, f"{where}validation.")
-    return recipe.model_copy(update={"learner": learner, "datasets": tuple(datasets), "validation": validation})
+    text = checked_text(recipe.text, f"{where}text")
+    changed = {"learner": learner, "datasets": tuple(datasets), "validation": validation, "text": text}
+    return recipe.model_copy(update=changed)
 
 
 def _validation(validation: Validation, where: str) -> Validation:

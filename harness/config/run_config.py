@@ -15,7 +15,7 @@ from harness import messages, places
 from harness.config import recipe, yaml_file
 from harness.config.parts import Model, Plugin, label, resolved
 from harness.config.recipe import KnownRecipe, Recipe, identified, load_recipe
-from harness.config.texts import Words, read_words
+from harness.config.wording import Text, TextOrRule, checked_text
 from harness.plugins import class_splits, parameters
 from harness.plugins.registry import find
 from harness.structures import Record, UserError
@@ -37,33 +37,11 @@ class Clicks(Model):
     max_clicks: Annotated[int, Field(gt=0)] = 1
 
 
-class Text(Model):
-    """What a prompt's words are; a rule's name alone stands for it with the defaults.
-
-    Attributes:
-        rule: One of harness/config/texts.py: "given", "class_name", "none", "synonym", "wrong_present", ...
-        template: The sentence that the words are put in, at its "{}".
-        words: A file like harness/config/words.csv, with how names are said, synonyms and hypernyms; "" takes names as
-            the data set prints them.
-    """
-
-    rule: str = "given"
-    template: str = "{}"
-    words: str = "harness/config/words.csv"
-
-
-def _as_text(value: Any) -> Any:
-    return {"rule": value} if isinstance(value, str) else value
-
-
-Wording = Annotated[Text, BeforeValidator(_as_text)]
-
-
 class Variant(Model):
     """A method asked in another way: what it changes of the run's `text` and `clicks`."""
 
     label: Annotated[str, Field(min_length=1)]
-    text: Wording | None = None
+    text: TextOrRule | None = None
     clicks: Clicks | None = None
 
 
@@ -120,7 +98,7 @@ class MethodEntry(Plugin):
     cpus: Annotated[float, Field(gt=0)] | None = None
     resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     count: Annotated[int, Field(gt=0)] | None = None
-    text: Wording | None = None
+    text: TextOrRule | None = None
     clicks: Clicks | None = None
     datasets: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
@@ -210,7 +188,7 @@ class RunConfig(Model):
     datasets: Annotated[tuple[Plugin, ...], Field(min_length=1)]
     methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
     clicks: Clicks = Clicks()
-    text: Wording = Text()
+    text: TextOrRule = Text()
     metrics: tuple[str, ...] = ("iou", "boundary_iou")
     tables: tuple[str, ...] = ("table1",)
     workers: Workers = Workers()
@@ -261,7 +239,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         "methods": methods,
         "datasets": _datasets(config.datasets, path),
         "clicks": _clicks(config.clicks, f"{path}, clicks"),
-        "text": _text(config.text, f"{path}, text"),
+        "text": checked_text(config.text, f"{path}, text"),
     }
     return config.model_copy(update=checked)
 
@@ -289,15 +267,6 @@ def _recipe_named(train: str | Mapping[str, Any], everywhere: Any, where: str) -
         return load_recipe(places.located(named["recipe"]), changes={**changes, **further}, remark=remark)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
-
-
-def words_of(text: Text) -> Words:
-    """What its words file says.
-
-    Raises:
-        UserError: It is no such file.
-    """
-    return read_words(places.located(text.words)) if text.words else Words({})
 
 
 def _method(entry: MethodEntry, where: str) -> MethodEntry:
@@ -342,7 +311,7 @@ def _trained_on(trained: TrainedOn, where: str) -> TrainedOn:
 
 def _asked(entry: A, where: str) -> A:
     """A method or a variant with its own text and clicks, if it has any, checked."""
-    text = entry.text and _text(entry.text, f"{where}.text")
+    text = entry.text and checked_text(entry.text, f"{where}.text")
     clicks = entry.clicks and _clicks(entry.clicks, f"{where}.clicks")
     return entry.model_copy(update={"text": text, "clicks": clicks})
 
@@ -363,18 +332,6 @@ def _clicks(clicks: Clicks, where: str) -> Clicks:
             f"clicks a round: wanted {a_round} or a multiple of it."
         )
     return clicks.model_copy(update={"options": options})
-
-
-def _text(text: Text, where: str) -> Text:
-    """With its rule, template and words file checked."""
-    find("texts", text.rule, f"{where}.rule")
-    if text.template.count("{}") != 1:
-        raise UserError(f"{where}.template: found {text.template!r}; wanted one {{}}, for the words.")
-    try:
-        words_of(text)
-    except UserError as error:
-        raise UserError(f"{where}.words: {error}") from error
-    return text.model_copy(update={"words": text.words and str(places.for_workers(text.words))})
 
 
 def _check_metrics(path: Path, metrics: Sequence[str]) -> None:

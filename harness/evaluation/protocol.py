@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from harness.clicks import Situation, click_rng
-from harness.config.run_config import Clicks, Text, words_of
-from harness.config.texts import Asked
+from harness.config.run_config import Clicks
+from harness.config.wording import Text, Wording
 from harness.evaluation.pictures import Picture, Target
 from harness.evaluation.scoring import choices
 from harness.masks.destinations import Place
@@ -99,12 +99,10 @@ class Way:
     """
 
     def __init__(self, names: Names, protocol: Protocol, classes: Sequence[str]) -> None:
-        self.names, self.protocol, self.classes = names, protocol, tuple(classes)
+        self.names, self.protocol = names, protocol
         self.metrics = [metric(name) for name in protocol.metrics]
-        self.text_rule = find("texts", protocol.text.rule)
         self.click_rule = find("clicks", protocol.clicks.strategy)
-        self.words, template = words_of(protocol.text), protocol.text.template
-        self.vocabulary = tuple(template.replace("{}", self.words.said(name)) for name in classes)
+        self.wording = Wording(protocol.text, classes)
 
     def text(self, picture: Picture, instance: Instance) -> str | None:
         """The words of an instance's prompts.
@@ -112,12 +110,8 @@ class Way:
         Raises:
             ValueError: The rule has none for it.
         """
-        asked = self.protocol.text
         rng = partial(self._rng, picture.sample.id, instance, TEXT_ROUND)
-        text = self.text_rule(Asked(instance, picture.categories, self.classes, self.words, rng))
-        if not isinstance(text, str | None):
-            raise ValueError(f"{asked.rule} returned {type(text).__name__}; wanted a text, or None for none.")
-        return None if text is None else asked.template.replace("{}", text)
+        return self.wording.said(instance, picture.categories, rng).text
 
     def new_clicks(self, asking: Asking, number: int) -> tuple[Click, ...]:
         """The clicks of an instance's next round, the first of which is number 1.
@@ -136,7 +130,7 @@ class Way:
 
     def prompt(self, asking: Asking) -> Prompt:
         """What the method is given beside the image."""
-        return Prompt(asking.clicks, asking.text, asking.memory, self.vocabulary)
+        return Prompt(asking.clicks, asking.text, asking.memory, self.wording.vocabulary)
 
 
 def failed(

@@ -15,7 +15,8 @@ from jaxtyping import Float32
 
 from harness import messages
 from harness.config.parts import Plugin, label
-from harness.config.run_config import RunConfig, words_of
+from harness.config.run_config import RunConfig
+from harness.config.wording import Wording
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Saliency
 from harness.report.context import Context
@@ -90,8 +91,7 @@ class Source:
                 self._give_up("saliency", str(error))
         if self._saliency is None:
             return None
-        said = words_of(self.config.text)
-        names = [self.config.text.template.replace("{}", said.said(name)) for name in plugin.classes]
+        names = Wording(self.config.text, plugin.classes).vocabulary
         return self._saliency.maps(self._saliency.features([sample.image])[0], [text], names)[0]
 
     def saliency_entry(self) -> Mapping[str, Any] | None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import harness
 from harness.config.parts import Plugin, fingerprint, label
-from harness.config.run_config import MethodEntry, RunConfig, Text, words_of
+from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.wording import Text, words_of
 from harness.evaluation.pictures import listed
 from harness.evaluation.protocol import Protocol
 from harness.jobs.contamination import asked_again, training_images

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jaxtyping import Float32
 
-from harness.structures import Click, Image, Instance, Listed, Prediction, Prompt, Sample
+from harness.structures import Click, Image, Instance, Listed, Prediction, Prompt, Said, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -176,14 +176,14 @@ class Learner(ABC):
 
     @abstractmethod
     def example(
-        self, sample: Sample, instance: Instance, vocabulary: tuple[str, ...], rng: np.random.Generator
+        self, sample: Sample, instance: Instance, said: Said, rng: np.random.Generator
     ) -> Mapping[str, np.ndarray]:
         """One training example, for the drawn instance of the sample, as arrays that stack to a batch.
 
         Args:
             sample: The sample, as its data set loaded it.
             instance: An instance of the sample.
-            vocabulary: The data set's categories.
+            said: What the instance is called by the recipe's `text:`, as a run with that `text:` would ask for it.
             rng: A generator for this draw alone, and the only source of chance.
         """
 

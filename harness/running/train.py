@@ -105,6 +105,8 @@ def export(recipe: KnownRecipe, fitted: Fitted) -> None:
         "note": recipe.note,
         "classes": json.dumps(fitted.categories),
         "data": json.dumps(fitted.data),
+        "vocabulary": json.dumps(fitted.vocabulary, ensure_ascii=False),
+        "text": json.dumps({"rule": recipe.text.rule, "template": recipe.text.template}, ensure_ascii=False),
         "torch": torch.__version__,
     }
     write_bytes(recipe.output, safetensors.torch.save(weights, fitted.metadata | about))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -14,12 +15,13 @@ import torch
 from harness.clicks import NoClickError
 from harness.config.parts import Plugin
 from harness.config.recipe import Recipe
+from harness.config.wording import Text, Wording
 from harness.plugins import parameters
 from harness.plugins.failures import blamed
 from harness.plugins.interfaces import Dataset, Learner
-from harness.structures import Image, UserError
+from harness.structures import Image, Instance, Said, Sample, UserError
 from harness.training.mistakes import defined, named
-from harness.training.samples import KEPT_BYTES, Draw, Draws, SampleCache
+from harness.training.samples import KEPT_BYTES, Draw, Draws, SampleCache, words_rng
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ class Preparing(Protocol):
     """A learner that computes something for a step's images and texts together, before it is asked for examples."""
 
     def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
-        """Do what is faster for several at once, and keep it; each text comes with its data set's classes."""
+        """Do what is faster for several at once, and keep it; each text comes with its vocabulary."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,7 @@ class Batches:
         world: How many workers there are.
         parts: How many batches the worker's share is cut into.
         threads: Threads that make a step's examples together.
+        text: What the instances are called.
     """
 
     learner: Learner
@@ -67,6 +70,12 @@ class Batches:
     world: int = 1
     parts: int = 1
     threads: int = 1
+    text: Text = field(default_factory=Text)
+
+    @cached_property
+    def wordings(self) -> list[Wording]:
+        """How the instances of each data set are put into words."""
+        return [Wording(self.text, dataset.classes) for dataset in self.samples.datasets]
 
     def steps(self, first: int, end: int) -> Iterator[list[Batch]]:
         """The batches of every step from `first` to before `end`, on the CPU."""
@@ -90,11 +99,30 @@ class Batches:
         return list(self.draws.at(step))[self.rank * size : (self.rank + 1) * size]
 
     def _prepare(self, learner: Preparing, share: Drawn) -> None:
-        draws = [draw for draw, _ in share]
-        images = self._each(lambda draw, _: self.samples.image(draw.dataset, draw.sample_id), share)
-        vocabularies = [tuple(self.samples.datasets[draw.dataset].classes) for draw in draws]
-        with blamed(f"{named(self.learner)}: a step of {_called(draws[0])} and others cannot be prepared"):
-            learner.prepare(images, [draw.category for draw in draws], vocabularies)
+        found = [one for one in self._each(self._shown, share) if one is not None]
+        images, said = [image for image, _ in found], [said for _, said in found]
+        with blamed(f"{named(self.learner)}: a step of {_called(share[0][0])} and others cannot be prepared"):
+            learner.prepare(images, [one.text or "" for one in said], [one.vocabulary for one in said])
+
+    def _shown(self, draw: Draw, rng: np.random.Generator) -> tuple[Image, Said] | None:
+        """A draw's image and words; None where it has no words or is not there, of which `_example` says more."""
+        sample = self.samples.without_masks(draw.dataset, draw.sample_id)
+        for instance in (one for one in sample.instances if one.id == draw.instance_id):
+            try:
+                said = self._said(draw, sample, instance, rng)
+            except ValueError:
+                return None
+            return (sample.image, said) if said.text else None
+        return None
+
+    def _said(self, draw: Draw, sample: Sample, instance: Instance, rng: np.random.Generator) -> Said:
+        """What an instance is called, as `evaluation.protocol.Way` would have it.
+
+        Raises:
+            ValueError: The text rule has no words for it.
+        """
+        present = frozenset(one.category for one in sample.instances)
+        return self.wordings[draw.dataset].said(instance, present, partial(words_rng, rng))
 
     def _each(self, make: Callable[[Draw, np.random.Generator], T], share: Drawn) -> list[T]:
         """`make` of every draw, in order."""
@@ -104,7 +132,7 @@ class Batches:
             return list(pool.map(lambda drawn: make(*drawn), share))
 
     def _example(self, draw: Draw, rng: np.random.Generator) -> Made:
-        """One drawn instance as the learner wants it; in the place of an unreadable or unclickable one, another.
+        """One drawn instance as the learner wants it; in the place of one unreadable, unclickable or nameless, another.
 
         The other one is drawn by the same generator, so that it is the same in every start of the training.
 
@@ -115,10 +143,14 @@ class Batches:
             sample = self.samples.sample(draw.dataset, draw.sample_id)
             reason = sample.broken.get(draw.instance_id, "listed, but not in its sample")
             for instance in (one for one in sample.instances if one.id == draw.instance_id):
-                vocabulary = self.samples.datasets[draw.dataset].classes
+                try:
+                    said = self._said(draw, sample, instance, rng)
+                except ValueError as error:
+                    reason = f"text: {error}"
+                    continue
                 with blamed(f"{named(self.learner)}: no example of {_called(draw)}"):
                     try:
-                        return draw, self.learner.example(sample, instance, vocabulary, rng)
+                        return draw, self.learner.example(sample, instance, said, rng)
                     except NoClickError as error:
                         reason = str(error)
             _log.warning("training: instance %s is left out: %s", draw.instance_id, reason)
@@ -182,7 +214,7 @@ def batches_of(
     learner: Learner = parameters.build("learners", recipe.learner.name, recipe.learner.params)
     samples = SampleCache(built(recipe.datasets), KEPT_BYTES // processes)
     draws = Draws(samples.draws(recipe.classes == "seen"), recipe)
-    return Batches(learner, samples, draws, rank, world, recipe.accumulate, threads)
+    return Batches(learner, samples, draws, rank, world, recipe.accumulate, threads, recipe.text)
 
 
 def built(entries: Sequence[Plugin]) -> list[Dataset]:

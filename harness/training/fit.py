@@ -67,12 +67,14 @@ class Fitted:
         metadata: The learner's own.
         categories: Those of the instances that could be drawn.
         data: Each data set's name and fingerprint.
+        vocabulary: The names of the data sets' classes, as they were said.
     """
 
     weights: dict[str, torch.Tensor]
     metadata: dict[str, str]
     categories: list[str]
     data: list[dict[str, Any]]
+    vocabulary: list[str]
 
 
 def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fitted:
@@ -190,7 +192,8 @@ class Training:
         metadata = {key: str(value) for key, value in self.learner.metadata().items()}
         entries = zip(self.recipe.datasets, self.datasets, strict=True)
         data = [{"name": entry.name, **dataset.fingerprint()} for entry, dataset in entries]
-        return Fitted(weights, metadata, self.batches.draws.categories, data)
+        vocabulary = dict.fromkeys(name for wording in self.batches.wordings for name in wording.vocabulary)
+        return Fitted(weights, metadata, self.batches.draws.categories, data, list(vocabulary))
 
 
 def chosen_device(device: str) -> torch.device:
@@ -227,7 +230,9 @@ class FixedExamples:
         # Parts are no larger than those of a training step, which are known to fit in memory.
         a_pass = max(2, recipe.batch // (max(1, recipe.workers) * recipe.accumulate))
         parts = -(-wanted.examples // a_pass)
-        (batches,) = Batches(learner, samples, Draws(samples.draws(False), fixed), parts=parts).steps(0, 1)
+        (batches,) = Batches(learner, samples, Draws(samples.draws(False), fixed), parts=parts, text=recipe.text).steps(
+            0, 1
+        )
         return cls(wanted.every, batches)
 
     def loss(self, state: TrainingState) -> float:

@@ -13,10 +13,13 @@ from jaxtyping import UInt8
 
 from harness.config.recipe import Recipe
 from harness.plugins.interfaces import Dataset
-from harness.structures import Image, Instance, Sample, UserError
+from harness.structures import Instance, Sample, UserError
 
 KEPT_BYTES = 4 * 2**30
 """The bytes of decoded samples that stay in memory."""
+
+WORDS = 2**32 - 1
+"""The last part of the seed of a draw's words; `Generator.spawn`, which counts from 0, does not come so far."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ class SampleCache:
         """
         return self._packed(dataset, sample_id).sample()
 
-    def image(self, dataset: int, sample_id: str) -> Image:
-        """The sample's image alone."""
-        return self._packed(dataset, sample_id).without_masks.image
+    def without_masks(self, dataset: int, sample_id: str) -> Sample:
+        """The sample, the masks of its instances left empty, which takes no time."""
+        return self._packed(dataset, sample_id).without_masks
 
     def held(self, dataset: int, sample_id: str) -> int:
         """The bytes that the sample takes while it is kept."""
@@ -181,3 +184,12 @@ class Draws:
     def categories(self) -> list[str]:
         """The categories that may be drawn, as far as the listings know."""
         return sorted({draw.category for draw in self.draws} - {""})
+
+
+def words_rng(rng: np.random.Generator) -> np.random.Generator:
+    """The generator of a draw's words: the same at every call, while the draw's own stays where it is.
+
+    So a text rule that draws takes nothing from clicks and augmentation, and one that does not changes nothing.
+    """
+    seeds: Any = rng.bit_generator.seed_seq
+    return np.random.default_rng(np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, WORDS)))

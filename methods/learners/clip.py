@@ -19,7 +19,7 @@ from torch import Tensor
 
 from harness.plugins.interfaces import Learner
 from harness.plugins.registry import register_learner
-from harness.structures import Image, Instance, Sample
+from harness.structures import Image, Instance, Said, Sample, UserError
 
 from ..saliency.maskclip import PUBLISHED_TEMPLATES, dense_features
 from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
@@ -33,6 +33,8 @@ GREY = 127
 @register_learner("clip")
 class ClipLearner(Learner):
     """Patches are told each class's mask, crops their class, and a name's templates are told to agree.
+
+    It learns the names of classes, as the recipe's `text:` says them, and no words of single objects.
 
     Args:
         model: An open_clip config with random weights to start from.
@@ -62,19 +64,25 @@ class ClipLearner(Learner):
         self.side = self.clip.image_size[0]
 
     def example(
-        self, sample: Sample, instance: Instance, vocabulary: tuple[str, ...], rng: np.random.Generator
+        self, sample: Sample, instance: Instance, said: Said, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """The whole image with each class's coverage of each patch, and a crop of the drawn instance."""
+        category = said.classes.index(instance.category)
+        if said.text != said.vocabulary[category]:
+            raise UserError(
+                f"learners/clip.py: instance {instance.id}: found the words {said.text!r}; wanted the class name, "
+                f"'{said.vocabulary[category]}'. Set `text: class_name` in the recipe."
+            )
         mirror = -1 if rng.random() < 0.5 else 1
         image = jittered(sample.image[:, ::mirror], rng, self.jitter)
         crop = self._crop(image, instance.mask[:, ::mirror], rng)
         rows, columns = self.network.visual.grid_size
         return {
             "pixels": _pixels(_resized(image, self.side), IMAGENET_MEAN, IMAGENET_STD),
-            "coverage": coverage(sample.instances, vocabulary, (rows, columns), mirror),
+            "coverage": coverage(sample.instances, said.classes, (rows, columns), mirror),
             "crop": _pixels(_resized(crop, self.side), self.clip.image_mean, self.clip.image_std),
-            "category": np.array(vocabulary.index(instance.category)),
-            "names": np.stack([self._tokens(vocabulary, rng) for _ in range(2)]),
+            "category": np.array(category),
+            "names": np.stack([self._tokens(said.vocabulary, rng) for _ in range(2)]),
         }
 
     def _crop(self, image: Image, mask: np.ndarray, rng: np.random.Generator) -> Image:
@@ -123,14 +131,14 @@ def patch_loss(logits: Float[Tensor, "n c gh gw"], covered: Float[Tensor, "n c g
 
 
 def coverage(
-    instances: Sequence[Instance], vocabulary: Sequence[str], grid: tuple[int, int], mirror: int
+    instances: Sequence[Instance], classes: Sequence[str], grid: tuple[int, int], mirror: int
 ) -> Float32[np.ndarray, "c gh gw"]:
     """How much of each patch each class covers, 0 to 1: a tie's patches belong to tie, shirt and person."""
-    covered = np.zeros((len(vocabulary), *grid), np.float32)
+    covered = np.zeros((len(classes), *grid), np.float32)
     for category in {instance.category for instance in instances}:
         union = np.any([instance.mask for instance in instances if instance.category == category], axis=0)
         union = np.ascontiguousarray(union[:, ::mirror], dtype=np.float32)
-        covered[vocabulary.index(category)] = cv2.resize(union, grid[::-1], interpolation=cv2.INTER_AREA)
+        covered[classes.index(category)] = cv2.resize(union, grid[::-1], interpolation=cv2.INTER_AREA)
     return covered
 
 

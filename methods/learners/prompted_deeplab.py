@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from harness.plugins.interfaces import Learner, Saliency
 from harness.plugins.registry import register_learner
-from harness.structures import Image, Instance, Mask, Sample, UserError
+from harness.structures import Image, Instance, Mask, Said, Sample, UserError
 
 from ..shared.channels import (
     Channels,
@@ -54,7 +54,7 @@ class PromptedDeepLabLearner(Learner):
     """DeepLabV3+ over RGB, saliency if any, and clicks.
 
     Args:
-        saliency: Turns the category's name into a channel; None trains click-only.
+        saliency: Turns what the recipe's `text:` calls an instance into a channel; None trains click-only.
         encoder: An encoder of segmentation-models-pytorch.
         decoder_channels: Of the ASPP and the decoder.
         output_stride: Of the encoder, 8 or 16.
@@ -163,12 +163,12 @@ class PromptedDeepLabLearner(Learner):
             self.saliency.prepare(images, texts, vocabularies)
 
     def example(
-        self, sample: Sample, instance: Instance, vocabulary: tuple[str, ...], rng: np.random.Generator
+        self, sample: Sample, instance: Instance, said: Said, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """Image, saliency, clicks (in pixels of the full image) and target, mirrored together or not at all."""
         image, mask = sample.image, instance.mask
         clicks = self.clicking.clicks(sample, instance, rng)
-        saliency = self._saliency(sample, instance.category, vocabulary)
+        saliency = self._saliency(sample, instance, said)
         mirrored = self.flip and rng.random() < 0.5
         if mirrored:
             image, mask, saliency = image[:, ::-1], mask[:, ::-1], saliency[:, ::-1]
@@ -232,11 +232,16 @@ class PromptedDeepLabLearner(Learner):
         maps = torch.from_numpy(np.ascontiguousarray(saliency))[None]
         return saliency_channel(maps, size, self.architecture.channels.saliency_range)[0].numpy()
 
-    def _saliency(self, sample: Sample, text: str, vocabulary: tuple[str, ...]) -> Float32[np.ndarray, "h w"]:
-        """The text's map of the image as it is stored, not mirrored or jittered."""
+    def _saliency(self, sample: Sample, instance: Instance, said: Said) -> Float32[np.ndarray, "h w"]:
+        """The instance's words in the image as it is stored, not mirrored or jittered."""
         if self.saliency is None:
             return np.zeros(sample.size, np.float32)
-        return self.saliency.map_of(sample.image, text, vocabulary)
+        if not said.text or not said.text.strip():
+            raise UserError(
+                f"learners/prompted_deeplab.py: instance {instance.id} of sample {sample.id}: found no words; wanted "
+                "some for the saliency. Choose another `text:` in the recipe, or train without `saliency`."
+            )
+        return self.saliency.map_of(sample.image, said.text, said.vocabulary)
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Cross-entropy of the two classes, the object's dice if asked for, and the auxiliary head's cross-entropy.

@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.clicks import Situation, interior_depth
 from harness.plugins.interfaces import Learner
 from harness.plugins.registry import find, register_learner
-from harness.structures import Click, Instance, Mask, Sample, UserError
+from harness.structures import Click, Instance, Mask, Said, Sample, UserError
 
 from ..ritm.network import RitmArchitecture, RitmNetwork
 from ..ritm.zoom import Window, ZoomIn
@@ -91,7 +91,7 @@ class RitmLearner(Learner):
         self,
         sample: Sample,
         instance: Instance,
-        vocabulary: tuple[str, ...],  # noqa: ARG002 - there is no text
+        said: Said,  # noqa: ARG002 - there is no text
         rng: np.random.Generator,
     ) -> dict[str, np.ndarray]:
         """A window of the image, the object in it and the first clicks (row, column, sign), in the network's pixels."""

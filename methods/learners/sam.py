@@ -24,7 +24,7 @@ from harness.clicks import Situation
 from harness.clicks.paper import interior
 from harness.plugins.interfaces import Learner
 from harness.plugins.registry import register_learner
-from harness.structures import Image, Instance, Sample, UserError
+from harness.structures import Image, Instance, Said, Sample, UserError
 
 from ..sam.sam import input_size, resized
 from ..sam.tiny import Architecture
@@ -77,7 +77,7 @@ class SamLearner(Learner):
         self,
         sample: Sample,
         instance: Instance,
-        vocabulary: tuple[str, ...],  # noqa: ARG002 - no classes
+        said: Said,  # noqa: ARG002 - no classes
         rng: np.random.Generator,
     ) -> dict[str, np.ndarray]:
         """The image, a click on the instance and on others of the sample, and what each covers of the logits' grid.

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 import real_data
-from harness.config.run_config import Clicks, Text
+from harness.config.run_config import Clicks
+from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.plugins import parameters

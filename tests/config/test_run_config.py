@@ -11,7 +11,8 @@ import yaml
 from harness import UserError, places
 from harness.config.parts import label
 from harness.config.recipe import load_recipe
-from harness.config.run_config import RunConfig, Text, load_run, words_of
+from harness.config.run_config import RunConfig, load_run
+from harness.config.wording import Text, words_of
 
 BASE: dict[str, Any] = {
     "run": "tried",

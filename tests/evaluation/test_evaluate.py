@@ -19,7 +19,8 @@ import torch
 from harness.datasets.coco.coco import Coco
 
 from harness import Click, Dataset, Instance, Method, Prediction, Sample
-from harness.config.run_config import Clicks, Text
+from harness.config.run_config import Clicks
+from harness.config.wording import Text
 from harness.evaluation import scoring
 from harness.evaluation.evaluate import Evaluation, ahead
 from harness.evaluation.pictures import prepared

@@ -10,7 +10,8 @@ import pytest
 
 from harness import places
 from harness.config.parts import Plugin, label
-from harness.config.run_config import Clicks, MethodEntry, RunConfig, Text, TrainedOn, Workers
+from harness.config.run_config import Clicks, MethodEntry, RunConfig, TrainedOn, Workers
+from harness.config.wording import Text
 from harness.jobs.jobs import Job
 from harness.jobs.plan import instances, planned, remaining, shards
 from harness.plugins import parameters, registry

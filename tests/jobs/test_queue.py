@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from harness.config.parts import Plugin
-from harness.config.run_config import Clicks, MethodEntry, Text
+from harness.config.run_config import Clicks, MethodEntry
+from harness.config.wording import Text
 from harness.evaluation.protocol import Protocol
 from harness.jobs.jobs import Job, Shard
 from harness.jobs.queue import FIRST_SUSPECTED, IN_FLIGHT, LEASES_SUSPECTED, MOST_SAMPLES, Waiting, halves

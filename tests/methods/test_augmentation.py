@@ -22,7 +22,7 @@ from harness.methods.learners.shared.mask_losses import cross_entropy, soft_dice
 from harness.methods.shared.channels import click_channels, normalised_pixels, window_click_channels
 
 from harness.plugins.interfaces import Saliency
-from harness.structures import Instance, Sample, UserError
+from harness.structures import Instance, Said, Sample, UserError
 
 SIZE = (60, 100)
 TINY: dict[str, Any] = {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 64}
@@ -62,9 +62,13 @@ def learner(**options: Any) -> PromptedDeepLabLearner:
     return PromptedDeepLabLearner(OfCategory(), **(TINY | {"crop": "must_contain_click"} | options))
 
 
+def said(instance: Instance) -> Said:
+    return Said(instance.category, ("car", "tie"), ("car", "tie"))
+
+
 def made(of: PromptedDeepLabLearner, number: int = 0, seed: int = STRAIGHT) -> dict[str, np.ndarray]:
     sample = scene()
-    return of.example(sample, sample.instances[number], ("car", "tie"), np.random.default_rng(seed))
+    return of.example(sample, sample.instances[number], said(sample.instances[number]), np.random.default_rng(seed))
 
 
 def stacked(*examples: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -298,6 +302,6 @@ def test_crops_of_any_image_stack() -> None:
         instances=(Instance("b/0", np.ones((40, 190), bool), "tie"),),
         ignore=None,
     )
-    examples = [of.example(s, s.instances[0], ("car", "tie"), np.random.default_rng(1)) for s in (small, wide)]
+    examples = [of.example(s, s.instances[0], said(s.instances[0]), np.random.default_rng(1)) for s in (small, wide)]
     assert torch.isfinite(of.loss(stacked(*examples)))
     assert labels_at(np.eye(4, dtype=np.uint8), (8, 8)).shape == (8, 8)

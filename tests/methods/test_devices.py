@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from harness import places
 from harness.plugins import parameters
+from harness.structures import Said
 from harness.training.batches import stacked
 
 GPU = torch.device("cuda:0")
@@ -128,7 +129,9 @@ def test_a_training_steps_loss_comes_without_a_wait(options: dict[str, Any], req
     scenes = parameters.build("datasets", "scenes", {"split": "train", "count": 1, "size": 64})
     sample = scenes.load(scenes.sample_ids()[0])
     rng = np.random.default_rng(0)
-    batch = stacked([learner.example(sample, one, scenes.classes, rng) for one in sample.instances[:2]])
+    said = [Said(one.category, scenes.classes, scenes.classes) for one in sample.instances[:2]]
+    pairs = zip(sample.instances, said, strict=False)
+    batch = stacked([learner.example(sample, one, words, rng) for one, words in pairs])
     request.getfixturevalue("fake")
     moved(learner.network)
     there = {name: torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=GPU) for name, x in batch.items()}

@@ -22,7 +22,7 @@ from harness.methods.text_click import TextClick
 from safetensors.torch import save_file
 
 from harness.plugins.interfaces import Learner, Saliency
-from harness.structures import Click, Instance, Prompt, Sample, UserError
+from harness.structures import Click, Instance, Prompt, Said, Sample, UserError
 from harness.training.batches import Preparing
 
 VOCABULARY = ("person", "shirt", "tie", "car")
@@ -77,10 +77,17 @@ def learner(saliency: Saliency | None = None, **options: Any) -> PromptedDeepLab
     return PromptedDeepLabLearner(saliency or ByName(), **(TINY | options))
 
 
+def said(instance: Instance) -> Said:
+    return Said(instance.category, VOCABULARY, VOCABULARY)
+
+
 def examples(of: Learner, number: int = 0, seeds: Sequence[int] = (STRAIGHT,)) -> dict[str, torch.Tensor]:
     """A batch of one instance's examples, one a seed."""
     sample = scene()
-    made = [of.example(sample, sample.instances[number], VOCABULARY, np.random.default_rng(seed)) for seed in seeds]
+    made = [
+        of.example(sample, sample.instances[number], said(sample.instances[number]), np.random.default_rng(seed))
+        for seed in seeds
+    ]
     return {key: torch.from_numpy(np.stack([one[key] for one in made])) for key in made[0]}
 
 
@@ -187,7 +194,7 @@ def test_click_options_reach_the_simulator() -> None:
 
 def test_an_example_leaves_the_sample_alone() -> None:
     sample, made = scene(), learner(jitter=0.3)
-    made.example(sample, sample.instances[0], VOCABULARY, np.random.default_rng(MIRRORING))
+    made.example(sample, sample.instances[0], said(sample.instances[0]), np.random.default_rng(MIRRORING))
     np.testing.assert_array_equal(sample.image, scene().image)
     np.testing.assert_array_equal(sample.instances[0].mask, scene().instances[0].mask)
 
@@ -203,7 +210,9 @@ def test_images_are_told_apart_by_their_pixels() -> None:
     made = learner(saliency, flip=False)
 
     def saliency_of(sample: Sample) -> np.ndarray:
-        return made.example(sample, sample.instances[0], VOCABULARY, np.random.default_rng(0))["saliency"]
+        return made.example(sample, sample.instances[0], said(sample.instances[0]), np.random.default_rng(0))[
+            "saliency"
+        ]
 
     one, again, other = saliency_of(scene(0)), saliency_of(scene(0)), saliency_of(scene(1))
     np.testing.assert_array_equal(one, again)
@@ -421,7 +430,37 @@ def test_two_samples_stack_whatever_their_sizes(shared: PromptedDeepLabLearner) 
     wide = replace(
         small, image=np.zeros((40, 90, 3), np.uint8), instances=(Instance("b/0", np.ones((40, 90), bool), "tie"),)
     )
-    made = [shared.example(one, one.instances[0], VOCABULARY, np.random.default_rng(STRAIGHT)) for one in (small, wide)]
+    made = [
+        shared.example(one, one.instances[0], said(one.instances[0]), np.random.default_rng(STRAIGHT))
+        for one in (small, wide)
+    ]
     batch = {key: torch.from_numpy(np.stack([one[key] for one in made])) for key in made[0]}
     assert batch["image_size"].tolist() == [[32, 48], [40, 90]]
     assert torch.isfinite(shared.loss(batch))
+
+
+def test_the_saliency_is_of_the_words_that_the_recipe_says() -> None:
+    sample, vocabulary = scene(), ("person", "shirt", "neck tie", "car")
+    told = Said("neck tie", vocabulary, VOCABULARY)
+    found = learner(flip=False).example(sample, sample.instances[2], told, np.random.default_rng(0))["saliency"]
+    expected = ByName().maps(ByName().features([sample.image])[0], ["neck tie"], vocabulary)[0]
+    assert found.mean() == pytest.approx(2 * expected.mean() - 1, abs=0.02)
+
+
+@pytest.mark.parametrize("text", [None, "", " "])
+def test_a_saliency_wants_words(text: str | None) -> None:
+    sample = scene()
+    told = Said(text, VOCABULARY, VOCABULARY)
+    with pytest.raises(UserError, match=r"instance a/person of sample a: found no words; wanted some for the saliency"):
+        learner().example(sample, sample.instances[0], told, np.random.default_rng(0))
+
+
+def test_clip_learns_names_as_they_are_said_and_no_other_words(clip: ClipLearner) -> None:
+    sample, said_names = scene(), ("human", "shirt", "neck tie", "car")
+    told = Said("neck tie", said_names, VOCABULARY)
+    made = clip.example(sample, sample.instances[2], told, np.random.default_rng(STRAIGHT))
+    assert made["category"] == 2
+    np.testing.assert_array_equal(made["coverage"], examples(clip, 2)["coverage"][0])
+    assert (made["names"] != examples(clip, 2)["names"][0].numpy()).any()
+    with pytest.raises(UserError, match=r"found the words 'the left one'; wanted the class name, 'neck tie'"):
+        clip.example(sample, sample.instances[2], told._replace(text="the left one"), np.random.default_rng(0))

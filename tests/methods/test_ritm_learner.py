@@ -19,9 +19,10 @@ from torch import Tensor
 from harness.config.recipe import load_recipe
 from harness.plugins import parameters
 from harness.running.train import stored
-from harness.structures import Click, Instance, Prompt, Sample, UserError
+from harness.structures import Click, Instance, Prompt, Said, Sample, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+SAID = Said("box", ("box",), ("box",))
 TINY: dict[str, Any] = {"width": 4, "ocr_width": 8, "norm_radius": 3, "size": 32, "min_crop_size": 8}
 
 
@@ -43,7 +44,7 @@ def learner(**options: Any) -> RitmLearner:
 def batch(of: RitmLearner, count: int = 2, seed: int = 0) -> dict[str, Tensor]:
     shown = sample()
     rngs = np.random.default_rng(seed).spawn(count)
-    made = [of.example(shown, shown.instances[0], ("box",), rng) for rng in rngs]
+    made = [of.example(shown, shown.instances[0], SAID, rng) for rng in rngs]
     return {key: torch.from_numpy(np.stack([one[key] for one in made])) for key in made[0]}
 
 
@@ -77,7 +78,7 @@ def test_training_shows_the_network_what_inference_shows_it(tmp_path: Path) -> N
 
 def test_an_example_holds_the_object_and_a_click_on_it() -> None:
     made = learner(zoomed=0.0, flip=False)
-    one = made.example(sample(), sample().instances[0], ("box",), np.random.default_rng(3))
+    one = made.example(sample(), sample().instances[0], SAID, np.random.default_rng(3))
     assert one["pixels"].shape == (3, 32, 32) and one["pixels"].dtype == np.float32
     assert one["pixels"].min() >= 0 and one["pixels"].max() <= 1
     assert one["target"].shape == (32, 32) and one["target"].dtype == bool
@@ -93,7 +94,7 @@ def test_image_object_and_click_are_mirrored_together() -> None:
     kinds = set()
     for seed in range(8):
         one, other = (
-            of.example(sample(), sample().instances[0], ("box",), np.random.default_rng(seed))
+            of.example(sample(), sample().instances[0], SAID, np.random.default_rng(seed))
             for of in (straight, mirroring)
         )
         mirrored = not np.array_equal(one["target"], other["target"])
@@ -109,8 +110,8 @@ def test_image_object_and_click_are_mirrored_together() -> None:
 def test_a_zoomed_example_shows_the_object_larger() -> None:
     whole, zoomed = learner(zoomed=0.0), learner(zoomed=1.0)
     rng = np.random.default_rng
-    shares = [zoomed.example(sample(), sample().instances[0], (), rng(seed))["target"].mean() for seed in range(5)]
-    assert min(shares) > 0.15 > whole.example(sample(), sample().instances[0], (), rng(0))["target"].mean()
+    shares = [zoomed.example(sample(), sample().instances[0], SAID, rng(seed))["target"].mean() for seed in range(5)]
+    assert min(shares) > 0.15 > whole.example(sample(), sample().instances[0], SAID, rng(0))["target"].mean()
     assert len(set(shares)) > 1
     tight = learner(zoomed=1.0, min_crop_size=1000)
     assert tight._window(sample().instances[0].mask, (), rng(0)) == Window.whole((40, 60))
@@ -119,7 +120,7 @@ def test_a_zoomed_example_shows_the_object_larger() -> None:
 def test_the_image_may_be_jittered_but_never_the_samples_own() -> None:
     made, shown = learner(jitter=0.5, zoomed=0.0, flip=False), sample()
     before = shown.image.copy()
-    one, other = (made.example(shown, shown.instances[0], (), np.random.default_rng(seed)) for seed in (1, 2))
+    one, other = (made.example(shown, shown.instances[0], SAID, np.random.default_rng(seed)) for seed in (1, 2))
     assert abs(one["pixels"].mean() - other["pixels"].mean()) > 1e-3
     np.testing.assert_array_equal(shown.image, before)
 

@@ -25,17 +25,19 @@ from harness.methods.shared.ranking import ClipRanking
 from safetensors.torch import save_file
 from segment_anything import SamPredictor, sam_model_registry
 
-from harness.config.run_config import Clicks, Text
+from harness.config.run_config import Clicks
+from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.evaluation.scoring import check, score
 from harness.masks.measure import metric
 from harness.masks.region import Region
 from harness.plugins import files, parameters, registry
-from harness.structures import Click, Prediction, Prompt, UserError
+from harness.structures import Click, Prediction, Prompt, Said, UserError
 
 TINY = Architecture(image_size=64, patch_size=8, width=32, depth=2, heads=2, prompt_width=32)
 ROOT = Path(__file__).resolve().parents[2]
+SAID = Said(None, Scenes.classes, Scenes.classes)
 CLIP_CONFIG = "methods/weights/scenes_clip.json"
 
 
@@ -478,7 +480,7 @@ def learner() -> SamLearner:
 
 def batch(learner: SamLearner, samples: Sequence[Any]) -> dict[str, torch.Tensor]:
     rng = np.random.default_rng(0)
-    examples = [learner.example(sample, sample.instances[0], Scenes.classes, rng) for sample in samples]
+    examples = [learner.example(sample, sample.instances[0], SAID, rng) for sample in samples]
     return {key: torch.from_numpy(np.stack([example[key] for example in examples])) for key in examples[0]}
 
 
@@ -491,7 +493,7 @@ def test_an_example_is_a_scene_with_a_click_on_each_of_its_masks(learner: SamLea
     )
     rng = np.random.default_rng(0)
     for _ in range(4):
-        example = learner.example(wide, wide.instances[-1], Scenes.classes, rng)
+        example = learner.example(wide, wide.instances[-1], SAID, rng)
         assert example["pixels"].shape == (3, 64, 64)
         assert (example["pixels"][:, 40:] == 0).all()  # padding, after 120 x 192 became 40 x 64
         assert (example["target"][:, 20:] == 0).all()
@@ -505,7 +507,7 @@ def test_others_are_drawn_from_the_same_half_of_the_split(learner: SamLearner) -
     sizes = {round(float(learner._target(one, mirror).sum()), 3) for one in seen for mirror in (1, -1)}
     rng = np.random.default_rng(0)
     for _ in range(5):
-        target = learner.example(sample, seen[0], Scenes.classes, rng)["target"]
+        target = learner.example(sample, seen[0], SAID, rng)["target"]
         assert {round(float(one.sum()), 3) for one in target} <= sizes
 
 

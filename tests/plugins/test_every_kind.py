@@ -25,7 +25,7 @@ CLASSES = {
     "saliency": "class Mine(harness.Saliency):\n    {doc}\n    def features(self, images): ...\n"
     "    def maps(self, features, texts, vocabulary): ...\n",
     "learners": "class Mine(harness.Learner):\n    {doc}\n"
-    "    def example(self, sample, instance, vocabulary, rng): ...\n    def loss(self, batch): ...\n",
+    "    def example(self, sample, instance, said, rng): ...\n    def loss(self, batch): ...\n",
 }
 
 

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from harness import UserError
 from harness.config.parts import Plugin
-from harness.config.run_config import Clicks, MethodEntry, Text
+from harness.config.run_config import Clicks, MethodEntry
+from harness.config.wording import Text
 from harness.evaluation.protocol import Protocol
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome

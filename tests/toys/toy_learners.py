@@ -21,7 +21,7 @@ class Toy(Learner):
     def __init__(self):
         self.network = Sequential(Conv2d(3, 8, 3, padding=1), BatchNorm2d(8), ReLU(), Dropout(0.5), Conv2d(8, 1, 1))
 
-    def example(self, sample, instance, vocabulary, rng):
+    def example(self, sample, instance, said, rng):
         noise = rng.normal(size=(3, *sample.size))
         return {"pixels": np.float32(sample.image.transpose(2, 0, 1) / 255 + noise), "target": instance.mask}
 
@@ -67,7 +67,7 @@ class Meeting(Learner):
         self.folder, self.name, self.meets, self.end, self.sleeps_s = folder, name, meets, end, sleeps_s
         self.batches = 0
 
-    def example(self, sample, instance, vocabulary, rng):
+    def example(self, sample, instance, said, rng):
         return {"pixels": np.float32(sample.image.transpose(2, 0, 1) / 255)}
 
     def loss(self, batch):
@@ -98,7 +98,7 @@ class Mistaken(Learner):
     def __init__(self, how: str) -> None:
         self.network, self.how = Conv2d(1, 1, 1), how
 
-    def example(self, sample, instance, vocabulary, rng):
+    def example(self, sample, instance, said, rng):
         size = rng.integers(3, 30) if self.how == "unlike" else 4
         if self.how == "wrong example":
             np.stack([np.zeros(3), np.zeros(4)])  # here, the example
@@ -134,7 +134,7 @@ class Fragile(Learner):
     def __init__(self, dies: bool = False) -> None:
         self.network, self.dies = Conv2d(1, 1, 1), dies
 
-    def example(self, sample, instance, vocabulary, rng):
+    def example(self, sample, instance, said, rng):
         if self.dies:
             os._exit(9)
         raise UserError("the disk is gone")
@@ -146,7 +146,7 @@ class Fragile(Learner):
 class Third(Fragile):
     """Ends a loader's process at its third step, while the training is at another."""
 
-    def example(self, sample, instance, vocabulary, rng):
+    def example(self, sample, instance, said, rng):
         self.asked = getattr(self, "asked", 0) + 1
         if self.asked > 8:
             os._exit(9)
@@ -160,7 +160,7 @@ class Third(Fragile):
 class Full(Fragile):
     """A loader finds no room for the example in shared memory."""
 
-    def example(self, sample, instance, vocabulary, rng):
+    def example(self, sample, instance, said, rng):
         torch.UntypedStorage._share_fd_cpu_ = _full
         return {"pixels": np.zeros((1, 4, 4), np.float32)}
 
@@ -179,14 +179,14 @@ class UnpickledError(UserError):
 class Strange(Fragile):
     """Its example fails with an error that does not reach another process whole."""
 
-    def example(self, sample, instance, vocabulary, rng):
+    def example(self, sample, instance, said, rng):
         raise UnpickledError("one", "other")
 
 
 class Patient(Fragile):
     """Its example notes the process in the file LOADER_PIDS, and waits."""
 
-    def example(self, sample, instance, vocabulary, rng):
+    def example(self, sample, instance, said, rng):
         with Path(os.environ["LOADER_PIDS"]).open("a") as file:
             file.write(f"{os.getpid()}\n")
         time.sleep(60)

@@ -1,0 +1,117 @@
+"""What an instance is called: a config's `text:`, and the one way from an instance to its words.
+
+Evaluation and training both go through `Wording`, so that a network is trained on the words that it is asked with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator
+
+from harness import places
+from harness.config.parts import Model
+from harness.config.texts import Asked, Words, read_words
+from harness.plugins.registry import find
+from harness.structures import Instance, Said, UserError
+
+READ_SAID_ALONE = ("given", "class_name", "none")
+"""The rules that read nothing of a words file but how names are said."""
+
+
+class Text(Model):
+    """What a prompt's words are; a rule's name alone stands for it with the defaults.
+
+    Attributes:
+        rule: One of harness/config/texts.py: "given", "class_name", "none", "synonym", "wrong_present", ...
+        template: The sentence that the words are put in, at its "{}".
+        words: A file like harness/config/words.csv, with how names are said, synonyms and hypernyms; "" takes names as
+            the data set prints them.
+    """
+
+    rule: str = "given"
+    template: str = "{}"
+    words: str = "harness/config/words.csv"
+
+
+def _as_text(value: Any) -> Any:
+    return {"rule": value} if isinstance(value, str) else value
+
+
+TextOrRule = Annotated[Text, BeforeValidator(_as_text)]
+
+
+def words_of(text: Text) -> Words:
+    """What its words file says.
+
+    Raises:
+        UserError: It is no such file.
+    """
+    return read_words(places.located(text.words)) if text.words else Words({})
+
+
+def checked_text(text: Text, where: str) -> Text:
+    """With its rule, template and words file checked.
+
+    Raises:
+        UserError: At the first mistake; `where` is its start, such as "configs/a.yaml, text".
+    """
+    find("texts", text.rule, f"{where}.rule")
+    if text.template.count("{}") != 1:
+        raise UserError(f"{where}.template: found {text.template!r}; wanted one {{}}, for the words.")
+    try:
+        words_of(text)
+    except UserError as error:
+        raise UserError(f"{where}.words: {error}") from error
+    return text.model_copy(update={"words": text.words and str(places.for_workers(text.words))})
+
+
+def deciding(text: Text) -> dict[str, Any]:
+    """All that decides the words, as JSON: rule, template, and what the rule may read of the words file."""
+    words = words_of(text)
+    said = {name: words.said(name) for name in words.rows if words.said(name) != name}
+    read = {"said": said} if text.rule in READ_SAID_ALONE else {"words": dict(words.rows)}
+    return {"rule": text.rule, "template": text.template, **read}
+
+
+class Wording:
+    """How the instances of one data set are put into words.
+
+    Args:
+        text: The rule, the template and the words file.
+        classes: The data set's, as it prints them.
+
+    Attributes:
+        vocabulary: The classes as they are said, each in the template, in the data set's order.
+    """
+
+    def __init__(self, text: Text, classes: Sequence[str]) -> None:
+        self.asked, self.classes = text, tuple(classes)
+        self.rule, self.words = find("texts", text.rule), words_of(text)
+        self.vocabulary = self._said(self.classes)
+
+    def said(self, instance: Instance, present: frozenset[str], rng: Callable[[], np.random.Generator]) -> Said:
+        """What an instance is called, and the names among which it is.
+
+        Args:
+            instance: One of the data set's.
+            present: The categories of its sample.
+            rng: Makes the generator of this instance's words; most rules need none.
+
+        Raises:
+            ValueError: The rule has no words for it.
+        """
+        text = self.rule(Asked(instance, present, self.classes, self.words, rng))
+        if not isinstance(text, str | None):
+            raise ValueError(f"{self.asked.rule} returned {type(text).__name__}; wanted a text, or None for none.")
+        sentence = None if text is None else self.asked.template.replace("{}", text)
+        return Said(sentence, self.vocabulary, self.classes)
+
+    def present(self, categories: frozenset[str]) -> tuple[str, ...]:
+        """Those names of the vocabulary that a sample's categories are called by."""
+        return self._said([name for name in self.classes if name in categories])
+
+    def _said(self, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(self.asked.template.replace("{}", self.words.said(name)) for name in names)
