@@ -184,6 +184,16 @@ def starting_ray(file: str) -> frozenset[str] | None:
     return frozenset(one.name for one in tests if "pytest.mark.ray" in map(ast.unparse, one.decorator_list))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """With `-n 2` each process computes with one thread; processes that start here inherit it.
+
+    torch and BLAS take a thread a core in every process. Two processes on two cores then wait for each other: the same
+    tests of networks took four times the processor time.
+    """
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 

@@ -91,6 +91,7 @@ def test_a_click_lies_well_inside(mask: Mask, margin: float) -> None:
         assert depth[click.y, click.x] >= margin * depth.max() - 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["disc", "ring", "line", "two parts"])
 def test_clicks_are_uniform_over_the_pixels_well_inside(name: str) -> None:
     mask = MASKS[name]
@@ -142,6 +143,7 @@ def test_clicks_stay_what_they_are(key: tuple[str, int, str, str, str, int]) -> 
     assert (click.x, click.y) == EXPECTED[key]
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same() -> None:
     code = (
         "from harness.clicks import click_rng; print(click_rng(5, 'd', 's', 'i', 2).integers(1 << 60, size=3).tolist())"

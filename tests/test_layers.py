@@ -65,6 +65,7 @@ def test_every_file_has_its_place() -> None:
     assert {folder.name for folder in HARNESS.iterdir() if (folder / "__init__.py").is_file()} == {*FLOORS[:-1]}
 
 
+@pytest.mark.slow
 def test_imports_go_up() -> None:
     own = {file: FLOORS.index(_room(file)) for file in FILES if _room(file) in FLOORS}
     below = [
@@ -146,6 +147,7 @@ def _writes(call: ast.Call) -> bool:
     return (name in WRITERS and on not in ("", "self.folder")) or (name in ("replace", "rename") and on == "os")
 
 
+@pytest.mark.slow
 def test_only_two_files_write_files() -> None:
     """harness/atomic.py on a disk, harness/storage/folder.py in a bucket; plugins through the first of them."""
     allowed = {HARNESS / "atomic.py", HARNESS / "storage" / "folder.py"}
@@ -164,6 +166,7 @@ def test_only_the_registry_imports_plugins() -> None:
     assert _rooms_importing("methods", "datasets") == set() and importing == set()
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]

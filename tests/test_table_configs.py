@@ -59,6 +59,7 @@ def outputs(config: RunConfig) -> dict[str, Path]:
     return {method.label: method.train.output for method in config.methods if method.train}
 
 
+@pytest.mark.slow
 def test_no_other_network_can_pass_for_a_tables_and_tables_share_them() -> None:
     configs = [load_run(places.ROOT / "configs" / f"table{number}.yaml") for number in (1, 2, 5, 6)]
     first, second, _, sixth = found = [outputs(config) for config in configs]

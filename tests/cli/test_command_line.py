@@ -176,6 +176,7 @@ def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(
     assert (ROOT / "runs" / run_name / "report.md").read_text().strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after_s", [0, 0.5, 2])
 def test_an_interrupt_while_it_starts_is_one_line(
     started: Callable[..., subprocess.Popen[str]], elsewhere: Path, tmp_path: Path, run_name: str, after_s: float

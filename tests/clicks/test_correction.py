@@ -141,6 +141,7 @@ def public_click(truth: Mask, predicted: Mask, ignore: Mask, clicks: tuple[Click
     return Click(int(x), int(y), positive=bool(on.max() > off.max()))
 
 
+@pytest.mark.slow
 @FEW
 @given(st.integers(0, 10**6))
 def test_ritm_s_rule_by_its_definition(seed: int) -> None:

@@ -94,6 +94,7 @@ def test_the_page_s_example_keeps_the_promises(importable: Callable[[str, str], 
         clicks_a_round("my_rules:centroid", {"jitter": -1})
 
 
+@pytest.mark.slow
 def test_a_file_of_one_s_own_is_known_by_being_there(tmp_path: Path) -> None:
     source = PAGE.parents[1] / "harness"
     shutil.copytree(source, tmp_path / "harness", ignore=shutil.ignore_patterns("__pycache__"))

@@ -42,6 +42,7 @@ SHAPES = {
 EACH_SHAPE = pytest.mark.parametrize("mask", SHAPES.values(), ids=list(SHAPES))
 
 
+@pytest.mark.slow
 def test_a_pixel_s_probability_is_its_depth_s_share() -> None:
     mask = box(5, 10, 10, 17)
     squared, left, top = squared_depth(mask)
@@ -66,6 +67,7 @@ def test_groups_go_from_the_rim_to_the_middle(mask: Mask) -> None:
     assert min(depths[0]) == 1 and max(depths[9]) == squared.max()
 
 
+@pytest.mark.slow
 def test_groups_hold_equal_shares() -> None:
     mask, counts = SHAPES["box"], []
     for group in (1, 2):

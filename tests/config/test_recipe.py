@@ -76,6 +76,7 @@ def identifications(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "networks"), [("table1", 8), ("table5", 10)])
 def test_a_command_identifies_each_recipe_once(identifications: list[object], table: str, networks: int) -> None:
     config = load_run(places.ROOT / "configs" / f"{table}.yaml")

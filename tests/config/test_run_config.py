@@ -52,6 +52,7 @@ def test_a_config_as_it_is_meant(tmp_path: Path) -> None:
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((places.ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_configs_of_the_checkout(path: Path) -> None:
     if "learner" in yaml.safe_load(path.read_text()):

@@ -46,6 +46,7 @@ def test_without_a_class_there_is_no_text() -> None:
     assert find("texts", "given")(asked(category="")) is None
 
 
+@pytest.mark.slow
 def test_wrong_classes_are_drawn_evenly_and_never_the_right_one() -> None:
     rng = np.random.default_rng(1)
     at = Asked(Instance("1", MASK, "dog"), frozenset({"dog"}), VOCABULARY, WORDS_OF, lambda: rng)

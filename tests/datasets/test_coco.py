@@ -487,6 +487,7 @@ def _save_picture(path: Path, kind: str) -> None:
     path.write_bytes(path.read_bytes()[: {"0 bytes": 0, "cut off": 300}.get(kind)])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(REGION, min_size=2, max_size=9), PICTURE, PICTURE)
 def test_any_layout_gives_the_masks_that_were_drawn_or_says_why_not(
@@ -541,6 +542,7 @@ MOST = 130
 """Images of a split that are looked at."""
 
 
+@pytest.mark.slow
 @real_data.needs("coco")
 @pytest.mark.parametrize("split", SPLITS)
 def test_real_masks_are_those_of_pycocotools(split: str) -> None:
@@ -563,6 +565,7 @@ def test_real_masks_are_those_of_pycocotools(split: str) -> None:
     assert any(sample.size[0] != sample.size[1] for sample in samples)
 
 
+@pytest.mark.slow
 @real_data.needs("coco")
 @pytest.mark.parametrize("split", SPLITS)
 def test_real_counts_agree_with_an_independent_tally(split: str) -> None:

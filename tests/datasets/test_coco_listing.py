@@ -74,6 +74,7 @@ ANNOTATIONS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(annotations=ANNOTATIONS)
 def test_the_kept_listing_is_that_of_the_json(annotations: list[dict[str, Any]]) -> None:
@@ -95,6 +96,7 @@ def test_the_real_listings_are_kept_whole(split: str, monkeypatch: pytest.Monkey
     assert all(segmentation for _, segmentation in kept.segmentations(some))
 
 
+@pytest.mark.slow
 def test_more_images_than_a_dictionary_page_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = [f"an image with a rather long name, number {n}" for n in range(60_000)]
     annotations = [{"id": n, "image_id": images[-n], "category_id": 1} for n in range(len(images))]

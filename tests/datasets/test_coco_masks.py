@@ -41,6 +41,7 @@ COORDINATE = st.one_of(HALVES, TENTHS, st.floats(-24, 70, allow_nan=False))
 POLYGON = st.lists(COORDINATE, min_size=6, max_size=24).map(lambda points: points[: len(points) // 2 * 2])
 
 
+@pytest.mark.slow
 @given(st.lists(POLYGON, min_size=1, max_size=3), st.integers(36, 48), st.integers(36, 48))
 @settings(max_examples=400, deadline=None)
 def test_polygons_inside_and_beyond_the_border(polygons: list[list[float]], height: int, width: int) -> None:

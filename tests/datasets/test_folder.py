@@ -130,6 +130,7 @@ def test_without_ignore_every_value_of_an_index_mask_is_an_instance(tmp_path: Pa
     assert [one.id for one in sample.instances] == ["a/255"] and sample.ignore is None
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     names=st.lists(
@@ -661,6 +662,7 @@ def _blocks(kind: str) -> str:
     return block
 
 
+@pytest.mark.slow
 def test_the_pages_example_gives_the_rows_counted_by_hand(
     tmp_path: Path, run_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

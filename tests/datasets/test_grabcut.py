@@ -196,6 +196,7 @@ def test_pickled_it_stays_small_and_works(tmp_path: Path) -> None:
 # The real pictures
 
 
+@pytest.mark.slow
 @real_data.needs("grabcut")
 def test_the_real_ones_are_read_as_opencv_and_ritms_rule_do() -> None:
     grabcut = GrabCut(real_data.GRABCUT)

@@ -181,6 +181,7 @@ for turn in range(30):
 """
 
 
+@pytest.mark.slow
 def test_processes_at_once_each_get_a_whole_table(file: Path, index: Path) -> None:
     command = [sys.executable, "-c", ASKED_BY_A_PROCESS, str(file)]
     running = [

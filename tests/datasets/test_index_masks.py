@@ -117,6 +117,7 @@ def test_a_file_that_is_cut_off(tmp_path: Path, kept: int) -> None:
         read_indices(path)
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_changes_a_number(tmp_path: Path) -> None:
     path = _saved(_palette(np.random.default_rng(0).integers(0, 9, (H, W)).astype(np.uint8)), tmp_path / "a.png")
     whole, wanted = path.read_bytes(), read_indices(path)

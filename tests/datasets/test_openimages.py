@@ -486,6 +486,7 @@ def _generated(root: Path, rows: Sequence[tuple[Any, ...]], boxes: Sequence[tupl
     return root
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(ROWS, BOXES, st.booleans())
 def test_another_reader_finds_the_same(rows: list[Any], boxes: list[Any], group_of: bool) -> None:

@@ -83,6 +83,7 @@ def test_python_2s_byte_strings_are_utf_8(load: Any) -> None:
         load(b"\x80\x02U\x04caf\xe9.")
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     st.recursive(
@@ -267,6 +268,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=list(DAMAGED))
 def test_damaged(load: Any, content: bytes) -> None:
     with pytest.raises(UserError, match=r"is not a pickle of plain values: \S.*Download it again"):
@@ -292,6 +294,7 @@ def test_a_huge_memo_number_takes_no_memory(load: Any) -> None:
     assert load(b"]p99999999999999999999\n.") == []
 
 
+@pytest.mark.slow
 def test_depth_and_sharing_alone_do_no_harm(load: Any) -> None:
     found = load(b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".")
     assert type(found) is list and len(found) == 1
@@ -311,6 +314,7 @@ def test_any_bytes_load_plain_values_or_are_refused(
         return
 
 
+@pytest.mark.slow
 def test_a_changed_byte_never_makes_another_kind_of_value(load: Any) -> None:
     whole = pickle.dumps([{"ref_id": 1, "split": "val", "sentences": [{"sent": "left dog", "sent_id": 300}]}], 2)
     for position in range(len(whole)):

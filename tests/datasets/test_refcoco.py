@@ -192,6 +192,7 @@ def test_other_data_sets_lie_beside_it(tmp_path: Path) -> None:
 ENTRY = st.tuples(st.integers(0, 2), st.sampled_from(["train", "val", "testA", "testB"]), st.integers(0, 3))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.lists(ENTRY, min_size=1, max_size=12), st.integers(0, 5))
 def test_every_ref_and_sentence_is_there_once(

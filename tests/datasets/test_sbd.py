@@ -313,6 +313,7 @@ def test_a_missing_file_fails_its_sample_alone(tmp_path: Path) -> None:
         sbd.list_instances("b")
 
 
+@pytest.mark.slow
 def test_no_byte_changed_in_a_packed_file_changes_a_mask(tmp_path: Path) -> None:
     path = _mat(tmp_path / "a.mat")
     whole, wanted = path.read_bytes(), read_annotation(path)

@@ -36,6 +36,7 @@ def val() -> list[Sample]:
     return [scenes.load(sample_id) for sample_id in scenes.sample_ids()]
 
 
+@pytest.mark.slow
 def test_the_same_id_is_the_same_bytes_in_any_order_whatever_numpy_draws_elsewhere() -> None:
     scenes = Scenes("val", count=6)
     first = {sample_id: digest(scenes.load(sample_id)) for sample_id in scenes.sample_ids()}
@@ -45,6 +46,7 @@ def test_the_same_id_is_the_same_bytes_in_any_order_whatever_numpy_draws_elsewhe
     assert len(set(first.values())) == 6
 
 
+@pytest.mark.slow
 def test_a_fresh_process_draws_the_same_bytes() -> None:
     code = "from tests.datasets.test_scenes import *; print(digest(Scenes('train').load('train-00003')))"
     env = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
@@ -68,6 +70,7 @@ def test_the_drawing_is_the_one_that_the_published_weights_know(sample_id: str, 
     assert RECIPE == "2"
 
 
+@pytest.mark.slow
 def test_a_longer_split_begins_with_the_shorter_and_splits_share_no_scene() -> None:
     digests = {
         hashlib.sha256(Scenes(split).load(f"{split}-{index:05d}").image.tobytes()).hexdigest()
@@ -103,6 +106,7 @@ def test_the_same_scene_at_another_size_has_the_same_wholes() -> None:
         assert one.mask.mean() == pytest.approx(other.mask.mean(), rel=0.1)
 
 
+@pytest.mark.slow
 def test_parts_stay_inside_their_wholes_and_wholes_share_no_pixel() -> None:
     for index in range(12):
         canvas = draw_scene(np.random.default_rng(index), 96)
@@ -114,6 +118,7 @@ def test_parts_stay_inside_their_wholes_and_wholes_share_no_pixel() -> None:
         assert np.sum(wholes, axis=0).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_tie_lies_on_a_shirt_on_a_person() -> None:
     whole_of = {"tie": {"shirt"}, "shirt": {"person"}, "hat": {"person"}, "wheel": {"car", "bus"}, "roof": {"house"}}
     whole_of |= {"sail": {"boat"}, "label": {"bottle"}}

@@ -119,6 +119,7 @@ def _mask_pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return objects, classes
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(pair=_mask_pairs(), name=st.sampled_from(["a", "Bild ü 1", "2007_000033"]))
 def test_any_masks_against_a_count_pixel_by_pixel(
@@ -447,6 +448,7 @@ def test_trainaug_needs_sbd(tmp_path: Path) -> None:
     assert Voc(root, "val", sbd_root=sbd).sample_ids() == ["a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("common", "refused"), [(2237 - 1464, False), (2236 - 1464, True)])
 def test_official_lists_make_10582_or_one_of_them_is_not(tmp_path: Path, common: int, refused: bool) -> None:
     """SBD's 11,355 less what it shares with VOC's val, and VOC's train: the rule must give the published count."""
@@ -523,6 +525,7 @@ def test_real_counts_are_those_of_the_list_and_of_the_masks(split: str) -> None:
     assert objects == voc.fingerprint()["instances"] >= len(voc.sample_ids())
 
 
+@pytest.mark.slow
 @real_data.needs("voc")
 def test_real_masks_and_classes_are_those_of_an_independent_reading() -> None:
     voc = Voc(real_data.VOC, "trainval")

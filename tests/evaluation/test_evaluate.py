@@ -703,6 +703,7 @@ class OnGpu(Discs):
         self.inside -= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clicks", [1, 3])
 def test_on_a_gpu_two_images_are_under_way_and_nothing_else_changes(clicks: int) -> None:
     method, many = OnGpu(), Boxes()

@@ -93,6 +93,7 @@ def test_a_limited_run_says_so_on_every_chart(sliced: pd.DataFrame) -> None:
     assert all(chart.title.startswith("LIMITED to 4 samples") for chart in charts(sliced, context))
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_bytes_twice_whatever_their_names_hold(sliced: pd.DataFrame, tmp_path: Path) -> None:
     hostile = r"<script>$\frac{1}{$ a/b"
     context = Context("r", labels={hostile: MethodFacts(True), "click": MethodFacts()})
@@ -103,6 +104,7 @@ def test_figures_are_the_same_bytes_twice_whatever_their_names_hold(sliced: pd.D
     assert [path.read_bytes() for path in written[0]] == [path.read_bytes() for path in written[1]]
 
 
+@pytest.mark.slow
 def test_bars_and_lines_stand_at_their_numbers(sliced: pd.DataFrame, tmp_path: Path) -> None:
     with style():
         figure = draw(named(charts(sliced, CONTEXT), "figure8_toy"))
@@ -182,6 +184,7 @@ class Known(Source):
         return (self.truth if sample.id != "A" else ~self.truth).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_figure_9_is_of_the_worst_masks_that_the_saliency_finds(make_row: Any) -> None:
     """A, the worst cup, is not found: the next cup takes its place in the order, before the other classes."""
     truth = np.zeros((32, 48), dtype=bool)

@@ -101,6 +101,7 @@ def test_what_a_checkpoint_does_not_say_of_its_recipe_is_not_guessed(
     assert due(method) == [] and not caplog.records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((places.ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_no_embedded_weights_are_of_another_recipe(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     if "learner" not in yaml.safe_load(path.read_text()):

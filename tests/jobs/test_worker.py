@@ -75,6 +75,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
+@pytest.mark.slow
 def test_variants_decode_and_encode_an_image_once_and_write_the_rows_of_methods_of_their_own(
     store: Store, tmp_path: Path, counted: Counter[str]
 ) -> None:

@@ -79,6 +79,7 @@ def test_metrics_are_ratios_of_counts_and_symmetric(pair: tuple[Mask, Mask]) -> 
     assert boundary_iou(one, other) == boundary_iou(other, one) == ratio(*bands)
 
 
+@pytest.mark.slow
 @given(SIZES.flatmap(lambda size: st.tuples(masks(size), masks(size), masks(size))))
 @settings(deadline=None, max_examples=100)
 def test_ignored_pixels_do_not_count_but_make_no_boundary(drawn: tuple[Mask, Mask, Mask]) -> None:

@@ -48,6 +48,7 @@ def test_squares_around_twice_the_band(side: int) -> None:
     assert Region(square).boundary_area() == side**2 - max(0, side - 32) ** 2
 
 
+@pytest.mark.slow
 @given(SIZES.flatmap(masks), st.sampled_from([0.0, 0.02, 0.05, 0.1, 0.2]))
 @settings(deadline=None, max_examples=150)
 def test_band_is_the_one_defined(mask: Mask, dilation_ratio: float) -> None:

@@ -67,6 +67,7 @@ def test_runs_that_go_on_in_the_next_column() -> None:
     check(columns)
 
 
+@pytest.mark.slow
 @given(st.tuples(st.integers(1, 12), st.integers(1, 17)).flatmap(lambda size: hnp.arrays(bool, size)))
 @settings(deadline=None, max_examples=300)
 def test_any_small_mask(mask: Mask) -> None:
@@ -85,6 +86,7 @@ def test_any_memory_layout(turn: Callable[[Mask], Mask]) -> None:
     check(turn(np.random.default_rng(1).random((32, 48)) < 0.3))
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 70_000), min_size=1, max_size=30))
 def test_numbers_of_any_length_are_read_as_they_were_written(runs: list[int]) -> None:
     written = coco_mask.frPyObjects({"counts": runs, "size": [1, sum(runs)]}, 1, sum(runs))["counts"]
@@ -110,6 +112,7 @@ def test_strings_that_are_no_run_lengths(counts: bytes, said: str) -> None:
     assert unpacked(b"").size == 0
 
 
+@pytest.mark.slow
 @real_data.needs("coco")
 def test_real_masks() -> None:
     coco = COCO(str(real_data.COCO / "annotations" / "instances_val2017.json"))

@@ -138,6 +138,7 @@ def test_a_window_with_a_click_shows_it_and_lies_anywhere_else(scaled: tuple[int
 # Examples.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", ["published", "must_contain_click"])
 @pytest.mark.parametrize("seed", range(6))
 def test_image_labels_saliency_and_click_of_a_crop_agree(crop: str, seed: int) -> None:
@@ -248,6 +249,7 @@ def test_what_the_data_set_ignores_is_background_as_published_or_skipped(crop: s
     np.testing.assert_array_equal(skipped[kept], background[kept])
 
 
+@pytest.mark.slow
 def test_an_auxiliary_head_learns_along_and_is_left_out_of_the_answer(tmp_path: Any) -> None:
     from harness.methods.shared.prompted_deeplab import load_weights, read_checkpoint
     from safetensors.torch import save_file
@@ -284,6 +286,7 @@ def test_clicks_and_channels_must_be_as_many() -> None:
         learner(positive_clicks=2, negative_clicks=1)
 
 
+@pytest.mark.slow
 def test_an_instance_has_as_many_sets_of_fixed_clicks_as_wanted() -> None:
     def sets(count: int) -> set[tuple[float, ...]]:
         of = learner(samples_per_instance=count, crop="none", flip=False)

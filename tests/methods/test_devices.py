@@ -26,6 +26,8 @@ from harness.plugins import parameters
 from harness.structures import Said
 from harness.training.batches import stacked
 
+pytestmark = pytest.mark.slow
+
 GPU = torch.device("cuda:0")
 WEIGHTS = places.ROOT / "methods" / "weights"
 VOCABULARY = tuple(f"thing {number}" for number in range(80))

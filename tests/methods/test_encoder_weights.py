@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from harness.structures import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def encoder(channels: int, seed: int, name: str = "resnet18") -> nn.Module:
     torch.manual_seed(seed)

@@ -25,6 +25,8 @@ from harness.plugins.interfaces import Learner, Saliency
 from harness.structures import Click, Instance, Prompt, Said, Sample, UserError
 from harness.training.batches import Preparing
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = ("person", "shirt", "tie", "car")
 TINY: dict[str, Any] = {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 64}
 MIRRORING, STRAIGHT = 2, 0

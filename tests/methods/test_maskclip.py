@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from harness.plugins.registry import find
 from harness.structures import UserError
 
+pytestmark = pytest.mark.slow
+
 SCENES = "methods/weights/scenes_clip.json"
 TEXT = {"context_length": 24, "vocab_size": 2014, "width": 32, "heads": 2, "layers": 1}
 VISION = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 3, "head_width": 16}
@@ -183,7 +185,6 @@ def near(found: Tensor, expected: Tensor, atol: float = 1e-4) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize("model", ["vit", "quick vit", "ViT-B-16"])
 def test_dense_vit_is_open_clips_forward_up_to_the_last_block_and_the_formula_from_there(

@@ -24,6 +24,8 @@ from harness.plugins import parameters, registry
 from harness.plugins.interfaces import Method
 from harness.structures import Click, Prediction, Prompt
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (0, 1, 2)
 VOCABULARY = ("car", "tall tree", "house")
 PROMPTS = [

@@ -20,6 +20,8 @@ from safetensors.torch import save_file
 
 from harness.structures import UserError
 
+pytestmark = pytest.mark.slow
+
 load_clip = partial(open_clip_model.load_clip, device="cpu")
 ROOT = Path(__file__).resolve().parents[2]
 SCENES = "methods/weights/scenes_clip.json"

@@ -25,6 +25,8 @@ from harness.evaluation.protocol import Names, Protocol
 from harness.plugins.interfaces import Dataset, Saliency, checked_maps
 from harness.structures import Click, Instance, Prompt, Sample, UserError
 
+pytestmark = pytest.mark.slow
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
 WITH_TEXT = Architecture(Channels(size_rule="native"), "tu-regnetx_002", 16, 16)
 WITHOUT = replace(WITH_TEXT, channels=Channels(saliency=False, size_rule="native"))

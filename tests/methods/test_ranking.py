@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 
 from harness.structures import UserError
 
+pytestmark = pytest.mark.slow
+
 CONFIG = "methods/weights/scenes_clip.json"
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 

@@ -25,6 +25,8 @@ import real_data
 from harness.plugins import parameters
 from harness.structures import Click, Prediction, Prompt, UserError
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = Path(__file__).parents[1] / "data" / "ritm_parity.npz"
 """Every 12th row and column of the official predictor's probabilities after each click (SamsungLabs/
 ritm_interactive_segmentation at b9b4460, torch 2.14.1, CPU), for the networks, the image and the clicks below."""
@@ -175,7 +177,6 @@ def test_other_networks_of_the_official_class(tmp_path: Path, variant: str) -> N
     assert difference(answers(made, picture(), CLICKS[:3]), wanted, 12) < 1e-4
 
 
-@pytest.mark.slow
 @real_data.needs("parity", "coco")
 def test_hrnet18s_on_a_photograph_as_the_official_predictor() -> None:
     folder = real_data.PARITY / "ritm"

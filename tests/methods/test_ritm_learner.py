@@ -21,6 +21,8 @@ from harness.plugins import parameters
 from harness.running.train import stored
 from harness.structures import Click, Instance, Prompt, Said, Sample, UserError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SAID = Said("box", ("box",), ("box",))
 TINY: dict[str, Any] = {"width": 4, "ocr_width": 8, "norm_radius": 3, "size": 32, "min_crop_size": 8}

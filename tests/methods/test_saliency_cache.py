@@ -45,6 +45,7 @@ def test_an_image_is_encoded_once_by_all_that_share_the_folder(tmp_path: Path, p
     assert 0 < np.abs(exact - first).max() < 5e-3
 
 
+@pytest.mark.slow
 def test_images_and_models_have_features_of_their_own(tmp_path: Path, plain: MaskClip) -> None:
     kept = KeptMaskClip(plain, tmp_path)
     one, other = kept.features([image(0), image(1)])

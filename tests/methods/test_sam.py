@@ -35,6 +35,8 @@ from harness.masks.region import Region
 from harness.plugins import files, parameters, registry
 from harness.structures import Click, Prediction, Prompt, Said, UserError
 
+pytestmark = pytest.mark.slow
+
 TINY = Architecture(image_size=64, patch_size=8, width=32, depth=2, heads=2, prompt_width=32)
 ROOT = Path(__file__).resolve().parents[2]
 SAID = Said(None, Scenes.classes, Scenes.classes)
@@ -462,7 +464,6 @@ def test_released_checkpoints_load_as_they_are(vit_b: Path) -> None:
         load_sam(vit_b, "vit_h")
 
 
-@pytest.mark.slow
 def test_vit_b_answers_as_the_official_predictor(vit_b: Path) -> None:
     method, predictor = sam(vit_b, backbone="vit_b"), SamPredictor(sam_model_registry["vit_b"](checkpoint=str(vit_b)))
     image, prompts = noise(120, 200), random_prompts((120, 200), [1, 1, 2])

@@ -139,6 +139,7 @@ def test_by_module_and_name(kind: Kind, elsewhere: Callable[[str, str], Path]) -
     assert name not in registry.names(kind.name)
 
 
+@pytest.mark.slow
 def test_by_its_entry_point(kind: Kind, elsewhere: Callable[[str, str], Path]) -> None:
     name, other = named(kind, "installed"), named(kind, "plain")
     folder = elsewhere("my_package", source(kind, name) + source(kind, "", "Plain", decorated=False)).parent
@@ -251,6 +252,7 @@ def test_a_reload_is_no_second_one(kind: Kind, elsewhere: Callable[[str, str], P
     assert registry.find(kind.name, f"first:{name}") is sys.modules["first"].Mine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [KINDS["methods"], KINDS["metrics"]], ids=["class", "function"])
 def test_a_file_under_two_names_is_no_second_one(kind: Kind, tmp_path: Path) -> None:
     """A script that registers a plugin, and then names it as its own module's, is `__main__` and itself."""

@@ -110,6 +110,7 @@ assert registry.find("datasets", "scenes") is Scenes and "scenes" in registry.na
 """
 
 
+@pytest.mark.slow
 @needs_hugging_face
 @pytest.mark.parametrize(
     "start", ["", "from harness.datasets.coco.coco import Coco"], ids=["theirs first", "ours first"]

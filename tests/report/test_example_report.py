@@ -68,6 +68,7 @@ def test_the_readme_names_what_is_there() -> None:
     assert all(f"({name})" in said for name in (*DOCUMENTS, *PICTURES))
 
 
+@pytest.mark.slow
 def test_the_notebook_of_the_docs_runs_as_it_stands() -> None:
     """docs/statistics.md's lines, on the rows kept here."""
     lines = (ROOT / "docs" / "statistics.md").read_text().split("```python\n")[1].split("```")[0]

@@ -27,6 +27,7 @@ def test_a_limited_run_says_so_first(pair: pd.DataFrame, name: str) -> None:
     assert "LIMITED" not in to_markdown(build_table(name, pair, Context("demo")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_row_order_changes_no_byte(pair: pd.DataFrame, make_row: Any, name: str) -> None:
     rows = pd.concat([pair, pair.assign(dataset="b"), pd.DataFrame([make_row("click", "C1", None)])])

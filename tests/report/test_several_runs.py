@@ -84,6 +84,7 @@ def test_runs_on_several_data_sets_share_a_line(pair: pd.DataFrame) -> None:
     assert lines[0]["Run"] == "runs/a @ 01234567, runs/b @ 01234567"
 
 
+@pytest.mark.slow
 def test_what_two_runs_print_alike_is_one_line_and_otherwise_two(pair: pd.DataFrame) -> None:
     same = board(entries([source("runs/a", pair), source("runs/b", pair.assign(iou=pair["iou"] + 1e-9))]))
     assert [line["Method"] for line in texts(same)] == ["ours", "click"]

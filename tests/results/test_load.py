@@ -41,6 +41,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_rows_come_back_with_and_without_masks(run_folder: Path) -> None:
     rows = harness.load(run_folder)
@@ -77,6 +78,7 @@ def test_missing_shards_leave_no_mean_though_the_data_are_away(run_folder: Path,
     assert any(count > found.get(key, 0) for key, count in expected.items())
 
 
+@pytest.mark.slow
 def test_gaps_are_said_also_where_all_methods_have_the_same(run_folder: Path, here: Command, tmp_path: Path) -> None:
     assert recorded_at(run_folder).gaps(load(run_folder), "Click only") == []
     copy = tmp_path / "copy"
@@ -105,6 +107,7 @@ def test_no_run_is_said(tmp_path: Path) -> None:
             load(config_file)
 
 
+@pytest.mark.slow
 def test_all_tables(run_folder: Path, here: Command) -> None:
     done = here("report", run_folder, "--table", "all", "--format", "md")
     assert done.returncode == 0, done.stderr

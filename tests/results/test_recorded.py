@@ -102,6 +102,7 @@ def test_a_metric_that_is_gone_keeps_its_column_through_every_command(
         assert pq.read_table(folder / "results.parquet").equals(before), folder
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_tables_must_know_of_what_is_gone(copy: Path) -> None:
     jobs = Store(copy).manifest()["jobs"].values()
     for job in jobs:
@@ -117,6 +118,7 @@ def test_the_manifest_says_what_tables_must_know_of_what_is_gone(copy: Path) -> 
     }
 
 
+@pytest.mark.slow
 def test_reports_are_the_same_whether_the_plugins_are_there_or_not(made: Path, copy: Path, here: Command) -> None:
     (copy / "report.md").unlink()
     assert here("report", copy).returncode == 0
@@ -131,6 +133,7 @@ def test_a_page_is_built_without_the_pictures(copy: Path, here: Command) -> None
     assert "boxes: pictures are not shown" in " ".join(done.stdout.split()) and "0 pictures" in done.stdout
 
 
+@pytest.mark.slow
 def test_missing_images_are_counted_without_the_data(copy: Path, here: Command, imported: list[str]) -> None:
     next((copy / "shards").glob("turned-*/*.parquet")).unlink()
     done = here("report", copy)
@@ -142,6 +145,7 @@ def test_missing_images_are_counted_without_the_data(copy: Path, here: Command, 
     assert imported == []
 
 
+@pytest.mark.slow
 def test_a_table_that_is_gone_is_said_in_its_place(copy: Path, here: Command) -> None:
     store = Store(copy)
     manifest = read_manifest(store.folder)

@@ -46,6 +46,7 @@ def scenes_facts() -> tuple[int, float]:
     return len(seen), sum(seen) / len(seen)
 
 
+@pytest.mark.slow
 def test_a_whole_data_set_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count, share = scenes_facts()
     whole(monkeypatch, instances=str(count), w=f"{share:.4f}")
@@ -87,6 +88,7 @@ def test_an_image_that_does_not_load_is_wrong(tmp_path: Path) -> None:
     assert ("wrong", "image toy-2: cut off\nafter 7 bytes") in found(loaded(tmp_path, datasets=[toys]), "toys")
 
 
+@pytest.mark.slow
 def test_a_mistake_that_only_listing_finds_is_said_once_and_nothing_is_counted(tmp_path: Path) -> None:
     (tmp_path / "val2017").mkdir()
     (tmp_path / "annotations").mkdir()
@@ -122,6 +124,7 @@ def test_a_data_set_that_does_not_list_ends_no_other_check(tmp_path: Path) -> No
     assert found(config, "steady") == [("fine", "needs no file")]
 
 
+@pytest.mark.slow
 def test_checkpoints(tmp_path: Path) -> None:
     own = tmp_path / "own.pth"
     own.write_bytes(b"weights")
@@ -151,6 +154,7 @@ def test_training_images_are_a_note(tmp_path: Path) -> None:
     assert ("fine", "was trained on 0 of the 4 images of scenes") in said
 
 
+@pytest.mark.slow
 def test_a_file_that_is_none_of_keys_is_wrong_and_the_next_method_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "keys.txt").write_text("139\n")
     methods = [STEADY | {"trained_on": {"images": str(tmp_path / "keys.txt")}}, STEADY | {"label": "next"}]
@@ -175,6 +179,7 @@ def test_what_is_not_trained_yet_is_a_note_and_its_data_are_looked_at(tmp_path: 
     assert found(config, "scenes, to train on") == [("fine", "4 images")]
 
 
+@pytest.mark.slow
 def test_what_a_training_lacks_is_wrong(tmp_path: Path) -> None:
     absent = {"name": "coco", "params": {"root": str(tmp_path)}}
     params = {"encoder_weights": str(tmp_path / "gone.pth"), "features_folder": str(tmp_path / "made by training")}
@@ -220,6 +225,7 @@ def states(config: RunConfig) -> dict[str, Finding]:
     return {one.subject: one for one in fitness(config)}
 
 
+@pytest.mark.slow
 def test_little_room_where_runs_are_kept_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count, _ = scenes_facts()
     config = loaded(tmp_path, clicks={"max_clicks": 5})

@@ -122,6 +122,7 @@ def test_a_run_writes_all_rows_and_its_report(make: Make) -> None:
     assert {"started", "ended", "instances", "failed", "commit", "packages", "host"} <= set(start)
 
 
+@pytest.mark.slow
 def test_the_same_command_again_computes_nothing_and_writes_the_same(make: Make) -> None:
     path = make()
     ran(path)
@@ -131,6 +132,7 @@ def test_the_same_command_again_computes_nothing_and_writes_the_same(make: Make)
     assert (report_of(path), (folder(path) / "results.parquet").read_bytes()) == before
 
 
+@pytest.mark.slow
 def test_shard_and_batch_sizes_change_no_byte(make: Make) -> None:
     one, other = make(), make(workers={"executor": "local", "samples_per_shard": 5, "images_per_batch": 3})
     ran(one)
@@ -139,6 +141,7 @@ def test_shard_and_batch_sizes_change_no_byte(make: Make) -> None:
     pd.testing.assert_frame_equal(results(one), results(other))
 
 
+@pytest.mark.slow
 def test_a_limited_run_goes_on_in_full_and_back(make: Make) -> None:
     path, whole = make(), make()
     limited, _ = ran(path, "limit=3")
@@ -152,6 +155,7 @@ def test_a_limited_run_goes_on_in_full_and_back(make: Make) -> None:
     assert not quiet.outcomes and len(results(path)) == 18
 
 
+@pytest.mark.slow
 def test_methods_come_and_go_without_redoing_the_others(make: Make) -> None:
     wide = STEADY | {"label": "wide", "params": {"reach": 8}}
     name = {"run": f"test-{uuid4().hex[:8]}"}
@@ -169,6 +173,7 @@ def test_methods_come_and_go_without_redoing_the_others(make: Make) -> None:
         ran(alone, "methods[0].params.reach=8")
 
 
+@pytest.mark.slow
 def test_a_variant_that_comes_later_is_asked_alone_and_each_has_its_own_count(make: Make) -> None:
     name, words = {"run": f"test-{uuid4().hex[:8]}"}, ("class_name", "none", "wrong_present")
     variants = [{"label": one, "text": one} for one in words]
@@ -185,6 +190,7 @@ def test_a_variant_that_comes_later_is_asked_alone_and_each_has_its_own_count(ma
     assert set(peaks) == {job.facts.key for job in planned(loaded(few))}
 
 
+@pytest.mark.slow
 def test_two_data_sets_of_one_plugin_are_clicked_alike(make: Make) -> None:
     toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 2}}
     path = make(datasets=[toys, toys | {"label": "more"}])
@@ -194,6 +200,7 @@ def test_two_data_sets_of_one_plugin_are_clicked_alike(make: Make) -> None:
     pd.testing.assert_frame_equal(one.drop(columns="dataset"), other.drop(columns="dataset"))
 
 
+@pytest.mark.slow
 def test_a_method_that_is_asked_on_one_of_two_data_sets_is_whole(make: Make) -> None:
     data = [{"name": "scenes", "label": name, "params": {"split": "val", "count": 2}} for name in ("a", "b")]
     one = {"name": "fakes:Steady", "label": "one", "datasets": ["b"]}
@@ -231,6 +238,7 @@ def test_failures_within_the_budget_are_counted_in_the_tables(make: Make) -> Non
     assert all([cell.strip() for cell in line.split("|")][-2] == "2" for line in lines)
 
 
+@pytest.mark.slow
 def test_an_instance_that_fails_early_counts_as_failed_after_the_last_click(make: Make, tmp_path: Path) -> None:
     path = make(methods=[fragile("bug", 2, tmp_path / "once")], clicks={"max_clicks": 3})
     done, _ = ran(path)
@@ -244,6 +252,7 @@ def test_an_instance_that_fails_early_counts_as_failed_after_the_last_click(make
     assert all("| 10 |" in line and line.rstrip(" |").endswith("2") for line in lines)
 
 
+@pytest.mark.slow
 def test_rows_of_another_method_tell_what_is_missing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(methods=[STEADY, {"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}])
     ran(path)
@@ -363,6 +372,7 @@ def test_a_start_that_was_taken_over_stops(make: Make) -> None:
     assert len(thief.outcomes) == 1 and (folder(path) / "lock.json").read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_failed_images_are_redone_when_asked(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     path, undisturbed = make(), make()
     import fakes

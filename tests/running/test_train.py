@@ -68,6 +68,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(recipe(tmp_path_factory.mktemp("undisturbed") / "w.safetensors"), lambda _: None)
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_weights(tmp_path: Path, undisturbed: Path, resumable: Path) -> None:
     found: list[Progress] = []
     path = train(recipe(tmp_path / "w.safetensors"), found.append, report_every=3)
@@ -214,6 +215,7 @@ def test_frozen_norms_keep_their_statistics_and_others_do_not(tmp_path: Path) ->
         assert bool(weights(path)["1.running_mean"].abs().max() > 0) == moved
 
 
+@pytest.mark.slow
 def test_an_average_of_the_weights_is_exported_and_survives_an_interrupt(tmp_path: Path, undisturbed: Path) -> None:
     job = recipe(tmp_path / "a.safetensors", ema=0.9)
     whole = weights(train(job, lambda _: None))
@@ -259,6 +261,7 @@ def test_a_journal_has_every_step_once(tmp_path: Path, resumable: Path) -> None:
     assert list(folder.glob("events.out.tfevents.*"))
 
 
+@pytest.mark.slow
 def test_both_precisions_load_through_the_method(tmp_path: Path) -> None:
     paths = [
         train(recipe(tmp_path / f"{kind}.safetensors", learner=LEARNER, precision=kind, steps=2), lambda _: None)

@@ -85,6 +85,7 @@ def published(ious: np.ndarray, quality: float, most: int) -> tuple[float, int]:
     return float(np.mean(reached)), reached.count(most)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.lists(st.lists(st.integers(0, 20), min_size=20, max_size=20), min_size=1, max_size=6))
 def test_as_ritm_counts(steps: list[list[int]]) -> None:

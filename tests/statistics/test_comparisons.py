@@ -53,6 +53,7 @@ def test_the_paired_test_is_wrong_as_often_as_it_says() -> None:
     assert (lines["q"] < 0.05).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_a_gain_is_found_in_slices_too() -> None:
     found = compare(drawn(80, {"b": 0, "a": 0.06}), "a", "b")
     line = found.lines.iloc[0]
@@ -167,6 +168,7 @@ def test_few_images_rank_nobody() -> None:
     assert ranks(pd.DataFrame()).empty
 
 
+@pytest.mark.slow
 def test_equal_methods_are_told_apart_in_5_of_100_at_most() -> None:
     found = ranks(drawn(40, {"a": 0, "b": 0, "c": 0, "d": 0}, datasets=60))
     wrong = found.assign(wrong=(found["rank_low"] > 1) | (found["rank_high"] < 4)).groupby("dataset")["wrong"].any()

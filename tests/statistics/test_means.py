@@ -210,6 +210,7 @@ def simulated(images: int, seed: int = 0, gain: float = 0.0, methods: Iterable[s
     return pd.DataFrame(rows)
 
 
+@pytest.mark.slow
 def test_row_order_changes_no_bit() -> None:
     rows = pd.concat([simulated(20), frame(failed(instance_id="f"))], ignore_index=True)
     mixed = rows.sample(frac=1, random_state=3)
@@ -218,6 +219,7 @@ def test_row_order_changes_no_bit() -> None:
     assert bounds(rows[rows["method"] == "a"]) == bounds(mixed[mixed["method"] == "a"])
 
 
+@pytest.mark.slow
 def test_rows_from_parquet_are_as_good() -> None:
     rows = pd.concat([simulated(5), frame(failed(instance_id="f"))], ignore_index=True)
     stored = io.BytesIO()

@@ -188,6 +188,7 @@ def test_of_many_at_once_one_gets_it(folder: Folder) -> None:
         assert sum(isinstance(one, Owner) for one in at_once(folder, 8)) == 1
 
 
+@pytest.mark.slow
 def test_of_many_that_take_over_at_once_one_gets_it(folder: Folder) -> None:
     for _ in range(3):
         held_by(folder, replace(Owner.this(), pid=dead_pid()))

@@ -95,6 +95,7 @@ def first_step(job: Recipe) -> Any:
     return draws.Draws(samples.draws(True), job).at(0)
 
 
+@pytest.mark.slow
 def test_images_that_do_not_are_decoded_always(monkeypatch: pytest.MonkeyPatch) -> None:
     many = recipe(datasets=[{"name": "far", "params": {"count": 100_000}}])
     monkeypatch.setattr(probe, "KEPT_BYTES", 1)
@@ -102,6 +103,7 @@ def test_images_that_do_not_are_decoded_always(monkeypatch: pytest.MonkeyPatch) 
     assert found.hours == pytest.approx(1800 * (2 + 2) / 3600)  # two images a step
 
 
+@pytest.mark.slow
 def test_workers_share_the_batch() -> None:
     many = recipe(batch=6, workers=3, datasets=[{"name": "far", "params": {"count": 100_000}}])
     found = expected_hours(many)

@@ -80,6 +80,7 @@ def test_a_job_with_loaders_trains_as_one_without() -> None:
     assert len(set(losses())) == 3
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_a_loader_is_told_here() -> None:
     with (
         closing(loaders(recipe("toy_learners:Fragile", {}), 1)) as made,
@@ -151,6 +152,7 @@ def within(seconds: float, holds: Any) -> bool:
     return bool(holds())
 
 
+@pytest.mark.slow
 def test_a_worker_shares_its_memory_among_its_loaders() -> None:
     whole, third = (batches_of(recipe(), 0, 1, CPU, processes).samples.limit for processes in (1, 3))
     assert third == whole // 3

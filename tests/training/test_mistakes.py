@@ -52,6 +52,7 @@ def line(comment: str) -> int:
     return next(number for number, text in enumerate(lines, first) if comment in text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loaders", [0, 1])
 def test_an_example_that_fails(tmp_path: Path, loaders: int) -> None:
     said = told(recipe(tmp_path, "wrong example", loaders=loaders))

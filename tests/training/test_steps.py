@@ -17,6 +17,8 @@ from harness.config.recipe import Schedule
 from harness.training.steps import decay, learning_rate, synchronised
 from toy_trainings import recipe
 
+pytestmark = pytest.mark.slow
+
 
 def network() -> nn.Module:
     torch.manual_seed(0)

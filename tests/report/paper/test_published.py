@@ -86,6 +86,7 @@ def test_flags_stand_at_the_means_that_they_are_about() -> None:
 PLUGINS = {"ours": "text_click", "click": "click_only", "SAM": "sam", "RITM": "ritm"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["refcoco", "voc", "coco", "openimages"])
 @pytest.mark.parametrize("table", range(1, 9))
 def test_every_flag_is_a_footnote_where_the_paper_s_numbers_stand(table: int, dataset: str, make_row: Any) -> None:

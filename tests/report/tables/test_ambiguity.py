@@ -123,6 +123,7 @@ def test_a_ranking_by_clip_is_held_against_the_same_method_s_confidence(rows: pd
     assert texts(alone)[2][4] == "80.00 (+60.00)"
 
 
+@pytest.mark.slow
 def test_every_mean_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
     context = replace(CONTEXT, intervals=True)
     built = build_table("ambiguity", rows, context)

@@ -78,6 +78,7 @@ def test_no_rows() -> None:
     assert build_table("robustness", pd.DataFrame(), Context("demo")).notes == ("No rows.",)
 
 
+@pytest.mark.slow
 def test_every_mean_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
     built = build_table("robustness", rows, replace(CONTEXT, intervals=True))
     assert texts(built) == texts(build_table("robustness", rows, CONTEXT))

@@ -101,6 +101,7 @@ def test_more_methods_gain_over_the_first_without_text(pair: pd.DataFrame, make_
     assert "Several masks a click, and so only in the leaderboard: SAM." in built.notes
 
 
+@pytest.mark.slow
 def test_only_the_last_click_counts(pair: pd.DataFrame) -> None:
     click = {"x": 3, "y": 5, "positive": True}
     later = pair.assign(click_index=2, iou=pair["iou"] / 2, clicks=[[click, click]] * len(pair))

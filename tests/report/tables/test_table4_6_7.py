@@ -162,6 +162,7 @@ def test_published_numbers_stand_beneath_ours(cast: pd.DataFrame, name: str, plu
     assert f"published: as the paper's Table {number} prints it, for one click; not measured here." in built.notes
 
 
+@pytest.mark.slow
 def test_published_doubts_are_footnotes(cast: pd.DataFrame) -> None:
     for plugin, doubt in (("coco", "swapped 0.585"), ("refcoco", "swapped 0.694"), ("openimages", "63.68")):
         built = build_table("table4", cast.assign(dataset_plugin=plugin), CONTEXT)

@@ -71,6 +71,7 @@ def test_by_hand(rows: pd.DataFrame) -> None:
     assert not any("No method of this run" in note for note in built.notes)
 
 
+@pytest.mark.slow
 def test_the_best_setting_of_a_data_set_is_strong(rows: pd.DataFrame) -> None:
     other = rows.assign(dataset="COCO", dataset_plugin="coco")
     other.loc[other["method"] == "click, 1+1", "iou"] = 0.95
@@ -88,6 +89,7 @@ def test_ours_without_text_is_a_line_without_text_and_gains_nothing_by_it(rows: 
     assert sum("against" in note for note in built.notes) == 1
 
 
+@pytest.mark.slow
 def test_published_lines_stand_beneath_ours(rows: pd.DataFrame) -> None:
     both = pd.concat([rows.assign(dataset="COCO", dataset_plugin="coco"), rows])
     built = build_table("table5", both, CONTEXT)

@@ -73,6 +73,7 @@ def test_means_are_over_the_instances_that_every_dose_has(rows: pd.DataFrame, ma
     ]
 
 
+@pytest.mark.slow
 def test_click_only_stands_in_where_none_is_refused(rows: pd.DataFrame, make_row: Any) -> None:
     given = {"text_rule": "none", "method_plugin": "text_click"}
     some = fails(rows, make_row, variant("ours", "none"), ("A1", "A2", "B1"), **given)
@@ -111,6 +112,7 @@ def test_without_text_there_is_nothing_to_show(rows: pd.DataFrame, rows_of: str)
     assert built.body == () and built.notes == ("No method of this run was given text.",)
 
 
+@pytest.mark.slow
 def test_every_number_says_its_interval_where_asked(rows: pd.DataFrame) -> None:
     built = build_table("text_dose", rows, replace(CONTEXT, intervals=True))
     assert texts(built) == texts(build_table("text_dose", rows, CONTEXT))
