@@ -16,6 +16,7 @@ from harness.structures import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.plugins.scale import Scale
     from harness.report.layout import Table
     from harness.results.recorded import Recorded
 
@@ -60,7 +61,10 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
     run: Annotated[str | None, typer.Option(help="The run of a method that names none.")] = None,
     metric: Annotated[str, typer.Option(help="A metric of the rows.")] = "iou",
-    tie: Annotated[float, typer.Option(min=0, help="The largest difference that is a tie, 0 to 1.")] = 0.05,
+    tie: Annotated[
+        float | None,
+        typer.Option(min=0, help="The largest difference that is a tie; by default 0.05 of a share, else 0."),
+    ] = None,
     form: Format = None,
     output: Output = None,
 ) -> None:
@@ -80,7 +84,8 @@ def compare(
     if metric not in rows:
         raise UserError(f"compare: these rows have no metric '{metric}'. {suggest(metric, metrics_in(rows))}")
     limited = min((one.config.limit for one in runs.values() if one.config.limit), default=None)
-    table, *others = tables_of(compared(rows, first, second, metric, tie=tie), limited)
+    scale = _declared(metric, runs)
+    table, *others = tables_of(compared(rows, first, second, metric, tie=tie, scale=scale), limited)
     emit([replace(table, notes=(*lacking, *table.notes)), *others], form, output)
 
 
@@ -93,7 +98,7 @@ def leaderboard(
     """Merge runs into one leaderboard; those that were asked otherwise are refused."""
     import pyarrow as pa
 
-    from harness.report.several_runs import Source, board, differences, entries, linked
+    from harness.report.several_runs import Source, board, differences, entries, linked, scales_of
     from harness.results.recorded import recorded_at
     from harness.storage.shards import parquet
 
@@ -108,7 +113,7 @@ def leaderboard(
         _write(bytes(parquet(pa.Table.from_pandas(found, preserve_index=False))), output)
         return
     mixed = [f"Not asked alike, and so not to be compared: {said}" for said in differences(sources)] if mix else []
-    emit([linked(board(found, mixed), found, output)], chosen, output)
+    emit([linked(board(found, mixed, scales_of(sources)), found, output)], chosen, output)
 
 
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
@@ -188,6 +193,25 @@ def _sides(
             frames[at], entries[at] = own.assign(method=label), (label, entries[at][1])
         return pd.concat(frames, ignore_index=True), entries[0], entries[1], lacking
     return frames[0], entries[0], entries[1], lacking
+
+
+def _declared(metric: str, runs: Mapping[str, Recorded]) -> Scale:
+    """What the runs declare of a metric.
+
+    Raises:
+        UserError: They do not declare the same.
+    """
+    from harness.plugins.scale import Scale
+
+    scales = {folder: Scale.read(run.metrics.get(metric, {})) for folder, run in runs.items()}
+    first, *others = scales.items()
+    for folder, scale in others:
+        if scale != first[1]:
+            raise UserError(
+                f"compare: {first[0]} and {folder} declare '{metric}' otherwise, {first[1].written} and "
+                f"{scale.written}; wanted one metric. Compare by another, or run one of them again."
+            )
+    return first[1]
 
 
 def _split(named: str, run: str | None) -> tuple[str, str]:

@@ -5,7 +5,6 @@ The method ranks its own candidates; the oracle, which takes the best by IoU, is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -102,7 +101,7 @@ def score(
         what_it_hit: Where a mask went among the image's objects (`harness.masks.destinations`), for `Score.hit`.
 
     Raises:
-        MetricError: One of the metrics fails, or is no number.
+        MetricError: One of the metrics fails, is no number, or lies outside of its bounds.
     """
     regions = {index: Region(prediction.masks[index], ignore) for index in range(len(prediction.masks))}
     chosen = choices(prediction)
@@ -121,7 +120,7 @@ def measured(metric: Metric, truth: Region, predicted: Region) -> float:
     """A metric's value.
 
     Raises:
-        MetricError: It fails, or is no number.
+        MetricError: It fails, is no number, or lies outside of the bounds that the metric declares.
     """
     named = f"metric '{metric.name}' ({metric.place})"
     try:
@@ -131,8 +130,9 @@ def measured(metric: Metric, truth: Region, predicted: Region) -> float:
         raise MetricError(f"{named} failed on {metric.takes}: {described(error)}") from error
     if not isinstance(value, Real):
         raise MetricError(f"{named} returned {type(value).__name__}; wanted a number.")
-    if math.isnan(value):
-        raise MetricError(f"{named} is nan.")
+    low, high = metric.scale.bounds
+    if not metric.scale.holds(float(value)):
+        raise MetricError(f"{named} is {float(value):g}; wanted {low:g} to {high:g}, the bounds that it declares.")
     return float(value)
 
 

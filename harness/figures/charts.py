@@ -1,11 +1,14 @@
 """Rows -> charts as numbers: Figure 8, seen against unseen, size, ambiguity, depth, and IoU by click.
 
+A metric of the run's own has the same charts, in its own unit and within its own bounds.
+
 Means are over instances at the last click; intervals draw images anew, 95 %. What a table would leave blank, because
 rows lack, no chart shows: its name stands in the chart's notes instead.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from harness.plugins.scale import Scale
 from harness.report.context import Context
 from harness.report.scores import named, numbers, of_line, scored, scores
 from harness.report.tables.slices import DEPTHS, DISTRACTORS, SIZES
@@ -23,7 +27,7 @@ from harness.statistics.resampling import intervals_of_means
 
 @dataclass(frozen=True)
 class Series:
-    """One method's (and ranking's) numbers, one a group of the chart; 0 to 1, NaN where there is no instance."""
+    """One method's (and ranking's) numbers, one a group of the chart; NaN where there is no instance."""
 
     name: str
     means: tuple[float, ...]
@@ -44,6 +48,9 @@ class Chart:
         groups: Along x.
         series: One a line of the leaderboard, in its order.
         notes: What the reader must know.
+        y: What the numbers are, with their unit.
+        factor: Drawn number / number: 100 where they are drawn in percent.
+        ends: Where the axis begins and ends, in drawn numbers; None where the metric has no bound.
     """
 
     name: str
@@ -54,6 +61,18 @@ class Chart:
     groups: tuple[str, ...]
     series: tuple[Series, ...]
     notes: tuple[str, ...] = ()
+    y: str = "mean IoU, %"
+    factor: int = 100
+    ends: tuple[float | None, float | None] = (0, 100)
+
+    def of(self, metric: str, scale: Scale) -> Chart:
+        """The same chart as one of a metric of the run's own."""
+        unit = f", {scale.printed_in}" if scale.printed_in else ""
+        better = "" if scale.higher_is_better else ", lower is better"
+        ends = [scale.factor * bound if math.isfinite(bound) else None for bound in scale.bounds]
+        y = f"mean {metric}{unit}{better}"
+        named = replace(self, name=f"{self.name}_{metric}", title=f"{self.title}: {metric}")
+        return replace(named, y=y, factor=scale.factor, ends=(ends[0], ends[1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +127,21 @@ BY_CLICK = "iou_by_click"
 def charts(rows: Rows, context: Context) -> list[Chart]:
     """Every chart that the rows have the columns for, data set by data set."""
     final = FinalClicks.of(rows)
-    lines = scores(final, context)
-    found = scored(final, [cut.column for cut in CUTS])
-    made = []
+    own = [metric for metric in context.own_metrics if metric in final.rows]
+    made = list(_of_metric(final, context, "iou"))
+    made += [chart.of(metric, context.scale(metric)) for metric in own for chart in _of_metric(final, context, metric)]
+    return made if context.limited is None else [_marked(chart, context.limited) for chart in made]
+
+
+def _of_metric(final: FinalClicks, context: Context, metric: str) -> Iterator[Chart]:
+    """A metric's charts, data set by data set."""
+    lines = scores(final, context, metric)
+    found = scored(final, [cut.column for cut in CUTS], metric)
     for dataset in lines["dataset"].unique():
         own = found[found["dataset"] == dataset]
         listed = lines[lines["dataset"] == dataset]
-        made += list(_sliced(own, listed, dataset))
-        made += list(_by_click(final.every[final.every["dataset"] == dataset], own, listed, dataset))
-    return made if context.limited is None else [_marked(chart, context.limited) for chart in made]
+        yield from _sliced(own, listed, dataset, metric)
+        yield from _by_click(final.every[final.every["dataset"] == dataset], own, listed, dataset, metric)
 
 
 def _marked(chart: Chart, samples: int) -> Chart:
@@ -124,10 +149,10 @@ def _marked(chart: Chart, samples: int) -> Chart:
     return replace(chart, title=f"LIMITED to {samples} samples: {chart.title}")
 
 
-def _sliced(own: pd.DataFrame, lines: pd.DataFrame, dataset: str) -> Iterator[Chart]:
+def _sliced(own: pd.DataFrame, lines: pd.DataFrame, dataset: str, metric: str) -> Iterator[Chart]:
     cuts = {cut: groups for cut in CUTS if (groups := cut.groups(own))}
     masks = {(cut.name, group): mask for cut, groups in cuts.items() for group, mask in groups.items()}
-    answered = [(line, _measured(of_line(own, line), masks)) for line in _whole(lines)]
+    answered = [(line, _measured(of_line(own, line), masks, metric)) for line in _whole(lines)]
     for cut, groups in cuts.items():
         keys = [(cut.name, group) for group in groups]
         series = tuple(_series(named(line), numbers, keys) for line, numbers in answered)
@@ -138,24 +163,25 @@ def _sliced(own: pd.DataFrame, lines: pd.DataFrame, dataset: str) -> Iterator[Ch
             yield Chart(f"{cut.name}_{dataset}", dataset, title, "bars", cut.x, tuple(groups), series, _left_out(lines))
 
 
-def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, dataset: str) -> Iterator[Chart]:
-    """IoU after each click, of the instances that got to the last one."""
-    ok = rows[(rows["status"] == "ok") & rows["iou"].notna()]
+def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, dataset: str, metric: str) -> Iterator[Chart]:
+    """The metric after each click, of the instances that got to the last one."""
+    ok = rows[(rows["status"] == "ok") & rows[metric].notna()]
     clicks = sorted(ok["click_index"].unique())
     if len(clicks) < 2:
         return
     key = [*INSTANCE, "method", "ranking"]
-    ok = ok[[*key, "click_index", "iou"]].merge(own[key], on=key)
+    ok = ok[[*key, "click_index", metric]].merge(own[key], on=key)
     masks = {click: ok["click_index"] == click for click in clicks}
-    series = tuple(_series(named(line), _measured(of_line(ok, line), masks), list(clicks)) for line in _whole(lines))
+    answered = [(line, _measured(of_line(ok, line), masks, metric)) for line in _whole(lines)]
+    series = tuple(_series(named(line), numbers, list(clicks)) for line, numbers in answered)
     groups = tuple(str(click) for click in clicks)
-    title = f"IoU by click, {dataset}"
+    title = f"{'IoU' if metric == 'iou' else 'Value'} by click, {dataset}"
     yield Chart(f"{BY_CLICK}_{dataset}", dataset, title, "lines", "clicks", groups, series, _left_out(lines))
 
 
-def _measured(own: pd.DataFrame, masks: Mapping[Any, pd.Series[bool]]) -> pd.DataFrame:
+def _measured(own: pd.DataFrame, masks: Mapping[Any, pd.Series[bool]], metric: str) -> pd.DataFrame:
     """A line a mask: mean, low, high and count of the rows that it holds."""
-    values = pd.DataFrame({place: own["iou"].where(mask[own.index]) for place, mask in enumerate(masks.values())})
+    values = pd.DataFrame({place: own[metric].where(mask[own.index]) for place, mask in enumerate(masks.values())})
     sums, counts = by_image(own, values)
     low, high = intervals_of_means(sums, counts)
     whole = {"mean": values.mean().to_numpy(), "low": low, "high": high, "n": values.count().to_numpy()}

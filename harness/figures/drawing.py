@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from harness import atomic
-from harness.figures.charts import Chart
+from harness.figures.charts import Chart, Series
 from harness.report.layout import plain
 
 COLOURS = ("#0b62a8", "#c8401f", "#15803d", "#8a3ea8", "#8a6100", "#0e7490", "#be185d", "#525252")
@@ -70,7 +70,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def draw(chart: Chart) -> Figure:
-    """A chart with its 95 % intervals, in percent, the counts under the groups."""
+    """A chart with its 95 % intervals, the counts under the groups."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     (_bars if chart.kind == "bars" else _lines)(axes, chart)
@@ -78,8 +78,8 @@ def draw(chart: Chart) -> Figure:
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel("\n".join(map(literal, [chart.x, *chart.notes])), fontsize=8)
     axes.set_xlim(-0.5, len(chart.groups) - 0.5)
-    axes.set_ylabel("mean IoU, %")
-    axes.set_ylim(0, 100)
+    axes.set_ylabel(literal(chart.y))
+    axes.set_ylim(*chart.ends)
     axes.set_xticks(range(len(chart.groups)), [literal(group) + said for group, said in _counted(chart)], fontsize=8)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
@@ -100,9 +100,9 @@ def _bars(axes: Axes, chart: Chart) -> None:
         hatch = None if place < len(COLOURS) else "//"
         axes.bar(
             x,
-            _percent(one.means),
+            _drawn(one.means, chart),
             width * 0.92,
-            yerr=_spread(one.means, one.lows, one.highs),
+            yerr=_spread(one, chart),
             color=COLOURS[place % len(COLOURS)],
             hatch=hatch,
             edgecolor="white",
@@ -116,15 +116,17 @@ def _lines(axes: Axes, chart: Chart) -> None:
     for place, one in enumerate(chart.series):
         colour = COLOURS[place % len(COLOURS)]
         style = "-" if place < len(COLOURS) else "--"
-        axes.plot(x, _percent(one.means), style, marker="o", markersize=3, color=colour, label=literal(one.name))
-        axes.fill_between(x, _percent(one.lows), _percent(one.highs), color=colour, alpha=0.15, linewidth=0)
+        axes.plot(x, _drawn(one.means, chart), style, marker="o", markersize=3, color=colour, label=literal(one.name))
+        lows, highs = _drawn(one.lows, chart), _drawn(one.highs, chart)
+        axes.fill_between(x, lows, highs, color=colour, alpha=0.15, linewidth=0)
 
 
-def _percent(values: Sequence[float]) -> np.ndarray:
-    return 100 * np.asarray(values, dtype=np.float64)
+def _drawn(values: Sequence[float], chart: Chart) -> np.ndarray:
+    return chart.factor * np.asarray(values, dtype=np.float64)
 
 
-def _spread(means: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> np.ndarray:
+def _spread(one: Series, chart: Chart) -> np.ndarray:
     """What matplotlib wants of an interval: distances from the mean, none where it is unknown."""
-    below, above = _percent(means) - _percent(lows), _percent(highs) - _percent(means)
+    means, lows, highs = (_drawn(values, chart) for values in (one.means, one.lows, one.highs))
+    below, above = means - lows, highs - means
     return np.nan_to_num(np.clip([below, above], 0, None))

@@ -130,8 +130,7 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
 
 def _metric_facts(metric: Metric) -> dict[str, Any]:
     """What a reader of a metric's column must know, in a checkout that may lack the metric."""
-    said = {"bounds": list(metric.bounds), "description": metric.description}
-    return {"higher_is_better": metric.higher_is_better, **said}
+    return {**metric.scale.written, "description": metric.description}
 
 
 def _method_facts(method: MethodEntry) -> dict[str, Any]:

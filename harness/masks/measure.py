@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.masks.region import Region
 from harness.plugins.registry import entry
+from harness.plugins.scale import SHARE, Scale
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,7 @@ class Metric:
         function: (truth, prediction) -> value.
         takes_regions: Whether it is given `Region`s, in place of masks.
         place: The file and the line where it is written.
-        higher_is_better: Which of two values is the better one.
-        bounds: The least and the largest value.
+        scale: Which of two values is the better one, their bounds and their unit.
         description: The first line of its docstring.
     """
 
@@ -33,8 +33,7 @@ class Metric:
     function: Callable[[Any, Any], Any]
     takes_regions: bool
     place: str
-    higher_is_better: bool = True
-    bounds: tuple[float, float] = (0.0, 1.0)
+    scale: Scale = SHARE
     description: str = ""
 
     def __call__(self, truth: Region, prediction: Region) -> Any:

@@ -17,7 +17,7 @@ report.charts = (() => {
         chart.getDatasetMeta(place).data.forEach((mark, group) => {
           const [low, high] = [series.own.lows[group], series.own.highs[group]];
           if (low === null || high === null) return;
-          const [top, bottom] = [y.getPixelForValue(100 * high), y.getPixelForValue(100 * low)];
+          const [top, bottom] = [high, low].map((end) => y.getPixelForValue(series.factor * end));
           ctx.beginPath();
           for (const at of [top, bottom]) { ctx.moveTo(mark.x - 3, at); ctx.lineTo(mark.x + 3, at); }
           ctx.moveTo(mark.x, top);
@@ -29,10 +29,11 @@ report.charts = (() => {
     },
   };
 
-  function said(own, group) {
+  function said(chart, own, group) {
     const { means, lows, highs, counts } = own;
-    const spread = lows[group] === null ? "" : ` [${report.percent(lows[group])}, ${report.percent(highs[group])}]`;
-    return `${report.percent(means[group])}${spread}, n = ${counts[group]}`;
+    const number = (value) => report.number(value, chart.factor);
+    const spread = lows[group] === null ? "" : ` [${number(lows[group])}, ${number(highs[group])}]`;
+    return `${number(means[group])}${spread}, n = ${counts[group]}`;
   }
 
   function numbers(chart) {
@@ -40,7 +41,7 @@ report.charts = (() => {
     const head = element("tr", {}, element("th", { scope: "col" }, "Method"),
       ...chart.groups.map((group) => element("th", { scope: "col" }, group)));
     const body = chart.series.map((own) => element("tr", {}, element("th", { scope: "row" }, own.name),
-      ...chart.groups.map((_, group) => element("td", {}, said(own, group)))));
+      ...chart.groups.map((_, group) => element("td", {}, said(chart, own, group)))));
     const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
     const scroll = element("div", { className: "scroll", tabIndex: 0, role: "region" }, table);
     scroll.setAttribute("aria-label", `Numbers: ${chart.title}`);
@@ -57,16 +58,17 @@ report.charts = (() => {
       data: {
         labels: chart.groups,
         datasets: chart.series.map((own, place) => ({
-          own, label: own.name, data: own.means.map((mean) => (mean === null ? null : 100 * mean)),
+          own, factor: chart.factor, label: own.name,
+          data: own.means.map((mean) => (mean === null ? null : chart.factor * mean)),
           backgroundColor: colours[place], borderColor: colours[place], hidden: hidden.has(own.name),
         })),
       },
       options: {
         animation: false, responsive: true, maintainAspectRatio: false, interaction: { mode: "nearest", intersect: false },
-        scales: { x: axis(chart.x), y: { ...axis("mean IoU, %"), min: 0, max: 100 } },
+        scales: { x: axis(chart.x), y: { ...axis(chart.y), min: chart.ends[0] ?? undefined, max: chart.ends[1] ?? undefined } },
         plugins: {
           legend: { display: false },
-          tooltip: { callbacks: { label: (point) => `${point.dataset.label}: ${said(point.dataset.own, point.dataIndex)}` } },
+          tooltip: { callbacks: { label: (point) => `${point.dataset.label}: ${said(chart, point.dataset.own, point.dataIndex)}` } },
         },
       },
       plugins: [intervals],

@@ -40,7 +40,7 @@ const report = (() => {
   const dark = ["#6db3f2", "#ff8f6b", "#5fd38a", "#d19bf0", "#e0b64a", "#4fd0e0", "#ff85b8", "#bdbdbd"];
   const isDark = () => document.documentElement.dataset.theme === "dark";
   const colour = (place) => (isDark() ? dark : light)[place % light.length];
-  const percent = (share) => (share === null ? "–" : (100 * share).toFixed(2));
+  const number = (value, factor) => (value === null ? "–" : (factor * value).toFixed(2));
 
-  return { receive, load, element, colour, isDark, percent, get: (name) => held.get(name) };
+  return { receive, load, element, colour, isDark, number, get: (name) => held.get(name) };
 })();

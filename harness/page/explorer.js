@@ -10,6 +10,8 @@ report.explorer = (() => {
     data = given;
     options("dataset", ["all", ...data.datasets]);
     for (const name of ["a", "b"]) options(name, ["–", ...data.entries]);
+    options("metric", ["IoU", ...data.metrics.map((one) => one.name)]);
+    document.getElementById("metric").hidden = !data.metrics.length;
     document.getElementById("classes").append(...data.categories.map((name) => element("option", { value: name })));
     const form = document.getElementById("filters");
     form.addEventListener("input", later(filter));
@@ -62,11 +64,18 @@ report.explorer = (() => {
     return () => { clearTimeout(timer); timer = setTimeout(run, 120); };
   }
 
+  // The metric that is shown: IoU in percent, or one of the run's own in its unit. NaN where a line has no value.
+  function score() {
+    const own = data.metrics[control("metric").value];
+    if (own) return { ...own, unit: own.unit || "as it is", digits: 2, value: (place, line) => own.values[place][line] ?? NaN };
+    const value = (place, line) => (data.iou[place][line] < 0 ? NaN : data.iou[place][line] / 100);
+    return { title: "IoU", tail: ", %", unit: "points", digits: 1, sign: 1, value };
+  }
+
   function difference() {
-    const [a, b] = [control("a").value, control("b").value];
+    const [a, b] = [control("a").value, control("b").value], { value } = score();
     if (a === "" || b === "" || a === b) return null;
-    const [one, other] = [data.iou[a], data.iou[b]];
-    return (line) => (one[line] < 0 || other[line] < 0 ? NaN : (one[line] - other[line]) / 100);
+    return (line) => value(a, line) - value(b, line);
   }
 
   function range(name, column) {
@@ -90,10 +99,11 @@ report.explorer = (() => {
   }
 
   function filter() {
-    const by = Number(control("by").value), gap = difference();
+    const by = Number(control("by").value), gap = difference(), { sign, unit } = score();
+    document.getElementById("unit").textContent = unit;
     const tests = [
       equal("dataset", data.dataset), equal("seen", data.seen), words(), range("size", data.area),
-      range("under", data.under), range("count", data.count), gap && ((line) => gap(line) >= by),
+      range("under", data.under), range("count", data.count), gap && ((line) => sign * gap(line) >= by),
       control("failed").checked && ((line) => data.iou.some((column) => column[line] === -1)),
       control("pictures").checked && ((line) => data.pictures[data.image[line]] !== null),
     ].filter(Boolean);
@@ -104,7 +114,7 @@ report.explorer = (() => {
   }
 
   const columns = () => {
-    const gap = difference();
+    const gap = difference(), { value, digits, unit } = score();
     return [
       { key: "line", name: "Instance", value: (line) => line, text: (line) => data.id[line] },
       { key: "class", name: "Class", value: (line) => data.category[line], text: (line) => data.categories[data.category[line]] + (data.text[line] ? `: ${data.text[line]}` : "") },
@@ -113,13 +123,17 @@ report.explorer = (() => {
       { key: "count", name: "Of its class", right: true, value: (line) => data.count[line], text: (line) => known(data.count[line]) },
       { key: "under", name: "Under the click", right: true, value: (line) => data.under[line], text: (line) => known(data.under[line]) },
       ...data.entries.map((name, place) => ({
-        key: `iou${place}`, name, right: true, iou: data.iou[place],
-        value: (line) => (data.iou[place][line] < 0 ? NaN : data.iou[place][line]),
-        text: (line) => ({ "-1": "failed", "-2": "–" })[data.iou[place][line]] ?? (data.iou[place][line] / 100).toFixed(1),
+        key: `score${place}`, name, right: true, score: true,
+        value: (line) => value(place, line),
+        text: (line) => (data.iou[place][line] === -1 ? "failed" : shown(value(place, line), digits)),
       })),
-      ...(gap ? [{ key: "gap", name: "A − B, points", right: true, value: gap, text: (line) => (Number.isNaN(gap(line)) ? "–" : gap(line).toFixed(1)) }] : []),
+      ...(gap ? [{ key: "gap", name: `A − B, ${unit}`, right: true, value: gap, text: (line) => shown(gap(line), digits) }] : []),
     ];
   };
+
+  function shown(value, digits) {
+    return Number.isNaN(value) ? "–" : value.toFixed(digits);
+  }
 
   function known(value) {
     return value < 0 ? "–" : String(value);
@@ -172,15 +186,15 @@ report.explorer = (() => {
   }
 
   function means(shown) {
-    const first = shown.findIndex((column) => column.iou);
+    const first = shown.findIndex((column) => column.score), { title, tail, digits } = score();
     if (first < 0 || !found.length) return [];
-    const cells = shown.filter((column) => column.iou).map((column) => {
-      const known = found.filter((line) => column.iou[line] >= 0);
-      const mean = known.reduce((sum, line) => sum + column.iou[line], 0) / known.length / 100;
-      return element("td", { className: "right" }, known.length ? mean.toFixed(1) + (known.length < found.length ? ` (n = ${known.length})` : "") : "–");
+    const cells = shown.filter((column) => column.score).map((column) => {
+      const known = found.map(column.value).filter((value) => !Number.isNaN(value));
+      const mean = known.reduce((sum, value) => sum + value, 0) / known.length;
+      return element("td", { className: "right" }, known.length ? mean.toFixed(digits) + (known.length < found.length ? ` (n = ${known.length})` : "") : "–");
     });
     const rest = shown.length - first - cells.length;
-    const row = element("tr", { className: "means" }, element("td", { colSpan: first + 1 }, "Mean IoU of these instances, %"), ...cells, ...Array.from({ length: rest }, () => element("td")));
+    const row = element("tr", { className: "means" }, element("td", { colSpan: first + 1 }, `Mean ${title} of these instances${tail}`), ...cells, ...Array.from({ length: rest }, () => element("td")));
     return [row];
   }
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness import atomic
 from harness.figures.chosen import entries
+from harness.plugins.scale import Scale
 from harness.report.context import Context
 from harness.report.scores import named, numbers, scores
 from harness.statistics.final_clicks import INSTANCE, FinalClicks
@@ -48,12 +49,14 @@ class Listing:
         names: The names of the entries, in the leaderboard's order.
         answers: The rows at the last click; `line` and `entry` say where they belong.
         rounds: The segmented rows at every click, those of the first before those of the second; likewise.
+        metrics: The run's own metrics beside IoU, with their scales.
     """
 
     instances: pd.DataFrame
     names: tuple[str, ...]
     answers: pd.DataFrame
     rounds: pd.DataFrame
+    metrics: Mapping[str, Scale]
 
     @classmethod
     def of(cls, final: FinalClicks, context: Context) -> Listing:
@@ -63,10 +66,12 @@ class Listing:
         order = answers.sort_values([*INSTANCE, "status"], ascending=[True, True, True, False], kind="stable")
         instances = order.groupby(INSTANCE, sort=True)[["category", "text", "seen", *_FACTS]].first().reset_index()
         lines = pd.MultiIndex.from_frame(instances[INSTANCE])
-        wanted = [*INSTANCE, "method", "ranking", "click_index", "clicks", "mask", "hit", "iou"]
+        metrics = {name: context.scale(name) for name in context.own_metrics if name in final.rows}
+        wanted = [*INSTANCE, "method", "ranking", "click_index", "clicks", "mask", "hit", "iou", *metrics]
         rounds = final.every[final.every["status"] == "ok"]
         rounds = rounds.reindex(columns=wanted).sort_values("click_index", kind="stable")
-        return cls(instances, names, *(_placed(own, lines, names) for own in (answers, rounds)))
+        placed = [_placed(own, lines, names) for own in (answers, rounds)]
+        return cls(instances, names, placed[0], placed[1], metrics)
 
     @property
     def per_file(self) -> int:
@@ -99,12 +104,18 @@ class Listing:
             "count": _whole(own["same_class_count"]),
             "under": _whole(own["under_click"]),
             "iou": self._iou(),
+            "metrics": [
+                {"name": name, "title": name + scale.said, "tail": "", "unit": scale.printed_in, "sign": scale.sign}
+                | {"values": self._values(name, scale)}
+                for name, scale in self.metrics.items()
+            ],
         }
 
     def files(self, pictures: Mapping[tuple[str, str], Picture]) -> Iterator[list[Any]]:
         """`per_file` instances after the other: size, ground truth, and of each entry its error and its rounds.
 
-        A round is the number of clicks made, the clicks, the mask, what it hit, and the IoU as in the main file.
+        A round is the number of clicks made, the clicks, the mask, what it hit, the IoU as in the main file, and the
+        printed numbers of the run's own metrics.
         """
         own = self.instances
         cells: list[list[Any]] = [[["", []] for _ in self.names] for _ in range(len(own))]
@@ -114,9 +125,10 @@ class Listing:
         columns = [
             self.rounds[name].tolist() for name in ("line", "entry", "click_index", "clicks", "mask", "hit", "iou")
         ]
-        for line, entry, made, clicks, mask, hit, iou in zip(*columns, strict=True):
+        others = [_printed(self.rounds[name], scale) for name, scale in self.metrics.items()]
+        for line, entry, made, clicks, mask, hit, iou, *measured in zip(*columns, *others, strict=True):
             points = [[int(one["x"]), int(one["y"]), int(one["positive"])] for one in clicks]
-            cells[line][entry][1].append([int(made), points, _text(mask), _text(hit), _hundredths(iou)])
+            cells[line][entry][1].append([int(made), points, _text(mask), _text(hit), _hundredths(iou), measured])
         sizes = zip(_whole(own["height"]), _whole(own["width"]), strict=True)
         truths = [self._truth(pictures, *key) for key in own[INSTANCE].itertuples(index=False, name=None)]
         whole = [list(one) for one in zip(sizes, truths, cells, strict=True)]
@@ -128,9 +140,18 @@ class Listing:
         table = np.full((len(self.names), len(self.instances)), ABSENT, dtype=np.int64)
         iou = numbers(self.answers["iou"])
         scored = (self.answers["status"] == "ok") & iou.notna()
-        values = (10_000 * iou.where(scored, 0)).round().astype(int).where(scored, FAILED)
+        values = (10_000 * iou.where(scored, 0)).round().astype(int)
+        values = values.where(scored, FAILED).where(scored | (self.answers["status"] != "ok"), ABSENT)
         table[self.answers["entry"].astype(int), self.answers["line"]] = values
         return [list(map(int, line)) for line in table]
+
+    def _values(self, metric: str, scale: Scale) -> list[list[float | None]]:
+        """A list for each entry, with the printed number of every line; None where it has none."""
+        table: list[list[float | None]] = [[None] * len(self.instances) for _ in self.names]
+        ok = self.answers[self.answers["status"] == "ok"]
+        for entry, line, value in zip(ok["entry"], ok["line"], _printed(ok[metric], scale), strict=True):
+            table[entry][line] = value
+        return table
 
     @staticmethod
     def _truth(
@@ -180,6 +201,11 @@ def _placed(own: pd.DataFrame, lines: pd.MultiIndex, names: Sequence[str]) -> pd
 def _hundredths(iou: Any) -> int:
     """An IoU in hundredths of a percent, as the main file has it."""
     return FAILED if iou is None or np.isnan(iou) else round(10_000 * float(iou))
+
+
+def _printed(column: pd.Series[Any], scale: Scale) -> list[float | None]:
+    """The numbers as tables print them, None for NaN."""
+    return [None if np.isnan(value) else round(scale.factor * value, 2) for value in numbers(column).tolist()]
 
 
 def _coded(column: pd.Series[str]) -> tuple[list[str], list[int]]:

@@ -33,8 +33,14 @@ report.viewer = (() => {
   function answer(data, place) {
     const [error, rounds] = shown.cells[place];
     const last = round === data.clicks.length - 1;
-    const [made, clicks, counts, hit, iou] = (error && last ? [] : rounds).findLast(([made]) => made <= data.clicks[round]) ?? [];
-    return { made, clicks, counts, hit, iou, error: last ? error : "" };
+    const [made, clicks, counts, hit, iou, own = []] = (error && last ? [] : rounds).findLast(([made]) => made <= data.clicks[round]) ?? [];
+    return { made, clicks, counts, hit, iou, scores: said(data, iou, own), error: last ? error : "" };
+  }
+
+  // IoU in percent, then the run's own metrics in their units; "" where the mask has no score.
+  function said(data, iou, own) {
+    const others = data.metrics.map(({ name, unit }, place) => (own[place] == null ? "" : `${name} ${own[place].toFixed(2)} ${unit}`.trim()));
+    return [iou >= 0 ? (iou / 100).toFixed(1) : "", ...others].filter(Boolean).join(", ");
   }
 
   function key(event, data) {
@@ -112,7 +118,7 @@ report.viewer = (() => {
     const ground = truth && truthCounts ? [{ counts: truthCounts, rgb: report.paint.rgb(report.paint.TRUTH), filled: false }] : [];
     const masks = [...on].sort((a, b) => a - b).filter((place) => answers[place].counts).map((place) => ({
       counts: answers[place].counts, clicks: answers[place].clicks, rgb: report.paint.rgb(report.paint.colour(place)), filled, name: data.entries[place],
-      score: answers[place].iou >= 0 ? `, IoU ${(answers[place].iou / 100).toFixed(1)}` : "",
+      score: answers[place].scores ? `, ${answers[place].iou >= 0 ? "IoU " : ""}${answers[place].scores}` : "",
     }));
     const groups = beside ? masks.map((mask) => [mask.name + mask.score, [mask, ...ground], mask.clicks]) : [["", [...masks, ...ground], clicks]];
     if (!groups.length) groups.push(["", ground, clicks]);
@@ -131,9 +137,9 @@ report.viewer = (() => {
     const form = document.getElementById("layers");
     const focused = document.activeElement?.dataset?.layer;
     const entries = data.entries.map((name, place) => {
-      const { made, hit, iou, error } = answers[place];
+      const { made, hit, scores, error } = answers[place];
       const early = made < data.clicks[round] ? `, after ${times(made)}` : "";
-      const score = iou >= 0 ? `${(iou / 100).toFixed(1)}${hit ? `, ${hit.replace("_", " ")}` : ""}${early}` : data.iou[place][line] === -2 ? "not asked" : "failed";
+      const score = made ? `${scores || "no score"}${hit ? `, ${hit.replace("_", " ")}` : ""}${early}` : data.iou[place][line] === -2 ? "not asked" : "failed";
       const row = box(`entry-${place}`, `${place < 9 ? `${place + 1} ` : ""}${name}`, on.has(place), () => toggle(on, place), data, report.paint.colour(place), score);
       return error ? [row, element("div", { className: "error" }, error)] : [row];
     });

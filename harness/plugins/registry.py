@@ -28,6 +28,7 @@ from harness.messages import suggest
 from harness.places import ROOT
 from harness.plugins.failures import blamed
 from harness.plugins.kinds import KINDS, Kind
+from harness.plugins.scale import Scale
 from harness.plugins.sources import Written, written
 from harness.structures import UserError
 
@@ -87,16 +88,24 @@ def register_learner(name: str) -> Callable[[T], T]:
 
 
 def register_metric(
-    name: str, *, higher_is_better: bool = True, bounds: tuple[float, float] = (0.0, 1.0)
+    name: str, *, higher_is_better: bool = True, bounds: tuple[float, float] = (0.0, 1.0), unit: str = ""
 ) -> Callable[[T], T]:
     """Function decorator: makes a metric of two masks known as `name`, which is its column in the rows.
 
     Args:
         name: An identifier: "dice".
         higher_is_better: Which of two values is the better one.
-        bounds: The least and the largest value.
+        bounds: The least and the largest value; a value beyond them is refused, and its row is a failed one.
+        unit: What the values count, such as "px". Without one, and with bounds 0 and 1, they are printed in percent.
+
+    Raises:
+        UserError: The bounds are not two numbers in order.
     """
-    return _registering("metrics", name, higher_is_better=higher_is_better, bounds=bounds)
+    try:
+        scale = Scale(higher_is_better, bounds, unit)
+    except UserError as error:
+        raise UserError(f"register_metric({name!r}): {error}") from error
+    return _registering("metrics", name, scale=scale)
 
 
 def register_click_rule(name: str) -> Callable[[T], T]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.scale import SHARE, Scale
 from harness.report.context import Context
-from harness.report.layout import Cell, Row, signed
+from harness.report.layout import Cell, Row
 from harness.report.paper.rows import Published
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Gain, paired_gains
@@ -65,7 +66,12 @@ def line_of(lines: pd.DataFrame, dataset: str, method: str, rankings: Sequence[s
 
 
 def gains(
-    final: FinalClicks, dataset: str, a: tuple[str, str], b: tuple[str, str], metric: str = "iou"
+    final: FinalClicks,
+    dataset: str,
+    a: tuple[str, str],
+    b: tuple[str, str],
+    metric: str = "iou",
+    scale: Scale = SHARE,
 ) -> tuple[dict[str, Gain], list[str]]:
     """What a gains over b on the instances of a data set that both segmented, by part, and the note that says so.
 
@@ -75,24 +81,25 @@ def gains(
         a: A method's label and ranking.
         b: Likewise.
         metric: A metric of the rows, by its column.
+        scale: What the metric declares.
     """
     both = final.where((final.rows["dataset"] == dataset) & final.rows["method"].isin([a[0], b[0]]))
     try:
-        found = {PARTS[name]: gain for name, gain in paired_gains(both, a, b, metric).items()}
+        found = {PARTS[name]: gain for name, gain in paired_gains(both, a, b, metric, scale=scale).items()}
     except UserError as error:
         return {}, [f"{dataset}, {a[0]}: no gains. {error}"]
     found = {name: gain for name, gain in found.items() if gain.n}
     other = b[0] if b[1] == "single" else f"{b[0]} ({b[1]})"
     if not found:
         return {}, [f"{dataset}, {a[0]} against {other}: no gains, for none was asked of both with as many clicks."]
-    said = ", ".join(f"{name} {interval(gain)} (n = {gain.n})" for name, gain in found.items())
+    said = ", ".join(f"{name} {interval(gain, scale)} (n = {gain.n})" for name, gain in found.items())
     return found, [f"{dataset}, {a[0]} against {other}: {said}."]
 
 
-def interval(gain: Gain) -> str:
-    """`+4.52 [+3.10, +5.90]`, in points; without an interval where one image cannot give it."""
-    spread = "from one image" if math.isnan(gain.low) else f"[{signed(gain.low)}, {signed(gain.high)}]"
-    return f"{signed(gain.difference)} {spread}"
+def interval(gain: Gain, scale: Scale = SHARE) -> str:
+    """`+4.52 [+3.10, +5.90]`, in points of a share; without an interval where one image cannot give it."""
+    spread = "from one image" if math.isnan(gain.low) else f"[{scale.signed(gain.low)}, {scale.signed(gain.high)}]"
+    return f"{scale.signed(gain.difference)} {spread}"
 
 
 def absent(parts: Sequence[Part], lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[str]:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.plugins.scale import Scale
+from harness.statistics.final_clicks import SHOWN
+
 
 @dataclass(frozen=True)
 class MethodFacts:
@@ -50,7 +53,8 @@ class Context:
             trained on.
         uncounted: (method's label, data set's label) -> in how many images without a row nobody has counted the
             instances; each of these images counts as one in `expected_instances`.
-        metrics: Metric's name -> what the run's manifest says of it: "higher_is_better", "bounds", "description".
+        metrics: Metric's name -> what the run's manifest says of it: "higher_is_better", "bounds", "unit",
+            "description".
         published: (method's label, data set's label) -> "NoC@90" -> the number that the method's authors print.
         intervals: Whether every mean says its 95 % interval and over how many instances it is.
     """
@@ -64,6 +68,20 @@ class Context:
     uncounted: Mapping[tuple[str, str], int] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     published: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+
+    def scale(self, metric: str) -> Scale:
+        """How a metric's values are read, as the run declares it; a share where it says nothing."""
+        return Scale.read(self.metrics.get(metric, {}))
+
+    @property
+    def own_metrics(self) -> tuple[str, ...]:
+        """The metrics that this run measured beyond those that every table knows, in the config's order."""
+        return tuple(name for name in self.metrics if name not in SHOWN)
+
+    @property
+    def leading_metric(self) -> str:
+        """By which methods are ranked: IoU or, in a run that did not measure it, the first of its metrics."""
+        return "iou" if "iou" in self.metrics else next(iter(self.metrics), "iou")
 
     def facts(self, method: str) -> MethodFacts:
         """What is known of a method; the defaults if the config does not name it."""

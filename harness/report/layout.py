@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from harness.plugins.scale import SHARE, Scale
+
 
 @dataclass(frozen=True)
 class Column:
@@ -29,11 +31,12 @@ class Cell:
 
     Attributes:
         spread: What follows the text where it was asked for, its interval and n; a page may show and hide it.
-        value: The mean that the text rounds, 0 to 1, for formats that machines read; None where there is none.
+        value: The mean that the text rounds, for formats that machines read; None where there is none.
         low: The lower end of the mean's 95 % interval, where it was asked for; `high` is the upper.
         n: How many instances the mean is over.
         strong: The best of its column; printed bold.
         links: Texts and what they lead to, in place of the text where the format has links.
+        scale: How `value` is read: a share of which more is better, or what another metric declares.
     """
 
     text: str = ""
@@ -45,6 +48,7 @@ class Cell:
     strong: bool = False
     spread: str = ""
     links: tuple[tuple[str, str], ...] = ()
+    scale: Scale = SHARE
 
     @property
     def whole(self) -> str:
@@ -110,7 +114,8 @@ def with_interval(cell: Cell, low: float, high: float) -> Cell:
     """The cell of a mean with its 95 % interval and n behind it; as it was where there is no mean."""
     if cell.value is None or math.isnan(cell.value):
         return cell
-    return replace(cell, low=low, high=high, spread=spread(percent(low), percent(high), cell.n))
+    ends = cell.scale.shown(low), cell.scale.shown(high)
+    return replace(cell, low=low, high=high, spread=spread(*ends, cell.n))
 
 
 def spread(low: str, high: str, n: int | None) -> str:
@@ -132,8 +137,8 @@ def best_of_columns(rows: Sequence[Row], columns: Sequence[int]) -> tuple[Row, .
     """The rows, with the best measured number of each of these columns strong, where several rows have one."""
     best = {}
     for column in columns:
-        shown = [_printed(row.cells[column]) for row in rows if _competes(row)]
-        known = [value for value in shown if value is not None]
+        shown = [_worth(row.cells[column]) for row in rows if _competes(row)]
+        known = [worth for worth in shown if worth is not None]
         if len(known) > 1:
             best[column] = max(known)
     return tuple(_strengthened(row, best) for row in rows)
@@ -141,10 +146,10 @@ def best_of_columns(rows: Sequence[Row], columns: Sequence[int]) -> tuple[Row, .
 
 def best_of_row(row: Row, columns: Sequence[int]) -> Row:
     """The row, with the best of these columns strong, where several hold a number."""
-    shown = [_printed(row.cells[column]) for column in columns]
-    best = max((value for value in shown if value is not None), default=None)
-    several = sum(value is not None for value in shown) > 1
-    chosen = {column for column, value in zip(columns, shown, strict=True) if several and value == best is not None}
+    shown = [_worth(row.cells[column]) for column in columns]
+    best = max((worth for worth in shown if worth is not None), default=None)
+    several = sum(worth is not None for worth in shown) > 1
+    chosen = {column for column, worth in zip(columns, shown, strict=True) if several and worth == best is not None}
     return replace(row, cells=_with_strong(row, chosen))
 
 
@@ -156,13 +161,12 @@ def limited_to(samples: int, table: Table) -> Table:
 
 def percent(share: float) -> str:
     """0.5776 -> `57.76`; a dash where there is no number."""
-    return "–" if math.isnan(share) else f"{100 * share:.2f}"
+    return SHARE.shown(share)
 
 
 def signed(share: float) -> str:
     """0.0452 -> `+4.52`, in percentage points; never `-0.00`; a dash where there is no number."""
-    text = "–" if math.isnan(share) else f"{100 * share:+.2f}"
-    return "+0.00" if text == "-0.00" else text
+    return SHARE.signed(share)
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -200,13 +204,15 @@ URL = "/:.@"
 """What a link's target may hold besides letters and digits; all else is spelled in percent."""
 
 
-def _printed(cell: Cell) -> float | None:
-    """The number as it is printed: equals in print are equals."""
-    return None if cell.value is None or math.isnan(cell.value) else round(100 * cell.value, 2)
+def _worth(cell: Cell) -> float | None:
+    """The number as it is printed, so that equals in print are equals; turned around where less is better."""
+    if cell.value is None or math.isnan(cell.value):
+        return None
+    return cell.scale.sign * round(cell.scale.factor * cell.value, 2)
 
 
 def _strengthened(row: Row, best: Mapping[int, float]) -> Row:
-    chosen = {one for one, value in best.items() if _competes(row) and _printed(row.cells[one]) == value}
+    chosen = {one for one, worth in best.items() if _competes(row) and _worth(row.cells[one]) == worth}
     return replace(row, cells=_with_strong(row, chosen))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report.context import Context
-from harness.report.layout import Cell, percent, with_interval
+from harness.report.layout import Cell, with_interval
 from harness.statistics.final_clicks import ENTRY, FinalClicks
 from harness.statistics.means import MEANS, by_image, summarise
 from harness.statistics.resampling import intervals_of_means
@@ -26,7 +26,7 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
         The columns of `summarise`, with intervals where the context asks for them, then `missing`: how many of the
         expected instances no row speaks of, or, below zero, how many rows are too many; and `doubts`. Expected are the
         context's, or else all that any method's rows name. Where some are missing the means are NaN: a mean over a
-        part is another number. What has no row at all has a line too, with ranking "".
+        part is another number. What has no row at all has a line too, with ranking "". `scale` is the metric's.
     """
     if metric not in final.rows:  # The run did not measure it.
         final = FinalClicks(final.rows.assign(**{metric: math.nan}), final.every)
@@ -40,7 +40,9 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
     lines["uncounted"] = [context.uncounted.get(pair, 0) for pair in pairs]
     for column in ("mean", "seen", "unseen", "w"):
         lines[column] = lines[column].astype(float).where(lines["missing"] == 0)
-    return _in_order(lines.assign(doubts=pd.Series(doubts(lines), index=lines.index, dtype=object)), context)
+    told = {"doubts": pd.Series(doubts(lines), index=lines.index, dtype=object)}
+    scales = pd.Series([context.scale(metric)] * len(lines), index=lines.index, dtype=object)
+    return _in_order(lines.assign(**told, scale=scales), context)
 
 
 def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cell:
@@ -51,8 +53,8 @@ def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cel
         column: "mean", "seen" or "unseen".
         more: Stands behind the number, as a gain in parentheses does.
     """
-    value, n = float(line[column]), int(line["n" if column == "mean" else f"n_{column}"])
-    cell = Cell(percent(value) + more, gaps(line), value, n=n)
+    value, n, scale = float(line[column]), int(line["n" if column == "mean" else f"n_{column}"]), line["scale"]
+    cell = Cell(scale.shown(value) + more, gaps(line), value, n=n, scale=scale)
     return with_interval(cell, line[f"{column}_low"], line[f"{column}_high"]) if f"{column}_low" in line else cell
 
 
@@ -119,6 +121,15 @@ def counted(line: pd.Series[Any]) -> str:
 def iou_heading(made: tuple[int, int] | None, name: str = "mIoU") -> str:
     """`mIoU@1`: the mean after one click; without the number where `clicks_made` differ between instances."""
     return f"{name}@{made[0]}" if made and made[0] == made[1] else name
+
+
+NAMES = {"iou": "mIoU", "boundary_iou": "boundary mIoU"}
+"""A metric -> how a heading calls its mean; others go by their own names."""
+
+
+def metric_heading(made: tuple[int, int] | None, metric: str, context: Context) -> str:
+    """`iou_heading` of any metric, with its unit where it is no share, and which is better where that is less."""
+    return iou_heading(made, NAMES.get(metric, metric)) + context.scale(metric).said
 
 
 def clicks_note(made: tuple[int, int] | None) -> tuple[str, ...]:

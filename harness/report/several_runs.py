@@ -16,12 +16,13 @@ from typing import Any
 
 import pandas as pd
 
+from harness.plugins.scale import SHARE, Scale
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
 from harness.report.scores import NO_ROWS, about, gaps, scores
-from harness.report.tables.leaderboard import ORACLE, RANKED, place
+from harness.report.tables.leaderboard import ORACLE, RANKED, means_said, place
 from harness.statistics.comparisons import ranks
-from harness.statistics.final_clicks import ENTRY, FinalClicks
+from harness.statistics.final_clicks import ENTRY, SHOWN, FinalClicks
 from harness.storage.manifest import JobFacts
 from harness.structures import UserError
 
@@ -31,7 +32,9 @@ ALIKE = ("clicks", "text", "seed", "dataset")
 LINE = ["method", "ranking", "weights", "trained_on"]
 """What a line of the leaderboard is."""
 
-METRICS = ("iou", "boundary_iou")
+KNOWN: Mapping[str, Scale] = dict.fromkeys(SHOWN, SHARE)
+"""The metrics that every run's leaderboard shows."""
+
 COSTS = ("encode_ms", "segment_ms")
 SHARES = {"p50": 0.5, "p95": 0.95}
 COST_NAMES = tuple(f"{cost}_{share}" for cost in COSTS for share in SHARES)
@@ -59,6 +62,11 @@ class Source:
     def final(self) -> FinalClicks:
         """The rows that means are over."""
         return FinalClicks.of(self.rows)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that a leaderboard shows of it."""
+        return tuple(dict.fromkeys([*SHOWN, *self.context.own_metrics]))
 
     def job(self, method: str, dataset: str) -> Mapping[str, Any]:
         """What the manifest says of a job; nothing where it does not know it."""
@@ -99,12 +107,36 @@ def entries(sources: Sequence[Source], mix: bool = False) -> pd.DataFrame:
             f"leaderboard: these runs were not asked alike. {' '.join(differing)} Wanted one protocol, or the numbers "
             "cannot be compared. Leave one out, or say --mix."
         )
-    found = [line for source in sources for line in _entries(source)]
+    scales = scales_of(sources)
+    found = [line for source in sources for line in _entries(source, tuple(scales))]
     return _ranked(pd.DataFrame(found), sources) if not differing and found else pd.DataFrame(found)
 
 
-def board(found: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
+def scales_of(sources: Sequence[Source]) -> dict[str, Scale]:
+    """Every metric that a leaderboard of these runs shows, as the runs declare it.
+
+    Raises:
+        UserError: Two runs declare one metric otherwise, so that their numbers are of different things.
+    """
+    found: dict[str, tuple[Scale, str]] = {}
+    for source in sources:
+        for metric in source.metrics:
+            scale, folder = found.setdefault(metric, (source.context.scale(metric), source.folder))
+            if scale != source.context.scale(metric):
+                raise UserError(
+                    f"leaderboard: {folder} and {source.folder} declare '{metric}' otherwise, {scale.written} and "
+                    f"{source.context.scale(metric).written}; wanted one metric. Run one of them again."
+                )
+    return {metric: scale for metric, (scale, _) in found.items()}
+
+
+def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, Scale] = KNOWN) -> Table:
     """The leaderboard of `entries`, best mean first.
+
+    Args:
+        found: The `entries`.
+        notes: Further ones.
+        scales: Those of the runs, as `scales_of` finds them.
 
     A method of several runs has one line where they agree in print, and a line a run where they do not.
     """
@@ -113,18 +145,19 @@ def board(found: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
     shown = [
         (dataset, metric)
         for dataset in sorted(found["dataset"].unique())
-        for metric in METRICS
+        for metric in scales
         if metric == "iou" or (found.loc[found["dataset"] == dataset, f"n_{metric}"] > 0).any()
     ]
     lines = sorted(_lines(found), key=lambda own: (-_standing(own), tuple(own.iloc[0][LINE])))
-    body = [_row(own, shown) for own in lines]
-    columns = _columns(shown)
+    body = [_row(own, shown, scales) for own in lines]
+    columns = _columns(shown, scales)
     means = [index for index, column in enumerate(columns) if column.heading in ("Overall", "Seen", "Unseen")]
     limits = sorted(int(n) for n in found["limited_to_samples"].dropna().unique())
     title = "Leaderboard" if not limits else f"LIMITED to {limits[0]} samples: Leaderboard"
     general = [
-        "Means over instances, in percent. Latencies in ms, median and 95th percentile: an image, a prompt. Peak: the "
-        "most memory of a worker's process, and of torch on its GPU, with the method loaded."
+        f"{means_said(list(scales), scales.__getitem__)}. Latencies in ms, median and "
+        "95th percentile: an image, a prompt. Peak: the most memory of a worker's process, and of torch on its GPU, "
+        "with the method loaded."
     ]
     general += [RANKED] if found["rank"].ne("").any() else []
     return Table(title, columns, best_strong(body, means), (*notes, *general))
@@ -178,21 +211,21 @@ def _states(source: Source, dataset: str, part: str) -> set[str]:
     return {str(job.get("parts", {}).get(part, "unknown")) + said for job in jobs}
 
 
-def _entries(source: Source) -> Iterator[dict[str, Any]]:
-    masks, boundaries = (scores(source.final, source.context, metric) for metric in METRICS)
+def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]:
+    means = {metric: scores(source.final, source.context, metric) for metric in metrics}
     costs = _costs(source.rows)
-    for (_, line), (_, boundary) in zip(masks.iterrows(), boundaries.iterrows(), strict=True):
+    for at, (_, line) in enumerate(means["iou"].iterrows()):
         method, dataset, ranking = line["method"], line["dataset"], line["ranking"]
         job, facts = source.job(method, dataset), source.context.facts(method)
-        about_job, both = job.get("about", {}), tuple(zip(METRICS, (line, boundary), strict=True))
+        about_job, each = job.get("about", {}), [(metric, own.iloc[at]) for metric, own in means.items()]
         yield {
             "dataset": dataset,
             "method": method,
             "ranking": ranking,
             "trained_on": facts.trained_on or "",
             "weights": weights_said(about_job),
-            **{f"{metric}_{name}": one[name] for metric, one in both for name in ("mean", "seen", "unseen")},
-            **{f"n_{metric}": int(one["n"]) for metric, one in both},
+            **{f"{metric}_{name}": one[name] for metric, one in each for name in ("mean", "seen", "unseen")},
+            **{f"n_{metric}": int(one["n"]) for metric, one in each},
             **{name: int(line[name]) for name in ("failed", "missing")},
             "w": line["w"],
             "rank": "",
@@ -204,7 +237,7 @@ def _entries(source: Source) -> Iterator[dict[str, Any]]:
             "commit": source.commit,
             "limited_to_samples": source.context.limited,
             "notes": [*about(line, source.final, source.context), *_own_way(source, method, job), *gaps(line)],
-            "notes_boundary_iou": list(gaps(boundary)),
+            **{f"notes_{metric}": list(gaps(one)) for metric, one in each if metric != "iou"},
         }
 
 
@@ -266,10 +299,11 @@ def _standing(own: pd.DataFrame) -> float:
     return -1.0 if math.isnan(mean) else float(mean)
 
 
-def _columns(shown: Sequence[tuple[str, str]]) -> tuple[Column, ...]:
+def _columns(shown: Sequence[tuple[str, str]], scales: Mapping[str, Scale]) -> tuple[Column, ...]:
     columns = [Column("Method"), Column("Weights"), Column("Trained on")]
     for dataset, metric in shown:
-        group = dataset if metric == "iou" else f"{dataset}, boundary"
+        called = {"iou": "", "boundary_iou": ", boundary"}.get(metric, f", {metric}")
+        group = f"{dataset}{called}{scales[metric].said}"
         columns += [Column("Rank", group, "right")] if metric == "iou" else []
         columns += [Column(name, group, "right") for name in ("Overall", "Seen", "Unseen")]
         columns += [Column("n", group, "right")] if metric == "iou" else []
@@ -278,7 +312,7 @@ def _columns(shown: Sequence[tuple[str, str]]) -> tuple[Column, ...]:
     return (*columns, *costs, *peaks, Column("Run"))
 
 
-def _row(own: pd.DataFrame, shown: Sequence[tuple[str, str]]) -> Row:
+def _row(own: pd.DataFrame, shown: Sequence[tuple[str, str]], scales: Mapping[str, Scale]) -> Row:
     first = own.iloc[0]
     by_dataset = {line["dataset"]: line for line in own.to_dict("records")}
     ranking = first["ranking"]
@@ -286,18 +320,18 @@ def _row(own: pd.DataFrame, shown: Sequence[tuple[str, str]]) -> Row:
     cells = [Cell(name, (ORACLE,) if ranking == "oracle" else ()), Cell(first["weights"] or "–")]
     cells.append(Cell(first["trained_on"] or "–"))
     for dataset, metric in shown:
-        cells += _cells(by_dataset.get(dataset), metric)
+        cells += _cells(by_dataset.get(dataset), metric, scales[metric])
     means = own[list(COST_NAMES)].mean()
     cells += [Cell("–" if math.isnan(value) else f"{value:.1f}") for value in means]
     cells += [Cell("–" if math.isnan(value) else f"{value:.0f}") for value in own[[f"peak_{n}" for n in PEAKS]].max()]
     return Row((*cells, Cell(first["run"])), bound=ranking == "oracle")
 
 
-def _cells(entry: dict[Any, Any] | None, metric: str) -> list[Cell]:
+def _cells(entry: dict[Any, Any] | None, metric: str, scale: Scale) -> list[Cell]:
     if entry is None:
         return [Cell()] * (5 if metric == "iou" else 3)
     found = [
-        Cell(percent(value), value=value, n=entry[f"n_{metric}"])
+        Cell(scale.shown(value), value=value, n=entry[f"n_{metric}"], scale=scale)
         for value in (float(entry[f"{metric}_{name}"]) for name in ("mean", "seen", "unseen"))
     ]
     marked = replace(found[0], notes=tuple(entry["notes" if metric == "iou" else f"notes_{metric}"]))

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from harness.report.layout import Cell, Column, Row, Table, limited_to, percent, signed
+from harness.plugins.scale import Scale
+from harness.report.layout import Cell, Column, Row, Table, limited_to
 from harness.statistics.comparisons import Comparison
 from harness.statistics.resampling import RESAMPLES
 
@@ -41,9 +42,11 @@ def by_slice(found: Comparison) -> Table:
     columns = tuple(Column(head, align="left" if index < 2 else "right") for index, head in enumerate(heads))
     lines = found.lines.to_dict("records")
     body = tuple(
-        _row(line, starts=index == 0 or line["slice"] != lines[index - 1]["slice"]) for index, line in enumerate(lines)
+        _row(line, found.scale, starts=index == 0 or line["slice"] != lines[index - 1]["slice"])
+        for index, line in enumerate(lines)
     )
-    return Table(f"{found.a} against {found.b}, {found.metric}", columns, body, tuple(_notes(found)))
+    title = f"{found.a} against {found.b}, {found.metric}{found.scale.said}"
+    return Table(title, columns, body, tuple(_notes(found)))
 
 
 def clicks_needed(found: Comparison) -> Table:
@@ -71,28 +74,35 @@ def most_changed(found: Comparison) -> Table:
     names = [name for name in found.changed.columns if name not in ("a", "b", "difference")]
     heads = [Column(name) for name in names]
     numbers = [Column(name, align="right") for name in (found.a, found.b, "Difference")]
-    better = found.changed["difference"] > 0
+    better = found.scale.sign * found.changed["difference"] > 0
     starts = ~better & better.shift(fill_value=False)
     body = tuple(
-        Row((*[Cell(str(line[name])) for name in names], *_means(line)), starts_section=start)
+        Row((*[Cell(str(line[name])) for name in names], *_means(line, found.scale)), starts_section=start)
         for line, start in zip(found.changed.to_dict("records"), starts, strict=True)
     )
     title = f"Most changed: {better.sum()} instances for {found.a}, {(~better).sum()} for {found.b}"
-    return Table(title, (*heads, *numbers), body, (f"{found.metric} in percent, differences in points.",))
+    return Table(title, (*heads, *numbers), body, (f"{found.metric} {_units(found.scale)}.",))
 
 
-def _means(line: dict[Any, Any]) -> Iterator[Cell]:
-    yield from (Cell(percent(line[name]), value=line[name]) for name in ("a", "b"))
-    yield Cell(signed(line["difference"]), value=line["difference"], low=line.get("low"), high=line.get("high"))
+def _units(scale: Scale) -> str:
+    if scale.is_share:
+        return "in percent, differences in points"
+    return f"in {scale.unit}, differences too" if scale.unit else "as the metric gives them, differences too"
 
 
-def _row(line: dict[Any, Any], starts: bool) -> Row:
-    spread = "–" if math.isnan(line["low"]) else f"[{signed(line['low'])}, {signed(line['high'])}]"
+def _means(line: dict[Any, Any], scale: Scale) -> Iterator[Cell]:
+    yield from (Cell(scale.shown(line[name]), value=line[name], scale=scale) for name in ("a", "b"))
+    low, high = line.get("low"), line.get("high")
+    yield Cell(scale.signed(line["difference"]), value=line["difference"], low=low, high=high, scale=scale)
+
+
+def _row(line: dict[Any, Any], scale: Scale, starts: bool) -> Row:
+    spread = "–" if math.isnan(line["low"]) else f"[{scale.signed(line['low'])}, {scale.signed(line['high'])}]"
     counts = [Cell(str(line[name])) for name in ("win", "tie", "loss", "n", "images")]
     mark = "*" if line["q"] < FOUND else ""
     rates = (Cell(_p(line["p"])), Cell(_p(line["q"]) + mark))
     names = (Cell(NAMES.get(line["slice"], line["slice"])), Cell(line["value"]))
-    return Row((*names, *_means(line), Cell(spread), *rates, *counts), starts)
+    return Row((*names, *_means(line, scale), Cell(spread), *rates, *counts), starts)
 
 
 def _p(value: float) -> str:
@@ -102,12 +112,15 @@ def _p(value: float) -> str:
 
 
 def _notes(found: Comparison) -> Iterator[str]:
+    scale = found.scale
     yield (
-        f"Means in percent, differences in points, over the instances that both segmented from the same clicks. "
+        f"Means {_units(scale)}, over the instances that both segmented from the same clicks. "
         f"95 % and p: images are drawn anew, or the signs of their differences flipped, {RESAMPLES} times. q: the "
         f"false-discovery rate among the slices; * below {FOUND:g}. A tie is a difference of at most "
-        f"{100 * found.tie:g} points."
+        f"{scale.factor * found.tie:g}{' points' if scale.is_share else f' {scale.unit}'.rstrip()}."
     )
+    if not scale.higher_is_better:
+        yield f"Less {found.metric} is better: negative differences speak for the first, and a win is a smaller value."
     compared, *last = found.clicks
     if set(last) != {compared}:
         yield (

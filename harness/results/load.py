@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.results.recorded import recorded_at
+from harness.statistics.scales import with_metrics
 
 
 def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
@@ -18,8 +19,10 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
         masks: Whether to read the predicted masks, too, which are most of the bytes.
 
     Returns:
-        A row a mask, with a column for each metric that the run measured. `clicks` is one Arrow column, so that three
-        million rows take a gigabyte; each element is a list of mappings, as it is in results.parquet.
+        A row a mask, with a column for each metric that the run measured; what the run declares of a metric (which of
+        two values is better, bounds, unit) goes with the rows, for `harness.compare` and the like. `clicks` is one
+        Arrow column, so that three million rows take a gigabyte; each element is a list of mappings, as it is in
+        results.parquet.
 
     Raises:
         UserError: No such run, or its files are damaged.
@@ -29,4 +32,4 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
         if absent := found.absent(job):
             total = f"{len(absent)} of {len(found.samples[job.dataset])}"
             warnings.warn(f"{run}: {total} images of {job.dataset} have no rows of {job.method}.", stacklevel=2)
-    return found.store.latest(found.jobs, found.samples, masks)
+    return with_metrics(found.store.latest(found.jobs, found.samples, masks), found.metrics)

@@ -18,6 +18,7 @@ from harness.config.parts import label
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.report.context import Context, MethodFacts
 from harness.statistics.final_clicks import SHOWN
+from harness.statistics.scales import with_metrics
 from harness.storage.folder import Folder
 from harness.storage.manifest import JobFacts, Samples, read_samples
 from harness.storage.store import Store, store_of
@@ -46,13 +47,17 @@ class Recorded:
     def rows(self, masks: bool = False) -> pd.DataFrame:
         """All rows, with the columns that every table may look at: of a metric that was not measured, empty."""
         rows = self.store.latest(self.jobs, self.samples, masks)
-        return rows.assign(**{name: np.nan for name in SHOWN if name not in rows})
+        return with_metrics(rows.assign(**{name: np.nan for name in SHOWN if name not in rows}), self.metrics)
+
+    @property
+    def metrics(self) -> dict[str, Mapping[str, Any]]:
+        """Metric's name -> what the run declares of it: "higher_is_better", "bounds", "unit", "description"."""
+        return {name: said for job in self.jobs for name, said in job.about.get("metrics", {}).items()}
 
     def context(self, rows: pd.DataFrame) -> Context:
         """What the tables must know besides the rows."""
         again = {(job.method, job.dataset): job.about.get("training_images_asked") or 0 for job in self.jobs}
         expected, uncounted = self._expected(rows)
-        metrics = {name: facts for job in self.jobs for name, facts in job.about.get("metrics", {}).items()}
         facts = {label(method): self._method_facts(method) for method in self.config.methods}
         return Context(
             run=self.config.run,
@@ -61,7 +66,7 @@ class Recorded:
             expected_instances=expected,
             training_images_asked=again,
             uncounted=uncounted,
-            metrics=metrics,
+            metrics=self.metrics,
             published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
         )
 

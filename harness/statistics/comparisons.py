@@ -21,10 +21,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
+from harness.plugins.scale import Scale
 from harness.statistics.clicks_needed import QUALITIES, sequences
 from harness.statistics.final_clicks import ENTRY, INSTANCE, FinalClicks, click_keys
 from harness.statistics.means import Rows, by_image
 from harness.statistics.resampling import benjamini_hochberg, holm, intervals_of_means, sign_flip_p
+from harness.statistics.scales import scale_of
 from harness.structures import UserError
 
 Entry = str | tuple[str, str]
@@ -32,6 +34,9 @@ Entry = str | tuple[str, str]
 
 SLICES = ("dataset", "seen", "size", "same_class_count", "under_click", "category")
 """What the instances are divided by, besides their number of clicks."""
+
+TIE = 0.05
+"""The largest difference of two shares that is a tie."""
 
 ALPHA = 0.05
 LEAST_IMAGES = 5
@@ -56,17 +61,20 @@ class Comparison:
 
     Attributes:
         a: The method's label, with its ranking where that says more.
-        b: Likewise; positive differences speak for a.
+        b: Likewise.
         metric: A metric of the rows, by its column.
+        scale: What the metric declares. Positive differences speak for a; for b where less is better.
         tie: Differences no larger than this are ties.
         clicks: After how many a and b were compared, the last that both had alike; then the last of a, and that of b.
-        lines: One a slice, all instances first: slice, value, n, images, a, b (means, 0 to 1), difference, low, high
-            (95 %), p, q (the false-discovery rate among the slices; NaN in the first line), win, tie, loss.
+        lines: One a slice, all instances first: slice, value, n, images, a, b (means of the metric), difference (a less
+            b), low, high (95 %), p, q (the false-discovery rate among the slices; NaN in the first line), win, tie,
+            loss (on how many instances a is better, as good, worse).
         dropped: Why -> how many instances of those that either has a row of.
         latency: A line a cost: cost ("encode_ms" of an image, "segment_ms" of an instance), a and b (medians),
             ratio = a / b.
-        noc: With several clicks, a line a data set and quality: dataset, quality, n, images, a, b (mean clicks
-            needed), difference, low, high (95 %), p; over the instances on which both answered every click.
+        noc: With several clicks and a share of which more is better, a line a data set and quality: dataset, quality,
+            n, images, a, b (mean clicks needed), difference, low, high (95 %), p; over the instances on which both
+            answered every click.
         changed: The instances with the largest differences, half of them for a and half for b as far as there are, the
             most for a first, the most for b last: the columns of INSTANCE, category, a, b, difference.
     """
@@ -74,6 +82,7 @@ class Comparison:
     a: str
     b: str
     metric: str
+    scale: Scale
     tie: float
     clicks: tuple[int, int, int]
     lines: pd.DataFrame
@@ -89,8 +98,9 @@ def compare(
     b: Entry,
     metric: str = "iou",
     slices: Sequence[str] = SLICES,
-    tie: float = 0.05,
+    tie: float | None = None,
     most_changed: int = 24,
+    scale: Scale | None = None,
 ) -> Comparison:
     """Compare two methods, overall and by slice.
 
@@ -100,12 +110,15 @@ def compare(
         b: The second.
         metric: A metric of the rows, by its column.
         slices: Columns to divide by: those of SLICES, or any that the rows have.
-        tie: The largest difference that is a tie.
+        tie: The largest difference that is a tie; by default 0.05 of a share, and 0 of any other metric.
         most_changed: How many instances to name: half of those that a does better on, half of the others.
+        scale: Which of two values is better; by default what the rows of `harness.load` remember of the metric.
 
     Raises:
         UserError: No such method, several rankings, one method twice, or nothing that both were asked alike.
     """
+    scale = scale or scale_of(rows, metric)
+    tie = (TIE if scale.is_share else 0.0) if tie is None else tie
     named = [_resolved(rows, one) for one in (a, b)]
     if named[0] == named[1]:
         raise UserError(f"compare: {_said(named[0])} against itself. Wanted two methods, or two rankings of one.")
@@ -122,17 +135,18 @@ def compare(
         a=_said(named[0]),
         b=_said(named[1]),
         metric=metric,
+        scale=scale,
         tie=tie,
         clicks=(_last_click(final), _last_click(own[0]), _last_click(own[1])),
-        lines=_lines(pairs, final, slices, tie),
+        lines=_lines(pairs, final, slices, tie, scale),
         dropped=dropped,
         latency=_latency(*own),
-        noc=_noc(own[0], own[1], pairs, metric),
-        changed=_changed(final, most_changed),
+        noc=_noc(own[0], own[1], pairs, metric, scale),
+        changed=_changed(final, most_changed, scale),
     )
 
 
-def ranks(rows: Rows, metric: str = "iou") -> pd.DataFrame:
+def ranks(rows: Rows, metric: str = "iou", scale: Scale | None = None) -> pd.DataFrame:
     """Where each method stands on each data set, as far as the rows can tell it from the others.
 
     Every pair is compared on the instances that both segmented from the same clicks, by the paired randomisation test,
@@ -141,6 +155,7 @@ def ranks(rows: Rows, metric: str = "iou") -> pd.DataFrame:
     Args:
         rows: The store's; of several runs, too.
         metric: A metric of the rows, by its column.
+        scale: Which of two values is better; by default what the rows of `harness.load` remember of the metric.
 
     Returns:
         The columns of ENTRY, best mean first within a data set, then mean, rank_low = 1 + how many are surely better,
@@ -148,17 +163,19 @@ def ranks(rows: Rows, metric: str = "iou") -> pd.DataFrame:
         any other of it. The oracle is no method and has no line.
     """
     final = FinalClicks.of(rows).segmented
+    scale = scale or scale_of(final, metric)
     final = final[(final["ranking"] != "oracle") & final[metric].notna()]
-    parts = [_ranked(own, metric) for _, own in final.groupby("dataset")]
+    parts = [_ranked(own, metric, scale) for _, own in final.groupby("dataset")]
     columns = [*ENTRY, "mean", "rank_low", "rank_high", "tie_group"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
-def _ranked(own: pd.DataFrame, metric: str) -> pd.DataFrame:
+def _ranked(own: pd.DataFrame, metric: str, scale: Scale) -> pd.DataFrame:
     # Every pair of entries is tested, and the surely better are counted. Say A is surely better than C, and nothing
     # else is sure: then A ranks 1 to 2 (none is better, only C is surely worse), B 1 to 3, C 2 to 3, and the tie groups
     # are A B | C, since C is surely worse than the first of A's group.
-    entries = own.groupby(ENTRY, sort=True)[metric].mean().sort_values(ascending=False, kind="stable")
+    means = own.groupby(ENTRY, sort=True)[metric].mean()
+    entries = means.sort_values(ascending=not scale.higher_is_better, kind="stable")
     place = {name: at for at, name in enumerate(entries.index)}
     keyed = own.assign(
         entry=[place[name] for name in zip(*(own[column] for column in ENTRY), strict=True)],
@@ -167,7 +184,7 @@ def _ranked(own: pd.DataFrame, metric: str) -> pd.DataFrame:
     scores = keyed.pivot(index=INSTANCE, columns="entry", values=metric)
     clicks = keyed.pivot(index=INSTANCE, columns="entry", values="clicks")
     pairs = list(itertools.combinations(range(len(entries)), 2))
-    differences = [(scores[i] - scores[j]).where(clicks[i] == clicks[j]) for i, j in pairs]
+    differences = [(scale.sign * (scores[i] - scores[j])).where(clicks[i] == clicks[j]) for i, j in pairs]
     surely = _surely_better(scores.index.to_frame(index=False), pairs, differences, len(entries))
     lines = entries.rename("mean").reset_index()
     lines["rank_low"] = 1 + surely.sum(axis=0)
@@ -286,13 +303,13 @@ def _differs(pairs: pd.DataFrame) -> pd.Series[bool]:
     return differs
 
 
-def _lines(pairs: pd.DataFrame, final: pd.DataFrame, slices: Sequence[str], tie: float) -> pd.DataFrame:
+def _lines(pairs: pd.DataFrame, final: pd.DataFrame, slices: Sequence[str], tie: float, scale: Scale) -> pd.DataFrame:
     named = [("all", "", np.ones(len(final), dtype=bool)), *_sliced(final, slices)]
-    lines = _measured(final, named, tie)
+    lines = _measured(final, named, tie, scale)
     clicks = sorted(pairs["click_index"].unique())
     if len(clicks) > 1:
         every = [("click", str(k), (pairs["click_index"] == k).to_numpy()) for k in clicks]
-        lines = pd.concat([lines, _measured(pairs, every, tie)], ignore_index=True)
+        lines = pd.concat([lines, _measured(pairs, every, tie, scale)], ignore_index=True)
     lines = lines[(lines["images"] >= LEAST_IMAGES) | (lines.index == 0)].reset_index(drop=True)
     return lines.assign(q=[float("nan"), *benjamini_hochberg(lines["p"].to_numpy()[1:])])[_LINE]
 
@@ -331,7 +348,7 @@ def _values(final: pd.DataFrame, name: str) -> pd.Series[Any]:
     return final[name] if name in final else pd.Series(np.nan, index=final.index)
 
 
-def _measured(pairs: pd.DataFrame, named: Sequence[Slice], tie: float) -> pd.DataFrame:
+def _measured(pairs: pd.DataFrame, named: Sequence[Slice], tie: float, scale: Scale) -> pd.DataFrame:
     """A line a slice."""
     difference = pairs["difference"].to_numpy()
     columns = {at: np.where(own, difference, np.nan) for at, (_, _, own) in enumerate(named)}
@@ -340,7 +357,7 @@ def _measured(pairs: pd.DataFrame, named: Sequence[Slice], tie: float) -> pd.Dat
     p = sign_flip_p(sums)
     lines = []
     for at, (name, value, own) in enumerate(named):
-        some, better = pairs[own], difference[own]
+        some, better = pairs[own], scale.sign * difference[own]
         lines.append(
             {
                 "slice": name,
@@ -382,8 +399,13 @@ def _median(own: pd.DataFrame, cost: str) -> float:
 _NOC = ["dataset", "quality", "n", "images", "a", "b", "difference", "low", "high", "p"]
 
 
-def _noc(a: pd.DataFrame, b: pd.DataFrame, pairs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Clicks needed, where both were asked click by click, on the instances that they were first asked alike."""
+def _noc(a: pd.DataFrame, b: pd.DataFrame, pairs: pd.DataFrame, metric: str, scale: Scale) -> pd.DataFrame:
+    """Clicks needed, where both were asked click by click, on the instances that they were first asked alike.
+
+    None for a metric that has no quality of 90 %: one that is no share, or of which less is better.
+    """
+    if not (scale.is_share and scale.higher_is_better):
+        return pd.DataFrame(columns=_NOC)
     alike = pd.MultiIndex.from_frame(pairs[INSTANCE].drop_duplicates())
     lines: list[dict[str, Any]] = []
     for dataset in sorted(pairs["dataset"].unique()):
@@ -406,9 +428,10 @@ def _needed(dataset: str, shared: pd.Index[Any], a: pd.DataFrame, b: pd.DataFram
         yield {"dataset": dataset, "quality": quality, "n": len(shared), "images": len(sums), **means, **bounds}
 
 
-def _changed(final: pd.DataFrame, count: int) -> pd.DataFrame:
+def _changed(final: pd.DataFrame, count: int, scale: Scale) -> pd.DataFrame:
     """Both ends: where one method is far ahead, its own alone would fill the list."""
-    ranked = final.sort_values("difference", ascending=False, kind="stable")
-    ahead, behind = ranked[ranked["difference"] > 0], ranked[ranked["difference"] < 0]
+    ranked = final.sort_values("difference", ascending=not scale.higher_is_better, kind="stable")
+    better = scale.sign * ranked["difference"]
+    ahead, behind = ranked[better > 0], ranked[better < 0]
     columns = [*INSTANCE, *(["category"] if "category" in final else []), "a", "b", "difference"]
     return pd.concat([ahead.head(count // 2), behind.tail(count // 2)])[columns].reset_index(drop=True)

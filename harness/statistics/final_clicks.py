@@ -78,7 +78,9 @@ class FinalClicks:
             key = ["method", "ranking", *INSTANCE]
             last = last[~pd.MultiIndex.from_frame(last[key]).isin(pd.MultiIndex.from_frame(failed[key]))]
         parts = [part for part in (last, failed) if len(part)]
-        return cls(_sorted(pd.concat(parts, ignore_index=True)) if parts else every.iloc[:0], every)
+        final = _sorted(pd.concat(parts, ignore_index=True)) if parts else every.iloc[:0]
+        final.attrs = dict(every.attrs)  # What the rows remember of their metrics (statistics/scales.py).
+        return cls(final, every)
 
     def where(self, kept: pd.Series[bool] | Bool[np.ndarray, " rows"]) -> FinalClicks:
         """Some of the final rows: of a method, of a slice."""

@@ -14,8 +14,10 @@ import pandas as pd
 from jaxtyping import Float64
 
 from harness.messages import suggest
+from harness.plugins.scale import Scale
 from harness.statistics.final_clicks import ENTRY, INSTANCE, FinalClicks, click_keys
 from harness.statistics.resampling import RESAMPLES, intervals_of_means, sign_flip_p
+from harness.statistics.scales import scale_of
 from harness.storage.rows import metrics_in
 from harness.structures import UserError
 
@@ -28,9 +30,10 @@ MEANS = ("mean", "seen", "unseen")
 
 @dataclass(frozen=True)
 class Gain:
-    """Mean difference between two methods, -1 to 1, over the n instances that both segmented.
+    """By how much one method is better than another, in the mean over the n instances that both segmented.
 
     Attributes:
+        difference: Above zero the first is better: with a metric of which less is better, it has the smaller values.
         low: The lower end of its 95 % interval; NaN, as `high` is, with fewer than two images.
         p: The two-sided p of the paired randomisation test; NaN over nothing.
     """
@@ -100,8 +103,9 @@ def paired_gain(
     metric: str = "iou",
     resamples: int = RESAMPLES,
     seed: int = 0,
+    scale: Scale | None = None,
 ) -> Gain:
-    """How much better a is than b on the instances that both segmented from the same clicks.
+    """How much better a is than b on the instances that both segmented from the same clicks, in the metric's values.
 
     Args:
         rows: Those of a and b, at least; pass a part of them (the unseen, say) for the gain on that part.
@@ -110,11 +114,12 @@ def paired_gain(
         metric: A metric of the rows, by its column.
         resamples: How often the images are drawn anew.
         seed: The seed of the resampling.
+        scale: Which of two values is better; by default what the rows of `harness.load` remember of the metric.
 
     Raises:
         UserError: Their clicks differ, so that the difference would not be the methods' own.
     """
-    return paired_gains(rows, a, b, metric, resamples, seed)["mean"]
+    return paired_gains(rows, a, b, metric, resamples, seed, scale)["mean"]
 
 
 def paired_gains(
@@ -124,6 +129,7 @@ def paired_gains(
     metric: str = "iou",
     resamples: int = RESAMPLES,
     seed: int = 0,
+    scale: Scale | None = None,
 ) -> dict[str, Gain]:
     """`paired_gain` of all instances ("mean") and of the "seen" and the "unseen".
 
@@ -134,13 +140,15 @@ def paired_gains(
         1      plate     0.4   0.4    0.0
         2      cup       0.6   0.5    0.1
 
-    The gain is the mean of the last column, 0.1. Instances of one image resemble each other, so the interval and p
-    treat an image, here 0.2 + 0.0 and 0.1, as one draw (statistics/resampling.py).
+    The gain is the mean of the last column, 0.1; of a metric of which less is better it is that of b - a. Instances of
+    one image resemble each other, so the interval and p treat an image, here 0.2 + 0.0 and 0.1, as one draw
+    (statistics/resampling.py).
     """
     final = FinalClicks.of(rows).rows
     pairs = _pairs(*(_entry(final, name).assign(score=lambda own: _scores(own, metric)) for name in (a, b)))
     _refuse_other_clicks(pairs, _named(a), _named(b))
-    difference = pairs["score_a"] - pairs["score_b"]
+    sign = (scale or scale_of(final, metric)).sign
+    difference = sign * (pairs["score_a"] - pairs["score_b"])
     halves = {name: difference.where(_is(pairs["seen"], name == "seen")) for name in MEANS[1:]}
     parts = pd.DataFrame({"mean": difference, **halves})
     sums, counts = by_image(pairs, parts)

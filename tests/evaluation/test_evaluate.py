@@ -527,8 +527,11 @@ def test_a_plugin_that_ends_the_process_ends_no_run(half: str) -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (lambda *_: math.nan, " is nan."),
-        (lambda *_: np.float32("nan"), " is nan."),
+        (lambda *_: math.nan, " is nan; wanted 0 to 1, the bounds that it declares."),
+        (lambda *_: np.float32("nan"), " is nan; wanted 0 to 1, "),
+        (lambda *_: 1.5, " is 1.5; wanted 0 to 1, the bounds that it declares."),
+        (lambda *_: -1, " is -1; wanted 0 to 1, "),
+        (lambda *_: math.inf, " is inf; wanted 0 to 1, "),
         (lambda *_: None, " returned NoneType; wanted a number."),
         (lambda *_: "0.5", " returned str; wanted a number."),
         (raising(RuntimeError("no hull\nfound")), "RuntimeError: no hull found (test_evaluate.py, line "),

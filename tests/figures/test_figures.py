@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,17 @@ def test_data_wants_a_label_and_a_folder_that_is_there(tmp_path: Path) -> None:
     for wrong in ("coco", f"={tmp_path}", f"coco={tmp_path}/none"):
         with pytest.raises(UserError, match="LABEL=FOLDER"):
             data_roots([wrong])
+
+
+def test_a_metric_of_one_s_own_has_charts_in_its_unit_and_within_its_bounds(sliced: pd.DataFrame) -> None:
+    said = {"higher_is_better": False, "bounds": [0, None], "unit": "px"}
+    rows = sliced.assign(missed_px=lambda own: 1000 * (1 - own["iou"]))
+    made = charts(rows, replace(CONTEXT, metrics={"iou": {}, "missed_px": said}))
+    chart = named(made, "figure8_toy_missed_px")
+    assert chart.series[0].means[0] == pytest.approx(200) and chart.title.endswith("toy: missed_px")
+    with style():
+        axes, *_ = draw(chart).axes
+        share, *_ = draw(named(made, "figure8_toy")).axes
+    assert axes.get_ylabel() == "mean missed_px, px, lower is better"
+    assert axes.get_ylim()[0] == 0 and axes.get_ylim()[1] > 600
+    assert share.get_ylabel() == "mean IoU, %" and share.get_ylim() == (0, 100)

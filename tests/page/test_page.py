@@ -298,6 +298,10 @@ def test_masks_are_where_they_belong_and_failures_say_why(page: Page) -> None:
     assert "<i>too dark</i>" in page.text_content("#layers .error")
 
 
+MISSED = {"higher_is_better": False, "bounds": [0, None], "unit": "px"}
+"""What a manifest says of a metric of which less is better, in pixels."""
+
+
 def clicked_rows() -> pd.DataFrame:
     """Two methods on two instances: `many` with three clicks, each a column wider, `once` with one."""
     answers = [("many", made, 4 + made) for made in (1, 2, 3)] + [("once", 1, 9)]
@@ -369,7 +373,42 @@ def test_a_page_of_no_rows_and_of_one_without_a_score(
     if kept:
         window.click("#list tbody tr .open")
         window.wait_for_selector("#layers input", state="attached")
-        assert "failed" in window.text_content("#layers")
+        assert "no score" in window.text_content("#layers"), "it was segmented, and is not said to have failed"
+    assert errors == []
+
+
+@needs_browser
+def test_a_metric_of_one_s_own_is_sorted_filtered_and_shown_in_its_unit(
+    window: Page, errors: list[str], tmp_path: Path
+) -> None:
+    """`many` lacks 7 pixels in the end, `once` 9: less is better, so `many` beats `once` by 2."""
+    rows = clicked_rows().assign(missed_px=lambda own: own["iou"] * 10)
+    context = Context("toy", metrics={"iou": {}, "missed_px": MISSED})
+    browser.opened(window, write_page(rows, context, [], tmp_path / "page").page)
+    window.select_option("#f-metric", "0")
+    window.select_option("#f-a", "0")
+    window.select_option("#f-b", "1")
+    window.fill("#f-by", "2")
+    window.wait_for_selector("[data-sort=gap]", state="attached")
+    expect(window.locator("#found")).to_contain_text(re.compile("^2"))
+    cells = "[...document.querySelectorAll('#list tbody tr:first-child td')].slice(-3).map((one) => one.textContent)"
+    assert window.evaluate(cells) == ["7.00", "9.00", "-2.00"]
+    heads = "[...document.querySelectorAll('#list th button')].slice(-1)[0].textContent"
+    assert window.evaluate(heads) == "A − B, px" and window.text_content("#unit") == "px"
+    means = window.text_content("#list tr.means")
+    assert means.startswith("Mean missed_px (px, lower is better) of these instances7.009.00")
+    window.fill("#f-by", "3")
+    expect(window.locator("#found")).to_contain_text(re.compile("^0"))
+    window.fill("#f-by", "2")
+    window.click("#list tbody tr .open")
+    window.wait_for_selector("#layers input", state="attached")
+    scores = "[...document.querySelectorAll('#layers .score')].map((one) => one.textContent)"
+    assert window.evaluate(scores)[1] == "70.0, missed_px 7.00 px, right"
+    window.keyboard.press("Escape")
+    window.wait_for_function("report.charts.drawn.length")
+    axes = window.evaluate("report.charts.drawn.map(({ chart }) => [chart.name, chart.y, chart.factor, chart.ends])")
+    assert ["iou_by_click_toy_missed_px", "mean missed_px, px, lower is better", 1, [0, None]] in axes
+    assert ["iou_by_click_toy", "mean IoU, %", 100, [0, 100]] in axes
     assert errors == []
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 from rich.console import Console
 
+from harness.plugins.scale import Scale
 from harness.report.layout import (
     Cell,
     Column,
@@ -13,6 +14,7 @@ from harness.report.layout import (
     best_strong,
     percent,
     signed,
+    with_interval,
 )
 from harness.report.rendering.markdown import to_markdown
 from harness.report.rendering.terminal import to_terminal
@@ -176,3 +178,16 @@ def test_strong_cells_are_bold() -> None:
     with console.capture() as capture:
         console.print(to_terminal(table))
     assert "\x1b[1m1.00" in capture.get()
+
+
+def test_the_least_is_the_best_where_a_metric_says_so() -> None:
+    fewer = Scale(higher_is_better=False, bounds=(0, float("inf")), unit="px")
+    body = [Row((Cell("", value=value, scale=fewer),)) for value in (3.0, 2.004, 2.001, float("nan"))]
+    assert [row.cells[0].strong for row in best_strong(body, [0])] == [False, True, True, False]
+    several = Row(tuple(Cell("", value=value, scale=fewer) for value in (3.0, 2.0)))
+    assert [cell.strong for cell in best_of_row(several, [0, 1]).cells] == [False, True]
+
+
+def test_an_interval_is_in_the_unit_of_its_mean() -> None:
+    cell = Cell("3.00", value=3.0, n=4, scale=Scale(bounds=(0, float("inf")), unit="px"))
+    assert with_interval(cell, 2.5, 3.5).whole == "3.00 [2.50, 3.50], n = 4"

@@ -1,5 +1,6 @@
 """The leaderboard of several runs: what merges, what is refused, what a line says."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from harness import UserError
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
 from harness.report.rendering.formats import rendered
-from harness.report.several_runs import Source, board, entries, linked
+from harness.report.several_runs import Source, board, entries, linked, scales_of
 from harness.storage.manifest import JobFacts
 
 
@@ -161,3 +162,22 @@ def test_runs_lead_to_their_manifests(pair: pd.DataFrame, tmp_path: Path) -> Non
 def test_no_runs_and_no_rows() -> None:
     empty = board(entries([]))
     assert empty.notes == ("No rows.",) and b"No rows." in rendered([empty], "md")
+
+
+def test_a_metric_of_one_s_own_has_columns_in_its_unit_and_must_be_declared_alike(pair: pd.DataFrame) -> None:
+    said = {"higher_is_better": False, "bounds": [0, None], "unit": "px"}
+    rows = pair.assign(missed_px=lambda own: 100 * (1 - own["iou"]))
+    runs = [source(f"runs/{name}", rows.assign(dataset=name)) for name in ("a", "b")]
+    runs = [replace(run, context=replace(run.context, metrics={"iou": {}, "missed_px": said})) for run in runs]
+    shown = board(entries(runs), scales=scales_of(runs))
+    first, second = texts(shown)
+    assert (first["a, missed_px (px, lower is better) Overall"], second["b, missed_px (px, lower is better) Seen"]) == (
+        "30.00",
+        "25.00",
+    )
+    heads = [f"{column.group} {column.heading}" for column in shown.columns]
+    at = heads.index("a, missed_px (px, lower is better) Overall")
+    assert [row.cells[at].strong for row in shown.body] == [True, False]
+    other = replace(runs[1], context=replace(runs[1].context, metrics={"missed_px": said | {"unit": "mm"}}))
+    with pytest.raises(UserError, match="runs/a and runs/b declare 'missed_px' otherwise"):
+        entries([runs[0], other])

@@ -120,9 +120,7 @@ def test_a_table_as_parquet_with_its_intervals(run_folder: Path, here: Command, 
     made = here("report", run_folder, "--table", "1", "-o", tmp_path / "t.parquet", "--intervals")
     assert made.returncode == 0, made.stderr
     cells = pq.read_table(tmp_path / "t.parquet").to_pandas()
-    assert (cells["high_percent"].dropna() > cells["low_percent"].dropna()).all() and cells[
-        "low_percent"
-    ].notna().sum() == 6
+    assert (cells["high"].dropna() > cells["low"].dropna()).all() and cells["low"].notna().sum() == 6
 
 
 @pytest.mark.parametrize(

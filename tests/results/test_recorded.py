@@ -110,6 +110,7 @@ def test_the_manifest_says_what_tables_must_know_of_what_is_gone(copy: Path) -> 
         assert about["uses_text"] and about["metrics"]["dice"] == {
             "higher_is_better": True,
             "bounds": [0.0, 1.0],
+            "unit": "",
             "description": "Twice the intersection over the sum of both areas.",
         }
     assert {job["method"]: job["about"]["first_ranking"] for job in jobs} == {

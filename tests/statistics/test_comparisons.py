@@ -9,8 +9,10 @@ import pytest
 
 import harness
 from harness import UserError
+from harness.plugins.scale import SHARE
 from harness.report.two_methods import tables_of
 from harness.statistics.comparisons import compare, ranks
+from harness.statistics.scales import with_metrics
 
 CLICK = {"x": 3, "y": 5, "positive": True}
 
@@ -236,3 +238,39 @@ def test_clicks_needed_are_compared_where_every_method_follows_its_own_masks() -
     assert not any("last that both" in note for note in tables_of(single)[0].notes)
     cut = tables_of(single, limited=5)
     assert all(table.title.startswith("LIMITED to 5 samples: ") and "not a result" in table.notes[0] for table in cut)
+
+
+def missed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with `missed_px`, of which the better method has fewer, as a run's rows remember it."""
+    said = {"missed_px": {"higher_is_better": False, "bounds": [0, None], "unit": "px"}}
+    return with_metrics(rows.assign(missed_px=1000 * (1 - rows["iou"])), said)
+
+
+def test_less_is_better_where_the_metric_says_so() -> None:
+    rows = missed(drawn(40, {"b": 0, "a": 0.2}))
+    share, pixels = compare(rows, "a", "b"), compare(rows, "a", "b", "missed_px", tie=50)
+    (one, other), counts = (share.lines.iloc[0], pixels.lines.iloc[0]), ["win", "tie", "loss"]
+    assert one["win"] > 5 * one["loss"] and one[counts].tolist() == other[counts].tolist()
+    assert other["difference"] == pytest.approx(other["a"] - other["b"]) == pytest.approx(-1000 * one["difference"])
+    assert share.changed["instance_id"].tolist() == pixels.changed["instance_id"].tolist()
+    assert pixels.noc.empty and compare(rows, "a", "b", "missed_px").tie == 0
+    assert compare(rows, "a", "b", "missed_px", scale=SHARE, tie=50).lines.iloc[0]["win"] == one["loss"]
+
+
+def test_ranks_put_the_method_with_less_first() -> None:
+    rows = missed(drawn(40, {"b": 0, "a": 0.2, "c": -0.2}))
+    lines = ranks(rows, "missed_px")
+    assert lines["method"].tolist() == ["a", "b", "c"] == ranks(rows)["method"].tolist()
+    assert lines["rank_low"].tolist() == lines["rank_high"].tolist() == [1, 2, 3]
+    assert lines["mean"].is_monotonic_increasing
+
+
+def test_the_table_prints_pixels_as_pixels() -> None:
+    by_slice, changed = tables_of(compare(missed(drawn(40, {"b": 0, "a": 0.2})), "a", "b", "missed_px"))
+    assert by_slice.title == "a against b, missed_px (px, lower is better)"
+    first = by_slice.body[0].cells
+    assert 200 < float(first[2].text) < 400 < float(first[3].text) and float(first[4].text) < -150
+    assert by_slice.notes[0].startswith("Means in px, differences too, over") and "at most 0 px." in by_slice.notes[0]
+    assert "Less missed_px is better: negative differences speak for the first" in by_slice.notes[1]
+    assert changed.notes == ("missed_px in px, differences too.",)
+    assert changed.title.startswith("Most changed: 12 instances for a")

@@ -9,8 +9,10 @@ import pyarrow.parquet
 import pytest
 
 from harness import UserError
+from harness.plugins.scale import Scale
 from harness.statistics.final_clicks import FinalClicks, at_click, click_counts, click_keys
 from harness.statistics.means import paired_gain, paired_gains, part, summarise
+from harness.statistics.scales import with_metrics
 
 CLICK = {"x": 3, "y": 5, "positive": True}
 
@@ -378,3 +380,12 @@ def test_clicks_are_told_apart_by_place_order_sign_and_number() -> None:
         back = pa.parquet.read_table(io.BytesIO(stored)).to_pandas(**kinds)["clicks"]
         assert click_keys(back).tolist() == keys.tolist()
         assert click_keys(back.iloc[2:]).tolist() == keys[2:].tolist()
+
+
+def test_a_gain_is_what_is_better_whichever_way_the_metric_counts(pair: pd.DataFrame) -> None:
+    rows = pair.assign(missed_px=lambda own: 100 * (1 - own["iou"]))
+    fewer = Scale(higher_is_better=False, bounds=(0, float("inf")), unit="px")
+    assert paired_gain(rows, "ours", "click", "missed_px", scale=fewer).difference == pytest.approx(20)
+    assert paired_gain(rows, "ours", "click", "missed_px").difference == pytest.approx(-20)
+    remembered = with_metrics(rows, {"missed_px": fewer.written})
+    assert paired_gain(remembered, "ours", "click", "missed_px").low > 0

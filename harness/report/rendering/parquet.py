@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.report.layout import Table
+from harness.report.layout import Cell, Table
 
 _CELLS = pa.schema(
     [
@@ -15,9 +15,10 @@ _CELLS = pa.schema(
         ("row", pa.int32()),
         ("column", pa.string()),
         ("text", pa.string()),
-        ("value_percent", pa.float64()),
-        ("low_percent", pa.float64()),
-        ("high_percent", pa.float64()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("unit", pa.string()),
         ("n", pa.int64()),
         ("published", pa.bool_()),
         ("strong", pa.bool_()),
@@ -36,8 +37,8 @@ def to_parquet(tables: Sequence[Table]) -> bytes:
 def to_arrow(tables: Sequence[Table]) -> pa.Table:
     """A line a cell, for machines.
 
-    Its columns: table, row (from 0), column (its heading), text, value_percent with low_percent and high_percent (its
-    95 % interval), n (instances), published (another's number), strong, notes.
+    Its columns: table, row (from 0), column (its heading), text, value with low and high (its 95 % interval) in unit
+    ("%", or a metric's own), n (instances), published (another's number), strong, notes.
     """
     lines = [
         {
@@ -45,9 +46,8 @@ def to_arrow(tables: Sequence[Table]) -> pa.Table:
             "row": number,
             "column": heading,
             "text": cell.whole,
-            "value_percent": _percent(cell.value),
-            "low_percent": _percent(cell.low),
-            "high_percent": _percent(cell.high),
+            **{name: _printed(cell, name) for name in ("value", "low", "high")},
+            "unit": None if cell.value is None else cell.scale.printed_in,
             "n": cell.n,
             "published": row.quoted,
             "strong": cell.strong,
@@ -60,5 +60,6 @@ def to_arrow(tables: Sequence[Table]) -> pa.Table:
     return pa.Table.from_pylist(lines, _CELLS)
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None or share != share else 100 * share
+def _printed(cell: Cell, name: str) -> float | None:
+    number: float | None = getattr(cell, name)
+    return None if number is None or number != number else cell.scale.factor * number

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
+from harness.plugins.scale import Scale
 from harness.report.comparison import (
     OURS,
     PARTS,
@@ -66,7 +67,7 @@ class Versus:
             shown = self._shown(dataset, lines, final, context)
             body += self._section(dataset, [line for _, line in shown], final, context)
             notes += [f"{dataset}, {named(line)}: {counted(line)}." for _, line in shown]
-            notes += self._gains(dataset, shown, final)
+            notes += self._gains(dataset, shown, final, context.scale(self.metric))
         missing = absent(self.parts, lines, final, context) if len(lines) else [NO_ROWS]
         notes += [*clicks_note(made), *(self._general(body) if body else []), *missing]
         columns = self._columns(iou_heading(made, self.mean))
@@ -102,14 +103,14 @@ class Versus:
     def _names(self, dataset: str, model: Cell, train: str) -> tuple[Cell, ...]:
         return (model, Cell(train), Cell(dataset)) if self.trained else (Cell(dataset), model)
 
-    def _gains(self, dataset: str, shown: Sequence[Shown], final: FinalClicks) -> Iterator[str]:
+    def _gains(self, dataset: str, shown: Sequence[Shown], final: FinalClicks, scale: Scale) -> Iterator[str]:
         """A note for each of ours against each other; none where a mean is blank."""
         whole = [(part, line) for part, line in shown if not math.isnan(line["mean"])]
         for ours, a in whole:
             for other, b in whole:
                 if ours == OURS and other != OURS:
                     pair = (a["method"], a["ranking"]), (b["method"], b["ranking"])
-                    yield from gains(final, dataset, *pair, self.metric)[1]
+                    yield from gains(final, dataset, *pair, self.metric, scale)[1]
 
     def _general(self, body: Sequence[Row]) -> list[str]:
         means = (

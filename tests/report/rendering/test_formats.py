@@ -142,9 +142,9 @@ def test_parquet_is_a_line_a_cell() -> None:
     cells = to_arrow([TABLE, EMPTY]).to_pylist()
     assert len(cells) == 9
     mean = cells[1]
-    assert (mean["column"], mean["text"], mean["value_percent"], mean["n"]) == ("mIoU Mean", "1.00", 1.0, 7)
-    assert (mean["low_percent"], mean["high_percent"], mean["strong"], mean["notes"]) == (0.5, 2.0, True, ["second"])
-    assert cells[2]["value_percent"] is None and cells[7]["published"]
+    assert (mean["column"], mean["text"], mean["value"], mean["unit"], mean["n"]) == ("mIoU Mean", "1.00", 1.0, "%", 7)
+    assert (mean["low"], mean["high"], mean["strong"], mean["notes"]) == (0.5, 2.0, True, ["second"])
+    assert cells[2]["value"] is None and cells[2]["unit"] is None and cells[7]["published"]
     assert pq.read_table(io.BytesIO(rendered([TABLE], "parquet"))).num_rows == 9
 
 

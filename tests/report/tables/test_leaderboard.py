@@ -92,3 +92,24 @@ def test_training_images_that_are_asked_again_are_footnotes(pair: pd.DataFrame) 
 def test_each_data_set_starts_a_section(pair: pd.DataFrame) -> None:
     built = build_table("leaderboard", pd.concat([pair, pair.assign(dataset="a")]), Context("demo"))
     assert [row.starts_section for row in built.body] == [True, False, True, False]
+
+
+MISSED = {"higher_is_better": False, "bounds": [0, None], "unit": "px"}
+
+
+def test_a_metric_of_one_s_own_is_a_column_in_its_unit_whose_least_is_the_best(pair: pd.DataFrame) -> None:
+    rows = pair.assign(missed_px=lambda own: 100 * (1 - own["iou"]))
+    built = build_table("leaderboard", rows, Context("demo", metrics={"iou": {}, "missed_px": MISSED}))
+    at = [column.heading for column in built.columns].index("missed_px@1 (px, lower is better)")
+    assert [(row.cells[at].text, row.cells[at].strong) for row in built.body] == [("30.00", True), ("50.00", False)]
+    assert built.notes[0].startswith("Means over instances, in percent but for missed_px (px, lower is better); w is")
+
+
+def test_without_iou_the_run_s_first_metric_orders_and_ranks(pair: pd.DataFrame) -> None:
+    many = pd.concat([pair.assign(image_id=f"{n}", instance_id=pair["instance_id"] + f"{n}") for n in range(20)])
+    rows = many.assign(missed_px=lambda own: 100 * (1 - own["iou"])).drop(columns=["iou", "boundary_iou"])
+    built = build_table("leaderboard", rows, Context("demo", metrics={"missed_px": MISSED}))
+    assert [row[:6] for row in texts(built)] == [
+        ["toy", "1 a", "ours", "single", "30.00", "–"],
+        ["toy", "2 b", "click", "single", "50.00", "–"],
+    ]

@@ -1,0 +1,23 @@
+"""What a run declares of its metrics, carried by its rows from the manifest to whoever computes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from harness.plugins.scale import Scale
+
+_METRICS = "metrics"
+
+
+def with_metrics(rows: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows, which remember what the manifest says of their metrics; pandas keeps that with any part of them."""
+    rows.attrs[_METRICS] = {name: dict(said) for name, said in metrics.items()}
+    return rows
+
+
+def scale_of(rows: pd.DataFrame, metric: str) -> Scale:
+    """A metric's scale as its rows remember it; a share of which more is better where they do not."""
+    return Scale.read(rows.attrs.get(_METRICS, {}).get(metric, {}))
