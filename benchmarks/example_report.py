@@ -20,7 +20,7 @@ import PIL.Image
 import pyarrow as pa
 import typer
 
-from harness.cli.tables import Form, audit, compare, leaderboard, tabulate
+from harness.cli.tables import Form, audit, claims, compare, leaderboard, tabulate
 from harness.figures import charts, grids, opened, save, style, write_charts
 from harness.storage.manifest import read_samples, save_manifest, save_samples
 from harness.storage.rows import MEASURED, ORDER
@@ -48,6 +48,7 @@ DOCUMENTS: Mapping[str, Callable[[Path], None]] = {
     "tables.md": lambda out: tabulate(str(RUN), "all", Form.md, out, intervals=False),
     "leaderboard.md": lambda out: leaderboard([str(RUN)], output=out),
     "audit.md": lambda out: audit([str(RUN)], output=out),
+    "claims.md": lambda out: claims([str(RUN)], output=out),
     "compare.md": lambda out: compare("Text+Click", "SAM tiny (clip)", str(RUN), output=out),
 }
 """Made of the kept rows alone; the commands stand in the example's README."""

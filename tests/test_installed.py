@@ -136,7 +136,13 @@ def test_a_user_s_repository_runs_in_ray_workers_and_may_then_go(
     for name in ("my_repo", "plugins", "run.yaml"):
         shutil.rmtree(here / name) if (here / name).is_dir() else (here / name).unlink()
     run = "runs/mine"
-    commands = [["report", run], ["leaderboard", run], ["audit", run], ["compare", f"{run}:Disk", "Disc", "--run", run]]
+    commands = [
+        ["report", run],
+        ["leaderboard", run],
+        ["audit", run],
+        ["claims", run],
+        ["compare", f"{run}:Disk", "Disc", "--run", run],
+    ]
     for command in [*commands, ["page", run, "--no-figures"], ["verify", run]]:
         done = installed("harness", *command)
         assert done.returncode == 0, (command, done.stderr)

@@ -17,14 +17,29 @@ from harness.cli.plan import doctor, plan
 from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.runs import merge, verify, watch
-from harness.cli.tables import audit, compare, leaderboard
+from harness.cli.tables import audit, claims, compare, leaderboard
 from harness.cli.terminal import errors
 from harness.cli.train import card, train
 from harness.cli.weights import weights_app
 from harness.structures import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-for command in (run, doctor, plan, report, watch, compare, leaderboard, audit, page, verify, merge, train, card):
+for command in (
+    run,
+    doctor,
+    plan,
+    report,
+    watch,
+    compare,
+    leaderboard,
+    audit,
+    claims,
+    page,
+    verify,
+    merge,
+    train,
+    card,
+):
     app.command()(command)
 app.add_typer(weights_app, name="weights")
 app.command(name="list")(list_)

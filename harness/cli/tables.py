@@ -56,6 +56,23 @@ def audit(
     emit(tables, form, output)
 
 
+def claims(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Folders or buckets of runs.")] = None,
+    form: Format = None,
+    output: Output = None,
+) -> None:
+    """Test the paper's sentences: on its own printed numbers, or on the rows of runs."""
+    from harness.report.build import build_table
+    from harness.report.tables.claims import published_claims
+    from harness.results.recorded import recorded_at
+
+    tables = [published_claims()] if not runs else []
+    for made in map(recorded_at, runs or ()):
+        rows = made.rows()
+        tables.append(build_table("claims", rows, made.context(rows)))
+    emit(tables, form, output)
+
+
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="RUN, RUN:METHOD, METHOD or METHOD (RANKING).")],
     b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],

@@ -89,6 +89,7 @@ def test_a_metric_that_is_gone_keeps_its_column_through_every_command(
         ["report", copy],
         ["report", copy, "--table", "leaderboard", "-o", tmp_path / "l.md"],
         ["leaderboard", copy, "-o", tmp_path / "board.parquet"],
+        ["claims", copy, "-o", tmp_path / "claims.md"],
         ["compare", f"{copy}:own order (clip)", f"{copy}:turned (clip)", "--metric", "dice", "--format", "md"],
         ["audit", copy],
         ["merge", copy, "-o", tmp_path / "merged"],

@@ -59,10 +59,11 @@ class Side:
 
     @property
     def said(self) -> str:
-        """`click_only with 2+1 clicks, fewest classes`."""
+        """`click_only with 2+1 clicks trained on the fewest classes`."""
         name = self.method + (f" by {self.ranking}" if self.ranking else "")
         clicks = "" if self.clicks == (1, 0) else f" with {self.clicks[0]}+{self.clicks[1]} clicks"
-        return name + clicks + (f" trained on {self.training} classes" if self.training else "")
+        which = self.training if self.training in ("", "all") else f"the {self.training}"
+        return name + clicks + (f" trained on {which} classes" if which else "")
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,8 @@ FLAGS = (
 @cache
 def load_published() -> tuple[Published, ...]:
     """Every printed row, in the paper's order, with its flags."""
-    rows = printed_rows()
-    found = everything_wrong(rows, load_stated())
-    return tuple(_flagged(row, [one for one in found if one.row == index]) for index, row in enumerate(rows))
+    found = known_findings()
+    return tuple(_flagged(row, [one for one in found if one.row == at]) for at, row in enumerate(printed_rows()))
 
 
 @cache
@@ -74,6 +73,12 @@ def printed_rows() -> tuple[Published, ...]:
     """Every printed row as it stands in the file, without flags."""
     with Path(__file__).with_name("published.csv").open(newline="", encoding="utf-8") as file:
         return tuple(_row(line) for line in csv.DictReader(file))
+
+
+@cache
+def known_findings() -> tuple[Finding, ...]:
+    """What is wrong in the paper's printed numbers, text and sentences."""
+    return tuple(everything_wrong(printed_rows(), load_stated()))
 
 
 def everything_wrong(rows: Sequence[Published], figures: Sequence[Stated]) -> list[Finding]:

@@ -31,9 +31,9 @@ from harness.report.scores import (
     with_intervals,
 )
 from harness.report.tables.leaderboard import ORACLE
-from harness.statistics.final_clicks import INSTANCE, FinalClicks
+from harness.statistics.contrasts import contrast, paired
+from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Gain, paired_gain
-from harness.statistics.resampling import interval_of_means
 from harness.structures import UserError
 
 KINDS = {"ambiguous": (2, np.inf), "unambiguous": (1, 1)}
@@ -188,18 +188,7 @@ def _gains(
 
 
 def _interaction(found: pd.DataFrame, a: Entry, b: Entry) -> str:
-    """The gain on ambiguous clicks less that on unambiguous ones, with its 95 % interval by images.
-
-    The interval is that of the mean of each image's influence on the difference, so that one drawing of the images
-    serves both parts.
-    """
+    """The gain on ambiguous clicks less that on unambiguous ones, with its 95 % interval."""
     ours, theirs = (found[(found["method"] == m) & (found["ranking"] == r)] for m, r in (a, b))
-    pairs = ours.merge(theirs[[*INSTANCE, "iou"]], on=INSTANCE, suffixes=("", "_b"))
-    pairs["gain"] = pairs["iou"] - pairs["iou_b"]
-    influence, difference = pd.Series(0.0, index=pd.MultiIndex.from_frame(pairs[INSTANCE[:2]].drop_duplicates())), 0.0
-    for sign, part in zip((1, -1), _parts(pairs).values(), strict=True):
-        mean = part["gain"].mean()
-        share = (part["gain"] - mean).groupby([part[name] for name in INSTANCE[:2]]).sum() / len(part)
-        influence, difference = influence.add(sign * share * len(influence), fill_value=0.0), difference + sign * mean
-    low, high = interval_of_means(influence.to_numpy(np.float64), np.ones(len(influence)))
-    return interval(Gain(float(difference), difference + low, difference + high, len(pairs)))
+    ambiguous, unambiguous = _parts(paired(ours, theirs)).values()
+    return interval(contrast(ambiguous, unambiguous))

@@ -11,8 +11,7 @@ import pandas as pd
 from harness.plugins.registry import register_table
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table
-from harness.report.paper.published import everything_wrong, load_published, printed_rows
-from harness.report.paper.stated import load_stated
+from harness.report.paper.published import known_findings, load_published
 from harness.report.scores import NO_ROWS, gaps, named, scores
 from harness.statistics.final_clicks import FinalClicks
 
@@ -48,7 +47,7 @@ def printed_findings() -> Iterator[Finding]:
         for flag in row.flags:
             means = [name for name, texts in row.doubts.items() if flag in texts]
             yield where, line, ", ".join(means) or "all", flag
-    for one in everything_wrong(printed_rows(), load_stated()):
+    for one in known_findings():
         if one.row is None:
             yield one.where, "the text", "–", one.text
 

@@ -47,7 +47,7 @@ Asked = Mapping[str, Setting]
 @register_table("table5")
 def table5(final: FinalClicks, context: Context) -> Table:
     """A line a setting and method, a column a data set: overall means; the paper's beneath ours."""
-    asked = _asked(final, context)
+    asked = asked_with(final, context)
     lines = _lines(final, context, list(asked))
     datasets = list(dict.fromkeys(lines["dataset"])) if len(lines) else []
     body = [row for setting in _settings(asked) for row in _section(setting, asked, lines, datasets, final, context)]
@@ -63,7 +63,7 @@ def table5(final: FinalClicks, context: Context) -> Table:
     return Table(title, columns, shown, tuple(notes) if lines.size else (NO_ROWS,))
 
 
-def _asked(final: FinalClicks, context: Context) -> dict[str, Setting]:
+def asked_with(final: FinalClicks, context: Context) -> dict[str, Setting]:
     """The setting of every method that any row shows with its clicks, in the config's order."""
     rows = final.every
     if rows.empty:

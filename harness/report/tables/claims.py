@@ -1,0 +1,218 @@
+"""The paper's checkable sentences, each a test on a run's paired rows, and what the paper's own numbers say of it.
+
+A sentence holds where the whole 95 % interval of its number agrees with it, does not hold where no part does, and
+cannot be told where the interval leaves it open or the run lacks what it takes: a method, a number of clicks, a part of
+the instances. What its numbers are: harness/report/paper/claims.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from harness.plugins.registry import register_table
+from harness.report.comparison import SAM, Part, players
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, signed
+from harness.report.paper.claims import OPEN, TRAINING, Claim, Side, Verdict, load_claims, printed_verdicts
+from harness.report.paper.findings import SHARES
+from harness.report.paper.published import known_findings, printed_rows
+from harness.report.scores import NO_ROWS, numbers, plugin_of, scored, scores
+from harness.report.tables.table5 import Setting, asked_with
+from harness.statistics.contrasts import contrast, mean_gain, paired
+from harness.statistics.final_clicks import FinalClicks
+
+FILTERS: Mapping[str, tuple[str, Callable[[pd.Series[float]], pd.Series[bool]]]] = {
+    "seen": ("seen", lambda values: values == 1),
+    "unseen": ("seen", lambda values: values == 0),
+    "alone": ("same_class_count", lambda values: values == 1),
+    "distractors": ("same_class_count", lambda values: values > 1),
+    "ambiguous": ("under_click", lambda values: values > 1),
+    "unambiguous": ("under_click", lambda values: values == 1),
+}
+"""A word of a claim's part -> the column of the rows that tells it, and which of its values are in it."""
+
+
+@register_table("claims")
+def claims(final: FinalClicks, context: Context) -> Table:
+    """Every sentence of the paper that can be asked of a run's data sets, held against its rows."""
+    printed = printed_verdicts(printed_rows(), known_findings())
+    run = Asked.of(final, context)
+    found = [run.verdict(claim, dataset) for claim in load_claims() for dataset in run.datasets(claim)]
+    columns = list(COLUMNS)
+    columns.insert(4, Column("In the paper"))
+    body = [_row(one, index, found, _said(one, run, printed)) for index, one in enumerate(found)]
+    left = sum(not list(run.datasets(claim)) for claim in load_claims())
+    notes = [_counted(found), NUMBERS, RULES]
+    notes += [f"{left} sentences are about data sets of which this run has none."] if left else []
+    return Table("The paper's claims", tuple(columns), tuple(body), tuple(notes) if len(final.rows) else (NO_ROWS,))
+
+
+def published_claims() -> Table:
+    """What the paper's printed numbers alone say of its sentences."""
+    found = printed_verdicts(printed_rows(), known_findings())
+    body = [_row(one, index, found) for index, one in enumerate(found)]
+    return Table("The paper's claims by its own numbers", COLUMNS, tuple(body), (_counted(found), NUMBERS))
+
+
+NUMBERS = "Differences of means in points; `less`: a difference less another."
+RULES = (
+    "Over the instances that both methods scored, from the same clicks where the sentence gives both the same. Holds: "
+    "the whole 95 % interval agrees (images drawn anew); does not hold: no part of it does. Similar, and matching: "
+    "within 2 points."
+)
+COLUMNS = (
+    Column("Claim"),
+    Column("Where"),
+    Column("Dataset"),
+    Column("Verdict"),
+    Column("Difference", align="right"),
+    Column("95 %", align="right"),
+    Column("n", align="right"),
+    Column("Rests on"),
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A run, as the claims ask it.
+
+    Attributes:
+        final: Its rows.
+        context: What else is known of it.
+        settings: Method's label -> its clicks.
+        lines: Those of `scores`, for what is missing.
+        classes: The numbers of classes that its networks were trained on, the most first.
+    """
+
+    final: FinalClicks
+    context: Context
+    settings: Mapping[str, Setting]
+    lines: pd.DataFrame
+    classes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, final: FinalClicks, context: Context) -> Asked:
+        """A run."""
+        counts = {facts.trained_classes for facts in context.labels.values() if facts.trained_classes}
+        settings = asked_with(final, context)
+        return cls(final, context, settings, scores(final, context), tuple(sorted(counts, reverse=True)))
+
+    def datasets(self, claim: Claim) -> Iterator[str]:
+        """The run's data sets that a claim is about: those that it names, and such as are none of the paper's."""
+        for dataset in self.lines["dataset"].unique():
+            plugin = plugin_of(self.final, dataset)
+            if plugin in claim.datasets or (claim.elsewhere and plugin not in SHARES):
+                yield str(dataset)
+
+    def verdict(self, claim: Claim, dataset: str) -> Verdict:
+        """What the rows of a data set say of a claim."""
+        entries = [self._entry(side, dataset) for side in claim.terms]
+        lacking = [entry for entry in entries if isinstance(entry, str)]
+        if lacking:
+            return Verdict(claim, dataset, OPEN, why=lacking[0])
+        named = [entry for entry in entries if not isinstance(entry, str)]
+        pairs = []
+        for at, part in enumerate(claim.parts):
+            (a, b), (first, second) = named[2 * at : 2 * at + 2], claim.terms[2 * at : 2 * at + 2]
+            rows = [self._rows(dataset, entry, claim.metric) for entry in (a, b)]
+            both = paired(rows[0], rows[1], claim.metric, same_clicks=first.clicks == second.clicks)
+            pairs.append(_within(both, part))
+            if pairs[-1].empty:
+                why = f"No instance of {part} that both scored by {claim.metric} from the same clicks"
+                return Verdict(claim, dataset, OPEN, why=why)
+        gain = mean_gain(pairs[0]) if len(pairs) == 1 else contrast(*pairs)
+        low, high = 100 * gain.low, 100 * gain.high
+        said = OPEN if math.isnan(low) else claim.verdict(low, high)
+        why = " less ".join(_means(own, named[2 * at], named[2 * at + 1]) for at, own in enumerate(pairs))
+        return Verdict(claim, dataset, said, 100 * gain.difference, low, high, tuple(map(len, pairs)), why)
+
+    def _entry(self, side: Side, dataset: str) -> tuple[str, str] | str:
+        """The label and ranking that play a side, the first of the config; or why none does."""
+        here = self.lines[(self.lines["dataset"] == dataset) & (self.lines["ranking"] != "")]
+        part = SAM if side.method in SAM.plugins else Part((side.method,))
+        labels = players(part, here, self.final, self.context)
+        if not labels:
+            return f"No method of this run is {side.method}"
+        if side.training in ("all", "seen"):
+            return "A run's rows do not say whether a network saw all classes or the seen ones alone"
+        clicked = [label for label in labels if self._clicks(label) == side.clicks]
+        trained = [label for label in clicked if self._trained(label, side.training)]
+        for label in trained:
+            own = here[here["method"] == label].set_index("ranking")
+            ranking = side.ranking or next((one for one in part.rankings if one in own.index), "")
+            if ranking in own.index:
+                missing = int(own.loc[ranking, "missing"])  # type: ignore[arg-type]
+                fault = f"{label} has {abs(missing)} instances too {'few' if missing > 0 else 'many'}"
+                return fault if missing else (label, ranking)
+        return f"No method of this run is {side.said}"
+
+    def _clicks(self, label: str) -> tuple[int, int]:
+        setting = self.settings.get(label)
+        return (setting.positive, setting.negative) if setting else (0, 0)
+
+    def _trained(self, label: str, training: str) -> bool:
+        wanted = dict(zip(TRAINING, self.classes, strict=False)).get(training)
+        return not training or (wanted is not None and self.context.facts(label).trained_classes == wanted)
+
+    def _rows(self, dataset: str, entry: tuple[str, str], metric: str) -> pd.DataFrame:
+        rows = self.final.rows
+        own = (rows["dataset"] == dataset) & (rows["method"] == entry[0]) & (rows["ranking"] == entry[1])
+        return scored(self.final.where(own), [column for column, _ in FILTERS.values()], metric)
+
+
+def _within(pairs: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Those of a part of the instances: `unseen distractors`."""
+    for word in part.split():
+        if word in FILTERS:
+            column, chosen = FILTERS[word]
+            pairs = pairs[chosen(numbers(pairs[column]))]
+    return pairs
+
+
+def _means(pairs: pd.DataFrame, a: tuple[str, str], b: tuple[str, str]) -> str:
+    """`+7.87 (Text+Click 61.52, Click only 53.65)`."""
+    named = [label if ranking == "single" else f"{label} by {ranking}" for label, ranking in (a, b)]
+    means = [
+        f"{name} {100 * pairs[column].mean():.2f}" for name, column in zip(named, ("score", "score_b"), strict=True)
+    ]
+    return f"{signed(pairs['gain'].mean())} ({', '.join(means)})"
+
+
+def _said(verdict: Verdict, run: Asked, printed: Sequence[Verdict]) -> str:
+    """What the paper's numbers say of the same claim: on the same data set, or else on how many of its own."""
+    own = [one for one in printed if one.claim == verdict.claim]
+    same = [one.said for one in own if one.dataset == plugin_of(run.final, verdict.dataset)]
+    return same[0] if same else "; ".join(f"{said}: {count}" for said, count in Counter(o.said for o in own).items())
+
+
+def _row(verdict: Verdict, index: int, found: Sequence[Verdict], paper: str | None = None) -> Row:
+    claim, starts = verdict.claim, index == 0 or found[index - 1].claim != verdict.claim
+    names = (Cell(claim.sentence), Cell(claim.where), Cell(verdict.dataset))
+    cells = [*names, Cell(verdict.said), *_numbers(verdict), Cell(verdict.why)]
+    if paper is not None:
+        cells.insert(4, Cell(paper))
+    return Row(tuple(cells), starts_section=starts)
+
+
+def _numbers(verdict: Verdict) -> Iterator[Cell]:
+    """Difference, interval and n."""
+    if verdict.difference is None:
+        yield from (Cell("–"), Cell("–"), Cell("–"))
+        return
+    low, high, n = verdict.low, verdict.high, verdict.n
+    bounds = None if low is None or high is None or math.isnan(low) else (low / 100, high / 100)
+    cell = Cell(signed(verdict.difference / 100), value=verdict.difference / 100, n=n[0] if n else None)
+    yield replace(cell, low=bounds[0], high=bounds[1]) if bounds else cell
+    yield Cell(f"[{signed(bounds[0])}, {signed(bounds[1])}]" if bounds else "–")
+    yield Cell(", ".join(map(str, n)) or "–")
+
+
+def _counted(found: Sequence[Verdict]) -> str:
+    """`holds: 31, does not hold: 3, cannot be told: 10.`"""
+    counts = Counter(one.said for one in found)
+    return ", ".join(f"{said}: {count}" for said, count in counts.items()) + "."

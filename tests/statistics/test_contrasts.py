@@ -1,0 +1,68 @@
+"""Means of paired differences, and their difference between two parts of the instances."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.statistics.contrasts import contrast, mean_gain, paired
+
+CLICK, OTHER = ([{"x": x, "y": 5, "positive": True}] for x in (3, 4))
+
+
+def rows(scores: dict[str, float], clicks: object = CLICK) -> pd.DataFrame:
+    """A row an instance, whose image is the first letter of its name."""
+    return pd.DataFrame(
+        [
+            {"dataset": "toy", "image_id": name[0], "instance_id": name, "iou": score, "clicks": clicks}
+            for name, score in scores.items()
+        ]
+    )
+
+
+def test_pairs_are_of_one_instance_and_the_same_clicks() -> None:
+    a = pd.concat([rows({"A1": 0.9, "B1": 0.5}), rows({"C1": 0.8}, OTHER)], ignore_index=True)
+    b = rows({"A1": 0.7, "C1": 0.1, "D1": 0.2})
+    found = paired(a, b)
+    assert list(found["instance_id"]) == ["A1"] and found["gain"].tolist() == pytest.approx([0.2])
+    assert list(paired(a, b, same_clicks=False)["instance_id"]) == ["A1", "C1"]
+
+
+def test_a_contrast_is_the_difference_of_two_means() -> None:
+    more = rows({"A1": 0, "A2": 0, "B1": 0}).assign(gain=[0.4, 0.2, 0.6])
+    less = rows({"B2": 0, "C1": 0}).assign(gain=[0.1, 0.3])
+    found = contrast(more, less)
+    assert (found.difference, found.n) == (pytest.approx(0.4 - 0.2), 5)
+    assert found.low < 0.2 < found.high
+
+
+def test_equal_gains_have_no_spread() -> None:
+    found = contrast(rows({"A1": 0, "B1": 0}).assign(gain=0.5), rows({"A2": 0, "C1": 0}).assign(gain=0.1))
+    assert (found.difference, found.low, found.high) == pytest.approx((0.4, 0.4, 0.4))
+
+
+def test_over_nothing_there_is_none() -> None:
+    none = rows({"A1": 0}).assign(gain=0.1).iloc[:0]
+    assert np.isnan(contrast(none, none).difference) and np.isnan(mean_gain(none).low)
+
+
+def test_one_image_has_no_interval() -> None:
+    one = rows({"A1": 0, "A2": 0}).assign(gain=[0.1, 0.2])
+    assert np.isnan(contrast(one, one).low) and np.isnan(mean_gain(one).low)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    """Images that share a shift, instances of both parts in each: of 60 draws 95 % within what chance allows."""
+    rng = np.random.default_rng(0)
+    names = [f"{chr(65 + image)}{part}{at}" for image in range(40) for part in "ml" for at in range(3)]
+    frame = rows(dict.fromkeys(names, 0.0))
+    held = 0
+    for _ in range(60):
+        shift = {name[0]: rng.normal(0, 0.1) for name in names}
+        gains = [0.1 * (name[1] == "m") + shift[name[0]] + rng.normal(0, 0.1) for name in names]
+        drawn = frame.assign(gain=gains)
+        more = drawn["instance_id"].str[1] == "m"
+        found = contrast(drawn[more], drawn[~more])
+        held += found.low <= 0.1 <= found.high
+    assert 52 <= held <= 60
