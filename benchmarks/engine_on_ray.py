@@ -1,6 +1,7 @@
 """What Ray costs a run, and what it gives: `python -m benchmarks.engine_on_ray`, no downloads, no network.
 
-Every measure is a whole run by `harness.running.run.run`, as `python -m harness run` does it, in a folder of its own:
+Every measure is a whole run by `harness.running.one_run.run`, as `python -m harness run` does it, in a folder of
+its own:
 
 - throughput: 100,000 instances of a null method on one actor, in CPU time of that actor from its first answer to its
   last, so that neither its start nor other processes count; and by how much this process, the driver, has grown at the
@@ -39,8 +40,8 @@ from harness.config.run_config import RunConfig, load_run
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.plugins.interfaces import Dataset, Method
-from harness.running.run import run
-from harness.running.train import Progress
+from harness.running.one_run import run
+from harness.running.one_training import Progress
 from harness.structures import Click, Image, Instance, Prediction, Sample
 
 GOAL_RATE, GOAL_GROWTH_MB, GOAL_SCALING, GOAL_BUSY, GOAL_SHARE = 700, 200, 1.8, 0.9, 0.02

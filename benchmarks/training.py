@@ -39,8 +39,8 @@ from benchmarks.training_parts import SAMPLES, Parts, clock
 from harness import places
 from harness.config.recipe import Recipe
 from harness.training.batches import Batches, batches_of
-from harness.training.fit import Training
 from harness.training.loaders import STEPS_AHEAD, Loaders
+from harness.training.one_rank import Training
 
 LEAST_SHARE = 0.9
 """Of the bare model's images a second."""

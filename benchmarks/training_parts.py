@@ -19,7 +19,7 @@ from harness.methods.saliency.maskclip import MaskClip
 from harness.methods.shared.channels import window_click_channels
 
 from harness.structures import Sample
-from harness.training.fit import Training
+from harness.training.one_rank import Training
 
 SAMPLES = 8
 """Whose parts are timed."""

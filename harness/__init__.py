@@ -1,7 +1,8 @@
 """Promptable instance segmentation compared: one image, one click, a few words in; one mask out."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from harness.lazily import imported_when_asked
 
 if TYPE_CHECKING:
     from harness.plugins.interfaces import Dataset, Learner, Method, Saliency
@@ -31,7 +32,7 @@ _LIES_IN = {
     "Sample": "structures",
     "UserError": "structures",
     "compare": "statistics.comparisons",
-    "load": "results.load",
+    "load": "results.loading",
     "register_click_rule": "plugins.registry",
     "register_dataset": "plugins.registry",
     "register_learner": "plugins.registry",
@@ -70,7 +71,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LIES_IN:
-        raise AttributeError(f"module 'harness' has no attribute '{name}'")
-    return getattr(import_module(f"harness.{_LIES_IN[name]}"), name)
+__getattr__ = imported_when_asked(__name__, _LIES_IN)

@@ -35,7 +35,7 @@ before = state()
 import harness
 import harness.cli
 from harness.config.run_config import load_run
-from harness.running.run import run
+from harness.running.one_run import run
 
 assert harness.Method and harness.load and harness.compare
 run(load_run(Path(sys.argv[1])), Quiet(), runs=sys.argv[2])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.results.load import load
+from harness.results.loading import load
 from harness.statistics.means import paired_gain, summarise
 
 pytestmark = pytest.mark.ray

@@ -20,10 +20,10 @@ from harness.config.recipe import Recipe
 from harness.config.run_config import load_run
 from harness.plugins import parameters
 from harness.plugins.interfaces import Method
-from harness.running import train as training
-from harness.running.run import run
+from harness.running import one_training as training
+from harness.running.one_run import run
 from harness.structures import Click, Prompt
-from harness.training.fit import Training
+from harness.training.one_rank import Training
 from toy_runs import Quiet
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

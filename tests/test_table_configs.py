@@ -23,8 +23,8 @@ from harness.config.run_config import RunConfig, load_run
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.plugins.class_splits import seen_names
-from harness.running.run import run
-from harness.training.fit import Progress
+from harness.running.one_run import run
+from harness.training.one_rank import Progress
 from toy_files import write_sbd
 
 WEIGHTS = places.ROOT / "methods" / "weights"

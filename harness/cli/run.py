@@ -31,11 +31,11 @@ def run(
     import pyarrow as pa
 
     from harness.report.rendering.terminal import to_terminal
-    from harness.running.run import run as execute
+    from harness.running.one_run import run as execute
     from harness.storage.store import store_of
 
     # Arrow's own pool keeps what is freed: the driver of a long run would stay at its peak. Here, not in
-    # running/run.py, because the pool is the whole process's, and only the command line owns its process.
+    # running/one_run.py, because the pool is the whole process's, and only the command line owns its process.
     pa.set_memory_pool(pa.system_memory_pool())
     asked = loaded(config, set_, limit)
     place = store_of(asked.run, runs).folder

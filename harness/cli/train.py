@@ -26,7 +26,7 @@ def train(
     With --set, a change that trains other weights saves them under the hash of the changed recipe.
     """
     from harness.config.recipe import load_recipe
-    from harness.running.train import train as execute
+    from harness.running.one_training import train as execute
 
     asked = load_recipe(places.config(recipe), set_)
     if asked.output.is_file() and not force:

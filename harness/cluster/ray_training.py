@@ -37,9 +37,9 @@ from harness.config.recipe import KnownRecipe, Recipe
 from harness.interrupts import aside
 from harness.storage.folder import Folder
 from harness.structures import UserError
-from harness.training.fit import Fitted, Progress, Report, fit
 from harness.training.loaders import LoaderDiedError
 from harness.training.mistakes import damaged
+from harness.training.one_rank import Fitted, Progress, Report, fit
 
 RESTARTS = 5
 """The deaths of workers that a training survives."""

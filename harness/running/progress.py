@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
-from harness.running.train import Progress as TrainingProgress
+from harness.running.one_training import Progress as TrainingProgress
 from harness.storage.folder import Folder
 from harness.structures import UserError
 

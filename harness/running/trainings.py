@@ -18,7 +18,7 @@ from harness.interrupts import aside
 from harness.jobs.plan import planned
 from harness.jobs.requirements import training_data
 from harness.plugins import parameters
-from harness.running import train as training
+from harness.running import one_training as training
 from harness.storage.folder import Folder
 from harness.storage.lock import Lock
 from harness.structures import UserError

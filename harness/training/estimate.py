@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from harness.config.recipe import Recipe
-from harness.training.fit import Training
 from harness.training.mistakes import memory_blamed
+from harness.training.one_rank import Training
 from harness.training.samples import KEPT_BYTES, SampleCache
 
 MOST_STEPS = 10

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from harness import atomic
 from harness.storage.folder import reason
-from harness.training.fit import Progress
+from harness.training.one_rank import Progress
 
 METRICS = "metrics.parquet"
 """The file's name in the training's folder: a row a report, `Progress` with the time in seconds since 1970."""

@@ -20,7 +20,7 @@ from harness.cli import commands, listing, terminal
 from harness.cli import run as running
 from harness.config.recipe import load_recipe
 from harness.results.reported import Finished
-from harness.running.train import resumable
+from harness.running.one_training import resumable
 
 ROOT = places.ROOT
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -26,7 +26,7 @@ from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.plugins.interfaces import Dataset, Method
 from harness.plugins.registry import names
-from harness.running.run import run
+from harness.running.one_run import run
 from harness.structures import Click, Image, Instance, Mask, Prediction, Sample
 from toy_runs import Quiet
 

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from harness.cluster.connect import connect
 from harness.cluster.ray_training import _scaling
 from harness.config.recipe import KnownRecipe, Recipe, identified
-from harness.running import train as training
-from harness.running.train import train
+from harness.running import one_training as training
+from harness.running.one_training import train
 from harness.structures import UserError
-from harness.training.fit import Progress
 from harness.training.journal import METRICS
+from harness.training.one_rank import Progress
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("resumable")]
 

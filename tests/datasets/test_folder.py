@@ -26,7 +26,7 @@ from harness import Sample, UserError, places
 from harness.config.run_config import load_run
 from harness.evaluation.pictures import listed, prepared
 from harness.plugins import parameters, registry
-from harness.running.run import run
+from harness.running.one_run import run
 from harness.structures import Listed
 from toy_files import picture
 from toy_runs import Quiet

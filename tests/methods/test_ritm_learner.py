@@ -18,7 +18,7 @@ from torch import Tensor
 
 from harness.config.recipe import load_recipe
 from harness.plugins import parameters
-from harness.running.train import stored
+from harness.running.one_training import stored
 from harness.structures import Click, Instance, Prompt, Said, Sample, UserError
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from harness.page.build import Counts, build_page, cleared, write_page
 from harness.page.explorer import stratified
 from harness.report.build import build_table
 from harness.report.context import Context
-from harness.running.run import run
+from harness.running.one_run import run
 from harness.storage.store import Store
 from toy_runs import Quiet
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import example_report
 from benchmarks.example_report import CHARTS, DOCUMENTS, EXAMPLE, GRID, LEFT_OUT, ROOT, RUN, write_documents
-from harness.results.load import load
+from harness.results.loading import load
 from harness.storage.store import Store
 
 PICTURES = {f"{GRID}.jpg", *(f"{name}.png" for name in CHARTS)}

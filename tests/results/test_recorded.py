@@ -16,7 +16,7 @@ import yaml
 
 import harness
 from harness.config.run_config import load_run
-from harness.running.run import run
+from harness.running.one_run import run
 from harness.storage.manifest import read_manifest, save_manifest
 from harness.storage.store import Store
 from toy_runs import OUTSIDE, Quiet

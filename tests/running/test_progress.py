@@ -21,8 +21,8 @@ from harness.evaluation.protocol import Protocol
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.running import progress, watch
+from harness.running.one_training import Progress as TrainingProgress
 from harness.running.progress import STATUS, JobState, Live, clock
-from harness.running.train import Progress as TrainingProgress
 from harness.running.watch import news
 from harness.running.watch import shown as watched
 from harness.storage.folder import Folder

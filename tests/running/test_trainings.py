@@ -22,7 +22,7 @@ from harness.cluster.ray_training import RESTARTS, Ledger, _check_snapshot, _pas
 from harness.config.parts import Plugin
 from harness.config.recipe import Validation, identified
 from harness.config.run_config import MethodEntry, RunConfig
-from harness.running import train as training
+from harness.running import one_training as training
 from harness.running.trainings import check_kept, look_ahead, train_missing
 from harness.storage.folder import Folder
 from harness.structures import UserError

@@ -30,9 +30,9 @@ from harness import UserError
 from harness.cluster.ray_training import forget
 from harness.config.recipe import KnownRecipe
 from harness.config.run_config import load_run
-from harness.running import train as training
+from harness.running import one_training as training
+from harness.running.one_run import run
 from harness.running.progress import STATUS, Live
-from harness.running.run import run
 from harness.running.watch import news
 from harness.storage import lock
 from harness.storage.folder import Folder

@@ -12,7 +12,7 @@ from harness import UserError
 from harness.config.run_config import load_run
 from harness.results.recorded import recorded
 from harness.results.reported import report
-from harness.running.run import run
+from harness.running.one_run import run
 from harness.storage.folder import Folder
 from harness.storage.lock import Lock
 from harness.storage.merge import merged

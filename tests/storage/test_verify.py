@@ -18,7 +18,7 @@ from harness.config.parts import Plugin
 from harness.config.run_config import load_run
 from harness.results.recorded import recorded
 from harness.results.reported import report
-from harness.running.run import run
+from harness.running.one_run import run
 from harness.storage import completeness
 from harness.storage.completeness import Findings
 from harness.storage.folder import Folder

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from harness import environment, places
 from harness.config.recipe import load_recipe
 from harness.plugins import registry
-from harness.running.train import train
+from harness.running.one_training import train
 from harness.structures import UserError
 from harness.training.card import card, card_of
 from toy_trainings import SCENES, recipe

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from harness.training.fit import Progress
 from harness.training.journal import METRICS, Journal
+from harness.training.one_rank import Progress
 
 
 def report(step: int, loss: float = 0.5) -> Progress:

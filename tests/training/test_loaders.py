@@ -18,12 +18,12 @@ import pytest
 import torch
 
 from harness.config.recipe import Recipe
-from harness.running import train as training
-from harness.running.train import train
+from harness.running import one_training as training
+from harness.running.one_training import train
 from harness.structures import UserError
 from harness.training.batches import Batch, batches_of
-from harness.training.fit import Training
 from harness.training.loaders import LoaderDiedError, Loaders
+from harness.training.one_rank import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")

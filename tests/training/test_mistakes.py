@@ -12,8 +12,8 @@ import torch
 
 from harness.config.recipe import Recipe
 from harness.plugins.failures import blamed
-from harness.running import train as training
-from harness.running.train import train
+from harness.running import one_training as training
+from harness.running.one_training import train
 from harness.structures import UserError
 from harness.training.estimate import expected_hours
 from harness.training.mistakes import memory_blamed

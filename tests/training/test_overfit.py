@@ -15,7 +15,7 @@ from harness.clicks.paper import interior
 from harness.config.recipe import Recipe
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Method
-from harness.running.train import train
+from harness.running.one_training import train
 from harness.structures import Click, Prompt
 
 WEIGHTS = places.ROOT / "methods" / "weights"
@@ -66,7 +66,9 @@ class Few(Coco):
 def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "overfit_few.py").write_text(FEW)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("harness.running.train.resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt")
+    monkeypatch.setattr(
+        "harness.running.one_training.resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt"
+    )
 
 
 def recipe(checkpoint: Path, text: dict[str, Any]) -> Recipe:

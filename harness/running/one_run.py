@@ -17,7 +17,7 @@ from harness.jobs.requirements import untrained
 from harness.jobs.worker import Outcome, run_here
 from harness.results.recorded import recorded
 from harness.results.reported import Finished, report
-from harness.running import train as training
+from harness.running import one_training as training
 from harness.running.trainings import check_kept, look_ahead, train_missing
 from harness.storage.lock import Lock
 from harness.storage.store import Store, store_of

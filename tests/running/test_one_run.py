@@ -22,7 +22,7 @@ from harness.jobs.worker import Outcome
 from harness.plugins import parameters
 from harness.results.recorded import Recorded, recorded
 from harness.results.reported import Finished, report
-from harness.running.run import Budget, run
+from harness.running.one_run import Budget, run
 from harness.storage.lock import Lock
 from harness.storage.rows import MEASURED, schema
 from harness.storage.store import Store
@@ -366,7 +366,7 @@ def test_a_start_that_was_taken_over_stops(make: Make) -> None:
     lock: Any = None
     thief = Thief()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.running.run.Lock", remembered)
+        patch.setattr("harness.running.one_run.Lock", remembered)
         with pytest.raises(UserError, match="this start held the run and no longer does"):
             run(loaded(path), thief)
     assert len(thief.outcomes) == 1 and (folder(path) / "lock.json").read_text() == "{}"

@@ -16,8 +16,8 @@ from harness.environment import commit
 from harness.storage.folder import Folder, write_bytes
 from harness.storage.lock import Lock
 from harness.training.card import as_yaml, card
-from harness.training.fit import Fitted, Progress, Report, fit
 from harness.training.journal import Journal
+from harness.training.one_rank import Fitted, Progress, Report, fit
 from harness.training.state import StateFile
 
 __all__ = ["REPORT_EVERY", "Progress", "claimed", "resumable", "train"]

@@ -21,11 +21,11 @@ from safetensors import safe_open
 
 from harness import environment, places
 from harness.config.recipe import Optimizer, Recipe
-from harness.running import train as training
-from harness.running.train import stored, train
+from harness.running import one_training as training
+from harness.running.one_training import stored, train
 from harness.structures import Click, UserError
-from harness.training.fit import Progress
 from harness.training.journal import METRICS
+from harness.training.one_rank import Progress
 from harness.training.state import StateFile
 from toy_trainings import IMAGE, SCENES, recipe, weights
 
@@ -36,7 +36,7 @@ LEARNER = {
 
 KILLED = """
 import os, pathlib, signal, sys
-from harness.running import train as training
+from harness.running import one_training as training
 from harness.config.recipe import load_recipe
 training.resumable = lambda recipe: pathlib.Path(sys.argv[2])
 report = lambda progress: progress.step == 5 and os.kill(os.getpid(), signal.SIGKILL)
@@ -148,7 +148,7 @@ def test_a_full_disk_is_one_message_and_the_last_state_is_kept(
     assert torch.load(state, weights_only=True)["step"] == 3
     assert not list(resumable.rglob(".*"))
     monkeypatch.undo()
-    monkeypatch.setattr("harness.running.train.resumable", lambda job: resumable / f"{job.key}.pt")
+    monkeypatch.setattr("harness.running.one_training.resumable", lambda job: resumable / f"{job.key}.pt")
     assert same(train(job, lambda _: None), undisturbed)
 
 

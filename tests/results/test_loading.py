@@ -16,9 +16,9 @@ from harness import UserError, places
 from harness.config import run_config as config
 from harness.report.build import build_table
 from harness.report.several_runs import Source, entries
-from harness.results.load import load
+from harness.results.loading import load
 from harness.results.recorded import recorded_at
-from harness.running import run as runs
+from harness.running import one_run as runs
 from harness.storage.folder import Folder
 from harness.storage.manifest import read_manifest, save_manifest
 from harness.storage.shards import Header, header_of, name_of, packed

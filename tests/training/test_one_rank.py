@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.structures import UserError
-from harness.training.fit import chosen_device
+from harness.training.one_rank import chosen_device
 
 
 def test_fewer_gpus_than_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,36 @@
+"""A package's face: the names that it offers, each imported when it is first asked for.
+
+Most packages name what they offer with plain imports. Where that would load pandas, torch or scipy for whoever opens
+one small file of the package, its `__init__` says instead in which module each name lies:
+
+    if TYPE_CHECKING:  # for type checkers and editors
+        from harness.storage.store import Store
+
+    __all__ = ["Store"]
+    __getattr__ = imported_when_asked(__name__, {"Store": "store"})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def imported_when_asked(package: str, lies_in: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package; Python calls it for a name that the package does not hold yet.
+
+    Args:
+        package: The package's `__name__`.
+        lies_in: Each name and the module of the package that defines it ("Store": "store").
+
+    Raises:
+        AttributeError: From the function that is returned, for any other name.
+    """
+
+    def found(name: str) -> Any:
+        if name not in lies_in:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return getattr(import_module(f"{package}.{lies_in[name]}"), name)
+
+    return found
