@@ -152,9 +152,8 @@ def here(
 @pytest.fixture
 def resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the trainings of a test keep what they need to go on."""
-    monkeypatch.setattr(
-        "harness.running.one_training.resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt"
-    )
+    folder = tmp_path / "resumable"
+    monkeypatch.setattr("harness.running.one_training.resumable", lambda recipe: folder / f"{recipe.key}.pt")
     return folder
 
 

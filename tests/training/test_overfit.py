@@ -66,9 +66,8 @@ class Few(Coco):
 def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "overfit_few.py").write_text(FEW)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(
-        "harness.running.one_training.resumable", lambda recipe: tmp_path / "resumable" / f"{recipe.key}.pt"
-    )
+    folder = tmp_path / "resumable"
+    monkeypatch.setattr("harness.running.one_training.resumable", lambda recipe: folder / f"{recipe.key}.pt")
 
 
 def recipe(checkpoint: Path, text: dict[str, Any]) -> Recipe:
