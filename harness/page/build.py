@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import shutil
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ import PIL.Image
 from harness import atomic
 from harness.figures import Chart, charts, opened, write_charts, write_grids
 from harness.page.explorer import Listing, Picture, stratified, write_data
+from harness.page.folder import replaced
 from harness.page.pictures import write_pictures
 from harness.page.provenance import provenance
 from harness.report.context import Context
@@ -29,11 +29,6 @@ from harness.structures import UserError
 
 PICTURES = 200
 """Images that a page holds unless it is given another number."""
-
-OWN = ("data", "masks", "pictures", "figures", "scripts", "report.html")
-"""What a page's folder holds, and what is replaced when it is built anew."""
-
-UNFINISHED = "<!doctype html><title>Not finished</title><p>This page is being built, or its building was stopped.\n"
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("data.js", "paint.js", "charts.js", "viewer.js", "explorer.js", "page.js")
@@ -76,43 +71,25 @@ def build_page(
     if out is None and local is None:
         raise UserError(f"{run}: a bucket; wanted a folder for the page. Say it: -o report_page.")
     out = out or Path(str(local)) / "page"
-    cleared(out)
-    source = opened(store, roots)
-    listing = Listing.of(source.final, source.context)
-    held = write_pictures(source, stratified(listing.instances, pictures), out / "pictures") if pictures else {}
-    drawn = write_grids(source, out / "figures") if figures and pictures else {}
-    context = replace(source.context, intervals=True)  # The page shows them on demand.
-    tables = [table_or_why(name, source.final, context) for name in source.config.tables]
-    notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in source.unread.items()]
-    made = provenance(source.config, store.manifest())
-    return _written(source.final, source.context, listing, tables, held, drawn, notes, out, figures, made)
+    with replaced(out) as folder:
+        source = opened(store, roots)
+        listing = Listing.of(source.final, source.context)
+        held = write_pictures(source, stratified(listing.instances, pictures), folder / "pictures") if pictures else {}
+        drawn = write_grids(source, folder / "figures") if figures and pictures else {}
+        context = replace(source.context, intervals=True)  # The page shows them on demand.
+        tables = [table_or_why(name, source.final, context) for name in source.config.tables]
+        notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in source.unread.items()]
+        made = provenance(source.config, store.manifest())
+        counts = _written(source.final, source.context, listing, tables, held, drawn, notes, folder, figures, made)
+    return replace(counts, page=out / counts.page.name)
 
 
 def write_page(rows: Rows, context: Context, tables: Sequence[Table], out: Path) -> Counts:
     """The page of rows alone, without pictures or figures for paper."""
-    cleared(out)
     final = FinalClicks.of(rows)
-    return _written(final, context, Listing.of(final, context), tables, {}, {}, [], out, figures=False)
-
-
-def cleared(out: Path) -> None:
-    """Make a page's folder, or empty it of an earlier page; what is not a page's is never touched.
-
-    A page that says that it is not finished stands there at once: what an interrupted build leaves can be replaced.
-
-    Raises:
-        UserError: The folder holds something, and no page.
-    """
-    if out.is_dir() and any(out.iterdir()) and not (out / "report.html").is_file():
-        raise UserError(f"{out}: holds files, and no report.html. Wanted an empty folder, or one of an earlier page.")
-    for name in OWN:
-        if (out / name).is_dir():
-            shutil.rmtree(out / name)
-        else:
-            (out / name).unlink(missing_ok=True)
-    (out / "data" / "masks").mkdir(parents=True)
-    (out / "scripts").mkdir()
-    atomic.write(out / "report.html", UNFINISHED.encode())
+    with replaced(out) as folder:
+        counts = _written(final, context, Listing.of(final, context), tables, {}, {}, [], folder, figures=False)
+    return replace(counts, page=out / counts.page.name)
 
 
 def _written(

@@ -16,7 +16,7 @@ from benchmarks import browser
 from harness import UserError
 from harness.config.run_config import load_run
 from harness.masks import rle
-from harness.page.build import Counts, build_page, cleared, write_page
+from harness.page.build import Counts, build_page, write_page
 from harness.page.explorer import stratified
 from harness.report.build import build_table
 from harness.report.context import Context
@@ -156,17 +156,6 @@ def test_grids_of_pictures_are_chosen_by_rule_and_drawn(built: Counts) -> None:
     """Figure 9's: on image 5, the mask is the whole block, and the saliency the blue one that was meant."""
     names = {path.name for path in (built.page.parent / "figures").glob("*.png")}
     assert {"figure4_blocks.png", "seen_unseen_blocks.png", "figure9_saliency_right_blocks.png"} <= names
-
-
-def test_a_page_is_replaced_and_what_is_none_is_left_alone(tmp_path: Path, built: Counts) -> None:
-    (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(UserError, match="holds files"):
-        cleared(tmp_path)
-    assert (tmp_path / "thesis.tex").read_text() == "mine"
-    (tmp_path / "report.html").write_text("an earlier page")
-    cleared(tmp_path)
-    assert (tmp_path / "thesis.tex").is_file() and "Not finished" in (tmp_path / "report.html").read_text()
-    cleared(tmp_path)  # as after a build that was interrupted
 
 
 def test_the_sample_of_images_meets_every_class_in_turn() -> None:
