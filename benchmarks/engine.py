@@ -42,7 +42,7 @@ from harness.masks.rle import encode
 from harness.plugins.interfaces import Method
 from harness.storage.folder import write_bytes
 from harness.storage.manifest import JobFacts
-from harness.storage.shards import shard
+from harness.storage.shards import Header, shard
 from harness.storage.store import Store
 from harness.structures import Click, Image, Mask, Prediction, Record
 
@@ -152,7 +152,7 @@ def parts_of(root: Path, polygons: Sequence[list[float]], records: Sequence[Reco
         "clicks": partial(clicked, truths),
         "metrics": partial(scored, masks, prediction),
         "run lengths": partial(packed, masks, prediction),
-        "Parquet": lambda: write_bytes(root / "bare.parquet", shard(records, METRICS, ["all"], {})),
+        "Parquet": lambda: write_bytes(root / "bare.parquet", shard(records, METRICS, Header(("all",), {}))),
     }
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from harness.cli.tables import Form, audit, claims, compare, leaderboard, tabula
 from harness.figures import charts, grids, opened, save, style, write_charts
 from harness.storage.manifest import read_samples, save_manifest, save_samples
 from harness.storage.rows import MEASURED, ORDER
-from harness.storage.shards import Header, name_of, packed
+from harness.storage.shards import name_of, packed
 from harness.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,8 +110,9 @@ def _keep_job(store: Store, example: Store, key: str) -> None:
     emptied["device"] = pa.array([""] * len(rows), pa.string())
     columns = {name: emptied.get(name, rows[name]) for name in rows.column_names}
     samples = tuple(sorted(one for header in headers.values() for one in header.samples))
-    (parts,) = {tuple(header.parts.items()) for header in headers.values()}
-    content = packed(pa.table(columns, schema=rows.schema), Header(samples, dict(parts)))
+    first, *others = headers.values()
+    assert all((one.parts, one.code) == (first.parts, first.code) for one in others)
+    content = packed(pa.table(columns, schema=rows.schema), replace(first, samples=samples))
     example.folder.write(f"shards/{key}/{name_of(content)}", content)
 
 

@@ -19,7 +19,7 @@ from harness import Dataset, Instance, Sample, register_dataset
 from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
-from ..shared.images import read_rgb_of
+from ..shared.images import read_rgb_of, sizes_digest
 from .listing import Listing, Rows, check_layout, parsed, version_of
 from .masks import decode
 
@@ -108,14 +108,20 @@ class Coco(Dataset):
         return Sample(sample_id, image, tuple(instances), broken, ignore)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Counts, and the size and the SHA-256 of the JSON."""
+        """Counts, the size and the SHA-256 of the JSON, and a digest of the pictures' sizes."""
         return {
             "samples": len(self.sample_ids()),
             "split": split_of(self._seen),
             "instances": len(self._kept(self._listing.rows)),
             "json_bytes": self._version[0],
             "json_sha256": self._sha256,
+            "pictures": self._pictures,
         }
+
+    @cached_property
+    def _pictures(self) -> str:
+        known = self._listing.pictures
+        return sizes_digest(self.image_folder / known[one].file_name for one in self.sample_ids() if one in known)
 
     @cached_property
     def _sha256(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from harness.messages import suggest
 from harness.plugins.class_splits import seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
-from ..shared.images import read_rgb
+from ..shared.images import read_rgb, sizes_digest
 from .index import Index, Row, index_of
 from .masks import read_mask
 from .tables import DOWNLOAD, Classes, read_classes
@@ -202,7 +202,7 @@ class OpenImages(Dataset):
         return read_mask(path, image.shape[0], image.shape[1])
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Counts, and the sha256 of all that the tables say of the instances."""
+        """Counts, the sha256 of all that the tables say of the instances, and a digest of the files' sizes."""
         index, kept = self._index, self._kept()
         digest = hashlib.sha256(repr((index.labels, self._categories)).encode())
         for part in (kept, index.image_ids, index.bounds, index.label):
@@ -213,4 +213,12 @@ class OpenImages(Dataset):
             "instances": int(np.count_nonzero(kept)),
             "split": split_of(self._seen),
             "listing_sha256": digest.hexdigest(),
+            "pictures": sizes_digest(self._files()),
         }
+
+    def _files(self) -> Iterator[Path]:
+        """The pictures and the masks of all samples."""
+        for sample_id in self.sample_ids():
+            yield self._path(self._image_folders, sample_id, f"{sample_id}.jpg")
+            for listed, _ in self._rows(sample_id):
+                yield self._path(self._mask_folders, sample_id, f"{listed.id}.png")

@@ -22,7 +22,7 @@ from harness.structures import Image, Listed, Mask
 
 from ..coco.listing import Listing, Rows, parsed, version_of
 from ..coco.masks import decode
-from ..shared.images import read_rgb_of
+from ..shared.images import read_rgb_of, sizes_digest
 from .listing import LAYOUT, Ref, check_layout, check_split, refs_by_image
 
 
@@ -128,13 +128,16 @@ class RefCoco(Dataset):
         return Sample(sample_id, image, tuple(instances), broken)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Counts, and the sha256 of both files."""
+        """Counts, the sha256 of both files, and a digest of the pictures' sizes."""
+        known = self._listing.pictures
+        files = [self.image_folder / known[one].file_name for one in self.sample_ids() if one in known]
         return {
             "samples": len(self.sample_ids()),
             "split": split_of(self._seen),
             "instances": sum(len(self.list_instances(sample_id)) for sample_id in self.sample_ids()),
             "json_sha256": sha256(self.json_path, self._json_version[1]),
             "refs_sha256": sha256(self.refs_path, self._refs_version[1]),
+            "pictures": sizes_digest(files),
         }
 
     def _rows(self, ref: Ref) -> Iterator[tuple[Listed, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +69,19 @@ def _grey_to_rgb(path: Path, mode: str, values: np.ndarray) -> Image:
             "state; wanted 8 or 16 bits a channel. Convert the file."
         )
     return np.repeat((values >> 8).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
+
+
+def sizes_digest(paths: Iterable[Path]) -> str:
+    """SHA-256 of the files' names and sizes in bytes, by which a fingerprint notices pictures that were replaced.
+
+    Reading 100,000 pictures would take minutes, their sizes take a second; another picture of exactly the same size
+    goes unseen. Times are left out: each copy of a data set has its own. A file that is not there counts as -1 bytes.
+    """
+    hashed = hashlib.sha256()
+    for path in paths:
+        try:
+            size = path.stat().st_size
+        except OSError:
+            size = -1
+        hashed.update(f"{path.name}\0{size}\0".encode(errors="surrogateescape"))
+    return hashed.hexdigest()

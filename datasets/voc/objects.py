@@ -22,7 +22,7 @@ from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.plugins.interfaces import Dataset
 from harness.structures import Instance, Listed, Mask, Sample, UserError
 
-from ..shared.images import read_rgb
+from ..shared.images import read_rgb, sizes_digest
 from ..shared.index_cache import cached
 
 CLASSES = (
@@ -171,11 +171,12 @@ class VocObjects(Dataset):
         return f"voc/{sample_id}"
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Counts, and a sha256 of every object's number, class and area and of every picture's map of objects."""
+        """Counts, a sha256 of every object's number, class and area and of the maps of objects, the pictures' sizes."""
         content = repr(self._table.to_pydict()).encode()
         instances = sum(number > 0 for number in self._table["object"].to_pylist())
         own = {"instances": instances, "split": split_of(self._seen), "sha256": hashlib.sha256(content).hexdigest()}
-        return {**super().fingerprint(), **own}
+        pictures = sizes_digest(self._picture(sample_id) for sample_id in self.sample_ids())
+        return {**super().fingerprint(), **own, "pictures": pictures}
 
     @cached_property
     def _table(self) -> pa.Table:

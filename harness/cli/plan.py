@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.options import Address, ConfigPath, Limit, Runs, Set, loaded
-from harness.cli.terminal import console, say
+from harness.cli.terminal import console, say, warn
 
 if TYPE_CHECKING:
     from harness.config.recipe import KnownRecipe
@@ -32,8 +32,9 @@ def plan(
 
     Computes nothing but what --probe asks for.
     """
-    from harness.jobs.plan import instances, planned
+    from harness.jobs.plan import instances, planned, samples_of
     from harness.jobs.requirements import untrained
+    from harness.storage.edits import old_rows, redo, said_of
     from harness.storage.store import store_of
 
     asked = loaded(config, set_, limit)
@@ -42,6 +43,8 @@ def plan(
     _say_training(due, probe)
     store = store_of(asked.run, runs)
     store.check([job.facts for job in jobs if job.method not in due])
+    if old := old_rows(store, [job.facts for job in jobs], samples_of(jobs)):
+        warn(f"{said_of(old)} `run` computes them again with {redo(old)}.")
     listing = Table("Method", "Data set", "Images", "Instances", "Done already")
     counts: dict[str, int] = {}
     for job in jobs:

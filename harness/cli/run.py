@@ -26,6 +26,10 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option(help="Redo the images in which an instance failed, which are else kept.")
     ] = False,
+    redo: Annotated[
+        list[str],
+        typer.Option(metavar="LABEL", help="Redo those images of a method or data set that code made before an edit."),
+    ] = [],  # noqa: B006
 ) -> None:
     """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
     import pyarrow as pa
@@ -40,7 +44,7 @@ def run(
     asked = loaded(config, set_, limit)
     place = store_of(asked.run, runs).folder
     with live(place) as shown:
-        finished = execute(asked, shown, address, runs, retry_failed)
+        finished = execute(asked, shown, address, runs, retry_failed, redo)
     for table in finished.tables:
         console.print(to_terminal(table))
     folder = _shown(place)

@@ -103,7 +103,9 @@ def compare(
     limited = min((one.config.limit for one in runs.values() if one.config.limit), default=None)
     scale = _declared(metric, runs)
     table, *others = tables_of(compared(rows, first, second, metric, tie=tie, scale=scale), limited)
-    emit([replace(table, notes=(*lacking, *table.notes)), *others], form, output)
+    shown = [replace(table, notes=(*lacking, *table.notes)), *others]
+    edited = [note for one in runs.values() for note in one.notes]
+    emit([replace(one, notes=(*one.notes, *edited)) for one in shown], form, output)
 
 
 def leaderboard(

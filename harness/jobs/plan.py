@@ -20,6 +20,7 @@ from harness.jobs.listing import Listing, listing_of
 from harness.jobs.requirements import check_weights
 from harness.masks.measure import Metric, metric
 from harness.plugins import files, parameters, registry
+from harness.plugins.code import code_of
 from harness.plugins.interfaces import Dataset
 from harness.storage.manifest import JobFacts, Samples
 from harness.storage.store import Store
@@ -124,8 +125,18 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
             **_method_facts(method),
             **_published(method, entry),
         },
+        code=_code(config, method, entry),
     )
     return Job(facts, method, entry, listing.sample_ids, _protocol(config, method), listing.weights)
+
+
+def _code(config: RunConfig, method: MethodEntry, dataset: Plugin) -> dict[str, str]:
+    """The hashes of all plugins' code that makes a job's rows."""
+    clicks, text = method.clicks or config.clicks, method.text or config.text
+    functions = [("clicks", clicks.strategy), ("texts", text.rule), *(("metrics", name) for name in config.metrics)]
+    used = [("methods", method.name, method.params), ("datasets", dataset.name, dataset.params)]
+    used += [(kind, name, {}) for kind, name in functions]
+    return {plugin: digest for one in used for plugin, digest in code_of(*one).items()}
 
 
 def _metric_facts(metric: Metric) -> dict[str, Any]:

@@ -16,7 +16,7 @@ TableBuilder = Callable[[FinalClicks, Context], Table]
 
 
 def build_table(name: str, rows: Rows, context: Context) -> Table:
-    """Build one table; it says which run it is of and, loudly, when that run was limited.
+    """Build one table, which says what run it is of, the run's own notes and, loudly, whether the run was limited.
 
     Args:
         name: As a config names it under `tables`.
@@ -28,5 +28,5 @@ def build_table(name: str, rows: Rows, context: Context) -> Table:
     """
     builder: TableBuilder = find("tables", name, "report")
     built = builder(FinalClicks.of(rows), context)
-    built = replace(built, title=f"{built.title} (run {context.run})")
+    built = replace(built, title=f"{built.title} (run {context.run})", notes=(*built.notes, *context.notes))
     return built if context.limited is None else limited_to(context.limited, built)

@@ -56,6 +56,7 @@ class Context:
         metrics: Metric's name -> what the run's manifest says of it: "higher_is_better", "bounds", "unit",
             "description".
         published: (method's label, data set's label) -> "NoC@90" -> the number that the method's authors print.
+        notes: What stands under every table of the run.
         intervals: Whether every mean says its 95 % interval and over how many instances it is.
     """
 
@@ -68,6 +69,7 @@ class Context:
     uncounted: Mapping[tuple[str, str], int] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     published: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def scale(self, metric: str) -> Scale:
         """How a metric's values are read, as the run declares it; a share where it says nothing."""

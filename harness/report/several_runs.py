@@ -236,7 +236,12 @@ def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]
             "run": source.folder,
             "commit": source.commit,
             "limited_to_samples": source.context.limited,
-            "notes": [*about(line, source.final, source.context), *_own_way(source, method, job), *gaps(line)],
+            "notes": [
+                *about(line, source.final, source.context),
+                *_own_way(source, method, job),
+                *gaps(line),
+                *source.context.notes,
+            ],
             **{f"notes_{metric}": list(gaps(one)) for metric, one in each if metric != "iou"},
         }
 

@@ -19,6 +19,7 @@ from harness.config.run_config import MethodEntry, RunConfig
 from harness.report.context import Context, MethodFacts
 from harness.statistics.final_clicks import SHOWN
 from harness.statistics.scales import with_metrics
+from harness.storage.edits import old_rows, said_of
 from harness.storage.folder import Folder
 from harness.storage.manifest import JobFacts, Samples, read_samples
 from harness.storage.store import Store, store_of
@@ -67,8 +68,15 @@ class Recorded:
             training_images_asked=again,
             uncounted=uncounted,
             metrics=self.metrics,
+            notes=self.notes,
             published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What stands under every table: of plugins that were edited since they made some of the rows."""
+        said = said_of(old_rows(self.store, self.jobs, self.samples))
+        return (said,) if said else ()
 
     def gaps(self, rows: pd.DataFrame, *methods: str) -> list[str]:
         """Sentences, one a method and data set of which some instances have no row; none where all have.

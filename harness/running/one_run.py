@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -9,18 +10,25 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import uuid4
 
+from harness.config.parts import label
 from harness.config.run_config import RunConfig
 from harness.environment import environment, now
 from harness.jobs.jobs import Job, Shard
 from harness.jobs.plan import planned, remaining, samples_of
 from harness.jobs.requirements import untrained
 from harness.jobs.worker import Outcome, run_here
+from harness.messages import suggest
 from harness.results.recorded import recorded
 from harness.results.reported import Finished, report
 from harness.running import one_training as training
 from harness.running.trainings import check_kept, look_ahead, train_missing
+from harness.storage.edits import old_rows, said_of
+from harness.storage.edits import redo as to_redo
 from harness.storage.lock import Lock
 from harness.storage.store import Store, store_of
+from harness.structures import UserError
+
+_log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -66,6 +74,7 @@ def run(
     address: str | None = None,
     runs: str | None = None,
     retry_failed: bool = False,
+    redo: Sequence[str] = (),
 ) -> Finished:
     """Execute a config; what an earlier start of it finished is kept.
 
@@ -75,10 +84,12 @@ def run(
         address: Of a Ray cluster; None uses this machine.
         runs: Where runs are kept; None as `store_of` says.
         retry_failed: Redo the samples in which an instance failed.
+        redo: Labels of methods and data sets: redo their samples that a plugin's code made which was edited since.
 
     Raises:
         UserError: Something that the reader can mend, such as another start that is at this run.
     """
+    _check_redo(config, redo)
     store = store_of(config.run, runs)
     with Lock(store.folder) as lock:
         if due := untrained(config):
@@ -90,6 +101,11 @@ def run(
         start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
         store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
         retried = sum(store.forget_failed(one) for one in facts) if retry_failed else 0
+        for one in facts:
+            if {one.method, one.dataset} & {*redo}:
+                store.forget_edited(one)
+        if old := old_rows(store, facts, samples_of(jobs)):
+            _log.warning("%s The same command with %s computes them again.", said_of(old), to_redo(old))
         left = remaining(jobs, store, config.workers.samples_per_shard)
         watcher.planned(jobs, done_samples(jobs, left))
         budget = Budget(config.max_failures, sum(len(job.sample_ids) for job in jobs))
@@ -98,6 +114,13 @@ def run(
         ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed, "peaks": peaks}
         store.close(**ended, **({"samples_retried": retried} if retry_failed else {}))
     return finished
+
+
+def _check_redo(config: RunConfig, redo: Sequence[str]) -> None:
+    known = [label(one) for one in (*config.methods, *config.datasets)]
+    for name in redo:
+        if name not in known:
+            raise UserError(f"--redo: no method or data set labelled '{name}' in this run. {suggest(name, known)}")
 
 
 def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -43,12 +43,14 @@ class JobFacts:
             job whose parts differ are never mixed.
         about: JSON values for people and tables: plugin names, parameters and checkpoint hashes; "metrics" (name ->
             its facts), whether the method "uses_text", its "first_ranking", and more, as `jobs.plan` writes them.
+        code: Plugin, such as "method sam" -> the hash of its code. Rows whose code differs are kept, and said so.
     """
 
     method: str
     dataset: str
     parts: Mapping[str, str]
     about: Mapping[str, Any]
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from harness.storage.rows import table
 from harness.structures import Record
 
-_SAMPLES, _PARTS = b"harness.samples", b"harness.parts"
+_SAMPLES, _PARTS, _CODE = b"harness.samples", b"harness.parts", b"harness.code"
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,20 @@ class Header:
     Attributes:
         samples: The ids of the samples that it is complete for, those without instances included.
         parts: What made its rows: the `parts` of its `JobFacts`.
+        code: The plugins' code that made its rows, likewise; empty where nobody noted it.
     """
 
     samples: tuple[str, ...]
     parts: Mapping[str, str]
+    code: Mapping[str, str] = field(default_factory=dict)
 
     def made_by(self, parts: Mapping[str, str]) -> bool:
         """Whether its rows were made by these."""
         return not changed(self.parts, parts)
+
+    def edited(self, code: Mapping[str, str]) -> list[str]:
+        """The plugins that were edited between its rows and this code."""
+        return [plugin for plugin in changed(self.code, code) if plugin in self.code]
 
 
 def changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -47,15 +53,14 @@ def changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 def packed(rows: pa.Table, header: Header) -> pa.Buffer:
     """The bytes of a shard's file."""
-    said = {_SAMPLES: json.dumps(header.samples), _PARTS: json.dumps(dict(header.parts))}
+    parts, code = json.dumps(dict(header.parts)), json.dumps(dict(header.code))
+    said = {_SAMPLES: json.dumps(header.samples), _PARTS: parts, _CODE: code}
     return parquet(rows.replace_schema_metadata(said))
 
 
-def shard(
-    records: Sequence[Record], metrics: Sequence[str], sample_ids: Sequence[str], parts: Mapping[str, str]
-) -> pa.Buffer:
+def shard(records: Sequence[Record], metrics: Sequence[str], header: Header) -> pa.Buffer:
     """The bytes of a finished shard's file."""
-    return packed(table(records, metrics), Header(tuple(sample_ids), parts))
+    return packed(table(records, metrics), header)
 
 
 def parquet(rows: pa.Table) -> pa.Buffer:
@@ -86,7 +91,7 @@ def header_of(file: Any) -> Header:
     """
     try:
         said = pq.read_schema(file).metadata
-        return Header(tuple(json.loads(said[_SAMPLES])), json.loads(said[_PARTS]))
+        return Header(tuple(json.loads(said[_SAMPLES])), json.loads(said[_PARTS]), json.loads(said.get(_CODE, b"{}")))
     except (pa.ArrowException, KeyError, TypeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # The disk failed; the file may be whole.

@@ -17,7 +17,7 @@ import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ class Store:
 
     def done(self, job: JobFacts) -> set[str]:
         """The ids of the samples whose records are there."""
-        return {one for header in self._own(job).values() for one in header.samples}
+        return {one for header in self.own(job).values() for one in header.samples}
 
     def write(self, job: JobFacts, sample_ids: Sequence[str], records: Sequence[Record]) -> str:
         """Write a finished shard, whole or not at all.
@@ -124,7 +124,7 @@ class Store:
         Raises:
             UserError: It cannot be written, as on a full disk; what was written before is kept.
         """
-        content = shard(records, job.metrics, sample_ids, job.parts)
+        content = shard(records, job.metrics, Header(tuple(sample_ids), job.parts, job.code))
         file = _file_of(job.key, content)
         self.folder.write(file, content)
         return file
@@ -202,17 +202,28 @@ class Store:
             How many samples.
         """
         forgotten: set[str] = set()
-        for name, header in self._own(job).items():
+        for name, header in self.own(job).items():
             rows = self.read(job.key, name)
             failed = set(rows.filter(pc.not_equal(rows["status"], "ok"))["image_id"].to_pylist())
             if failed:
                 kept = tuple(one for one in header.samples if one not in failed)
                 if kept:  # Written before the other goes: of what is in both, the first one counts.
-                    content = packed(of_samples(rows, set(kept)), Header(kept, header.parts))
+                    content = packed(of_samples(rows, set(kept)), replace(header, samples=kept))
                     self.folder.write(_file_of(job.key, content), content)
                 self.folder.remove(f"shards/{job.key}/{name}")
                 forgotten |= failed
         return len(forgotten)
+
+    def forget_edited(self, job: JobFacts) -> int:
+        """Remove the shards that other code of the job's plugins made, so that their samples count as not done.
+
+        Returns:
+            How many samples.
+        """
+        old = {name: header for name, header in self.own(job).items() if header.edited(job.code)}
+        for name in old:
+            self.folder.remove(f"shards/{job.key}/{name}")
+        return len({one for header in old.values() for one in header.samples})
 
     def headers(self, key: str) -> dict[str, Header]:
         """File name -> header, of every whole shard of a job, sorted."""
@@ -245,7 +256,7 @@ class Store:
 
     def _state(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bytes:
         """A fingerprint of all that results.parquet is made of: the samples asked for, the shards, the metrics."""
-        of = {job.key: list(self._own(job)) for job in jobs}
+        of = {job.key: list(self.own(job)) for job in jobs}
         wanted = {name: list(ids) for name, ids in sample_ids.items()}
         return fingerprint([of, wanted, metrics_of(jobs)]).encode()
 
@@ -273,14 +284,15 @@ class Store:
                 yield of_samples(self._read(job.key, name, content, columns), fresh)
 
     def _wanted(self, job: JobFacts, wanted: set[str]) -> Iterator[tuple[str, set[str]]]:
-        for name, header in self._own(job).items():
+        for name, header in self.own(job).items():
             # A sample may lie in two shards if a start was killed while its workers went on; the first one counts.
             fresh = wanted.intersection(header.samples)
             wanted = wanted - fresh
             if fresh:
                 yield name, fresh
 
-    def _own(self, job: JobFacts) -> dict[str, Header]:
+    def own(self, job: JobFacts) -> dict[str, Header]:
+        """File name -> header, of those shards that were made as the job would make them, in the order that counts."""
         return {name: header for name, header in self.headers(job.key).items() if header.made_by(job.parts)}
 
     def _header(self, key: str, name: str) -> Header | None:

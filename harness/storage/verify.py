@@ -24,6 +24,7 @@ from harness.storage.completeness import (
     check_same_instances,
     clicks_of,
 )
+from harness.storage.edits import old_rows, redo, said_of
 from harness.storage.lock import holder
 from harness.storage.manifest import MANIFEST, SAMPLES, JobFacts, Samples, metrics_of, read_samples
 from harness.storage.rows import as_frame, schema
@@ -132,6 +133,9 @@ def _check_rows(
     for one in asked:
         check_job(found, one, store.done(one.job), rows)
         check_repeats(found, store, one)
+    old = old_rows(store, jobs, wanted)
+    again = [f"{said_of(old)} Give the run's command again with {redo(old)}"] if old else []
+    found.say("no plugin was edited between the rows, as far as their shards say", *again)
     check_same_instances(found, rows)
     check_key(found, rows)
     _check_results(found, store, said)

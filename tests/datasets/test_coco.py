@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import pickle
 import re
 from collections import Counter
@@ -582,3 +583,16 @@ def test_real_counts_agree_with_an_independent_tally(split: str) -> None:
     assert coco.classes == tuple(names[key] for key in sorted(names)) and len(coco.classes) == 80
     seen = [i.seen for s in samples for i in s.instances]
     assert np.mean(seen) == np.mean(table.category_id.map(names).isin(seen_names("coco_20")))
+
+
+def test_a_picture_that_was_replaced_changes_the_fingerprint_and_a_copied_one_does_not(tmp_path: Path) -> None:
+    def facts() -> dict[str, Any]:
+        return dict(Coco(tmp_path, seen=["person"]).fingerprint())
+
+    _coco(tmp_path, [_annotation()])
+    before = facts()
+    (picture, *_) = sorted(tmp_path.rglob("*.jpg"))
+    os.utime(picture, ns=(1, 1))
+    assert facts() == before
+    picture.write_bytes(picture.read_bytes() + b"0")
+    assert {key for key in before if facts()[key] != before[key]} == {"pictures"}

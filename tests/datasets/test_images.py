@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
-from harness.datasets.shared.images import read_rgb
+from harness.datasets.shared.images import read_rgb, sizes_digest
 
 from toy_files import picture
 
@@ -103,3 +104,14 @@ def test_text_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("<html>404</html>")
     with pytest.raises(OSError, match="cannot identify"):
         read_rgb(tmp_path / "a.jpg")
+
+
+def test_names_and_sizes_decide_the_digest_and_places_do_not(tmp_path: Path) -> None:
+    def digest(**sizes: int) -> str:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        for name, size in sizes.items():
+            (folder / name).write_bytes(bytes(size))
+        return sizes_digest(folder / name for name in ("a", "b"))
+
+    assert digest(a=1, b=2) == digest(a=1, b=2)
+    assert len({digest(a=1, b=2), digest(a=2, b=1), digest(a=1), digest(), digest(a=0, b=0)}) == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import pickle
 import re
 import tempfile
@@ -628,3 +629,16 @@ def test_the_300_are_named_alike_in_both_official_tables() -> None:
     names = dict(_real_rows("class-descriptions-boxable.csv"))
     challenge = dict(_real_rows("challenge-2019-classes-description-segmentable.csv"))
     assert len(challenge) == 300 and challenge.items() <= names.items()
+
+
+def test_a_picture_that_was_replaced_changes_the_fingerprint_and_a_copied_one_does_not(tmp_path: Path) -> None:
+    def facts() -> dict[str, Any]:
+        return dict(_open(tmp_path).fingerprint())
+
+    _write(tmp_path, [_row()])
+    before = facts()
+    (picture, *_) = sorted(tmp_path.rglob("*.jpg"))
+    os.utime(picture, ns=(1, 1))
+    assert facts() == before
+    picture.write_bytes(picture.read_bytes() + b"0")
+    assert {key for key in before if facts()[key] != before[key]} == {"pictures"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -529,3 +530,16 @@ def test_real_masks_and_pictures_are_those_of_the_coco_loader() -> None:
                 same.seen,
                 same.same_class_count,
             )
+
+
+def test_a_picture_that_was_replaced_changes_the_fingerprint_and_a_copied_one_does_not(tmp_path: Path) -> None:
+    def facts() -> dict[str, Any]:
+        return dict(RefCoco(tmp_path, seen=["person"]).fingerprint())
+
+    _refcoco(tmp_path, [_ref()])
+    before = facts()
+    (picture, *_) = sorted(tmp_path.rglob("*.jpg"))
+    os.utime(picture, ns=(1, 1))
+    assert facts() == before
+    picture.write_bytes(picture.read_bytes() + b"0")
+    assert {key for key in before if facts()[key] != before[key]} == {"pictures"}

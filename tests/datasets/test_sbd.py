@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import struct
 import zlib
@@ -388,3 +389,16 @@ def test_a_moved_object_changes_the_fingerprint(tmp_path: Path) -> None:
     one, other = _segmentation(), np.roll(_segmentation(), 1, axis=1)
     facts = [Sbd(_write(tmp_path / name, {"a": masks})).fingerprint() for name, masks in (("a", one), ("b", other))]
     assert facts[0]["sha256"] != facts[1]["sha256"]
+
+
+def test_a_picture_that_was_replaced_changes_the_fingerprint_and_a_copied_one_does_not(tmp_path: Path) -> None:
+    def facts() -> dict[str, Any]:
+        return dict(Sbd(tmp_path).fingerprint())
+
+    _write(tmp_path, {"a": _segmentation()})
+    before = facts()
+    (picture, *_) = sorted(tmp_path.rglob("*.jpg"))
+    os.utime(picture, ns=(1, 1))
+    assert facts() == before
+    picture.write_bytes(picture.read_bytes() + b"0")
+    assert {key for key in before if facts()[key] != before[key]} == {"pictures"}

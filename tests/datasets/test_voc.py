@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import pickle
 import re
 from collections.abc import Mapping, Sequence
@@ -558,3 +559,16 @@ def test_the_real_annotation_files_name_the_same_classes() -> None:
         xml = (real_data.VOC / "Annotations" / f"{sample_id}.xml").read_text()
         wanted = sorted(re.findall(r"<object>\s*<name>(\w+)</name>", xml))
         assert sorted(entry.category for entry in voc.list_instances(sample_id)) == wanted
+
+
+def test_a_picture_that_was_replaced_changes_the_fingerprint_and_a_copied_one_does_not(tmp_path: Path) -> None:
+    def facts() -> dict[str, Any]:
+        return dict(Voc(tmp_path).fingerprint())
+
+    _voc(tmp_path, *_scene())
+    before = facts()
+    (picture, *_) = sorted(tmp_path.rglob("*.jpg"))
+    os.utime(picture, ns=(1, 1))
+    assert facts() == before
+    picture.write_bytes(picture.read_bytes() + b"0")
+    assert {key for key in before if facts()[key] != before[key]} == {"pictures"}

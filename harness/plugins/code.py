@@ -1,0 +1,170 @@
+"""A plugin's code as a hash, by which a run notices that it was edited.
+
+The code is the module that the plugin stands in and, from there on, what each module imports of the plugin's author:
+
+    my_repo/mine.py  imports  my_repo.parts       followed: the same package, wherever it is installed
+                              beside              followed: a module outside the installed libraries
+                              harness.methods.sam followed: methods/ and datasets/ hold plugins
+                              harness.structures  not followed: the harness, whose commit the manifest has
+                              torch               not followed: a library, whose version the manifest has
+
+A plugin in harness/clicks, harness/masks or harness/config is followed within its own package. Nothing is imported for
+it: the import statements tell, those within functions too. Comments, docstrings and layout do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, resolve_name
+from pathlib import Path
+from typing import Any
+
+from harness.plugins.kinds import KINDS
+from harness.plugins.parameters import parameters_of, plugin_kind
+from harness.plugins.registry import find
+
+_FOLLOWED = ("harness.methods", "harness.datasets")
+_INSTALLED = {"site-packages", "dist-packages"}
+_STANDARD = Path(sysconfig.get_path("stdlib"))
+
+
+def code_of(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
+    """The hash of a plugin's code, and of each plugin's among its parameters: "saliency maskclip" -> 16 digits.
+
+    A plugin that has no file, as in a notebook's cell, is left out.
+
+    Args:
+        kind: One of `KINDS`.
+        name: As a config writes it.
+        params: As `parameters.resolve` returned them; empty for a function.
+
+    Raises:
+        UserError: No such plugin.
+    """
+    thing = find(kind, name)
+    found = {f"{KINDS[kind].noun} {name}": digest} if (digest := _digest(thing)) else {}
+    for key, (annotation, _) in parameters_of(thing).items() if isinstance(thing, type) else ():
+        inner, value = plugin_kind(annotation), params.get(key)
+        if inner and value is not None:
+            found |= code_of(inner, value["name"], value["params"])
+    return found
+
+
+def _digest(thing: Any) -> str:
+    """The hash of all modules that an object's code is made of; "" where it has no file."""
+    module = getattr(inspect.unwrap(thing), "__module__", None) or ""
+    states = sorted((name, _content(file, file.stat().st_mtime_ns)[0]) for name, file in _modules(module))
+    return hashlib.sha256(repr(states).encode()).hexdigest()[:16] if states else ""
+
+
+def _modules(start: str) -> Iterator[tuple[str, Path]]:
+    """A module and all that it imports of its author's, by name and file."""
+    due, known = [start], {start}
+    while due:
+        name = due.pop()
+        file = _file(name)
+        if file is None:
+            continue
+        yield name, file
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        new = set()
+        for dots, base, inner in _content(file, file.stat().st_mtime_ns)[1]:
+            module = _absolute(dots, base, package)
+            if _is_followed(f"{module}.{inner}".strip("."), start):
+                new.add(_named(module, inner))
+        due += sorted(new - known)
+        known |= new
+
+
+def _is_followed(name: str, start: str) -> bool:
+    scope = _scope(name)
+    return scope in (_scope(start), *_FOLLOWED) or not (scope.startswith("harness") or _is_library(scope))
+
+
+def _scope(module: str) -> str:
+    """The package that is one author's: the first part of a name, of the harness's own the first two."""
+    parts = module.split(".")
+    return ".".join(parts[: 2 if parts[0] == "harness" else 1])
+
+
+@lru_cache
+def _is_library(package: str) -> bool:
+    """Whether a package of this name is installed or comes with Python; what has no place at all does, too."""
+    spec = _spec(package)
+    places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
+    found = [Path(place) for place in places if Path(place).exists() and place]
+    return not found or any(_INSTALLED & {*one.parts} or one.is_relative_to(_STANDARD) for one in found)
+
+
+def _absolute(dots: int, base: str, package: str) -> str:
+    """The module after `from`: `..a` in the package `p.q` is `p.a`; "" for more dots than there are packages."""
+    try:
+        return resolve_name("." * dots + base, package) if dots else base
+    except ImportError:
+        return ""
+
+
+def _named(module: str, name: str) -> str:
+    """What an import statement means: of `from a import b` it is `a.b` where that is a module, or else `a`."""
+    inner = f"{module}.{name}".strip(".")
+    return inner if _file(inner) else module
+
+
+def _file(module: str) -> Path | None:
+    """Where a module's code is; None for what is built in, has no file or is not there."""
+    loaded = sys.modules.get(module)
+    place = getattr(loaded, "__file__", None) if loaded else getattr(_spec(module), "origin", None)
+    return Path(place) if place and Path(place).is_file() else None
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """How a module would be found; no package is imported for it, as `find_spec` alone would do."""
+    parent = module.rpartition(".")[0]
+    try:
+        if not parent:
+            return getattr(sys.modules.get(module), "__spec__", None) or find_spec(module)
+        above = sys.modules.get(parent)
+        folders = above.__path__ if above else getattr(_spec(parent), "submodule_search_locations", None)
+        return PathFinder.find_spec(module, folders) if folders else None
+    except (ImportError, ValueError, AttributeError):  # A module that is no package, or has no spec.
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _content(file: Path, changed_ns: int) -> tuple[str, tuple[tuple[int, str, str], ...]]:
+    """The hash of what a file does, and its imports as `_imports` gives them; a file that changed is read anew."""
+    del changed_ns
+    content = file.read_bytes()
+    try:
+        tree = ast.parse(content) if file.suffix == ".py" else ast.Module([], [])
+    except (SyntaxError, ValueError):
+        tree = ast.Module([], [])
+    imports = tuple(_imports(tree))
+    # An extension module, an empty file and one that Python refuses count by their bytes.
+    told = ast.unparse(_bare(tree)).encode() if tree.body else content
+    return hashlib.sha256(told).hexdigest(), imports
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+    """Dots, module and name: `from ..a import b` is (2, "a", "b"), `import a.b` is (0, "", "a.b")."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((0, "", alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.level, node.module or "", alias.name) for alias in node.names)
+
+
+def _bare(tree: ast.Module) -> ast.Module:
+    """The tree without its docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            documented = ast.get_docstring(node, clean=False) is not None
+            node.body = (node.body[1:] or [ast.Pass()]) if documented else node.body
+    return tree

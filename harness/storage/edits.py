@@ -1,0 +1,71 @@
+"""Which plugins were edited between the rows of a run, and how many images stand as other code made them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.storage.manifest import JobFacts
+from harness.storage.store import Store
+
+NAMED_AT_MOST = 3
+"""Jobs named one by one."""
+
+
+@dataclass(frozen=True)
+class OldRows:
+    """The rows of a job that other code made.
+
+    Attributes:
+        job: With the code that counts as the present one.
+        plugins: Those that were edited: "method sam".
+        images: How many images have such rows; `of` have rows at all.
+    """
+
+    job: JobFacts
+    plugins: frozenset[str]
+    images: int
+    of: int
+
+
+def old_rows(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, Collection[str]]) -> list[OldRows]:
+    """The jobs with rows that their plugins' code, as it is, did not make; rows whose code nobody noted pass.
+
+    Args:
+        store: Where the rows are.
+        jobs: With the code that counts as the present one.
+        samples: Data set's label -> the images that count.
+    """
+    found = (_of_job(store, job, samples.get(job.dataset, ())) for job in jobs)
+    return [one for one in found if one.images]
+
+
+def _of_job(store: Store, job: JobFacts, wanted: Collection[str]) -> OldRows:
+    left, plugins, images = set(wanted), set[str](), 0
+    for header in store.own(job).values():
+        fresh = left.intersection(header.samples)  # An image may lie in two shards; the first one counts.
+        left -= fresh
+        edited = header.edited(job.code) if fresh else []
+        plugins |= {*edited}
+        images += len(fresh) if edited else 0
+    return OldRows(job, frozenset(plugins), images, len(wanted) - len(left))
+
+
+def said_of(old: Sequence[OldRows]) -> str:
+    """One sentence: what was edited, and what stands as other code made it; "" for nothing."""
+    if not old:
+        return ""
+    plugins = sorted({plugin for one in old for plugin in one.plugins})
+    *first, last = (f"the {plugin}" for plugin in plugins)
+    edited = f"{', '.join(first)} and {last} were" if first else f"{last} was"
+    named = [f"{one.images} of {one.of} images of {one.job.method} on {one.job.dataset}" for one in old]
+    more = [f"and {len(named) - NAMED_AT_MOST} more"] if len(named) > NAMED_AT_MOST else []
+    return f"{edited[0].upper()}{edited[1:]} edited: other code made {', '.join(named[:NAMED_AT_MOST] + more)}."
+
+
+def redo(old: Sequence[OldRows]) -> str:
+    """The options of `run` that compute these rows again."""
+    by_dataset = all(plugin.startswith("data set ") for one in old for plugin in one.plugins)
+    labels = dict.fromkeys(one.job.dataset if by_dataset else one.job.method for one in old)
+    return " ".join(f"--redo {shlex.quote(label)}" for label in labels)
