@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from safetensors import safe_open
 
 import real_data
 from harness import places
+from harness.config.recipe import load_recipe
 from harness.config.run_config import RunConfig, load_run
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.plugins.class_splits import seen_names
 from harness.running.one_run import run
 from harness.training.one_rank import Progress
-from toy_files import write_sbd
+from harness.weights.catalogue import catalogue
 
 WEIGHTS = places.ROOT / "methods" / "weights"
 CLIP = {"model": str(WEIGHTS / "scenes_clip.json"), "checkpoint": str(WEIGHTS / "scenes_clip.safetensors")}
@@ -60,6 +61,50 @@ def outputs(config: RunConfig) -> dict[str, Path]:
 
 
 @pytest.mark.slow
+def named_weights(value: Any) -> Iterator[Path]:
+    """Every file of weights that the parameters of a config name, at any depth."""
+    if isinstance(value, Mapping):
+        yield from (path for one in value.values() for path in named_weights(one))
+    elif str(value).endswith((".pth", ".pt", ".safetensors")):
+        yield places.located(str(value))
+
+
+@pytest.mark.slow
+def test_every_checkpoint_that_a_config_names_is_there_published_or_made_by_a_training() -> None:
+    named: dict[Path, str] = {}
+    made = set()
+    for path in sorted((places.ROOT / "configs").glob("*.yaml")):
+        if "learner" in yaml.safe_load(path.read_text("utf-8")):
+            recipes = [load_recipe(path)]
+        else:
+            methods = load_run(path).methods
+            named |= {file: path.name for method in methods for file in named_weights(method.params)}
+            recipes = [method.train for method in methods if method.train]
+        made |= {recipe.output for recipe in recipes}
+        named |= {file: path.name for recipe in recipes for file in named_weights(recipe.learner.params)}
+    published = {places.ROOT / "weights" / known.file for known in catalogue().values()}
+    lost = {f"{path}: {file}" for file, path in named.items() if file not in published | made and not file.is_file()}
+    assert named and not lost
+
+
+def test_vocs_networks_are_trained_on_its_own_images_and_trainaug_is_a_variant() -> None:
+    def splits(name: str) -> set[str]:
+        methods = load_run(places.ROOT / "configs" / f"{name}.yaml").methods
+        data = [entry for method in methods if method.train for entry in method.train.datasets]
+        return {entry.params["split"] for entry in data if entry.name == "voc"}
+
+    assert (splits("table1"), splits("table1_voc_trainaug")) == ({"train"}, {"trainaug"})
+
+
+def test_tables_3_and_4_ask_the_networks_of_tables_5_and_1_beside_sam() -> None:
+    third, fourth, first, fifth = (load_run(places.ROOT / "configs" / f"table{number}.yaml") for number in (3, 4, 1, 5))
+    assert outputs(third).items() <= outputs(fifth).items() and len(outputs(third)) == 4
+    assert outputs(fourth).items() <= outputs(first).items() and len(outputs(fourth)) == 3
+    asked = {method.label: method.clicks or fifth.clicks for method in fifth.methods}
+    assert all(asked[label] == third.clicks for label in outputs(third)) and fourth.clicks == first.clicks
+    assert [config.methods[0].name for config in (third, fourth)] == ["sam", "sam"]
+
+
 def test_no_other_network_can_pass_for_a_tables_and_tables_share_them() -> None:
     configs = [load_run(places.ROOT / "configs" / f"table{number}.yaml") for number in (1, 2, 5, 6)]
     first, second, _, sixth = found = [outputs(config) for config in configs]
@@ -72,29 +117,6 @@ def test_no_other_network_can_pass_for_a_tables_and_tables_share_them() -> None:
     }
     own = {stem for stem, key in trained.items() if stem != key}  # COCO's are those of the recipes as they stand
     assert own == {"paper_code_text_click", "paper_code_click_only"}
-
-
-def voc_and_sbd(data: Path) -> None:
-    """VOC's photographs, one of them once more as SBD alone would have it."""
-    real, voc, sbd = real_data.VOC, data / "VOCdevkit" / "VOC2012", data / "benchmark_RELEASE/dataset"
-    for folder in (voc / "JPEGImages", sbd / "img", sbd / "inst"):
-        folder.mkdir(parents=True)
-    for name in ("SegmentationObject", "SegmentationClass", "ImageSets"):
-        (voc / name).symlink_to(real / name)
-    for picture in (real / "JPEGImages").iterdir():
-        (voc / "JPEGImages" / picture.name).symlink_to(picture)
-    first = (real / "ImageSets" / "Segmentation" / "train.txt").read_text().split()[0]
-    (voc / "JPEGImages" / "2010_000001.jpg").symlink_to(real / "JPEGImages" / f"{first}.jpg")
-    objects, classes = (
-        np.array(PIL.Image.open(real / f"Segmentation{kind}" / f"{first}.png")) for kind in ("Object", "Class")
-    )
-    objects[objects == 255] = 0
-    categories = [
-        np.bincount(classes[(objects == number) & (classes < 255)]).argmax() for number in range(1, objects.max() + 1)
-    ]
-    write_sbd(sbd / "inst" / "2010_000001.mat", objects, categories)
-    (sbd / "train.txt").write_text("2010_000001\n")
-    (sbd / "val.txt").write_text(f"{first}\n")
 
 
 def rows_of(path: Path) -> list[list[str]]:
@@ -152,7 +174,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "refer").symlink_to(real_data.REFER)
     (folder / "coco").symlink_to(real_data.COCO)
-    voc_and_sbd(folder)
+    (folder / "VOCdevkit").mkdir()
+    (folder / "VOCdevkit" / "VOC2012").symlink_to(real_data.VOC)
     open_images(folder)
     monkeypatch.setenv("HARNESS_DATA", str(folder))
     return folder

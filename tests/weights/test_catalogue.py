@@ -114,7 +114,7 @@ def test_the_catalogue_is_consistent() -> None:
     assert len({checkpoint.file for checkpoint in known}) == len(known)
     for checkpoint in known:
         assert checkpoint.url.startswith("https://") and checkpoint.url.endswith("/" + checkpoint.file)
-        assert re.fullmatch(r"|sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", checkpoint.checksum), checkpoint.name
+        assert re.fullmatch(r"|sha256:([0-9a-f]{64}|[0-9a-f]{8})|md5:[0-9a-f]{32}", checkpoint.checksum)
         assert checkpoint.licence and checkpoint.source and checkpoint.used_by
         assert ("no checksum published" in checkpoint.source) == (not checkpoint.checksum)
 
@@ -124,6 +124,12 @@ def test_openais_checksums_are_those_of_their_urls() -> None:
     assert {known.name for known in clips} == {"clip_rn50", "clip_vit_b_16", "clip_vit_l_14_336"}
     for known in clips:
         assert known.checksum == f"sha256:{known.url.split('/')[-2]}"
+
+
+def test_first_digits_are_those_of_the_file_s_name() -> None:
+    short = [known for known in weights.catalogue().values() if re.fullmatch(r"sha256:[0-9a-f]{8}", known.checksum)]
+    assert [known.name for known in short] == ["resnet50_v1c"]
+    assert all(known.checksum.removeprefix("sha256:") in known.file for known in short)
 
 
 def test_what_the_config_names_is_in_the_catalogue() -> None:
