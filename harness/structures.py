@@ -178,7 +178,8 @@ class Prediction:
 class Record:
     """One row of the results: one mask of one instance after one round of clicks, or why there is none.
 
-    The primary key is (dataset, method, instance_id, click_index, ranking). docs/results.md describes every column.
+    The primary key is (dataset, method, instance_id, draw, click_index, ranking). docs/results.md describes every
+    column.
 
     Attributes:
         run: The run's name.
@@ -188,10 +189,13 @@ class Record:
             or "single" where there was one without a score; whatever is ranked has an oracle's row too. None in a
             failed row, which stands for every ranking.
         image_id: The sample's id.
+        draw: Which of several times that the instance is asked for this is, from 0; 0 where it is asked once.
         click_index: How many clicks the method had been given.
         under_click: How many of the image's objects hold the first positive click, the asked one included; with
             `under_click_area_ratio` and `click_depth_px` as `Place` (masks/destinations.py) has them. None before any
             click.
+        partner: The other object that the click lies in, by its instance's id, where a click rule asks for pairs of
+            objects; then `shared_px` are the pixels that count in both, and `partner_iou` is the mask's IoU with it.
         hit: Where the mask went: "right", "part", "whole", "same_class", "other_class", "background" or "nothing", as
             `harness.masks.destinations.Objects.hit` decides it.
         candidate: The mask's position among the candidates.
@@ -221,6 +225,9 @@ class Record:
     height: int | None
     width: int | None
     device: str
+    draw: int = 0
+    partner: str | None = None
+    shared_px: int | None = None
     under_click: int | None = None
     under_click_area_ratio: float | None = None
     click_depth_px: float | None = None
@@ -228,6 +235,7 @@ class Record:
     candidate: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     hit: str | None = None
+    partner_iou: float | None = None
     intersection_px: int | None = None
     union_px: int | None = None
     gt_area_px: int | None = None

@@ -13,7 +13,7 @@ import numpy as np
 from harness.masks.region import Region
 from harness.plugins.failures import blamed
 from harness.plugins.parameters import arguments
-from harness.plugins.registry import find
+from harness.plugins.registry import entry, find
 from harness.structures import Click, Instance, Mask, Sample, UserError
 
 
@@ -32,6 +32,7 @@ class Situation:
         predicted: The method's mask after them, bool (h, w); None before the first round.
         rng: Seeded for this instance, this draw and this round.
         draw: Which of several prompts of the same instance this is, from 0.
+        partner: The other object that the click must lie in, for a rule that is registered with `pairs`; else None.
         known: The region of the instance's mask, where the caller has it: looking for its box reads the whole image.
     """
 
@@ -41,6 +42,7 @@ class Situation:
     predicted: Mask | None
     rng: np.random.Generator
     draw: int = 0
+    partner: Instance | None = None
     known: Region | None = None
 
     @cached_property
@@ -71,6 +73,11 @@ def click_rng(
     return np.random.default_rng(int.from_bytes(digest, "little"))
 
 
+def asks_for_pairs(name: str) -> bool:
+    """Whether a strategy clicks into two objects at once, so that an instance is asked for once a partner."""
+    return entry("clicks", name).options.get("pairs") is not None
+
+
 def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
     """How many clicks a strategy adds each round, found by asking it for some on a made-up image.
 
@@ -84,7 +91,8 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
     left[8:40, 4:28] = right[8:40, 36:60] = True
     instances = (Instance("left", left, "object"), Instance("right", right, "object"))
     sample = Sample("made up", np.zeros((48, 64, 3), np.uint8), instances)
-    at = Situation(sample, instances[0], (), None, np.random.default_rng(0))
+    whole = Instance("whole", left | right, "pair")
+    at = Situation(sample, instances[0], (), None, np.random.default_rng(0), partner=whole)
     with blamed(f"{name} cannot be asked"):
         try:
             made = rule(at, **options)

@@ -318,7 +318,9 @@ def _asked(entry: A, where: str) -> A:
 
 def _clicks(clicks: Clicks, where: str) -> Clicks:
     """With the strategy's options checked against its function."""
-    from harness.clicks import clicks_a_round  # It loads OpenCV, which a run's recorded config does without.
+    # It loads OpenCV, which a run's recorded config does without.
+    from harness.clicks import clicks_a_round
+    from harness.clicks.strategy import asks_for_pairs
 
     rule = find("clicks", clicks.strategy, f"{where}.strategy")
     options = parameters.arguments(rule, clicks.strategy, clicks.options, f"{where}.options")
@@ -330,6 +332,11 @@ def _clicks(clicks: Clicks, where: str) -> Clicks:
         raise UserError(
             f"{where}.max_clicks: found {clicks.max_clicks}; {clicks.strategy} with these options makes {a_round} "
             f"clicks a round: wanted {a_round} or a multiple of it."
+        )
+    if asks_for_pairs(clicks.strategy) and clicks.max_clicks > a_round:
+        raise UserError(
+            f"{where}.max_clicks: found {clicks.max_clicks}; {clicks.strategy} makes the {a_round} that two objects "
+            f"share, and later ones would be for one of them: wanted {a_round}."
         )
     return clicks.model_copy(update={"options": options})
 

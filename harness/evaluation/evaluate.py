@@ -123,18 +123,19 @@ class Evaluation:
         records: list[Record] = []
         for picture in pictures:
             records += [self._failed(way, picture, instance, reason) for instance, reason in picture.failed]
-            for target in picture.targets:
+            for asking in way.askings(picture):
                 try:
-                    asked.append(Asking(picture, target, way.text(picture, target.instance)))
+                    asking.text = way.text(picture, asking.target.instance)
+                    asked.append(asking)
                 except ValueError as error:
-                    records.append(self._failed(way, picture, target.instance, f"text: {error}"))
+                    records.append(self._failed(way, picture, asking.target.instance, f"text: {error}", asking))
         with self.turn:
             encode(self.method, list(dict.fromkeys(asking.picture for asking in asked)), way.protocol.seed)
         opened = [asking for asking in asked if not isinstance(asking.picture.state, Exception)]
         for asking in asked:
             if isinstance(asking.picture.state, Exception):
                 reason = f"encode: {described(asking.picture.state)}"
-                records.append(self._failed(way, asking.picture, asking.target.instance, reason))
+                records.append(self._failed(way, asking.picture, asking.target.instance, reason, asking))
         return opened, records
 
     def _answers(self, way: Way, asked: Sequence[Asking], click: int) -> tuple[list[Prediction | Exception], float]:
@@ -161,8 +162,9 @@ class Evaluation:
         except Exception as error:
             return [self._failed(way, picture, target.instance, f"segment: {described(error)}", asking)]
         hit = partial(picture.objects.hit, target.instance)
+        partner = asking.pair.region if asking.pair else None
         try:
-            scores = list(scoring.score(answer, target.truth, way.metrics, picture.sample.ignore, hit))
+            scores = list(scoring.score(answer, target.truth, way.metrics, picture.sample.ignore, hit, partner))
         except scoring.MetricError as error:
             return [self._failed(way, picture, target.instance, f"metrics: {error}", asking)]
         said = facts(way.names, way.protocol, picture.sample.id, target.instance, asking, self.device)

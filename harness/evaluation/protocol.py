@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,9 +12,9 @@ from harness.config.run_config import Clicks
 from harness.config.wording import Text, Wording
 from harness.evaluation.pictures import Picture, Target
 from harness.evaluation.scoring import choices
-from harness.masks.destinations import Place
+from harness.masks.destinations import Pair, Place
 from harness.masks.measure import metric
-from harness.plugins.registry import find
+from harness.plugins.registry import entry
 from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record
 
 TEXT_ROUND = 0
@@ -62,6 +62,8 @@ class Asking:
     Attributes:
         picture: The image that it is in.
         target: The instance, with its region.
+        draw: Which of several times that the instance is asked for this is, from 0.
+        pair: The instance with the other object that its click must lie in, where the click rule asks for pairs.
         text: The words of every prompt; None where there are none.
         clicks: All clicks so far.
         place: Where the first positive click fell; None before it.
@@ -71,7 +73,9 @@ class Asking:
 
     picture: Picture
     target: Target
-    text: str | None
+    draw: int = 0
+    pair: Pair | None = None
+    text: str | None = None
     clicks: tuple[Click, ...] = ()
     place: Place | None = None
     predicted: Mask | None = None
@@ -101,8 +105,19 @@ class Way:
     def __init__(self, names: Names, protocol: Protocol, classes: Sequence[str]) -> None:
         self.names, self.protocol = names, protocol
         self.metrics = [metric(name) for name in protocol.metrics]
-        self.click_rule = find("clicks", protocol.clicks.strategy)
+        rule = entry("clicks", protocol.clicks.strategy)
+        self.click_rule, self.pairs = rule.thing, rule.options.get("pairs")
         self.wording = Wording(protocol.text, classes)
+
+    def askings(self, picture: Picture) -> Iterator[Asking]:
+        """What is asked of an image: each instance once, or once with every partner that the click rule finds."""
+        if not self.pairs:
+            yield from (Asking(picture, target) for target in picture.targets)
+            return
+        pairs = self.pairs(picture.objects, **self.protocol.clicks.options)
+        for target in picture.targets:
+            own = [pair for pair in pairs if pair.asked is target.instance]
+            yield from (Asking(picture, target, draw, pair) for draw, pair in enumerate(own))
 
     def text(self, picture: Picture, instance: Instance) -> str | None:
         """The words of an instance's prompts.
@@ -121,7 +136,10 @@ class Way:
         """
         sample, target, clicks = asking.picture.sample, asking.target, self.protocol.clicks
         rng = self._rng(sample.id, target.instance, number)
-        at = Situation(sample, target.instance, asking.clicks, asking.predicted, rng, known=target.truth)
+        partner = asking.pair.other if asking.pair else None
+        at = Situation(
+            sample, target.instance, asking.clicks, asking.predicted, rng, asking.draw, partner, known=target.truth
+        )
         return self.click_rule(at, **clicks.options)
 
     def _rng(self, sample_id: str, instance: Instance, number: int) -> Any:
@@ -157,6 +175,7 @@ def facts(
     """What a record says of the prompt, whatever came of it; there is no asking where there was no prompt."""
     whole = instance if isinstance(instance, Instance) else None
     clicks, place = (asking.clicks, asking.place) if asking else ((), None)
+    pair = asking.pair if asking else None
     return {
         **vars(names),
         "run": protocol.run,
@@ -167,6 +186,9 @@ def facts(
         "text": asking.text if asking else None,
         "text_rule": protocol.text.rule,
         "clicks": clicks,
+        "draw": asking.draw if asking else 0,
+        "partner": pair.other.id if pair else None,
+        "shared_px": pair.shared_px if pair else None,
         "click_index": len(clicks) or protocol.clicks.max_clicks,
         "click_strategy": protocol.clicks.strategy,
         "under_click": place.under_click if place else None,

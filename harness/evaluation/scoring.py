@@ -41,6 +41,7 @@ class Score:
     pred_area_px: int
     mask: bytes
     hit: str | None = None
+    partner_iou: float | None = None
 
 
 def check(prediction: Prediction, size: tuple[int, int]) -> None:
@@ -82,6 +83,7 @@ def score(
     metrics: Sequence[Metric],
     ignore: Mask | None = None,
     what_it_hit: Callable[[Region], str] | None = None,
+    partner: Region | None = None,
 ) -> Iterator[Score]:
     """One score a ranking, and the oracle's beside them.
 
@@ -99,6 +101,7 @@ def score(
         metrics: The run's.
         ignore: Pixels that do not count, bool (h, w).
         what_it_hit: Where a mask went among the image's objects (`harness.masks.destinations`), for `Score.hit`.
+        partner: The other object that the click was put into, for `Score.partner_iou`; built with the same `ignore`.
 
     Raises:
         MetricError: One of the metrics fails, is no number, or lies outside of its bounds.
@@ -112,6 +115,8 @@ def score(
     }
     if what_it_hit:
         worth = {index: one | {"hit": what_it_hit(regions[index])} for index, one in worth.items()}
+    if partner:
+        worth = {index: one | {"partner_iou": iou(partner, regions[index])} for index, one in worth.items()}
     for ranking, index in chosen.items():
         yield Score(ranking=ranking, candidate=index, **worth[index])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.clicks.strategy import asks_for_pairs
 from harness.config.parts import Plugin, fingerprint, label
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.config.wording import Text, words_of
@@ -120,6 +121,7 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
             "dataset_params": entry.params,
             "dataset_fingerprint": made_of,
             "clicks": (method.clicks or config.clicks).model_dump(mode="json"),
+            "in_pairs": asks_for_pairs((method.clicks or config.clicks).strategy),
             "training_images_asked": asked_again(images, listing.dataset, config.limit),
             "metrics": {one.name: _metric_facts(one) for one in map(metric, config.metrics)},
             **_method_facts(method),

@@ -16,6 +16,7 @@ two annotations of the same pixels twice. Ignored pixels are in no area and no i
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,23 @@ class Place:
     depth: float
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """An object that is asked for, and another one of the image that shares pixels with it.
+
+    Attributes:
+        asked: The one that is asked for.
+        other: Of another class.
+        region: The other's.
+        shared_px: How many pixels that count lie in both.
+    """
+
+    asked: Instance
+    other: Instance
+    region: Region
+    shared_px: int
+
+
 class Objects:
     """The objects of one image.
 
@@ -64,9 +82,10 @@ class Objects:
     """
 
     def __init__(self, found: Iterable[tuple[Instance, Region]]) -> None:
-        once = {instance.object_id: (instance.category, region) for instance, region in reversed(list(found))}
+        once = {instance.object_id: (instance, region) for instance, region in reversed(list(found))}
         self.ids = list(reversed(once))
-        self.categories = [once[one][0] for one in self.ids]
+        self.instances = [once[one][0] for one in self.ids]
+        self.categories = [instance.category for instance in self.instances]
         self.regions = [once[one][1] for one in self.ids]
         self.boxes = np.array([region.box for region in self.regions]).reshape(-1, 4).T
         self.areas = np.array([region.area for region in self.regions])
@@ -80,6 +99,19 @@ class Objects:
         under = {own, *self._holding(click)}
         largest = max(self.regions[index].area for index in under)
         return Place(len(under), self.regions[own].area / largest, depth(self.regions[own], click))
+
+    def pairs(self, least_px: int) -> list[Pair]:
+        """Every two objects of different classes that share at least so many pixels, once for either of them.
+
+        An object with several texts takes part by its first. The order is that of the asked ones, then of the others.
+        """
+        found = []
+        for own, other in itertools.permutations(range(len(self.ids)), 2):
+            if self.categories[own] != self.categories[other]:
+                shared = self.regions[own].intersection(self.regions[other])
+                if shared >= least_px:
+                    found.append(Pair(self.instances[own], self.instances[other], self.regions[other], shared))
+        return found
 
     def hit(self, asked: Instance, predicted: Region) -> Hit:
         """Where a mask went, by the first of these rules that holds.

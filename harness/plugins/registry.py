@@ -108,9 +108,15 @@ def register_metric(
     return _registering("metrics", name, scale=scale)
 
 
-def register_click_rule(name: str) -> Callable[[T], T]:
-    """Function decorator: makes a click rule known as `name`, `<family>/v<number>`: rows go by it for good."""
-    return _registering("clicks", name)
+def register_click_rule(name: str, *, pairs: Callable[..., Any] | None = None) -> Callable[[T], T]:
+    """Function decorator: makes a click rule known as `name`, `<family>/v<number>`: rows go by it for good.
+
+    Args:
+        name: What configs and rows call it.
+        pairs: For a rule that asks for pairs of objects: (an image's `Objects`, **the rule's options) -> its `Pair`s
+            (harness/masks/destinations.py). An instance is asked for once a pair, and not at all without one.
+    """
+    return _registering("clicks", name, pairs=pairs)
 
 
 def register_text_rule(name: str) -> Callable[[T], T]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
         part is another number. What has no row at all has a line too, with ranking "". `scale` is the metric's.
     """
     if metric not in final.rows:  # The run did not measure it.
-        final = FinalClicks(final.rows.assign(**{metric: math.nan}), final.every)
+        final = replace(final, rows=final.rows.assign(**{metric: math.nan}))
     lines = _with_absent(summarise(final, ENTRY, metric, context.intervals), context)
     pairs = list(zip(lines["method"], lines["dataset"], strict=True))
     known = context.expected_instances

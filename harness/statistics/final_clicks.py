@@ -17,17 +17,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Int64, UInt64
 
-from harness.storage.rows import COLUMNS
+from harness.storage.rows import COLUMNS, metrics_in
 from harness.structures import UserError
 
 INSTANCE = ["dataset", "image_id", "instance_id"]
 """What names an instance, over all data sets of a run."""
+
+ASKED = [*INSTANCE, "draw"]
+"""What names one of the times that an instance was asked for: it may be, with several draws of the click."""
 
 ENTRY = ["dataset", "method", "ranking"]
 """What names a line of the leaderboard."""
 
 SHOWN = ("iou", "boundary_iou")
 """The metrics that the tables show; rows that lack one of them have no value of it."""
+
+_LINE = ["method", "ranking", *INSTANCE]
+"""What names a row that means are over."""
 
 _NEEDED = ["run", *ENTRY, "image_id", "instance_id", "seen", "clicks", "click_index", "status"]
 
@@ -46,13 +52,24 @@ class FinalClicks:
     An instance that failed at any click has no final answer, so it counts as a failure and enters no mean. A failure
     before there were any masks has no ranking; it counts for each ranking that the method has on other instances.
 
+    An instance that was asked for several times, with other draws of the click or with other partners, is one instance
+    all the same. Its scores are means over its draws, and it failed if any of them did:
+
+        drawn:  a  1  draw 0  IoU 0.4           rows:  a  1  IoU 0.5
+                a  1  draw 1  IoU 0.6                  a  2  failed
+                a  2  failed
+
     Attributes:
-        rows: One row an instance, method and ranking, sorted by these three, with all columns of the run's rows.
+        rows: One row an instance, method and ranking, sorted by these three, with all columns of the run's rows. Over
+            several draws the metrics and the pixel counts are means, and all other columns are the first draw's.
         every: The run's rows at every click, in the order in which they were given; `where` leaves them whole.
+        drawn: One row an instance, draw, method and ranking: `rows` before the draws are averaged, and the same table
+            where there is one draw.
     """
 
     rows: pd.DataFrame
     every: pd.DataFrame
+    drawn: pd.DataFrame
 
     @classmethod
     def of(cls, rows: pd.DataFrame | FinalClicks) -> FinalClicks:
@@ -75,16 +92,25 @@ class FinalClicks:
         last = every.iloc[np.flatnonzero(segmented)[at_last.to_numpy(bool)]]
         _refuse_double(last)
         if len(failed):
-            key = ["method", "ranking", *INSTANCE]
+            key = _LINE
             last = last[~pd.MultiIndex.from_frame(last[key]).isin(pd.MultiIndex.from_frame(failed[key]))]
         parts = [part for part in (last, failed) if len(part)]
-        final = _sorted(pd.concat(parts, ignore_index=True)) if parts else every.iloc[:0]
-        final.attrs = dict(every.attrs)  # What the rows remember of their metrics (statistics/scales.py).
-        return cls(final, every)
+        drawn = _sorted(pd.concat(parts, ignore_index=True)) if parts else every.iloc[:0]
+        drawn.attrs = dict(every.attrs)  # What the rows remember of their metrics (statistics/scales.py).
+        return cls(_over_draws(drawn), every, drawn)
 
     def where(self, kept: pd.Series[bool] | Bool[np.ndarray, " rows"]) -> FinalClicks:
-        """Some of the final rows: of a method, of a slice."""
-        return FinalClicks(self.rows[np.asarray(kept, dtype=bool)], self.every)
+        """Some of the final rows, with their draws: of a method, of a slice."""
+        rows = self.rows[np.asarray(kept, dtype=bool)]
+        if self.drawn is self.rows:
+            return FinalClicks(rows, self.every, rows)
+        lines, chosen = (pd.MultiIndex.from_frame(own[_LINE]) for own in (self.drawn, rows))
+        return FinalClicks(rows, self.every, self.drawn[lines.isin(chosen)])
+
+    def where_drawn(self, kept: pd.Series[bool] | Bool[np.ndarray, " drawn"]) -> FinalClicks:
+        """Some of the draws, as if no others had been made: those whose click lies in several objects."""
+        drawn = self.drawn[np.asarray(kept, dtype=bool)]
+        return FinalClicks(_over_draws(drawn), self.every, drawn)
 
     @property
     def segmented(self) -> pd.DataFrame:
@@ -111,7 +137,7 @@ def at_click(rows: pd.DataFrame, number: int) -> pd.DataFrame:
     """
     rows = _checked(rows)
     ok = rows["status"] == "ok"
-    key = ["method", *INSTANCE]
+    key = ["method", *ASKED]
     reached = pd.MultiIndex.from_frame(rows.loc[ok & (rows["click_index"] == number), key])
     failed = ~ok & ~pd.MultiIndex.from_frame(rows[key]).isin(reached)
     return rows[(ok & (rows["click_index"] <= number)) | failed]
@@ -173,7 +199,8 @@ def _checked(rows: pd.DataFrame) -> pd.DataFrame:
     if ranking.isna().any():
         ranking = ranking.astype(object).where(ranking.notna(), "")
     metrics = {name: rows[name].astype(float) if name in rows else np.nan for name in SHOWN}
-    return rows.assign(ranking=ranking, **metrics)
+    draw = rows["draw"].fillna(0).astype(int) if "draw" in rows else 0
+    return rows.assign(ranking=ranking, draw=draw, **metrics)
 
 
 def _asked(rows: pd.DataFrame) -> list[str]:
@@ -182,8 +209,40 @@ def _asked(rows: pd.DataFrame) -> list[str]:
 
 
 def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
-    order = [*INSTANCE, "method", "ranking", "click_index", "run"]
+    order = [*INSTANCE, "method", "ranking", "draw", "click_index", "run"]
     return rows.sort_values(order, kind="stable", ignore_index=True)
+
+
+def over_draws(values: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Values of draws -> means over the draws of each instance, method and ranking; a missing value counts nowhere.
+
+    Args:
+        values: A line a row, columns of numbers.
+        rows: As many rows of `FinalClicks.drawn`, or of one method and ranking without their names.
+
+    Returns:
+        A line for each instance, method and ranking, with the index of its first draw; `values` where each has one.
+    """
+    line = [name for name in _LINE if name in rows]
+    if not rows.duplicated(line).any():
+        return values
+    groups = rows.groupby(line, sort=False).ngroup().to_numpy()
+    first = ~pd.Series(groups).duplicated().to_numpy()
+    return values.groupby(groups, sort=False).mean().set_axis(values.index[first])
+
+
+_PIXELS = ("intersection_px", "union_px", "gt_area_px", "pred_area_px")
+
+
+def _over_draws(drawn: pd.DataFrame) -> pd.DataFrame:
+    """One row an instance, method and ranking, its scores averaged; a score that one draw lacks is lacking."""
+    first = ~drawn.duplicated(_LINE)
+    if first.all():
+        return drawn
+    scored = [name for name in (*metrics_in(drawn), *_PIXELS) if name in drawn]
+    values = drawn[scored].astype(float)
+    whole = over_draws(values.notna().astype(float), drawn) == 1
+    return drawn[first].assign(**over_draws(values, drawn).where(whole))
 
 
 def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
@@ -193,7 +252,7 @@ def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     whole["ranking"] = whole["own"].where(whole["own"].notna(), "")
     parts = [part for part in (failed[failed["ranking"] != ""], whole.drop(columns="own")) if len(part)]
     together = pd.concat(parts, ignore_index=True) if parts else failed
-    return together.drop_duplicates(["method", "ranking", *INSTANCE])
+    return together.drop_duplicates(_LINE)
 
 
 def _refuse_mixed(known: pd.DataFrame) -> None:
@@ -214,7 +273,7 @@ def _refuse_mixed(known: pd.DataFrame) -> None:
 
 
 def _refuse_double(last: pd.DataFrame) -> None:
-    double = last[last.duplicated(["method", "ranking", *INSTANCE])]
+    double = last[last.duplicated([*_LINE, "draw"])]
     if len(double):
         one = double.iloc[0]
         raise UserError(

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 
 from harness.messages import suggest
 from harness.plugins.scale import Scale
-from harness.statistics.final_clicks import ENTRY, INSTANCE, FinalClicks, click_keys
+from harness.statistics.final_clicks import ASKED, ENTRY, INSTANCE, FinalClicks, click_keys, over_draws
 from harness.statistics.resampling import RESAMPLES, intervals_of_means, sign_flip_p
 from harness.statistics.scales import scale_of
 from harness.storage.rows import metrics_in
@@ -142,13 +142,16 @@ def paired_gains(
 
     The gain is the mean of the last column, 0.1; of a metric of which less is better it is that of b - a. Instances of
     one image resemble each other, so the interval and p treat an image, here 0.2 + 0.0 and 0.1, as one draw
-    (statistics/resampling.py).
+    (statistics/resampling.py). An instance with several draws of the click is compared draw by draw, and its line is
+    the mean over them.
     """
-    final = FinalClicks.of(rows).rows
+    final = FinalClicks.of(rows).drawn
     pairs = _pairs(*(_entry(final, name).assign(score=lambda own: _scores(own, metric)) for name in (a, b)))
     _refuse_other_clicks(pairs, _named(a), _named(b))
     sign = (scale or scale_of(final, metric)).sign
-    difference = sign * (pairs["score_a"] - pairs["score_b"])
+    drawn = pd.DataFrame({"difference": sign * (pairs["score_a"] - pairs["score_b"])})
+    difference = over_draws(drawn, pairs)["difference"]
+    pairs = pairs.loc[difference.index]
     halves = {name: difference.where(_is(pairs["seen"], name == "seen")) for name in MEANS[1:]}
     parts = pd.DataFrame({"mean": difference, **halves})
     sums, counts = by_image(pairs, parts)
@@ -236,17 +239,17 @@ def _named(name: str | tuple[str, str]) -> str:
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    wanted = [*INSTANCE, "click_index", "clicks", "score"]
-    on = [*INSTANCE, "click_index"]
+    wanted = [*ASKED, "click_index", "clicks", "score"]
+    on = [*ASKED, "click_index"]
     return a[[*wanted, "seen"]].merge(b[wanted], on=on, suffixes=("_a", "_b"), validate="one_to_one")
 
 
 def _refuse_other_clicks(pairs: pd.DataFrame, a: str, b: str) -> None:
     other = pairs[click_keys(pairs["clicks_a"]) != click_keys(pairs["clicks_b"])]
     if len(other):
-        one = other.iloc[0]
+        one, counts = other.iloc[0], [len(own[INSTANCE].drop_duplicates()) for own in (other, pairs)]
         raise UserError(
-            f"summaries, {one.dataset}: {a} and {b} had different clicks on {len(other)} of {len(pairs)} instances, "
+            f"summaries, {one.dataset}: {a} and {b} had different clicks on {counts[0]} of {counts[1]} instances, "
             f"the first '{one.instance_id}' of image '{one.image_id}'; wanted the same. Compare them under a click "
             "strategy that does not look at their masks, and under one seed."
         )

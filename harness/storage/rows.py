@@ -29,12 +29,16 @@ COLUMNS: dict[str, pa.DataType] = {
     "text_rule": pa.string(),
     "click_strategy": pa.string(),
     "clicks": _CLICKS,
+    "draw": pa.int32(),
     "click_index": pa.int32(),
     "under_click": pa.int32(),
     "under_click_area_ratio": pa.float32(),
     "click_depth_px": pa.float32(),
+    "partner": pa.string(),
+    "shared_px": pa.int64(),
     "candidate": pa.int32(),
     "hit": pa.string(),
+    "partner_iou": pa.float64(),
     "intersection_px": pa.int64(),
     "union_px": pa.int64(),
     "gt_area_px": pa.int64(),
@@ -51,7 +55,7 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 """Every column but the metrics, which are float64 columns of their names."""
 
-ORDER = ["dataset", "method", "image_id", "instance_id", "click_index", "ranking"]
+ORDER = ["dataset", "method", "image_id", "instance_id", "draw", "click_index", "ranking"]
 """How result rows are sorted, whatever the order in which shards came."""
 
 MEASURED = ("encode_ms", "segment_ms")

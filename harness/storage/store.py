@@ -193,7 +193,7 @@ class Store:
                 rows = found.read(columns=names)
         except (pa.ArrowException, OSError, UserError):
             return None
-        return as_frame(rows) if set(ORDER) <= set(names) else None
+        return as_frame(rows) if set(ORDER) - {"draw"} <= set(names) else None  # Early runs have no draws.
 
     def forget_failed(self, job: JobFacts) -> int:
         """Remove the rows of samples in which an instance failed, so that these samples count as not done.

@@ -22,7 +22,8 @@ H, W = 24, 36
 ROUNDS = 4
 
 ASKED: list[tuple[str, dict[str, Any]]] = [
-    *[(name, {}) for name in sorted(names("clicks"))],
+    *[(name, {}) for name in sorted(names("clicks")) if name != "shared/v1"],
+    ("shared/v1", {"least_px": 1}),
     ("paper/v2", {"positives": 3, "negatives": 2, "sources": ("any_class",), "margin_px": 40.0}),
     ("paper/v2", {"positives": 2, "distance": 1e200}),
     ("xu/v1", {"positives": 3, "negatives": 2, "negatives_by": 1, "margin": 1e200, "step": 1e200}),
@@ -54,7 +55,8 @@ SHAPES = {
 def situation(truth: Mask, ignore: Mask | None) -> Situation:
     instance, other = Instance("i", truth, "thing"), Instance("o", box(2, 9, 1, 30), "other")
     sample = Sample("s", np.zeros((H, W, 3), np.uint8), (instance, other), ignore=ignore)
-    return Situation(sample, instance, (), None, click_rng(0, "d", "s", "i", 1))
+    partner = Instance("all", FULL, "another")
+    return Situation(sample, instance, (), None, click_rng(0, "d", "s", "i", 1), partner=partner)
 
 
 @pytest.mark.parametrize(("name", "options"), ASKED, ids=str)

@@ -309,6 +309,8 @@ def test_norms_and_biases_do_not_decay(shared: PromptedDeepLabLearner) -> None:
 def test_what_a_recipe_may_get_wrong(shared: PromptedDeepLabLearner) -> None:
     with pytest.raises(UserError, match=r"strategy: no click rule 'paper/v9'\. Did you mean 'paper/v"):
         learner(strategy="paper/v9")
+    with pytest.raises(UserError, match=r"strategy: found shared/v1, which clicks into two objects at once"):
+        learner(strategy="shared/v1")
     with pytest.raises(UserError, match="found encoder=resnet5"):
         learner(encoder="resnet5")
     with pytest.raises(UserError, match="found batches of 1; wanted 2 or more"):

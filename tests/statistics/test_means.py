@@ -389,3 +389,45 @@ def test_a_gain_is_what_is_better_whichever_way_the_metric_counts(pair: pd.DataF
     assert paired_gain(rows, "ours", "click", "missed_px").difference == pytest.approx(-20)
     remembered = with_metrics(rows, {"missed_px": fewer.written})
     assert paired_gain(remembered, "ours", "click", "missed_px").low > 0
+
+
+DRAWN = frame(
+    *[row(instance_id="1a", draw=draw, iou=iou) for draw, iou in enumerate((0.2, 0.4, 0.6))],
+    row(instance_id="1b", draw=0, iou=1.0, seen=False),
+)
+"""An instance of three draws and one of one: means 0.4 and 1."""
+
+
+def test_draws_are_averaged_within_an_instance_first() -> None:
+    (line,) = summarise(DRAWN, intervals=True).to_dict("records")
+    assert line["mean"] == pytest.approx(0.7)  # and not the mean of four rows, 0.55
+    assert (line["n"], line["n_seen"], line["seen"]) == (2, 1, pytest.approx(0.4))
+    final = FinalClicks.of(DRAWN)
+    assert (len(final.rows), len(final.drawn)) == (2, 4)
+    once = FinalClicks.of(HAND)
+    assert once.drawn is once.rows
+
+
+def test_an_instance_fails_with_any_of_its_draws_and_counts_once() -> None:
+    rows = pd.concat([DRAWN, frame(failed(instance_id="1a", draw=3))])
+    (line,) = summarise(rows).to_dict("records")
+    assert (line["mean"], line["n"], line["failed"]) == (1.0, 1, 1)
+
+
+def test_a_draw_without_a_score_leaves_its_instance_without() -> None:
+    (line,) = summarise(DRAWN.assign(iou=[0.2, None, 0.6, 1.0])).to_dict("records")
+    assert (line["n"], line["unscored"]) == (1, 1)
+
+
+def test_methods_are_paired_draw_by_draw() -> None:
+    other = DRAWN.assign(method="b", iou=[0.1, 0.1, 0.1, 0.5])
+    gain = paired_gain(pd.concat([DRAWN, other]), "a", "b")
+    assert (gain.difference, gain.n) == (pytest.approx((0.3 + 0.5) / 2), 2)
+    elsewhere = other.assign(clicks=[[CLICK], [{**CLICK, "x": 9}], [CLICK], [CLICK]])
+    with pytest.raises(UserError, match="a and b had different clicks on 1 of 2 instances"):
+        paired_gain(pd.concat([DRAWN, elsewhere]), "a", "b")
+
+
+def test_two_rows_of_one_draw_are_refused() -> None:
+    with pytest.raises(UserError, match="rows twice"):
+        summarise(pd.concat([DRAWN, DRAWN]))

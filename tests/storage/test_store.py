@@ -22,7 +22,7 @@ from harness import Click, UserError
 from harness.storage.folder import Folder, write_bytes
 from harness.storage.manifest import JobFacts, read_samples
 from harness.storage.rows import COLUMNS, MEASURED, ORDER, as_frame, schema, table
-from harness.storage.shards import header_of
+from harness.storage.shards import Header, header_of, name_of, packed
 from harness.storage.store import Store, store_of
 from harness.structures import Record
 
@@ -511,3 +511,17 @@ def test_the_manifest_is_json_for_people(store: Store) -> None:
     text = (folder(store) / "manifest.json").read_text()
     assert json.loads(text)["jobs"][JOB.key]["about"]["method_plugin"] == "ours"
     assert text.count("\n") > 10
+
+
+def test_rows_of_before_there_were_draws_are_read(store: Store) -> None:
+    opened(store)
+    gone = ["draw", "partner", "shared_px", "partner_iou"]
+    early = packed(table([record("a")], JOB.metrics).drop_columns(gone), Header(("1",), JOB.parts))
+    (store.folder_of(JOB.key)).write(name_of(early), early)
+    store.write(JOB, ["2"], [record("b", "2", draw=1)])
+    read = rows(store)
+    assert read["draw"].tolist() == [0, 1] and read["draw"].dtype == "int32"
+    assert read[gone[1:]].isna().all(axis=None)
+    old = store.folder.local / "results.parquet"
+    pq.write_table(pa.Table.from_pandas(read.drop(columns=gone)), old)
+    assert len(store.results()) == 2

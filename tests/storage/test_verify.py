@@ -84,7 +84,7 @@ def test_a_complete_run_is_proved_with_its_counts(finished: Callable[..., Store]
     assert "4 shards with 144 rows are readable, as their SHA-256 says" in said
     for method in ("steady", "wide"):
         assert f"{method} on toys: 6 images, 12 instances x 3 rankings x 2 clicks = 72 rows; 0 more" in said
-    assert "primary key (dataset, method, instance_id, click_index, ranking) is unique over 144 rows" in said
+    assert "primary key (dataset, method, instance_id, draw, click_index, ranking) is unique over 144 rows" in said
     assert "results.parquet has 144 rows, equal to the shards'" in said
     assert "toys: the rows of all 2 methods are of the same 12 instances" in said
     assert "the data set lists" not in said
@@ -347,4 +347,4 @@ def test_many_damaged_shards_are_named_shortly(finished: Callable[..., Store]) -
 
 
 def test_the_key_is_that_of_the_results() -> None:
-    assert completeness.KEY == ["dataset", "method", "instance_id", "click_index", "ranking"]
+    assert completeness.KEY == ["dataset", "method", "instance_id", "draw", "click_index", "ranking"]

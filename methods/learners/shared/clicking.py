@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from harness.clicks import Situation, Strategy, click_rng, clicks_a_round
+from harness.clicks.strategy import asks_for_pairs
 from harness.plugins.registry import find
 from harness.structures import Instance, Sample, UserError
 
@@ -65,9 +66,14 @@ def clicks_made(strategy: str, options: Mapping[str, Any], where: str) -> int:
     """How many clicks a learner's simulator makes a round.
 
     Raises:
-        UserError: There is no such simulator, or it takes no such options.
+        UserError: There is no such simulator, it takes no such options, or it clicks into two objects at once.
     """
     find("clicks", strategy, f"{where}, strategy")
+    if asks_for_pairs(strategy):
+        raise UserError(
+            f"{where}, strategy: found {strategy}, which clicks into two objects at once; wanted a simulator that is "
+            "given one, for a training example holds one. paper/v1 is the paper's."
+        )
     try:
         return clicks_a_round(strategy, options)
     except UserError as error:

@@ -1,0 +1,81 @@
+"""Pairs of answers to one click: both of two objects hold the click, and each is asked for by its own words.
+
+    the click x lies in the person and in the tie        asked for     mask        IoU with person   with tie
+    asked twice by a method that reads the words         "person"      person            0.9            0.1
+                                                         "tie"         tie               0.1            0.8
+    and by one that does not, whose mask is the same     "person"      tie               0.1            0.8
+    both times                                           "tie"         tie               0.1            0.8
+
+The first is right both times. The second is right once: no mask can be right for both of two different objects, unless
+these nearly coincide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from harness.masks.destinations import RIGHT
+from harness.statistics.final_clicks import click_keys
+from harness.structures import UserError
+
+PART = 0.9
+"""The share of one object's pixels, of the smaller one's, that lie in the other if they are part and whole."""
+
+_ABOUT = ["partner_iou", "gt_area_px", "pred_area_px", "iou"]
+
+
+def pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """Both answers of each pair.
+
+    Args:
+        rows: Of one method and ranking, after the click: those with a mask that have a `partner`. An instance has a row
+            a partner.
+
+    Returns:
+        A line for each pair of which both were answered: dataset, image_id, instance_id, partner; both, one, none (1 in
+        one of the three, 0 in the others: how many of the two masks have an IoU of at least 0.5 with their own object);
+        mask (1 if the two masks differ, as far as their areas and their IoUs with both objects tell); object (1 if the
+        one mask has its larger IoU with another of the two objects than the other mask); nested (bool: at least 0.9 of
+        one of the objects lie in the other).
+
+    Raises:
+        UserError: The two had different clicks.
+    """
+    columns = ["dataset", "image_id", "instance_id", "partner", *_ABOUT]
+    own = rows.assign(click=click_keys(rows["clicks"]))
+    other = own[[*columns, "click"]].rename(columns={"instance_id": "partner", "partner": "instance_id"})
+    on = columns[:4]
+    found = own[[*columns, "click", "shared_px"]].merge(other, on=on, suffixes=("", "_b"))
+    found = found[found["instance_id"] < found["partner"]].sort_values(on, ignore_index=True)
+    _refuse_other_clicks(found)
+    right = (found["iou"] >= RIGHT).astype(int) + (found["iou_b"] >= RIGHT)
+    # Of the two masks the area, the IoU with the first object, and that with the second.
+    masks = (("pred_area_px", "pred_area_px_b"), ("iou", "partner_iou_b"), ("partner_iou", "iou_b"))
+    changes = np.logical_or.reduce([found[a] != found[b] for a, b in masks])
+    nearer = [np.sign(found["iou"] - found["partner_iou"]), np.sign(found["partner_iou_b"] - found["iou_b"])]
+    smaller = found[["gt_area_px", "gt_area_px_b"]].min(axis=1)
+    return found[on].assign(
+        both=(right == 2).astype(float),
+        one=(right == 1).astype(float),
+        none=(right == 0).astype(float),
+        mask=changes.astype(float),
+        object=(nearer[0] * nearer[1] < 0).astype(float),
+        nested=found["shared_px"] >= PART * smaller,
+    )
+
+
+def asked(rows: pd.DataFrame) -> int:
+    """How many pairs a method's rows speak of, answered or not."""
+    named = rows.loc[rows["partner"].notna(), ["dataset", "instance_id", "partner"]].drop_duplicates()
+    return len({(dataset, *sorted(two)) for dataset, *two in named.itertuples(index=False, name=None)})
+
+
+def _refuse_other_clicks(found: pd.DataFrame) -> None:
+    other = found[found["click"] != found["click_b"]]
+    if len(other):
+        one = other.iloc[0]
+        raise UserError(
+            f"same click, {one.dataset}: '{one.instance_id}' and '{one.partner}' of image '{one.image_id}' had "
+            "different clicks; wanted one. A click rule of pairs must make the same click for both, and draw nothing."
+        )
