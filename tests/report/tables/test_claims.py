@@ -149,3 +149,26 @@ def test_the_paper_s_own_numbers_contradict_three_sentences() -> None:
 def test_the_command_prints_the_paper_s_verdicts(here: Any) -> None:
     done = here("claims", "--format", "csv")
     assert (done.returncode, done.stdout.count("does not hold")) == (0, 3), done.stderr
+
+
+def test_more_clicks_are_those_of_the_rows(make_row: Any) -> None:
+    """Text adds 20 points to one click, 5 to two positive ones and a negative one."""
+    labels = {
+        f"{name} {clicks}": MethodFacts(name == "ours", plugin=FACTS[name].plugin)
+        for clicks in ("1+0", "2+1")
+        for name in ("ours", "click")
+    }
+    given = [
+        {"x": 3, "y": 5, "positive": True},
+        {"x": 9, "y": 5, "positive": True},
+        {"x": 1, "y": 1, "positive": False},
+    ]
+    means = {"ours 1+0": 0.6, "click 1+0": 0.4, "ours 2+1": 0.75, "click 2+1": 0.7}
+    parts = []
+    for label, mean in means.items():
+        own = rows_of(make_row, {(label.split()[0], "single"): (mean, mean)}).assign(method=label)
+        count = 1 if label.endswith("1+0") else 3
+        parts.append(own.assign(click_index=count, clicks=[given[:count]] * len(own)))
+    built = build_table("claims", pd.concat(parts, ignore_index=True), Context("demo", labels=labels))
+    found = line(built, "More clicks decrease the use of the text")
+    assert found["Verdict"] == HOLDS and float(found["Difference"]) == pytest.approx(15, abs=1.5)
