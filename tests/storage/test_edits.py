@@ -17,7 +17,7 @@ from harness import UserError
 from harness.config.run_config import load_run
 from harness.jobs.plan import planned
 from harness.results.recorded import recorded
-from harness.running.run import run
+from harness.running.one_run import run
 from harness.storage.edits import OldRows, old_rows, redo, said_of
 from harness.storage.manifest import JobFacts, save_manifest
 from harness.storage.store import Store
