@@ -23,6 +23,7 @@ from harness.messages import complaint
 from harness.structures import UserError
 
 from ..shared.checkpoints import again, misfits, missing, read_trained_here
+from ..shared.torch_files import load_torch
 from .hrnet_ocr import STEM, HrnetOcr, resized
 
 CLASSES = ("isegm.model.is_hrnet_model.HRNetModel", "ritm_annotation.model.is_hrnet_model.HRNetModel")
@@ -199,7 +200,7 @@ def _trained_here(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
 
 def _official(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_torch(path)
     except Exception as error:  # A damaged or a hostile file makes the unpickler raise anything.
         reason = str(error).strip().partition("\n")[0]
         raise UserError(

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from harness.structures import UserError
 from harness.weights.catalogue import hint
+
+from .torch_files import load_torch
 
 
 def missing(path: Path, reader: str) -> UserError:
@@ -72,7 +73,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _unpickled(path: Path) -> Any:
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    found = load_torch(path)
     inner = [found[key] for key in ("model", "state_dict") if isinstance(found, Mapping) and key in found]
     return inner[0] if inner and isinstance(inner[0], Mapping) else found
 

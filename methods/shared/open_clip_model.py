@@ -34,7 +34,7 @@ from harness.structures import UserError
 
 from .checkpoints import again, misfits, missing
 from .device import chosen_device
-from .torchscript_archive import is_torchscript, read_torchscript
+from .torch_files import is_torchscript, load_torch, read_torchscript
 
 FULL_VOCABULARY = 49408
 """How many tokens open_clip's vocabulary file has."""
@@ -235,7 +235,7 @@ def _unreadable(checkpoint: Path, found: str) -> UserError:
 def _unpickled(checkpoint: Path) -> Any:
     if is_torchscript(checkpoint):
         return read_torchscript(checkpoint)
-    return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return load_torch(checkpoint)
 
 
 def _check_shapes(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
