@@ -45,15 +45,9 @@ def audit(
     output: Output = None,
 ) -> None:
     """List what is wrong or doubtful in the paper's tables, and in the tables of runs."""
-    from harness.report.build import build_table
     from harness.report.tables.audit import published_audit
-    from harness.results.recorded import recorded_at
 
-    tables = [published_audit()] if not runs else []
-    for made in map(recorded_at, runs or ()):
-        rows = made.rows()
-        tables.append(build_table("audit", rows, made.context(rows)))
-    emit(tables, form, output)
+    emit(_of_runs("audit", runs) if runs else [published_audit()], form, output)
 
 
 def claims(
@@ -62,15 +56,21 @@ def claims(
     output: Output = None,
 ) -> None:
     """Test the paper's sentences: on its own printed numbers, or on the rows of runs."""
-    from harness.report.build import build_table
     from harness.report.tables.claims import published_claims
+
+    emit(_of_runs("claims", runs) if runs else [published_claims()], form, output)
+
+
+def _of_runs(table: str, runs: Sequence[str]) -> list[Table]:
+    """One table of each run."""
+    from harness.report.build import build_table
     from harness.results.recorded import recorded_at
 
-    tables = [published_claims()] if not runs else []
-    for made in map(recorded_at, runs or ()):
+    tables = []
+    for made in map(recorded_at, runs):
         rows = made.rows()
-        tables.append(build_table("claims", rows, made.context(rows)))
-    emit(tables, form, output)
+        tables.append(build_table(table, rows, made.context(rows)))
+    return tables
 
 
 def compare(

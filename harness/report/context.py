@@ -21,6 +21,7 @@ class MethodFacts:
         plugin: Its plugin, for a method that has no row to say so.
         variant_of: The entry that it is a variant of, asked in another way; "" for one that is none.
         trained_classes: How many classes its weights were trained on; None where the config does not say.
+        training: "all" or "seen", the classes that its recipe trains on; "" where the config names no recipe.
         seed_of: What it shares with the same recipe's networks of other seeds; "" for one that stands alone.
         seed: The seed of its training, for one of several.
         first_ranking: Whose masks the next clicks are made into; "" for a method that takes no `rankings`.
@@ -33,6 +34,7 @@ class MethodFacts:
     plugin: str = ""
     variant_of: str = ""
     trained_classes: int | None = None
+    training: str = ""
     seed_of: str = ""
     seed: int | None = None
     first_ranking: str = ""

@@ -132,6 +132,7 @@ class Recorded:
             plugin=method.name,
             variant_of=method.variant_of,
             trained_classes=len(method.trained_on.classes) or None,
+            training=method.train.classes if method.train else "",
             seed_of=method.seed_of,
             seed=method.train.seed if method.train and method.seed_of else None,
             first_ranking=about.get("first_ranking", ""),

@@ -138,8 +138,6 @@ class Asked:
         labels = players(part, here, self.final, self.context)
         if not labels:
             return f"No method of this run is {side.method}"
-        if side.training in ("all", "seen"):
-            return "A run's rows do not say whether a network saw all classes or the seen ones alone"
         clicked = [label for label in labels if self._clicks(label) == side.clicks]
         trained = [label for label in clicked if self._trained(label, side.training)]
         for label in trained:
@@ -156,8 +154,9 @@ class Asked:
         return (setting.positive, setting.negative) if setting else (0, 0)
 
     def _trained(self, label: str, training: str) -> bool:
-        wanted = dict(zip(TRAINING, self.classes, strict=False)).get(training)
-        return not training or (wanted is not None and self.context.facts(label).trained_classes == wanted)
+        facts, wanted = self.context.facts(label), dict(zip(TRAINING, self.classes, strict=False)).get(training)
+        by_number = wanted is not None and facts.trained_classes == wanted
+        return training in ("", facts.training) or by_number
 
     def _rows(self, dataset: str, entry: tuple[str, str], metric: str) -> pd.DataFrame:
         rows = self.final.rows
