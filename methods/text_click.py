@@ -7,10 +7,15 @@ Code: the authors' fork, https://github.com/nikolaiwarner7/MaskCLIP at 37b9df0; 
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from harness.plugins.interfaces import Saliency
+from harness.plugins.interfaces import Group, Saliency, clicks_of
 from harness.plugins.registry import register_method
+from harness.plugins.vocabularies import Contrast, Vocabulary
+from harness.structures import Click, Image, Prediction, Prompt
 
 from .shared.prompted_deeplab import PromptedDeepLab
 
@@ -20,13 +25,62 @@ class TextClick(PromptedDeepLab):
     """The click says which instance, the text's saliency says which of the things under the click.
 
     Args:
-        checkpoint: Weights as training here saves them, which carry their architecture.
+        checkpoint: Weights as training here saves them, which carry their architecture and their vocabulary.
         saliency: Turns the text into a channel; MaskCLIP in the paper. The one that the weights were trained with.
         device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: Forward passes are cut to this many prompts of an image.
+        vocabulary: The names that the saliency contrasts the text with. "dataset": those of the data set that is asked
+            on, unseen classes among them, as in the paper; without a data set, or where it has no classes, those of the
+            training. "checkpoint": those of the training in any case. "none": nothing. "present": those of what is in
+            the image, which only ground truth knows: an ablation. Otherwise the path of a file with a name a line.
     """
 
     uses_text = True
 
-    def __init__(self, checkpoint: Path, saliency: Saliency, device: str = "auto", prompts_per_batch: int = 16) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        saliency: Saliency,
+        device: str = "auto",
+        prompts_per_batch: int = 16,
+        vocabulary: Vocabulary = "dataset",
+    ) -> None:
         super().__init__(checkpoint, saliency, device, prompts_per_batch)
+        self.checkpoint, self.contrast = checkpoint, Contrast.of(vocabulary, checkpoint)
+        self.present_only = vocabulary == "present"
+
+    def predict(
+        self,
+        image: Image,
+        click: Click | Sequence[Click],
+        text: str | None,
+        vocabulary: Sequence[str] | None = None,
+    ) -> Prediction:
+        """The mask of one prompt: that of a run's row, on the data set that the weights were trained on.
+
+        Args:
+            image: uint8 (h, w, 3), RGB.
+            click: One or several.
+            text: The words for the object.
+            vocabulary: The names to contrast them with, whatever the method was told to take; () for none. To be asked
+                as on another data set, give its names as they are said there. By default what the method was told to
+                take, the names of the training standing for those of a data set.
+        """
+        if vocabulary is None:
+            if not self.contrast.names(()) and self.contrast.choice in ("dataset", "present"):
+                warnings.warn(
+                    f"{self.checkpoint} does not say which names it was trained with: the text is contrasted with "
+                    "none, unlike the rows of a run. Give `vocabulary`.",
+                    stacklevel=2,
+                )
+            return super().predict(image, click, text)
+        (state,) = self.encode([image])
+        return super().segment([(state, [Prompt(clicks_of(click), text, vocabulary=tuple(vocabulary))])])[0][0]
+
+    def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
+        """A mask for each prompt, its text contrasted with the names that the method was told to take."""
+        contrasted = [
+            (state, [replace(prompt, vocabulary=self.contrast.names(prompt.vocabulary)) for prompt in prompts])
+            for state, prompts in groups
+        ]
+        return super().segment(contrasted)

@@ -60,7 +60,7 @@ class Evaluation:
 
     def __init__(self, method: Method, dataset: Dataset, ways: Sequence[tuple[Names, Protocol]]) -> None:
         self.method, self.dataset = method, dataset
-        self.ways = [Way(names, protocol, dataset.classes) for names, protocol in ways]
+        self.ways = [Way(names, protocol, dataset.classes, method.present_only) for names, protocol in ways]
         said = getattr(method, "device", None)
         self.device = str(said or "cpu")
         # One core cannot decode while it computes: a second thread there only costs, half as much again in all.

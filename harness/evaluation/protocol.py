@@ -100,10 +100,11 @@ class Way:
         names: For the records.
         protocol: What is asked.
         classes: The data set's.
+        present_only: Whether the method is told only the names of what is in the image.
     """
 
-    def __init__(self, names: Names, protocol: Protocol, classes: Sequence[str]) -> None:
-        self.names, self.protocol = names, protocol
+    def __init__(self, names: Names, protocol: Protocol, classes: Sequence[str], present_only: bool = False) -> None:
+        self.names, self.protocol, self.present_only = names, protocol, present_only
         self.metrics = [metric(name) for name in protocol.metrics]
         rule = entry("clicks", protocol.clicks.strategy)
         self.click_rule, self.pairs = rule.thing, rule.options.get("pairs")
@@ -148,7 +149,10 @@ class Way:
 
     def prompt(self, asking: Asking) -> Prompt:
         """What the method is given beside the image."""
-        return Prompt(asking.clicks, asking.text, asking.memory, self.wording.vocabulary)
+        return Prompt(asking.clicks, asking.text, asking.memory, self._vocabulary(asking.picture))
+
+    def _vocabulary(self, picture: Picture) -> tuple[str, ...]:
+        return self.wording.present(picture.categories) if self.present_only else self.wording.vocabulary
 
 
 def failed(

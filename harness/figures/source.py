@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from harness import messages
+from harness import messages, places
 from harness.config.parts import Plugin, label
-from harness.config.run_config import RunConfig
+from harness.config.run_config import MethodEntry, RunConfig
 from harness.config.wording import Wording
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Saliency
+from harness.plugins.vocabularies import Contrast, Vocabulary
 from harness.report.context import Context
 from harness.results.recorded import recorded
 from harness.statistics.final_clicks import FinalClicks
@@ -50,7 +51,7 @@ class Source:
 
     def __post_init__(self) -> None:
         self._datasets: dict[str, Dataset | None] = {}
-        self._saliency: Saliency | None = None
+        self._seen: tuple[Saliency, Contrast] | None = None
         known = {label(entry) for entry in self.config.datasets}
         if wrong := set(self.roots) - known:
             raise UserError(f"--data: no data set '{min(wrong)}' in this run. {messages.suggest(min(wrong), known)}")
@@ -81,23 +82,31 @@ class Source:
 
     def saliency_map(self, dataset: str, sample: Sample, text: str) -> SaliencyMap | None:
         """What the run's first method with a saliency saw for a text; None where no method has one."""
-        plugin, entry = self.dataset(dataset), self.saliency_entry()
-        if plugin is None or entry is None:
+        plugin, method = self.dataset(dataset), self._with_saliency()
+        if plugin is None or method is None:
             return None
-        if self._saliency is None and "saliency" not in self.unread:
+        if self._seen is None and "saliency" not in self.unread:
             try:
-                self._saliency = parameters.build("saliency", entry["name"], entry.get("params", {}))
+                entry = method.params["saliency"]
+                saliency = parameters.build("saliency", entry["name"], entry.get("params", {}))
+                self._seen = saliency, _contrast(method)
             except (OSError, ValueError, UserError) as error:
                 self._give_up("saliency", str(error))
-        if self._saliency is None:
+        if self._seen is None:
             return None
-        names = Wording(self.config.text, plugin.classes).vocabulary
-        return self._saliency.maps(self._saliency.features([sample.image])[0], [text], names)[0]
+        saliency, contrast = self._seen
+        wording = Wording(method.text or self.config.text, plugin.classes)
+        present = wording.present(frozenset(one.category for one in sample.instances))
+        names = contrast.names(present if contrast.choice == "present" else wording.vocabulary)
+        return saliency.maps(saliency.features([sample.image])[0], [text], names)[0]
 
     def saliency_entry(self) -> Mapping[str, Any] | None:
         """The saliency plugin of the first method that has one, as the config has it."""
-        given = [method.params.get("saliency") for method in self.config.methods]
-        return next((one for one in given if isinstance(one, Mapping)), None)
+        method = self._with_saliency()
+        return method.params["saliency"] if method else None
+
+    def _with_saliency(self) -> MethodEntry | None:
+        return next((one for one in self.config.methods if isinstance(one.params.get("saliency"), Mapping)), None)
 
     def _built(self, name: str) -> Dataset:
         entry: Plugin = next(one for one in self.config.datasets if label(one) == name)
@@ -111,6 +120,12 @@ class Source:
         if dataset not in self.unread:
             _log.warning("%s: %s", dataset, why)
         self.unread.setdefault(dataset, why)
+
+
+def _contrast(method: MethodEntry) -> Contrast:
+    """The names that a method contrasts texts with."""
+    choice = parameters.built(Vocabulary, method.params.get("vocabulary", "dataset"))
+    return Contrast.of(choice, places.located(str(method.params.get("checkpoint", ""))))
 
 
 def opened(store: Store, roots: Mapping[str, Path] | None = None) -> Source:

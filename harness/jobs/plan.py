@@ -149,13 +149,16 @@ def _metric_facts(metric: Metric) -> dict[str, Any]:
 def _method_facts(method: MethodEntry) -> dict[str, Any]:
     """What tables must know of a method's plugin, in a checkout that may lack the plugin.
 
-    "first_ranking" is the first of the entry's `rankings`, or of the plugin's own; "" where the plugin takes none.
+    "first_ranking" is the first of the entry's `rankings`, or of the plugin's own, and "vocabulary" what its text is
+    contrasted with; "" where the plugin takes none.
     """
     cls = registry.find("methods", method.name)
-    taken = inspect.signature(cls).parameters.get("rankings")
+    takes = inspect.signature(cls).parameters
+    taken, names = takes.get("rankings"), takes.get("vocabulary")
     given = method.params.get("rankings", taken.default) if taken else ()
     return {
         "uses_text": cls.uses_text if method.uses_text is None else method.uses_text,
+        "vocabulary": str(method.params.get("vocabulary", names.default)) if names else "",
         "first_ranking": str(given[0]) if isinstance(given, Sequence) and given else "",
     }
 

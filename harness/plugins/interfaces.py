@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -38,6 +39,8 @@ class Method:
 
     Attributes:
         uses_text: Whether the text changes its masks; shown in the text column of tables.
+        present_only: Whether the vocabulary of its prompts is cut to the names of what is in the image. That is ground
+            truth: for an ablation alone.
         published: Numbers that the authors print for their weights: a checkpoint's file name -> a data set plugin's
             name -> "NoC@90" -> mean clicks. The table `reproduction` shows them beside ours.
         published_in: Where the authors print them, for a footnote.
@@ -45,14 +48,31 @@ class Method:
 
     name: ClassVar[str]
     uses_text: ClassVar[bool] = False
+    present_only: bool = False
     published: ClassVar[Mapping[str, Mapping[str, Mapping[str, float]]]] = {}
     published_in: ClassVar[str] = ""
 
-    def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
-        """Segment the object that the clicks and the text mean, at the image's size."""
-        clicks = (click,) if isinstance(click, Click) else tuple(click)
+    def predict(
+        self,
+        image: Image,
+        click: Click | Sequence[Click],
+        text: str | None,
+        vocabulary: Sequence[str] | None = None,
+    ) -> Prediction:
+        """Segment the object that the clicks and the text mean: the answer that a run's row has for the same prompt.
+
+        Args:
+            image: uint8 (h, w, 3), RGB.
+            click: One or several, in the order in which they were made; several are one prompt's and no rounds.
+            text: The words for the object, as a run's `text:` would say them; None for none.
+            vocabulary: The names that the text is contrasted with, where the method contrasts it with any. None leaves
+                that to the method: see its own `predict`.
+
+        Returns:
+            The candidates, bool (k, h, w) at the image's size.
+        """
         (state,) = self.encode([image])
-        return self.segment([(state, [Prompt(clicks, text)])])[0][0]
+        return self.segment([(state, [Prompt(clicks_of(click), text, vocabulary=tuple(vocabulary or ()))])])[0][0]
 
     def encode(self, images: Sequence[Image]) -> list[Any]:
         """Do the slow half, once for each image, and return what `segment` needs of it."""
@@ -60,14 +80,28 @@ class Method:
 
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
         """Answer every prompt of every image, in the order of the prompts."""
+        takes = "vocabulary" in inspect.signature(self.predict).parameters  # A plugin's own may take three arguments.
         return [
-            [_kept(self.predict(image, prompt.clicks, prompt.text)) for prompt in prompts] for image, prompts in groups
+            [
+                _kept(
+                    self.predict(image, prompt.clicks, prompt.text, prompt.vocabulary)
+                    if takes
+                    else self.predict(image, prompt.clicks, prompt.text)
+                )
+                for prompt in prompts
+            ]
+            for image, prompts in groups
         ]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.predict is Method.predict and cls.segment is Method.segment:
             raise TypeError(f"{cls.__module__}:{cls.__name__} must write predict(), or encode() and segment().")
+
+
+def clicks_of(click: Click | Sequence[Click]) -> tuple[Click, ...]:
+    """One click or several, as a prompt has them."""
+    return (click,) if isinstance(click, Click) else tuple(click)
 
 
 def _kept(prediction: Prediction) -> Prediction:

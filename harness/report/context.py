@@ -25,6 +25,8 @@ class MethodFacts:
         seed_of: What it shares with the same recipe's networks of other seeds; "" for one that stands alone.
         seed: The seed of its training, for one of several.
         first_ranking: Whose masks the next clicks are made into; "" for a method that takes no `rankings`.
+        vocabulary: What its text is contrasted with, as its config says: "dataset", ... or a file; "" for a method that
+            has no such choice.
         published_in: Where its authors print numbers for these weights; "" if nowhere.
     """
 
@@ -39,6 +41,7 @@ class MethodFacts:
     seed: int | None = None
     first_ranking: str = ""
     published_in: str = ""
+    vocabulary: str = ""
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,7 @@ class Recorded:
             seed_of=method.seed_of,
             seed=method.train.seed if method.train and method.seed_of else None,
             first_ranking=about.get("first_ranking", ""),
+            vocabulary=about.get("vocabulary", ""),
             published_in=next((job.about["published_in"] for job in own if "published_in" in job.about), ""),
         )
 

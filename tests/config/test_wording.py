@@ -13,31 +13,10 @@ from harness.config.run_config import Clicks
 from harness.config.wording import Text, Wording, checked_text, deciding
 from harness.evaluation.pictures import prepared
 from harness.evaluation.protocol import Names, Protocol, Way
-from harness.plugins.interfaces import Dataset
 from harness.structures import Instance, Said, Sample, UserError
 from harness.training.batches import Batches
 from harness.training.samples import Draws, SampleCache, words_rng
-
-MASKS = np.zeros((2, 32, 48), bool)
-MASKS[0, 4:20, 2:18] = MASKS[1, 18:30, 22:46] = True
-
-
-class Screens(Dataset):
-    """VOC's "tvmonitor" beside a cat, which has words of its own in the second image."""
-
-    name = "screens"
-    classes = ("cat", "pottedplant", "tvmonitor")
-
-    def sample_ids(self) -> list[str]:
-        return ["a", "b", *"cdefgh"]
-
-    def load(self, sample_id: str) -> Sample:
-        own = "the left one" if sample_id == "b" else ""
-        instances = (
-            Instance(f"{sample_id}/0", MASKS[0], "tvmonitor", True),
-            Instance(f"{sample_id}/1", MASKS[1], "cat", True, text=own),
-        )
-        return Sample(sample_id, np.full((32, 48, 3), ord(sample_id), np.uint8), instances)
+from toy_words import MASKS, Screens
 
 
 class Told:
