@@ -126,6 +126,7 @@ def test_present_names_are_told_to_no_other_method() -> None:
     assert told == [("small", "medium", "large")] * 2 + [("small", "large")] * 2
 
 
+@pytest.mark.slow
 def test_present_names_are_the_prompts_own() -> None:
     method = built("text_click", vocabulary="present")
     asked = rows(method, 6)
@@ -155,6 +156,7 @@ def test_a_plugins_own_predict_takes_three_arguments_or_the_names_too() -> None:
     assert told == ["cat", ("cat", ("cat", "dog"))]
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_say_their_names_are_warned_of(tmp_path: Path) -> None:
     whole = places.ROOT / PARAMS["text_click"]["checkpoint"]
     with safe_open(whole, "np") as file:

@@ -17,7 +17,7 @@ from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.plugins import parameters
-from harness.running.train import train
+from harness.running.one_training import train
 from toy_words import Heard, Screens
 
 NETWORK = {"encoder": "tu-regnetx_002", "decoder_channels": 8, "output_stride": 16, "size": 64}

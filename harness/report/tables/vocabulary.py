@@ -44,8 +44,8 @@ def vocabulary(final: FinalClicks, context: Context) -> Table:
         own = lines[lines["dataset"] == dataset]
         base = next((line for _, line in own.iterrows() if context.facts(line["method"]).vocabulary == "dataset"), None)
         for _, line in own.iterrows():
-            gain, said = _gain(line, base, final)
-            notes += said
+            gain, told = _gain(line, base, final)
+            notes += told
             body.append(_row(line, gain, final, context, starts=line["method"] == own["method"].iloc[0]))
     made = final.clicks_made
     means = [Column(name.capitalize(), iou_heading(made), "right") for name in PARTS.values()]
