@@ -191,6 +191,7 @@ class Record:
         image_id: The sample's id.
         draw: Which of several times that the instance is asked for this is, from 0; 0 where it is asked once.
         click_index: How many clicks the method had been given.
+        click_options: The options of the click strategy, those that the config leaves to it too, as JSON.
         under_click: How many of the image's objects hold the first positive click, the asked one included; with
             `under_click_area_ratio` and `click_depth_px` as `Place` (masks/destinations.py) has them. None before any
             click.
@@ -228,6 +229,7 @@ class Record:
     draw: int = 0
     partner: str | None = None
     shared_px: int | None = None
+    click_options: str = "{}"
     under_click: int | None = None
     under_click_area_ratio: float | None = None
     click_depth_px: float | None = None

@@ -87,6 +87,7 @@ def compare(
 ) -> None:
     """Compare two methods on identical instances and clicks: difference, win / tie / loss, by slice, latency."""
     from harness.messages import suggest
+    from harness.report.asked import asked_lines
     from harness.report.two_methods import tables_of
     from harness.results.recorded import recorded_at
     from harness.statistics.comparisons import compare as compared
@@ -103,7 +104,8 @@ def compare(
     limited = min((one.config.limit for one in runs.values() if one.config.limit), default=None)
     scale = _declared(metric, runs)
     table, *others = tables_of(compared(rows, first, second, metric, tie=tie, scale=scale), limited)
-    shown = [replace(table, notes=(*lacking, *table.notes)), *others]
+    asked = asked_lines({folder: one.asked for folder, one in runs.items()})
+    shown = [replace(table, notes=(*lacking, *table.notes, *asked)), *others]
     edited = [note for one in runs.values() for note in one.notes]
     emit([replace(one, notes=(*one.notes, *edited)) for one in shown], form, output)
 
@@ -117,6 +119,7 @@ def leaderboard(
     """Merge runs into one leaderboard; those that were asked otherwise are refused."""
     import pyarrow as pa
 
+    from harness.report.asked import asked_lines
     from harness.report.several_runs import Source, board, differences, entries, linked, scales_of
     from harness.results.recorded import recorded_at
     from harness.storage.shards import parquet
@@ -132,7 +135,8 @@ def leaderboard(
         _write(bytes(parquet(pa.Table.from_pandas(found, preserve_index=False))), output)
         return
     mixed = [f"Not asked alike, and so not to be compared: {said}" for said in differences(sources)] if mix else []
-    emit([linked(board(found, mixed, scales_of(sources)), found, output)], chosen, output)
+    notes = [*mixed, *asked_lines({source.folder: source.context.asked for source in sources})]
+    emit([linked(board(found, notes, scales_of(sources)), found, output)], chosen, output)
 
 
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:

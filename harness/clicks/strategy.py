@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ import numpy as np
 
 from harness.masks.region import Region
 from harness.plugins.failures import blamed
-from harness.plugins.parameters import arguments
+from harness.plugins.parameters import ANY_OTHER, arguments, parameters_of
 from harness.plugins.registry import entry, find
 from harness.structures import Click, Instance, Mask, Sample, UserError
 
@@ -76,6 +77,13 @@ def click_rng(
 def asks_for_pairs(name: str) -> bool:
     """Whether a strategy clicks into two objects at once, so that an instance is asked for once a partner."""
     return entry("clicks", name).options.get("pairs") is not None
+
+
+def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A strategy's options as JSON values: those that are given, and its own defaults of all others."""
+    taken = parameters_of(find("clicks", name)).items()
+    options = {key: default for key, (_, default) in taken if key != ANY_OTHER} | dict(given)
+    return dict(json.loads(json.dumps(options, default=str)))
 
 
 def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from harness.clicks import Situation, click_rng
+from harness.clicks.strategy import options_of
 from harness.config.run_config import Clicks
 from harness.config.wording import Text, Wording
 from harness.evaluation.pictures import Picture, Target
@@ -43,6 +45,11 @@ class Protocol:
     metrics: tuple[str, ...]
     images_per_batch: int = 1
     trained_classes: tuple[str, ...] = ()
+
+    @cached_property
+    def click_options(self) -> str:
+        """All options of the click rule as rows keep them: JSON, by name."""
+        return json.dumps(options_of(self.clicks.strategy, self.clicks.options), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,7 @@ def facts(
         "shared_px": pair.shared_px if pair else None,
         "click_index": len(clicks) or protocol.clicks.max_clicks,
         "click_strategy": protocol.clicks.strategy,
+        "click_options": protocol.click_options,
         "under_click": place.under_click if place else None,
         "under_click_area_ratio": place.area_ratio if place else None,
         "click_depth_px": place.depth if place else None,

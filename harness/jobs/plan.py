@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.clicks.strategy import asks_for_pairs
+from harness.clicks.strategy import asks_for_pairs, options_of
 from harness.config.parts import Plugin, fingerprint, label
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.config.wording import Text, words_of
@@ -98,7 +98,7 @@ def samples_of(jobs: Sequence[Job]) -> Samples:
 
 def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: frozenset[str] | None) -> Job:
     weights = files.hashes("methods", method.name, method.params)
-    entry, made_of = listing.entry, listing.fingerprint
+    entry, made_of, clicks = listing.entry, listing.fingerprint, method.clicks or config.clicks
     facts = JobFacts(
         method=label(method),
         dataset=label(entry),
@@ -106,7 +106,7 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
             "method": fingerprint([method.name, files.portable("methods", method.name, method.params)]),
             "weights": fingerprint(weights),
             "dataset": fingerprint([entry.name, files.portable("datasets", entry.name, entry.params), made_of]),
-            "clicks": fingerprint((method.clicks or config.clicks).model_dump()),
+            "clicks": fingerprint(clicks.model_dump()),
             "seed": str(config.seed),
             "trained_classes": ", ".join(method.trained_on.classes),
             "text": _text_part(method.text or config.text),
@@ -120,8 +120,10 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
             "dataset_plugin": entry.name,
             "dataset_params": entry.params,
             "dataset_fingerprint": made_of,
-            "clicks": (method.clicks or config.clicks).model_dump(mode="json"),
-            "in_pairs": asks_for_pairs((method.clicks or config.clicks).strategy),
+            "dataset_split": _split(entry),
+            "clicks": clicks.model_dump(mode="json"),
+            "click_options": options_of(clicks.strategy, clicks.options),
+            "in_pairs": asks_for_pairs(clicks.strategy),
             "training_images_asked": asked_again(images, listing.dataset, config.limit),
             "metrics": {one.name: _metric_facts(one) for one in map(metric, config.metrics)},
             **_method_facts(method),
@@ -139,6 +141,13 @@ def _code(config: RunConfig, method: MethodEntry, dataset: Plugin) -> dict[str, 
     used = [("methods", method.name, method.params), ("datasets", dataset.name, dataset.params)]
     used += [(kind, name, {}) for kind, name in functions]
     return {plugin: digest for one in used for plugin, digest in code_of(*one).items()}
+
+
+def _split(dataset: Plugin) -> str:
+    """The data set's `split`, by the config or by the plugin's default; "" for a data set that has none."""
+    taken = parameters.parameters_of(registry.find("datasets", dataset.name))
+    default = taken["split"][1] if "split" in taken else ""
+    return str(dataset.params.get("split", default))
 
 
 def _metric_facts(metric: Metric) -> dict[str, Any]:

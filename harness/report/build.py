@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.plugins.registry import find
+from harness.report.asked import with_asked
 from harness.report.context import Context
 from harness.report.layout import Table, limited_to
 from harness.statistics.final_clicks import FinalClicks
@@ -16,7 +17,7 @@ TableBuilder = Callable[[FinalClicks, Context], Table]
 
 
 def build_table(name: str, rows: Rows, context: Context) -> Table:
-    """Build one table, which says what run it is of, the run's own notes and, loudly, whether the run was limited.
+    """Build one table, which says what run it is of, how that run asked, its notes and, loudly, whether it was limited.
 
     Args:
         name: As a config names it under `tables`.
@@ -28,5 +29,6 @@ def build_table(name: str, rows: Rows, context: Context) -> Table:
     """
     builder: TableBuilder = find("tables", name, "report")
     built = builder(FinalClicks.of(rows), context)
-    built = replace(built, title=f"{built.title} (run {context.run})", notes=(*built.notes, *context.notes))
+    built = with_asked(replace(built, title=f"{built.title} (run {context.run})"), context)
+    built = replace(built, notes=(*built.notes, *context.notes))
     return built if context.limited is None else limited_to(context.limited, built)

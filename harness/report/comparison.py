@@ -15,7 +15,9 @@ import pandas as pd
 from harness.plugins.scale import SHARE, Scale
 from harness.report.context import Context
 from harness.report.layout import Cell, Row
+from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
+from harness.report.scores import plugin_of
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Gain, paired_gains
 from harness.structures import UserError
@@ -108,10 +110,33 @@ def absent(parts: Sequence[Part], lines: pd.DataFrame, final: FinalClicks, conte
     return [f"No method of this run is {' or '.join(part.plugins)}." for part in unplayed]
 
 
-def quoted_note(number: int, body: Sequence[Row], how: str = "for one click") -> list[str]:
-    """What printed rows are, where there are any."""
+def printed_beside(number: int, dataset: str, final: FinalClicks, context: Context) -> list[Published]:
+    """What the paper's table prints of a data set's plugin; nothing beside another list of instances than the paper's.
+
+    Args:
+        number: The table's.
+        dataset: The data set's label.
+        final: The run's rows.
+        context: The run's.
+    """
+    return [] if dataset in context.other_lists else published_rows(number, plugin_of(final, dataset))
+
+
+def quoted_note(
+    number: int, body: Sequence[Row], final: FinalClicks, context: Context, how: str = "for one click"
+) -> list[str]:
+    """What printed rows are, where there are any, and why there are none of a data set that the paper has."""
     said = f"published: as the paper's Table {number} prints it, {how}; not measured here."
-    return [said] if any(row.quoted for row in body) else []
+    return [*([said] if any(row.quoted for row in body) else []), *left_out(number, final, context)]
+
+
+def left_out(number: int, final: FinalClicks, context: Context) -> list[str]:
+    """A note for each data set whose printed numbers the paper's table has, and ours leaves out."""
+    return [
+        f"{dataset}: the paper's numbers are left out, for they are over other instances. {differs}."
+        for dataset, differs in context.other_lists.items()
+        if published_rows(number, plugin_of(final, dataset))
+    ]
 
 
 def printed_cell(row: Published, column: str, more: str = "") -> Cell:

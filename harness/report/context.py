@@ -45,6 +45,27 @@ class MethodFacts:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """How a method was asked on a data set.
+
+    Attributes:
+        clicks: The click rule.
+        options: All of its options.
+        max_clicks: Clicks an instance.
+        text: The text rule, with its template where that is more than the words.
+        split: Of the data set; "" for one that has none.
+        seed: Of the run.
+    """
+
+    clicks: str
+    options: Mapping[str, Any]
+    max_clicks: int
+    text: str
+    split: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Context:
     """What a table needs to know besides the rows.
 
@@ -62,6 +83,9 @@ class Context:
             "description".
         published: (method's label, data set's label) -> "NoC@90" -> the number that the method's authors print.
         notes: What stands under every table of the run.
+        asked: (method's label, data set's label) -> how the run asked, in the config's order.
+        other_lists: Data set's label -> how its instances differ from those that the paper's numbers are over; nothing
+            of a data set that is the paper's list, or of which the paper has none.
         intervals: Whether every mean says its 95 % interval and over how many instances it is.
     """
 
@@ -75,6 +99,8 @@ class Context:
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     published: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    asked: Mapping[tuple[str, str], Asked] = field(default_factory=dict)
+    other_lists: Mapping[str, str] = field(default_factory=dict)
 
     def scale(self, metric: str) -> Scale:
         """How a metric's values are read, as the run declares it; a share where it says nothing."""

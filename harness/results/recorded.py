@@ -16,7 +16,8 @@ import pandas as pd
 
 from harness.config.parts import label
 from harness.config.run_config import MethodEntry, RunConfig
-from harness.report.context import Context, MethodFacts
+from harness.report.context import Asked, Context, MethodFacts
+from harness.report.paper.lists import difference
 from harness.statistics.final_clicks import SHOWN
 from harness.statistics.scales import with_metrics
 from harness.storage.edits import old_rows, said_of
@@ -70,6 +71,8 @@ class Recorded:
             metrics=self.metrics,
             notes=self.notes,
             published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
+            asked=self.asked,
+            other_lists={name: how for name, how in self._other_lists(expected).items() if how},
         )
 
     @property
@@ -77,6 +80,31 @@ class Recorded:
         """What stands under every table: of plugins that were edited since they made some of the rows."""
         said = said_of(old_rows(self.store, self.jobs, self.samples))
         return (said,) if said else ()
+
+    @property
+    def asked(self) -> dict[tuple[str, str], Asked]:
+        """(method's label, data set's label) -> how the run asked."""
+        return {(job.method, job.dataset): self._asked(job) for job in self.jobs}
+
+    def _asked(self, job: JobFacts) -> Asked:
+        """How a job's instances were asked; by the config for what its manifest does not say."""
+        method = next(one for one in self.config.methods if label(one) == job.method)
+        clicks, text = method.clicks or self.config.clicks, method.text or self.config.text
+        options = job.about.get("click_options", clicks.options)
+        words = text.rule if text.template == "{}" else f'{text.rule} in "{text.template}"'
+        return Asked(clicks.strategy, options, clicks.max_clicks, words, _split(job), self.config.seed)
+
+    def _other_lists(self, expected: Mapping[tuple[str, str], int]) -> dict[str, str]:
+        """Data set's label -> how its instances differ from the paper's list; "" where they do not."""
+        return {
+            job.dataset: difference(
+                job.about.get("dataset_plugin", ""),
+                _split(job),
+                expected[job.method, job.dataset],
+                self.config.limit is None,
+            )
+            for job in self.jobs
+        }
 
     def gaps(self, rows: pd.DataFrame, *methods: str) -> list[str]:
         """Sentences, one a method and data set of which some instances have no row; none where all have.
@@ -139,6 +167,10 @@ class Recorded:
             vocabulary=about.get("vocabulary", ""),
             published_in=next((job.about["published_in"] for job in own if "published_in" in job.about), ""),
         )
+
+
+def _split(job: JobFacts) -> str:
+    return str(job.about.get("dataset_split") or job.about.get("dataset_params", {}).get("split", ""))
 
 
 def recorded(store: Store) -> Recorded:

@@ -28,6 +28,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "text": pa.string(),
     "text_rule": pa.string(),
     "click_strategy": pa.string(),
+    "click_options": pa.string(),
     "clicks": _CLICKS,
     "draw": pa.int32(),
     "click_index": pa.int32(),

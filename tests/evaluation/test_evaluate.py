@@ -142,6 +142,7 @@ def test_rows_are_instances_times_rankings(batch: int) -> None:
     )
     assert (one.image_id, one.category, one.seen, one.text, one.same_class_count) == ("2", "middle", False, "middle", 2)
     assert (one.height, one.width, one.device, one.click_strategy) == (H, W, "cpu:7", "paper/v1")
+    assert {record.click_options for record in records} == {'{"margin": 0.35}'}
     assert sample(2).instances[1].mask[one.clicks[0].y, one.clicks[0].x]
     assert one.encode_ms is not None and one.segment_ms is not None
 

@@ -264,3 +264,11 @@ def test_a_split_shard_is_all_of_it() -> None:
     head, rest = shard.split(3)
     assert rest is not None and head.sample_ids + rest.sample_ids == shard.sample_ids and len(head.sample_ids) == 3
     assert shard.split(7) == (shard, None)
+
+
+def test_the_manifest_says_the_click_rule_s_options_and_the_split_that_the_config_leaves_to_them() -> None:
+    job = the_job(config(clicks=Clicks(options={})))
+    assert job.facts.about["click_options"] == {"margin": 0.35} and job.facts.about["dataset_split"] == ""
+    assert job.facts.parts == the_job(config(clicks=Clicks(options={}))).facts.parts
+    scenes = the_job(config(datasets=(Plugin(name="scenes"),), limit=1))
+    assert scenes.facts.about["dataset_split"] == "val"

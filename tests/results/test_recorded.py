@@ -16,6 +16,7 @@ import yaml
 
 import harness
 from harness.config.run_config import load_run
+from harness.results.recorded import recorded_at
 from harness.running.one_run import run
 from harness.storage.manifest import read_manifest, save_manifest
 from harness.storage.store import Store
@@ -121,6 +122,20 @@ def test_the_manifest_says_what_tables_must_know_of_what_is_gone(copy: Path) -> 
 
 
 @pytest.mark.slow
+def test_tables_say_how_the_run_asked_and_what_of_the_paper_is_left_out(copy: Path, here: Command) -> None:
+    asked = "Asked: 2 clicks by center/v1; text given; boxes; seed 0."
+    assert asked in (copy / "report.md").read_text()
+    for command in (["leaderboard", copy], ["compare", "own order (clip)", "turned (clip)", "--run", copy]):
+        assert here(*command, "--format", "md").stdout.count(asked) == 1
+    manifest = read_manifest(Store(copy).folder)
+    for job in manifest["jobs"].values():
+        job["about"] |= {"dataset_plugin": "voc", "dataset_split": "trainval"}
+    save_manifest(Store(copy).folder, manifest)
+    found = recorded_at(copy)
+    lists = found.context(found.rows()).other_lists
+    assert lists == {"boxes": f"published: val, 3422 objects; here: trainval, {len(set(found.rows()['instance_id']))}"}
+
+
 def test_reports_are_the_same_whether_the_plugins_are_there_or_not(made: Path, copy: Path, here: Command) -> None:
     (copy / "report.md").unlink()
     assert here("report", copy).returncode == 0

@@ -119,6 +119,16 @@ def test_rows_come_back_as_they_were_written(store: Store) -> None:
     assert all(pd.isna(failed[name]) for name in ("ranking", "seen", "text", "mask", "encode_ms", "iou"))
 
 
+def test_a_shard_of_before_a_column_is_read_and_knows_nothing_of_it(store: Store) -> None:
+    made = table([record("b"), record("a")], METRICS).drop_columns(["click_options"])
+    content = packed(made, Header(("1",), PARTS))
+    store.folder.write(f"shards/{JOB.key}/{name_of(content)}", content)
+    store.write(JOB, ["2"], [record("c", "2", click_options='{"margin": 0.35}')])
+    found = rows(store).set_index("instance_id")["click_options"]
+    assert found["c"] == '{"margin": 0.35}' and found[["a", "b"]].isna().all()
+    assert rows(store)["iou"].tolist() == [0.5] * 3
+
+
 def test_docs_list_every_column_with_its_type() -> None:
     lines = (ROOT / "docs" / "results.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if re.match(r"\| \w+ \|", line)]

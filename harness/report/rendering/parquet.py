@@ -47,7 +47,7 @@ def to_arrow(tables: Sequence[Table]) -> pa.Table:
             "column": heading,
             "text": cell.whole,
             **{name: _printed(cell, name) for name in ("value", "low", "high")},
-            "unit": None if cell.value is None else cell.scale.printed_in,
+            "unit": None if _printed(cell, "value") is None else cell.scale.printed_in,
             "n": cell.n,
             "published": row.quoted,
             "strong": cell.strong,

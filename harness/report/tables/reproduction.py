@@ -35,7 +35,8 @@ def reproduction(final: FinalClicks, context: Context) -> Table:
             body += _section(line, printed, final, context)
     names = [Column(name) for name in ("Dataset", "Method", "Measure")]
     numbers = [Column(name, align="right") for name in ("Published", "Ours", "Difference", "n", "Failed")]
-    return Table("Published numbers and ours", (*names, *numbers), tuple(body), _NOTES if body else (NONE,))
+    notes = _NOTES if context.limited is None else (*_NOTES, "published: whole data sets; here: a part (limited).")
+    return Table("Published numbers and ours", (*names, *numbers), tuple(body), notes if body else (NONE,))
 
 
 def _section(line: pd.Series[Any], printed: Mapping[str, float], final: FinalClicks, context: Context) -> Iterator[Row]:

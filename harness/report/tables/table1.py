@@ -11,12 +11,11 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import PARTS, gains, printed_cell
+from harness.report.comparison import PARTS, gains, printed_beside, printed_cell, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, signed
-from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
-from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, plugin_of, scores
+from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, scores
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Gain
 from harness.statistics.resampling import RESAMPLES
@@ -37,11 +36,12 @@ def table1(final: FinalClicks, context: Context) -> Table:
     notes: list[str] = []
     for dataset in lines["dataset"].unique():
         own, said = section(final, lines[lines["dataset"] == dataset], context)
-        body += [*own, *_published(dataset, plugin_of(final, dataset))]
+        body += [*own, *_published(dataset, final, context)]
         notes += said
     rankers = every.loc[~every["ranking"].isin(["single", ""]), "method"].unique()
     made = final.clicks_made
     notes += [*clicks_note(made), *_general(body, list(rankers))]
+    notes += quoted_note(1, body, final, context) if body else []
     columns = (Column("Dataset"), Column("Method"), Column("Text", align="center"), *mean_columns(iou_heading(made)))
     return Table("Table 1: text and click against click alone", columns, best_strong(body, (3, 4, 5)), tuple(notes))
 
@@ -85,8 +85,8 @@ def _gains(
     return gains(final, line["dataset"], (line["method"], "single"), (baseline, "single"))
 
 
-def _published(dataset: str, plugin: str) -> Iterator[Row]:
-    for row in published_rows(1, plugin):
+def _published(dataset: str, final: FinalClicks, context: Context) -> Iterator[Row]:
+    for row in printed_beside(1, dataset, final, context):
         check = Cell("" if row.text == "none" else "✓")
         yield Row((Cell(dataset), Cell(row.label, row.whole), check, *printed_means(row)), quoted=True)
 
@@ -105,5 +105,3 @@ def _general(body: list[Row], rankers: list[str]) -> Iterator[str]:
     yield MEANS_SAID
     if rankers:
         yield f"Several masks a click, and so only in the leaderboard: {', '.join(rankers)}."
-    if any(row.quoted for row in body):
-        yield "published: as the paper's Table 1 prints it, for one click; not measured here."

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import CLICK, OURS, absent, players, quoted_note
+from harness.report.comparison import CLICK, OURS, absent, players, printed_beside, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
-from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
-from harness.report.scores import NO_ROWS, clicks_note, iou_heading, plugin_of, scores
+from harness.report.scores import NO_ROWS, clicks_note, iou_heading, scores
 from harness.report.tables.table1 import MEANS_SAID, mean_columns, printed_means, section
 from harness.statistics.final_clicks import FinalClicks
 
@@ -35,7 +34,7 @@ def table2(final: FinalClicks, context: Context) -> Table:
         body += own
         notes += said
     made = final.clicks_made
-    notes += [*clicks_note(made), *([MEANS_SAID, *quoted_note(2, body)] if body else [])]
+    notes += [*clicks_note(made), *([MEANS_SAID, *quoted_note(2, body, final, context)] if body else [])]
     notes += absent(parts, scores(final, context), final, context) if len(final.rows) else [NO_ROWS]
     head = (Column("Dataset"), Column("Seen classes", align="right"), Column("Method"), Column("Text", align="center"))
     columns = (*head, *mean_columns(iou_heading(made)))
@@ -47,7 +46,7 @@ def _section(final: FinalClicks, lines: pd.DataFrame, context: Context) -> tuple
     """One data set's lines, those of the most classes first, the paper's of as many classes beneath."""
     dataset = str(lines["dataset"].iloc[0])
     printed: dict[int, list[Published]] = {}
-    for row in published_rows(2, plugin_of(final, dataset)):
+    for row in printed_beside(2, dataset, final, context):
         printed.setdefault(int(row.train_classes.removeprefix("seen")), []).append(row)
     body: list[Row] = []
     notes: list[str] = []

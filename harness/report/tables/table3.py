@@ -14,11 +14,10 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import CLICK, OURS, SAM, absent, interval, line_of, players, quoted_note
+from harness.report.comparison import CLICK, OURS, SAM, absent, interval, line_of, players, printed_beside, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_of_row
-from harness.report.paper.published import published_rows
-from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, plugin_of, scores
+from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, scores
 from harness.report.tables.leaderboard import ORACLE
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import paired_gain
@@ -60,7 +59,7 @@ def table3(final: FinalClicks, context: Context) -> Table:
             notes += [*_counts([line for line in found if line is not None]), *_recovered(dataset, lines, slots, final)]
     made = final.clicks_made
     missing = absent((SAM, CLICK, OURS), lines, final, context) if len(lines) else [NO_ROWS]
-    notes += [*clicks_note(made), *_general(body), *missing]
+    notes += [*clicks_note(made), *_general(body, final, context), *missing]
     title = f"Table 3: {iou_heading(made)} of SAM, of click alone, and of ours"
     return Table(title, _columns(slots), tuple(body), tuple(notes))
 
@@ -102,7 +101,7 @@ def _section(
         told.add(slot.method)
     columns = [at for at, slot in enumerate(slots, start=1) if slot.heading != "Oracle"]
     yield best_of_row(Row((Cell(dataset), *cells), starts_section=True), columns)
-    printed = {(row.method, row.variant): row for row in published_rows(3, plugin_of(final, dataset))}
+    printed = {(row.method, row.variant): row for row in printed_beside(3, dataset, final, context)}
     if printed:
         flags = dict.fromkeys(flag for row in printed.values() for flag in row.flags)
         several = any(slot.printed is None for slot in slots if slot.heading != "Oracle")
@@ -146,13 +145,13 @@ def _gap(final: FinalClicks, sam: str, clip: bool) -> str:
     return f"{said}; recovered share {share} (CLIP less confidence, {interval(over)}, over the gap)"
 
 
-def _general(body: Sequence[Row]) -> Iterator[str]:
+def _general(body: Sequence[Row], final: FinalClicks, context: Context) -> Iterator[str]:
     if body:
         yield (
             "Means over instances, in percent; w is the share of seen instances. Gap and recovered share: over the "
             f"same instances, in points, with 95 % intervals ({RESAMPLES} resamples of the images)."
         )
         yield f"Oracle: {ORACLE[0].lower()}{ORACLE[1:]}"
-    yield from quoted_note(3, body)
+    yield from quoted_note(3, body, final, context)
     if any(row.quoted for row in body):
         yield TRAINED

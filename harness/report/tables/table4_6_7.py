@@ -21,13 +21,13 @@ from harness.report.comparison import (
     gains,
     line_of,
     players,
+    printed_beside,
     printed_cell,
     quoted_note,
 )
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
-from harness.report.paper.published import published_rows
-from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, named, plugin_of, scores
+from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, named, scores
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.resampling import RESAMPLES
 
@@ -69,7 +69,7 @@ class Versus:
             notes += [f"{dataset}, {named(line)}: {counted(line)}." for _, line in shown]
             notes += self._gains(dataset, shown, final, context.scale(self.metric))
         missing = absent(self.parts, lines, final, context) if len(lines) else [NO_ROWS]
-        notes += [*clicks_note(made), *(self._general(body) if body else []), *missing]
+        notes += [*clicks_note(made), *(self._general(body, final, context) if body else []), *missing]
         columns = self._columns(iou_heading(made, self.mean))
         first = len(columns) - len(PARTS)
         return Table(self.title, columns, best_strong(body, range(first, len(columns))), tuple(notes))
@@ -96,7 +96,7 @@ class Versus:
             means = [mean_cell(line, column) for column in PARTS]
             names = self._names(dataset, model, context.facts(line["method"]).trained_on or "–")
             yield Row((*names, *means), starts_section=index == 0)
-        for row in published_rows(self.number, plugin_of(final, dataset)) if shown else []:
+        for row in printed_beside(self.number, dataset, final, context) if shown else []:
             names = self._names(dataset, Cell(row.label, row.whole), f"{row.train_data} ({row.train_classes})")
             yield Row((*names, *[printed_cell(row, name) for name in PARTS.values()]), quoted=True)
 
@@ -112,12 +112,12 @@ class Versus:
                     pair = (a["method"], a["ranking"]), (b["method"], b["ranking"])
                     yield from gains(final, dataset, *pair, self.metric, scale)[1]
 
-    def _general(self, body: Sequence[Row]) -> list[str]:
+    def _general(self, body: Sequence[Row], final: FinalClicks, context: Context) -> list[str]:
         means = (
             "Means over instances, in percent; w is the share of seen instances. Against: the gain over the same "
             f"instances from the same clicks, in points, with its 95 % interval ({RESAMPLES} resamples of the images)."
         )
-        return [means, HALVES, *quoted_note(self.number, body)]
+        return [means, HALVES, *quoted_note(self.number, body, final, context)]
 
 
 @register_table("table4")

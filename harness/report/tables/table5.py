@@ -9,12 +9,22 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import CLICK, OURS, answers, base, gains, players, printed_cell, with_text
+from harness.report.comparison import (
+    CLICK,
+    OURS,
+    answers,
+    base,
+    gains,
+    left_out,
+    players,
+    printed_beside,
+    printed_cell,
+    with_text,
+)
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_of_columns
-from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
-from harness.report.scores import NO_ROWS, about, counted, failures, gaps, mean_cell, named, plugin_of, scores
+from harness.report.scores import NO_ROWS, about, counted, failures, gaps, mean_cell, named, scores
 from harness.statistics.final_clicks import FinalClicks, click_counts
 
 TRAINED = (
@@ -57,7 +67,8 @@ def table5(final: FinalClicks, context: Context) -> Table:
     notes += [note for name in datasets for note in _gains(name, asked, lines, final, context)]
     absent = [setting.said for setting in PRINTED if setting not in asked.values()]
     notes += [f"No method of this run was asked with: {'; '.join(absent)}."] if absent else []
-    notes += ["Means over instances, in percent."] + ([TRAINED] if any(row.quoted for row in body) else [])
+    notes += ["Means over instances, in percent.", *([TRAINED] if any(row.quoted for row in body) else [])]
+    notes += left_out(5, final, context)
     title = "Table 5: text, positive and negative clicks"
     shown = best_of_columns(body, range(len(heads) + 1, len(columns)))
     return Table(title, columns, shown, tuple(notes) if lines.size else (NO_ROWS,))
@@ -114,7 +125,7 @@ def _section(
         said = tuple(dict.fromkeys(note for _, line in own.iterrows() for note in about(line, final, context)))
         yield Row((*head, Cell(base(method, context), said), *_means(own, datasets, final)), starts_section=starts)
         starts = False
-    printed = {name: _printed(setting, plugin_of(final, name)) for name in datasets}
+    printed = {name: _printed(setting, printed_beside(5, name, final, context)) for name in datasets}
     if any(printed.values()):
         label = next(row.label for row in printed.values() if row)
         said = tuple(dict.fromkeys(flag for row in printed.values() if row for flag in row.whole))
@@ -129,9 +140,9 @@ def _means(own: pd.DataFrame, datasets: Sequence[str], final: FinalClicks) -> It
         yield Cell() if line is None else replace(mean_cell(line), notes=gaps(line) + failures(line, final))
 
 
-def _printed(setting: Setting, plugin: str) -> Published | None:
-    """The paper's number for a setting on a data set plugin."""
-    for row in published_rows(5, plugin):
+def _printed(setting: Setting, rows: Sequence[Published]) -> Published | None:
+    """The paper's number for a setting, of those that it prints for a data set."""
+    for row in rows:
         if Setting(row.text != "none", row.positive_clicks, row.negative_clicks) == setting:
             return row
     return None

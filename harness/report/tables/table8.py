@@ -13,12 +13,11 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import OURS, Part, absent, line_of, players, printed_cell, quoted_note
+from harness.report.comparison import OURS, Part, absent, line_of, players, printed_beside, printed_cell, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
-from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
-from harness.report.scores import NO_ROWS, about, counted, named, of_line, plugin_of, scored, scores
+from harness.report.scores import NO_ROWS, about, counted, named, of_line, scored, scores
 from harness.report.tables.referring import measured
 from harness.statistics.final_clicks import FinalClicks, at_click, click_counts
 
@@ -42,14 +41,14 @@ def table8(final: FinalClicks, context: Context) -> Table:
         for index, (row, note) in enumerate(section):
             body.append(replace(row, starts_section=index == 0))
             notes.append(note)
-        body += _published(dataset, plugin_of(final, dataset)) if section else []
+        body += _published(dataset, final, context) if section else []
     means = (Column("by object", "mIoU", "right"), Column(SHOWN["sentence"], "mIoU", "right"))
     others = [Column(name, align="right") for key, name in SHOWN.items() if key != "sentence"]
     columns = (Column("Dataset"), Column("Model"), Column("Input"), *means, *others)
     general = [
         "In percent. By object: the mean over objects of the mean over their sentences. Overall IoU: all intersections "
         "over all unions. P@: the share of sentences with at least that IoU.",
-        *quoted_note(8, body, "each number under what it measures"),
+        *quoted_note(8, body, final, context, "each number under what it measures"),
     ]
     missing = absent((OURS,), lines, final, context) if len(lines) else [NO_ROWS]
     title = "Table 8: ours against referring segmentation"
@@ -90,8 +89,8 @@ def _input(final: FinalClicks, uses_text: bool) -> str:
     return " + ".join(filter(None, [words, given])) or "–"
 
 
-def _published(dataset: str, plugin: str) -> Iterator[Row]:
-    for row in published_rows(8, plugin):
+def _published(dataset: str, final: FinalClicks, context: Context) -> Iterator[Row]:
+    for row in printed_beside(8, dataset, final, context):
         names = (Cell(dataset), Cell(row.label, row.whole), Cell(_asked(row)))
         means = [printed_cell(row, "overall") if PRINTED[row.measured] == name else Cell("–") for name in COLUMNS]
         yield Row((*names, *means), quoted=True)

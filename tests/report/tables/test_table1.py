@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -126,6 +127,16 @@ def test_published_numbers_stand_beside_ours_with_their_doubts(pair: pd.DataFram
     assert texts(built, UNSEEN)[2:] == ["33.45 (+6.98)", "26.47"]
     assert any("0.577" in note and "0.581" in note for note in built.footnotes)
     assert built.notes[-1] == "published: as the paper's Table 1 prints it, for one click; not measured here."
+
+
+def test_published_numbers_do_not_stand_beside_another_list_of_instances(pair: pd.DataFrame) -> None:
+    rows = pd.concat([pair.assign(dataset=name, dataset_plugin=name) for name in ("refcoco", "voc")])
+    built = build(rows, replace(CONTEXT, other_lists={"voc": "published: val, 3422 objects; here: trainval, 25"}))
+    assert {row.cells[0].text for row in built.body if row.quoted} == {"refcoco"}
+    assert built.notes[-1] == (
+        "voc: the paper's numbers are left out, for they are over other instances. published: val, 3422 objects; "
+        "here: trainval, 25."
+    )
 
 
 @pytest.mark.parametrize("plugin", ["scenes", "module:Class"])

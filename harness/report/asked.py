@@ -1,0 +1,69 @@
+"""The line under a table that says how its methods were asked: clicks, words, data and seed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.report.context import Asked, Context
+from harness.report.layout import Table
+
+Ways = Mapping[tuple[str, str], Asked]
+"""(method's label, data set's label) -> how the run asked."""
+
+MOST = 4
+"""Ways of clicking, or of wording, that a line spells out."""
+
+
+def with_asked(table: Table, context: Context) -> Table:
+    """The table with the line as its last note."""
+    line = asked_line(context.asked)
+    return replace(table, notes=(*table.notes, line)) if line else table
+
+
+def asked_lines(runs: Mapping[str, Ways]) -> list[str]:
+    """The line of several runs, by their folders, where it is the same for all; otherwise one a run."""
+    lines = {folder: line for folder, asked in runs.items() if (line := asked_line(asked))}
+    if len(set(lines.values())) < 2:
+        return list(dict.fromkeys(lines.values()))
+    return [f"{folder}. {line}" for folder, line in lines.items()]
+
+
+def asked_line(asked: Ways) -> str:
+    """`Asked: 1 click by paper/v1 (margin 0.35); text given; scenes val; seed 0.`; "" where nothing is known.
+
+    What most methods were asked with stands first, what others were asked with behind their names.
+    """
+    if not asked:
+        return ""
+    clicks = _told({key: clicks_said(one) for key, one in asked.items()}, "click rules; the rows name each")
+    texts = _told({key: f"text {one.text}" for key, one in asked.items()}, "text rules; the rows name each")
+    data = dict.fromkeys(f"{dataset} {one.split}".strip() for (_, dataset), one in asked.items())
+    seeds = dict.fromkeys(f"seed {one.seed}" for one in asked.values())
+    return f"Asked: {'; '.join([clicks, texts, ', '.join(data), *seeds])}."
+
+
+def clicks_said(asked: Asked) -> str:
+    """`1 click by paper/v1 (margin 0.35)`."""
+    options = [f"{name} {_value(value)}" for name, value in asked.options.items() if value is not None]
+    count = f"{asked.max_clicks} click{'s' * (asked.max_clicks > 1)}"
+    return f"{count} by {asked.clicks}" + (f" ({', '.join(options)})" if options else "")
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _told(ways: Mapping[tuple[str, str], str], many: str) -> str:
+    """The most frequent way, then each other one with the methods that it is of."""
+    counts = Counter(ways.values())
+    if len(counts) > MOST:
+        return f"{len(counts)} {many}"
+    usual, *others = [way for way, _ in counts.most_common()]
+    return "; ".join([usual, *(f"{way} for {_names(ways, way)}" for way in others)])
+
+
+def _names(ways: Mapping[tuple[str, str], str], way: str) -> str:
+    return ", ".join(dict.fromkeys(method for (method, _), own in ways.items() if own == way))
