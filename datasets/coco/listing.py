@@ -107,7 +107,7 @@ def parsed(path: Path, version: tuple[int, int]) -> Listing:
         if version[0] < _KEPT_FROM_BYTES:
             return _listing(path, version, *scan())
         annotations = cached("coco annotations 1", [path], lambda: scan()[0])
-        return _listing(path, version, annotations, cached("coco pictures 1", [path], lambda: scan()[1]))
+        return _listing(path, version, annotations, cached("coco pictures 2", [path], lambda: scan()[1]))
     except (ValueError, OverflowError, RecursionError) as error:
         raise UserError(
             f"datasets/coco/coco.py: {path} ({version[0]} bytes) is not a whole COCO instances file: {error}; "

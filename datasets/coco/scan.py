@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Shaped
 
+from ..shared.images import within
 from .masks import short
 
 Rows = Shaped[np.ndarray, " rows"]
@@ -87,7 +88,7 @@ def _annotation_table(rows: Rows, scan: _Scan) -> pa.Table:
 
 def _picture_table(scan: _Scan) -> pa.Table:
     pictures = _by_id(scan.rest, "images", "file_name", "height", "width").items()
-    rows = [(str(key), str(v["file_name"]), int(v["height"]), int(v["width"])) for key, v in pictures]
+    rows = [(str(key), within(str(v["file_name"])), int(v["height"]), int(v["width"])) for key, v in pictures]
     return pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=["id", *Picture._fields])
 
 

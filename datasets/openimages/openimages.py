@@ -24,7 +24,7 @@ from harness.messages import suggest
 from harness.plugins.class_splits import seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
-from ..shared.images import read_rgb, sizes_digest
+from ..shared.images import read_rgb, sizes_digest, within
 from .index import Index, Row, index_of
 from .masks import read_mask
 from .tables import DOWNLOAD, Classes, read_classes
@@ -110,7 +110,7 @@ class OpenImages(Dataset):
 
     def _path(self, folders: Sequence[str], image_id: str, name: str) -> Path:
         """Where a file lies; where it should, if it is missing."""
-        paths = [self.root / folder.format(image_id[:1].lower()) / name for folder in folders]
+        paths = [self.root / folder.format(image_id[:1].lower()) / within(name) for folder in folders]
         return next((path for path in paths if path.is_file()), paths[0])
 
     @property

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import PIL.Image
@@ -14,6 +15,22 @@ from harness.structures import Image
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError)
 """The exceptions that PIL raises on damaged files, depending on the format and on the place of the damage."""
+
+
+def within(name: str) -> str:
+    """A file's name from an annotation file, which may name folders, but none outside the data set's own.
+
+    Annotations come from anybody, and pictures that they name are shown in the page of a run.
+
+    Raises:
+        ValueError: It leads out of the folder.
+    """
+    if PureWindowsPath(name).anchor or PurePosixPath(name).anchor or ".." in re.split(r"[/\\]", name):
+        raise ValueError(
+            f"found the file name '{name[:200]}', which leads out of the folder of pictures; "
+            "wanted one inside it, such as 'a/1.jpg'. Correct the names, or put the pictures there"
+        )
+    return name
 
 
 def read_rgb(path: Path) -> Image:

@@ -162,6 +162,14 @@ def test_names_beyond_ascii(tmp_path: Path) -> None:
     assert [(i.id, i.category, i.seen) for i in sample.instances] == [("1", "Füße", True), ("2", "Füße", True)]
 
 
+@pytest.mark.parametrize("name", ["../secret.jpg", "/etc/secret.jpg"])
+def test_a_picture_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    picture(H, W, 3).save(tmp_path / "secret.jpg")
+    images = [{"id": 7, "file_name": name, "height": H, "width": W}]
+    with pytest.raises(UserError, match="leads out of the folder of pictures"):
+        Coco(_write(tmp_path / "coco", _json([_annotation()], images=images)), seen=None).sample_ids()
+
+
 @pytest.mark.parametrize("options", [{"indent": 1}, {"separators": (",", ":")}], ids=["indented", "dense"])
 @pytest.mark.parametrize("last", [True, False])
 def test_layout_of_the_json_does_not_matter(tmp_path: Path, options: dict[str, Any], last: bool) -> None:

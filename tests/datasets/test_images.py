@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from harness.datasets.shared.images import read_rgb, sizes_digest
+from harness.datasets.shared.images import read_rgb, sizes_digest, within
 
 from toy_files import picture
 
@@ -115,3 +115,14 @@ def test_names_and_sizes_decide_the_digest_and_places_do_not(tmp_path: Path) -> 
 
     assert digest(a=1, b=2) == digest(a=1, b=2)
     assert len({digest(a=1, b=2), digest(a=2, b=1), digest(a=1), digest(), digest(a=0, b=0)}) == 5
+
+
+@pytest.mark.parametrize("name", ["1.jpg", "a/b/1.jpg", "a b/Füße..jpg", "...jpg"])
+def test_a_name_inside_the_folder_is_taken(name: str) -> None:
+    assert within(name) == name
+
+
+@pytest.mark.parametrize("name", ["../1.jpg", "a/../../1.jpg", "/etc/passwd", "C:\\1.jpg", "\\1.jpg", "a\\..\\1.jpg"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="leads out of the folder of pictures"):
+        within(name)
