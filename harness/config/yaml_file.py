@@ -49,6 +49,11 @@ def parsed(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split()).replace('in "<unicode string>", line', "at line")
         raise UserError(f"{where}: not valid YAML. {reason}") from error
+    except (RecursionError, ValueError) as error:  # lists in lists without end, a day 99, thousands of digits
+        reason = "lists or mappings lie too deep in one another" if isinstance(error, RecursionError) else str(error)
+        raise UserError(
+            f"{where}: no YAML that can be read: {reason}. Wanted keys such as `run:`, `methods:`."
+        ) from error
 
 
 def override(raw: dict[str, Any], given: str) -> None:

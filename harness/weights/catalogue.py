@@ -32,6 +32,9 @@ from harness.structures import UserError
 FOLDER = ROOT / "weights"
 CHUNK = 1 << 20
 TIMEOUT_S = 30.0
+LARGEST_MB = 20_000
+"""What a download may be long where the catalogue states no size."""
+
 SLACK = 0.1
 """By which share a file may differ from its stated size, which is rounded, and in MB or MiB."""
 
@@ -218,9 +221,21 @@ def _download(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
             for chunk in _chunks(response, checkpoint):
                 file.write(chunk)
                 progress(file.tell(), total)
+                _check_length(checkpoint, part, max(file.tell(), total or 0))
     found = part.stat().st_size
     if total is not None and found != total:
         raise UserError(f"weights: {checkpoint.url} broke off at {found:,} of {total:,} bytes. {_again(checkpoint)}")
+
+
+def _check_length(checkpoint: Checkpoint, part: Path, length: int) -> None:
+    """Stop a download that is longer than the published file: another file, or one that would fill the disk."""
+    most = (checkpoint.stated_mb or LARGEST_MB) * (1 + SLACK) * 1e6
+    if length > most:
+        part.unlink()
+        raise UserError(
+            f"weights: {checkpoint.url}: the server sends {length:,} bytes or more; wanted {wanted(checkpoint)}. "
+            f"Stopped, and removed. {_by_hand(checkpoint, part)}"
+        )
 
 
 def _opened(checkpoint: Checkpoint, part: Path, done: int) -> http.client.HTTPResponse:

@@ -158,7 +158,8 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 def _tensors(found: Any) -> dict[str, Tensor]:
     """The tensors in modules and in modules of modules, in the order in which the archive has them."""
-    tensors, waiting = {}, [("", found)]
+    tensors: dict[str, Tensor] = {}
+    waiting = [("", found)]
     for _ in range(MODULES):
         if not waiting:
             return tensors

@@ -214,6 +214,17 @@ def test_another_file_is_refused_and_removed(server: Server, published: Checkpoi
     assert (tmp_path / "model.pth").read_bytes() == b"what was there"
 
 
+@pytest.mark.parametrize("length", [True, False])
+def test_a_file_far_longer_than_stated_is_stopped(
+    server: Server, published: Checkpoint, tmp_path: Path, length: bool
+) -> None:
+    server.body, server.length = BODY * 40, length
+    read: list[int] = []
+    with pytest.raises(UserError, match=r"sends [\d,]+ bytes or more; wanted about 1 MB.*Stopped, and removed"):
+        weights.fetch(published, lambda done, total: read.append(done), tmp_path)
+    assert max(read) <= 4 * len(BODY) and list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("digits", [6, 32])
 def test_a_prefix_of_an_md5(server: Server, published: Checkpoint, tmp_path: Path, digits: int) -> None:
     whole = hashlib.md5(BODY).hexdigest()
