@@ -1,25 +1,39 @@
-"""Tables as CSV: as printed, with a column more for what the row's footnotes say."""
+"""Tables as CSV: the cells as printed, and in columns of their own all that the other formats say around them."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import re
 
 from harness.report.layout import Table, plain
 
+_NUMBER = re.compile(r"[+-]?[\d,]*\.?\d+%?")
+_FORMULA = ("=", "+", "-", "@")
+
 
 def to_csv(table: Table) -> str:
-    """The cells as printed and, in a last column, each row's footnotes. Title and notes are left out: rows alone."""
-    lines = [csv_line([*[plain(heading) for heading in table.headings], "notes"])]
+    """A line a row, and behind its cells the row's footnotes, the table's title and the table's notes.
+
+    Title and notes stand in every line, so that a line that is copied elsewhere still says that its run was LIMITED. A
+    table without rows has one line for them.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    about = [table.title, " ".join(table.notes)]
+    writer.writerow(map(_cell, [*table.headings, "notes", "table", "table notes"]))
     for row in table.body:
         notes = " ".join(dict.fromkeys(note for cell in row.cells for note in cell.notes))
-        lines.append(csv_line([*[plain(cell.whole) for cell in row.cells], plain(notes)]))
-    return "".join(lines)
-
-
-def csv_line(cells: Sequence[str]) -> str:
-    """One line of a CSV file."""
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerow(cells)
+        writer.writerow(map(_cell, [*[cell.whole for cell in row.cells], notes, *about]))
+    if not table.body:
+        writer.writerow(map(_cell, [*[""] * len(table.columns), "", *about]))
     return file.getvalue()
+
+
+def _cell(text: str) -> str:
+    """The text, with an apostrophe before it where a spreadsheet would take it for a formula and run it.
+
+    Names come from runs of anybody: a method may be called `=HYPERLINK(...)`. A number with a sign is no formula.
+    """
+    text = plain(text)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.messages import suggest
-from harness.report.layout import Table, plain
-from harness.report.rendering.csv import csv_line, to_csv
+from harness.report.layout import Table
+from harness.report.rendering.csv import to_csv
 from harness.report.rendering.html import to_html
 from harness.report.rendering.latex import to_latex
 from harness.report.rendering.markdown import to_markdown
@@ -36,7 +36,4 @@ def rendered(tables: Sequence[Table], form: str) -> bytes:
         return to_parquet(tables)
     if form not in _TEXTS:
         raise UserError(f"report: no format '{form}'. {suggest(form, FORMATS)}")
-    parts = [_TEXTS[form](table) for table in tables]
-    if form == "csv" and len(tables) > 1:  # A file of one table is a plain CSV; those of several are told by a title.
-        parts = [csv_line([plain(table.title)]) + part for table, part in zip(tables, parts, strict=True)]
-    return "\n".join(parts).encode()
+    return "\n".join(_TEXTS[form](table) for table in tables).encode()

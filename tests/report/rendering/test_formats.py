@@ -119,7 +119,7 @@ def test_every_form_says_the_same(form: str) -> None:
     said = rendered([TABLE], form).decode()
     cells = [cell for row in TABLE.body for cell in row.cells]
     texts = [column.heading for column in TABLE.columns] + [cell.whole for cell in cells]
-    texts += [] if form == "csv" else [TABLE.title, *TABLE.notes]  # A CSV of one table holds its lines alone.
+    texts += [TABLE.title, *TABLE.notes]
     shown = said.replace("\\textendash{}", "–")
     assert all(text in shown for text in (*texts, *TABLE.footnotes))
 
@@ -131,11 +131,30 @@ def test_markdown_prints_hostile_names() -> None:
 
 
 def test_csv_is_read_back() -> None:
-    lines = list(csv.reader(io.StringIO(to_csv(TABLE))))
-    assert lines[0] == ["Name", "mIoU Mean", "mIoU Seen", "notes"]
-    assert lines[1] == ["one", "1.00", "–", "first second"]
+    lines = list(csv.DictReader(io.StringIO(to_csv(TABLE))))
+    about = {"table": "A title", "table notes": "A note."}
+    assert lines[0] == {"Name": "one", "mIoU Mean": "1.00", "mIoU Seen": "–", "notes": "first second", **about}
+    assert [line["table"] for line in lines] == ["A title"] * 3
     nasty = list(csv.reader(io.StringIO(to_csv(NASTY))))
     assert nasty[1][0].startswith("<script>") and len(nasty) == 2
+
+
+def test_csv_of_no_rows_keeps_title_and_notes() -> None:
+    (line,) = csv.DictReader(io.StringIO(to_csv(EMPTY)))
+    assert (line["a"], line["table"], line["table notes"]) == ("", "Empty", "No rows.")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+SUM(A1)", "-2+3", "@x", "\t=1", '=HYPERLINK("http://x")'])
+def test_csv_holds_no_formula(text: str) -> None:
+    named = Table(text, (Column(text),), (Row((Cell(text, (text,)),)),), (text,))
+    cells = [cell for line in csv.reader(io.StringIO(to_csv(named))) for cell in line]
+    assert len(cells) == 8 and not [cell for cell in cells if cell.strip().startswith(("=", "+", "-", "@"))]
+
+
+@pytest.mark.parametrize("text", ["-1.50", "+19.06", "+1,552", "-3", "+.5", "-12.5%"])
+def test_csv_keeps_numbers_with_a_sign(text: str) -> None:
+    assert text in to_csv(Table("t", (Column("a"),), (Row((Cell(text),)),)))
+    assert f"'{text}" not in to_csv(Table("t", (Column("a"),), (Row((Cell(text),)),)))
 
 
 def test_parquet_is_a_line_a_cell() -> None:
@@ -156,10 +175,9 @@ def test_every_format_takes_no_rows_one_row_and_several_tables(form: str) -> Non
         assert b"No rows." in rendered([EMPTY], form)
 
 
-def test_several_tables_of_csv_have_titles() -> None:
-    assert rendered([TABLE, EMPTY], "csv").decode().startswith(
-        "A title\nName,"
-    ) and b"\n\nEmpty\na,notes\n" in rendered([TABLE, EMPTY], "csv")
+def test_several_tables_of_csv_are_told_by_their_headings() -> None:
+    first, second = rendered([TABLE, EMPTY], "csv").decode().split("\n\n")
+    assert first.startswith("Name,") and second == "a,notes,table,table notes\n,,Empty,No rows.\n"
 
 
 def test_an_unknown_format_is_refused() -> None:
