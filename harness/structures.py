@@ -44,8 +44,9 @@ class Prompt:
         text: The words, as the data set or the user gave them; None for a prompt by clicks alone.
         previous: After the first of several rounds, the `Prediction.memory` of the candidate that was taken in the
             round before, or that candidate's mask if the method keeps no memory.
-        vocabulary: The names from which `text` was chosen (the data set's categories, in its order). A method may
-            contrast the text with them, as MaskCLIP's softmax does. It is empty if it is unknown, as for free text.
+        vocabulary: The names from which `text` was chosen: the data set's categories as they are said, in its order. A
+            method may contrast the text with them, as MaskCLIP's softmax does. Empty where they are unknown, as for
+            free text.
     """
 
     clicks: tuple[Click, ...]

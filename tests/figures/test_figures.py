@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from harness import Instance, Sample, UserError
+from harness.config.run_config import RunConfig
 from harness.figures import grids, write_charts
 from harness.figures.charts import Chart, charts
 from harness.figures.chosen import RULES, answers, first
@@ -15,6 +16,7 @@ from harness.figures.grids import MASK, tinted
 from harness.figures.source import Source, data_roots, finds
 from harness.masks import rle
 from harness.report.context import Context, MethodFacts
+from toy_words import Heard, Screens
 
 CONTEXT = Context(
     "r", labels={"ours": MethodFacts(True, plugin="text_click"), "click": MethodFacts(plugin="click_only")}
@@ -228,3 +230,27 @@ def test_a_metric_of_one_s_own_has_charts_in_its_unit_and_within_its_bounds(slic
     assert axes.get_ylabel() == "mean missed_px, px, lower is better"
     assert axes.get_ylim()[0] == 0 and axes.get_ylim()[1] > 600
     assert share.get_ylabel() == "mean IoU, %" and share.get_ylim() == (0, 100)
+
+
+SCREENS = ("cat", "potted plant", "tv monitor")
+
+
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ({}, SCREENS),
+        ({"params": {"vocabulary": "none"}}, ()),
+        ({"params": {"vocabulary": "present"}}, ("cat", "tv monitor")),
+        ({"text": {"template": "a {}"}}, tuple(f"a {name}" for name in SCREENS)),
+    ],
+)
+def test_a_saliency_is_drawn_among_the_names_that_its_method_took(
+    more: dict[str, Any], names: tuple[str, ...], pair: pd.DataFrame
+) -> None:
+    params = {"checkpoint": "w", "saliency": {"name": "toy_words:Heard", "params": {}}, **more.get("params", {})}
+    entry = {"name": "text_click", **more, "params": params}
+    config = RunConfig.model_validate({"run": "r", "datasets": [{"name": "toy_words:Screens"}], "methods": [entry]})
+    Heard.asked.clear()
+    found = Source(config, pair, CONTEXT).saliency_map("toy_words:Screens", Screens().load("a"), "cat")
+    assert found is not None and found.shape == (32, 48)
+    assert Heard.asked == {("cat", names)}
