@@ -16,7 +16,6 @@ two annotations of the same pixels twice. Ignored pixels are in no area and no i
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -83,10 +82,11 @@ class Objects:
 
     def __init__(self, found: Iterable[tuple[Instance, Region]]) -> None:
         once = {instance.object_id: (instance, region) for instance, region in reversed(list(found))}
-        self.ids = list(reversed(once))
-        self.instances = [once[one][0] for one in self.ids]
+        ids = list(reversed(once))
+        self.positions = {one: position for position, one in enumerate(ids)}
+        self.instances = [once[one][0] for one in ids]
         self.categories = [instance.category for instance in self.instances]
-        self.regions = [once[one][1] for one in self.ids]
+        self.regions = [once[one][1] for one in ids]
         self.boxes = np.array([region.box for region in self.regions]).reshape(-1, 4).T
         self.areas = np.array([region.area for region in self.regions])
 
@@ -95,7 +95,7 @@ class Objects:
         click = next((click for click in clicks if click.positive), None)
         if click is None:
             return None
-        own = self.ids.index(asked.object_id)
+        own = self.positions[asked.object_id]
         under = {own, *self._holding(click)}
         largest = max(self.regions[index].area for index in under)
         return Place(len(under), self.regions[own].area / largest, depth(self.regions[own], click))
@@ -106,11 +106,15 @@ class Objects:
         An object with several texts takes part by its first. The order is that of the asked ones, then of the others.
         """
         found = []
-        for own, other in itertools.permutations(range(len(self.ids)), 2):
-            if self.categories[own] != self.categories[other]:
-                shared = self.regions[own].intersection(self.regions[other])
-                if shared >= least_px:
-                    found.append(Pair(self.instances[own], self.instances[other], self.regions[other], shared))
+        x0, y0, x1, y1 = self.boxes
+        for own, (left, top, right, bottom) in enumerate(self.boxes.T):
+            width, height = np.minimum(x1, right) - np.maximum(x0, left), np.minimum(y1, bottom) - np.maximum(y0, top)
+            near = (width > 0) & (height > 0) & (width * height >= least_px)
+            for other in np.flatnonzero(near).tolist():
+                if self.categories[own] != self.categories[other]:
+                    shared = self.regions[own].intersection(self.regions[other])
+                    if shared >= least_px:
+                        found.append(Pair(self.instances[own], self.instances[other], self.regions[other], shared))
         return found
 
     def hit(self, asked: Instance, predicted: Region) -> Hit:
@@ -127,7 +131,7 @@ class Objects:
         """
         if not predicted.area:
             return "nothing"
-        own = self.ids.index(asked.object_id)
+        own = self.positions[asked.object_id]
         own_iou = iou(self.regions[own], predicted)
         better = self._best_other(own, predicted, own_iou)
         if better is None and own_iou >= RIGHT:
@@ -140,10 +144,12 @@ class Objects:
         return "background" if other is None else self._relation(own, other)
 
     def _holding(self, click: Click) -> Iterator[int]:
-        """The objects that hold a click's pixel."""
-        for index, region in enumerate(self.regions):
-            x0, y0, x1, y1 = region.box
-            if x0 <= click.x < x1 and y0 <= click.y < y1 and region.crop[click.y - y0, click.x - x0]:
+        """The objects that hold a click's pixel; all boxes are compared at once, for an image may have thousands."""
+        x0, y0, x1, y1 = self.boxes
+        around = (x0 <= click.x) & (click.x < x1) & (y0 <= click.y) & (click.y < y1)
+        for index in np.flatnonzero(around).tolist():
+            left, top, *_ = self.regions[index].box
+            if self.regions[index].crop[click.y - top, click.x - left]:
                 yield index
 
     def _best_other(self, own: int, predicted: Region, above: float) -> int | None:
