@@ -65,7 +65,12 @@ def _of_torch(name: str) -> tuple[type[BaseException], ...]:
 
 @contextmanager
 def no_exit() -> Iterator[None]:
-    """Turn a plugin's `sys.exit` into an exception like others, but not the exit by which SIGTERM ends a worker."""
+    """Turn a plugin's `sys.exit` into an exception like others, but not the exit by which SIGTERM ends a worker.
+
+    A plugin may fork. A child that leaves the plugin's code, by whatever way, ends there: it would go on with the run
+    as a second writer.
+    """
+    process = os.getpid()
     try:
         yield
     except SystemExit as error:
@@ -73,6 +78,9 @@ def no_exit() -> Iterator[None]:
         if any(frame.f_code is by_signal for frame, _ in walk_tb(error.__traceback__)):
             raise
         raise RuntimeError(f"sys.exit({error.code!r})").with_traceback(error.__traceback__) from None
+    finally:
+        if os.getpid() != process:
+            os._exit(0)
 
 
 @contextmanager

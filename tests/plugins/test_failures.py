@@ -209,3 +209,24 @@ def test_torch_is_not_loaded_to_find_out() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("leaving", ["sys.exit(3)", "raise ValueError", "pass"])
+def test_a_forked_child_ends_where_it_leaves_the_plugin(leaving: str, tmp_path: Path) -> None:
+    source = f"""
+import os, sys
+from harness.plugins.failures import no_exit
+
+try:
+    with no_exit():
+        if not os.fork():
+            {leaving}
+        else:
+            os.wait()
+except BaseException:
+    pass
+with open({str(tmp_path / "written")!r}, "a") as file:
+    file.write("once")
+"""
+    subprocess.run([sys.executable, "-c", source], check=True)
+    assert (tmp_path / "written").read_text() == "once"
