@@ -93,6 +93,19 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
         UserError: It does not take these options, they do not fit each other, or they are too much for that image; or
             the strategy raises, or returns no clicks.
     """
+    made = _tried(name, options)
+    if not (isinstance(made, tuple) and made and all(isinstance(click, Click) for click in made)):
+        raise UserError(f"{name}: returned {made!r}; wanted a tuple of at least one Click.")
+    return len(made)
+
+
+def draws_differ(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a strategy makes other clicks when it is asked again; errors as `clicks_a_round`'s."""
+    return len({_tried(name, options, draw) for draw in range(4)}) > 1
+
+
+def _tried(name: str, options: Mapping[str, Any], draw: int = 0) -> tuple[Click, ...]:
+    """What a strategy makes on a made-up image of two objects."""
     rule = find("clicks", name)
     arguments(rule, name, options, "click options")
     left, right = np.zeros((2, 48, 64), bool)
@@ -100,12 +113,10 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
     instances = (Instance("left", left, "object"), Instance("right", right, "object"))
     sample = Sample("made up", np.zeros((48, 64, 3), np.uint8), instances)
     whole = Instance("whole", left | right, "pair")
-    at = Situation(sample, instances[0], (), None, np.random.default_rng(0), partner=whole)
+    at = Situation(sample, instances[0], (), None, np.random.default_rng(draw), draw, whole)
     with blamed(f"{name} cannot be asked"):
         try:
-            made = rule(at, **options)
+            made: tuple[Click, ...] = rule(at, **options)
         except NoClickError as error:
             raise UserError(f"{error} That was an image of 48 x 64 pixels with two objects; ask for less.") from error
-    if not (isinstance(made, tuple) and made and all(isinstance(click, Click) for click in made)):
-        raise UserError(f"{name}: returned {made!r}; wanted a tuple of at least one Click.")
-    return len(made)
+    return made

@@ -30,11 +30,19 @@ class Clicks(Model):
         strategy: One of harness/clicks/, by name and version.
         options: The strategy's own.
         max_clicks: Clicks an instance; a row is written after each round.
+        draws: How often an instance is asked for, each time with clicks drawn anew.
     """
 
     strategy: str = "paper/v1"
     options: dict[str, Any] = Field(default_factory=dict)
     max_clicks: Annotated[int, Field(gt=0)] = 1
+    draws: Annotated[int, Field(gt=0)] = 1
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What rows depend on; a single draw goes without saying, as in runs of before there were several."""
+        said = self.model_dump()
+        return said if self.draws > 1 else {name: value for name, value in said.items() if name != "draws"}
 
 
 class Variant(Model):
@@ -320,7 +328,7 @@ def _clicks(clicks: Clicks, where: str) -> Clicks:
     """With the strategy's options checked against its function."""
     # It loads OpenCV, which a run's recorded config does without.
     from harness.clicks import clicks_a_round
-    from harness.clicks.strategy import asks_for_pairs
+    from harness.clicks.strategy import asks_for_pairs, draws_differ
 
     rule = find("clicks", clicks.strategy, f"{where}.strategy")
     options = parameters.arguments(rule, clicks.strategy, clicks.options, f"{where}.options")
@@ -337,6 +345,11 @@ def _clicks(clicks: Clicks, where: str) -> Clicks:
         raise UserError(
             f"{where}.max_clicks: found {clicks.max_clicks}; {clicks.strategy} makes the {a_round} that two objects "
             f"share, and later ones would be for one of them: wanted {a_round}."
+        )
+    if clicks.draws > 1 and (asks_for_pairs(clicks.strategy) or not draws_differ(clicks.strategy, options)):
+        raise UserError(
+            f"{where}.draws: found {clicks.draws}; {clicks.strategy} with these options makes the same clicks in every "
+            "draw, and asking again would tell nothing: wanted 1, or a strategy that draws, such as paper/v1."
         )
     return clicks.model_copy(update={"options": options})
 

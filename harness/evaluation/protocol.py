@@ -118,9 +118,10 @@ class Way:
         self.wording = Wording(protocol.text, classes)
 
     def askings(self, picture: Picture) -> Iterator[Asking]:
-        """What is asked of an image: each instance once, or once with every partner that the click rule finds."""
+        """What is asked of an image: each instance once a draw, or once with every partner that it has."""
         if not self.pairs:
-            yield from (Asking(picture, target) for target in picture.targets)
+            draws = range(self.protocol.clicks.draws)
+            yield from (Asking(picture, target, draw) for target in picture.targets for draw in draws)
             return
         pairs = self.pairs(picture.objects, **self.protocol.clicks.options)
         for target in picture.targets:
@@ -133,7 +134,7 @@ class Way:
         Raises:
             ValueError: The rule has none for it.
         """
-        rng = partial(self._rng, picture.sample.id, instance, TEXT_ROUND)
+        rng = partial(self._rng, picture.sample.id, instance, TEXT_ROUND)  # Other clicks, but the same words.
         return self.wording.said(instance, picture.categories, rng).text
 
     def new_clicks(self, asking: Asking, number: int) -> tuple[Click, ...]:
@@ -143,16 +144,16 @@ class Way:
             NoClickError: The strategy finds no pixel for one of them.
         """
         sample, target, clicks = asking.picture.sample, asking.target, self.protocol.clicks
-        rng = self._rng(sample.id, target.instance, number)
+        rng = self._rng(sample.id, target.instance, number, asking.draw)
         partner = asking.pair.other if asking.pair else None
         at = Situation(
             sample, target.instance, asking.clicks, asking.predicted, rng, asking.draw, partner, known=target.truth
         )
         return self.click_rule(at, **clicks.options)
 
-    def _rng(self, sample_id: str, instance: Instance, number: int) -> Any:
-        """The random generator of a round: it depends on nothing but seed, data set, object and round."""
-        return click_rng(self.protocol.seed, self.names.dataset_plugin, sample_id, instance.object_id, number)
+    def _rng(self, sample_id: str, instance: Instance, number: int, draw: int = 0) -> Any:
+        """The random generator of a round: it depends on nothing but seed, data set, object, round and draw."""
+        return click_rng(self.protocol.seed, self.names.dataset_plugin, sample_id, instance.object_id, number, draw)
 
     def prompt(self, asking: Asking) -> Prompt:
         """What the method is given beside the image."""

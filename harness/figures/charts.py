@@ -20,7 +20,7 @@ from harness.plugins.scale import Scale
 from harness.report.context import Context
 from harness.report.scores import named, numbers, of_line, scored, scores
 from harness.report.tables.slices import DEPTHS, DISTRACTORS, SIZES
-from harness.statistics.final_clicks import INSTANCE, FinalClicks
+from harness.statistics.final_clicks import INSTANCE, FinalClicks, over_draws
 from harness.statistics.means import Rows, by_image
 from harness.statistics.resampling import intervals_of_means
 
@@ -136,7 +136,7 @@ def charts(rows: Rows, context: Context) -> list[Chart]:
 def _of_metric(final: FinalClicks, context: Context, metric: str) -> Iterator[Chart]:
     """A metric's charts, data set by data set."""
     lines = scores(final, context, metric)
-    found = scored(final, [cut.column for cut in CUTS], metric)
+    found = scored(final, [cut.column for cut in CUTS], metric, by_draw=True)
     for dataset in lines["dataset"].unique():
         own = found[found["dataset"] == dataset]
         listed = lines[lines["dataset"] == dataset]
@@ -170,7 +170,7 @@ def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, datase
     if len(clicks) < 2:
         return
     key = [*INSTANCE, "method", "ranking"]
-    ok = ok[[*key, "click_index", metric]].merge(own[key], on=key)
+    ok = ok[[*key, "click_index", metric]].merge(own[key].drop_duplicates(), on=key)
     masks = {click: ok["click_index"] == click for click in clicks}
     answered = [(line, _measured(of_line(ok, line), masks, metric)) for line in _whole(lines)]
     series = tuple(_series(named(line), numbers, list(clicks)) for line, numbers in answered)
@@ -182,7 +182,8 @@ def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, datase
 def _measured(own: pd.DataFrame, masks: Mapping[Any, pd.Series[bool]], metric: str) -> pd.DataFrame:
     """A line a mask: mean, low, high and count of the rows that it holds."""
     values = pd.DataFrame({place: own[metric].where(mask[own.index]) for place, mask in enumerate(masks.values())})
-    sums, counts = by_image(own, values)
+    values = over_draws(values, own)
+    sums, counts = by_image(own.loc[values.index], values)
     low, high = intervals_of_means(sums, counts)
     whole = {"mean": values.mean().to_numpy(), "low": low, "high": high, "n": values.count().to_numpy()}
     return pd.DataFrame(whole, index=pd.Index(list(masks), tupleize_cols=False))

@@ -17,7 +17,7 @@ from harness.figures.chosen import RULES, Answers, Rule, answers, entries, first
 from harness.figures.drawing import literal
 from harness.figures.source import SaliencyMap, Source, finds
 from harness.masks import rle
-from harness.statistics.final_clicks import INSTANCE
+from harness.statistics.final_clicks import INSTANCE, first_draw
 from harness.structures import Image, Mask
 
 LINES = 4
@@ -119,7 +119,7 @@ def _line(source: Source, found: Answers, pick: tuple[str, str, str]) -> Line | 
     instance = next((one for one in sample.instances if one.id == instance_id), None) if sample else None
     if sample is None or instance is None:
         return None
-    own = source.rows[(source.rows[INSTANCE] == list(pick)).all(axis=1)]
+    own = first_draw(source.rows[(source.rows[INSTANCE] == list(pick)).all(axis=1)])
     text = own["text"].dropna()
     said = str(text.iloc[0]) if len(text) else instance.category
     saliency = source.saliency_map(dataset, sample, said) if len(text) else None

@@ -106,7 +106,7 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
             "method": fingerprint([method.name, files.portable("methods", method.name, method.params)]),
             "weights": fingerprint(weights),
             "dataset": fingerprint([entry.name, files.portable("datasets", entry.name, entry.params), made_of]),
-            "clicks": fingerprint(clicks.model_dump()),
+            "clicks": fingerprint(clicks.protocol),
             "seed": str(config.seed),
             "trained_classes": ", ".join(method.trained_on.classes),
             "text": _text_part(method.text or config.text),

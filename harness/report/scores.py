@@ -138,9 +138,18 @@ def clicks_note(made: tuple[int, int] | None) -> tuple[str, ...]:
     return (f"Clicks an instance: {made[0]} to {made[1]}.",) if made and made[0] != made[1] else ()
 
 
-def scored(final: FinalClicks, columns: Sequence[str] = (), metric: str = "iou") -> pd.DataFrame:
-    """The final rows that have a score, with these columns of the store's, which are NaN where the run lacks them."""
-    found = final.segmented.loc[lambda rows: rows[metric].notna()]
+def scored(final: FinalClicks, columns: Sequence[str] = (), metric: str = "iou", by_draw: bool = False) -> pd.DataFrame:
+    """The final rows that have a score, with these columns of the store's, which are NaN where the run lacks them.
+
+    Args:
+        final: The run's.
+        columns: The columns.
+        metric: The score.
+        by_draw: A row for each draw of an instance, for columns that depend on the click; then means are those of
+            `over_draws`.
+    """
+    rows = final.drawn if by_draw else final.rows
+    found = rows[(rows["status"] == "ok") & rows[metric].notna()]
     absent = [column for column in columns if column not in found]
     return found.assign(**dict.fromkeys(absent, np.nan)) if absent else found
 

@@ -214,8 +214,8 @@ def _to_train_on(entry: Plugin) -> Finding:
 
 def _disk(config: RunConfig, instances: int) -> Finding:
     """Whether the rows have room twice over, at three rankings a click."""
-    clicks = sum((method.clicks or config.clicks).max_clicks for method in config.methods)
-    needed = 3 * clicks * instances * BYTES_A_ROW
+    asked = [method.clicks or config.clicks for method in config.methods]
+    needed = 3 * sum(one.max_clicks * one.draws for one in asked) * instances * BYTES_A_ROW
     folder = store_of(config.run).folder
     if folder.local is None:
         return Finding("disk", State.NOTE, f"the run writes about {(needed >> 20) + 1} MiB to {folder}")

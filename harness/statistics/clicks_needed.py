@@ -6,14 +6,14 @@ or never began, is counted as failed and enters nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
-from harness.statistics.final_clicks import INSTANCE
+from harness.statistics.final_clicks import ASKED, INSTANCE
 from harness.structures import UserError
 
 QUALITIES = (0.8, 0.85, 0.9, 0.95)
@@ -26,15 +26,24 @@ class Sequences:
 
     Attributes:
         instances: Their names, sorted.
-        ious: 0 to 1, a line an instance.
+        ious: 0 to 1, a line an instance: the mean over its draws, where it was asked for several times.
         clicks: How many clicks had been made at the end of each round.
-        failed: How many instances have no whole sequence.
+        failed: How many instances have no whole sequence, in every draw.
+        drawn: As `ious`, a line a draw; the same where there is one.
+        owners: Of each line of `drawn`, which instance it is of.
     """
 
     instances: pd.Index[Any]
     ious: Float64[np.ndarray, "n k"]
     clicks: Int64[np.ndarray, " k"]
     failed: int
+    drawn: Float64[np.ndarray, "m k"]
+    owners: Int64[np.ndarray, " m"]
+
+    def none(self) -> Sequences:
+        """The same protocol over no instance."""
+        empty = {name: getattr(self, name)[:0] for name in ("instances", "ious", "drawn", "owners")}
+        return replace(self, **empty)
 
     def noc(self, quality: float) -> float:
         """Mean number of clicks until the IoU is at least `quality`, 0 to 1; one never so good counts the last click.
@@ -55,12 +64,16 @@ class Sequences:
         return float(self.needed(quality).mean()) if len(self.ious) else float("nan")
 
     def nof_ritm(self, quality: float) -> int:
-        """How many need the last click: RITM's ">=20", which also counts those that are good enough just then."""
-        return int((self.needed(quality) == self.clicks.max(initial=0)).sum())
+        """How many need the last click: RITM's ">=20", which also counts those that are good enough just then.
+
+        Of several draws, the mean over them, rounded.
+        """
+        return round(self._over_draws(self._needed(quality) == self.clicks.max(initial=0)).sum())
 
     def nof_strict(self, quality: float) -> int:
-        """How many are never so good."""
-        return int((~self._reached(quality).any(axis=1)).sum())
+        """How many are never so good; of several draws, the mean over them, rounded."""
+        never = np.logical_not(self._reached(quality).any(axis=1))
+        return round(self._over_draws(never).sum())
 
     def mean_at(self, number: int) -> float:
         """Mean IoU after `number` clicks; NaN if there is no instance, or if no round ended at that number."""
@@ -82,11 +95,21 @@ class Sequences:
         return float(self.areas().mean()) if len(self.ious) else float("nan")
 
     def _reached(self, quality: float) -> np.ndarray:
-        reached: np.ndarray = self.ious.astype(np.float32) >= np.float32(quality)
+        reached: np.ndarray = self.drawn.astype(np.float32) >= np.float32(quality)
         return reached
 
-    def needed(self, quality: float) -> Int64[np.ndarray, " n"]:
-        """Each instance's clicks, as `noc` counts them."""
+    def needed(self, quality: float) -> Float64[np.ndarray, " n"]:
+        """Each instance's clicks, as `noc` counts them; the mean over its draws."""
+        return self._over_draws(self._needed(quality))
+
+    def _over_draws(self, values: np.ndarray) -> Float64[np.ndarray, " n"]:
+        """Values of draws -> each instance's mean."""
+        count = len(self.instances)
+        sums: Float64[np.ndarray, " n"] = np.bincount(self.owners, values.astype(np.float64), count)
+        return sums / np.bincount(self.owners, minlength=count)
+
+    def _needed(self, quality: float) -> Int64[np.ndarray, " m"]:
+        """Each draw's clicks."""
         reached = self._reached(quality)
         last = self.clicks.max(initial=0)
         first = self.clicks[reached.argmax(axis=1)] if len(self.clicks) else np.zeros(len(reached), np.int64)
@@ -101,10 +124,11 @@ def sequences(rows: pd.DataFrame, metric: str = "iou") -> Sequences:
         metric: A metric of the rows, by its column.
 
     Raises:
-        UserError: An instance has two rows after one click.
+        UserError: An instance has two rows after one click of one draw.
     """
+    rows = rows if "draw" in rows else rows.assign(draw=0)
     ok = rows[(rows["status"] == "ok") & rows[metric].notna()]
-    key = [*INSTANCE, "click_index"]
+    key = [*ASKED, "click_index"]
     double = ok[ok.duplicated(key)]
     if len(double):
         one = double.iloc[0]
@@ -113,8 +137,14 @@ def sequences(rows: pd.DataFrame, metric: str = "iou") -> Sequences:
             "wanted those of one method, ranking and run."
         )
     asked = len(rows[INSTANCE].drop_duplicates())
-    wide = ok.pivot(index=INSTANCE, columns="click_index", values=metric).sort_index().sort_index(axis=1)
+    wide = ok.pivot(index=ASKED, columns="click_index", values=metric).sort_index().sort_index(axis=1)
+    lines = pd.MultiIndex.from_frame(wide.index.to_frame()[INSTANCE])
     broken = pd.MultiIndex.from_frame(rows.loc[rows["status"] != "ok", INSTANCE])
-    whole = wide[wide.notna().all(axis=1) & ~wide.index.isin(broken)]
+    short = lines[wide.isna().any(axis=1)]
+    kept = ~lines.isin(broken) & ~lines.isin(short)
+    drawn, lines = wide[kept], lines[kept]
+    whole = drawn.groupby(INSTANCE, sort=True).mean()
+    owners = whole.index.get_indexer(lines).astype(np.int64)
+    ious, by_draw = (one.to_numpy(dtype=np.float64) for one in (whole, drawn))
     clicks = wide.columns.to_numpy(dtype=np.int64)
-    return Sequences(whole.index, whole.to_numpy(dtype=np.float64), clicks, failed=asked - len(whole))
+    return Sequences(whole.index, ious, clicks, asked - len(whole), by_draw, owners)

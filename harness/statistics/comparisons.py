@@ -23,7 +23,7 @@ from jaxtyping import Bool
 
 from harness.plugins.scale import Scale
 from harness.statistics.clicks_needed import QUALITIES, sequences
-from harness.statistics.final_clicks import ENTRY, INSTANCE, FinalClicks, click_keys
+from harness.statistics.final_clicks import ASKED, ENTRY, INSTANCE, FinalClicks, click_keys, over_draws
 from harness.statistics.means import Rows, by_image
 from harness.statistics.resampling import benjamini_hochberg, holm, intervals_of_means, sign_flip_p
 from harness.statistics.scales import scale_of
@@ -118,6 +118,7 @@ def compare(
         UserError: No such method, several rankings, one method twice, or nothing that both were asked alike.
     """
     scale = scale or scale_of(rows, metric)
+    rows = rows if "draw" in rows else rows.assign(draw=0)
     tie = (TIE if scale.is_share else 0.0) if tie is None else tie
     named = [_resolved(rows, one) for one in (a, b)]
     if named[0] == named[1]:
@@ -162,30 +163,38 @@ def ranks(rows: Rows, metric: str = "iou", scale: Scale | None = None) -> pd.Dat
         rank_high = how many are not surely worse, and tie_group: 1, 2, ...; a group's first is not surely better than
         any other of it. The oracle is no method and has no line.
     """
-    final = FinalClicks.of(rows).segmented
-    scale = scale or scale_of(final, metric)
-    final = final[(final["ranking"] != "oracle") & final[metric].notna()]
-    parts = [_ranked(own, metric, scale) for _, own in final.groupby("dataset")]
+    checked = FinalClicks.of(rows)
+    scale = scale or scale_of(checked.rows, metric)
+    final, drawn = (_competing(own, metric) for own in (checked.rows, checked.drawn))
+    parts = [
+        _ranked(own, drawn[drawn["dataset"] == dataset], metric, scale) for dataset, own in final.groupby("dataset")
+    ]
     columns = [*ENTRY, "mean", "rank_low", "rank_high", "tie_group"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
-def _ranked(own: pd.DataFrame, metric: str, scale: Scale) -> pd.DataFrame:
+def _competing(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return rows[(rows["status"] == "ok") & (rows["ranking"] != "oracle") & rows[metric].notna()]
+
+
+def _ranked(own: pd.DataFrame, drawn: pd.DataFrame, metric: str, scale: Scale) -> pd.DataFrame:
     # Every pair of entries is tested, and the surely better are counted. Say A is surely better than C, and nothing
     # else is sure: then A ranks 1 to 2 (none is better, only C is surely worse), B 1 to 3, C 2 to 3, and the tie groups
     # are A B | C, since C is surely worse than the first of A's group.
     means = own.groupby(ENTRY, sort=True)[metric].mean()
     entries = means.sort_values(ascending=not scale.higher_is_better, kind="stable")
     place = {name: at for at, name in enumerate(entries.index)}
-    keyed = own.assign(
-        entry=[place[name] for name in zip(*(own[column] for column in ENTRY), strict=True)],
-        clicks=click_keys(own["clicks"]),
+    keyed = drawn.assign(
+        entry=[place[name] for name in zip(*(drawn[column] for column in ENTRY), strict=True)],
+        clicks=click_keys(drawn["clicks"]),
     )
-    scores = keyed.pivot(index=INSTANCE, columns="entry", values=metric)
-    clicks = keyed.pivot(index=INSTANCE, columns="entry", values="clicks")
+    scores = keyed.pivot(index=ASKED, columns="entry", values=metric)
+    clicks = keyed.pivot(index=ASKED, columns="entry", values="clicks")
     pairs = list(itertools.combinations(range(len(entries)), 2))
+    asked = scores.index.to_frame(index=False)
     differences = [(scale.sign * (scores[i] - scores[j])).where(clicks[i] == clicks[j]) for i, j in pairs]
-    surely = _surely_better(scores.index.to_frame(index=False), pairs, differences, len(entries))
+    over = over_draws(pd.DataFrame(dict(enumerate(one.to_numpy() for one in differences)), index=asked.index), asked)
+    surely = _surely_better(asked.loc[over.index], pairs, [over[one] for one in over], len(entries))
     lines = entries.rename("mean").reset_index()
     lines["rank_low"] = 1 + surely.sum(axis=0)
     lines["rank_high"] = len(entries) - surely.sum(axis=1)
@@ -254,10 +263,10 @@ def _pairs(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str])
     for own in (a, b):
         own = own[own["status"] == "ok"]
         _refuse_double(own)
-        facts = dict.fromkeys(one for one in (*_ABOUT, *_TRUTH, *slices) if one in own and one not in INSTANCE)
-        scored = own[[*INSTANCE, "click_index", *facts]]
+        facts = dict.fromkeys(one for one in (*_ABOUT, *_TRUTH, *slices) if one in own and one not in ASKED)
+        scored = own[[*ASKED, "click_index", *facts]]
         frames.append(scored.assign(score=own.get(metric, np.nan), clicks=click_keys(own["clicks"])))
-    pairs = frames[0].merge(frames[1], on=[*INSTANCE, "click_index"], suffixes=("", "_b"))
+    pairs = _whole(frames[0].merge(frames[1], on=[*ASKED, "click_index"], suffixes=("", "_b")), a, b)
     reasons = {
         "with other clicks": pairs["clicks"] != pairs["clicks_b"],
         "with another ground truth": _differs(pairs),
@@ -269,6 +278,16 @@ def _pairs(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str])
         gone |= differs
     pairs = pairs[~gone].rename(columns={"score": "a", "score_b": "b"})
     return pairs.assign(difference=pairs["a"] - pairs["b"]).reset_index(drop=True), dropped
+
+
+def _whole(pairs: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """The pairs after each click of the instances that both answered in every draw, as other means have them."""
+    asked = pd.concat([a[ASKED], b[ASKED]]).drop_duplicates().groupby(INSTANCE).size().rename("of").reset_index()
+    if (asked["of"] == 1).all():
+        return pairs
+    answered = pairs.groupby([*INSTANCE, "click_index"])["draw"].transform("size")
+    of = pairs[INSTANCE].merge(asked, on=INSTANCE, how="left")["of"].to_numpy()
+    return pairs[answered.to_numpy() == of].reset_index(drop=True)
 
 
 def _lone(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, int]:
@@ -285,7 +304,7 @@ def _lone(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, int]:
 
 
 def _refuse_double(own: pd.DataFrame) -> None:
-    double = own[own.duplicated([*INSTANCE, "click_index"])]
+    double = own[own.duplicated([*ASKED, "click_index"])]
     if len(double):
         one = double.iloc[0]
         raise UserError(
@@ -313,6 +332,8 @@ def _lines(pairs: pd.DataFrame, final: pd.DataFrame, slices: Sequence[str], tie:
     lines = lines[(lines["images"] >= LEAST_IMAGES) | (lines.index == 0)].reset_index(drop=True)
     return lines.assign(q=[float("nan"), *benjamini_hochberg(lines["p"].to_numpy()[1:])])[_LINE]
 
+
+_SCORES = ["a", "b", "difference"]
 
 _LINE = ["slice", "value", "n", "images", "a", "b", "difference", "low", "high", "p", "q", "win", "tie", "loss"]
 
@@ -352,19 +373,21 @@ def _measured(pairs: pd.DataFrame, named: Sequence[Slice], tie: float, scale: Sc
     """A line a slice."""
     difference = pairs["difference"].to_numpy()
     columns = {at: np.where(own, difference, np.nan) for at, (_, _, own) in enumerate(named)}
-    sums, counts = by_image(pairs, pd.DataFrame(columns))
+    values = over_draws(pd.DataFrame(columns, index=pairs.index), pairs)
+    sums, counts = by_image(pairs.loc[values.index], values)
     low, high = intervals_of_means(sums, counts)
     p = sign_flip_p(sums)
     lines = []
     for at, (name, value, own) in enumerate(named):
-        some, better = pairs[own], scale.sign * difference[own]
+        some = over_draws(pairs.loc[own, _SCORES], pairs[own])
+        better = scale.sign * some["difference"].to_numpy()
         lines.append(
             {
                 "slice": name,
                 "value": value,
                 "n": len(some),
                 "images": int((counts[:, at] > 0).sum()),
-                **some[["a", "b", "difference"]].mean().to_dict(),
+                **some.mean().to_dict(),
                 "low": low[at],
                 "high": high[at],
                 "p": p[at],
@@ -430,6 +453,8 @@ def _needed(dataset: str, shared: pd.Index[Any], a: pd.DataFrame, b: pd.DataFram
 
 def _changed(final: pd.DataFrame, count: int, scale: Scale) -> pd.DataFrame:
     """Both ends: where one method is far ahead, its own alone would fill the list."""
+    over = over_draws(final[_SCORES], final)
+    final = final.loc[over.index].assign(**over)
     ranked = final.sort_values("difference", ascending=not scale.higher_is_better, kind="stable")
     better = scale.sign * ranked["difference"]
     ahead, behind = ranked[better > 0], ranked[better < 0]

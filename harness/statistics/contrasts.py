@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from harness.statistics.final_clicks import INSTANCE, click_keys
+from harness.statistics.final_clicks import ASKED, INSTANCE, click_keys, over_draws
 from harness.statistics.means import Gain, by_image
 from harness.statistics.resampling import interval_of_means, intervals_of_means
 
@@ -18,14 +18,14 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str = "iou", same_clicks: b
     """The rows of one method on the instances that another scored, too, with the column `gain`: the scores' difference.
 
     Args:
-        a: A method's rows at its last click, one an instance.
+        a: A method's rows at its last click, one an instance and draw.
         b: Likewise.
         metric: A metric of the rows, by its column.
         same_clicks: Leave out the instances on which their clicks differ.
     """
     frames = [own.assign(score=own[metric].astype(float), key=click_keys(own["clicks"])) for own in (a, b)]
-    other = frames[1][[*INSTANCE, "score", "key"]]
-    pairs = frames[0].merge(other, on=INSTANCE, suffixes=("", "_b"), validate="one_to_one")
+    on = ASKED if "draw" in a else INSTANCE
+    pairs = frames[0].merge(frames[1][[*on, "score", "key"]], on=on, suffixes=("", "_b"), validate="one_to_one")
     pairs = pairs.assign(gain=pairs["score"] - pairs["score_b"])
     kept = pairs["gain"].notna() & ((pairs["key"] == pairs["key_b"]) | (not same_clicks))
     return pairs[kept].reset_index(drop=True)
@@ -35,6 +35,7 @@ def mean_gain(pairs: pd.DataFrame) -> Gain:
     """The mean of `gain`, with its 95 % interval, images being drawn anew."""
     if pairs.empty:
         return NO_GAIN
+    pairs = _instances(pairs)
     low, high = intervals_of_means(*by_image(pairs, pairs[["gain"]]))
     return Gain(float(pairs["gain"].mean()), float(low[0]), float(high[0]), len(pairs))
 
@@ -57,11 +58,18 @@ def contrast(more: pd.DataFrame, less: pd.DataFrame) -> Gain:
     """
     if more.empty or less.empty:
         return NO_GAIN
+    more, less = _instances(more), _instances(less)
     parts = pd.concat([_influence(more), -_influence(less)])
     influence = parts.groupby(level=[0, 1]).sum().to_numpy(np.float64)
     low, high = interval_of_means(influence * len(influence), np.ones(len(influence)))
     difference = float(more["gain"].mean() - less["gain"].mean())
     return Gain(difference, difference + low, difference + high, len(more) + len(less))
+
+
+def _instances(pairs: pd.DataFrame) -> pd.DataFrame:
+    """A row an instance, whose gain is the mean over its draws."""
+    over = over_draws(pairs[["gain"]], pairs)
+    return pairs.loc[over.index].assign(gain=over["gain"])
 
 
 def _influence(rows: pd.DataFrame) -> pd.Series[float]:

@@ -213,6 +213,11 @@ def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(order, kind="stable", ignore_index=True)
 
 
+def first_draw(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an instance's first draw, for a picture of one click; all where each has one."""
+    return rows[rows["draw"].fillna(0) == 0] if "draw" in rows else rows
+
+
 def over_draws(values: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Values of draws -> means over the draws of each instance, method and ranking; a missing value counts nowhere.
 

@@ -83,10 +83,12 @@ def check_job(found: Findings, asked: Asked, done: set[str], rows: pd.DataFrame)
     own = asked.own(rows)
     ok, failed = own[own["status"] == "ok"], own[own["status"] != "ok"]
     rankings, clicks = sorted(ok["ranking"].unique()), sorted(map(int, ok["click_index"].unique()))
-    instances, broken = len(own.drop_duplicates(INSTANCE)), len(failed.drop_duplicates(INSTANCE))
+    asked_for, instances = len(own.drop_duplicates(INSTANCE)), own["instance_id"].nunique()
+    broken = failed["instance_id"].nunique()
+    times = f", asked for {asked_for} times in all," if asked_for > instances else ""
     found.say(
-        f"{asked.name}: {len(asked.samples)} images, {instances - broken} instances x {len(rankings)} rankings x "
-        f"{len(clicks)} clicks = {len(ok)} rows; {broken} more instances failed, each with its reason",
+        f"{asked.name}: {len(asked.samples)} images, {instances - broken} instances{times} x {len(rankings)} rankings "
+        f"x {len(clicks)} clicks = {len(ok)} rows; {broken} more instances failed, each with its reason",
         *_absent(asked, done),
         *_uneven(asked, ok, failed, rankings, clicks),
         *_unmeasured(asked, ok),

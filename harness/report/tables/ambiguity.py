@@ -32,7 +32,7 @@ from harness.report.scores import (
 )
 from harness.report.tables.leaderboard import ORACLE
 from harness.statistics.contrasts import contrast, paired
-from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.final_clicks import FinalClicks, over_draws
 from harness.statistics.means import Gain, paired_gain
 from harness.structures import UserError
 
@@ -46,7 +46,7 @@ Entry = tuple[str, str]
 @register_table("ambiguity")
 def ambiguity(final: FinalClicks, context: Context) -> Table:
     """Mean IoU on ambiguous and unambiguous clicks, and what the text gains on either over click alone."""
-    lines, found = scores(final, context), scored(final, ["under_click"])
+    lines, found = scores(final, context), scored(final, ["under_click"], by_draw=True)
     baseline = without_text(lines, final, context)
     body: list[Row] = []
     notes: list[str] = []
@@ -71,17 +71,18 @@ def ambiguity(final: FinalClicks, context: Context) -> Table:
 @register_table("destinations")
 def destinations(final: FinalClicks, context: Context) -> Table:
     """The share of masks that are right, and of those that went elsewhere: one line a method and kind of click."""
-    lines, found = scores(final, context), scored(final, ["under_click", "hit"])
+    lines, found = scores(final, context), scored(final, ["under_click", "hit"], by_draw=True)
     body = []
     for line, starts in _started(lines):
         own = of_line(found, line)
         for number, (kind, part) in enumerate(_parts(own).items()):
             whole = line["missing"] == 0 and part["hit"].notna().all() and len(part)
-            went = pd.DataFrame({hit: (part["hit"] == hit).astype(float) for hit in HITS})
+            went = over_draws(pd.DataFrame({hit: (part["hit"] == hit).astype(float) for hit in HITS}), part)
             shares = [float(went[hit].mean()) if whole else float("nan") for hit in HITS]
             names = _names(line, final, context) if number == 0 else cells([line["dataset"], line["method"], ""])
-            means = [share(value, gaps(line), n=len(part)) for value in shares]
-            shown = [*names, Cell(kind), *with_intervals(means, went, part, context), Cell(str(len(part)))]
+            means = [share(value, gaps(line), n=len(went)) for value in shares]
+            intervals = with_intervals(means, went, part.loc[went.index], context)
+            shown = [*names, Cell(kind), *intervals, Cell(str(len(went)))]
             body.append(Row(tuple(shown), starts_section=starts and number == 0))
     heads = [Column(name) for name in ("Dataset", "Method", "Ranking", "Clicks")]
     columns = (*heads, *[Column(hit.replace("_", " "), align="right") for hit in HITS], Column("n", align="right"))
@@ -127,19 +128,20 @@ def _row(
     if unknown:
         doubts += (f"{unknown} of {len(own)} rows do not say what lay under the click.",)
     whole = line["missing"] == 0 and not unknown
+    ious = over_draws(pd.DataFrame({kind: part["iou"].reindex(own.index) for kind, part in parts.items()}), own)
+    ns = ious.count()
     means = [
         share(
-            float(part["iou"].mean()) if whole else float("nan"),
+            float(ious[kind].mean()) if whole else float("nan"),
             doubts,
             f" ({signed(over[kind].difference)})" if kind in over else "",
-            len(part),
+            int(ns[kind]),
         )
-        for kind, part in parts.items()
+        for kind in parts
     ]
-    ious = pd.DataFrame({kind: part["iou"].reindex(own.index) for kind, part in parts.items()})
     text = "✓" if _reads(line, final, context) else ""
-    counts = [str(len(part)) for part in parts.values()]
-    texts = [*with_intervals(means, ious, own, context), *cells([*counts, str(line["failed"])])]
+    counts = [str(ns[kind]) for kind in parts]
+    texts = [*with_intervals(means, ious, own.loc[ious.index], context), *cells([*counts, str(line["failed"])])]
     return Row((*_names(line, final, context), Cell(text), *texts), starts_section=starts)
 
 
@@ -172,17 +174,17 @@ def _gains(
     if b is None:
         return {}, []
     a = (str(line["method"]), str(line["ranking"]))
-    rows = final.rows
+    rows = final.drawn
     scores_there = (rows["status"] == "ok") & rows["iou"].notna()
-    here = final.where((rows["dataset"] == line["dataset"]) & rows["method"].isin([a[0], b[0]]) & scores_there)
-    under = numbers(scored(here, ["under_click"])["under_click"])
+    here = final.where_drawn((rows["dataset"] == line["dataset"]) & rows["method"].isin([a[0], b[0]]) & scores_there)
+    under = numbers(scored(here, ["under_click"], by_draw=True)["under_click"])
     try:
-        over = {kind: paired_gain(here.where(under.between(*ends)), a, b) for kind, ends in KINDS.items()}
+        over = {kind: paired_gain(here.where_drawn(under.between(*ends)), a, b) for kind, ends in KINDS.items()}
     except UserError as error:
         return {}, [f"{line['dataset']}, {named(line)}: no gains. {error}"]
     over = {kind: gain for kind, gain in over.items() if gain.n}
     said = ", ".join(f"{kind} {interval(gain)} (n = {gain.n})" for kind, gain in over.items())
-    more = f"; {_interaction(here.rows, a, b)} more on ambiguous clicks" if len(over) == len(KINDS) else ""
+    more = f"; {_interaction(here.drawn, a, b)} more on ambiguous clicks" if len(over) == len(KINDS) else ""
     other = b[0] if b[1] == "single" else f"{b[0]} ({b[1]})"
     return over, [f"{line['dataset']}, {named(line)} against {other}: {said}{more}."] if over else []
 

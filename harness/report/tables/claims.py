@@ -161,7 +161,7 @@ class Asked:
     def _rows(self, dataset: str, entry: tuple[str, str], metric: str) -> pd.DataFrame:
         rows = self.final.rows
         own = (rows["dataset"] == dataset) & (rows["method"] == entry[0]) & (rows["ranking"] == entry[1])
-        return scored(self.final.where(own), [column for column, _ in FILTERS.values()], metric)
+        return scored(self.final.where(own), [column for column, _ in FILTERS.values()], metric, by_draw=True)
 
 
 def _within(pairs: pd.DataFrame, part: str) -> pd.DataFrame:

@@ -84,7 +84,7 @@ def sequences_of(line: pd.Series[Any], final: FinalClicks) -> Sequences:
     own = rows[(rows["dataset"] == line["dataset"]) & (rows["method"] == line["method"])]
     found = sequences(own[(own["ranking"] == line["ranking"]) | (own["status"] != "ok")])
     whole = line["missing"] == 0
-    return found if whole else replace(found, instances=found.instances[:0], ious=found.ious[:0])
+    return found if whole else found.none()
 
 
 def _starts(found: Sequence[Line]) -> list[bool]:

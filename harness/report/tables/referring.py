@@ -20,13 +20,15 @@ from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, percent, with_interval
 from harness.report.scores import NO_ROWS, about, clicks_note, gaps, iou_heading, of_line, scored, scores
 from harness.report.tables.leaderboard import ORACLE
-from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.final_clicks import FinalClicks, over_draws
 from harness.statistics.means import by_image
 from harness.statistics.resampling import intervals_of_means
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
-MEASURES = ("object", "sentence", "overall", *(f"P@{at}" for at in THRESHOLDS))
+_PRECISION = [f"P@{at}" for at in THRESHOLDS]
+
+MEASURES = ("object", "sentence", "overall", *_PRECISION)
 
 _PIXELS = ["intersection_px", "union_px"]
 
@@ -35,7 +37,7 @@ _PIXELS = ["intersection_px", "union_px"]
 def referring(final: FinalClicks, context: Context) -> Table:
     """IoU by object and by sentence, overall IoU and precision: one line a data set, method and ranking."""
     lines = scores(final, context)
-    found = scored(final, _PIXELS)
+    found = scored(final, _PIXELS, by_draw=True)
     starts = ~lines.duplicated("dataset")
     body = tuple(
         _row(line, of_line(found, line), context, about(line, final, context), bool(starts[index]))
@@ -55,19 +57,19 @@ def measures(own: pd.DataFrame) -> dict[str, float]:
     """What the table shows of one line, 0 to 1; NaN over nothing, and where the rows lack the pixels.
 
     Args:
-        own: A row a sentence, of one data set, method and ranking, at the last click, each with its IoU.
+        own: A row a sentence and draw, of one data set, method and ranking, at the last click, each with its IoU.
 
     Returns:
         The names of MEASURES, in their order.
     """
-    iou = _ious(own)
-    intersection, union = (own[column].sum(skipna=False) for column in _PIXELS)
+    shares = _shares(own)
+    intersection, union = (shares[column].sum(skipna=False) for column in _PIXELS)
     means = {
-        "object": float(iou.groupby(_objects(own)).mean().mean()),
-        "sentence": float(iou.mean()),
+        "object": float(shares["sentence"].groupby(_objects(own.loc[shares.index])).mean().mean()),
+        "sentence": float(shares["sentence"].mean()),
         "overall": float(intersection / union) if union else float("nan"),
     }
-    return means | {f"P@{at}": float((iou >= at).mean()) for at in THRESHOLDS}
+    return means | {name: float(shares[name].mean()) for name in _PRECISION}
 
 
 def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
@@ -76,27 +78,37 @@ def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
     Args:
         own: As there, with the columns of INSTANCE.
     """
-    iou = _ious(own)
-    shares = pd.DataFrame({"sentence": iou, **{f"P@{at}": (iou >= at).astype(float) for at in THRESHOLDS}})
-    objects = iou.groupby([own["dataset"], own["image_id"], _objects(own)]).mean().rename("object").reset_index()
-    pixels, _ = by_image(own, own[_PIXELS])
-    parts = [by_image(objects, objects[["object"]]), by_image(own, shares), (pixels[:, :1], pixels[:, 1:])]
+    shares = _shares(own)
+    own = own.loc[shares.index]
+    named = ["sentence", *_PRECISION]
+    by_object = shares["sentence"].groupby([own["dataset"], own["image_id"], _objects(own)]).mean()
+    objects = by_object.rename("object").reset_index()
+    pixels, _ = by_image(own, shares[_PIXELS])
+    parts = [by_image(objects, objects[["object"]]), by_image(own, shares[named]), (pixels[:, :1], pixels[:, 1:])]
     sums, counts = (np.concatenate(side, axis=1) for side in zip(*parts, strict=True))
     low, high = intervals_of_means(sums, counts)
-    return dict(zip(["object", *shares, "overall"], zip(map(float, low), map(float, high), strict=True), strict=True))
+    return dict(zip(["object", *named, "overall"], zip(map(float, low), map(float, high), strict=True), strict=True))
 
 
 def measured(own: pd.DataFrame, line: pd.Series[Any], context: Context) -> dict[str, Cell]:
     """The cells of `measures`, blank where a line of `scores` is not whole, with intervals where they are asked for."""
     found = measures(own) if line["missing"] == 0 else dict.fromkeys(MEASURES, float("nan"))
-    count = {"object": _objects(own).nunique()}
+    objects, sentences = _objects(own).nunique(), own["instance_id"].nunique()
     cells = {
-        name: Cell(percent(value), gaps(line), value, n=count.get(name, len(own))) for name, value in found.items()
+        name: Cell(percent(value), gaps(line), value, n=objects if name == "object" else sentences)
+        for name, value in found.items()
     }
     if not context.intervals or line["missing"] or own.empty:
         return cells
     bounds = intervals(own)
     return {name: with_interval(cell, *bounds[name]) for name, cell in cells.items()}
+
+
+def _shares(own: pd.DataFrame) -> pd.DataFrame:
+    """A line a sentence: its IoU, whether it is above each threshold, and its pixels; means over its draws."""
+    iou = _ious(own)
+    above = {f"P@{at}": (iou >= at).astype(float) for at in THRESHOLDS}
+    return over_draws(pd.DataFrame({"sentence": iou, **above, **own[_PIXELS]}), own)
 
 
 def _ious(own: pd.DataFrame) -> pd.Series[float]:

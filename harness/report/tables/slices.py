@@ -26,7 +26,7 @@ from harness.report.scores import (
     with_intervals,
 )
 from harness.report.tables.leaderboard import ORACLE
-from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.final_clicks import FinalClicks, over_draws
 from harness.statistics.means import part
 
 CLASSES = ("all", "unseen")
@@ -50,7 +50,7 @@ class Slices:
 
     def build(self, final: FinalClicks, context: Context) -> Table:
         """A line a data set, method, ranking and half of the classes; a column a slice: the mean and how many."""
-        lines, found = scores(final, context), scored(final, [self.column])
+        lines, found = scores(final, context), scored(final, [self.column], by_draw=True)
         body: list[Row] = []
         for _, line in lines.iterrows():
             own = of_line(found, line)
@@ -81,10 +81,11 @@ class Slices:
         parts = pd.DataFrame(
             {name: some["iou"].where((values >= low) & (values < high)) for name, (low, high) in bounds}
         )
+        parts = over_draws(parts, some)
         counts = [int(parts[name].count()) for name in parts]
         means = [float(parts[name].mean()) if whole else np.nan for name in parts]
         shown = [share(mean, doubts, f" ({n})", n) for mean, n in zip(means, counts, strict=True)]
-        return with_intervals(shown, parts, some, context)
+        return with_intervals(shown, parts, some.loc[parts.index], context)
 
 
 DISTRACTORS = Slices(

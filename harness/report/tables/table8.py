@@ -72,7 +72,7 @@ def _shown(method: str, dataset: str, final: FinalClicks, context: Context) -> I
 
 def _row(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[Row, str]:
     said = _input(final, context.facts(line["method"]).uses_text)
-    cells = measured(of_line(scored(final, PIXELS), line), line, context)
+    cells = measured(of_line(scored(final, PIXELS, by_draw=True), line), line, context)
     shown = [cells[name] for name in COLUMNS]
     names = (Cell(line["dataset"]), Cell(named(line), about(line, final, context)), Cell(said))
     return Row((*names, *shown)), f"{line['dataset']}, {named(line)}, {said}: {counted(line)}."
