@@ -11,6 +11,7 @@ from harness.report.rendering.markdown import to_markdown
 from harness.results.recorded import ASKED, Recorded
 from harness.statistics.final_clicks import FinalClicks
 from harness.storage.rows import give_back
+from harness.storage.store import REPORT
 from harness.structures import UserError
 
 
@@ -50,7 +51,7 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     tables = tuple(table_or_why(name, final, context) for name in run.config.tables)
     give_back()
     if write:
-        run.store.folder.write("report.md", "\n\n".join(to_markdown(table) for table in tables).encode())
+        run.store.folder.write(REPORT, "\n\n".join(to_markdown(table) for table in tables).encode())
     asked = rows[ASKED].drop_duplicates()
     failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
     over = stopped or len(failed) > run.config.max_failures * len(asked)

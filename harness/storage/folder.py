@@ -7,6 +7,7 @@ On a disk a file is written under another name, synced and renamed, so that no r
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from pyarrow import fs
 
 from harness import atomic
 from harness.structures import UserError
+
+PIECE_BYTES = 1 << 22
+"""What is read of a file at once to hash it."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,14 @@ class Folder:
         """Open a file to read parts of it, as pyarrow's random-access file."""
         with self._reading(name), self.system.open_input_file(self._path(name)) as file:
             yield file
+
+    def sha256(self, name: str) -> str:
+        """The SHA-256 of a file's content, of which never more than a piece is in memory."""
+        digest = hashlib.sha256()
+        with self.opened(name) as file:
+            while piece := file.read(PIECE_BYTES):
+                digest.update(piece)
+        return digest.hexdigest()
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file, which shows under its name only once it is whole."""

@@ -40,9 +40,9 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
         samples = _samples({place: read_samples(source.folder) for place, (source, _) in runs.items()})
         copied = sum(_copied(source, into, _jobs(manifest)) for source, manifest in runs.values())
         manifest = _manifest([manifest for _, manifest in runs.values()], into)
-        rows = _rows(into, manifest, samples)
         manifest["samples"] = save_samples(into.folder, samples)  # Directly before the manifest, which has their hash.
         save_manifest(into.folder, manifest)
+        rows = _rows(into, manifest, samples)
     return copied, rows
 
 

@@ -3,7 +3,7 @@
     runs/<run>/manifest.json        what was run: config, jobs with what made them, environment, starts; checksummed
     runs/<run>/samples.parquet      the samples that the config asks for
     runs/<run>/shards/<job>/<sha256>.parquet   the records of some samples of one job, written whole or not at all
-    runs/<run>/results.parquet      all rows of the current config, sorted
+    runs/<run>/results.parquet      all rows of the current config, sorted; the manifest has its SHA-256
     runs/<run>/report.md            its tables
     runs/<run>/lock.json            while it is being written: by whom
 
@@ -13,6 +13,7 @@ other memory, and a run whose manifest is lost loses only the record of its star
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -44,6 +45,8 @@ from harness.structures import Record, UserError
 
 READERS = 8
 """Shards read at once; in a bucket each waits for its answer."""
+
+RESULTS, REPORT = "results.parquet", "report.md"
 
 _MADE_OF = b"harness.made_of"
 
@@ -154,7 +157,7 @@ class Store:
             give_back()
 
     def write_results(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> int:
-        """Write results.parquet.
+        """Write results.parquet, note its SHA-256 in the manifest, and remove report.md, which is of the former rows.
 
         Returns:
             How many rows.
@@ -165,29 +168,52 @@ class Store:
             for rows in self.tables(jobs, sample_ids):
                 writer.write_table(rows)
                 count += len(rows)
-        self.folder.write("results.parquet", sink.getvalue())
+        content = sink.getvalue()
+        self.folder.remove(REPORT)
+        self.folder.write(RESULTS, content)
+        if manifest := self.manifest():
+            save_manifest(self.folder, manifest | {"results": {"sha256": hashlib.sha256(content).hexdigest()}})
         return count
 
     def latest(
         self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]], masks: bool = False
     ) -> pd.DataFrame:
-        """As `rows`, but read from results.parquet, one file instead of many, if it is up to date."""
+        """As `rows`, but read from results.parquet, one file instead of many, if it holds as `results_hold` says."""
         rows = self.results(masks) if self.results_hold(jobs, sample_ids) else None
         return self.rows(jobs, sample_ids, masks) if rows is None else rows
 
     def results_hold(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bool:
-        """Whether results.parquet is up to date: made of these jobs' samples and of the shards that are there now."""
+        """Whether results.parquet is as it was written, of these jobs' samples and of the shards that are there now.
+
+        A warning says if it is another file than the manifest tells of.
+        """
         try:
-            with self.folder.opened("results.parquet") as file:
+            if not self.results_intact():
+                _log.warning(
+                    "%s: not the file that manifest.json tells of: it was altered, or a start was killed while it "
+                    "wrote it. The shards are read instead; python -m harness report %s writes it anew.",
+                    self.folder / RESULTS,
+                    self.folder,
+                )
+                return False
+            with self.folder.opened(RESULTS) as file:
                 told = pq.read_schema(file).metadata or {}
         except (pa.ArrowException, OSError, UserError):
             return False
         return told.get(_MADE_OF) == self._state(jobs, sample_ids)
 
+    def results_intact(self) -> bool:
+        """Whether results.parquet has the SHA-256 that the manifest says.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        return self.folder.sha256(RESULTS) == self.manifest().get("results", {}).get("sha256")
+
     def results(self, masks: bool = False) -> pd.DataFrame | None:
         """The rows of results.parquet, whatever has become of the shards; None where it is absent or damaged."""
         try:
-            with self.folder.opened("results.parquet") as file:
+            with self.folder.opened(RESULTS) as file:
                 found = pq.ParquetFile(file, page_checksum_verification=True)
                 names = [name for name in found.schema_arrow.names if masks or name != "mask"]
                 rows = found.read(columns=names)

@@ -176,8 +176,11 @@ def _check_results(found: Findings, store: Store, said: pa.Table) -> None:
     except (pa.ArrowException, OSError) as error:
         found.lacking.append(f"results.parquet cannot be read ({' '.join(str(error).split())}); {again}")
         return
-    same = written.replace_schema_metadata().equals(said)
-    found.say(
-        f"results.parquet has {len(written)} rows, equal to the shards'",
-        *([] if same else [f"results.parquet is not what the shards say; {again}"]),
+    lacking = (
+        []
+        if written.replace_schema_metadata().equals(said)
+        else [f"results.parquet is not what the shards say; {again}"]
     )
+    if not lacking and not store.results_intact():
+        lacking = [f"results.parquet holds the shards' rows, but is not the file that {MANIFEST} tells of; {again}"]
+    found.say(f"results.parquet has {len(written)} rows, equal to the shards', and the SHA-256 of {MANIFEST}", *lacking)

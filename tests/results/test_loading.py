@@ -7,6 +7,8 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -64,6 +66,26 @@ def test_results_older_than_the_shards_are_not_trusted(run_folder: Path, tmp_pat
     (copy / "results.parquet").unlink()
     assert len(load(copy)) == len(whole)
     assert harness.summarise(load(copy)).equals(harness.summarise(whole))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("altered", ["every IoU is 1", "the rows below 0.2 are gone"])
+def test_altered_results_change_no_table(run_folder: Path, here: Command, tmp_path: Path, altered: str) -> None:
+    copy, out = tmp_path / "copy", tmp_path / "board.csv"
+    shutil.copytree(run_folder, copy)
+    rows = pq.read_table(copy / "results.parquet")
+    ones = pa.array([1.0] * len(rows))
+    better = rows.set_column(rows.column_names.index("iou"), "iou", ones)
+    pq.write_table(better if "1" in altered else rows.filter(pc.greater(rows["iou"], 0.2)), copy / "results.parquet")
+    pd.testing.assert_frame_equal(load(copy), load(run_folder), check_dtype=False)
+    assert here("leaderboard", copy, "-o", out).returncode == 0
+    there = out.read_text()
+    assert here("leaderboard", run_folder, "-o", out).returncode == 0
+    assert there.replace(str(copy), str(run_folder)) == out.read_text() and "100.00" not in there
+    compared = [
+        here("compare", "Text+Click", "Click only", "--run", run, "--format", "csv") for run in (copy, run_folder)
+    ]
+    assert compared[0].stdout == compared[1].stdout
 
 
 def test_missing_shards_leave_no_mean_though_the_data_are_away(run_folder: Path, tmp_path: Path) -> None:

@@ -301,6 +301,7 @@ def test_results_are_trusted_while_they_are_of_what_is_asked_and_there(store: St
     store.write(JOB, ["1"], [record("a")])
     store.write(JOB, ["2"], [record("b", "2")])
     wanted = {"toys": ["1", "2"]}
+    opened(store)
     assert not store.results_hold([JOB], wanted)
     store.write_results([JOB], wanted)
     assert Store(store.folder).results_hold([JOB], wanted)
@@ -332,6 +333,31 @@ def test_results_that_were_altered_within_are_not_read(store: Store) -> None:
     content[(chunk.dictionary_page_offset or chunk.data_page_offset) + 1000] ^= 1
     path.write_bytes(content)
     assert store.results() is None
+
+
+def test_results_that_were_written_by_another_are_not_read_and_it_is_said(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every value of a whole, sound Parquet file may have been replaced, and its header copied."""
+    store.write(JOB, ["1"], [record("a"), record("b")])
+    opened(store).write_results([JOB], {"toys": ["1"]})
+    said = hashlib.sha256((folder(store) / "results.parquet").read_bytes()).hexdigest()
+    assert store.manifest()["results"] == {"sha256": said}
+    better = pq.read_table(folder(store) / "results.parquet")
+    at = better.column_names.index("iou")
+    pq.write_table(better.set_column(at, "iou", pa.array([1.0, 1.0])), folder(store) / "results.parquet")
+    assert list(store.latest([JOB], {"toys": ["1"]})["iou"]) == [0.5, 0.5]
+    assert "results.parquet: not the file that manifest.json tells of" in caplog.text
+    assert "The shards are read instead" in caplog.text
+    opened(store).write_results([JOB], {"toys": ["1"]})
+    caplog.clear()
+    assert store.results_hold([JOB], {"toys": ["1"]}) and not caplog.text
+
+
+def test_a_report_does_not_outlive_its_rows(store: Store) -> None:
+    opened(store).folder.write("report.md", b"tables of earlier rows")
+    store.write_results([JOB], {"toys": ["1"]})
+    assert "report.md" not in store.folder.files()
 
 
 def test_a_shard_that_goes_while_it_is_read_is_a_message(store: Store) -> None:

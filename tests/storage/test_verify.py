@@ -160,6 +160,11 @@ def drop_a_row_of_the_results(store: Store) -> None:
     pq.write_table(pq.read_table(path).slice(1), path)
 
 
+def write_the_results_otherwise(store: Store) -> None:
+    path = folder(store) / "results.parquet"
+    pq.write_table(pq.read_table(path), path, compression="none")
+
+
 def remove_the_results(store: Store) -> None:
     (folder(store) / "results.parquet").unlink()
 
@@ -244,6 +249,7 @@ DEFECTS: dict[Callable[[Store], None], str] = {
     put_a_foreign_file_among_the_shards: r"foreign\.parquet: no shard, for it does not say what it holds; take it away",
     change_a_row_of_the_results: r"results\.parquet is not what the shards say; python -m harness report",
     drop_a_row_of_the_results: r"results\.parquet is not what the shards say",
+    write_the_results_otherwise: r"results\.parquet holds the shards' rows, but is not the file that manifest",
     remove_the_results: r"results\.parquet; python -m harness report .*/r writes it anew",
     damage_the_results: r"results\.parquet cannot be read",
     change_the_samples: r"samples\.parquet: not what manifest\.json says\. Run again, which writes it anew",
