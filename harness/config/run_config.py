@@ -84,6 +84,8 @@ class MethodEntry(Plugin):
             "<label>, seed <n>".
         seed_of: The label of the entry that it is one seed of.
         trained_on: What its weights were trained on; known of those that `train` makes.
+        saliency_differs: "refuse" ends a run that asks weights with another saliency than they were trained with;
+            "footnote" runs it, and every table says so.
         uses_text: Whether it reads the text, for the tables' text column.
         gpus: GPUs of one of its workers, in place of the run's; a share, too.
         cpus: Cores of one of its workers, in place of the run's.
@@ -101,6 +103,7 @@ class MethodEntry(Plugin):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
     seed_of: str = ""
     trained_on: Annotated[TrainedOn, BeforeValidator(_as_trained)] = TrainedOn()
+    saliency_differs: Literal["refuse", "footnote"] = "refuse"
     uses_text: bool | None = None
     gpus: Annotated[float, Field(ge=0)] | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None

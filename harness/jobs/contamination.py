@@ -5,12 +5,16 @@ Pictures go by `Dataset.image_key`, so a method that was trained on COCO's train
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness import places
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
+from harness.config.trained import Trained
+from harness.jobs.answers import training_of
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset
 from harness.structures import UserError
@@ -21,22 +25,50 @@ _log = logging.getLogger(__name__)
 def training_images(method: MethodEntry) -> frozenset[str] | None:
     """Keys of the pictures that a method's training could draw from; None where nobody can say.
 
-    What its `trained_on` names: data sets, a file of keys; or else its recipe's data sets. Training on seen classes
+    What its `trained_on` names: data sets, a file of keys; or else its recipe's data sets, that of the entry or the
+    one that the checkpoint holds. A checkpoint that names more than the config is believed. Training on seen classes
     alone skips pictures without any, which count here all the same.
 
     Raises:
         UserError: The file of keys is none.
     """
-    trained = method.trained_on
-    entries = trained.datasets or (method.train.datasets if method.train else ())
-    if not entries and not trained.images:
+    named, made = method.trained_on, training_of(method)
+    by_recipe = made.recipe.datasets if made else ()
+    entries = named.datasets or by_recipe
+    if not entries and not named.images:
         return None
-    keys = _keys_in(places.located(trained.images)) if trained.images else set()
+    keys = _keys_in(places.located(named.images)) if named.images else set()
     try:
-        return frozenset(keys.union(*(_keys(entry) for entry in entries)))
+        keys |= {key for entry in entries for key in _keys(entry)}
+        if named.datasets or named.images:
+            keys |= _left_out(method, keys, by_recipe)
+        if made:
+            _check_data(method, made)
     except UserError as error:
         _log.warning("%s: its training images are not at hand, so none can be found here: %s", label(method), error)
         return None
+    return frozenset(keys)
+
+
+def _left_out(method: MethodEntry, keys: set[str], by_recipe: Sequence[Plugin]) -> set[str]:
+    """The images that a checkpoint was trained on by its own recipe, and of which the config says nothing."""
+    left_out = {key for entry in by_recipe for key in _keys(entry)} - keys
+    if left_out:
+        _log.warning(
+            "%s: its checkpoint was trained on %d images that `trained_on` leaves out, %s among them. They count; "
+            "correct `trained_on`, or leave out its images.",
+            *(label(method), len(left_out), min(left_out)),
+        )
+    return left_out
+
+
+def _check_data(method: MethodEntry, made: Trained) -> None:
+    """Warn where a data set is not as the training found it: its images may be others, too."""
+    for entry, then in zip(made.recipe.datasets, made.data, strict=False):
+        now = {"name": entry.name, **_built(entry).fingerprint()}
+        if other := [key for key, value in then.items() if key in now and json.loads(json.dumps(now[key])) != value]:
+            said = "%s: its training found another %s (%s differ): training images are counted as they are now."
+            _log.warning(said, label(method), entry.name, ", ".join(other))
 
 
 def asked_again(images: frozenset[str] | None, dataset: Dataset, limit: int | None = None) -> int | None:
@@ -46,8 +78,13 @@ def asked_again(images: frozenset[str] | None, dataset: Dataset, limit: int | No
     return sum(dataset.image_key(sample_id) in images for sample_id in dataset.sample_ids()[:limit])
 
 
-def _keys(entry: Plugin) -> set[str]:
+def _built(entry: Plugin) -> Dataset:
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
+    return dataset
+
+
+def _keys(entry: Plugin) -> set[str]:
+    dataset = _built(entry)
     return {dataset.image_key(sample_id) for sample_id in dataset.sample_ids()}
 
 

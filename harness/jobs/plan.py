@@ -12,9 +12,18 @@ import harness
 from harness.clicks.strategy import asks_for_pairs, options_of
 from harness.config.parts import Plugin, fingerprint, label
 from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.trained import Trained
 from harness.config.wording import Text, words_of
 from harness.evaluation.pictures import listed
 from harness.evaluation.protocol import Protocol
+from harness.jobs.answers import (
+    check_answers,
+    check_classes,
+    classes_trained_on,
+    differing,
+    seen_classes,
+    training_of,
+)
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.jobs import Job, Shard, as_loaded
 from harness.jobs.listing import Listing, listing_of
@@ -38,11 +47,17 @@ def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
         UserError: Missing checkpoints, or a data set that is not there.
     """
     check_weights(config.methods, due)
+    check_answers(config.methods)
     listings = {label(entry): listing_of(entry, config.limit) for entry in config.datasets}
     loaded = {label(one): one for one in map(as_loaded, config.methods)}
     images = {name: training_images(method) for name, method in loaded.items()}
+    trained = {name: training_of(method) for name, method in loaded.items()}
+    for name, method in loaded.items():
+        check_classes(method, trained[name])
     return [
-        _job(config, method, listings[label(entry)], images[label(as_loaded(method))])
+        _job(
+            config, method, listings[label(entry)], images[label(as_loaded(method))], trained[label(as_loaded(method))]
+        )
         for method, entry in config.pairs()
     ]
 
@@ -96,7 +111,13 @@ def samples_of(jobs: Sequence[Job]) -> Samples:
     return {job.facts.dataset: {one: job.weights.get(one) for one in job.sample_ids} for job in jobs}
 
 
-def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: frozenset[str] | None) -> Job:
+def _job(
+    config: RunConfig,
+    method: MethodEntry,
+    listing: Listing,
+    images: frozenset[str] | None,
+    trained: Trained | None,
+) -> Job:
     weights = files.hashes("methods", method.name, method.params)
     entry, made_of, clicks = listing.entry, listing.fingerprint, method.clicks or config.clicks
     facts = JobFacts(
@@ -127,11 +148,13 @@ def _job(config: RunConfig, method: MethodEntry, listing: Listing, images: froze
             "training_images_asked": asked_again(images, listing.dataset, config.limit),
             "metrics": {one.name: _metric_facts(one) for one in map(metric, config.metrics)},
             **_method_facts(method),
+            **_training_facts(method, trained, listing.dataset.classes),
             **_published(method, entry),
         },
         code=_code(config, method, entry),
     )
-    return Job(facts, method, entry, listing.sample_ids, _protocol(config, method), listing.weights)
+    protocol = _protocol(config, method, seen_classes(method, trained, listing.dataset.classes))
+    return Job(facts, method, entry, listing.sample_ids, protocol, listing.weights)
 
 
 def _code(config: RunConfig, method: MethodEntry, dataset: Plugin) -> dict[str, str]:
@@ -172,6 +195,20 @@ def _method_facts(method: MethodEntry) -> dict[str, Any]:
     }
 
 
+def _training_facts(method: MethodEntry, trained: Trained | None, classes: Sequence[str]) -> dict[str, Any]:
+    """What tables must know of how a method's weights were trained, by themselves; nothing of such as do not say."""
+    if trained is None:
+        return {}
+    learnt = classes_trained_on(trained, classes)
+    facts = {
+        "checkpoint_classes": list(trained.classes),
+        "classes_trained_on": list(learnt),
+        "dataset_classes": len(classes),
+        "saliency_differs": differing(method),
+    }
+    return {key: value for key, value in facts.items() if value}
+
+
 def _published(method: MethodEntry, dataset: Plugin) -> dict[str, Any]:
     """What the method's authors print for the entry's checkpoint, known by its file's name, on the data set."""
     cls = registry.find("methods", method.name)
@@ -180,10 +217,10 @@ def _published(method: MethodEntry, dataset: Plugin) -> dict[str, Any]:
     return {"published": dict(printed), "published_in": cls.published_in} if printed else {}
 
 
-def _protocol(config: RunConfig, method: MethodEntry) -> Protocol:
+def _protocol(config: RunConfig, method: MethodEntry, trained_classes: tuple[str, ...]) -> Protocol:
     clicks, text = method.clicks or config.clicks, method.text or config.text
     batch = config.workers.images_per_batch
-    return Protocol(config.run, config.seed, clicks, text, config.metrics, batch, tuple(method.trained_on.classes))
+    return Protocol(config.run, config.seed, clicks, text, config.metrics, batch, trained_classes)
 
 
 def _text_part(text: Text) -> str:

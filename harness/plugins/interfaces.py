@@ -153,9 +153,14 @@ class Saliency(ABC):
 
     An instance may have an attribute `device`, with torch's name of where it computes. On a GPU, training computes the
     maps of a step together.
+
+    Attributes:
+        incidental: The parameters that change a map by no more than rounding: a network may be asked with others than
+            it was trained with.
     """
 
     name: ClassVar[str]
+    incidental: ClassVar[frozenset[str]] = frozenset({"device"})
 
     @abstractmethod
     def features(self, images: Sequence[Image]) -> list[Any]:

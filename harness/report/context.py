@@ -77,6 +77,7 @@ class Context:
             in the config's order.
         training_images_asked: (method's label, data set's label) -> how many of the images that it is asked on it was
             trained on.
+        seen_otherwise: (method's label, data set's label) -> how what it has seen differs from the data set's split.
         uncounted: (method's label, data set's label) -> in how many images without a row nobody has counted the
             instances; each of these images counts as one in `expected_instances`.
         metrics: Metric's name -> what the run's manifest says of it: "higher_is_better", "bounds", "unit",
@@ -94,6 +95,7 @@ class Context:
     labels: Mapping[str, MethodFacts] = field(default_factory=dict)
     expected_instances: Mapping[tuple[str, str], int] = field(default_factory=dict)
     training_images_asked: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    seen_otherwise: Mapping[tuple[str, str], str] = field(default_factory=dict)
     intervals: bool = False
     uncounted: Mapping[tuple[str, str], int] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -90,6 +90,7 @@ def about(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[s
     again = context.training_images_asked.get((line["method"], line["dataset"]), 0)
     if again:
         notes.append(f"Trained on {again} of the images that it is asked on here: not a result on new images.")
+    notes += filter(None, [context.seen_otherwise.get((line["method"], line["dataset"]))])
     if facts.weights:
         notes.append(f"Weights: {facts.weights}")
     return tuple(notes)

@@ -6,7 +6,7 @@ when the run was made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,33 @@ class Recorded:
 
     def rows(self, masks: bool = False) -> pd.DataFrame:
         """All rows, with the columns that every table may look at: of a metric that was not measured, empty."""
-        rows = self.store.latest(self.jobs, self.samples, masks)
+        rows = self._seen_by_checkpoints(self.store.latest(self.jobs, self.samples, masks))
         return with_metrics(rows.assign(**{name: np.nan for name in SHOWN if name not in rows}), self.metrics)
+
+    def _seen_by_checkpoints(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows, with a class that the split calls unseen as seen where a method's checkpoint was trained on it.
+
+        Where that leaves no class unseen, a method's rows are neither seen nor unseen. `attrs["said"]` has a sentence
+        for each method's and data set's label of which this changed rows.
+        """
+        said: dict[tuple[str, str], str] = {}
+        for job in self.jobs:
+            learnt = job.about.get("classes_trained_on", ())
+            own = (rows["method"] == job.method) & (rows["dataset"] == job.dataset)
+            beyond = own & rows["seen"].eq(False) & rows["category"].isin(learnt)
+            if not beyond.any():
+                continue
+            names, total = sorted(rows.loc[beyond, "category"].unique()), job.about["dataset_classes"]
+            begins = f"Its checkpoint was trained on {len(learnt)} of the {total} classes here"
+            if len(learnt) == total:
+                said[job.method, job.dataset] = f"{begins}: no means of seen and unseen classes."
+                rows = rows.assign(seen=rows["seen"].astype(object).mask(own, None))
+            else:
+                known = f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+                said[job.method, job.dataset] = f"{begins}; of those that the split calls unseen {known} count as seen."
+                rows = rows.assign(seen=rows["seen"].astype(object).mask(beyond, True))
+        rows.attrs["said"] = said
+        return rows
 
     @property
     def metrics(self) -> dict[str, Mapping[str, Any]]:
@@ -69,6 +94,7 @@ class Recorded:
             training_images_asked=again,
             uncounted=uncounted,
             metrics=self.metrics,
+            seen_otherwise=rows.attrs.get("said", {}),
             notes=self.notes,
             published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
             asked=self.asked,
@@ -77,9 +103,10 @@ class Recorded:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What stands under every table: of plugins that were edited since they made some of the rows."""
-        said = said_of(old_rows(self.store, self.jobs, self.samples))
-        return (said,) if said else ()
+        """What stands under every table: plugins that were edited, saliencies other than those of the training."""
+        differing = {job.method: job.about.get("saliency_differs", ()) for job in self.jobs}
+        said = [f"{name} is not asked as it was trained: {'; '.join(own)}." for name, own in differing.items() if own]
+        return tuple(filter(None, [*said, said_of(old_rows(self.store, self.jobs, self.samples))]))
 
     @property
     def asked(self) -> dict[tuple[str, str], Asked]:
@@ -159,7 +186,7 @@ class Recorded:
             weights=method.train.note if method.train else "",
             plugin=method.name,
             variant_of=method.variant_of,
-            trained_classes=len(method.trained_on.classes) or None,
+            trained_classes=_count(method.trained_on.classes, about.get("checkpoint_classes", ())),
             training=method.train.classes if method.train else "",
             seed_of=method.seed_of,
             seed=method.train.seed if method.train and method.seed_of else None,
@@ -171,6 +198,11 @@ class Recorded:
 
 def _split(job: JobFacts) -> str:
     return str(job.about.get("dataset_split") or job.about.get("dataset_params", {}).get("split", ""))
+
+
+def _count(named: Collection[str], own: Collection[str]) -> int | None:
+    """How many classes weights were trained on: as the config says, unless the checkpoint knows of others."""
+    return len(named if {*own} <= {*named} else own) or None
 
 
 def recorded(store: Store) -> Recorded:

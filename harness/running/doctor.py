@@ -18,6 +18,7 @@ from harness.cluster.connect import readable
 from harness.config.parts import Plugin, label
 from harness.config.recipe import identified
 from harness.config.run_config import MethodEntry, RunConfig
+from harness.jobs.answers import differing
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.requirements import starts_from, training_data, untrained
 from harness.plugins import parameters
@@ -70,6 +71,7 @@ def examined(config: RunConfig) -> Iterator[Finding]:
     due = untrained(config)
     for method in config.methods:
         yield from _files(method, method in due)
+        yield from _saliency(method)
         try:
             yield from _training_images(method, built)
         except UserError as error:
@@ -190,6 +192,15 @@ def _file(name: str, key: str, path: Path) -> Finding:
         return Finding(name, State.WRONG, f"{key}: {found}. Fetch it again: {weights.command(known)} --force")
     state = State.FINE if verdict.state is weights.State.OK else State.NOTE
     return Finding(name, state, f"{key}: {path.name}, {verdict.state} ({verdict.digest[:19]})")
+
+
+def _saliency(method: MethodEntry) -> Iterator[Finding]:
+    """Whether the method is asked with the saliency that its checkpoint says it was trained with."""
+    if said := "; ".join(differing(method)):
+        wrong = method.saliency_differs == "refuse"
+        todo = " Correct it, or write `saliency_differs: footnote` beside `params`." if wrong else " Tables say so."
+        state = State.WRONG if wrong else State.NOTE
+        yield Finding(label(method), state, f"its saliency is not that of its training: {said}.{todo}")
 
 
 def _training_images(method: MethodEntry, built: Sequence[tuple[Plugin, Dataset]]) -> Iterator[Finding]:

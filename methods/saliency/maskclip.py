@@ -83,6 +83,8 @@ class MaskClip(Saliency):
         text_encodings: Distinct texts that went through the text tower so far.
     """
 
+    incidental = frozenset({"device", "half"})
+
     def __init__(
         self,
         model: str = "RN50-quickgelu",

@@ -1,0 +1,69 @@
+"""What a checkpoint says of its training: recipe, classes, data. It stands in the header; no weight is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+
+from harness import places
+from harness.config.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How weights were trained.
+
+    Attributes:
+        recipe: As it was stored, paths relative to the checkout's root.
+        classes: Those of the instances that could be drawn, as the data sets print them; empty where unknown.
+        data: Each data set's name and fingerprint, in the recipe's order; empty where unknown.
+    """
+
+    recipe: Recipe
+    classes: tuple[str, ...] = ()
+    data: tuple[Mapping[str, Any], ...] = ()
+
+
+def trained_by(path: Path) -> Trained | None:
+    """What a checkpoint says of itself or, where it is older than that, the card beside it that names its SHA-256.
+
+    None for weights that no recipe of this harness made, and for those of a recipe that this version cannot read.
+    """
+    about = _metadata(path)
+    try:
+        if "recipe_yaml" not in about:
+            return _by_card(path) if "recipe" in about else None
+        recipe = Recipe.model_validate(yaml.safe_load(about["recipe_yaml"]))
+        classes, data = json.loads(about.get("classes", "[]")), json.loads(about.get("data", "[]"))
+    except (ValidationError, ValueError, yaml.YAMLError):
+        return None
+    return Trained(recipe, tuple(classes), tuple(data))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "np") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError):  # Whoever loads it says what is wrong.
+        return {}
+
+
+def _by_card(path: Path) -> Trained | None:
+    beside = path.with_suffix(".md")
+    text = beside.read_text("utf-8") if beside.is_file() else ""
+    recipe = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    if recipe is None or places.sha256(path, path.stat().st_mtime_ns) not in text:
+        return None
+    classes = re.search(r"^\| Categories \| (.*) \|$", text, re.MULTILINE)
+    named = classes[1].split(", ") if classes and classes[1] != "not listed" else ()
+    return Trained(Recipe.model_validate(yaml.safe_load(recipe[1])), tuple(named))

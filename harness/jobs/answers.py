@@ -1,0 +1,133 @@
+"""A checkpoint answers for itself: what it says of its training is held against the config before anything runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from harness import places
+from harness.config.parts import label
+from harness.config.run_config import MethodEntry
+from harness.config.trained import Trained, trained_by
+from harness.config.wording import Text, words_of
+from harness.plugins import files, parameters, registry
+from harness.structures import UserError
+
+_ABSENT = "nothing"
+
+_log = logging.getLogger(__name__)
+
+
+def training_of(method: MethodEntry) -> Trained | None:
+    """How a method's checkpoint was trained, by itself; one that is not there yet, by the entry's recipe.
+
+    None for weights that say nothing, as published ones.
+    """
+    path = files.paths("methods", method.name, method.params).get("checkpoint")
+    own = trained_by(path) if path is not None and path.is_file() else None
+    return own or (Trained(method.train) if method.train else None)
+
+
+def check_answers(methods: Iterable[MethodEntry]) -> None:
+    """Refuse methods that are asked with another saliency than their weights were trained with.
+
+    Raises:
+        UserError: All such methods in one message; none of an entry that says `saliency_differs: footnote`.
+    """
+    wrong = [
+        f"method '{label(method)}': its saliency is not that of its training: {said}. Wanted the same: the masks would "
+        "say little of the method. Correct it, or write `saliency_differs: footnote` beside `params`: every table then "
+        "says so."
+        for method in methods
+        if method.saliency_differs == "refuse" and (said := "; ".join(differing(method)))
+    ]
+    if wrong:
+        raise UserError("\n".join(dict.fromkeys(wrong)))
+
+
+def differing(method: MethodEntry) -> list[str]:
+    """What differs between a method's saliency and that of its training: `temperature: trained with 1.0, asked ...`."""
+    trained = training_of(method)
+    then = trained.recipe.learner.params if trained else {}
+    taken = parameters.parameters_of(registry.find("methods", method.name))
+    return [
+        said
+        for key, (annotation, _) in taken.items()
+        if parameters.plugin_kind(annotation) == "saliency" and then.get(key) and method.params.get(key)
+        for said in _differing(f"{key}.", _spec(then[key]), method.params[key])
+    ]
+
+
+def _spec(value: Any) -> Mapping[str, Any]:
+    return {"name": value, "params": {}} if isinstance(value, str) else {"params": {}, **value}
+
+
+def _differing(at: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """The parameters that differ, those that neither config names by their defaults."""
+    if then["name"] != now["name"]:
+        yield f"{at}name: trained with {then['name']}, asked with {now['name']}"
+        return
+    saliency = registry.find("saliency", now["name"])
+    for key, (_, default) in parameters.parameters_of(saliency).items():
+        before, after = (one["params"].get(key, default) for one in (then, now))
+        if key not in saliency.incidental and not _same(before, after):
+            yield f"{at}{key}: trained with {_shown(before)}, asked with {_shown(after)}"
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether two values are one in JSON, or name files of one content, or files of one name where one is elsewhere."""
+    if json.dumps(before, default=str) == json.dumps(after, default=str):
+        return True
+    if not (isinstance(before, str) and isinstance(after, str)):
+        return isinstance(before, int | float) and isinstance(after, int | float) and before == after
+    paths = [places.located(one) for one in (before, after)]
+    there = [path for path in paths if path.is_file()]
+    if len(there) == 2:
+        return len({places.sha256(path, path.stat().st_mtime_ns) for path in paths}) == 1
+    return len(there) == 1 and paths[0].name == paths[1].name
+
+
+def _shown(value: Any) -> str:
+    return _ABSENT if value is None else str(value)
+
+
+def classes_trained_on(trained: Trained | None, classes: Sequence[str]) -> tuple[str, ...]:
+    """Those of a data set's classes that weights were trained on, be it under another data set's names.
+
+    Where the names differ, two are one class if harness/config/words.csv says the same for both: VOC's "aeroplane" is
+    COCO's "airplane", and "tvmonitor" has the synonym of "tv".
+    """
+    learnt = trained.classes if trained else ()
+    if knows_names(trained, classes):
+        return tuple(name for name in classes if name in learnt)
+    known = {word for name in learnt for word in _words(name)}
+    return tuple(name for name in classes if known & _words(name))
+
+
+def knows_names(trained: Trained | None, classes: Sequence[str]) -> bool:
+    """Whether all classes of the training are classes of a data set, too, so that its others were not trained on."""
+    return trained is not None and bool(trained.classes) and {*trained.classes} <= {*classes}
+
+
+def seen_classes(method: MethodEntry, trained: Trained | None, classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes that are seen on a data set without a split: the checkpoint's, or else those of the config."""
+    own = trained.classes if trained and knows_names(trained, classes) else ()
+    return own or tuple(method.trained_on.classes)
+
+
+def check_classes(method: MethodEntry, trained: Trained | None) -> None:
+    """Warn of a config that names fewer classes than the checkpoint was trained on; the checkpoint is believed."""
+    named, own = {*method.trained_on.classes}, {*(trained.classes if trained else ())}
+    if named & own and (more := sorted(own - named)):
+        _log.warning(
+            "%s: by the config it was trained on %d classes, by its checkpoint on %d, with %s among them. The "
+            "checkpoint counts; correct `trained_on.classes`, or leave it out.",
+            *(label(method), len(named), len(own), ", ".join(more[:3])),
+        )
+
+
+def _words(name: str) -> set[str]:
+    row = words_of(Text()).rows.get(name, {})
+    return {one.lower() for one in (name, row.get("said"), row.get("synonym")) if one}
