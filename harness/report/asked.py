@@ -46,10 +46,11 @@ def asked_line(asked: Ways) -> str:
 
 
 def clicks_said(asked: Asked) -> str:
-    """`1 click by paper/v1 (margin 0.35)`."""
+    """`1 click by paper/v1 (margin 0.35)`, and `, 5 draws` where there are several."""
     options = [f"{name} {_value(value)}" for name, value in asked.options.items() if value is not None]
     count = f"{asked.max_clicks} click{'s' * (asked.max_clicks > 1)}"
-    return f"{count} by {asked.clicks}" + (f" ({', '.join(options)})" if options else "")
+    draws = f", {asked.draws} draws" if asked.draws > 1 else ""
+    return f"{count} by {asked.clicks}" + (f" ({', '.join(options)})" if options else "") + draws
 
 
 def _value(value: object) -> str:

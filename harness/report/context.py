@@ -55,6 +55,7 @@ class Asked:
         text: The text rule, with its template where that is more than the words.
         split: Of the data set; "" for one that has none.
         seed: Of the run.
+        draws: How often an instance was asked for, with clicks drawn anew.
     """
 
     clicks: str
@@ -63,6 +64,7 @@ class Asked:
     text: str
     split: str = ""
     seed: int = 0
+    draws: int = 1
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,8 @@ class Recorded:
         clicks, text = method.clicks or self.config.clicks, method.text or self.config.text
         options = job.about.get("click_options", clicks.options)
         words = text.rule if text.template == "{}" else f'{text.rule} in "{text.template}"'
-        return Asked(clicks.strategy, options, clicks.max_clicks, words, _split(job), self.config.seed)
+        split, seed = _split(job), self.config.seed
+        return Asked(clicks.strategy, options, clicks.max_clicks, words, split, seed, clicks.draws)
 
     def _other_lists(self, expected: Mapping[tuple[str, str], int]) -> dict[str, str]:
         """Data set's label -> how its instances differ from the paper's list; "" where they do not."""

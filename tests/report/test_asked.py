@@ -16,6 +16,11 @@ def test_clicks_with_their_options_words_data_and_seed() -> None:
     assert asked_line(asked) == "Asked: 1 click by paper/v1 (margin 0.35); text given; VOC val, toys; seed 0."
 
 
+def test_several_draws_are_said() -> None:
+    line = asked_line({("ours", "VOC"): replace(PAPER, draws=5)})
+    assert line.startswith("Asked: 1 click by paper/v1 (margin 0.35), 5 draws; text given;")
+
+
 def test_what_some_were_asked_with_stands_behind_their_names() -> None:
     ritm = Asked("ritm/v1", {"first": None, "sources": ["a", "b"]}, 20, 'none in "a {}"', "val", 3)
     asked = {("ours", "VOC"): PAPER, ("click", "VOC"): PAPER, ("RITM", "VOC"): ritm}

@@ -1,0 +1,121 @@
+"""Class by class: the mean over classes beside the mean over instances, and what the text gains on each class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from harness.plugins.registry import register_table
+from harness.report.comparison import answers, interval, with_text, without_text
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, cells, share, with_interval
+from harness.report.scores import NO_ROWS, about, clicks_note, gaps, iou_heading, named, of_line, scored, scores
+from harness.statistics.contrasts import mean_gain, paired
+from harness.statistics.final_clicks import INSTANCE, FinalClicks
+from harness.statistics.means import Gain
+from harness.statistics.stratified import class_mean, stratified
+
+HALVES: Mapping[str, bool | None] = {"all": None, "seen": True, "unseen": False}
+
+_NOTE = (
+    "In percent. The first lines are means over classes of the classes' means, each class counting once; the others "
+    "are means over a class's instances. Gain: over the same instances and clicks without text, in points, with its 95 "
+    "% interval by images; in the first lines the mean over classes of the classes' gains."
+)
+
+
+@register_table("classes")
+def classes(final: FinalClicks, context: Context) -> Table:
+    """MIoU and the text's gain class by class, and the means over classes: a line a class, a column a method."""
+    lines = answers(scores(final, context), context)
+    found = scored(final, ["category"])
+    baseline = without_text(lines, final, context)
+    shown = list(dict.fromkeys(named(line) for _, line in lines.iterrows()))
+    gained = [name for name in dict.fromkeys(lines["method"]) if baseline and with_text(name, final, context)]
+    body: list[Row] = []
+    for dataset in lines["dataset"].unique():
+        here = lines[lines["dataset"] == dataset]
+        own = {named(line): (line, of_line(found, line)) for _, line in here.iterrows()}
+        pairs = {name: _pairs(final, here, name, str(baseline)) for name in gained}
+        body += _rows(str(dataset), own, pairs, shown, final, context)
+    made = final.clicks_made
+    names = [Column("Dataset"), Column("Class"), Column("Half"), Column("n", align="right")]
+    means = [Column(name, iou_heading(made), "right") for name in shown]
+    gains = [Column(name, f"Gain over {baseline}", "right") for name in gained]
+    said = (*clicks_note(made), _NOTE) if body else (NO_ROWS,)
+    return Table("Class by class", (*names, *means, *gains), tuple(body), said)
+
+
+Own = Mapping[str, tuple["pd.Series[Any]", pd.DataFrame]]
+"""A method as tables name it -> its line of `scores` and its rows."""
+
+
+def _pairs(final: FinalClicks, lines: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """The gains of a method over another on a data set; none where either lacks rows."""
+    every = scored(final, ["category"], by_draw=True)
+    whole = {line["method"]: line for _, line in lines[lines["mean"].notna()].iterrows()}
+    first, second = (of_line(every, whole[name]) if name in whole else every.iloc[:0] for name in (a, b))
+    return paired(first, second)
+
+
+def _rows(
+    dataset: str,
+    own: Own,
+    pairs: Mapping[str, pd.DataFrame],
+    shown: list[str],
+    final: FinalClicks,
+    context: Context,
+) -> Iterator[Row]:
+    every = pd.concat([rows for _, rows in own.values()])
+    listed = every.drop_duplicates("category").sort_values(["seen", "category"], ascending=[False, True])
+    for half, seen in HALVES.items():
+        part = {name: (line, _of(rows, "seen", seen)) for name, (line, rows) in own.items()}
+        if any(len(rows) for _, rows in part.values()):
+            over = {name: _of(rows, "seen", seen) for name, rows in pairs.items()}
+            count = max(rows["category"].nunique() for _, rows in part.values())
+            label = Cell(f"mean over {count} class{'es' * (count != 1)}")
+            gains = [_gain(_class_gain(rows)) for rows in over.values()]
+            means = _means(part, shown, context, class_mean)
+            note = tuple(dict.fromkeys(said for line, _ in own.values() for said in about(line, final, context)))
+            names = [Cell(dataset, note if seen is None else ()), label, Cell(half)]
+            counted = Cell(str(max(len(rows) for _, rows in part.values())))
+            yield Row((*names, counted, *means, *gains), starts_section=seen is None)
+    for _, one in listed.iterrows():
+        part = {name: (line, _of(rows, "category", one["category"])) for name, (line, rows) in own.items()}
+        half = {True: "seen", False: "unseen"}.get(one["seen"], "")
+        count = max(len(rows) for _, rows in part.values())
+        gains = [_gain(mean_gain(_of(rows, "category", one["category"]))) for rows in pairs.values()]
+        names = cells([dataset, str(one["category"]), half, str(count)])
+        yield Row((*names, *_means(part, shown, context, _mean), *gains))
+
+
+def _of(rows: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
+    """The rows that have this value; all of them for None."""
+    return rows if value is None else rows[rows[column].eq(value).fillna(False).astype(bool)]
+
+
+def _mean(rows: pd.DataFrame) -> Gain:
+    return stratified(rows, "iou", rows["category"], dict.fromkeys(rows["category"].unique(), 1.0))
+
+
+def _class_gain(pairs: pd.DataFrame) -> Gain:
+    over = pairs.groupby([*INSTANCE, "category"])["gain"].mean().reset_index()
+    return class_mean(over, "gain")
+
+
+def _means(part: Own, shown: list[str], context: Context, mean: Any) -> Iterator[Cell]:
+    for name in shown:
+        if name not in part:
+            yield Cell("")
+            continue
+        line, rows = part[name]
+        found = mean(rows) if line["missing"] == 0 else Gain(math.nan, math.nan, math.nan, 0)
+        cell = share(found.difference, gaps(line), n=found.n)
+        yield with_interval(cell, found.low, found.high) if context.intervals else cell
+
+
+def _gain(found: Gain) -> Cell:
+    return Cell(interval(found) if found.n else "", n=found.n or None)

@@ -1,0 +1,57 @@
+"""Class by class, by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.report.build import build_table
+from harness.report.context import Context, MethodFacts
+
+CONTEXT = Context("demo", labels={"ours": MethodFacts(True, plugin="text_click"), "click": MethodFacts()})
+CLASSES = {"A1": "cup", "A2": "tie", "B1": "cup", "B2": "tie", "C1": "cup"}
+OURS = {"A1": 0.9, "A2": 0.5, "B1": 0.8, "B2": 0.3, "C1": 0.7}
+CLICK = {"A1": 0.8, "A2": 0.2, "B1": 0.7, "B2": 0.0, "C1": 0.6}
+
+
+@pytest.fixture
+def rows(make_row: Any) -> pd.DataFrame:
+    plugins = {"ours": "text_click", "click": "click_only"}
+    return pd.DataFrame(
+        [
+            make_row(method, name, iou, method_plugin=plugins[method], category=CLASSES[name])
+            for method, ious in (("ours", OURS), ("click", CLICK))
+            for name, iou in ious.items()
+        ]
+    )
+
+
+def texts(rows: pd.DataFrame) -> list[list[str]]:
+    return [[cell.text for cell in row.cells][1:] for row in build_table("classes", rows, CONTEXT).body]
+
+
+def test_means_over_classes_and_every_class(rows: pd.DataFrame) -> None:
+    built = build_table("classes", rows, CONTEXT)
+    assert built.headings[4:] == ("mIoU@1 ours", "mIoU@1 click", "Gain over click ours")
+    assert [line[:5] for line in texts(rows)] == [
+        ["mean over 2 classes", "all", "5", "60.00", "40.00"],  # over instances 64 and 46
+        ["mean over 1 class", "seen", "3", "80.00", "70.00"],
+        ["mean over 1 class", "unseen", "2", "40.00", "10.00"],
+        ["cup", "seen", "3", "80.00", "70.00"],
+        ["tie", "unseen", "2", "40.00", "10.00"],
+    ]
+    gains = [line[5].partition(" ")[0] for line in texts(rows)]
+    assert gains == ["+20.00", "+10.00", "+30.00", "+10.00", "+30.00"]
+
+
+def test_missing_rows_leave_no_mean(rows: pd.DataFrame) -> None:
+    lines = texts(rows[~((rows["method"] == "click") & (rows["instance_id"] == "C1"))])
+    assert {line[4] for line in lines} == {"–"} and {line[5] for line in lines} == {""}
+    assert lines[0][3] == "60.00"
+
+
+def test_no_split_leaves_one_mean(rows: pd.DataFrame) -> None:
+    lines = texts(rows.assign(seen=None))
+    assert [line[1] for line in lines] == ["all", "", ""]
