@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,17 @@ def trained_by(path: Path) -> Trained | None:
 
     None for weights that no recipe of this harness made, and for those of a recipe that this version cannot read.
     """
+    return _told(path, *(_changed_ns(one) for one in (path, path.with_suffix(".md"))))
+
+
+def _changed_ns(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.is_file() else -1
+
+
+@lru_cache(maxsize=256)
+def _told(path: Path, *changed_ns: int) -> Trained | None:
+    """As `trained_by`; a checkpoint or a card that changed is read anew."""
+    del changed_ns
     about = _metadata(path)
     try:
         if "recipe_yaml" not in about:
