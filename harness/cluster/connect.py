@@ -40,6 +40,11 @@ def this_node(_: object) -> Node:
     return Node(ray.get_runtime_context().get_node_id(), socket.gethostname(), ray.util.get_node_ip_address())
 
 
+def alive(node: Node | None) -> bool:
+    """Whether the cluster still has a node; True where the node is not known yet."""
+    return node is None or any(one["NodeID"] == node.id and one["Alive"] for one in ray.nodes())
+
+
 def complaint(said: str, node: Node | None, home: Node) -> UserError:
     """What is wrong, with the node if that is known and not the driver's."""
     return UserError(said if node in (None, home) else f"On node {node}: {said}")

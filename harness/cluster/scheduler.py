@@ -14,7 +14,8 @@ or GPU dies, is buried, and another one takes its place. What else follows from 
 
 - Outside WORKING deaths are counted: after three in a row with the same method or data set the run ends.
 - In WORKING the shard that it was at is suspect. It is tried again in halves (`jobs/queue.py`) until one image of one
-  job has killed two actors: that image becomes failed rows, and the run goes on.
+  job has killed two actors: that image becomes failed rows, and the run goes on. An end that comes from outside, such
+  as a node that goes, counts apart. The next start of the run tries the image again.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from harness.cluster import capacity
 from harness.cluster.actor import REMEDY, Actor, Lost, Unopened, unopened, visible_paths
 from harness.cluster.capacity import Capacity
-from harness.cluster.connect import Node, check_kept, complaint, connect, readable, this_node
+from harness.cluster.connect import Node, alive, check_kept, complaint, connect, readable, this_node
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry, Workers
 from harness.evaluation.pictures import listed, not_listed
@@ -268,7 +269,8 @@ class Cluster:
                 raise complaint(str(error.cause), slot.node, self.home) from None
             raise
         except _DEATH as error:
-            yield from self._bury(slot, " ".join(str(error).split())[:300])
+            outside = isinstance(error, (NodeDiedError, OutOfMemoryError)) or not alive(slot.node)
+            yield from self._bury(slot, " ".join(str(error).split())[:300], outside)
             return
         match slot.phase, answer:
             case Phase.PLACING, _:
@@ -349,12 +351,18 @@ class Cluster:
                 f"no worker of '{slot.method}', which asks for {readable(slot.asked)}, got its place"
             )
 
-    def _bury(self, slot: Slot, reason: str) -> Iterator[Outcome]:
-        """An actor died: what it was at is tried again in halves; an image that kills a job's twice is given up."""
+    def _bury(self, slot: Slot, reason: str, outside: bool = False) -> Iterator[Outcome]:
+        """An actor died: what it was at is tried again in halves; an image that kills a job's twice is given up.
+
+        Args:
+            slot: The actor's.
+            reason: For messages and rows.
+            outside: Whether something else than the work ended it: its node went, or Ray freed memory.
+        """
         self._release(slot)
         if slot.phase is not Phase.WORKING:
             self._bury_unloaded(slot.loads, reason)
-        elif given_up := self.queues[slot.method].died(slot.calls.values()):
+        elif given_up := self.queues[slot.method].died(slot.calls.values(), outside):
             yield self._given_up(given_up, f"two workers died on this image alone: {reason}")
 
     def _bury_unloaded(self, what: str, reason: str) -> None:
@@ -376,7 +384,7 @@ class Cluster:
         except RayError:
             found = not_listed(sample_id)
         records = [failed(job.names, job.protocol, sample_id, one, reason) for one in found]
-        self.store.write(job.facts, shard.sample_ids, records)
+        self.store.write(job.facts, shard.sample_ids, records, given_up=True)
         return outcome(job, shard.sample_ids, records, 0.0)
 
 

@@ -53,11 +53,13 @@ class Shard:
         jobs: They share a data set, and `as_loaded` makes their methods one.
         sample_ids: To be done for each of the jobs.
         deaths: How many workers died on exactly this shard.
+        outside: How many of its workers were ended by something else than the work.
     """
 
     jobs: tuple[Job, ...]
     sample_ids: tuple[str, ...]
     deaths: int = 0
+    outside: int = 0
 
     @property
     def method(self) -> MethodEntry:

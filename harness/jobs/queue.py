@@ -11,8 +11,10 @@ it, if one did, is among the first. These are tried again in halves, which other
     d       done
     c       dies       for the second time: given up; the scheduler writes failed rows
 
-So n suspects cost about log2(n) + 2 workers, and no image but the one that kills. A death of another cause, such as a
-node that is switched off, costs only time: nothing dies when the halves are tried again. A shard of several jobs (the
+So n suspects cost about log2(n) + 2 workers, and no image but the one that kills. A worker that something else ended
+(its node was switched off, Ray freed memory for another process) says nothing of the image: its shard is tried again as
+it is. Only where that happens OUTSIDE_DEATHS times to one shard is it taken for a death by the shard's own work, for an
+image may be what fills the memory. A shard of several jobs (the
 variants of a method) is halved by its images first and then by its jobs: only the variant that kills loses rows.
 """
 
@@ -36,6 +38,9 @@ MOST_SAMPLES = 4096
 
 LEASES_SUSPECTED = 2
 """A worker died among the first samples of its shard: as many as two workers did before they wrote what they had."""
+
+OUTSIDE_DEATHS = 5
+"""How often workers at one shard may be ended from outside before the shard is suspect."""
 
 FIRST_SUSPECTED = 8
 """How many samples that is taken to be before any worker has written."""
@@ -76,13 +81,20 @@ class Waiting:
         if left := outcomes[0].left:
             self.shards.appendleft(replace(shard, sample_ids=left))
 
-    def died(self, shards: Iterable[Shard]) -> Shard | None:
+    def died(self, shards: Iterable[Shard], outside: bool = False) -> Shard | None:
         """A worker died on the first of its shards, which is tried again in halves. The others wait as they are.
+
+        Args:
+            shards: Those that it had.
+            outside: Whether something else than the work ended it; then the first is tried again as it is.
 
         Returns:
             What is given up, if anything: one image of one job, on which two workers died.
         """
         suspect, *innocent = shards
+        if outside and suspect.outside < OUTSIDE_DEATHS:
+            self.shards.extendleft([*innocent, replace(suspect, outside=suspect.outside + 1)])
+            return None
         done_at_once = self.done_at_once.get(suspect.jobs[0].facts.key, FIRST_SUSPECTED)
         suspect, rest = suspect.split(LEASES_SUSPECTED * done_at_once)
         self.shards.extendleft([*innocent, *([rest] if rest else [])])

@@ -102,6 +102,7 @@ def run(
         store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
         retried = sum(store.forget_failed(one) for one in facts) if retry_failed else 0
         for one in facts:
+            store.forget_given_up(one)
             if {one.method, one.dataset} & {*redo}:
                 store.forget_edited(one)
         if old := old_rows(store, facts, samples_of(jobs)):

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from harness.storage.rows import table
 from harness.structures import Record
 
-_SAMPLES, _PARTS, _CODE = b"harness.samples", b"harness.parts", b"harness.code"
+_SAMPLES, _PARTS, _CODE, _GIVEN_UP = b"harness.samples", b"harness.parts", b"harness.code", b"harness.given_up"
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Header:
         samples: The ids of the samples that it is complete for, those without instances included.
         parts: What made its rows: the `parts` of its `JobFacts`.
         code: The plugins' code that made its rows, likewise; empty where nobody noted it.
+        given_up: Its rows are failed ones of an image on which workers died. The next start tries it again.
     """
 
     samples: tuple[str, ...]
     parts: Mapping[str, str]
     code: Mapping[str, str] = field(default_factory=dict)
+    given_up: bool = False
 
     def made_by(self, parts: Mapping[str, str]) -> bool:
         """Whether its rows were made by these."""
@@ -55,7 +57,7 @@ def packed(rows: pa.Table, header: Header) -> pa.Buffer:
     """The bytes of a shard's file."""
     parts, code = json.dumps(dict(header.parts)), json.dumps(dict(header.code))
     said = {_SAMPLES: json.dumps(header.samples), _PARTS: parts, _CODE: code}
-    return parquet(rows.replace_schema_metadata(said))
+    return parquet(rows.replace_schema_metadata(said | ({_GIVEN_UP: b"true"} if header.given_up else {})))
 
 
 def shard(records: Sequence[Record], metrics: Sequence[str], header: Header) -> pa.Buffer:
@@ -91,7 +93,12 @@ def header_of(file: Any) -> Header:
     """
     try:
         said = pq.read_schema(file).metadata
-        return Header(tuple(json.loads(said[_SAMPLES])), json.loads(said[_PARTS]), json.loads(said.get(_CODE, b"{}")))
+        samples, parts, code = (
+            json.loads(said[_SAMPLES]),
+            json.loads(said[_PARTS]),
+            json.loads(said.get(_CODE, b"{}")),
+        )
+        return Header(tuple(samples), parts, code, _GIVEN_UP in said)
     except (pa.ArrowException, KeyError, TypeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # The disk failed; the file may be whole.

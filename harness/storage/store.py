@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -118,8 +118,8 @@ class Store:
         """The ids of the samples whose records are there."""
         return {one for header in self.own(job).values() for one in header.samples}
 
-    def write(self, job: JobFacts, sample_ids: Sequence[str], records: Sequence[Record]) -> str:
-        """Write a finished shard, whole or not at all.
+    def write(self, job: JobFacts, sample_ids: Sequence[str], records: Sequence[Record], given_up: bool = False) -> str:
+        """Write a finished shard, whole or not at all; `given_up` as in its `Header`.
 
         Returns:
             Its file, within the run's folder.
@@ -127,7 +127,7 @@ class Store:
         Raises:
             UserError: It cannot be written, as on a full disk; what was written before is kept.
         """
-        content = shard(records, job.metrics, Header(tuple(sample_ids), job.parts, job.code))
+        content = shard(records, job.metrics, Header(tuple(sample_ids), job.parts, job.code, given_up))
         file = _file_of(job.key, content)
         self.folder.write(file, content)
         return file
@@ -246,7 +246,18 @@ class Store:
         Returns:
             How many samples.
         """
-        old = {name: header for name, header in self.own(job).items() if header.edited(job.code)}
+        return self._forget(job, lambda header: bool(header.edited(job.code)))
+
+    def forget_given_up(self, job: JobFacts) -> int:
+        """Remove the failed rows of images on which workers died: the cause may lie outside, and may be gone.
+
+        Returns:
+            How many samples.
+        """
+        return self._forget(job, lambda header: header.given_up)
+
+    def _forget(self, job: JobFacts, chosen: Callable[[Header], bool]) -> int:
+        old = {name: header for name, header in self.own(job).items() if chosen(header)}
         for name in old:
             self.folder.remove(f"shards/{job.key}/{name}")
         return len({one for header in old.values() for one in header.samples})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,15 @@ from harness.config.run_config import Clicks, MethodEntry
 from harness.config.wording import Text
 from harness.evaluation.protocol import Protocol
 from harness.jobs.jobs import Job, Shard
-from harness.jobs.queue import FIRST_SUSPECTED, IN_FLIGHT, LEASES_SUSPECTED, MOST_SAMPLES, Waiting, halves
+from harness.jobs.queue import (
+    FIRST_SUSPECTED,
+    IN_FLIGHT,
+    LEASES_SUSPECTED,
+    MOST_SAMPLES,
+    OUTSIDE_DEATHS,
+    Waiting,
+    halves,
+)
 from harness.jobs.worker import Outcome
 from harness.storage.manifest import JobFacts
 
@@ -104,6 +113,18 @@ def test_one_image_of_one_job_is_given_up_at_the_second_death() -> None:
     again = waiting.take(1)
     assert again == Shard(JOBS[:1], ("a",), deaths=1)
     assert (waiting.died([again]), bool(waiting)) == (again, False)
+
+
+def test_an_end_from_outside_says_nothing_of_the_shard_until_it_is_the_rule() -> None:
+    waiting = waiting_for(JOBS[:1], "ab")
+    other = Shard(JOBS[1:], ("z",))
+    for number in range(OUTSIDE_DEATHS):
+        held = waiting.take(1)
+        assert waiting.died([held, other], outside=True) is None
+        assert list(waiting.shards)[:2] == [Shard(JOBS[:1], held.sample_ids, outside=number + 1), other]
+        waiting.shards.remove(other)
+    assert waiting.died([replace(waiting.take(1), sample_ids=("a",))], outside=True) is None
+    assert waiting.take(1) == Shard(JOBS[:1], ("a",), deaths=1, outside=OUTSIDE_DEATHS)
 
 
 def test_halves_are_all_of_a_shard_by_images_and_of_one_image_by_jobs() -> None:

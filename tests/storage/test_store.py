@@ -406,6 +406,14 @@ def test_samples_that_failed_are_forgotten_and_no_others(store: Store) -> None:
     assert store.forget_failed(replace(JOB, parts=PARTS | {"seed": "1"})) == 0
 
 
+def test_images_on_which_workers_died_are_forgotten_and_other_failures_are_not(store: Store) -> None:
+    store.write(JOB, ["1"], [failure("a")])
+    store.write(JOB, ["2"], [failure("b", "2")], given_up=True)
+    assert list(rows(store, "12")["instance_id"]) == ["a", "b"] and store.done(JOB) == {"1", "2"}
+    assert store.forget_given_up(JOB) == 1
+    assert store.done(JOB) == {"1"} and store.forget_given_up(JOB) == 0
+
+
 def test_the_samples_asked_for_are_kept_in_order(store: Store) -> None:
     wanted: dict[str, dict[str, int | None]] = {"toys": {"b": 2, "a": None}, "empty": {}, "more": {"a": 0}}
     store.open({}, [JOB], {}, wanted)
