@@ -22,5 +22,7 @@ class ClickOnly(PromptedDeepLab):
         prompts_per_batch: Forward passes are cut to this many prompts of an image.
     """
 
+    uses_text = False
+
     def __init__(self, checkpoint: Path, device: str = "auto", prompts_per_batch: int = 16) -> None:
         super().__init__(checkpoint, None, device, prompts_per_batch)

@@ -181,6 +181,10 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _as_labels(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 class RunConfig(Model):
     """One comparison: every method on every instance of every data set, with the same clicks.
 
@@ -190,6 +194,8 @@ class RunConfig(Model):
         metrics: Of each mask, from harness/masks/metrics.py.
         tables: Printed at the end and written to the run's report.
         max_failures: The share of instances that may fail before the run stops.
+        baseline: The labels of the methods that play click-only, for the tables that measure what the text adds; one
+            label may stand alone. By default those of the plugin `click_only`.
         limit: At most this many samples a data set; every table then says so.
         training: Changes of the recipes of all methods that name one, by key path, over those of their own `set`.
     """
@@ -204,6 +210,7 @@ class RunConfig(Model):
     tables: tuple[str, ...] = ("table1",)
     workers: Workers = Workers()
     max_failures: Annotated[float, Field(ge=0, le=1)] = 0.05
+    baseline: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] = ()
     limit: Annotated[int, Field(gt=0)] | None = None
     training: dict[str, Any] = Field(default_factory=dict)
 
@@ -246,6 +253,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     _check_checkpoints(path, methods)
     _check_labels(path, "datasets", config.datasets)
     _check_asked_on(path, config)
+    _check_baseline(path, config.baseline, methods)
     checked = {
         "methods": methods,
         "datasets": _datasets(config.datasets, path),
@@ -391,6 +399,15 @@ def _check_checkpoints(path: Path, methods: Sequence[MethodEntry]) -> None:
                 f"{path}, methods: '{label(other)}' and '{label(method)}' are trained by different recipes to one "
                 f"checkpoint, {train.saved_as}, and would pass for each other. Give one of them another `checkpoint`, "
                 "or leave it out: each then has a file of its own."
+            )
+
+
+def _check_baseline(path: Path, named: Sequence[str], methods: Sequence[MethodEntry]) -> None:
+    known = [label(method) for method in methods]
+    for name in named:
+        if name not in known:
+            raise UserError(
+                f"{path}, baseline: no method labelled '{name}' in this run. {messages.suggest(name, known)}"
             )
 
 

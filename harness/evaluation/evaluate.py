@@ -31,6 +31,7 @@ from harness.clicks import NoClickError
 from harness.evaluation import scoring
 from harness.evaluation.attempts import segmented
 from harness.evaluation.pictures import Picture, encode, loaded
+from harness.evaluation.probe import Probe
 from harness.evaluation.protocol import Asking, Names, Protocol, Way, facts, failed
 from harness.plugins.failures import described
 from harness.plugins.interfaces import Dataset, Method
@@ -56,10 +57,17 @@ class Evaluation:
         method: Called by one thread at a time.
         dataset: Loads the images.
         ways: For each way, how records name method and data set, and the protocol. The first sets the size of a batch.
+        probe: Asks the method with other words, too, where it does not say whether it uses them.
     """
 
-    def __init__(self, method: Method, dataset: Dataset, ways: Sequence[tuple[Names, Protocol]]) -> None:
-        self.method, self.dataset = method, dataset
+    def __init__(
+        self,
+        method: Method,
+        dataset: Dataset,
+        ways: Sequence[tuple[Names, Protocol]],
+        probe: Probe | None = None,
+    ) -> None:
+        self.method, self.dataset, self.probe = method, dataset, probe
         self.ways = [Way(names, protocol, dataset.classes, method.present_only) for names, protocol in ways]
         said = getattr(method, "device", None)
         self.device = str(said or "cpu")
@@ -97,6 +105,7 @@ class Evaluation:
         An instance is pending as long as it has not failed and has clicks left.
         """
         pending, records = self._opened(way, pictures)
+        opened = pending
         most = way.protocol.clicks.max_clicks
         for number in range(1, most + 1):
             clicked = []
@@ -115,6 +124,9 @@ class Evaluation:
                 if isinstance(answer, Prediction) and made[0].status == "ok" and len(asking.clicks) < most:
                     asking.remember(answer)
                     pending.append(asking)
+        if self.probe:
+            with self.turn:
+                self.probe.ask(self.method, way, opened)
         return records
 
     def _opened(self, way: Way, pictures: Sequence[Picture]) -> tuple[list[Asking], list[Record]]:

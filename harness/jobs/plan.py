@@ -15,6 +15,7 @@ from harness.config.run_config import MethodEntry, RunConfig
 from harness.config.trained import Trained
 from harness.config.wording import Text, words_of
 from harness.evaluation.pictures import listed
+from harness.evaluation.probe import says_uses_text
 from harness.evaluation.protocol import Protocol
 from harness.jobs.answers import (
     check_answers,
@@ -190,6 +191,7 @@ def _method_facts(method: MethodEntry) -> dict[str, Any]:
     given = method.params.get("rankings", taken.default) if taken else ()
     return {
         "uses_text": cls.uses_text if method.uses_text is None else method.uses_text,
+        "says_uses_text": method.uses_text is not None or says_uses_text(cls),
         "vocabulary": str(method.params.get("vocabulary", names.default)) if names else "",
         "first_ranking": str(given[0]) if isinstance(given, Sequence) and given else "",
     }

@@ -20,6 +20,7 @@ from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
 from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
+from harness.evaluation.probe import Probe, says_uses_text
 from harness.jobs.jobs import Job, Shard
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Method
@@ -45,6 +46,7 @@ class Outcome:
         worker: Host and process.
         file: The shard's file that was written, within the run's folder.
         memory_mib: The process's peak; `gpu_mib` is torch's peak on the GPU.
+        reads_text: Whether the method was seen to read the text, which it does not say.
     """
 
     job: str
@@ -59,6 +61,7 @@ class Outcome:
     file: str = ""
     memory_mib: int = 0
     gpu_mib: int = 0
+    reads_text: bool = False
 
 
 class Worker:
@@ -77,6 +80,8 @@ class Worker:
         self.method: Method = parameters.build("methods", method.name, method.params)
         limit_threads(threads)
         self.store = store
+        unsaid = method.uses_text is None and not says_uses_text(type(self.method))
+        self.probe = Probe() if unsaid else None
         self.datasets: dict[str, Dataset] = {}
 
     def run(self, shard: Shard, for_s: float = SHARD_S) -> list[Outcome]:
@@ -88,7 +93,7 @@ class Worker:
         """
         started = time.monotonic()
         ways = [(job.names, job.protocol) for job in shard.jobs]
-        evaluation = Evaluation(self.method, self.dataset(shard.dataset), ways)
+        evaluation = Evaluation(self.method, self.dataset(shard.dataset), ways, self.probe)
         done: list[str] = []
         records: list[list[Record]] = [[] for _ in shard.jobs]
         for sample_ids, found in evaluation.batches(shard.sample_ids, started + for_s):
@@ -101,9 +106,13 @@ class Worker:
         seconds, left = time.monotonic() - started, shard.sample_ids[len(done) :]
         facts = {"left": left, "device": evaluation.device, **whereabouts()}
         return [
-            replace(outcome(job, done, own, seconds), file=file, **facts)
+            replace(outcome(job, done, own, seconds), file=file, reads_text=self.reads_text(job), **facts)
             for job, own, file in zip(shard.jobs, records, files, strict=True)
         ]
+
+    def reads_text(self, job: Job) -> bool:
+        """Whether the method does not say that it uses the text, and its masks were seen to change with the words."""
+        return self.probe is not None and job.facts.method in self.probe.found
 
     def dataset(self, entry: Plugin) -> Dataset:
         """A data set, built when it is first asked for."""

@@ -38,7 +38,8 @@ class Method:
     in turn: one clicks and scores an image while the method works on the next. So what it returned must not change.
 
     Attributes:
-        uses_text: Whether the text changes its masks; shown in the text column of tables.
+        uses_text: Whether the text changes its masks; shown in the text column of tables. Say it, True or False: a
+            method that does not is asked with other words on its first images, and tables tell if its masks change.
         present_only: Whether the vocabulary of its prompts is cut to the names of what is in the image. That is ground
             truth: for an ablation alone.
         published: Numbers that the authors print for their weights: a checkpoint's file name -> a data set plugin's

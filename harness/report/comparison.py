@@ -175,10 +175,3 @@ def answers(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
     first = lines.assign(order=order).sort_values(["order", "ranking"], kind="stable")
     kept = first.drop_duplicates(["dataset", "method"]).index
     return lines[lines.index.isin(kept)]
-
-
-def without_text(lines: pd.DataFrame, final: FinalClicks, context: Context) -> str | None:
-    """Against whom gains are: the run's first click-only method, or else its first that was given no text."""
-    silent = [name for name in dict.fromkeys(lines["method"]) if not with_text(name, final, context)]
-    played = [name for name in players(CLICK, lines, final, context) if name in silent]
-    return next(iter([*played, *silent]), None)

@@ -28,6 +28,7 @@ class MethodFacts:
         vocabulary: What its text is contrasted with, as its config says: "dataset", ... or a file; "" for a method that
             has no such choice.
         published_in: Where its authors print numbers for these weights; "" if nowhere.
+        reads_text: Whether it does not say that it uses the text, and its masks change with the words all the same.
     """
 
     uses_text: bool = False
@@ -41,6 +42,7 @@ class MethodFacts:
     seed: int | None = None
     first_ranking: str = ""
     published_in: str = ""
+    reads_text: bool = False
     vocabulary: str = ""
 
 
@@ -87,6 +89,7 @@ class Context:
         published: (method's label, data set's label) -> "NoC@90" -> the number that the method's authors print.
         notes: What stands under every table of the run.
         asked: (method's label, data set's label) -> how the run asked, in the config's order.
+        baseline: The labels of those who play click-only, where the config names them.
         other_lists: Data set's label -> how its instances differ from those that the paper's numbers are over; nothing
             of a data set that is the paper's list, or of which the paper has none.
         intervals: Whether every mean says its 95 % interval and over how many instances it is.
@@ -104,6 +107,7 @@ class Context:
     published: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     asked: Mapping[tuple[str, str], Asked] = field(default_factory=dict)
+    baseline: tuple[str, ...] = ()
     other_lists: Mapping[str, str] = field(default_factory=dict)
 
     def scale(self, metric: str) -> Scale:

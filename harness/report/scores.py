@@ -19,6 +19,11 @@ from harness.statistics.resampling import intervals_of_means
 
 NO_ROWS = "No rows."
 
+READS_TEXT = (
+    "Its masks change with the words, and it does not say whether it uses them: say `uses_text: true` under the method "
+    "in the config, or in its class."
+)
+
 
 def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.DataFrame:
     """The summary of every method, ranking and data set, in the config's order, and blank where it is not whole.
@@ -84,7 +89,7 @@ def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
 def about(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[str, ...]:
     """What a reader must know of a line's weights, as footnotes."""
     facts, plugin = context.facts(line["method"]), plugin_of(final, line["dataset"])
-    notes = []
+    notes = [READS_TEXT] if facts.reads_text else []
     if facts.trained_on and plugin and facts.trained_on != plugin:
         notes.append(f"Out of domain: trained on {facts.trained_on}, evaluated on {plugin}.")
     again = context.training_images_asked.get((line["method"], line["dataset"]), 0)

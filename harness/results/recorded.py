@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ class Recorded:
             notes=self.notes,
             published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
             asked=self.asked,
+            baseline=self.config.baseline,
             other_lists={name: how for name, how in self._other_lists(expected).items() if how},
         )
 
@@ -194,7 +196,13 @@ class Recorded:
             first_ranking=about.get("first_ranking", ""),
             vocabulary=about.get("vocabulary", ""),
             published_in=next((job.about["published_in"] for job in own if "published_in" in job.about), ""),
+            reads_text=not about.get("says_uses_text", False) and any(job.key in self._readers for job in own),
         )
+
+    @cached_property
+    def _readers(self) -> set[str]:
+        """The keys of the jobs whose methods were seen to read the text, at any start."""
+        return {key for start in self.store.manifest()["starts"] for key in start.get("reads_text", ())}
 
 
 def _split(job: JobFacts) -> str:

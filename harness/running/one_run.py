@@ -18,6 +18,7 @@ from harness.jobs.plan import planned, remaining, samples_of
 from harness.jobs.requirements import untrained
 from harness.jobs.worker import Outcome, run_here
 from harness.messages import suggest
+from harness.report.scores import READS_TEXT
 from harness.results.recorded import recorded
 from harness.results.reported import Finished, report
 from harness.running import one_training as training
@@ -110,7 +111,9 @@ def run(
         left = remaining(jobs, store, config.workers.samples_per_shard)
         watcher.planned(jobs, done_samples(jobs, left))
         budget = Budget(config.max_failures, sum(len(job.sample_ids) for job in jobs))
-        stopped, peaks = evaluate(config, left, store, address, budget, watcher, lock)
+        stopped, peaks, readers = evaluate(config, left, store, address, budget, watcher, lock)
+        if readers:
+            store.close(reads_text=sorted(readers))
         finished = report(recorded(store), stopped)
         ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed, "peaks": peaks}
         store.close(**ended, **({"samples_retried": retried} if retry_failed else {}))
@@ -144,15 +147,17 @@ def evaluate(
     budget: Budget,
     watcher: Watcher,
     lock: Lock,
-) -> tuple[bool, Peaks]:
+) -> tuple[bool, Peaks, set[str]]:
     """Work through the shards, here or on Ray.
 
     Returns:
-        Whether the run was stopped because too much failed, and its workers' peaks.
+        Whether the run was stopped because too much failed, its workers' peaks, and the keys of the jobs whose methods
+        read the text and do not say so.
     """
     peaks: Peaks = {}
+    readers: set[str] = set()
     if not shards:
-        return False, peaks
+        return False, peaks, readers
     if config.workers.executor == "local":
         coming = run_here(shards, store, max(1, int(config.workers.cpus)))
     else:
@@ -165,6 +170,9 @@ def evaluate(
             lock.check()
             own = peaks.setdefault(outcome.job, {"memory_mib": 0, "gpu_mib": 0})
             own |= {name: max(most, getattr(outcome, name)) for name, most in own.items()}
+            if outcome.reads_text and outcome.job not in readers:
+                readers.add(outcome.job)
+                _log.warning("%s: %s", outcome.job, READS_TEXT)
             if budget.spent(outcome):
-                return True, peaks
-    return False, peaks
+                return True, peaks, readers
+    return False, peaks, readers

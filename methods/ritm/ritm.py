@@ -129,6 +129,7 @@ class Ritm(Method):
             gains nothing by it.
     """
 
+    uses_text = False
     published = PUBLISHED
     published_in = (
         "README of https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460, table 'Pretrained models': "

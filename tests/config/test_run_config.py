@@ -113,7 +113,7 @@ methods: [{name: click_only, params: {checkpoint: a}}]
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"sed": 1}, r"sed: no such key\. Did you mean 'seed'\? There are: clicks, "),
+        ({"sed": 1}, r"sed: no such key\. Did you mean 'seed'\? There are: baseline, clicks, "),
         ({"workers": {"cont": 1}}, r"workers\.cont: no such key\. Did you mean 'count'\? There are: count, cpus"),
         ({"clicks": {"stratgy": "x"}}, r"clicks\.stratgy: no such key\. Did you mean 'strategy'"),
         (_method(parms={}), r"methods\[0\]\.parms: no such key\. Did you mean 'params'"),
@@ -245,6 +245,14 @@ def test_a_method_is_asked_on_the_data_sets_that_it_names(tmp_path: Path) -> Non
     assert [(label(method), label(one)) for method, one in config.pairs()] == [("x", "a"), ("x", "b"), ("y", "b")]
     with pytest.raises(UserError, match=r"methods\[0\]\.datasets: no data set labelled 'scene' in this run.*'scenes'"):
         _load(tmp_path, **_method(datasets=["scene"]))
+
+
+def test_the_baseline_is_a_method_of_the_run(tmp_path: Path) -> None:
+    name = BASE["methods"][0].get("label") or BASE["methods"][0]["name"]
+    assert _load(tmp_path, baseline=name).baseline == (name,) == _load(tmp_path, baseline=[name]).baseline
+    assert _load(tmp_path).baseline == ()
+    with pytest.raises(UserError, match=r"a\.yaml, baseline: no method labelled 'clik' in this run\. .*There"):
+        _load(tmp_path, baseline="clik")
 
 
 def test_overrides(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pandas as pd
 
 from harness.masks.destinations import HITS
 from harness.plugins.registry import register_table
-from harness.report.comparison import interval, with_text, without_text
+from harness.report.baselines import baselines
+from harness.report.comparison import interval, with_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, share, signed
 from harness.report.scores import (
@@ -47,11 +48,11 @@ Entry = tuple[str, str]
 def ambiguity(final: FinalClicks, context: Context) -> Table:
     """Mean IoU on ambiguous and unambiguous clicks, and what the text gains on either over click alone."""
     lines, found = scores(final, context), scored(final, ["under_click"], by_draw=True)
-    baseline = without_text(lines, final, context)
+    against = baselines(lines, final, context)
     body: list[Row] = []
     notes: list[str] = []
     for line, starts in _started(lines):
-        over, said = _gains(final, lines, line, baseline, context)
+        over, said = _gains(final, lines, line, against.of(line["dataset"], line["method"]), context)
         body.append(_row(line, of_line(found, line), over, final, context, starts))
         notes += said
     made = final.clicks_made
@@ -64,8 +65,9 @@ def ambiguity(final: FinalClicks, context: Context) -> Table:
         "Ambiguous: the first click lies in two objects at least. Means over instances, in percent; in parentheses "
         "and in the notes the gain over the same instances without text, from the same clicks, in points."
     )
-    title = "Ambiguous and unambiguous clicks"
-    return Table(title, columns, tuple(body), (*notes, *clicks_note(made), general) if body else (NO_ROWS,))
+    title = f"Ambiguous and unambiguous clicks, gains over {against.said}"
+    said_beneath = (*notes, *clicks_note(made), general, *against.notes)
+    return Table(title, columns, tuple(body), said_beneath if body else (NO_ROWS,))
 
 
 @register_table("destinations")

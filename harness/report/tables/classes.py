@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import answers, interval, with_text, without_text
+from harness.report.baselines import baselines
+from harness.report.comparison import answers, interval
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, share, with_interval
 from harness.report.scores import NO_ROWS, about, clicks_note, gaps, iou_heading, named, of_line, scored, scores
@@ -32,20 +33,22 @@ def classes(final: FinalClicks, context: Context) -> Table:
     """MIoU and the text's gain class by class, and the means over classes: a line a class, a column a method."""
     lines = answers(scores(final, context), context)
     found = scored(final, ["category"])
-    baseline = without_text(lines, final, context)
+    against = baselines(lines, final, context)
     shown = list(dict.fromkeys(named(line) for _, line in lines.iterrows()))
-    gained = [name for name in dict.fromkeys(lines["method"]) if baseline and with_text(name, final, context)]
+    gained = list(
+        dict.fromkeys(name for data, names in against.texts.items() for name in names if against.of(data, name))
+    )
     body: list[Row] = []
     for dataset in lines["dataset"].unique():
         here = lines[lines["dataset"] == dataset]
         own = {named(line): (line, of_line(found, line)) for _, line in here.iterrows()}
-        pairs = {name: _pairs(final, here, name, str(baseline)) for name in gained}
+        pairs = {name: _pairs(final, here, name, str(against.of(dataset, name))) for name in gained}
         body += _rows(str(dataset), own, pairs, shown, final, context)
     made = final.clicks_made
     names = [Column("Dataset"), Column("Class"), Column("Half"), Column("n", align="right")]
     means = [Column(name, iou_heading(made), "right") for name in shown]
-    gains = [Column(name, f"Gain over {baseline}", "right") for name in gained]
-    said = (*clicks_note(made), _NOTE) if body else (NO_ROWS,)
+    gains = [Column(name, f"Gain over {against.said}", "right") for name in gained]
+    said = (*clicks_note(made), _NOTE, *against.notes) if body else (NO_ROWS,)
     return Table("Class by class", (*names, *means, *gains), tuple(body), said)
 
 

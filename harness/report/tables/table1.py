@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import PARTS, gains, printed_beside, printed_cell, quoted_note
+from harness.report.baselines import Baselines, baselines
+from harness.report.comparison import PARTS, gains, printed_beside, printed_cell, quoted_note, with_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, signed
 from harness.report.paper.rows import Published
@@ -29,13 +30,14 @@ MEANS_SAID = (
 
 @register_table("table1")
 def table1(final: FinalClicks, context: Context) -> Table:
-    """Every method that answers with one mask, those with text first; their gains over the first without text."""
+    """Every method that answers with one mask, those with text first; their gains over click-only."""
     every = scores(final, context)
     lines = every[every["ranking"].isin(["single", ""])]
+    against = baselines(lines, final, context)
     body: list[Row] = []
     notes: list[str] = []
     for dataset in lines["dataset"].unique():
-        own, said = section(final, lines[lines["dataset"] == dataset], context)
+        own, said = section(final, lines[lines["dataset"] == dataset], context, against)
         body += [*own, *_published(dataset, final, context)]
         notes += said
     rankers = every.loc[~every["ranking"].isin(["single", ""]), "method"].unique()
@@ -43,7 +45,8 @@ def table1(final: FinalClicks, context: Context) -> Table:
     notes += [*clicks_note(made), *_general(body, list(rankers))]
     notes += quoted_note(1, body, final, context) if body else []
     columns = (Column("Dataset"), Column("Method"), Column("Text", align="center"), *mean_columns(iou_heading(made)))
-    return Table("Table 1: text and click against click alone", columns, best_strong(body, (3, 4, 5)), tuple(notes))
+    title = f"Table 1: text and click against {against.said}"
+    return Table(title, columns, best_strong(body, (3, 4, 5)), (*notes, *against.notes))
 
 
 def mean_columns(heading: str) -> tuple[Column, ...]:
@@ -51,16 +54,16 @@ def mean_columns(heading: str) -> tuple[Column, ...]:
     return tuple(Column(name.capitalize(), heading, "right") for name in PARTS.values())
 
 
-def section(final: FinalClicks, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
+def section(
+    final: FinalClicks, lines: pd.DataFrame, context: Context, against: Baselines
+) -> tuple[list[Row], list[str]]:
     """A line of the table for each of one data set's lines of `scores`, and what the notes say of them."""
-    lines = lines.assign(text=[context.facts(method).uses_text for method in lines["method"]])
+    lines = lines.assign(text=[with_text(method, final, context) for method in lines["method"]])
     lines = lines.sort_values("text", ascending=False, kind="stable")
-    without = lines.loc[~lines["text"], "method"]
-    baseline = str(without.iloc[0]) if len(without) else None
     body: list[Row] = []
     notes: list[str] = []
     for _, line in lines.iterrows():
-        over, said = _gains(final, lines, line, baseline)
+        over, said = _gains(final, lines, line, against.of(line["dataset"], line["method"]))
         body.append(_row(line, over, about(line, final, context), starts=not body))
         notes += [f"{line['dataset']}, {line['method']}: {counted(line)}.", *said]
     return body, notes

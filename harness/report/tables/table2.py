@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harness.plugins.registry import register_table
+from harness.report.baselines import baselines
 from harness.report.comparison import CLICK, OURS, absent, players, printed_beside, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
@@ -53,9 +54,10 @@ def _section(final: FinalClicks, lines: pd.DataFrame, context: Context) -> tuple
     for classes in sorted({*lines["classes"], *printed}, reverse=True):
         own = lines[lines["classes"] == classes]
         if len(own):
-            found, said = section(final, own, context)
+            against = baselines(own, final, context)
+            found, said = section(final, own, context, against)
             body += [_with_classes(row, classes) for row in found]
-            notes += said
+            notes += [*said, *against.notes]
         body += _printed(dataset, classes, printed.get(classes, []), starts=not len(own))
     return body, notes
 

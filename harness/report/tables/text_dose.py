@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import answers, base, interval, with_text, without_text
+from harness.report.baselines import baselines
+from harness.report.comparison import answers, base, interval, with_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, share, signed, spread
 from harness.report.scores import (
@@ -111,7 +112,7 @@ def _series(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterat
     """
     found, rules = scored(final), _rules(final.rows)
     spoken = {name: with_text(name, final, context) for name in lines["method"]}
-    baseline = without_text(lines, final, context)
+    against = baselines(lines, final, context)
     for dataset in lines["dataset"].unique():
         doses = [
             Dose(rules.get(line["method"], "") if spoken[line["method"]] else "none", line, of_line(found, line))
@@ -121,7 +122,8 @@ def _series(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterat
         for name in named:
             own = [dose for dose in doses if base(dose.entry[0], context) == name]
             if not any(dose.kind == "none" and dose.whole for dose in own):
-                own = [*[dose for dose in doses if dose.entry[0] == baseline], *own]
+                other = against.of(dataset, own[0].entry[0])
+                own = [*[dose for dose in doses if dose.entry[0] == other], *own]
             yield sorted(own, key=lambda dose: list(DOSES).index(dose.kind) if dose.kind in DOSES else len(DOSES))
 
 

@@ -24,7 +24,7 @@ def build(rows: pd.DataFrame, context: Context = CONTEXT) -> Table:
 
 def test_markdown_exactly(pair: pd.DataFrame) -> None:
     assert to_markdown(build(pair)) == (
-        "**Table 1: text and click against click alone (run demo)**\n\n"
+        "**Table 1: text and click against click (run demo)**\n\n"
         "| Dataset | Method | Text | mIoU@1 Overall | mIoU@1 Seen | mIoU@1 Unseen |\n"
         "| :-- | :-- | :-: | --: | --: | --: |\n"
         "| toy | ours | ✓ | **70.00 (+20.00)** | **85.00 (+10.00)** | **55.00 (+30.00)** |\n"
@@ -41,7 +41,7 @@ def test_markdown_exactly(pair: pd.DataFrame) -> None:
 
 def test_terminal_exactly(pair: pd.DataFrame) -> None:
     assert to_text(build(pair), width=100) == (
-        "Table 1: text and click against click alone (run demo)\n\n"
+        "Table 1: text and click against click (run demo)\n\n"
         "                                  mIoU@1           mIoU@1           mIoU@1\n"
         "Dataset   Method   Text          Overall             Seen           Unseen\n"
         "──────────────────────────────────────────────────────────────────────────\n"
@@ -92,14 +92,18 @@ def test_other_clicks_leave_no_gain(pair: pd.DataFrame) -> None:
     assert any("no gains" in note and "different clicks on 4 of 4" in note for note in built.notes)
 
 
-def test_more_methods_gain_over_the_first_without_text(pair: pd.DataFrame, make_row: Any) -> None:
+def test_more_methods_gain_over_the_one_that_the_config_names(pair: pd.DataFrame, make_row: Any) -> None:
     more = pair.assign(method=pair["method"] + "2", iou=pair["iou"] - 0.1)
     sam = pd.DataFrame([make_row("SAM", name, 0.5, ranking="clip") for name in ("A1", "A2", "B1", "B2")])
     facts = {"click": MethodFacts(), "click2": MethodFacts(), "ours": MethodFacts(True), "ours2": MethodFacts(True)}
-    built = build(pd.concat([more, sam, pair]), Context("demo", labels=facts))
+    rows = pd.concat([more, sam, pair])
+    built = build(rows, Context("demo", labels=facts, baseline=("click",)))
     assert texts(built, 1) == ["ours", "ours2", "click", "click2"]
     assert texts(built, OVERALL) == ["70.00 (+20.00)", "60.00 (+10.00)", "50.00", "40.00"]
     assert "Several masks a click, and so only in the leaderboard: SAM." in built.notes
+    unnamed = build(rows, Context("demo", labels=facts))
+    assert texts(unnamed, OVERALL) == ["70.00", "60.00", "50.00", "40.00"]
+    assert sum("for click and click2 play it" in note for note in unnamed.notes) == 2
 
 
 @pytest.mark.slow
