@@ -8,6 +8,7 @@ the images are Flickr's, each under the licence that the JSON names.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,8 @@ from harness.structures import Image, Listed, Mask
 
 from ..shared.images import read_rgb_of, sizes_digest
 from .listing import Listing, Rows, check_layout, parsed, version_of
-from .masks import decode
+from .masks import decode, short
+from .numbers import kind_of
 
 
 @register_dataset("coco")
@@ -67,7 +69,7 @@ class Coco(Dataset):
     @cached_property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # nothing is read before it is asked for
         """The category names in the order of their ids."""
-        return tuple(self._listing.categories.values())
+        return tuple(dict.fromkeys(self._listing.categories.values()))  # Two ids may have one name.
 
     @cached_property
     def _seen(self) -> Mapping[str, bool]:
@@ -99,9 +101,10 @@ class Coco(Dataset):
         rows = self._listing.of_image(sample_id)
         image = self._image(sample_id)
         instances, broken = [], {}
-        for row, segmentation in self._listing.segmentations(self._kept(rows)):
+        counts = self._counts(rows)
+        for row, annotation in self._listing.annotations(self._kept(rows)):
             try:
-                instances.append(self._instance(row, segmentation, rows, image))
+                instances.append(self._instance(row, annotation, counts, image))
             except ValueError as error:
                 broken[row["id"].decode()] = str(error)
         ignore = self._ignored(rows[rows["crowd"]], instances, image) if self.crowd == "ignore" else None
@@ -138,26 +141,35 @@ class Coco(Dataset):
         if picture is None:
             raise ValueError(
                 f"{self.json_path}: found annotations of image {sample_id} and no such image; "
-                "wanted its file_name, height and width among `images`. Download the file again."
+                "wanted its file_name, height and width among `images`. Add it there, or remove the annotations."
             )
         path = self.image_folder / picture.file_name
         return read_rgb_of(path, (picture.height, picture.width), self.json_path)
 
-    def _instance(self, row: np.void, segmentation: Any, rows: Rows, image: Image) -> Instance:
+    def _counts(self, rows: Rows) -> Counter[str]:
+        """How many of an image's annotations are of each class, which is a name: several ids may have it."""
+        categories = self._listing.categories
+        return Counter(categories.get(int(number), "") for number in rows["category_id"][~rows["crowd"]])
+
+    def _instance(
+        self, row: np.void, annotation: Mapping[str, Any], counts: Mapping[str, int], image: Image
+    ) -> Instance:
         category = self._listing.categories.get(int(row["category_id"]))
         if row["repeated"]:
             raise ValueError("found the id of an earlier instance; wanted one of its own")
         if category is None:
-            raise ValueError("found a category_id that `categories` lacks")
-        mask = decode(segmentation, image.shape[0], image.shape[1])
-        same = np.count_nonzero((rows["category_id"] == row["category_id"]) & ~rows["crowd"])
-        return Instance(row["id"].decode(), mask, category, self._seen.get(category), int(same))
+            found = annotation.get("category_id")
+            raise ValueError(
+                f"found category_id {short(found)} ({kind_of(found)}); wanted a whole number that `categories` lists"
+            )
+        mask = decode(annotation.get("segmentation"), image.shape[0], image.shape[1])
+        return Instance(row["id"].decode(), mask, category, self._seen.get(category), counts[category])
 
     def _ignored(self, crowds: Rows, instances: Sequence[Instance], image: Image) -> Mask | None:
         masks = []
-        for row, segmentation in self._listing.segmentations(crowds):
+        for row, annotation in self._listing.annotations(crowds):
             try:
-                masks.append(decode(segmentation, image.shape[0], image.shape[1]))
+                masks.append(decode(annotation.get("segmentation"), image.shape[0], image.shape[1]))
             except ValueError as error:
                 raise ValueError(
                     f"{self.json_path}, crowd region {row['id'].decode()}: {error}. "

@@ -12,18 +12,24 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Int
 
 from harness.structures import UserError
 
 from ..shared.index_cache import cached
-from .scan import COLUMNS, FIELDS, Picture, scanned
+from .scan import COLUMNS, Picture, fields, scanned
 from .scan import Rows as Rows
 
+_PUBLISHED = ("train2014", "val2014", "train2017", "val2017")
+"""COCO's own splits with masks; a file of any other name is somebody's own."""
+_ROOT = "correct `root`; a root under data/ counts from HARNESS_DATA where that is set."
 _DOWNLOAD = (
     "Download it from https://cocodataset.org/#download (annotations_trainval2017.zip, val2017.zip) and unzip both "
-    "in one folder, or correct `root`; a root under data/ counts from HARNESS_DATA where that is set."
+    f"in one folder, or {_ROOT}"
 )
+
+_EXPORT = "Mend it, or export it again from the tool that made it."
 
 _KEPT_FROM_BYTES = 8_000_000
 """Listings of smaller files take about 0.3 s, so they are not kept from one run to the next."""
@@ -63,15 +69,15 @@ class Listing:
         position = self._positions[image_id]
         return self.rows[self.bounds[position] : self.bounds[position + 1]]
 
-    def segmentations(self, rows: Rows) -> Iterator[tuple[np.void, Any]]:
-        """Each row with its segmentation."""
+    def annotations(self, rows: Rows) -> Iterator[tuple[np.void, Mapping[str, Any]]]:
+        """Each row with its annotation, as the JSON has it."""
         # Positions are those of the file as it was listed. In a file that changed since they would point anywhere.
         with self.path.open("rb") as file:
             if version_of(os.fstat(file.fileno())) != self.version:
                 raise ValueError(f"{self.path}: changed since it was listed; wanted one state. Start the run again.")
             for row in rows:
                 file.seek(row["start"])
-                yield row, json.loads(file.read(row["stop"] - row["start"])).get("segmentation")
+                yield row, json.loads(file.read(row["stop"] - row["start"]))
 
 
 def check_layout(json_path: Path, image_folder: Path) -> None:
@@ -83,11 +89,16 @@ def check_layout(json_path: Path, image_folder: Path) -> None:
     if not json_path.is_file():
         there = sorted(path.stem.removeprefix("instances_") for path in json_path.parent.glob("instances_*.json"))
         splits = f" There are the splits: {', '.join(there)}." if there else ""
-        raise UserError(f"datasets/coco/coco.py: no file {json_path}; wanted COCO's annotations.{splits} {_DOWNLOAD}")
+        todo = _advice(json_path, f"Put it there, correct `split`, or {_ROOT}")
+        raise UserError(f"datasets/coco/coco.py: no file {json_path}; wanted COCO's annotations.{splits} {todo}")
     if not image_folder.is_dir():
-        raise UserError(
-            f"datasets/coco/coco.py: no folder {image_folder}; wanted the split's pictures in it. {_DOWNLOAD}"
-        )
+        todo = _advice(json_path, f"Put them there, or {_ROOT}")
+        raise UserError(f"datasets/coco/coco.py: no folder {image_folder}; wanted the split's pictures in it. {todo}")
+
+
+def _advice(json_path: Path, own: str) -> str:
+    """Where COCO's own files are downloaded, or what helps with somebody's own file."""
+    return _DOWNLOAD if json_path.stem.removeprefix("instances_") in _PUBLISHED else own
 
 
 def version_of(stat: os.stat_result) -> tuple[int, int]:
@@ -106,18 +117,19 @@ def parsed(path: Path, version: tuple[int, int]) -> Listing:
     try:
         if version[0] < _KEPT_FROM_BYTES:
             return _listing(path, version, *scan())
-        annotations = cached("coco annotations 1", [path], lambda: scan()[0])
-        return _listing(path, version, annotations, cached("coco pictures 2", [path], lambda: scan()[1]))
+        annotations = cached("coco annotations 2", [path], lambda: scan()[0])
+        return _listing(path, version, annotations, cached("coco pictures 3", [path], lambda: scan()[1]))
     except (ValueError, OverflowError, RecursionError) as error:
         raise UserError(
             f"datasets/coco/coco.py: {path} ({version[0]} bytes) is not a whole COCO instances file: {error}; "
-            f"wanted a JSON object with images, annotations and categories. {_DOWNLOAD}"
+            f"wanted a JSON object with images, annotations and categories. {_advice(path, _EXPORT)}"
         ) from error
 
 
 def _listing(path: Path, version: tuple[int, int], annotations: pa.Table, pictures: pa.Table) -> Listing:
     image = annotations["image"].unify_dictionaries().combine_chunks()
-    rows = np.empty(len(annotations), FIELDS)
+    longest = pc.max(pc.binary_length(annotations["id"])).as_py()
+    rows = np.empty(len(annotations), fields(longest or 0))
     for field in COLUMNS:
         rows[field] = image.indices if field == "image" else annotations[field].to_numpy()
     image_ids = image.dictionary.to_pylist()

@@ -16,33 +16,41 @@ import json
 import mmap
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Shaped
 
+from ..shared.ids import plain
 from ..shared.images import within
+from .document import Document
 from .masks import short
+from .numbers import id_text, kind_of, whole
 
 Rows = Shaped[np.ndarray, " rows"]
-"""Annotations, with the fields below."""
+"""Annotations, with the fields of `fields`."""
 
-FIELDS = np.dtype(
-    [
-        ("id", "S32"),  # The second, third, ... with the same id gets "#2", "#3", ...
-        ("image", np.int32),  # Position in `image_ids`.
-        ("category_id", np.int64),
-        ("area", np.float64),  # In pixels, from the JSON; NaN if it has none.
-        ("crowd", np.bool_),
-        ("repeated", np.bool_),  # Whether an earlier instance has the id.
-        ("start", np.int64),  # Where its text begins in the file, in bytes.
-        ("stop", np.int64),
-    ]
-)
-COLUMNS = [name for name, *_ in FIELDS.descr]
-_NO_CATEGORY = np.iinfo(np.int64).min
+_FIELDS = [
+    ("image", np.int32),  # Position in `image_ids`.
+    ("category_id", np.int64),
+    ("area", np.float64),  # In pixels, from the JSON; NaN if it has none.
+    ("crowd", np.bool_),
+    ("repeated", np.bool_),  # Whether an earlier instance has the id.
+    ("start", np.int64),  # Where its text begins in the file, in bytes.
+    ("stop", np.int64),
+]
+COLUMNS = ["id", *(name for name, _ in _FIELDS)]
+NO_CATEGORY = np.iinfo(np.int64).min
+LONGEST_ID = 255
+"""In bytes. Rows take the room of the longest id."""
+
+
+def fields(id_bytes: int) -> np.dtype[Any]:
+    """The fields of rows whose ids have that many bytes at most."""
+    return np.dtype([("id", f"S{max(id_bytes, 1)}"), *_FIELDS])
 
 
 class Picture(NamedTuple):
@@ -57,7 +65,7 @@ def scanned(path: Path) -> tuple[pa.Table, pa.Table]:
     """The annotations and the images of a file.
 
     Returns:
-        The annotations, image by image, and within an image in the file's order, with the columns FIELDS. "image" is a
+        The annotations, image by image, and within an image in the file's order, with the columns COLUMNS. "image" is a
         dictionary of the images' ids in their order. The metadata "categories" is a JSON list of ids and names in the
         order of the ids.
         The images, with "id" and the fields of `Picture`.
@@ -66,108 +74,147 @@ def scanned(path: Path) -> tuple[pa.Table, pa.Table]:
         ValueError, OverflowError, RecursionError: It is not a whole COCO instances file.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # Latin-1 has one character for each byte, so that positions in the text are positions in the file.
-        scan = _Scan(str(content, "latin-1"))
-        rows = np.fromiter(scan.rows(), dtype=FIELDS)
-    return _annotation_table(rows, scan), _picture_table(scan)
+        scan = _Scan(Document(content, "annotations"))
+        rows = np.fromiter(scan.rows(), dtype=np.dtype(_FIELDS))
+        scan.name_crowds(rows)
+    return _annotation_table(rows, scan), _picture_table(scan.rest)
 
 
 def _annotation_table(rows: Rows, scan: _Scan) -> pa.Table:
-    categories = _by_id(scan.rest, "categories", "name")
-    names = [(key, str(categories[key]["name"])) for key in sorted(categories, key=_ascending)]
+    names = _category_names(scan.rest)
     image_ids = sorted(scan.images, key=_ascending)
     # `images` numbers the images as they first occur; `rank` turns such a number into the place among the sorted ids. A
     # stable sort by it brings an image's annotations together and leaves their order as in the file.
     rank = np.argsort([scan.images[image_id] for image_id in image_ids])
     rows["image"] = rank[rows["image"]]
-    rows = rows[np.argsort(rows["image"], kind="stable")]
-    columns = {field: pa.array(rows[field].tolist() if field == "id" else rows[field]) for field in COLUMNS}
+    order = np.argsort(rows["image"], kind="stable")
+    rows = rows[order]
+    columns = {name: pa.array(rows[name]) for name, _ in _FIELDS}
     columns["image"] = pa.DictionaryArray.from_arrays(columns["image"], pa.array(image_ids, pa.string()))
+    columns = {"id": pa.array(scan.ids, pa.binary()).take(pa.array(order)), **columns}
     return pa.table(columns, metadata={"categories": json.dumps(names)})
 
 
-def _picture_table(scan: _Scan) -> pa.Table:
-    pictures = _by_id(scan.rest, "images", "file_name", "height", "width").items()
-    rows = [(str(key), within(str(v["file_name"])), int(v["height"]), int(v["width"])) for key, v in pictures]
-    return pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=["id", *Picture._fields])
+def _category_names(rest: Mapping[str, Any]) -> list[tuple[int | str, str]]:
+    """The categories' ids and names, in the order of the ids."""
+    names: dict[int | str, str] = {}
+    for position, entry in enumerate(_entries(rest, "categories")):
+        where = f"categories[{position}]"
+        key, name = _given(entry, "id", where), _given(entry, "name", where)
+        if not isinstance(key, str) or whole(key) is not None:
+            key = _whole(entry, "id", where)
+        if key in names:
+            raise ValueError(f"{where} has an id that an earlier one has, {key}")
+        names[key] = str(name)
+    return sorted(names.items(), key=lambda item: _ascending(item[0]))
+
+
+def _picture_table(rest: Mapping[str, Any]) -> pa.Table:
+    pictures: dict[str, Picture] = {}
+    for position, entry in enumerate(_entries(rest, "images")):
+        where = f"images[{position}]"
+        key = id_text(_given(entry, "id", where))
+        if key in pictures:
+            raise ValueError(f"{where} has an id that an earlier one has, {key}")
+        size = _whole(entry, "height", where), _whole(entry, "width", where)
+        pictures[key] = Picture(within(_file_name(entry, where)), *size)
+    columns = [list(pictures), *map(list, zip(*pictures.values(), strict=True))]
+    return pa.table([pa.array(column) for column in columns], names=["id", *Picture._fields])
+
+
+def _file_name(entry: Mapping[str, Any], where: str) -> str:
+    """The picture's file; LVIS gives only the address of COCO's picture, whose last part is the name."""
+    url = entry.get("coco_url")
+    if "file_name" not in entry and isinstance(url, str):
+        return PurePosixPath(urlsplit(url).path).name
+    return str(_given(entry, "file_name", where))
 
 
 class _Scan:
-    """One pass over the JSON's text.
+    """One pass over the JSON.
 
     Attributes:
         images: Image id -> number, in the order in which the annotations name them.
-        rest: The JSON without its annotations, after `rows` has ended.
+        ids: The annotations' ids in UTF-8, in the file's order.
     """
 
-    _opening = re.compile(r'"annotations"\s*:\s*\[\s*')
-    _gap = re.compile(r"\s*(?:,\s*|(?=\]))")
+    _inexact = re.compile(r"-?\d+[.eE]|.*[^\x00-\x7f]", re.DOTALL)
+    """Text that may have been a number, or is not ASCII; `Document` says why it must be read again."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, document: Document) -> None:
         self.images: dict[str, int] = {}
-        self.rest: dict[str, Any] = {}
-        self._text = text
+        self.ids: list[bytes] = []
+        self._document = document
         self._uses: dict[str, int] = {}
 
+    @property
+    def rest(self) -> Mapping[str, Any]:
+        """The JSON without its annotations, after `rows` has ended."""
+        return self._document.rest
+
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """The `FIELDS` of each annotation, in the file's order."""
-        decoder = json.JSONDecoder(parse_float=str)  # Coordinates are not used here; text halves the time.
-        # The decoder is placed at the first annotation, parses one object, and says where that ended; then comes a
-        # comma and the next one, or the list's end.
-        opening = self._opening.search(self._text)
-        if opening is None:
-            raise ValueError("no list of `annotations`")
-        at = opening.end()
-        while self._text[at : at + 1] != "]":
-            annotation, stop = decoder.raw_decode(self._text, at)
-            yield self._row(annotation, at, stop)
-            gap = self._gap.match(self._text, stop)
-            if gap is None:
-                raise ValueError(f"no ',' or ']' at byte {stop}")
-            at = gap.end()
-        self.rest = json.loads((self._text[: opening.end()] + self._text[at:]).encode("latin-1"))
+        """The fields of each annotation but its id, in the file's order."""
+        for annotation, start, stop in self._document.elements():
+            if not isinstance(annotation, dict) or "image_id" not in annotation:
+                raise ValueError(f"the annotation at byte {start} names no image_id")
+            yield self._row(self._exact(annotation, start, stop), start, stop)
 
-    def _row(self, annotation: Any, start: int, stop: int) -> tuple[Any, ...]:
-        if not isinstance(annotation, dict) or "image_id" not in annotation:
-            raise ValueError(f"the annotation at byte {start} names no image_id")
-        image = self.images.setdefault(str(annotation["image_id"]), len(self.images))
-        category_id = annotation.get("category_id")
-        known = isinstance(category_id, int) and abs(category_id) < 2**63
+    def name_crowds(self, rows: Rows) -> None:
+        """Number the crowd regions whose id another annotation has. An instance may share an id with a crowd region."""
+        for position in np.flatnonzero(rows["crowd"]):
+            name = self.ids[position].decode()
+            self.ids[position], rows["repeated"][position] = self._unique(name)
+
+    def _exact(self, annotation: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
+        for key in ("image_id", "id", "category_id"):
+            value = annotation.get(key)
+            if isinstance(value, str) and self._inexact.match(value):
+                return self._document.exact(start, stop)
+        return annotation
+
+    def _row(self, annotation: dict[str, Any], start: int, stop: int) -> tuple[Any, ...]:
+        image = self.images.setdefault(id_text(annotation["image_id"]), len(self.images))
+        category_id = whole(annotation.get("category_id"))
+        known = category_id is not None and abs(category_id) < 2**63
         crowd = _number(annotation.get("iscrowd")) == 1
-        name, repeated = self._name(annotation, crowd)
-        return (
-            name,
-            image,
-            category_id if known else _NO_CATEGORY,
-            _number(annotation.get("area")),
-            crowd,
-            repeated,
-            start,
-            stop,
-        )
+        name = plain(id_text(annotation.get("id")))
+        unique, repeated = (name.encode(), False) if crowd else self._unique(name)
+        self.ids.append(unique)
+        area = _number(annotation.get("area"))
+        return image, category_id if known else NO_CATEGORY, area, crowd, repeated, start, stop
 
-    def _name(self, annotation: Mapping[str, Any], crowd: bool) -> tuple[bytes, bool]:
-        name = str(annotation.get("id"))
-        # Crowds are no instances, so an instance may share an id with one.
-        uses = self._uses[name] = self._uses.get(name, 0) + (not crowd)
-        unique = (f"{name}#{uses}" if uses > 1 and not crowd else name).encode()
-        if len(unique) > FIELDS["id"].itemsize:
-            raise ValueError(f"an annotation has the id {short(name)}, longer than {FIELDS['id'].itemsize} bytes")
-        return unique, uses > 1 and not crowd
+    def _unique(self, name: str) -> tuple[bytes, bool]:
+        """The id; of the second, third, ... annotation that has it with "#2", "#3", ..., and whether it is one."""
+        uses = self._uses[name] = self._uses.get(name, 0) + 1
+        unique = (f"{name}#{uses}" if uses > 1 else name).encode()
+        if len(unique) > LONGEST_ID:
+            raise ValueError(f"an annotation has the id {short(name)}, longer than {LONGEST_ID} bytes")
+        return unique, uses > 1
 
 
-def _by_id(rest: Any, key: str, *fields: str) -> dict[Any, dict[str, Any]]:
-    entries = rest.get(key) if isinstance(rest, dict) else None
+def _entries(rest: Mapping[str, Any], key: str) -> list[Any]:
+    entries = rest.get(key)
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"no list of `{key}`")
-    found: dict[Any, dict[str, Any]] = {}
-    for position, entry in enumerate(entries):
-        for field in ("id", *fields):
-            if not isinstance(entry, dict) or not isinstance(entry.get(field), int | str):
-                raise ValueError(f"{key}[{position}] has no {field}")
-        if found.setdefault(entry["id"], entry) is not entry:
-            raise ValueError(f"{key}[{position}] has an id that an earlier one has, {entry['id']}")
-    return found
+    return entries
+
+
+def _given(entry: Any, field: str, where: str) -> Any:
+    """The entry's text or number."""
+    value = entry.get(field) if isinstance(entry, dict) else None
+    if value is None:
+        raise ValueError(f"{where} has no {field}")
+    if isinstance(value, bool | list | dict):
+        raise ValueError(f"{where} has the {field} {short(value)} ({kind_of(value)}), wanted text or a number")
+    return value
+
+
+def _whole(entry: Any, field: str, where: str) -> int:
+    value = _given(entry, field, where)
+    number = whole(value)
+    if number is None:
+        raise ValueError(f"{where} has the {field} {short(value)} ({kind_of(value)}), wanted a whole number")
+    return number
 
 
 def _ascending(key: Any) -> tuple[int, str]:

@@ -84,7 +84,7 @@ class RefCoco(Dataset):
     @cached_property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # nothing is read before it is asked for
         """COCO's category names in the order of their ids."""
-        return tuple(self._listing.categories.values())
+        return tuple(dict.fromkeys(self._listing.categories.values()))
 
     @cached_property
     def _seen(self) -> Mapping[str, bool]:
@@ -164,10 +164,11 @@ class RefCoco(Dataset):
     def _object(self, ref: Ref, annotations: Rows, image: Image) -> tuple[Mask, int]:
         """The mask of what the ref speaks of, and how many of its category the image holds."""
         row = self._annotation(ref, annotations)
-        ((_, segmentation),) = self._listing.segmentations(row)
-        mask = decode(segmentation, image.shape[0], image.shape[1])
-        same = (annotations["category_id"] == ref.category_id) & ~annotations["crowd"]
-        return mask, int(np.count_nonzero(same))
+        ((_, annotation),) = self._listing.annotations(row)
+        mask = decode(annotation.get("segmentation"), image.shape[0], image.shape[1])
+        categories = self._listing.categories  # A class is a name; several ids may have it.
+        same = [number for number, name in categories.items() if name == categories[ref.category_id]]
+        return mask, int(np.count_nonzero(np.isin(annotations["category_id"], same) & ~annotations["crowd"]))
 
     def _annotation(self, ref: Ref, annotations: Rows) -> Rows:
         """The one row of the ref's annotation."""

@@ -93,7 +93,7 @@ def test_the_real_listings_are_kept_whole(split: str, monkeypatch: pytest.Monkey
     _same(kept, _from_the_json(path, monkeypatch))
     assert list(kept.categories) == sorted(kept.categories) and len(kept.categories) == 80
     some = kept.of_image(kept.image_ids[3])
-    assert all(segmentation for _, segmentation in kept.segmentations(some))
+    assert all(annotation["segmentation"] for _, annotation in kept.annotations(some))
 
 
 @pytest.mark.slow
