@@ -17,6 +17,7 @@ from harness.plugins.interfaces import Dataset
 from harness.plugins.registry import register_dataset
 from harness.structures import Image, Instance, Listed, Mask, Sample, UserError
 
+from ..shared.ids import plain
 from ..shared.images import read_rgb
 from ..shared.index_cache import cached
 from ..shared.index_masks import read_indices
@@ -193,8 +194,8 @@ def _fitting(path: Path, image: Image, mask: Mask, ignored: Mask) -> tuple[Mask,
 
 
 def _id(sample_id: str, key: str) -> str:
-    """An instance's id; "~" has a meaning there, and a file may be called so."""
-    return (f"{sample_id}/{key}" if key else sample_id).replace("%", "%25").replace("~", "%7E")
+    """An instance's id."""
+    return plain(f"{sample_id}/{key}" if key else sample_id)
 
 
 def _listed_values(paths: Sequence[Path]) -> pa.Table:

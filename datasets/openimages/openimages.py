@@ -24,6 +24,7 @@ from harness.messages import suggest
 from harness.plugins.class_splits import seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
+from ..shared.ids import plain
 from ..shared.images import read_rgb, sizes_digest, within
 from .index import Index, Row, index_of
 from .masks import read_mask
@@ -166,7 +167,7 @@ class OpenImages(Dataset):
             category = categories[row.label]
             if category is not None and not row.flags & self._dropped:
                 unique = row.instance_id if row.use == 1 else f"{row.instance_id}#{row.use}"
-                rows.append((Listed(unique, category, seen.get(category)), row))
+                rows.append((Listed(plain(unique), category, seen.get(category)), row))
         return rows
 
     def list_instances(self, sample_id: str) -> list[Listed]:
@@ -182,12 +183,13 @@ class OpenImages(Dataset):
         """
         rows = self._rows(sample_id)
         image = read_rgb(self._path(self._image_folders, sample_id, f"{sample_id}.jpg"))
-        count = Counter(row.label for row in self._index.of_image(sample_id) if row.use == 1)
+        # A class is a name; several labels may have it.
+        count = Counter(self._categories[row.label] for row in self._index.of_image(sample_id) if row.use == 1)
         instances, broken = [], {}
         for listed, row in rows:
             try:
                 mask = self._mask(sample_id, listed, row, image)
-                instances.append(Instance(listed.id, mask, listed.category, listed.seen, count[row.label]))
+                instances.append(Instance(listed.id, mask, listed.category, listed.seen, count[listed.category]))
             except (OSError, ValueError) as error:
                 broken[listed.id] = str(error)
         return Sample(sample_id, image, tuple(instances), broken)

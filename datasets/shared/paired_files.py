@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from harness.plugins.interfaces import Dataset
 from harness.structures import Image, Instance, Listed, Mask, Sample, UserError
 
+from .ids import plain
 from .images import read_rgb
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -62,7 +63,7 @@ class PairedFiles(Dataset):
 
     def list_instances(self, sample_id: str) -> list[Listed]:
         """The one object; no file is opened."""
-        return [Listed(sample_id)]
+        return [Listed(plain(sample_id))]
 
     def load(self, sample_id: str) -> Sample:
         """An image and its object.
@@ -78,7 +79,7 @@ class PairedFiles(Dataset):
             raise ValueError(another_size(path, mask, image))
         if not mask.any():
             raise ValueError(f"{path}: found no pixel of the object; wanted one at least. Fetch the file again.")
-        return Sample(sample_id, image, (Instance(sample_id, mask, ""),), ignore=ignore)
+        return Sample(sample_id, image, (Instance(plain(sample_id), mask, ""),), ignore=ignore)
 
     def fingerprint(self) -> Mapping[str, Any]:
         """The number of samples and a digest of the files."""

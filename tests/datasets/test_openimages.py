@@ -122,6 +122,12 @@ def test_a_mask_is_an_instance_at_the_images_size(tmp_path: Path) -> None:
     assert instance.mask[10, 20] and not instance.mask[20, 10]
 
 
+def test_labels_of_one_name_are_one_class(tmp_path: Path) -> None:
+    root = _write(tmp_path, [_row(), _row("a_2", label=DOG)])
+    _table(root / "oidv7-class-descriptions-boxable.csv", ["LabelName", "DisplayName"], {**NAMES, DOG: "Cat"}.items())
+    assert [(one.category, one.same_class_count) for one in _only(root).instances] == [("Cat", 2), ("Cat", 2)]
+
+
 @pytest.mark.parametrize("size", [(H, W), (16, 24), (50, 75), (1067, 1601), (65, 97)])
 def test_masks_are_resized_as_pillow_resizes_the_nearest(tmp_path: Path, size: tuple[int, int]) -> None:
     mask = PIL.Image.fromarray(np.random.default_rng(1).random(size) < 0.3)
