@@ -11,7 +11,7 @@ from harness.datasets.coco.coco import Coco
 from harness.datasets.grabcut import GrabCut
 from harness.datasets.shared.ids import plain
 
-from toy_files import picture
+from toy_files import noise, picture
 
 
 def test_plain_ids_hold_no_tilde_and_stay_different() -> None:
