@@ -24,7 +24,10 @@ from harness.plugins import parameters, registry
 from harness.plugins.interfaces import Method
 from harness.structures import Click, Prediction, Prompt
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*does not say which names"),  # random weights were trained with none
+]
 
 SEEDS = (0, 1, 2)
 VOCABULARY = ("car", "tall tree", "house")

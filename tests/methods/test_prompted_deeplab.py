@@ -25,7 +25,10 @@ from harness.evaluation.protocol import Names, Protocol
 from harness.plugins.interfaces import Dataset, Saliency, checked_maps
 from harness.structures import Click, Instance, Prompt, Sample, UserError
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*does not say which names"),  # random weights were trained with none
+]
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
 WITH_TEXT = Architecture(Channels(size_rule="native"), "tu-regnetx_002", 16, 16)
