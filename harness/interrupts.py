@@ -1,7 +1,8 @@
 """Ctrl-C, and a scheduler's SIGTERM: one line and exit code 130, at whatever moment.
 
 Until work begins nothing is lost by ending at once; an exception would come out of any import as an error of its own.
-Once work has begun it ends in order: what is being computed is given up, to be redone, and locks are released.
+Once work has begun it ends in order: what is being computed is given up, to be redone, and locks are released. While
+it does, a second SIGTERM changes nothing, for schedulers send several; a second Ctrl-C ends the process at once.
 """
 
 from __future__ import annotations
@@ -24,9 +25,16 @@ _SAID = "Interrupted. What is done is kept: the same command goes on from here."
 
 
 def answer_at_once() -> None:
-    """From now on Ctrl-C ends this process at once; not where it is ignored, as in a shell's background job."""
+    """From now on Ctrl-C and SIGTERM end this process at once; not where they are ignored, as in background jobs."""
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is default:
+            signal.signal(number, _end)
+
+
+def tell_apart() -> None:
+    """From now on Ctrl-C raises its KeyboardInterrupt in a frame of its own: a plugin's comes from elsewhere."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, interrupt)
 
 
 @contextmanager
@@ -35,7 +43,7 @@ def in_order(said: str = _SAID) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, interrupt)
     try:
         yield
     except KeyboardInterrupt:
@@ -43,7 +51,8 @@ def in_order(said: str = _SAID) -> Iterator[None]:
         sys.exit(EXIT_CODE)
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is interrupt:  # After an interrupt the answers to another one stay.
+                signal.signal(number, handler)
 
 
 def aside(work: Callable[[], T]) -> Future[T]:
@@ -58,6 +67,19 @@ def aside(work: Callable[[], T]) -> Future[T]:
 
     threading.Thread(target=worked, daemon=True).start()
     return ended
+
+
+def interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """The handler that raises the first interrupt, and no second one.
+
+    Raises:
+        KeyboardInterrupt: Always.
+    """
+    if signal.getsignal(signal.SIGTERM) is interrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGINT) is interrupt:
+        signal.signal(signal.SIGINT, _end)
+    raise KeyboardInterrupt
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

@@ -20,6 +20,11 @@ _WANTED = {
 """pydantic's error type -> what a reader who knows YAML, but not Python, is told to write."""
 
 
+def readable(text: str) -> str:
+    r"""Text that every file and terminal takes: what is no Unicode, as of a file's name in Latin-1, as `\udce9`."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """`Did you mean 'sam'? There are: ours, sam.`"""
     known = sorted(known)

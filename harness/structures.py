@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from harness.messages import readable
+
 Image = UInt8[np.ndarray, "h w 3"]
 Mask = Bool[np.ndarray, "h w"]
 Masks = Bool[np.ndarray, "k h w"]
@@ -89,6 +91,10 @@ class Instance:
     same_class_count: int = 1
     text: str = ""
 
+    def __post_init__(self) -> None:
+        """Keep texts that can be written."""
+        _keep_readable(self)
+
     @property
     def object_id(self) -> str:
         """The id up to a "~". Instances that are one object with several texts share it, and so get the same clicks."""
@@ -106,6 +112,18 @@ class Listed:
     category: str = ""
     seen: bool | None = None
     text: str = ""
+
+    def __post_init__(self) -> None:
+        """Keep texts that can be written."""
+        _keep_readable(self)
+
+
+def _keep_readable(one: Instance | Listed) -> None:
+    r"""Write what is no Unicode in its texts as `\udce9`: an annotation may hold it, and no row can."""
+    for name in ("id", "category", "text"):
+        value = getattr(one, name)
+        if isinstance(value, str) and not value.isascii():
+            object.__setattr__(one, name, readable(value))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -69,6 +70,8 @@ def options(
 
 def main() -> NoReturn:
     """Run the command line; a UserError, or a loss that is not finite, becomes one message and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # A name that the terminal's encoding lacks is escaped, as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _refuse_another_checkout()
         app()

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
+from harness.interrupts import tell_apart
 from harness.jobs.jobs import Shard
 from harness.jobs.worker import Outcome, Worker
 from harness.plugins import files
-from harness.plugins.failures import DeviceLost, described
+from harness.plugins.failures import DeviceLost, contained, described
 from harness.plugins.interfaces import Dataset
 from harness.storage.store import Store
 from harness.structures import UserError
@@ -58,6 +59,7 @@ class Actor:
         Raises:
             UserError: This node does not find them, or the method's constructor says so.
         """
+        tell_apart()
         check_paths("methods", method, wanted)
         self.worker = Worker(method, store, threads)
         self.accepted: set[str] = set()
@@ -117,7 +119,8 @@ def check_paths(kind: str, entry: Plugin, wanted: frozenset[str]) -> None:
 def unopened(dataset: Dataset, sample_id: str) -> str:
     """Why the files of a sample cannot be opened; empty where they can, whatever then becomes of them."""
     try:
-        dataset.load(sample_id)
+        with contained():
+            dataset.load(sample_id)
     except OSError as error:  # A damaged image is one too, but without an error of the system's.
         return described(error) if isinstance(error, FileNotFoundError) or error.errno else ""
     except Exception:  # The evaluation makes failed rows of it.

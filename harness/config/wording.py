@@ -14,6 +14,7 @@ from pydantic import BeforeValidator
 from harness import places
 from harness.config.parts import Model
 from harness.config.texts import Asked, Words, read_words
+from harness.messages import readable
 from harness.plugins.registry import find
 from harness.structures import Instance, Said, UserError
 
@@ -88,7 +89,7 @@ class Wording:
     """
 
     def __init__(self, text: Text, classes: Sequence[str]) -> None:
-        self.asked, self.classes = text, tuple(classes)
+        self.asked, self.classes = text, tuple(map(readable, classes))
         self.rule, self.words = find("texts", text.rule), words_of(text)
         self.vocabulary = self._said(self.classes)
 

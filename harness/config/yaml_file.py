@@ -15,7 +15,13 @@ from harness.structures import UserError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key stands once: of two, plain YAML silently drops the first."""
+    """YAML in which a key stands once (of two, plain YAML silently drops the first), and every text is Unicode."""
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and (said := messages.readable(value)) != value:
+            raise yaml.constructor.ConstructorError(None, None, f"found '{said}', which is no Unicode", node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.evaluation import chance
-from harness.plugins.failures import DeviceLost, described, is_device_lost, no_exit
+from harness.plugins.failures import DeviceLost, contained, described, is_device_lost
 from harness.plugins.interfaces import Group, Method
 from harness.structures import Prediction
 
@@ -24,11 +24,11 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> l
     if not items:
         return []
     try:
-        with no_exit():
+        with contained():
             results = function(items)
-        if len(results) == len(items):
-            return list(results)
-        failure: Exception = ValueError(f"returned {len(results)} results; wanted {len(items)}.")
+            if len(results) == len(items):
+                return list(results)
+            failure: Exception = ValueError(f"returned {len(results)} results; wanted {len(items)}.")
     except Exception as error:
         if is_device_lost(error):
             raise DeviceLost(described(error)) from error

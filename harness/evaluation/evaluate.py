@@ -33,7 +33,7 @@ from harness.evaluation.attempts import segmented
 from harness.evaluation.pictures import Picture, encode, loaded
 from harness.evaluation.probe import Probe
 from harness.evaluation.protocol import Asking, Names, Protocol, Way, facts, failed
-from harness.plugins.failures import described
+from harness.plugins.failures import contained, described
 from harness.plugins.interfaces import Dataset, Method
 from harness.structures import Instance, Listed, Prediction, Record
 
@@ -170,7 +170,8 @@ class Evaluation:
         try:
             if isinstance(answer, Exception):
                 raise answer
-            scoring.check(answer, picture.sample.size)
+            with contained():
+                scoring.check(answer, picture.sample.size)
         except Exception as error:
             return [self._failed(way, picture, target.instance, f"segment: {described(error)}", asking)]
         hit = partial(picture.objects.hit, target.instance)

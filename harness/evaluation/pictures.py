@@ -14,7 +14,7 @@ from harness.evaluation import chance
 from harness.evaluation.attempts import attempted
 from harness.masks.destinations import Objects
 from harness.masks.region import Region
-from harness.plugins.failures import described, no_exit
+from harness.plugins.failures import contained, described
 from harness.plugins.interfaces import Dataset, Method
 from harness.structures import Image, Instance, Listed, Sample
 
@@ -91,7 +91,7 @@ def _sample(dataset: Dataset, sample_id: str) -> Sample:
     Raises:
         ValueError: It is another one, or none.
     """
-    with no_exit():
+    with contained():
         sample = dataset.load(sample_id)
     if not isinstance(sample, Sample):
         raise ValueError(f"load('{sample_id}') returned {type(sample).__name__}; wanted harness.Sample.")
@@ -132,7 +132,7 @@ def ground_truth(instance: Instance, sample: Sample) -> Region:
 def listed(dataset: Dataset, sample_id: str) -> list[Listed]:
     """A sample's instances by its listing; where that fails, one that stands for them all."""
     try:
-        with no_exit():
+        with contained():
             return dataset.list_instances(sample_id)
     except Exception:
         return not_listed(sample_id)

@@ -16,6 +16,7 @@ from harness.evaluation.pictures import Picture, Target
 from harness.evaluation.scoring import choices
 from harness.masks.destinations import Pair, Place
 from harness.masks.measure import metric
+from harness.plugins.failures import one_line
 from harness.plugins.registry import entry
 from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record
 
@@ -172,8 +173,10 @@ def failed(
     asking: Asking | None = None,
     device: str = "",
 ) -> Record:
-    """The record of an instance for which there is no mask."""
-    return Record(**facts(names, protocol, sample_id, instance, asking, device), status="failed", error=reason)
+    """The record of an instance for which there is no mask; the reason is cut where it is too long."""
+    return Record(
+        **facts(names, protocol, sample_id, instance, asking, device), status="failed", error=one_line(reason)
+    )
 
 
 def facts(

@@ -16,7 +16,7 @@ from harness.masks.measure import Metric
 from harness.masks.metrics import iou
 from harness.masks.region import Region
 from harness.masks.rle import encode
-from harness.plugins.failures import described, no_exit
+from harness.plugins.failures import contained, described
 from harness.structures import Mask, Prediction
 
 
@@ -129,7 +129,7 @@ def measured(metric: Metric, truth: Region, predicted: Region) -> float:
     """
     named = f"metric '{metric.name}' ({metric.place})"
     try:
-        with no_exit():
+        with contained():
             value = metric(truth, predicted)
     except Exception as error:
         raise MetricError(f"{named} failed on {metric.takes}: {described(error)}") from error

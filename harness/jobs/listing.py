@@ -8,8 +8,9 @@ from typing import Any
 
 from harness.config.parts import Plugin, label
 from harness.evaluation.pictures import listed
+from harness.messages import readable
 from harness.plugins import parameters
-from harness.plugins.failures import described, no_exit
+from harness.plugins.failures import contained, described
 from harness.plugins.interfaces import Dataset
 from harness.structures import UserError
 
@@ -72,7 +73,7 @@ def _sample_ids(dataset: Dataset, name: str) -> tuple[str, ...]:
         UserError: It fails, lists nothing, or anything but texts that differ.
     """
     try:
-        with no_exit():
+        with contained():
             ids = tuple(dataset.sample_ids())
     except UserError:
         raise
@@ -84,6 +85,11 @@ def _sample_ids(dataset: Dataset, name: str) -> tuple[str, ...]:
         if not isinstance(one, str):
             raise UserError(
                 f"{name}: sample_ids() returned {type(one).__name__} {one!r}; wanted texts. Correct the plugin."
+            )
+        if readable(one) != one:
+            raise UserError(
+                f"{name}: the sample's id '{readable(one)}' is no Unicode text, as where a file is named in Latin-1. "
+                "Rename the file, or correct the plugin."
             )
     if twice := _repeated(ids, set()):
         raise UserError(f"{name}: sample_ids() returned '{twice}' twice; wanted every id once. Correct the plugin.")

@@ -11,20 +11,32 @@ import re
 import signal
 import sys
 import sysconfig
+import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
+from typing import Any
 
+from harness.interrupts import interrupt
+from harness.messages import readable
 from harness.structures import UserError
 
 _HARNESS = Path(__file__).parents[1]
 _THROUGH = str(Path(__file__).parent) + os.sep
 _LIBRARIES = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib"))
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_PASSING = re.compile(
+    r" at 0x[0-9a-f]+|\b(?:pid|actor_id|worker_id|node_id|task_id|job_id|namespace)\b ?[:=] ?[^\s,;)]+[,;]?"
+    r"|(?<=\bprocess )\d+\b ?|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b",
+    re.IGNORECASE,
+)
+"""What another process or another start would say otherwise: where an object lies, ids of processes, addresses."""
 _OUT_OF_MEMORY = 2
 """CUDA's number of the error (`cudaErrorMemoryAllocation`)."""
+
+TEXT_MOST, REASON_MOST = 1000, 1200
+"""Characters kept of what an exception says, and of the whole reason in a failed row."""
 
 
 class DeviceLost(BaseException):
@@ -40,7 +52,7 @@ def is_device_lost(error: BaseException) -> bool:
     torch raises AcceleratorError for what CUDA itself reports. What cuBLAS and its sisters report comes as a bare
     RuntimeError with words alone, so there exactly that type and their beginning count.
     """
-    words = type(error) is RuntimeError and str(error).startswith("CUDA error")
+    words = type(error) is RuntimeError and said_by(error).startswith("CUDA error")
     return words or isinstance(error, _of_torch("AcceleratorError"))
 
 
@@ -53,7 +65,7 @@ def lacks_memory(error: BaseException) -> bool:
     """
     if isinstance(error, _of_torch("AcceleratorError")):
         return getattr(error, "error_code", None) == _OUT_OF_MEMORY
-    words = type(error) is RuntimeError and "DefaultCPUAllocator: " in str(error)
+    words = type(error) is RuntimeError and "DefaultCPUAllocator: " in said_by(error)
     return words or isinstance(error, (MemoryError, *_of_torch("OutOfMemoryError")))
 
 
@@ -64,8 +76,10 @@ def _of_torch(name: str) -> tuple[type[BaseException], ...]:
 
 
 @contextmanager
-def no_exit() -> Iterator[None]:
-    """Turn a plugin's `sys.exit` into an exception like others, but not the exit by which SIGTERM ends a worker.
+def contained() -> Iterator[None]:
+    """Turn what a plugin raises to end the process into an exception like others: SystemExit, KeyboardInterrupt, ...
+
+    What a signal raises stays as it is: Ctrl-C, and the exit by which SIGTERM ends a worker.
 
     A plugin may fork. A child that leaves the plugin's code, by whatever way, ends there: it would go on with the run
     as a second writer.
@@ -73,14 +87,32 @@ def no_exit() -> Iterator[None]:
     process = os.getpid()
     try:
         yield
-    except SystemExit as error:
-        by_signal = getattr(signal.getsignal(signal.SIGTERM), "__code__", None)
-        if any(frame.f_code is by_signal for frame, _ in walk_tb(error.__traceback__)):
+    except Exception:
+        raise
+    except BaseException as error:
+        if isinstance(error, DeviceLost) or _by_signal(error):
             raise
-        raise RuntimeError(f"sys.exit({error.code!r})").with_traceback(error.__traceback__) from None
+        said = f"{type(error).__name__}: {said_by(error)}".removesuffix(": ")
+        if isinstance(error, SystemExit):
+            said = f"sys.exit({said_by(error, lambda one: repr(one.code))})"
+        raise RuntimeError(said).with_traceback(error.__traceback__) from None
     finally:
         if os.getpid() != process:
             os._exit(0)
+
+
+def _by_signal(error: BaseException) -> bool:
+    """Whether a signal's handler raised it, whose frame is then in the traceback.
+
+    Python's own handler of Ctrl-C leaves no frame. Where it is in place, as in a notebook, a KeyboardInterrupt of the
+    main thread, the only one that signals reach, is taken for the user's.
+    """
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    in_main = threading.current_thread() is threading.main_thread()
+    if isinstance(error, KeyboardInterrupt) and in_main and signal.default_int_handler in handlers:
+        return True
+    codes = [getattr(handler, "__code__", None) for handler in (*handlers, interrupt)]
+    return any(frame.f_code in codes for frame, _ in walk_tb(error.__traceback__))
 
 
 @contextmanager
@@ -94,23 +126,40 @@ def blamed(what: str) -> Iterator[None]:
         UserError: In place of what was raised; but what a lost or full GPU, or full memory, raises stays as it is.
     """
     try:
-        yield
+        with contained():
+            yield
     except UserError:
         raise
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         if is_device_lost(error) or lacks_memory(error):
             raise
         line = own_line(error)
         at = f" ({line[0]}, line {line[1]})" if line else ""
         hint = " Is its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) and not at else ""
-        told = " ".join(f"{type(error).__name__}: {error}".split())
+        told = f"{type(error).__name__}: {said_by(error)}".removesuffix(": ")
         raise UserError(f"{what}. {told}{at}.{hint}") from error
 
 
 def described(error: BaseException) -> str:
     """`KeyError: 'x' (mine.py, line 3)`: type, text and where a plugin raised it; on one line, the same each time."""
-    text = _ADDRESS.sub("", " ".join(str(error).split()))
+    text = said_by(error)
     return f"{type(error).__name__}{text and f': {text}'}{_place(error)}"
+
+
+def said_by(error: BaseException, how: Callable[[Any], str] = str) -> str:
+    """An exception's own text as `one_line`, or why it has none."""
+    try:
+        return one_line(how(error), TEXT_MOST)
+    except Exception as another:
+        return f"(its text cannot be had: {type(another).__name__})"
+
+
+def one_line(text: str, most: int = REASON_MOST) -> str:
+    """Text on one line of at most so many characters and a note, which any file can hold and every start says alike."""
+    cut = " ".join(text[: 4 * most].split())
+    cut = _PASSING.sub("", readable(cut))
+    whole = len(text) <= 4 * most and len(cut) <= most
+    return cut.strip() if whole else f"{cut[:most].strip()} ... ({len(text):,} characters)"
 
 
 def _place(error: BaseException) -> str:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from harness import atomic
+from harness.messages import readable
 from harness.structures import UserError
 
 PIECE_BYTES = 1 << 22
@@ -49,8 +50,10 @@ class Folder:
         """The folder of a path or a URI: `runs`, `s3://bucket/prefix`, `s3://bucket/prefix?endpoint_override=localhost:9000`.
 
         Raises:
-            UserError: pyarrow knows no such file system.
+            UserError: pyarrow knows no such file system, or the path is no Unicode.
         """
+        if (said := readable(str(place))) != str(place):
+            raise UserError(f"{said}: a path that is no Unicode, such as one in Latin-1. Rename the folder.")
         scheme, colon, _ = str(place).partition("://")
         if not colon:
             return cls(fs.LocalFileSystem(), str(Path(place).expanduser().absolute()))

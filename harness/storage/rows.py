@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.messages import readable
 from harness.structures import Record
 
 _CLICKS = pa.list_(pa.struct([("x", pa.int32()), ("y", pa.int32()), ("positive", pa.bool_())]))
@@ -84,6 +85,9 @@ def _is_measured(column: pd.Series[Any]) -> bool:
 def table(records: Sequence[Record], metrics: Sequence[str]) -> pa.Table:
     """Records as rows, with a column for each of the metrics."""
     columns: dict[str, list[Any]] = {name: [getattr(record, name) for record in records] for name in COLUMNS}
+    for name, kind in COLUMNS.items():
+        if pa.types.is_string(kind):
+            columns[name] = [readable(value) if isinstance(value, str) else value for value in columns[name]]
     columns["clicks"] = [[vars(click) for click in clicks] for clicks in columns["clicks"]]
     columns |= {name: [record.metrics.get(name) for record in records] for name in metrics}
     return pa.table(columns, schema=schema(metrics))

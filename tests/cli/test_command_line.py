@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -321,6 +322,49 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "app", fail)
     with pytest.raises(ZeroDivisionError):
         cli.main()
+
+
+ENDING = """
+import time
+from harness.interrupts import answer_at_once, in_order
+
+answer_at_once()
+try:
+    with in_order():
+        try:
+            print("working", flush=True)
+            time.sleep(60)
+        finally:
+            print("ending", flush=True)
+            time.sleep(0.5)
+            print("ended", flush=True)
+finally:
+    time.sleep(0.5)
+"""
+
+
+@pytest.mark.parametrize(("number", "ends_in_order"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
+def test_a_second_signal_is_exit_code_130_too(number: signal.Signals, ends_in_order: bool) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDING],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout
+    for said in ("working\n", "ending\n", *(["ended\n"] if ends_in_order else [])):
+        assert process.stdout.readline() == said
+        process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, set(err.splitlines())) == (130, "", {INTERRUPTED})
+
+
+def test_a_sigterm_while_it_starts_is_exit_code_130() -> None:
+    code = "import os, signal; from harness.interrupts import answer_at_once as a; a(); os.kill(os.getpid(), 15)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, INTERRUPTED + "\n")
 
 
 def test_an_interrupted_training_says_so_too(capsys: pytest.CaptureFixture[str]) -> None:

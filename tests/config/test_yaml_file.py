@@ -19,6 +19,7 @@ from harness.structures import UserError
         ("<<: 5", "expected a mapping"),
         ("<<: [{a: 1}, 5]", "expected a mapping"),
         ("a: 1\na: 2", "found 'a' twice"),
+        (r'run: "caf\uDCE9"', r"found 'caf\\udce9', which is no Unicode"),
     ],
 )
 def test_what_cannot_be_read_is_one_message(text: str, reason: str) -> None:

@@ -17,7 +17,16 @@ import pytest
 import torch
 
 from harness.clicks import NoClickError
-from harness.plugins.failures import blamed, described, is_device_lost, lacks_memory, no_exit
+from harness.interrupts import interrupt
+from harness.plugins.failures import (
+    DeviceLost,
+    blamed,
+    contained,
+    described,
+    is_device_lost,
+    lacks_memory,
+    one_line,
+)
 from harness.structures import Sample, UserError
 
 PLUGIN = """\
@@ -74,7 +83,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 
 def failure(function: Callable[[], Any]) -> str:
-    with pytest.raises(Exception) as found, no_exit():
+    with pytest.raises(Exception) as found, contained():
         function()
     return described(found.value)
 
@@ -136,10 +145,79 @@ def sigterm() -> Iterator[None]:
 
 @pytest.mark.usefixtures("sigterm")
 def test_a_worker_s_end_by_a_signal_is_no_failure() -> None:
-    with pytest.raises(SystemExit), no_exit():
+    with pytest.raises(SystemExit), contained():
         signal.raise_signal(signal.SIGTERM)
-    with pytest.raises(RuntimeError, match=r"sys\.exit\('bye'\)"), no_exit():
+    with pytest.raises(RuntimeError, match=r"sys\.exit\('bye'\)"), contained():
         sys.exit("bye")
+
+
+class SilentError(Exception):
+    """Its text cannot be had."""
+
+    def __str__(self) -> str:
+        raise KeyError("no text")
+
+
+ENDS = {
+    "KeyboardInterrupt: mine": KeyboardInterrupt("mine"),
+    "GeneratorExit": GeneratorExit(),
+    "BaseException: rare": BaseException("rare"),
+    "sys.exit(3)": SystemExit(3),
+}
+
+
+@pytest.mark.parametrize("said", ENDS)
+def test_what_would_end_the_process_is_a_failure_like_others(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _: interrupt)  # as where the command line has its own handlers
+    with pytest.raises(RuntimeError) as found, contained():
+        raise ENDS[said]
+    assert str(found.value) == said
+    with pytest.raises(UserError) as told, blamed("ours"):
+        raise ENDS[said]
+    assert str(told.value).startswith(f"ours. RuntimeError: {said} (") and "test_failures.py, line" in str(told.value)
+
+
+def test_a_lost_gpu_passes() -> None:
+    with pytest.raises(DeviceLost), contained():
+        raise DeviceLost
+
+
+@pytest.mark.parametrize("handler", [interrupt, signal.default_int_handler])
+def test_ctrl_c_is_the_user_s_and_no_failure(handler: Any) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), contained():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        for number, one in before.items():
+            signal.signal(number, one)
+
+
+def test_a_text_that_cannot_be_had_is_said() -> None:
+    assert described(SilentError()) == "SilentError: (its text cannot be had: KeyError)"
+    assert not is_device_lost(RuntimeError(SilentError())) and not lacks_memory(RuntimeError(SilentError()))
+    with pytest.raises(UserError, match=r"^ours\. SilentError: \(its text cannot be had: KeyError\)"), blamed("ours"):
+        raise SilentError
+
+
+def test_a_text_is_bounded_and_of_unicode_and_on_one_line() -> None:
+    long = described(ValueError("ab\n" * 20_000_000))
+    assert len(long) < 1100 and long.startswith("ValueError: ab ab ab") and long.endswith("... (60,000,000 characters)")
+    assert described(ValueError("caf\udce9.jpg\nis cut")) == r"ValueError: caf\udce9.jpg is cut"
+    assert one_line("é, 猫 and 🙂") == "é, 猫 and 🙂"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("the worker died. actor_id: 1d7e9f pid: 4321, namespace: f00-ba1 Detail: end", "the worker died. Detail: end"),
+        ("lost 172.17.0.2:6379 (pid=12) in process 4321 of 3", "lost () in process of 3"),
+        ("<Net object at 0x7f01> of torch 2.7.1 gave 3 of pid", "<Net object> of torch 2.7.1 gave 3 of pid"),
+    ],
+)
+def test_what_another_start_would_say_otherwise_is_left_out(text: str, kept: str) -> None:
+    assert " ".join(one_line(text).split()) == kept
 
 
 def test_an_image_that_is_none_is_refused_where_it_is_made() -> None:
@@ -215,10 +293,10 @@ def test_torch_is_not_loaded_to_find_out() -> None:
 def test_a_forked_child_ends_where_it_leaves_the_plugin(leaving: str, tmp_path: Path) -> None:
     source = f"""
 import os, sys
-from harness.plugins.failures import no_exit
+from harness.plugins.failures import contained
 
 try:
-    with no_exit():
+    with contained():
         if not os.fork():
             {leaving}
         else:

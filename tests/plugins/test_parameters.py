@@ -80,7 +80,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dic
     [
         ("Raises", {"what": "file"}, r"FileNotFoundError: .*'gone\.pt' \(\S*raising_\d+\.py, line 10\)\.$"),
         ("Raises", {"what": "json"}, r"JSONDecodeError: .* \(\S*raising_\d+\.py, line 11\)\.$"),
-        ("Raises", {"what": "exit"}, r"SystemExit: 3 \(\S*raising_\d+\.py, line 12\)\.$"),
+        ("Raises", {"what": "exit"}, r"RuntimeError: sys\.exit\(3\) \(\S*raising_\d+\.py, line 12\)\.$"),
         ("Raises", {"what": "none"}, r"KeyError: 'none' \(\S*raising_\d+\.py, line 22\)\.$"),
         ("Late", {"what": "file"}, r"FileNotFoundError: .*line 10\)\.$"),
         ("Outer", {"saliency": {"name": "<>:Inner", "params": {}}}, r"KeyError: 'a class.*two lines' \(.*line 38\)\.$"),

@@ -89,7 +89,10 @@ def test_a_file_of_ones_own_is_listed_without_being_imported(checkout: Callable[
             r"must write predict\(\), or encode\(\) and segment\(\)\. \(.*broken\.py, line 2\)\.$",
         ),
         ("import json\njson.loads('{')", r"JSONDecodeError: .* \(.*broken\.py, line 2\)\.$"),
-        ("import argparse\nargparse.ArgumentParser().parse_args(['x'])", r"SystemExit: 2 \(.*broken\.py, line 2\)\.$"),
+        (
+            "import argparse\nargparse.ArgumentParser().parse_args(['x'])",
+            r"RuntimeError: sys\.exit\(2\) \(.*broken\.py, line 2\)\.$",
+        ),
     ],
     ids=["import", "syntax", "run", "attribute", "contract", "library", "exit"],
 )

@@ -17,6 +17,7 @@ import pytest
 from harness import UserError, places
 from harness.config.run_config import RunConfig, load_run
 from harness.environment import PACKAGES, environment
+from harness.interrupts import in_order
 from harness.jobs.plan import planned, samples_of
 from harness.jobs.worker import Outcome
 from harness.plugins import parameters
@@ -84,6 +85,41 @@ def finished(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     finally:
         process.kill()
     return process.returncode, out, err
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("interrupt", "segment: RuntimeError: KeyboardInterrupt (fakes.py, line "),
+        ("close", "segment: RuntimeError: GeneratorExit: closed (fakes.py, line "),
+        ("silent", "segment: SilentError: (its text cannot be had: KeyError) (fakes.py, line "),
+        ("endless", "segment: ValueError: again and again and "),
+    ],
+)
+def test_whatever_a_plugin_raises_is_a_failed_row_of_bounded_length(
+    make: Make, monkeypatch: pytest.MonkeyPatch, how: str, said: str
+) -> None:
+    path = make(methods=[STEADY, fragile(how, 2)])
+    with in_order():  # as the command line runs it
+        ran(path)
+    rows = results(path)
+    failed = rows[rows["status"] == "failed"]
+    assert set(zip(failed["method"], failed["instance_id"], strict=True)) == {("fragile", "2a"), ("fragile", "2b")}
+    assert failed["error"].str.startswith(said).all() and failed["error"].str.len().max() < 1300
+    assert ran(path)[1].images == 0, "resumed without a further error"
+
+
+def test_texts_that_are_no_unicode_are_written_escaped(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(datasets=[{"name": "fakes:Latin", "label": "toys"}])
+    ran(path)
+    rows = results(path)
+    assert {"0a", r"0b \udce9"} <= set(rows["instance_id"]) and r"caf\udce9" in set(rows["category"])
+    (error,) = set(rows["error"].dropna())
+    assert error.startswith(r"load: OSError: cannot open caf\udce9.jpg (fakes.py")
+    assert ran(path)[1].images == 0 and not verified(Store(folder(path))).lacking
+    monkeypatch.setattr("fakes.Latin.sample_ids", lambda self: ["caf\udce9"])
+    with pytest.raises(UserError, match=r"the sample's id 'caf\\udce9' is no Unicode text.* Rename the file"):
+        ran(make(datasets=[{"name": "fakes:Latin", "label": "toys"}]))
 
 
 @pytest.mark.parametrize(

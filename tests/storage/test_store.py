@@ -354,6 +354,11 @@ def test_results_that_were_written_by_another_are_not_read_and_it_is_said(
     assert store.results_hold([JOB], {"toys": ["1"]}) and not caplog.text
 
 
+def test_a_folder_whose_name_is_no_unicode_is_a_message() -> None:
+    with pytest.raises(UserError, match=r"^runs/caf\\udce9: a path that is no Unicode.* Rename the folder\."):
+        Folder.at("runs/caf\udce9")
+
+
 def test_a_report_does_not_outlive_its_rows(store: Store) -> None:
     opened(store).folder.write("report.md", b"tables of earlier rows")
     store.write_results([JOB], {"toys": ["1"]})

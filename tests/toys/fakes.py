@@ -52,6 +52,20 @@ class Toys(Dataset):
         return {"top": self.top}
 
 
+class Latin(Toys):
+    """Toys whose annotations and files were named in Latin-1: texts that are no Unicode."""
+
+    classes = ("small", "caf\udce9")
+
+    def load(self, sample_id: str) -> Sample:
+        if sample_id == "toy-1":
+            raise OSError("cannot open caf\udce9.jpg")
+        sample = super().load(sample_id)
+        small, large = sample.instances
+        named = Instance(f"{large.id} \udce9", large.mask, "caf\udce9", False, text="un caf\udce9")
+        return Sample(sample_id, sample.image, (small, named))
+
+
 class Hung(Toys):
     """Toys that are never there."""
 
@@ -65,6 +79,13 @@ class Known(Toys):
     def list_instances(self, sample_id: str) -> list[Listed]:
         number = sample_id.removeprefix("toy-")
         return [Listed(f"{number}a", "small", True), Listed(f"{number}b", "large", False)]
+
+
+class SilentError(Exception):
+    """An error whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise KeyError("no text")
 
 
 class Steady(Method):
@@ -154,6 +175,14 @@ class Fragile(Steady):
             return
         if self.how == "hang":
             time.sleep(600)
+        if self.how == "interrupt":
+            raise KeyboardInterrupt
+        if self.how == "close":
+            raise GeneratorExit("closed")
+        if self.how == "silent":
+            raise SilentError
+        if self.how == "endless":
+            raise ValueError("again and " * 1_000_000)
         if self.how == "lost":
             raise RuntimeError("CUDA error: device-side assert triggered")
         if self.how == "mistake":
