@@ -41,9 +41,9 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     Args:
         run: Of which.
         stopped: Whether it was stopped because too much failed.
-        write: Whether to write results.parquet and report.md.
+        write: Whether to write report.md, and results.parquet where it is not of the shards that are there.
     """
-    if write:
+    if write and not run.store.results_hold(run.jobs, run.samples):
         run.store.write_results(run.jobs, run.samples)
     rows = run.rows()
     context = run.context(rows)
