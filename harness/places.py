@@ -86,9 +86,19 @@ def config_names() -> list[str]:
     return sorted(file.stem for file in shipped("configs").glob("*.yaml"))
 
 
+def file_state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written or replaced: its size in bytes, its modification time in ns, its inode.
+
+    Raises:
+        OSError: There is none.
+    """
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
 @lru_cache
-def sha256(path: Path, changed_ns: int) -> str:
-    """A file's SHA-256; `changed_ns` is its modification time, so that a changed file is hashed anew."""
-    del changed_ns
+def sha256(path: Path, state: tuple[int, ...]) -> str:
+    """A file's SHA-256; `state` is what `file_state` gives, so that a file that was changed is hashed anew."""
+    del state
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ the images are Flickr's, each under the licence that the JSON names.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harness import Dataset, Instance, Sample, register_dataset
+from harness.places import file_state, sha256
 from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
@@ -117,7 +117,7 @@ class Coco(Dataset):
             "split": split_of(self._seen),
             "instances": len(self._kept(self._listing.rows)),
             "json_bytes": self._version[0],
-            "json_sha256": self._sha256,
+            "json_sha256": sha256(self.json_path, file_state(self.json_path)),
             "pictures": self._pictures,
         }
 
@@ -125,11 +125,6 @@ class Coco(Dataset):
     def _pictures(self) -> str:
         known = self._listing.pictures
         return sizes_digest(self.image_folder / known[one].file_name for one in self.sample_ids() if one in known)
-
-    @cached_property
-    def _sha256(self) -> str:
-        with self.json_path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _kept(self, rows: Rows) -> Rows:
         """The annotations that are instances here, those without an area included."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harness import Dataset, Instance, Sample, UserError, register_dataset
-from harness.places import sha256
+from harness.places import file_state, sha256
 from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
@@ -135,8 +135,8 @@ class RefCoco(Dataset):
             "samples": len(self.sample_ids()),
             "split": split_of(self._seen),
             "instances": sum(len(self.list_instances(sample_id)) for sample_id in self.sample_ids()),
-            "json_sha256": sha256(self.json_path, self._json_version[1]),
-            "refs_sha256": sha256(self.refs_path, self._refs_version[1]),
+            "json_sha256": sha256(self.json_path, file_state(self.json_path)),
+            "refs_sha256": sha256(self.refs_path, file_state(self.refs_path)),
             "pictures": sizes_digest(files),
         }
 

@@ -1,14 +1,17 @@
 """A worker in a process of its own: what the scheduler has it do, call by call. Ray starts it, but it imports no Ray.
 
 Only names travel, so each node has to find the files that the driver finds, under the same paths. A node that does not
-would make failed rows of good images. Therefore each actor looks, before it works, for what the driver sees, and what
-is missing ends the run with a message.
+would make failed rows of good images, and one that finds other files rows of other weights or data. Therefore each
+actor looks, before it works, for what the driver sees and hashes what it loads (`jobs/sameness.py`); what is missing
+or different ends the run with a message.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
@@ -47,7 +50,14 @@ class Actor:
     `load` builds the worker, not the constructor: of what an actor's constructor raises, Ray keeps only the text.
     """
 
-    def load(self, method: MethodEntry, wanted: frozenset[str], store: Store, threads: int) -> None:
+    def load(
+        self,
+        method: MethodEntry,
+        wanted: frozenset[str],
+        store: Store,
+        threads: int,
+        weights: Mapping[str, str] | None = None,
+    ) -> None:
         """Build the worker.
 
         Args:
@@ -55,23 +65,29 @@ class Actor:
             wanted: Which of the method's paths the driver finds, as `visible_paths` gives them.
             store: Where it writes.
             threads: How many threads it may use.
+            weights: The hashes of the method's files when the run was planned.
 
         Raises:
-            UserError: This node does not find them, or the method's constructor says so.
+            UserError: This node does not find them or finds others, or the method's constructor says so.
         """
         tell_apart()
         check_paths("methods", method, wanted)
-        self.worker = Worker(method, store, threads)
+        self.worker = Worker(method, store, threads, weights)
         self.accepted: set[str] = set()
 
-    def open(self, dataset: Plugin, wanted: frozenset[str]) -> None:
-        """Build a data set; `wanted` says which of its paths the driver finds.
+    def open(self, dataset: Plugin, wanted: frozenset[str], data: Mapping[str, Any] | None = None) -> None:
+        """Build a data set.
+
+        Args:
+            dataset: The config's entry.
+            wanted: Which of its paths the driver finds.
+            data: Its fingerprint when the run was planned.
 
         Raises:
-            UserError: This node does not find them, or the data set's constructor says so.
+            UserError: This node does not find them or finds other data, or the data set's constructor says so.
         """
         check_paths("datasets", dataset, wanted)
-        self.worker.dataset(dataset)
+        self.worker.dataset(dataset, data)
 
     def accept(self, dataset: str) -> None:
         """Take a data set as it is: what cannot be opened here cannot be opened anywhere."""
@@ -84,7 +100,7 @@ class Actor:
         """
         name = label(shard.dataset)
         if name not in self.accepted:
-            if reason := unopened(self.worker.dataset(shard.dataset), shard.sample_ids[0]):
+            if reason := unopened(self.worker.dataset(shard.dataset, shard.data), shard.sample_ids[0]):
                 return Unopened(reason)
             self.accept(name)
         try:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -143,6 +143,7 @@ class Cluster:
         self.slots: list[Slot] = []
         self.queues: dict[str, Waiting] = {}
         self.entries: dict[str, MethodEntry] = {}
+        self.weights: dict[str, Mapping[str, str] | None] = {}
         self.deaths_loading: Counter[str] = Counter()
         self.visible: dict[str, frozenset[str]] = {}  # data set's label -> keys of its paths that are there
         self.answered = time.monotonic()
@@ -156,7 +157,7 @@ class Cluster:
         for shard in shards:
             own = self.queues.setdefault(method_of(shard), Waiting(self.workers.samples_per_shard))
             own.shards.append(shard)
-            self.entries[method_of(shard)] = shard.method
+            self.entries[method_of(shard)], self.weights[method_of(shard)] = shard.method, shard.weights
         for method in self.queues:
             self.capacity.check(self.entries[method])
         try:
@@ -189,25 +190,24 @@ class Cluster:
     def _hand_out(self, slot: Slot) -> None:
         """Give an actor its next shard: a part of a long one, smaller where less is left, so that all end together."""
         queue = self.queues[slot.method]
-        dataset = queue.shards[0].dataset
-        if label(dataset) not in slot.opened:
-            self._open(slot, dataset)
+        if label(queue.shards[0].dataset) not in slot.opened:
+            self._open(slot, queue.shards[0])
             return
         shard = queue.take(sum(one.method == slot.method for one in self.slots))
         if not slot.calls:
             slot.begin()
         slot.calls[slot.actor.run.remote(shard)] = shard
 
-    def _open(self, slot: Slot, dataset: Plugin) -> None:
-        """Let an actor build a data set, once it has nothing else to do."""
+    def _open(self, slot: Slot, shard: Shard) -> None:
+        """Let an actor build a shard's data set, once it has nothing else to do."""
         if slot.calls:
             return
-        name = label(dataset)
+        dataset, name = shard.dataset, label(shard.dataset)
         if name not in self.visible:
             self.visible[name] = visible_paths("datasets", dataset)
         slot.loads = f"'{name}' for '{slot.method}'"
         slot.opened.add(name)
-        slot.enter(Phase.OPENING, slot.actor.open.remote(dataset, self.visible[name]))
+        slot.enter(Phase.OPENING, slot.actor.open.remote(dataset, self.visible[name], shard.data))
 
     def _neediest(self) -> str | None:
         """The method with the most shards per actor, among those with work and room for one more actor."""
@@ -239,7 +239,8 @@ class Cluster:
         """Let an actor build its method."""
         entry = self.entries[slot.method]
         threads = max(1, int(slot.asked["CPU"]))
-        loading = slot.actor.load.remote(entry, visible_paths("methods", entry), self.store, threads)
+        there, weights = visible_paths("methods", entry), self.weights[slot.method]
+        loading = slot.actor.load.remote(entry, there, self.store, threads, weights)
         slot.enter(Phase.LOADING, loading)
 
     def _release(self, slot: Slot) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry
@@ -70,6 +71,16 @@ class Shard:
     def dataset(self) -> Plugin:
         """The data set that all its jobs share."""
         return self.jobs[0].dataset
+
+    @property
+    def weights(self) -> Mapping[str, str] | None:
+        """The hashes of the method's files when the run was planned; None where nobody noted them."""
+        return self.jobs[0].facts.about.get("weights_sha256")
+
+    @property
+    def data(self) -> Mapping[str, Any] | None:
+        """The data set's fingerprint when the run was planned; None where nobody noted it."""
+        return self.jobs[0].facts.about.get("dataset_fingerprint")
 
     def split(self, size: int) -> tuple[Shard, Shard | None]:
         """Its first `size` samples, and the rest if there is any."""

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -22,6 +22,7 @@ from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.probe import Probe, says_uses_text
 from harness.jobs.jobs import Job, Shard
+from harness.jobs.sameness import check_dataset, same_weights
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Method
 from harness.storage.store import Store
@@ -71,13 +72,20 @@ class Worker:
         method: Built now, with its weights.
         store: Where the records go.
         threads: How many threads torch and OpenCV may use on the CPU.
+        weights: The hashes of the method's files when the run was planned; None compares nothing.
+
+    Raises:
+        UserError: The method's constructor says so, or its files are others than then.
     """
 
-    def __init__(self, method: MethodEntry, store: Store, threads: int = 1) -> None:
+    def __init__(
+        self, method: MethodEntry, store: Store, threads: int = 1, weights: Mapping[str, str] | None = None
+    ) -> None:
         # Images are read-only, which torch warns of; no method may write on them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         chance.seed("build", label(method))  # Weights that a constructor draws are the same in every worker.
-        self.method: Method = parameters.build("methods", method.name, method.params)
+        with same_weights(method, weights):
+            self.method: Method = parameters.build("methods", method.name, method.params)
         limit_threads(threads)
         self.store = store
         unsaid = method.uses_text is None and not says_uses_text(type(self.method))
@@ -93,7 +101,7 @@ class Worker:
         """
         started = time.monotonic()
         ways = [(job.names, job.protocol) for job in shard.jobs]
-        evaluation = Evaluation(self.method, self.dataset(shard.dataset), ways, self.probe)
+        evaluation = Evaluation(self.method, self.dataset(shard.dataset, shard.data), ways, self.probe)
         done: list[str] = []
         records: list[list[Record]] = [[] for _ in shard.jobs]
         for sample_ids, found in evaluation.batches(shard.sample_ids, started + for_s):
@@ -114,10 +122,20 @@ class Worker:
         """Whether the method does not say that it uses the text, and its masks were seen to change with the words."""
         return self.probe is not None and job.facts.method in self.probe.found
 
-    def dataset(self, entry: Plugin) -> Dataset:
-        """A data set, built when it is first asked for."""
+    def dataset(self, entry: Plugin, wanted: Mapping[str, Any] | None = None) -> Dataset:
+        """A data set, built when it is first asked for.
+
+        Args:
+            entry: The config's.
+            wanted: Its fingerprint when the run was planned; None compares nothing.
+
+        Raises:
+            UserError: The data set's constructor says so, or it is another one than then.
+        """
         if label(entry) not in self.datasets:
-            self.datasets[label(entry)] = parameters.build("datasets", entry.name, entry.params)
+            dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
+            check_dataset(entry, dataset, wanted)
+            self.datasets[label(entry)] = dataset
         return self.datasets[label(entry)]
 
 
@@ -125,7 +143,7 @@ def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Generator[O
     """Evaluate all shards in this process, one method after the other: `executor: local`."""
     for _, own in groupby(sorted(shards, key=method_of), key=method_of):
         first, *others = own
-        worker = Worker(first.method, store, threads)
+        worker = Worker(first.method, store, threads, first.weights)
         for shard in (first, *others):
             while shard.sample_ids:
                 outcomes = worker.run(shard)

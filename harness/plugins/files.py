@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.places import sha256
+from harness.places import file_state, sha256
 from harness.plugins.parameters import built, parameters_of, plugin_kind
 from harness.plugins.registry import find
 
@@ -32,7 +32,7 @@ def files(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
 def hashes(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
     """The SHA-256 of each of a plugin's `files`, by the same keys."""
     found = files(kind, name, params)
-    return {key: sha256(path, path.stat().st_mtime_ns) for key, path in sorted(found.items())}
+    return {key: sha256(path, file_state(path)) for key, path in sorted(found.items())}
 
 
 def portable(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
