@@ -11,7 +11,9 @@ Whether a write that fails is worth a message, a warning or nothing is the calle
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,6 +69,18 @@ def create(path: Path, content: bytes) -> bool:
         path.unlink()
         raise
     return True
+
+
+def is_left_over(name: str) -> bool:
+    """Whether a file is named as one that is being written, or that a killed writer left."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{32}", name) is not None
+
+
+def remove_left_over(path: Path) -> None:
+    """Remove what killed writers of a file left; only for who holds a lock on it, since it may be a living writer's."""
+    for one in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if is_left_over(one.name):
+            one.unlink(missing_ok=True)
 
 
 @contextmanager

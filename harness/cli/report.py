@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from harness.cli.options import Limit, Runs, Set, loaded
 from harness.cli.tables import Format, Output, tabulate
 from harness.cli.terminal import console, warn, warn_missing
+from harness.interrupts import in_order
 from harness.structures import UserError
 
 
@@ -38,7 +40,7 @@ def report(
     from harness.report.rendering.terminal import to_terminal
     from harness.results.recorded import Recorded, recorded
     from harness.results.reported import report as build
-    from harness.storage.lock import holder
+    from harness.storage.lock import Lock, holder
     from harness.storage.store import Store, store_of
 
     if Path(target).suffix in (".yaml", ".yml"):
@@ -55,10 +57,15 @@ def report(
         if set_ or limit:
             raise UserError(f"{target}: --set and --limit belong to a config; a run's folder reports what was run.")
         run = recorded(Store(target))
-    writer = holder(run.store.folder)
-    finished = build(run, write=writer is None)
+    folder = run.store.folder
+    writer = holder(folder)
+    writes = writer is None and folder.writable()
+    with in_order(), Lock(folder) if writes else nullcontext():
+        finished = build(run, write=writes)
     for made in finished.tables:
         console.print(to_terminal(made))
     if writer:
-        warn(f"{run.store.folder} is being written by {writer}: results.parquet and report.md are left to it.")
+        warn(f"{folder} is being written by {writer}: results.parquet and report.md are left to it.")
+    elif not writes:
+        warn(f"{folder} cannot be written: results.parquet and report.md stay as they are.")
     warn_missing(finished, "the same run again")

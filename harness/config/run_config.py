@@ -175,9 +175,13 @@ class Workers(Model):
     timeout_s: Annotated[float, Field(gt=0)] = 600
 
 
+RUN_NAME = re.compile(r"\w[\w.-]*")
+RUN_NAME_SAID = "letters, digits, _, - and ., for it names a folder; no - or . first"
+
+
 def _folder_name(name: str) -> str:
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise PydanticCustomError("folder_name", "letters, digits, _, - and ., for it names a folder; no - or . first")
+    if not RUN_NAME.fullmatch(name):
+        raise PydanticCustomError("folder_name", RUN_NAME_SAID)
     return name
 
 

@@ -103,7 +103,7 @@ def _place(target: Any, part: str, where: str) -> Any:
     raise UserError(f"{where}: no '{part}' in {found}.")
 
 
-def validated(model: type[Any], raw: Mapping[str, Any], path: Path) -> Any:
+def validated(model: type[Any], raw: Mapping[str, Any], path: Path | str) -> Any:
     """The model that a mapping makes; a mistake names its key, and the nearest known one."""
     try:
         return model.model_validate(raw)

@@ -17,13 +17,14 @@ import pandas as pd
 
 from harness.config.parts import label
 from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.yaml_file import validated
 from harness.report.context import Asked, Context, MethodFacts
 from harness.report.paper.lists import difference
 from harness.statistics.final_clicks import SHOWN
 from harness.statistics.scales import with_metrics
 from harness.storage.edits import old_rows, said_of
 from harness.storage.folder import Folder
-from harness.storage.manifest import JobFacts, Samples, read_samples
+from harness.storage.manifest import MANIFEST, JobFacts, Samples, read_samples
 from harness.storage.store import Store, store_of
 from harness.structures import UserError
 
@@ -223,7 +224,7 @@ def recorded(store: Store) -> Recorded:
     manifest = store.manifest()
     if not manifest:
         raise UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
-    config = RunConfig.model_validate(manifest["config"])
+    config = validated(RunConfig, manifest["config"], f"{store.folder / MANIFEST}: config")
     samples = read_samples(store.folder)
     jobs = []
     for method, entry in config.pairs():

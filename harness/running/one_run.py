@@ -114,6 +114,7 @@ def run(
         stopped, peaks, readers = evaluate(config, left, store, address, budget, watcher, lock)
         if readers:
             store.close(reads_text=sorted(readers))
+        store.begun()
         finished = report(recorded(store), stopped)
         ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed, "peaks": peaks}
         store.close(**ended, **({"samples_retried": retried} if retry_failed else {}))

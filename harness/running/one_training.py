@@ -10,7 +10,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from harness import places
+from harness import atomic, places
 from harness.config.recipe import KnownRecipe, Recipe, identified
 from harness.environment import commit
 from harness.storage.folder import Folder, write_bytes
@@ -55,6 +55,8 @@ def train(
         nullcontext(lock) if lock else claimed(known, runs) as held,
         closing(Journal(state.with_suffix(""))) as journal,
     ):
+        for file in (state, known.output, known.output.with_suffix(".md")):
+            atomic.remove_left_over(file)
 
         def reported(progress: Progress) -> None:
             held.check()

@@ -137,8 +137,20 @@ class Folder:
         self.create(probe, b"")
         try:
             return max(0.0, self._mtime(probe) - written)
+        except FileNotFoundError:  # A start has just removed what killed ones left.
+            return max(0.0, time.time() - written)
         finally:
             self.remove(probe)
+
+    def writable(self) -> bool:
+        """Whether files may be written here, which only writing one tells."""
+        probe = f".probe.{uuid4().hex}"
+        try:
+            self.create(probe, b"")
+            self.remove(probe)
+        except UserError:
+            return False
+        return True
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

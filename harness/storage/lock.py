@@ -79,7 +79,7 @@ class Owner:
         return cls(platform.node(), _processes(), os.getpid(), _user(), started, uuid4().hex)
 
     def died(self) -> bool:
-        """Whether it ran on this host and its process is gone; False where that cannot be known."""
+        """Whether it ran on this host and its process has ended; False where that cannot be known."""
         if (self.host, self.processes) != (platform.node(), _processes()) or self.pid <= 0:
             return False
         try:
@@ -88,7 +88,7 @@ class Owner:
             return True
         except PermissionError:
             return False
-        return False
+        return _is_zombie(self.pid)
 
     def __str__(self) -> str:
         return f"process {self.pid} of {self.user} on {self.host}, started {self.started}"
@@ -215,6 +215,17 @@ def named(folder: Folder) -> Owner | None:
         return Owner(**json.loads(content))
     except (ValueError, TypeError):
         return Owner()  # Just being written, or damaged: its age decides.
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended and only waits for its parent to ask how, which some never do.
+
+    Its state stands in Linux's /proc behind the name, which is in brackets and may hold brackets and blanks itself.
+    """
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in ("Z", "X")
+    except (OSError, IndexError):
+        return False
 
 
 def _user() -> str:

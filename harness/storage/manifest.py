@@ -82,9 +82,10 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
     try:
         manifest = json.loads(content)
         said = manifest.pop("sha256", None)
-        missing = {"config", "jobs", "samples", "starts"} - manifest.keys()
+        missing = {"config", "jobs", "samples", "starts"} - manifest.keys() | ({"sha256"} if said is None else set())
         why = f"it lacks {', '.join(sorted(missing))}" if missing else "its content is not what its sha256 says"
         if not missing and said == checksum(manifest):
+            _check_jobs(manifest["jobs"])
             return dict(manifest)
     except (ValueError, AttributeError, TypeError) as error:
         why = str(error)
@@ -92,6 +93,16 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
         f"{folder / MANIFEST}: damaged ({why}). Put it back as it was, or delete it and run again: "
         "the shards say what made them, and only the record of earlier starts is lost."
     )
+
+
+def _check_jobs(jobs: Mapping[str, Any]) -> None:
+    """Refuse jobs that are none, as of another version.
+
+    Raises:
+        TypeError, AttributeError: One is none.
+    """
+    for job in jobs.values():
+        JobFacts(**job)
 
 
 def save_manifest(folder: Folder, manifest: Mapping[str, Any]) -> None:

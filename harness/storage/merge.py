@@ -12,8 +12,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.config.run_config import RUN_NAME, RUN_NAME_SAID
 from harness.storage.lock import Lock
 from harness.storage.manifest import JobFacts, Samples, read_samples, save_manifest, save_samples
+from harness.storage.shards import is_name
 from harness.storage.store import READERS, Store
 from harness.storage.verify import job_of, label_of, pairs_of
 from harness.structures import UserError
@@ -31,7 +33,9 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
     Raises:
         UserError: A folder holds no run, or the runs cannot be compared; the message names what differs.
     """
+    name = _name(into)
     with Lock(into.folder):
+        into.remove_left_over()
         runs = {str(source.folder): (source, source.manifest()) for source in (into, *sources)}
         if not runs[str(into.folder)][1]:
             del runs[str(into.folder)]
@@ -39,11 +43,23 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
         _check_together({place: manifest for place, (_, manifest) in runs.items()})
         samples = _samples({place: read_samples(source.folder) for place, (source, _) in runs.items()})
         copied = sum(_copied(source, into, _jobs(manifest)) for source, manifest in runs.values())
-        manifest = _manifest([manifest for _, manifest in runs.values()], into)
+        manifest = _manifest([manifest for _, manifest in runs.values()], name)
         manifest["samples"] = save_samples(into.folder, samples)  # Directly before the manifest, which has their hash.
         save_manifest(into.folder, manifest)
         rows = _rows(into, manifest, samples)
     return copied, rows
+
+
+def _name(into: Store) -> str:
+    """The name of the run to be made, which is its folder's.
+
+    Raises:
+        UserError: No config could have it, so that the run could not go on.
+    """
+    name = into.folder.path.rstrip("/").rpartition("/")[2]
+    if not RUN_NAME.fullmatch(name):
+        raise UserError(f"merge: -o {into.folder}: '{name}' is no run's name; wanted {RUN_NAME_SAID}.")
+    return name
 
 
 def _check_runs(runs: Mapping[str, Mapping[str, Any]]) -> None:
@@ -107,8 +123,14 @@ def _copied(source: Store, into: Store, jobs: Mapping[str, JobFacts]) -> int:
     """
     wanted = []
     for key, job in jobs.items():
-        there = set(into.folder_of(key).files(".parquet"))
-        for name, header in source.headers(key).items():
+        there, headers = set(into.folder_of(key).files(".parquet")), source.headers(key)
+        for name in filter(is_name, source.folder_of(key).files(".parquet")):
+            if name not in headers:
+                raise UserError(
+                    f"{source.folder_of(key) / name}: no whole shard, for its header cannot be read. Delete it and run "
+                    "again: its samples are redone."
+                )
+        for name, header in headers.items():
             if not header.made_by(job.parts):
                 raise UserError(f"{source.folder_of(key) / name}: made otherwise than its run says; delete it.")
             if name not in there:
@@ -131,7 +153,7 @@ def _asked_on(method: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted({name for names in named for name in names}) if all(named) else []
 
 
-def _manifest(runs: Sequence[Mapping[str, Any]], into: Store) -> dict[str, Any]:
+def _manifest(runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """The first run's config with all methods and data sets, all jobs, and all starts."""
     config = dict(runs[0]["config"])
     for kind in ("methods", "datasets"):
@@ -142,7 +164,7 @@ def _manifest(runs: Sequence[Mapping[str, Any]], into: Store) -> dict[str, Any]:
     config["methods"] = [one | {"datasets": _asked_on(label_of(one), runs)} for one in config["methods"]]
     limits = [run["config"]["limit"] for run in runs]
     config["limit"] = None if None in limits else max(limits)
-    config["run"] = into.folder.path.rstrip("/").rpartition("/")[2]
+    config["run"] = name
     starts = [dict(one) for one in {str(start): start for run in runs for start in run["starts"]}.values()]
     starts.sort(key=lambda start: str(start.get("started", "")))
     starts.append(

@@ -28,9 +28,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness import places
+from harness.atomic import is_left_over
 from harness.config.parts import fingerprint
 from harness.storage.folder import Folder
 from harness.storage.manifest import (
+    MANIFEST,
     JobFacts,
     Samples,
     difference,
@@ -49,9 +51,6 @@ READERS = 8
 RESULTS, REPORT = "results.parquet", "report.md"
 
 _MADE_OF = b"harness.made_of"
-
-LEFT_OVER_S = 3600
-"""After this long a temporary file has no writer any more."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +84,8 @@ class Store:
             UserError: Rows of the same labels were made from something else, or nobody knows from what.
         """
         manifest = self.manifest()
-        self._clear(jobs)
+        self.remove_left_over()
+        self._remove_damaged(jobs)
         self.check(jobs)
         manifest["config"] = config
         manifest["jobs"] = manifest.get("jobs", {}) | {job.key: asdict(job) for job in jobs}
@@ -95,9 +95,23 @@ class Store:
 
     def close(self, **facts: Any) -> None:
         """Add facts to the manifest's last start."""
-        manifest = self.manifest()
+        manifest = self.begun()
         manifest["starts"][-1].update(facts)
         save_manifest(self.folder, manifest)
+
+    def begun(self) -> dict[str, Any]:
+        """The manifest of a run that this start has opened.
+
+        Raises:
+            UserError: Somebody has removed it since.
+        """
+        manifest = self.manifest()
+        if not manifest:
+            raise UserError(
+                f"{self.folder / MANIFEST}: removed since this start began. The rows are kept; wanted the file, which "
+                "the same command writes anew."
+            )
+        return manifest
 
     def manifest(self) -> dict[str, Any]:
         """What the manifest says; empty before the first start."""
@@ -339,15 +353,24 @@ class Store:
         except (ValueError, FileNotFoundError):
             return None
 
-    def _clear(self, jobs: Sequence[JobFacts]) -> None:
-        """Remove damaged shards, and the temporary files of killed writers."""
+    def remove_left_over(self) -> None:
+        """Remove the temporary files of killed writers: who holds the run's lock knows that they write no more.
+
+        A worker of theirs that lives on fails to write its shard, whose samples this start counts as not done anyway.
+        """
+        if self.folder.local:  # A bucket shows no file before it is whole.
+            shards = self.folder / "shards"
+            for folder in (self.folder, *(shards / key for key in shards.folders())):
+                for name in filter(is_left_over, folder.files()):
+                    folder.remove(name)
+
+    def _remove_damaged(self, jobs: Sequence[JobFacts]) -> None:
+        """Remove shards that are not whole."""
         for job in jobs:
             folder, whole = self.folder_of(job.key), self.headers(job.key)
             for name in folder.files():
                 if is_name(name) and name not in whole:
                     _log.warning("%s: no whole shard; removed, and its samples are redone.", folder / name)
-                    folder.remove(name)
-                elif name.startswith(".") and folder.age_s(name) > LEFT_OVER_S:
                     folder.remove(name)
 
     def _made_otherwise(self, job: JobFacts, name: str, then: Mapping[str, str], differing: Sequence[str]) -> UserError:

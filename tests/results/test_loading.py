@@ -1,5 +1,6 @@
 """A run's folder read back, and the commands that make tables of it, as a user meets them."""
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,33 @@ def test_altered_results_change_no_table(run_folder: Path, here: Command, tmp_pa
         here("compare", "Text+Click", "Click only", "--run", run, "--format", "csv") for run in (copy, run_folder)
     ]
     assert compared[0].stdout == compared[1].stdout
+
+
+def test_a_folder_that_cannot_be_written_is_reported(
+    run_folder: Path, here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "archive"
+    shutil.copytree(run_folder, copy)
+
+    def refused(path: Path, *_: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    for name in ("write", "create"):
+        monkeypatch.setattr(f"harness.atomic.{name}", refused)
+    done = here("report", copy)
+    assert done.returncode == 0 and "Text+Click" in done.stdout
+    assert "archive cannot be written: results.parquet and report.md stay as they are." in " ".join(done.stderr.split())
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+
+
+def test_a_manifest_whose_config_no_run_can_have_is_a_message(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_folder, tmp_path / "copy")
+    place = Folder.at(tmp_path / "copy")
+    manifest = read_manifest(place)
+    save_manifest(place, manifest | {"config": manifest["config"] | {"run": "my run"}})
+    with pytest.raises(UserError, match=r"manifest\.json: config, run: found 'my run'; wanted letters, digits"):
+        recorded_at(tmp_path / "copy")
 
 
 def test_missing_shards_leave_no_mean_though_the_data_are_away(run_folder: Path, tmp_path: Path) -> None:

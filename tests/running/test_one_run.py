@@ -109,6 +109,18 @@ def test_whatever_a_plugin_raises_is_a_failed_row_of_bounded_length(
     assert ran(path)[1].images == 0, "resumed without a further error"
 
 
+def test_a_manifest_that_is_removed_during_a_run_costs_no_rows(make: Make) -> None:
+    path = make()
+
+    class Removes(Quiet):
+        def outcome(self, outcome: Outcome) -> None:
+            (folder(path) / "manifest.json").unlink(missing_ok=True)
+
+    with pytest.raises(UserError, match=r"manifest\.json: removed since this start began"):
+        run(loaded(path), Removes())
+    assert ran(path)[1].images == 0 and not verified(Store(folder(path))).lacking
+
+
 def test_texts_that_are_no_unicode_are_written_escaped(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(datasets=[{"name": "fakes:Latin", "label": "toys"}])
     ran(path)

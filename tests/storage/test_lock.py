@@ -101,6 +101,18 @@ def test_who_is_gone_is_taken_over_from(
     assert "taken over from process" in caplog.text and "which is gone" in caplog.text
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux alone tells a zombie by a file")
+def test_who_has_ended_is_gone_though_its_parent_never_asked(folder: Folder) -> None:
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
+    stat = Path(f"/proc/{zombie.pid}/stat")
+    until(lambda: ") Z " in stat.read_text())
+    held_by(folder, replace(Owner.this(), pid=zombie.pid))
+    assert holder(folder) is None
+    with Lock(folder) as mine:
+        assert holder(folder) == mine.owner
+    zombie.wait()
+
+
 def test_who_is_gone_writes_no_more(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     held_by(folder, replace(Owner.this(), pid=dead_pid()))
     assert holder(folder) is None and named(folder) is not None

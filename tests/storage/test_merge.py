@@ -163,6 +163,29 @@ def test_a_damaged_shard_is_not_copied(ran: Ran, tmp_path: Path) -> None:
     assert not list((tmp_path / "both").rglob(path.name))
 
 
+def test_a_shard_that_is_cut_is_not_left_out(ran: Ran, tmp_path: Path) -> None:
+    a = ran("a")
+    path = sorted((tmp_path / "a").rglob("shards/*/*.parquet"))[0]
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(UserError, match=rf"{path.name}: no whole shard.* Delete it and run again"):
+        merged([Store(a.folder)], at(tmp_path, "both"))
+
+
+@pytest.mark.parametrize("name", ["my run", ".hidden", "-x", "a+b"])
+def test_a_name_that_no_run_can_have_is_refused_before_anything_is_made(ran: Ran, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=rf"merge: -o .*: '{re.escape(name)}' is no run's name; wanted letters, digits"):
+        merged([ran("a")], at(tmp_path, name))
+    assert not (tmp_path / name).exists()
+
+
+def test_a_report_of_before_the_merge_does_not_stay(ran: Ran, tmp_path: Path) -> None:
+    a, b = ran("a"), ran("b", methods=[WIDE])
+    merged([b], a)
+    assert "report.md" not in a.folder.files()
+    report(recorded(a))
+    assert "wide" in a.folder.read("report.md").decode()
+
+
 def test_a_target_that_is_being_written_is_left_alone(ran: Ran, tmp_path: Path) -> None:
     a, b = ran("a"), ran("b", methods=[WIDE])
     with Lock(Folder.at(tmp_path / "b")), pytest.raises(UserError, match="another start is at this run"):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import Click, UserError
+from harness.atomic import remove_left_over
 from harness.storage.folder import Folder, write_bytes
-from harness.storage.manifest import JobFacts, read_samples
+from harness.storage.manifest import JobFacts, read_samples, save_manifest
 from harness.storage.rows import COLUMNS, MEASURED, ORDER, as_frame, schema, table
 from harness.storage.shards import Header, header_of, name_of, packed
 from harness.storage.store import Store, store_of
@@ -359,6 +361,58 @@ def test_a_folder_whose_name_is_no_unicode_is_a_message() -> None:
         Folder.at("runs/caf\udce9")
 
 
+def test_what_killed_starts_left_half_written_goes_with_the_next_start(store: Store) -> None:
+    opened(store).write(JOB, ["1"], [record("a")])
+    half = uuid4().hex
+    left = [f".results.parquet.{half}", f".manifest.json.{half}", f"shards/{JOB.key}/.x.parquet.{half}"]
+    left.append(f"shards/a-job-of-an-earlier-config/.y.parquet.{half}")
+    kept = [".hidden", ".notes.txt.5", f"results.parquet.{half}", f"shards/{JOB.key}/.rsync.parquet.Xy12"]
+    for name in (*left, *kept):
+        store.folder.write(name, b"half")
+    opened(store)
+    there = {str(path.relative_to(folder(store))) for path in folder(store).rglob("*")}
+    assert there >= {*kept} and not there & {*left}
+
+
+def test_half_written_files_of_one_file_are_removed(tmp_path: Path) -> None:
+    half = uuid4().hex
+    for name in (f".a[1].pt.{half}", f".other.pt.{half}", ".a[1].pt.x"):
+        (tmp_path / name).touch()
+    remove_left_over(tmp_path / "a[1].pt")
+    assert {path.name for path in tmp_path.iterdir()} == {f".other.pt.{half}", ".a[1].pt.x"}
+
+
+def test_a_probe_that_is_taken_away_tells_no_less(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.folder.write("lock.json", b"")
+    os.utime(folder(store) / "lock.json", (time.time() - 50,) * 2)
+    monkeypatch.setattr(Folder, "create", lambda self, name, content: True)
+    assert 49 < store.folder.age_s("lock.json") < 60
+
+
+def test_a_manifest_that_goes_during_a_start_is_a_message(store: Store) -> None:
+    opened(store)
+    (folder(store) / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"manifest\.json: removed since this start began\. The rows are kept"):
+        store.close(ended="now")
+
+
+@pytest.mark.parametrize("job", [{"method": "a"}, {"unknown": 1}, [], "job", None])
+def test_a_manifest_of_other_jobs_is_damaged(store: Store, job: Any) -> None:
+    save_manifest(opened(store).folder, store.manifest() | {"jobs": {"a": job}})
+    with pytest.raises(UserError, match=r"manifest\.json: damaged \("):
+        store.manifest()
+
+
+def test_a_manifest_without_its_checksum_is_damaged(store: Store) -> None:
+    opened(store)
+    path = folder(store) / "manifest.json"
+    said = json.loads(path.read_text())
+    del said["sha256"]
+    path.write_text(json.dumps(said))
+    with pytest.raises(UserError, match=r"manifest\.json: damaged \(it lacks sha256\)"):
+        store.manifest()
+
+
 def test_a_report_does_not_outlive_its_rows(store: Store) -> None:
     opened(store).folder.write("report.md", b"tables of earlier rows")
     store.write_results([JOB], {"toys": ["1"]})
@@ -435,17 +489,6 @@ def test_the_samples_asked_for_are_kept_in_order(store: Store) -> None:
         read_samples(store.folder)
     (folder(store) / "manifest.json").unlink()
     assert read_samples(store.folder) == {}, "nobody says what was asked for"
-
-
-def test_what_a_killed_writer_left_goes_after_a_while(store: Store) -> None:
-    opened(store).write(JOB, ["1"], [record("a")])
-    (path,) = shard_files(store)
-    young, old = (path.with_name(f".{name}.parquet.0123") for name in ("young", "old"))
-    young.touch()
-    old.touch()
-    os.utime(old, (time.time() - 7200,) * 2)
-    opened(store)
-    assert young.exists() and not old.exists() and path.exists()
 
 
 def test_a_store_travels_light(store: Store) -> None:
