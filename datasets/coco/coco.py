@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Bool
 
-from harness import Dataset, Instance, Sample, register_dataset
+from harness import Dataset, Instance, Sample, UserError, register_dataset
 from harness.places import file_state, sha256
 from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.structures import Image, Listed, Mask
@@ -28,7 +29,7 @@ from .numbers import kind_of
 
 @register_dataset("coco")
 class Coco(Dataset):
-    """COCO. Every annotation that is not a crowd is an instance with the annotation's id.
+    """COCO. Every annotation is an instance with the annotation's id; crowd regions are only on request.
 
     A sample's id is the image's, without leading zeros. Images without an instance are not listed; the others come in
     the order of their ids. Masks and pixels are in the file's stored orientation; EXIF is not applied. An annotation
@@ -40,7 +41,7 @@ class Coco(Dataset):
         split: "val2017", "train2017" or another split that the folder holds.
         seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
         crowd: "drop" disregards crowd regions. With "ignore", no metric counts a crowd's pixels, except those that an
-            instance covers.
+            instance covers. With "keep", they are instances as all others: annotation tools mark brush masks so.
         min_area: Instances whose `area` in the JSON is smaller, in pixels, are left out. They still count as instances
             of their class in the image.
     """
@@ -50,7 +51,7 @@ class Coco(Dataset):
         root: Path,
         split: str = "val2017",
         seen: str | Sequence[str] | None = "coco_20",
-        crowd: Literal["drop", "ignore"] = "drop",
+        crowd: Literal["drop", "ignore", "keep"] = "drop",
         min_area: float = 0,
     ) -> None:
         self.json_path = root / "annotations" / f"instances_{split}.json"
@@ -77,9 +78,30 @@ class Coco(Dataset):
         return marked(self._seen_names, self.classes, f"datasets/coco/coco.py, {self.json_path}")
 
     def sample_ids(self) -> list[str]:
-        """The ids of the images with an instance, in order."""
+        """The ids of the images with an instance, in order.
+
+        Raises:
+            UserError: The file holds annotations, and all of them are left out.
+        """
         listing = self._listing
-        return [listing.image_ids[image] for image in np.unique(self._kept(listing.rows)["image"])]
+        kept = self._kept(listing.rows)
+        if len(listing.rows) and not len(kept):
+            left_out = ", ".join(f"{count} {what}" for what, count in self.left_out().items())
+            raise UserError(
+                f"datasets/coco/coco.py: {self.json_path}: nothing is left of {len(listing.rows)} annotations; "
+                f"left out are {left_out}."
+            )
+        return [listing.image_ids[image] for image in np.unique(kept["image"])]
+
+    def left_out(self) -> Mapping[str, int]:
+        """Crowd regions, where they are no instances, and instances below `min_area`."""
+        crowds = np.count_nonzero(self._listing.rows["crowd"] & ~self._candidates(self._listing.rows))
+        small = len(self._listing.rows) - crowds - len(self._kept(self._listing.rows))
+        counts = {
+            "crowd regions (iscrowd: 1; `crowd: keep` evaluates them)": int(crowds),
+            f"instances smaller than min_area={self.min_area:g}": int(small),
+        }
+        return {what: count for what, count in counts.items() if count}
 
     def list_instances(self, sample_id: str) -> list[Listed]:
         """The image's instances, in the file's order."""
@@ -129,7 +151,11 @@ class Coco(Dataset):
     def _kept(self, rows: Rows) -> Rows:
         """The annotations that are instances here, those without an area included."""
         # Not `area >= min_area`: a missing area is NaN, for which every comparison is false.
-        return rows[~rows["crowd"] & ~(rows["area"] < self.min_area)]
+        return rows[self._candidates(rows) & ~(rows["area"] < self.min_area)]
+
+    def _candidates(self, rows: Rows) -> Bool[np.ndarray, " rows"]:
+        """Which annotations are instances of their class in the image, whatever their size."""
+        return ~rows["crowd"] | (self.crowd == "keep")
 
     def _image(self, sample_id: str) -> Image:
         picture = self._listing.pictures.get(sample_id)
@@ -144,7 +170,7 @@ class Coco(Dataset):
     def _counts(self, rows: Rows) -> Counter[str]:
         """How many of an image's annotations are of each class, which is a name: several ids may have it."""
         categories = self._listing.categories
-        return Counter(categories.get(int(number), "") for number in rows["category_id"][~rows["crowd"]])
+        return Counter(categories.get(int(number), "") for number in rows["category_id"][self._candidates(rows)])
 
     def _instance(
         self, row: np.void, annotation: Mapping[str, Any], counts: Mapping[str, int], image: Image

@@ -34,6 +34,7 @@ def plan(
     """
     from harness.jobs.plan import instances, planned, samples_of
     from harness.jobs.requirements import untrained
+    from harness.results.recorded import left_out_of
     from harness.storage.edits import old_rows, redo, said_of
     from harness.storage.store import store_of
 
@@ -54,6 +55,8 @@ def plan(
         done = "not trained yet" if job.method in due else done
         listing.add_row(escape(job.facts.method), escape(name), str(len(job.sample_ids)), str(counts[name]), done)
     console.print(listing)
+    for line in left_out_of([job.facts for job in jobs]):
+        say(line)
 
 
 def _say_training(methods: list[MethodEntry], probe: bool) -> None:

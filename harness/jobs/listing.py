@@ -25,6 +25,7 @@ class Listing:
         fingerprint: By which a later start notices that the data changed.
         sample_ids: Those that the run wants, in the data set's order.
         weights: Sample -> how many instances it has; empty where only opening the images would tell.
+        left_out: What the data set's files hold and no sample shows -> how many.
     """
 
     entry: Plugin
@@ -32,6 +33,7 @@ class Listing:
     fingerprint: Mapping[str, Any]
     sample_ids: tuple[str, ...]
     weights: Mapping[str, int]
+    left_out: Mapping[str, int]
 
 
 def listing_of(entry: Plugin, limit: int | None = None) -> Listing:
@@ -44,7 +46,7 @@ def listing_of(entry: Plugin, limit: int | None = None) -> Listing:
     sample_ids = _sample_ids(dataset, f"data set '{label(entry)}'")[:limit]
     opens_images = type(dataset).list_instances is Dataset.list_instances
     weights = {} if opens_images else _weights(dataset, sample_ids, f"data set '{label(entry)}'")
-    return Listing(entry, dataset, dict(dataset.fingerprint()), sample_ids, weights)
+    return Listing(entry, dataset, dict(dataset.fingerprint()), sample_ids, weights, dict(dataset.left_out()))
 
 
 def _weights(dataset: Dataset, sample_ids: Sequence[str], name: str) -> dict[str, int]:

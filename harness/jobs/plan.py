@@ -143,6 +143,7 @@ def _job(
             "dataset_params": entry.params,
             "dataset_fingerprint": made_of,
             "dataset_split": _split(entry),
+            "left_out": dict(listing.left_out),
             "clicks": clicks.model_dump(mode="json"),
             "click_options": options_of(clicks.strategy, clicks.options),
             "in_pairs": asks_for_pairs(clicks.strategy),

@@ -143,6 +143,10 @@ class Dataset(ABC):
         """
         return f"{getattr(self, 'name', type(self).__name__)}/{sample_id}"
 
+    def left_out(self) -> Mapping[str, int]:
+        """What the files hold and no sample shows: what it is -> how many. `plan`, `doctor` and tables say it."""
+        return {}
+
     def fingerprint(self) -> Mapping[str, Any]:
         """JSON values, cheap to compute, by which a run notices that the data have changed; kept in its manifest."""
         ids = self.sample_ids()

@@ -106,9 +106,10 @@ class Recorded:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What stands under every table: plugins that were edited, saliencies other than those of the training."""
+        """What stands under every table: what data sets leave out, edited plugins, saliencies not as in training."""
         differing = {job.method: job.about.get("saliency_differs", ()) for job in self.jobs}
         said = [f"{name} is not asked as it was trained: {'; '.join(own)}." for name, own in differing.items() if own]
+        said += left_out_of(self.jobs)
         return tuple(filter(None, [*said, said_of(old_rows(self.store, self.jobs, self.samples))]))
 
     @property
@@ -204,6 +205,12 @@ class Recorded:
     def _readers(self) -> set[str]:
         """The keys of the jobs whose methods were seen to read the text, at any start."""
         return {key for start in self.store.manifest()["starts"] for key in start.get("reads_text", ())}
+
+
+def left_out_of(jobs: Sequence[JobFacts]) -> list[str]:
+    """A sentence for each kind of thing that the files of a data set hold and that no sample of it shows."""
+    counts = {(job.dataset, what): count for job in jobs for what, count in job.about.get("left_out", {}).items()}
+    return [f"{dataset} leaves out {count} {what}." for (dataset, what), count in counts.items()]
 
 
 def _split(job: JobFacts) -> str:

@@ -28,6 +28,9 @@ from harness.storage.store import store_of
 from harness.structures import Listed, UserError
 from harness.weights import catalogue as weights
 
+OPENED_WHOLE = 50
+"""Doctor opens all images of a data set that has no more: seconds, for large ones too."""
+
 BYTES_A_ROW = 1000
 """A result row on disk: mostly the mask, 583 bytes on average at 640 x 480."""
 
@@ -96,6 +99,8 @@ def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, int]:
     if unlisted:
         sample_id, reason = next(iter(unlisted.items()))
         yield Finding(name, State.WRONG, f"{len(unlisted)} images cannot be listed, the first {sample_id}: {reason}")
+    for what, count in dataset.left_out().items():
+        yield Finding(name, State.NOTE, f"leaves out {count} {what}")
     wanted = published(entry) or Published(None, None, None, 0.0, "")
     yield _count(name, "images", len(ids), wanted.images, wanted.source)
     yield _count(name, "instances", len(instances), wanted.instances, wanted.source)
@@ -120,20 +125,35 @@ def _listed(dataset: Dataset, ids: Sequence[str]) -> tuple[list[Listed], dict[st
 
 
 def _decoded(name: str, dataset: Dataset, ids: Sequence[str]) -> Iterator[Finding]:
-    """Decode the first, the middle and the last image: enough to see that images and masks lie where they should."""
+    """Decode every image of a small data set; of a larger one the first, the middle and the last.
+
+    Three are enough to see that images and masks lie where they should, and not to see that each is sound.
+    """
     if not ids:
         yield Finding(name, State.WRONG, "lists no image; wanted at least one. Correct `root` or `split`.")
         return
-    chosen = list(dict.fromkeys((ids[0], ids[len(ids) // 2], ids[-1])))
+    chosen = list(dict.fromkeys(ids if len(ids) <= OPENED_WHOLE else (ids[0], ids[len(ids) // 2], ids[-1])))
+    sound = 0
     for sample_id in chosen:
-        try:
-            broken = dataset.load(sample_id).broken
-        except Exception as error:  # A data set's own code may raise anything.
-            yield Finding(name, State.WRONG, f"image {sample_id}: {error}")
-            return
-        for instance, reason in broken.items():
-            yield Finding(name, State.NOTE, f"instance {instance} will be a failed row: {reason}")
-    yield Finding(name, State.FINE, f"decodes ({', '.join(chosen)})")
+        found = list(_loaded(name, dataset, sample_id))
+        yield from found
+        sound += not found
+    if sound == len(chosen):
+        which = f"all {len(ids)} images" if len(chosen) == len(ids) else ", ".join(chosen)
+        yield Finding(name, State.FINE, f"decodes ({which})")
+
+
+def _loaded(name: str, dataset: Dataset, sample_id: str) -> Iterator[Finding]:
+    """What is wrong with one image or its masks."""
+    try:
+        broken = dict(dataset.load(sample_id).broken)
+    except Exception as error:  # A data set's own code may raise anything.
+        yield Finding(name, State.WRONG, f"image {sample_id}: {error}")
+        return
+    if broken:
+        instance, reason = next(iter(broken.items()))
+        many = f"{len(broken)} instances will be failed rows, the first" if len(broken) > 1 else "will be a failed row:"
+        yield Finding(name, State.WRONG, f"image {sample_id}: {many} instance {instance}: {reason}")
 
 
 def _count(name: str, what: str, found: int, wanted: int | None, source: str) -> Finding:

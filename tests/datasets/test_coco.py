@@ -444,6 +444,37 @@ def test_categories_of_one_name_are_one_class(tmp_path: Path) -> None:
     assert [fact[-1] for fact in _facts(coco)] == [2, 2, 1]
 
 
+def test_crowd_regions_are_instances_on_request(tmp_path: Path) -> None:
+    brush = _annotation(2, _uncompressed(_box_mask()), iscrowd=1)
+    root = _write(tmp_path, _json([_annotation(1), brush]))
+    assert _facts(Coco(root, seen=None)) == [("7", "1", "person", 192, 1)]
+    kept = Coco(root, seen=None, crowd="keep")
+    assert _facts(kept) == [("7", "1", "person", 192, 2), ("7", "2", "person", 192, 2)]
+    assert [one.id for one in kept.list_instances("7")] == ["1", "2"]
+    assert kept.fingerprint()["instances"] == 2
+
+
+def test_how_much_is_left_out(tmp_path: Path) -> None:
+    root = _write(tmp_path, _json([_annotation(n, iscrowd=n > 3, area=100 * n) for n in range(1, 6)]))
+    crowds = "crowd regions (iscrowd: 1; `crowd: keep` evaluates them)"
+    assert Coco(root, seen=None).left_out() == {crowds: 2}
+    assert Coco(root, seen=None, min_area=250).left_out() == {crowds: 2, "instances smaller than min_area=250": 2}
+    assert Coco(root, seen=None, min_area=450, crowd="keep").left_out() == {"instances smaller than min_area=450": 4}
+    assert Coco(root, seen=None, crowd="keep").left_out() == {}
+
+
+def test_a_file_of_crowd_regions_alone_says_what_to_do(tmp_path: Path) -> None:
+    root = _write(tmp_path, _json([_annotation(n, iscrowd=1) for n in (1, 2)]))
+    with pytest.raises(UserError, match="nothing is left of 2 annotations; left out are 2 crowd .*`crowd: keep`"):
+        Coco(root, seen=None).sample_ids()
+    assert len(Coco(root, seen=None, crowd="keep").load("7").instances) == 2
+
+
+def test_of_a_crowd_region_and_an_instance_with_one_id_the_crowd_region_is_the_second(tmp_path: Path) -> None:
+    sample = _only(tmp_path, [_annotation(1, iscrowd=1), _annotation(1)], crowd="keep")
+    assert [one.id for one in sample.instances] == ["1"] and list(sample.broken) == ["1#2"]
+
+
 # Broken files
 
 
@@ -532,8 +563,8 @@ def test_the_registry_builds_it_from_a_config(tmp_path: Path) -> None:
     params = {"root": str(root), "split": "val2017", "seen": ["person"], "crowd": "ignore", "min_area": 5}
     coco = parameters.build("datasets", "coco", parameters.resolve("datasets", "coco", params))
     assert isinstance(coco, Coco) and coco.name == "coco" and coco.load("7").instances[0].seen
-    with pytest.raises(UserError, match=r"params\.crowd: found 'keep'"):
-        parameters.resolve("datasets", "coco", params | {"crowd": "keep"})
+    with pytest.raises(UserError, match=r"params\.crowd: found 'all'"):
+        parameters.resolve("datasets", "coco", params | {"crowd": "all"})
     assert "images" not in registry.names("datasets")
 
 

@@ -272,3 +272,11 @@ def test_the_manifest_says_the_click_rule_s_options_and_the_split_that_the_confi
     assert job.facts.parts == the_job(config(clicks=Clicks(options={}))).facts.parts
     scenes = the_job(config(datasets=(Plugin(name="scenes"),), limit=1))
     assert scenes.facts.about["dataset_split"] == "val"
+
+
+def test_the_manifest_says_what_a_data_set_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = the_job(config()).facts
+    monkeypatch.setattr(registry.find("datasets", "fakes:Toys"), "left_out", lambda self: {"broken toys": 3})
+    after = the_job(config()).facts
+    assert (before.about["left_out"], after.about["left_out"]) == ({}, {"broken toys": 3})
+    assert before.parts == after.parts

@@ -125,6 +125,7 @@ def test_the_manifest_says_what_tables_must_know_of_what_is_gone(copy: Path) -> 
 def test_tables_say_how_the_run_asked_and_what_of_the_paper_is_left_out(copy: Path, here: Command) -> None:
     asked = "Asked: 2 clicks by center/v1; text given; boxes; seed 0."
     assert asked in (copy / "report.md").read_text()
+    assert "boxes leaves out 2 boxes on the right." in (copy / "report.md").read_text()
     for command in (["leaderboard", copy], ["compare", "own order (clip)", "turned (clip)", "--run", copy]):
         assert here(*command, "--format", "md").stdout.count(asked) == 1
     manifest = read_manifest(Store(copy).folder)

@@ -18,6 +18,7 @@ from harness.config.run_config import RunConfig, load_run
 from harness.plugins import parameters, registry
 from harness.running import doctor, published_counts
 from harness.running.doctor import Finding, State, examined, fitness
+from toy_files import picture
 from toy_runs import STEADY
 
 SCENES = {"name": "scenes", "params": {"count": 4}}
@@ -71,7 +72,7 @@ def test_what_differs_from_the_published_is_wrong(
 
 def test_without_a_published_count_what_is_there_is_a_note(tmp_path: Path) -> None:
     said = found(loaded(tmp_path), "scenes")
-    assert said[0][0] == "fine" and "val-00000, val-00002, val-00003" in said[0][1]
+    assert said[0] == ("fine", "decodes (all 4 images)")
     assert [state for state, _ in said[1:]] == ["note"] * 3
 
 
@@ -86,6 +87,45 @@ def test_a_data_set_that_is_not_there_is_wrong_and_the_others_are_looked_at(tmp_
 def test_an_image_that_does_not_load_is_wrong(tmp_path: Path) -> None:
     toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 5, "unreadable": [2]}}
     assert ("wrong", "image toy-2: cut off\nafter 7 bytes") in found(loaded(tmp_path, datasets=[toys]), "toys")
+
+
+def test_a_large_data_set_is_opened_at_three_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "OPENED_WHOLE", 3)
+    assert found(loaded(tmp_path), "scenes")[0] == ("fine", "decodes (val-00000, val-00002, val-00003)")
+
+
+def _own(root: Path, annotations: list[dict[str, Any]], images: int = 1) -> dict[str, Any]:
+    """A COCO file of somebody's own, as an entry of a config."""
+    (root / "val").mkdir()
+    (root / "annotations").mkdir()
+    for number in range(1, images + 1):
+        picture(32, 48, 3).save(root / "val" / f"{number}.png")
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", "height": 32, "width": 48} for n in range(1, images + 1)],
+        "categories": [{"id": 1, "name": "cup"}],
+        "annotations": [{"id": number, "category_id": 1} | one for number, one in enumerate(annotations, 1)],
+    }
+    (root / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    return {"name": "coco", "label": "own", "params": {"root": str(root), "split": "val", "seen": None}}
+
+
+BOX = [[4, 3, 20, 3, 20, 15]]
+
+
+def test_each_broken_image_of_a_small_data_set_is_wrong(tmp_path: Path) -> None:
+    drawn = [{"image_id": n, "segmentation": [] if n in (3, 6) else BOX} for n in range(1, 9)]
+    entry = _own(tmp_path, [*drawn, {"image_id": 6, "segmentation": [[1]]}], images=8)
+    (tmp_path / "val" / "2.png").write_bytes(b"")
+    wrong = [text for state, text in found(loaded(tmp_path, datasets=[entry]), "own") if state == "wrong"]
+    assert [text[:8] for text in wrong] == ["image 2:", "image 3:", "image 6:"]
+    assert "will be a failed row: instance 3: found the segmentation []" in wrong[1]
+    assert "2 instances will be failed rows, the first instance 6: found" in wrong[2]
+
+
+def test_what_a_data_set_leaves_out_is_a_note(tmp_path: Path) -> None:
+    entry = _own(tmp_path, [{"image_id": 1, "segmentation": BOX, "iscrowd": n} for n in (0, 1, 1)])
+    said = "leaves out 2 crowd regions (iscrowd: 1; `crowd: keep` evaluates them)"
+    assert ("note", said) in found(loaded(tmp_path, datasets=[entry]), "own")
 
 
 @pytest.mark.slow

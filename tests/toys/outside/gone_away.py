@@ -38,3 +38,6 @@ class Boxes(Dataset):
         mask = np.zeros((32, 48), bool)
         mask[8:20, 2:20] = True
         return Sample(sample_id, np.zeros((32, 48, 3), np.uint8), (Instance(f"{sample_id}-0", mask, "box", True),))
+
+    def left_out(self):
+        return {"boxes on the right": 2}
