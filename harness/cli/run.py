@@ -67,7 +67,8 @@ def _again(config: Path, set_: list[str], limit: int | None, address: str | None
 def _warn_failed(finished: Finished, max_failures: float, retry: str) -> None:
     if finished.failed:
         stopped = ", and the run was stopped" if finished.missing else ""
-        over = f": over max_failures={max_failures:g}{stopped}" if finished.over_budget else ""
+        whose = f" ({'; '.join(finished.too_many)})" if finished.too_many else ""
+        over = f": over max_failures={max_failures:g}{whose}{stopped}" if finished.over_budget else ""
         warn(
             f"{finished.failed} of {finished.instances} instances failed{over}. Their rows are kept as they are: "
             f"mend it, then: {retry}"

@@ -197,7 +197,7 @@ class RunConfig(Model):
         text: What a prompt's words are.
         metrics: Of each mask, from harness/masks/metrics.py.
         tables: Printed at the end and written to the run's report.
-        max_failures: The share of instances that may fail before the run stops.
+        max_failures: The share of a data set's instances on which a method may fail before the run stops.
         baseline: The labels of the methods that play click-only, for the tables that measure what the text adds; one
             label may stand alone. By default those of the plugin `click_only`.
         limit: At most this many samples a data set; every table then says so.

@@ -204,7 +204,7 @@ class Recorded:
     @cached_property
     def _readers(self) -> set[str]:
         """The keys of the jobs whose methods were seen to read the text, at any start."""
-        return {key for start in self.store.manifest()["starts"] for key in start.get("reads_text", ())}
+        return {key for start in self.store.manifest().get("starts", ()) for key in start.get("reads_text", ())}
 
 
 def left_out_of(jobs: Sequence[JobFacts]) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import pandas as pd
 
 from harness.report.build import build_table
 from harness.report.context import Context
@@ -14,6 +17,8 @@ from harness.storage.rows import give_back
 from harness.storage.store import REPORT
 from harness.structures import UserError
 
+_JOB = ["method", "dataset"]
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -22,9 +27,10 @@ class Finished:
     Attributes:
         tables: Those of the config.
         instances: Instances x methods in the tables' rows; `failed` of them have no mask.
-        over_budget: More failed than `max_failures` allows.
+        over_budget: A method failed on more of a data set's instances than `max_failures` allows.
         missing: Instances x methods that have no row.
         uncounted: Images x methods without a row whose instances nobody has counted; each counts as one.
+        too_many: Which are over the budget, as `SAM on coco: 35 of 46`.
     """
 
     tables: tuple[Table, ...]
@@ -33,6 +39,7 @@ class Finished:
     over_budget: bool
     missing: int
     uncounted: int = 0
+    too_many: tuple[str, ...] = ()
 
 
 def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished:
@@ -54,9 +61,18 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
         run.store.folder.write(REPORT, "\n\n".join(to_markdown(table) for table in tables).encode())
     asked = rows[ASKED].drop_duplicates()
     failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
-    over = stopped or len(failed) > run.config.max_failures * len(asked)
+    too_many = tuple(_too_many(asked, failed, run.config.max_failures))
+    over = stopped or bool(too_many)
     missing = sum(context.expected_instances.values()) - len(asked)
-    return Finished(tables, len(asked), len(failed), over, missing, sum(context.uncounted.values()))
+    return Finished(tables, len(asked), len(failed), over, missing, sum(context.uncounted.values()), too_many)
+
+
+def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterator[str]:
+    """The methods and data sets of which more than this share failed: a method is not excused by those beside it."""
+    counts = pd.DataFrame({"of": asked.groupby(_JOB).size(), "failed": failed.groupby(_JOB).size()}).fillna(0)
+    for (method, dataset), line in counts.astype(int).iterrows():
+        if line["failed"] > share * line["of"]:
+            yield f"{method} on {dataset}: {line['failed']} of {line['of']}"
 
 
 def table_or_why(name: str, final: FinalClicks, context: Context) -> Table:

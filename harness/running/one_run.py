@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
 
@@ -47,26 +47,27 @@ class Watcher(Protocol):
 
 @dataclass(eq=False)
 class Budget:
-    """Stops a run in which too much fails.
+    """Stops a run in which a method fails on too much of a data set.
 
     Attributes:
-        share: Of the instances that may fail.
-        samples: In all, of all jobs.
+        share: Of a job's instances that may fail.
+        samples: Job's key -> how many samples it has in all.
     """
 
     share: float
-    samples: int
-    done: int = 0
-    instances: int = 0
-    failed: int = 0
+    samples: Mapping[str, int]
+    done: Counter[str] = field(default_factory=Counter)
+    instances: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
 
     def spent(self, outcome: Outcome) -> bool:
-        """Count an outcome; whether the failures exceed the share of what all samples are expected to hold."""
-        self.done += outcome.samples
-        self.instances += outcome.instances
-        self.failed += outcome.failed
-        expected = self.instances * self.samples / max(1, self.done)
-        return self.failed > self.share * expected
+        """Count an outcome; whether its job's failures exceed the share of what all of the job's samples should hold."""
+        job = outcome.job
+        self.done[job] += outcome.samples
+        self.instances[job] += outcome.instances
+        self.failed[job] += outcome.failed
+        expected = self.instances[job] * self.samples[job] / max(1, self.done[job])
+        return self.failed[job] > self.share * expected
 
 
 def run(
@@ -110,7 +111,7 @@ def run(
             _log.warning("%s The same command with %s computes them again.", said_of(old), to_redo(old))
         left = remaining(jobs, store, config.workers.samples_per_shard)
         watcher.planned(jobs, done_samples(jobs, left))
-        budget = Budget(config.max_failures, sum(len(job.sample_ids) for job in jobs))
+        budget = Budget(config.max_failures, {job.facts.key: len(job.sample_ids) for job in jobs})
         stopped, peaks, readers = evaluate(config, left, store, address, budget, watcher, lock)
         if readers:
             store.close(reads_text=sorted(readers))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -147,15 +148,22 @@ def test_texts_that_are_no_unicode_are_written_escaped(make: Make, monkeypatch: 
     ],
 )
 def test_budget_expects_of_the_rest_what_it_has_seen(outcomes: list[tuple[int, int, int]], spent: bool) -> None:
-    budget = Budget(share=0.1, samples=20)
+    budget = Budget(share=0.1, samples={"job": 20})
     verdicts = [budget.spent(Outcome("job", s, i, f, "", 0.0)) for s, i, f in outcomes]
     assert verdicts[-1] is spent
     assert not any(verdicts[:-1])
 
 
 def test_no_failures_allowed_means_the_first_ends_it() -> None:
-    assert Budget(0.0, 100).spent(Outcome("job", 1, 50, 1, "", 0.0))
-    assert not Budget(1.0, 100).spent(Outcome("job", 1, 50, 50, "", 0.0))
+    assert Budget(0.0, {"job": 100}).spent(Outcome("job", 1, 50, 1, "", 0.0))
+    assert not Budget(1.0, {"job": 100}).spent(Outcome("job", 1, 50, 50, "", 0.0))
+
+
+def test_a_method_that_fails_is_not_excused_by_those_beside_it() -> None:
+    """35 of 46 in one job, none in 17 others: 4 % of the run."""
+    budget = Budget(0.05, {f"job {n}": 46 for n in range(18)})
+    outcomes = [Outcome(f"job {n}", 46, 46, 35 if n == 17 else 0, "", 0.0) for n in range(18)]
+    assert [budget.spent(one) for one in outcomes] == [False] * 17 + [True]
 
 
 def test_a_run_writes_all_rows_and_its_report(make: Make) -> None:
@@ -284,6 +292,18 @@ def test_failures_within_the_budget_are_counted_in_the_tables(make: Make) -> Non
     lines = [line for line in report_of(path).splitlines() if line.startswith("| toys")]
     assert len(lines) == 3
     assert all([cell.strip() for cell in line.split("|")][-2] == "2" for line in lines)
+
+
+def test_max_failures_counts_each_method_by_itself_also_from_the_rows(make: Make) -> None:
+    """2 of 12 by one of three methods: 6 % of the run, 17 % of the method."""
+    others = [STEADY, {"name": "fakes:Steady", "label": "second"}]
+    path = make(methods=[*others, fragile("bug", 2)], max_failures=1.0)
+    done, _ = ran(path)
+    assert (done.instances, done.failed, done.over_budget, done.too_many) == (36, 2, False, ())
+    found = recorded(Store(folder(path)))
+    stricter = replace(found, config=found.config.model_copy(update={"max_failures": 0.1}))
+    done = report(stricter, write=False)
+    assert done.over_budget and [one.split(": ")[1] for one in done.too_many] == ["2 of 12"]
 
 
 @pytest.mark.slow
