@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.options import loaded
 from harness.cli.terminal import say
 
 
@@ -18,14 +19,22 @@ def page(
     ] = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures for paper, too, as PDF and PNG.")] = True,
     data: Annotated[
-        list[str], typer.Option(metavar="LABEL=FOLDER", help="Where a data set lies now: --data coco=/mnt/coco.")
+        list[str],
+        typer.Option(
+            metavar="LABEL=FOLDER|CONFIG",
+            help="Where a data set lies now: --data coco=/mnt/coco; or your config, whose plugins are loaded.",
+        ),
     ] = [],  # noqa: B006
 ) -> None:
     """Build report.html: tables, charts and every instance with its masks; it opens from disk, without a server."""
     from harness.figures.source import data_roots  # with matplotlib, which no other command waits for
     from harness.page.build import PICTURES, build_page
 
-    made = build_page(run, out, PICTURES if pictures is None else pictures, figures, data_roots(data))
+    configs = [one for one in data if "=" not in one and Path(one).suffix in (".yaml", ".yml")]
+    for config in configs:
+        loaded(Path(config), [], None)  # imports the plugins that it names
+    roots = data_roots([one for one in data if one not in configs])
+    made = build_page(run, out, PICTURES if pictures is None else pictures, figures, roots)
     for note in made.notes:
         say(note)
     said = f"{made.instances} instances of {made.entries} methods and rankings, {made.pictures} pictures"

@@ -19,6 +19,7 @@ from harness.config.run_config import MethodEntry, RunConfig
 from harness.config.wording import Wording
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Saliency
+from harness.plugins.registry import check_at_hand
 from harness.plugins.vocabularies import Contrast, Vocabulary
 from harness.report.context import Context
 from harness.results.recorded import recorded
@@ -88,6 +89,8 @@ class Source:
         if self._seen is None and "saliency" not in self.unread:
             try:
                 entry = method.params["saliency"]
+                for name in (entry["name"], (method.text or self.config.text).rule):
+                    check_at_hand(name)
                 saliency = parameters.build("saliency", entry["name"], entry.get("params", {}))
                 self._seen = saliency, _contrast(method)
             except (OSError, ValueError, UserError) as error:
@@ -110,6 +113,7 @@ class Source:
 
     def _built(self, name: str) -> Dataset:
         entry: Plugin = next(one for one in self.config.datasets if label(one) == name)
+        check_at_hand(entry.name)
         params = dict(entry.params)
         if name in self.roots:
             params["root"] = str(self.roots[name].resolve())

@@ -186,6 +186,24 @@ def entry(kind: str, name: str, where: str = "") -> Entry:
     return found
 
 
+def check_at_hand(name: str) -> None:
+    """Refuse a plugin's name that would have a further module imported; for names that a run's folder gives.
+
+    The folder may come from anybody, and `module:name` may be a file in that very folder. What comes with the harness,
+    is installed, or is loaded since the reader's own command or config names it is at hand.
+
+    Raises:
+        UserError: It is not.
+    """
+    module, colon, _ = name.partition(":")
+    if colon and module not in sys.modules:
+        raise UserError(
+            f"{name}: code that the run's folder names and that comes neither with the harness nor from an installed "
+            "package; reading a run imports none. If it is yours, name it: `report RUN --table` for a table, `page RUN "
+            "--data CONFIG` with a config that has it for pictures."
+        )
+
+
 def names(kind: str) -> list[str]:
     """Every name that a config may use for a plugin of this kind, `module:name` aside; none is imported."""
     own = {one.name for one in own_plugins(kind)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.plugins.registry import check_at_hand
 from harness.report.build import build_table
 from harness.report.context import Context
 from harness.report.layout import Column, Table
@@ -76,8 +77,12 @@ def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterat
 
 
 def table_or_why(name: str, final: FinalClicks, context: Context) -> Table:
-    """A table of a run's config; one that cannot be built here, as where its plugin is gone, says so in its place."""
+    """A table of a run's config; one that cannot be built here, as where its plugin is gone, says so in its place.
+
+    The config may be of a foreign folder, so that a table is built only if its plugin is at hand.
+    """
     try:
+        check_at_hand(name)
         return build_table(name, final, context)
     except UserError as error:
         return Table(f"{name} (run {context.run})", (Column("Not built"),), (), (str(error),))

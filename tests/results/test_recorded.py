@@ -174,6 +174,51 @@ def test_a_table_that_is_gone_is_said_in_its_place(copy: Path, here: Command) ->
     assert here("report", copy, "--table", "gone_away:mine").returncode == 2
 
 
+PAYLOAD = """
+from pathlib import Path
+
+(Path(__file__).parent / "executed").touch()
+"""
+
+
+@pytest.mark.slow
+def test_a_foreign_folder_runs_nothing(
+    copy: Path, here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifest, sealed anew, names a module in that very folder wherever a config names plugins."""
+    (copy / "payload.py").write_text(PAYLOAD)
+    monkeypatch.syspath_prepend(copy)
+    store = Store(copy)
+    manifest = read_manifest(store.folder)
+    config = manifest["config"]
+    evil = "payload:Evil"
+    methods = [one | {"name": evil, "params": {"saliency": {"name": evil}}} for one in config["methods"]]
+    config |= {"methods": methods, "datasets": [{"name": evil, "label": "boxes"}], "tables": [evil, "leaderboard"]}
+    config |= {"metrics": ["iou", "boundary_iou", evil], "text": config["text"] | {"rule": evil}}
+    config |= {"clicks": config["clicks"] | {"strategy": evil}}
+    for job in manifest["jobs"].values():
+        job["about"] |= {"dataset_plugin": evil, "method_plugin": evil}
+    save_manifest(store.folder, manifest)
+    for command in (
+        ["report", copy],
+        ["report", copy, "--table", "all", "-o", tmp_path / "all.md"],
+        ["leaderboard", copy],
+        ["compare", f"{copy}:own order (clip)", f"{copy}:turned (clip)"],
+        ["audit", copy],
+        ["claims", copy],
+        ["page", copy],
+        ["merge", copy, "-o", tmp_path / "merged"],
+        ["verify", copy],
+    ):
+        done = here(*command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    harness.load(copy)
+    assert not (copy / "executed").exists() and "payload" not in sys.modules
+    assert "reading a run imports none" in (copy / "report.md").read_text()
+    assert here("report", copy, "--table", evil).returncode == 2 and (copy / "executed").exists(), "asked for by name"
+    del sys.modules["payload"]
+
+
 LOADED = """
 import sys
 sys.argv = ["harness", "report", sys.argv[1]]
