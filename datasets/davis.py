@@ -9,9 +9,12 @@ stated there; DAVIS's own terms are on its site.
 
 from __future__ import annotations
 
-from harness.plugins.registry import register_dataset
-from harness.structures import Image, Mask
+from pathlib import Path
 
+from harness.plugins.registry import register_dataset
+from harness.structures import Mask
+
+from .shared.mask_files import read_colours
 from .shared.paired_files import PairedFiles
 
 
@@ -29,6 +32,6 @@ class Davis(PairedFiles):
         "or correct `root`."
     )
 
-    def read_mask(self, colours: Image) -> tuple[Mask, Mask | None]:
+    def read_mask(self, path: Path) -> tuple[Mask, Mask | None]:
         """What is above 0 in any channel; nothing is ignored."""
-        return colours.max(axis=2) > 0, None
+        return read_colours(path).max(axis=2) > 0, None

@@ -9,10 +9,12 @@ is stated. 20 of the pictures are from the Berkeley Segmentation Dataset (BSDS30
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from harness.plugins.registry import register_dataset
-from harness.structures import Image, Mask
+from harness.structures import Mask
 
+from .shared.mask_files import read_grey
 from .shared.paired_files import PairedFiles
 
 IGNORED = 128
@@ -33,9 +35,9 @@ class GrabCut(PairedFiles):
         "or correct `root`."
     )
 
-    def read_mask(self, colours: Image) -> tuple[Mask, Mask | None]:
-        """By the blue channel, as RITM does; grey files have it thrice."""
-        value = colours[:, :, 2]
+    def read_mask(self, path: Path) -> tuple[Mask, Mask | None]:
+        """By the grey value; RITM takes the blue channel, which is the same in a file without colours."""
+        value = read_grey(path)
         ignored = value == IGNORED
         return (value > IGNORED) | (value == 1), ignored if ignored.any() else None
 

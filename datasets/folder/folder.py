@@ -21,8 +21,9 @@ from ..shared.ids import plain
 from ..shared.images import read_rgb
 from ..shared.index_cache import cached
 from ..shared.index_masks import read_indices
+from ..shared.mask_files import MASKS
 from ..shared.paired_files import IMAGES, another_size, by_stem, check_folders, digest, list_files
-from .masks import MASKS, check_orientation, checked, equal, read_binary
+from .masks import check_orientation, checked, equal, read_binary
 from .texts import Words, did_you_mean, named, read_texts
 
 _LAYOUT = "docs/datasets.md shows the layout."

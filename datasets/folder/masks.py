@@ -9,16 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from jaxtyping import UInt8
 
 from harness.structures import Image, Mask
 
-MASKS = (".png", ".bmp", ".tif", ".tiff")
-"""Suffixes of mask files, in small letters: formats that keep every value."""
+from ..shared.mask_files import Values, one_channel, read_picture, refused
 
-Values = UInt8[np.ndarray, "h w"]
-
-_LOSSLESS = ("PNG", "BMP", "TIFF")
 _ORIENTATION = 0x0112
 """EXIF's tag; 1 is upright, 2 to 4 keep height and width, 5 to 8 exchange them."""
 
@@ -74,59 +69,18 @@ def check_orientation(path: Path, image: Image) -> None:
 
 def _values(path: Path) -> Values:
     """The values of a mask file: of a palette its numbers, of grey in several channels that of one."""
-    mask = _decoded(path)
-    if mask.mode in ("LA", "RGBA"):
-        mask = _without_alpha(path, mask)
+    mask = read_picture(path)
     if mask.mode == "RGB":
-        return _one_channel(path, np.asarray(mask))
-    if mask.mode not in ("1", "L", "P"):
-        raise _refused(path, f"PIL mode {mask.mode}", "8 bits or fewer, grey or a palette")
+        return one_channel(path, np.asarray(mask))
     if mask.mode == "P":
         _check_palette(path, mask)
     return np.array(mask, dtype=np.uint8)
 
 
-def _decoded(path: Path) -> PIL.Image.Image:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; wanted a mask.")
-    try:
-        with PIL.Image.open(path) as image:
-            kind, pages = image.format, getattr(image, "n_frames", 1)
-        with PIL.Image.open(path) as image:
-            image.verify()  # decoding alone lets flipped bits pass; it leaves the image closed
-        with PIL.Image.open(path) as image:
-            image.load()
-    except Exception as error:  # PIL raises whatever the damage leads to
-        raise OSError(
-            f"{path}: found {path.stat().st_size} bytes that do not decode ({error}); wanted a whole image."
-        ) from error
-    if kind not in _LOSSLESS:
-        raise _refused(path, f"a {kind}", "a PNG: other formats change values along every edge")
-    if pages > 1:
-        raise _refused(path, f"{pages} pages", "one image a file")
-    return image
-
-
-def _without_alpha(path: Path, image: PIL.Image.Image) -> PIL.Image.Image:
-    if np.asarray(image.getchannel("A")).min() < 255:
-        raise _refused(path, "transparent pixels", "none: the mask in the colours")
-    return image.convert(image.mode.removesuffix("A"))
-
-
-def _one_channel(path: Path, colours: Image) -> Values:
-    if (colours != colours[:, :, :1]).any():
-        raise _refused(path, "colours", "grey, or a palette: a number a pixel")
-    return colours[:, :, 0].copy()
-
-
 def _check_palette(path: Path, image: PIL.Image.Image) -> None:
     is_black = ~np.asarray(image.convert("RGB")).any(axis=2)
     if (is_black != (np.asarray(image) == 0)).any():
-        raise _refused(path, "a palette in which 0 is not black, or not the only black", "black, 0, around the object")
-
-
-def _refused(path: Path, found: str, wanted: str) -> ValueError:
-    return ValueError(f"{path}: found {found}; wanted {wanted}. Save the mask anew.")
+        raise refused(path, "a palette in which 0 is not black, or not the only black", "black, 0, around the object")
 
 
 def _some(values: list[int]) -> str:

@@ -15,6 +15,7 @@ from harness.structures import Image, Instance, Listed, Mask, Sample, UserError
 
 from .ids import plain
 from .images import read_rgb
+from .mask_files import MASKS
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Suffixes of images, in small letters."""
@@ -43,8 +44,13 @@ class PairedFiles(Dataset):
         check_folders(self.name, root, (self.image_folder, self.mask_folder), self.download)
 
     @abstractmethod
-    def read_mask(self, colours: Image) -> tuple[Mask, Mask | None]:
-        """The object's pixels, and the pixels that no metric counts, from the colours of the mask file."""
+    def read_mask(self, path: Path) -> tuple[Mask, Mask | None]:
+        """The object's pixels, and the pixels that no metric counts, from the mask file.
+
+        Raises:
+            OSError: The file is missing or damaged.
+            ValueError: It is not clear which its pixels are.
+        """
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
@@ -52,7 +58,7 @@ class PairedFiles(Dataset):
 
     @cached_property
     def _masks(self) -> Mapping[str, Path]:
-        return by_stem(self.name, list_files(self.root / self.mask_folder), IMAGES)
+        return by_stem(self.name, list_files(self.root / self.mask_folder), MASKS)
 
     def sample_ids(self) -> list[str]:
         """The names, sorted."""
@@ -70,11 +76,11 @@ class PairedFiles(Dataset):
 
         Raises:
             OSError: The image or the mask is missing or damaged.
-            ValueError: They differ in size, or the mask has no pixel of the object.
+            ValueError: They differ in size, or the mask has no pixel of the object or could be meant in two ways.
         """
         image = read_rgb(self._path(self._images, self.image_folder, sample_id))
         path = self._path(self._masks, self.mask_folder, sample_id)
-        mask, ignore = self.read_mask(read_rgb(path))
+        mask, ignore = self.read_mask(path)
         if mask.shape != image.shape[:2]:
             raise ValueError(another_size(path, mask, image))
         if not mask.any():

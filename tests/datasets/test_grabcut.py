@@ -56,13 +56,13 @@ def test_the_object_the_band_and_the_rest(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(1, 9), st.integers(10, 14), st.integers(0, 2**32 - 1), st.booleans())
-def test_any_values_are_read_as_opencv_and_ritms_rule_do(h: int, w: int, seed: int, colours: bool) -> None:
+def test_any_values_are_read_as_opencv_and_ritms_rule_do(h: int, w: int, seed: int, channels: bool) -> None:
     with TemporaryDirectory() as folder:
         root = _write(Path(folder), ())
         picture(h, w, 3, seed=seed).save(root / "data_GT" / "a.png")
-        shape = (h, w, 3) if colours else (h, w)
-        values = np.random.default_rng(seed).choice(np.array([0, 1, 2, 127, 128, 129, 255], np.uint8), shape)
+        values = np.random.default_rng(seed).choice(np.array([0, 1, 2, 127, 128, 129, 255], np.uint8), (h, w))
         values[0, 0] = 255
+        values = np.repeat(values[:, :, None], 3, axis=2) if channels else values
         PIL.Image.fromarray(values).save(root / "boundary_GT" / "a.bmp")
         sample = GrabCut(root).load("a")
         blue = cv2.imread(str(root / "boundary_GT" / "a.bmp"))[:, :, 0]

@@ -1,0 +1,91 @@
+"""Reads mask files of people's own as they were drawn: what other formats or transparency would change raises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from jaxtyping import UInt8
+
+from harness.structures import Image
+
+MASKS = (".png", ".bmp", ".tif", ".tiff")
+"""Suffixes of mask files, in small letters: formats that keep every value."""
+
+Values = UInt8[np.ndarray, "h w"]
+
+_LOSSLESS = ("PNG", "BMP", "TIFF")
+
+
+def read_picture(path: Path) -> PIL.Image.Image:
+    """A mask file of PIL's mode 1, L, P or RGB, without alpha.
+
+    Raises:
+        OSError: It is missing or damaged.
+        ValueError: Its format changes values, it has several pages, transparent pixels, or more than 8 bits.
+    """
+    image = _decoded(path)
+    if image.has_transparency_data:
+        image = _without_alpha(path, image)
+    if image.mode not in ("1", "L", "P", "RGB"):
+        raise refused(path, f"PIL mode {image.mode}", "8 bits or fewer, grey or a palette")
+    return image
+
+
+def read_colours(path: Path) -> Image:
+    """The colours of a mask file, those of its palette where it has one; `read_picture` says what raises."""
+    return np.array(read_picture(path).convert("RGB"))
+
+
+def read_grey(path: Path) -> Values:
+    """The grey values of a mask file, those of its palette where it has one.
+
+    Raises:
+        OSError, ValueError: As `read_picture`, or there are colours.
+    """
+    return one_channel(path, read_colours(path))
+
+
+def one_channel(path: Path, colours: Image) -> Values:
+    """The values that all channels have.
+
+    Raises:
+        ValueError: They differ.
+    """
+    if (colours != colours[:, :, :1]).any():
+        raise refused(path, "colours", "grey, or a palette: a number a pixel")
+    return colours[:, :, 0].copy()
+
+
+def refused(path: Path, found: str, wanted: str) -> ValueError:
+    """The error of a mask that could be meant in two ways."""
+    return ValueError(f"{path}: found {found}; wanted {wanted}. Save the mask anew.")
+
+
+def _decoded(path: Path) -> PIL.Image.Image:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; wanted a mask.")
+    try:
+        with PIL.Image.open(path) as image:
+            kind, pages = image.format, getattr(image, "n_frames", 1)
+        with PIL.Image.open(path) as image:
+            image.verify()  # decoding alone lets flipped bits pass; it leaves the image closed
+        with PIL.Image.open(path) as image:
+            image.load()
+    except Exception as error:  # PIL raises whatever the damage leads to
+        raise OSError(
+            f"{path}: found {path.stat().st_size} bytes that do not decode ({error}); wanted a whole image."
+        ) from error
+    if kind not in _LOSSLESS:
+        raise refused(path, f"a {kind}", "a PNG: other formats change values along every edge")
+    if pages > 1:
+        raise refused(path, f"{pages} pages", "one image a file")
+    return image
+
+
+def _without_alpha(path: Path, image: PIL.Image.Image) -> PIL.Image.Image:
+    """The image with its colours alone; a palette stays one."""
+    if np.asarray(image.convert("RGBA").getchannel("A")).min() < 255:
+        raise refused(path, "transparent pixels", "none: the mask in the colours")
+    return image.convert(image.mode.removesuffix("A")) if image.mode in ("LA", "PA", "RGBA") else image
