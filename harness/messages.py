@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,15 @@ _WANTED = {
 def readable(text: str) -> str:
     r"""Text that every file and terminal takes: what is no Unicode, as of a file's name in Latin-1, as `\udce9`."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+_FOLDERS = re.compile(r"(?:^|(?<=[\s'\"`(=\[{,:]))(?:file://)?/(?:[^\s/'\"`,;:()\[\]{}<>|]+/)*(?=[\w.])")
+"""The folders of an absolute path, up to its last part; not those of an url, nor the / of "and/or" or "</b>"."""
+
+
+def without_folders(text: str) -> str:
+    """Text for others: of the absolute paths of this machine the last part stays, `.../a.jpg` of `/home/ada/a.jpg`."""
+    return _FOLDERS.sub(".../", text)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -88,6 +88,7 @@ def compare(
     """Compare two methods on identical instances and clicks: difference, win / tie / loss, by slice, latency."""
     from harness.messages import suggest
     from harness.report.asked import asked_lines
+    from harness.report.several_runs import named_for_others
     from harness.report.two_methods import tables_of
     from harness.results.recorded import recorded_at
     from harness.statistics.comparisons import compare as compared
@@ -104,7 +105,8 @@ def compare(
     limited = min((one.config.limit for one in runs.values() if one.config.limit), default=None)
     scale = _declared(metric, runs)
     table, *others = tables_of(compared(rows, first, second, metric, tie=tie, scale=scale), limited)
-    asked = asked_lines({folder: one.asked for folder, one in runs.items()})
+    names = named_for_others(list(runs))
+    asked = asked_lines({names[folder]: one.asked for folder, one in runs.items()})
     shown = [replace(table, notes=(*lacking, *table.notes, *asked)), *others]
     edited = [note for one in runs.values() for note in one.notes]
     emit([replace(one, notes=(*one.notes, *edited)) for one in shown], form, output)
@@ -120,15 +122,16 @@ def leaderboard(
     import pyarrow as pa
 
     from harness.report.asked import asked_lines
-    from harness.report.several_runs import Source, board, differences, entries, linked, scales_of
+    from harness.report.several_runs import Source, board, differences, entries, linked, named_for_others, scales_of
     from harness.results.recorded import recorded_at
     from harness.storage.shards import parquet
 
     sources = []
-    for run in dict.fromkeys(run.rstrip("/") for run in runs):
+    names = named_for_others(list(dict.fromkeys(run.rstrip("/") for run in runs)))
+    for run, name in names.items():
         made = recorded_at(run)
         rows = made.rows()
-        sources.append(Source(run, rows, made.context(rows), made.store.manifest()))
+        sources.append(Source(name, rows, made.context(rows), made.store.manifest()))
     found = entries(sources, mix)
     chosen = _chosen(form, output)
     if chosen is Form.parquet:
@@ -136,7 +139,8 @@ def leaderboard(
         return
     mixed = [f"Not asked alike, and so not to be compared: {said}" for said in differences(sources)] if mix else []
     notes = [*mixed, *asked_lines({source.folder: source.context.asked for source in sources})]
-    emit([linked(board(found, notes, scales_of(sources)), found, output)], chosen, output)
+    places = {name: run for run, name in names.items()}
+    emit([linked(board(found, notes, scales_of(sources)), found, output, places)], chosen, output)
 
 
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
@@ -201,6 +205,8 @@ def _sides(
     """The rows of both sides, folder and method each, under labels of their own; and what either run lacks."""
     import pandas as pd
 
+    from harness.report.several_runs import named_for_others
+
     loaded = {folder: run.rows() for folder, run in runs.items()}
     entries = [_entry(loaded[folder], folder, named) for folder, named in sides]
     frames = [loaded[folder] for folder, _ in sides]
@@ -210,9 +216,10 @@ def _sides(
     lacking = [one for folder, methods in asked.items() for one in runs[folder].gaps(loaded[folder], *methods)]
     if sides[0][0] != sides[1][0]:
         clash = entries[0][0] == entries[1][0]
+        names = named_for_others(list(runs))
         for at, (folder, _) in enumerate(sides):
             own = frames[at][frames[at]["method"] == entries[at][0]]
-            label = f"{entries[at][0]}, {folder}" if clash else entries[at][0]
+            label = f"{entries[at][0]}, {names[folder]}" if clash else entries[at][0]
             frames[at], entries[at] = own.assign(method=label), (label, entries[at][1])
         return pd.concat(frames, ignore_index=True), entries[0], entries[1], lacking
     return frames[0], entries[0], entries[1], lacking

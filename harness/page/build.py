@@ -14,12 +14,13 @@ import PIL.Image
 
 from harness import atomic
 from harness.figures import Chart, charts, opened, write_charts, write_grids
+from harness.messages import without_folders
 from harness.page.explorer import Listing, Picture, stratified, write_data
 from harness.page.folder import replaced
 from harness.page.pictures import write_pictures
 from harness.page.provenance import provenance
 from harness.report.context import Context
-from harness.report.layout import Table, plain
+from harness.report.layout import Table, for_others, plain
 from harness.report.rendering.html import to_html
 from harness.results.reported import table_or_why
 from harness.statistics.final_clicks import FinalClicks
@@ -77,9 +78,10 @@ def build_page(
         held = write_pictures(source, stratified(listing.instances, pictures), folder / "pictures") if pictures else {}
         drawn = write_grids(source, folder / "figures") if figures and pictures else {}
         context = replace(source.context, intervals=True)  # The page shows them on demand.
-        tables = [table_or_why(name, source.final, context) for name in source.config.tables]
-        notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in source.unread.items()]
-        made = provenance(source.config, store.manifest())
+        tables = [for_others(table_or_why(name, source.final, context)) for name in source.config.tables]
+        unread = {name: without_folders(why) for name, why in source.unread.items()}
+        notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in unread.items()]
+        made = for_others(provenance(source.config, store.manifest()))
         counts = _written(source.final, source.context, listing, tables, held, drawn, notes, folder, figures, made)
     return replace(counts, page=out / counts.page.name)
 

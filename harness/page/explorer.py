@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness import atomic
 from harness.figures.chosen import entries
+from harness.messages import without_folders
 from harness.plugins.scale import Scale
 from harness.report.context import Context
 from harness.report.scores import named, numbers, scores
@@ -121,7 +122,7 @@ class Listing:
         cells: list[list[Any]] = [[["", []] for _ in self.names] for _ in range(len(own))]
         failed = self.answers[self.answers["status"] != "ok"]
         for line, entry, error in zip(failed["line"], failed["entry"], failed["error"], strict=True):
-            cells[line][entry][0] = _text(error) or ""
+            cells[line][entry][0] = without_folders(_text(error) or "")
         columns = [
             self.rounds[name].tolist() for name in ("line", "entry", "click_index", "clicks", "mask", "hit", "iou")
         ]

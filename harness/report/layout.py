@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from harness.messages import without_folders
 from harness.plugins.scale import SHARE, Scale
 
 
@@ -108,6 +109,17 @@ class Table:
     def numbers(self) -> dict[str, int]:
         """Footnote -> its number."""
         return {note: number for number, note in enumerate(self.footnotes, start=1)}
+
+
+def for_others(table: Table) -> Table:
+    """The table without absolute paths of this machine, which its texts and notes may name."""
+    body = tuple(replace(row, cells=tuple(map(_for_others, row.cells))) for row in table.body)
+    return replace(table, title=without_folders(table.title), body=body, notes=tuple(map(without_folders, table.notes)))
+
+
+def _for_others(cell: Cell) -> Cell:
+    links = tuple((without_folders(text), target) for text, target in cell.links)
+    return replace(cell, text=without_folders(cell.text), notes=tuple(map(without_folders, cell.notes)), links=links)
 
 
 def with_interval(cell: Cell, low: float, high: float) -> Cell:

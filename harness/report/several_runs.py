@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -163,27 +164,53 @@ def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, S
     return Table(title, columns, best_strong(body, means), (*notes, *general))
 
 
-def linked(table: Table, found: pd.DataFrame, out: Path | None) -> Table:
+def named_for_others(runs: Sequence[str]) -> dict[str, str]:
+    """Run -> its name on a leaderboard, which others may read: as it was given, but no absolute path.
+
+    Of such a path as many of the last parts stay as tell it from the other runs: `x` of `/home/ada/runs/x`, but `a/x`
+    and `b/x` of `/home/a/x` and `/home/b/x`.
+    """
+    found = {}
+    for run in runs:
+        parts = Path(run).parts if Path(run).is_absolute() else (run,)
+        tails = ("/".join(parts[-count:]) for count in range(1, len(parts)))
+        others = [f"/{other}" for other in runs if other != run]
+        found[run] = next((tail for tail in tails if not any(one.endswith(f"/{tail}") for one in others)), parts[-1])
+    return found
+
+
+def linked(
+    table: Table, found: pd.DataFrame, out: Path | None, places: Mapping[str, str] = MappingProxyType({})
+) -> Table:
     """The leaderboard with every run's folder linked to the manifest that says what made its rows.
 
     Args:
         table: The table that `board` made.
         found: The `entries` that it shows.
         out: The file that it is written to, from whose folder local links count; None: from here.
+        places: Run's name -> its folder or bucket, where that is another than the name.
     """
     home = Path() if out is None else out.parent
-    targets = {_link(entry): _manifest(str(entry["run"]), home) for entry in found.to_dict("records")}
+    names = {_link(entry): str(entry["run"]) for entry in found.to_dict("records")}
+    targets = {link: _manifest(places.get(name, name), home) for link, name in names.items()}
     body = []
     for row in table.body:
         *cells, run = row.cells
-        links = tuple((text, target) for text, target in targets.items() if text in run.text.split(", "))
+        links = tuple((text, target) for text, target in targets.items() if target and text in run.text.split(", "))
         body.append(replace(row, cells=(*cells, replace(run, links=links))))
     return replace(table, body=tuple(body))
 
 
 def _manifest(run: str, home: Path) -> str:
-    """Where a run's manifest lies, as seen from a folder; a bucket's as it is."""
-    return f"{run}/manifest.json" if "://" in run else Path(os.path.relpath(f"{run}/manifest.json", home)).as_posix()
+    """Where a run's manifest lies, as seen from a folder; a bucket's as it is.
+
+    "" where the way leads up to the root: it would say the absolute path, and be of no use to others.
+    """
+    if "://" in run:
+        return f"{run}/manifest.json"
+    if os.path.commonpath([Path(run).absolute(), home.absolute()]) == os.sep:
+        return ""
+    return Path(os.path.relpath(f"{run}/manifest.json", home)).as_posix()
 
 
 def differences(sources: Sequence[Source]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from harness.plugins.registry import check_at_hand
 from harness.report.build import build_table
 from harness.report.context import Context
-from harness.report.layout import Column, Table
+from harness.report.layout import Column, Table, for_others
 from harness.report.rendering.markdown import to_markdown
 from harness.results.recorded import ASKED, Recorded
 from harness.statistics.final_clicks import FinalClicks
@@ -59,7 +59,7 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     tables = tuple(table_or_why(name, final, context) for name in run.config.tables)
     give_back()
     if write:
-        run.store.folder.write(REPORT, "\n\n".join(to_markdown(table) for table in tables).encode())
+        run.store.folder.write(REPORT, "\n\n".join(to_markdown(for_others(table)) for table in tables).encode())
     asked = rows[ASKED].drop_duplicates()
     failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
     too_many = tuple(_too_many(asked, failed, run.config.max_failures))

@@ -61,7 +61,7 @@ class Budget:
     failed: Counter[str] = field(default_factory=Counter)
 
     def spent(self, outcome: Outcome) -> bool:
-        """Count an outcome; whether its job's failures exceed the share of what all of the job's samples should hold."""
+        """Count an outcome; whether its job's failures exceed their share of what all its samples should hold."""
         job = outcome.job
         self.done[job] += outcome.samples
         self.instances[job] += outcome.instances

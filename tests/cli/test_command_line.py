@@ -112,8 +112,8 @@ def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it
     assert done.returncode == 1 and "Traceback" not in done.stderr
     retry = f"python -m harness run {config} --set seed=3 --retry-failed"
     assert done.stderr.splitlines()[-2:] == [
-        "1 of 1 instances failed: over max_failures=0.05 ([red]Loser on far_away:Boxes: 1 of 1), and the run was stopped. "
-        f"Their rows are kept as they are: mend it, then: {retry}",
+        "1 of 1 instances failed: over max_failures=0.05 ([red]Loser on far_away:Boxes: 1 of 1), and the run was "
+        f"stopped. Their rows are kept as they are: mend it, then: {retry}",
         f"At least 11 of 12 instances have no row: {retry}.",
     ]
     (failure,) = _events(done.stdout, "failure")

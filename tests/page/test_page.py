@@ -20,9 +20,10 @@ from harness.page.build import Counts, build_page, write_page
 from harness.page.explorer import stratified
 from harness.report.build import build_table
 from harness.report.context import Context
+from harness.results.recorded import recorded_at
 from harness.running.one_run import run
 from harness.storage.store import Store
-from toy_runs import Quiet
+from toy_runs import STEADY, Quiet, written
 
 PLUGINS = '''
 import numpy as np
@@ -179,6 +180,48 @@ def test_pictures_that_cannot_be_read_are_said_to_lack(
     assert (made.instances, made.pictures) == (12, 0)
     assert len(made.notes) == 1 and ".jpg" in made.notes[0]
     assert "pictures are not shown" in made.page.read_text()
+
+
+PLACED = """
+from pathlib import Path
+
+from fakes import Steady, Toys
+from harness import UserError
+
+class Placed(Toys):
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+        if not root.is_dir():
+            raise UserError(f"no images under root={root}. Fetch them.")
+
+    def load(self, sample_id):
+        if sample_id == "toy-1":
+            raise OSError(f"{self.root}/1.jpg is cut; see {self.root / 'a folder' / 'log.txt'}")
+        return super().load(sample_id)
+
+class Failing(Steady):
+    def predict(self, image, click, text):
+        raise ValueError(f"no weights at '{__file__}'")
+"""
+
+
+def test_no_file_names_a_folder_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "placed.py").write_text(PLACED)
+    (tmp_path / "images").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    data = {"name": "placed:Placed", "label": "toys", "params": {"root": str(tmp_path / "images")}}
+    failing = {"name": "placed:Failing", "label": "failing"}
+    path = written(tmp_path / "r.yaml", datasets=[data], methods=[STEADY, failing])
+    run(load_run(path), Quiet(), runs=str(tmp_path))
+    (tmp_path / "images").rmdir()
+    made = build_page(tmp_path / "r", tmp_path / "site", figures=False)
+    assert ".../images" in " ".join(made.notes)
+    texts = {file: file.read_text("utf-8") for file in (tmp_path / "site").rglob("*") if file.is_file()}
+    assert not [file.name for file, text in texts.items() if str(tmp_path) in text]
+    assert any(".../1.jpg is cut" in text for text in texts.values())
+    assert any("no weights at '.../placed.py'" in text for text in texts.values())
+    assert str(tmp_path) in " ".join(recorded_at(tmp_path / "r").rows()["error"].dropna()), "the rows keep it"
 
 
 def test_data_of_another_place_must_be_of_this_run(built: Counts, tmp_path: Path) -> None:

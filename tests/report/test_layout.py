@@ -12,6 +12,7 @@ from harness.report.layout import (
     best_of_columns,
     best_of_row,
     best_strong,
+    for_others,
     percent,
     signed,
     with_interval,
@@ -36,6 +37,24 @@ TABLE = Table(
 
 def named(name: str) -> Table:
     return Table(name, (Column(name), Column("b")), (Row((Cell(name, (name,)), Cell("x"))),), (name,))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cannot open /home/ada/data/a.jpg", "cannot open .../a.jpg"),
+        ("at root=/mnt, '/mnt/x y/z' (/a/b.py, line 3)", "at root=.../mnt, '.../x y/z' (.../b.py, line 3)"),
+        ("runs:/home/ada/x file:///home/ada/y", "runs:.../x .../y"),
+        ("/home/ada/runs/x: 4 of 8 images", ".../x: 4 of 8 images"),
+        ("1/2, and/or, </b>, / and – / –, ../runs/x, data/a.jpg", None),
+        ("https://host/a/b.html s3://bucket/x gs://b/c", None),
+    ],
+)
+def test_texts_for_others_name_no_folder_of_this_machine(text: str, said: str | None) -> None:
+    table = Table(text, (Column("a"),), (Row((Cell(text, (text,)),)),), (text,))
+    made = for_others(table)
+    (cell,) = made.body[0].cells
+    assert {made.title, *made.notes, cell.text, *cell.notes} == {said or text}
 
 
 def test_a_wide_table_is_printed_in_parts_and_no_number_is_cut() -> None:

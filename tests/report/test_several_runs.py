@@ -10,8 +10,8 @@ import pytest
 from harness import UserError
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
-from harness.report.rendering.formats import rendered
-from harness.report.several_runs import Source, board, entries, linked, scales_of
+from harness.report.rendering.formats import FORMATS, rendered
+from harness.report.several_runs import Source, board, entries, linked, named_for_others, scales_of
 from harness.storage.manifest import JobFacts
 
 
@@ -157,6 +157,19 @@ def test_runs_lead_to_their_manifests(pair: pd.DataFrame, tmp_path: Path) -> Non
     assert r"(<../runs/a%20b%29%7C%3C/manifest.json>)" in markdown and "(<s3://bucket/run/manifest.json>)" in markdown
     assert '<a href="../runs/a%20b%29%7C%3C/manifest.json">' in html and 'href="s3://bucket/run/manifest.json"' in html
     assert all(len(row.cells[-1].links) == 2 for row in made.body), "one line of two runs that print alike"
+
+
+def test_a_leaderboard_names_no_folder_of_this_machine(pair: pd.DataFrame, tmp_path: Path) -> None:
+    names = named_for_others(["/home/a/x", "/home/b/x", "/home/b/y/", "runs/z", "s3://bucket/x", "../x"])
+    assert list(names.values()) == ["a/x", "b/x", "y", "runs/z", "s3://bucket/x", "../x"]
+    run = str(tmp_path / "runs" / "x")
+    names = named_for_others([run])
+    found = entries([source(names[run], pair)])
+    for out in (tmp_path / "out" / "l.md", Path("/elsewhere/l.md"), None):
+        made = linked(board(found, [f"{run} is old."]), found, out, {"x": run})
+        for form in FORMATS:
+            assert str(tmp_path)[1:].encode() not in rendered([made], form)
+    assert b".../x is old." in rendered([made], "md")
 
 
 def test_no_runs_and_no_rows() -> None:

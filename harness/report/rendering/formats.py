@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.messages import suggest
-from harness.report.layout import Table
+from harness.report.layout import Table, for_others
 from harness.report.rendering.csv import to_csv
 from harness.report.rendering.html import to_html
 from harness.report.rendering.latex import to_latex
@@ -27,11 +27,12 @@ FORMATS = (*_TEXTS, "parquet")
 
 
 def rendered(tables: Sequence[Table], form: str) -> bytes:
-    """Tables in one of FORMATS, one beneath the other.
+    """Tables in one of FORMATS, one beneath the other, without absolute paths of this machine.
 
     Raises:
         UserError: No such format.
     """
+    tables = [for_others(table) for table in tables]
     if form == "parquet":
         return to_parquet(tables)
     if form not in _TEXTS:
