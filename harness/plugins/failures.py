@@ -27,7 +27,7 @@ _HARNESS = Path(__file__).parents[1]
 _THROUGH = str(Path(__file__).parent) + os.sep
 _LIBRARIES = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib"))
 _PASSING = re.compile(
-    r" at 0x[0-9a-f]+|\b(?:pid|actor_id|worker_id|node_id|task_id|job_id|namespace)\b ?[:=] ?[^\s,;)]+[,;]?"
+    r" at 0x[0-9a-f]+|\b(?:pid|ip|actor_id|worker_id|node_id|task_id|job_id|namespace)\b ?[:=] ?[^\s,;)]+[,;]?"
     r"|(?<=\bprocess )\d+\b ?|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b",
     re.IGNORECASE,
 )

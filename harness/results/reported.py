@@ -71,9 +71,9 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
 def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterator[str]:
     """The methods and data sets of which more than this share failed: a method is not excused by those beside it."""
     counts = pd.DataFrame({"of": asked.groupby(_JOB).size(), "failed": failed.groupby(_JOB).size()}).fillna(0)
-    for (method, dataset), line in counts.astype(int).iterrows():
-        if line["failed"] > share * line["of"]:
-            yield f"{method} on {dataset}: {line['failed']} of {line['of']}"
+    for method, dataset, of, failures in counts.astype(int).reset_index().itertuples(index=False, name=None):
+        if failures > share * of:
+            yield f"{method} on {dataset}: {failures} of {of}"
 
 
 def table_or_why(name: str, final: FinalClicks, context: Context) -> Table:

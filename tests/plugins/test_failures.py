@@ -212,7 +212,7 @@ def test_a_text_is_bounded_and_of_unicode_and_on_one_line() -> None:
     ("text", "kept"),
     [
         ("the worker died. actor_id: 1d7e9f pid: 4321, namespace: f00-ba1 Detail: end", "the worker died. Detail: end"),
-        ("lost 172.17.0.2:6379 (pid=12) in process 4321 of 3", "lost () in process of 3"),
+        ("lost 172.17.0.2:6379 (pid=12) in process 4321 of 3; ip: 10.0.0.1 end", "lost () in process of 3; end"),
         ("<Net object at 0x7f01> of torch 2.7.1 gave 3 of pid", "<Net object> of torch 2.7.1 gave 3 of pid"),
     ],
 )
