@@ -23,7 +23,7 @@ from ..shared.index_cache import cached
 from ..shared.index_masks import read_indices
 from ..shared.mask_files import MASKS
 from ..shared.paired_files import IMAGES, another_size, by_stem, check_folders, digest, list_files
-from .masks import check_orientation, checked, equal, read_binary
+from .masks import checked, equal, read_binary
 from .texts import Words, did_you_mean, named, read_texts
 
 _LAYOUT = "docs/datasets.md shows the layout."
@@ -119,7 +119,6 @@ class Folder(Dataset):
                 read of which pixels are to be ignored for the other instances.
         """
         image = read_rgb(self._images[sample_id])
-        check_orientation(self._images[sample_id], image)
         read = self._reader(sample_id, image)
         listed = self._listed(sample_id)
         same = Counter(one.category for _, one in listed)

@@ -10,12 +10,9 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from harness.structures import Image, Mask
+from harness.structures import Mask
 
 from ..shared.mask_files import Values, one_channel, read_picture, refused
-
-_ORIENTATION = 0x0112
-"""EXIF's tag; 1 is upright, 2 to 4 keep height and width, 5 to 8 exchange them."""
 
 
 def read_binary(path: Path, ignore: int | None) -> tuple[Mask, Mask]:
@@ -50,21 +47,6 @@ def checked(path: Path, mask: Mask) -> Mask:
     if not mask.any():
         raise ValueError(f"{path}: found no pixel of an object; wanted one at least. Draw it, or delete the file.")
     return mask
-
-
-def check_orientation(path: Path, image: Image) -> None:
-    """Refuse a picture that viewers turn to another one of the same size: its masks may be drawn on either.
-
-    Raises:
-        ValueError: Saying what to do.
-    """
-    with PIL.Image.open(path) as opened:
-        orientation = opened.getexif().get(_ORIENTATION, 1)
-    if orientation in (2, 3, 4) or (orientation in (5, 6, 7, 8) and image.shape[0] == image.shape[1]):
-        raise ValueError(
-            f"{path}: found EXIF orientation {orientation}, by which viewers turn it; no one can tell which way its "
-            "masks are drawn. Save it the way the masks are, without orientation."
-        )
 
 
 def _values(path: Path) -> Values:

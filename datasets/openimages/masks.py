@@ -9,11 +9,12 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 
 from harness.structures import Mask
 
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError)
+from ..shared.opening import TooLargeError, opened
+
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """What PIL raises on a damaged file, depending on where the damage lies."""
 
 _MOST_STRETCHED = 0.02
@@ -47,9 +48,11 @@ def _decoded(path: Path) -> Mask:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; wanted the mask. Unpack the split's 16 archives of masks there")
     try:
-        with PIL.Image.open(path) as image:
+        with opened(path) as image:
             image.load()
             mode, pixels = image.mode, np.asarray(image if image.mode in ("1", "L") else image.convert("RGB"))
+    except TooLargeError:
+        raise
     except _DAMAGE as error:
         raise OSError(
             f"{path.name}: found {path.stat().st_size} bytes that do not decode ({error}); wanted a PNG"

@@ -182,7 +182,7 @@ class OpenImages(Dataset):
             ValueError: Its values have no known range.
         """
         rows = self._rows(sample_id)
-        image = read_rgb(self._path(self._image_folders, sample_id, f"{sample_id}.jpg"))
+        image = read_rgb(self._path(self._image_folders, sample_id, f"{sample_id}.jpg"), turned=True)
         # A class is a name; several labels may have it.
         count = Counter(self._categories[row.label] for row in self._index.of_image(sample_id) if row.use == 1)
         instances, broken = [], {}

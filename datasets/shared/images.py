@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
-import PIL.Image
 
 from harness.structures import Image
 
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError)
+from .opening import TooLargeError, opened, orientation
+
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """The exceptions that PIL raises on damaged files, depending on the format and on the place of the damage."""
+
+_KEEPS_SIDES, _EXCHANGES_SIDES = (2, 3, 4), (5, 6, 7, 8)
+"""Orientations by which a picture is turned or mirrored: with the same height and width, or with exchanged ones."""
 
 
 def within(name: str) -> str:
@@ -33,34 +38,53 @@ def within(name: str) -> str:
     return name
 
 
-def read_rgb(path: Path) -> Image:
+def read_rgb(path: Path, turned: bool = False) -> Image:
     """The pixels in the file's stored orientation, uint8 (h, w, 3) in RGB order.
 
-    An EXIF orientation is not applied, since the ground truths of the data sets are drawn on the stored pixels.
+    An EXIF orientation is not applied, since the ground truths of the data sets are drawn on the stored pixels; only
+    TIFF's is, by PIL.
     Grey is repeated in the three channels, alpha is dropped, and CMYK is converted as PIL does (without colour
     profiles). A channel of 16 bits keeps its upper 8, so that nothing is clipped.
+
+    Args:
+        path: The file.
+        turned: Whether to read a picture that viewers turn to another of the same size. No size tells then which way
+            its masks are drawn, so this is for data sets whose publishers say it.
 
     Raises:
         FileNotFoundError: There is no such file.
         OSError: It is empty, cut off or not an image.
-        ValueError: Its channels have 32 bits or floating-point values, whose range is unknown.
+        ValueError: Its channels have 32 bits or floating-point values, whose range is unknown, or 16 bits of which
+            only the lower 12 are used; it is turned; or it has too many pixels (`opening.TooLargeError`).
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; wanted an image. Fetch it again or correct the data set's root."
+            f"{path}: no such file; wanted an image. Fetch it again or correct the data set's root.{_hint(path)}"
         )
     try:
-        with PIL.Image.open(path) as image:
+        with opened(path) as image:
+            has_16_bits = ";16" in str(image.tile)  # Of three channels of 16 bits PIL reads the upper 8 bits alone.
+            # PIL finds that of some PNGs after loading alone, and turns a TIFF by it then, and forgets it.
+            before = orientation(image)
             image.load()
             # Modes that begin with I or F hold 16 or 32 bits; PIL's conversion to RGB would clip them.
             kept = image.mode == "RGB" or image.mode[0] in "IF"
             mode, pixels = image.mode, np.array(image if kept else image.convert("RGB"))
+            turn = before if before != 1 else orientation(image)
+    except TooLargeError:
+        raise
     except _DAMAGE as error:
         raise OSError(
             f"{path}: found {path.stat().st_size} bytes that do not decode ({error}); "
             "wanted a whole image. Fetch the file again."
         ) from error
-    return _grey_to_rgb(path, mode, pixels) if pixels.ndim == 2 else pixels
+    if not turned:
+        _check_orientation(path, turn, pixels.shape)
+    if pixels.ndim == 2:
+        return _grey_to_rgb(path, mode, pixels)
+    if has_16_bits:
+        _check_depth(path, int(pixels.max()) << 8 | 0xFF)
+    return pixels
 
 
 def read_rgb_of(path: Path, size: tuple[int, int], stated_in: Path) -> Image:
@@ -71,11 +95,28 @@ def read_rgb_of(path: Path, size: tuple[int, int], stated_in: Path) -> Image:
     """
     image = read_rgb(path)
     if image.shape[:2] != size:
+        todo = "Fetch the picture again, at its original size."
+        with opened(path) as picture:
+            if image.shape[:2] == size[::-1] and orientation(picture) in _EXCHANGES_SIDES:
+                todo = "Its EXIF orientation turns it to that size: save it turned, without orientation."
         raise ValueError(
             f"{path}: found {image.shape[0]} x {image.shape[1]} (h x w); wanted {size[0]} x {size[1]}, as in "
-            f"{stated_in}. Fetch the picture again, at its original size."
+            f"{stated_in}. {todo}"
         )
     return image
+
+
+def _hint(path: Path) -> str:
+    return " Its name has backslashes: write '/' between folders." if "\\" in str(path) and os.sep == "/" else ""
+
+
+def _check_orientation(path: Path, turn: int, shape: tuple[int, ...]) -> None:
+    """Refuse a picture that viewers turn to another one of the same size: its masks may be drawn on either."""
+    if turn in _KEEPS_SIDES or (turn in _EXCHANGES_SIDES and shape[0] == shape[1]):
+        raise ValueError(
+            f"{path}: found EXIF orientation {turn}, by which viewers turn it; no one can tell which way its "
+            "masks are drawn. Save it the way the masks are, without orientation."
+        )
 
 
 def _grey_to_rgb(path: Path, mode: str, values: np.ndarray) -> Image:
@@ -85,7 +126,17 @@ def _grey_to_rgb(path: Path, mode: str, values: np.ndarray) -> Image:
             f"{path}: found PIL mode {mode} with values up to {values.max()}, a range that the file does not "
             "state; wanted 8 or 16 bits a channel. Convert the file."
         )
+    _check_depth(path, int(values.max()))
     return np.repeat((values >> 8).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
+
+
+def _check_depth(path: Path, largest: int) -> None:
+    """Refuse what cameras and scanners of 12 bits write into 16: its upper 8 bits are nearly black."""
+    if 0 < largest < 1 << 12:
+        raise ValueError(
+            f"{path}: found 16 bits a channel and no value above {largest}: 12 bits or fewer, which would be shown "
+            "nearly black; wanted values up to 65535. Multiply them by 16 (12 bits) or 64 (10) and save the file anew."
+        )
 
 
 def sizes_digest(paths: Iterable[Path]) -> str:

@@ -6,12 +6,13 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 from jaxtyping import UInt8
+
+from .opening import TooLargeError, opened, orientation
 
 Indices = UInt8[np.ndarray, "h w"]
 
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError)
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """The exceptions that PIL raises on damaged files, depending on the place of the damage."""
 
 _SCALED_GREY = ("L;2", "L;4")
@@ -24,17 +25,20 @@ def read_indices(path: Path) -> Indices:
     Raises:
         FileNotFoundError: There is no such file.
         OSError: It is empty, cut off, has a wrong checksum or is no image.
-        ValueError: Its pixels are not indices: it is no PNG, or has colours, alpha or another depth of grey.
+        ValueError: Its pixels are not indices: it is no PNG, or has colours, alpha, another depth of grey
+            or an EXIF orientation.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; wanted an index mask. Fetch it again or correct the root.")
     try:
-        with PIL.Image.open(path) as image:
+        with opened(path) as image:
             found = f"{image.format} {image.mode}"
             raw_mode = image.tile[0].args if found == "PNG L" and image.tile else None
             image.verify()  # Checks checksums, which decoding does not; the image is closed then.
-        with PIL.Image.open(path) as image:
-            indices = np.array(image)
+        with opened(path) as image:
+            indices, turn = np.array(image), orientation(image)
+    except TooLargeError:
+        raise
     except _DAMAGE as error:
         raise OSError(
             f"{path}: found {path.stat().st_size} bytes that do not decode ({error}); "
@@ -45,4 +49,6 @@ def read_indices(path: Path) -> Indices:
             f"{path}: found {found}{f' ({raw_mode})' if raw_mode else ''}, not an index mask; "
             "wanted a PNG with a palette or 8-bit grey, whose values are numbers. Fetch the original file."
         )
+    if turn != 1:
+        raise ValueError(f"{path}: found EXIF orientation {turn}; wanted none. Save the mask the way the picture lies.")
     return indices

@@ -10,6 +10,8 @@ from jaxtyping import UInt8
 
 from harness.structures import Image
 
+from .opening import TooLargeError, opened, orientation
+
 MASKS = (".png", ".bmp", ".tif", ".tiff")
 """Suffixes of mask files, in small letters: formats that keep every value."""
 
@@ -23,7 +25,8 @@ def read_picture(path: Path) -> PIL.Image.Image:
 
     Raises:
         OSError: It is missing or damaged.
-        ValueError: Its format changes values, it has several pages, transparent pixels, or more than 8 bits.
+        ValueError: Its format changes values, or it has several pages, transparent pixels, an orientation by which
+            viewers turn it, or more than 8 bits.
     """
     image = _decoded(path)
     if image.has_transparency_data:
@@ -67,12 +70,15 @@ def _decoded(path: Path) -> PIL.Image.Image:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; wanted a mask.")
     try:
-        with PIL.Image.open(path) as image:
+        with opened(path) as image:
             kind, pages = image.format, getattr(image, "n_frames", 1)
-        with PIL.Image.open(path) as image:
+        with opened(path) as image:
             image.verify()  # decoding alone lets flipped bits pass; it leaves the image closed
-        with PIL.Image.open(path) as image:
+        with opened(path) as image:
+            turn = orientation(image)  # before PIL turns a TIFF by it
             image.load()
+    except TooLargeError:
+        raise
     except Exception as error:  # PIL raises whatever the damage leads to
         raise OSError(
             f"{path}: found {path.stat().st_size} bytes that do not decode ({error}); wanted a whole image."
@@ -81,6 +87,8 @@ def _decoded(path: Path) -> PIL.Image.Image:
         raise refused(path, f"a {kind}", "a PNG: other formats change values along every edge")
     if pages > 1:
         raise refused(path, f"{pages} pages", "one image a file")
+    if turn != 1:
+        raise refused(path, f"EXIF orientation {turn}, by which viewers turn it", "the mask as it is stored")
     return image
 
 

@@ -150,7 +150,7 @@ class VocObjects(Dataset):
             OSError: The picture or its ground truth is missing or damaged.
             ValueError: The ground truth is of another size, or not what the data set promises.
         """
-        image, annotation = read_rgb(self._picture(sample_id)), self._annotation(sample_id)
+        image, annotation = read_rgb(self._picture(sample_id), turned=True), self._annotation(sample_id)
         if annotation.objects.shape != image.shape[:2]:
             (h, w), (mask_h, mask_w) = image.shape[:2], annotation.objects.shape
             raise ValueError(

@@ -7,6 +7,7 @@ no worker's copy of the checkout holds, is made absolute on the driver, and `HAR
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -104,11 +105,21 @@ def _resolved(annotation: Any, value: Any, where: str) -> Any:
         return None if value is None and optional else _nested(kind, value, where)
     adapter = _adapter(annotation)
     try:
-        return adapter.dump_python(_on_paths(adapter.validate_python(value), for_workers), mode="json")
+        valid = adapter.validate_python(value)
+        _on_paths(valid, lambda path: _with_slashes(path, where))
+        return adapter.dump_python(_on_paths(valid, for_workers), mode="json")
     except pydantic.ValidationError as error:
         _check_keys(annotation, error.errors(), where)
         whole = [{**mistake, "input": value} for mistake in error.errors()]
         raise UserError(f"{where}: {complaint(whole)}") from error
+
+
+def _with_slashes(path: Path, where: str) -> Path:
+    """Refuse a path in Windows's writing, where it is one name and no file has it."""
+    if os.sep == "/" and "\\" in str(path) and not located(path).exists():
+        slashed = str(path).replace("\\", "/")
+        raise UserError(f"{where}: found {path}; wanted '/' between folders, which Windows takes too: {slashed}.")
+    return path
 
 
 def _check_keys(annotation: Any, mistakes: Iterable[Mapping[str, Any]], where: str) -> None:

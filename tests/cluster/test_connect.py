@@ -72,8 +72,10 @@ def test_workers_run_a_copy_of_the_checkout(asked: dict[str, Any], monkeypatch: 
 def test_workers_find_what_the_driver_finds(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "plugins::/mnt/more")
     monkeypatch.setenv("HARNESS_INDEX", "listings")
+    monkeypatch.setenv("HARNESS_MAX_MEGAPIXELS", "400")
     joining.connect(None)
     told = asked["runtime_env"]["env_vars"]
+    assert told.pop("HARNESS_MAX_MEGAPIXELS") == "400"
     assert told == {"PYTHONPATH": f"{Path.cwd()}/plugins:/mnt/more", "HARNESS_INDEX": str(places.ROOT / "listings")}
     monkeypatch.delenv("PYTHONPATH")
     joining.connect(None)

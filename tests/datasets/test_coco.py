@@ -475,6 +475,22 @@ def test_of_a_crowd_region_and_an_instance_with_one_id_the_crowd_region_is_the_s
     assert [one.id for one in sample.instances] == ["1"] and list(sample.broken) == ["1#2"]
 
 
+@pytest.mark.parametrize("orientation", [2, 3, 4])
+def test_a_picture_that_viewers_turn_is_a_failed_row(tmp_path: Path, orientation: int) -> None:
+    coco = _coco(tmp_path, [_annotation()])
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    picture(H, W, 3).save(tmp_path / "val2017" / "000000000007.jpg", exif=exif)
+    with pytest.raises(ValueError, match=f"found EXIF orientation {orientation}, by which viewers turn it"):
+        coco.load("7")
+
+
+def test_folders_in_windows_writing_get_a_hint(tmp_path: Path) -> None:
+    images = [{"id": 7, "file_name": "a\\7.jpg", "height": H, "width": W}]
+    with pytest.raises(FileNotFoundError, match="no such file.*Its name has backslashes: write '/'"):
+        _tool(tmp_path, _json([_annotation()], images=images)).load("7")
+
+
 # Broken files
 
 

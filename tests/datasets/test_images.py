@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from harness.datasets.shared.images import read_rgb, sizes_digest, within
+from harness.datasets.shared.images import read_rgb, read_rgb_of, sizes_digest, within
 
 from toy_files import picture
 
@@ -63,7 +64,6 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path, name: str) -> None:
 
 
 def test_16_bit_colour_is_scaled_as_16_bit_grey_is(tmp_path: Path) -> None:
-    cv2 = pytest.importorskip("cv2")
     cv2.imwrite(str(tmp_path / "a.png"), np.stack([GRADIENT, GRADIENT // 2, GRADIENT // 4], axis=2))
     pixels = read_rgb(tmp_path / "a.png")
     np.testing.assert_array_equal(pixels, np.stack([GRADIENT // 4, GRADIENT // 2, GRADIENT], axis=2) // 256)
@@ -82,6 +82,60 @@ def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
     path = _saved(_photo(), tmp_path / "a.jpg", exif=exif, quality=95)
     assert PIL.Image.open(path).getexif()[0x0112] == 6
     assert read_rgb(path).shape == (32, 48, 3)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "square"), [(2, False), (3, False), (4, False), (5, True), (6, True), (8, True)]
+)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+def test_a_picture_that_viewers_turn_to_the_same_size_raises(
+    tmp_path: Path, name: str, orientation: int, square: bool
+) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    path = _saved(_photo().crop((0, 0, 32 if square else 48, 32)), tmp_path / name, exif=exif)
+    with pytest.raises(ValueError, match=rf"{name}: found EXIF orientation {orientation}, .* without orientation"):
+        read_rgb(path)
+    assert read_rgb(path, turned=True).shape[0] == 32
+
+
+def test_exif_that_is_damaged_says_nothing(tmp_path: Path) -> None:
+    path = _saved(_photo(), tmp_path / "a.jpg", exif=b"Exif\0\0XX*\0\0\0\0\0")
+    assert read_rgb(path).shape == (32, 48, 3)
+
+
+def test_a_size_that_only_exif_explains_is_told_so(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    path = _saved(_photo(), tmp_path / "a.jpg", exif=exif)
+    with pytest.raises(
+        ValueError, match=r"found 32 x 48 \(h x w\); wanted 48 x 32, as in x\.json\. Its EXIF orientation"
+    ):
+        read_rgb_of(path, (48, 32), Path("x.json"))
+    with pytest.raises(ValueError, match=r"wanted 47 x 32, as in x\.json\. Fetch the picture again"):
+        read_rgb_of(path, (47, 32), Path("x.json"))
+    assert read_rgb_of(path, (32, 48), Path("x.json")).shape == (32, 48, 3)
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12])
+@pytest.mark.parametrize("colours", [False, True])
+def test_12_bits_in_16_are_not_shown_black(tmp_path: Path, bits: int, colours: bool) -> None:
+    values = GRADIENT >> 16 - bits
+    cv2.imwrite(str(tmp_path / "a.png"), np.stack([values] * 3, axis=2) if colours else values)
+    with pytest.raises(ValueError, match=r"a\.png: found 16 bits a channel and no value above \d+: 12 bits .*black"):
+        read_rgb(tmp_path / "a.png")
+
+
+def test_a_dark_picture_of_16_bits_is_read(tmp_path: Path) -> None:
+    values = np.zeros((32, 48), np.uint16)
+    assert read_rgb(_saved(PIL.Image.fromarray(values), tmp_path / "a.png")).max() == 0
+    values[0, 0] = 4096
+    assert read_rgb(_saved(PIL.Image.fromarray(values), tmp_path / "b.png")).max() == 16
+
+
+def test_a_name_with_backslashes_gets_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="Its name has backslashes: write '/' between folders"):
+        read_rgb(tmp_path / "a\\b.jpg")
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

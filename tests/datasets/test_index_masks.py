@@ -133,3 +133,11 @@ def test_no_flipped_bit_changes_a_number(tmp_path: Path) -> None:
 
 def test_it_is_no_data_set() -> None:
     assert "index_masks" not in registry.names("datasets")
+
+
+def test_a_mask_that_viewers_turn_is_refused(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    _palette(NUMBERS).save(tmp_path / "a.png", exif=exif)
+    with pytest.raises(ValueError, match=r"a\.png: found EXIF orientation 6; wanted none"):
+        read_indices(tmp_path / "a.png")

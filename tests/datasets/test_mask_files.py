@@ -106,6 +106,15 @@ def test_several_pages_are_refused(tmp_path: Path) -> None:
         read_grey(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_mask_that_viewers_turn_is_refused(tmp_path: Path, name: str) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 3
+    WHITE.save(tmp_path / name, exif=exif)
+    with pytest.raises(ValueError, match="found EXIF orientation 3, by which .*; wanted the mask as it is stored"):
+        read_grey(tmp_path / name)
+
+
 def test_a_damaged_and_a_missing_file(tmp_path: Path) -> None:
     path = _save(tmp_path / "a.png", WHITE)
     path.write_bytes(path.read_bytes()[:60])

@@ -289,3 +289,11 @@ def test_harness_data_stands_for_data(module: str, monkeypatch: pytest.MonkeyPat
     resolved = parameters.resolve("methods", f"{module}:Many", {"checkpoint": "data/a.pt"})
     monkeypatch.delenv("HARNESS_DATA")
     assert parameters.build("methods", f"{module}:Many", resolved).given[0] == Path("/mnt/sets/a.pt")
+
+
+def test_a_path_in_windows_writing_is_told_unless_a_file_has_that_name(tmp_path: Path) -> None:
+    named = f"{tmp_path}\\mine"
+    with pytest.raises(UserError, match=r"davis: params.root: found .*\\mine; wanted '/' between folders, .*/mine\."):
+        parameters.resolve("datasets", "davis", {"root": named})
+    Path(named).mkdir()
+    assert parameters.resolve("datasets", "davis", {"root": named}) == {"root": named}
