@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import PIL.Image
+import PIL.ImageFile
 
 from harness.structures import UserError
 
@@ -22,7 +23,7 @@ class TooLargeError(ValueError):
     """A picture has more pixels than may be read."""
 
 
-def opened(path: Path) -> PIL.Image.Image:
+def opened(path: Path) -> PIL.ImageFile.ImageFile:
     """As `PIL.Image.open`, which reads 179 million pixels at most, or as many as HARNESS_MAX_MEGAPIXELS says.
 
     Raises:
