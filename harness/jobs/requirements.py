@@ -12,6 +12,7 @@ from harness.config.parts import Plugin, label
 from harness.config.recipe import KnownRecipe, identified
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.plugins import files
+from harness.plugins.vocabularies import names_in
 from harness.structures import UserError
 from harness.weights.catalogue import hint as fetched_by
 
@@ -54,10 +55,10 @@ def training_data(due: Sequence[MethodEntry]) -> list[Plugin]:
 
 
 def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = ()) -> None:
-    """Look for the checkpoints of all methods, and for what trainings start from, before anything is computed.
+    """Look for the checkpoints and lists of names of all methods, and for what trainings start from, before anything.
 
     Raises:
-        UserError: Some are absent: all of them in one message.
+        UserError: Some are absent: all of them in one message. Or a list of names is none.
     """
     named = [(method, key, path) for method in methods for key, path in starts_from(method, method in due).items()]
     absent = [
@@ -68,6 +69,17 @@ def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = (
     ]
     if absent:
         raise UserError("\n".join(dict.fromkeys(absent)))
+    for method, key, path in named:
+        if key.endswith("vocabulary"):
+            _check_names(method, path)
+
+
+def _check_names(method: MethodEntry, path: Path) -> None:
+    """A name that is no choice, such as "Dataset", counts as a path: without this, rows would not tell them apart."""
+    try:
+        names_in(path)
+    except UserError as error:
+        raise UserError(f"method '{label(method)}': {error}") from error
 
 
 def starts_from(method: MethodEntry, due: bool) -> dict[str, Path]:

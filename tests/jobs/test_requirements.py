@@ -46,6 +46,19 @@ def test_weights_are_looked_for_before_a_data_set_is(tmp_path: Path) -> None:
         planned(RunConfig(run="r", datasets=(coco,), methods=(gone,)))
 
 
+@pytest.mark.parametrize(("content", "found"), [(None, "cannot be read"), ("# none\n", "found no name")])
+def test_names_that_no_file_holds_are_refused_before_anything(tmp_path: Path, content: str | None, found: str) -> None:
+    """A finished run would pass for one with them, since a path that is not there is no part of a job."""
+    path = tmp_path / "Dataset"
+    if content is not None:
+        path.write_text(content)
+    entry = MethodEntry(name="fakes:Contrasted", label="ours", params={"vocabulary": str(path)})
+    with pytest.raises(UserError, match=rf"method 'ours': vocabulary=.*Dataset: {found}"):
+        check_weights([entry])
+    path.write_text("cat\n")
+    check_weights([entry, entry.model_copy(update={"params": {"vocabulary": "checkpoint"}})])
+
+
 def trained(tmp_path: Path, label: str, **changed: Any) -> MethodEntry:
     """A method with a recipe whose checkpoint is w.safetensors."""
     weights = tmp_path / "encoder.pth"

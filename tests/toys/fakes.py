@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness import Click, Dataset, Instance, Method, Prediction, Sample, UserError
+from harness.plugins.vocabularies import Vocabulary
 from harness.structures import Image, Listed
 
 H, W = 32, 48
@@ -102,6 +103,13 @@ class Steady(Method):
             np.stack([far < self.reach - 2, far < self.reach, far < self.reach + 6]),
             {"confidence": [0.1, 0.9, 0.2], "size": [1, 2, 3]},
         )
+
+
+class Contrasted(Steady):
+    """Steady, told which names to contrast a text with."""
+
+    def __init__(self, vocabulary: Vocabulary = "dataset") -> None:
+        super().__init__()
 
 
 class Sleepy(Steady):
