@@ -101,6 +101,10 @@ class Instance:
         return self.id.partition("~")[0]
 
 
+NOT_LISTED = " (not listed)"
+"""What follows a sample's id in that of the one instance that stands for all of them, where nobody can name them."""
+
+
 @dataclass(frozen=True)
 class Listed:
     """What a data set's listing knows of an instance without opening its image; the fields are those of `Instance`.

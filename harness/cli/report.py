@@ -69,3 +69,5 @@ def report(
     elif not writes:
         warn(f"{folder} cannot be written: results.parquet and report.md stay as they are.")
     warn_missing(finished, "the same run again")
+    if finished.missing:
+        raise typer.Exit(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.terminal import console
+from harness.cli.terminal import console, warn
 from harness.structures import UserError
 
 if TYPE_CHECKING:
@@ -122,7 +122,16 @@ def leaderboard(
     import pyarrow as pa
 
     from harness.report.asked import asked_lines
-    from harness.report.several_runs import Source, board, differences, entries, linked, named_for_others, scales_of
+    from harness.report.several_runs import (
+        Source,
+        board,
+        differences,
+        entries,
+        linked,
+        named_for_others,
+        scales_of,
+        shortfalls,
+    )
     from harness.results.recorded import recorded_at
     from harness.storage.shards import parquet
 
@@ -136,11 +145,13 @@ def leaderboard(
     chosen = _chosen(form, output)
     if chosen is Form.parquet:
         _write(bytes(parquet(pa.Table.from_pandas(found, preserve_index=False))), output)
+        _end(shortfalls(found))
         return
     mixed = [f"Not asked alike, and so not to be compared: {said}" for said in differences(sources)] if mix else []
     notes = [*mixed, *asked_lines({source.folder: source.context.asked for source in sources})]
     places = {name: run for run, name in names.items()}
     emit([linked(board(found, notes, scales_of(sources)), found, output, places)], chosen, output)
+    _end(shortfalls(found))
 
 
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
@@ -158,9 +169,19 @@ def tabulate(run: str, table: str, form: Form | None, output: Path | None, inter
     final = FinalClicks.of(rows)
     if table in ("", "all"):
         several = every if table else made.config.tables
-        emit([table_or_why(name, final, context) for name in several], form, output)
-        return
-    emit([build_table(f"table{table}" if table.isdigit() else table, final, context)], form, output)
+        tables = [table_or_why(name, final, context) for name in several]
+    else:
+        tables = [build_table(f"table{table}" if table.isdigit() else table, final, context)]
+    emit(tables, form, output)
+    _end(made.gaps(final, *context.labels))
+
+
+def _end(shortfalls: Sequence[str]) -> None:
+    """Say of which instances there are no rows, and end with exit code 1: what was written holds no mean of them."""
+    for said in shortfalls:
+        warn(said)
+    if shortfalls:
+        raise typer.Exit(1)
 
 
 def emit(tables: Sequence[Table], form: Form | None, output: Path | None) -> None:

@@ -16,7 +16,7 @@ from harness.masks.destinations import Objects
 from harness.masks.region import Region
 from harness.plugins.failures import contained, described
 from harness.plugins.interfaces import Dataset, Method
-from harness.structures import Image, Instance, Listed, Sample
+from harness.structures import NOT_LISTED, Image, Instance, Listed, Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ def listed(dataset: Dataset, sample_id: str) -> list[Listed]:
 
 def not_listed(sample_id: str) -> list[Listed]:
     """What stands for the instances of a sample of which nothing can be known."""
-    return [Listed(f"{sample_id} (not listed)")]
+    return [Listed(f"{sample_id}{NOT_LISTED}")]
 
 
 def encode(method: Method, pictures: Sequence[Picture], seed: int) -> None:

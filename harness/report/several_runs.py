@@ -23,7 +23,8 @@ from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
 from harness.report.scores import NO_ROWS, about, gaps, scores
 from harness.report.tables.leaderboard import ORACLE, RANKED, means_said, place
 from harness.statistics.comparisons import ranks
-from harness.statistics.final_clicks import ENTRY, SHOWN, FinalClicks
+from harness.statistics.expected import expected_of
+from harness.statistics.final_clicks import ENTRY, INSTANCE, SHOWN, FinalClicks
 from harness.storage.manifest import JobFacts
 from harness.structures import UserError
 
@@ -108,9 +109,33 @@ def entries(sources: Sequence[Source], mix: bool = False) -> pd.DataFrame:
             f"leaderboard: these runs were not asked alike. {' '.join(differing)} Wanted one protocol, or the numbers "
             "cannot be compared. Leave one out, or say --mix."
         )
+    if not differing:
+        sources = _expecting_alike(sources)
     scales = scales_of(sources)
     found = [line for source in sources for line in _entries(source, tuple(scales))]
     return _ranked(pd.DataFrame(found), sources) if not differing and found else pd.DataFrame(found)
+
+
+def _expecting_alike(sources: Sequence[Source]) -> list[Source]:
+    """The runs, each expecting of its methods also the instances that only another run has rows of."""
+    named = [source.rows.reindex(columns=INSTANCE).drop_duplicates() for source in sources]
+    together = [pd.concat(named).drop_duplicates()] if named else []
+    contexts = []
+    for source in sources:
+        known = expected_of(source.rows, together) if len(source.rows) else {}
+        more = {job: max(count, known.get(job, 0)) for job, count in source.context.expected_instances.items()}
+        contexts.append(replace(source.context, expected_instances=known | more))
+    return [replace(source, context=context) for source, context in zip(sources, contexts, strict=True)]
+
+
+def shortfalls(found: pd.DataFrame) -> list[str]:
+    """Sentences, one a run, method and data set of `entries` that lacks rows; none where all are whole."""
+    short = found[found["missing"] > 0] if len(found) else found
+    return [
+        f"{one['run']}: {one['missing']} of {one['missing'] + one['n_iou'] + one['failed']} instances of "
+        f"{one['dataset']} have no row of {one['method']}; its means are not shown."
+        for one in short.drop_duplicates(["run", "dataset", "method"]).to_dict("records")
+    ]
 
 
 def scales_of(sources: Sequence[Source]) -> dict[str, Scale]:

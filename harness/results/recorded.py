@@ -20,7 +20,9 @@ from harness.config.run_config import MethodEntry, RunConfig
 from harness.config.yaml_file import validated
 from harness.report.context import Asked, Context, MethodFacts
 from harness.report.paper.lists import difference
-from harness.statistics.final_clicks import SHOWN
+from harness.statistics.expected import expected_of, lacking
+from harness.statistics.final_clicks import SHOWN, FinalClicks
+from harness.statistics.means import Rows
 from harness.statistics.scales import with_metrics
 from harness.storage.edits import old_rows, said_of
 from harness.storage.folder import Folder
@@ -28,7 +30,7 @@ from harness.storage.manifest import MANIFEST, JobFacts, Samples, read_samples
 from harness.storage.store import Store, store_of
 from harness.structures import UserError
 
-ASKED = ["dataset", "method", "instance_id"]
+ASKED = ["dataset", "method", "image_id", "instance_id"]
 """What a row was asked for."""
 
 
@@ -138,20 +140,20 @@ class Recorded:
             for job in self.jobs
         }
 
-    def gaps(self, rows: pd.DataFrame, *methods: str) -> list[str]:
+    def gaps(self, rows: Rows, *methods: str) -> list[str]:
         """Sentences, one a method and data set of which some instances have no row; none where all have.
 
         Args:
             rows: All of the run's.
             methods: Their labels.
         """
-        found, context = rows.groupby(["method", "dataset"])["instance_id"].nunique(), self.context(rows)
-        absent = {key: count - int(found.get(key, 0)) for key, count in context.expected_instances.items()}
+        final = FinalClicks.of(rows)
+        context = self.context(final.every)
         return [
             f"{self.store.folder}: {'at least ' if context.uncounted[method, data] else ''}{count} of "
             f"{context.expected_instances[method, data]} instances of {data} have no row of {method}."
-            for (method, data), count in absent.items()
-            if method in methods and count > 0
+            for (method, data), count in lacking(final, context.expected_instances).items()
+            if method in methods and count
         ]
 
     def absent(self, job: JobFacts) -> set[str]:
@@ -161,11 +163,11 @@ class Recorded:
     def _expected(self, rows: pd.DataFrame) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
         """How many instances each job was asked for, and in how many images nobody has counted them.
 
-        Rows tell of the images that are done, by this method or by another. Of the others the data set's listing told
-        when the run was made. An image of which neither tells counts as one instance, which is enough for its means
-        to stay blank.
+        Rows tell of the images that any method has done. Of the others the data set's listing told when the run was
+        made. An image of which neither tells counts as one instance, which is enough for its means to stay blank.
         """
-        counts = rows[ASKED].drop_duplicates().groupby(["method", "dataset"]).size()
+        known = expected_of(rows)
+        of = {dataset: max(own for (_, data), own in known.items() if data == dataset) for _, dataset in known}
         absent = {(job.method, job.dataset): self.absent(job) for job in self.jobs}
         by_nobody = {
             dataset: set.intersection(*(own for (_, data), own in absent.items() if data == dataset))
@@ -173,11 +175,9 @@ class Recorded:
         }
         expected, uncounted = {}, {}
         for (method, dataset), images in absent.items():
-            others = images - by_nobody[dataset]
-            told = rows[(rows["dataset"] == dataset) & rows["image_id"].isin(others)] if others else rows.iloc[:0]
             listed = [self.samples[dataset][one] for one in images & by_nobody[dataset]]
-            own = int(counts.get((method, dataset), 0)) + int(told["instance_id"].nunique())
-            expected[method, dataset] = own + sum(1 if count is None else count for count in listed)
+            done = known.get((method, dataset), of.get(dataset, 0))
+            expected[method, dataset] = done + sum(1 if count is None else count for count in listed)
             uncounted[method, dataset] = listed.count(None)
         return expected, uncounted
 

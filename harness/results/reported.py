@@ -13,6 +13,7 @@ from harness.report.context import Context
 from harness.report.layout import Column, Table, for_others
 from harness.report.rendering.markdown import to_markdown
 from harness.results.recorded import ASKED, Recorded
+from harness.statistics.expected import lacking
 from harness.statistics.final_clicks import FinalClicks
 from harness.storage.rows import give_back
 from harness.storage.store import REPORT
@@ -64,7 +65,7 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
     too_many = tuple(_too_many(asked, failed, run.config.max_failures))
     over = stopped or bool(too_many)
-    missing = sum(context.expected_instances.values()) - len(asked)
+    missing = sum(lacking(final, context.expected_instances).values())
     return Finished(tables, len(asked), len(failed), over, missing, sum(context.uncounted.values()), too_many)
 
 

@@ -251,7 +251,7 @@ def test_runs_are_verified_merged_and_reported(
     lacking = harness("verify", tmp_path / "both")
     assert lacking.returncode == 1 and "missing: wide on far_away:Boxes: 12 of 12 images" in lacking.stderr
     told = harness("report", tmp_path / "both")
-    assert told.returncode == 0 and "12 of 24 instances have no row: the same run again." in told.stderr
+    assert told.returncode == 1 and "12 of 24 instances have no row: the same run again." in told.stderr
     assert "12 of 12 instances have no row" in told.stdout
 
 

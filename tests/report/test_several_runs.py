@@ -11,7 +11,7 @@ from harness import UserError
 from harness.report.context import Context, MethodFacts
 from harness.report.layout import Table
 from harness.report.rendering.formats import FORMATS, rendered
-from harness.report.several_runs import Source, board, entries, linked, named_for_others, scales_of
+from harness.report.several_runs import Source, board, entries, linked, named_for_others, scales_of, shortfalls
 from harness.storage.manifest import JobFacts
 
 
@@ -120,6 +120,16 @@ def test_a_methods_own_words_are_its_own_affair_and_a_footnote(pair: pd.DataFram
     run.manifest["jobs"]["ours-toy"]["parts"] = {**run.manifest["jobs"]["ours-toy"]["parts"], "text": "t2"}
     built = board(entries([run, source("runs/b", pair.assign(method="third").drop_duplicates("instance_id"))]))
     assert "Asked in a way of its own, text: t2." in built.footnotes
+
+
+def test_a_run_that_lacks_what_another_has_shows_no_mean_of_a_part(pair: pd.DataFrame) -> None:
+    """Its worst instance has no row: 80.00 over three would be first, and is a dash."""
+    short = pair[(pair["method"] == "ours") & (pair["instance_id"] != "B2")].assign(method="short")
+    found = entries([source("runs/a", pair), source("runs/b", short)])
+    last = texts(board(found))[-1]
+    assert (last["Method"], last["toy Overall"], last["toy Rank"]) == ("short", "–", "")
+    assert shortfalls(found) == ["runs/b: 1 of 4 instances of toy have no row of short; its means are not shown."]
+    assert shortfalls(entries([source("runs/a", pair)])) == []
 
 
 def test_contamination_is_a_footnote(pair: pd.DataFrame) -> None:

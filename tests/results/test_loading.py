@@ -149,6 +149,28 @@ def test_gaps_are_said_also_where_all_methods_have_the_same(run_folder: Path, he
     assert there and said == f"{copy}: at least 4 of {there + 4} instances of scenes have no row of Click only."
 
 
+def test_what_is_missing_inside_a_done_image_blanks_its_means_and_is_exit_code_1(
+    run_folder: Path, here: Command, tmp_path: Path
+) -> None:
+    """One row of one method is gone from its shard, as if nobody had ever asked: the other method's row tells."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    (copy / "results.parquet").unlink()
+    path = next(path for path in sorted((copy / "shards").rglob("*.parquet")) if "Click" in path.parent.name)
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    path.rename(path.with_name(name_of(path.read_bytes())))
+    expected = recorded_at(copy).context(recorded_at(copy).rows()).expected_instances
+    assert expected == recorded_at(run_folder).context(recorded_at(run_folder).rows()).expected_instances
+    for command in (
+        ["report", copy, "--table", "leaderboard", "--format", "md"],
+        ["leaderboard", copy, "--format", "md"],
+    ):
+        done = here(*command)
+        assert done.returncode == 1, done.stderr
+        assert "1 of " in done.stderr and "have no row of" in done.stderr and "| – ¹" in done.stdout
+
+
 def test_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no manifest.json"):
         load(tmp_path)

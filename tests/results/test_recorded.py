@@ -155,11 +155,11 @@ def test_a_page_is_built_without_the_pictures(copy: Path, here: Command) -> None
 def test_missing_images_are_counted_without_the_data(copy: Path, here: Command, imported: list[str]) -> None:
     next((copy / "shards").glob("turned-*/*.parquet")).unlink()
     done = here("report", copy)
-    assert done.returncode == 0 and "3 of 6 instances have no row" in done.stderr, "the other method's rows tell"
+    assert done.returncode == 1 and "3 of 6 instances have no row" in done.stderr, "the other method's rows tell"
     for shard in (copy / "shards").rglob("*.parquet"):
         shard.unlink()
     done = here("report", copy)
-    assert done.returncode == 0 and "At least 6 of 6 instances have no row" in done.stderr
+    assert done.returncode == 1 and "At least 6 of 6 instances have no row" in done.stderr
     assert imported == []
 
 

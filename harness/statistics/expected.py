@@ -1,0 +1,62 @@
+"""How many instances every method must have a row of: all that any row of its data set names, whoever it is of.
+
+A method's own rows cannot tell what is missing inside an image that is done; those of the methods beside it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from harness.statistics.final_clicks import ENTRY, INSTANCE, FinalClicks
+from harness.structures import NOT_LISTED
+
+Jobs = dict[tuple[str, str], int]
+"""(method's label, data set's label) -> a number of instances."""
+
+
+def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs:
+    """How many instances each method of the rows was asked for, in the images of which there are rows.
+
+        image  rows of a      rows of b             expected of a and b
+        1      cup, plate     cup                   2
+        2      cup, plate     one for all, failed   a: 2, b: 1
+
+    A row that stands for all of an image's instances, since the image could not be opened and its listing does not name
+    them, is all that is expected of its method there.
+
+    Args:
+        rows: A run's.
+        beside: Those of other runs that were asked for the same.
+    """
+    columns = [*INSTANCE, "method"]
+    own = rows[columns].drop_duplicates()
+    held = _held(pd.concat([own[INSTANCE], *(other[INSTANCE] for other in beside)]))
+    stands = own[_stands(own)]
+    images = stands[INSTANCE[:2]].itertuples(index=False, name=None)
+    excused = (
+        stands.assign(more=[int(held[image]) - 1 for image in images]).groupby(["method", "dataset"])["more"].sum()
+    )
+    of = held.groupby("dataset").sum()
+    jobs = own[["method", "dataset"]].drop_duplicates().itertuples(index=False, name=None)
+    return {(method, dataset): int(of[dataset]) - int(excused.get((method, dataset), 0)) for method, dataset in jobs}
+
+
+def lacking(final: FinalClicks, expected: Mapping[tuple[str, str], int]) -> Jobs:
+    """How many instances each method has no final row of: in the ranking that lacks most, where it has several."""
+    lines = final.rows.groupby(ENTRY).size()
+    least = lines.groupby(["method", "dataset"]).min()
+    return {job: max(0, count - int(least.get(job, 0))) for job, count in expected.items()}
+
+
+def _held(asked: pd.DataFrame) -> pd.Series[int]:
+    """(Data set, image) -> how many instances the rows name in it; at least one."""
+    named = asked.drop_duplicates()
+    held = named.assign(held=(~_stands(named)).astype(int)).groupby(INSTANCE[:2])["held"].sum()
+    return held.clip(lower=1)
+
+
+def _stands(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Whether a row stands for all instances of its image."""
+    return rows["instance_id"].astype(str) == rows["image_id"].astype(str) + NOT_LISTED
