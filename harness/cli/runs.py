@@ -40,8 +40,9 @@ def verify(
         say(f"not looked at: {line}")
     for line in found.lacking:
         warn(f"missing: {line}")
-    say(f"{run}: {f'{len(found.lacking)} things are missing or wrong.' if found.lacking else 'complete.'}")
-    if found.lacking:
+    lacking = len(found.lacking)
+    say(f"{run}: {f'missing or wrong: {lacking}, see above.' if lacking else 'complete.'}")
+    if lacking:
         raise typer.Exit(1)
 
 

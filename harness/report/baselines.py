@@ -51,7 +51,9 @@ class Baselines:
     def said(self) -> str:
         """The baselines by their labels, for a title; "click alone" where there is none."""
         found = [self.of(dataset, method) for dataset, methods in self.texts.items() for method in methods]
-        return ", ".join(dict.fromkeys(filter(None, found))) or "click alone"
+        # Where no method is given text, nothing is held against them, but they are there.
+        named = [one for one in found if one] or [own[0] for own in self.playing.values() if len(own) == 1]
+        return ", ".join(dict.fromkeys(named)) or "click alone"
 
     @property
     def notes(self) -> list[str]:

@@ -47,6 +47,11 @@ def test_the_plugin_plays_it_wherever_it_stands_in_the_config(three: pd.DataFram
     assert "toy, ours against Click only: overall +20.00" in table.notes[1]
 
 
+def test_it_is_named_though_no_method_is_given_text(three: pd.DataFrame) -> None:
+    table = build_table("table1", three[three["method"] != "ours"], THREE)
+    assert table.title == "Table 1: text and click against Click only (run demo)"
+
+
 def test_the_config_may_name_another(three: pd.DataFrame) -> None:
     table = build_table("table1", three, replace(THREE, baseline=("RITM",)))
     assert table.title == "Table 1: text and click against RITM (run demo)"
