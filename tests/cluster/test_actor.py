@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from harness.jobs.jobs import Shard
 from harness.jobs.plan import planned, remaining
 from harness.jobs.worker import Outcome
 from harness.plugins import parameters
+from harness.plugins.failures import contained
 from harness.storage.store import Store
 
 
@@ -23,6 +26,15 @@ from harness.storage.store import Store
 def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "far_pictures.py").write_text(PICTURES)
     monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def answer_to_ctrl_c() -> Iterator[None]:
+    """An actor's process answers Ctrl-C in its own way; this one keeps its own."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 PICTURES = '''
@@ -53,6 +65,18 @@ def shards(root: Path, store: Store, **method: Any) -> list[Shard]:
 def outcomes(answer: list[Outcome] | Lost | Unopened) -> list[Outcome]:
     assert isinstance(answer, list)
     return answer
+
+
+def test_a_plugin_s_keyboard_interrupt_is_a_failed_row_and_ctrl_c_is_none(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    store, actor = Store(tmp_path / "run"), Actor()
+    (shard, _) = shards(tmp_path, store, name="fakes:Fragile", params={"how": "interrupt", "at": 1})
+    actor.load(shard.method, frozenset(), store, 1)
+    (done,) = outcomes(actor.run(shard))
+    assert (done.samples, done.instances, done.failed) == (2, 4, 2)
+    assert done.error.startswith("segment: RuntimeError: KeyboardInterrupt (fakes.py")
+    with pytest.raises(KeyboardInterrupt), contained():
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_a_folder_that_is_not_there_is_a_message(tmp_path: Path) -> None:
