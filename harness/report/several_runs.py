@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.messages import without_folders
 from harness.plugins.scale import SHARE, Scale
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
@@ -289,10 +290,13 @@ def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]
             "commit": source.commit,
             "limited_to_samples": source.context.limited,
             "notes": [
-                *about(line, source.final, source.context),
-                *_own_way(source, method, job),
-                *gaps(line),
-                *source.context.notes,
+                without_folders(note)
+                for note in (
+                    *about(line, source.final, source.context),
+                    *_own_way(source, method, job),
+                    *gaps(line),
+                    *source.context.notes,
+                )
             ],
             **{f"notes_{metric}": list(gaps(one)) for metric, one in each if metric != "iou"},
         }

@@ -203,12 +203,13 @@ class Store:
         """
         try:
             if not self.results_intact():
-                _log.warning(
-                    "%s: not the file that manifest.json tells of: it was altered, or a start was killed while it "
-                    "wrote it. The shards are read instead; python -m harness report %s writes it anew.",
-                    self.folder / RESULTS,
-                    self.folder,
-                )
+                if "results" in self.manifest():  # A manifest that was lost and made anew tells of no file yet.
+                    _log.warning(
+                        "%s: not the file that manifest.json tells of: it was altered, or a start was killed while it "
+                        "wrote it. The shards are read instead; python -m harness report %s writes it anew.",
+                        self.folder / RESULTS,
+                        self.folder,
+                    )
                 return False
             with self.folder.opened(RESULTS) as file:
                 told = pq.read_schema(file).metadata or {}
