@@ -57,6 +57,11 @@ class Scale:
         return {"higher_is_better": self.higher_is_better, "bounds": bounds, "unit": self.unit}
 
     @property
+    def worst(self) -> float:
+        """The worst value that there is: 0 of a share; infinite where nothing bounds it."""
+        return self.bounds[0] if self.higher_is_better else self.bounds[1]
+
+    @property
     def is_share(self) -> bool:
         """Whether values are printed in percent."""
         return self.bounds == (0.0, 1.0) and not self.unit

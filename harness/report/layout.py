@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -38,6 +39,8 @@ class Cell:
         strong: The best of its column; printed bold.
         links: Texts and what they lead to, in place of the text where the format has links.
         scale: How `value` is read: a share of which more is better, or what another metric declares.
+        alike: Which instances the mean is over, and how their clicks were made: the best is chosen among cells that
+            are alike.
     """
 
     text: str = ""
@@ -50,6 +53,7 @@ class Cell:
     spread: str = ""
     links: tuple[tuple[str, str], ...] = ()
     scale: Scale = SHARE
+    alike: Hashable = None
 
     @property
     def whole(self) -> str:
@@ -135,6 +139,20 @@ def spread(low: str, high: str, n: int | None) -> str:
     return f" [{low}, {high}], n = {n}"
 
 
+def comparable(cells: Sequence[Cell]) -> list[bool]:
+    """Which of several means may be compared: those over the most instances, and over the same ones, clicked alike.
+
+    A method that fails on the hard instances has the better mean over the others, so that a mean over fewer never
+    competes. Of several sets of equal size the one of most means counts; where there is no such set, none does.
+    """
+    known = [cell for cell in cells if _worth(cell) is not None]
+    most = max((cell.n or 0 for cell in known), default=0)
+    sets = Counter(cell.alike for cell in known if (cell.n or 0) == most).most_common(2)
+    if not sets or (len(sets) > 1 and sets[0][1] == sets[1][1]):
+        return [False] * len(cells)
+    return [_worth(cell) is not None and (cell.n or 0) == most and cell.alike == sets[0][0] for cell in cells]
+
+
 def best_strong(body: Sequence[Row], columns: Sequence[int]) -> tuple[Row, ...]:
     """The rows, with the best measured number of each of these columns strong in every section that has several."""
     sections: list[list[Row]] = []
@@ -146,23 +164,29 @@ def best_strong(body: Sequence[Row], columns: Sequence[int]) -> tuple[Row, ...]:
 
 
 def best_of_columns(rows: Sequence[Row], columns: Sequence[int]) -> tuple[Row, ...]:
-    """The rows, with the best measured number of each of these columns strong, where several rows have one."""
-    best = {}
+    """The rows, with the best measured number of each of these columns strong, where several rows have one.
+
+    Only numbers that are `comparable` have a best.
+    """
+    chosen: list[set[int]] = [set() for _ in rows]
+    competing = [at for at, row in enumerate(rows) if _competes(row)]
     for column in columns:
-        shown = [_worth(row.cells[column]) for row in rows if _competes(row)]
-        known = [worth for worth in shown if worth is not None]
-        if len(known) > 1:
-            best[column] = max(known)
-    return tuple(_strengthened(row, best) for row in rows)
+        for at in _best([rows[one].cells[column] for one in competing]):
+            chosen[competing[at]].add(column)
+    return tuple(replace(row, cells=_with_strong(row, own)) for row, own in zip(rows, chosen, strict=True))
 
 
 def best_of_row(row: Row, columns: Sequence[int]) -> Row:
     """The row, with the best of these columns strong, where several hold a number."""
-    shown = [_worth(row.cells[column]) for column in columns]
-    best = max((worth for worth in shown if worth is not None), default=None)
-    several = sum(worth is not None for worth in shown) > 1
-    chosen = {column for column, worth in zip(columns, shown, strict=True) if several and worth == best is not None}
+    chosen = {columns[at] for at in _best([row.cells[column] for column in columns])}
     return replace(row, cells=_with_strong(row, chosen))
+
+
+def _best(cells: Sequence[Cell]) -> list[int]:
+    """Which cells are the best of those that may be compared; none where there are not several."""
+    may = [at for at, alike in enumerate(comparable(cells)) if alike]
+    worths = {at: worth for at in may if (worth := _worth(cells[at])) is not None}
+    return [at for at, worth in worths.items() if len(may) > 1 and worth == max(worths.values())]
 
 
 def limited_to(samples: int, table: Table) -> Table:
@@ -221,11 +245,6 @@ def _worth(cell: Cell) -> float | None:
     if cell.value is None or math.isnan(cell.value):
         return None
     return cell.scale.sign * round(cell.scale.factor * cell.value, 2)
-
-
-def _strengthened(row: Row, best: Mapping[int, float]) -> Row:
-    chosen = {one for one, worth in best.items() if _competes(row) and _worth(row.cells[one]) == worth}
-    return replace(row, cells=_with_strong(row, chosen))
 
 
 def _competes(row: Row) -> bool:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.report.asked import clicks_said
 from harness.report.context import Context
 from harness.report.layout import Cell, with_interval
+from harness.statistics.expected import told_of
 from harness.statistics.final_clicks import ENTRY, FinalClicks
-from harness.statistics.means import MEANS, by_image, summarise
+from harness.statistics.means import MEANS, by_image, instance_sets, summarise
 from harness.statistics.resampling import intervals_of_means
 
 NO_ROWS = "No rows."
@@ -32,7 +34,10 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
         The columns of `summarise`, with intervals where the context asks for them, then `missing`: how many of the
         expected instances no row speaks of, or, below zero, how many rows are too many; and `doubts`. Expected are the
         context's, or else all that any method's rows name. Where some are missing the means are NaN: a mean over a
-        part is another number. What has no row at all has a line too, with ranking "". `scale` is the metric's.
+        part is another number. What has no row at all has a line too, with ranking "". `scale` is the metric's;
+        `alike` says of the mean, the seen and the unseen mean which instances they are over, and how these were
+        clicked, and `as_worst` is the mean with each failure counted as the metric's worst value, 0 of a share: over
+        all that any method of the data set has an answer to or failed on, and NaN where the metric has no worst value.
     """
     if metric not in final.rows:  # The run did not measure it.
         final = replace(final, rows=final.rows.assign(**{metric: math.nan}))
@@ -46,6 +51,13 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
     lines["uncounted"] = [context.uncounted.get(pair, 0) for pair in pairs]
     for column in ("mean", "seen", "unseen", "w"):
         lines[column] = lines[column].astype(float).where(lines["missing"] == 0)
+    sets = instance_sets(final, metric)
+    keys = [sets.get(tuple(entry), (0, 0, 0)) for entry in lines[ENTRY].itertuples(index=False)]
+    ways = [clicks_said(context.asked[pair]) if pair in context.asked else "" for pair in pairs]
+    alike = [tuple((key, way) for key in own) for own, way in zip(keys, ways, strict=True)]
+    lines["alike"] = pd.Series(alike, index=lines.index, dtype=object)
+    lines["asked_by"] = pd.Series(ways, index=lines.index, dtype=object)
+    lines["as_worst"] = _as_worst(lines, told_of(final, metric), context.scale(metric).worst)
     told = {"doubts": pd.Series(doubts(lines), index=lines.index, dtype=object)}
     scales = pd.Series([context.scale(metric)] * len(lines), index=lines.index, dtype=object)
     return _in_order(lines.assign(**told, scale=scales), context)
@@ -60,8 +72,19 @@ def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cel
         more: Stands behind the number, as a gain in parentheses does.
     """
     value, n, scale = float(line[column]), int(line["n" if column == "mean" else f"n_{column}"]), line["scale"]
-    cell = Cell(scale.shown(value) + more, gaps(line), value, n=n, scale=scale)
+    alike = line["alike"][MEANS.index(column)]
+    cell = Cell(scale.shown(value) + more, gaps(line), value, n=n, scale=scale, alike=alike)
     return with_interval(cell, line[f"{column}_low"], line[f"{column}_high"]) if f"{column}_low" in line else cell
+
+
+def _as_worst(lines: pd.DataFrame, of: Mapping[str, int], worst: float) -> list[float]:
+    """Each line's mean with what has no score, of so many instances a data set, counted as the worst value."""
+    found = []
+    for mean, n, dataset in zip(lines["mean"], lines["n"], lines["dataset"], strict=True):
+        rest = of.get(dataset, 0) - n
+        value = (n * mean + (rest * worst if rest else 0)) / of[dataset] if dataset in of and n else math.nan
+        found.append(value if math.isfinite(value) else math.nan)
+    return found
 
 
 def named(line: pd.Series[Any]) -> str:
@@ -242,7 +265,9 @@ def _doubts(line: pd.Series[Any], beside: pd.DataFrame) -> Iterator[str]:
         )
     most = int(shown["n"].max())
     if line["n"] < most:
-        yield f"Over {line['n']} instances, others over {most}: gains and ranks are over the same instances."
+        yield f"Over {line['n']} instances, others over {most}: no rank and never the best; gains are over the same."
+    elif len(other := shown[(shown["n"] == most) & shown["alike"].map(lambda own: own[0][0] != line["alike"][0][0])]):
+        yield f"Over {line['n']} instances, not those of {other['method'].iloc[0]}: the means are not to be compared."
     equal = shown[(shown["n"] == line["n"]) & (shown["n"] > 1) & (shown["method"] != line["method"])]
     same = equal[[all(_alike(line[name], other[name]) for name in MEANS) for _, other in equal.iterrows()]]
     if len(same):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,16 @@ from harness.plugins.scale import SHARE, Scale
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
 from harness.report.scores import NO_ROWS, about, gaps, scores
-from harness.report.tables.leaderboard import ORACLE, RANKED, means_said, place
+from harness.report.tables.leaderboard import (
+    AS_WORST,
+    ORACLE,
+    RANKED,
+    as_worst_cell,
+    means_said,
+    other_clicks,
+    place,
+    placed,
+)
 from harness.statistics.comparisons import ranks
 from harness.statistics.expected import expected_of
 from harness.statistics.final_clicks import ENTRY, INSTANCE, SHOWN, FinalClicks
@@ -113,8 +122,10 @@ def entries(sources: Sequence[Source], mix: bool = False) -> pd.DataFrame:
     if not differing:
         sources = _expecting_alike(sources)
     scales = scales_of(sources)
-    found = [line for source in sources for line in _entries(source, tuple(scales))]
-    return _ranked(pd.DataFrame(found), sources) if not differing and found else pd.DataFrame(found)
+    found = pd.DataFrame([line for source in sources for line in _entries(source, tuple(scales))])
+    if found.empty:
+        return found
+    return _compared(found, sources) if not differing else found
 
 
 def _expecting_alike(sources: Sequence[Source]) -> list[Source]:
@@ -175,10 +186,11 @@ def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, S
         for metric in scales
         if metric == "iou" or (found.loc[found["dataset"] == dataset, f"n_{metric}"] > 0).any()
     ]
-    lines = sorted(_lines(found), key=lambda own: (-_standing(own), tuple(own.iloc[0][LINE])))
-    body = [_row(own, shown, scales) for own in lines]
-    columns = _columns(shown, scales)
-    means = [index for index, column in enumerate(columns) if column.heading in ("Overall", "Seen", "Unseen")]
+    lines = sorted(_lines(found), key=lambda own: (_standing(own), tuple(own.iloc[0][LINE])))
+    failing = set(found.loc[found["failed"] > 0, "dataset"])
+    body = [_row(own, shown, scales, failing) for own in lines]
+    columns = _columns(shown, scales, failing)
+    means = [index for index, column in enumerate(columns) if column.heading in _BEST]
     limits = sorted(int(n) for n in found["limited_to_samples"].dropna().unique())
     title = "Leaderboard" if not limits else f"LIMITED to {limits[0]} samples: Leaderboard"
     general = [
@@ -187,6 +199,7 @@ def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, S
         "with the method loaded."
     ]
     general += [RANKED] if found["rank"].ne("").any() else []
+    general += [AS_WORST.format("0")] if failing else []
     return Table(title, columns, best_strong(body, means), (*notes, *general))
 
 
@@ -279,13 +292,16 @@ def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]
             "weights": weights_said(about_job),
             **{f"{metric}_{name}": one[name] for metric, one in each for name in ("mean", "seen", "unseen")},
             **{f"n_{metric}": int(one["n"]) for metric, one in each},
+            **{f"{metric}_instances": f"{one['alike'][0][0]:016x}" for metric, one in each},
             **{name: int(line[name]) for name in ("failed", "missing")},
+            "iou_failed_as_0": line["as_worst"] if line["missing"] == 0 else math.nan,
             "w": line["w"],
             "rank": "",
             **costs.get((dataset, method, ranking), dict.fromkeys(COST_NAMES, math.nan)),
             **source.peaks(job),
             "training_images_asked": about_job.get("training_images_asked"),
             **{part: job.get("parts", {}).get(part, "") for part in ALIKE[:3]},
+            "asked_by": line["asked_by"] or job.get("parts", {}).get("clicks", "unknown"),
             "run": source.folder,
             "commit": source.commit,
             "limited_to_samples": source.context.limited,
@@ -308,9 +324,11 @@ def weights_said(about_job: Mapping[str, Any]) -> str:
 
 
 def _own_way(source: Source, method: str, job: Mapping[str, Any]) -> Iterator[str]:
-    for part in ("clicks", "text"):
-        if source.entry(method).get(part) is not None:
-            yield f"Asked in a way of its own, {part}: {job.get('parts', {}).get(part, 'unknown')}."
+    """How a method was asked by its own entry of the config; its clicks are `_compared` with those of the others."""
+    asked = source.context.asked.get((method, str(job.get("dataset", ""))))
+    if source.entry(method).get("text") is not None:
+        said = asked.text if asked else job.get("parts", {}).get("text", "unknown")
+        yield f"Asked in a way of its own, text: {said}."
 
 
 def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
@@ -324,9 +342,23 @@ def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
     return found
 
 
+def _compared(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
+    """With a rank among those over the same instances and clicks, and footnotes at the others."""
+    cells = [_mean(entry, "iou", "mean", SHARE) for entry in found.to_dict("records")]
+    found = placed(found.assign(cell=pd.Series(cells, index=found.index, dtype=object)))
+    most = found.where(found["iou_mean"].notna()).groupby(found["dataset"])["n_iou"].transform("max")
+    notes = []
+    for of, entry in zip(most, found.to_dict("records"), strict=True):
+        own = [*other_clicks(entry), *entry["notes"]]
+        if entry["n_iou"] < of and not math.isnan(entry["iou_mean"]) and not any("others over" in one for one in own):
+            own.append(f"Over {entry['n_iou']} instances, others over {of:.0f}: no rank and never the best.")
+        notes.append(own)
+    return _ranked(found.assign(notes=pd.Series(notes, index=found.index, dtype=object)), sources)
+
+
 def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
-    """With a rank among all that is whole, each data set by itself; what two runs print alike counts once."""
-    whole = found[found["iou_mean"].notna() & (found["ranking"] != "oracle")]
+    """With the ranks of each data set by itself; what two runs print alike counts once."""
+    whole = found[found["ranked"]]
     once = whole.assign(printed=whole["iou_mean"].map(percent)).drop_duplicates([*LINE, "dataset", "n_iou", "printed"])
     parts = []
     for source in sources:
@@ -336,7 +368,7 @@ def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
             parts.append(final[tuple(line[ENTRY])].assign(method=str(index), run="", ranking="single"))
     ranked = ranks(pd.concat(parts, ignore_index=True)).to_dict("records") if parts else []
     places = {int(one["method"]): place(one) for one in ranked}
-    return found.assign(rank=[places.get(index, "") for index in found.index])
+    return found.assign(rank=[places.get(index, "") for index in found.index]).drop(columns=["cell", "usual"])
 
 
 def _lines(found: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -355,25 +387,40 @@ def _link(entry: Mapping[Any, Any] | pd.Series[Any]) -> str:
     return f"{entry['run']} @ {str(entry['commit'])[:8]}" if entry["commit"] else str(entry["run"])
 
 
-def _standing(own: pd.DataFrame) -> float:
-    mean = own["iou_mean"].mean()
-    return -1.0 if math.isnan(mean) else float(mean)
+def _standing(own: pd.DataFrame) -> tuple[Any, ...]:
+    """What sorts a line: methods of more data sets first, those that were clicked in another way last, the best first.
+
+    Means are compared over the same data sets, and over all of their instances with failures counted as 0.
+    """
+    known = own[own["iou_mean"].notna()]
+    mean = known["iou_failed_as_0"].mean()
+    apart = bool(own["apart"].any()) if "apart" in own else False
+    return (apart, -len(known), tuple(sorted(known["dataset"])), 1.0 if math.isnan(mean) else -float(mean))
 
 
-def _columns(shown: Sequence[tuple[str, str]], scales: Mapping[str, Scale]) -> tuple[Column, ...]:
+_BEST = ("Overall", "Seen", "Unseen", "Failed as 0")
+"""The columns whose best is bold."""
+
+
+def _columns(
+    shown: Sequence[tuple[str, str]], scales: Mapping[str, Scale], failing: Collection[str]
+) -> tuple[Column, ...]:
     columns = [Column("Method"), Column("Weights"), Column("Trained on")]
     for dataset, metric in shown:
         called = {"iou": "", "boundary_iou": ", boundary"}.get(metric, f", {metric}")
         group = f"{dataset}{called}{scales[metric].said}"
         columns += [Column("Rank", group, "right")] if metric == "iou" else []
         columns += [Column(name, group, "right") for name in ("Overall", "Seen", "Unseen")]
-        columns += [Column("n", group, "right")] if metric == "iou" else []
+        counts = ["n", "Failed", *(["Failed as 0"] if dataset in failing else [])]
+        columns += [Column(name, group, "right") for name in counts] if metric == "iou" else []
     costs = [Column(name, f"{cost.removesuffix('_ms')} ms", "right") for cost in COSTS for name in SHARES]
     peaks = [Column(name, "peak MiB", "right") for name in PEAKS.values()]
     return (*columns, *costs, *peaks, Column("Run"))
 
 
-def _row(own: pd.DataFrame, shown: Sequence[tuple[str, str]], scales: Mapping[str, Scale]) -> Row:
+def _row(
+    own: pd.DataFrame, shown: Sequence[tuple[str, str]], scales: Mapping[str, Scale], failing: Collection[str]
+) -> Row:
     first = own.iloc[0]
     by_dataset = {line["dataset"]: line for line in own.to_dict("records")}
     ranking = first["ranking"]
@@ -381,21 +428,25 @@ def _row(own: pd.DataFrame, shown: Sequence[tuple[str, str]], scales: Mapping[st
     cells = [Cell(name, (ORACLE,) if ranking == "oracle" else ()), Cell(first["weights"] or "–")]
     cells.append(Cell(first["trained_on"] or "–"))
     for dataset, metric in shown:
-        cells += _cells(by_dataset.get(dataset), metric, scales[metric])
+        cells += _cells(by_dataset.get(dataset), metric, scales[metric], dataset in failing)
     means = own[list(COST_NAMES)].mean()
     cells += [Cell("–" if math.isnan(value) else f"{value:.1f}") for value in means]
     cells += [Cell("–" if math.isnan(value) else f"{value:.0f}") for value in own[[f"peak_{n}" for n in PEAKS]].max()]
     return Row((*cells, Cell(first["run"])), bound=ranking == "oracle")
 
 
-def _cells(entry: dict[Any, Any] | None, metric: str, scale: Scale) -> list[Cell]:
+def _mean(entry: Mapping[Any, Any], metric: str, name: str, scale: Scale) -> Cell:
+    value, alike = float(entry[f"{metric}_{name}"]), (entry[f"{metric}_instances"], entry["clicks"])
+    return Cell(scale.shown(value), value=value, n=entry[f"n_{metric}"], scale=scale, alike=alike)
+
+
+def _cells(entry: dict[Any, Any] | None, metric: str, scale: Scale, failing: bool) -> list[Cell]:
     if entry is None:
-        return [Cell()] * (5 if metric == "iou" else 3)
-    found = [
-        Cell(scale.shown(value), value=value, n=entry[f"n_{metric}"], scale=scale)
-        for value in (float(entry[f"{metric}_{name}"]) for name in ("mean", "seen", "unseen"))
-    ]
+        return [Cell()] * (6 + failing if metric == "iou" else 3)
+    found = [_mean(entry, metric, name, scale) for name in ("mean", "seen", "unseen")]
     marked = replace(found[0], notes=tuple(entry["notes" if metric == "iou" else f"notes_{metric}"]))
     if metric != "iou":
         return [marked, *found[1:]]
-    return [Cell(entry["rank"]), marked, *found[1:], Cell(str(entry["n_iou"]))]
+    counts = [Cell(str(entry["n_iou"])), Cell(str(entry["failed"]))]
+    counts += [as_worst_cell(entry["iou_failed_as_0"], entry | {"scale": SHARE})] if failing else []
+    return [Cell(entry["rank"]), marked, *found[1:], *counts]

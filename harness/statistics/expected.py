@@ -50,6 +50,12 @@ def lacking(final: FinalClicks, expected: Mapping[tuple[str, str], int]) -> Jobs
     return {job: max(0, count - int(least.get(job, 0))) for job, count in expected.items()}
 
 
+def told_of(final: FinalClicks, metric: str) -> dict[str, int]:
+    """Data set -> on how many of its instances any method has a value of the metric, or failed."""
+    rows = final.rows[final.rows[metric].notna() | (final.rows["status"] != "ok")]
+    return {str(dataset): int(count) for dataset, count in _held(rows[INSTANCE]).groupby("dataset").sum().items()}
+
+
 def _held(asked: pd.DataFrame) -> pd.Series[int]:
     """(Data set, image) -> how many instances the rows name in it; at least one."""
     named = asked.drop_duplicates()

@@ -91,6 +91,25 @@ def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", interv
     return lines.reset_index()
 
 
+def instance_sets(rows: Rows, metric: str = "iou") -> dict[tuple[str, str, str], tuple[int, int, int]]:
+    """Which instances the means of a data set, method and ranking are over: equal numbers for equal sets.
+
+    Two means say which method is better only where they are over the same instances, and equal counts do not tell: each
+    method may have failed on one, and not on the same. A set's number is the sum of its instances' hashes, modulo 2^64.
+
+    Returns:
+        (data set, method, ranking) -> the numbers of the sets behind its mean, its seen and its unseen mean.
+    """
+    final = FinalClicks.of(rows).rows
+    facts, groups = _facts(final, metric), final.groupby(ENTRY, sort=True, dropna=False)
+    keys = pd.util.hash_pandas_object(final[INSTANCE].astype(str), index=False).to_numpy(np.uint64)
+    codes, sums = groups.ngroup().to_numpy(), np.zeros((groups.ngroups, len(MEANS)), np.uint64)
+    for at, name in enumerate(MEANS):
+        known = facts[name].notna().to_numpy()
+        np.add.at(sums[:, at], codes[known], keys[known])
+    return {entry: (int(a), int(b), int(c)) for entry, (a, b, c) in zip(groups.size().index, sums, strict=True)}
+
+
 def part(rows: pd.DataFrame, seen: bool) -> pd.DataFrame:
     """The rows of seen, or of unseen, categories; those without a split are in neither."""
     return rows[_is(rows["seen"], seen)]

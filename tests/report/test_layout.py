@@ -12,6 +12,7 @@ from harness.report.layout import (
     best_of_columns,
     best_of_row,
     best_strong,
+    comparable,
     for_others,
     percent,
     signed,
@@ -176,6 +177,16 @@ def test_the_best_of_a_column_is_strong_among_its_section_in_print() -> None:
         [False] * 3,
     ]
     assert strong(best_strong(body[:1], (1, 2))) == [[False] * 3]
+
+
+def test_only_means_over_the_same_instances_compete() -> None:
+    def may(*cells: tuple[float | None, int, str]) -> list[bool]:
+        return comparable([Cell("", value=value, n=n, alike=alike) for value, n, alike in cells])
+
+    assert may((0.5, 4, "abcd"), (0.9, 3, "abc"), (0.4, 4, "abcd")) == [True, False, True]
+    assert may((0.5, 3, "abd"), (0.9, 3, "abc")) == [False, False]
+    assert may((0.5, 3, "abd"), (0.9, 3, "abc"), (None, 3, "abd"), (0.1, 3, "abd")) == [True, False, False, True]
+    assert may() == []
 
 
 def test_the_best_of_columns_over_all_sections() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness import UserError
-from harness.report.context import Context, MethodFacts
+from harness.report.context import Asked, Context, MethodFacts
 from harness.report.layout import Table
 from harness.report.rendering.formats import FORMATS, rendered
 from harness.report.several_runs import Source, board, entries, linked, named_for_others, scales_of, shortfalls
@@ -51,6 +51,7 @@ def test_a_line_says_what_made_it(pair: pd.DataFrame) -> None:
         "toy Seen": "85.00",
         "toy Unseen": "55.00",
         "toy n": "4",
+        "toy Failed": "0",
         "toy, boundary Overall": "35.00",
         "toy, boundary Seen": "42.50",
         "toy, boundary Unseen": "27.50",
@@ -130,6 +131,50 @@ def test_a_run_that_lacks_what_another_has_shows_no_mean_of_a_part(pair: pd.Data
     assert (last["Method"], last["toy Overall"], last["toy Rank"]) == ("short", "–", "")
     assert shortfalls(found) == ["runs/b: 1 of 4 instances of toy have no row of short; its means are not shown."]
     assert shortfalls(entries([source("runs/a", pair)])) == []
+
+
+def test_a_run_that_fails_on_the_hard_instances_does_not_win(pair: pd.DataFrame) -> None:
+    """80.00 over the three easiest of four is neither first, bold nor ranked, and the failure is counted."""
+    own = pair[pair["method"] == "ours"].assign(method="cheat")
+    lost = own["instance_id"] == "B2"
+    own = own.assign(status=own["status"].mask(lost, "failed"), iou=own["iou"].mask(lost))
+    built = board(entries([source("runs/a", pair), source("runs/b", own)]))
+    names = ["Method", "toy Rank", "toy Overall", "toy n", "toy Failed", "toy Failed as 0"]
+    assert [[line[name] for name in names] for line in texts(built)] == [
+        ["ours", "1–2 a", "70.00", "4", "0", "70.00"],
+        ["cheat", "", "80.00", "3", "1", "60.00"],
+        ["click", "1–2 a", "50.00", "4", "0", "50.00"],
+    ]
+    assert [row.cells[4].strong for row in built.body] == [True, False, False]
+    assert "Over 3 instances, others over 4: no rank and never the best." in built.body[1].cells[4].notes
+
+
+def test_methods_with_clicks_of_their_own_stand_apart_in_words(pair: pd.DataFrame) -> None:
+    run, twice = (
+        source("runs/a", pair),
+        source("runs/b", pair[pair["method"] == "ours"].assign(method="twice", iou=0.9)),
+    )
+    twice.manifest["config"]["methods"][0]["clicks"] = {"max_clicks": 2}
+    twice.manifest["jobs"]["twice-toy"]["parts"] = {**twice.manifest["jobs"]["twice-toy"]["parts"], "clicks": "c2"}
+    asked = {("twice", "toy"): Asked("paper/v1", {}, 2, "given")}
+    usual = {(name, "toy"): Asked("paper/v1", {}, 1, "given") for name in ("ours", "click")}
+    runs = [replace(one, context=replace(one.context, asked=how)) for one, how in ((run, usual), (twice, asked))]
+    built = board(entries(runs))
+    assert [(line["Method"], line["toy Rank"]) for line in texts(built)] == [
+        ("ours", "1–2 a"),
+        ("click", "1–2 a"),
+        ("twice", ""),
+    ]
+    assert [row.cells[4].strong for row in built.body] == [True, False, False]
+    said = "Asked with 2 clicks by paper/v1, others with 1 click by paper/v1: no rank among them, and never the best."
+    assert said in built.footnotes and not any("c2" in note for note in built.footnotes)
+
+
+def test_methods_of_more_data_sets_stand_first(pair: pd.DataFrame) -> None:
+    """An easy data set alone lifts no method above those that were asked on the hard one, too."""
+    easy = pair[pair["method"] == "ours"].assign(method="easy", dataset="z", iou=0.99)
+    runs = [source("runs/a", pd.concat([pair, pair.assign(dataset="z")])), source("runs/b", easy)]
+    assert [line["Method"] for line in texts(board(entries(runs)))] == ["ours", "click", "easy"]
 
 
 def test_contamination_is_a_footnote(pair: pd.DataFrame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from string import ascii_lowercase
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 from harness.plugins.registry import register_table
 from harness.plugins.scale import Scale
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, best_strong
+from harness.report.layout import Cell, Column, Row, Table, best_strong, comparable
 from harness.report.scores import NO_ROWS, about, clicks_note, mean_cell, metric_heading, scores
 from harness.statistics.comparisons import ranks
 from harness.statistics.final_clicks import ENTRY, SHOWN, FinalClicks
@@ -20,10 +21,12 @@ from harness.statistics.resampling import RESAMPLES
 
 ORACLE = "Of a click's masks the one with the best IoU, chosen with the ground truth: a bound, not a method."
 
+AS_WORST = "Failed as {}: the mean with what failed or has no score counted so, which is the order of the lines."
+
 RANKED = (
     "Rank: 1 + how many are surely better, up to how many are not surely worse, by paired tests on the same instances "
     f"and clicks ({RESAMPLES} sign flips of the images, Holm's correction, 5 %). Letters are tie groups: none is "
-    "surely worse than the first of its letter."
+    "surely worse than the first of its letter. Only means over the same instances, clicked alike, have ranks."
 )
 
 
@@ -33,18 +36,50 @@ def leaderboard(final: FinalClicks, context: Context) -> Table:
     metrics = _metrics(context)
     lines = _lines(final, context, metrics)
     starts = ~lines.duplicated("dataset")
-    whole = pd.MultiIndex.from_frame(lines.loc[lines["mean"].notna(), ENTRY[:2]])
-    shown = pd.MultiIndex.from_frame(final.rows[ENTRY[:2]]).isin(whole)
-    places = places_of(final.where(shown), context) if len(whole) else {}
+    ranked = pd.MultiIndex.from_frame(lines.loc[lines["ranked"], ENTRY])
+    shown = pd.MultiIndex.from_frame(final.rows[ENTRY]).isin(ranked)
+    places = places_of(final.where(shown), context) if len(ranked) else {}
+    worst = context.scale(metrics[0]).worst
+    failing = bool(lines["failed"].any()) and math.isfinite(worst)
     body = tuple(
-        _row(line, metrics, places, about(line, final, context), bool(starts[index]))
+        _row(line, metrics, places, (*other_clicks(line), *about(line, final, context)), bool(starts[index]), failing)
         for index, (_, line) in enumerate(lines.iterrows())
     )
     made = final.clicks_made
     said = f"{means_said(metrics, context.scale)}; w is the share of seen instances."
-    notes = (said, RANKED, *clicks_note(made))
-    shown_best = best_strong(body, range(4, 4 + len(metrics)))
-    return Table("Leaderboard", _columns(made, metrics, context), shown_best, notes if body else (NO_ROWS,))
+    notes = (said, RANKED, *([AS_WORST.format(f"{worst:g}")] if failing else []), *clicks_note(made))
+    columns = [*_columns(made, metrics, context), *([Column(f"Failed as {worst:g}", align="right")] if failing else [])]
+    best = best_strong(body, [*range(4, 4 + len(metrics)), *range(7 + len(metrics), len(columns))])
+    return Table("Leaderboard", tuple(columns), best, notes if body else (NO_ROWS,))
+
+
+def placed(lines: pd.DataFrame) -> pd.DataFrame:
+    """The lines of a leaderboard with what decides of their places.
+
+    Args:
+        lines: With `dataset`, `ranking`, `asked_by` (how each was clicked, in words) and `cell` (its mean).
+
+    Returns:
+        With `ranked`: whether the line's mean is over the same instances as the others', from clicks that were made
+        alike, so that it may have a rank; `usual`: how most of the data set's methods were clicked; and `apart`:
+        whether this one was clicked in another way.
+    """
+    parts = []
+    for _, own in lines.groupby("dataset", sort=False):
+        own = own.assign(ranked=False)
+        competing = own[own["ranking"] != "oracle"]
+        own.loc[competing.index, "ranked"] = comparable(list(competing["cell"]))
+        most = own.loc[own["ranked"], "asked_by"] if own["ranked"].any() else own["asked_by"]
+        usual = Counter(most).most_common(1)[0][0]
+        parts.append(own.assign(usual=usual, apart=own["asked_by"] != usual))
+    return pd.concat(parts).loc[lines.index] if parts else lines.assign(ranked=False, usual="", apart=False)
+
+
+def other_clicks(line: Mapping[Any, Any] | pd.Series[Any]) -> tuple[str, ...]:
+    """How a line was clicked that stands among others that were clicked in another way, as a footnote."""
+    if not line["apart"]:
+        return ()
+    return (f"Asked with {line['asked_by']}, others with {line['usual']}: no rank among them, and never the best.",)
 
 
 def means_said(metrics: Sequence[str], scale: Callable[[str], Scale]) -> str:
@@ -81,9 +116,10 @@ def _lines(final: FinalClicks, context: Context, metrics: Sequence[str]) -> pd.D
         for metric, own in found.items()
     }
     place = {name: number for number, name in enumerate(lines["dataset"].unique())}
-    loss = -context.scale(metrics[0]).sign * lines["mean"]
-    lines = lines.assign(**cells, place=lines["dataset"].map(place), loss=loss)
-    return lines.sort_values(["place", "loss"], kind="stable", na_position="last", ignore_index=True)
+    # In the order of the mean over all instances, failures included: no method rises by failing on the hard ones.
+    loss = -context.scale(metrics[0]).sign * lines["as_worst"].where(lines["mean"].notna())
+    lines = lines.assign(**cells, cell=cells[f"cell {metrics[0]}"], place=lines["dataset"].map(place), loss=loss)
+    return placed(lines).sort_values(["place", "apart", "loss"], kind="stable", na_position="last", ignore_index=True)
 
 
 def _columns(made: tuple[int, int] | None, metrics: Sequence[str], context: Context) -> tuple[Column, ...]:
@@ -92,12 +128,19 @@ def _columns(made: tuple[int, int] | None, metrics: Sequence[str], context: Cont
     return (*names, *[Column(heading, align="right") for heading in [*means, "n", "w", "Failed"]])
 
 
+def as_worst_cell(value: float, line: Mapping[Any, Any] | pd.Series[Any]) -> Cell:
+    """The mean with failures counted as the worst value; blank where rows are missing. All of them are comparable."""
+    value = math.nan if line["missing"] else value
+    return Cell(line["scale"].shown(value), value=value, scale=line["scale"], alike=line["asked_by"])
+
+
 def _row(
     line: pd.Series[Any],
     metrics: Sequence[str],
     places: Mapping[tuple[str, str, str], str],
     said: tuple[str, ...],
     starts: bool,
+    failing: bool,
 ) -> Row:
     share = "–" if math.isnan(line["w"]) else f"{line['w']:.3f}"
     place = places.get((line["dataset"], line["method"], line["ranking"]), "")
@@ -108,5 +151,6 @@ def _row(
         Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ()),
         *[line[f"cell {metric}"] for metric in metrics],
         *[Cell(text) for text in (str(line["n"]), share, str(line["failed"]))],
+        *([as_worst_cell(line["as_worst"], line)] if failing else []),
     )
     return Row(cells, starts_section=starts, bound=line["ranking"] == "oracle")

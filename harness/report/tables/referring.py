@@ -94,10 +94,8 @@ def measured(own: pd.DataFrame, line: pd.Series[Any], context: Context) -> dict[
     """The cells of `measures`, blank where a line of `scores` is not whole, with intervals where they are asked for."""
     found = measures(own) if line["missing"] == 0 else dict.fromkeys(MEASURES, float("nan"))
     objects, sentences = _objects(own).nunique(), own["instance_id"].nunique()
-    cells = {
-        name: Cell(percent(value), gaps(line), value, n=objects if name == "object" else sentences)
-        for name, value in found.items()
-    }
+    counts, over = dict.fromkeys(MEASURES, sentences) | {"object": objects}, line["alike"][0][0]
+    cells = {name: Cell(percent(value), gaps(line), value, n=counts[name], alike=over) for name, value in found.items()}
     if not context.intervals or line["missing"] or own.empty:
         return cells
     bounds = intervals(own)

@@ -137,7 +137,9 @@ def _means(own: pd.DataFrame, datasets: Sequence[str], final: FinalClicks) -> It
     for dataset in datasets:
         found = own[own["dataset"] == dataset]
         line: pd.Series[Any] | None = found.iloc[0] if len(found) else None
-        yield Cell() if line is None else replace(mean_cell(line), notes=gaps(line) + failures(line, final))
+        # Settings differ in their clicks, which is what the table compares: only the instances must be the same.
+        cell = Cell() if line is None else replace(mean_cell(line), alike=line["alike"][0][0])
+        yield cell if line is None else replace(cell, notes=gaps(line) + failures(line, final))
 
 
 def _printed(setting: Setting, rows: Sequence[Published]) -> Published | None:

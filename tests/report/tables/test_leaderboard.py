@@ -3,10 +3,10 @@ from typing import Any
 import pandas as pd
 
 from harness.report.build import build_table
-from harness.report.context import Context, MethodFacts
+from harness.report.context import Asked, Context, MethodFacts
 from harness.report.layout import Table
 from harness.report.rendering.markdown import to_markdown
-from harness.report.tables.leaderboard import ORACLE, RANKED, place
+from harness.report.tables.leaderboard import AS_WORST, ORACLE, RANKED, place
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -19,17 +19,73 @@ def test_exactly(pair: pd.DataFrame, make_row: Any) -> None:
     rows = rows[~((rows["instance_id"] == "B2") & (rows["ranking"] == "clip"))]
     assert to_markdown(build_table("leaderboard", rows, Context("demo"))) == (
         "**Leaderboard (run demo)**\n\n"
-        "| Dataset | Rank | Method | Ranking | mIoU@1 | boundary mIoU@1 | n | w | Failed |\n"
-        "| :-- | --: | :-- | :-- | --: | --: | --: | --: | --: |\n"
-        "| toy | 1–3 a | ours | single | **70.00** | **35.00** | 4 | 0.500 | 0 |\n"
-        "| toy | 1–3 a | SAM | clip | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 |\n"
-        "| toy |  | SAM | oracle ² | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 |\n"
-        "| toy | 1–3 a | click | single | 50.00 | 25.00 | 4 | 0.500 | 0 |\n\n"
-        "- ¹ Over 3 instances, others over 4: gains and ranks are over the same instances.\n"
+        "| Dataset | Rank | Method | Ranking | mIoU@1 | boundary mIoU@1 | n | w | Failed | Failed as 0 |\n"
+        "| :-- | --: | :-- | :-- | --: | --: | --: | --: | --: | --: |\n"
+        "| toy | 1–2 a | ours | single | **70.00** | **35.00** | 4 | 0.500 | 0 | **70.00** |\n"
+        "| toy | 1–2 a | click | single | 50.00 | 25.00 | 4 | 0.500 | 0 | 50.00 |\n"
+        "| toy |  | SAM | clip | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 | 45.00 |\n"
+        "| toy |  | SAM | oracle ² | 60.00 ¹ | 30.00 ¹ | 3 | 0.667 | 1 | 45.00 |\n\n"
+        "- ¹ Over 3 instances, others over 4: no rank and never the best; gains are over the same.\n"
         f"- ² {ORACLE}\n"
         "- Means over instances, in percent; w is the share of seen instances.\n"
         f"- {RANKED}\n"
+        f"- {AS_WORST.format('0')}\n"
     )
+
+
+def failing(rows: pd.DataFrame, method: str, of: str, *instances: str) -> pd.DataFrame:
+    """The rows with a further method that answers as another does, and fails on these instances."""
+    own = rows[rows["method"] == of].assign(method=method)
+    lost = own["instance_id"].isin(instances)
+    scores = {name: own[name].mask(lost) for name in ("iou", "boundary_iou")}
+    return pd.concat([rows, own.assign(status=own["status"].mask(lost, "failed"), **scores)], ignore_index=True)
+
+
+def test_failing_on_the_hard_instances_does_not_win(pair: pd.DataFrame) -> None:
+    """The same weights without their worst instance: 80.00 against 70.00, and neither first, bold nor ranked."""
+    built = build_table("leaderboard", failing(pair, "cheat", "ours", "B2"), Context("demo"))
+    shown = [(row.cells[2].text, row.cells[1].text, row.cells[4].text, row.cells[4].strong) for row in built.body]
+    assert shown == [
+        ("ours", "1–2 a", "70.00", True),
+        ("cheat", "", "80.00", False),
+        ("click", "1–2 a", "50.00", False),
+    ]
+    assert [row.cells[-1].text for row in built.body] == ["70.00", "60.00", "50.00"], "with failures as 0"
+    one = build_table("table1", failing(pair, "cheat", "ours", "B2"), Context("demo"))
+    assert {row.cells[3].text.split()[0]: row.cells[3].strong for row in one.body} == {
+        "70.00": True,
+        "80.00": False,
+        "50.00": False,
+    }
+
+
+def test_as_many_instances_are_not_the_same_instances(pair: pd.DataFrame) -> None:
+    """One fails on the easiest, one on the hardest: neither is the best of the two. Both on one: one is."""
+    both = failing(failing(pair, "hard", "ours", "B2"), "easy", "ours", "A1")
+    rows = both[both["method"].isin(["hard", "easy"])]
+    built = build_table("leaderboard", rows, Context("demo"))
+    assert [(row.cells[2].text, row.cells[1].text, row.cells[4].strong) for row in built.body] == [
+        ("hard", "", False),
+        ("easy", "", False),
+    ]
+    assert "Over 3 instances, not those of easy: the means are not to be compared." in built.footnotes
+    alike = failing(failing(pair, "a", "ours", "B2"), "b", "click", "B2")
+    built = build_table("leaderboard", alike[alike["method"].isin(["a", "b"])], Context("demo"))
+    assert [(row.cells[1].text, row.cells[4].strong) for row in built.body] == [("1–2 a", True), ("1–2 a", False)]
+
+
+def test_a_method_with_clicks_of_its_own_has_no_rank_among_the_others(pair: pd.DataFrame) -> None:
+    one, two = (Asked("paper/v1", {}, count, "given") for count in (1, 2))
+    rows = failing(pair, "twice", "ours").assign(iou=lambda own: own["iou"].mask(own["method"] == "twice", 0.95))
+    asked = {("ours", "toy"): one, ("click", "toy"): one, ("twice", "toy"): two}
+    built = build_table("leaderboard", rows, Context("demo", asked=asked))
+    assert [(row.cells[2].text, row.cells[1].text, row.cells[4].strong) for row in built.body] == [
+        ("ours", "1–2 a", True),
+        ("click", "1–2 a", False),
+        ("twice", "", False),
+    ]
+    said = "Asked with 2 clicks by paper/v1, others with 1 click by paper/v1: no rank among them, and never the best."
+    assert built.body[-1].cells[2].notes == (said,)
 
 
 def test_the_oracle_is_never_the_best(pair: pd.DataFrame, make_row: Any) -> None:
