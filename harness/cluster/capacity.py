@@ -81,6 +81,14 @@ class Capacity:
                 "larger one (--address)."
             )
 
+    def none_left(self, method: MethodEntry) -> UserError:
+        """What a reader is told whose nodes went and did not come back in time."""
+        return UserError(
+            f"cluster: the nodes that a worker of '{label(method)}' fits on, which asks for "
+            f"{readable(self.asked(method))}, are gone, and none came within {PLACE_TIMEOUT_S} s. The cluster has "
+            f"{readable(self.total)}. What is done is kept: bring the nodes back and give the same command."
+        )
+
     def none_free(self, wanted: str) -> UserError:
         """What a reader is told who waited for too long."""
         free = readable(ray.available_resources())

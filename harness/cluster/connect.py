@@ -50,6 +50,15 @@ def complaint(said: str, node: Node | None, home: Node) -> UserError:
     return UserError(said if node in (None, home) else f"On node {node}: {said}")
 
 
+def is_own(address: str | None) -> bool:
+    """Whether `connect` starts a cluster on this machine, for this process alone."""
+    return _address(address) == "local"
+
+
+def _address(address: str | None) -> str:
+    return address or os.environ.get("RAY_ADDRESS") or "local"
+
+
 def connect(address: str | None) -> None:
     """Join a cluster or start one on this machine; workers run a copy of this checkout, or the installed harness.
 
@@ -61,7 +70,7 @@ def connect(address: str | None) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = _address(address)
     # Ray's web page costs a laptop seconds at every start.
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     try:

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,8 @@ from ray.train import (
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from harness import atomic
-from harness.cluster.connect import connect, readable
+from harness.cluster.connect import connect, is_own, readable
+from harness.cluster.pulse import LOOK_EVERY_S, RETURNS_S, Pulse
 from harness.config.recipe import KnownRecipe, Recipe
 from harness.interrupts import aside
 from harness.storage.folder import Folder
@@ -145,9 +147,10 @@ def fit_on_ray(
         address: Of a Ray cluster; None uses this machine.
 
     Raises:
-        UserError: The cluster is too small, workers die again and again, or what `fit` raises.
+        UserError: The cluster is too small or lost, workers die again and again, or what `fit` raises.
     """
     connect(address)
+    pulse = Pulse(is_own(address))
     scaling = _scaling(recipe)
     ledger = ray.remote(num_cpus=0)(Ledger).remote()
     ray.get(ledger.given_up.remote())  # It lives before anybody writes into it.
@@ -175,9 +178,15 @@ def fit_on_ray(
     with _passed_on(ledger, report, f"{asked}, and write to {storage}"):
         try:
             # In a thread, for in the main one Ray Train would take Ctrl-C over and keep it.
-            result, died = aside(trainer.fit).result(), None
+            coming = aside(trainer.fit)
+            while not wait([coming], timeout=LOOK_EVERY_S).done:
+                pulse.check()
+            result, died = coming.result(), None
         except WorkerGroupError as error:
             result, died = None, error
+        except RayError:
+            pulse.check()  # It may be the cluster's end.
+            raise
     if reason := ray.get(ledger.given_up.remote()):
         raise reason
     if died:
@@ -276,7 +285,7 @@ def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
         yield
     finally:
         done.set()
-        thread.join()
+        thread.join(RETURNS_S)  # It waits for an actor, which a lost cluster has no longer.
 
 
 def _work(given: Mapping[str, Any]) -> None:

@@ -36,7 +36,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from harness.cluster import capacity
 from harness.cluster.actor import REMEDY, Actor, Lost, Unopened, unopened, visible_paths
 from harness.cluster.capacity import Capacity
-from harness.cluster.connect import Node, alive, check_kept, complaint, connect, readable, this_node
+from harness.cluster.connect import Node, alive, check_kept, complaint, connect, is_own, readable, this_node
+from harness.cluster.pulse import ClusterLostError, Pulse
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry, Workers
 from harness.evaluation.pictures import listed, not_listed
@@ -135,7 +136,8 @@ class Cluster:
         self.workers, self.store = workers, store
         check_kept(store.folder)
         connect(address)
-        self.home = this_node(None)
+        self.pulse = Pulse(is_own(address))
+        self.home = self.pulse.home
         self.capacity = Capacity(workers)
         self.instances = metrics.Counter(
             "harness_instances", "Instances done or failed.", tag_keys=("method", "dataset", "status")
@@ -163,6 +165,9 @@ class Cluster:
         try:
             while self._staff():
                 yield from self._collect()
+        except ClusterLostError:
+            self.slots.clear()  # Nobody is there to end them.
+            raise
         finally:
             self.close()
 
@@ -175,8 +180,12 @@ class Cluster:
         """Let idle actors go, start actors for the methods that have work left, and hand out that work.
 
         Returns:
-            Whether any actor is at work.
+            Whether any work is left, or an actor is at it.
+
+        Raises:
+            ClusterLostError: There is no cluster any more.
         """
+        self.pulse.check()
         for slot in [slot for slot in self.slots if not slot.calls and not self.queues[slot.method]]:
             self._release(slot)
         while method := self._neediest():
@@ -185,7 +194,7 @@ class Cluster:
             for slot in self.slots:
                 if slot.phase is Phase.WORKING and len(slot.calls) == depth and self.queues[slot.method]:
                     self._hand_out(slot)
-        return bool(self.slots)
+        return bool(self.slots) or any(self.queues.values())
 
     def _hand_out(self, slot: Slot) -> None:
         """Give an actor its next shard: a part of a long one, smaller where less is left, so that all end together."""
@@ -250,7 +259,9 @@ class Cluster:
     def _collect(self) -> Iterator[Outcome]:
         """Wait a moment for an answer and take it."""
         waiting = {call: slot for slot in self.slots for call in slot.pending}
-        answered, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0)
+        if not waiting:
+            time.sleep(1.0)  # Until a node comes back.
+        answered, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0) if waiting else ([], [])
         for call in answered:
             self.answered = time.monotonic()
             yield from self._answer(waiting[call], call)
@@ -308,13 +319,25 @@ class Cluster:
         # Not in this process: the image may be one that kills.
         opening = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(opens)
         try:
-            opened = ray.get(opening.remote(shard.dataset, shard.sample_ids[0]), timeout=self.workers.timeout_s)
+            opened = self._got(opening.remote(shard.dataset, shard.sample_ids[0]))
         except RayError:
             return
         if opened:
             what = f"'{label(shard.dataset)}', image '{shard.sample_ids[0]}'"
             said = f"{what}: {reason} The driver opens it. {REMEDY}"
             raise complaint(said, slot.node, self.home)
+
+    def _got(self, call: Any) -> Any:
+        """The answer of a call beside the actors' own, for which nobody waits longer than for a batch.
+
+        Raises:
+            RayError: There is none.
+            ClusterLostError: There is no cluster any more.
+        """
+        deadline = time.monotonic() + self.workers.timeout_s
+        while not ray.wait([call], timeout=1.0)[0] and time.monotonic() < deadline:
+            self.pulse.check()
+        return ray.get(call, timeout=0)
 
     def _check_arrived(self, slot: Slot, outcome: Outcome) -> None:
         """Wait until the driver finds the first file that an actor wrote.
@@ -344,9 +367,13 @@ class Cluster:
 
     def _check_placed(self) -> None:
         # While one actor works, the others may wait for whatever else runs on the cluster.
-        if not self.slots or any(slot.phase is not Phase.PLACING for slot in self.slots):
+        late = time.monotonic() - self.answered >= capacity.PLACE_TIMEOUT_S
+        if not late or any(slot.phase is not Phase.PLACING for slot in self.slots):
             return
-        if time.monotonic() - self.answered >= capacity.PLACE_TIMEOUT_S:
+        due = [method for method, queue in self.queues.items() if queue]
+        if due and not self.slots:
+            raise self.capacity.none_left(self.entries[due[0]])
+        if self.slots:
             slot = self.slots[0]
             raise self.capacity.none_free(
                 f"no worker of '{slot.method}', which asks for {readable(slot.asked)}, got its place"
@@ -360,6 +387,7 @@ class Cluster:
             reason: For messages and rows.
             outside: Whether something else than the work ended it: its node went, or Ray freed memory.
         """
+        self.pulse.check()  # Its death may be that of the cluster.
         self._release(slot)
         if slot.phase is not Phase.WORKING:
             self._bury_unloaded(slot.loads, reason)
@@ -381,7 +409,7 @@ class Cluster:
         # Listing may decode the image, which may be what kills: not in this process.
         listing = ray.remote(num_cpus=0, max_retries=0)(instances_of)
         try:
-            found: list[Listed] = ray.get(listing.remote(job.dataset, sample_id))
+            found: list[Listed] = self._got(listing.remote(job.dataset, sample_id))
         except RayError:
             found = not_listed(sample_id)
         records = [failed(job.names, job.protocol, sample_id, one, reason) for one in found]
