@@ -69,5 +69,5 @@ def report(
     elif not writes:
         warn(f"{folder} cannot be written: results.parquet and report.md stay as they are.")
     warn_missing(finished, "the same run again")
-    if finished.missing:
+    if finished.missing or finished.withheld:
         raise typer.Exit(1)

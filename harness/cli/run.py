@@ -53,7 +53,7 @@ def run(
     retry = f"{again} --retry-failed"
     _warn_failed(finished, asked.max_failures, retry)
     warn_missing(finished, retry if finished.over_budget else again)
-    if finished.over_budget or finished.missing:
+    if finished.over_budget or finished.missing or finished.withheld:
         raise typer.Exit(1)
 
 

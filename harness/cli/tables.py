@@ -166,18 +166,18 @@ def tabulate(run: str, table: str, form: Form | None, output: Path | None, inter
     rows = made.rows()
     context = replace(made.context(rows), intervals=intervals)
     every = sorted(names("tables"), key=lambda name: (not name.startswith("table"), name))
-    final = FinalClicks.of(rows)
+    final = FinalClicks.of(rows, withhold=True)
     if table in ("", "all"):
         several = every if table else made.config.tables
         tables = [table_or_why(name, final, context) for name in several]
     else:
         tables = [build_table(f"table{table}" if table.isdigit() else table, final, context)]
     emit(tables, form, output)
-    _end(made.gaps(final, *context.labels))
+    _end([*final.withheld.values(), *made.gaps(final, *context.labels)])
 
 
 def _end(shortfalls: Sequence[str]) -> None:
-    """Say of which instances there are no rows, and end with exit code 1: what was written holds no mean of them."""
+    """Say what no table shows, for lack of rows or since methods disagree, and end with exit code 1 if there is any."""
     for said in shortfalls:
         warn(said)
     if shortfalls:

@@ -32,7 +32,9 @@ def warn(text: str) -> None:
 
 
 def warn_missing(finished: Finished, command: str) -> None:
-    """Warn of the instances that have no row, and name the command that makes them."""
+    """Warn of data sets that no table shows and of instances that have no row, with the command that makes them."""
+    for why in finished.withheld:
+        warn(why)
     if finished.missing:
         some = f"{'At least ' if finished.uncounted else ''}{finished.missing}"
         warn(f"{some} of {finished.instances + finished.missing} instances have no row: {command}.")

@@ -33,6 +33,7 @@ class Finished:
         missing: Instances x methods that have no row.
         uncounted: Images x methods without a row whose instances nobody has counted; each counts as one.
         too_many: Which are over the budget, as `SAM on coco: 35 of 46`.
+        withheld: Why data sets are not in the tables: their methods were not asked for the same.
     """
 
     tables: tuple[Table, ...]
@@ -42,6 +43,7 @@ class Finished:
     missing: int
     uncounted: int = 0
     too_many: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
 
 
 def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished:
@@ -56,7 +58,7 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
         run.store.write_results(run.jobs, run.samples)
     rows = run.rows()
     context = run.context(rows)
-    final = FinalClicks.of(rows)
+    final = FinalClicks.of(rows, withhold=True)
     tables = tuple(table_or_why(name, final, context) for name in run.config.tables)
     give_back()
     if write:
@@ -66,7 +68,8 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     too_many = tuple(_too_many(asked, failed, run.config.max_failures))
     over = stopped or bool(too_many)
     missing = sum(lacking(final, context.expected_instances).values())
-    return Finished(tables, len(asked), len(failed), over, missing, sum(context.uncounted.values()), too_many)
+    uncounted, withheld = sum(context.uncounted.values()), tuple(final.withheld.values())
+    return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, withheld)
 
 
 def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterator[str]:

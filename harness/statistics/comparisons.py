@@ -23,10 +23,11 @@ from jaxtyping import Bool
 
 from harness.plugins.scale import Scale
 from harness.statistics.clicks_needed import QUALITIES, sequences
-from harness.statistics.final_clicks import ASKED, ENTRY, INSTANCE, FinalClicks, click_keys, over_draws
+from harness.statistics.final_clicks import ASKED, ENTRY, INSTANCE, FinalClicks, over_draws
 from harness.statistics.means import Rows, by_image
 from harness.statistics.resampling import benjamini_hochberg, holm, intervals_of_means, sign_flip_p
 from harness.statistics.scales import scale_of
+from harness.storage.clicks import click_keys
 from harness.structures import UserError
 
 Entry = str | tuple[str, str]

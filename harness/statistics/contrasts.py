@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pandas as pd
 
-from harness.statistics.final_clicks import ASKED, INSTANCE, click_keys, over_draws
+from harness.statistics.final_clicks import ASKED, INSTANCE, over_draws
 from harness.statistics.means import Gain, by_image
 from harness.statistics.resampling import interval_of_means, intervals_of_means
+from harness.storage.clicks import click_keys
 
 NO_GAIN = Gain(math.nan, math.nan, math.nan, 0)
 

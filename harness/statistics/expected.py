@@ -44,10 +44,15 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
 
 
 def lacking(final: FinalClicks, expected: Mapping[tuple[str, str], int]) -> Jobs:
-    """How many instances each method has no final row of: in the ranking that lacks most, where it has several."""
+    """How many instances each method has no final row of: in the ranking that lacks most, where it has several.
+
+    A data set whose rows are withheld is left out.
+    """
     lines = final.rows.groupby(ENTRY).size()
     least = lines.groupby(["method", "dataset"]).min()
-    return {job: max(0, count - int(least.get(job, 0))) for job, count in expected.items()}
+    return {
+        job: max(0, count - int(least.get(job, 0))) for job, count in expected.items() if job[1] not in final.withheld
+    }
 
 
 def told_of(final: FinalClicks, metric: str) -> dict[str, int]:

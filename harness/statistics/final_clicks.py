@@ -7,17 +7,16 @@ checked and sorted once, into a `FinalClicks`, and every function takes that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-from jaxtyping import Bool, Int64, UInt64
+from jaxtyping import Bool
 
-from harness.storage.rows import COLUMNS, metrics_in
+from harness.storage.clicks import click_counts
+from harness.storage.rows import metrics_in
+from harness.storage.truth import disputes
 from harness.structures import UserError
 
 INSTANCE = ["dataset", "image_id", "instance_id"]
@@ -65,25 +64,34 @@ class FinalClicks:
         every: The run's rows at every click, in the order in which they were given; `where` leaves them whole.
         drawn: One row an instance, draw, method and ranking: `rows` before the draws are averaged, and the same table
             where there is one draw.
+        withheld: Data set -> why none of its rows is here: its methods were not asked for the same.
     """
 
     rows: pd.DataFrame
     every: pd.DataFrame
     drawn: pd.DataFrame
+    withheld: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rows: pd.DataFrame | FinalClicks) -> FinalClicks:
+    def of(cls, rows: pd.DataFrame | FinalClicks, withhold: bool = False) -> FinalClicks:
         """Check rows and keep the final ones; what is checked already stays as it is.
 
         Args:
             rows: A run's, as the store holds them, or those of several runs.
+            withhold: Leave out the data sets whose methods were not asked for the same, and say so in `withheld`.
 
         Raises:
-            UserError: Columns are missing, rows are double, or the rows of several runs follow different protocols.
+            UserError: Columns are missing, rows are double, the rows of several runs follow different protocols, or
+                methods were not asked for the same and `withhold` is False.
         """
         if isinstance(rows, FinalClicks):
             return rows
         every = _checked(rows)
+        withheld = disputes(every)
+        if withheld and not withhold:
+            raise UserError(" ".join(withheld.values()))
+        if withheld:
+            every = every[~every["dataset"].isin(withheld)]
         segmented = (every["status"] == "ok").to_numpy(bool)
         known = every.loc[segmented, _asked(every)]
         _refuse_mixed(known.assign(most=click_counts(every["clicks"])[segmented]))
@@ -97,20 +105,20 @@ class FinalClicks:
         parts = [part for part in (last, failed) if len(part)]
         drawn = _sorted(pd.concat(parts, ignore_index=True)) if parts else every.iloc[:0]
         drawn.attrs = dict(every.attrs)  # What the rows remember of their metrics (statistics/scales.py).
-        return cls(_over_draws(drawn), every, drawn)
+        return cls(_over_draws(drawn), every, drawn, withheld)
 
     def where(self, kept: pd.Series[bool] | Bool[np.ndarray, " rows"]) -> FinalClicks:
         """Some of the final rows, with their draws: of a method, of a slice."""
         rows = self.rows[np.asarray(kept, dtype=bool)]
         if self.drawn is self.rows:
-            return FinalClicks(rows, self.every, rows)
+            return FinalClicks(rows, self.every, rows, self.withheld)
         lines, chosen = (pd.MultiIndex.from_frame(own[_LINE]) for own in (self.drawn, rows))
-        return FinalClicks(rows, self.every, self.drawn[lines.isin(chosen)])
+        return FinalClicks(rows, self.every, self.drawn[lines.isin(chosen)], self.withheld)
 
     def where_drawn(self, kept: pd.Series[bool] | Bool[np.ndarray, " drawn"]) -> FinalClicks:
         """Some of the draws, as if no others had been made: those whose click lies in several objects."""
         drawn = self.drawn[np.asarray(kept, dtype=bool)]
-        return FinalClicks(_over_draws(drawn), self.every, drawn)
+        return FinalClicks(_over_draws(drawn), self.every, drawn, self.withheld)
 
     @property
     def segmented(self) -> pd.DataFrame:
@@ -141,48 +149,6 @@ def at_click(rows: pd.DataFrame, number: int) -> pd.DataFrame:
     reached = pd.MultiIndex.from_frame(rows.loc[ok & (rows["click_index"] == number), key])
     failed = ~ok & ~pd.MultiIndex.from_frame(rows[key]).isin(reached)
     return rows[(ok & (rows["click_index"] <= number)) | failed]
-
-
-def click_counts(clicks: pd.Series[Any]) -> Int64[np.ndarray, " n"]:
-    """How many clicks each row has; 0 where it says none."""
-    return pc.fill_null(pc.list_value_length(_listed(clicks)), 0).to_numpy().astype(np.int64)
-
-
-def click_keys(clicks: pd.Series[Any]) -> UInt64[np.ndarray, " n"]:
-    """A number a row, equal for the same clicks in the same order and different, but for one chance in 2^64, else.
-
-    Two methods may only be compared where they had the same clicks. Comparing millions of lists of points in Python
-    takes minutes, so each list becomes one number: each click's x, y, sign and place in the list are packed into 64
-    bits and mixed, and a row's numbers are added up.
-    """
-    listed = _listed(clicks)
-    offsets = listed.offsets.to_numpy().astype(np.int64)
-    x, y, positive = (np.asarray(listed.values.field(name)).astype(np.int64) for name in ("x", "y", "positive"))
-    counts = np.diff(offsets)
-    place = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], counts)
-    span = slice(offsets[0], offsets[-1])
-    mixed = _mixed((x << 33 ^ y << 1 ^ positive)[span].astype(np.uint64) ^ _mixed(place.astype(np.uint64)))
-    keys = np.zeros(len(counts), dtype=np.uint64)
-    np.add.at(keys, np.repeat(np.arange(len(counts)), counts), mixed)
-    return keys
-
-
-def _mixed(numbers: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
-    """Splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), so that sums of equal numbers seldom meet."""
-    numbers = (numbers + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
-
-
-def _listed(clicks: pd.Series[Any]) -> pa.ListArray:
-    """The clicks as one Arrow array, without copies where they are one."""
-    kind = COLUMNS["clicks"]
-    if isinstance(clicks.dtype, pd.ArrowDtype):
-        found = pa.array(clicks)
-        found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-        return found.cast(kind)
-    return pa.array([list(one) if hasattr(one, "__iter__") else None for one in clicks], kind)
 
 
 def _checked(rows: pd.DataFrame) -> pd.DataFrame:

@@ -15,9 +15,10 @@ from jaxtyping import Float64
 
 from harness.messages import suggest
 from harness.plugins.scale import Scale
-from harness.statistics.final_clicks import ASKED, ENTRY, INSTANCE, FinalClicks, click_keys, over_draws
+from harness.statistics.final_clicks import ASKED, ENTRY, INSTANCE, FinalClicks, over_draws
 from harness.statistics.resampling import RESAMPLES, intervals_of_means, sign_flip_p
 from harness.statistics.scales import scale_of
+from harness.storage.clicks import click_keys
 from harness.storage.rows import metrics_in
 from harness.structures import UserError
 

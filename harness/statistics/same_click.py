@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from harness.masks.destinations import RIGHT
-from harness.statistics.final_clicks import click_keys
+from harness.storage.clicks import click_keys
 from harness.structures import UserError
 
 PART = 0.9

@@ -19,6 +19,7 @@ from harness.storage.manifest import JobFacts
 from harness.storage.rows import MEASURED, ORDER
 from harness.storage.shards import of_samples
 from harness.storage.store import Store
+from harness.storage.truth import disputes
 
 KEY = [name for name in ORDER if name != "image_id"]
 """The primary key of the rows."""
@@ -135,6 +136,12 @@ def check_same_instances(found: Findings, rows: pd.DataFrame) -> None:
         lone = counts[counts != methods]
         lacking = [f"{dataset}: {len(lone)} instances have rows of some methods only"] if len(lone) else []
         found.say(f"{dataset}: the rows of all {methods} methods are of the same {len(counts)} instances", *lacking)
+
+
+def check_same_truth(found: Findings, rows: pd.DataFrame) -> None:
+    """Check that all methods were asked for the same: one ground truth an instance, one first click of a rule."""
+    agreed = "every instance has one ground truth area, and one first click of each click rule, for all methods"
+    found.say(agreed, *disputes(rows).values())
 
 
 def check_listing(found: Findings, plugin: Plugin, limit: int | None, asked: list[Asked], rows: pd.DataFrame) -> None:

@@ -22,6 +22,7 @@ from harness.storage.completeness import (
     check_listing,
     check_repeats,
     check_same_instances,
+    check_same_truth,
     clicks_of,
 )
 from harness.storage.edits import old_rows, redo, said_of
@@ -137,6 +138,7 @@ def _check_rows(
     again = [f"{said_of(old)} Give the run's command again with {redo(old)}"] if old else []
     found.say("no plugin was edited between the rows, as far as their shards say", *again)
     check_same_instances(found, rows)
+    check_same_truth(found, rows)
     check_key(found, rows)
     _check_results(found, store, said)
     for dataset in data:

@@ -4,13 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
 from harness import UserError
 from harness.plugins.scale import Scale
-from harness.statistics.final_clicks import FinalClicks, at_click, click_counts, click_keys
+from harness.statistics.final_clicks import FinalClicks, at_click
 from harness.statistics.means import paired_gain, paired_gains, part, summarise
 from harness.statistics.scales import with_metrics
 
@@ -367,19 +365,6 @@ def test_the_parts_gains_are_those_of_the_parts_rows() -> None:
         alone = paired_gain(part(rows, seen), "a", "b")
         assert (together[name].difference, together[name].n) == (pytest.approx(alone.difference), alone.n)
         assert together[name].low == pytest.approx(alone.low, abs=0.02)
-
-
-def test_clicks_are_told_apart_by_place_order_sign_and_number() -> None:
-    one, two = CLICK, {"x": 5, "y": 3, "positive": True}
-    several = [[one], [two], [one, two], [two, one], [one | {"positive": False}], [one, one], [], None]
-    keys = click_keys(pd.Series(several, dtype=object))
-    assert len(set(keys.tolist())) == 7 and keys[-1] == keys[-2]
-    assert click_counts(pd.Series(several, dtype=object)).tolist() == [1, 1, 2, 2, 1, 2, 0, 0]
-    stored = pd.DataFrame({"clicks": several}).to_parquet()
-    for kinds in ({}, {"types_mapper": pd.ArrowDtype}):
-        back = pa.parquet.read_table(io.BytesIO(stored)).to_pandas(**kinds)["clicks"]
-        assert click_keys(back).tolist() == keys.tolist()
-        assert click_keys(back.iloc[2:]).tolist() == keys[2:].tolist()
 
 
 def test_a_gain_is_what_is_better_whichever_way_the_metric_counts(pair: pd.DataFrame) -> None:

@@ -103,7 +103,7 @@ def test_it_needs_nothing_but_the_folder(finished: Callable[..., Store], tmp_pat
 
     monkeypatch.setattr("harness.plugins.parameters.build", gone)
     seen = verified(Store(copy))
-    assert not seen.lacking and not seen.unproved and len(seen.proved) == 8
+    assert not seen.lacking and not seen.unproved and len(seen.proved) == 9
     seen = verified(Store(copy), [*DATA, Plugin(name="fakes:Toys", label="others")])
     assert not seen.lacking and seen.unproved == [
         "the listing of toys: no such data",

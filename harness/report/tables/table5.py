@@ -25,7 +25,8 @@ from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_of_columns
 from harness.report.paper.rows import Published
 from harness.report.scores import NO_ROWS, about, counted, failures, gaps, mean_cell, named, scores
-from harness.statistics.final_clicks import FinalClicks, click_counts
+from harness.statistics.final_clicks import FinalClicks
+from harness.storage.clicks import click_counts
 
 TRAINED = (
     "published: as the paper's Table 5 prints it, not measured here; one network for each number of clicks, trained "

@@ -19,7 +19,8 @@ from harness.report.layout import Cell, Column, Row, Table, best_strong
 from harness.report.paper.rows import Published
 from harness.report.scores import NO_ROWS, about, counted, named, of_line, scored, scores
 from harness.report.tables.referring import measured
-from harness.statistics.final_clicks import FinalClicks, at_click, click_counts
+from harness.statistics.final_clicks import FinalClicks, at_click
+from harness.storage.clicks import click_counts
 
 PARTS = (Part(("lavt",)), Part(("vlt",)), OURS)
 PIXELS = ("intersection_px", "union_px", "text", "category")

@@ -26,7 +26,7 @@ def three_clicks(make_row: Any) -> pd.DataFrame:
                 name,
                 iou if method == "RITM" else iou / 2,
                 click_index=k,
-                clicks=[{}] * k,
+                clicks=[{"x": 1, "y": 1, "positive": True}] * k,
                 click_strategy="ritm/v1",
             )
             for method in ("RITM", "other")

@@ -1,0 +1,55 @@
+"""The column `clicks` as numbers: how many clicks each row has, and whether two rows have the same ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int64, UInt64
+
+from harness.storage.rows import COLUMNS
+
+
+def click_counts(clicks: pd.Series[Any]) -> Int64[np.ndarray, " n"]:
+    """How many clicks each row has; 0 where it says none."""
+    return pc.fill_null(pc.list_value_length(_listed(clicks)), 0).to_numpy().astype(np.int64)
+
+
+def click_keys(clicks: pd.Series[Any]) -> UInt64[np.ndarray, " n"]:
+    """A number a row, equal for the same clicks in the same order and different, but for one chance in 2^64, else.
+
+    Two methods may only be compared where they had the same clicks. Comparing millions of lists of points in Python
+    takes minutes, so each list becomes one number: each click's x, y, sign and place in the list are packed into 64
+    bits and mixed, and a row's numbers are added up.
+    """
+    listed = _listed(clicks)
+    offsets = listed.offsets.to_numpy().astype(np.int64)
+    x, y, positive = (np.asarray(listed.values.field(name)).astype(np.int64) for name in ("x", "y", "positive"))
+    counts = np.diff(offsets)
+    place = np.arange(offsets[0], offsets[-1]) - np.repeat(offsets[:-1], counts)
+    span = slice(offsets[0], offsets[-1])
+    mixed = _mixed((x << 33 ^ y << 1 ^ positive)[span].astype(np.uint64) ^ _mixed(place.astype(np.uint64)))
+    keys = np.zeros(len(counts), dtype=np.uint64)
+    np.add.at(keys, np.repeat(np.arange(len(counts)), counts), mixed)
+    return keys
+
+
+def _mixed(numbers: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    """Splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), so that sums of equal numbers seldom meet."""
+    numbers = (numbers + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _listed(clicks: pd.Series[Any]) -> pa.ListArray:
+    """The clicks as one Arrow array, without copies where they are one."""
+    kind = COLUMNS["clicks"]
+    if isinstance(clicks.dtype, pd.ArrowDtype):
+        found = pa.array(clicks)
+        found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+        return found.cast(kind)
+    return pa.array([list(one) if hasattr(one, "__iter__") else None for one in clicks], kind)

@@ -1,0 +1,89 @@
+"""Whether all methods of a run were asked for the same: an instance has one ground truth, and a click rule one start.
+
+A mask that is drawn anew while a run works gives one instance two ground truths: some methods are scored by the old
+one, some by the new one, and a table would compare them. The rows tell: each has its ground truth's area and its
+clicks, and before a method has answered, a click depends on nothing but the rule, the seed and the ground truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from harness.storage.clicks import click_counts, click_keys
+from harness.storage.manifest import JobFacts
+
+_INSTANCE = ["dataset", "image_id", "instance_id"]
+
+
+def disputes(rows: pd.DataFrame) -> dict[str, str]:
+    """The data sets in which methods disagree about an instance.
+
+    Args:
+        rows: A run's, or those of several; columns that they lack are not compared. Clicks are compared within a run,
+            since another run may have another seed.
+
+    Returns:
+        Data set -> a sentence with how many instances, the first one, both its values and what to do. Empty where all
+        agree.
+    """
+    found: dict[str, str] = {}
+    for what, unlike in (("ground truth", _areas(rows)), ("first click", _first_clicks(rows))):
+        for dataset, own in unlike.groupby("dataset"):
+            found.setdefault(str(dataset), _said(str(dataset), what, own))
+    return found
+
+
+def _areas(rows: pd.DataFrame) -> pd.DataFrame:
+    """A line for each area of an instance that has several, with `value`."""
+    if "gt_area_px" not in rows:
+        return _differing(rows.iloc[:0].assign(value=""), _INSTANCE)
+    kept = [name for name in (*_INSTANCE, "method", "run") if name in rows]
+    known = rows.loc[rows["gt_area_px"].notna(), [*kept, "gt_area_px"]].rename(columns={"gt_area_px": "value"})
+    unlike = _differing(known, _INSTANCE)
+    return unlike.assign(value=[f"{value:.0f} px" for value in unlike["value"]])
+
+
+def _first_clicks(rows: pd.DataFrame) -> pd.DataFrame:
+    """A line for each first round of an instance by one rule, where there are several, with `value`."""
+    by = [name for name in (*_INSTANCE, "draw", "click_strategy", "click_options", "run") if name in rows]
+    if "click_strategy" not in rows:  # Nobody knows by which rules they were made.
+        return _differing(rows.iloc[:0].assign(value=""), by)
+    asked = rows.loc[click_counts(rows["clicks"]) > 0, [*by, "method", "click_index", "clicks"]]
+    starts = asked.groupby([name for name in ("run", "dataset", "method") if name in rows])["click_index"]
+    first = asked[asked["click_index"] == starts.transform("min")] if len(asked) else asked
+    key = pd.Series(click_keys(first["clicks"]), index=first.index)
+    unlike = _differing(first.assign(value=key), [*by, "click_index"])
+    return unlike.assign(value=[_points(one) for one in unlike["clicks"]])
+
+
+def _differing(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Of the rows that agree in `by`, the first with each `value`, where there are several values."""
+    each = rows.drop_duplicates([*by, "value"])
+    return each[each.duplicated(by, keep=False)]
+
+
+def _points(clicks: object) -> str:
+    named = [dict(click) for click in clicks] if hasattr(clicks, "__iter__") else []
+    return " ".join(f"({click['x']}, {click['y']})" for click in named)
+
+
+def _said(dataset: str, what: str, unlike: pd.DataFrame) -> str:
+    count = len(unlike[_INSTANCE].drop_duplicates())
+    one, other = _first_two(unlike)
+    folders = sorted({f"shards/{JobFacts(method, dataset, {}, {}).key}" for method in (one.method, other.method)})
+    verb = "is at" if what == "first click" else "has"
+    return (
+        f"{dataset}: methods were not asked for the same. The {what} of {count} instance{'s' * (count > 1)} differs, "
+        f"first of '{one.instance_id}' in image '{one.image_id}': it {verb} {one.value} for {one.method} and "
+        f"{other.value} for {other.method}. The data were changed between their rows, so no number of this data set is "
+        f"shown. Delete {' and '.join(folders)} and run again, on data that stay as they are."
+    )
+
+
+def _first_two(unlike: pd.DataFrame) -> Iterator[Any]:
+    """Two lines of the first instance that have different values."""
+    first = unlike[(unlike[_INSTANCE] == unlike[_INSTANCE].iloc[0]).all(axis=1)]
+    return (line for _, line in first.drop_duplicates("value").iloc[:2].iterrows())

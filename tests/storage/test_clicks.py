@@ -1,0 +1,20 @@
+import io
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from harness.storage.clicks import click_counts, click_keys
+
+
+def test_clicks_are_told_apart_by_place_order_sign_and_number() -> None:
+    one, two = {"x": 3, "y": 5, "positive": True}, {"x": 5, "y": 3, "positive": True}
+    several = [[one], [two], [one, two], [two, one], [one | {"positive": False}], [one, one], [], None]
+    keys = click_keys(pd.Series(several, dtype=object))
+    assert len(set(keys.tolist())) == 7 and keys[-1] == keys[-2]
+    assert click_counts(pd.Series(several, dtype=object)).tolist() == [1, 1, 2, 2, 1, 2, 0, 0]
+    stored = pd.DataFrame({"clicks": several}).to_parquet()
+    for kinds in ({}, {"types_mapper": pd.ArrowDtype}):
+        back = pa.parquet.read_table(io.BytesIO(stored)).to_pandas(**kinds)["clicks"]
+        assert click_keys(back).tolist() == keys.tolist()
+        assert click_keys(back.iloc[2:]).tolist() == keys[2:].tolist()
