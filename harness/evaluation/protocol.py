@@ -16,7 +16,7 @@ from harness.evaluation.pictures import Picture, Target
 from harness.evaluation.scoring import choices
 from harness.masks.destinations import Pair, Place
 from harness.masks.measure import metric
-from harness.plugins.failures import one_line
+from harness.plugins.failures import contained, one_line
 from harness.plugins.registry import entry
 from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record
 
@@ -136,7 +136,8 @@ class Way:
             ValueError: The rule has none for it.
         """
         rng = partial(self._rng, picture.sample.id, instance, TEXT_ROUND)  # Other clicks, but the same words.
-        return self.wording.said(instance, picture.categories, rng).text
+        with contained():
+            return self.wording.said(instance, picture.categories, rng).text
 
     def new_clicks(self, asking: Asking, number: int) -> tuple[Click, ...]:
         """The clicks of an instance's next round, the first of which is number 1.
@@ -150,7 +151,8 @@ class Way:
         at = Situation(
             sample, target.instance, asking.clicks, asking.predicted, rng, asking.draw, partner, known=target.truth
         )
-        return self.click_rule(at, **clicks.options)
+        with contained():
+            return self.click_rule(at, **clicks.options)
 
     def _rng(self, sample_id: str, instance: Instance, number: int, draw: int = 0) -> Any:
         """The random generator of a round: it depends on nothing but seed, data set, object, round and draw."""

@@ -97,7 +97,7 @@ class Discs(Method):
         return self.wrong(good, prompt) if self.wrong and state == self.at else good
 
 
-def raising(error: Exception) -> Callable[..., Any]:
+def raising(error: BaseException) -> Callable[..., Any]:
     def fail(*_: Any) -> Any:
         raise error
 
@@ -566,6 +566,13 @@ def test_a_metric_that_fails_on_an_instance_fails_it_alone(
 def test_a_strategy_that_fails_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.clicks.paper.inside", raising(RuntimeError("a bug in a strategy")))
     with pytest.raises(RuntimeError, match="a bug in a strategy"):
+        evaluated(Discs(), Boxes())
+
+
+def test_a_strategy_that_ends_the_process_is_told_as_a_bug_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A KeyboardInterrupt of its own would pass for the user's, exit code 130 and no word of the strategy."""
+    monkeypatch.setattr("harness.clicks.paper.inside", raising(GeneratorExit("mine")))
+    with pytest.raises(RuntimeError, match="GeneratorExit: mine"):
         evaluated(Discs(), Boxes())
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow.parquet as pq
 import pytest
@@ -89,8 +90,12 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     with pytest.raises(InterruptError):
         train(job, stop_at(step), report_every=1)
     assert not job.output.exists()
+    half = [path.with_name(f".{path.name}.{uuid4().hex}") for path in (resumable / f"{job.key}.pt", job.output)]
+    for path in half:
+        path.touch()  # as a killed start leaves it
     done: list[int] = []
     train(job, lambda progress: done.append(progress.step), report_every=1)
+    assert not any(path.exists() for path in half)
     assert done == list(range(step // 3 * 3 + 1, 9))
     assert same(job.output, undisturbed)
     assert not list(resumable.glob("*.pt"))
