@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from harness.messages import complaint
 from harness.structures import UserError
 
-from ..shared.checkpoints import again, misfits, missing, read_trained_here
-from ..shared.torch_files import load_torch
+from ..shared.checkpoints import STATE_DICTS, misfits, missing, no_weights, read_trained_here, read_whole, state_dict
 from .hrnet_ocr import STEM, HrnetOcr, resized
 
 CLASSES = ("isegm.model.is_hrnet_model.HRNetModel", "ritm_annotation.model.is_hrnet_model.HRNetModel")
@@ -199,22 +198,15 @@ def _trained_here(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
 
 
 def _official(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
-    try:
-        content = load_torch(path)
-    except Exception as error:  # A damaged or a hostile file makes the unpickler raise anything.
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"{path}: found a file that does not load as tensors and plain values alone ({reason}); wanted RITM's "
-            f"published checkpoint, whole. {again(path)}; nothing of it was executed."
-        ) from error
-    if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
+    content, _ = read_whole(
+        path, "methods/ritm/ritm.py", "{'config': checkpoint['config'], 'state_dict': model.state_dict()}"
+    )
+    if not isinstance(content, dict) or "config" not in content or not content.keys() & set(STATE_DICTS):
         found = f"keys {_some(content)}" if isinstance(content, dict) else f"a {type(content).__name__}"
         raise _wrong(path, f"{found} at its top, not `config` and `state_dict`")
-    weights = content["state_dict"]
-    if not isinstance(weights, dict) or not all(
-        isinstance(name, str) and isinstance(one, Tensor) for name, one in weights.items()
-    ):
-        raise _wrong(path, "a `state_dict` that is no mapping of names to tensors")
+    weights = state_dict(content)
+    if wrong := no_weights(weights):
+        raise _wrong(path, f"as `state_dict` {wrong}")
     return described(content["config"], path), weights
 
 

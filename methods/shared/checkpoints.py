@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from harness.structures import UserError
 from harness.weights.catalogue import hint
 
-from .torch_files import load_torch
+from .torch_files import ForeignObjectError, is_torchscript, load_torch, read_torchscript
+
+STATE_DICTS = ("model", "state_dict", "model_state_dict", "module")
+"""Under which of a file's keys trainings save the weights; the first that is there counts."""
+
+PREFIXES = ("module.", "model.", "sam.", "_orig_mod.")
+"""What wrappers (DistributedDataParallel, Lightning, MedSAM and the like, torch.compile) put before all names."""
 
 
 def missing(path: Path, reader: str) -> UserError:
@@ -36,7 +42,7 @@ def read_tensors(path: Path, reader: str) -> tuple[dict[str, Tensor], dict[str, 
     """A checkpoint's tensors, with floating-point ones as float32, and its metadata. No other object is unpickled.
 
     Args:
-        path: A .safetensors file, or a PyTorch file with a state_dict, alone or under "model" or "state_dict".
+        path: A .safetensors file, or a PyTorch file with a state_dict, alone or under one of `STATE_DICTS`.
         reader: The file of ours that wants it, for messages.
 
     Raises:
@@ -44,22 +50,75 @@ def read_tensors(path: Path, reader: str) -> tuple[dict[str, Tensor], dict[str, 
     """
     if not path.is_file():
         raise missing(path, reader)
+    found, about = read_whole(path, reader)
+    weights = state_dict(found)
+    if wrong := no_weights(weights):
+        raise UserError(
+            f"{reader}: {path}: found {wrong}; wanted a checkpoint with tensors alone: a state_dict, by itself or "
+            f"under {_listed(STATE_DICTS)}. Save it so, or correct `checkpoint`."
+        )
+    return {name: one.float() if one.is_floating_point() else one for name, one in weights.items()}, about
+
+
+def read_whole(path: Path, reader: str, saved: str = "model.state_dict()") -> tuple[Any, dict[str, str]]:
+    """All that a checkpoint holds, and a .safetensors file's metadata. Nothing in the file is run.
+
+    Args:
+        path: The file.
+        reader: The file of ours that wants it, for messages.
+        saved: What a training should save, in Python, for messages.
+
+    Raises:
+        UserError: The file is damaged, or holds an object of a kind that is not read.
+    """
     try:
-        found, about = read_safetensors(path) if path.suffix == ".safetensors" else (_unpickled(path), {})
+        if path.suffix == ".safetensors":
+            return read_safetensors(path)
+        return (read_torchscript if is_torchscript(path) else load_torch)(path), {}
+    except ForeignObjectError as error:
+        raise UserError(
+            f"{reader}: {path}: found an object of {error} in it; wanted tensors alone, with numbers and texts beside "
+            "them at most; nothing of it was executed. Save it anew without that object where the file was made: "
+            f"torch.save({saved}, 'weights.pth'), or correct `checkpoint`."
+        ) from error
     except Exception as error:  # A damaged pickle fails in as many ways as pickle has opcodes.
-        reason = str(error).partition("\n")[0]
-        raise _unreadable(path, reader, f"no whole file of tensors ({type(error).__name__}: {reason})") from error
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise _unreadable(path, reader, "something else than a state_dict")
-    weights = {str(key): value.float() if value.is_floating_point() else value for key, value in found.items()}
-    return weights, about
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{reader}: {path}: found no whole file of tensors ({type(error).__name__}: {reason}); wanted tensors "
+            f"alone; nothing of it was executed. {again(path)}, or correct `checkpoint`."
+        ) from error
 
 
-def _unreadable(path: Path, reader: str, found: str) -> UserError:
-    return UserError(
-        f"{reader}: {path}: found {found}; wanted a checkpoint with tensors alone. {again(path)}, "
-        "or correct `checkpoint`."
-    )
+def state_dict(found: Any) -> Any:
+    """The weights in what a file holds, which may lie under one of `STATE_DICTS`, their names without wrappers' prefix.
+
+    A prefix is taken off only where all names have it, so that a model's own part of such a name stays.
+    """
+    for _ in STATE_DICTS:  # Not for ever: a damaged file may hold a mapping that lies within itself.
+        keys = [key for key in STATE_DICTS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
+        found = found[keys[0]] if keys else found
+    while isinstance(found, Mapping) and (prefix := _shared_prefix(list(found))):
+        found = {name.removeprefix(prefix): value for name, value in found.items()}
+    return found
+
+
+def _shared_prefix(names: Sequence[Any]) -> str | None:
+    """Which of `PREFIXES` all names begin with."""
+    whole = [prefix for prefix in PREFIXES if all(isinstance(one, str) and one.startswith(prefix) for one in names)]
+    return whole[0] if whole and names else None
+
+
+def no_weights(found: Any) -> str:
+    """What else than tensors by their names this is, for a message; "" where it is nothing else."""
+    if not isinstance(found, Mapping):
+        return f"something else than a state_dict ({type(found).__name__})"
+    others = [f"{key!r} ({type(value).__name__})" for key, value in found.items() if not isinstance(value, Tensor)]
+    others += [f"{key!r} as a name" for key in found if not isinstance(key, str)]
+    return f"something else than a state_dict, with {', '.join(others[:3])}" if others else ""
+
+
+def _listed(keys: Sequence[str]) -> str:
+    return ", ".join(f"`{key}`" for key in keys)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -70,12 +129,6 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     with safe_open(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-
-
-def _unpickled(path: Path) -> Any:
-    found = load_torch(path)
-    inner = [found[key] for key in ("model", "state_dict") if isinstance(found, Mapping) and key in found]
-    return inner[0] if inner and isinstance(inner[0], Mapping) else found
 
 
 def read_trained_here(path: Path) -> tuple[dict[str, Tensor], str]:

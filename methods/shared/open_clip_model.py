@@ -24,7 +24,6 @@ import open_clip
 import torch
 from jaxtyping import Float32, Int64
 from open_clip.tokenizer import default_bpe
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from harness import atomic
@@ -32,9 +31,8 @@ from harness.messages import suggest
 from harness.places import located
 from harness.structures import UserError
 
-from .checkpoints import again, misfits, missing
+from .checkpoints import misfits, missing, no_weights, read_whole, state_dict
 from .device import chosen_device
-from .torch_files import is_torchscript, load_torch, read_torchscript
 
 FULL_VOCABULARY = 49408
 """How many tokens open_clip's vocabulary file has."""
@@ -214,28 +212,15 @@ def _load_weights(module: open_clip.CLIP, checkpoint: Path, model: str, quick_ge
 def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
     if not checkpoint.is_file():
         raise missing(checkpoint, "methods/shared/open_clip_model.py")
-    try:
-        found = load_file(checkpoint) if checkpoint.suffix == ".safetensors" else _unpickled(checkpoint)
-        found = found.get("state_dict", found) if isinstance(found, dict) else {}
-    except Exception as error:  # A damaged file fails in as many ways as it has parts.
-        raise _unreadable(checkpoint, str(error).strip().partition("\n")[0] or type(error).__name__) from error
-    if not found or not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise _unreadable(checkpoint, "no state_dict")
-    return {str(key).removeprefix("module."): value for key, value in found.items()}
-
-
-def _unreadable(checkpoint: Path, found: str) -> UserError:
-    return UserError(
-        f"methods/shared/open_clip_model.py: cannot read {checkpoint}: found {found}; wanted "
-        f"tensors alone: a state_dict, "
-        f"OpenAI's archive or safetensors. {again(checkpoint)}, or save its state_dict anew."
-    )
-
-
-def _unpickled(checkpoint: Path) -> Any:
-    if is_torchscript(checkpoint):
-        return read_torchscript(checkpoint)
-    return load_torch(checkpoint)
+    found, _ = read_whole(checkpoint, "methods/shared/open_clip_model.py")
+    weights: dict[str, Tensor] = state_dict(found)
+    if wrong := no_weights(weights) or ("" if weights else "an empty file"):
+        raise UserError(
+            f"methods/shared/open_clip_model.py: cannot read {checkpoint}: found no state_dict, but {wrong}; wanted "
+            "tensors alone: a state_dict, OpenAI's archive or safetensors. Save its state_dict anew, or correct the "
+            "path."
+        )
+    return weights
 
 
 def _check_shapes(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:

@@ -1,9 +1,10 @@
 """Reads the files that torch writes as data: nothing in them is run, and none takes more memory than its length.
 
-`load_torch` reads what torch.save wrote. `read_torchscript` reads the tensors of a TorchScript archive, the format of
-OpenAI's CLIP weights. `torch.jit.load` would run what such an archive holds: its `__setstate__` methods are programs,
-which may write files. This reader makes mappings of modules, tensors of tensors, and an empty
-`Part` of everything else.
+`load_torch` reads what torch.save wrote. Trainings also save their options and the best score beside the weights:
+objects of the kinds in `PLAIN` are skipped, and any other kind is refused by its name. `read_torchscript` reads the
+tensors of a TorchScript archive, the format of OpenAI's CLIP weights. `torch.jit.load` would run what such an archive
+holds: its `__setstate__` methods are programs, which may write files. This reader makes mappings of modules, tensors
+of tensors, and an empty `Part` of everything else.
 Format: https://github.com/pytorch/pytorch/blob/v1.7.1/torch/csrc/jit/docs/serialization.md
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -19,6 +21,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+PLAIN = (
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.ndarray",
+    "numpy.dtype",
+    "_codecs.encode",
+    "argparse.Namespace",
+    "pathlib.Path",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+    "pathlib._local.PosixPath",
+    "datetime.datetime",
+    "datetime.timedelta",
+)
+"""What a checkpoint often holds beside its weights, as its pickle names it. Each becomes an empty `Part`."""
 
 STORAGES = {
     "DoubleStorage": torch.float64,
@@ -32,6 +52,10 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+
+
+class ForeignObjectError(ValueError):
+    """A file holds an object of a kind that is not read; the text has the kind's full name."""
 
 
 class Part:
@@ -126,13 +150,26 @@ def check_stored(archive: zipfile.ZipFile) -> None:
 def load_torch(path: Path) -> Any:
     """What torch.save wrote, on the CPU: tensors and plain containers; nothing in the file is run.
 
+    Objects of the kinds in `PLAIN` become a `Part`.
+
     Raises:
-        Exception: Whatever a damaged file makes zipfile, pickle or torch raise.
+        ForeignObjectError: The file holds an object of another kind.
+        ValueError: The file is damaged; the text is one line that says what torch could not read.
+        Exception: Whatever else a damaged file makes zipfile, pickle or torch raise.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             check_stored(archive)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        # torch calls what it is allowed to; each allowed name leads to Part, so not even these objects are built.
+        with torch.serialization.safe_globals([(Part, name) for name in PLAIN]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's text has six lines, in bold, about how to read the file without this protection.
+        if named := re.search(r"GLOBAL ([\w.<>]+)", str(error)):
+            raise ForeignObjectError(named[1]) from error
+        reason = re.search(r"WeightsUnpickler error: *(.*)", str(error))
+        raise ValueError(reason[1] if reason else str(error).strip().partition("\n")[0]) from error
 
 
 def is_torchscript(path: Path) -> bool:

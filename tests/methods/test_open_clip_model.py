@@ -82,7 +82,9 @@ def test_every_format_gives_the_same_answers(clip: ClipModel, tmp_path: Path) ->
     torch.save(weights(clip), tmp_path / "b.pt")
     nested = {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in weights(clip).items()}}
     torch.save(nested, tmp_path / "c.pt")
-    for name in ("a.safetensors", "b.pt", "c.pt"):
+    wrapped = {"model_state_dict": {f"model.{key}": value for key, value in weights(clip).items()}}
+    torch.save({**wrapped, "best": np.float64(0.5)}, tmp_path / "d.pt")
+    for name in ("a.safetensors", "b.pt", "c.pt", "d.pt"):
         assert torch.equal(answers(load_clip(SCENES, tmp_path / name)), answers(clip)), name
 
 

@@ -583,6 +583,15 @@ def test_no_file_and_a_truncated_one(tmp_path: Path) -> None:
     refused(path.rename(tmp_path / "sbd_h18_itermask.pth"), "weights fetch ritm_sbd_h18 --force")
 
 
+def test_a_checkpoint_saved_by_a_wrapped_training(tmp_path: Path) -> None:
+    path = official(tmp_path / "a.pth")
+    wanted = read_checkpoint(path)[1]
+    weights = {f"module.{name}": one for name, one in torch.load(path)["state_dict"].items()}
+    torch.save({"model_state_dict": weights, "config": config(TINY), "best": np.float64(0.9)}, path)
+    found = read_checkpoint(path)[1]
+    assert found.keys() == wanted.keys() and all(torch.equal(one, wanted[name]) for name, one in found.items())
+
+
 def test_checkpoints_of_another_kind(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     sam = {
