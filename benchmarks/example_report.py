@@ -1,8 +1,9 @@
 """Writes docs/example_report: `python -m benchmarks.example_report`, minutes on two cores, no downloads.
 
-configs/sam_vs_ours_scenes.yaml is run in a temporary folder, unless a finished run of it is named. What any machine
-would write of it (no masks, no times, no names of machines) is kept as a run's folder, and the documents beside it
-are made of that folder by the commands that its README names. `--kept` makes them anew of the rows kept there.
+Two configs, of all methods and of one click in two objects, are run in a temporary folder, unless a folder with
+finished runs of them is named. What any machine would write of a run (no masks, no times, no names of machines) is kept
+as a run's folder, and the documents beside it are made of these folders by the commands that its README names.
+`--kept` makes them anew of the rows kept there.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from harness.storage.shards import name_of, packed
 from harness.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = "configs/sam_vs_ours_scenes.yaml"
 EXAMPLE = Path("docs/example_report")
-RUN = EXAMPLE / "run"
+RUN, PAIRS = EXAMPLE / "run", EXAMPLE / "run_same_click"
 """From the checkout's root, where the commands are given."""
+
+CONFIGS = {"configs/sam_vs_ours_scenes.yaml": RUN, "configs/same_click_scenes.yaml": PAIRS}
+"""A config -> where its rows are kept."""
 
 LEFT_OUT = ("mask", *MEASURED)
 """Columns that are emptied: most of the bytes, and what differs between two runs."""
@@ -50,32 +53,43 @@ DOCUMENTS: Mapping[str, Callable[[Path], None]] = {
     "leaderboard.md": lambda out: leaderboard([str(RUN)], output=out),
     "audit.md": lambda out: audit([str(RUN)], output=out),
     "claims.md": lambda out: claims([str(RUN)], output=out),
+    "same_click.md": lambda out: tabulate(str(PAIRS), "same_click", Form.md, out, intervals=True),
     "compare.md": lambda out: compare("Text+Click", "SAM tiny (clip)", str(RUN), output=out),
 }
 """Made of the kept rows alone; the commands stand in the example's README."""
 
 
 def main(
-    run: Annotated[Path | None, typer.Argument(help=f"A finished run of {CONFIG}, with masks.")] = None,
+    runs: Annotated[Path | None, typer.Argument(help="A folder with finished runs of the configs, with masks.")] = None,
     kept: Annotated[bool, typer.Option("--kept", help="Without a run, of the rows that are there.")] = False,
 ) -> None:
     """Write the example anew."""
-    run = run and run.resolve()
+    runs = runs and runs.resolve()
     os.chdir(ROOT)
-    if run:
-        keep(run)
+    if runs:
+        keep_all(runs)
     elif not kept:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "harness", "run", CONFIG, "--runs", folder]
-            subprocess.run(command, check=True)
-            keep(Path(folder) / Path(CONFIG).stem)
+            for config in CONFIGS:
+                subprocess.run([sys.executable, "-m", "harness", "run", config, "--runs", folder], check=True)
+            keep_all(Path(folder))
     write_documents(EXAMPLE)
 
 
-def keep(run: Path) -> None:
-    """Keep a finished run's rows and manifest, and a grid, for which masks and pictures are needed."""
-    shutil.rmtree(RUN, ignore_errors=True)
-    store, example = Store(run), Store(RUN)
+def keep_all(runs: Path) -> None:
+    """Keep the rows of every config's run, and a grid, for which masks and pictures are needed."""
+    for config, example in CONFIGS.items():
+        keep(runs / Path(config).stem, example)
+    with tempfile.TemporaryDirectory() as folder, style():
+        source = opened(Store(runs / next(Path(config).stem for config, example in CONFIGS.items() if example == RUN)))
+        figure = next(one.figure for one in grids(source) if one.name == GRID)
+        _shrunk(save(figure, Path(folder), GRID)[-1], EXAMPLE / f"{GRID}.jpg")
+
+
+def keep(run: Path, at: Path) -> None:
+    """Keep a finished run's rows and manifest."""
+    shutil.rmtree(at, ignore_errors=True)
+    store, example = Store(run), Store(at)
     manifest = store.manifest()
     for key in manifest["jobs"]:
         _keep_job(store, example, key)
@@ -83,9 +97,6 @@ def keep(run: Path) -> None:
     (*_, start) = manifest["starts"]
     starts = [{name: said for name, said in start.items() if name not in MACHINE}]
     save_manifest(example.folder, {**manifest, "samples": samples, "starts": starts})
-    with tempfile.TemporaryDirectory() as folder, style():
-        figure = next(one.figure for one in grids(opened(store)) if one.name == GRID)
-        _shrunk(save(figure, Path(folder), GRID)[-1], EXAMPLE / f"{GRID}.jpg")
 
 
 def write_documents(out: Path) -> None:

@@ -77,6 +77,8 @@ def gains(
 ) -> tuple[dict[str, Gain], list[str]]:
     """What a gains over b on the instances of a data set that both segmented, by part, and the note that says so.
 
+    Seen and unseen are left out where they are blank for b, whose training had other classes than the split's.
+
     Args:
         final: The run's.
         dataset: Its label.
@@ -90,7 +92,8 @@ def gains(
         found = {PARTS[name]: gain for name, gain in paired_gains(both, a, b, metric, scale=scale).items()}
     except UserError as error:
         return {}, [f"{dataset}, {a[0]}: no gains. {error}"]
-    found = {name: gain for name, gain in found.items() if gain.n}
+    halves = both.rows.loc[both.rows["method"] == b[0], "seen"].notna().any()
+    found = {name: gain for name, gain in found.items() if gain.n and (halves or name == "overall")}
     other = b[0] if b[1] == "single" else f"{b[0]} ({b[1]})"
     if not found:
         return {}, [f"{dataset}, {a[0]} against {other}: no gains, for none was asked of both with as many clicks."]

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from benchmarks import example_report
-from benchmarks.example_report import CHARTS, DOCUMENTS, EXAMPLE, GRID, LEFT_OUT, ROOT, RUN, write_documents
+from benchmarks.example_report import CHARTS, CONFIGS, DOCUMENTS, EXAMPLE, GRID, LEFT_OUT, ROOT, RUN, write_documents
 from harness.results.loading import load
 from harness.storage.store import Store
 
@@ -21,7 +21,8 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder, written anew beside a link to the kept rows: links in it are relative."""
     root = tmp_path_factory.mktemp("example")
     (root / EXAMPLE).mkdir(parents=True)
-    (root / RUN).symlink_to(ROOT / RUN)
+    for run in CONFIGS.values():
+        (root / run).symlink_to(ROOT / run)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         write_documents(EXAMPLE)
@@ -56,11 +57,19 @@ def test_it_is_small_and_names_no_machine() -> None:
     files = [path for path in (ROOT / EXAMPLE).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 1.5e6
     assert {path.name for path in files} > PICTURES
-    (start,) = Store(ROOT / RUN).manifest()["starts"]
-    assert not start.keys() & set(example_report.MACHINE)
-    rows = load(ROOT / RUN, masks=True)
-    assert rows[list(LEFT_OUT)].isna().all().all() and set(rows["device"]) == {""}
-    assert '"/' not in json.dumps(Store(ROOT / RUN).manifest())  # no path of a machine
+    for run in CONFIGS.values():
+        (start,) = Store(ROOT / run).manifest()["starts"]
+        assert not start.keys() & set(example_report.MACHINE)
+        rows = load(ROOT / run, masks=True)
+        assert rows[list(LEFT_OUT)].isna().all().all() and set(rows["device"]) == {""}
+        assert '"/' not in json.dumps(Store(ROOT / run).manifest())  # no path of a machine
+
+
+def test_the_rows_say_how_they_were_asked_in_full() -> None:
+    assert [set(load(ROOT / run)["click_options"]) for run in CONFIGS.values()] == [
+        {'{"margin": 0.35}'},
+        {'{"least_px": 25}'},
+    ]
 
 
 def test_the_readme_names_what_is_there() -> None:

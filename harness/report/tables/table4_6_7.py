@@ -31,7 +31,10 @@ from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_head
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.resampling import RESAMPLES
 
-HALVES = "Seen and unseen are the halves of the data set's split, whatever a method was trained on."
+HALVES = (
+    "Seen and unseen are the halves of the data set's split; weights that name no classes of their training, as "
+    "published SAM's and RITM's, have both means."
+)
 
 Shown = tuple[Part, "pd.Series[Any]"]
 """A line of `scores` and the part that its method plays."""

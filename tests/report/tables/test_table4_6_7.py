@@ -55,8 +55,17 @@ def test_table_4_exactly(cast: pd.DataFrame) -> None:
         "seen +10.00 \\[+10.00, +10.00\\] (n = 2), unseen +10.00 \\[+10.00, +10.00\\] (n = 2).\n"
         "- Means over instances, in percent; w is the share of seen instances. Against: the gain over the same "
         "instances from the same clicks, in points, with its 95 % interval (2000 resamples of the images).\n"
-        "- Seen and unseen are the halves of the data set's split, whatever a method was trained on.\n"
+        "- Seen and unseen are the halves of the data set's split; weights that name no classes of their training, as "
+        "published SAM's and RITM's, have both means.\n"
     )
+
+
+def test_no_gain_on_unseen_classes_over_weights_that_were_trained_on_them(cast: pd.DataFrame) -> None:
+    """Their halves are blank, so a note must not have the numbers after all."""
+    blank = cast.assign(seen=cast["seen"].astype(object).where(cast["method"] != "SAM"))
+    built = build_table("table4", blank, CONTEXT)
+    assert texts(built)[1] == ["toy", "SAM (confidence)", "60.00", "–", "–"]
+    assert "toy, ours against SAM (confidence): overall +10.00 [+10.00, +10.00] (n = 4)." in built.notes
 
 
 def test_table_6_says_what_was_trained_on_what(cast: pd.DataFrame) -> None:
