@@ -132,6 +132,11 @@ class Coco(Dataset):
         ignore = self._ignored(rows[rows["crowd"]], instances, image) if self.crowd == "ignore" else None
         return Sample(sample_id, image, tuple(instances), broken, ignore)
 
+    def files(self, sample_id: str) -> Sequence[Path]:
+        """The picture; the JSON is looked at by `load`."""
+        picture = self._listing.pictures.get(sample_id)
+        return [self.image_folder / picture.file_name] if picture else []
+
     def fingerprint(self) -> Mapping[str, Any]:
         """Counts, the size and the SHA-256 of the JSON, and a digest of the pictures' sizes."""
         return {

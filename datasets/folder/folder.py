@@ -140,6 +140,10 @@ class Folder(Dataset):
         """The folder and the name; which published picture it may be, nobody knows."""
         return f"folder/{self.root.as_posix()}/{sample_id}"
 
+    def files(self, sample_id: str) -> Sequence[Path]:
+        """The image and its masks."""
+        return [self._images[sample_id], *self._masks[sample_id].values()]
+
     def fingerprint(self) -> Mapping[str, Any]:
         """How many, and a digest of the files."""
         return {"samples": len(self.sample_ids()), "sha256": self._digest}

@@ -203,6 +203,11 @@ class OpenImages(Dataset):
         path = self._path(self._mask_folders, sample_id, f"{listed.id}.png")
         return read_mask(path, image.shape[0], image.shape[1])
 
+    def files(self, sample_id: str) -> Sequence[Path]:
+        """The picture and its masks."""
+        masks = [self._path(self._mask_folders, sample_id, f"{listed.id}.png") for listed, _ in self._rows(sample_id)]
+        return [self._path(self._image_folders, sample_id, f"{sample_id}.jpg"), *masks]
+
     def fingerprint(self) -> Mapping[str, Any]:
         """Counts, the sha256 of all that the tables say of the instances, and a digest of the files' sizes."""
         index, kept = self._index, self._kept()
@@ -221,6 +226,4 @@ class OpenImages(Dataset):
     def _files(self) -> Iterator[Path]:
         """The pictures and the masks of all samples."""
         for sample_id in self.sample_ids():
-            yield self._path(self._image_folders, sample_id, f"{sample_id}.jpg")
-            for listed, _ in self._rows(sample_id):
-                yield self._path(self._mask_folders, sample_id, f"{listed.id}.png")
+            yield from self.files(sample_id)

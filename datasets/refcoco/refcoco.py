@@ -127,6 +127,11 @@ class RefCoco(Dataset):
                     instances.append(Instance(row.id, mask, row.category, row.seen, same, row.text))
         return Sample(sample_id, image, tuple(instances), broken)
 
+    def files(self, sample_id: str) -> Sequence[Path]:
+        """The picture; the JSON is looked at by `load`, and the refs are read once."""
+        picture = self._listing.pictures.get(sample_id)
+        return [self.image_folder / picture.file_name] if picture else []
+
     def fingerprint(self) -> Mapping[str, Any]:
         """Counts, the sha256 of both files, and a digest of the pictures' sizes."""
         known = self._listing.pictures

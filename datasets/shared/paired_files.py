@@ -87,6 +87,10 @@ class PairedFiles(Dataset):
             raise ValueError(f"{path}: found no pixel of the object; wanted one at least. Fetch the file again.")
         return Sample(sample_id, image, (Instance(plain(sample_id), mask, ""),), ignore=ignore)
 
+    def files(self, sample_id: str) -> Sequence[Path]:
+        """The image and the mask, as far as they were listed."""
+        return [paths[sample_id] for paths in (self._images, self._masks) if sample_id in paths]
+
     def fingerprint(self) -> Mapping[str, Any]:
         """The number of samples and a digest of the files."""
         return {"samples": len(self.sample_ids()), "sha256": self._digest}

@@ -170,6 +170,10 @@ class VocObjects(Dataset):
         """VOC's and SBD's pictures are the same, and so are their ids."""
         return f"voc/{sample_id}"
 
+    def files(self, sample_id: str) -> Sequence[Path]:
+        """The picture and its ground truth."""
+        return [self._picture(sample_id), *self._truth_files(sample_id)]
+
     def fingerprint(self) -> Mapping[str, Any]:
         """Counts, a sha256 of every object's number, class and area and of the maps of objects, the pictures' sizes."""
         content = repr(self._table.to_pydict()).encode()

@@ -7,12 +7,15 @@ both would stand under one name. So each worker hashes what it loads, and a diff
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from harness.config.parts import Plugin, fingerprint, label
 from harness.plugins import files
+from harness.plugins.failures import contained
 from harness.plugins.interfaces import Dataset
 from harness.structures import UserError
 
@@ -72,3 +75,58 @@ def check_dataset(entry: Plugin, dataset: Dataset, wanted: Mapping[str, Any] | N
     places = [f"{key}={path}" for key, path in files.paths("datasets", entry.name, entry.params).items()]
     at = f" at {', '.join(places)}" if places else ""
     raise UserError(f"'{label(entry)}': the data{at} are others than when the run was planned: {told}. {REMEDY}")
+
+
+class FilesAsOpened:
+    """The files of a data set's samples, as they were when it was opened: size and modification time.
+
+    A fingerprint cannot hold these, since each copy of a data set has its own times.
+
+    Args:
+        entry: The config's.
+        dataset: Built from it.
+    """
+
+    def __init__(self, entry: Plugin, dataset: Dataset) -> None:
+        self.name = label(entry)
+        names_files = type(dataset).files is not Dataset.files
+        self.states = {one: _states(_files(dataset, one)) for one in dataset.sample_ids()} if names_files else {}
+
+    def check(self, dataset: Dataset, sample_ids: Sequence[str]) -> None:
+        """Look again at the files of samples that were read.
+
+        Raises:
+            UserError: One was changed since.
+        """
+        for sample_id in sample_ids:
+            if sample_id not in self.states:
+                continue
+            paths = _files(dataset, sample_id)
+            for path, now, then in zip_longest(paths, _states(paths), self.states[sample_id]):
+                if now != then:
+                    raise UserError(
+                        f"'{self.name}', image '{sample_id}': {path} was changed or removed while the run worked. "
+                        f"{REMEDY}"
+                    )
+
+
+def _files(dataset: Dataset, sample_id: str) -> Sequence[Path]:
+    """The files that a data set names for a sample; none where it fails, since loading the sample says why."""
+    try:
+        with contained():
+            return dataset.files(sample_id)
+    except Exception:
+        return ()
+
+
+def _states(paths: Sequence[Path]) -> tuple[int, ...]:
+    """A number for each file, which changes with its size and time; 0 for one that is not there."""
+    return tuple(map(_state, paths))
+
+
+def _state(path: Path) -> int:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    return hash((found.st_size, found.st_mtime_ns))

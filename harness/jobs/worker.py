@@ -22,7 +22,7 @@ from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.probe import Probe, says_uses_text
 from harness.jobs.jobs import Job, Shard
-from harness.jobs.sameness import check_dataset, same_weights
+from harness.jobs.sameness import FilesAsOpened, check_dataset, same_weights
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Method
 from harness.storage.store import Store
@@ -73,13 +73,19 @@ class Worker:
         store: Where the records go.
         threads: How many threads torch and OpenCV may use on the CPU.
         weights: The hashes of the method's files when the run was planned; None compares nothing.
+        as_opened: The files of data sets that earlier workers of this process opened, by label; new ones are added.
 
     Raises:
         UserError: The method's constructor says so, or its files are others than then.
     """
 
     def __init__(
-        self, method: MethodEntry, store: Store, threads: int = 1, weights: Mapping[str, str] | None = None
+        self,
+        method: MethodEntry,
+        store: Store,
+        threads: int = 1,
+        weights: Mapping[str, str] | None = None,
+        as_opened: dict[str, FilesAsOpened] | None = None,
     ) -> None:
         # Images are read-only, which torch warns of; no method may write on them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -91,6 +97,7 @@ class Worker:
         unsaid = method.uses_text is None and not says_uses_text(type(self.method))
         self.probe = Probe() if unsaid else None
         self.datasets: dict[str, Dataset] = {}
+        self.as_opened = {} if as_opened is None else as_opened
 
     def run(self, shard: Shard, for_s: float = SHARD_S) -> list[Outcome]:
         """Evaluate a shard, or as much of it as the time suffices for, and write a file for each of its jobs.
@@ -101,10 +108,13 @@ class Worker:
         """
         started = time.monotonic()
         ways = [(job.names, job.protocol) for job in shard.jobs]
-        evaluation = Evaluation(self.method, self.dataset(shard.dataset, shard.data), ways, self.probe)
+        dataset = self.dataset(shard.dataset, shard.data)
+        as_opened = self.as_opened[label(shard.dataset)]
+        evaluation = Evaluation(self.method, dataset, ways, self.probe)
         done: list[str] = []
         records: list[list[Record]] = [[] for _ in shard.jobs]
         for sample_ids, found in evaluation.batches(shard.sample_ids, started + for_s):
+            as_opened.check(dataset, sample_ids)
             done += sample_ids
             for own, new in zip(records, found, strict=True):
                 own += new
@@ -134,6 +144,8 @@ class Worker:
         """
         if label(entry) not in self.datasets:
             dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
+            if label(entry) not in self.as_opened:
+                self.as_opened[label(entry)] = FilesAsOpened(entry, dataset)
             check_dataset(entry, dataset, wanted)
             self.datasets[label(entry)] = dataset
         return self.datasets[label(entry)]
@@ -141,9 +153,10 @@ class Worker:
 
 def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Generator[Outcome]:
     """Evaluate all shards in this process, one method after the other: `executor: local`."""
+    as_opened: dict[str, FilesAsOpened] = {}
     for _, own in groupby(sorted(shards, key=method_of), key=method_of):
         first, *others = own
-        worker = Worker(first.method, store, threads, first.weights)
+        worker = Worker(first.method, store, threads, first.weights, as_opened)
         for shard in (first, *others):
             while shard.sample_ids:
                 outcomes = worker.run(shard)

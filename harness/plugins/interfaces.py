@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -146,6 +147,13 @@ class Dataset(ABC):
     def left_out(self) -> Mapping[str, int]:
         """What the files hold and no sample shows: what it is -> how many. `plan`, `doctor` and tables say it."""
         return {}
+
+    def files(self, sample_id: str) -> Sequence[Path]:  # noqa: ARG002 - for those that override it
+        """The files that `load` reads for this sample alone, there or not; a run notices if they change while it works.
+
+        None by default, which looks at none.
+        """
+        return ()
 
     def fingerprint(self) -> Mapping[str, Any]:
         """JSON values, cheap to compute, by which a run notices that the data have changed; kept in its manifest."""

@@ -16,7 +16,7 @@ from harness.cluster.actor import Actor
 from harness.config.parts import Plugin
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.jobs.plan import planned, remaining
-from harness.jobs.sameness import check_dataset, same_weights
+from harness.jobs.sameness import FilesAsOpened, check_dataset, same_weights
 from harness.jobs.worker import run_here
 from harness.plugins import parameters
 from harness.storage.store import Store
@@ -97,6 +97,28 @@ def test_a_mask_that_is_deleted_after_planning_is_no_instance_less(tmp_path: Pat
     (tmp_path / "data" / "images" / "1.png").unlink()
     with pytest.raises(UserError, match=r"'mine': the data .*: samples was 3, a worker found 2, sha256 was"):
         list(run_here(remaining(made, store, 2), store, 1))
+
+
+@pytest.mark.parametrize(("part", "gone"), [("masks", False), ("masks", True), ("images", False)])
+def test_a_file_that_is_changed_while_the_run_works_ends_it(tmp_path: Path, part: str, gone: bool) -> None:
+    asked = config(tmp_path)
+    made, store, path = planned(asked), Store(tmp_path / "run"), tmp_path / "data" / part / "2.png"
+    coming = run_here(remaining(made, store, 1), store, 1)
+    next(coming)
+    content = path.read_bytes()
+    path.unlink()
+    if not gone:
+        path.write_bytes(content)  # As large as before, but newer.
+        os.utime(path, (1, 1))
+    with pytest.raises(UserError, match=f"^'mine', image '2': {path} was changed or removed while the run worked"):
+        list(coming)
+    assert store.done(made[0].facts) == {"0", "1"}
+
+
+def test_a_data_set_that_names_no_files_is_not_looked_at() -> None:
+    entry = Plugin(name="fakes:Toys", label="toys")
+    toys = parameters.build("datasets", entry.name, entry.params)
+    FilesAsOpened(entry, toys).check(toys, toys.sample_ids())
 
 
 def test_what_nobody_noted_is_not_compared(tmp_path: Path) -> None:
