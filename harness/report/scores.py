@@ -57,7 +57,8 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
     alike = [tuple((key, way) for key in own) for own, way in zip(keys, ways, strict=True)]
     lines["alike"] = pd.Series(alike, index=lines.index, dtype=object)
     lines["asked_by"] = pd.Series(ways, index=lines.index, dtype=object)
-    lines["as_worst"] = _as_worst(lines, told_of(final, metric), context.scale(metric).worst)
+    whole = lines["n"].eq(lines["dataset"].map(final.listed)).all()
+    lines["as_worst"] = _as_worst(lines, final.listed if whole else told_of(final, metric), context.scale(metric).worst)
     told = {"doubts": pd.Series(doubts(lines), index=lines.index, dtype=object)}
     scales = pd.Series([context.scale(metric)] * len(lines), index=lines.index, dtype=object)
     return _in_order(lines.assign(**told, scale=scales), context)

@@ -132,6 +132,17 @@ class FinalClicks:
         return {str(dataset): int(count) for dataset, count in sizes.items()}
 
     @cached_property
+    def keys(self) -> UInt64[np.ndarray, " rows"]:
+        """A number a row: equal for one instance, also in other runs, and different otherwise (but for 1 in 2^64)."""
+        return pd.util.hash_pandas_object(self.rows[INSTANCE].astype(str), index=False).to_numpy(np.uint64)
+
+    @cached_property
+    def entries(self) -> tuple[list[tuple[str, str, str]], Int64[np.ndarray, " rows"]]:
+        """Each data set, method and ranking, sorted, and of each row which of these it is of."""
+        groups = self.rows.groupby(ENTRY, sort=True, dropna=False)
+        return list(groups.size().index), groups.ngroup().to_numpy(np.int64)
+
+    @cached_property
     def clicks_made(self) -> tuple[int, int] | None:
         """The fewest and the most clicks that an instance had at the end; None where nothing was segmented."""
         counts = click_counts(self.segmented["clicks"])

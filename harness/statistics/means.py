@@ -101,14 +101,13 @@ def instance_sets(rows: Rows, metric: str = "iou") -> dict[tuple[str, str, str],
     Returns:
         (data set, method, ranking) -> the numbers of the sets behind its mean, its seen and its unseen mean.
     """
-    final = FinalClicks.of(rows).rows
-    facts, groups = _facts(final, metric), final.groupby(ENTRY, sort=True, dropna=False)
-    keys = pd.util.hash_pandas_object(final[INSTANCE].astype(str), index=False).to_numpy(np.uint64)
-    codes, sums = groups.ngroup().to_numpy(), np.zeros((groups.ngroups, len(MEANS)), np.uint64)
+    final = FinalClicks.of(rows)
+    facts, keys, (entries, codes) = _facts(final.rows, metric), final.keys, final.entries
+    sums = np.zeros((len(entries), len(MEANS)), np.uint64)
     for at, name in enumerate(MEANS):
         known = facts[name].notna().to_numpy()
         np.add.at(sums[:, at], codes[known], keys[known])
-    return {entry: (int(a), int(b), int(c)) for entry, (a, b, c) in zip(groups.size().index, sums, strict=True)}
+    return {entry: (int(a), int(b), int(c)) for entry, (a, b, c) in zip(entries, sums, strict=True)}
 
 
 def part(rows: pd.DataFrame, seen: bool) -> pd.DataFrame:

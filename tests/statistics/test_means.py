@@ -9,7 +9,7 @@ import pytest
 from harness import UserError
 from harness.plugins.scale import Scale
 from harness.statistics.final_clicks import FinalClicks, at_click
-from harness.statistics.means import paired_gain, paired_gains, part, summarise
+from harness.statistics.means import instance_sets, paired_gain, paired_gains, part, summarise
 from harness.statistics.scales import with_metrics
 
 CLICK = {"x": 3, "y": 5, "positive": True}
@@ -416,3 +416,11 @@ def test_methods_are_paired_draw_by_draw() -> None:
 def test_two_rows_of_one_draw_are_refused() -> None:
     with pytest.raises(UserError, match="rows twice"):
         summarise(pd.concat([DRAWN, DRAWN]))
+
+
+def test_equal_sets_of_instances_have_equal_numbers_in_other_runs_too(pair: pd.DataFrame) -> None:
+    rows = pair.assign(iou=pair["iou"].mask((pair["method"] == "click") & (pair["instance_id"] == "A1")))
+    found, alone = instance_sets(rows), instance_sets(pair[pair["method"] == "click"].assign(run="other"))
+    ours, click = (found["toy", method, "single"] for method in ("ours", "click"))
+    assert ours == alone["toy", "click", "single"] and len(set(ours)) == 3
+    assert click[0] != ours[0] and (click[1] == ours[1]) + (click[2] == ours[2]) == 1, "A1 is in one half"
