@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import pydantic
 import torch
 from jaxtyping import Float32, Int64
+from open_clip.factory import PreprocessCfg, merge_preprocess_dict
 from open_clip.tokenizer import default_bpe
 from torch import Tensor, nn
 
@@ -33,6 +35,12 @@ from harness.structures import UserError
 
 from .checkpoints import misfits, missing, no_weights, read_whole, state_dict
 from .device import chosen_device
+
+Rgb = tuple[float, float, float]
+_RGB = pydantic.TypeAdapter(Rgb)
+
+_SCHEMES = ("hf-hub:", "local-dir:")
+"""How open_clip writes a model of Hugging Face's hub, and one in a folder with its weights."""
 
 FULL_VOCABULARY = 49408
 """How many tokens open_clip's vocabulary file has."""
@@ -60,8 +68,8 @@ class ClipModel:
 
     module: open_clip.CLIP
     tokenizer: open_clip.SimpleTokenizer
-    image_mean: tuple[float, float, float]
-    image_std: tuple[float, float, float]
+    image_mean: Rgb
+    image_std: Rgb
     image_size: tuple[int, int]
     device: torch.device
 
@@ -72,15 +80,17 @@ def load_clip(
     """Build a CLIP and load its weights.
 
     Args:
-        model: A name that open_clip knows ("RN50-quickgelu", "ViT-B-16"), or the path, from the checkout's root, of
-            a config in open_clip's JSON format.
+        model: A name that open_clip knows ("RN50-quickgelu", "ViT-B-16"), with the tag of its weights where these
+            differ in the mean and deviation of pixels ("ViT-L-14:laion2b_s32b_b82k"), or the path, from the checkout's
+            root, of a config in open_clip's JSON format: a model's, or the open_clip_config.json beside its weights.
         checkpoint: A .safetensors file, a state_dict (.pt, .bin) or OpenAI's TorchScript archive (.pt), float16 or
             float32. Nothing but tensors is unpickled.
         device: Where the model runs; "auto" is the GPU if there is one.
         allow_random: Whether a missing `checkpoint` means random weights, for training or for tests.
 
     Raises:
-        UserError: There is no such model or checkpoint, or the checkpoint is of another model.
+        UserError: There is no such model or checkpoint, the checkpoint is of another model, or the model does not say
+            by which mean and deviation its pixels are normalised.
     """
     config = model_config(model)
     if checkpoint is None and not allow_random:
@@ -89,15 +99,17 @@ def load_clip(
             f"(README, Weights){_known_weights(model)} and set `checkpoint` in the config."
         )
     module = open_clip.CLIP(**config)
-    if checkpoint is not None:
-        _load_weights(module, checkpoint, model, quick_gelu=config.get("quick_gelu", False))
+    from_openai = checkpoint is not None and _load_weights(
+        module, checkpoint, model, quick_gelu=config.get("quick_gelu", False)
+    )
+    mean, std = pixel_statistics(model, checkpoint, from_openai)
     where = torch.device(chosen_device(device))
     size = module.visual.image_size
     return ClipModel(
         module=module.eval().to(where),
         tokenizer=clip_tokenizer(config["text_cfg"]),
-        image_mean=open_clip.OPENAI_DATASET_MEAN,
-        image_std=open_clip.OPENAI_DATASET_STD,
+        image_mean=mean,
+        image_std=std,
         image_size=(size, size) if isinstance(size, int) else (size[0], size[1]),
         device=where,
     )
@@ -109,7 +121,20 @@ def model_config(model: str) -> dict[str, Any]:
     Raises:
         UserError: There is no such name or file, or the model has another text tower than CLIP's own.
     """
-    config = _json_config(model) if model.endswith(".json") else open_clip.get_model_config(model)
+    if model.startswith(_SCHEMES):
+        raise UserError(
+            f"methods/shared/open_clip_model.py: found model={model}; wanted files of this machine, since nothing is "
+            "downloaded while a run computes. Download the model's open_clip_config.json and weights, and set the "
+            "model to the path of that .json and the checkpoint to the path of the weights."
+        )
+    name, _, tag = model.partition(":")
+    config = _json_config(model)[0] if model.endswith(".json") else open_clip.get_model_config(name)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if config is not None and tag and tag not in tags and not model.endswith(".json"):
+        raise UserError(
+            f"methods/shared/open_clip_model.py: found model={model}; wanted one of {name}'s weights after the colon. "
+            f"{suggest(tag, tags)}"
+        )
     if config is None:
         raise UserError(f"methods/shared/open_clip_model.py: no open_clip model '{model}'. {_close_names(model)}")
     foreign = sorted(set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"})
@@ -121,6 +146,59 @@ def model_config(model: str) -> dict[str, Any]:
             "tower and tokeniser (RN50, ViT-B-16, ViT-L-14-336, ..., each with -quickgelu for OpenAI's weights)."
         )
     return config
+
+
+def pixel_statistics(model: str, checkpoint: Path | None, from_openai: bool) -> tuple[Rgb, Rgb]:
+    """The mean and the standard deviation by which a CLIP normalises pixels, from 0 to 1, as open_clip has them.
+
+    A config says them under `preprocess_cfg`. A name says them through its tag: the one in the name, else
+    the one in the checkpoint's file name, else any, where all tags of the name agree. What nothing says is OpenAI's.
+
+    Args:
+        model: As `load_clip` takes it.
+        checkpoint: The weights; None if they are random.
+        from_openai: Whether these are OpenAI's.
+
+    Raises:
+        UserError: The config's are no numbers for three channels, or the name's tags differ and none is named.
+    """
+    if model.endswith(".json"):
+        return _statistics(_json_config(model)[1], model)
+    name, _, tag = model.partition(":")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    in_file = [one for one in tags if checkpoint is not None and one.lower() in checkpoint.name.lower()]
+    named = [tag] if tag else ["openai"] if from_openai else sorted(in_file, key=len)[-1:] or tags
+    known = {_statistics(open_clip.get_pretrained_cfg(name, one), model): one for one in named}
+    if len(known) > 1 and checkpoint is not None:
+        listed = "; ".join(f"{name}:{one} has mean {mean} and std {std}" for (mean, std), one in known.items())
+        raise UserError(
+            f"methods/shared/open_clip_model.py: found model={model}, whose published weights were trained with "
+            f"pixels normalised in {len(known)} ways ({listed}), and {checkpoint.name} names none; wanted one of "
+            f"them. Write the tag of the weights after the model's name: {', '.join(f'{name}:{one}' for one in tags)}."
+        )
+    return next(iter(known)) if len(known) == 1 else _statistics({}, model)
+
+
+def _statistics(preprocessing: Mapping[str, Any], model: str) -> tuple[Rgb, Rgb]:
+    """The mean and the deviation that open_clip takes from a model's preprocessing; a lone number is for all channels.
+
+    Raises:
+        UserError: They are no numbers for three channels, or a deviation is not above 0.
+    """
+    merged = merge_preprocess_dict(PreprocessCfg(), dict(preprocessing))
+    try:
+        mean, std = (
+            _RGB.validate_python([one] * 3 if isinstance(one, (int, float)) else one)
+            for one in (merged["mean"], merged["std"])
+        )
+        if min(std) > 0:
+            return mean, std
+    except pydantic.ValidationError:
+        pass
+    raise UserError(
+        f"{model}: found preprocess_cfg with mean={merged['mean']} and std={merged['std']}; wanted three numbers "
+        "each, and deviations above 0. Correct the model's config."
+    )
 
 
 def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
@@ -165,17 +243,25 @@ def text_embeddings(clip: ClipModel, names: Sequence[str], templates: Sequence[s
     return nn.functional.normalize(mean, dim=-1)
 
 
-def _json_config(model: str) -> dict[str, Any]:
+def _json_config(model: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A config file's model and its preprocessing; {} where it says nothing of the latter."""
     path = located(model)
     if not path.is_file():
         raise UserError(
             f"methods/shared/open_clip_model.py: no file at model={path}; wanted a config in open_clip's format."
         )
-    config = json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        config = dict(content.get("model_cfg", content))
+        preprocessing = dict(config.pop("preprocess_cfg", content.get("preprocess_cfg")) or {})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: found no JSON mapping ({error}); wanted a model config in open_clip's format. Correct the path."
+        ) from error
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
     if missing:
         raise UserError(f"{path}: found no {', '.join(missing)}; wanted a model config in open_clip's format.")
-    return config
+    return config, preprocessing
 
 
 def _close_names(model: str) -> str:
@@ -184,19 +270,21 @@ def _close_names(model: str) -> str:
 
 
 def _known_weights(model: str) -> str:
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    url = open_clip.get_pretrained_url(model, tags[0]) if tags else ""
+    name, _, tag = model.partition(":")
+    tags = [tag] if tag else open_clip.list_pretrained_tags_by_model(name)
+    url = open_clip.get_pretrained_url(name, tags[0]) if tags else ""
     return f", for example {url}," if url else ""
 
 
-def _load_weights(module: open_clip.CLIP, checkpoint: Path, model: str, quick_gelu: bool) -> None:
+def _load_weights(module: open_clip.CLIP, checkpoint: Path, model: str, quick_gelu: bool) -> bool:
+    """Put a file's weights into the model; returns whether they are OpenAI's."""
     weights = _read_weights(checkpoint)
     from_openai = "openai" in checkpoint.name.lower() or any(key in weights for key in _OPENAI_KEYS)
     if from_openai and not quick_gelu:
         raise UserError(
             f"methods/shared/open_clip_model.py: {checkpoint} holds OpenAI's weights, trained with "
             f"QuickGELU; model={model} "
-            f"uses GELU and would answer wrongly. Set `model: {model}-quickgelu`."
+            f"uses GELU and would answer wrongly. Set `model: {model.partition(':')[0]}-quickgelu`."
         )
     # Files differ in three harmless ways: some lack batch normalisation's counters, some hold tensors that are no
     # weights, and some store `logit_scale` with shape (1,) and not ().
@@ -207,6 +295,7 @@ def _load_weights(module: open_clip.CLIP, checkpoint: Path, model: str, quick_ge
         weights["logit_scale"] = weights["logit_scale"].reshape(wanted["logit_scale"].shape)
     _check_shapes(weights, wanted, f"{checkpoint}, as model={model}")
     module.load_state_dict(weights)
+    return from_openai
 
 
 def _read_weights(checkpoint: Path) -> dict[str, Tensor]:

@@ -261,3 +261,73 @@ def test_text_embedding_is_the_normalised_mean_of_normalised_templates(clip: Cli
             vector = clip.module.encode_text(clip.tokenizer([template.replace("{}", name)]))[0].double()
             total += vector / vector.pow(2).sum().sqrt()
         torch.testing.assert_close(row.double(), total / total.pow(2).sum().sqrt(), rtol=0, atol=1e-6)
+
+
+PIXELS_OF = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.5]}
+
+
+@pytest.mark.parametrize("form", ["beside the model", "open_clip_config"])
+def test_a_configs_own_mean_and_std_are_open_clips(clip: ClipModel, tmp_path: Path, form: str) -> None:
+    model = json.loads((ROOT / SCENES).read_text())
+    whole = {"model_cfg": model, "preprocess_cfg": PIXELS_OF}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(whole))
+    save_file(weights(clip), tmp_path / "open_clip_model.safetensors")
+    theirs = open_clip.create_model(f"local-dir:{tmp_path}").eval()
+    if form == "beside the model":
+        (tmp_path / "open_clip_config.json").write_text(json.dumps({**model, "preprocess_cfg": PIXELS_OF}))
+    ours = load_clip(str(tmp_path / "open_clip_config.json"), tmp_path / "open_clip_model.safetensors")
+    assert (ours.image_mean, ours.image_std) == ((0.5, 0.4, 0.3), (0.2, 0.25, 0.5))
+    assert (ours.image_mean, ours.image_std) == (tuple(theirs.visual.image_mean), tuple(theirs.visual.image_std))
+    assert torch.equal(answers(ours), answers(clip))
+
+
+def test_every_plain_clips_mean_and_std_are_those_of_its_tag_in_open_clip() -> None:
+    compared = 0
+    for name, tag in open_clip.list_pretrained():
+        try:
+            model_config(f"{name}:{tag}")
+        except UserError:  # It has another text tower.
+            continue
+        theirs = open_clip.get_pretrained_cfg(name, tag)
+        found = open_clip_model.pixel_statistics(f"{name}:{tag}", Path("weights.bin"), from_openai=False)
+        assert found == (tuple(theirs["mean"]), tuple(theirs["std"])), (name, tag)
+        assert found == open_clip_model.pixel_statistics(name, Path(f"{name}-{tag}.pt"), from_openai=False), (name, tag)
+        compared += 1
+    assert compared > 80
+
+
+def test_where_the_tags_of_a_name_differ_one_must_be_named() -> None:
+    half = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    openai = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    statistics = open_clip_model.pixel_statistics
+    assert statistics("ViT-L-14:laion2b_s32b_b82k", Path("a.bin"), from_openai=False) == half
+    assert statistics("ViT-L-14", Path("ViT-L-14-laion2B_s32B_b82K.bin"), from_openai=False) == half
+    assert statistics("ViT-L-14", Path("a.pt"), from_openai=True) == openai
+    assert statistics("ViT-L-14", None, from_openai=False) == openai
+    assert statistics("ViT-L-14-quickgelu", Path("a.pt"), from_openai=False) == openai
+    with pytest.raises(UserError, match=r"2 ways.*a\.bin names none.*ViT-L-14:laion2b_s32b_b82k"):
+        statistics("ViT-L-14", Path("a.bin"), from_openai=False)
+    with pytest.raises(UserError, match="Did you mean 'laion2b_s32b_b82k'"):
+        model_config("ViT-L-14:laion2b_s32b_b82")
+
+
+@pytest.mark.parametrize("wrong", [{"mean": [0.5, 0.5]}, {"std": [0.5, 0, 0.5]}, {"mean": "half"}])
+def test_a_configs_mean_and_std_that_cannot_be_are_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({**json.loads((ROOT / SCENES).read_text()), "preprocess_cfg": wrong}))
+    with pytest.raises(UserError, match="wanted three numbers each"):
+        load_clip(str(path), allow_random=True)
+
+
+@pytest.mark.parametrize("model", ["hf-hub:timm/ViT-B-16-SigLIP", "local-dir:weights/clip"])
+def test_a_model_of_the_hub_is_refused_before_anything_is_asked(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_clip, "get_model_config", lambda _: pytest.fail("the hub was asked"))
+    with pytest.raises(UserError, match=r"Download the model's open_clip_config\.json"):
+        load_clip(model, allow_random=True)
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"model_cfg": 3}', '{"preprocess_cfg": 3}'])
+def test_a_config_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError, match="wanted a model config in open_clip's format"):
+        model_config(str(tmp_path / "a.json"))
