@@ -174,6 +174,19 @@ def test_a_table_that_is_gone_is_said_in_its_place(copy: Path, here: Command) ->
     assert here("report", copy, "--table", "gone_away:mine").returncode == 2
 
 
+@pytest.mark.slow
+def test_pictures_of_a_data_set_of_one_s_own_want_one_s_own_config(
+    made: Path, copy: Path, here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(OUTSIDE / "gone_away.py", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = here("page", copy, "--no-figures")
+    assert done.returncode == 0 and "0 pictures" in done.stdout and "gone_away" not in sys.modules
+    done = here("page", copy, "--no-figures", "--data", made.parent / "a.yaml")
+    assert done.returncode == 0 and "3 pictures" in done.stdout, done.stderr
+    del sys.modules["gone_away"]
+
+
 PAYLOAD = """
 from pathlib import Path
 
