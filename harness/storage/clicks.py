@@ -18,14 +18,20 @@ def click_counts(clicks: pd.Series[Any]) -> Int64[np.ndarray, " n"]:
     return pc.fill_null(pc.list_value_length(_listed(clicks)), 0).to_numpy().astype(np.int64)
 
 
-def click_keys(clicks: pd.Series[Any]) -> UInt64[np.ndarray, " n"]:
+def click_keys(clicks: pd.Series[Any], most: int | None = None) -> UInt64[np.ndarray, " n"]:
     """A number a row, equal for the same clicks in the same order and different, but for one chance in 2^64, else.
 
     Two methods may only be compared where they had the same clicks. Comparing millions of lists of points in Python
     takes minutes, so each list becomes one number: each click's x, y, sign and place in the list are packed into 64
     bits and mixed, and a row's numbers are added up.
+
+    Args:
+        clicks: The column.
+        most: Look at so many clicks of a row at most, the first ones.
     """
     listed = _listed(clicks)
+    if most is not None:
+        listed = pc.list_slice(listed, 0, most)
     offsets = listed.offsets.to_numpy().astype(np.int64)
     x, y, positive = (np.asarray(listed.values.field(name)).astype(np.int64) for name in ("x", "y", "positive"))
     counts = np.diff(offsets)

@@ -47,14 +47,17 @@ def _areas(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _first_clicks(rows: pd.DataFrame) -> pd.DataFrame:
-    """A line for each first round of an instance by one rule, where there are several, with `value`."""
+    """A line for each first click of an instance by one rule, where there are several, with `value`.
+
+    The very first click alone: rows may be of a later round only, whose other clicks follow each method's own answers.
+    """
     by = [name for name in (*_INSTANCE, "draw", "click_strategy", "click_options", "run") if name in rows]
     if "click_strategy" not in rows:  # Nobody knows by which rules they were made.
         return _differing(rows.iloc[:0].assign(value=""), by)
     asked = rows.loc[click_counts(rows["clicks"]) > 0, [*by, "method", "click_index", "clicks"]]
     starts = asked.groupby([name for name in ("run", "dataset", "method") if name in rows])["click_index"]
     first = asked[asked["click_index"] == starts.transform("min")] if len(asked) else asked
-    key = pd.Series(click_keys(first["clicks"]), index=first.index)
+    key = pd.Series(click_keys(first["clicks"], most=1), index=first.index)
     unlike = _differing(first.assign(value=key), [*by, "click_index"])
     return unlike.assign(value=[_points(one) for one in unlike["clicks"]])
 
@@ -67,7 +70,7 @@ def _differing(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def _points(clicks: object) -> str:
     named = [dict(click) for click in clicks] if hasattr(clicks, "__iter__") else []
-    return " ".join(f"({click['x']}, {click['y']})" for click in named)
+    return " ".join(f"({click['x']}, {click['y']})" for click in named[:1])
 
 
 def _said(dataset: str, what: str, unlike: pd.DataFrame) -> str:

@@ -17,4 +17,6 @@ def test_clicks_are_told_apart_by_place_order_sign_and_number() -> None:
     for kinds in ({}, {"types_mapper": pd.ArrowDtype}):
         back = pa.parquet.read_table(io.BytesIO(stored)).to_pandas(**kinds)["clicks"]
         assert click_keys(back).tolist() == keys.tolist()
+        assert len(set(click_keys(back.iloc[:4], most=1).tolist())) == 2, "two first clicks"
+        assert click_keys(back, most=9).tolist() == keys.tolist()
         assert click_keys(back.iloc[2:]).tolist() == keys[2:].tolist()

@@ -86,6 +86,16 @@ def test_methods_that_were_asked_for_the_same_are_not_disputed(finished: Store) 
     assert disputes(rows.iloc[:0]) == {}
 
 
+def test_rows_of_the_last_round_alone_are_disputed_by_their_very_first_click_only(finished: Store) -> None:
+    """A leaderboard ranks such rows; their second clicks follow each method's own answers."""
+    rows = rows_of(finished)
+    last = rows[rows["click_index"] == 2].copy()
+    assert len(set(last["clicks"].map(lambda clicks: str(clicks[1])))) > 1
+    assert disputes(last) == {}
+    moved = rows_of(edited(finished, "wide-toys", other_click))
+    assert list(disputes(moved[moved["click_index"] == 2])) == ["toys"]
+
+
 def test_two_areas_of_one_instance_are_named_with_both_values(finished: Store) -> None:
     rows = rows_of(edited(finished, "wide-toys", other_area))
     assert list(disputes(rows)) == ["toys"]
