@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import SAM, Part, players
+from harness.report.comparison import OURS, SAM, Part, players
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, signed
 from harness.report.paper.claims import OPEN, TRAINING, Claim, Side, Verdict, load_claims, printed_verdicts
@@ -86,7 +86,7 @@ class Asked:
         context: What else is known of it.
         settings: Method's label -> its clicks.
         lines: Those of `scores`, for what is missing.
-        classes: The numbers of classes that its networks were trained on, the most first.
+        classes: The numbers of classes that ours were trained on, the most first; none unless there are several.
     """
 
     final: FinalClicks
@@ -98,9 +98,11 @@ class Asked:
     @classmethod
     def of(cls, final: FinalClicks, context: Context) -> Asked:
         """A run."""
-        counts = {facts.trained_classes for facts in context.labels.values() if facts.trained_classes}
-        settings = asked_with(final, context)
-        return cls(final, context, settings, scores(final, context), tuple(sorted(counts, reverse=True)))
+        settings, lines = asked_with(final, context), scores(final, context)
+        ours = players(OURS, lines, final, context)
+        counts = {count for label in ours if (count := context.facts(label).trained_classes)}
+        classes = sorted(counts, reverse=True) if len(counts) > 1 else ()
+        return cls(final, context, settings, lines, tuple(classes))
 
     def datasets(self, claim: Claim) -> Iterator[str]:
         """The run's data sets that a claim is about: those that it names, and such as are none of the paper's."""

@@ -136,6 +136,19 @@ def test_missing_rows_leave_it_open(make_row: Any) -> None:
     assert "ours has 1 instances too few" in line(build_table("claims", rows, context), "Text improves")["Rests on"]
 
 
+@pytest.mark.parametrize("training", ["most", "fewer", "fewest"])
+def test_one_network_is_trained_on_no_more_and_no_fewer_classes(make_row: Any, training: str) -> None:
+    """SAM's checkpoint names 20 classes: those 10 of ours are fewer, but ours has no other to be held against."""
+    counts = {"ours": 10, "click": 10, "SAM": 20}
+    labels = {name: replace(FACTS[name], trained_classes=count) for name, count in counts.items()}
+    scores = {("ours", "single"): (0.7, 0.6), ("click", "single"): (0.7, 0.4), ("SAM", "confidence"): (0.5, 0.5)}
+    table = build_table("claims", rows_of(make_row, scores), Context("demo", labels=labels))
+    found = line(
+        table, f"The improvement comes mostly from unseen classes, with {'the ' * (training != 'fewer')}{training}"
+    )
+    assert (found["Verdict"], found["Difference"]) == (OPEN, "–")
+
+
 def test_fewer_training_classes_are_those_of_the_config(make_row: Any) -> None:
     """Networks of 10 and of 6 classes: what text adds is 5 points with 10 and 15 with 6."""
     labels = {
