@@ -11,12 +11,12 @@ _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"
 
 def whole(value: Any) -> int | None:
     """The whole number that a JSON value stands for (1, 1.0, "1", "1.0"), or None."""
+    if type(value) is int:
+        return value
     if isinstance(value, str):
         found = _WHOLE.fullmatch(value)
         return int(found[1]) if found else None
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else None
-    return value if type(value) is int else None
+    return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def id_text(value: Any) -> str:

@@ -139,7 +139,7 @@ class _Scan:
     """
 
     _inexact = re.compile(r"-?\d+[.eE]|.*[^\x00-\x7f]", re.DOTALL)
-    """Text that may have been a number, or is not ASCII; `Document` says why it must be read again."""
+    """Text that may have been a number, or is not ASCII; `Document.elements` says why it must be read again."""
 
     def __init__(self, document: Document) -> None:
         self.images: dict[str, int] = {}
@@ -166,10 +166,11 @@ class _Scan:
             self.ids[position], rows["repeated"][position] = self._unique(name)
 
     def _exact(self, annotation: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
-        for key in ("image_id", "id", "category_id"):
-            value = annotation.get(key)
-            if isinstance(value, str) and self._inexact.match(value):
-                return self._document.exact(start, stop)
+        said = annotation["image_id"], annotation.get("id"), annotation.get("category_id")
+        if set(map(type, said)) == {int}:  # as COCO's are
+            return annotation
+        if any(isinstance(one, float) or (isinstance(one, str) and self._inexact.match(one)) for one in said):
+            return self._document.exact(start, stop)
         return annotation
 
     def _row(self, annotation: dict[str, Any], start: int, stop: int) -> tuple[Any, ...]:

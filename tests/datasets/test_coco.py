@@ -403,6 +403,13 @@ def test_an_id_with_a_point_is_the_whole_number(tmp_path: Path) -> None:
     assert _facts(coco) == [("7", "3", "person", 192, 2), ("7", "v1.0", "person", 192, 2)]
 
 
+@pytest.mark.parametrize("id", [2**64 + 1, 2**53 + 1, -(2**63) - 1, 10**37 + 7])
+def test_large_numbers_keep_every_digit(tmp_path: Path, id: int) -> None:
+    content = _json([_annotation(id, image_id=id)])
+    content["images"][0]["id"] = id
+    assert _facts(_tool(tmp_path, content)) == [(str(id), str(id), "person", 192, 1)]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

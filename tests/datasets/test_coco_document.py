@@ -57,3 +57,12 @@ def test_what_is_no_such_file(text: str, reason: str) -> None:
     document = Document(text.encode(), "long")
     with pytest.raises(ValueError, match=reason):
         list(document.elements())
+
+
+@pytest.mark.parametrize(
+    "element", ['{"a": NaN}', '{"a": {"b": [1]}, "c": "}"}', '{"a": "}"}', '{"a": "\\ud800"}', "[{}, 1]", "2"]
+)
+def test_elements_that_orjson_does_not_take_or_that_hold_a_brace(element: str) -> None:
+    document = Document(f'{{"long": [{element}, {{"z": 1}}], "rest": 1}}'.encode(), "long")
+    values = [value for value, *_ in document.elements()]
+    assert repr(values) == repr([json.loads(element), {"z": 1}]) and document.rest == {"rest": 1}
