@@ -778,3 +778,11 @@ def test_a_picture_that_was_replaced_changes_the_fingerprint_and_a_copied_one_do
     assert facts() == before
     picture.write_bytes(picture.read_bytes() + b"0")
     assert {key for key in before if facts()[key] != before[key]} == {"pictures"}
+
+
+def test_the_file_of_a_sample_is_its_picture(tmp_path: Path) -> None:
+    coco = _coco(tmp_path, [_annotation()])
+    (sample_id,) = coco.sample_ids()
+    (path,) = coco.files(sample_id)
+    assert path.is_file() and path.parent == coco.image_folder
+    assert list(coco.files("8")) == []

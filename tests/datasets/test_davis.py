@@ -80,3 +80,8 @@ def test_the_registry_builds_it_and_its_messages_are_its_own(tmp_path: Path) -> 
     assert davis.load("000").instances[0].mask.all()
     with pytest.raises(UserError, match=r"datasets/davis\.py: no folder .*nowhere/img.*DAVIS\.zip"):
         Davis(tmp_path / "nowhere")
+
+
+def test_the_files_of_a_sample_are_its_picture_and_its_mask(tmp_path: Path) -> None:
+    davis = Davis(_write(tmp_path, PIL.Image.new("RGB", (W, H), (9, 0, 0))))
+    assert davis.files("000") == [tmp_path / "img" / "000.jpg", tmp_path / "gt" / "000.png"]

@@ -572,3 +572,9 @@ def test_a_picture_that_was_replaced_changes_the_fingerprint_and_a_copied_one_do
     assert facts() == before
     picture.write_bytes(picture.read_bytes() + b"0")
     assert {key for key in before if facts()[key] != before[key]} == {"pictures"}
+
+
+def test_the_files_of_a_sample_are_its_picture_and_its_truth(tmp_path: Path) -> None:
+    root = _write(tmp_path, {"a": _scene()})
+    files = ["JPEGImages/a.jpg", "SegmentationObject/a.png", "SegmentationClass/a.png"]
+    assert list(Voc(root).files("a")) == [root / name for name in files]
