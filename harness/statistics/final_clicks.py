@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64, UInt64
 
 from harness.storage.clicks import click_counts
 from harness.storage.rows import metrics_in
