@@ -204,8 +204,8 @@ def _statistics(preprocessing: Mapping[str, Any], model: str) -> tuple[Rgb, Rgb]
 def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
     """open_clip's tokeniser, its vocabulary cut to the config's `vocab_size` most frequent tokens.
 
-    A text longer than `context_length` tokens is cut short, as CLIP does. `open_clip.get_tokenizer` cannot cut the
-    vocabulary; its token numbers would exceed the embedding of a smaller model.
+    It cuts a text longer than `context_length` tokens; `text_embeddings` refuses such a text. `open_clip.get_tokenizer`
+    cannot cut the vocabulary; its token numbers would exceed the embedding of a smaller model.
     """
     context_length = text_config.get("context_length", 77)
     size = text_config.get("vocab_size", FULL_VOCABULARY)
@@ -235,12 +235,31 @@ def text_embeddings(clip: ClipModel, names: Sequence[str], templates: Sequence[s
         clip: The model.
         names: The names that are put into the templates.
         templates: Sentences with one "{}" each.
+
+    Raises:
+        ValueError: A text is longer than the model reads, so that two that differ at their ends would be one.
     """
     texts = [template.replace("{}", name) for name in names for template in templates]
-    tokens: Int64[Tensor, "texts context"] = clip.tokenizer(texts).to(clip.device)
+    tokens: Int64[Tensor, "texts context"] = clip.tokenizer(texts)
+    _check_lengths(clip.tokenizer, texts, tokens)
+    tokens = tokens.to(clip.device)
     parts = [nn.functional.normalize(clip.module.encode_text(part), dim=-1) for part in tokens.split(_TEXTS_A_FORWARD)]
     mean = torch.cat(parts).float().reshape(len(names), len(templates), -1).mean(dim=1)
     return nn.functional.normalize(mean, dim=-1)
+
+
+def _check_lengths(
+    tokenizer: open_clip.SimpleTokenizer, texts: Sequence[str], tokens: Int64[Tensor, "texts context"]
+) -> None:
+    """Refuse a text that the tokeniser cut, as the tokeniser of OpenAI's own code does."""
+    # A text that was cut fills its row up to the end mark in the last place. One that fits exactly does so too.
+    for index in (tokens[:, -1] != 0).nonzero().flatten().tolist():
+        needed = len(tokenizer.encode(texts[index])) + 2  # the marks of its start and its end
+        if needed > tokens.shape[1]:
+            raise ValueError(
+                f"found a text of {needed} tokens, '{texts[index]}'; wanted at most {tokens.shape[1]}, which is all "
+                "that this CLIP reads. Shorten the text or its template, or choose a CLIP with a longer context."
+            )
 
 
 def _json_config(model: str) -> tuple[dict[str, Any], dict[str, Any]]:

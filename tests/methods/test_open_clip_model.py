@@ -331,3 +331,14 @@ def test_a_config_of_something_else_is_refused(tmp_path: Path, content: str) -> 
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(UserError, match="wanted a model config in open_clip's format"):
         model_config(str(tmp_path / "a.json"))
+
+
+def test_a_text_beyond_the_context_is_refused_and_one_that_fills_it_is_not(clip: ClipModel) -> None:
+    context = clip.tokenizer.context_length
+    fits = "a " * (context - 3) + "a"
+    assert len(clip.tokenizer.encode(fits)) + 2 == context
+    assert text_embeddings(clip, [fits[2:], "a car"], ["{}"]).shape == (2, 128)
+    for end in ("red", "blue"):
+        with pytest.raises(ValueError, match=rf"found a text of \d+ tokens, 'a .* {end}'; wanted at most {context}"):
+            text_embeddings(clip, ["a car", f"{fits} {end}"], ["{}"])
+    assert text_embeddings(clip, [fits], ["{}"]).shape == (1, 128)
