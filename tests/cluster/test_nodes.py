@@ -204,7 +204,9 @@ def test_a_worker_that_runs_out_of_memory_is_replaced(
     with joined(head, "small", RAY_memory_usage_threshold=f"{min(most, 0.95):.3f}"):
         running = Cluster(Workers(count=1, cpus=1, gpus=0), store)
         bury = running._bury
-        monkeypatch.setattr(running, "_bury", lambda slot, reason: (buried.append(reason), bury(slot, reason))[1])
+        monkeypatch.setattr(
+            running, "_bury", lambda slot, reason, *more: (buried.append(reason), bury(slot, reason, *more))[1]
+        )
         assert sum(outcome.samples for outcome in running.run(remaining(made, store, 3))) == 3
     assert once.exists() and buried
     assert all("killed due to the node running low on memory" in reason for reason in buried)
