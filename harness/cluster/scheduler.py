@@ -328,13 +328,13 @@ class Cluster:
             raise complaint(said, slot.node, self.home)
 
     def _got(self, call: Any) -> Any:
-        """The answer of a call beside the actors' own, for which nobody waits longer than for a batch.
+        """The answer of a call beside the actors' own; it may take as long as a process to start and a batch.
 
         Raises:
             RayError: There is none.
             ClusterLostError: There is no cluster any more.
         """
-        deadline = time.monotonic() + self.workers.timeout_s
+        deadline = time.monotonic() + capacity.PLACE_TIMEOUT_S + self.workers.timeout_s
         while not ray.wait([call], timeout=1.0)[0] and time.monotonic() < deadline:
             self.pulse.check()
         return ray.get(call, timeout=0)

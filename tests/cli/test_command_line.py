@@ -268,7 +268,7 @@ def test_a_run_that_is_being_written_is_shown_and_left_alone(
     while len(_shards(run_name)) < 1 and process.poll() is None:
         time.sleep(0.05)
     shown = harness_command("report", ROOT / "runs" / run_name, PYTHONPATH=str(elsewhere))
-    assert shown.returncode == 0 and "instances have no row" in shown.stderr
+    assert shown.returncode == 1 and "instances have no row" in shown.stderr
     assert f"is being written by process {process.pid} of" in shown.stderr
     assert process.poll() is None and not (ROOT / "runs" / run_name / "results.parquet").exists()
 

@@ -139,7 +139,7 @@ def test_an_image_that_kills_its_worker_fails_alone(store: Store) -> None:
     assert sum(outcome.failed for outcome in outcomes) == 2
     assert sum(outcome.samples for outcome in outcomes) == COUNT
     assert store.forget_given_up(made[0].facts) == 1, "the next start tries it again"
-    assert [shard.sample_ids for shard in remaining(made, store, 2)] == [("5",)]
+    assert [shard.sample_ids for shard in remaining(made, store, 2)] == [("toy-5",)]
 
 
 def test_an_image_that_kills_whoever_decodes_it_does_not_kill_the_driver(store: Store) -> None:
