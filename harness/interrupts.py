@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 EXIT_CODE = 130
 
+interrupted = threading.Event()
+"""Set once an interrupt has begun to end the work: what then fails in a thread left behind is not worth a word."""
+
 _SAID = "Interrupted. What is done is kept: the same command goes on from here."
 
 
@@ -40,6 +43,7 @@ def tell_apart() -> None:
 @contextmanager
 def in_order(said: str = _SAID) -> Iterator[None]:
     """Work that an interrupt ends in order; `said` is the one line then."""
+    interrupted.clear()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -75,6 +79,7 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
     Raises:
         KeyboardInterrupt: Always.
     """
+    interrupted.set()
     if signal.getsignal(signal.SIGTERM) is interrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if signal.getsignal(signal.SIGINT) is interrupt:

@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.config.parts import label
 from harness.config.recipe import KnownRecipe, identified
 from harness.config.run_config import MethodEntry, RunConfig
-from harness.interrupts import aside
+from harness.interrupts import aside, interrupted
 from harness.jobs.plan import planned
 from harness.jobs.requirements import training_data
 from harness.plugins import parameters
@@ -137,7 +137,7 @@ def _networks(due: Sequence[MethodEntry]) -> list[Network]:
 def _failure(name: str, error: Exception, alone: bool) -> UserError:
     """What is raised of it once the others are done: its text alone, for the traceback holds what was trained."""
     if isinstance(error, UserError):
-        if not alone:
+        if not alone and not interrupted.is_set():
             _log.warning("%s is not trained, the others are: %s", name, error)
         return UserError(str(error))
     if alone:
