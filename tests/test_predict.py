@@ -27,8 +27,8 @@ from harness.structures import Click, Image, Prediction, Prompt, Record
 
 CONFIG = yaml.safe_load((places.ROOT / "configs" / "sam_vs_ours_scenes.yaml").read_text("utf-8"))
 PARAMS = {entry["name"]: entry["params"] for entry in CONFIG["methods"]}
-INSTANCES = {"text_click": 200, "click_only": 100, "sam": 24, "ritm": 24}
-"""How many instances each method is asked for: the one whose `predict` differed the most, the others a few images."""
+INSTANCES = 200
+"""Of each method."""
 
 
 @lru_cache
@@ -72,7 +72,7 @@ def unequal(method: Method, asked: Sequence[Record], data: Any = None, **more: A
 def test_predict_gives_the_masks_of_the_rows(name: str) -> None:
     if name in ("sam2", "sam_hq"):
         pytest.skip(f"{name} comes in published sizes only: `python -m harness weights list` has them.")
-    method, count = built(name), INSTANCES[name]
+    method, count = built(name), INSTANCES
     asked = rows(method, count)
     assert len({row.instance_id for row in asked}) == count
     assert unequal(method, asked) == 0

@@ -48,8 +48,8 @@ def _check_weights(method: Plugin, wanted: Mapping[str, str] | None) -> None:
         return
     here = files.hashes("methods", method.name, method.params)
     paths = files.paths("methods", method.name, method.params)
-    for key in sorted({*wanted, *here}):
-        there, found = wanted.get(key, "no file"), here.get(key, "no file")
+    for key, there in sorted(wanted.items()):  # A file that was not there then may be one that the method writes.
+        found = here.get(key, "no file")
         if there != found:
             raise UserError(
                 f"'{label(method)}': {key}={paths.get(key)} is another file than when the run was planned. Its SHA-256 "

@@ -121,6 +121,12 @@ def test_a_data_set_that_names_no_files_is_not_looked_at() -> None:
     FilesAsOpened(entry, toys).check(toys, toys.sample_ids())
 
 
+def test_a_file_that_the_method_itself_writes_is_not_compared(tmp_path: Path) -> None:
+    (entry,) = config(tmp_path).methods
+    with same_weights(entry, {}):
+        (tmp_path / "w.pth").write_bytes(b"written by the method")
+
+
 def test_what_nobody_noted_is_not_compared(tmp_path: Path) -> None:
     asked = config(tmp_path)
     with same_weights(asked.methods[0], None):
