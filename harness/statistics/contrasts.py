@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from harness.statistics.final_clicks import ASKED, INSTANCE, over_draws
 from harness.statistics.means import Gain, by_image
-from harness.statistics.resampling import interval_of_means, intervals_of_means
+from harness.statistics.resampling import intervals_of_means
+from harness.statistics.stratified import stratified
 from harness.storage.clicks import click_keys
 
 NO_GAIN = Gain(math.nan, math.nan, math.nan, 0)
@@ -44,11 +44,8 @@ def mean_gain(pairs: pd.DataFrame) -> Gain:
 def contrast(more: pd.DataFrame, less: pd.DataFrame) -> Gain:
     """The mean of `gain` over the first rows less that over the others, with its 95 % interval by images.
 
-    An image may have instances in both, so both means must come from one drawing of the images. Close to the truth a
-    drawn mean differs from the mean of all by the sum of the images' influences: how much an image's instances lie
-    above the mean, over how many instances there are. Say the gains are 0.4 and 0.2 in image 1 and 0.6 in image 2, mean
-    0.4: image 1 has the influence (0.0 - 0.2) / 3 = -0.067 and image 2 has +0.067. The interval is that of the mean of
-    the images' influences on the difference.
+    An image may have instances in both, so both means must come from one drawing of the images: they are two strata
+    with the weights 1 and -1 (statistics/stratified.py).
 
     Args:
         more: Rows with `dataset`, `image_id` and `gain`.
@@ -59,21 +56,11 @@ def contrast(more: pd.DataFrame, less: pd.DataFrame) -> Gain:
     """
     if more.empty or less.empty:
         return NO_GAIN
-    more, less = _instances(more), _instances(less)
-    parts = pd.concat([_influence(more), -_influence(less)])
-    influence = parts.groupby(level=[0, 1]).sum().to_numpy(np.float64)
-    low, high = interval_of_means(influence * len(influence), np.ones(len(influence)))
-    difference = float(more["gain"].mean() - less["gain"].mean())
-    return Gain(difference, difference + low, difference + high, len(more) + len(less))
+    both = pd.concat([_instances(more).assign(part=1), _instances(less).assign(part=-1)], ignore_index=True)
+    return stratified(both, "gain", both["part"], {1: 1.0, -1: -1.0})
 
 
 def _instances(pairs: pd.DataFrame) -> pd.DataFrame:
     """A row an instance, whose gain is the mean over its draws."""
     over = over_draws(pairs[["gain"]], pairs)
     return pairs.loc[over.index].assign(gain=over["gain"])
-
-
-def _influence(rows: pd.DataFrame) -> pd.Series[float]:
-    """How much each image moves the mean."""
-    above = rows["gain"] - rows["gain"].mean()
-    return above.groupby([rows[name] for name in INSTANCE[:2]]).sum() / len(rows)
