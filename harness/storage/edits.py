@@ -42,14 +42,13 @@ def old_rows(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, Colle
 
 
 def _of_job(store: Store, job: JobFacts, wanted: Collection[str]) -> OldRows:
-    left, plugins, images = set(wanted), set[str](), 0
-    for header in store.own(job).values():
-        fresh = left.intersection(header.samples)  # An image may lie in two shards; the first one counts.
-        left -= fresh
-        edited = header.edited(job.code) if fresh else []
+    plugins, images, of = set[str](), 0, 0
+    for _, header, fresh in store.counting(job, wanted):
+        edited = header.edited(job.code)
         plugins |= {*edited}
         images += len(fresh) if edited else 0
-    return OldRows(job, frozenset(plugins), images, len(wanted) - len(left))
+        of += len(fresh)
+    return OldRows(job, frozenset(plugins), images, of)
 
 
 def said_of(old: Sequence[OldRows]) -> str:

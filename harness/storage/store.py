@@ -329,19 +329,21 @@ class Store:
 
     def _parts(self, job: JobFacts, wanted: set[str], columns: pa.Schema) -> Iterator[pa.Table]:
         """The rows of some samples, shard by shard; the next files are fetched meanwhile, but not decoded."""
-        parts = list(self._wanted(job, wanted))
+        parts = list(self.counting(job, wanted))
         with ThreadPoolExecutor(READERS) as pool:
             contents = pool.map(lambda part: self._content(job.key, part[0]), parts)
-            for (name, fresh), content in zip(parts, contents, strict=True):
+            for (name, _, fresh), content in zip(parts, contents, strict=True):
                 yield of_samples(self._read(job.key, name, content, columns), fresh)
 
-    def _wanted(self, job: JobFacts, wanted: set[str]) -> Iterator[tuple[str, set[str]]]:
+    def counting(self, job: JobFacts, wanted: Collection[str]) -> Iterator[tuple[str, Header, set[str]]]:
+        """The file and the header of each shard that counts, and the wanted samples that count in it."""
+        left = set(wanted)
         for name, header in self.own(job).items():
             # A sample may lie in two shards if a start was killed while its workers went on; the first one counts.
-            fresh = wanted.intersection(header.samples)
-            wanted = wanted - fresh
+            fresh = left.intersection(header.samples)
+            left -= fresh
             if fresh:
-                yield name, fresh
+                yield name, header, fresh
 
     def own(self, job: JobFacts) -> dict[str, Header]:
         """File name -> header, of those shards that were made as the job would make them, in the order that counts."""
