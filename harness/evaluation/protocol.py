@@ -124,10 +124,11 @@ class Way:
             draws = range(self.protocol.clicks.draws)
             yield from (Asking(picture, target, draw) for target in picture.targets for draw in draws)
             return
-        pairs = self.pairs(picture.objects, **self.protocol.clicks.options)
+        own: dict[str, list[Pair]] = {target.instance.id: [] for target in picture.targets}
+        for pair in self.pairs(picture.objects, **self.protocol.clicks.options):
+            own[pair.asked.id].append(pair)
         for target in picture.targets:
-            own = [pair for pair in pairs if pair.asked is target.instance]
-            yield from (Asking(picture, target, draw, pair) for draw, pair in enumerate(own))
+            yield from (Asking(picture, target, draw, pair) for draw, pair in enumerate(own[target.instance.id]))
 
     def text(self, picture: Picture, instance: Instance) -> str | None:
         """The words of an instance's prompts.

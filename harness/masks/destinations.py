@@ -106,11 +106,8 @@ class Objects:
         An object with several texts takes part by its first. The order is that of the asked ones, then of the others.
         """
         found = []
-        x0, y0, x1, y1 = self.boxes
-        for own, (left, top, right, bottom) in enumerate(self.boxes.T):
-            width, height = np.minimum(x1, right) - np.maximum(x0, left), np.minimum(y1, bottom) - np.maximum(y0, top)
-            near = (width > 0) & (height > 0) & (width * height >= least_px)
-            for other in np.flatnonzero(near).tolist():
+        for own, box in enumerate(self.boxes.T.tolist()):
+            for other in np.flatnonzero(self._common(box) >= max(1, least_px)).tolist():
                 if self.categories[own] != self.categories[other]:
                     shared = self.regions[own].intersection(self.regions[other])
                     if shared >= least_px:
@@ -172,14 +169,18 @@ class Objects:
 
         The intersection fits in both boxes, in the object and in the mask, and the IoU grows with the intersection.
         """
-        x0, y0, x1, y1 = self.boxes
-        left, top, right, bottom = predicted.box
-        width = np.minimum(x1, right) - np.maximum(x0, left)
-        height = np.minimum(y1, bottom) - np.maximum(y0, top)
-        shared = np.minimum(np.where((width > 0) & (height > 0), width * height, 0), self.areas)
-        shared = np.minimum(shared, predicted.area)
+        shared = np.minimum(np.minimum(self._common(predicted.box), self.areas), predicted.area)
         bounds: np.ndarray = shared / (self.areas + predicted.area - shared)
         return bounds
+
+    def _common(self, box: Sequence[int]) -> np.ndarray:
+        """How many pixels each object's box has in common with another box; 0 where they lie apart."""
+        x0, y0, x1, y1 = self.boxes
+        left, top, right, bottom = box
+        width = np.minimum(x1, right) - np.maximum(x0, left)
+        height = np.minimum(y1, bottom) - np.maximum(y0, top)
+        common: np.ndarray = np.where((width > 0) & (height > 0), width * height, 0)
+        return common
 
     def _relation(self, own: int, other: int) -> Hit:
         """How the object that was hit is related to the asked one."""
