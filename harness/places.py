@@ -96,9 +96,17 @@ def file_state(path: Path) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
+def sha256(path: Path) -> str:
+    """A file's SHA-256; a process hashes it again only when its `file_state` has changed.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return _hashed(path, file_state(path))
+
+
 @lru_cache
-def sha256(path: Path, state: tuple[int, ...]) -> str:
-    """A file's SHA-256; `state` is what `file_state` gives, so that a file that was changed is hashed anew."""
+def _hashed(path: Path, state: tuple[int, int, int]) -> str:
     del state
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,13 @@ def test_an_installed_harness_names_its_version_and_no_commit_of_the_current_fol
     assert environment.commit() == "v0.1.0"
     monkeypatch.setenv("HARNESS_COMMIT", "0123456789ab")
     assert environment.commit() == "0123456789ab"
+
+
+def test_a_file_that_another_one_replaces_is_hashed_anew_whatever_its_time_says(tmp_path: Path) -> None:
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(b"once")
+    before, digest = path.stat(), places.sha256(path)
+    other.write_bytes(b"anew")
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(path)
+    assert places.sha256(path) == hashlib.sha256(b"anew").hexdigest() != digest

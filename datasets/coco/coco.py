@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness import Dataset, Instance, Sample, UserError, register_dataset
-from harness.places import file_state, sha256
+from harness.places import sha256
 from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
@@ -144,14 +144,13 @@ class Coco(Dataset):
             "split": split_of(self._seen),
             "instances": len(self._kept(self._listing.rows)),
             "json_bytes": self._version[0],
-            "json_sha256": sha256(self.json_path, file_state(self.json_path)),
+            "json_sha256": sha256(self.json_path),
             "pictures": self._pictures,
         }
 
     @cached_property
     def _pictures(self) -> str:
-        known = self._listing.pictures
-        return sizes_digest(self.image_folder / known[one].file_name for one in self.sample_ids() if one in known)
+        return sizes_digest(path for one in self.sample_ids() for path in self.files(one))
 
     def _kept(self, rows: Rows) -> Rows:
         """The annotations that are instances here, those without an area included."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from harness import Dataset, Instance, Sample, UserError, register_dataset
-from harness.places import file_state, sha256
+from harness.places import sha256
 from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
@@ -134,15 +134,13 @@ class RefCoco(Dataset):
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Counts, the sha256 of both files, and a digest of the pictures' sizes."""
-        known = self._listing.pictures
-        files = [self.image_folder / known[one].file_name for one in self.sample_ids() if one in known]
         return {
             "samples": len(self.sample_ids()),
             "split": split_of(self._seen),
             "instances": sum(len(self.list_instances(sample_id)) for sample_id in self.sample_ids()),
-            "json_sha256": sha256(self.json_path, file_state(self.json_path)),
-            "refs_sha256": sha256(self.refs_path, file_state(self.refs_path)),
-            "pictures": sizes_digest(files),
+            "json_sha256": sha256(self.json_path),
+            "refs_sha256": sha256(self.refs_path),
+            "pictures": sizes_digest(path for one in self.sample_ids() for path in self.files(one)),
         }
 
     def _rows(self, ref: Ref) -> Iterator[tuple[Listed, str]]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 
 from harness import places
 from harness.config.recipe import Recipe
+from harness.plugins import files
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def _changed_ns(path: Path) -> int:
 def _told(path: Path, *changed_ns: int) -> Trained | None:
     """As `trained_by`; a checkpoint or a card that changed is read anew."""
     del changed_ns
-    about = _metadata(path)
+    about = files.metadata(path) if path.suffix == ".safetensors" else {}
     try:
         if "recipe_yaml" not in about:
             return _by_card(path) if "recipe" in about else None
@@ -60,21 +60,11 @@ def _told(path: Path, *changed_ns: int) -> Trained | None:
     return Trained(recipe, tuple(classes), tuple(data))
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    if path.suffix != ".safetensors" or not path.is_file():
-        return {}
-    try:
-        with safe_open(path, "np") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError):  # Whoever loads it says what is wrong.
-        return {}
-
-
 def _by_card(path: Path) -> Trained | None:
     beside = path.with_suffix(".md")
     text = beside.read_text("utf-8") if beside.is_file() else ""
     recipe = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
-    if recipe is None or places.sha256(path, path.stat().st_mtime_ns) not in text:
+    if recipe is None or places.sha256(path) not in text:
         return None
     classes = re.search(r"^\| Categories \| (.*) \|$", text, re.MULTILINE)
     named = classes[1].split(", ") if classes and classes[1] != "not listed" else ()

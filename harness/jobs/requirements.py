@@ -6,8 +6,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from harness.config.parts import Plugin, label
 from harness.config.recipe import KnownRecipe, identified
 from harness.config.run_config import MethodEntry, RunConfig
@@ -39,11 +37,7 @@ def _made_by(recipe: KnownRecipe) -> str:
     plugins = [("learners", recipe.learner), *(("datasets", dataset) for dataset in recipe.datasets)]
     if not all(path.exists() for kind, one in plugins for path in files.paths(kind, one.name, one.params).values()):
         return ""
-    try:
-        with safe_open(recipe.output, "np") as file:  # the header alone
-            about = file.metadata() or {}
-    except (OSError, SafetensorError):
-        return ""
+    about = files.metadata(recipe.output)
     return about.get("recipe", "") if "recipe_yaml" in about else ""
 
 

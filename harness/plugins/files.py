@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.places import file_state, sha256
+from harness.places import sha256
 from harness.plugins.parameters import built, parameters_of, plugin_kind
 from harness.plugins.registry import find
 
@@ -31,8 +31,21 @@ def files(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
 
 def hashes(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
     """The SHA-256 of each of a plugin's `files`, by the same keys."""
-    found = files(kind, name, params)
-    return {key: sha256(path, file_state(path)) for key, path in sorted(found.items())}
+    return {key: sha256(path) for key, path in sorted(files(kind, name, params).items())}
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The texts in the header of a .safetensors file; no tensor is read.
+
+    Empty for a file that is absent, damaged or of another kind: whoever loads it says what is wrong.
+    """
+    from safetensors import SafetensorError, safe_open  # Most commands read no checkpoint.
+
+    try:
+        with safe_open(path, "np") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError):
+        return {}
 
 
 def portable(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:

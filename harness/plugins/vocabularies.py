@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from safetensors import SafetensorError, safe_open
-
+from harness.plugins.files import metadata
 from harness.structures import UserError
 
 Vocabulary = Literal["dataset", "checkpoint", "none", "present"] | Path
@@ -65,12 +64,7 @@ class Contrast:
 
 def recorded_in(checkpoint: Path) -> tuple[str, ...]:
     """The vocabulary in a checkpoint's metadata; empty where it has none. It reads the header alone."""
-    try:
-        with safe_open(checkpoint, "np") as file:
-            found = json.loads((file.metadata() or {}).get("vocabulary", "[]"))
-    except (OSError, SafetensorError):  # Whoever reads the tensors says what is wrong with the file.
-        return ()
-    return tuple(str(name) for name in found)
+    return tuple(map(str, json.loads(metadata(checkpoint).get("vocabulary", "[]"))))
 
 
 def names_in(path: Path) -> tuple[str, ...]:

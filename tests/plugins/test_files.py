@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import save_file
+
 from harness.plugins import files
 
 
@@ -20,3 +23,10 @@ def test_files_are_those_that_are_there(module: str, tmp_path: Path) -> None:
     expected = {"checkpoint": tmp_path / "a", "folds[1]": tmp_path / "b", "saliency.weights": tmp_path / "c"}
     assert found == expected
     assert files.files("methods", f"{module}:Many", {"checkpoint": str(tmp_path)}) == {}
+
+
+def test_metadata_is_what_the_header_says_and_nothing_of_another_file(tmp_path: Path) -> None:
+    save_file({"weight": np.zeros(2, np.float32)}, tmp_path / "a.safetensors", {"vocabulary": "[]"})
+    (tmp_path / "b.safetensors").write_bytes(b"damaged")
+    assert files.metadata(tmp_path / "a.safetensors") == {"vocabulary": "[]"}
+    assert files.metadata(tmp_path / "b.safetensors") == files.metadata(tmp_path / "gone") == {}
