@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
 from harness.statistics.final_clicks import ASKED, INSTANCE, over_draws
-from harness.statistics.means import Gain, by_image
+from harness.statistics.means import NO_GAIN, Gain, by_image
 from harness.statistics.resampling import intervals_of_means
 from harness.statistics.stratified import stratified
 from harness.storage.clicks import click_keys
-
-NO_GAIN = Gain(math.nan, math.nan, math.nan, 0)
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str = "iou", same_clicks: bool = True) -> pd.DataFrame:

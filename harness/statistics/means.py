@@ -6,6 +6,7 @@ enters no mean and is counted instead. All results are the same whatever the ord
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,10 @@ class Gain:
     high: float
     n: int
     p: float = float("nan")
+
+
+NO_GAIN = Gain(math.nan, math.nan, math.nan, 0)
+"""Over no instance."""
 
 
 def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", intervals: bool = False) -> pd.DataFrame:

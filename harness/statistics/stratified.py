@@ -10,7 +10,6 @@ whatever else differs between them, such as size. Both are mended by weights:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from harness.statistics.final_clicks import INSTANCE
-from harness.statistics.means import Gain
+from harness.statistics.means import NO_GAIN, Gain
 from harness.statistics.resampling import interval_of_means
 
 
@@ -42,7 +41,7 @@ def stratified(rows: pd.DataFrame, value: str, strata: pd.Series[Any], weights: 
     kept = strata.isin(list(weights)) & rows[value].notna()
     own, strata = rows[kept], strata[kept]
     if own.empty:
-        return Gain(math.nan, math.nan, math.nan, 0)
+        return NO_GAIN
     groups = own[value].astype(float).groupby(strata)
     weight = strata.map(weights).astype(float)
     influence = weight * (own[value].astype(float) - groups.transform("mean")) / groups.transform("size")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from harness.report.layout import Cell, Column, Row, Table, cells, share, with_i
 from harness.report.scores import NO_ROWS, about, clicks_note, gaps, iou_heading, named, of_line, scored, scores
 from harness.statistics.contrasts import mean_gain, paired
 from harness.statistics.final_clicks import INSTANCE, FinalClicks
-from harness.statistics.means import Gain
+from harness.statistics.means import NO_GAIN, Gain
 from harness.statistics.stratified import class_mean, stratified
 
 HALVES: Mapping[str, bool | None] = {"all": None, "seen": True, "unseen": False}
@@ -115,7 +114,7 @@ def _means(part: Own, shown: list[str], context: Context, mean: Any) -> Iterator
             yield Cell("")
             continue
         line, rows = part[name]
-        found = mean(rows) if line["missing"] == 0 else Gain(math.nan, math.nan, math.nan, 0)
+        found = mean(rows) if line["missing"] == 0 else NO_GAIN
         cell = share(found.difference, gaps(line), n=found.n)
         yield with_interval(cell, found.low, found.high) if context.intervals else cell
 

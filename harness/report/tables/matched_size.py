@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -25,7 +24,7 @@ from harness.report.scores import (
 )
 from harness.report.tables.leaderboard import ORACLE
 from harness.statistics.final_clicks import FinalClicks
-from harness.statistics.means import Gain
+from harness.statistics.means import NO_GAIN
 from harness.statistics.stratified import matched_weights, octave, stratified
 
 _NOTE = (
@@ -33,7 +32,6 @@ _NOTE = (
     "sorted by their area into bins from 2^k to 2^(k+1) pixels, and a bin weighs the same in both halves: "
     "n m / (n + m) for n seen and m unseen objects. Left out: objects in bins that hold one half only."
 )
-_NOTHING = Gain(math.nan, math.nan, math.nan, 0)
 
 
 @register_table("matched_size")
@@ -71,9 +69,9 @@ def _row(line: pd.Series[Any], own: pd.DataFrame, starts: bool, final: FinalClic
     for where, parts in ((by_half, plain), (strata, matched)):
         for half in (True, False):
             some = {key: abs(weight) for key, weight in parts.items() if key[-1] == half}
-            found = stratified(own, "iou", where, some) if whole else _NOTHING
+            found = stratified(own, "iou", where, some) if whole else NO_GAIN
             shown.append(share(found.difference, gaps(line), n=found.n))
-        gap = stratified(own, "iou", where, parts) if whole else _NOTHING
+        gap = stratified(own, "iou", where, parts) if whole else NO_GAIN
         shown.append(Cell(interval(gap) if gap.n else "–", gaps(line), n=gap.n))
     kept = int(bins.isin(list(weights)).sum())
     ranking = Cell(line["ranking"] or "–", (ORACLE,) if line["ranking"] == "oracle" else ())
