@@ -82,7 +82,7 @@ class Capacity:
             )
 
     def none_left(self, method: MethodEntry) -> UserError:
-        """What a reader is told whose nodes went and did not come back in time."""
+        """The error where the nodes that a method's workers fit on are gone and did not come back in time."""
         return UserError(
             f"cluster: the nodes that a worker of '{label(method)}' fits on, which asks for "
             f"{readable(self.asked(method))}, are gone, and none came within {PLACE_TIMEOUT_S} s. The cluster has "
@@ -90,7 +90,7 @@ class Capacity:
         )
 
     def none_free(self, wanted: str) -> UserError:
-        """What a reader is told who waited for too long."""
+        """The error where no worker got its place in time."""
         free = readable(ray.available_resources())
         return UserError(
             f"cluster: {wanted} within {PLACE_TIMEOUT_S} s. The cluster has {readable(self.total)}; free "

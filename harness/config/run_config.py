@@ -227,7 +227,7 @@ class RunConfig(Model):
 
 
 def asked_on(named: Sequence[str], dataset: str) -> bool:
-    """Whether a method that names these data sets, none for all, is asked on the one of this label."""
+    """Whether a method is asked on a data set. `named` are the labels in its `datasets:`; empty means all data sets."""
     return not named or dataset in named
 
 

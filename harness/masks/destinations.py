@@ -58,7 +58,7 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """An object that is asked for, and another one of the image that shares pixels with it.
+    """Two objects of an image that share pixels: the one that is asked for, and the other.
 
     Attributes:
         asked: The one that is asked for.

@@ -141,7 +141,7 @@ def _expecting_alike(sources: Sequence[Source]) -> list[Source]:
 
 
 def shortfalls(found: pd.DataFrame) -> list[str]:
-    """Sentences, one a run, method and data set of `entries` that lacks rows; none where all are whole."""
+    """One sentence for each run, method and data set of `entries` that lacks rows."""
     short = found[found["missing"] > 0] if len(found) else found
     return [
         f"{one['run']}: {one['missing']} of {one['missing'] + one['n_iou'] + one['failed']} instances of "

@@ -147,7 +147,7 @@ def _failure(name: str, error: Exception, alone: bool) -> UserError:
 
 
 def _at_once(count: int, networks: Sequence[Network], train: Callable[[Network], Failure]) -> dict[str, Failure]:
-    """Train each in a thread, so many at a time; those of one key take turns."""
+    """Train each network in a thread of its own, `count` at a time; networks of one key take turns."""
     room, turns = threading.Semaphore(count), {one.recipe.key: threading.Lock() for one in networks}
 
     def trained(network: Network) -> Failure:

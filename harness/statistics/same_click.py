@@ -26,7 +26,7 @@ _ABOUT = ["partner_iou", "gt_area_px", "pred_area_px", "iou"]
 
 
 def pairs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Both answers of each pair.
+    """Both answers to each pair's click.
 
     Args:
         rows: Of one method and ranking, after the click: those with a mask that have a `partner`. An instance has a row

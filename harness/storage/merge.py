@@ -147,7 +147,7 @@ def _copy(source: Store, into: Store, key: str, name: str) -> None:
 
 
 def _asked_on(method: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The labels of the data sets that a method names in any of the runs; none if it is asked on all in one."""
+    """The labels of the data sets that a method names in any run; empty if one run asks it on all data sets."""
     entries = [one for run in runs for one in run["config"]["methods"] if label_of(one) == method]
     named = [one.get("datasets") or [] for one in entries]
     return sorted({name for names in named for name in names}) if all(named) else []
