@@ -135,9 +135,14 @@ def _networks(due: Sequence[MethodEntry]) -> list[Network]:
 
 
 def _failure(name: str, error: Exception, alone: bool) -> UserError:
-    """What is raised of it once the others are done: its text alone, for the traceback holds what was trained."""
+    """The error to raise once the others are done: its text alone, because the traceback holds what was trained.
+
+    After an interrupt nothing is logged: whatever fails then, fails because its cluster is going down.
+    """
+    if interrupted.is_set():
+        return UserError(str(error))
     if isinstance(error, UserError):
-        if not alone and not interrupted.is_set():
+        if not alone:
             _log.warning("%s is not trained, the others are: %s", name, error)
         return UserError(str(error))
     if alone:
