@@ -7,11 +7,8 @@ Segmentation", ICIP 2022, https://arxiv.org/abs/2102.06583. The checkpoints of i
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import pydantic
 import torch
@@ -19,10 +16,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness.messages import complaint
-from harness.structures import UserError
-
-from ..shared.checkpoints import STATE_DICTS, misfits, missing, no_weights, read_trained_here, read_whole, state_dict
+from ..shared.isegm import IsegmCheckpoints
 from .hrnet_ocr import STEM, HrnetOcr, resized
 
 CLASSES = ("isegm.model.is_hrnet_model.HRNetModel", "ritm_annotation.model.is_hrnet_model.HRNetModel")
@@ -37,21 +31,14 @@ Channels = Annotated[int, Field(ge=1, le=1024)]
 
 
 @dataclass(frozen=True)
-class RitmArchitecture:
-    """All that is needed to build a checkpoint's network again; names and defaults are those of the official class.
+class PromptInput:
+    """How image, mask and clicks become a network's input; names and defaults are those of the official classes.
 
     Attributes:
-        width: Channels of HRNet at its highest resolution: 18 or 32.
-        ocr_width: Channels of the OCR head: 48 (18s), 64 (18), 128 (32).
-        small: HRNet18s.
         norm_radius: Radius of the clicks, in pixels of the network's input.
         use_disks: Whether a click is a disk of this radius; otherwise it is a distance map, tanh(2 d / radius).
         with_prev_mask: Whether the probabilities of the round before are an input.
         binary_prev_mask: Whether they are cut at 0.5.
-        use_leaky_relu: Whether the layers that take in the prompt use leaky ReLU.
-        use_rgb_conv: Whether image and prompt are mixed to three channels; otherwise the prompt enters after the first
-            convolution.
-        conv_extend: Whether it enters there through a single convolution.
         norm_mean_std: Mean and deviation of the image, for values from 0 to 1.
         clicks_groups: Separate maps for the first clicks. Not supported: no published weights have them.
         cpu_dist_maps: Another way to draw clicks, on whole pixels. Not supported: no published weights have it.
@@ -59,19 +46,54 @@ class RitmArchitecture:
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
 
-    width: Channels = 48
-    ocr_width: Channels = 256
-    small: bool = False
     norm_radius: Annotated[int, Field(ge=1)] = 260
     use_disks: bool = False
     with_prev_mask: bool = False
     binary_prev_mask: bool = False
-    use_leaky_relu: bool = False
-    use_rgb_conv: bool = True
-    conv_extend: bool = False
     norm_mean_std: tuple[Rgb, tuple[Positive, Positive, Positive]] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     clicks_groups: None = None
     cpu_dist_maps: Literal[False] = False
+
+    @property
+    def prompt_channels(self) -> int:
+        """How many maps `prompt` makes."""
+        return 2 + int(self.with_prev_mask)
+
+    def image(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+        """The image, normalised; pixels are RGB from 0 to 1."""
+        mean, deviation = (pixels.new_tensor(values).view(3, 1, 1) for values in self.norm_mean_std)
+        return (pixels - mean) / deviation
+
+    def prompt(
+        self, previous: Float[Tensor, "n 1 h w"], clicks: Float[Tensor, "n k 3"]
+    ) -> Float[Tensor, "n channels h w"]:
+        """The mask of the round before, if it is an input, then the positive and the negative clicks."""
+        maps = click_maps(clicks, (previous.shape[2], previous.shape[3]), self.norm_radius, self.use_disks)
+        if not self.with_prev_mask:
+            return maps
+        return torch.cat([(previous > 0.5).float() if self.binary_prev_mask else previous, maps], dim=1)
+
+
+@dataclass(frozen=True)
+class RitmArchitecture(PromptInput):
+    """All that is needed to build a checkpoint's network again; names and defaults are those of the official class.
+
+    Attributes:
+        width: Channels of HRNet at its highest resolution: 18 or 32.
+        ocr_width: Channels of the OCR head: 48 (18s), 64 (18), 128 (32).
+        small: HRNet18s.
+        use_leaky_relu: Whether the layers that take in the prompt use leaky ReLU.
+        use_rgb_conv: Whether image and prompt are mixed to three channels; otherwise the prompt enters after the first
+            convolution.
+        conv_extend: Whether it enters there through a single convolution.
+    """
+
+    width: Channels = 48
+    ocr_width: Channels = 256
+    small: bool = False
+    use_leaky_relu: bool = False
+    use_rgb_conv: bool = True
+    conv_extend: bool = False
 
 
 class RitmNetwork(nn.Module):
@@ -80,7 +102,7 @@ class RitmNetwork(nn.Module):
     def __init__(self, architecture: RitmArchitecture) -> None:
         super().__init__()
         self.architecture = architecture
-        prompt = 2 + int(architecture.with_prev_mask)
+        prompt = architecture.prompt_channels
         activation = nn.LeakyReLU(0.2) if architecture.use_leaky_relu else nn.ReLU()
         # The three ways in which published versions feed the prompt in: mixed with the image before the backbone, or
         # added after its first convolution, through one convolution or through two.
@@ -107,27 +129,13 @@ class RitmNetwork(nn.Module):
             previous: Probabilities of the round before; zeros in the first round.
             clicks: The clicks in the form of `click_maps`.
         """
-        image, prompt = self._normalised(pixels), self._prompt(previous, clicks)
+        image, prompt = self.architecture.image(pixels), self.architecture.prompt(previous, clicks)
         if self.architecture.use_rgb_conv:
             outputs = self.feature_extractor(self.rgb_conv(torch.cat([image, prompt], dim=1)))
         else:
             outputs = self.feature_extractor(image, self.maps_transform(prompt))
         logits, auxiliary = (resized(one, (pixels.shape[2], pixels.shape[3])) for one in outputs)
         return logits, auxiliary
-
-    def _normalised(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-        mean, deviation = (pixels.new_tensor(values).view(3, 1, 1) for values in self.architecture.norm_mean_std)
-        return (pixels - mean) / deviation
-
-    def _prompt(
-        self, previous: Float[Tensor, "n 1 h w"], clicks: Float[Tensor, "n k 3"]
-    ) -> Float[Tensor, "n channels h w"]:
-        about = self.architecture
-        size = (previous.shape[2], previous.shape[3])
-        maps = click_maps(clicks, size, about.norm_radius, about.use_disks)
-        if not about.with_prev_mask:
-            return maps
-        return torch.cat([(previous > 0.5).float() if about.binary_prev_mask else previous, maps], dim=1)
 
 
 class Scale(nn.Module):
@@ -176,101 +184,12 @@ def _nearest(squares: Float[Tensor, "n k h w"], counted: Bool[Tensor, "n k"]) ->
     return squares.masked_fill(~counted[..., None, None], 1e6).amin(dim=1)
 
 
-def read_checkpoint(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
-    """The architecture and the weights, as float32. Nothing in the file is executed.
-
-    Raises:
-        UserError: The file is missing, is damaged or holds another network.
-    """
-    if not path.is_file():
-        raise missing(path, "methods/ritm/ritm.py")
-    architecture, weights = _trained_here(path) if path.suffix == ".safetensors" else _official(path)
-    return architecture, {name: one.float() if one.is_floating_point() else one for name, one in weights.items()}
-
-
-def _trained_here(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
-    weights, about = read_trained_here(path)
-    try:
-        values = json.loads(about)
-    except ValueError as error:
-        raise _wrong(path, "no architecture in its metadata") from error
-    return _architecture(values, path), weights
-
-
-def _official(path: Path) -> tuple[RitmArchitecture, dict[str, Tensor]]:
-    content, _ = read_whole(
-        path, "methods/ritm/ritm.py", "{'config': checkpoint['config'], 'state_dict': model.state_dict()}"
-    )
-    if not isinstance(content, dict) or "config" not in content or not content.keys() & set(STATE_DICTS):
-        found = f"keys {_some(content)}" if isinstance(content, dict) else f"a {type(content).__name__}"
-        raise _wrong(path, f"{found} at its top, not `config` and `state_dict`")
-    weights = state_dict(content)
-    if wrong := no_weights(weights):
-        raise _wrong(path, f"as `state_dict` {wrong}")
-    return described(content["config"], path), weights
-
-
-def described(config: Any, path: Path) -> RitmArchitecture:
-    """The architecture in an official checkpoint's config, which holds a class's path and arguments; read as data.
-
-    Raises:
-        UserError: It names another class, or arguments that this network does not have.
-    """
-    try:
-        name = config["class"]
-        arguments = {key: (given["value"], bool(given["specified"])) for key, given in config["params"].items()}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise _wrong(path, "a `config` without a class and its arguments") from error
-    if name not in CLASSES:
-        raise _wrong(path, f"a model of class {name!r}")
-    known = {field.name for field in fields(RitmArchitecture)}
-    # An argument that is unknown here and was left at its default is dropped, as the official loader does: the class
-    # has lost it since, and whoever made the model did not choose it.
-    return _architecture(
-        {
-            key: value
-            for key, (value, specified) in arguments.items()
-            if key not in WITHOUT_EFFECT and (key in known or specified)
-        },
-        path,
-    )
-
-
-def _architecture(values: Any, path: Path) -> RitmArchitecture:
-    try:
-        return pydantic.TypeAdapter(RitmArchitecture).validate_python(values)
-    except pydantic.ValidationError as error:
-        mistake = error.errors()[0]
-        place = ".".join(str(part) for part in mistake["loc"]) or "architecture"
-        raise _wrong(path, f"as {place}: {complaint([mistake])}") from error
-
-
-def load_weights(architecture: RitmArchitecture, weights: Mapping[str, Tensor], path: Path) -> RitmNetwork:
-    """The network with its weights.
-
-    Raises:
-        UserError: A tensor is missing, is unknown to the network or has another shape.
-    """
-    with torch.device("meta"):  # This takes no memory, however large a network the file describes.
-        network = RitmNetwork(architecture)
-    if wrong := misfits(weights, network.state_dict()):
-        name, found, wanted = min(wrong)
-        raise UserError(
-            f"{path}: found {found} as tensor {name}; RITM with HRNet width {architecture.width} wanted {wanted}. "
-            "Fetch or train the file again."
-        )
-    network.load_state_dict(dict(weights), assign=True)
-    return network
-
-
-def _wrong(path: Path, found: str) -> UserError:
-    return UserError(
-        f"{path}: found {found}; wanted RITM's HRNet + OCR, as published (.pth with `config` and `state_dict`) or "
-        "trained here (.safetensors). Correct `checkpoint`."
-    )
-
-
-def _some(content: Mapping[Any, Any]) -> str:
-    """The first of a mapping's keys."""
-    first = [str(key) for key in list(content)[:3]]
-    return ", ".join(first) + (", ..." if len(content) > len(first) else "")
+CHECKPOINTS = IsegmCheckpoints(
+    reader="methods/ritm/ritm.py",
+    network="RITM's HRNet + OCR",
+    classes=CLASSES,
+    architecture=RitmArchitecture,
+    build=RitmNetwork,
+    named=lambda one: f"RITM with HRNet width {one.width}",
+    without_effect=WITHOUT_EFFECT,
+)

@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ from harness.plugins.registry import register_method
 from harness.structures import Click, Image, Prediction, Prompt
 
 from ..shared.device import chosen_device
-from .network import load_weights, read_checkpoint
+from ..shared.isegm import IsegmCheckpoints
+from .network import CHECKPOINTS
 from .zoom import View, Window, ZoomIn
 
 OFFICIAL_ZOOM = ZoomIn()
@@ -100,12 +102,14 @@ class Question:
     """One prompt on its way through the network.
 
     Attributes:
+        state: The image.
         clicks: The clicks that the network sees.
         previous: Probabilities of the round before, an input of the network.
         view: Where the network looks.
         size: (h, w) of the network's input.
     """
 
+    state: EncodedImage
     clicks: tuple[Click, ...]
     previous: Float32[np.ndarray, "h w"]
     view: View
@@ -125,11 +129,12 @@ class Ritm(Method):
         threshold: A pixel whose probability is above it belongs to the mask.
         clicks_limit: The network sees no more than the first so many clicks; null: all.
         device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Prompts of an image whose inputs are of one size share forward passes of this many; a CPU
-            gains nothing by it.
+        prompts_per_batch: Prompts whose inputs are of one size, also on several images, share forward passes of this
+            many; a CPU gains nothing by it.
     """
 
     uses_text = False
+    checkpoints: ClassVar[IsegmCheckpoints[Any]] = CHECKPOINTS
     published = PUBLISHED
     published_in = (
         "README of https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460, table 'Pretrained models': "
@@ -147,7 +152,7 @@ class Ritm(Method):
         prompts_per_batch: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
         self.device = torch.device(chosen_device(device))
-        self.network = load_weights(*read_checkpoint(checkpoint), checkpoint).to(self.device).eval()
+        self.network = self.checkpoints.loaded(checkpoint).to(self.device).eval()
         self.zoom, self.flip, self.threshold = zoom, flip, threshold
         self.clicks_limit, self.prompts_per_batch = clicks_limit, prompts_per_batch
 
@@ -166,43 +171,38 @@ class Ritm(Method):
         Raises:
             ValueError: A click lies outside the image, or `previous` belongs to another image.
         """
-        return [self._predictions(state, prompts) for state, prompts in groups]
+        predictions = iter(self._predictions([(state, prompt) for state, prompts in groups for prompt in prompts]))
+        return [list(islice(predictions, len(prompts))) for _, prompts in groups]
 
-    def _predictions(self, state: EncodedImage, prompts: Sequence[Prompt]) -> list[Prediction]:
-        memories = [remembered(prompt.previous, state.size) for prompt in prompts]
-        for prompt in prompts:
-            check_clicks(prompt.clicks, state.size)
+    def _predictions(self, asked: Sequence[tuple[EncodedImage, Prompt]]) -> list[Prediction]:
+        memories = [remembered(prompt.previous, state.size) for state, prompt in asked]
         questions = [
-            self._question(prompt.clicks, memory.probabilities, memory, state.size)
-            for prompt, memory in zip(prompts, memories, strict=True)
+            self._question(state, prompt, memory, memory)
+            for (state, prompt), memory in zip(asked, memories, strict=True)
         ]
-        found = self._answers(state, questions)
+        found = self._answers(questions)
         # With skip_clicks of 0, a first answer that turns out to be small is asked for once more, zoomed to itself.
         again = [at for at, one in enumerate(found) if self.zoom and self.zoom.again(one.probabilities, one.window)]
-        closer = [self._question(prompts[at].clicks, memories[at].probabilities, found[at], state.size) for at in again]
-        for at, memory in zip(again, self._answers(state, closer), strict=True):
+        closer = [self._question(*asked[at], memories[at], found[at]) for at in again]
+        for at, memory in zip(again, self._answers(closer), strict=True):
             found[at] = memory
         return [Prediction((memory.probabilities > self.threshold)[None], memory=(memory,)) for memory in found]
 
-    def _question(
-        self,
-        clicks: tuple[Click, ...],
-        previous: Float32[np.ndarray, "h w"],
-        seen: RitmMemory,
-        size: tuple[int, int],
-    ) -> Question:
+    def _question(self, state: EncodedImage, prompt: Prompt, previous: RitmMemory, seen: RitmMemory) -> Question:
         """What to ask the network. Where it looks follows from `seen`, the latest answer."""
-        view = self.zoom.view(seen.probabilities, seen.window, clicks) if self.zoom else View(None, None)
-        shown = self.zoom.size(view.shown) if self.zoom and view.shown else size
-        return Question(clicks[: self.clicks_limit], previous, view, shown)
+        check_clicks(prompt.clicks, state.size)
+        view = self.zoom.view(seen.probabilities, seen.window, prompt.clicks) if self.zoom else View(None, None)
+        size = self.zoom.size(view.shown) if self.zoom and view.shown else state.size
+        return Question(state, prompt.clicks[: self.clicks_limit], previous.probabilities, view, size)
 
-    def _answers(self, state: EncodedImage, questions: Sequence[Question]) -> list[RitmMemory]:
+    def _answers(self, questions: Sequence[Question]) -> list[RitmMemory]:
         """Answer the questions, in their order; questions of one input size share forward passes."""
         answers: dict[int, RitmMemory] = {}
         for positions in self._batches(questions):
             batch = [questions[at] for at in positions]
-            for at, question, probabilities in zip(positions, batch, self._probabilities(state, batch), strict=True):
-                answers[at] = RitmMemory(placed(probabilities[None], question.view, state.size), question.view.kept)
+            for at, question, probabilities in zip(positions, batch, self._probabilities(batch), strict=True):
+                whole = placed(probabilities[None], question.view, question.state.size)
+                answers[at] = RitmMemory(whole, question.view.kept)
         return [answers[at] for at in range(len(questions))]
 
     def _batches(self, questions: Sequence[Question]) -> Iterator[list[int]]:
@@ -213,9 +213,9 @@ class Ritm(Method):
             for start in range(0, len(positions), self.prompts_per_batch):
                 yield positions[start : start + self.prompts_per_batch]
 
-    def _probabilities(self, state: EncodedImage, batch: Sequence[Question]) -> Float[Tensor, "n 1 sh sw"]:
+    def _probabilities(self, batch: Sequence[Question]) -> Float[Tensor, "n 1 sh sw"]:
         """The probabilities for questions of one input size, at that size; averaged with the mirror image's logits."""
-        inputs = torch.cat([self._input(state, question) for question in batch])
+        inputs = torch.cat([self._input(question) for question in batch])
         clicks = [clicks_in_view(question) for question in batch]
         if not self.flip:
             return self._logits(inputs, clicks).sigmoid()
@@ -226,10 +226,10 @@ class Ritm(Method):
         straight, flipped = logits.chunk(2)
         return (0.5 * (straight + flipped.flip(3))).sigmoid()
 
-    def _input(self, state: EncodedImage, question: Question) -> Float[Tensor, "1 4 sh sw"]:
+    def _input(self, question: Question) -> Float[Tensor, "1 4 sh sw"]:
         """The image and the probabilities of the round before, cut to where the network looks."""
         previous = torch.from_numpy(question.previous).to(self.device)[None, None]
-        whole = torch.cat([state.pixels, previous], dim=1)
+        whole = torch.cat([question.state.pixels, previous], dim=1)
         return question.view.shown.cut(whole, question.size) if question.view.shown else whole
 
     def _logits(
@@ -269,7 +269,7 @@ def remembered(previous: Any, size: tuple[int, int]) -> RitmMemory:
     if isinstance(previous, np.ndarray) and previous.dtype == bool:
         previous = RitmMemory(previous.astype(np.float32))
     if not isinstance(previous, RitmMemory):
-        raise ValueError(f"found {type(previous).__name__} as the prompt's previous; wanted RITM's memory or a mask.")
+        raise ValueError(f"found {type(previous).__name__} as the prompt's previous; wanted its own memory or a mask.")
     if previous.probabilities.shape != size:
         raise ValueError(f"found a previous mask of {previous.probabilities.shape}; wanted {size}, the image's (h, w).")
     return previous

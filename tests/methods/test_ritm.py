@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 import torch
 import yaml
-from harness.methods.ritm.network import RitmArchitecture, RitmNetwork, click_maps, load_weights, read_checkpoint
+from harness.methods.ritm.network import CHECKPOINTS, RitmArchitecture, RitmNetwork, click_maps
 from harness.methods.ritm.ritm import Ritm, RitmMemory
 from harness.methods.ritm.zoom import View, Window, ZoomIn
 from safetensors.torch import save_file
@@ -585,10 +585,10 @@ def test_no_file_and_a_truncated_one(tmp_path: Path) -> None:
 
 def test_a_checkpoint_saved_by_a_wrapped_training(tmp_path: Path) -> None:
     path = official(tmp_path / "a.pth")
-    wanted = read_checkpoint(path)[1]
+    wanted = CHECKPOINTS.read(path)[1]
     weights = {f"module.{name}": one for name, one in torch.load(path)["state_dict"].items()}
     torch.save({"model_state_dict": weights, "config": config(TINY), "best": np.float64(0.9)}, path)
-    found = read_checkpoint(path)[1]
+    found = CHECKPOINTS.read(path)[1]
     assert found.keys() == wanted.keys() and all(torch.equal(one, wanted[name]) for name, one in found.items())
 
 
@@ -635,7 +635,7 @@ def test_a_default_that_the_class_no_longer_has(tmp_path: Path) -> None:
     content = torch.load(path, weights_only=True)
     content["config"]["params"]["dist_map_mode"] = {"type": "builtin", "value": "disk", "specified": False}
     torch.save(content, path)
-    assert read_checkpoint(path)[0] == RitmArchitecture(**TINY)
+    assert CHECKPOINTS.read(path)[0] == RitmArchitecture(**TINY)
     content["config"]["params"]["dist_map_mode"]["specified"] = True
     torch.save(content, path)
     refused(path, "dist_map_mode")
@@ -659,10 +659,10 @@ def test_weights_trained_here(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({name: one.half() if one.is_floating_point() else one for name, one in weights.items()}, path,
               {"architecture": json.dumps(asdict(about))})  # fmt: skip
-    found, tensors = read_checkpoint(path)
+    found, tensors = CHECKPOINTS.read(path)
     assert found == about
     assert all(one.dtype == torch.float32 for one in tensors.values() if one.is_floating_point())
-    loaded = load_weights(found, tensors, path).state_dict()
+    loaded = CHECKPOINTS.fitted(found, tensors, path).state_dict()
     assert torch.equal(
         loaded["feature_extractor.conv1.weight"], weights["feature_extractor.conv1.weight"].half().float()
     )
