@@ -8,6 +8,7 @@ model therefore knows every class of its data set; it is no zero-shot model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -37,11 +38,14 @@ class ClipLearner(Learner):
     It learns the names of classes, as the recipe's `text:` says them, and no words of single objects.
 
     Args:
-        model: An open_clip config with random weights to start from.
+        model: An open_clip config.
+        checkpoint: Weights to start from; None starts from random ones.
         scale: Of the patch-text cosine in the sigmoid.
         offset: Subtracted from the scaled cosine; cos = offset / scale is the decision.
         patch_weight: Weight of the patches' loss; 0 trains for ranking crops alone.
         crop_weight: Weight of the crops' cross-entropy; 0 trains for saliency alone.
+        image_weight: Weight of telling which classes a whole image holds by its embedding, for the saliencies that ask
+            what that embedding looks at; 0 leaves it untaught.
         name_weight: Weight of telling the names apart by their texts alone; without it the small text tower maps
             all of them to one direction, which costs the patches least at first, and takes long to leave it.
         jitter: Strength of the colour jitter.
@@ -50,17 +54,20 @@ class ClipLearner(Learner):
     def __init__(
         self,
         model: str,
+        checkpoint: Path | None = None,
         scale: float = 10.0,
         offset: float = 4.0,
         patch_weight: float = 1.0,
         crop_weight: float = 0.5,
+        image_weight: float = 0.0,
         name_weight: float = 0.5,
         jitter: float = 0.3,
     ) -> None:
-        self.clip = load_clip(model, device="cpu", allow_random=True)
+        self.clip = load_clip(model, checkpoint, device="cpu", allow_random=True)
         self.network: Any = self.clip.module
         self.scale, self.offset, self.jitter = scale, offset, jitter
         self.patch_weight, self.crop_weight, self.name_weight = patch_weight, crop_weight, name_weight
+        self.image_weight = image_weight
         self.side = self.clip.image_size[0]
 
     def example(
@@ -108,6 +115,8 @@ class ClipLearner(Learner):
             loss = loss + self.patch_weight * self._patch_loss(batch, names)
         if self.crop_weight:
             loss = loss + self.crop_weight * self._crop_loss(batch, names)
+        if self.image_weight:
+            loss = loss + self.image_weight * self._image_loss(batch, names)
         return loss
 
     def _patch_loss(self, batch: Mapping[str, Tensor], names: Float[Tensor, "c d"]) -> Tensor:
@@ -118,6 +127,11 @@ class ClipLearner(Learner):
     def _crop_loss(self, batch: Mapping[str, Tensor], names: Float[Tensor, "c d"]) -> Tensor:
         crops = F.normalize(self.network.encode_image(batch["crop"]), dim=-1)
         return F.cross_entropy(self.network.logit_scale.exp() * crops @ names.T, batch["category"])
+
+    def _image_loss(self, batch: Mapping[str, Tensor], names: Float[Tensor, "c d"]) -> Tensor:
+        images = F.normalize(self.network.encode_image(batch["pixels"]), dim=-1)
+        present = (batch["coverage"] > 0).any(-1).any(-1).float()
+        return F.binary_cross_entropy_with_logits(self.scale * images @ names.T - self.offset, present)
 
 
 def patch_loss(logits: Float[Tensor, "n c gh gw"], covered: Float[Tensor, "n c gh gw"]) -> Tensor:

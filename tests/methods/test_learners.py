@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from harness.methods.click_only import ClickOnly
 from harness.methods.learners.clip import ClipLearner, coverage, patch_loss
 from harness.methods.learners.prompted_deeplab import PromptedDeepLabLearner
@@ -320,15 +321,17 @@ def test_what_a_recipe_may_get_wrong(shared: PromptedDeepLabLearner) -> None:
 # The small CLIP.
 
 
+CLIP_CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
+    "text_cfg": {"context_length": 24, "vocab_size": 2014, "width": 32, "heads": 2, "layers": 1},
+}
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> ClipLearner:
-    config = {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16},
-        "text_cfg": {"context_length": 24, "vocab_size": 2014, "width": 32, "heads": 2, "layers": 1},
-    }
     path = tmp_path_factory.mktemp("clip") / "tiny.json"
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(CLIP_CONFIG))
     torch.manual_seed(0)
     return ClipLearner(str(path), jitter=0.0)
 
@@ -400,6 +403,25 @@ def test_clip_can_learn_a_batch_by_heart(clip: ClipLearner) -> None:
     made = [examples(clip, number, (STRAIGHT,)) for number in range(5)]
     losses = trained(clip, {key: torch.cat([one[key] for one in made]) for key in made[0]}, 15, 3e-3)
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_clip_can_learn_on_from_weights_which_classes_an_image_holds(tmp_path: Path, clip: ClipLearner) -> None:
+    model, weights = tmp_path / "tiny.json", tmp_path / "tiny.safetensors"
+    model.write_text(json.dumps(CLIP_CONFIG))
+    save_file(dict(clip.network.state_dict()), weights)
+    options = {"jitter": 0.0, "patch_weight": 0.0, "crop_weight": 0.0, "name_weight": 0.0}
+    taught = ClipLearner(str(model), weights, image_weight=2.0, scale=5.0, offset=1.0, **options)
+    batch = examples(taught, 0, (STRAIGHT,))
+    batch["coverage"][:, 2] = 0
+    batch["coverage"][:, 3, 0, :] = 0
+    with torch.no_grad():
+        image = taught.network.encode_image(batch["pixels"], normalize=True)
+        names = taught.network.encode_text(batch["names"][0, 0], normalize=True)
+        logits = (5 * image @ names.T - 1)[0]
+    expected = [F.softplus(-one if name != "tie" else one) for one, name in zip(logits, VOCABULARY, strict=True)]
+    assert taught.loss(batch).item() == pytest.approx(2 * float(torch.stack(expected).mean()), rel=1e-4)
+    untaught = ClipLearner(str(model), weights, **options)
+    assert untaught.loss(batch).item() == 0
 
 
 # Augmentation.
