@@ -25,7 +25,6 @@ import PIL.Image
 import typer
 from harness.datasets.coco.coco import Coco
 from harness.datasets.coco.masks import decode
-from harness.datasets.shared.images import read_rgb
 from jaxtyping import UInt8
 from rich.console import Console
 from rich.table import Table
@@ -36,6 +35,7 @@ from harness.config.run_config import Clicks
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
+from harness.images.reading import read_rgb
 from harness.masks import metric
 from harness.masks.region import Region
 from harness.masks.rle import encode

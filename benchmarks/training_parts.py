@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness.datasets.shared.images import read_rgb
 from harness.methods.learners.prompted_deeplab import PromptedDeepLabLearner, labels
 from harness.methods.saliency.maskclip import MaskClip
 from harness.methods.shared.channels import window_click_channels
 
+from harness.images.reading import read_rgb
 from harness.structures import Sample
 from harness.training.one_rank import Training
 

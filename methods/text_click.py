@@ -12,12 +12,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float32
+
 from harness.plugins.interfaces import Group, Saliency, clicks_of
 from harness.plugins.registry import register_method
 from harness.plugins.vocabularies import Contrast, Vocabulary
 from harness.structures import Click, Image, Prediction, Prompt
 
-from .shared.prompted_deeplab import PromptedDeepLab
+from .shared.prompted_deeplab import EncodedImage, PromptedDeepLab
 
 
 @register_method("text_click")
@@ -79,8 +82,11 @@ class TextClick(PromptedDeepLab):
 
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
         """A mask for each prompt, its text contrasted with the names that the method was told to take."""
-        contrasted = [
-            (state, [replace(prompt, vocabulary=self.contrast.names(prompt.vocabulary)) for prompt in prompts])
-            for state, prompts in groups
-        ]
-        return super().segment(contrasted)
+        return super().segment([(state, [self._contrasted(one) for one in prompts]) for state, prompts in groups])
+
+    def saliency_map(self, state: EncodedImage, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:
+        """The map that the network is given for a prompt."""
+        return super().saliency_map(state, self._contrasted(prompt))
+
+    def _contrasted(self, prompt: Prompt) -> Prompt:
+        return replace(prompt, vocabulary=self.contrast.names(prompt.vocabulary))

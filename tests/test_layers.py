@@ -34,6 +34,7 @@ GROUND = {
 """The files that stand in no package: whoever wants may import them."""
 
 FLOORS = [
+    "images",
     "plugins",
     "masks",
     "weights",
@@ -49,13 +50,14 @@ FLOORS = [
     "results",
     "running",
     "figures",
+    "trying",
     "page",
     "cli",
     "__main__",
 ]
 """The packages of harness/, from the ground up; imports go up this list only, those within functions too."""
 
-FOR_PLUGINS = {"masks", "plugins", "clicks", "weights", *GROUND}
+FOR_PLUGINS = {"images", "masks", "plugins", "clicks", "weights", *GROUND}
 """What methods/ and datasets/ may import of harness."""
 
 

@@ -24,8 +24,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Shaped
 
+from harness.images.reading import within
+
 from ..shared.ids import plain
-from ..shared.images import within
 from .document import Document
 from .masks import short
 from .numbers import id_text, kind_of, whole

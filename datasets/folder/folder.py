@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from harness.images.reading import read_rgb
 from harness.plugins.interfaces import Dataset
 from harness.plugins.registry import register_dataset
 from harness.structures import Image, Instance, Listed, Mask, Sample, UserError
 
 from ..shared.ids import plain
-from ..shared.images import read_rgb
 from ..shared.index_cache import cached
 from ..shared.index_masks import read_indices
 from ..shared.mask_files import MASKS

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.images.opening import TooLargeError, opened
 from harness.structures import Mask
-
-from ..shared.opening import TooLargeError, opened
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """What PIL raises on a damaged file, depending on where the damage lies."""

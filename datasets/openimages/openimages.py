@@ -20,12 +20,12 @@ import numpy as np
 from jaxtyping import Bool
 
 from harness import Dataset, Instance, Sample, UserError, register_dataset
+from harness.images.reading import read_rgb, sizes_digest, within
 from harness.messages import suggest
 from harness.plugins.class_splits import seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
 from ..shared.ids import plain
-from ..shared.images import read_rgb, sizes_digest, within
 from .index import Index, Row, index_of
 from .masks import read_mask
 from .tables import DOWNLOAD, Classes, read_classes

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from .opening import TooLargeError, opened, orientation
+from harness.images.opening import TooLargeError, opened, orientation
 
 Indices = UInt8[np.ndarray, "h w"]
 

@@ -8,9 +8,8 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
+from harness.images.opening import TooLargeError, opened, orientation
 from harness.structures import Image
-
-from .opening import TooLargeError, opened, orientation
 
 MASKS = (".png", ".bmp", ".tif", ".tiff")
 """Suffixes of mask files, in small letters: formats that keep every value."""

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from harness.images.reading import read_rgb
 from harness.plugins.interfaces import Dataset
 from harness.structures import Image, Instance, Listed, Mask, Sample, UserError
 
 from .ids import plain
-from .images import read_rgb
 from .mask_files import MASKS
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")

@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt8
 
+from harness.images.reading import read_rgb, sizes_digest
 from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.plugins.interfaces import Dataset
 from harness.structures import Instance, Listed, Mask, Sample, UserError
 
-from ..shared.images import read_rgb, sizes_digest
 from ..shared.index_cache import cached
 
 CLASSES = (

@@ -15,6 +15,7 @@ from harness import places
 from harness.cli.listing import list_
 from harness.cli.page import page
 from harness.cli.plan import doctor, plan
+from harness.cli.predict import predict
 from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.runs import merge, verify, watch
@@ -27,6 +28,7 @@ from harness.structures import UserError
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
     run,
+    predict,
     doctor,
     plan,
     report,

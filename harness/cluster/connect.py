@@ -110,7 +110,7 @@ def _runtime_env() -> dict[str, Any]:
     # Each worker would else make listings of its own, and look for relative entries of PYTHONPATH in its own folder.
     index = Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
     variables = {"HARNESS_INDEX": str(places.ROOT / index)}
-    if most := os.environ.get("HARNESS_MAX_MEGAPIXELS"):  # datasets/shared/opening.py
+    if most := os.environ.get("HARNESS_MAX_MEGAPIXELS"):  # harness/images/opening.py
         variables["HARNESS_MAX_MEGAPIXELS"] = most
     entries = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     here = Path.cwd()

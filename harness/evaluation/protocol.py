@@ -96,9 +96,14 @@ class Asking:
 
     def remember(self, prediction: Prediction) -> None:
         """Keep what the next round starts from. It is a copy: a method may fill the same array with its next answer."""
-        taken = next(iter(choices(prediction).values()))
-        self.predicted = prediction.masks[taken].copy()
-        self.memory = prediction.memory[taken] if len(prediction.memory) else self.predicted
+        self.predicted, self.memory = carried(prediction)
+
+
+def carried(prediction: Prediction) -> tuple[Mask, Any]:
+    """What one round hands to the next: the mask that the first ranking took, and what the method is given back."""
+    taken = next(iter(choices(prediction).values()))
+    mask = prediction.masks[taken].copy()
+    return mask, prediction.memory[taken] if len(prediction.memory) else mask
 
 
 class Way:

@@ -18,7 +18,7 @@ from harness.figures.drawing import literal
 from harness.figures.source import SaliencyMap, Source, finds
 from harness.masks import rle
 from harness.statistics.final_clicks import INSTANCE, first_draw
-from harness.structures import Image, Mask
+from harness.structures import Click, Image, Mask
 
 LINES = 4
 """Instances a grid."""
@@ -144,23 +144,29 @@ def _clicks(own: pd.DataFrame) -> Sequence[Mapping[str, Any]]:
 def _draw_line(axes: Sequence[Axes], line: Line, saliency: bool) -> None:
     places = iter(axes)
     first = next(places)
-    _show(first, line.image)
-    for click in line.clicks:
-        colour = "#00e676" if click["positive"] else "#ff1744"
-        first.plot(click["x"], click["y"], "o", markersize=5, color=colour, markeredgecolor="white")
+    show(first, line.image)
+    show_clicks(first, [Click(click["x"], click["y"], click["positive"]) for click in line.clicks])
     name, _, where = line.name.partition("\n")
     first.set_ylabel(f"{literal(name)}\n{literal(where)}", fontsize=7)
     if saliency:
         place = next(places)
-        _show(place, line.image if line.saliency is None else line.saliency)
+        show(place, line.image if line.saliency is None else line.saliency)
     for answer in line.masks.values():
         place = next(places)
-        _show(place, line.image if answer is None else tinted(line.image, answer[0], MASK))
+        show(place, line.image if answer is None else tinted(line.image, answer[0], MASK))
         place.set_xlabel("failed" if answer is None else f"IoU {100 * answer[1]:.1f}", fontsize=7)
-    _show(next(places), tinted(line.image, line.truth, TRUTH))
+    show(next(places), tinted(line.image, line.truth, TRUTH))
 
 
-def _show(axes: Axes, picture: np.ndarray) -> None:
+def show_clicks(axes: Axes, clicks: Sequence[Click]) -> None:
+    """Mark clicks on a picture: positive ones green, negative ones red."""
+    for click in clicks:
+        colour = "#00e676" if click.positive else "#ff1744"
+        axes.plot(click.x, click.y, "o", markersize=5, color=colour, markeredgecolor="white")
+
+
+def show(axes: Axes, picture: np.ndarray) -> None:
+    """Show an image (h, w, 3), or a map (h, w) from 0 to 1, in its own pixels and without a frame."""
     height, width = picture.shape[:2]
     axes.imshow(picture, cmap=SALIENCY, vmin=0, vmax=1 if picture.ndim == 2 else None, interpolation="antialiased")
     axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))

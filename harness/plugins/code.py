@@ -5,6 +5,7 @@ The code is the module that the plugin stands in and, from there on, what each m
     my_repo/mine.py  imports  my_repo.parts       followed: the same package, wherever it is installed
                               beside              followed: a module outside the installed libraries
                               harness.methods.sam followed: methods/ and datasets/ hold plugins
+                              harness.images      followed: it decodes the pixels that data sets load
                               harness.structures  not followed: the harness, whose commit the manifest has
                               torch               not followed: a library, whose version the manifest has
 
@@ -30,7 +31,7 @@ from harness.plugins.kinds import KINDS
 from harness.plugins.parameters import parameters_of, plugin_kind
 from harness.plugins.registry import find
 
-_FOLLOWED = ("harness.methods", "harness.datasets")
+_FOLLOWED = ("harness.methods", "harness.datasets", "harness.images")
 _INSTALLED = {"site-packages", "dist-packages"}
 _STANDARD = Path(sysconfig.get_path("stdlib"))
 

@@ -95,6 +95,17 @@ class Method:
             for image, prompts in groups
         ]
 
+    def saliency_map(self, state: Any, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:  # noqa: ARG002
+        """Where the method saw the prompt's words, from 0 to 1 at the image's size; None where it looks at no saliency.
+
+        It is only shown (`predict`, `try`), and changes no mask.
+
+        Args:
+            state: The image's, from `encode`.
+            prompt: As `segment` gets it.
+        """
+        return None
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.predict is Method.predict and cls.segment is Method.segment:

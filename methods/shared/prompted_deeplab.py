@@ -18,7 +18,7 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from harness.plugins.interfaces import Group, Method, Saliency, checked_maps
@@ -176,7 +176,12 @@ class PromptedDeepLab(Method):
         saliency = torch.from_numpy(self._saliency(state, prompts)).to(self.device)
         return torch.cat([saliency_channel(saliency, size, channels.saliency_range)[:, None], maps], dim=1)
 
-    def _saliency(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Float[np.ndarray, "n h w"]:
+    @torch.inference_mode()
+    def saliency_map(self, state: EncodedImage, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:
+        """The map that the network is given for a prompt; None for click-only."""
+        return self._saliency(state, [prompt])[0] if self.saliency else None
+
+    def _saliency(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Float32[np.ndarray, "n h w"]:
         """A map for each prompt; prompts with the same text and vocabulary share one."""
         assert self.saliency is not None
         wanted = [(prompt.vocabulary, required_text(prompt)) for prompt in prompts]

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from harness.datasets.shared.images import read_rgb
 from harness.datasets.voc import voc as voc_module
 from harness.datasets.voc.objects import CLASSES, VocObjects
 from harness.datasets.voc.voc import Voc
@@ -25,6 +24,7 @@ from hypothesis.extra import numpy as arrays
 import real_data
 from harness import UserError
 from harness.evaluation.pictures import ground_truth, listed
+from harness.images.reading import read_rgb
 from harness.plugins import parameters, registry
 from harness.plugins.class_splits import seen_names
 from harness.structures import Listed

@@ -97,7 +97,7 @@ def test_plugins_within_a_plugin_have_their_own_hash() -> None:
     ("kind", "name", "wanted"),
     [
         ("methods", "sam_hq", {"harness.methods.sam.sam", "harness.methods.shared.device"}),
-        ("datasets", "refcoco", {"harness.datasets.coco.listing", "harness.datasets.shared.images"}),
+        ("datasets", "refcoco", {"harness.datasets.coco.listing", "harness.datasets.shared.ids"}),
         ("clicks", "paper/v1", {"harness.clicks.paper", "harness.clicks.sampling", "harness.clicks.depth"}),
         ("metrics", "boundary_iou", {"harness.masks.metrics", "harness.masks.region"}),
         ("texts", "given", {"harness.config.texts"}),
@@ -108,7 +108,8 @@ def test_every_kind_is_followed_as_far_as_its_author_s_code_goes(kind: str, name
     followed = {module for module, _ in code._modules(registry.find(kind, name).__module__)}
     assert wanted <= followed
     (scope,) = {".".join(module.split(".")[:2]) for module in wanted}
-    assert all(f"{module}.".startswith(f"{scope}.") for module in followed)
+    assert all(f"{module}.".startswith((f"{scope}.", "harness.images.")) for module in followed)
+    assert ("harness.images.reading" in followed) == (kind == "datasets")
 
 
 def test_what_has_no_file_has_no_hash() -> None:

@@ -10,16 +10,27 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
+import PIL.Image
 
+from harness.images.opening import TooLargeError, opened, orientation
 from harness.structures import Image
-
-from .opening import TooLargeError, opened, orientation
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """The exceptions that PIL raises on damaged files, depending on the format and on the place of the damage."""
 
 _KEEPS_SIDES, _EXCHANGES_SIDES = (2, 3, 4), (5, 6, 7, 8)
 """Orientations by which a picture is turned or mirrored: with the same height and width, or with exchanged ones."""
+
+_TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+"""What brings stored pixels into the orientation that viewers show, by the EXIF number."""
 
 
 def within(name: str) -> str:
@@ -85,6 +96,18 @@ def read_rgb(path: Path, turned: bool = False) -> Image:
     if has_16_bits:
         _check_depth(path, int(pixels.max()) << 8 | 0xFF)
     return pixels
+
+
+def read_as_viewed(path: Path) -> Image:
+    """The pixels as viewers show them, turned by the EXIF orientation: for a picture that no mask is drawn on.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: As `read_rgb`.
+    """
+    pixels = read_rgb(path, turned=True)
+    with opened(path) as image:
+        turn = 1 if image.format == "TIFF" else orientation(image)  # PIL turns a TIFF as it loads it.
+    return np.ascontiguousarray(PIL.Image.fromarray(pixels).transpose(_TURNS[turn])) if turn in _TURNS else pixels
 
 
 def read_rgb_of(path: Path, size: tuple[int, int], stated_in: Path) -> Image:

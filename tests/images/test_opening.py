@@ -9,12 +9,12 @@ from typing import Any
 import PIL.Image
 import pytest
 from harness.datasets.openimages.masks import read_mask
-from harness.datasets.shared import opening
-from harness.datasets.shared.images import read_rgb
 from harness.datasets.shared.index_masks import read_indices
 from harness.datasets.shared.mask_files import read_picture
 
 from harness import UserError
+from harness.images import opening
+from harness.images.reading import read_rgb
 
 READERS: list[Callable[[Path], Any]] = [read_rgb, read_indices, read_picture, lambda path: read_mask(path, 32, 48)]
 

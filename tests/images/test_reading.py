@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from harness.datasets.shared.images import read_rgb, read_rgb_of, sizes_digest, within
 
+from harness.images.reading import read_rgb, read_rgb_of, sizes_digest, within
 from toy_files import picture
 
 GRADIENT = (np.arange(32 * 48, dtype=np.uint16).reshape(32, 48) * 42).astype(np.uint16)

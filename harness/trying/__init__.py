@@ -1,0 +1,22 @@
+"""Asks a config's methods about one picture of one's own, without ground truth."""
+
+from typing import TYPE_CHECKING
+
+from harness.lazily import imported_when_asked
+
+if TYPE_CHECKING:
+    from harness.trying.methods import Loaded, load_methods, method
+    from harness.trying.session import Answer, Session, predict
+
+__all__ = ["Answer", "Loaded", "Session", "load_methods", "method", "predict"]
+__getattr__ = imported_when_asked(
+    __name__,
+    {
+        "Answer": "session",
+        "Loaded": "methods",
+        "Session": "session",
+        "load_methods": "methods",
+        "method": "methods",
+        "predict": "session",
+    },
+)

@@ -1,0 +1,110 @@
+"""The methods of a config, loaded with their weights into this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import messages, places
+from harness.config.parts import label as label_of
+from harness.config.run_config import MethodEntry, RunConfig, load_run
+from harness.evaluation import chance
+from harness.jobs.answers import check_answers
+from harness.jobs.jobs import as_loaded
+from harness.jobs.requirements import check_weights, untrained
+from harness.plugins import parameters
+from harness.plugins.interfaces import Method
+from harness.structures import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A method that can be asked.
+
+    Attributes:
+        label: As the config calls it. Variants of one method are one, under the name that they share.
+        method: With its weights.
+        reads: Whether it is given the words; not where the config asks it with `text: none`.
+        plugin: The plugin's name.
+    """
+
+    label: str
+    method: Method
+    reads: bool
+    plugin: str
+
+
+def load_methods(config: RunConfig, labels: Sequence[str] = ()) -> list[Loaded]:
+    """Load a config's methods. Entries with the same plugin and parameters share one object.
+
+    Args:
+        config: Checked. Its data sets are not opened.
+        labels: Those to load, in this order; all by default.
+
+    Raises:
+        UserError: A label is unknown, weights are missing or not trained yet, or they were trained with another
+            saliency than the config asks them with.
+    """
+    entries = {label_of(entry): entry for entry in _entries(config)}
+    for name in labels:
+        if name not in entries:
+            raise UserError(f"no method labelled '{name}' in this config. {messages.suggest(name, entries)}")
+    wanted = [entries[name] for name in labels or entries]
+    _check_trained(config, wanted)
+    check_weights(wanted)
+    check_answers(wanted)
+    built: dict[str, Method] = {}
+    for entry in wanted:
+        key = repr((entry.name, entry.params))
+        if key not in built:
+            chance.seed("build", label_of(entry))
+            built[key] = parameters.build("methods", entry.name, entry.params)
+    return [
+        Loaded(label_of(entry), built[repr((entry.name, entry.params))], _reads(config, entry), entry.name)
+        for entry in wanted
+    ]
+
+
+def method(config: str | Path, label: str | None = None) -> Method:
+    """One method of a config, with its weights, to be asked by `harness.predict`.
+
+        ours = harness.method("quickstart", "Text+Click")
+
+    Args:
+        config: A YAML file, or the name of one that comes with the harness.
+        label: As the config calls it; may be left out where there is only one.
+
+    Raises:
+        UserError: As `load_methods`, or the config has several methods and no label is given.
+    """
+    loaded = load_run(places.config(Path(config)))
+    if label is None and len(known := [label_of(one) for one in _entries(loaded)]) > 1:
+        raise UserError(
+            f"{config} has {len(known)} methods: {', '.join(known)}. Say which: harness.method(..., label)."
+        )
+    return load_methods(loaded, () if label is None else (label,))[0].method
+
+
+def _entries(config: RunConfig) -> Iterator[MethodEntry]:
+    """The config's entries; variants, which ask one method in several ways, once under the name that they share."""
+    seen: set[str] = set()
+    for entry in config.methods:
+        one = as_loaded(entry) if entry.variant_of else entry
+        if label_of(one) not in seen:
+            seen.add(label_of(one))
+            yield one
+
+
+def _reads(config: RunConfig, entry: MethodEntry) -> bool:
+    return (entry.text or config.text).rule != "none"
+
+
+def _check_trained(config: RunConfig, wanted: Sequence[MethodEntry]) -> None:
+    due = {label_of(entry): entry for entry in untrained(config.model_copy(update={"methods": tuple(wanted)}))}
+    if due:
+        named = ", ".join(f"'{name}'" for name in due)
+        raise UserError(
+            f"{named}: not trained yet. `python -m harness run` with this config trains what it lacks; or ask only the "
+            "other methods, with --method."
+        )

@@ -1,0 +1,141 @@
+"""What `predict` leaves behind: a picture of all answers, the masks as PNG files, or COCO's JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from harness import atomic
+from harness.figures.drawing import DOTS_PER_INCH, file_name, literal, style
+from harness.figures.grids import MASK, show, show_clicks, tinted
+from harness.masks import rle
+from harness.structures import Click, Image, UserError
+from harness.trying.session import Answer
+
+COLUMNS = 5
+"""Panels in a row of the picture, at most."""
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One part of the picture: an image, or a map of floats from 0 to 1, with a title above and a line below."""
+
+    pixels: np.ndarray
+    title: str
+    said: str = ""
+
+
+def write(place: Path, image: Image, name: str, clicks: Sequence[Click], answers: Sequence[Answer]) -> list[Path]:
+    """Write the answers in the form that a path asks for, and say which files that made.
+
+    Args:
+        place: A picture's file (.png, .pdf, .svg, .jpg), a .json file, or a folder for one PNG a mask.
+        image: What was asked about.
+        name: The image's, for JSON.
+        clicks: Of the prompt.
+        answers: One a method; those that failed leave no mask.
+
+    Raises:
+        UserError: The path asks for another form.
+    """
+    suffix = place.suffix.lower()
+    if suffix in PICTURES:
+        with style(), atomic.replacing(place) as file:
+            figure = drawn(image, clicks, answers)
+            FigureCanvasAgg(figure)
+            figure.savefig(file, format=suffix[1:], dpi=DOTS_PER_INCH)
+        return [place]
+    if suffix == ".json":
+        atomic.write(place, json.dumps(coco_results(name, answers), indent=1).encode())
+        return [place]
+    if suffix:
+        raise UserError(f"{place}: wanted a picture ({', '.join(PICTURES)}), a .json file, or a folder for the masks.")
+    return list(_masks(place, answers))
+
+
+def _masks(folder: Path, answers: Sequence[Answer]) -> Iterator[Path]:
+    """Each method's mask, 0 and 255, as a PNG of the image's size; one a ranking where it has several."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for answer in answers:
+        if answer.prediction is None:
+            continue
+        for ranking, taken in answer.taken.items():
+            known = f"{answer.label}, by {ranking}" if len(answer.prediction.masks) > 1 else answer.label
+            path = folder / f"{file_name(known)}.png"
+            encoded, png = cv2.imencode(".png", answer.prediction.masks[taken].astype(np.uint8) * 255)
+            assert encoded, "a bool array can always be a PNG"
+            atomic.write(path, png.tobytes())
+            yield path
+
+
+def coco_results(name: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """Every candidate as COCO's results have it, with the method, its own scores and the rankings that take it."""
+    return [
+        {
+            "image_id": name,
+            "method": answer.label,
+            "candidate": place,
+            "taken_by": [ranking for ranking, taken in answer.taken.items() if taken == place],
+            "scores": {ranking: float(scores[place]) for ranking, scores in answer.prediction.scores.items()},
+            "segmentation": {"size": list(mask.shape), "counts": rle.encode(mask).decode("ascii")},
+        }
+        for answer in answers
+        if answer.prediction is not None
+        for place, mask in enumerate(answer.prediction.masks)
+    ]
+
+
+def drawn(image: Image, clicks: Sequence[Click], answers: Sequence[Answer]) -> Figure:
+    """All answers side by side: the image with its clicks, then each method's saliency and candidates."""
+    panels = [Panel(image, "image and click"), *(panel for answer in answers for panel in _panels(image, answer))]
+    columns = min(COLUMNS, len(panels))
+    rows = ceil(len(panels) / columns)
+    height, width = image.shape[:2]
+    figure = Figure(figsize=(2.4 * columns, (2.4 * height / width + 0.65) * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for place in axes[len(panels) :]:
+        place.set_axis_off()
+    for place, panel in zip(axes, panels, strict=False):
+        _draw(place, panel)
+    show_clicks(axes[0], clicks)
+    return figure
+
+
+def _panels(image: Image, answer: Answer) -> Iterator[Panel]:
+    if answer.saliency is not None:
+        yield Panel(answer.saliency, answer.label, "saliency of the words")
+    if answer.prediction is None:
+        yield Panel(np.full_like(image, 255), answer.label, "failed")
+        return
+    for place, mask in enumerate(answer.prediction.masks):
+        yield Panel(tinted(image, mask, MASK), answer.label, candidate_said(answer, place))
+
+
+def candidate_said(answer: Answer, place: int) -> str:
+    """What is said of a candidate: its scores, and which rankings take it ("candidate 2: confidence 0.91, taken")."""
+    assert answer.prediction is not None
+    if len(answer.prediction.masks) == 1 and not answer.prediction.scores:
+        return ""
+    scores = [
+        f"{ranking} {float(values[place]):.3f}{' (taken)' if answer.taken[ranking] == place else ''}"
+        for ranking, values in answer.prediction.scores.items()
+    ]
+    return f"candidate {place + 1}: {', '.join(scores)}"
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    show(axes, panel.pixels)
+    axes.set_title(literal(panel.title), fontsize=8)
+    axes.set_xlabel(literal(panel.said), fontsize=6.5, wrap=True)

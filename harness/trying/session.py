@@ -1,0 +1,222 @@
+"""One picture and the methods that are asked about it, click after click.
+
+A run asks for each instance in rounds: a click, an answer, a further click, and so on. Interactive methods (RITM, SAM)
+start each round from their last mask. A session asks in the same way, so that its answer to k clicks is that of a run's
+row with click_index k:
+
+    clicks a, b, c   ->   ask(a)   ask(a, b)   ask(a, b, c)       each with the memory of the one before
+
+Answers are kept, so that a further click costs one question, and going back costs none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from harness.evaluation import scoring
+from harness.evaluation.attempts import segmented
+from harness.evaluation.pictures import Picture, encode
+from harness.evaluation.protocol import carried
+from harness.images.reading import read_as_viewed
+from harness.plugins.failures import contained, described
+from harness.plugins.interfaces import Method
+from harness.structures import Click, Image, Prediction, Prompt, Sample, UserError
+from harness.trying.methods import Loaded
+
+Point = Click | tuple[int, int] | tuple[int, int, bool]
+"""A click: (x, y) for a positive one, (x, y, False) for a negative one, in pixels of the full image."""
+
+Asked = tuple[str, tuple[Click, ...], str | None]
+"""What an answer depends on: the method's label, the clicks so far, the words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a method makes of a prompt.
+
+    Attributes:
+        label: The method's.
+        prediction: Its candidates; None where it failed.
+        error: Why it failed; "" where it did not.
+        saliency: What it saw for the words, float32 (h, w) from 0 to 1; None where it looks at no saliency.
+        encode_ms: How long encoding the picture took, once for all prompts.
+        segment_ms: How long the last question took.
+    """
+
+    label: str
+    prediction: Prediction | None = None
+    error: str = ""
+    saliency: Float32[np.ndarray, "h w"] | None = None
+    encode_ms: float = 0.0
+    segment_ms: float = 0.0
+
+    @property
+    def taken(self) -> dict[str, int]:
+        """Ranking -> the candidate that it takes; "single" for a lone candidate without a score."""
+        return scoring.choices(self.prediction) if self.prediction else {}
+
+
+class Session:
+    """Asks methods about one picture.
+
+    Args:
+        methods: As `load_methods` returns them.
+        picture: An image without instances, or one of a data set.
+        vocabulary: The names that words are contrasted with: those of the data set. Without any, each method takes the
+            names of its own training.
+        seed: As a run's `seed`, for methods that draw.
+    """
+
+    def __init__(
+        self, methods: Iterable[Loaded], picture: Picture, vocabulary: Sequence[str] = (), seed: int = 0
+    ) -> None:
+        self.methods = {one.label: one for one in methods}
+        self.picture, self.vocabulary, self.seed = picture, tuple(vocabulary), seed
+        self._pictures: dict[int, Picture] = {}
+        self._answers: dict[Asked, Answer] = {}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the picture."""
+        return self.picture.sample.size
+
+    def ask(self, label: str, clicks: Sequence[Click], text: str | None, at_once: bool = False) -> Answer:
+        """A method's answer to some clicks and words.
+
+        Args:
+            label: The method's.
+            clicks: At least one, inside the picture; each is a round of its own.
+            text: The words; None for none.
+            at_once: Whether all clicks are one prompt, in a single round.
+        """
+        loaded = self.methods[label]
+        said = (text or None) if loaded.reads else None
+        if at_once:
+            return self._asked(loaded, tuple(clicks), said, None)
+        answer = Answer(label)
+        for count in range(1, len(clicks) + 1):
+            key = (label, tuple(clicks[:count]), said)
+            if key not in self._answers:
+                self._answers[key] = self._asked(loaded, key[1], said, answer.prediction)
+            answer = self._answers[key]
+            if answer.error:
+                break
+        return answer
+
+    def _asked(self, loaded: Loaded, clicks: tuple[Click, ...], text: str | None, before: Prediction | None) -> Answer:
+        """One round, which starts from the answer to the round before."""
+        picture = self._encoded(loaded.method)
+        if isinstance(picture.state, Exception):
+            return Answer(loaded.label, error=f"encode: {described(picture.state)}")
+        prompt = Prompt(clicks, text, carried(before)[1] if before else None, self.vocabulary)
+        started = time.perf_counter()
+        try:
+            found = segmented(loaded.method, [(picture.state, [prompt])], [picture.sample.id], self.seed, len(clicks))[
+                0
+            ][0]
+            if isinstance(found, Exception):
+                raise found
+            with contained():
+                scoring.check(found, self.size)
+                kept = replace(found, masks=found.masks.copy())
+            took_ms = (time.perf_counter() - started) * 1000
+            seen = loaded.method.saliency_map(picture.state, prompt)
+        except Exception as error:
+            return Answer(loaded.label, error=described(error), encode_ms=picture.encode_ms or 0.0)
+        return Answer(loaded.label, kept, "", seen, picture.encode_ms or 0.0, took_ms)
+
+    def _encoded(self, method: Method) -> Picture:
+        """The picture as a method encoded it, once; labels that share a method share it."""
+        if id(method) not in self._pictures:
+            own = replace(self.picture, state=None, encode_ms=None)
+            encode(method, [own], self.seed)
+            self._pictures[id(method)] = own
+        return self._pictures[id(method)]
+
+
+def own_picture(image: Image | Path | str) -> Picture:
+    """A picture without ground truth: a file's, or an array's.
+
+    Raises:
+        UserError: The file is no image that can be shown faithfully, or the array is not uint8 (h, w, 3).
+    """
+    try:
+        name = Path(image).stem if isinstance(image, str | Path) else "image"
+        pixels = read_as_viewed(Path(image)) if isinstance(image, str | Path) else image
+        sample = Sample(name, pixels, ())
+    except (OSError, ValueError) as error:
+        raise UserError(str(error)) from error
+    view = sample.image.view()
+    view.flags.writeable = False
+    return Picture(sample, view)
+
+
+def clicks_on(points: Point | Sequence[Point], size: tuple[int, int]) -> tuple[Click, ...]:
+    """Checked clicks on a picture of (h, w).
+
+    Raises:
+        UserError: None at all, one outside the picture, or one that is not of whole numbers.
+    """
+    given: Any = points  # A type checker cannot tell one pair from several.
+    lone = isinstance(given, Click) or (len(given) in (2, 3) and isinstance(given[0], Integral))
+    found = [_click(point) for point in ([given] if lone else given)]
+    if not found:
+        raise UserError("no click; wanted at least one, (x, y) in pixels.")
+    height, width = size
+    for click in found:
+        if not (0 <= click.x < width and 0 <= click.y < height):
+            raise UserError(
+                f"click ({click.x}, {click.y}): outside the picture; wanted 0 to {width - 1}, 0 to {height - 1} (x, y)."
+            )
+    return tuple(found)
+
+
+def _click(point: Any) -> Click:
+    values = (point.x, point.y, point.positive) if isinstance(point, Click) else tuple(point)
+    if len(values) not in (2, 3) or not all(isinstance(value, Integral) for value in values):
+        raise UserError(f"click {point!r}: wanted whole pixels, (x, y), or (x, y, False) for a negative click.")
+    return Click(int(values[0]), int(values[1]), bool(values[2]) if len(values) == 3 else True)
+
+
+def predict(
+    method: Method,
+    image: Image | Path | str,
+    click: Point | Sequence[Point],
+    text: str | None = None,
+    vocabulary: Sequence[str] = (),
+    at_once: bool = False,
+) -> Prediction:
+    """What a method makes of one picture, some clicks and a few words: the answer that a run's row would have.
+
+        found = harness.predict(ours, "photo.jpg", (120, 80), "kayak paddle")
+        found.masks[0]  # bool (h, w)
+
+    Args:
+        method: From `harness.method`, or one that you built.
+        image: A file, or uint8 (h, w, 3) in RGB.
+        click: (x, y), or (x, y, False) for a negative one, in pixels; or several. Each is a round of its own, as in a
+            run: the method starts it from its last mask.
+        text: The words, just as the method is to get them.
+        vocabulary: The names that the words are contrasted with; by default those of the method's training.
+        at_once: Whether all clicks are one prompt, in a single round.
+
+    Returns:
+        The candidates, bool (k, h, w), with their scores.
+
+    Raises:
+        UserError: The image cannot be read, a click lies outside of it, or the method fails on it.
+    """
+    picture = own_picture(image)
+    session = Session([Loaded("method", method, True, "")], picture, vocabulary)
+    answer = session.ask("method", clicks_on(click, session.size), text, at_once)
+    if answer.prediction is None:
+        raise UserError(f"{type(method).__name__}: {answer.error}")
+    return answer.prediction

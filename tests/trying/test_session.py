@@ -1,0 +1,234 @@
+"""A config's methods on one picture: `predict` from the shell and from Python gives the masks of a run's rows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import yaml
+from pycocotools import mask as coco_mask
+
+import harness
+from harness import Click, Prediction, UserError, places
+from harness.cli.predict import clicked
+from harness.config.run_config import Clicks, load_run
+from harness.config.wording import Text
+from harness.evaluation.evaluate import Evaluation
+from harness.evaluation.pictures import prepared
+from harness.evaluation.protocol import Names, Protocol
+from harness.masks import rle
+from harness.plugins import parameters
+from harness.plugins.interfaces import Method
+from harness.structures import Record
+from harness.trying import Loaded, Session, load_methods
+from harness.trying.outputs import candidate_said, coco_results, write
+from harness.trying.session import clicks_on, own_picture
+
+SCENES = places.config(Path("sam_vs_ours_scenes"))
+
+
+class Grows(Method):
+    """Adds the last click's pixel to its last mask; memory and rounds show in the number of pixels."""
+
+    encoded = 0
+
+    def encode(self, images: Any) -> list[Any]:
+        self.encoded += len(images)
+        return list(images)
+
+    def segment(self, groups: Any) -> list[list[Prediction]]:
+        return [[self._grown(image, prompt) for prompt in prompts] for image, prompts in groups]
+
+    def _grown(self, image: Any, prompt: Any) -> Prediction:
+        mask = np.zeros(image.shape[:2], bool) if prompt.previous is None else prompt.previous.copy()
+        mask[prompt.clicks[-1].y, prompt.clicks[-1].x] = True
+        if prompt.text == "break":
+            raise ValueError("broken on request")
+        return Prediction(mask[None])
+
+
+def grey(height: int = 8, width: int = 10) -> Any:
+    return np.full((height, width, 3), 90, np.uint8)
+
+
+def session(method: Method) -> Session:
+    return Session([Loaded("Grows", method, True, "grows")], own_picture(grey()))
+
+
+def test_each_click_is_a_round_that_starts_from_the_last_mask() -> None:
+    clicks = clicks_on([(1, 1), (2, 2), (3, 3, False)], (8, 10))
+    asked = session(Grows())
+    answer = asked.ask("Grows", clicks, None)
+    assert answer.prediction is not None and answer.prediction.masks.sum() == 3
+    alone = asked.ask("Grows", clicks, None, at_once=True)
+    assert alone.prediction is not None and alone.prediction.masks.sum() == 1
+
+
+def test_a_picture_is_encoded_once_and_an_answer_is_kept() -> None:
+    method = Grows()
+    asked = session(method)
+    first = asked.ask("Grows", clicks_on((1, 1), (8, 10)), "a")
+    again = asked.ask("Grows", clicks_on((1, 1), (8, 10)), "a")
+    asked.ask("Grows", clicks_on([(1, 1), (2, 2)], (8, 10)), "a")
+    assert first is again and method.encoded == 1
+
+
+def test_a_method_that_fails_says_why_and_answers_the_next_question() -> None:
+    asked = session(Grows())
+    failed = asked.ask("Grows", [Click(1, 1)], "break")
+    assert failed.prediction is None and "broken on request" in failed.error
+    assert asked.ask("Grows", [Click(1, 1)], "mend").prediction is not None
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ([], "no click"),
+        ((10, 0), "click (10, 0): outside the picture; wanted 0 to 9, 0 to 7"),
+        ((0, -1), "outside the picture"),
+        ([(1.5, 2)], "wanted whole pixels"),
+        ([(1, 2, True, 4)], "wanted whole pixels"),
+    ],
+)
+def test_clicks_that_are_none_are_refused(points: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said.replace("(", r"\(").replace(")", r"\)")):
+        clicks_on(points, (8, 10))
+
+
+def test_clicks_take_every_usual_form() -> None:
+    wanted = (Click(3, 4), Click(5, 6, positive=False))
+    assert clicks_on([Click(3, 4), (np.int64(5), 6, False)], (8, 10)) == wanted
+    assert clicks_on(np.array([3, 4]), (8, 10)) == wanted[:1] == clicks_on((3, 4), (8, 10))  # type: ignore[arg-type]
+    assert (clicked("3,4"), clicked("-5,6")) == wanted and clicked("-0,6") == Click(0, 6, positive=False)
+    with pytest.raises(UserError, match="--click 3: wanted X,Y in whole pixels"):
+        clicked("3")
+
+
+def test_a_picture_is_read_as_viewers_show_it(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[0, 5] = 255
+    turned = PIL.Image.Exif()
+    turned[0x0112] = 6  # Shown after a quarter turn clockwise.
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.png", exif=turned)
+    shown = own_picture(tmp_path / "a.png").image
+    assert shown.shape == (6, 4, 3) and shown[5, 3].tolist() == [255] * 3
+
+
+def test_what_is_no_picture_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no picture")
+    with pytest.raises(UserError, match=r"a.png: found 10 bytes that do not decode"):
+        own_picture(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"b.png: no such file"):
+        own_picture(tmp_path / "b.png")
+    with pytest.raises(UserError, match=r"image float64 \(4, 4\); wanted uint8"):
+        own_picture(np.zeros((4, 4)))
+
+
+def test_answers_are_written_as_a_picture_as_masks_and_as_coco_s_results(tmp_path: Path) -> None:
+    clicks = clicks_on([(1, 1), (2, 2)], (8, 10))
+    answers = [session(Grows()).ask("Grows", clicks, None), session(Grows()).ask("Grows", clicks, "break")]
+    (picture,) = write(tmp_path / "out.png", grey(), "a", clicks, answers)
+    assert PIL.Image.open(picture).size[0] > 500
+    (mask,) = write(tmp_path / "masks", grey(), "a", clicks, answers)
+    assert np.asarray(PIL.Image.open(mask)).tolist()[1][:4] == [0, 255, 0, 0]
+    (results,) = write(tmp_path / "out.json", grey(), "a", clicks, answers)
+    (one,) = json.loads(results.read_text())
+    assert coco_mask.decode(one["segmentation"]).sum() == 2 and one["method"] == "Grows"
+    with pytest.raises(UserError, match=r"out.gif: wanted a picture"):
+        write(tmp_path / "out.gif", grey(), "a", clicks, answers)
+
+
+def test_candidates_are_said_with_their_scores() -> None:
+    masks = np.ones((2, 8, 10), bool)
+    answer = harness.trying.Answer("SAM", Prediction(masks, {"confidence": [0.2, 0.75], "clip": [3, 1]}))
+    assert candidate_said(answer, 1) == "candidate 2: confidence 0.750 (taken), clip 1.000"
+    assert [one["taken_by"] for one in coco_results("a", [answer])] == [["clip"], ["confidence"]]
+
+
+@pytest.mark.slow
+def test_variants_are_one_method_and_entries_of_one_checkpoint_share_it(tmp_path: Path) -> None:
+    raw = yaml.safe_load(places.config(Path("quickstart")).read_text())
+    ours, click_only = raw["methods"]
+    ours["variants"] = [{"label": "given"}, {"label": "wrong", "text": "wrong_present"}]
+    raw["methods"] = [ours, click_only | {"label": "Silent", "text": "none"}, click_only]
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(raw))
+    found = load_methods(load_run(tmp_path / "a.yaml"))
+    assert [(one.label, one.reads) for one in found] == [("Text+Click", True), ("Silent", False), ("Click only", True)]
+    assert found[1].method is found[2].method is not found[0].method
+    with pytest.raises(UserError, match="has 3 methods: Text.Click, Silent, Click only. Say which"):
+        harness.method(tmp_path / "a.yaml")
+    with pytest.raises(UserError, match=r"no method labelled 'Silnt' .* Silent"):
+        harness.method(tmp_path / "a.yaml", "Silnt")
+
+
+def test_what_is_not_trained_yet_is_said(tmp_path: Path) -> None:
+    raw = yaml.safe_load(places.config(Path("quickstart")).read_text())
+    raw["methods"][1] = {
+        "name": "click_only",
+        "train": {"recipe": "configs/scenes_click_only.yaml", "set": {"seed": 7}},
+    }
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(UserError, match="'click_only': not trained yet"):
+        load_methods(load_run(tmp_path / "a.yaml"))
+    assert load_methods(load_run(tmp_path / "a.yaml"), ["Text+Click"])
+
+
+def rows(loaded: Loaded, count: int, clicks: Clicks) -> list[Record]:
+    """Rows of a method on the first scenes, as a run makes them."""
+    data = parameters.build("datasets", "scenes", {"split": "val"})
+    way = Names(loaded.label, loaded.plugin, "scenes", "scenes"), Protocol("r", 0, clicks, Text(), ("iou",))
+    return list(Evaluation(loaded.method, data, [way]).records(data.sample_ids()[:count]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("label", "clicks"), [("Text+Click", 1), ("SAM tiny", 3), ("RITM tiny", 3)])
+def test_a_session_answers_as_the_rows_of_a_run_do_click_after_click(label: str, clicks: int) -> None:
+    """About 50 instances of 8 scenes; what a batch of another size may tip is a pixel or two."""
+    (loaded,) = load_methods(load_run(SCENES), [label])
+    data = parameters.build("datasets", "scenes", {"split": "val"})
+    made = rows(loaded, 8, Clicks(strategy="center/v1", max_clicks=clicks))
+    assert len({one.instance_id for one in made}) >= 45
+    for image_id in dict.fromkeys(one.image_id for one in made):
+        asked = Session([loaded], prepared(data.load(image_id)), data.classes)
+        for row in (one for one in made if one.image_id == image_id and one.ranking != "oracle"):
+            assert row.mask is not None and row.ranking is not None
+            answer = asked.ask(label, row.clicks, row.text)
+            assert answer.prediction is not None
+            mask = answer.prediction.masks[answer.taken[row.ranking]]
+            assert np.count_nonzero(mask != rle.decode(row.mask, mask.shape)) <= 2
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=places.ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_predict_from_the_shell_and_from_python_say_one_thing(tmp_path: Path) -> None:
+    data = parameters.build("datasets", "scenes", {"split": "val"})
+    sample = data.load(data.sample_ids()[3])
+    PIL.Image.fromarray(sample.image).save(tmp_path / "scene.png")
+    command = [sys.executable, "-m", "harness", "predict", "sam_vs_ours_scenes", "--image", str(tmp_path / "scene.png")]
+    asked = [*command, "--click", "155,121", "--text", "tie"]
+    places_asked = ["-o", str(tmp_path / "out.json"), "-o", str(tmp_path / "out.png")]
+    done = run([*asked, *places_asked])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Text+Click" in done.stdout and "candidate" in done.stdout
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert len(results) == 6  # Three candidates of SAM, one of each of three others.
+    ours = harness.method("sam_vs_ours_scenes", "Text+Click")
+    found = harness.predict(ours, tmp_path / "scene.png", (155, 121), "tie")
+    (own,) = [one for one in results if one["method"] == "Text+Click"]
+    assert np.array_equal(coco_mask.decode(own["segmentation"]).astype(bool), found.masks[0])
+    wordless = run([*command, "--click", "155,121", "--method", "Text+Click", "--method", "RITM tiny"])
+    assert wordless.returncode == 1 and "Text+Click: ValueError: text_click needs a text" in " ".join(
+        wordless.stderr.split()
+    )
+    assert "RITM tiny" in wordless.stdout
+    outside = run([*command, "--click", "500,1"])
+    assert outside.returncode == 2 and "outside the picture" in outside.stderr
