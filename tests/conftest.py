@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pandas as pd
 import pytest
 from xdist.scheduler import LoadFileScheduling
@@ -191,6 +192,8 @@ def pytest_configure(config: pytest.Config) -> None:
     torch and BLAS take a thread a core in every process. Two processes on two cores then wait for each other: the same
     tests of networks took four times the processor time.
     """
+    hypothesis.settings.register_profile("without_a_deadline", deadline=None)  # A busy machine is no failure.
+    hypothesis.settings.load_profile("without_a_deadline")
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -14,7 +14,7 @@ from harness.plugins.registry import find
 from harness.structures import Click, Instance, Mask, Sample
 
 H, W = 30, 44
-FEW = settings(max_examples=40, deadline=None, derandomize=True)
+FEW = settings(max_examples=40, derandomize=True)
 
 
 def box(top: int, bottom: int, left: int, right: int) -> Mask:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.clicks.deepest import Deepest, deepest
 from harness.structures import Click, Mask
 
-FEW = settings(max_examples=50, deadline=None, derandomize=True)
+FEW = settings(max_examples=50, derandomize=True)
 
 
 def brute(mask: Mask, barred: Sequence[Click] = ()) -> Deepest | None:

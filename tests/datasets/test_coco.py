@@ -671,7 +671,7 @@ def _save_picture(path: Path, kind: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(st.lists(REGION, min_size=2, max_size=9), PICTURE, PICTURE)
 def test_any_layout_gives_the_masks_that_were_drawn_or_says_why_not(
     tmp_path_factory: pytest.TempPathFactory, regions: list[dict[str, Any]], first: str, second: str

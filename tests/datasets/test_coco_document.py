@@ -17,7 +17,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rest=st.dictionaries(st.text().filter(lambda key: key != "long"), VALUES, max_size=4),
     elements=st.lists(VALUES, max_size=4),

@@ -75,7 +75,7 @@ ANNOTATIONS = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(annotations=ANNOTATIONS)
 def test_the_kept_listing_is_that_of_the_json(annotations: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:

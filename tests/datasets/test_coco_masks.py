@@ -43,7 +43,7 @@ POLYGON = st.lists(COORDINATE, min_size=6, max_size=24).map(lambda points: point
 
 @pytest.mark.slow
 @given(st.lists(POLYGON, min_size=1, max_size=3), st.integers(36, 48), st.integers(36, 48))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_polygons_inside_and_beyond_the_border(polygons: list[list[float]], height: int, width: int) -> None:
     check(polygons, height, width)
 

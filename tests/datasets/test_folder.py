@@ -131,7 +131,7 @@ def test_without_ignore_every_value_of_an_index_mask_is_an_instance(tmp_path: Pa
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(
     names=st.lists(
         st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1, max_size=12)

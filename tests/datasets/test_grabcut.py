@@ -54,7 +54,7 @@ def test_the_object_the_band_and_the_rest(tmp_path: Path) -> None:
     assert target.truth.area == 3 * 5
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(st.integers(1, 9), st.integers(10, 14), st.integers(0, 2**32 - 1), st.booleans())
 def test_any_values_are_read_as_opencv_and_ritms_rule_do(h: int, w: int, seed: int, channels: bool) -> None:
     with TemporaryDirectory() as folder:

@@ -58,7 +58,7 @@ def test_8_bit_grey_is_taken_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_indices(path), NUMBERS)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(numbers=arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 11))), grey=st.booleans())
 def test_any_numbers_survive(tmp_path_factory: pytest.TempPathFactory, numbers: np.ndarray, grey: bool) -> None:
     image = PIL.Image.fromarray(numbers) if grey else _palette(numbers)

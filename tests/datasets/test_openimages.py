@@ -494,7 +494,7 @@ def _generated(root: Path, rows: Sequence[tuple[Any, ...]], boxes: Sequence[tupl
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(ROWS, BOXES, st.booleans())
 def test_another_reader_finds_the_same(rows: list[Any], boxes: list[Any], group_of: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="spaces and Ümlaute ") as folder:

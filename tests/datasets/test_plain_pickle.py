@@ -84,7 +84,7 @@ def test_python_2s_byte_strings_are_utf_8(load: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, derandomize=True)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -301,7 +301,7 @@ def test_depth_and_sharing_alone_do_no_harm(load: Any) -> None:
     assert type(load(b"\x80\x02)" + b"2\x86" * 200 + b".")) is tuple
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, derandomize=True)
 @given(st.binary(max_size=60), st.sampled_from([b"", b"\x80\x02", b"\x80\x04"]))
 def test_any_bytes_load_plain_values_or_are_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, start: bytes

@@ -194,7 +194,7 @@ ENTRY = st.tuples(st.integers(0, 2), st.sampled_from(["train", "val", "testA", "
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(st.lists(ENTRY, min_size=1, max_size=12), st.integers(0, 5))
 def test_every_ref_and_sentence_is_there_once(
     tmp_path_factory: pytest.TempPathFactory, entries: list[tuple[int, str, int]], protocol: int

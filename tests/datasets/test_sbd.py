@@ -81,7 +81,7 @@ def test_objects_and_their_classes(tmp_path: Path, packed: bool) -> None:
     ]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(
     numbers=arrays.arrays(
         st.sampled_from([np.uint8, np.uint16, np.int32, np.float64]),
@@ -330,7 +330,7 @@ def test_no_byte_changed_in_a_packed_file_changes_a_mask(tmp_path: Path) -> None
     assert refused == len(whole) - 128
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, derandomize=True)
 @given(data=st.data())
 def test_no_change_of_an_open_file_does_more_than_raise(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

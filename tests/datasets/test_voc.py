@@ -121,7 +121,7 @@ def _mask_pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(pair=_mask_pairs(), name=st.sampled_from(["a", "Bild ü 1", "2007_000033"]))
 def test_any_masks_against_a_count_pixel_by_pixel(
     tmp_path_factory: pytest.TempPathFactory, pair: tuple[np.ndarray, np.ndarray], name: str

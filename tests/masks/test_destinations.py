@@ -159,7 +159,7 @@ def plainly(asked: int, masks: Sequence[Mask], kinds: Sequence[str], predicted: 
     return "same_class" if kinds[asked] == kinds[best_other] else "other_class"
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(st.lists(blobs, min_size=1, max_size=5), blobs)
 def test_hit_as_on_whole_masks(several: list[list[tuple[int, int, int, int]]], one: list[tuple[int, ...]]) -> None:
     masks = [mask for mask in map(drawn, several) if mask.any()]
@@ -172,7 +172,7 @@ def test_hit_as_on_whole_masks(several: list[list[tuple[int, int, int, int]]], o
         assert found in HITS
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(blobs, st.integers(0, H - 1), st.integers(0, W - 1))
 def test_depth_as_among_all_pixels(boxes: list[tuple[int, int, int, int]], y: int, x: int) -> None:
     mask = np.pad(drawn(boxes), 1)
@@ -183,7 +183,7 @@ def test_depth_as_among_all_pixels(boxes: list[tuple[int, int, int, int]], y: in
     assert depth(Region(mask[1:-1, 1:-1]), Click(x, y)) == pytest.approx(wanted)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(st.lists(blobs, min_size=1, max_size=5), st.integers(0, H - 1), st.integers(0, W - 1))
 def test_under_as_in_whole_masks(several: list[list[tuple[int, int, int, int]]], y: int, x: int) -> None:
     masks = [mask for mask in map(drawn, several) if mask.any()]

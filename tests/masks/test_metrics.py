@@ -60,7 +60,7 @@ def test_disjoint_touching_and_equal_masks(function: Callable[[Region, Region], 
 
 
 @given(pairs())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_against_pycocotools(pair: tuple[Mask, Mask]) -> None:
     truth, prediction = pair
     theirs = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in pair]
@@ -71,7 +71,7 @@ def test_against_pycocotools(pair: tuple[Mask, Mask]) -> None:
 
 
 @given(pairs())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_metrics_are_ratios_of_counts_and_symmetric(pair: tuple[Mask, Mask]) -> None:
     one, other = (Region(mask) for mask in pair)
     assert iou(one, other) == iou(other, one) == ratio(*pair)
@@ -81,7 +81,7 @@ def test_metrics_are_ratios_of_counts_and_symmetric(pair: tuple[Mask, Mask]) -> 
 
 @pytest.mark.slow
 @given(SIZES.flatmap(lambda size: st.tuples(masks(size), masks(size), masks(size))))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_ignored_pixels_do_not_count_but_make_no_boundary(drawn: tuple[Mask, Mask, Mask]) -> None:
     *pair, ignore = drawn
     truth, prediction = (Region(mask, ignore) for mask in pair)

@@ -50,7 +50,7 @@ def test_squares_around_twice_the_band(side: int) -> None:
 
 @pytest.mark.slow
 @given(SIZES.flatmap(masks), st.sampled_from([0.0, 0.02, 0.05, 0.1, 0.2]))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_band_is_the_one_defined(mask: Mask, dilation_ratio: float) -> None:
     np.testing.assert_array_equal(band(mask, dilation_ratio), band_by_definition(mask, dilation_ratio))
 

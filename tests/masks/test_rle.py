@@ -69,7 +69,7 @@ def test_runs_that_go_on_in_the_next_column() -> None:
 
 @pytest.mark.slow
 @given(st.tuples(st.integers(1, 12), st.integers(1, 17)).flatmap(lambda size: hnp.arrays(bool, size)))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_small_mask(mask: Mask) -> None:
     check(mask)
 

@@ -89,7 +89,7 @@ def test_a_resized_click_channel_is_the_published_map_resized(size: tuple[int, i
     network=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     where=st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_click_channel_stays_within_its_span(
     size: tuple[int, int], network: tuple[int, int], where: tuple[float, float]
 ) -> None:

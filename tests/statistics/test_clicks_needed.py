@@ -86,7 +86,7 @@ def published(ious: np.ndarray, quality: float, most: int) -> tuple[float, int]:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(st.lists(st.lists(st.integers(0, 20), min_size=20, max_size=20), min_size=1, max_size=6))
 def test_as_ritm_counts(steps: list[list[int]]) -> None:
     """Steps of 0.05 are its thresholds: 0.85 in float64 is below its 0.8500000000000001, and reaches it in float32."""

@@ -150,7 +150,7 @@ def test_an_iou_on_a_threshold_is_reached(make_row: Any) -> None:
     assert [measures(own)[f"P@{at}"] for at in THRESHOLDS] == [1.0, 0.8, 0.6, 0.4, 0.2]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(st.integers(0, 2**32), st.lists(st.integers(1, 4), min_size=1, max_size=8))
 def test_agrees_with_a_loop_over_masks(seed: int, sentences: list[int]) -> None:
     rng = np.random.default_rng(seed)
