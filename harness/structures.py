@@ -227,7 +227,9 @@ class Record:
         intersection_px: Pixels in both masks, `union_px` in either, `gt_area_px` and `pred_area_px` in one; ignored
             ones are not counted.
         mask: The predicted mask, COCO's compressed RLE of (height, width).
+        holds_click: Whether it holds the first positive click; None where there is none.
         encode_ms: Of the image, shared by all its rows; `segment_ms` is the mean over the prompts of its batch.
+        retried: What the method raised at its first try, where it answered at a second one; else None.
         status: "ok" or "failed"; `error` says why.
     """
 
@@ -266,7 +268,9 @@ class Record:
     gt_area_px: int | None = None
     pred_area_px: int | None = None
     mask: bytes | None = None
+    holds_click: bool | None = None
     encode_ms: float | None = None
     segment_ms: float | None = None
+    retried: str | None = None
     status: str = "ok"
     error: str | None = None

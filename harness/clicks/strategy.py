@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from harness.masks.region import Region
-from harness.plugins.failures import blamed
+from harness.plugins.failures import DeviceLost, blamed, contained, described, is_device_lost
 from harness.plugins.parameters import ANY_OTHER, arguments, parameters_of
 from harness.plugins.registry import entry, find
 from harness.structures import Click, Instance, Mask, Sample, UserError
@@ -20,6 +21,10 @@ from harness.structures import Click, Instance, Mask, Sample, UserError
 
 class NoClickError(ValueError):
     """An instance on which a strategy's click cannot be made, such as one off an object that fills the image."""
+
+
+class ClickRuleError(Exception):
+    """A strategy failed on an instance, or returned what are no clicks on its image; the text names the strategy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,53 @@ def click_rng(
     key = "\x1f".join(parts + [str(draw)] * (draw > 0))
     digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "little"))
+
+
+def clicks_by(name: str, at: Situation, options: Mapping[str, Any], count: int) -> tuple[Click, ...]:
+    """The clicks that a strategy makes, as Python's own numbers.
+
+    Args:
+        name: The strategy's.
+        at: What it may look at.
+        options: Its own.
+        count: How many clicks it adds each round.
+
+    Raises:
+        NoClickError: It finds no pixel for one of them.
+        ClickRuleError: It fails, or returns anything but a tuple of `count` clicks at whole pixels of the image.
+    """
+    try:
+        with contained():
+            made = find("clicks", name)(at, **options)
+    except NoClickError:
+        raise
+    except Exception as error:
+        if is_device_lost(error):
+            raise DeviceLost(described(error)) from error
+        raise ClickRuleError(f"{name} failed with {described(error)}") from error
+    if not isinstance(made, tuple) or len(made) != count:
+        found = f"{len(made)} clicks" if isinstance(made, tuple) else type(made).__name__
+        raise ClickRuleError(f"{name} returned {found}; wanted a tuple of {count}.")
+    return tuple(_on_image(name, click, at.sample.size) for click in made)
+
+
+def _on_image(name: str, click: Any, size: tuple[int, int]) -> Click:
+    """A click on an image of (h, w); numbers of NumPy become Python's, as those of an array's index are NumPy's.
+
+    Raises:
+        ClickRuleError: It is none.
+    """
+    if not isinstance(click, Click):
+        raise ClickRuleError(f"{name} returned {type(click).__name__} in place of a click; wanted harness.Click.")
+    (height, width), (x, y) = size, (click.x, click.y)
+    whole = all(isinstance(value, Integral) and not isinstance(value, bool) for value in (x, y))
+    if not (whole and 0 <= x < width and 0 <= y < height and isinstance(click.positive, bool | np.bool_)):
+        at = f"({x!r}, {y!r})" if isinstance(click.positive, bool | np.bool_) else repr(click)
+        raise ClickRuleError(
+            f"{name} clicked at {at}; wanted whole numbers, x from 0 to {width - 1} and y from 0 to {height - 1}, and "
+            "positive True or False."
+        )
+    return Click(int(x), int(y), bool(click.positive))
 
 
 def asks_for_pairs(name: str) -> bool:

@@ -15,6 +15,7 @@ from harness import places
 from harness.config.parts import Model
 from harness.config.texts import Asked, Words, read_words
 from harness.messages import readable
+from harness.plugins.failures import contained, described
 from harness.plugins.registry import find
 from harness.structures import Instance, Said, UserError
 
@@ -102,11 +103,19 @@ class Wording:
             rng: Makes the generator of this instance's words; most rules need none.
 
         Raises:
-            ValueError: The rule has no words for it.
+            ValueError: The rule has no words for it, fails, or returns what are none.
         """
-        text = self.rule(Asked(instance, present, self.classes, self.words, rng))
+        try:
+            with contained():
+                text = self.rule(Asked(instance, present, self.classes, self.words, rng))
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{self.asked.rule} failed with {described(error)}") from error
         if not isinstance(text, str | None):
             raise ValueError(f"{self.asked.rule} returned {type(text).__name__}; wanted a text, or None for none.")
+        if text is not None and not text.strip():
+            raise ValueError(f"{self.asked.rule} returned an empty text; wanted words, or None for none.")
         sentence = None if text is None else self.asked.template.replace("{}", text)
         return Said(sentence, self.vocabulary, self.classes)
 

@@ -6,12 +6,15 @@ segment([b])               fails: b has two prompts, which are then tried one by
 segment([b, prompt 1])   answers
 segment([b, prompt 2])   fails: this exception is the answer to this prompt
 segment([c])               answers
+
+What b raised explains why the three failed together. Where each answers alone, nothing explains it: memory that does
+not suffice for all, or a method that fails now and then. Its first exception is then kept beside the answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.evaluation import chance
 from harness.plugins.failures import DeviceLost, contained, described, is_device_lost
@@ -19,28 +22,51 @@ from harness.plugins.interfaces import Group, Method
 from harness.structures import Prediction
 
 
-def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> list[Any]:
+class Tried(NamedTuple):
+    """What a function returned for items.
+
+    Attributes:
+        results: One an item; an exception in place of what failed.
+        failure: What the items raised together, where none of them raised anything alone; else None.
+    """
+
+    results: list[Any]
+    failure: Exception | None = None
+
+
+class Answers(NamedTuple):
+    """What a method answered to the prompts of one image.
+
+    Attributes:
+        given: One a prompt; an exception in place of what failed.
+        retried: Why a first try failed, where the prompts were answered at a second one; else "".
+    """
+
+    given: list[Prediction | Exception]
+    retried: str = ""
+
+
+def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> Tried:
     """What the function returns for the items together; if that fails, for each alone, exceptions in place."""
     if not items:
-        return []
+        return Tried([])
     try:
         with contained():
             results = function(items)
             if len(results) == len(items):
-                return list(results)
+                return Tried(list(results))
             failure: Exception = ValueError(f"returned {len(results)} results; wanted {len(items)}.")
     except Exception as error:
         if is_device_lost(error):
             raise DeviceLost(described(error)) from error
         failure = error
     if len(items) == 1:
-        return [failure]
-    return [result for item in items for result in attempted(function, [item])]
+        return Tried([failure])
+    alone = [result for item in items for result in attempted(function, [item]).results]
+    return Tried(alone, None if any(isinstance(one, Exception) for one in alone) else failure)
 
 
-def segmented(
-    method: Method, groups: Sequence[Group], ids: Sequence[str], seed: int, click: int
-) -> list[list[Prediction | Exception]]:
+def segmented(method: Method, groups: Sequence[Group], ids: Sequence[str], seed: int, click: int) -> list[Answers]:
     """One answer or exception a prompt: all groups at once; if that fails, each image alone, then each prompt alone.
 
     Chance is seeded before each call from `seed`, `click` and the ids of the images that are asked together.
@@ -51,20 +77,28 @@ def segmented(
         ids: Of the images.
         seed: Of the run.
         click: The number of clicks that the prompts have.
+
+    Returns:
+        The answers of each image.
     """
 
     def asked(items: list[tuple[str, Group]]) -> list[Any]:
         chance.seed(seed, "segment", click, *(id_ for id_, _ in items))
         return method.segment([group for _, group in items])
 
-    answers: list[list[Prediction | Exception]] = []
+    answers: list[Answers] = []
     items = list(zip(ids, groups, strict=True))
-    for (id_, (state, prompts)), answer in zip(items, attempted(asked, items), strict=True):
+    tried = attempted(asked, items)
+    for (id_, (state, prompts)), answer in zip(items, tried.results, strict=True):
+        failure = tried.failure or (answer if isinstance(answer, Exception) else None)
         if isinstance(answer, Sequence) and len(answer) == len(prompts):
-            answers.append(list(answer))
+            answers.append(Answers(list(answer), described(failure) if failure else ""))
             continue
-        alone = attempted(asked, [(id_, (state, [prompt])) for prompt in prompts])
-        answers.append([_only(one) for one in alone])
+        again = attempted(asked, [(id_, (state, [prompt])) for prompt in prompts])
+        given = [_only(one) for one in again.results]
+        passed = not any(isinstance(one, Exception) for one in given)
+        failure = failure or again.failure
+        answers.append(Answers(given, described(failure) if failure and passed else ""))
     return answers
 
 

@@ -4,9 +4,9 @@
     sample id -> decode -> encode  ->  open prompts -> [ click -> segment -> score and record ] -> records
 
 An image is decoded and encoded once, in however many ways it is asked. Whatever fails (an image that does not decode,
-an annotation, a method on one prompt, a click that cannot be made, a metric that has no number of a mask) becomes a
-failed record with the reason, one an instance, and the rest goes on; an instance that failed is not asked again. What
-else fails in a click strategy is a bug: it keeps its traceback.
+an annotation, a method on one prompt, a click rule or a text rule on one instance, a metric that has no number of a
+mask) becomes a failed record with the reason, one an instance, and the rest goes on; an instance that failed is not
+asked again.
 
 Where the method works on a GPU, two threads take turns with it (`Evaluation.turn`), so that it need not wait:
 
@@ -28,6 +28,7 @@ from itertools import groupby, islice
 from typing import TypeVar
 
 from harness.clicks import NoClickError
+from harness.clicks.strategy import ClickRuleError
 from harness.evaluation import scoring
 from harness.evaluation.attempts import segmented
 from harness.evaluation.pictures import Picture, encode, loaded
@@ -113,7 +114,7 @@ class Evaluation:
                 try:
                     asking.click(way.new_clicks(asking, number))
                     clicked.append(asking)
-                except NoClickError as error:
+                except (NoClickError, ClickRuleError) as error:
                     instance = asking.target.instance
                     records.append(self._failed(way, asking.picture, instance, f"clicks: {error}", asking))
             answers, segment_ms = self._answers(way, clicked, number)
@@ -135,7 +136,13 @@ class Evaluation:
         records: list[Record] = []
         for picture in pictures:
             records += [self._failed(way, picture, instance, reason) for instance, reason in picture.failed]
-            for asking in way.askings(picture):
+            try:
+                askings = list(way.askings(picture))
+            except ClickRuleError as error:
+                reason = f"clicks: {error}"
+                records += [self._failed(way, picture, target.instance, reason) for target in picture.targets]
+                continue
+            for asking in askings:
                 try:
                     asking.text = way.text(picture, asking.target.instance)
                     asked.append(asking)
@@ -160,8 +167,10 @@ class Evaluation:
             answers = segmented(self.method, groups, ids, way.protocol.seed, click)
             elapsed_ms = (time.perf_counter() - started) * 1000
         found: list[Prediction | Exception] = []
-        for (picture, own), predictions in zip(by_picture, answers, strict=True):
+        for (picture, own), (predictions, retried) in zip(by_picture, answers, strict=True):
             found += [ValueError(CHANGED)] * len(own) if picture.changed() else predictions
+            for asking in own:
+                asking.retried = f"segment: {retried}" if retried else picture.retried
         return found, elapsed_ms / max(1, len(asked))
 
     def _scored(self, way: Way, asking: Asking, answer: Prediction | Exception, segment_ms: float) -> list[Record]:
@@ -181,7 +190,8 @@ class Evaluation:
         except scoring.MetricError as error:
             return [self._failed(way, picture, target.instance, f"metrics: {error}", asking)]
         said = facts(way.names, way.protocol, picture.sample.id, target.instance, asking, self.device)
-        return [Record(**said, **vars(one), encode_ms=picture.encode_ms, segment_ms=segment_ms) for one in scores]
+        said |= {"encode_ms": picture.encode_ms, "segment_ms": segment_ms, "retried": asking.retried or None}
+        return [Record(**said, **vars(one), holds_click=asking.held_by(answer.masks[one.candidate])) for one in scores]
 
     def _failed(
         self, way: Way, picture: Picture, instance: Instance | Listed, reason: str, asking: Asking | None = None

@@ -39,6 +39,7 @@ class Picture:
         objects: The targets' objects, to say what lies under a click and what a mask hit.
         state: What the method's `encode` made of the image, or the exception that it raised.
         encode_ms: How long that took; None as long as the image is not encoded.
+        retried: Why a first `encode` failed, where a second one did not; else "".
     """
 
     sample: Sample
@@ -48,6 +49,7 @@ class Picture:
     objects: Objects = field(default_factory=lambda: Objects(()))
     state: Any = None
     encode_ms: float | None = None
+    retried: str = ""
 
     def __post_init__(self) -> None:
         self._sum = self._summed()
@@ -155,7 +157,8 @@ def encode(method: Method, pictures: Sequence[Picture], seed: int) -> None:
 
     fresh = [picture for picture in pictures if picture.encode_ms is None]
     started = time.perf_counter()
-    states = attempted(encoded, fresh)
+    states, failure = attempted(encoded, fresh)
     elapsed_ms = (time.perf_counter() - started) * 1000
     for picture, state in zip(fresh, states, strict=True):
         picture.state, picture.encode_ms = state, elapsed_ms / len(fresh)
+        picture.retried = f"encode: {described(failure)}" if failure else ""

@@ -67,7 +67,7 @@ def _changes(method: Method, way: Way, asking: Asking) -> bool:
     prompts = [prompt, prompt, replace(prompt, text=other)]
     picture, seed = asking.picture, way.protocol.seed
     own, again, others = (
-        _masks(segmented(method, [(picture.state, [one])], [picture.sample.id], seed, 1)[0][0]) for one in prompts
+        _masks(segmented(method, [(picture.state, [one])], [picture.sample.id], seed, 1)[0].given[0]) for one in prompts
     )
     return np.array_equal(own, again) and not np.array_equal(own, others)
 

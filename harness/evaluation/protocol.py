@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from harness.clicks import Situation, click_rng
-from harness.clicks.strategy import options_of
+from harness.clicks import Situation, click_rng, clicks_a_round
+from harness.clicks.strategy import ClickRuleError, clicks_by, options_of
 from harness.config.run_config import Clicks
 from harness.config.wording import Text, Wording
 from harness.evaluation.pictures import Picture, Target
 from harness.evaluation.scoring import choices
 from harness.masks.destinations import Pair, Place
 from harness.masks.measure import metric
-from harness.plugins.failures import contained, one_line
+from harness.plugins.failures import contained, described, one_line
 from harness.plugins.registry import entry
-from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record
+from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record, UserError
 
 TEXT_ROUND = 0
 """The round whose random generator chooses a text; the rounds of clicks start at 1."""
@@ -77,6 +77,7 @@ class Asking:
         place: Where the first positive click fell; None before it.
         predicted: The mask that the method's first ranking took in the last round; None before the first round.
         memory: What the method is given back with the next click.
+        retried: Why the method's first try at the last round failed, where a second one did not; else "".
     """
 
     picture: Picture
@@ -88,11 +89,17 @@ class Asking:
     place: Place | None = None
     predicted: Mask | None = None
     memory: Any = None
+    retried: str = ""
 
     def click(self, new: tuple[Click, ...]) -> None:
         """Add a round's clicks."""
         self.clicks += new
         self.place = self.place or self.picture.objects.place(self.target.instance, self.clicks)
+
+    def held_by(self, mask: Mask) -> bool | None:
+        """Whether a mask holds the first positive click; None where there is none."""
+        first = next((click for click in self.clicks if click.positive), None)
+        return None if first is None else bool(mask[first.y, first.x])
 
     def remember(self, prediction: Prediction) -> None:
         """Keep what the next round starts from. It is a copy: a method may fill the same array with its next answer."""
@@ -119,19 +126,28 @@ class Way:
     def __init__(self, names: Names, protocol: Protocol, classes: Sequence[str], present_only: bool = False) -> None:
         self.names, self.protocol, self.present_only = names, protocol, present_only
         self.metrics = [metric(name) for name in protocol.metrics]
-        rule = entry("clicks", protocol.clicks.strategy)
-        self.click_rule, self.pairs = rule.thing, rule.options.get("pairs")
+        self.pairs = entry("clicks", protocol.clicks.strategy).options.get("pairs")
         self.wording = Wording(protocol.text, classes)
 
     def askings(self, picture: Picture) -> Iterator[Asking]:
-        """What is asked of an image: each instance once a draw, or once with every partner that it has."""
+        """What is asked of an image: each instance once a draw, or once with every partner that it has.
+
+        Raises:
+            ClickRuleError: The rule does not say which pairs of objects it asks for.
+        """
         if not self.pairs:
             draws = range(self.protocol.clicks.draws)
             yield from (Asking(picture, target, draw) for target in picture.targets for draw in draws)
             return
         own: dict[str, list[Pair]] = {target.instance.id: [] for target in picture.targets}
-        for pair in self.pairs(picture.objects, **self.protocol.clicks.options):
-            own[pair.asked.id].append(pair)
+        try:
+            with contained():
+                for pair in self.pairs(picture.objects, **self.protocol.clicks.options):
+                    own[pair.asked.id].append(pair)
+        except Exception as error:
+            raise ClickRuleError(
+                f"{self.protocol.clicks.strategy}: its pairs failed with {described(error)}"
+            ) from error
         for target in picture.targets:
             yield from (Asking(picture, target, draw, pair) for draw, pair in enumerate(own[target.instance.id]))
 
@@ -139,17 +155,17 @@ class Way:
         """The words of an instance's prompts.
 
         Raises:
-            ValueError: The rule has none for it.
+            ValueError: The rule has none for it, or fails.
         """
         rng = partial(self._rng, picture.sample.id, instance, TEXT_ROUND)  # Other clicks, but the same words.
-        with contained():
-            return self.wording.said(instance, picture.categories, rng).text
+        return self.wording.said(instance, picture.categories, rng).text
 
     def new_clicks(self, asking: Asking, number: int) -> tuple[Click, ...]:
         """The clicks of an instance's next round, the first of which is number 1.
 
         Raises:
             NoClickError: The strategy finds no pixel for one of them.
+            ClickRuleError: It fails, or returns what are no such clicks.
         """
         sample, target, clicks = asking.picture.sample, asking.target, self.protocol.clicks
         rng = self._rng(sample.id, target.instance, number, asking.draw)
@@ -157,8 +173,15 @@ class Way:
         at = Situation(
             sample, target.instance, asking.clicks, asking.predicted, rng, asking.draw, partner, known=target.truth
         )
-        with contained():
-            return self.click_rule(at, **clicks.options)
+        return clicks_by(clicks.strategy, at, clicks.options, self.a_round)
+
+    @cached_property
+    def a_round(self) -> int:
+        """How many clicks the rule adds each round; a config whose rule does not say it is refused before."""
+        try:
+            return clicks_a_round(self.protocol.clicks.strategy, self.protocol.clicks.options)
+        except UserError as error:
+            raise ClickRuleError(str(error)) from error
 
     def _rng(self, sample_id: str, instance: Instance, number: int, draw: int = 0) -> Any:
         """The random generator of a round: it depends on nothing but seed, data set, object, round and draw."""

@@ -49,9 +49,11 @@ COLUMNS: dict[str, pa.DataType] = {
     "height": pa.int32(),
     "width": pa.int32(),
     "mask": pa.binary(),
+    "holds_click": pa.bool_(),
     "encode_ms": pa.float32(),
     "segment_ms": pa.float32(),
     "device": pa.string(),
+    "retried": pa.string(),
     "status": pa.string(),
     "error": pa.string(),
 }

@@ -119,9 +119,9 @@ class Session:
         prompt = Prompt(clicks, text, carried(before)[1] if before else None, self.vocabulary)
         started = time.perf_counter()
         try:
-            found = segmented(loaded.method, [(picture.state, [prompt])], [picture.sample.id], self.seed, len(clicks))[
-                0
-            ][0]
+            asked = [(picture.state, [prompt])]
+            (answers,) = segmented(loaded.method, asked, [picture.sample.id], self.seed, len(clicks))
+            (found,) = answers.given
             if isinstance(found, Exception):
                 raise found
             with contained():

@@ -38,23 +38,25 @@ def test_what_fails_together_is_tried_image_by_image_and_then_prompt_by_prompt()
     method = Fussy()
     groups = [("a", prompts("x")), ("b", prompts("x", "bad")), ("c", prompts("x"))]
     answers = segmented(method, groups, ["a", "b", "c"], seed=0, click=1)
-    assert [[type(one) for one in many] for many in answers] == [[Prediction], [Prediction, ValueError], [Prediction]]
+    types = [[type(one) for one in many.given] for many in answers]
+    assert types == [[Prediction], [Prediction, ValueError], [Prediction]]
     together, alone = [("a", 1), ("b", 2), ("c", 1)], [("b", 1), ("b", 1)]
     assert method.asked == [together, [("a", 1)], [("b", 2)], [("c", 1)], alone, alone[:1], alone[1:]]
 
 
 def test_what_is_returned_in_another_number_is_tried_alone() -> None:
-    assert attempted(lambda items: items[:1], [1, 2]) == [1, 2]
-    (failure,) = attempted(lambda items: items * 2, [1])
+    results, failure = attempted(lambda items: items[:1], [1, 2])
+    assert results == [1, 2] and str(failure) == "returned 1 results; wanted 2."
+    ((failure,), _) = attempted(lambda items: items * 2, [1])
     assert str(failure) == "returned 2 results; wanted 1."
 
 
 def test_nothing_is_asked_for_nothing() -> None:
-    assert attempted(lambda _: pytest.fail("asked"), []) == []
+    assert attempted(lambda _: pytest.fail("asked"), []) == ([], None)
 
 
 def test_an_exit_is_a_failure_and_a_lost_gpu_is_not() -> None:
-    (failure,) = attempted(lambda _: sys.exit(3), [1])
+    ((failure,), _) = attempted(lambda _: sys.exit(3), [1])
     assert isinstance(failure, RuntimeError)
 
     def lost(_: list[Any]) -> list[Any]:

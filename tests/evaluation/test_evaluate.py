@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from threading import get_ident
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,9 +105,41 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return fail
 
 
-def evaluated(method: Method, dataset: Dataset, batch: int = 2, clicks: int = 1, **protocol: Any) -> list[Record]:
+def one_place(told: str) -> bool:
+    """Whether a reason is one line that names a plugin's file at most once."""
+    return "\n" not in told and told.count("line ") < 2
+
+
+@pytest.fixture(scope="module")
+def odd(importable: Callable[[str, str], Path]) -> ModuleType:
+    """A module of rules that do as a test says, and are sound on the image that a config is checked with."""
+    importable("odd", ODD)
+    return import_module("odd")
+
+
+ODD = """
+from harness import Click, register_click_rule
+
+def clicks(at):
+    return (Click(2, 5),) if at.sample.id == "made up" else CLICKS(at)
+
+def paired(at):
+    return (Click(2, 5),)
+
+def text(asked):
+    return TEXT(asked)
+
+CLICKS = TEXT = PAIRS = None
+register_click_rule("odd/v1", pairs=lambda objects: PAIRS(objects))(paired)
+"""
+
+
+def evaluated(
+    method: Method, dataset: Dataset, batch: int = 2, clicks: int = 1, rule: str = "paper/v1", **protocol: Any
+) -> list[Record]:
     names = Names("ours", "discs", "toys", "boxes")
-    asked = {"run": "r", "seed": 5, "clicks": Clicks(max_clicks=clicks), "text": Text(), "metrics": ("iou",)}
+    asked = {"run": "r", "seed": 5, "clicks": Clicks(strategy=rule, max_clicks=clicks), "text": Text()}
+    asked["metrics"] = ("iou",)
     evaluation = Evaluation(method, dataset, [(names, Protocol(**asked | protocol, images_per_batch=batch))])
     return list(evaluation.records(dataset.sample_ids()))
 
@@ -563,17 +596,129 @@ def test_a_metric_that_fails_on_an_instance_fails_it_alone(
     assert len(ok) == 2 * 2 * len(all_ids("023") - {"0m", "2m", "3m"} | {"1l", "1r"})
 
 
-def test_a_strategy_that_fails_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.clicks.paper.inside", raising(RuntimeError("a bug in a strategy")))
-    with pytest.raises(RuntimeError, match="a bug in a strategy"):
-        evaluated(Discs(), Boxes())
+WHOLE = "wanted whole numbers, x from 0 to 47 and y from 0 to 31, and positive True or False."
 
 
-def test_a_strategy_that_ends_the_process_is_told_as_a_bug_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A KeyboardInterrupt of its own would pass for the user's, exit code 130 and no word of the strategy."""
-    monkeypatch.setattr("harness.clicks.paper.inside", raising(GeneratorExit("mine")))
-    with pytest.raises(RuntimeError, match="GeneratorExit: mine"):
-        evaluated(Discs(), Boxes())
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda at: raising(RuntimeError("a bug"))(), "failed with RuntimeError: a bug"),
+        # A KeyboardInterrupt of its own would pass for the user's, exit code 130 and no word of the rule.
+        (lambda at: raising(GeneratorExit("mine"))(), "failed with RuntimeError: GeneratorExit: mine"),
+        (lambda at: raising(UserError("options that do not fit"))(), "failed with UserError: options that do not fit"),
+        (lambda at: None, "returned NoneType; wanted a tuple of 1."),
+        (lambda at: (), "returned 0 clicks; wanted a tuple of 1."),
+        (lambda at: [Click(2, 5)], "returned list; wanted a tuple of 1."),
+        (lambda at: (Click(2, 5), Click(2, 5)), "returned 2 clicks; wanted a tuple of 1."),
+        (lambda at: ((2, 5),), "returned tuple in place of a click; wanted harness.Click."),
+        (lambda at: (Click(2.0, 5),), f"clicked at (2.0, 5); {WHOLE}"),
+        (lambda at: (Click(2, np.float32(5.5)),), f"clicked at (2, np.float32(5.5)); {WHOLE}"),
+        (lambda at: (Click(9999, 9999),), f"clicked at (9999, 9999); {WHOLE}"),
+        (lambda at: (Click(48, 5),), f"clicked at (48, 5); {WHOLE}"),
+        (lambda at: (Click(2, 32),), f"clicked at (2, 32); {WHOLE}"),
+        (lambda at: (Click(2, -1),), f"clicked at (2, -1); {WHOLE}"),
+        (lambda at: (Click("2", 5),), f"clicked at ('2', 5); {WHOLE}"),
+        (lambda at: (Click(True, 5),), f"clicked at (True, 5); {WHOLE}"),
+        (lambda at: (Click(2, None),), f"clicked at (2, None); {WHOLE}"),
+        (lambda at: (Click(2, 5, positive=1),), f"clicked at Click(x=2, y=5, positive=1); {WHOLE}"),
+    ],
+)
+def test_what_a_click_rule_does_wrong_on_one_instance_is_its_failed_row(
+    made: Callable[[Any], Any], reason: str, odd: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(odd, "CLICKS", lambda at: made(at) if at.instance.id == "1m" else (Click(2, 5),))
+    records = evaluated(Discs(), Boxes(), rule="odd:clicks")
+    check_accounted(records, {"1m"})
+    told = str(next(one.error for one in records if one.instance_id == "1m"))
+    assert told.startswith(f"clicks: odd:clicks {reason}") and one_place(told)
+
+
+@pytest.mark.parametrize("kind", [int, np.int8, np.int64, np.uint16])
+def test_whole_numbers_of_numpy_are_clicks(kind: Any, odd: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(odd, "CLICKS", lambda at: (Click(kind(2), kind(5), np.bool_(True)),))
+    records = evaluated(Discs(), Boxes(), rule="odd:clicks")
+    check_accounted(records, set())
+    clicks = {click for one in records for click in one.clicks}
+    assert clicks == {Click(2, 5)} and {type(value) for one in clicks for value in vars(one).values()} == {int, bool}
+
+
+def test_pairs_that_a_click_rule_cannot_tell_fail_their_image(odd: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(odd, "PAIRS", lambda objects: 1 // 0)
+    records = evaluated(Discs(), Boxes(), rule="odd:paired")
+    assert {(one.instance_id, one.status) for one in records} == {(one, "failed") for one in all_ids()}
+    assert {str(one.error).split(" (")[0] for one in records} == {
+        "clicks: odd:paired: its pairs failed with ZeroDivisionError: integer division or modulo by zero"
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (raising(KeyError("dog")), "failed with KeyError: 'dog'"),
+        (raising(SystemExit(1)), "failed with RuntimeError: sys.exit(1)"),
+        (lambda asked: 3, "returned int; wanted a text, or None for none."),
+        (lambda asked: b"dog", "returned bytes; wanted a text, or None for none."),
+        (lambda asked: "", "returned an empty text; wanted words, or None for none."),
+        (lambda asked: " \n", "returned an empty text; wanted words, or None for none."),
+    ],
+)
+def test_what_a_text_rule_does_wrong_on_one_instance_is_its_failed_row(
+    made: Callable[[Any], Any], reason: str, odd: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(odd, "TEXT", lambda asked: made(asked) if asked.instance.id == "1m" else None)
+    records = evaluated(Discs(), Boxes(), text=Text(rule="odd:text"))
+    check_accounted(records, {"1m"})
+    told = str(next(one.error for one in records if one.instance_id == "1m"))
+    assert told.startswith(f"text: odd:text {reason}") and one_place(told)
+
+
+class Flaky(Discs):
+    """Raises at its first call of `segment`, or of `encode`, with an image of this number, and never again."""
+
+    def __init__(self, half: str, number: int) -> None:
+        super().__init__()
+        self.half, self.number, self.failed = half, number, False
+
+    def encode(self, images: Sequence[Image]) -> list[Any]:
+        self._fail("encode", [int(image[0, 0, 0]) for image in images])
+        return super().encode(images)
+
+    def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> list[list[Prediction]]:
+        self._fail("segment", [state for state, _ in groups])
+        return super().segment(groups)
+
+    def _fail(self, half: str, numbers: Sequence[int]) -> None:
+        if half == self.half and self.number in numbers and not self.failed:
+            self.failed = True
+            raise RuntimeError("now and then")
+
+
+@pytest.mark.parametrize(
+    ("half", "batch", "images"),
+    [("segment", 1, "1"), ("segment", 2, "01"), ("segment", 4, "0123"), ("encode", 2, "01")],
+)
+def test_rows_of_a_second_try_say_why_the_first_one_failed(half: str, batch: int, images: str) -> None:
+    records = evaluated(Flaky(half, 1), Boxes(), batch)
+    check_accounted(records, set())
+    retried = {one.image_id: str(one.retried).split(" (")[0] for one in records if one.retried}
+    assert retried == dict.fromkeys(images, f"{half}: RuntimeError: now and then")
+    assert [plain([replace(one, retried=None)]) for one in records] == [
+        plain([one]) for one in evaluated(Discs(), Boxes(), batch)
+    ]
+
+
+def test_what_one_prompt_explains_is_no_second_try_of_the_others() -> None:
+    records = evaluated(Discs(raising(ValueError("too small")), at=1), Boxes(), 4)
+    assert any(one.error for one in records) and not any(one.retried for one in records)
+
+
+def test_rows_say_whether_the_mask_holds_the_first_click() -> None:
+    def beside(good: Prediction, prompt: Prompt) -> Prediction:
+        return replace(good, masks=np.roll(good.masks, 20, axis=1)) if prompt.text == "middle" else good
+
+    records = evaluated(Discs(beside, at=2), Boxes())
+    assert {(one.image_id, one.category) for one in records if not one.holds_click} == {("2", "middle")}
+    assert all(type(one.holds_click) is bool for one in records)
 
 
 def test_three_clicks_make_three_rounds() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from harness.clicks import Situation, Strategy, click_rng, clicks_a_round
-from harness.clicks.strategy import asks_for_pairs
+from harness.clicks import Situation, click_rng, clicks_a_round
+from harness.clicks.strategy import asks_for_pairs, clicks_by
 from harness.plugins.registry import find
 from harness.structures import Instance, Sample, UserError
 
@@ -49,16 +48,13 @@ class Clicking:
                 f"{wanted}, a channel each. Correct `click_options`, `positive_clicks` or `negative_clicks`."
             )
 
-    @cached_property
-    def _rule(self) -> Strategy:
-        return find("clicks", self.strategy)
-
     def clicks(self, sample: Sample, instance: Instance, rng: np.random.Generator) -> Int[np.ndarray, "c 2"]:
         """x, y in pixels of the image, in the order of the channels."""
         draw = int(rng.integers(self.sets)) if self.sets > 1 else 0
         if self.fixed:
             rng = click_rng(0, "training", sample.id, instance.id, 1, draw)
-        made = self._rule(Situation(sample, instance, (), None, rng, draw), **self.options)
+        wanted = self.channels.positive_clicks + self.channels.negative_clicks
+        made = clicks_by(self.strategy, Situation(sample, instance, (), None, rng, draw), self.options, wanted)
         return np.array([(click.x, click.y) for click in self.channels.arranged(made)])
 
 
