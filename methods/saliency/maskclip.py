@@ -180,7 +180,7 @@ class MaskClip(Saliency):
         asked = torch.arange(len(texts), device=self.device) if len(images) > 1 else 0
         score = upsampled(scores[asked, places], size)
         others = log_sum_exp(scores[:, :known], size) if known else None
-        return min_max(_contrasted(score, others, places, known))
+        return min_max(contrasted(score, others, places, known))
 
     def input_size(self, image: Image) -> tuple[int, int]:
         """(h, w) that the image has at the network's input."""
@@ -282,16 +282,33 @@ def _vit_features(
     residual: bool,
     positions: Float[Tensor, "tokens width"] | None,
 ) -> Float[Tensor, "n d gh gw"]:
-    grid = grid_size(visual, pixels)
+    *_, last = visual.transformer.resblocks
+    x = vit_tokens(visual, pixels, positions)
+    x = visual.ln_post(_last_block(last, x[:, 1:], residual)) @ visual.proj
+    return x.transpose(1, 2).unflatten(2, grid_size(visual, pixels))
+
+
+def vit_tokens(
+    visual: VisionTransformer,
+    pixels: Float[Tensor, "n 3 h w"],
+    positions: Float[Tensor, "tokens width"] | None = None,
+    block: int = -1,
+) -> Float[Tensor, "n tokens width"]:
+    """What a ViT's block is given, the class token first; by default the last block.
+
+    Args:
+        visual: The image tower.
+        pixels: Normalised RGB.
+        positions: As `dense_features` takes them.
+        block: Its index; one below 0 counts from the end.
+    """
     x = visual.conv1(_whole_patches(visual, pixels)).flatten(2).transpose(1, 2)
     class_token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
-    positions = positional_embedding(visual, grid) if positions is None else positions
+    positions = positional_embedding(visual, grid_size(visual, pixels)) if positions is None else positions
     x = visual.ln_pre(torch.cat([class_token, x], dim=1) + positions.to(x.dtype))
-    *blocks, last = visual.transformer.resblocks
-    for block in blocks:
-        x = block(x)
-    x = visual.ln_post(_last_block(last, x[:, 1:], residual)) @ visual.proj
-    return x.transpose(1, 2).unflatten(2, grid)
+    for earlier in visual.transformer.resblocks[:block]:
+        x = earlier(x)
+    return x
 
 
 def _last_block(
@@ -381,7 +398,7 @@ def min_max(values: Float32[Tensor, "n h w"]) -> Float32[Tensor, "n h w"]:
     return torch.where(flat, torch.zeros_like(values), (values - low) / (high - low))
 
 
-def _contrasted(
+def contrasted(
     score: Float32[Tensor, "n h w"], others: Float32[Tensor, "m h w"] | None, places: Sequence[int], known: int
 ) -> Float32[Tensor, "n h w"]:
     """The texts' probabilities among the vocabulary and themselves; their scores where there is nothing else.

@@ -1,0 +1,205 @@
+"""What a CLIP's image embedding takes from each cell of the image: its last attention, and a text's gradients there.
+
+A CLIP reads an image once at its end: a single query (a ViT's class token, a ModifiedResNet's mean over all cells)
+attends to all tokens, and what comes out, `attended`, goes through layers that see it alone:
+
+    tokens --key, value--> attended = weights x value --readout--> image embedding --score--> a number for each text
+
+So a text's gradient reaches the cells through `attended`, a vector, and only through it. It is computed for all texts
+together by going backward through the few layers after it, for one token. Nothing goes backward through the image
+tower; the gradients of weights and tokens then follow in closed form.
+
+Example, ViT-B/16 at 224: the tower has 12 blocks of 197 tokens. A text goes backward for one token, through the last
+block's MLP and two projections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+from harness.structures import UserError
+
+Score = Literal["cosine", "dot"]
+"""What is differentiated: "cosine", CLIP's logit, exp(logit_scale) times the cosine of image and text; "dot", the
+product of the image embedding, of whatever length, with the text's unit vector."""
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A linear layer of an attention, of all heads together.
+
+    Attributes:
+        weight: (d_out, d_in).
+        bias: (d_out).
+    """
+
+    weight: Float[Tensor, "out in"]
+    bias: Float[Tensor, " out"]
+
+    def heads(self, tokens: Float[Tensor, "n t in"], count: int) -> Float[Tensor, "n h t e"]:
+        """The layer's answer to each token, cut into so many heads."""
+        return F.linear(tokens, self.weight, self.bias).unflatten(-1, (count, -1)).transpose(1, 2)
+
+    def back(self, gradient: Float[Tensor, "*n h e"]) -> Float[Tensor, "*n in"]:
+        """The gradient of the layer's input, from that of its output."""
+        return gradient.flatten(-2) @ self.weight
+
+
+@dataclass(frozen=True, eq=False)
+class LastAttention:
+    """The last attention of an image tower, on n images: h heads of e channels, one query, t tokens.
+
+    Attributes:
+        tokens: What keys and values are made of; the first is the query's own.
+        query: Already divided by sqrt(e).
+        key: Of every token.
+        value: Of every token.
+        weights: Softmax of the products of query and keys.
+        of_query: The layer that makes the query, with its scale.
+        of_key: The layer that makes the keys.
+        of_value: The layer that makes the values.
+        readout: From what is attended to, (n, h * e), to the image embedding, (n, d); row by row.
+    """
+
+    tokens: Float[Tensor, "n t c"]
+    query: Float[Tensor, "n h e"]
+    key: Float[Tensor, "n h t e"]
+    value: Float[Tensor, "n h t e"]
+    weights: Float[Tensor, "n h t"]
+    of_query: Projection
+    of_key: Projection
+    of_value: Projection
+    readout: Callable[[Tensor], Tensor]
+
+    @property
+    def attended(self) -> Float[Tensor, "n he"]:
+        """What the query finds, all heads together."""
+        return torch.einsum("nht,nhte->nhe", self.weights, self.value).flatten(1)
+
+    def gradients(self, texts: Float[Tensor, "k m d"], score: Score, scale: float | Tensor) -> Float[Tensor, "k n h e"]:
+        """Each text's gradient of `attended`.
+
+        Args:
+            texts: Unit vectors, for each image (m = n) or the same for all (m = 1).
+            score: Which score's gradient.
+            scale: exp(logit_scale), of the cosine.
+        """
+        embedded, pull = torch.func.vjp(self.readout, self.attended)  # type: ignore[misc]
+        towards = score_gradient(embedded, texts, score, scale)
+        back: Tensor = torch.func.vmap(lambda one: pull(one)[0])(towards)
+        return back.unflatten(-1, self.query.shape[1:])
+
+    def products(self, gradients: Float[Tensor, "k n h e"]) -> Float[Tensor, "k n h t"]:
+        """Each text's gradient of the attention weights: how much it gains by more attention to a token."""
+        return torch.einsum("knhe,nhte->knht", gradients, self.value)
+
+
+def score_gradient(
+    embedded: Float[Tensor, "n d"], texts: Float[Tensor, "k m d"], score: Score, scale: float | Tensor
+) -> Float[Tensor, "k n d"]:
+    """The gradient of every text's score by the image embedding.
+
+    That of cos(i, t) = i . t / |i| is (t - cos(i, t) i / |i|) / |i|: what lies across the image embedding.
+    """
+    if score == "dot":
+        return texts.expand(-1, len(embedded), -1)
+    length = embedded.norm(dim=-1, keepdim=True)
+    unit = embedded / length
+    return scale * (texts - (texts * unit).sum(-1, keepdim=True) * unit) / length
+
+
+def vit_attention(visual: VisionTransformer, before: Float[Tensor, "n t c"]) -> LastAttention:
+    """A ViT's, from the input of its last block; the query is the class token's."""
+    block = visual.transformer.resblocks[-1]
+    of_query, of_key, of_value = projections(block)
+    tokens, heads = block.ln_1(before), block.attn.num_heads
+    query = of_query.heads(tokens[:, :1], heads)[:, :, 0]
+
+    def readout(attended: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+        token = before[:, 0] + block.ls_1(block.attn.out_proj(attended))
+        token = token + block.ls_2(block.mlp(block.ln_2(token)))
+        return visual.ln_post(token) @ visual.proj
+
+    return _attention(tokens, query, (of_query, of_key, of_value), heads, readout)
+
+
+def resnet_attention(pool: AttentionPool2d, cells: Float[Tensor, "n c gh gw"]) -> LastAttention:
+    """A ModifiedResNet's, from the cells of its last stage; the query is their mean's."""
+    flat = cells.flatten(2).transpose(1, 2)
+    tokens = torch.cat([flat.mean(1, keepdim=True), flat], dim=1)
+    tokens = tokens + pool_positions(pool, (cells.shape[2], cells.shape[3]))
+    scale = (tokens.shape[-1] // pool.num_heads) ** -0.5
+    of_query = Projection(pool.q_proj.weight * scale, pool.q_proj.bias * scale)
+    others = (Projection(layer.weight, layer.bias) for layer in (pool.k_proj, pool.v_proj))
+    query = of_query.heads(tokens[:, :1], pool.num_heads)[:, :, 0]
+    return _attention(tokens, query, (of_query, *others), pool.num_heads, pool.c_proj)
+
+
+def _attention(
+    tokens: Float[Tensor, "n t c"],
+    query: Float[Tensor, "n h e"],
+    layers: tuple[Projection, ...],
+    heads: int,
+    readout: Callable[[Tensor], Tensor],
+) -> LastAttention:
+    of_query, of_key, of_value = layers
+    key, value = of_key.heads(tokens, heads), of_value.heads(tokens, heads)
+    weights = torch.einsum("nhe,nhte->nht", query, key).softmax(-1)
+    return LastAttention(tokens, query, key, value, weights, of_query, of_key, of_value, readout)
+
+
+def projections(block: ResidualAttentionBlock) -> tuple[Projection, Projection, Projection]:
+    """A block's layers for query (with its scale), key and value, which are stored as one."""
+    weights, biases = block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3)
+    scale = block.attn.head_dim**-0.5
+    query, key, value = (Projection(weight, bias) for weight, bias in zip(weights, biases, strict=True))
+    return Projection(query.weight * scale, query.bias * scale), key, value
+
+
+def pool_positions(pool: AttentionPool2d, grid: tuple[int, int]) -> Float[Tensor, "tokens c"]:
+    """A ModifiedResNet's positions, the mean's first, resized bicubically to a grid."""
+    learned = pool.positional_embedding
+    side = round((len(learned) - 1) ** 0.5)
+    if grid == (side, side):
+        return learned
+    cells = learned[1:].T.unflatten(1, (side, side))[None]
+    cells = F.interpolate(cells, grid, mode="bicubic", align_corners=False)
+    return torch.cat([learned[:1], cells[0].flatten(1).T])
+
+
+def check_tower(visual: nn.Module, who: str, *, resnet: bool) -> None:
+    """Refuse an image tower whose embedding is made in another way.
+
+    Args:
+        visual: `open_clip.CLIP.visual`.
+        who: Whose message it is: "methods/saliency/chefer.py".
+        resnet: Whether a ModifiedResNet will do.
+
+    Raises:
+        UserError: It is no ViT that reads the image by its class token, and no ModifiedResNet where one will do.
+    """
+    tower: Any = visual
+    class_token = (
+        isinstance(visual, VisionTransformer)
+        and tower.attn_pool is None
+        and tower.pool_type == "tok"
+        and isinstance(tower.transformer.resblocks[-1], ResidualAttentionBlock)
+    )
+    if class_token or (resnet and isinstance(visual, ModifiedResNet)):
+        return
+    pooled = f" with pool_type={tower.pool_type}" if isinstance(visual, VisionTransformer) else ""
+    wanted = "a plain ViT that reads the image by its class token" + (", or CLIP's ResNet" if resnet else "")
+    example = "ViT-B-16-quickgelu or RN50-quickgelu" if resnet else "ViT-B-16-quickgelu"
+    raise UserError(
+        f"{who}: the image tower is a {type(visual).__name__}{pooled} of a kind that this saliency does not define; "
+        f"wanted {wanted}. Choose another `model`, such as {example}."
+    )

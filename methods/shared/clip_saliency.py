@@ -1,0 +1,183 @@
+"""What the saliencies share that ask a CLIP which cells of the image a text's score comes from.
+
+A subclass says what it keeps of an image and how a text's evidence in each cell follows from it. Here is the rest:
+texts become vectors, evidence becomes maps of the image's size, with or without a contrast to a vocabulary's names.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from harness.plugins.interfaces import Saliency
+from harness.structures import Image
+
+from ..saliency.maskclip import PUBLISHED_TEMPLATES, aside, contrasted, log_sum_exp, min_max, normalised, own_stream
+from ..saliency.maskclip import several as several_of
+from .channels import IMAGENET_MEAN, IMAGENET_STD
+from .open_clip_model import load_clip, text_embeddings
+
+Templates = Literal["none", "plain", "published"]
+TEMPLATES: dict[Templates, tuple[str, ...]] = {
+    "none": ("{}",),
+    "plain": ("a photo of a {}.",),
+    "published": PUBLISHED_TEMPLATES,
+}
+Contrast = Literal["none", "softmax"]
+Interpolation = Literal["bilinear", "bicubic"]
+
+_IMAGES_AT_ONCE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class SeenImage:
+    """What a saliency keeps of an image.
+
+    Attributes:
+        kept: What the image tower gave: a ViT's tokens (t, c) or a ResNet's cells (c, gh, gw).
+        size: (h, w) of the image.
+    """
+
+    kept: Float32[Tensor, ...]
+    size: tuple[int, int]
+
+
+class ClipSaliency(Saliency):
+    """A text's evidence in each cell of a CLIP's image tower, as a map of the image.
+
+    The evidence is cut off below 0, stretched over the image and then from 0 to 1; a map without any variation is 0
+    everywhere. With `contrast: softmax` the map shows the text's share among the vocabulary's names and itself instead,
+    as MaskCLIP has it; evidence, whose size differs from CLIP to CLIP, then counts in units of the vocabulary's largest
+    in that image. Either way a text's map does not depend on the other texts of a call.
+
+    Attributes:
+        device: Where the model lies, with its number.
+        image_encodings: Images that went through the image tower so far.
+        text_encodings: Distinct texts that went through the text tower so far.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        checkpoint: Path | None,
+        templates: Templates,
+        contrast: Contrast,
+        temperature: float,
+        interpolation: Interpolation,
+        normalise: Literal["clip", "imagenet"],
+        input: Literal["own"] | int,
+        device: str,
+    ) -> None:
+        """Load the model; `Gradcam` and `Chefer` say what the arguments mean."""
+        clip = load_clip(model, checkpoint, device)
+        self.device = next(clip.module.parameters()).device
+        self.clip = replace(clip, device=self.device)
+        self.visual: Any = self.clip.module.visual
+        self.templates, self.interpolation = TEMPLATES[templates], interpolation
+        self.softmax, self.temperature = contrast == "softmax", temperature
+        self.mean = IMAGENET_MEAN if normalise == "imagenet" else self.clip.image_mean
+        self.std = IMAGENET_STD if normalise == "imagenet" else self.clip.image_std
+        self.input = self.clip.image_size if input == "own" else (input, input)
+        self.stream = own_stream(self.device)
+        self.image_encodings = self.text_encodings = 0
+        self._texts: dict[str, Float32[Tensor, " d"]] = {}
+
+    @abstractmethod
+    def kept(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n ..."]:
+        """What is kept of images, normalised and of the network's size: the slow half."""
+
+    @abstractmethod
+    def evidence(self, kept: Float[Tensor, "n ..."], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n gh gw"]:
+        """Each text's evidence in each cell, of either sign and any size.
+
+        Args:
+            kept: Of n images, as `kept` returns it.
+            texts: Unit vectors, for each image (m = n) or the same for all (m = 1).
+        """
+
+    @torch.inference_mode()
+    def features(self, images: Sequence[Image]) -> list[SeenImage]:
+        """What `maps` needs of each image; several images share a forward pass."""
+        found = []
+        with aside(self.stream):
+            for some in several_of(images, _IMAGES_AT_ONCE):
+                stacked = torch.from_numpy(np.stack([squeezed(image, self.input) for image in some]))
+                kept = self.kept(normalised(stacked.to(self.device), self.mean, self.std)).float()
+                found += [SeenImage(one, image.shape[:2]) for one, image in zip(kept, some, strict=True)]
+        self.image_encodings += len(images)
+        return found
+
+    @torch.inference_mode()
+    def maps(
+        self, features: SeenImage, texts: Sequence[str], vocabulary: Sequence[str]
+    ) -> Float32[np.ndarray, "n h w"]:
+        """One map a text, as `Saliency.maps` says."""
+        if not texts:
+            return np.zeros((0, *features.size), np.float32)
+        with aside(self.stream):
+            return self._maps([features], texts, tuple(vocabulary)).cpu().numpy()
+
+    @torch.inference_mode()
+    def maps_of_each(
+        self, features: Sequence[SeenImage], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
+    ) -> list[Float32[np.ndarray, "h w"]]:
+        """As `Saliency.maps_of_each` says; images of one size with one vocabulary together."""
+        alike: dict[Any, list[int]] = {}
+        for index, (one, vocabulary) in enumerate(zip(features, vocabularies, strict=True)):
+            alike.setdefault((one.size, tuple(vocabulary) if self.softmax else ()), []).append(index)
+        found: dict[int, Float32[Tensor, "h w"]] = {}
+        with aside(self.stream):
+            for (_, vocabulary), indices in alike.items():
+                for some in several_of(indices, _IMAGES_AT_ONCE):
+                    own = self._maps([features[index] for index in some], [texts[index] for index in some], vocabulary)
+                    found |= zip(some, own, strict=True)
+            return [found[index].cpu().numpy() for index in range(len(features))]
+
+    def _maps(
+        self, images: Sequence[SeenImage], texts: Sequence[str], vocabulary: tuple[str, ...]
+    ) -> Float32[Tensor, "n h w"]:
+        """Of several texts on one image, or of one text on each of several images of one size."""
+        kept, size = torch.stack([image.kept for image in images]), images[0].size
+        vectors = self._vectors(texts)
+        own = self.evidence(kept, vectors[None] if len(images) > 1 else vectors[:, None]).flatten(0, 1)
+        if not (self.softmax and vocabulary):
+            return min_max(self._stretched(own.clamp(min=0), size))
+        names = tuple(dict.fromkeys(vocabulary))
+        others = self.evidence(kept, self._vectors(names)[:, None]).transpose(0, 1)
+        unit = others.abs().amax((1, 2, 3), keepdim=True) * self.temperature
+        unit = torch.where(unit > 0, unit, 1)
+        known = log_sum_exp(others / unit, size)
+        places = [names.index(text) if text in names else len(names) for text in texts]
+        return min_max(contrasted(self._stretched(own / unit[:, 0], size), known, places, len(names)))
+
+    def _stretched(self, evidence: Float32[Tensor, "n gh gw"], size: tuple[int, int]) -> Float32[Tensor, "n h w"]:
+        return F.interpolate(evidence[:, None], size, mode=self.interpolation, align_corners=False)[:, 0]
+
+    def _vectors(self, names: Sequence[str]) -> Float32[Tensor, "k d"]:
+        new = [name for name in dict.fromkeys(names) if name not in self._texts]
+        if new:
+            self._texts |= zip(new, text_embeddings(self.clip, new, self.templates), strict=True)
+            self.text_encodings += len(new)
+        return torch.stack([self._texts[name] for name in names])
+
+    @property
+    def scale(self) -> Tensor:
+        """exp(logit_scale), by which CLIP multiplies cosines."""
+        return self.clip.module.logit_scale.exp()
+
+
+def squeezed(image: Image, size: tuple[int, int]) -> Image:
+    """The whole image at (h, w), by the bicubic filter of CLIP's own preprocessing, which would cut off its ends."""
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC))
