@@ -22,11 +22,12 @@ check: .venv/installed  ## Check lint, format and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench: .venv/installed  ## Measure speed, each number as a ratio within one run
+bench: .venv/installed  ## Measure speed, each number as a ratio within one run, and memory
 	$(RUN) -m benchmarks.scoring
 	$(RUN) -m benchmarks.engine
 	$(RUN) -m benchmarks.engine_on_ray
 	$(RUN) -m benchmarks.clicks
+	$(RUN) -m benchmarks.memory
 	$(RUN) -m benchmarks.sam --rounds 1
 
 graph:  ## Draw docs/rooms.svg: the packages and who imports whom

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from harness.cropping import Cropped, KeptCropped
 from harness.messages import readable
 
 Image = UInt8[np.ndarray, "h w 3"]
@@ -77,7 +78,8 @@ class Instance:
 
     Attributes:
         id: Unique in its data set and stable, since the chance in drawing clicks depends on it.
-        mask: The visible pixels. They may overlap other instances (a tie lies on a person).
+        mask: The visible pixels. They may overlap other instances (a tie lies on a person). The instance keeps a copy
+            of what lies in their box; each time that the mask is asked for it is a new array.
         category: The class name, as the data set prints it.
         seen: Whether the category is among the seen ones of the data set's split; None without a split.
         same_class_count: How many instances of this category the image holds, this one included (Figure 8's N).
@@ -85,8 +87,8 @@ class Instance:
     """
 
     id: str
-    mask: Mask
-    category: str
+    mask: Mask = KeptCropped()  # type: ignore[assignment]  # noqa: RUF009 - a descriptor, typed as what it gives
+    category: str  # type: ignore[misc]  # the mask has no default
     seen: bool | None = None
     same_class_count: int = 1
     text: str = ""
@@ -94,6 +96,12 @@ class Instance:
     def __post_init__(self) -> None:
         """Keep texts that can be written."""
         _keep_readable(self)
+
+    @property
+    def cropped(self) -> Cropped | None:
+        """The mask as its box holds it; None where it is no bool array of two dimensions."""
+        kept = vars(self)["mask"]
+        return kept if isinstance(kept, Cropped) else None
 
     @property
     def object_id(self) -> str:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HARNESS = ROOT / "harness"
 
 GROUND = {
+    "cropping",
     "structures",
     "messages",
     "lazily",

@@ -101,7 +101,7 @@ def _table(answers: Sequence[Answer]) -> Table:
 
 
 def _box(mask: Mask) -> str:
-    from harness.masks.region import bounding_box
+    from harness.cropping import bounding_box
 
     x0, y0, x1, y1 = bounding_box(mask)
     return f"{x0}, {y0}, {x1 - x0}, {y1 - y0}"

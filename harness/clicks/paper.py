@@ -101,6 +101,6 @@ def _where_from(at: Situation, sources: Sequence[Source], band: int) -> Iterator
         if sources[index] == "boundary":
             yield around(at, band)
         else:
-            yield on_any(others(at, same_class=sources[index] == "same_class"))
+            yield on_any(others(at, same_class=sources[index] == "same_class"), at.truth.size)
     yield around(at, band)
     yield pixels(at.counted(~at.instance.mask))

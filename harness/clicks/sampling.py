@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -93,17 +93,20 @@ def counted_in(at: Situation, size: tuple[int, ...], left: int, top: int) -> Mas
     return np.True_ if ignored is None else ~ignored[top : top + size[0], left : left + size[1]]
 
 
-def on_any(masks: Sequence[Mask]) -> Pixels:
-    """The pixels of the masks together."""
-    return pixels(np.logical_or.reduce(masks) if masks else np.zeros((0, 0), bool))
+def on_any(masks: Iterable[Mask], size: tuple[int, int]) -> Pixels:
+    """The pixels of the masks of (h, w) together; they come one at a time, as an image may have a thousand."""
+    together = np.zeros(size, bool)
+    for mask in masks:
+        together |= mask
+    return pixels(together)
 
 
-def others(at: Situation, same_class: bool) -> list[Mask]:
+def others(at: Situation, same_class: bool) -> Iterator[Mask]:
     """The image's other objects, less this one's pixels and the ignored ones; no object is left empty."""
-    own = at.instance
-    found = [
-        at.counted(other.mask & ~own.mask)
-        for other in at.sample.instances
-        if other.mask.shape == own.mask.shape and (other.category == own.category or not same_class)
-    ]
-    return [mask for mask in found if mask.any()]
+    own, beside = at.instance, ~at.instance.mask
+    for other in at.sample.instances:
+        mask = other.mask
+        if mask.shape == beside.shape and (other.category == own.category or not same_class):
+            found = at.counted(mask & beside)
+            if found.any():
+                yield found

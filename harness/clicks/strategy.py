@@ -54,7 +54,7 @@ class Situation:
     @cached_property
     def truth(self) -> Region:
         """The instance's region."""
-        return self.known or Region(self.instance.mask)
+        return self.known or Region(self.instance.cropped or self.instance.mask)
 
     def counted(self, pixels: Mask) -> Mask:
         """The pixels that no metric ignores."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -58,7 +58,7 @@ def xu(
     if negatives and negatives_by == 3:
         off += _covering(at, off, negatives, band)
     elif negatives:
-        choice = on_any(_on_others(at, margin) if negatives_by == 2 else [])
+        choice = on_any(_on_others(at, margin) if negatives_by == 2 else (), at.truth.size)
         choice = choice if len(choice.x) else _some(around(at, band, margin))
         for _ in range(negatives):
             off.append(apart(choice, off, step, at.rng, positive=False))
@@ -72,16 +72,14 @@ def _some(choice: Pixels) -> Pixels:
     return choice
 
 
-def _on_others(at: Situation, margin: float) -> list[np.ndarray]:
+def _on_others(at: Situation, margin: float) -> Iterator[np.ndarray]:
     """Of every other object that can be clicked the pixels so deep, in an image each."""
-    found = []
     for mask in others(at, same_class=False):
         region = Region(mask)
         x0, y0, x1, y1 = region.box
         whole = np.zeros_like(mask)
         whole[y0:y1, x0:x1] = deep_inside(region, margin)
-        found.append(whole)
-    return found
+        yield whole
 
 
 def _covering(at: Situation, made: Sequence[Click], count: int, band: int) -> list[Click]:

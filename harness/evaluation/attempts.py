@@ -66,10 +66,13 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> T
     return Tried(alone, None if any(isinstance(one, Exception) for one in alone) else failure)
 
 
-def segmented(method: Method, groups: Sequence[Group], ids: Sequence[str], seed: int, click: int) -> list[Answers]:
+def segmented(
+    method: Method, groups: Sequence[Group], ids: Sequence[str], seed: int, click: int, piece: int = 0
+) -> list[Answers]:
     """One answer or exception a prompt: all groups at once; if that fails, each image alone, then each prompt alone.
 
-    Chance is seeded before each call from `seed`, `click` and the ids of the images that are asked together.
+    Chance is seeded before each call from `seed`, `click`, the ids of the images that are asked together, and `piece`
+    from 1 on.
 
     Args:
         method: To be asked.
@@ -77,13 +80,14 @@ def segmented(method: Method, groups: Sequence[Group], ids: Sequence[str], seed:
         ids: Of the images.
         seed: Of the run.
         click: The number of clicks that the prompts have.
+        piece: Which part of a large image's prompts these are.
 
     Returns:
         The answers of each image.
     """
 
     def asked(items: list[tuple[str, Group]]) -> list[Any]:
-        chance.seed(seed, "segment", click, *(id_ for id_, _ in items))
+        chance.seed(seed, "segment", click, *(id_ for id_, _ in items), *[piece][: bool(piece)])
         return method.segment([group for _, group in items])
 
     answers: list[Answers] = []

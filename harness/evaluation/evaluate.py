@@ -3,7 +3,8 @@
                     once an image                   for each way of asking, round after round of clicks
     sample id -> decode -> encode  ->  open prompts -> [ click -> segment -> score and record ] -> records
 
-An image is decoded and encoded once, in however many ways it is asked. Whatever fails (an image that does not decode,
+An image is decoded and encoded once, in however many ways it is asked; the prompts on a large one go through their
+rounds piece by piece (`pieces.py`). Whatever fails (an image that does not decode,
 an annotation, a method on one prompt, a click rule or a text rule on one instance, a metric that has no number of a
 mask) becomes a failed record with the reason, one an instance, and the rest goes on; an instance that failed is not
 asked again.
@@ -24,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import TypeVar
 
 from harness.clicks import NoClickError
@@ -32,6 +33,7 @@ from harness.clicks.strategy import ClickRuleError
 from harness.evaluation import scoring
 from harness.evaluation.attempts import segmented
 from harness.evaluation.pictures import Picture, encode, loaded
+from harness.evaluation.pieces import Piece, pieces
 from harness.evaluation.probe import Probe
 from harness.evaluation.protocol import Asking, Names, Protocol, Way, facts, failed
 from harness.plugins.failures import contained, described
@@ -101,34 +103,47 @@ class Evaluation:
         return sample_ids, [self._asked(way, pictures) for way in self.ways]
 
     def _asked(self, way: Way, pictures: Sequence[Picture]) -> list[Record]:
-        """The records of a batch in one way of asking, round after round of clicks.
-
-        An instance is pending as long as it has not failed and has clicks left.
-        """
-        pending, records = self._opened(way, pictures)
-        opened = pending
-        most = way.protocol.clicks.max_clicks
-        for number in range(1, most + 1):
-            clicked = []
-            for asking in pending:
-                try:
-                    asking.click(way.new_clicks(asking, number))
-                    clicked.append(asking)
-                except (NoClickError, ClickRuleError) as error:
-                    instance = asking.target.instance
-                    records.append(self._failed(way, asking.picture, instance, f"clicks: {error}", asking))
-            answers, segment_ms = self._answers(way, clicked, number)
-            pending = []
-            for asking, answer in zip(clicked, answers, strict=True):
-                made = self._scored(way, asking, answer, segment_ms)
-                records += made
-                if isinstance(answer, Prediction) and made[0].status == "ok" and len(asking.clicks) < most:
-                    asking.remember(answer)
-                    pending.append(asking)
+        """The records of a batch in one way of asking, in pieces; first those of the first click, then of the next."""
+        opened, records = self._opened(way, pictures)
+        rounds: list[list[Record]] = [[] for _ in range(way.protocol.clicks.max_clicks)]
+        for piece in pieces(opened, self.method.prompts_per_batch):
+            self._through(way, piece, rounds)
         if self.probe:
             with self.turn:
                 self.probe.ask(self.method, way, opened)
-        return records
+        return [*records, *chain.from_iterable(rounds)]
+
+    def _through(self, way: Way, piece: Piece, rounds: Sequence[list[Record]]) -> None:
+        """Ask and score a piece round after round of clicks, and add the records to those of each round.
+
+        An instance is pending as long as it has not failed and has clicks left.
+        """
+        pending = piece.askings
+        for number, records in enumerate(rounds, start=1):
+            pending = self._round(way, Piece(piece.number, pending), number, records)
+        for asking in piece.askings:
+            asking.forget()
+
+    def _round(self, way: Way, piece: Piece, number: int, records: list[Record]) -> list[Asking]:
+        """Click, ask and score once, and add the records; what is pending then."""
+        clicked = []
+        for asking in piece.askings:
+            try:
+                asking.click(way.new_clicks(asking, number))
+                clicked.append(asking)
+            except (NoClickError, ClickRuleError) as error:
+                instance = asking.target.instance
+                records.append(self._failed(way, asking.picture, instance, f"clicks: {error}", asking))
+        answers, segment_ms = self._answers(way, Piece(piece.number, clicked), number)
+        pending = []
+        for asking, answer in zip(clicked, answers, strict=True):
+            made = self._scored(way, asking, answer, segment_ms)
+            records += made
+            more = len(asking.clicks) < way.protocol.clicks.max_clicks
+            if isinstance(answer, Prediction) and made[0].status == "ok" and more:
+                asking.remember(answer)
+                pending.append(asking)
+        return pending
 
     def _opened(self, way: Way, pictures: Sequence[Picture]) -> tuple[list[Asking], list[Record]]:
         """Encode a batch; what can be asked for now, with its words, and a failed record of everything else."""
@@ -157,21 +172,21 @@ class Evaluation:
                 records.append(self._failed(way, asking.picture, asking.target.instance, reason, asking))
         return opened, records
 
-    def _answers(self, way: Way, asked: Sequence[Asking], click: int) -> tuple[list[Prediction | Exception], float]:
+    def _answers(self, way: Way, asked: Piece, click: int) -> tuple[list[Prediction | Exception], float]:
         """What the method answers to every prompt, or why it does not, and the time of one prompt in ms."""
-        by_picture = [(picture, list(own)) for picture, own in groupby(asked, key=lambda asking: asking.picture)]
+        by_picture = [(picture, list(own)) for picture, own in groupby(asked.askings, key=lambda one: one.picture)]
         groups = [(picture.state, [way.prompt(asking) for asking in own]) for picture, own in by_picture]
         ids = [picture.sample.id for picture, _ in by_picture]
         with self.turn:
             started = time.perf_counter()
-            answers = segmented(self.method, groups, ids, way.protocol.seed, click)
+            answers = segmented(self.method, groups, ids, way.protocol.seed, click, asked.number)
             elapsed_ms = (time.perf_counter() - started) * 1000
         found: list[Prediction | Exception] = []
         for (picture, own), (predictions, retried) in zip(by_picture, answers, strict=True):
             found += [ValueError(CHANGED)] * len(own) if picture.changed() else predictions
             for asking in own:
                 asking.retried = f"segment: {retried}" if retried else picture.retried
-        return found, elapsed_ms / max(1, len(asked))
+        return found, elapsed_ms / max(1, len(asked.askings))
 
     def _scored(self, way: Way, asking: Asking, answer: Prediction | Exception, segment_ms: float) -> list[Record]:
         """A record a ranking of the answer, or a failed one."""

@@ -122,10 +122,11 @@ def ground_truth(instance: Instance, sample: Sample) -> Region:
     Raises:
         ValueError: Its mask does not fit the image, or has no pixel that counts.
     """
-    mask = instance.mask
-    if mask.dtype != bool or mask.shape != sample.size:
+    cropped = instance.cropped
+    if cropped is None or cropped.size != sample.size:
+        mask = instance.mask
         raise ValueError(f"ground truth: {mask.dtype} {mask.shape}; wanted bool {sample.size}, the image's (h, w).")
-    region = Region(mask, sample.ignore)
+    region = Region(cropped, sample.ignore)
     if not region.area:
         raise ValueError("ground truth: no pixel that counts; wanted one at least.")
     return region

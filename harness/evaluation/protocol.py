@@ -105,6 +105,11 @@ class Asking:
         """Keep what the next round starts from. It is a copy: a method may fill the same array with its next answer."""
         self.predicted, self.memory = carried(prediction)
 
+    def forget(self) -> None:
+        """After the last round, let go of what is as large as the image."""
+        self.predicted = self.memory = None
+        self.target.truth.forget()
+
 
 def carried(prediction: Prediction) -> tuple[Mask, Any]:
     """What one round hands to the next: the mask that the first ranking took, and what the method is given back."""
@@ -220,6 +225,7 @@ def facts(
 ) -> dict[str, Any]:
     """What a record says of the prompt, whatever came of it; there is no asking where there was no prompt."""
     whole = instance if isinstance(instance, Instance) else None
+    size = whole.cropped.size if whole and whole.cropped else (None, None)
     clicks, place = (asking.clicks, asking.place) if asking else ((), None)
     pair = asking.pair if asking else None
     return {
@@ -242,8 +248,8 @@ def facts(
         "under_click_area_ratio": place.area_ratio if place else None,
         "click_depth_px": place.depth if place else None,
         "same_class_count": whole.same_class_count if whole else None,
-        "height": whole.mask.shape[0] if whole else None,
-        "width": whole.mask.shape[1] if whole else None,
+        "height": size[0],
+        "width": size[1],
         "device": device,
     }
 

@@ -21,13 +21,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from harness.cropping import Box, Crop, Cropped, cut
 from harness.structures import Mask
-
-Box = tuple[int, int, int, int]
-"""x0, y0, x1, y1 in pixels of the full image, x1 and y1 excluded; (0, 0, 0, 0) around nothing."""
-
-Crop = UInt8[np.ndarray, "box_h box_w"]
-"""What lies in a box: 0 or 1, C-contiguous."""
 
 
 class _Pixels(NamedTuple):
@@ -51,7 +46,7 @@ class Region:
     """A mask with its box, its area and its boundary band. It keeps no reference to the array it is made of.
 
     Args:
-        mask: May be empty.
+        mask: May be empty; whole, or cropped already.
         ignore: Pixels that do not count: neither in areas, intersections and unions nor in boundary bands. The
             outline is the whole mask's all the same, so no band runs along ignored pixels. Only regions of the
             same image with the same `ignore` can be compared.
@@ -62,12 +57,11 @@ class Region:
         crop: The whole mask inside its box.
     """
 
-    def __init__(self, mask: Mask, ignore: Mask | None = None) -> None:
-        assert mask.dtype == np.bool_ and (ignore is None or ignore.shape == mask.shape)
-        self.size: tuple[int, int] = (mask.shape[0], mask.shape[1])
-        self.box = bounding_box(mask)
-        self.crop: Crop = _cut(mask, self.box)
-        self._ignored = None if ignore is None else _cut(ignore, self.box)
+    def __init__(self, mask: Mask | Cropped, ignore: Mask | None = None) -> None:
+        own = mask if isinstance(mask, Cropped) else Cropped.of(mask)
+        assert ignore is None or ignore.shape == own.size
+        self.size, self.box, self.crop = own.size, own.box, own.crop
+        self._ignored = None if ignore is None else cut(ignore, self.box)
         self._bands: dict[float, _Pixels] = {}
         self._last: tuple[Region, int] | None = None
 
@@ -84,6 +78,10 @@ class Region:
         mask[y0:y1, x0:x1] = self._whole.crop
         mask.flags.writeable = False
         return mask
+
+    def forget(self) -> None:
+        """Let go of `mask`, which takes a byte a pixel of the image; it is made anew when it is asked for again."""
+        vars(self).pop("mask", None)
 
     def boundary(self, dilation_ratio: float = 0.02) -> Crop:
         """The band just inside the outline, where it counts, in the region's box.
@@ -140,24 +138,6 @@ class Region:
     def _counted(self, crop: Crop) -> _Pixels:
         counted = crop if self._ignored is None else crop & ~self._ignored
         return _Pixels(self.box, counted, cv2.countNonZero(counted) if counted.size else 0)
-
-
-def bounding_box(mask: Mask) -> Box:
-    """The smallest box around a mask's pixels."""
-    # Eight pixels at a time where they fit: looking for the box is the only step that reads the whole image.
-    words = mask.view(np.uint64) if mask.flags.c_contiguous and mask.shape[1] % 8 == 0 else mask
-    rows = np.flatnonzero(np.bitwise_or.reduce(words, axis=1))
-    if not rows.size:
-        return 0, 0, 0, 0
-    y0, y1 = int(rows[0]), int(rows[-1]) + 1
-    columns = np.flatnonzero(np.bitwise_or.reduce(words[y0:y1], axis=0).view(np.uint8))
-    return int(columns[0]), y0, int(columns[-1]) + 1, y1
-
-
-def _cut(mask: Mask, box: Box) -> Crop:
-    """A copy of what a mask holds in a box."""
-    x0, y0, x1, y1 = box
-    return mask[y0:y1, x0:x1].copy().view(np.uint8)
 
 
 def _inner_band(crop: Crop, distance: int) -> Crop:

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Int64
 from pycocotools import mask as coco_mask
 
-from harness.masks.region import Box, bounding_box
+from harness.cropping import Box, bounding_box
 from harness.structures import Mask
 
 Runs = Int64[np.ndarray, " runs"]

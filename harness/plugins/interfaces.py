@@ -43,6 +43,8 @@ class Method:
             method that does not is asked with other words on its first images, and tables tell if its masks change.
         present_only: Whether the vocabulary of its prompts is cut to the names of what is in the image. That is ground
             truth: for an ablation alone.
+        prompts_per_batch: How many prompts of an image it computes together. An image that is so large, or has so many
+            instances, that its prompts are asked in pieces is asked for whole batches, where memory allows one.
         published: Numbers that the authors print for their weights: a checkpoint's file name -> a data set plugin's
             name -> "NoC@90" -> mean clicks. The table `reproduction` shows them beside ours.
         published_in: Where the authors print them, for a footnote.
@@ -51,6 +53,7 @@ class Method:
     name: ClassVar[str]
     uses_text: ClassVar[bool] = False
     present_only: bool = False
+    prompts_per_batch: int = 1
     published: ClassVar[Mapping[str, Mapping[str, Mapping[str, float]]]] = {}
     published_in: ClassVar[str] = ""
 

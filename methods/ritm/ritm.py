@@ -31,10 +31,15 @@ from harness.structures import Click, Image, Prediction, Prompt
 
 from ..shared.device import chosen_device
 from ..shared.isegm import IsegmCheckpoints
+from .hrnet_ocr import resized
 from .network import CHECKPOINTS
 from .zoom import View, Window, ZoomIn
 
 OFFICIAL_ZOOM = ZoomIn()
+
+LARGE_PX = 2**20
+"""Above so many pixels an input has a forward pass of its own, also its mirror image: each takes up to 700 bytes of a
+pixel (HRNet-32), more than what sharing a pass saves in time."""
 
 PUBLISHED = {
     "sbd_h18_itermask.pth": {
@@ -130,7 +135,9 @@ class Ritm(Method):
         clicks_limit: The network sees no more than the first so many clicks; null: all.
         device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: Prompts whose inputs are of one size, also on several images, share forward passes of this
-            many; a CPU gains nothing by it.
+            many; a CPU gains nothing by it. Inputs above a megapixel have passes of their own.
+        max_megapixels: An input above is refused, for a pass takes 0.4 to 0.7 GB a megapixel. Inputs are as large as
+            the picture where the zoom does not say otherwise: at the first click by default.
     """
 
     uses_text = False
@@ -150,11 +157,13 @@ class Ritm(Method):
         clicks_limit: Annotated[int, Field(ge=1)] | None = None,
         device: str = "auto",
         prompts_per_batch: Annotated[int, Field(ge=1)] = 1,
+        max_megapixels: Annotated[float, Field(gt=0)] = 16,
     ) -> None:
         self.device = torch.device(chosen_device(device))
         self.network = self.checkpoints.loaded(checkpoint).to(self.device).eval()
         self.zoom, self.flip, self.threshold = zoom, flip, threshold
         self.clicks_limit, self.prompts_per_batch = clicks_limit, prompts_per_batch
+        self.max_megapixels = max_megapixels
 
     def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
         """Move the images to the network's device. Windows are cut from them there."""
@@ -169,7 +178,8 @@ class Ritm(Method):
         """A mask for each prompt, with the memory from which its next round starts.
 
         Raises:
-            ValueError: A click lies outside the image, or `previous` belongs to another image.
+            ValueError: A click lies outside the image, `previous` belongs to another image, or the network would see
+                more than `max_megapixels`.
         """
         predictions = iter(self._predictions([(state, prompt) for state, prompts in groups for prompt in prompts]))
         return [list(islice(predictions, len(prompts))) for _, prompts in groups]
@@ -193,6 +203,12 @@ class Ritm(Method):
         check_clicks(prompt.clicks, state.size)
         view = self.zoom.view(seen.probabilities, seen.window, prompt.clicks) if self.zoom else View(None, None)
         size = self.zoom.size(view.shown) if self.zoom and view.shown else state.size
+        if size[0] * size[1] > self.max_megapixels * 1e6:
+            raise ValueError(
+                f"the network would see {size[0]} x {size[1]} pixels, {size[0] * size[1] / 1e6:.1f} megapixels; wanted "
+                f"{self.max_megapixels:g} at most, since a megapixel takes 0.4 to 0.7 GB. Show it the picture at a "
+                "fixed size (`zoom: {target_size: [400, 400], skip_clicks: -1}`), or raise `max_megapixels`."
+            )
         return Question(state, prompt.clicks[: self.clicks_limit], previous.probabilities, view, size)
 
     def _answers(self, questions: Sequence[Question]) -> list[RitmMemory]:
@@ -229,8 +245,8 @@ class Ritm(Method):
     def _input(self, question: Question) -> Float[Tensor, "1 4 sh sw"]:
         """The image and the probabilities of the round before, cut to where the network looks."""
         previous = torch.from_numpy(question.previous).to(self.device)[None, None]
-        whole = torch.cat([question.state.pixels, previous], dim=1)
-        return question.view.shown.cut(whole, question.size) if question.view.shown else whole
+        parts, shown = (question.state.pixels, previous), question.view.shown
+        return resized(torch.cat([shown.part(one) if shown else one for one in parts], dim=1), question.size)
 
     def _logits(
         self, inputs: Float[Tensor, "n 4 h w"], clicks: Sequence[Sequence[tuple[float, float, float]]]
@@ -239,7 +255,9 @@ class Ritm(Method):
         most = max(1, *map(len, clicks))
         padded = [[*one, *[(0.0, 0.0, 0.0)] * (most - len(one))] for one in clicks]
         values = torch.tensor(padded, dtype=torch.float32, device=self.device)
-        return self.network(inputs[:, :3], inputs[:, 3:], values)[0].float()
+        at_once = 1 if inputs.shape[2] * inputs.shape[3] > LARGE_PX else len(inputs)
+        parts = zip(inputs.split(at_once), values.split(at_once), strict=True)
+        return torch.cat([self.network(part[:, :3], part[:, 3:], own)[0].float() for part, own in parts])
 
 
 def clicks_in_view(question: Question) -> list[tuple[float, float, float]]:

@@ -55,7 +55,11 @@ class Window(NamedTuple):
 
     def cut(self, maps: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c sh sw"]:
         """Cut the window out of maps of the image, and resize it."""
-        return resized(maps[:, :, self.top : self.bottom + 1, self.left : self.right + 1], size)
+        return resized(self.part(maps), size)
+
+    def part(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c wh ww"]:
+        """The window's part of maps of the image, without a copy."""
+        return maps[:, :, self.top : self.bottom + 1, self.left : self.right + 1]
 
     def pasted(self, maps: Float[Tensor, "n 1 sh sw"], size: tuple[int, int]) -> Float[Tensor, "n 1 h w"]:
         """Paste maps of the window into an image of (h, w) that is zero elsewhere."""

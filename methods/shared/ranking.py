@@ -82,16 +82,18 @@ class ClipRanking:
         scores = np.full(len(masks), EMPTY, np.float32)
         shown = [index for index, mask in enumerate(masks) if mask.any()]
         if shown:
-            crops = self._images([cropped(image, masks[index], self.crop) for index in shown])
+            crops = self._images(image, [masks[index] for index in shown])
             words = self._texts([texts[index] for index in shown])
             # Both are unit vectors, so the sum of products is the cosine.
             scores[shown] = (crops * words).sum(1).cpu().numpy()
         return scores
 
-    def _images(self, crops: Sequence[Image]) -> Float[Tensor, "n d"]:
+    def _images(self, image: Image, masks: Sequence[Mask]) -> Float[Tensor, "n d"]:
+        """The embeddings of the masks' crops, which are cut one at a time: each may be as large as the image."""
         parts = []
-        for start in range(0, len(crops), self.crops_per_batch):
-            pixels = torch.stack([self._pixels(crop) for crop in crops[start : start + self.crops_per_batch]])
+        for start in range(0, len(masks), self.crops_per_batch):
+            some = masks[start : start + self.crops_per_batch]
+            pixels = torch.stack([self._pixels(cropped(image, mask, self.crop)) for mask in some])
             with torch.autocast(self.clip.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 parts.append(self.clip.module.encode_image(pixels))
         return F.normalize(torch.cat(parts).float(), dim=-1)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drawn_masks import SIZE, SIZES, band, band_by_definition, masks, rectangle
-from harness.masks.region import Region, bounding_box
+from harness.cropping import bounding_box
+from harness.masks.region import Region
 from harness.structures import Mask
 
 

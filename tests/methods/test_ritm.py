@@ -15,8 +15,9 @@ import PIL.Image
 import pytest
 import torch
 import yaml
+from harness.methods.ritm import ritm
 from harness.methods.ritm.network import CHECKPOINTS, RitmArchitecture, RitmNetwork, click_maps
-from harness.methods.ritm.ritm import Ritm, RitmMemory
+from harness.methods.ritm.ritm import EncodedImage, Ritm, RitmMemory
 from harness.methods.ritm.zoom import View, Window, ZoomIn
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -387,6 +388,28 @@ def test_prompts_that_share_a_forward_pass(method: Ritm, setting: str, passes: l
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(one.memory[0].probabilities, other.memory[0].probabilities, atol=1e-5)
         assert one.memory[0].window == other.memory[0].window
+
+
+def test_a_large_input_has_a_forward_pass_of_its_own(method: Ritm, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = asked(method, picture(), Prompt((CLICKS[0],)))[0].memory[0]
+    monkeypatch.setattr(ritm, "LARGE_PX", 60 * 84 - 1)
+    sizes = counted(method)
+    alone = asked(method, picture(), Prompt((CLICKS[0],)))[0].memory[0]
+    assert sizes == [1, 1]  # the image and its mirror image
+    np.testing.assert_allclose(alone.probabilities, together.probabilities, atol=1e-5)
+
+
+def test_a_picture_that_the_network_has_no_memory_for_is_refused(method: Ritm) -> None:
+    large = EncodedImage(torch.zeros(1, 1, 1, 1).expand(1, 3, 6000, 8000))  # 48 megapixels, without their memory
+    sizes = counted(method)
+    with pytest.raises(ValueError, match=r"6000 x 8000 pixels, 48\.0 megapixels; wanted 16 at most.*max_megapixels"):
+        method.segment([(large, [Prompt((CLICKS[0],))])])
+    assert sizes == []
+    method.zoom = ZoomIn(target_size=(40, 56), skip_clicks=-1)  # what the message advises
+    small = EncodedImage(torch.zeros(1, 3, 600, 800))
+    method.max_megapixels = 0.1
+    method.segment([(small, [Prompt((CLICKS[0],))])])
+    assert sizes == [2]
 
 
 def counted(method: Ritm) -> list[int]:

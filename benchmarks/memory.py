@@ -1,0 +1,173 @@
+"""What a large picture with many instances takes: `python -m benchmarks.memory`, no downloads, no network.
+
+One photograph of 1500 x 2000 pixels with 1000 objects of 80 classes is generated as a COCO folder. Each embedded method
+evaluates it in a new process, as a worker does: once with one click, and those that take several clicks with three,
+too. The figure is the process's peak less what it held when the method was built. Beside it stands the peak of a
+tenth of the instances: memory must not grow with their number.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import PIL.Image
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.goals import verdict
+
+MOST_MIB = 2048
+SPLIT = "generated"
+CLASSES = 80
+WEIGHTS = "methods/weights"
+CLIP = f"{WEIGHTS}/scenes_clip"
+
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "text_click": (
+        "text_click",
+        {
+            "checkpoint": f"{WEIGHTS}/scenes_text_click.safetensors",
+            "saliency": {
+                "name": "maskclip",
+                "params": {"model": f"{CLIP}.json", "checkpoint": f"{CLIP}.safetensors", "input": 128},
+            },
+        },
+    ),
+    "click_only": ("click_only", {"checkpoint": f"{WEIGHTS}/scenes_click_only.safetensors"}),
+    "sam, confidence": ("sam", {"checkpoint": f"{WEIGHTS}/scenes_sam.safetensors"}),
+    "sam, clip and oracle": (
+        "sam",
+        {
+            "checkpoint": f"{WEIGHTS}/scenes_sam.safetensors",
+            "rankings": ["confidence", "clip"],
+            "clip_model": f"{CLIP}.json",
+            "clip_checkpoint": f"{WEIGHTS}/scenes_clip_crops.safetensors",
+        },
+    ),
+    "sam, chosen": ("sam", {"checkpoint": f"{WEIGHTS}/scenes_sam.safetensors", "candidates": "chosen"}),
+    "ritm": ("ritm", {"checkpoint": f"{WEIGHTS}/scenes_ritm.safetensors"}),
+}
+"""What is measured -> the method and its parameters. RITM at its default sees the whole picture at the first click."""
+
+SEVERAL_CLICKS = ("sam", "ritm")
+"""The methods whose embedded weights take more clicks than one."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one process.
+
+    Attributes:
+        model_mib: What it held once the method was built.
+        peak_mib: By how much its peak exceeded that.
+        seconds: Wall time of the picture.
+        failed: Instances without a mask.
+    """
+
+    model_mib: float
+    peak_mib: float
+    seconds: float
+    failed: int
+
+
+def generate(root: Path, size: tuple[int, int], instances: int) -> None:
+    """A COCO folder of one picture of (h, w): blots of 20 to 140 pixels, anywhere."""
+    rng = np.random.default_rng(0)
+    height, width = size
+    (root / SPLIT).mkdir(parents=True)
+    (root / "annotations").mkdir()
+    shades = cv2.resize(rng.uniform(0, 255, (12, 16, 3)).astype(np.float32), (width, height))
+    noisy = np.clip(shades + rng.normal(0, 12, (height, width, 1)), 0, 255).astype(np.uint8)
+    PIL.Image.fromarray(noisy).save(root / SPLIT / "1.jpg", quality=90)
+    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    annotations = []
+    for number in range(instances):
+        radius = rng.uniform(10, 70) * rng.uniform(0.7, 1.3, 16)
+        x, y = (rng.uniform(80, side - 80) + radius * turn(angle) for side, turn in ((width, np.cos), (height, np.sin)))
+        points = np.stack([x, y], axis=1).round(2).ravel().tolist()
+        one = {"id": number, "image_id": 1, "category_id": number % CLASSES, "iscrowd": 0, "area": 1000}
+        annotations.append(one | {"segmentation": [points]})
+    pictures = [{"id": 1, "file_name": "1.jpg", "height": height, "width": width}]
+    categories = [{"id": number, "name": f"thing {number}"} for number in range(CLASSES)]
+    document = {"images": pictures, "annotations": annotations, "categories": categories}
+    (root / "annotations" / f"instances_{SPLIT}.json").write_text(json.dumps(document))
+
+
+def evaluated(root: Path, method: str, clicks: int) -> Cost:
+    """Build the method in this process, evaluate the picture, and look at the process's peak."""
+    from harness.config.run_config import Clicks
+    from harness.config.wording import Text
+    from harness.evaluation import Evaluation, Names, Protocol
+    from harness.jobs.worker import limit_threads
+    from harness.plugins import parameters
+
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    name, params = METHODS[method]
+    built = parameters.build("methods", name, params)
+    dataset = parameters.build("datasets", "coco", {"root": root, "split": SPLIT, "seen": None})
+    limit_threads(1)
+    ids = dataset.sample_ids()
+    before_mib, started = peak_mib(), time.perf_counter()
+    asked = Protocol("benchmark", 0, Clicks(strategy="center/v1", max_clicks=clicks), Text(), ("iou", "boundary_iou"))
+    records = list(Evaluation(built, dataset, [(Names(method, name, "coco", "coco"), asked)]).records(ids))
+    failed = len({record.instance_id for record in records if record.status != "ok"})
+    return Cost(before_mib, peak_mib() - before_mib, time.perf_counter() - started, failed)
+
+
+def peak_mib() -> float:
+    """The most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def measured(root: Path, method: str, clicks: int) -> Cost:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(evaluated, root, method, clicks).result()
+
+
+def row(roots: Sequence[Path], method: str, clicks: int) -> tuple[str, ...]:
+    fewer, all_ = (measured(root, method, clicks) for root in roots)
+    typer.echo(f"{method}, {clicks} clicks: {fewer.peak_mib:.0f}, {all_.peak_mib:.0f} MiB", err=True)
+    goal = verdict(all_.peak_mib < MOST_MIB and not all_.failed, f"under {MOST_MIB} MiB")
+    peaks = f"{fewer.peak_mib:.0f} MiB", f"{all_.peak_mib:.0f} MiB"
+    return method, str(clicks), f"{all_.model_mib:.0f} MiB", *peaks, f"{all_.seconds:.0f} s", str(all_.failed), goal
+
+
+def main(
+    methods: Annotated[list[str] | None, typer.Argument(help="Which of those of `METHODS`; all by default.")] = None,
+    instances: Annotated[int, typer.Option(min=10, help="How many, in the one picture.")] = 1000,
+    height: Annotated[int, typer.Option(min=200)] = 1500,
+    width: Annotated[int, typer.Option(min=200)] = 2000,
+    clicks: Annotated[int, typer.Option(min=1, help="How many, of methods that take several.")] = 3,
+) -> None:
+    """Measure the memory that one large picture with many instances takes."""
+    title = f"One picture of {height} x {width}: peak beyond the model"
+    table = Table("method", "clicks", "model", f"{instances // 10} instances", f"{instances} instances", title=title)
+    for heading in ("time", "failed", "goal"):
+        table.add_column(heading)
+    with TemporaryDirectory() as folder:
+        roots = [Path(folder, str(count)) for count in (instances // 10, instances)]
+        for root, count in zip(roots, (instances // 10, instances), strict=True):
+            generate(root, (height, width), count)
+        for method in methods or METHODS:
+            for number in dict.fromkeys((1, clicks if METHODS[method][0] in SEVERAL_CLICKS else 1)):
+                table.add_row(*row(roots, method, number))
+    Console(width=150).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
