@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from harness.cli.terminal import console
 from harness.structures import UserError
@@ -35,10 +35,10 @@ def list_(
     if name is not None:
         _tell(weights.find(name), folder)
         return
-    listing = Table("Name", "File", "Size", "Licence", "Used by", "Checksum", "Here")
+    listing = Table(Column("Name", no_wrap=True), "File", "Size", "Licence", "Used by", "Checksum", "Here")
     for known in weights.catalogue().values():
         algorithm = known.checksum.partition(":")[0] or NONE
-        here = _SAID[weights.remembered(known, folder)]
+        here = _SAID[weights.remembered(known, folder)] or ("by hand" if known.by_hand else "")
         row = [known.name, known.file, _size(known), known.licence, known.used_by, algorithm, here]
         listing.add_row(*map(escape, row))
     console.print(listing)

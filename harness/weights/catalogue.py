@@ -2,7 +2,8 @@
 
 `catalogue.csv` has a line for each, with its sources. A checksum may be given by its first digits only: the six digits
 in the names of SAM's files are the beginning of their MD5, not of their SHA-256. A checkpoint without a published
-checksum can be fetched, but never verified.
+checksum can be fetched, but never verified. Some lie where only a browser gets them, on somebody's Google Drive: these
+are fetched by hand, and `fetch` says how.
 
 A download goes to `<name>.part` and is renamed when it is complete and verified. A later try continues the partial file
 (HTTP range), and removes it if the complete file has the wrong checksum. Hashing gigabytes takes long, so a verified
@@ -16,6 +17,7 @@ import hashlib
 import http.client
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -37,6 +39,9 @@ LARGEST_MB = 20_000
 
 SLACK = 0.1
 """By which share a file may differ from its stated size, which is rounded, and in MB or MiB."""
+
+PAGES_NOT_FILES = ("drive.google.com", "sharepoint.com")
+"""Ends of hosts that show a page where one presses a button, where a program would get that page's HTML."""
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and, if the server states it, the bytes of the whole file."""
@@ -73,6 +78,11 @@ class Checkpoint:
     licence: str
     used_by: str
     source: str
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether its url is a page for a browser and no file."""
+        return (urllib.parse.urlsplit(self.url).hostname or "").endswith(PAGES_NOT_FILES)
 
 
 @dataclass(frozen=True)
@@ -154,9 +164,15 @@ def fetch(checkpoint: Checkpoint, progress: Progress, folder: Path = FOLDER) -> 
         folder: Where the file goes; an older file is replaced.
 
     Raises:
-        UserError: There is no network or no such file on the server, the transfer broke off, or the file is wrong.
+        UserError: There is no network or no such file on the server, the transfer broke off, or the file is wrong; or
+            only a browser gets it.
     """
     path = folder / checkpoint.file
+    if checkpoint.by_hand:
+        raise UserError(
+            f"weights: {checkpoint.name} lies where a browser is needed: found {checkpoint.url}, a page. Open it, save "
+            f"what it offers as {path}, and look whether it loads. Source: {checkpoint.source}."
+        )
     part = path.with_name(f"{path.name}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck  # type: ignore[import-untyped]
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 STEM = 64
 """Channels of the stem, the same for every width."""

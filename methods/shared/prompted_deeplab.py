@@ -27,6 +27,7 @@ from harness.structures import Image, Prediction, Prompt, UserError
 from .channels import Channels, click_channels, image_channels, saliency_channel
 from .checkpoints import misfits, read_trained_here
 from .device import chosen_device
+from .texts import required_text
 
 AUXILIARY = "auxiliary."
 """The prefix of the auxiliary head's tensors in a checkpoint."""
@@ -184,7 +185,7 @@ class PromptedDeepLab(Method):
     def _saliency(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Float32[np.ndarray, "n h w"]:
         """A map for each prompt; prompts with the same text and vocabulary share one."""
         assert self.saliency is not None
-        wanted = [(prompt.vocabulary, required_text(prompt)) for prompt in prompts]
+        wanted = [(prompt.vocabulary, required_text(prompt, "text_click")) for prompt in prompts]
         found: dict[tuple[tuple[str, ...], str], Any] = {}
         for vocabulary in dict.fromkeys(key[0] for key in wanted):
             texts = list(dict.fromkeys(text for names, text in wanted if names == vocabulary))
@@ -192,17 +193,6 @@ class PromptedDeepLab(Method):
             maps = checked_maps(self.saliency, answered, len(texts), state.size)
             found.update({(vocabulary, text): saliency for text, saliency in zip(texts, maps, strict=True)})
         return np.stack([found[key] for key in wanted])
-
-
-def required_text(prompt: Prompt) -> str:
-    """The prompt's text.
-
-    Raises:
-        ValueError: It has no text, or only spaces.
-    """
-    if not prompt.text or not prompt.text.strip():
-        raise ValueError(f"text_click needs a text; found {prompt.text!r}. Use click_only for prompts by clicks alone.")
-    return prompt.text
 
 
 def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:

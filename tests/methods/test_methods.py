@@ -19,6 +19,7 @@ from harness.methods.shared.prompted_deeplab import Architecture
 from safetensors.torch import save_file
 from torch import nn
 
+import toy_lavt
 from harness.evaluation.scoring import check
 from harness.plugins import parameters, registry
 from harness.plugins.interfaces import Method
@@ -27,6 +28,7 @@ from harness.structures import Click, Prediction, Prompt
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*does not say which names"),  # random weights were trained with none
+    pytest.mark.filterwarnings("ignore:.*not the vocabulary of bert-base-uncased"),
 ]
 
 SEEDS = (0, 1, 2)
@@ -101,6 +103,13 @@ def ritm(folder: Path) -> dict[str, Any]:
     return {"checkpoint": described(network, small, folder / "ritm.safetensors")}
 
 
+def lavt(folder: Path) -> dict[str, Any]:
+    """A LAVT of some thousand weights, which knows the words that it is asked with."""
+    pytest.importorskip("tokenizers", reason="LAVT's word pieces need it: pip install tokenizers")
+    checkpoint, vocab = toy_lavt.checkpoint(folder / "lavt.pth"), toy_lavt.vocabulary(folder / "vocab.txt")
+    return {"checkpoint": str(checkpoint), "vocab": str(vocab)}
+
+
 def published_sizes_only(_: Path) -> dict[str, Any]:
     pytest.skip("it comes in published sizes only, by a package of its own: seconds an image on a CPU.")
 
@@ -112,6 +121,7 @@ PARAMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "sam2": published_sizes_only,
     "sam_hq": published_sizes_only,
     "ritm": ritm,
+    "lavt": lavt,
 }
 """Method -> its parameters, given a folder for random weights. A new method adds itself here."""
 

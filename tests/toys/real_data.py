@@ -18,6 +18,7 @@ GRABCUT = FOLDER / "grabcut"
 OPENIMAGES = FOLDER / "openimages"
 REFER = FOLDER / "refer" if (FOLDER / "refer").is_dir() else FOLDER
 PARITY = FOLDER / "parity"
+BERT_VOCABULARY = FOLDER / "vocab" / "bert-base-uncased-vocab.txt"
 
 WANTED = {
     "coco": (
@@ -57,6 +58,8 @@ WANTED = {
         "the official RITM code's answers, which tests/README.md describes",
         [PARITY / "ritm", PARITY / "ritm_grabcut_clicks.json"],
     ),
+    "lavt": ("the official LAVT code's answers, which tests/README.md describes", [PARITY / "lavt"]),
+    "bert vocabulary": ("vocab.txt of bert-base-uncased, under this name", [BERT_VOCABULARY]),
     "splits": ("the lists of seen classes that tests/README.md describes", [FOLDER / "splits.json"]),
 }
 """What a test may need -> what it is and where one gets it; what must be there."""

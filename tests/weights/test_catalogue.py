@@ -113,7 +113,8 @@ def test_the_catalogue_is_consistent() -> None:
     known = list(weights.catalogue().values())
     assert len({checkpoint.file for checkpoint in known}) == len(known)
     for checkpoint in known:
-        assert checkpoint.url.startswith("https://") and checkpoint.url.endswith("/" + checkpoint.file)
+        assert checkpoint.url.startswith("https://")
+        assert checkpoint.by_hand or checkpoint.url.endswith("/" + checkpoint.file)
         assert re.fullmatch(r"|sha256:([0-9a-f]{64}|[0-9a-f]{8})|md5:[0-9a-f]{32}", checkpoint.checksum)
         assert checkpoint.licence and checkpoint.source and checkpoint.used_by
         assert ("no checksum published" in checkpoint.source) == (not checkpoint.checksum)
@@ -130,6 +131,14 @@ def test_first_digits_are_those_of_the_file_s_name() -> None:
     short = [known for known in weights.catalogue().values() if re.fullmatch(r"sha256:[0-9a-f]{8}", known.checksum)]
     assert [known.name for known in short] == ["resnet50_v1c"]
     assert all(known.checksum.removeprefix("sha256:") in known.file for known in short)
+
+
+def test_a_file_that_only_a_browser_gets_is_fetched_by_hand(tmp_path: Path) -> None:
+    known = weights.find("lavt_refcoco")
+    assert known.by_hand and not weights.find("sam_vit_b").by_hand
+    with pytest.raises(UserError, match=r"a browser is needed: .*drive\.google\.com.* save .*lavt_refcoco\.pth"):
+        weights.fetch(known, lambda _done, _total: None, tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()
 
 
 def test_what_the_config_names_is_in_the_catalogue() -> None:

@@ -1,0 +1,105 @@
+"""Cuts a text into the word pieces that BERT knows, as LAVT's authors do.
+
+The package `tokenizers` (Apache-2.0, in the extra `referring`) does the cutting. The vocabulary is a text file with a
+piece a line, which BERT's authors publish beside their weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from harness.structures import UserError
+
+LENGTH = 20
+"""Word pieces that LAVT reads of a text, those that begin and end it among them."""
+
+BERT_BASE_UNCASED = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+"""SHA-256 of the vocabulary of bert-base-uncased, with which all published weights were trained."""
+
+MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+"""The pieces that stand for no part of a word: padding, an unknown word, a text's beginning and its end."""
+
+WHERE = "methods/lavt/word_pieces.py"
+REMEDY = "Set `vocab` to the vocabulary of bert-base-uncased: python -m harness weights fetch bert_base_uncased_vocab."
+
+
+class WordPieces:
+    """Texts -> the numbers of their word pieces.
+
+    Args:
+        vocab: The vocabulary's file.
+        size: How many pieces the checkpoint's BERT knows.
+    """
+
+    def __init__(self, vocab: Path, size: int) -> None:
+        try:
+            from tokenizers import BertWordPieceTokenizer
+        except ImportError as error:
+            raise UserError(
+                f"{WHERE}: found no package tokenizers ({error}); wanted it installed. Run `pip install tokenizers`, "
+                "or install this package with its extra `referring`."
+            ) from error
+        self.vocab = vocab
+        check_vocabulary(vocab, size)
+        self.tokenizer: Any = BertWordPieceTokenizer(str(vocab), lowercase=True)
+        self.unknown = self.tokenizer.token_to_id("[UNK]")
+
+    def __call__(self, texts: list[str]) -> tuple[Int64[Tensor, "n 20"], Float[Tensor, "n 20"]]:
+        """The pieces' numbers, padded with 0, and 1 for each piece that is none.
+
+        A text with more pieces loses its end, also the piece that marks it: so the weights were trained.
+
+        Raises:
+            ValueError: The vocabulary has no piece for any word of a text.
+        """
+        ids, known = torch.zeros(len(texts), LENGTH, dtype=torch.int64), torch.zeros(len(texts), LENGTH)
+        for row, text in enumerate(texts):
+            found = self.tokenizer.encode(text).ids
+            self._check(text, found)
+            ids[row, : len(found)] = torch.tensor(found[:LENGTH])
+            known[row, : len(found)] = 1
+        return ids, known
+
+    def _check(self, text: str, found: list[int]) -> None:
+        if all(one == self.unknown for one in found[1:-1]):
+            raise ValueError(f"found no word in {text!r} that {self.vocab} knows; wanted one at least.")
+        if len(found) > LENGTH:
+            warnings.warn(
+                f"LAVT reads the first {LENGTH} word pieces of a text, as in its authors' code; longer texts are cut.",
+                stacklevel=2,
+            )
+
+
+def check_vocabulary(vocab: Path, size: int) -> None:
+    """Refuse the vocabulary of another model; warn of one that is not the published one.
+
+    Raises:
+        UserError: There is no such file, it is no vocabulary of BERT, or it has another number of pieces.
+    """
+    if not vocab.is_file():
+        raise UserError(f"{WHERE}: no file at vocab={vocab}. {REMEDY}")
+    content = vocab.read_bytes()
+    try:
+        pieces = [line.rstrip() for line in content.decode("utf-8").rstrip("\n").split("\n")]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{WHERE}: {vocab}: found no text ({error}); wanted a word piece a line. {REMEDY}") from error
+    if lacking := [mark for mark in MARKS if mark not in pieces]:
+        raise UserError(f"{WHERE}: {vocab}: found no {', '.join(lacking)}; wanted a vocabulary of BERT. {REMEDY}")
+    if len(pieces) != size or pieces[0] != MARKS[0]:
+        raise UserError(
+            f"{WHERE}: {vocab}: found {len(pieces)} word pieces, {pieces[0]!r} first; wanted the {size} of the "
+            f"checkpoint's BERT, '{MARKS[0]}' first: this is the vocabulary of another model. {REMEDY}"
+        )
+    if hashlib.sha256(content).hexdigest() != BERT_BASE_UNCASED:
+        warnings.warn(
+            f"{vocab} is not the vocabulary of bert-base-uncased (SHA-256 {BERT_BASE_UNCASED[:12]}...), with which "
+            "the published weights of LAVT were trained. With another one words lose their meaning.",
+            stacklevel=2,
+        )

@@ -1,0 +1,121 @@
+"""Methods whose mask depends on the image and the text alone: what they share, and what a click is worth to them.
+
+Such a network has one mask for a text, wherever one clicks. The click can still choose a part of it, and that costs no
+second look: each answer has two candidates, with a ranking for either.
+
+- `text`: the mask, as published;
+- `component`: of the mask's connected pieces (a pixel touches all eight neighbours) the one under the first positive
+  click. Where the click is beside the mask it is the piece with the pixel nearest to it: a click empties no mask.
+
+      mask   # # . . #        click at the top right      component   . . . . #
+             # . . . #        (column 4, row 0)                       . . . . #
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+
+from harness.plugins.interfaces import Group, Method
+from harness.structures import Click, Mask, Prediction, Prompt
+
+from .texts import EachOnce, required_text
+
+TEXTS_KEPT = 256
+"""Texts whose reading is remembered: all class names of a usual data set, and the phrases of some dozens of images."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextImage:
+    """An image as all texts on it share it.
+
+    Attributes:
+        features: What the network computes without a text.
+        size: (h, w) of the image.
+        masks: The mask of each text that was asked for on this image: further clicks, rounds and variants cost nothing.
+    """
+
+    features: Any
+    size: tuple[int, int]
+    masks: dict[str, Mask] = field(default_factory=dict)
+
+
+class TextMasks(Method):
+    """A method that segments by text. Its click, if there is one, chooses among the mask's pieces.
+
+    A plugin writes `encode`, `read` and `masks`.
+
+    Args:
+        pairs_per_batch: How many pairs of an image and a text share a forward pass.
+    """
+
+    uses_text = True
+
+    def __init__(self, pairs_per_batch: int) -> None:
+        self.pairs_per_batch = pairs_per_batch
+        self.readings = EachOnce(self.read, TEXTS_KEPT)
+
+    @abstractmethod
+    def read(self, texts: list[str]) -> list[Any]:
+        """What the network makes of each text, without an image.
+
+        Raises:
+            ValueError: It can make nothing of a text.
+        """
+
+    @abstractmethod
+    def masks(self, images: Sequence[TextImage], readings: Sequence[Any]) -> list[Mask]:
+        """The mask for each pair of an image and a text, bool (h, w) at the image's size."""
+
+    def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
+        """Two candidates for each prompt, or the text's mask alone where there is no click.
+
+        Raises:
+            ValueError: A prompt has no text, or one of which the network can make nothing.
+        """
+        wanted = [
+            (image, required_text(prompt, self.name))
+            for image, prompts in groups
+            for prompt in prompts
+            if prompt.text not in image.masks
+        ]
+        pairs = list({(id(image), text): (image, text) for image, text in wanted}.values())
+        read = self.readings([text for _, text in pairs])
+        for start in range(0, len(pairs), self.pairs_per_batch):
+            batch = slice(start, start + self.pairs_per_batch)
+            found = self.masks([image for image, _ in pairs[batch]], read[batch])
+            for (image, text), mask in zip(pairs[batch], found, strict=True):
+                image.masks[text] = mask
+        return [list(_answers(image, prompts)) for image, prompts in groups]
+
+
+def _answers(image: TextImage, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+    for prompt in prompts:
+        yield two_answers(image.masks[prompt.text or ""], prompt.clicks)
+
+
+def two_answers(mask: Mask, clicks: Sequence[Click]) -> Prediction:
+    """A text's mask as ranking `text` and its piece at the click as ranking `component`; without clicks the mask."""
+    if not clicks:
+        return Prediction(mask[None].copy())
+    return Prediction(np.stack([mask, component(mask, clicks)]), {"text": (1.0, 0.0), "component": (0.0, 1.0)})
+
+
+def component(mask: Mask, clicks: Sequence[Click]) -> Mask:
+    """The 8-connected piece of a mask that is under the first positive click, or else nearest to it.
+
+    Without a positive click, and where the mask is empty, it is the whole mask. Of pieces that are equally near it is
+    the one whose nearest pixel comes first, row by row.
+    """
+    first = next((click for click in clicks if click.positive), None)
+    ys, xs = np.nonzero(mask)
+    if first is None or not len(ys):
+        return mask.copy()
+    nearest = int(np.argmin((ys - first.y) ** 2 + (xs - first.x) ** 2))
+    _, pieces = cv2.connectedComponents(np.ascontiguousarray(mask).view(np.uint8), connectivity=8)
+    return np.asarray(pieces == pieces[ys[nearest], xs[nearest]])
