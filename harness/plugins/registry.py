@@ -241,7 +241,8 @@ def _named(kind: Kind, name: str, at: str) -> Entry:
         with blamed(f"{at}{kind.shown(file)} cannot be imported"):
             importlib.import_module(kind.module(file))
     found = _ENTRIES[kind.name].get(name)
-    if found and files:
+    # Ray may have cleaned up the copy of the checkout that a worker's modules were imported from.
+    if found and (files or found.thing.__module__.startswith("harness.")):
         return found
     lacks = f"no {kind.folder}/{name}.py" if kind.base else f"no {kind.noun} '{name}'"
     lacks = f"{kind.shown(files[0])} registers no '{name}'" if files else lacks
