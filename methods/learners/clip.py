@@ -22,8 +22,9 @@ from harness.plugins.interfaces import Learner
 from harness.plugins.registry import register_learner
 from harness.structures import Image, Instance, Said, Sample, UserError
 
-from ..saliency.maskclip import PUBLISHED_TEMPLATES, dense_features
+from ..saliency.maskclip import dense_features
 from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
+from ..shared.clip_texts import PUBLISHED_TEMPLATES
 from ..shared.open_clip_model import load_clip
 from .shared.augmentation import jittered
 

@@ -27,7 +27,7 @@ from harness.structures import UserError
 
 from ..shared.class_token import Score, check_tower, projections, score_gradient, vit_attention
 from ..shared.clip_saliency import ClipSaliency, Contrast, Templates
-from .maskclip import vit_tokens
+from ..shared.clip_vit import grid_size, vit_tokens
 
 _TEXTS_AT_ONCE = 4
 """How many texts go backward through several blocks together: memory is texts x blocks x heads x tokens^2."""
@@ -90,7 +90,7 @@ class Chefer(ClipSaliency):
     def evidence(self, kept: Float[Tensor, "n t c"], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n gh gw"]:
         """The class token's relevance of each patch, 0 or more."""
         found = self._last(kept, texts) if len(self.counted) == 1 else self._several(kept, texts)
-        return found[..., 1:].unflatten(-1, (-(-self.input[0] // self.visual.patch_size[0]), -1))
+        return found[..., 1:].unflatten(-1, grid_size(self.visual, self.input))
 
     def _last(self, before: Float[Tensor, "n t c"], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n t"]:
         last = vit_attention(self.visual, before)

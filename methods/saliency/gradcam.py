@@ -36,7 +36,7 @@ from ..shared.class_token import (
     vit_attention,
 )
 from ..shared.clip_saliency import ClipSaliency, Contrast, Interpolation, Templates
-from .maskclip import vit_tokens
+from ..shared.clip_vit import grid_size, vit_tokens
 
 Layer = Literal["auto", "ln_1", "attention", "layer4", "layer3", "layer2", "layer1"]
 VIT_LAYERS, RESNET_LAYERS = ("ln_1", "attention"), ("layer4", "layer3", "layer2", "layer1")
@@ -115,14 +115,9 @@ class Gradcam(ClipSaliency):
             last = vit_attention(self.visual, kept)
             of_layer = over_heads if self.layer == "attention" else over_tokens
             found = of_layer(last, last.gradients(texts, self.score, self.scale))
-            return found.unflatten(-1, self._grid(found.shape[-1]))
+            return found.unflatten(-1, grid_size(self.visual, self.input))
         weights = self._layer4(kept, texts) if self.layer == "layer4" else self._earlier(kept, texts)
         return torch.einsum("knc,nchw->knhw", weights, kept)
-
-    def _grid(self, cells: int) -> tuple[int, int]:
-        """(gh, gw) of the patches that the input has."""
-        rows = -(-self.input[0] // self.visual.patch_size[0])
-        return rows, cells // rows
 
     def _layer4(self, cells: Float[Tensor, "n c gh gw"], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n c"]:
         last = resnet_attention(self.visual.attnpool, cells)

@@ -10,14 +10,12 @@ bilinear upsampling to the image -> softmax over the vocabulary -> the text's ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
-import open_clip
 import PIL.Image
 import torch
 from jaxtyping import Float, Float32, UInt8
@@ -31,29 +29,21 @@ from harness.plugins.registry import register_saliency
 from harness.structures import Image, UserError
 
 from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
-from ..shared.open_clip_model import load_clip, text_embeddings
-
-T = TypeVar("T")
-
-PUBLISHED_TEMPLATES = (
-    *(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES),
-    "there is a {} in the scene.",
-    "there is the {} in the scene.",
-    "this is a {} in the scene.",
-    "this is the {} in the scene.",
-    "this is one {} in the scene.",
+from ..shared.clip_maps import (
+    alike_together,
+    aside,
+    contrasted,
+    log_sum_exp,
+    min_max,
+    normalised,
+    own_stream,
+    upsampled,
 )
-"""CLIP's 80 ImageNet templates and MaskCLIP's five (tools/maskclip_utils/prompt_engineering.py)."""
-
-TEMPLATES = {"published": PUBLISHED_TEMPLATES, "plain": ("a photo of a {}.",)}
+from ..shared.clip_texts import TEMPLATES, text_vectors
+from ..shared.clip_vit import grid_size, positional_embedding, vit_tokens
+from ..shared.open_clip_model import load_clip
 
 _RESNET_STRIDE = 32
-_IMAGES_AT_ONCE = 8
-_CLASSES_AT_ONCE = 8
-"""At least: what stays in a CPU's cache."""
-_ON_GPU_AT_ONCE = 2**26
-"""Pixels of classes: a GPU is faster with many of them."""
-_FLAT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +70,6 @@ class MaskClip(Saliency):
     Attributes:
         device: Where the model lies, with its number: threads begin on the first GPU, whatever the process chose.
         image_encodings: Images that went through the image tower so far.
-        text_encodings: Distinct texts that went through the text tower so far.
     """
 
     incidental = frozenset({"device", "half"})
@@ -126,23 +115,26 @@ class MaskClip(Saliency):
         self.input, self.max_side, self.resize_to = input, max_side, resize_to
         self.residual, self.half = residual, half
         self.stream = own_stream(self.device)
-        self.image_encodings = self.text_encodings = 0
+        self.image_encodings = 0
         self._texts: dict[str, Float32[Tensor, " d"]] = {}
         self._positions: dict[tuple[int, int], Float32[Tensor, "tokens width"]] = {}
         _check_tower(self.clip.module.visual)
 
+    @property
+    def text_encodings(self) -> int:
+        """Distinct texts that went through the text tower so far."""
+        return len(self._texts)
+
     def features(self, images: Sequence[Image]) -> list[DenseImage]:
         """Dense features, ready to be read; images of one size at the network's input share a forward."""
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for index, image in enumerate(images):
-            by_size.setdefault(self.input_size(image), []).append(index)
-        found: dict[int, DenseImage] = {}
-        for size, alike in by_size.items():
-            for indices in several(alike, _IMAGES_AT_ONCE):
-                dense = self._dense([resized(images[index], size) for index in indices])
-                found |= {i: DenseImage(one, images[i].shape[:2]) for i, one in zip(indices, dense, strict=True)}
+        sizes = [self.input_size(image) for image in images]
+
+        def seen(size: tuple[int, int], indices: Sequence[int]) -> Iterable[DenseImage]:
+            dense = self._dense([resized(images[index], size) for index in indices])
+            return [DenseImage(one, images[index].shape[:2]) for index, one in zip(indices, dense, strict=True)]
+
         self.image_encodings += len(images)
-        return [found[index] for index in range(len(images))]
+        return alike_together(sizes, seen)
 
     @torch.inference_mode()
     def maps(
@@ -157,16 +149,13 @@ class MaskClip(Saliency):
         self, features: Sequence[DenseImage], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
     ) -> list[Float32[np.ndarray, "h w"]]:
         """As `Saliency.maps_of_each` says; images of one size together, and on a GPU without a wait between them."""
-        alike: dict[Any, list[int]] = {}
-        for index, (one, vocabulary) in enumerate(zip(features, vocabularies, strict=True)):
-            alike.setdefault((one.size, one.dense.shape, tuple(vocabulary)), []).append(index)
-        found: dict[int, Float32[Tensor, "h w"]] = {}
+        alike = [(one.size, one.dense.shape, tuple(own)) for one, own in zip(features, vocabularies, strict=True)]
+
+        def computed(key: tuple[Any, Any, tuple[str, ...]], some: Sequence[int]) -> Iterable[Tensor]:
+            return self._maps([features[index] for index in some], [texts[index] for index in some], key[-1])
+
         with aside(self.stream):
-            for (_, _, vocabulary), indices in alike.items():
-                for some in several(indices, _IMAGES_AT_ONCE):
-                    maps = self._maps([features[index] for index in some], [texts[index] for index in some], vocabulary)
-                    found |= zip(some, maps, strict=True)
-            return [found[index].cpu().numpy() for index in range(len(features))]
+            return [one.cpu().numpy() for one in alike_together(alike, computed)]
 
     def _maps(
         self, images: Sequence[DenseImage], texts: Sequence[str], vocabulary: tuple[str, ...]
@@ -204,42 +193,15 @@ class MaskClip(Saliency):
     ) -> Float32[Tensor, "tokens width"] | None:
         if not isinstance(visual, VisionTransformer):
             return None
-        grid = grid_size(visual, pixels)
+        grid = grid_size(visual, pixels.shape[-2:])
         if grid not in self._positions:
             self._positions[grid] = positional_embedding(visual, grid)
         return self._positions[grid]
 
     def _scores(self, images: Sequence[DenseImage], names: Sequence[str]) -> Float32[Tensor, "n k gh gw"]:
-        new = [name for name in names if name not in self._texts]
-        if new:
-            self._texts |= zip(new, text_embeddings(self.clip, new, self.templates), strict=True)
-            self.text_encodings += len(new)
-        texts = torch.stack([self._texts[name] for name in names])
+        texts = text_vectors(self.clip, names, self.templates, self._texts)
         each = [torch.einsum("kd,dhw->khw", texts, image.dense) for image in images]
         return torch.stack(each) / self.temperature
-
-
-def several(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
-    """So many at a time."""
-    return (items[start : start + count] for start in range(0, len(items), count))
-
-
-def own_stream(device: torch.device) -> torch.cuda.Stream | None:
-    """A GPU's stream for what loaders compute, which would else wait for the training step that is queued before it."""
-    if device.type != "cuda":
-        return None
-    stream = torch.cuda.Stream(device, priority=-1)
-    stream.wait_stream(torch.cuda.current_stream(device))  # The weights are still on their way there.
-    return stream
-
-
-@contextmanager
-def aside(stream: torch.cuda.Stream | None) -> Iterator[None]:
-    """On a GPU, compute in a stream, and wait until all of it is there for whoever reads it in another."""
-    with torch.cuda.stream(stream):
-        yield
-    if stream is not None:
-        stream.synchronize()
 
 
 def dense_features(
@@ -285,30 +247,7 @@ def _vit_features(
     *_, last = visual.transformer.resblocks
     x = vit_tokens(visual, pixels, positions)
     x = visual.ln_post(_last_block(last, x[:, 1:], residual)) @ visual.proj
-    return x.transpose(1, 2).unflatten(2, grid_size(visual, pixels))
-
-
-def vit_tokens(
-    visual: VisionTransformer,
-    pixels: Float[Tensor, "n 3 h w"],
-    positions: Float[Tensor, "tokens width"] | None = None,
-    block: int = -1,
-) -> Float[Tensor, "n tokens width"]:
-    """What a ViT's block is given, the class token first; by default the last block.
-
-    Args:
-        visual: The image tower.
-        pixels: Normalised RGB.
-        positions: As `dense_features` takes them.
-        block: Its index; one below 0 counts from the end.
-    """
-    x = visual.conv1(_whole_patches(visual, pixels)).flatten(2).transpose(1, 2)
-    class_token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
-    positions = positional_embedding(visual, grid_size(visual, pixels)) if positions is None else positions
-    x = visual.ln_pre(torch.cat([class_token, x], dim=1) + positions.to(x.dtype))
-    for earlier in visual.transformer.resblocks[:block]:
-        x = earlier(x)
-    return x
+    return x.transpose(1, 2).unflatten(2, grid_size(visual, pixels.shape[-2:]))
 
 
 def _last_block(
@@ -321,28 +260,6 @@ def _last_block(
         return value
     x = x + value
     return x + block.ls_2(block.mlp(block.ln_2(x)))
-
-
-def grid_size(visual: VisionTransformer, pixels: Float[Tensor, "n 3 h w"]) -> tuple[int, int]:
-    """(gh, gw), the patches that it takes to cover the input."""
-    (height, width), (patch_h, patch_w) = pixels.shape[-2:], visual.patch_size
-    return -(-height // patch_h), -(-width // patch_w)
-
-
-def positional_embedding(visual: VisionTransformer, grid: tuple[int, int]) -> Float[Tensor, "tokens width"]:
-    """A ViT's positions, the class token's first, resized bicubically to a grid."""
-    learned = visual.positional_embedding
-    if grid == tuple(visual.grid_size):
-        return learned
-    patches = learned[1:].T.unflatten(1, visual.grid_size)[None]
-    patches = functional.interpolate(patches, grid, mode="bicubic", align_corners=False)
-    return torch.cat([learned[:1], patches[0].flatten(1).T])
-
-
-def _whole_patches(visual: VisionTransformer, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 H W"]:
-    (rows, columns), (patch_h, patch_w) = grid_size(visual, pixels), visual.patch_size
-    height, width = pixels.shape[-2:]
-    return functional.pad(pixels, (0, columns * patch_w - width, 0, rows * patch_h - height))
 
 
 def _check_tower(visual: nn.Module) -> None:
@@ -363,59 +280,3 @@ def resized(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "new_h new
     if image.shape[:2] == size:
         return image
     return np.asarray(PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.LANCZOS))
-
-
-def normalised(
-    images: UInt8[Tensor, "n h w 3"], mean: Sequence[float], std: Sequence[float]
-) -> Float32[Tensor, "n 3 h w"]:
-    """The network's input of RGB images; mean and std are of pixels from 0 to 1."""
-    scaled = images.float() / 255 - torch.tensor(mean, device=images.device)
-    return (scaled / torch.tensor(std, device=images.device)).permute(0, 3, 1, 2).contiguous()
-
-
-def upsampled(scores: Float32[Tensor, "n gh gw"], size: tuple[int, int]) -> Float32[Tensor, "n h w"]:
-    """Stretched bilinearly over (h, w), align_corners=False."""
-    return functional.interpolate(scores[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-
-
-def log_sum_exp(scores: Float32[Tensor, "n k gh gw"], size: tuple[int, int]) -> Float32[Tensor, "n h w"]:
-    """The softmax's normaliser over k classes at (h, w), a few classes in memory at a time."""
-    # No class exceeds the bound anywhere, since interpolation is monotone: no exp overflows. It is linear, too: what is
-    # subtracted from the few cells need not be subtracted from all pixels.
-    most = scores.amax(1, keepdim=True)
-    bound = upsampled(most[:, 0], size)
-    total = torch.zeros_like(bound)
-    at_once = max(_CLASSES_AT_ONCE, _ON_GPU_AT_ONCE // bound.numel()) if bound.is_cuda else _CLASSES_AT_ONCE
-    for part in (scores - most).split(at_once, dim=1):
-        total += upsampled(part.flatten(0, 1), size).exp_().unflatten(0, part.shape[:2]).sum(1)
-    return total.clamp_min_(torch.finfo(total.dtype).tiny).log_() + bound
-
-
-def min_max(values: Float32[Tensor, "n h w"]) -> Float32[Tensor, "n h w"]:
-    """Each stretched to [0, 1]; zeros where the values vary by no more than rounding does."""
-    low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
-    flat = high - low <= _FLAT * torch.maximum(low.abs(), high.abs())  # Not an `if`, which would wait for a GPU.
-    return (values - low).div_(high - low).masked_fill_(flat, 0.0)  # In place: a map takes 4 bytes a pixel.
-
-
-def contrasted(
-    score: Float32[Tensor, "n h w"], others: Float32[Tensor, "m h w"] | None, places: Sequence[int], known: int
-) -> Float32[Tensor, "n h w"]:
-    """The texts' probabilities among the vocabulary and themselves; their scores where there is nothing else.
-
-    Args:
-        score: Of the texts.
-        others: The vocabulary's normaliser, of all of them or of each.
-        places: Of the texts among all names, of which the first `known` are the vocabulary.
-        known: How many names the vocabulary has.
-    """
-    if others is None:
-        return score
-    if max(places) >= known:
-        joined = torch.tensor([place >= known for place in places], device=score.device)[:, None, None]
-        others = torch.where(joined, torch.logaddexp(others, score), others)
-    probability = (score - others).exp_()
-    if known > 1:
-        return probability
-    alone = torch.tensor([place < known for place in places], device=score.device)[:, None, None]
-    return torch.where(alone, score, probability)

@@ -28,6 +28,8 @@ from torch import Tensor, nn
 
 from harness.structures import UserError
 
+from .clip_vit import resized_positions
+
 Score = Literal["cosine", "dot"]
 """What is differentiated: "cosine", CLIP's logit, exp(logit_scale) times the cosine of image and text; "dot", the
 product of the image embedding, of whatever length, with the text's unit vector."""
@@ -167,13 +169,8 @@ def projections(block: ResidualAttentionBlock) -> tuple[Projection, Projection, 
 
 def pool_positions(pool: AttentionPool2d, grid: tuple[int, int]) -> Float[Tensor, "tokens c"]:
     """A ModifiedResNet's positions, the mean's first, resized bicubically to a grid."""
-    learned = pool.positional_embedding
-    side = round((len(learned) - 1) ** 0.5)
-    if grid == (side, side):
-        return learned
-    cells = learned[1:].T.unflatten(1, (side, side))[None]
-    cells = F.interpolate(cells, grid, mode="bicubic", align_corners=False)
-    return torch.cat([learned[:1], cells[0].flatten(1).T])
+    side = round((len(pool.positional_embedding) - 1) ** 0.5)
+    return resized_positions(pool.positional_embedding, (side, side), grid)
 
 
 def check_tower(visual: nn.Module, who: str, *, resnet: bool) -> None:

@@ -7,7 +7,7 @@ texts become vectors, evidence becomes maps of the image's size, with or without
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,21 +22,14 @@ from torch import Tensor
 from harness.plugins.interfaces import Saliency
 from harness.structures import Image
 
-from ..saliency.maskclip import PUBLISHED_TEMPLATES, aside, contrasted, log_sum_exp, min_max, normalised, own_stream
-from ..saliency.maskclip import several as several_of
 from .channels import IMAGENET_MEAN, IMAGENET_STD
-from .open_clip_model import load_clip, text_embeddings
+from .clip_maps import alike_together, aside, contrasted, log_sum_exp, min_max, normalised, own_stream
+from .clip_texts import TEMPLATES, text_vectors
+from .open_clip_model import load_clip
 
 Templates = Literal["none", "plain", "published"]
-TEMPLATES: dict[Templates, tuple[str, ...]] = {
-    "none": ("{}",),
-    "plain": ("a photo of a {}.",),
-    "published": PUBLISHED_TEMPLATES,
-}
 Contrast = Literal["none", "softmax"]
 Interpolation = Literal["bilinear", "bicubic"]
-
-_IMAGES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +56,6 @@ class ClipSaliency(Saliency):
     Attributes:
         device: Where the model lies, with its number.
         image_encodings: Images that went through the image tower so far.
-        text_encodings: Distinct texts that went through the text tower so far.
     """
 
     def __init__(
@@ -89,8 +81,13 @@ class ClipSaliency(Saliency):
         self.std = IMAGENET_STD if normalise == "imagenet" else self.clip.image_std
         self.input = self.clip.image_size if input == "own" else (input, input)
         self.stream = own_stream(self.device)
-        self.image_encodings = self.text_encodings = 0
+        self.image_encodings = 0
         self._texts: dict[str, Float32[Tensor, " d"]] = {}
+
+    @property
+    def text_encodings(self) -> int:
+        """Distinct texts that went through the text tower so far."""
+        return len(self._texts)
 
     @abstractmethod
     def kept(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n ..."]:
@@ -108,14 +105,16 @@ class ClipSaliency(Saliency):
     @torch.inference_mode()
     def features(self, images: Sequence[Image]) -> list[SeenImage]:
         """What `maps` needs of each image; several images share a forward pass."""
-        found = []
-        with aside(self.stream):
-            for some in several_of(images, _IMAGES_AT_ONCE):
-                stacked = torch.from_numpy(np.stack([squeezed(image, self.input) for image in some]))
-                kept = self.kept(normalised(stacked.to(self.device), self.mean, self.std)).float()
-                found += [SeenImage(one, image.shape[:2]) for one, image in zip(kept, some, strict=True)]
+
+        def seen(size: tuple[int, int], indices: Sequence[int]) -> Iterable[SeenImage]:
+            some = [images[index] for index in indices]
+            stacked = torch.from_numpy(np.stack([squeezed(image, size) for image in some]))
+            kept = self.kept(normalised(stacked.to(self.device), self.mean, self.std)).float()
+            return [SeenImage(one, image.shape[:2]) for one, image in zip(kept, some, strict=True)]
+
         self.image_encodings += len(images)
-        return found
+        with aside(self.stream):
+            return alike_together([self.input] * len(images), seen)
 
     @torch.inference_mode()
     def maps(
@@ -132,16 +131,14 @@ class ClipSaliency(Saliency):
         self, features: Sequence[SeenImage], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
     ) -> list[Float32[np.ndarray, "h w"]]:
         """As `Saliency.maps_of_each` says; images of one size with one vocabulary together."""
-        alike: dict[Any, list[int]] = {}
-        for index, (one, vocabulary) in enumerate(zip(features, vocabularies, strict=True)):
-            alike.setdefault((one.size, tuple(vocabulary) if self.softmax else ()), []).append(index)
-        found: dict[int, Float32[Tensor, "h w"]] = {}
+        names = [tuple(own) if self.softmax else () for own in vocabularies]
+        alike = [(one.size, own) for one, own in zip(features, names, strict=True)]
+
+        def computed(key: tuple[Any, tuple[str, ...]], some: Sequence[int]) -> Iterable[Tensor]:
+            return self._maps([features[index] for index in some], [texts[index] for index in some], key[-1])
+
         with aside(self.stream):
-            for (_, vocabulary), indices in alike.items():
-                for some in several_of(indices, _IMAGES_AT_ONCE):
-                    own = self._maps([features[index] for index in some], [texts[index] for index in some], vocabulary)
-                    found |= zip(some, own, strict=True)
-            return [found[index].cpu().numpy() for index in range(len(features))]
+            return [one.cpu().numpy() for one in alike_together(alike, computed)]
 
     def _maps(
         self, images: Sequence[SeenImage], texts: Sequence[str], vocabulary: tuple[str, ...]
@@ -164,11 +161,7 @@ class ClipSaliency(Saliency):
         return F.interpolate(evidence[:, None], size, mode=self.interpolation, align_corners=False)[:, 0]
 
     def _vectors(self, names: Sequence[str]) -> Float32[Tensor, "k d"]:
-        new = [name for name in dict.fromkeys(names) if name not in self._texts]
-        if new:
-            self._texts |= zip(new, text_embeddings(self.clip, new, self.templates), strict=True)
-            self.text_encodings += len(new)
-        return torch.stack([self._texts[name] for name in names])
+        return text_vectors(self.clip, names, self.templates, self._texts)
 
     @property
     def scale(self) -> Tensor:

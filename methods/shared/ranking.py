@@ -20,7 +20,8 @@ from torch import Tensor
 
 from harness.structures import Image, Mask, Masks, UserError
 
-from .open_clip_model import load_clip, text_embeddings
+from .clip_texts import text_vectors
+from .open_clip_model import load_clip
 
 Crop = Literal["box", "masked", "masked_padded"]
 """What CLIP is shown of a candidate: the image within its bounding box ("box"); the same with all but the candidate
@@ -108,10 +109,7 @@ class ClipRanking:
 
     def _texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
         """The texts' embeddings; each text is encoded once in the method's life."""
-        new = [text for text in dict.fromkeys(texts) if text not in self.embedded]
-        if new:
-            self.embedded |= dict(zip(new, text_embeddings(self.clip, new, (self.template,)), strict=True))
-        return torch.stack([self.embedded[text] for text in texts])
+        return text_vectors(self.clip, texts, (self.template,), self.embedded)
 
 
 def cropped(image: Image, mask: Mask, crop: Crop) -> UInt8[np.ndarray, "ch cw 3"]:

@@ -18,7 +18,8 @@ from harness import atomic
 from harness.plugins.interfaces import Saliency, checked_maps
 from harness.structures import Image, UserError
 
-from ..saliency.maskclip import DenseImage, MaskClip, aside
+from ..saliency.maskclip import DenseImage, MaskClip
+from .clip_maps import aside
 
 KEPT_IMAGES = 2048
 """How many images' features stay in memory; those of the embedded benchmark all do."""

@@ -7,8 +7,8 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from harness.methods.saliency.maskclip import vit_tokens
 from harness.methods.shared.class_token import check_tower, resnet_attention, score_gradient, vit_attention
+from harness.methods.shared.clip_vit import vit_tokens
 from torch import nn
 
 import small_clips

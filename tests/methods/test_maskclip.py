@@ -13,7 +13,9 @@ import open_clip
 import pytest
 import torch
 from harness.methods.saliency import maskclip
-from harness.methods.saliency.maskclip import PUBLISHED_TEMPLATES, MaskClip, dense_features, log_sum_exp, upsampled
+from harness.methods.saliency.maskclip import MaskClip, dense_features
+from harness.methods.shared.clip_maps import log_sum_exp, upsampled
+from harness.methods.shared.clip_texts import PUBLISHED_TEMPLATES
 from harness.methods.shared.open_clip_model import ClipModel, load_clip
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from torch import Tensor, nn

@@ -1,0 +1,119 @@
+"""From a text's score in each cell of a grid to its map of the image: what the saliencies on CLIP share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+IMAGES_AT_ONCE = 8
+"""Images in a forward pass of CLIP's image tower, at most."""
+
+_CLASSES_AT_ONCE = 8
+"""At least: what stays in a CPU's cache."""
+_ON_GPU_AT_ONCE = 2**26
+"""Pixels of classes: a GPU is faster with many of them."""
+_FLAT = 1e-6
+
+
+def alike_together(keys: Sequence[K], compute: Callable[[K, Sequence[int]], Iterable[T]]) -> list[T]:
+    """Compute something for each of several items, those of equal keys together.
+
+    Args:
+        keys: Of each item, such as an image's size.
+        compute: From a key and the places of at most `IMAGES_AT_ONCE` items that have it to a result for each.
+
+    Returns:
+        The results, in the order of the items.
+    """
+    places: dict[K, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    found: dict[int, T] = {}
+    for key, own in places.items():
+        for start in range(0, len(own), IMAGES_AT_ONCE):
+            some = own[start : start + IMAGES_AT_ONCE]
+            found |= zip(some, compute(key, some), strict=True)
+    return [found[place] for place in range(len(keys))]
+
+
+def own_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """A GPU's stream for what loaders compute, which would else wait for the training step that is queued before it."""
+    if device.type != "cuda":
+        return None
+    stream = torch.cuda.Stream(device, priority=-1)
+    stream.wait_stream(torch.cuda.current_stream(device))  # The weights are still on their way there.
+    return stream
+
+
+@contextmanager
+def aside(stream: torch.cuda.Stream | None) -> Iterator[None]:
+    """On a GPU, compute in a stream, and wait until all of it is there for whoever reads it in another."""
+    with torch.cuda.stream(stream):
+        yield
+    if stream is not None:
+        stream.synchronize()
+
+
+def normalised(
+    images: UInt8[Tensor, "n h w 3"], mean: Sequence[float], std: Sequence[float]
+) -> Float32[Tensor, "n 3 h w"]:
+    """The network's input of RGB images; mean and std are of pixels from 0 to 1."""
+    scaled = images.float() / 255 - torch.tensor(mean, device=images.device)
+    return (scaled / torch.tensor(std, device=images.device)).permute(0, 3, 1, 2).contiguous()
+
+
+def upsampled(scores: Float32[Tensor, "n gh gw"], size: tuple[int, int]) -> Float32[Tensor, "n h w"]:
+    """Stretched bilinearly over (h, w), align_corners=False."""
+    return F.interpolate(scores[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def log_sum_exp(scores: Float32[Tensor, "n k gh gw"], size: tuple[int, int]) -> Float32[Tensor, "n h w"]:
+    """The softmax's normaliser over k classes at (h, w), a few classes in memory at a time."""
+    # No class exceeds the bound anywhere, since interpolation is monotone: no exp overflows. It is linear, too: what is
+    # subtracted from the few cells need not be subtracted from all pixels.
+    most = scores.amax(1, keepdim=True)
+    bound = upsampled(most[:, 0], size)
+    total = torch.zeros_like(bound)
+    at_once = max(_CLASSES_AT_ONCE, _ON_GPU_AT_ONCE // bound.numel()) if bound.is_cuda else _CLASSES_AT_ONCE
+    for part in (scores - most).split(at_once, dim=1):
+        total += upsampled(part.flatten(0, 1), size).exp_().unflatten(0, part.shape[:2]).sum(1)
+    return total.clamp_min_(torch.finfo(total.dtype).tiny).log_() + bound
+
+
+def min_max(values: Float32[Tensor, "n h w"]) -> Float32[Tensor, "n h w"]:
+    """Each stretched to [0, 1]; zeros where the values vary by no more than rounding does."""
+    low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
+    flat = high - low <= _FLAT * torch.maximum(low.abs(), high.abs())  # Not an `if`, which would wait for a GPU.
+    return (values - low).div_(high - low).masked_fill_(flat, 0.0)  # In place: a map takes 4 bytes a pixel.
+
+
+def contrasted(
+    score: Float32[Tensor, "n h w"], others: Float32[Tensor, "m h w"] | None, places: Sequence[int], known: int
+) -> Float32[Tensor, "n h w"]:
+    """The texts' probabilities among the vocabulary and themselves; their scores where there is nothing else.
+
+    Args:
+        score: Of the texts.
+        others: The vocabulary's normaliser, of all of them or of each.
+        places: Of the texts among all names, of which the first `known` are the vocabulary.
+        known: How many names the vocabulary has.
+    """
+    if others is None:
+        return score
+    if max(places) >= known:
+        joined = torch.tensor([place >= known for place in places], device=score.device)[:, None, None]
+        others = torch.where(joined, torch.logaddexp(others, score), others)
+    probability = (score - others).exp_()
+    if known > 1:
+        return probability
+    alone = torch.tensor([place < known for place in places], device=score.device)[:, None, None]
+    return torch.where(alone, score, probability)

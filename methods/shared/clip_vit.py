@@ -1,0 +1,62 @@
+"""A CLIP's vision transformer up to one of its blocks, on images of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from open_clip.transformer import VisionTransformer
+from torch import Tensor
+
+
+def vit_tokens(
+    visual: VisionTransformer,
+    pixels: Float[Tensor, "n 3 h w"],
+    positions: Float[Tensor, "tokens width"] | None = None,
+    block: int = -1,
+) -> Float[Tensor, "n tokens width"]:
+    """What a ViT's block is given, the class token first; by default the last block.
+
+    Args:
+        visual: The image tower.
+        pixels: Normalised RGB.
+        positions: As `dense_features` takes them.
+        block: Its index; one below 0 counts from the end.
+    """
+    x = visual.conv1(_whole_patches(visual, pixels)).flatten(2).transpose(1, 2)
+    class_token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+    positions = positional_embedding(visual, grid_size(visual, pixels.shape[-2:])) if positions is None else positions
+    x = visual.ln_pre(torch.cat([class_token, x], dim=1) + positions.to(x.dtype))
+    for earlier in visual.transformer.resblocks[:block]:
+        x = earlier(x)
+    return x
+
+
+def grid_size(visual: VisionTransformer, size: Sequence[int]) -> tuple[int, int]:
+    """(gh, gw), the patches that it takes to cover an input of (h, w)."""
+    (height, width), (patch_h, patch_w) = size, visual.patch_size
+    return -(-height // patch_h), -(-width // patch_w)
+
+
+def positional_embedding(visual: VisionTransformer, grid: tuple[int, int]) -> Float[Tensor, "tokens width"]:
+    """A ViT's positions, the class token's first, resized bicubically to a grid."""
+    return resized_positions(visual.positional_embedding, tuple(visual.grid_size), grid)
+
+
+def resized_positions(
+    learned: Float[Tensor, "tokens width"], trained: tuple[int, ...], grid: tuple[int, int]
+) -> Float[Tensor, "new_tokens width"]:
+    """Learned positions of a grid, with one before it that has no place there, resized bicubically to another grid."""
+    if grid == trained:
+        return learned
+    cells = learned[1:].T.unflatten(1, trained)[None]
+    cells = F.interpolate(cells, grid, mode="bicubic", align_corners=False)
+    return torch.cat([learned[:1], cells[0].flatten(1).T])
+
+
+def _whole_patches(visual: VisionTransformer, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 H W"]:
+    (rows, columns), (patch_h, patch_w) = grid_size(visual, pixels.shape[-2:]), visual.patch_size
+    height, width = pixels.shape[-2:]
+    return F.pad(pixels, (0, columns * patch_w - width, 0, rows * patch_h - height))
