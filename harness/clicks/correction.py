@@ -65,10 +65,11 @@ def sam(at: Situation, first: Literal["deepest", "random"] = "deepest") -> tuple
 
 def wrong(at: Situation) -> tuple[Mask, Mask]:
     """What the prediction lacks, and what it has beyond the object."""
-    truth = at.counted(at.instance.mask)
+    whole = at.instance.mask
+    truth = at.counted(whole)
     if at.predicted is None:
         return truth, np.zeros_like(truth)
-    return truth & ~at.predicted, at.counted(at.predicted) & ~at.instance.mask
+    return truth & ~at.predicted, at.counted(at.predicted) & ~whole
 
 
 def _corrective(at: Situation) -> Click | None:

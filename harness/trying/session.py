@@ -23,7 +23,7 @@ from jaxtyping import Float32
 
 from harness.evaluation import scoring
 from harness.evaluation.attempts import segmented
-from harness.evaluation.pictures import Picture, encode
+from harness.evaluation.pictures import Picture, encode, prepared
 from harness.evaluation.protocol import carried
 from harness.images.reading import read_as_viewed
 from harness.plugins.failures import contained, described
@@ -154,9 +154,7 @@ def own_picture(image: Image | Path | str) -> Picture:
         sample = Sample(name, pixels, ())
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from error
-    view = sample.image.view()
-    view.flags.writeable = False
-    return Picture(sample, view)
+    return prepared(sample)
 
 
 def clicks_on(points: Point | Sequence[Point], size: tuple[int, int]) -> tuple[Click, ...]:

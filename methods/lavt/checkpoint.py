@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from harness.structures import UserError
 
-from ..shared.checkpoints import check_fit, missing, no_weights, read_whole, state_dict
+from ..shared.checkpoints import as_float32, check_fit, missing, no_weights, read_whole, state_dict
 from .bert import Bert, BertSizes
 from .network import Architecture, LavtNetwork
 
@@ -74,10 +74,10 @@ def load_lavt(path: Path) -> tuple[LavtNetwork, Bert]:
     content, _ = read_whole(path, READER, "{'model': model.state_dict(), 'bert_model': bert_model.state_dict()}")
     network, bert = halves(content, path)
     try:
-        built = LavtNetwork, Architecture.of(network), Bert, BertSizes.of(bert)
+        sizes, text_sizes = Architecture.of(network), BertSizes.of(bert)
     except (KeyError, IndexError) as error:
         raise _wrong(path, f"a state_dict without {error}") from error
-    return _filled(LavtNetwork, built[1], network, path), _filled(Bert, built[3], bert, path)
+    return _filled(LavtNetwork, sizes, network, path), _filled(Bert, text_sizes, bert, path)
 
 
 def halves(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -98,7 +98,7 @@ def halves(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Tenso
     network = {name: value for name, value in both.items() if not name.startswith(INSIDE)}
     if not (text := inside or text):
         raise _wrong(path, "no BERT")
-    return _network_tensors(network), _bert_tensors(text)
+    return _network_tensors(as_float32(network)), _bert_tensors(as_float32(text))
 
 
 def _network_tensors(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -128,7 +128,7 @@ def _renamed(weights: Mapping[str, Tensor], names: Sequence[tuple[str, Any]]) ->
         name = released
         for pattern, ours in names:
             name = re.sub(pattern, ours, name)
-        found[name] = value.float() if value.is_floating_point() else value
+        found[name] = value
     return found
 
 

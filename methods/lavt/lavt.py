@@ -35,6 +35,7 @@ from torch import Tensor
 from harness.plugins.registry import register_method
 from harness.structures import Image, Mask
 
+from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
 from ..shared.device import chosen_device, in_float32
 from ..shared.text_masks import TextImage, TextMasks
 from .checkpoint import load_lavt
@@ -42,9 +43,6 @@ from .word_pieces import WordPieces
 
 SIDE = 480
 """Pixels of the square that the network sees."""
-
-MEAN, STD = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
-"""ImageNet's, of RGB from 0 to 1."""
 
 
 @register_method("lavt")
@@ -109,7 +107,8 @@ class Lavt(TextMasks):
 def squashed(image: Image) -> Float32[np.ndarray, "3 480 480"]:
     """The image as the network wants it, resized by PIL: its bilinear filter smooths what it shrinks, OpenCV's not."""
     resized = PIL.Image.fromarray(image).resize((SIDE, SIDE), PIL.Image.Resampling.BILINEAR)
-    normalised = (np.asarray(resized, np.float32) / 255 - MEAN) / STD
+    mean, std = np.array([IMAGENET_MEAN, IMAGENET_STD], np.float32)
+    normalised = (np.asarray(resized, np.float32) / 255 - mean) / std
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
 

@@ -98,9 +98,10 @@ class RitmLearner(Learner):
         """A window of the image, the object in it and the first clicks (row, column, sign), in the network's pixels."""
         at = Situation(sample, instance, (), None, rng)
         clicks = clicks_by(self.strategy, at, self.click_options, self.clicks_a_round)
-        window = self._window(instance.mask, clicks, rng)
+        mask = instance.mask
+        window = self._window(mask, clicks, rng)
         image = jittered(sample.image, rng, self.jitter) if self.jitter else sample.image
-        maps = torch.from_numpy(np.dstack([image, instance.mask]).astype(np.float32)).permute(2, 0, 1)[None]
+        maps = torch.from_numpy(np.dstack([image, mask]).astype(np.float32)).permute(2, 0, 1)[None]
         shown = window.cut(maps, self.size)[0]
         places = np.array(
             [(*window.place(click, self.size), 1 if click.positive else -1) for click in clicks], np.float32

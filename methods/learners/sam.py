@@ -114,8 +114,9 @@ class SamLearner(Learner):
     def _target(self, instance: Instance, mirror: int) -> Float32[np.ndarray, "g g"]:
         """How much of each cell of the logits' grid the instance covers, 0 to 1; the padding's cells are 0."""
         side = self.architecture.image_size
-        height, width = input_size(instance.mask.shape, side)
-        mask = np.ascontiguousarray(instance.mask[:, ::mirror], np.float32)
+        whole = instance.mask
+        height, width = input_size(whole.shape, side)
+        mask = np.ascontiguousarray(whole[:, ::mirror], np.float32)
         square = np.zeros((side, side), np.float32)
         square[:height, :width] = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
         return cv2.resize(square, self.network.prompt_encoder.mask_input_size, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Reads the checkpoints of RITM's code and of what was built on it: SimpleClick, FocalClick.
+"""Reads the checkpoints of RITM's code and of what was built on it.
 
 All of them save `{"state_dict": tensors, "config": {"class": path, "params": name -> {type, value, specified}}}`
 (`isegm/utils/serialization.py` of SamsungLabs/ritm_interactive_segmentation at b9b4460): the config names the model's
@@ -21,7 +21,16 @@ from torch import Tensor, nn
 from harness.messages import complaint
 from harness.structures import UserError
 
-from .checkpoints import STATE_DICTS, misfits, missing, no_weights, read_trained_here, read_whole, state_dict
+from .checkpoints import (
+    STATE_DICTS,
+    as_float32,
+    misfits,
+    missing,
+    no_weights,
+    read_trained_here,
+    read_whole,
+    state_dict,
+)
 
 A = TypeVar("A")
 
@@ -38,9 +47,6 @@ class IsegmCheckpoints(Generic[A]):
         build: Makes the network of an architecture.
         named: Names an architecture in a message.
         without_effect: Arguments of the official class that change training only.
-        arguments: Turns the official arguments into those of `architecture`, where they differ.
-        skipped: Full names of objects that official files hold beside tensors. None is built or called.
-        meta: Whether the network can be built without memory, on torch's meta device.
     """
 
     reader: str
@@ -50,9 +56,6 @@ class IsegmCheckpoints(Generic[A]):
     build: Callable[[A], nn.Module]
     named: Callable[[A], str]
     without_effect: tuple[str, ...] = ()
-    arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
-    skipped: tuple[str, ...] = ()
-    meta: bool = True
 
     def read(self, path: Path) -> tuple[A, dict[str, Tensor]]:
         """The architecture and the weights, as float32. Nothing in the file is executed.
@@ -63,7 +66,7 @@ class IsegmCheckpoints(Generic[A]):
         if not path.is_file():
             raise missing(path, self.reader)
         architecture, weights = self._trained_here(path) if path.suffix == ".safetensors" else self._official(path)
-        return architecture, {name: one.float() if one.is_floating_point() else one for name, one in weights.items()}
+        return architecture, as_float32(weights)
 
     def loaded(self, path: Path) -> nn.Module:
         """The network of a checkpoint with its weights.
@@ -80,7 +83,7 @@ class IsegmCheckpoints(Generic[A]):
             UserError: A tensor is missing, is unknown to the network or has another shape.
         """
         # On the meta device, a network takes no memory, however large a one the file describes.
-        with torch.device("meta" if self.meta else "cpu"):
+        with torch.device("meta"):
             network = self.build(architecture)
         if wrong := misfits(weights, network.state_dict()):
             name, found, wanted = min(wrong)
@@ -101,7 +104,7 @@ class IsegmCheckpoints(Generic[A]):
 
     def _official(self, path: Path) -> tuple[A, dict[str, Tensor]]:
         saved = "{'config': checkpoint['config'], 'state_dict': model.state_dict()}"
-        content, _ = read_whole(path, self.reader, saved, self.skipped)
+        content, _ = read_whole(path, self.reader, saved)
         if not isinstance(content, dict) or "config" not in content or not content.keys() & set(STATE_DICTS):
             found = f"keys {_some(content)}" if isinstance(content, dict) else f"a {type(content).__name__}"
             raise self._wrong(path, f"{found} at its top, not `config` and `state_dict`")
@@ -127,7 +130,7 @@ class IsegmCheckpoints(Generic[A]):
             for key, (value, specified) in given.items()
             if key not in self.without_effect and (key in known or specified)
         }
-        return self._architecture(self.arguments(kept), path)
+        return self._architecture(kept, path)
 
     def _architecture(self, values: Any, path: Path) -> A:
         try:
