@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from harness.clicks import Situation, click_rng, clicks_a_round
-from harness.clicks.strategy import ClickRuleError, clicks_by, options_of
+from harness.clicks import Situation, click_rng
+from harness.clicks.strategy import ClickRule, ClickRuleError, options_of
 from harness.config.run_config import Clicks
 from harness.config.wording import Text, Wording
 from harness.evaluation.pictures import Picture, Target
@@ -18,7 +18,7 @@ from harness.masks.destinations import Pair, Place
 from harness.masks.measure import metric
 from harness.plugins.failures import contained, described, one_line
 from harness.plugins.registry import entry
-from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record, UserError
+from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record
 
 TEXT_ROUND = 0
 """The round whose random generator chooses a text; the rounds of clicks start at 1."""
@@ -131,6 +131,7 @@ class Way:
     def __init__(self, names: Names, protocol: Protocol, classes: Sequence[str], present_only: bool = False) -> None:
         self.names, self.protocol, self.present_only = names, protocol, present_only
         self.metrics = [metric(name) for name in protocol.metrics]
+        self.click_rule = ClickRule(protocol.clicks.strategy, protocol.clicks.options)
         self.pairs = entry("clicks", protocol.clicks.strategy).options.get("pairs")
         self.wording = Wording(protocol.text, classes)
 
@@ -172,21 +173,13 @@ class Way:
             NoClickError: The strategy finds no pixel for one of them.
             ClickRuleError: It fails, or returns what are no such clicks.
         """
-        sample, target, clicks = asking.picture.sample, asking.target, self.protocol.clicks
+        sample, target = asking.picture.sample, asking.target
         rng = self._rng(sample.id, target.instance, number, asking.draw)
         partner = asking.pair.other if asking.pair else None
         at = Situation(
             sample, target.instance, asking.clicks, asking.predicted, rng, asking.draw, partner, known=target.truth
         )
-        return clicks_by(clicks.strategy, at, clicks.options, self.a_round)
-
-    @cached_property
-    def a_round(self) -> int:
-        """How many clicks the rule adds each round; a config whose rule does not say it is refused before."""
-        try:
-            return clicks_a_round(self.protocol.clicks.strategy, self.protocol.clicks.options)
-        except UserError as error:
-            raise ClickRuleError(str(error)) from error
+        return self.click_rule.clicks(at)
 
     def _rng(self, sample_id: str, instance: Instance, number: int, draw: int = 0) -> Any:
         """The random generator of a round: it depends on nothing but seed, data set, object, round and draw."""

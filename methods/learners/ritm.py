@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.clicks import Situation, interior_depth
-from harness.clicks.strategy import clicks_by
+from harness.clicks.strategy import ClickRule
 from harness.plugins.interfaces import Learner
 from harness.plugins.registry import register_learner
 from harness.structures import Click, Instance, Mask, Said, Sample, UserError
@@ -72,7 +72,7 @@ class RitmLearner(Learner):
         flip: bool = True,
         jitter: float = 0.0,
     ) -> None:
-        self.clicks_a_round = clicks_made(strategy, click_options or {}, "methods/learners/ritm.py")
+        clicks_made(strategy, click_options or {}, "methods/learners/ritm.py")
         self.architecture = RitmArchitecture(
             width=width,
             ocr_width=ocr_width,
@@ -84,7 +84,7 @@ class RitmLearner(Learner):
             use_rgb_conv=False,
         )
         self.network = RitmNetwork(self.architecture)
-        self.strategy, self.click_options = strategy, dict(click_options or {})
+        self.click_rule = ClickRule(strategy, dict(click_options or {}))
         self.size, self.next_clicks, self.zoomed, self.min_crop_size = (size, size), next_clicks, zoomed, min_crop_size
         self.flip, self.jitter = flip, jitter
 
@@ -97,7 +97,7 @@ class RitmLearner(Learner):
     ) -> dict[str, np.ndarray]:
         """A window of the image, the object in it and the first clicks (row, column, sign), in the network's pixels."""
         at = Situation(sample, instance, (), None, rng)
-        clicks = clicks_by(self.strategy, at, self.click_options, self.clicks_a_round)
+        clicks = self.click_rule.clicks(at)
         mask = instance.mask
         window = self._window(mask, clicks, rng)
         image = jittered(sample.image, rng, self.jitter) if self.jitter else sample.image

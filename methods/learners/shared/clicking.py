@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from harness.clicks import Situation, click_rng, clicks_a_round
-from harness.clicks.strategy import asks_for_pairs, clicks_by
+from harness.clicks.strategy import ClickRule, asks_for_pairs
 from harness.plugins.registry import find
 from harness.structures import Instance, Sample, UserError
 
@@ -48,13 +49,16 @@ class Clicking:
                 f"{wanted}, a channel each. Correct `click_options`, `positive_clicks` or `negative_clicks`."
             )
 
+    @cached_property
+    def _rule(self) -> ClickRule:
+        return ClickRule(self.strategy, self.options)
+
     def clicks(self, sample: Sample, instance: Instance, rng: np.random.Generator) -> Int[np.ndarray, "c 2"]:
         """x, y in pixels of the image, in the order of the channels."""
         draw = int(rng.integers(self.sets)) if self.sets > 1 else 0
         if self.fixed:
             rng = click_rng(0, "training", sample.id, instance.id, 1, draw)
-        wanted = self.channels.positive_clicks + self.channels.negative_clicks
-        made = clicks_by(self.strategy, Situation(sample, instance, (), None, rng, draw), self.options, wanted)
+        made = self._rule.clicks(Situation(sample, instance, (), None, rng, draw))
         return np.array([(click.x, click.y) for click in self.channels.arranged(made)])
 
 
