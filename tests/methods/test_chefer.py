@@ -15,27 +15,10 @@ from torch import Tensor
 import small_clips
 from harness.plugins.registry import find
 from harness.structures import UserError
-from small_clips import FIXTURES, evidence, far, picture, score
+from small_clips import evidence, expected, far, fixtures, of_fixture, picture, score
 
 pytestmark = pytest.mark.slow
-fixtures = pytest.mark.skipif(
-    not FIXTURES.is_dir(), reason=f"no answers of official code under {FIXTURES} (tests/README.md)"
-)
 TOLERANCE = 2e-5
-
-
-def expected(model: str, name: str) -> np.ndarray:
-    found: np.ndarray = np.load(FIXTURES / "expected.npz")[f"{model}__{name}"]
-    return found
-
-
-def of_fixture(model: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Chefer, np.ndarray, Tensor]:
-    small_clips.official(monkeypatch, model)
-    saliency = Chefer(model, device="cpu", **options)
-    vectors = F.normalize(torch.from_numpy(expected(model, "text")), dim=-1)
-    saliency._texts = dict(zip(small_clips.case()["texts"], vectors, strict=True))
-    image = np.load(FIXTURES / "expected.npz")["image_tiny" if model == "tiny" else "image_224"]
-    return saliency, image, vectors
 
 
 @fixtures
@@ -45,7 +28,7 @@ def of_fixture(model: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> t
 )
 def test_it_is_the_official_code(model: str, starts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     for start in starts:
-        saliency, image, vectors = of_fixture(model, monkeypatch, start_layer=start)
+        saliency, image, vectors, _ = of_fixture(Chefer, model, monkeypatch, start_layer=start)
         assert far(evidence(saliency, [image], vectors)[:, 0], expected(model, f"chefer_start{start}")) < TOLERANCE
         if start == -1 and model != "tiny":
             maps = saliency.maps(saliency.features([image])[0], small_clips.case()["texts"], ())
@@ -65,7 +48,7 @@ def test_it_is_the_official_code(model: str, starts: tuple[int, ...], monkeypatc
     ],
 )
 def test_a_mistake_shows(mistake: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    saliency, image, vectors = of_fixture("tiny", monkeypatch, **options)
+    saliency, image, vectors, _ = of_fixture(Chefer, "tiny", monkeypatch, **options)
     found = evidence(saliency, [image], vectors)[:, 0]
     kept = saliency.features([image])[0].kept[None]
     if mistake in ("mean of the heads before the clamp", "raw attention"):

@@ -16,40 +16,21 @@ from torch import Tensor
 import small_clips
 from harness.plugins.registry import find
 from harness.structures import UserError
-from small_clips import FIXTURES, evidence, far, picture, score
+from small_clips import evidence, expected, far, fixtures, of_fixture, picture, score
 
 pytestmark = pytest.mark.slow
-fixtures = pytest.mark.skipif(
-    not FIXTURES.is_dir(), reason=f"no answers of official code under {FIXTURES} (tests/README.md)"
-)
 TOLERANCE = 2e-5
 """Of the largest value: both sides are float32 and sum in other orders; 7e-6 was seen."""
-
-
-def expected(model: str, name: str) -> np.ndarray:
-    found: np.ndarray = np.load(FIXTURES / "expected.npz")[f"{model}__{name}"]
-    return found
-
-
-def built(model: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Gradcam, Any, Tensor, Tensor]:
-    """The saliency with the fixtures' weights, its features of their image, their texts' unit vectors and lengths."""
-    small_clips.official(monkeypatch, model)
-    saliency = Gradcam(model, device="cpu", **options)
-    image = np.load(FIXTURES / "expected.npz")["image_tiny" if model == "tiny" else "image_224"]
-    texts = torch.from_numpy(expected(model, "text"))
-    vectors = F.normalize(texts, dim=-1)
-    saliency._texts = dict(zip(small_clips.case()["texts"], vectors, strict=True))
-    return saliency, image, vectors, texts.norm(dim=-1)[:, None, None]
 
 
 @fixtures
 @pytest.mark.parametrize("model", ["tiny", "ViT-B-32-quickgelu", "ViT-B-16-quickgelu"])
 def test_a_vits_are_the_official_codes(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    saliency, image, vectors, _ = built(model, monkeypatch)
+    saliency, image, vectors, _ = of_fixture(Gradcam, model, monkeypatch)
     assert far(evidence(saliency, [image], vectors)[:, 0], expected(model, "gradcam_ln1_signed")) < TOLERANCE
     maps = saliency.maps(saliency.features([image])[0], small_clips.case()["texts"], ())
     assert np.abs(maps[:, ::4, ::4] - expected(model, "gradcam_ln1_final")).max() < 3 * TOLERANCE
-    heads, image, vectors, _ = built(model, monkeypatch, layer="attention")
+    heads, image, vectors, _ = of_fixture(Gradcam, model, monkeypatch, layer="attention")
     found = evidence(heads, [image], vectors)[:, 0].clamp(min=0)
     assert far(found, expected(model, "gradcam_attention")) < TOLERANCE
 
@@ -59,7 +40,9 @@ def test_a_vits_are_the_official_codes(model: str, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("kind", ["dot", "cosine"])
 def test_a_resnets_are_the_official_codes(layer: Any, kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model = "RN50-quickgelu"
-    saliency, image, vectors, lengths = built(model, monkeypatch, layer=layer, score=kind, interpolation="bicubic")
+    saliency, image, vectors, lengths = of_fixture(
+        Gradcam, model, monkeypatch, layer=layer, score=kind, interpolation="bicubic"
+    )
     found = evidence(saliency, [image], vectors)[:, 0]
     found = found * lengths if kind == "dot" else found  # The code's product is with the text as CLIP returns it.
     assert far(found, expected(model, f"gradcam_{layer}_{kind}_signed")) < TOLERANCE
@@ -72,7 +55,7 @@ def test_a_resnets_are_the_official_codes(layer: Any, kind: Any, monkeypatch: py
 
 @fixtures
 def test_the_embeddings_are_the_official_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    saliency, image, _, _ = built("tiny", monkeypatch)
+    saliency, image, _, _ = of_fixture(Gradcam, "tiny", monkeypatch)
     with torch.inference_mode():
         found = saliency.visual(small_clips.pixels(saliency, image))
         tokens = torch.from_numpy(expected("tiny", "tokens"))
@@ -87,7 +70,7 @@ def test_the_embeddings_are_the_official_codes(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("mistake", ["class token among the cells", "no key's part", "dot for cosine", "imagenet"])
 def test_a_mistake_in_a_vits_shows(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"dot for cosine": {"score": "dot"}, "imagenet": {"normalise": "imagenet"}}.get(mistake, {})
-    saliency, image, vectors, _ = built("tiny", monkeypatch, **options)
+    saliency, image, vectors, _ = of_fixture(Gradcam, "tiny", monkeypatch, **options)
     if mistake == "class token among the cells":
         real = gradcam.vit_attention
         monkeypatch.setattr(gradcam, "vit_attention", lambda *given: shifted(real(*given)))

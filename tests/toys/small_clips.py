@@ -6,18 +6,21 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+import torch.nn.functional as F
 from harness.methods.shared import clip_saliency
 from harness.methods.shared.clip_saliency import ClipSaliency
 from harness.methods.shared.open_clip_model import ClipModel, clip_tokenizer
 from torch import Tensor, nn
 
 import real_data
+
+S = TypeVar("S", bound=ClipSaliency)
 
 TEXT = {"context_length": 24, "vocab_size": 2014, "width": 32, "heads": 2, "layers": 1}
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -33,6 +36,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 FIXTURES = real_data.PARITY / "clip_saliency"
+fixtures = pytest.mark.skipif(
+    not FIXTURES.is_dir(), reason=f"no answers of official code under {FIXTURES} (tests/README.md)"
+)
 
 
 def clip(config: dict[str, Any], seed: int = 0, gain: float = 2.0) -> ClipModel:
@@ -94,6 +100,25 @@ def official(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     monkeypatch.setattr(clip_saliency, "load_clip", lambda *_: made)
 
 
+def expected(model: str, name: str) -> np.ndarray:
+    """An answer of official code."""
+    found: np.ndarray = np.load(FIXTURES / "expected.npz")[f"{model}__{name}"]
+    return found
+
+
+def of_fixture(
+    kind: type[S], model: str, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> tuple[S, np.ndarray, Tensor, Tensor]:
+    """A saliency with the fixtures' weights, their image, their texts' unit vectors and the lengths of these."""
+    official(monkeypatch, model)
+    saliency: Any = kind(model, device="cpu", **options)  # type: ignore[call-arg]
+    image = np.load(FIXTURES / "expected.npz")["image_tiny" if model == "tiny" else "image_224"]
+    texts = torch.from_numpy(expected(model, "text"))
+    vectors = F.normalize(texts, dim=-1)
+    saliency._texts = dict(zip(case()["texts"], vectors, strict=True))
+    return saliency, image, vectors, texts.norm(dim=-1)[:, None, None]
+
+
 def small(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     """Have saliencies that are built from now on take a small CLIP of CONFIGS."""
     # With a gain of 2 a ResNet's values grow from stage to stage until float32 has few digits left.
@@ -127,7 +152,7 @@ def score(saliency: ClipSaliency, embedded: Tensor, text: Tensor, kind: str) -> 
     return saliency.clip.module.logit_scale.exp() * torch.cosine_similarity(embedded, text, dim=0)
 
 
-def far(found: Tensor | np.ndarray, expected: Tensor | np.ndarray) -> float:
+def far(found: Tensor | np.ndarray, true: Tensor | np.ndarray) -> float:
     """The largest difference, as a share of the largest expected value."""
-    wanted = np.asarray(expected)
+    wanted = np.asarray(true)
     return float(np.abs(np.asarray(found) - wanted).max() / np.abs(wanted).max())
