@@ -54,7 +54,7 @@ class Cropped:
 
 
 class KeptCropped:
-    """An attribute of a dataclass that takes a mask, keeps it cropped and makes it whole when it is asked for.
+    """A dataclass attribute for a mask: it stores the crop, and each read gives a new mask of the image's size.
 
     What is no bool array of two dimensions is kept as it is, for whoever checks it.
     """

@@ -52,7 +52,7 @@ def pieces(askings: Sequence[Asking], batch: int) -> Iterator[Piece]:
 
 
 def at_once(pixels: int, batch: int) -> int:
-    """How many prompts on a picture of so many pixels make a piece; 1 at least."""
+    """The number of prompts in a piece, at least 1, for a picture with this number of pixels."""
     most = max(1, PIXELS_AT_ONCE // max(1, pixels))
     return most - most % batch if most > batch else most
 

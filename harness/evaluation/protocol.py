@@ -136,7 +136,7 @@ class Way:
         self.wording = Wording(protocol.text, classes)
 
     def askings(self, picture: Picture) -> Iterator[Asking]:
-        """What is asked of an image: each instance once a draw, or once with every partner that it has.
+        """The questions about an image: one for each instance and draw, or one for each instance and partner.
 
         Raises:
             ClickRuleError: The rule does not say which pairs of objects it asks for.

@@ -80,7 +80,7 @@ class Region:
         return mask
 
     def forget(self) -> None:
-        """Let go of `mask`, which takes a byte a pixel of the image; it is made anew when it is asked for again."""
+        """Free the memory of `mask`, a byte for each pixel of the image. The next read of `mask` computes it again."""
         vars(self).pop("mask", None)
 
     def boundary(self, dilation_ratio: float = 0.02) -> Crop:
