@@ -549,8 +549,9 @@ def test_the_defaults_are_the_official_evaluations(method: Ritm) -> None:
     section = (Path(__file__).resolve().parents[2] / "README.md").read_text().split("| `ritm` | |")[1].split("\n\n")[0]
     shown = yaml.safe_load("\n".join(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)))
     assert shown.pop("zoom") == asdict(params["zoom"])
-    assert len(shown) == 3 and shown.items() <= params.items()
+    assert len(shown) == 4 and shown.items() <= params.items()
     assert (params["flip"], params["threshold"], params["clicks_limit"]) == (True, 0.49, None)
+    assert params["max_megapixels"] == 16  # Ours: the official code has no such limit.
 
 
 # Checkpoints.
