@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from harness.plugins.interfaces import Saliency
 from harness.plugins.registry import register_method
 from harness.structures import Image, UserError
 
@@ -101,7 +102,7 @@ class Sam2Network(Network):
 
 @register_method("sam2")
 class Sam2(MultiMask):
-    """SAM 2; its candidates are ranked by its own predicted IoU and by CLIP.
+    """SAM 2; its candidates are ranked by its own predicted IoU and, with a text, by CLIP or a saliency.
 
     Args:
         checkpoint: Released weights (.pt).
@@ -116,6 +117,7 @@ class Sam2(MultiMask):
         device: Where it runs; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: Decoded at once; by default 8 on the CPU, 64 on a GPU.
         precision: Of the matrix products of the image encoder and of CLIP.
+        saliency: As for `sam`.
     """
 
     def __init__(
@@ -132,13 +134,14 @@ class Sam2(MultiMask):
         device: str = "auto",
         prompts_per_batch: int | None = None,
         precision: Precision = "float32",
+        saliency: Saliency | None = None,
     ) -> None:
         where = chosen_device(device)
         network = Sam2Network(load_sam2(checkpoint, model).to(where), precision)
         clip = None
         if "clip" in rankings:
             clip = ClipRanking(clip_model, clip_checkpoint, crop, template, where, network.dtype)
-        super().__init__(network, rankings, clip, multimask, candidates, prompts_per_batch)
+        super().__init__(network, rankings, clip, multimask, candidates, prompts_per_batch, saliency)
 
 
 def load_sam2(checkpoint: Path, model: Model) -> torch.nn.Module:

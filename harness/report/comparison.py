@@ -26,6 +26,10 @@ PARTS = {"mean": "overall", "seen": "seen", "unseen": "unseen"}
 """A column of `scores` -> its name in the paper."""
 
 
+BY_TEXT = ("clip", "saliency")
+"""Rankings that the text decides, whatever the method makes of it otherwise."""
+
+
 @dataclass(frozen=True)
 class Part:
     """What a table shows of a method: the first of these rankings that it has.

@@ -20,6 +20,7 @@ from jaxtyping import Float, Float64, Int64
 from segment_anything import sam_model_registry
 from torch import Tensor, nn
 
+from harness.plugins.interfaces import Saliency
 from harness.plugins.registry import register_method
 from harness.structures import Image, UserError
 
@@ -102,13 +103,13 @@ class SamNetwork(Network):
 
 @register_method("sam")
 class Sam(MultiMask):
-    """SAM. Its candidates are ranked by its own predicted IoU and by CLIP.
+    """SAM. Its candidates are ranked by its own predicted IoU and, with a text, by CLIP or a saliency.
 
     Args:
         checkpoint: Released weights (.pth), or weights that our training saved (.safetensors).
         backbone: The backbone that the checkpoint must have; None accepts any.
-        rankings: "confidence", SAM's own predicted IoU, "clip", or both; the first one's choice is fed back in
-            iterative protocols.
+        rankings: Any of "confidence", SAM's own predicted IoU, "clip", by each candidate's crop, and "saliency", by
+            where the text is seen in the image; the first one's choice is fed back in iterative protocols.
         clip_model: The model that ranks by the text: a name or config of open_clip_model.load_clip.
         clip_checkpoint: The weights of `clip_model`; needed to rank by it.
         crop: What CLIP is shown of a candidate.
@@ -119,6 +120,7 @@ class Sam(MultiMask):
         device: Where SAM and CLIP run; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: How many prompts are decoded at once; by default 8 on the CPU, 64 on a GPU.
         precision: Precision of the matrix products of SAM's image encoder and of CLIP.
+        saliency: Ranks "saliency": a candidate's mean inside less that outside. Any will do; nothing is trained.
     """
 
     def __init__(
@@ -135,13 +137,14 @@ class Sam(MultiMask):
         device: str = "auto",
         prompts_per_batch: int | None = None,
         precision: Precision = "float32",
+        saliency: Saliency | None = None,
     ) -> None:
         where = chosen_device(device)
         network = SamNetwork(load_sam(checkpoint, backbone).to(where), precision)
         clip = None
         if "clip" in rankings:
             clip = ClipRanking(clip_model, clip_checkpoint, crop, template, where, network.dtype)
-        super().__init__(network, rankings, clip, multimask, candidates, prompts_per_batch)
+        super().__init__(network, rankings, clip, multimask, candidates, prompts_per_batch, saliency)
 
 
 def input_size(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 The network encodes an image once and decodes all prompts on it in batches. A lone click is ambiguous (it may mean the
 whole, a part, or a part of the part), so the network answers it with three candidates. Each prompt's candidates are
-ranked by the network's own predicted IoU ("confidence") and by CLIP. The oracle, which knows the ground truth, is a
+ranked by the network's own predicted IoU ("confidence"), by CLIP's view of each candidate ("clip") and by where a
+saliency sees the text ("saliency"). The oracle, which knows the ground truth, is a
 matter of the scorer.
 """
 
@@ -19,12 +20,13 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from harness.plugins.interfaces import Group, Method
+from harness.plugins.interfaces import Group, Method, Saliency
 from harness.structures import Image, Masks, Prediction, Prompt, UserError
 
 from .ranking import ClipRanking
+from .saliency_ranking import saliency_scores, text_maps
 
-Ranking = Literal["confidence", "clip"]
+Ranking = Literal["confidence", "clip", "saliency"]
 MultimaskRule = Literal["first", "always", "never"]
 Candidates = Literal["all", "chosen"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -82,11 +84,13 @@ class EncodedImage:
         image: The image, of which the CLIP ranking takes crops.
         size: (h, w) of the image.
         features: The network's features of the image.
+        seen: The saliency's features of the image; None where it ranks nothing.
     """
 
     image: Image
     size: tuple[int, int]
     features: Any
+    seen: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +117,7 @@ class MultiMask(Method):
         network: The network with its weights.
         rankings: How candidates are ranked. In iterative protocols the choice of the first ranking is fed back.
         clip: Ranks by the text; needed if `rankings` has "clip".
+        saliency: Ranks by the text; needed if `rankings` has "saliency".
         multimask: When the network returns several candidates: at the "first" click, "always" or "never".
         candidates: Whether "all" are returned, or only the one "chosen" by the single ranking. The scorer calls the
             ranking of a lone mask "single" and has no oracle for it, since the others might have been better.
@@ -131,9 +136,10 @@ class MultiMask(Method):
         multimask: MultimaskRule = "first",
         candidates: Candidates = "all",
         prompts_per_batch: int | None = None,
+        saliency: Saliency | None = None,
     ) -> None:
-        check_options(self.name, rankings, candidates, prompts_per_batch)
-        self.network, self.clip = network, clip
+        check_options(self.name, rankings, candidates, prompts_per_batch, saliency)
+        self.network, self.clip, self.saliency = network, clip, saliency
         self.rankings, self.multimask, self.candidates = tuple(rankings), multimask, candidates
         self.device = network.device
         self.prompts_per_batch = prompts_per_batch or (64 if self.device.type == "cuda" else 8)
@@ -143,7 +149,11 @@ class MultiMask(Method):
     def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
         """Encode the images one by one; larger batches are no faster, even on a GPU."""
         self.image_encodings += len(images)
-        return [EncodedImage(image, image.shape[:2], self.network.features(image)) for image in images]
+        seen = self.saliency.features(images) if self.saliency else [None] * len(images)
+        return [
+            EncodedImage(image, image.shape[:2], self.network.features(image), one)
+            for image, one in zip(images, seen, strict=True)
+        ]
 
     @torch.inference_mode()
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
@@ -175,9 +185,10 @@ class MultiMask(Method):
                 )
         if not prompt.clicks:
             raise ValueError(f"{self.name} needs a click; found none.")
-        if "clip" in self.rankings and not (prompt.text and prompt.text.strip()):
+        by_text = [one for one in self.rankings if one != "confidence"]
+        if by_text and not (prompt.text and prompt.text.strip()):
             raise ValueError(
-                f"{self.name} ranks by CLIP, which needs a text; found {prompt.text!r}. "
+                f"{self.name} ranks by {' and '.join(by_text)}, which needs a text; found {prompt.text!r}. "
                 "Set `rankings: [confidence]` for prompts by clicks alone."
             )
 
@@ -238,6 +249,8 @@ class MultiMask(Method):
         for ranking in self.rankings:
             if ranking == "clip":
                 scores[ranking] = self._similarities(state, prompts, masks)
+            elif ranking == "saliency":
+                scores[ranking] = self._salience(state, prompts, masks)
             else:
                 scores[ranking] = [answer.confidence.float().cpu().tolist() for answer in answers]
         return [{ranking: scores[ranking][index] for ranking in self.rankings} for index in range(len(answers))]
@@ -254,15 +267,32 @@ class MultiMask(Method):
         ends = np.cumsum([len(candidates) for candidates in masks])[:-1]
         return [part.tolist() for part in np.split(found, ends)]
 
+    def _salience(self, state: EncodedImage, prompts: Sequence[Prompt], masks: Sequence[Masks]) -> list[list[float]]:
+        assert self.saliency is not None
+        maps = text_maps(self.saliency, state.seen, state.size, prompts, [str(prompt.text) for prompt in prompts])
+        return [saliency_scores(salient, candidates) for salient, candidates in zip(maps, masks, strict=True)]
 
-def check_options(name: str, rankings: Sequence[str], candidates: str, prompts_per_batch: int | None) -> None:
+
+def check_options(
+    name: str,
+    rankings: Sequence[str],
+    candidates: str,
+    prompts_per_batch: int | None,
+    saliency: Saliency | None = None,
+) -> None:
     """Refuse options that contradict each other.
 
     Raises:
         UserError: Some do.
     """
     if not rankings or len(set(rankings)) < len(rankings):
-        raise UserError(f"{name}: found rankings={list(rankings)}; wanted confidence, clip or both, once each.")
+        raise UserError(f"{name}: found rankings={list(rankings)}; wanted confidence, clip, saliency, once each.")
+    if ("saliency" in rankings) != (saliency is not None):
+        found = "no saliency" if saliency is None else f"a saliency with rankings={list(rankings)}"
+        raise UserError(
+            f"{name}: found {found}; ranking by saliency wanted both. Set `saliency: {{name: maskclip, params: ...}}` "
+            "and have `saliency` among the `rankings`, or leave out both."
+        )
     if candidates == "chosen" and len(rankings) > 1:
         raise UserError(
             f"{name}: found candidates=chosen with rankings={list(rankings)}; wanted one ranking, whose choice is "

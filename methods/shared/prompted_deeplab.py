@@ -21,12 +21,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from harness.plugins.interfaces import Group, Method, Saliency, checked_maps
+from harness.plugins.interfaces import Group, Method, Saliency
 from harness.structures import Image, Prediction, Prompt, UserError
 
 from .channels import Channels, click_channels, image_channels, saliency_channel
 from .checkpoints import misfits, read_trained_here
 from .device import chosen_device
+from .saliency_ranking import text_maps
 from .texts import required_text
 
 AUXILIARY = "auxiliary."
@@ -183,16 +184,10 @@ class PromptedDeepLab(Method):
         return self._saliency(state, [prompt])[0] if self.saliency else None
 
     def _saliency(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Float32[np.ndarray, "n h w"]:
-        """A map for each prompt; prompts with the same text and vocabulary share one."""
+        """A map for each prompt."""
         assert self.saliency is not None
-        wanted = [(prompt.vocabulary, required_text(prompt, "text_click")) for prompt in prompts]
-        found: dict[tuple[tuple[str, ...], str], Any] = {}
-        for vocabulary in dict.fromkeys(key[0] for key in wanted):
-            texts = list(dict.fromkeys(text for names, text in wanted if names == vocabulary))
-            answered = self.saliency.maps(state.features, texts, vocabulary)
-            maps = checked_maps(self.saliency, answered, len(texts), state.size)
-            found.update({(vocabulary, text): saliency for text, saliency in zip(texts, maps, strict=True)})
-        return np.stack([found[key] for key in wanted])
+        texts = [required_text(prompt, "text_click") for prompt in prompts]
+        return np.stack(text_maps(self.saliency, state.features, state.size, prompts, texts))
 
 
 def read_checkpoint(path: Path) -> tuple[Architecture, dict[str, Tensor]]:

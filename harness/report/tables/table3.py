@@ -1,7 +1,7 @@
 """The paper's Table 3: SAM's candidates by each ranking, click alone, and ours.
 
 Beneath it: how much the text resolves of what a click leaves open. The oracle gap is the oracle's mean less
-confidence's; the recovered share is what the ranking by CLIP gains over confidence, as a share of that gap.
+confidence's; the recovered share is what a ranking by the text gains over confidence, as a share of that gap.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import CLICK, OURS, SAM, absent, interval, line_of, players, printed_beside, quoted_note
+from harness.report.comparison import (
+    BY_TEXT,
+    CLICK,
+    OURS,
+    SAM,
+    absent,
+    interval,
+    line_of,
+    players,
+    printed_beside,
+    quoted_note,
+)
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_of_row
 from harness.report.scores import NO_ROWS, about, clicks_note, counted, iou_heading, mean_cell, scores
@@ -23,6 +34,9 @@ from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import paired_gain
 from harness.statistics.resampling import RESAMPLES
 from harness.structures import UserError
+
+SALIENCY = "Saliency"
+"""A column that the paper's table does not have."""
 
 SEVERAL = "The paper shows one and does not say which; its numbers stand in the first of ours."
 TRAINED = "The paper's 1-Click and Ours in this table saw all classes in training, those of its other tables some."
@@ -47,7 +61,7 @@ class Slot:
 
 @register_table("table3")
 def table3(final: FinalClicks, context: Context) -> Table:
-    """SAM ranked by CLIP, by its confidence and by the oracle, click alone, and ours: one line a data set."""
+    """SAM ranked by CLIP, a saliency, its confidence and the oracle, click alone, and ours: one line a data set."""
     lines = scores(final, context)
     slots = _slots(lines, final, context)
     body: list[Row] = []
@@ -70,6 +84,7 @@ def _slots(lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[Sl
         clip, confidence = (None, None) if index else (("sam", "clip"), ("sam", "confidence"))
         slots += [
             Slot("CLIP", sam, ("clip",), clip),
+            *([Slot(SALIENCY, sam, ("saliency",), None)] if "saliency" in _rankings(lines, sam) else []),
             Slot("Conf.", sam, SAM.rankings, confidence),
             Slot("Oracle", sam, ("oracle",), None),
         ]
@@ -80,8 +95,12 @@ def _slots(lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[Sl
     return slots
 
 
+def _rankings(lines: pd.DataFrame, sam: str) -> set[str]:
+    return set(lines.loc[lines["method"] == sam, "ranking"])
+
+
 def _columns(slots: Sequence[Slot]) -> tuple[Column, ...]:
-    groups = [slot.method or ("SAM" if slot.heading in ("CLIP", "Conf.", "Oracle") else "") for slot in slots]
+    groups = [slot.method or ("SAM" if slot.heading in ("CLIP", SALIENCY, "Conf.", "Oracle") else "") for slot in slots]
     return (Column("Dataset"), *[Column(s.heading, group, "right") for s, group in zip(slots, groups, strict=True)])
 
 
@@ -104,7 +123,7 @@ def _section(
     printed = {(row.method, row.variant): row for row in printed_beside(3, dataset, final, context)}
     if printed:
         flags = dict.fromkeys(flag for row in printed.values() for flag in row.flags)
-        several = any(slot.printed is None for slot in slots if slot.heading != "Oracle")
+        several = any(slot.printed is None for slot in slots if slot.heading not in ("Oracle", SALIENCY))
         quoted = [f"{printed[slot.printed].overall:.2f}" if slot.printed in printed else "–" for slot in slots]
         name = Cell(f"published: {dataset}", (*flags, *((SEVERAL,) if several else ())))
         yield Row((name, *[Cell(text) for text in quoted]), quoted=True)
@@ -123,26 +142,28 @@ def _counts(found: Sequence[pd.Series[Any]]) -> list[str]:
 
 
 def _recovered(dataset: str, lines: pd.DataFrame, slots: Sequence[Slot], final: FinalClicks) -> Iterator[str]:
-    """A note for each SAM with an oracle: how far it lies above confidence, and how much of that CLIP recovers."""
+    """A note for each SAM with an oracle: how far it lies above confidence, and how much of that a text recovers."""
     for sam in [slot.method for slot in slots if slot.heading == "Oracle"]:
-        own = {name: line_of(lines, dataset, sam, (name,)) for name in ("confidence", "oracle", "clip")}
+        own = {name: line_of(lines, dataset, sam, (name,)) for name in ("confidence", "oracle", *BY_TEXT)}
         whole = {name for name, line in own.items() if line is not None and not math.isnan(line["mean"])}
         if not {"confidence", "oracle"} <= whole:
             continue
         try:
-            yield f"{dataset}, {sam}: {_gap(final.where(final.rows['dataset'] == dataset), sam, 'clip' in whole)}."
+            yield f"{dataset}, {sam}: {_gap(final.where(final.rows['dataset'] == dataset), sam, whole)}."
         except UserError as error:
             yield f"{dataset}, {sam}: no oracle gap. {error}"
 
 
-def _gap(final: FinalClicks, sam: str, clip: bool) -> str:
+def _gap(final: FinalClicks, sam: str, rankings: set[str]) -> str:
     gap = paired_gain(final, (sam, "oracle"), (sam, "confidence"))
     said = f"oracle gap {interval(gap)} (oracle less confidence, n = {gap.n})"
-    over = paired_gain(final, (sam, "clip"), (sam, "confidence")) if clip else None
-    if over is None or over.n != gap.n:
-        return said
-    share = f"{over.difference / gap.difference:.3f}" if gap.difference > 0 else "–"
-    return f"{said}; recovered share {share} (CLIP less confidence, {interval(over)}, over the gap)"
+    for ranking in BY_TEXT:
+        over = paired_gain(final, (sam, ranking), (sam, "confidence")) if ranking in rankings else None
+        if over is not None and over.n == gap.n:
+            share = f"{over.difference / gap.difference:.3f}" if gap.difference > 0 else "–"
+            name = "CLIP" if ranking == "clip" else ranking
+            said += f"; recovered share {share} ({name} less confidence, {interval(over)}, over the gap)"
+    return said
 
 
 def _general(body: Sequence[Row], final: FinalClicks, context: Context) -> Iterator[str]:

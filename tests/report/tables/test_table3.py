@@ -159,3 +159,14 @@ def test_a_data_set_a_line(cast: pd.DataFrame) -> None:
     built = build(pd.concat([cast, cast[cast["method"] != "ours"].assign(dataset="a")]), Context("demo"))
     assert [line[0] for line in texts(built)] == ["a", "toy"]
     assert texts(built)[0][-1] == ""
+
+
+def test_a_ranking_by_saliency_has_a_column_and_a_recovered_share(cast: pd.DataFrame, make_row: Any) -> None:
+    more = [make_row("SAM", name, 0.55, ranking="saliency", method_plugin="sam") for name in INSTANCES]
+    built = build(pd.concat([cast, pd.DataFrame(more)]))
+    assert [column.heading for column in built.columns][:5] == ["Dataset", "CLIP", "Saliency", "Conf.", "Oracle"]
+    assert texts(built) == [["toy", "45.00", "55.00", "40.00", "60.00", "50.00", "70.00"]]
+    (said,) = [note for note in built.notes if "oracle gap" in note]
+    assert "recovered share 0.250 (CLIP less confidence" in said
+    assert said.endswith("recovered share 0.750 (saliency less confidence, +15.00 [+15.00, +15.00], over the gap).")
+    assert SEVERAL not in built.notes
