@@ -36,6 +36,7 @@ from harness.evaluation.pictures import Picture, encode, loaded
 from harness.evaluation.pieces import Piece, pieces
 from harness.evaluation.probe import Probe
 from harness.evaluation.protocol import Asking, Names, Protocol, Way, facts, failed
+from harness.masks.measure import SalientPixels
 from harness.plugins.failures import contained, described
 from harness.plugins.interfaces import Dataset, Method
 from harness.structures import Instance, Listed, Prediction, Record
@@ -201,12 +202,28 @@ class Evaluation:
         hit = partial(picture.objects.hit, target.instance)
         partner = asking.pair.region if asking.pair else None
         try:
-            scores = list(scoring.score(answer, target.truth, way.metrics, picture.sample.ignore, hit, partner))
+            seen = self._seen(way, asking)
+            scores = list(scoring.score(answer, target.truth, way.metrics, picture.sample.ignore, hit, partner, seen))
         except scoring.MetricError as error:
             return [self._failed(way, picture, target.instance, f"metrics: {error}", asking)]
         said = facts(way.names, way.protocol, picture.sample.id, target.instance, asking, self.device)
         said |= {"encode_ms": picture.encode_ms, "segment_ms": segment_ms, "retried": asking.retried or None}
         return [Record(**said, **vars(one), holds_click=asking.held_by(answer.masks[one.candidate])) for one in scores]
+
+    def _seen(self, way: Way, asking: Asking) -> SalientPixels | None:
+        """Where the method saw the words, if a metric is of that and the method has a map.
+
+        Raises:
+            MetricError: The method fails on it.
+        """
+        if not any(one.takes_map for one in way.metrics):
+            return None
+        try:
+            with self.turn, contained():
+                found = self.method.saliency_map(asking.picture.state, way.prompt(asking))
+        except Exception as error:
+            raise scoring.MetricError(f"saliency_map failed: {described(error)}") from error
+        return None if found is None else SalientPixels(found, asking.picture.sample.ignore)
 
     def _failed(
         self, way: Way, picture: Picture, instance: Instance | Listed, reason: str, asking: Asking | None = None

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.masks.measure import Metric
+from harness.masks.measure import Metric, SalientPixels
 from harness.masks.metrics import iou
 from harness.masks.region import Region
 from harness.masks.rle import encode
@@ -84,6 +84,7 @@ def score(
     ignore: Mask | None = None,
     what_it_hit: Callable[[Region], str] | None = None,
     partner: Region | None = None,
+    seen: SalientPixels | None = None,
 ) -> Iterator[Score]:
     """One score a ranking, and the oracle's beside them.
 
@@ -102,6 +103,7 @@ def score(
         ignore: Pixels that do not count, bool (h, w).
         what_it_hit: Where a mask went among the image's objects (`harness.masks.destinations`), for `Score.hit`.
         partner: The other object that the click was put into, for `Score.partner_iou`; built with the same `ignore`.
+        seen: The text's map, for metrics of it; None where the method has none, which leaves them out.
 
     Raises:
         MetricError: One of the metrics fails, is no number, or lies outside of its bounds.
@@ -110,9 +112,14 @@ def score(
     chosen = choices(prediction)
     if prediction.scores:
         chosen[ORACLE] = max(regions, key=lambda index: iou(truth, regions[index]))
+    of_masks = [one for one in metrics if not one.takes_map]
     worth = {
-        index: _worth(prediction.masks[index], regions[index], truth, metrics) for index in sorted(set(chosen.values()))
+        index: _worth(prediction.masks[index], regions[index], truth, of_masks)
+        for index in sorted(set(chosen.values()))
     }
+    if seen is not None:
+        of_map = {one.name: measured(one, truth, seen) for one in metrics if one.takes_map}
+        worth = {index: one | {"metrics": one["metrics"] | of_map} for index, one in worth.items()}
     if what_it_hit:
         worth = {index: one | {"hit": what_it_hit(regions[index])} for index, one in worth.items()}
     if partner:
@@ -121,7 +128,7 @@ def score(
         yield Score(ranking=ranking, candidate=index, **worth[index])
 
 
-def measured(metric: Metric, truth: Region, predicted: Region) -> float:
+def measured(metric: Metric, truth: Region, predicted: Region | SalientPixels) -> float:
     """A metric's value.
 
     Raises:

@@ -37,6 +37,7 @@ class Line:
     Attributes:
         name: The text and where it is from.
         clicks: x, y and whether positive.
+        saliencies: What each saliency saw, by what it is called; empty without one.
         masks: Entry -> its mask and IoU, in the leaderboard's order; None where it failed.
     """
 
@@ -44,7 +45,7 @@ class Line:
     image: Image
     truth: Mask
     clicks: Sequence[Mapping[str, Any]]
-    saliency: SaliencyMap | None
+    saliencies: Mapping[str, SaliencyMap]
     masks: Mapping[str, tuple[Mask, float] | None]
 
 
@@ -80,13 +81,14 @@ def grids(source: Source) -> Iterator[Grid]:
 
 def drawn(title: str, said: str, lines: Sequence[Line]) -> Figure:
     """One grid: a line an instance, a column a picture."""
-    saliency = any(line.saliency is not None for line in lines)
-    heads = ["image and click", *(["saliency"] if saliency else []), *lines[0].masks, "ground truth"]
+    saliencies = list(dict.fromkeys(name for line in lines for name in line.saliencies))
+    maps = [name if name == "saliency" else f"saliency: {name}" for name in saliencies]
+    heads = ["image and click", *maps, *lines[0].masks, "ground truth"]
     figure = Figure(figsize=(1.75 * len(heads), 1.95 * len(lines) + 0.7), layout=None)
     figure.subplots_adjust(0.04, 0.04, 0.995, 1 - 0.75 / figure.get_figheight(), 0.05, 0.22)
     axes = figure.subplots(len(lines), len(heads), squeeze=False)
     for line, own in zip(lines, axes, strict=True):
-        _draw_line(own, line, saliency)
+        _draw_line(own, line, saliencies)
     for head, top in zip(heads, axes[0], strict=True):
         top.set_title(literal(head), fontsize=8)
     figure.suptitle(f"{literal(title)}\nChosen by rule: {literal(said)}.", fontsize=8, y=0.99, va="top")
@@ -106,10 +108,13 @@ def _found(source: Source, found: Answers, order: pd.Series[float]) -> pd.Series
     if source.saliency_entry() is None:
         return order.iloc[:0]
     picks = {pick: _line(source, found, pick) for pick in first(found, order, LOOKED_AT)}
-    kept = [
-        pick for pick, line in picks.items() if line and line.saliency is not None and finds(line.saliency, line.truth)
-    ]
+    firsts = {pick: next(iter(line.saliencies.values()), None) if line else None for pick, line in picks.items()}
+    kept = [pick for pick, line in picks.items() if line and _finds(firsts[pick], line.truth)]
     return order[order.index.isin(kept)]
+
+
+def _finds(saliency: SaliencyMap | None, truth: Mask) -> bool:
+    return saliency is not None and finds(saliency, truth)
 
 
 def _line(source: Source, found: Answers, pick: tuple[str, str, str]) -> Line | None:
@@ -122,10 +127,10 @@ def _line(source: Source, found: Answers, pick: tuple[str, str, str]) -> Line | 
     own = first_draw(source.rows[(source.rows[INSTANCE] == list(pick)).all(axis=1)])
     text = own["text"].dropna()
     said = str(text.iloc[0]) if len(text) else instance.category
-    saliency = source.saliency_map(dataset, sample, said) if len(text) else None
+    saliencies = source.saliency_maps(dataset, sample, said) if len(text) else {}
     masks = dict.fromkeys(found.iou) | dict(_masks(own, sample.size))
     name = f"{said} ({instance.category})" if said != instance.category else said
-    return Line(f"{name}\n{image_id}", sample.image, instance.mask, _clicks(own), saliency, masks)
+    return Line(f"{name}\n{image_id}", sample.image, instance.mask, _clicks(own), saliencies, masks)
 
 
 def _masks(own: pd.DataFrame, size: tuple[int, int]) -> Iterator[tuple[str, tuple[Mask, float]]]:
@@ -141,16 +146,15 @@ def _clicks(own: pd.DataFrame) -> Sequence[Mapping[str, Any]]:
     return list(most)
 
 
-def _draw_line(axes: Sequence[Axes], line: Line, saliency: bool) -> None:
+def _draw_line(axes: Sequence[Axes], line: Line, saliencies: Sequence[str]) -> None:
     places = iter(axes)
     first = next(places)
     show(first, line.image)
     show_clicks(first, [Click(click["x"], click["y"], click["positive"]) for click in line.clicks])
     name, _, where = line.name.partition("\n")
     first.set_ylabel(f"{literal(name)}\n{literal(where)}", fontsize=7)
-    if saliency:
-        place = next(places)
-        show(place, line.image if line.saliency is None else line.saliency)
+    for name in saliencies:
+        show(next(places), line.saliencies.get(name, line.image))
     for answer in line.masks.values():
         place = next(places)
         show(place, line.image if answer is None else tinted(line.image, answer[0], MASK))

@@ -52,7 +52,7 @@ class Source:
 
     def __post_init__(self) -> None:
         self._datasets: dict[str, Dataset | None] = {}
-        self._seen: tuple[Saliency, Contrast] | None = None
+        self._seen: dict[str, tuple[Saliency, Contrast] | None] = {}
         known = {label(entry) for entry in self.config.datasets}
         if wrong := set(self.roots) - known:
             raise UserError(f"--data: no data set '{min(wrong)}' in this run. {messages.suggest(min(wrong), known)}")
@@ -81,23 +81,35 @@ class Source:
                 self._datasets[name] = None
         return self._datasets[name]
 
-    def saliency_map(self, dataset: str, sample: Sample, text: str) -> SaliencyMap | None:
-        """What the run's first method with a saliency saw for a text; None where no method has one."""
-        plugin, method = self.dataset(dataset), self._with_saliency()
-        if plugin is None or method is None:
-            return None
-        if self._seen is None and "saliency" not in self.unread:
+    def saliency_maps(self, dataset: str, sample: Sample, text: str) -> dict[str, SaliencyMap]:
+        """What each of the run's saliencies saw for a text: "saliency" if there is one, else by its method's label."""
+        plugin, methods = self.dataset(dataset), self._with_saliency()
+        if plugin is None:
+            return {}
+        built = {name: self._saliency(name, method) for name, method in methods.items()}
+        return {
+            name if len(methods) > 1 else "saliency": self._map(plugin, methods[name], *seen, sample, text)
+            for name, seen in built.items()
+            if seen is not None
+        }
+
+    def _saliency(self, name: str, method: MethodEntry) -> tuple[Saliency, Contrast] | None:
+        """A method's saliency and its names to contrast with; None, and a line in `unread`, where a file is missing."""
+        if name not in self._seen:
+            self._seen[name] = None
             try:
                 entry = method.params["saliency"]
-                for name in (entry["name"], (method.text or self.config.text).rule):
-                    check_at_hand(name)
+                for plugin in (entry["name"], (method.text or self.config.text).rule):
+                    check_at_hand(plugin)
                 saliency = parameters.build("saliency", entry["name"], entry.get("params", {}))
-                self._seen = saliency, _contrast(method)
+                self._seen[name] = saliency, _contrast(method)
             except (OSError, ValueError, UserError) as error:
                 self._give_up("saliency", str(error))
-        if self._seen is None:
-            return None
-        saliency, contrast = self._seen
+        return self._seen[name]
+
+    def _map(
+        self, plugin: Dataset, method: MethodEntry, saliency: Saliency, contrast: Contrast, sample: Sample, text: str
+    ) -> SaliencyMap:
         wording = Wording(method.text or self.config.text, plugin.classes)
         present = wording.present(frozenset(one.category for one in sample.instances))
         names = contrast.names(present if contrast.choice == "present" else wording.vocabulary)
@@ -105,11 +117,16 @@ class Source:
 
     def saliency_entry(self) -> Mapping[str, Any] | None:
         """The saliency plugin of the first method that has one, as the config has it."""
-        method = self._with_saliency()
-        return method.params["saliency"] if method else None
+        return next((one.params["saliency"] for one in self._with_saliency().values()), None)
 
-    def _with_saliency(self) -> MethodEntry | None:
-        return next((one for one in self.config.methods if isinstance(one.params.get("saliency"), Mapping)), None)
+    def _with_saliency(self) -> dict[str, MethodEntry]:
+        """The first method with each of the run's saliencies, by its label."""
+        found: dict[str, MethodEntry] = {}
+        for one in self.config.methods:
+            own = one.params.get("saliency")
+            if isinstance(own, Mapping) and own not in [other.params["saliency"] for other in found.values()]:
+                found[label(one)] = one
+        return found
 
     def _built(self, name: str) -> Dataset:
         entry: Plugin = next(one for one in self.config.datasets if label(one) == name)

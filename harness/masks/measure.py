@@ -7,9 +7,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from harness.masks.region import Region
 from harness.plugins.registry import entry
 from harness.plugins.scale import SHARE, Scale
+from harness.structures import Mask
+
+
+@dataclass(frozen=True, eq=False)
+class SalientPixels:
+    """A text's map, for metrics that are of it rather than of a mask.
+
+    Attributes:
+        values: From 0 to 1, at the image's size.
+        ignore: Pixels that do not count.
+    """
+
+    values: Float[np.ndarray, "h w"]
+    ignore: Mask | None = None
+
+    def split(self, mask: Mask) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " m"]]:
+        """The values on a mask and those beside it, of pixels that count."""
+        counted = np.ones(mask.shape, bool) if self.ignore is None else ~self.ignore
+        return self.values[mask & counted], self.values[~mask & counted]
 
 
 @dataclass(frozen=True)
@@ -18,7 +40,8 @@ class Metric:
 
     A metric whose first argument is annotated `Region` is given two of them. Any other is given two masks, bool (h, w)
     at the image's size, in which the pixels that do not count are False. The masks are read-only, and the truth's is
-    the same array in every call on an instance.
+    the same array in every call on an instance. One whose second argument is annotated `SalientPixels` is of the
+    text's map: it is given the truth's `Region` and the map, and rows of methods without a map have no value of it.
 
     Attributes:
         name: Its column in the rows.
@@ -27,6 +50,7 @@ class Metric:
         place: The file and the line where it is written.
         scale: Which of two values is the better one, their bounds and their unit.
         description: The first line of its docstring.
+        takes_map: Whether it is of a text's map, in place of a predicted mask.
     """
 
     name: str
@@ -35,14 +59,19 @@ class Metric:
     place: str
     scale: Scale = SHARE
     description: str = ""
+    takes_map: bool = False
 
-    def __call__(self, truth: Region, prediction: Region) -> Any:
-        """The metric's value."""
+    def __call__(self, truth: Region, prediction: Any) -> Any:
+        """The metric's value, of a predicted `Region` or of `SalientPixels`."""
+        if self.takes_map:
+            return self.function(truth, prediction)
         return self.function(truth, prediction) if self.takes_regions else self.function(truth.mask, prediction.mask)
 
     @property
     def takes(self) -> str:
         """What it is called with, for messages."""
+        if self.takes_map:
+            return "truth and map, a harness.masks.Region and SalientPixels"
         return f"truth and prediction, two {'harness.masks.Region' if self.takes_regions else 'bool (h, w) arrays'}"
 
 
@@ -55,13 +84,15 @@ def metric(name: str, where: str = "") -> Metric:
     found = entry("metrics", name, where)
     says = (inspect.getdoc(found.thing) or "").partition("\n")[0]
     options: Mapping[str, Any] = {"description": says, **found.options}
-    return Metric(found.name, found.thing, _takes_regions(found.thing), found.place, **options)
+    takes = [_annotated(found.thing, place, kind) for place, kind in ((0, Region), (1, SalientPixels))]
+    return Metric(found.name, found.thing, takes[0], found.place, **options, takes_map=takes[1])
 
 
-def _takes_regions(function: Callable[..., Any]) -> bool:
-    """Whether the first argument is annotated `Region`, by the class or, as text, by its name."""
+def _annotated(function: Callable[..., Any], place: int, kind: type) -> bool:
+    """Whether an argument is annotated with a class, by itself or, as text, by its name."""
     try:
-        first = next(iter(inspect.signature(function).parameters.values()))
+        arguments = list(inspect.signature(function).parameters.values())
     except ValueError:  # A function of an extension module, which does not say.
         return False
-    return first.annotation is Region or str(first.annotation).rpartition(".")[2] == "Region"
+    said = arguments[place].annotation if len(arguments) > place else None
+    return said is kind or str(said).rpartition(".")[2] == kind.__name__

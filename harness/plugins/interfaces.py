@@ -101,7 +101,7 @@ class Method:
     def saliency_map(self, state: Any, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:  # noqa: ARG002
         """Where the method saw the prompt's words, from 0 to 1 at the image's size; None where it looks at no saliency.
 
-        It is only shown (`predict`, `try`), and changes no mask.
+        It is shown (`predict`, `try`) and scored by metrics of maps, and changes no mask.
 
         Args:
             state: The image's, from `encode`.

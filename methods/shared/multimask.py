@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
 from harness.plugins.interfaces import Group, Method, Saliency
@@ -175,6 +175,13 @@ class MultiMask(Method):
             for mask, score, answer in zip(masks, scores, answers, strict=True)
         ]
         return [_lone(prediction) for prediction in found] if self.candidates == "chosen" else found
+
+    @torch.inference_mode()
+    def saliency_map(self, state: EncodedImage, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:
+        """The map that ranks a prompt's candidates; None without a ranking by saliency."""
+        if self.saliency is None:
+            return None
+        return text_maps(self.saliency, state.seen, state.size, [prompt], [str(prompt.text)])[0]
 
     def _check(self, prompt: Prompt, size: tuple[int, int]) -> None:
         height, width = size

@@ -1065,3 +1065,22 @@ def test_an_image_is_encoded_for_those_who_can_ask_of_it(words: Path) -> None:
     silent = Counts()
     asked_together(silent, Boxes(few), [ASKED[1]], batch=4)
     assert silent.encoded == []
+
+
+def test_metrics_of_a_text_s_map_are_in_the_rows_of_methods_that_have_one() -> None:
+    class Seeing(Discs):
+        def saliency_map(self, state: Any, prompt: Prompt) -> np.ndarray:
+            if prompt.text == CLASSES[2]:
+                raise RuntimeError("saw nothing")
+            return np.linspace(0, 1, H * W, dtype=np.float32).reshape(H, W)
+
+    names = ("iou", "saliency_auc", "saliency_pointing")
+    records = evaluated(Seeing(), Boxes(), metrics=names)
+    ok = [one for one in records if one.status == "ok"]
+    assert ok and {tuple(one.metrics) for one in ok} == {names}
+    assert all(0 < one.metrics["saliency_auc"] < 1 and one.metrics["saliency_pointing"] == 0 for one in ok)
+    failed = [one for one in records if one.status == "failed"]
+    assert {one.category for one in failed} == {CLASSES[2]}
+    assert all(one.error and one.error.startswith("metrics: saliency_map failed: RuntimeError") for one in failed)
+    without = evaluated(Discs(), Boxes(), metrics=names)
+    assert {tuple(one.metrics) for one in without if one.status == "ok"} == {("iou",)}

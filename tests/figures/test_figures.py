@@ -12,7 +12,7 @@ from harness.figures import grids, write_charts
 from harness.figures.charts import Chart, charts
 from harness.figures.chosen import RULES, answers, first
 from harness.figures.drawing import draw, save, style
-from harness.figures.grids import MASK, tinted
+from harness.figures.grids import MASK, Line, drawn, tinted
 from harness.figures.source import Source, data_roots, finds
 from harness.masks import rle
 from harness.report.context import Context, MethodFacts
@@ -183,8 +183,8 @@ class Known(Source):
     def saliency_entry(self) -> dict[str, str]:
         return {"name": "maskclip"}
 
-    def saliency_map(self, dataset: str, sample: Sample, text: str) -> np.ndarray:
-        return (self.truth if sample.id != "A" else ~self.truth).astype(np.float32)
+    def saliency_maps(self, dataset: str, sample: Sample, text: str) -> dict[str, np.ndarray]:
+        return {"saliency": (self.truth if sample.id != "A" else ~self.truth).astype(np.float32)}
 
 
 @pytest.mark.slow
@@ -251,6 +251,27 @@ def test_a_saliency_is_drawn_among_the_names_that_its_method_took(
     entry = {"name": "text_click", **more, "params": params}
     config = RunConfig.model_validate({"run": "r", "datasets": [{"name": "toy_words:Screens"}], "methods": [entry]})
     Heard.asked.clear()
-    found = Source(config, pair, CONTEXT).saliency_map("toy_words:Screens", Screens().load("a"), "cat")
-    assert found is not None and found.shape == (32, 48)
+    found = Source(config, pair, CONTEXT).saliency_maps("toy_words:Screens", Screens().load("a"), "cat")
+    assert list(found) == ["saliency"] and found["saliency"].shape == (32, 48)
     assert Heard.asked == {("cat", names)}
+
+
+def test_several_saliencies_are_drawn_side_by_side(pair: pd.DataFrame) -> None:
+    heard = {"name": "toy_words:Heard", "params": {}}
+    entries = [
+        {"name": "text_click", "label": name, "params": {"checkpoint": "w", "saliency": saliency}}
+        for name, saliency in (("one", heard), ("same", heard), ("two", {"name": "toy_words:Heard"}))
+    ]
+    config = RunConfig.model_validate({"run": "r", "datasets": [{"name": "toy_words:Screens"}], "methods": entries})
+    source = Source(config, pair, CONTEXT)
+    maps = source.saliency_maps("toy_words:Screens", Screens().load("a"), "cat")
+    assert list(maps) == ["one", "two"]
+    image, mask = Screens().load("a").image, np.ones((32, 48), dtype=bool)
+    figure = drawn("T", "by rule", [Line("cat\na", image, mask, [], maps, {"one": (mask, 1.0)})])
+    assert [axes.get_title() for axes in figure.axes] == [
+        "image and click",
+        "saliency: one",
+        "saliency: two",
+        "one",
+        "ground truth",
+    ]

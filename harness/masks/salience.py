@@ -1,0 +1,46 @@
+"""A text's map and the ground truth -> one number: how well a saliency itself finds an object, whatever is made of it.
+
+The map is what the method shows for the prompt (`Method.saliency_map`); rows of methods without one have no value.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.masks.measure import SalientPixels
+from harness.masks.region import Region
+from harness.plugins.registry import register_metric
+
+
+@register_metric("saliency_auc")
+def saliency_auc(truth: Region, seen: SalientPixels) -> float:
+    """How often a pixel of the object is more salient than one beside it: the area under the ROC curve, 0 to 1.
+
+    Equal ones count half, so that a map without any variation has 0.5. An object without pixels beside it, or without
+    pixels, has 0.5, too: there is nothing to tell apart.
+
+    It is computed from ranks (Mann-Whitney): with n pixels inside whose ranks among all pixels sum to R, and m
+    outside, (R - n (n + 1) / 2) / (n m).
+    """
+    inside, outside = seen.split(truth.mask)
+    if not len(inside) or not len(outside):
+        return 0.5
+    values, counts = np.unique(np.concatenate([inside, outside]), return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # The mean rank of equal values, from 1.
+    found = ranks[np.searchsorted(values, inside)].sum()
+    return float((found - len(inside) * (len(inside) + 1) / 2) / (len(inside) * len(outside)))
+
+
+@register_metric("saliency_pointing")
+def saliency_pointing(truth: Region, seen: SalientPixels) -> float:
+    """Whether the most salient pixel lies on the object, 1 or 0; of several equal ones, the share that does.
+
+    The pointing game of Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, without its margin
+    of 15 pixels, and for the object that is asked for: another one of its class is no hit.
+    """
+    inside, outside = seen.split(truth.mask)
+    if not len(inside) + len(outside):
+        return 0.0
+    most = max(part.max() for part in (inside, outside) if len(part))
+    hits = int((inside == most).sum())
+    return hits / (hits + int((outside == most).sum()))

@@ -1,0 +1,105 @@
+"""One network with each saliency: how well the maps find objects, and how well the masks do that are made with them.
+
+The paper's authors tried other saliencies than MaskCLIP "informally" and print no numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from harness.plugins.registry import register_table
+from harness.report.baselines import baselines
+from harness.report.comparison import PARTS, answers, gains
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, best_strong, share, signed, spread
+from harness.report.scores import (
+    about,
+    clicks_note,
+    failures,
+    gaps,
+    iou_heading,
+    mean_cell,
+    of_line,
+    scored,
+    scores,
+    with_intervals,
+)
+from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.means import Gain
+
+MAPS = ("saliency_auc", "saliency_pointing")
+"""Metrics of the maps (harness/masks/salience.py), of which the table shows the means."""
+
+_GENERAL = (
+    "Means over instances, in percent. Pixel AUC: how often a pixel of the object is more salient than one beside it; "
+    "50 is chance. Pointing: how often the most salient pixel lies on the object. Both are of the maps, over all "
+    "instances and over those alone of their class in the image, as no class name tells two of a class apart. "
+    "Over none: the gain in IoU over the network without a saliency, from the same clicks, in points."
+)
+
+
+@register_table("saliency")
+def saliency(final: FinalClicks, context: Context) -> Table:
+    """One line a data set and method: the maps' pixel AUC and pointing, and the masks' means and gain over none."""
+    lines = answers(scores(final, context), context)
+    found, against = scored(final, ["same_class_count", *_measured(final)]), baselines(lines, final, context)
+    body: list[Row] = []
+    notes: list[str] = []
+    for dataset in lines["dataset"].unique():
+        own = lines[lines["dataset"] == dataset]
+        for _, line in own.iterrows():
+            gain, told = _gain(line, against.of(dataset, line["method"]), own, final)
+            notes += told
+            maps = list(_maps(of_line(found, line), line, context))
+            body.append(_row(line, maps, gain, final, context, line["method"] == own["method"].iloc[0]))
+    made = final.clicks_made
+    maps_ = [Column(name, group, "right") for group in ("Pixel AUC", "Pointing") for name in ("all", "alone")]
+    means = [Column(name, iou_heading(made), "right") for name in PARTS.values()]
+    tails = [Column(name, align="right") for name in ("Over none", "n", "Failed")]
+    columns = (Column("Dataset"), Column("Method"), *maps_, *means, *tails)
+    unmeasured = [] if _measured(final) else [f"The maps are not scored: add {', '.join(MAPS)} to the run's metrics."]
+    said = (*notes, *unmeasured, *clicks_note(made), _GENERAL)
+    return Table("Saliencies: their maps, and the masks made with them", columns, best_strong(body, range(2, 9)), said)
+
+
+def _measured(final: FinalClicks) -> list[str]:
+    return [name for name in MAPS if name in final.rows]
+
+
+def _maps(found: pd.DataFrame, line: pd.Series[Any], context: Context) -> Iterator[Cell]:
+    """The means of each metric of the maps: over all instances, and over those alone of their class."""
+    for name in MAPS:
+        for own in (found, found[found["same_class_count"] == 1]):
+            values = own[name].dropna().astype(float) if name in own else pd.Series(dtype=float)
+            if line["missing"] or not len(values):
+                yield Cell("")
+                continue
+            cell = share(float(values.mean()), gaps(line), n=len(values))
+            yield with_intervals([cell], values.to_frame(), own.loc[values.index], context)[0]
+
+
+def _gain(
+    line: pd.Series[Any], baseline: str | None, own: pd.DataFrame, final: FinalClicks
+) -> tuple[Gain | None, list[str]]:
+    """The gain over the method without text, with its note; none for that method itself, or where a mean is blank."""
+    other = own[(own["method"] == baseline) & own["mean"].notna()]
+    if not len(other) or baseline == line["method"] or pd.isna(line["mean"]):
+        return None, []
+    pair = [(str(one["method"]), str(one["ranking"])) for one in (line, other.iloc[0])]
+    found, told = gains(final, line["dataset"], pair[0], pair[1])
+    gain = found.get("overall")
+    return gain, told
+
+
+def _row(
+    line: pd.Series[Any], maps: list[Cell], gain: Gain | None, final: FinalClicks, context: Context, starts: bool
+) -> Row:
+    names = (Cell(line["dataset"]), Cell(line["method"], about(line, final, context) + failures(line, final)))
+    shown = "" if gain is None else signed(gain.difference)
+    behind = spread(signed(gain.low), signed(gain.high), gain.n) if gain and context.intervals else ""
+    counts = [Cell(str(line[name]), gaps(line)) for name in ("n", "failed")]
+    means = [mean_cell(line, column) for column in PARTS]
+    return Row((*names, *maps, *means, Cell(shown, spread=behind), *counts), starts)

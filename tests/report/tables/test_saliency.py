@@ -1,0 +1,68 @@
+"""Saliencies side by side: means of the maps' metrics and gains over none, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.report.build import build_table
+from harness.report.context import Context, MethodFacts
+from harness.report.layout import Table
+
+LABELS = {"A": MethodFacts(True), "B": MethodFacts(True), "none": MethodFacts()}
+CONTEXT = Context("demo", labels=LABELS)
+VALUES = {  # IoU, AUC, pointing of A1 and of B1
+    "A": ((0.8, 0.9, 1.0), (0.6, 0.7, 0.0)),
+    "B": ((0.5, 0.6, 0.5), (0.5, 0.4, 0.0)),
+    "none": ((0.4, None, None), (0.2, None, None)),
+}
+
+
+@pytest.fixture
+def rows(make_row: Any) -> pd.DataFrame:
+    plugins = {"none": "click_only"}
+    return pd.DataFrame(
+        [
+            make_row(
+                method,
+                name,
+                iou,
+                method_plugin=plugins.get(method, "text_click"),
+                same_class_count=alone,
+                saliency_auc=auc,
+                saliency_pointing=pointing,
+            )
+            for method, own in VALUES.items()
+            for (iou, auc, pointing), name, alone in zip(own, ("A1", "B1"), (1, 3), strict=True)
+        ]
+    )
+
+
+def texts(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row.cells] for row in table.body]
+
+
+def test_by_hand(rows: pd.DataFrame) -> None:
+    built = build_table("saliency", rows, CONTEXT)
+    shown = [[*line[1:7], *line[9:]] for line in texts(built)]
+    assert shown == [
+        ["A", "80.00", "90.00", "50.00", "100.00", "70.00", "+40.00", "2", "0"],
+        ["B", "50.00", "60.00", "25.00", "50.00", "50.00", "+20.00", "2", "0"],
+        ["none", "", "", "", "", "30.00", "", "2", "0"],
+    ]
+    assert any(note.startswith("toy, A against none: overall +40.00 [") for note in built.notes)
+
+
+def test_intervals_stand_behind_means_and_gains(rows: pd.DataFrame) -> None:
+    built = build_table("saliency", rows, replace(CONTEXT, intervals=True))
+    assert built.body[0].cells[2].whole.startswith("80.00 [70.00, 90.00]")
+    assert built.body[0].cells[9].whole.startswith("+40.00 [")
+
+
+def test_maps_that_were_not_scored_are_said(rows: pd.DataFrame) -> None:
+    built = build_table("saliency", rows.drop(columns=["saliency_auc", "saliency_pointing"]), CONTEXT)
+    assert {cell for line in texts(built) for cell in line[2:6]} == {""}
+    assert "The maps are not scored: add saliency_auc, saliency_pointing to the run's metrics." in built.notes
