@@ -214,16 +214,19 @@ class Evaluation:
         """Where the method saw the words, if a metric is of that and the method has a map.
 
         Raises:
-            MetricError: The method fails on it.
+            MetricError: The method fails on it, or returns no map.
         """
         if not any(one.takes_map for one in way.metrics):
             return None
         try:
             with self.turn, contained():
                 found = self.method.saliency_map(asking.picture.state, way.prompt(asking))
+            if found is None:
+                return None
+            scoring.check_map(found, asking.picture.sample.size)
         except Exception as error:
             raise scoring.MetricError(f"saliency_map failed: {described(error)}") from error
-        return None if found is None else SalientPixels(found, asking.picture.sample.ignore)
+        return SalientPixels(found, asking.picture.sample.ignore)
 
     def _failed(
         self, way: Way, picture: Picture, instance: Instance | Listed, reason: str, asking: Asking | None = None

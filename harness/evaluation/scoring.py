@@ -70,6 +70,17 @@ def check(prediction: Prediction, size: tuple[int, int]) -> None:
         raise ValueError(f"predict returned {len(masks)} masks without scores; wanted at least one ranking of them.")
 
 
+def check_map(salient: Any, size: tuple[int, int]) -> None:
+    """Refuse what is no map of an image of (h, w).
+
+    Raises:
+        ValueError: Saying what was returned and what was wanted.
+    """
+    found = np.asarray(salient)
+    if found.dtype.kind != "f" or found.shape != size or not np.isfinite(found).all():
+        raise ValueError(f"found {found.dtype} {found.shape}; wanted finite float32 {size}, the image's (h, w).")
+
+
 def choices(prediction: Prediction) -> dict[str, int]:
     """Ranking -> the candidate it takes, the oracle left out; a lone candidate is every ranking's, or "single"."""
     if not prediction.scores:

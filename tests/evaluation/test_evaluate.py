@@ -1084,3 +1084,14 @@ def test_metrics_of_a_text_s_map_are_in_the_rows_of_methods_that_have_one() -> N
     assert all(one.error and one.error.startswith("metrics: saliency_map failed: RuntimeError") for one in failed)
     without = evaluated(Discs(), Boxes(), metrics=names)
     assert {tuple(one.metrics) for one in without if one.status == "ok"} == {("iou",)}
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((W, H), np.float32), np.full((H, W), np.nan, np.float32)])
+def test_what_is_no_map_of_the_image_is_a_failed_row(wrong: np.ndarray) -> None:
+    class Wrong(Discs):
+        def saliency_map(self, state: Any, prompt: Prompt) -> np.ndarray:
+            return wrong
+
+    for record in evaluated(Wrong(), Boxes(), metrics=("iou", "saliency_auc")):
+        assert record.status == "failed"
+        assert f"saliency_map failed: ValueError: found float32 {wrong.shape}; wanted finite" in str(record.error)
