@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import toy_lavt
+import toy_vlt
 from harness.evaluation.scoring import check
 from harness.plugins import parameters, registry
 from harness.plugins.interfaces import Method
@@ -110,6 +111,13 @@ def lavt(folder: Path) -> dict[str, Any]:
     return {"checkpoint": str(checkpoint), "vocab": str(vocab)}
 
 
+def vlt(folder: Path) -> dict[str, Any]:
+    """A narrow VLT, which knows the words that it is asked with."""
+    pytest.importorskip("h5py", reason="VLT's weights need it: pip install h5py")
+    checkpoint, vectors = toy_vlt.checkpoint(folder / "vlt.h5"), toy_vlt.vectors(folder / "vectors.txt")
+    return {"checkpoint": str(checkpoint), "vectors": str(vectors)}
+
+
 def published_sizes_only(_: Path) -> dict[str, Any]:
     pytest.skip("it comes in published sizes only, by a package of its own: seconds an image on a CPU.")
 
@@ -122,6 +130,7 @@ PARAMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "sam_hq": published_sizes_only,
     "ritm": ritm,
     "lavt": lavt,
+    "vlt": vlt,
 }
 """Method -> its parameters, given a folder for random weights. A new method adds itself here."""
 

@@ -59,6 +59,7 @@ WANTED = {
         [PARITY / "ritm", PARITY / "ritm_grabcut_clicks.json"],
     ),
     "lavt": ("the official LAVT code's answers, which tests/README.md describes", [PARITY / "lavt"]),
+    "vlt": ("the official VLT code's answers, which tests/README.md describes", [PARITY / "vlt"]),
     "bert vocabulary": ("vocab.txt of bert-base-uncased, under this name", [BERT_VOCABULARY]),
     "splits": ("the lists of seen classes that tests/README.md describes", [FOLDER / "splits.json"]),
 }

@@ -1,0 +1,108 @@
+"""Reads word vectors from a text file: GloVe's, word2vec's or fastText's (.vec), a word and its numbers a line.
+
+Pickles and binary files are never read. A file of millions of words takes gigabytes as numbers, so only the place of
+each word in the file is kept, and a word's line is read when it is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from harness.structures import UserError
+
+WHERE = "methods/vlt/word_vectors.py"
+WANTED = "wanted word vectors as text, a word and its numbers a line, as GloVe, word2vec and fastText publish them"
+HEADER = re.compile(rb"\d+ \d+\s*")
+"""The first line of word2vec's and fastText's files: how many words, how many numbers."""
+
+VERBS = ("do", "does", "did", "is", "are", "was", "were", "ca", "could", "wo", "would", "should", "has", "have", "had")
+CONTRACTIONS = {f"{verb}nt": (verb, "nt") for verb in VERBS} | {
+    "im": ("i", "m"),
+    "ive": ("i", "ve"),
+    "youre": ("you", "re"),
+    "theyre": ("they", "re"),
+    "thats": ("that", "s"),
+}
+"""Words without their apostrophe that spaCy, which the published run used, takes for two."""
+
+
+class WordVectors:
+    """The vectors of a file.
+
+    Args:
+        path: The file.
+        width: Numbers of a vector, as the network wants them.
+    """
+
+    def __init__(self, path: Path, width: int) -> None:
+        self.path, self.width = path, width
+        self.places = places_of(path, width)
+
+    def of(self, word: str) -> Float32[np.ndarray, " width"] | None:
+        """A word's vector: the mean over its parts ("t-shirt": t, -, shirt), as in spaCy; None where no part has one.
+
+        Raises:
+            ValueError: A line of the file holds something else than numbers.
+        """
+        parts = CONTRACTIONS.get(word) or [part for part in re.split(r"(-)", word) if part]
+        found = [self._read(part) for part in parts if part in self.places]
+        # A part without a vector counts as zeros in the mean.
+        return np.asarray(np.sum(found, axis=0) / len(parts), np.float32) if found else None
+
+    def _read(self, word: str) -> Float32[np.ndarray, " width"]:
+        with self.path.open("rb") as file:
+            file.seek(self.places[word])
+            numbers = file.readline().split()[1:]
+        try:
+            return np.array(numbers, np.float32)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: found no numbers after {word!r} ({error}); {WANTED}.") from error
+
+
+def places_of(path: Path, width: int) -> dict[str, int]:
+    """The byte at which each word's line begins; a word that comes twice counts as it came first.
+
+    A line with another number of fields is passed over: some of GloVe's words have blanks in them.
+
+    Raises:
+        UserError: The file is missing, is no text, or its vectors have another width.
+    """
+    if not path.is_file():
+        raise UserError(f"{WHERE}: no file at vectors={path}; {WANTED}. Correct `vectors` (docs/referring.md).")
+    with path.open("rb") as file:
+        first = file.readline()
+    found = _width(first, path)
+    if found != width:
+        raise UserError(
+            f"{WHERE}: {path}: found vectors of {found} numbers; wanted {width}, as the checkpoint's words have. Take "
+            "the file of that width."
+        )
+    places: dict[str, int] = {}
+    with path.open("rb") as file:
+        place = 0
+        for number, line in enumerate(file):
+            kept = line.rstrip()
+            if kept.count(b" ") == width and not (number == 0 and HEADER.fullmatch(line)):
+                places.setdefault(kept[: kept.index(b" ")].decode("utf-8", "replace"), place)
+            place += len(line)
+    return places
+
+
+def _width(first: bytes, path: Path) -> int:
+    """How many numbers a vector has, by the file's first line."""
+    fields: list[Any] = first.split()
+    try:
+        first.decode("utf-8")
+        if HEADER.fullmatch(first):
+            return int(fields[1])
+        [float(one) for one in fields[1:]]
+    except (UnicodeDecodeError, ValueError):
+        fields = []
+    if len(fields) < 2:
+        raise UserError(f"{WHERE}: {path}: found no vectors in its first line; {WANTED}, no binary file and no pickle.")
+    return len(fields) - 1
