@@ -35,8 +35,9 @@ def load_vlt(path: Path) -> VltNetwork:
     """
     if not path.is_file():
         raise missing(path, READER)
-    weights = renamed(read_keras(path))
+    layers = read_keras(path)
     try:
+        weights = renamed(layers)
         with torch.device("meta"):
             network = VltNetwork(Sizes.of(weights))
     except (KeyError, IndexError, ValueError, AssertionError) as error:

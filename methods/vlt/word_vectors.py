@@ -70,7 +70,7 @@ def places_of(path: Path, width: int) -> dict[str, int]:
     A line with another number of fields is passed over: some of GloVe's words have blanks in them.
 
     Raises:
-        UserError: The file is missing, is no text, or its vectors have another width.
+        UserError: The file is missing, is no text, holds no vectors, or they have another width.
     """
     if not path.is_file():
         raise UserError(f"{WHERE}: no file at vectors={path}; {WANTED}. Correct `vectors` (docs/referring.md).")
@@ -90,6 +90,8 @@ def places_of(path: Path, width: int) -> dict[str, int]:
             if kept.count(b" ") == width and not (number == 0 and HEADER.fullmatch(line)):
                 places.setdefault(kept[: kept.index(b" ")].decode("utf-8", "replace"), place)
             place += len(line)
+    if not places:
+        raise UserError(f"{WHERE}: {path}: found no line with a word and {width} numbers, blanks between; {WANTED}.")
     return places
 
 

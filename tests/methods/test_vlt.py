@@ -172,7 +172,7 @@ def bilinear(_: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @WITH_CASE
-@pytest.mark.parametrize("mistake", [torchs_gru, small_epsilon, sighted_decoder, bilinear, "threshold", "padding"])
+@pytest.mark.parametrize("mistake", [torchs_gru, small_epsilon, sighted_decoder, bilinear, "threshold", 20, 3])
 def test_a_mistake_would_show(
     case: dict[str, Any],
     expected: dict[str, np.ndarray],
@@ -183,8 +183,8 @@ def test_a_mistake_would_show(
     method = official()
     if mistake == "threshold":
         method.threshold = 0.5
-    elif mistake == "padding":
-        method.length = 20
+    elif isinstance(mistake, int):  # more padding; none at all, for a sentence of three words
+        method.length = mistake
     else:
         mistake(method.network, monkeypatch)
     mask = method.predict(photo, (), case["sentences"][0]).masks[0]
@@ -280,6 +280,8 @@ def pickled(path: Path) -> None:
         (pickled, "found no vectors in its first line; .* no binary file and no pickle"),
         (lambda path: path.write_bytes(b""), "found no vectors in its first line"),
         (lambda path: path.write_text("car is not a number\n"), "found no vectors in its first line"),
+        (lambda path: path.write_text("car\t1\t2\t3\t4\t5\t6\n"), "found no line with a word and 6 numbers"),
+        (lambda path: path.write_bytes(b"3 6\n" + bytes(range(256)) * 9), "found no line with a word and 6 numbers"),
     ],
 )
 def test_other_files_of_vectors_are_refused(tmp_path: Path, written: Any, said: str) -> None:
@@ -306,6 +308,15 @@ def another(path: Path) -> None:
         file["conv2d_1"]["conv2d_1/kernel:0"] = np.zeros((3, 3, 3, 4), np.float32)
 
 
+def strange(path: Path) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"batch_normalization_v1"]
+        file.create_group("batch_normalization_v1").attrs["weight_names"] = [b"batch_normalization_v1/gamma:0"]
+        file["batch_normalization_v1"]["batch_normalization_v1/gamma:0"] = np.zeros(3, np.float32)
+
+
 def plain(path: Path) -> None:
     import h5py
 
@@ -318,6 +329,7 @@ def plain(path: Path) -> None:
     [
         (lambda path: path.write_bytes(b"no HDF5 at all"), "found no weights as Keras saves them"),
         (plain, "found no weights as Keras saves them"),
+        (strange, "found a network without invalid literal"),
         (another, r"found a network without 'convs\.2\.conv\.weight'"),
         (lambda path: toy_vlt.checkpoint(path, without="dense_7"), r"found a network without 'dense\.7\.weight'"),
         (
