@@ -37,6 +37,7 @@ def report(
             raise UserError(f"{target}: --table, --format, -o and --intervals want a run's folder, without --set.")
         tabulate(target, table or "", form, output, intervals)
         return
+    from harness.report.failures import in_a_line
     from harness.report.rendering.terminal import to_terminal
     from harness.results.recorded import Recorded, recorded
     from harness.results.reported import report as build
@@ -68,6 +69,8 @@ def report(
         warn(f"{folder} is being written by {writer}: results.parquet and report.md are left to it.")
     elif not writes:
         warn(f"{folder} cannot be written: results.parquet and report.md stay as they are.")
+    if finished.failed:
+        warn(f"{finished.failed} of {finished.instances} instances failed. {in_a_line(finished.reasons)}".rstrip())
     warn_missing(finished, "the same run again")
-    if finished.missing or finished.withheld:
+    if finished.missing or finished.withheld or finished.broken:
         raise typer.Exit(1)

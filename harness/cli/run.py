@@ -53,7 +53,7 @@ def run(
     retry = f"{again} --retry-failed"
     _warn_failed(finished, asked.max_failures, retry)
     warn_missing(finished, retry if finished.over_budget else again)
-    if finished.over_budget or finished.missing or finished.withheld:
+    if not finished.complete:
         raise typer.Exit(1)
 
 
@@ -65,12 +65,15 @@ def _again(config: Path, set_: list[str], limit: int | None, address: str | None
 
 
 def _warn_failed(finished: Finished, max_failures: float, retry: str) -> None:
+    from harness.report.failures import in_a_line
+
     if finished.failed:
         stopped = ", and the run was stopped" if finished.missing else ""
         whose = f" ({'; '.join(finished.too_many)})" if finished.too_many else ""
         over = f": over max_failures={max_failures:g}{whose}{stopped}" if finished.over_budget else ""
+        why = in_a_line(finished.reasons)
         warn(
-            f"{finished.failed} of {finished.instances} instances failed{over}. Their rows are kept as they are: "
+            f"{finished.failed} of {finished.instances} instances failed{over}. {why}Their rows are kept as they are: "
             f"mend it, then: {retry}"
         )
 

@@ -169,11 +169,11 @@ def tabulate(run: str, table: str, form: Form | None, output: Path | None, inter
     final = FinalClicks.of(rows, withhold=True)
     if table in ("", "all"):
         several = every if table else made.config.tables
-        tables = [table_or_why(name, final, context) for name in several]
+        built = [table_or_why(name, final, context) for name in several]
     else:
-        tables = [build_table(f"table{table}" if table.isdigit() else table, final, context)]
-    emit(tables, form, output)
-    _end([*final.withheld.values(), *made.gaps(final, *context.labels)])
+        built = [(build_table(f"table{table}" if table.isdigit() else table, final, context), "")]
+    emit([one for one, _ in built], form, output)
+    _end([*final.withheld.values(), *made.gaps(final, *context.labels), *(broken for _, broken in built if broken)])
 
 
 def _end(shortfalls: Sequence[str]) -> None:

@@ -32,8 +32,8 @@ def warn(text: str) -> None:
 
 
 def warn_missing(finished: Finished, command: str) -> None:
-    """Warn of data sets that no table shows and of instances that have no row, with the command that makes them."""
-    for why in finished.withheld:
+    """Warn of what no table shows and what is odd, and of instances without a row, with the command that makes them."""
+    for why in (*finished.withheld, *finished.broken, *finished.doubts):
         warn(why)
     if finished.missing:
         some = f"{'At least ' if finished.uncounted else ''}{finished.missing}"

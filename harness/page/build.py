@@ -78,7 +78,7 @@ def build_page(
         held = write_pictures(source, stratified(listing.instances, pictures), folder / "pictures") if pictures else {}
         drawn = write_grids(source, folder / "figures") if figures and pictures else {}
         context = replace(source.context, intervals=True)  # The page shows them on demand.
-        tables = [for_others(table_or_why(name, source.final, context)) for name in source.config.tables]
+        tables = [for_others(table_or_why(name, source.final, context)[0]) for name in source.config.tables]
         unread = {name: without_folders(why) for name, why in source.unread.items()}
         notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in unread.items()]
         made = for_others(provenance(source.config, store.manifest()))

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from harness.plugins.failures import contained, described, is_device_lost, lacks_memory
 from harness.plugins.registry import find
 from harness.report.asked import with_asked
 from harness.report.context import Context
-from harness.report.layout import Table, limited_to
+from harness.report.layout import Cell, Column, Row, Table, limited_to
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Rows
+from harness.structures import UserError
 
 TableBuilder = Callable[[FinalClicks, Context], Table]
 """The rows that means are over, and what else is known of the run -> the table."""
+
+
+class TableError(UserError):
+    """A table's own code failed, or returned what is no table."""
 
 
 def build_table(name: str, rows: Rows, context: Context) -> Table:
@@ -28,13 +34,45 @@ def build_table(name: str, rows: Rows, context: Context) -> Table:
 
     Raises:
         UserError: No such table, or rows that no table can be made of.
+        TableError: The table's own code fails, or returns what is no table.
     """
     builder: TableBuilder = find("tables", name, "report")
     final = FinalClicks.of(rows)
     if final.withheld:
         expected = {key: count for key, count in context.expected_instances.items() if key[1] not in final.withheld}
         context = replace(context, expected_instances=expected)
-    built = builder(final, context)
+    built = _built(name, builder, final, context)
     built = with_asked(replace(built, title=f"{built.title} (run {context.run})"), context)
     built = replace(built, notes=(*final.withheld.values(), *built.notes, *context.notes))
     return built if context.limited is None else limited_to(context.limited, built)
+
+
+def _built(name: str, builder: TableBuilder, final: FinalClicks, context: Context) -> Table:
+    """What a table's code makes, with a message in place of what else it raises."""
+    try:
+        with contained():
+            made = builder(final, context)
+    except UserError:
+        raise
+    except Exception as error:
+        if is_device_lost(error) or lacks_memory(error):
+            raise
+        raise TableError(f"table '{name}' failed with {described(error)}.") from error
+    if wrong := _wrong(made):
+        raise TableError(f"table '{name}' returned {wrong}.")
+    return made
+
+
+def _wrong(made: object) -> str:
+    """What keeps something from being a table that every format can print; "" for nothing."""
+    if not isinstance(made, Table):
+        return f"{type(made).__name__}; wanted harness.report.layout.Table"
+    for what, kind, parts in (("columns", Column, made.columns), ("body", Row, made.body), ("notes", str, made.notes)):
+        if not isinstance(parts, tuple) or not all(isinstance(one, kind) for one in parts):
+            return f"{what} that are no tuple of {kind.__name__}"
+    for number, row in enumerate(made.body, start=1):
+        if len(row.cells) != len(made.columns) or not all(isinstance(cell, Cell) for cell in row.cells):
+            return f"{len(row.cells)} cells in row {number}; wanted {len(made.columns)} of Cell, one a column"
+        if odd := next((cell.text for cell in row.cells if not isinstance(cell.text, str)), ""):
+            return f"a cell with {odd!r} in row {number}; wanted a text"
+    return ""

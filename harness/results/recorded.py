@@ -23,6 +23,7 @@ from harness.report.paper.lists import difference
 from harness.statistics.expected import expected_of, lacking
 from harness.statistics.final_clicks import SHOWN, FinalClicks
 from harness.statistics.means import Rows
+from harness.statistics.reasons import doubts
 from harness.statistics.scales import with_metrics
 from harness.storage.edits import old_rows, said_of
 from harness.storage.folder import Folder
@@ -99,7 +100,7 @@ class Recorded:
             uncounted=uncounted,
             metrics=self.metrics,
             seen_otherwise=rows.attrs.get("said", {}),
-            notes=self.notes,
+            notes=(*self.notes, *doubts(rows)),
             published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
             asked=self.asked,
             baseline=self.config.baseline,

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.plugins.registry import check_at_hand
-from harness.report.build import build_table
+from harness.report.build import TableError, build_table
 from harness.report.context import Context
+from harness.report.failures import failures_table
 from harness.report.layout import Column, Table, for_others
 from harness.report.rendering.markdown import to_markdown
 from harness.results.recorded import ASKED, Recorded
 from harness.statistics.expected import lacking
 from harness.statistics.final_clicks import FinalClicks
+from harness.statistics.reasons import Reason, doubts, reasons
 from harness.storage.rows import give_back
 from harness.storage.store import REPORT
 from harness.structures import UserError
@@ -34,6 +36,9 @@ class Finished:
         uncounted: Images x methods without a row whose instances nobody has counted; each counts as one.
         too_many: Which are over the budget, as `SAM on coco: 35 of 46`.
         withheld: Why data sets are not in the tables: their methods were not asked for the same.
+        reasons: Why instances failed, the most frequent reason first.
+        doubts: What is odd about the rows: masks that miss their clicks, answers at a second try.
+        broken: Why tables are not built: their own code failed.
     """
 
     tables: tuple[Table, ...]
@@ -44,6 +49,14 @@ class Finished:
     uncounted: int = 0
     too_many: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    doubts: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every instance has its rows, not too many failed, and every table could be built."""
+        return not (self.over_budget or self.missing or self.withheld or self.broken)
 
 
 def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished:
@@ -59,7 +72,9 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     rows = run.rows()
     context = run.context(rows)
     final = FinalClicks.of(rows, withhold=True)
-    tables = tuple(table_or_why(name, final, context) for name in run.config.tables)
+    made = [table_or_why(name, final, context) for name in run.config.tables]
+    why = tuple(reasons(rows))
+    tables = (*(table for table, _ in made), *([failures_table(why, run.config.run)] if why else []))
     give_back()
     if write:
         run.store.folder.write(REPORT, "\n\n".join(to_markdown(for_others(table)) for table in tables).encode())
@@ -69,7 +84,8 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     over = stopped or bool(too_many)
     missing = sum(lacking(final, context.expected_instances).values())
     uncounted, withheld = sum(context.uncounted.values()), tuple(final.withheld.values())
-    return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, withheld)
+    broken, odd = tuple(error for _, error in made if error), tuple(doubts(rows))
+    return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, withheld, why, odd, broken)
 
 
 def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterator[str]:
@@ -80,13 +96,17 @@ def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterat
             yield f"{method} on {dataset}: {failures} of {of}"
 
 
-def table_or_why(name: str, final: FinalClicks, context: Context) -> Table:
+def table_or_why(name: str, final: FinalClicks, context: Context) -> tuple[Table, str]:
     """A table of a run's config; one that cannot be built here, as where its plugin is gone, says so in its place.
 
     The config may be of a foreign folder, so that a table is built only if its plugin is at hand.
+
+    Returns:
+        The table, and what is wrong with its own code where that failed, else "".
     """
     try:
         check_at_hand(name)
-        return build_table(name, final, context)
+        return build_table(name, final, context), ""
     except UserError as error:
-        return Table(f"{name} (run {context.run})", (Column("Not built"),), (), (str(error),))
+        broken = str(error) if isinstance(error, TableError) else ""
+        return Table(f"{name} (run {context.run})", (Column("Not built"),), (), (str(error),)), broken

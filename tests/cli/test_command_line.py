@@ -22,6 +22,7 @@ from harness.cli import run as running
 from harness.config.recipe import load_recipe
 from harness.results.reported import Finished
 from harness.running.one_training import resumable
+from toy_runs import written
 
 ROOT = places.ROOT
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -113,7 +114,8 @@ def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it
     retry = f"python -m harness run {config} --set seed=3 --retry-failed"
     assert done.stderr.splitlines()[-2:] == [
         "1 of 1 instances failed: over max_failures=0.05 ([red]Loser on far_away:Boxes: 1 of 1), and the run was "
-        f"stopped. Their rows are kept as they are: mend it, then: {retry}",
+        "stopped. Reasons: 1 x segment: RuntimeError: nothing found (far_away.py, line 28). Their rows are kept as "
+        f"they are: mend it, then: {retry}",
         f"At least 11 of 12 instances have no row: {retry}.",
     ]
     (failure,) = _events(done.stdout, "failure")
@@ -140,6 +142,43 @@ def test_what_is_said_of_failures(
     running._warn_failed(Finished((), 90, failed, over, missing), 0.01, "again")
     told = capsys.readouterr().err
     assert told.startswith(said) and bool(told) == bool(said)
+
+
+def test_reasons_and_oddities_stand_in_the_closing_lines_and_in_the_report(here: Command, tmp_path: Path) -> None:
+    """A broken image, a method that takes y for x, one that raises now and then, and tables that fail."""
+    flaky = {"how": "raise", "at": 3, "once": str(tmp_path / "once")}
+    odd = ["raises", "leaves", "empty", "short", "number"]
+    config = written(
+        tmp_path / "odd.yaml",
+        datasets=[{"name": "fakes:Toys", "label": "toys", "params": {"count": 12, "unreadable": [1]}}],
+        methods=[
+            {"name": "fakes:Turned", "label": "turned"},
+            {"name": "fakes:Fragile", "label": "flaky", "params": flaky},
+        ],
+        tables=["leaderboard", *(f"odd_tables:{one}" for one in odd), "odd_tables:sound"],
+    )
+    done = here("run", config, "--runs", tmp_path)
+    report = (tmp_path / "odd" / "report.md").read_text()
+    again = here("report", tmp_path / "odd")
+    reason = "load: OSError: cut off after 7 bytes (fakes.py, line"
+    turned = "turned on toys: in "
+    retried = "flaky on toys: 2 of 23 instances were answered at a second try only, the first of them after segment: "
+    assert done.returncode == again.returncode == 1 and "Traceback" not in done.stderr + again.stderr
+    for told in (done.stderr, again.stderr):
+        told = " ".join(told.split())
+        assert f"2 of 46 instances failed. Reasons: 2 x {reason}" in told and turned in told
+        assert f"{retried}RuntimeError: a bug in a plugin (fakes.py, line" in told
+        assert "table 'odd_tables:raises' failed with KeyError: 'no such column' (odd_tables.py, line 11)." in told
+        assert "table 'odd_tables:leaves' failed with RuntimeError: sys.exit(0)" in told
+        assert "table 'odd_tables:empty' returned NoneType; wanted harness.report.layout.Table." in told
+        assert "table 'odd_tables:short' returned 1 cells in row 1; wanted 2 of Cell, one a column." in told
+        assert "table 'odd_tables:number' returned a cell with 0.5 in row 1; wanted a text." in told
+    for told in (done.stdout, report):
+        assert "A sound one" in told and "Leaderboard" in told and told.count("Not built") == len(odd)
+        assert "Failed instances (run odd)" in told and reason in " ".join(told.split())
+    assert turned in report and retried in report
+    alone = here("report", tmp_path / "odd", "--table", "odd_tables:raises")
+    assert alone.returncode == 2 and "table 'odd_tables:raises' failed with KeyError" in alone.stderr
 
 
 def test_a_command_can_be_pasted() -> None:

@@ -196,3 +196,12 @@ class Fragile(Steady):
         if self.how == "mistake":
             raise UserError("fakes: found nothing; wanted something. Mend it.")
         raise RuntimeError("a bug in a plugin")
+
+
+class Turned(Method):
+    """A small box where the click would lie if its y were its x."""
+
+    def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:
+        first = click if isinstance(click, Click) else click[0]
+        y, x = np.indices(image.shape[:2])
+        return Prediction((np.maximum(abs(y - first.x), abs(x - first.y)) < 2)[None])

@@ -1,0 +1,97 @@
+"""Why instances failed, with counts, and what is doubtful about those that did not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+_OF_ONE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\S*\d\S*")
+"""What two reasons of one kind say otherwise: names in quotes, paths, ids, numbers."""
+
+_JOB = ["method", "dataset"]
+_ASKED = [*_JOB, "image_id", "instance_id"]
+
+LEAST_MASKS = 10
+"""Masks of which it is worth saying that most are odd."""
+
+MOST_OUTSIDE = 0.5
+"""The share of a method's masks that may miss their click before it is said.
+
+Methods that follow their clicks miss few; one that takes y for x misses most (docs/runs.md has the shares).
+"""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One kind of failure.
+
+    Attributes:
+        method: The method's label.
+        dataset: The data set's label.
+        instances: How many instances failed so.
+        text: The reason of the first of them: others may say another name or number in its place.
+        image_id: The image of the first of them.
+    """
+
+    method: str
+    dataset: str
+    instances: int
+    text: str
+    image_id: str
+
+
+def reasons(rows: pd.DataFrame) -> list[Reason]:
+    """Why the failed instances of a run's rows failed, the most frequent reason first; each instance counts once."""
+    failed = rows[rows["status"] != "ok"].drop_duplicates(_ASKED)
+    kinds = failed["error"].fillna("").map(lambda error: _OF_ONE.sub("*", error))
+    found = [
+        Reason(own["method"].iloc[0], own["dataset"].iloc[0], len(own), own["error"].iloc[0], own["image_id"].iloc[0])
+        for _, own in failed.groupby([failed["method"], failed["dataset"], kinds], sort=False)
+    ]
+    return sorted(found, key=lambda one: -one.instances)
+
+
+def doubts(rows: pd.DataFrame) -> list[str]:
+    """A sentence for each method and data set whose masks miss their clicks, or that answered at a second try.
+
+    Args:
+        rows: A run's; those of before there were the columns `holds_click` and `retried` say nothing.
+    """
+    return [*_missed(rows), *_second_tries(rows)]
+
+
+def _missed(rows: pd.DataFrame) -> Iterator[str]:
+    """Methods most of whose masks miss the first click, as where x and y are swapped.
+
+    That is odd only of a mask that is not empty, right after the first round, where the click lies on the object that
+    the words mean: a click that a rule puts off the object, or words for another object, may lead elsewhere.
+    """
+    if "holds_click" not in rows or not rows["holds_click"].notna().any():
+        return
+    first = rows["click_index"] == rows.groupby(_JOB)["click_index"].transform("min")
+    own = rows["ranking"].ne("oracle") & ~rows["text_rule"].astype(str).str.startswith("wrong")
+    on_object = (rows["click_depth_px"] > 0) & (rows["pred_area_px"] > 0) & rows["holds_click"].notna()
+    telling = rows[first & own & on_object]
+    for (method, dataset), masks in telling.groupby(_JOB, sort=False):
+        outside = int((~masks["holds_click"].astype(bool)).sum())
+        if len(masks) >= LEAST_MASKS and outside > MOST_OUTSIDE * len(masks):
+            yield (
+                f"{method} on {dataset}: in {outside} of {len(masks)} rows the first click lies on the object and "
+                "outside of the mask. Does the method take x for y? A click is (x, y), a mask is indexed [y, x]."
+            )
+
+
+def _second_tries(rows: pd.DataFrame) -> Iterator[str]:
+    """Methods that raised and, asked the same again or for less at once, answered."""
+    if "retried" not in rows or not rows["retried"].notna().any():
+        return
+    of = rows.drop_duplicates(_ASKED).groupby(_JOB).size().to_dict()
+    again = rows[rows["retried"].notna()].drop_duplicates(_ASKED)
+    for (method, dataset), own in again.groupby(_JOB, sort=False):
+        yield (
+            f"{method} on {dataset}: {len(own)} of {of[method, dataset]} instances were answered at a second try only, "
+            f"the first of them after {own['retried'].iloc[0]}"
+        )
