@@ -9,14 +9,16 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import AuthenticationError
 
 from harness import places
+from harness.cluster import head, own_folder
 from harness.storage.folder import Folder
 from harness.structures import UserError
 
@@ -65,22 +67,46 @@ def connect(address: str | None) -> None:
     Without an address only RAY_ADDRESS names one, which `ray job submit` sets: not whatever else runs on this machine.
 
     Raises:
-        UserError: There is no cluster at the address.
+        UserError: What keeps Ray from starting, or the cluster at the address from being joined.
     """
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    address = _address(address)
+    where, named = _address(address), f"--address {address}" if address else f"RAY_ADDRESS={_address(address)}"
     # Ray's web page costs a laptop seconds at every start.
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    sent = _runtime_env()
     try:
-        _check_answers(address)
+        if is_own(address):
+            own_folder.choose()
+        else:
+            head.check(where, named)
         with _own_sigterm():
-            ray.init(address=address, runtime_env=_runtime_env(), **quiet)
-    except OSError as error:
-        raise UserError(
-            f"cluster: no Ray cluster at --address {address} ({error}). Start one or leave it out."
-        ) from error
+            ray.init(address=where, runtime_env=sent, **quiet)
+    except UserError:
+        raise
+    except Exception as error:  # Whatever keeps Ray from it: its own types are many, and most are none.
+        with suppress(Exception):
+            ray.shutdown()  # It may have joined halfway.
+        raise _not_joined(error, None if is_own(address) else named) from error
+
+
+def _not_joined(error: Exception, named: str | None) -> UserError:
+    """What Ray says, and what to do; `named` is the address that was to be joined, None for a Ray on this machine."""
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, AuthenticationError):
+        at = named or "this machine"
+        return UserError(f"cluster: Ray at {at} wants a token, and found none ({error.message}). {head.TOKEN}")
+    if "Version mismatch" in told:  # Ray's client learns of it late, and says it in a bare RuntimeError.
+        return UserError(
+            f"cluster: another Python or Ray at {named}: {told} Ray demands the same everywhere (docs/clusters.md)."
+        )
+    if named:
+        return UserError(f"cluster: the Ray cluster at {named} cannot be joined ({told}). Start one or leave it out.")
+    return UserError(
+        f"cluster: Ray did not start on this machine ({told}). Its logs are in {own_folder.logs()}. "
+        "`--set workers.executor=local` runs without Ray, in one process."
+    )
 
 
 @contextmanager
@@ -90,13 +116,6 @@ def _own_sigterm() -> Iterator[None]:
     yield
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
-
-
-def _check_answers(address: str) -> None:
-    """Knock at host:port; Ray itself would wait for minutes."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _runtime_env() -> dict[str, Any]:

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private import services
+from ray.exceptions import AuthenticationError
 
+import ray_heads
 from harness import UserError, places
 from harness.cluster import connect as joining
 from harness.storage.folder import Folder
@@ -36,14 +39,57 @@ def test_without_an_address_no_cluster_of_somebody_else_is_joined(
 ) -> None:
     joining.connect(None)
     assert asked["address"] == "local"
-    with socket.socket() as head:
-        head.bind(("127.0.0.1", 0))
-        head.listen()
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{head.getsockname()[1]}")
+    with ray_heads.head() as address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
         joining.connect(None)
-        assert asked["address"] == f"127.0.0.1:{head.getsockname()[1]}"
-        joining.connect("auto")
-    assert asked["address"] == "auto"
+        assert asked["address"] == address
+        with pytest.raises(UserError, match=r"^cluster: no Ray cluster at --address auto"):
+            monkeypatch.setattr(services, "canonicalize_bootstrap_address_or_die", none_found)
+            joining.connect("auto")
+
+
+def none_found(_: str) -> str:
+    raise ConnectionError("Could not find any running Ray instance.")
+
+
+def test_what_named_a_dead_cluster_is_named(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", dead)
+    with pytest.raises(UserError, match=rf"^cluster: no Ray cluster at RAY_ADDRESS={dead} \(.*refused"):
+        joining.connect(None)
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "error,says",
+    [
+        (AuthenticationError("no token was found"), r"Ray at this machine wants a token.*RAY_AUTH_MODE=token"),
+        (RuntimeError("Failed to start\n the raylet"), r"Ray did not start on this machine \(RuntimeError: Failed to "),
+        (OSError(28, "No space left on device"), r"Ray did not start on this machine \(OSError: .*No space left.*logs"),
+    ],
+)
+def test_what_keeps_ray_from_starting_here_is_no_missing_cluster(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    def fails(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", fails)
+    with pytest.raises(UserError, match=rf"^cluster: {says}"):
+        joining.connect(None)
+    assert not asked
+
+
+def test_another_python_behind_ray_s_client_is_told(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**_: Any) -> None:
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Python: 3.12.1")
+
+    monkeypatch.setattr(ray, "init", fails)
+    with ray_heads.head() as address, pytest.raises(UserError, match=r"^cluster: another Python or Ray at --address"):
+        joining.connect(address)
+    assert not asked
 
 
 @pytest.mark.parametrize("scheme", ["", "ray://"])

@@ -1,0 +1,116 @@
+"""Asks a cluster's head, before Ray itself does, whether it is one, lets this process in and has its versions.
+
+Ray's own way to join takes minutes where nobody answers in its language, ends in a traceback where Python or Ray
+differ, and says of a refused token only that it cannot connect. One small request to the head tells all of these
+apart within seconds: what it answers, or by which of gRPC's codes it does not.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+
+import grpc
+import ray
+from ray._private import grpc_utils, services, utils
+from ray.core.generated import gcs_service_pb2 as messages
+from ray.core.generated import gcs_service_pb2_grpc as stubs
+from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
+
+from harness.structures import UserError
+
+ANSWERS_S = 10
+CLIENT = "ray://"
+TOKEN = (
+    "Ray shows one where RAY_AUTH_MODE=token is set and the cluster's token lies in ~/.ray/auth_token or in "
+    "RAY_AUTH_TOKEN, on every node (docs/clusters.md, By hand)."
+)
+
+
+def check(address: str, named: str) -> None:
+    """Refuse a head that Ray could not join.
+
+    Args:
+        address: host:port, ray://host:port, or "auto" for the cluster that `ray start` made on this machine.
+        named: Where the address is from, for messages: `--address 10.0.0.1:6379`.
+
+    Raises:
+        UserError: Nobody answers there, or what answers is no head of Ray's, wants a token, or has another Python or
+            Ray.
+    """
+    try:
+        place = services.canonicalize_bootstrap_address_or_die("auto") if address == "auto" else address
+        knock(place)
+    except OSError as error:  # Ray's own, where it finds no cluster, is a ConnectionError, too.
+        raise UserError(f"cluster: no Ray cluster at {named} ({error}). Start one or leave it out.") from error
+    host = place.removeprefix(CLIENT)
+    if host.rpartition(":")[2].isdecimal():
+        found = asked(host, place.startswith(CLIENT), named)
+        if found:
+            check_versions(*found, named)
+
+
+def knock(address: str) -> None:
+    """See whether anybody listens at host:port; gRPC would try again and again.
+
+    Raises:
+        OSError: Nobody does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_S).close()
+
+
+def asked(host: str, as_client: bool, named: str) -> tuple[str, str] | None:
+    """The head's versions of Ray and of Python; None where it does not say them, as to Ray's client.
+
+    Raises:
+        UserError: It wants a token, or is no head.
+    """
+    with grpc_utils.init_grpc_channel(host) as channel:
+        try:
+            if as_client:
+                ping = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)
+                ray_client_pb2_grpc.RayletDriverStub(channel).ClusterInfo(ping, timeout=ANSWERS_S)
+                return None
+            wanted = messages.InternalKVGetRequest(namespace=b"cluster", key=b"CLUSTER_METADATA")
+            reply = stubs.InternalKVGcsServiceStub(channel).InternalKVGet(wanted, timeout=ANSWERS_S)
+        except grpc.RpcError as error:
+            check_code(error.code(), named, as_client)
+            return None
+    said = json.loads(reply.value or b"{}")
+    return (said["ray_version"], said["python_version"]) if {"ray_version", "python_version"} <= said.keys() else None
+
+
+def check_code(code: grpc.StatusCode, named: str, as_client: bool) -> None:
+    """What gRPC says of a request that failed; a head that cannot answer this one may still be joined.
+
+    Raises:
+        UserError: It was refused for its token, or nobody there speaks gRPC.
+    """
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        raise UserError(f"cluster: the head at {named} wants a token, and was shown none or another. {TOKEN}")
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED):
+        port = "10001, of `ray start --head`'s client server" if as_client else "6379, of `ray start --head`"
+        raise UserError(
+            f"cluster: what listens at {named} does not answer as a head of Ray's ({code.name}). Wanted its port, by "
+            f"default {port}."
+        )
+
+
+def check_versions(ray_version: str, python_version: str, named: str) -> None:
+    """Refuse a head of other versions, by Ray's own rule, which RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL can loosen.
+
+    Raises:
+        UserError: With both sides' versions.
+    """
+    said = {"ray_version": ray_version, "python_version": python_version}
+    try:
+        utils.check_version_info(said, "this process")
+    except RuntimeError as error:
+        raise UserError(
+            f"cluster: found Ray {ray_version} and Python {python_version} at {named}; wanted Ray {ray.__version__} "
+            f"and Python {platform.python_version()}, those of this process: Ray demands the same everywhere. Give "
+            "the command with the cluster's Python and Ray, or start the cluster with these (docs/clusters.md)."
+        ) from error
