@@ -90,6 +90,9 @@ class Watch:
     answers: dict[str, list[tuple[float, float, Outcome]]] = field(default_factory=lambda: defaultdict(list))
     sizes_mb: list[float] = field(default_factory=list)
 
+    def begins(self, what: str) -> None:
+        """Nothing of it is measured."""
+
     def training(self, method: str, progress: Progress) -> None:
         """Nothing is trained here."""
 

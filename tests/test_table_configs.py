@@ -205,6 +205,9 @@ class Watcher:
         self.trained: dict[str, Progress] = {}
         self.outcomes: list[Outcome] = []
 
+    def begins(self, what: str) -> None:
+        """Ray and methods are not watched."""
+
     def training(self, method: str, progress: Progress) -> None:
         self.trained[method] = progress
 

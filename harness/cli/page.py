@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import loaded
-from harness.cli.terminal import say
+from harness.cli.terminal import live, say
 
 
 def page(
@@ -34,7 +34,8 @@ def page(
     for config in configs:
         loaded(Path(config), [], None)  # imports the plugins that it names
     roots = data_roots([one for one in data if one not in configs])
-    made = build_page(run, out, PICTURES if pictures is None else pictures, figures, roots)
+    with live() as shown:
+        made = build_page(run, out, PICTURES if pictures is None else pictures, figures, roots, shown.part)
     for note in made.notes:
         say(note)
     said = f"{made.instances} instances of {made.entries} methods and rankings, {made.pictures} pictures"

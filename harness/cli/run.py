@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import places
-from harness.cli.options import Address, ConfigPath, Limit, Runs, Set, loaded
+from harness.cli.options import Address, AsJson, ConfigPath, Limit, Runs, Set, loaded
 from harness.cli.terminal import console, live, say, warn, warn_missing
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def run(
         list[str],
         typer.Option(metavar="LABEL", help="Redo those images of a method or data set that code made before an edit."),
     ] = [],  # noqa: B006
+    as_json: AsJson = False,
 ) -> None:
     """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
     import pyarrow as pa
@@ -43,7 +44,7 @@ def run(
     pa.set_memory_pool(pa.system_memory_pool())
     asked = loaded(config, set_, limit)
     place = store_of(asked.run, runs).folder
-    with live(place) as shown:
+    with live(place, as_json) as shown:
         finished = execute(asked, shown, address, runs, retry_failed, redo)
     for table in finished.tables:
         console.print(to_terminal(table))

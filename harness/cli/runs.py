@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import RunFolder, loaded
+from harness.cli.options import AsJson, RunFolder, loaded
 from harness.cli.terminal import console, say, warn
 from harness.interrupts import in_order
 
 
-def watch(run: RunFolder) -> None:
+def watch(run: RunFolder, as_json: AsJson = False) -> None:
     """Show how a run goes, from another shell, until it ends."""
     from harness.running.watch import follow
 
-    follow(run, console)
+    follow(run, console, as_json)
 
 
 def verify(

@@ -41,9 +41,9 @@ def warn_missing(finished: Finished, command: str) -> None:
 
 
 @contextmanager
-def live(run: Folder | None = None) -> Iterator[Live]:
+def live(run: Folder | None = None, as_json: bool = False) -> Iterator[Live]:
     """Show the progress of what runs inside, and keep it in the run's folder for `watch`."""
     from harness.running.progress import Live
 
-    with in_order(), Live(console, run) as shown:
+    with in_order(), Live(console, run, errors, as_json) as shown:
         yield shown

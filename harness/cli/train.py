@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness import places
-from harness.cli.options import Address, Runs, Set
+from harness.cli.options import Address, AsJson, Runs, Set
 from harness.cli.terminal import live, say
 from harness.structures import UserError
 
@@ -20,6 +20,7 @@ def train(
     force: Annotated[bool, typer.Option(help="Train even if the checkpoint is there.")] = False,
     address: Address = None,
     runs: Runs = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a checkpoint by its recipe; the same command again resumes.
 
@@ -37,7 +38,8 @@ def train(
             f"{asked.output}: comes with the installed harness, which no training changes. Name a file of your own: "
             "--set checkpoint=weights/mine.safetensors"
         )
-    with live() as shown:
+    with live(as_json=as_json) as shown:
+        shown.begins(f"reading the data and building the network of {recipe.stem}")
         path = execute(asked, partial(shown.training, recipe.stem), address=address, runs=runs)
     say(f"{path} and its card {path.with_suffix('.md').name}")
 

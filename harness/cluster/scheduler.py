@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -44,7 +44,7 @@ from harness.evaluation.pictures import listed, not_listed
 from harness.evaluation.protocol import failed
 from harness.jobs.jobs import Shard
 from harness.jobs.queue import IN_FLIGHT, Waiting
-from harness.jobs.worker import SHARD_S, Outcome, method_of, outcome
+from harness.jobs.worker import SHARD_S, Outcome, method_of, outcome, silent
 from harness.plugins import parameters
 from harness.storage.store import Store
 from harness.structures import Listed, UserError
@@ -130,11 +130,15 @@ class Cluster:
         workers: How many actors, and what each needs.
         store: Where actors write.
         address: Of a running cluster; None starts one on this machine.
+        begins: Told what takes a while and has no outcome: "starting Ray", "loading SAM".
     """
 
-    def __init__(self, workers: Workers, store: Store, address: str | None = None) -> None:
-        self.workers, self.store = workers, store
+    def __init__(
+        self, workers: Workers, store: Store, address: str | None = None, begins: Callable[[str], None] = silent
+    ) -> None:
+        self.workers, self.store, self.begins = workers, store, begins
         check_kept(store.folder)
+        begins("starting Ray" if is_own(address) else "joining the Ray cluster")
         connect(address)
         self.pulse = Pulse(is_own(address))
         self.home = self.pulse.home
@@ -240,6 +244,7 @@ class Cluster:
         entry = self.entries[method]
         asked = self.capacity.asked(entry)
         options = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "resources": entry.resources, "max_restarts": 0}
+        self.begins(f"starting a process for {method}")
         actor = ray.remote(**options)(Actor).remote()
         placing = actor.__ray_call__.remote(this_node)
         return Slot(actor, method, asked, Phase.PLACING, placing, f"'{method}'")
@@ -249,6 +254,7 @@ class Cluster:
         entry = self.entries[slot.method]
         threads = max(1, int(slot.asked["CPU"]))
         there, weights = visible_paths("methods", entry), self.weights[slot.method]
+        self.begins(f"loading {slot.method}")
         loading = slot.actor.load.remote(entry, there, self.store, threads, weights)
         slot.enter(Phase.LOADING, loading)
 

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -151,11 +151,25 @@ class Worker:
         return self.datasets[label(entry)]
 
 
-def run_here(shards: Sequence[Shard], store: Store, threads: int) -> Generator[Outcome]:
-    """Evaluate all shards in this process, one method after the other: `executor: local`."""
+def silent(_what: str) -> None:
+    """What begins now, said to nobody."""
+
+
+def run_here(
+    shards: Sequence[Shard], store: Store, threads: int, begins: Callable[[str], None] = silent
+) -> Generator[Outcome]:
+    """Evaluate all shards in this process, one method after the other: `executor: local`.
+
+    Args:
+        shards: Of any methods.
+        store: Where the records go.
+        threads: How many threads each method may use.
+        begins: Told what takes a while and has no outcome: "loading SAM".
+    """
     as_opened: dict[str, FilesAsOpened] = {}
     for _, own in groupby(sorted(shards, key=method_of), key=method_of):
         first, *others = own
+        begins(f"loading {method_of(first)}")
         worker = Worker(first.method, store, threads, first.weights, as_opened)
         for shard in (first, *others):
             while shard.sample_ids:

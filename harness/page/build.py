@@ -17,7 +17,7 @@ from harness.figures import Chart, charts, opened, write_charts, write_grids
 from harness.messages import without_folders
 from harness.page.explorer import Listing, Picture, stratified, write_data
 from harness.page.folder import replaced
-from harness.page.pictures import write_pictures
+from harness.page.pictures import Tell, silent, write_pictures
 from harness.page.provenance import provenance
 from harness.report.context import Context
 from harness.report.layout import Table, for_others, plain
@@ -54,6 +54,7 @@ def build_page(
     pictures: int = PICTURES,
     figures: bool = True,
     roots: Mapping[str, Path] | None = None,
+    tell: Tell = silent,
 ) -> Counts:
     """Build the report page of a run from its rows, and from its pictures where they are there.
 
@@ -63,6 +64,7 @@ def build_page(
         pictures: Images that the page holds, a sample of all classes.
         figures: Whether to draw the figures for paper, too.
         roots: Data set's label -> its folder on this machine, where that is another than when the run was made.
+        tell: Told how far it is.
 
     Raises:
         UserError: No run, or a folder that holds something else.
@@ -73,16 +75,21 @@ def build_page(
         raise UserError(f"{run}: a bucket; wanted a folder for the page. Say it: -o report_page.")
     out = out or Path(str(local)) / "page"
     with replaced(out) as folder:
+        tell("reading the rows", 0, 0)
         source = opened(store, roots)
         listing = Listing.of(source.final, source.context)
-        held = write_pictures(source, stratified(listing.instances, pictures), folder / "pictures") if pictures else {}
+        shown = stratified(listing.instances, pictures) if pictures else []
+        held = write_pictures(source, shown, folder / "pictures", tell) if pictures else {}
+        tell("grids of pictures" if figures and pictures else "tables", 0, 0)
         drawn = write_grids(source, folder / "figures") if figures and pictures else {}
         context = replace(source.context, intervals=True)  # The page shows them on demand.
         tables = [for_others(table_or_why(name, source.final, context)[0]) for name in source.config.tables]
         unread = {name: without_folders(why) for name, why in source.unread.items()}
         notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in unread.items()]
         made = for_others(provenance(source.config, store.manifest()))
-        counts = _written(source.final, source.context, listing, tables, held, drawn, notes, folder, figures, made)
+        counts = _written(
+            source.final, source.context, listing, tables, held, drawn, notes, folder, figures, made, tell
+        )
     return replace(counts, page=out / counts.page.name)
 
 
@@ -105,9 +112,13 @@ def _written(
     out: Path,
     figures: bool,
     made_by: Table | None = None,
+    tell: Tell = silent,
 ) -> Counts:
     made = charts(final, context)
-    papers = write_charts(made, out / "figures") if figures else []
+    papers: list[Path] = []
+    for number, chart in enumerate(made if figures else (), start=1):
+        papers += write_charts([chart], out / "figures")
+        tell("charts", number, len(made))
     write_data(out / "data" / "charts.js", "charts", [_chart(chart) for chart in made])
     write_data(out / "data" / "instances.js", "instances", listing.columns(held))
     for number, part in enumerate(listing.files(held)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import PIL.Image
@@ -16,14 +16,24 @@ from harness.structures import Sample
 SIDE, THUMB_SIDE = 800, 96
 """Pixels of the longer side: of the picture under the masks, and of the one in the list."""
 
+Tell = Callable[[str, int, int], None]
+"""Told what is being made, how many of it are there, and of how many: 0 of 0 where nobody counts."""
 
-def write_pictures(source: Source, images: Sequence[tuple[str, str]], folder: Path) -> dict[tuple[str, str], Picture]:
+
+def silent(_what: str, _done: int, _of: int) -> None:
+    """Tells nobody."""
+
+
+def write_pictures(
+    source: Source, images: Sequence[tuple[str, str]], folder: Path, tell: Tell = silent
+) -> dict[tuple[str, str], Picture]:
     """Write `<n>.jpg` and `<n>s.jpg` of every image that can be read.
 
     Args:
         source: Knows the data sets.
         images: (data set's label, image id).
         folder: Where the pictures go.
+        tell: Told of each picture.
 
     Returns:
         (data set's label, image id) -> what was written.
@@ -36,6 +46,7 @@ def write_pictures(source: Source, images: Sequence[tuple[str, str]], folder: Pa
             _write(sample, folder, str(number))
             truths = {instance.id: rle.encode(instance.mask) for instance in sample.instances}
             written[dataset, image_id] = Picture(str(number), truths)
+        tell("pictures", number + 1, len(images))
     return written
 
 

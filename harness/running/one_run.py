@@ -35,6 +35,9 @@ _log = logging.getLogger(__name__)
 class Watcher(Protocol):
     """Shows how a run goes."""
 
+    def begins(self, what: str) -> None:
+        """Something begins that takes a while and shows nothing: Ray's start, a method's loading."""
+
     def training(self, method: str, progress: training.Progress) -> None:
         """A method's training has come this far."""
 
@@ -98,6 +101,7 @@ def run(
             check_kept(due, store.folder)
             look_ahead(config, due)
             train_missing(due, watcher.training, address, runs)
+        watcher.begins("listing the data, hashing the weights")
         jobs = planned(config)
         facts = [job.facts for job in jobs]
         start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
@@ -161,11 +165,11 @@ def evaluate(
     if not shards:
         return False, peaks, readers
     if config.workers.executor == "local":
-        coming = run_here(shards, store, max(1, int(config.workers.cpus)))
+        coming = run_here(shards, store, max(1, int(config.workers.cpus)), watcher.begins)
     else:
         from harness.cluster.scheduler import Cluster
 
-        coming = Cluster(config.workers, store, address).run(shards)
+        coming = Cluster(config.workers, store, address, watcher.begins).run(shards)
     with closing(coming):
         for outcome in coming:
             watcher.outcome(outcome)

@@ -1,4 +1,4 @@
-"""Shows how a run goes: bars in a terminal, JSON lines elsewhere, and a file for `python -m harness watch`."""
+"""Shows how a run goes: bars in a terminal, lines elsewhere, and a file for `python -m harness watch`."""
 
 from __future__ import annotations
 
@@ -80,13 +80,20 @@ class Live:
     """Shows a line for each job: images done, instances a second, time to go, devices, memory, failures.
 
     Args:
-        console: Where the lines go.
+        console: Where the bars go, if it is a terminal.
         run: The run's folder, where the same facts are written for other shells.
+        errors: Where plain lines with a time go, if `console` is no terminal; None writes none.
+        as_json: Write events to `console` as JSON lines, in place of bars and plain lines.
     """
 
-    def __init__(self, console: Console, run: Folder | None = None) -> None:
-        self.console = console
+    def __init__(
+        self, console: Console, run: Folder | None = None, errors: Console | None = None, as_json: bool = False
+    ) -> None:
+        self.console, self.errors, self.as_json = console, errors, as_json
         self.folder = run
+        self.draws = console.is_terminal and not as_json
+        self.beginning: TaskID | None = None
+        self.begun = ""
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -95,7 +102,7 @@ class Live:
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[failures]}", style="red"),
             console=console,
-            disable=not console.is_terminal,
+            disable=not self.draws,
         )
         self.tasks: dict[str, TaskID] = {}
         self.states: dict[str, JobState] = {}
@@ -115,8 +122,34 @@ class Live:
         self.bars.stop()
         self._write_file(ended=True)
 
+    def begins(self, what: str) -> None:
+        """Show what begins now and has no bar of its own, until the next begins or a first result is there."""
+        if what == self.begun:  # As where several workers load one method.
+            return
+        self.begun = what
+        if self.draws:
+            if self.beginning is None:
+                self.beginning = self.bars.add_task(what, total=None, facts="", failures="")
+            self.bars.update(self.beginning, description=what, visible=True)
+        self._line("begins", what=what)
+
+    def _has_begun(self) -> None:
+        self.begun = ""
+        if self.beginning is not None:
+            self.bars.update(self.beginning, visible=False)
+
+    def part(self, what: str, done: int = 0, of: int = 0) -> None:
+        """Show how many of several alike parts are done, such as a page's pictures; `of` is 0 where nobody knows."""
+        if not of:
+            self.begins(what)
+            return
+        self._has_begun()
+        self._bar(what, of, done, "")
+        self._line_now_and_then("part", at_once=done >= of, what=what, done=done, of=of)
+
     def training(self, method: str, progress: TrainingProgress) -> None:
         """Show how far a method's training is."""
+        self._has_begun()
         self._bar(f"training {method}", progress.steps, progress.step, f"loss {progress.loss:.3f}")
         self._line_now_and_then("training", method=method, **vars(progress), to_go_s=round(progress.remaining_s))
 
@@ -133,12 +166,13 @@ class Live:
 
     def outcome(self, outcome: Outcome) -> None:
         """Show a shard that is done."""
+        self._has_begun()
         state, now = self.states[outcome.job], time.monotonic()
         began = self.began.setdefault(outcome.job, now - outcome.seconds)
         state.add(outcome, now - began, self.before[outcome.job])
         failures = f"{state.failed} failed" if state.failed else ""
         self.bars.update(self.tasks[outcome.job], completed=state.images, facts=facts(state), failures=failures)
-        self._line_now_and_then("progress", **vars(state))
+        self._line_now_and_then("progress", at_once=state.images >= state.of, **vars(state))
         if outcome.failed and state.failed == outcome.failed:
             self._print_above(f"First failure of {state.method} on {state.dataset}: {outcome.error}")
             self._line("failure", method=state.method, dataset=state.dataset, error=outcome.error)
@@ -151,22 +185,24 @@ class Live:
             self.tasks[key] = self.bars.add_task(name, total=total, facts="", failures="")
         self.bars.update(self.tasks[key], completed=completed, facts=facts)
 
-    def _line_now_and_then(self, event: str, **facts: Any) -> None:
-        """Write a line, at most one every LINE_EVERY_S for each job."""
-        job = (event, facts["method"], facts.get("dataset"))
-        if time.monotonic() - self.line_at[job] >= LINE_EVERY_S:
+    def _line_now_and_then(self, event: str, at_once: bool = False, **facts: Any) -> None:
+        """Write a line, at most one every LINE_EVERY_S for each job, and at once where it is complete."""
+        job = (event, facts.get("method"), facts.get("dataset"), facts.get("what"))
+        if at_once or time.monotonic() - self.line_at[job] >= LINE_EVERY_S:
             self.line_at[job] = time.monotonic()
             self._line(event, **facts)
 
     def _line(self, event: str, **facts: Any) -> None:
-        """Write one JSON object on a line, where no bars can be drawn."""
-        if not self.console.is_terminal:
+        """Write one line, where no bars are drawn: a JSON object, or a time and plain words."""
+        if self.as_json:
             self.console.file.write(json.dumps({"event": event, "time": round(time.time(), 1), **facts}) + "\n")
             self.console.file.flush()
+        elif self.errors and not self.draws:
+            write_plain(self.errors, said_of(event, facts))
 
     def _print_above(self, text: str) -> None:
         """Print above the bars. A name may hold [brackets], which are not rich's markup."""
-        if self.console.is_terminal:
+        if self.draws:
             self.console.print(text, style="red", markup=False, emoji=False, soft_wrap=True)
 
     def _write_file(self, ended: bool = False) -> None:
@@ -176,6 +212,33 @@ class Live:
             status = {"time": time.time(), "pid": os.getpid(), "host": platform.node(), "ended": ended, "jobs": jobs}
             with suppress(UserError):  # A full disk ends the run when a shard is written, with a message.
                 self.folder.write(STATUS, json.dumps(status, indent=1).encode())
+
+
+def write_plain(console: Console, text: str) -> None:
+    """Write `12:04:31 text`, on one line however long."""
+    console.file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    console.file.flush()
+
+
+def said_of(event: str, about: Mapping[str, Any]) -> str:
+    """An event in plain words."""
+    if event == "begins":
+        return str(about["what"])
+    if event == "part":
+        return f"{about['what']}: {about['done']} of {about['of']}"
+    if event == "training":
+        step = f"step {about['step']} of {about['steps']}, loss {about['loss']:.3f}"
+        return f"training {about['method']}: {step}, {clock(about['to_go_s'])} to go"
+    job = f"{about['method']} on {about['dataset']}"
+    if event == "failure":
+        return f"{job}: the first failure: {about['error']}"
+    state = JobState(**about)
+    failures = f"{state.failed} failed" if state.failed else ""
+    to_go = "" if state.to_go_s is None else f"{clock(state.to_go_s)} to go"
+    before = "resumed at " if event == "resumed" else ""
+    return ", ".join(
+        filter(None, (f"{job}: {before}{state.images} of {state.of} images", facts(state), failures, to_go))
+    )
 
 
 def facts(state: JobState) -> str:

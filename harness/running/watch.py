@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.interrupts import in_order
-from harness.running.progress import STATUS, JobState, clock, facts
+from harness.running.progress import STATUS, JobState, clock, facts, said_of, write_plain
 from harness.storage.folder import Folder
 from harness.storage.lock import holder
 from harness.structures import UserError
@@ -27,15 +27,20 @@ _LEFT = "No longer watching. The run itself is not touched."
 LOOK_EVERY_S = {"disk": 1.0, "bucket": 5.0}
 
 
-def follow(run: str | Path, console: Console) -> None:
-    """Show how a run goes until it ends: a table that changes in a terminal, JSON lines where there is none.
+def follow(run: str | Path, console: Console, as_json: bool = False) -> None:
+    """Show how a run goes until it ends: a table that changes in a terminal, lines where there is none.
+
+    Args:
+        run: The run's folder or bucket.
+        console: Where it is shown.
+        as_json: Write JSON lines, in a terminal, too.
 
     Raises:
         UserError: As `news`.
     """
     with in_order(_LEFT):  # A process that ends at once would leave the terminal without its cursor.
-        if not console.is_terminal:
-            _write_lines(run, console)
+        if as_json or not console.is_terminal:
+            _write_lines(run, console, as_json)
             return
         with Screen(console=console, auto_refresh=False) as screen:
             for status in news(run):
@@ -77,15 +82,20 @@ def shown(status: dict[str, Any]) -> Table:
     return table
 
 
-def _write_lines(run: str | Path, console: Console) -> None:
-    """Write JSON lines with the keys of the run's own lines; a line that has not changed is not repeated."""
+def _write_lines(run: str | Path, console: Console, as_json: bool) -> None:
+    """Write lines as the run's own, JSON with the same keys; a line that has not changed is not repeated."""
     before: list[dict[str, Any]] = []
     for status in news(run):
         now = list(_lines(status))
         for line in now:
-            if line not in before:
+            if line in before:
+                continue
+            if as_json:
                 console.file.write(json.dumps({"event": line["event"], "time": round(time.time(), 1), **line}) + "\n")
-        console.file.flush()
+                console.file.flush()
+            else:
+                own = {key: value for key, value in line.items() if key != "event"}
+                write_plain(console, said_of("progress", own) if "method" in line else _state(status))
         before = now
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from harness import UserError, cli, places
+from harness import __main__ as entry
 from harness.cli import commands, listing, terminal
 from harness.cli import run as running
 from harness.config.recipe import load_recipe
@@ -50,6 +52,11 @@ def _events(out: str, name: str) -> list[dict[str, Any]]:
     """What was told on the way, by name."""
     told = [json.loads(line) for line in out.splitlines() if line.startswith('{"event"')]
     return [one for one in told if one["event"] == name]
+
+
+def said(told: str) -> list[str]:
+    """What stderr says, the lines that tell with a time how far it is left out."""
+    return [line for line in told.splitlines() if not re.match(r"\d\d:\d\d:\d\d ", line)]
 
 
 def _one_message(done: subprocess.CompletedProcess[str]) -> str:
@@ -118,8 +125,8 @@ def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it
         f"they are: mend it, then: {retry}",
         f"At least 11 of 12 instances have no row: {retry}.",
     ]
-    (failure,) = _events(done.stdout, "failure")
-    assert failure["method"] == "[red]Loser" and "nothing found" in failure["error"]
+    (failure,) = (line for line in done.stderr.splitlines() if "the first failure" in line)
+    assert re.match(r"\d\d:\d\d:\d\d \[red\]Loser on far_away:Boxes: the first failure: .*nothing found", failure)
 
     mended = (elsewhere / "far_away.py").read_text().replace("raise ", "return super().predict(image, click, text) #")
     (elsewhere / "far_away.py").write_text(mended)
@@ -206,7 +213,7 @@ def test_an_interrupt_is_exit_code_130_and_keeps_what_is_done(
     kept = _shards(run_name)
     assert 2 <= len(kept) < 12
 
-    done = harness_command("run", config, PYTHONPATH=str(elsewhere))
+    done = harness_command("run", config, "--json", PYTHONPATH=str(elsewhere))
     assert done.returncode == 0, done.stderr
     (resumed,) = _events(done.stdout, "resumed")
     assert (resumed["method"], resumed["images"], resumed["of"]) == ("Disc [1/2]", len(kept), 12)
@@ -229,7 +236,7 @@ def test_an_interrupt_while_it_starts_is_one_line(
     time.sleep(after_s)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=120)
-    assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
+    assert (process.returncode, said(told)) == (130, [INTERRUPTED])
 
 
 @pytest.mark.slow
@@ -242,7 +249,7 @@ def test_a_schedulers_sigterm_releases_the_run(
     assert (ROOT / "runs" / run_name / "lock.json").exists()
     process.terminate()
     _, told = process.communicate(timeout=120)
-    assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
+    assert (process.returncode, said(told)) == (130, [INTERRUPTED])
     assert not (ROOT / "runs" / run_name / "lock.json").exists()
 
 
@@ -263,7 +270,7 @@ def test_a_disk_that_fills_up_ends_a_run_that_a_larger_one_completes(
         kept = len(list(disk.rglob("shards/*/*.parquet")))
         assert 1 <= kept < 12
         subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
-        done = harness_command("run", config, "--runs", disk, PYTHONPATH=str(elsewhere))
+        done = harness_command("run", config, "--runs", disk, "--json", PYTHONPATH=str(elsewhere))
         assert done.returncode == 0 and _events(done.stdout, "resumed")[0]["images"] == kept
         assert harness_command("verify", disk / run_name, PYTHONPATH=str(elsewhere)).returncode == 0
     finally:
@@ -449,3 +456,34 @@ def test_a_training_that_diverges_says_what_to_do(harness_command: Command, tmp_
     assert ended.returncode == 2
     assert "loss is nan at step 2; lower optimizer.lr" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_python_without_the_packages_is_one_line() -> None:
+    """As where the environment was not activated."""
+    command = [sys.executable, "-S", "-m", "harness", "list", "methods"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    (said_once,) = done.stderr.splitlines()
+    assert done.returncode == 2 and not done.stdout
+    assert said_once.startswith(f"error harness: this Python ({sys.executable}) lacks typer, rich, ")
+    assert "source" in said_once or "make quickstart" in said_once
+
+
+@pytest.mark.parametrize(
+    "checkout,own,wants",
+    [
+        (True, True, r"is 3\.9\.1; wanted 3\.11 or later\. .* say .*/\.venv/bin/python -m harness"),
+        (True, False, r"is 3\.9\.1; wanted 3\.11 or later\. Set up an environment: make quickstart"),
+        (False, False, r"is 3\.9\.1; wanted 3\.11 or later\. Install the harness anew"),
+    ],
+)
+def test_an_old_python_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checkout: bool, own: bool, wants: str
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
+    monkeypatch.setattr(entry, "__file__", str(tmp_path / "harness" / "__main__.py"))
+    if checkout:
+        (tmp_path / "pyproject.toml").touch()
+    if own:
+        (tmp_path / ".venv" / "bin").mkdir(parents=True)
+        (tmp_path / ".venv" / "bin" / "python").touch()
+    assert re.search(wants, entry.unfit())

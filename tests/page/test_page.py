@@ -96,7 +96,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counts]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         run(load_run(folder / "blocks.yaml"), Quiet(), runs=str(folder / "runs"))
-        yield build_page(folder / "runs" / "blocks", pictures=4)
+        told: list[tuple[str, int, int]] = []
+        yield build_page(folder / "runs" / "blocks", pictures=4, tell=lambda *one: told.append(one))
+    assert [one for one in told if one[0] == "pictures"] == [("pictures", number, 4) for number in (1, 2, 3, 4)]
+    assert [one[0] for one in told if one[1] == one[2]] == [
+        "reading the rows",
+        "pictures",
+        "grids of pictures",
+        "charts",
+    ]
 
 
 @pytest.fixture(scope="module")

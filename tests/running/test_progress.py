@@ -1,10 +1,11 @@
-"""What a run shows of itself: JSON lines where there is no terminal, bars where there is, a file for other shells."""
+"""What a run shows of itself: bars in a terminal, lines where there is none, a file for other shells."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -42,9 +43,11 @@ def _outcome(failed: int = 0, error: str = "", worker: str = "host:1") -> Outcom
     return Outcome(JOB.facts.key, 2, 5, failed, error, 0.1, device="cuda:0", worker=worker, memory_mib=812, gpu_mib=97)
 
 
-def _shown(terminal: bool, *outcomes: Outcome, done: int = 0, run: Path | None = None) -> str:
+def _shown(terminal: bool, *outcomes: Outcome, done: int = 0, run: Path | None = None, as_json: bool = False) -> str:
+    """What a terminal, or else stdout and stderr together, get."""
     console = Console(file=io.StringIO(), force_terminal=terminal, width=200, color_system=None)
-    with Live(console, run and Folder.at(run)) as live:
+    with Live(console, run and Folder.at(run), console, as_json) as live:
+        live.begins("loading it")
         live.training(METHOD, TrainingProgress(5, 10, 0.5, 1e-3, 2.0))
         live.planned([JOB], {JOB.facts.key: done})
         for outcome in outcomes:
@@ -52,13 +55,16 @@ def _shown(terminal: bool, *outcomes: Outcome, done: int = 0, run: Path | None =
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def _said(*outcomes: Outcome, done: int = 0) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _shown(False, *outcomes, done=done).splitlines()]
+def _said(*outcomes: Outcome, done: int = 0, terminal: bool = False) -> list[dict[str, Any]]:
+    begins, *said = map(json.loads, _shown(terminal, *outcomes, done=done, as_json=True).splitlines())
+    assert (begins["event"], begins["what"]) == ("begins", "loading it")
+    return said
 
 
-def test_json_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("terminal", [False, True])
+def test_json_lines_on_request(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0)
-    training, resumed, first, second = _said(_outcome(), _outcome(worker="host:2"), done=1)
+    training, resumed, first, second = _said(_outcome(), _outcome(worker="host:2"), done=1, terminal=terminal)
     assert training["event"] == "training" and (training["method"], training["step"]) == (METHOD, 5)
     assert resumed["event"] == "resumed" and (resumed["images"], resumed["of"]) == (1, 4)
     assert first["event"] == "progress" and (first["images"], first["instances"], first["failed"]) == (3, 5, 0)
@@ -67,10 +73,70 @@ def test_json_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) 
     assert (second["memory_mib"], second["gpu_mib"], second["dataset"]) == (812, 97, "boxes [/b]")
 
 
+def test_plain_lines_with_a_time_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0)
+    lines = _shown(False, _outcome(), _outcome(2, "[/b] gone"), done=1).splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d \S", line) for line in lines)
+    job = f"{METHOD} on boxes [/b]"
+    assert [line[9:] for line in lines[:3]] == [
+        "loading it",
+        f"training {METHOD}: step 5 of 10, loss 0.500, 0:00:02 to go",
+        f"{job}: resumed at 1 of 4 images, 0 MiB",
+    ]
+    assert lines[3][9:] == f"{job}: 3 of 4 images, 50.0 instances/s · 1 on cuda:0 · 812 MiB, GPU 97 MiB, 0:00:00 to go"
+    assert "5 of 4 images" in lines[4]
+    assert lines[5][9:] == f"{job}: the first failure: [/b] gone"
+
+
+def test_nothing_on_stdout_but_what_is_asked_for() -> None:
+    stdout, stderr = (Console(file=io.StringIO(), force_terminal=False) for _ in range(2))
+    with Live(stdout, None, stderr) as live:
+        live.begins("starting Ray")
+    assert stdout.file.getvalue() == "" and stderr.file.getvalue().endswith(" starting Ray\n")  # type: ignore[attr-defined]
+
+
+def test_what_begins_is_told_once_and_again_after_a_result() -> None:
+    file = io.StringIO()
+    live = Live(Console(file=file), as_json=True)
+    live.planned([JOB], {JOB.facts.key: 0})
+    for what in ("starting Ray", "loading a", "loading a"):  # by two workers
+        live.begins(what)
+    live.outcome(_outcome())
+    live.begins("loading a")
+    told = [json.loads(line)["what"] for line in file.getvalue().splitlines()]
+    assert told == ["starting Ray", "loading a", "loading a"]
+
+
+def test_a_terminal_shows_what_begins_until_a_result_is_there() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None)
+    with Live(console) as live:
+        live.planned([JOB], {JOB.facts.key: 0})
+        live.begins("starting Ray")
+        live.begins("loading Ours")
+        live.bars.refresh()
+        (shown,) = [one for one in live.bars.tasks if one.total is None]
+        assert shown.visible and shown.description == "loading Ours"
+        live.outcome(_outcome())
+        assert not shown.visible
+    assert "loading Ours" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_parts_of_a_page_are_counted(terminal: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=200, color_system=None)
+    with Live(console, errors=console) as live:
+        live.part("reading the rows")
+        for number in (1, 2, 3):
+            live.part("pictures", number, 3)
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "reading the rows" in told
+    assert "━" in told and "3/3" in told if terminal else told.endswith(" pictures: 3 of 3\n")
+
+
 def test_each_of_several_trainings_has_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     now, file = [0.0], io.StringIO()
-    live = Live(Console(file=file))
+    live = Live(Console(file=file), as_json=True)
     for now[0] in (4.0, 8.0, 12.0, 16.0, 23.0):
         for method in ("a", "b"):
             live.training(method, TrainingProgress(1, 2, 0.5, 0.1, 1.0))
@@ -78,13 +144,16 @@ def test_each_of_several_trainings_has_its_lines(monkeypatch: pytest.MonkeyPatch
     assert told == ["a", "b", "a", "b"]
 
 
-def test_no_line_sooner_than_after_ten_seconds() -> None:
-    assert progress.LINE_EVERY_S == 10 and _shown(False, _outcome(), _outcome()) == ""
+def test_no_line_sooner_than_after_ten_seconds_unless_it_is_complete() -> None:
+    assert progress.LINE_EVERY_S == 10 and len(_shown(False, _outcome()).splitlines()) == 1
+    first, last = _shown(False, _outcome(), _outcome()).splitlines()
+    assert first.endswith("loading it") and "4 of 4 images" in last
 
 
 def test_the_first_failure_is_told_at_once_and_once() -> None:
-    (told,) = _said(_outcome(), _outcome(1, "[/b] is :x: gone"), _outcome(2, "again"))
-    assert (told["event"], told["method"], told["error"]) == ("failure", METHOD, "[/b] is :x: gone")
+    told = _said(_outcome(), _outcome(1, "[/b] is :x: gone"), _outcome(2, "again"))
+    (failure,) = (one for one in told if one["event"] == "failure")
+    assert (failure["method"], failure["error"]) == (METHOD, "[/b] is :x: gone")
 
 
 def test_bars_in_a_terminal() -> None:

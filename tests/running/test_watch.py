@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -44,7 +45,7 @@ def text(told: dict[str, Any]) -> str:
 
 def lines(folder: Path) -> list[dict[str, Any]]:
     console = Console(file=io.StringIO())
-    follow(folder, console)
+    follow(folder, console, as_json=True)
     return [json.loads(line) for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
@@ -82,7 +83,7 @@ def test_a_killed_start_is_not_waited_for(tmp_path: Path) -> None:
     assert "may be dead" in text(next(news(tmp_path)))
 
 
-def test_json_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_lines_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def looked(_: float) -> None:
         said(tmp_path, **next(states))
 
@@ -92,6 +93,17 @@ def test_json_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pyte
     told = lines(tmp_path)
     assert [(one["event"], one.get("images")) for one in told] == [("progress", 3), ("progress", 6), ("ended", None)]
     assert told[0].keys() >= {"time", "method", "dataset", "of", "instances_per_s", "to_go_s", "devices", "memory_mib"}
+
+
+def test_plain_lines_with_a_time_where_there_is_no_terminal(tmp_path: Path) -> None:
+    said(tmp_path, ended=True)
+    console = Console(file=io.StringIO())
+    follow(tmp_path, console)
+    told = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [re.sub(r"^\d\d:\d\d:\d\d ", "", one) for one in told] == [
+        "ours on toys: 3 of 6 images, 1 on cpu · 0 MiB",
+        "ended",
+    ]
 
 
 def test_a_silent_run_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +128,7 @@ def test_silence_of_one_that_lives_is_not_said(tmp_path: Path, monkeypatch: pyte
         said(tmp_path, age_s=100)
         follow(tmp_path, console)
     (line,) = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert json.loads(line)["event"] == "progress"
+    assert line.endswith(" ours on toys: 3 of 6 images, 1 on cpu · 0 MiB")
 
 
 def test_a_terminal_sees_a_table(tmp_path: Path) -> None:
