@@ -65,13 +65,16 @@ def as_float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: one.float() if one.is_floating_point() else one for name, one in weights.items()}
 
 
-def read_whole(path: Path, reader: str, saved: str = "model.state_dict()") -> tuple[Any, dict[str, str]]:
+def read_whole(
+    path: Path, reader: str, saved: str = "model.state_dict()", skipped: Sequence[str] = ()
+) -> tuple[Any, dict[str, str]]:
     """All that a checkpoint holds, and a .safetensors file's metadata. Nothing in the file is run.
 
     Args:
         path: The file.
         reader: The file of ours that wants it, for messages.
         saved: What a training should save, in Python, for messages.
+        skipped: Full names of further objects that such files hold; each becomes an empty `Part`.
 
     Raises:
         UserError: The file is damaged, or holds an object of a kind that is not read.
@@ -79,7 +82,7 @@ def read_whole(path: Path, reader: str, saved: str = "model.state_dict()") -> tu
     try:
         if path.suffix == ".safetensors":
             return read_safetensors(path)
-        return (read_torchscript if is_torchscript(path) else load_torch)(path), {}
+        return (read_torchscript(path) if is_torchscript(path) else load_torch(path, skipped)), {}
     except ForeignObjectError as error:
         raise UserError(
             f"{reader}: {path}: found an object of {error} in it; wanted tensors alone, with numbers and texts beside "

@@ -1,4 +1,4 @@
-"""Reads the checkpoints of RITM's code and of what was built on it.
+"""Reads the checkpoints of RITM's code and of what was built on it, SimpleClick and FocalClick.
 
 All of them save `{"state_dict": tensors, "config": {"class": path, "params": name -> {type, value, specified}}}`
 (`isegm/utils/serialization.py` of SamsungLabs/ritm_interactive_segmentation at b9b4460): the config names the model's
@@ -47,6 +47,8 @@ class IsegmCheckpoints(Generic[A]):
         build: Makes the network of an architecture.
         named: Names an architecture in a message.
         without_effect: Arguments of the official class that change training only.
+        arguments: Turns the official arguments into those of `architecture`, where they differ.
+        skipped: Full names of objects that official files hold beside tensors. None is built or called.
     """
 
     reader: str
@@ -56,6 +58,8 @@ class IsegmCheckpoints(Generic[A]):
     build: Callable[[A], nn.Module]
     named: Callable[[A], str]
     without_effect: tuple[str, ...] = ()
+    arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    skipped: tuple[str, ...] = ()
 
     def read(self, path: Path) -> tuple[A, dict[str, Tensor]]:
         """The architecture and the weights, as float32. Nothing in the file is executed.
@@ -104,7 +108,7 @@ class IsegmCheckpoints(Generic[A]):
 
     def _official(self, path: Path) -> tuple[A, dict[str, Tensor]]:
         saved = "{'config': checkpoint['config'], 'state_dict': model.state_dict()}"
-        content, _ = read_whole(path, self.reader, saved)
+        content, _ = read_whole(path, self.reader, saved, self.skipped)
         if not isinstance(content, dict) or "config" not in content or not content.keys() & set(STATE_DICTS):
             found = f"keys {_some(content)}" if isinstance(content, dict) else f"a {type(content).__name__}"
             raise self._wrong(path, f"{found} at its top, not `config` and `state_dict`")
@@ -130,7 +134,7 @@ class IsegmCheckpoints(Generic[A]):
             for key, (value, specified) in given.items()
             if key not in self.without_effect and (key in known or specified)
         }
-        return self._architecture(kept, path)
+        return self._architecture(self.arguments(kept), path)
 
     def _architecture(self, values: Any, path: Path) -> A:
         try:

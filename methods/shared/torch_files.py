@@ -16,6 +16,7 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +148,10 @@ def check_stored(archive: zipfile.ZipFile) -> None:
         raise ValueError(f"files of {claimed} bytes in an archive of {size} bytes")
 
 
-def load_torch(path: Path) -> Any:
+def load_torch(path: Path, skipped: Sequence[str] = ()) -> Any:
     """What torch.save wrote, on the CPU: tensors and plain containers; nothing in the file is run.
 
-    Objects of the kinds in `PLAIN` become a `Part`.
+    Objects of the kinds in `PLAIN`, and in `skipped` by their full names, become a `Part`.
 
     Raises:
         ForeignObjectError: The file holds an object of another kind.
@@ -162,7 +163,7 @@ def load_torch(path: Path) -> Any:
             check_stored(archive)
     try:
         # torch calls what it is allowed to; each allowed name leads to Part, so not even these objects are built.
-        with torch.serialization.safe_globals([(Part, name) for name in PLAIN]):
+        with torch.serialization.safe_globals([(Part, name) for name in (*PLAIN, *skipped)]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's text has six lines, in bold, about how to read the file without this protection.

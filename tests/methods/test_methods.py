@@ -16,6 +16,13 @@ from harness.methods.ritm.network import RitmArchitecture, RitmNetwork
 from harness.methods.sam import tiny as tiny_sam
 from harness.methods.shared.channels import Channels
 from harness.methods.shared.prompted_deeplab import Architecture
+from harness.methods.simpleclick.network import (
+    Backbone,
+    Neck,
+    Segmenter,
+    SimpleClickArchitecture,
+    SimpleClickNetwork,
+)
 from safetensors.torch import save_file
 from torch import nn
 
@@ -104,6 +111,23 @@ def ritm(folder: Path) -> dict[str, Any]:
     return {"checkpoint": described(network, small, folder / "ritm.safetensors")}
 
 
+def simpleclick(folder: Path) -> dict[str, Any]:
+    """A SimpleClick of eight thin blocks."""
+    four = (8, 8, 16, 16)
+    small = SimpleClickArchitecture(
+        norm_radius=5,
+        use_disks=True,
+        with_prev_mask=True,
+        backbone_params=Backbone(32, 8, 2, img_size=(448, 448)),
+        neck_params=Neck(32, four),
+        head_params=Segmenter(four, 16),
+    )
+    network = SimpleClickNetwork(small)
+    nn.init.normal_(network.head.conv_seg.weight)  # its own start is so small that all pixels are alike
+    nn.init.zeros_(network.head.conv_seg.bias)
+    return {"checkpoint": described(network, small, folder / "simpleclick.safetensors")}
+
+
 def lavt(folder: Path) -> dict[str, Any]:
     """A LAVT of some thousand weights, which knows the words that it is asked with."""
     pytest.importorskip("tokenizers", reason="LAVT's word pieces need it: pip install tokenizers")
@@ -129,6 +153,7 @@ PARAMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "sam2": published_sizes_only,
     "sam_hq": published_sizes_only,
     "ritm": ritm,
+    "simpleclick": simpleclick,
     "lavt": lavt,
     "vlt": vlt,
 }

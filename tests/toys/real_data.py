@@ -58,6 +58,10 @@ WANTED = {
         "the official RITM code's answers, which tests/README.md describes",
         [PARITY / "ritm", PARITY / "ritm_grabcut_clicks.json"],
     ),
+    "simpleclick": (
+        "the official SimpleClick code's answers, which tests/README.md describes",
+        [PARITY / "simpleclick"],
+    ),
     "lavt": ("the official LAVT code's answers, which tests/README.md describes", [PARITY / "lavt"]),
     "vlt": ("the official VLT code's answers, which tests/README.md describes", [PARITY / "vlt"]),
     "bert vocabulary": ("vocab.txt of bert-base-uncased, under this name", [BERT_VOCABULARY]),

@@ -1,0 +1,206 @@
+"""SimpleClick's network and its checkpoints. It takes an image, the mask before and the clicks, and returns logits.
+
+Paper: Liu, Xu, Bertasius, Niethammer, "SimpleClick: Interactive Image Segmentation with Simple Vision Transformers",
+ICCV 2023, https://arxiv.org/abs/2210.11006. The checkpoints of its authors' code (uncbiag/SimpleClick at f33112e, MIT)
+load as they are. They hold the loss of the training as an object of a class of theirs; it becomes an empty stand-in,
+and no code is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import pydantic
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..ritm.hrnet_ocr import resized
+from ..ritm.network import PromptInput
+from ..shared.isegm import IsegmCheckpoints
+from .plain_vit import WINDOW_PX, Head, PlainViT, Pyramid, tokens_of
+
+CLASS = "isegm.model.is_plainvit_model.PlainVitModel"
+LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
+"""The module of the loss that the published files hold: an object of a class, and a function that it refers to."""
+
+WITHOUT_EFFECT = ("with_aux_output", "use_rgb_conv", "use_leaky_relu", "backbone_lr_mult", "norm_layer")
+"""Arguments of the official class that change training only, or nothing."""
+
+Channels = Annotated[int, Field(ge=1, le=8192)]
+Side = Annotated[int, Field(ge=1, le=8192)]
+Four = tuple[Channels, Channels, Channels, Channels]
+FORBID = pydantic.ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The ViT.
+
+    Attributes:
+        embed_dim: Channels of a patch: 160 (xtiny), 768 (base), 1024 (large), 1280 (huge).
+        depth: Blocks: 8, 12, 24, 32.
+        num_heads: Heads of the attention: 4, 12, 16, 16.
+        img_size: (h, w) of the inputs that the positions were trained for; at others they are resized.
+        patch_size: (h, w) of a patch: 16, huge 14.
+        in_chans: Channels of an image.
+        mlp_ratio: How much wider than a patch its MLP is.
+        qkv_bias: Whether the attention's projections have a bias.
+        num_classes: Outputs of the classifier that files hold and nobody uses.
+        group: Blocks of a group, of which the last attends over the whole image; null is the published rule: 6 of 12
+            blocks, else a quarter of them.
+        window: Side of the square that counts the others' windows, in pixels.
+    """
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = FORBID
+
+    embed_dim: Channels
+    depth: Annotated[int, Field(ge=1, le=64)]
+    num_heads: Annotated[int, Field(ge=1, le=64)]
+    img_size: tuple[Side, Side] = (448, 448)
+    patch_size: tuple[Side, Side] = (16, 16)
+    in_chans: Literal[3] = 3
+    mlp_ratio: Annotated[float, Field(gt=0, le=16)] = 4
+    qkv_bias: bool = True
+    num_classes: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    group: Annotated[int, Field(ge=1)] | None = None
+    window: Side = WINDOW_PX
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(f"embed_dim {self.embed_dim} that num_heads {self.num_heads} divides")
+        if self.depth % self.blocks_a_group:
+            raise ValueError(f"a depth of whole groups of {self.blocks_a_group} blocks")
+
+    @property
+    def blocks_a_group(self) -> int:
+        """`group`, with the published rule put in."""
+        return self.group or (6 if self.depth == 12 else max(1, self.depth // 4))
+
+    def build(self) -> PlainViT:
+        """The ViT, at random."""
+        return PlainViT(
+            self.blocks_a_group,
+            self.window,
+            img_size=self.img_size,
+            patch_size=self.patch_size,
+            embed_dim=self.embed_dim,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            mlp_ratio=self.mlp_ratio,
+            qkv_bias=self.qkv_bias,
+            num_classes=self.num_classes,
+        )
+
+
+@dataclass(frozen=True)
+class Neck:
+    """The pyramid: channels of the ViT's map and of the four maps that are made of it."""
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = FORBID
+
+    in_dim: Channels
+    out_dims: Four
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """The head.
+
+    Attributes:
+        in_channels: Channels of the four maps.
+        channels: Channels before the logits.
+        upsample: By how much the logits are larger than the largest map.
+        in_index: Which maps it takes.
+        num_classes: Maps of logits.
+        align_corners: How it resizes the maps.
+        dropout_ratio: Of the training; nothing is dropped when a mask is wanted.
+    """
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = FORBID
+
+    in_channels: Four
+    channels: Annotated[int, Field(ge=4, le=8192)]
+    upsample: Literal["x1", "x2", "x4"] = "x1"
+    in_index: tuple[Literal[0], Literal[1], Literal[2], Literal[3]] = (0, 1, 2, 3)
+    num_classes: Literal[1] = 1
+    align_corners: Literal[False] = False
+    dropout_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimpleClickArchitecture(PromptInput):
+    """All that is needed to build a checkpoint's network again; names are those of the official class.
+
+    Attributes:
+        backbone_params: The ViT.
+        neck_params: The pyramid.
+        head_params: The head.
+        random_split: Random groups of patches in training. Not supported: no published weights have them.
+    """
+
+    backbone_params: Backbone
+    neck_params: Neck
+    head_params: Segmenter
+    random_split: Literal[False] = False
+
+    def __post_init__(self) -> None:
+        if self.neck_params.in_dim != self.backbone_params.embed_dim:
+            raise ValueError(f"neck_params.in_dim of {self.backbone_params.embed_dim}, the backbone's embed_dim")
+        if self.head_params.in_channels != self.neck_params.out_dims:
+            raise ValueError(f"head_params.in_channels of {self.neck_params.out_dims}, the neck's out_dims")
+
+
+class SimpleClickNetwork(nn.Module):
+    """The ViT that also sees the clicks and the mask of the round before."""
+
+    def __init__(self, architecture: SimpleClickArchitecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        about, neck, head = architecture.backbone_params, architecture.neck_params, architecture.head_params
+        self.backbone = about.build()
+        # A second first layer, of the same form as the image's, takes in the prompt.
+        stem = nn.Conv2d(architecture.prompt_channels, about.embed_dim, about.patch_size, about.patch_size)
+        self.patch_embed_coords = nn.ModuleDict({"proj": stem})
+        self.neck = Pyramid(neck.in_dim, neck.out_dims)
+        self.head = Head(head.in_channels, head.channels, int(head.upsample[1:]))
+
+    def forward(
+        self, pixels: Float[Tensor, "n 3 h w"], previous: Float[Tensor, "n 1 h w"], clicks: Float[Tensor, "n k 3"]
+    ) -> tuple[Float[Tensor, "n 1 h w"], None]:
+        """Logits of the object; in the second place, where RITM's network has its auxiliary head's, nothing.
+
+        Args:
+            pixels: RGB, 0 to 1.
+            previous: Probabilities of the round before; zeros in the first round.
+            clicks: The clicks in the form of `ritm.network.click_maps`.
+
+        Raises:
+            ValueError: The input cannot be cut into whole patches and windows.
+        """
+        prompt = self.patch_embed_coords["proj"](self.architecture.prompt(previous, clicks))
+        maps = self.backbone(self.architecture.image(pixels), tokens_of(prompt))
+        return resized(self.head(self.neck(maps)), (pixels.shape[2], pixels.shape[3])), None
+
+
+def without_loss(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The official arguments without the loss, which is an object among those of the head."""
+    head = arguments.get("head_params")
+    if not isinstance(head, Mapping):
+        return dict(arguments)
+    return {**arguments, "head_params": {name: value for name, value in head.items() if name != "loss_decode"}}
+
+
+CHECKPOINTS = IsegmCheckpoints(
+    reader="methods/simpleclick/simpleclick.py",
+    network="SimpleClick's plain ViT",
+    classes=(CLASS,),
+    architecture=SimpleClickArchitecture,
+    build=SimpleClickNetwork,
+    named=lambda one: f"SimpleClick with a ViT of width {one.backbone_params.embed_dim}",
+    without_effect=WITHOUT_EFFECT,
+    arguments=without_loss,
+    skipped=(f"{LOSS}.CrossEntropyLoss", f"{LOSS}.cross_entropy"),
+)

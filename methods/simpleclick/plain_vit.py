@@ -1,0 +1,197 @@
+"""A plain ViT whose blocks mostly attend within windows, a feature pyramid on its last map, and a segmentation head.
+
+Paper: Liu, Xu, Bertasius, Niethammer, "SimpleClick: Interactive Image Segmentation with Simple Vision Transformers",
+ICCV 2023, https://arxiv.org/abs/2210.11006; the pyramid is that of Li et al., "Exploring Plain Vision Transformer
+Backbones for Object Detection", ECCV 2022, https://arxiv.org/abs/2203.16527. Tensors have the names of the published
+checkpoints (uncbiag/SimpleClick at f33112e, MIT), of which some take part in no computation.
+
+    image ---> patches --+
+                         +--> + positions --> blocks --> one map at 1/16 --> 1/4, 1/8, 1/16, 1/32 --> logits at 1/4
+    prompt --> patches --+
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+WINDOW_PX = 224
+"""As many windows as whole squares of this side fit into an input share it evenly: 2 x 2 at 448, 3 x 3 at 672."""
+
+
+class Cut(NamedTuple):
+    """How an input is cut into patches, and these into windows: how many there are down and across."""
+
+    grid: tuple[int, int]
+    windows: tuple[int, int]
+
+
+class PlainViT(VisionTransformer):
+    """timm's VisionTransformer without class token and last norm, with attention in windows.
+
+    Args:
+        group: Blocks of a group; its last attends over the whole image, the others within windows.
+        window: See `WINDOW_PX`; in pixels of the input.
+        shape: timm's own arguments.
+    """
+
+    def __init__(self, group: int, window: int, **shape: object) -> None:
+        super().__init__(global_pool="avg", **shape)
+        self.group, self.window = group, window
+        # The published files hold these, from the pre-training, but nothing is computed with them.
+        for unused in (self.cls_token, *self.fc_norm.parameters(), *self.head.parameters()):
+            unused.requires_grad_(False)
+
+    def forward(
+        self, image: Float[Tensor, "n 3 h w"], added: Float[Tensor, "n grid width"]
+    ) -> Float[Tensor, "n width gh gw"]:
+        """The last block's map.
+
+        Args:
+            image: Normalised.
+            added: Features of the prompt's patches, which are added to those of the image's.
+        """
+        size = (image.shape[2], image.shape[3])
+        grid, windows = self.cut(size)
+        tokens = tokens_of(self.patch_embed.proj(image)) + added + self.positions(size)
+        for at in range(0, len(self.blocks), self.group):
+            *within, across = self.blocks[at : at + self.group]
+            tokens = windowed(tokens, grid, windows, within) if within else tokens
+            tokens = across(tokens)
+        # On a CPU, a convolution rounds by how its input lies in memory. It lies as in the official code.
+        return tokens.transpose(1, 2).unflatten(2, grid)
+
+    def cut(self, size: tuple[int, int]) -> Cut:
+        """How an input of (h, w) is cut.
+
+        Raises:
+            ValueError: It does not come out even.
+        """
+        patch = self.patch_embed.patch_size
+        grid = (size[0] // patch[0], size[1] // patch[1])
+        whole = (grid[0] * patch[0], grid[1] * patch[1]) == size and min(grid) > 0
+        counts = (grid[0] // (self.window // patch[0]), grid[1] // (self.window // patch[1]))
+        even = min(counts) > 0 and grid[0] % counts[0] == grid[1] % counts[1] == 0
+        if not whole or not (even or self.group == 1):
+            fits = list(self.patch_embed.img_size)
+            windows = f", cut into equal windows of about {self.window} pixels" if self.group > 1 else ""
+            raise ValueError(
+                f"found an input of {size[0]} x {size[1]} pixels; wanted whole patches of {patch[0]} x {patch[1]}"
+                f"{windows}. Set `zoom.target_size`: {fits} fits."
+            )
+        return Cut(grid, counts)
+
+    def positions(self, size: tuple[int, int]) -> Float[Tensor, "1 grid width"]:
+        """What tells each patch its place, for an input of (h, w): resized from the size that was trained with."""
+        places = self.pos_embed[:, 1:]  # the first is the class token's
+        if size == self.patch_embed.img_size:
+            return places
+        square = places.unflatten(1, self.patch_embed.grid_size).permute(0, 3, 1, 2)
+        return tokens_of(F.interpolate(square, size=self.cut(size).grid, mode="bicubic", align_corners=False))
+
+
+def windowed(
+    tokens: Float[Tensor, "n grid c"], grid: tuple[int, int], windows: tuple[int, int], blocks: Sequence[nn.Module]
+) -> Float[Tensor, "n grid c"]:
+    """The patches after blocks that see one window at a time: to them each window is an image of its own."""
+    n, _, channels = tokens.shape
+    (height, width), (down, across) = grid, windows
+    split = tokens.reshape(n, down, height // down, across, width // across, channels).transpose(2, 3)
+    alone = split.reshape(n * down * across, -1, channels)
+    for block in blocks:
+        alone = block(alone)
+    return alone.reshape(split.shape).transpose(2, 3).reshape(tokens.shape)
+
+
+class Pyramid(nn.Module):
+    """Maps at a quarter, an eighth, a 16th and a 32nd of the input's size (with patches of 16), all of one map.
+
+    Args:
+        width: Channels of the map.
+        outputs: Channels of the four.
+    """
+
+    def __init__(self, width: int, outputs: Sequence[int]) -> None:
+        super().__init__()
+        quarter, eighth, same, half = outputs
+        middle, first, last = max(2 * quarter, width // 2), max(eighth, width // 2), max(half, 2 * width)
+        self.down_4 = nn.Sequential(
+            *doubled(width, middle), nn.GELU(), *doubled(middle, quarter), *projected(quarter, quarter)
+        )
+        self.down_8 = nn.Sequential(*doubled(width, first), *projected(first, eighth))
+        self.down_16 = nn.Sequential(*projected(width, same))
+        self.down_32 = nn.Sequential(nn.Conv2d(width, last, 2, stride=2), norm(last), *projected(last, half))
+
+    def forward(self, maps: Float[Tensor, "n c gh gw"]) -> list[Float[Tensor, "n _ _ _"]]:
+        """The four maps, the largest first."""
+        return [self.down_4(maps), self.down_8(maps), self.down_16(maps), self.down_32(maps)]
+
+
+class Head(nn.Module):
+    """Brings all maps to the size of the largest, mixes them at each pixel, and may enlarge the result.
+
+    Args:
+        inputs: Channels of the maps.
+        channels: Channels before the logits.
+        enlarged: By how much the logits are larger than the largest map: 1, 2 or 4.
+    """
+
+    def __init__(self, inputs: Sequence[int], channels: int, enlarged: int) -> None:
+        super().__init__()
+        width = channels * enlarged
+        self.convs = nn.ModuleList(pointwise(one, width) for one in inputs)
+        self.fusion_conv = pointwise(width * len(inputs), width)
+        self.up_conv1 = nn.Sequential(*doubled(width, width // 2), *projected(width // 2, width // 2))
+        self.up_conv2 = nn.Sequential(*doubled(width // 2, width // 4), *projected(width // 4, width // 4))
+        self.conv_seg = nn.Conv2d(channels, 1, 1)
+        self.steps = int(math.log2(enlarged))
+        # Every published file holds both, whether the network enlarges or not.
+        for unused in (self.up_conv1, self.up_conv2)[self.steps :]:
+            unused.requires_grad_(False)
+
+    def forward(self, maps: Sequence[Float[Tensor, "n _ _ _"]]) -> Float[Tensor, "n 1 h w"]:
+        """Logits, at the size of the first map or larger."""
+        size = maps[0].shape[2:]
+        mixed = [
+            F.interpolate(convolution(one), size=size, mode="bilinear", align_corners=False)
+            for convolution, one in zip(self.convs, maps, strict=True)
+        ]
+        fused = self.fusion_conv(torch.cat(mixed, dim=1))
+        for step in (self.up_conv1, self.up_conv2)[: self.steps]:
+            fused = step(fused)
+        return self.conv_seg(fused)
+
+
+def tokens_of(maps: Float[Tensor, "n c gh gw"]) -> Float[Tensor, "n grid c"]:
+    """A map's patches as a sequence, row by row."""
+    return maps.flatten(2).transpose(1, 2)
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Normalises an image over all its channels and pixels at once."""
+    return nn.GroupNorm(1, channels)
+
+
+def doubled(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+    """Twice the height and width."""
+    return nn.ConvTranspose2d(inputs, outputs, 2, stride=2), norm(outputs)
+
+
+def projected(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    """A 1 x 1 convolution, normalised, with GELU."""
+    return nn.Conv2d(inputs, outputs, 1), norm(outputs), nn.GELU()
+
+
+def pointwise(inputs: int, outputs: int) -> nn.Sequential:
+    """A 1 x 1 convolution with ReLU; its tensors' names have `conv` in them."""
+    steps = nn.Sequential()
+    steps.add_module("conv", nn.Conv2d(inputs, outputs, 1))
+    steps.add_module("activate", nn.ReLU())
+    return steps
