@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import loaded
-from harness.cli.terminal import live, say
+from harness.cli.terminal import end, live, say
 
 
 def page(
@@ -40,3 +40,4 @@ def page(
         say(note)
     said = f"{made.instances} instances of {made.entries} methods and rankings, {made.pictures} pictures"
     say(f"{made.page}: {said}, {made.figures} figures.")
+    end(made.shortfalls)

@@ -10,7 +10,7 @@ import typer
 
 from harness.cli.options import Limit, Runs, Set, loaded
 from harness.cli.tables import Format, Output, tabulate
-from harness.cli.terminal import console, warn, warn_missing
+from harness.cli.terminal import console, end, warn
 from harness.interrupts import in_order
 from harness.structures import UserError
 
@@ -71,6 +71,6 @@ def report(
         warn(f"{folder} cannot be written: results.parquet and report.md stay as they are.")
     if finished.failed:
         warn(f"{finished.failed} of {finished.instances} instances failed. {in_a_line(finished.reasons)}".rstrip())
-    warn_missing(finished, "the same run again")
-    if finished.missing or finished.withheld or finished.broken:
-        raise typer.Exit(1)
+    for odd in finished.doubts:
+        warn(odd)
+    end(finished.shortfalls, "the same run again" if finished.missing else "")

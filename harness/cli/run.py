@@ -10,7 +10,7 @@ import typer
 
 from harness import places
 from harness.cli.options import Address, AsJson, ConfigPath, Limit, Runs, Set, loaded
-from harness.cli.terminal import console, live, say, warn, warn_missing
+from harness.cli.terminal import console, end, live, say, warn
 
 if TYPE_CHECKING:
     from harness.results.reported import Finished
@@ -53,9 +53,10 @@ def run(
     again = _again(config, set_, limit, address, runs)
     retry = f"{again} --retry-failed"
     _warn_failed(finished, asked.max_failures, retry)
-    warn_missing(finished, retry if finished.over_budget else again)
-    if not finished.complete:
-        raise typer.Exit(1)
+    for odd in finished.doubts:
+        warn(odd)
+    more = (retry if finished.over_budget else again) if finished.missing else ""
+    end(finished.shortfalls, more, failing=finished.over_budget)
 
 
 def _again(config: Path, set_: list[str], limit: int | None, address: str | None, runs: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.terminal import console, warn
+from harness.cli.terminal import console, end
 from harness.structures import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def audit(
     """List what is wrong or doubtful in the paper's tables, and in the tables of runs."""
     from harness.report.tables.audit import published_audit
 
-    emit(_of_runs("audit", runs) if runs else [published_audit()], form, output)
+    tables, short = _of_runs("audit", runs or ())
+    emit(tables or [published_audit()], form, output)
+    end(short)
 
 
 def claims(
@@ -58,19 +60,26 @@ def claims(
     """Test the paper's sentences: on its own printed numbers, or on the rows of runs."""
     from harness.report.tables.claims import published_claims
 
-    emit(_of_runs("claims", runs) if runs else [published_claims()], form, output)
+    tables, short = _of_runs("claims", runs or ())
+    emit(tables or [published_claims()], form, output)
+    end(short)
 
 
-def _of_runs(table: str, runs: Sequence[str]) -> list[Table]:
-    """One table of each run."""
+def _of_runs(table: str, runs: Sequence[str]) -> tuple[list[Table], list[str]]:
+    """One table of each run, and what they do not show."""
     from harness.report.build import build_table
+    from harness.report.shortfalls import shortfalls
     from harness.results.recorded import recorded_at
+    from harness.statistics.final_clicks import FinalClicks
 
-    tables = []
-    for made in map(recorded_at, runs):
+    tables: list[Table] = []
+    short: list[str] = []
+    for run, made in zip(runs, map(recorded_at, runs), strict=True):
         rows = made.rows()
-        tables.append(build_table(table, rows, made.context(rows)))
-    return tables
+        context, final = made.context(rows), FinalClicks.of(rows, withhold=True)
+        tables.append(build_table(table, final, context))
+        short += shortfalls(run, final, context)
+    return tables, short
 
 
 def compare(
@@ -99,17 +108,18 @@ def compare(
     if Folder.at(sides[0][0]) == Folder.at(sides[1][0]):  # The same folder may be written in two ways.
         sides[1] = (sides[0][0], sides[1][1])
     runs = {folder: recorded_at(folder) for folder, _ in sides}
-    rows, first, second, lacking = _sides(sides, runs)
+    named = named_for_others(list(runs))
+    rows, first, second, short = _sides(sides, runs, named)
     if metric not in rows:
         raise UserError(f"compare: these rows have no metric '{metric}'. {suggest(metric, metrics_in(rows))}")
     limited = min((one.config.limit for one in runs.values() if one.config.limit), default=None)
     scale = _declared(metric, runs)
     table, *others = tables_of(compared(rows, first, second, metric, tie=tie, scale=scale), limited)
-    names = named_for_others(list(runs))
-    asked = asked_lines({names[folder]: one.asked for folder, one in runs.items()})
-    shown = [replace(table, notes=(*lacking, *table.notes, *asked)), *others]
+    asked = asked_lines({named[folder]: one.asked for folder, one in runs.items()})
+    shown = [replace(table, notes=(*short, *table.notes, *asked)), *others]
     edited = [note for one in runs.values() for note in one.notes]
     emit([replace(one, notes=(*one.notes, *edited)) for one in shown], form, output)
+    end(short)
 
 
 def leaderboard(
@@ -127,11 +137,12 @@ def leaderboard(
         board,
         differences,
         entries,
+        expecting_alike,
         linked,
         named_for_others,
         scales_of,
-        shortfalls,
     )
+    from harness.report.shortfalls import shortfalls
     from harness.results.recorded import recorded_at
     from harness.storage.shards import parquet
 
@@ -141,23 +152,26 @@ def leaderboard(
         made = recorded_at(run)
         rows = made.rows()
         sources.append(Source(name, rows, made.context(rows), made.store.manifest()))
+    sources = expecting_alike(sources)
     found = entries(sources, mix)
+    short = [said for source in sources for said in shortfalls(source.folder, source.final, source.context)]
     chosen = _chosen(form, output)
     if chosen is Form.parquet:
         _write(bytes(parquet(pa.Table.from_pandas(found, preserve_index=False))), output)
-        _end(shortfalls(found))
+        end(short)
         return
     mixed = [f"Not asked alike, and so not to be compared: {said}" for said in differences(sources)] if mix else []
     notes = [*mixed, *asked_lines({source.folder: source.context.asked for source in sources})]
     places = {name: run for run, name in names.items()}
     emit([linked(board(found, notes, scales_of(sources)), found, output, places)], chosen, output)
-    _end(shortfalls(found))
+    end(short)
 
 
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
     """Make one of the tables of a run's rows, those of its config, or all that there are: the paper's first."""
     from harness.plugins.registry import names
     from harness.report.build import build_table
+    from harness.report.shortfalls import shortfalls
     from harness.results.recorded import recorded_at
     from harness.results.reported import table_or_why
     from harness.statistics.final_clicks import FinalClicks
@@ -173,15 +187,7 @@ def tabulate(run: str, table: str, form: Form | None, output: Path | None, inter
     else:
         built = [(build_table(f"table{table}" if table.isdigit() else table, final, context), "")]
     emit([one for one, _ in built], form, output)
-    _end([*final.withheld.values(), *made.gaps(final, *context.labels), *(broken for _, broken in built if broken)])
-
-
-def _end(shortfalls: Sequence[str]) -> None:
-    """Say what no table shows, for lack of rows or since methods disagree, and end with exit code 1 if there is any."""
-    for said in shortfalls:
-        warn(said)
-    if shortfalls:
-        raise typer.Exit(1)
+    end([*shortfalls(run, final, context), *(broken for _, broken in built if broken)])
 
 
 def emit(tables: Sequence[Table], form: Form | None, output: Path | None) -> None:
@@ -221,29 +227,33 @@ def _chosen(form: Form | None, output: Path | None) -> Form:
 
 
 def _sides(
-    sides: Sequence[tuple[str, str]], runs: Mapping[str, Recorded]
+    sides: Sequence[tuple[str, str]], runs: Mapping[str, Recorded], named: Mapping[str, str]
 ) -> tuple[pd.DataFrame, tuple[str, str], tuple[str, str], list[str]]:
-    """The rows of both sides, folder and method each, under labels of their own; and what either run lacks."""
+    """The rows of both sides, folder and method each, under labels of their own; and what either side lacks."""
     import pandas as pd
 
-    from harness.report.several_runs import named_for_others
+    from harness.report.several_runs import Source, expecting_alike
+    from harness.report.shortfalls import shortfalls
 
     loaded = {folder: run.rows() for folder, run in runs.items()}
-    entries = [_entry(loaded[folder], folder, named) for folder, named in sides]
+    entries = [_entry(loaded[folder], folder, method) for folder, method in sides]
     frames = [loaded[folder] for folder, _ in sides]
-    asked: dict[str, list[str]] = {}
-    for (folder, _), (method, _) in zip(sides, entries, strict=True):
-        asked.setdefault(folder, []).append(method)
-    lacking = [one for folder, methods in asked.items() for one in runs[folder].gaps(loaded[folder], *methods)]
+    sources = [
+        Source(named[folder], rows, runs[folder].context(rows), runs[folder].store.manifest())
+        for folder, rows in loaded.items()
+    ]
+    short: list[str] = []
+    for folder, source in zip(loaded, expecting_alike(sources), strict=True):
+        own = {method for (of, _), (method, _) in zip(sides, entries, strict=True) if of == folder}
+        short += shortfalls(source.folder, source.final, source.context, own)
     if sides[0][0] != sides[1][0]:
         clash = entries[0][0] == entries[1][0]
-        names = named_for_others(list(runs))
         for at, (folder, _) in enumerate(sides):
-            own = frames[at][frames[at]["method"] == entries[at][0]]
-            label = f"{entries[at][0]}, {names[folder]}" if clash else entries[at][0]
-            frames[at], entries[at] = own.assign(method=label), (label, entries[at][1])
-        return pd.concat(frames, ignore_index=True), entries[0], entries[1], lacking
-    return frames[0], entries[0], entries[1], lacking
+            own_rows = frames[at][frames[at]["method"] == entries[at][0]]
+            label = f"{entries[at][0]}, {named[folder]}" if clash else entries[at][0]
+            frames[at], entries[at] = own_rows.assign(method=label), (label, entries[at][1])
+        return pd.concat(frames, ignore_index=True), entries[0], entries[1], short
+    return frames[0], entries[0], entries[1], short
 
 
 def _declared(metric: str, runs: Mapping[str, Recorded]) -> Scale:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 
 from harness.interrupts import in_order
 
 if TYPE_CHECKING:
-    from harness.results.reported import Finished
     from harness.running.progress import Live
     from harness.storage.folder import Folder
 
@@ -31,13 +31,24 @@ def warn(text: str) -> None:
     errors.print(text, markup=False, soft_wrap=True, style="red")
 
 
-def warn_missing(finished: Finished, command: str) -> None:
-    """Warn of what no table shows and what is odd, and of instances without a row, with the command that makes them."""
-    for why in (*finished.withheld, *finished.broken, *finished.doubts):
-        warn(why)
-    if finished.missing:
-        some = f"{'At least ' if finished.uncounted else ''}{finished.missing}"
-        warn(f"{some} of {finished.instances + finished.missing} instances have no row: {command}.")
+def end(shortfalls: Sequence[str], again: str = "", failing: bool = False) -> None:
+    """Say what tables do not show; every command that prints tables ends so.
+
+    Args:
+        shortfalls: For lack of rows, since methods were not asked for the same, or since a table's code failed: a
+            sentence each.
+        again: The command that makes rows that are missing.
+        failing: Whether there is another reason for exit code 1, which has been said.
+
+    Raises:
+        typer.Exit: With exit code 1, if there is anything.
+    """
+    for said in shortfalls:
+        warn(said)
+    if shortfalls and again:
+        warn(f"What is missing is made by {again}.")
+    if shortfalls or failing:
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from harness.page.provenance import provenance
 from harness.report.context import Context
 from harness.report.layout import Table, for_others, plain
 from harness.report.rendering.html import to_html
+from harness.report.shortfalls import shortfalls
 from harness.results.reported import table_or_why
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Rows
@@ -38,7 +39,7 @@ _STYLE, _CHARTS, _LICENCE = "page.css", "vendor/chart.umd.min.js", "vendor/LICEN
 
 @dataclass(frozen=True)
 class Counts:
-    """What a page holds."""
+    """What a page holds, and what its tables do not show for lack of rows."""
 
     page: Path
     instances: int
@@ -46,6 +47,7 @@ class Counts:
     pictures: int
     figures: int
     notes: tuple[str, ...]
+    shortfalls: tuple[str, ...] = ()
 
 
 def build_page(
@@ -90,7 +92,8 @@ def build_page(
         counts = _written(
             source.final, source.context, listing, tables, held, drawn, notes, folder, figures, made, tell
         )
-    return replace(counts, page=out / counts.page.name)
+        short = shortfalls(str(store.folder), source.final, source.context)
+    return replace(counts, page=out / counts.page.name, shortfalls=short)
 
 
 def write_page(rows: Rows, context: Context, tables: Sequence[Table], out: Path) -> Counts:

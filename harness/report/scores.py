@@ -14,7 +14,7 @@ import pandas as pd
 from harness.report.asked import clicks_said
 from harness.report.context import Context
 from harness.report.layout import Cell, with_interval
-from harness.statistics.expected import told_of
+from harness.statistics.expected import no_rows, told_of
 from harness.statistics.final_clicks import ENTRY, FinalClicks
 from harness.statistics.means import MEANS, by_image, instance_sets, summarise
 from harness.statistics.resampling import intervals_of_means
@@ -48,6 +48,7 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
     lines["missing"] = pd.Series(expected, index=lines.index, dtype=int) - lines[["n", "failed", "unscored"]].sum(
         axis=1
     )
+    lines["partial"] = [final.partial.get(pair, 0) for pair in pairs]
     lines["uncounted"] = [context.uncounted.get(pair, 0) for pair in pairs]
     for column in ("mean", "seen", "unseen", "w"):
         lines[column] = lines[column].astype(float).where(lines["missing"] == 0)
@@ -100,7 +101,7 @@ def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
     notes = []
     if missing > 0:
         some = f"{'At least ' if line.get('uncounted') else ''}{missing} of {found + missing}"
-        notes.append(f"{some} instances have no row; a mean over the others is not shown.")
+        notes.append(f"{some} instances {no_rows(line.get('partial', 0))}; a mean over the others is not shown.")
     if missing < 0:
         notes.append(f"{found} instances where {found + missing} were expected; their mean is not shown.")
     if unscored and line["n"]:

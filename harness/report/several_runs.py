@@ -75,6 +75,12 @@ class Source:
         """The rows that means are over."""
         return FinalClicks.of(self.rows)
 
+    def expecting(self, more: Mapping[tuple[str, str], int]) -> Source:
+        """The run, of whose methods at least so many instances are expected."""
+        known = self.context.expected_instances
+        expected = dict(more) | {job: max(count, more.get(job, 0)) for job, count in known.items()}
+        return replace(self, context=replace(self.context, expected_instances=expected))
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that a leaderboard shows of it."""
@@ -107,7 +113,7 @@ def entries(sources: Sequence[Source], mix: bool = False) -> pd.DataFrame:
     """One line a run, data set, method and ranking: everything that the leaderboard shows, for machines.
 
     Args:
-        sources: The runs.
+        sources: The runs, from `expecting_alike`.
         mix: Accept runs that were asked otherwise; they are not ranked among each other.
 
     Raises:
@@ -119,8 +125,6 @@ def entries(sources: Sequence[Source], mix: bool = False) -> pd.DataFrame:
             f"leaderboard: these runs were not asked alike. {' '.join(differing)} Wanted one protocol, or the numbers "
             "cannot be compared. Leave one out, or say --mix."
         )
-    if not differing:
-        sources = _expecting_alike(sources)
     scales = scales_of(sources)
     found = pd.DataFrame([line for source in sources for line in _entries(source, tuple(scales))])
     if found.empty:
@@ -128,26 +132,15 @@ def entries(sources: Sequence[Source], mix: bool = False) -> pd.DataFrame:
     return _compared(found, sources) if not differing else found
 
 
-def _expecting_alike(sources: Sequence[Source]) -> list[Source]:
-    """The runs, each expecting of its methods also the instances that only another run has rows of."""
-    named = [source.rows.reindex(columns=INSTANCE).drop_duplicates() for source in sources]
-    together = [pd.concat(named).drop_duplicates()] if named else []
-    contexts = []
-    for source in sources:
-        known = expected_of(source.rows, together) if len(source.rows) else {}
-        more = {job: max(count, known.get(job, 0)) for job, count in source.context.expected_instances.items()}
-        contexts.append(replace(source.context, expected_instances=known | more))
-    return [replace(source, context=context) for source, context in zip(sources, contexts, strict=True)]
+def expecting_alike(sources: Sequence[Source]) -> list[Source]:
+    """The runs, each expecting of its methods also the instances that only another run has rows of.
 
-
-def shortfalls(found: pd.DataFrame) -> list[str]:
-    """One sentence for each run, method and data set of `entries` that lacks rows."""
-    short = found[found["missing"] > 0] if len(found) else found
-    return [
-        f"{one['run']}: {one['missing']} of {one['missing'] + one['n_iou'] + one['failed']} instances of "
-        f"{one['dataset']} have no row of {one['method']}; its means are not shown."
-        for one in short.drop_duplicates(["run", "dataset", "method"]).to_dict("records")
-    ]
+    Runs that were asked otherwise stay as they are.
+    """
+    if len(sources) < 2 or next(differences(sources), None):
+        return list(sources)
+    together = [pd.concat(source.rows.reindex(columns=INSTANCE).drop_duplicates() for source in sources)]
+    return [source.expecting(expected_of(source.rows, together) if len(source.rows) else {}) for source in sources]
 
 
 def scales_of(sources: Sequence[Source]) -> dict[str, Scale]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from harness.results.recorded import recorded_at
-from harness.statistics.scales import with_metrics
 
 
 def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
@@ -32,4 +31,4 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
         if absent := found.absent(job):
             total = f"{len(absent)} of {len(found.samples[job.dataset])}"
             warnings.warn(f"{run}: {total} images of {job.dataset} have no rows of {job.method}.", stacklevel=2)
-    return with_metrics(found.store.latest(found.jobs, found.samples, masks), found.metrics)
+    return found.told(found.store.latest(found.jobs, found.samples, masks))

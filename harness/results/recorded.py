@@ -20,9 +20,8 @@ from harness.config.run_config import MethodEntry, RunConfig
 from harness.config.yaml_file import validated
 from harness.report.context import Asked, Context, MethodFacts
 from harness.report.paper.lists import difference
-from harness.statistics.expected import expected_of, lacking
-from harness.statistics.final_clicks import SHOWN, FinalClicks
-from harness.statistics.means import Rows
+from harness.statistics.expected import expected_of
+from harness.statistics.final_clicks import DRAWS, SHOWN
 from harness.statistics.reasons import doubts
 from harness.statistics.scales import with_metrics
 from harness.storage.edits import old_rows, said_of
@@ -54,7 +53,15 @@ class Recorded:
     def rows(self, masks: bool = False) -> pd.DataFrame:
         """All rows, with the columns that every table may look at: of a metric that was not measured, empty."""
         rows = self._seen_by_checkpoints(self.store.latest(self.jobs, self.samples, masks))
-        return with_metrics(rows.assign(**{name: np.nan for name in SHOWN if name not in rows}), self.metrics)
+        return self.told(rows.assign(**{name: np.nan for name in SHOWN if name not in rows}))
+
+    def told(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows, which remember what the run declares of its metrics, and how often it asked for an instance."""
+        draws: dict[str, dict[str, int]] = {}
+        for (method, dataset), asked in self.asked.items():
+            draws.setdefault(dataset, {})[method] = asked.draws
+        rows.attrs[DRAWS] = draws
+        return with_metrics(rows, self.metrics)
 
     def _seen_by_checkpoints(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows, with a class that the split calls unseen as seen where a method's checkpoint was trained on it.
@@ -140,22 +147,6 @@ class Recorded:
             )
             for job in self.jobs
         }
-
-    def gaps(self, rows: Rows, *methods: str) -> list[str]:
-        """Sentences, one a method and data set of which some instances have no row; none where all have.
-
-        Args:
-            rows: All of the run's.
-            methods: Their labels.
-        """
-        final = FinalClicks.of(rows)
-        context = self.context(final.every)
-        return [
-            f"{self.store.folder}: {'at least ' if context.uncounted[method, data] else ''}{count} of "
-            f"{context.expected_instances[method, data]} instances of {data} have no row of {method}."
-            for (method, data), count in lacking(final, context.expected_instances).items()
-            if method in methods and count
-        ]
 
     def absent(self, job: JobFacts) -> set[str]:
         """The samples that a job was asked for and has no rows of."""

@@ -13,6 +13,7 @@ from harness.report.context import Context
 from harness.report.failures import failures_table
 from harness.report.layout import Column, Table, for_others
 from harness.report.rendering.markdown import to_markdown
+from harness.report.shortfalls import shortfalls
 from harness.results.recorded import ASKED, Recorded
 from harness.statistics.expected import lacking
 from harness.statistics.final_clicks import FinalClicks
@@ -35,10 +36,10 @@ class Finished:
         missing: Instances x methods that have no row.
         uncounted: Images x methods without a row whose instances nobody has counted; each counts as one.
         too_many: Which are over the budget, as `SAM on coco: 35 of 46`.
-        withheld: Why data sets are not in the tables: their methods were not asked for the same.
+        shortfalls: What the tables do not show: for lack of rows, since methods were not asked for the same, or since a
+            table's own code failed.
         reasons: Why instances failed, the most frequent reason first.
         doubts: What is odd about the rows: masks that miss their clicks, answers at a second try.
-        broken: Why tables are not built: their own code failed.
     """
 
     tables: tuple[Table, ...]
@@ -48,15 +49,9 @@ class Finished:
     missing: int
     uncounted: int = 0
     too_many: tuple[str, ...] = ()
-    withheld: tuple[str, ...] = ()
+    shortfalls: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()
     doubts: tuple[str, ...] = ()
-    broken: tuple[str, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every instance has its rows, not too many failed, and every table could be built."""
-        return not (self.over_budget or self.missing or self.withheld or self.broken)
 
 
 def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished:
@@ -83,9 +78,9 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     too_many = tuple(_too_many(asked, failed, run.config.max_failures))
     over = stopped or bool(too_many)
     missing = sum(lacking(final, context.expected_instances).values())
-    uncounted, withheld = sum(context.uncounted.values()), tuple(final.withheld.values())
-    broken, odd = tuple(error for _, error in made if error), tuple(doubts(rows))
-    return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, withheld, why, odd, broken)
+    uncounted, broken = sum(context.uncounted.values()), (error for _, error in made if error)
+    short, odd = (*shortfalls(str(run.store.folder), final, context), *broken), tuple(doubts(rows))
+    return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, short, why, odd)
 
 
 def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterator[str]:

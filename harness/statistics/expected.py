@@ -55,6 +55,11 @@ def lacking(final: FinalClicks, expected: Mapping[tuple[str, str], int]) -> Jobs
     }
 
 
+def no_rows(partial: int) -> str:
+    """How a sentence goes on that begins with how many instances are missing; `partial` of them lack a draw only."""
+    return "have no row, or not one of every draw" if partial else "have no row"
+
+
 def told_of(final: FinalClicks, metric: str) -> dict[str, int]:
     """Data set -> on how many of its instances any method has a value of the metric, or failed."""
     rows = final.rows[final.rows[metric].notna() | (final.rows["status"] != "ok")]

@@ -7,7 +7,7 @@ checked and sorted once, into a `FinalClicks`, and every function takes that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,9 @@ ENTRY = ["dataset", "method", "ranking"]
 
 SHOWN = ("iou", "boundary_iou")
 """The metrics that the tables show; rows that lack one of them have no value of it."""
+
+DRAWS = "draws"
+"""What rows remember, in their `attrs`, of their run: data set -> method -> how often each instance was asked for."""
 
 _LINE = ["method", "ranking", *INSTANCE]
 """What names a row that means are over."""
@@ -58,6 +61,9 @@ class FinalClicks:
                 a  1  draw 1  IoU 0.6                  a  2  failed
                 a  2  failed
 
+    A mean over two of three draws is a mean over a part, so an instance of which a draw is missing is left out, as one
+    of which everything is missing, and counted in `partial`.
+
     Attributes:
         rows: One row an instance, method and ranking, sorted by these three, with all columns of the run's rows. Over
             several draws the metrics and the pixel counts are means, and all other columns are the first draw's.
@@ -65,12 +71,14 @@ class FinalClicks:
         drawn: One row an instance, draw, method and ranking: `rows` before the draws are averaged, and the same table
             where there is one draw.
         withheld: Data set -> why none of its rows is here: its methods were not asked for the same.
+        partial: (method's label, data set's label) -> of how many instances only some draws are there.
     """
 
     rows: pd.DataFrame
     every: pd.DataFrame
     drawn: pd.DataFrame
     withheld: Mapping[str, str] = field(default_factory=dict)
+    partial: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: pd.DataFrame | FinalClicks, withhold: bool = False) -> FinalClicks:
@@ -100,25 +108,26 @@ class FinalClicks:
         last = every.iloc[np.flatnonzero(segmented)[at_last.to_numpy(bool)]]
         _refuse_double(last)
         if len(failed):
-            key = _LINE
-            last = last[~pd.MultiIndex.from_frame(last[key]).isin(pd.MultiIndex.from_frame(failed[key]))]
+            last = last[~_of_lines(last, failed)]
+        lacking = last[_lack_draws(last)]
+        if len(lacking):
+            last, every = (own[~_of_lines(own, lacking)] for own in (last, every))
         parts = [part for part in (last, failed) if len(part)]
         drawn = _sorted(pd.concat(parts, ignore_index=True)) if parts else every.iloc[:0]
         drawn.attrs = dict(every.attrs)  # What the rows remember of their metrics (statistics/scales.py).
-        return cls(_over_draws(drawn), every, drawn, withheld)
+        return cls(_over_draws(drawn), every, drawn, withheld, _counted(lacking))
 
     def where(self, kept: pd.Series[bool] | Bool[np.ndarray, " rows"]) -> FinalClicks:
         """Some of the final rows, with their draws: of a method, of a slice."""
         rows = self.rows[np.asarray(kept, dtype=bool)]
         if self.drawn is self.rows:
-            return FinalClicks(rows, self.every, rows, self.withheld)
-        lines, chosen = (pd.MultiIndex.from_frame(own[_LINE]) for own in (self.drawn, rows))
-        return FinalClicks(rows, self.every, self.drawn[lines.isin(chosen)], self.withheld)
+            return replace(self, rows=rows, drawn=rows)
+        return replace(self, rows=rows, drawn=self.drawn[_of_lines(self.drawn, rows)])
 
     def where_drawn(self, kept: pd.Series[bool] | Bool[np.ndarray, " drawn"]) -> FinalClicks:
         """Some of the draws, as if no others had been made: those whose click lies in several objects."""
         drawn = self.drawn[np.asarray(kept, dtype=bool)]
-        return FinalClicks(_over_draws(drawn), self.every, drawn, self.withheld)
+        return replace(self, rows=_over_draws(drawn), drawn=drawn)
 
     @property
     def segmented(self) -> pd.DataFrame:
@@ -225,6 +234,44 @@ def _over_draws(drawn: pd.DataFrame) -> pd.DataFrame:
     values = drawn[scored].astype(float)
     whole = over_draws(values.notna().astype(float), drawn) == 1
     return drawn[first].assign(**over_draws(values, drawn).where(whole))
+
+
+def _of_lines(rows: pd.DataFrame, lines: pd.DataFrame) -> Bool[np.ndarray, " rows"]:
+    """Whether each row is of an instance, method and ranking that the lines name."""
+    found: Bool[np.ndarray, " rows"] = pd.MultiIndex.from_frame(rows[_LINE]).isin(
+        pd.MultiIndex.from_frame(lines[_LINE])
+    )
+    return found
+
+
+def _lack_draws(last: pd.DataFrame) -> Bool[np.ndarray, " last"]:
+    """Whether each row is of an instance of which there are fewer draws than it was asked for.
+
+    The run's config says how many these are; rows that do not remember it (`DRAWS`) were asked as often as any instance
+    of their method. An instance that is asked for with each of its partners has a draw for each: as many as any method
+    has of that instance.
+    """
+    said: Mapping[str, Mapping[str, int]] = last.attrs.get(DRAWS, {})
+    most = max((draws for own in said.values() for draws in own.values()), default=1)
+    if most == 1 and not last["draw"].any():
+        return np.zeros(len(last), bool)
+    wanted = np.ones(len(last), np.int64)
+    for method, dataset in last[["method", "dataset"]].drop_duplicates().itertuples(index=False, name=None):
+        own = ((last["method"] == method) & (last["dataset"] == dataset)).to_numpy(bool)
+        wanted[own] = said.get(dataset, {}).get(method) or last.loc[own, "draw"].nunique()
+    if "partner" in last and last["partner"].notna().any():
+        rule = [name for name in ("click_strategy", "click_options") if name in last]
+        by_partner = last.groupby([*INSTANCE, *rule], sort=False, dropna=False)["draw"].transform("nunique")
+        wanted = np.where(last["partner"].notna(), by_partner, wanted)
+    made = last.groupby(_LINE, sort=False)["draw"].transform("size").to_numpy()
+    return np.asarray(made < wanted)
+
+
+def _counted(lacking: pd.DataFrame) -> dict[tuple[str, str], int]:
+    """(Method, data set) -> how many instances the rows are of, in the ranking that has most."""
+    each = lacking.drop_duplicates(_LINE).groupby(["method", "dataset", "ranking"]).size()
+    most = each.groupby(["method", "dataset"]).max().reset_index(name="count")
+    return {(method, dataset): count for method, dataset, count in most.itertuples(index=False, name=None)}
 
 
 def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:

@@ -54,11 +54,13 @@ class Asked:
         job: As it was made.
         samples: The images.
         max_clicks: On each instance.
+        draws: How often an instance is asked for; of an instance that is asked for with each of its partners, 1.
     """
 
     job: JobFacts
     samples: Collection[str]
     max_clicks: int
+    draws: int = 1
 
     @property
     def name(self) -> str:
@@ -116,6 +118,10 @@ def _uneven(
     given_up = pd.MultiIndex.from_frame(failed[INSTANCE])
     if len(short := made_rounds[(made_rounds != len(clicks)) & ~made_rounds.index.isin(given_up)]):
         yield f"{asked.name}: {len(short)} instances lack some of {len(clicks)} rounds; the first is {short.index[0]}"
+    drawn = ok.loc[ok["partner"].isna() & ~ok["instance_id"].isin(failed["instance_id"])].drop_duplicates(INSTANCE)
+    of = drawn.groupby("instance_id", sort=False).size()
+    if len(short := of[of < asked.draws]):
+        yield f"{asked.name}: {len(short)} instances lack some of {asked.draws} draws; the first is '{short.index[0]}'"
     if twice := int(given_up.duplicated().sum()):
         yield f"{asked.name}: {twice} failed rows too many; wanted one a failed instance"
 
@@ -176,9 +182,10 @@ def _other_instances(asked: Asked, instances: set[str], rows: pd.DataFrame) -> I
             yield f"{asked.name}: {len(ids)} instances are {what}; the first is '{min(ids)}'"
 
 
-def clicks_of(config: Mapping[str, Any], method: Mapping[str, Any]) -> int:
-    """How many clicks a method's instances are asked for, by a manifest's config."""
-    return int((method.get("clicks") or config["clicks"])["max_clicks"])
+def asked_of(job: JobFacts, samples: Collection[str], config: Mapping[str, Any], method: Mapping[str, Any]) -> Asked:
+    """What a manifest's config asks of a job of one of its methods."""
+    clicks = method.get("clicks") or config["clicks"]
+    return Asked(job, samples, int(clicks["max_clicks"]), int(clicks.get("draws", 1)))
 
 
 def check_repeats(found: Findings, store: Store, asked: Asked) -> None:

@@ -15,15 +15,14 @@ import pyarrow.parquet as pq
 from harness.config.parts import Plugin, label
 from harness.config.run_config import asked_on
 from harness.storage.completeness import (
-    Asked,
     Findings,
+    asked_of,
     check_job,
     check_key,
     check_listing,
     check_repeats,
     check_same_instances,
     check_same_truth,
-    clicks_of,
 )
 from harness.storage.edits import old_rows, redo, said_of
 from harness.storage.lock import holder
@@ -125,7 +124,7 @@ def _check_rows(
 ) -> None:
     config = manifest["config"]
     asked = [
-        Asked(job_of(manifest, method, dataset), samples.get(label_of(dataset), {}), clicks_of(config, method))
+        asked_of(job_of(manifest, method, dataset), samples.get(label_of(dataset), {}), config, method)
         for method, dataset in pairs_of(config)
     ]
     jobs, wanted = [one.job for one in asked], {one.job.dataset: one.samples for one in asked}

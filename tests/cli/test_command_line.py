@@ -119,11 +119,12 @@ def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it
     done = harness_command("run", config, "--set", "seed=3", PYTHONPATH=str(elsewhere))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     retry = f"python -m harness run {config} --set seed=3 --retry-failed"
-    assert done.stderr.splitlines()[-2:] == [
+    assert done.stderr.splitlines()[-3:] == [
         "1 of 1 instances failed: over max_failures=0.05 ([red]Loser on far_away:Boxes: 1 of 1), and the run was "
         "stopped. Reasons: 1 x segment: RuntimeError: nothing found (far_away.py, line 28). Their rows are kept as "
         f"they are: mend it, then: {retry}",
-        f"At least 11 of 12 instances have no row: {retry}.",
+        f"{ROOT / 'runs' / run_name}: at least 11 of 12 instances of far_away:Boxes have no row of [red]Loser.",
+        f"What is missing is made by {retry}.",
     ]
     (failure,) = (line for line in done.stderr.splitlines() if "the first failure" in line)
     assert re.match(r"\d\d:\d\d:\d\d \[red\]Loser on far_away:Boxes: the first failure: .*nothing found", failure)
@@ -297,7 +298,9 @@ def test_runs_are_verified_merged_and_reported(
     lacking = harness("verify", tmp_path / "both")
     assert lacking.returncode == 1 and "missing: wide on far_away:Boxes: 12 of 12 images" in lacking.stderr
     told = harness("report", tmp_path / "both")
-    assert told.returncode == 1 and "12 of 24 instances have no row: the same run again." in told.stderr
+    assert (
+        told.returncode == 1 and "have no row of wide.\nWhat is missing is made by the same run again." in told.stderr
+    )
     assert "12 of 12 instances have no row" in told.stdout
 
 
@@ -314,7 +317,7 @@ def test_a_run_that_is_being_written_is_shown_and_left_alone(
     while len(_shards(run_name)) < 1 and process.poll() is None:
         time.sleep(0.05)
     shown = harness_command("report", ROOT / "runs" / run_name, PYTHONPATH=str(elsewhere))
-    assert shown.returncode == 1 and "instances have no row" in shown.stderr
+    assert shown.returncode == 1 and "instances of far_away:Boxes have no row" in shown.stderr
     assert f"is being written by process {process.pid} of" in shown.stderr
     assert process.poll() is None and not (ROOT / "runs" / run_name / "results.parquet").exists()
 

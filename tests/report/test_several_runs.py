@@ -11,7 +11,16 @@ from harness import UserError
 from harness.report.context import Asked, Context, MethodFacts
 from harness.report.layout import Table
 from harness.report.rendering.formats import FORMATS, rendered
-from harness.report.several_runs import Source, board, entries, linked, named_for_others, scales_of, shortfalls
+from harness.report.several_runs import (
+    Source,
+    board,
+    entries,
+    expecting_alike,
+    linked,
+    named_for_others,
+    scales_of,
+)
+from harness.report.shortfalls import shortfalls
 from harness.storage.manifest import JobFacts
 
 
@@ -126,11 +135,12 @@ def test_a_methods_own_words_are_its_own_affair_and_a_footnote(pair: pd.DataFram
 def test_a_run_that_lacks_what_another_has_shows_no_mean_of_a_part(pair: pd.DataFrame) -> None:
     """Its worst instance has no row: 80.00 over three would be first, and is a dash."""
     short = pair[(pair["method"] == "ours") & (pair["instance_id"] != "B2")].assign(method="short")
-    found = entries([source("runs/a", pair), source("runs/b", short)])
+    sources = expecting_alike([source("runs/a", pair), source("runs/b", short)])
+    found = entries(sources)
     last = texts(board(found))[-1]
     assert (last["Method"], last["toy Overall"], last["toy Rank"]) == ("short", "–", "")
-    assert shortfalls(found) == ["runs/b: 1 of 4 instances of toy have no row of short; its means are not shown."]
-    assert shortfalls(entries([source("runs/a", pair)])) == []
+    said = [shortfalls(one.folder, one.final, one.context) for one in sources]
+    assert said == [(), ("runs/b: 1 of 4 instances of toy have no row of short.",)]
 
 
 def test_a_run_that_fails_on_the_hard_instances_does_not_win(pair: pd.DataFrame) -> None:

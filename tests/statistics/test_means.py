@@ -377,10 +377,10 @@ def test_a_gain_is_what_is_better_whichever_way_the_metric_counts(pair: pd.DataF
 
 
 DRAWN = frame(
-    *[row(instance_id="1a", draw=draw, iou=iou) for draw, iou in enumerate((0.2, 0.4, 0.6))],
-    row(instance_id="1b", draw=0, iou=1.0, seen=False),
+    *[row(instance_id="1a", draw=draw, iou=iou, partner=f"1{draw}") for draw, iou in enumerate((0.2, 0.4, 0.6))],
+    row(instance_id="1b", draw=0, iou=1.0, seen=False, partner="1a"),
 )
-"""An instance of three draws and one of one: means 0.4 and 1."""
+"""An instance that is asked for with three partners, a draw each, and one with one: means 0.4 and 1."""
 
 
 def test_draws_are_averaged_within_an_instance_first() -> None:

@@ -121,13 +121,13 @@ def test_two_first_clicks_by_one_rule_are_named_with_both_values(finished: Store
 
 def test_a_report_shows_the_other_data_sets_and_says_why_not_this_one(finished: Store) -> None:
     whole = report(recorded(finished))
-    assert not whole.withheld and all(name in str(whole.tables[0].body) for name in ("toys", "others"))
+    assert not whole.shortfalls and all(name in str(whole.tables[0].body) for name in ("toys", "others"))
     made = report(recorded(edited(finished, "wide-toys", other_area)))
-    assert len(made.withheld) == 1 and made.withheld[0].startswith("toys: ")
+    assert len(made.shortfalls) == 1 and made.shortfalls[0].startswith("toys: ")
     (table,) = made.tables
     text = str(table.body)
     assert "others" in text and "toys" not in text
-    assert table.notes[0] == made.withheld[0]
+    assert table.notes[0] == made.shortfalls[0]
 
 
 def test_verify_names_it(finished: Store) -> None:

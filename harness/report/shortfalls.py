@@ -1,0 +1,33 @@
+"""What keeps a run's tables from being whole, in sentences: data sets that none shows, methods that lack rows.
+
+Every command that prints tables says these sentences and ends with exit code 1 if there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from harness.report.context import Context
+from harness.statistics.expected import lacking, no_rows
+from harness.statistics.final_clicks import FinalClicks
+
+
+def shortfalls(
+    run: str, final: FinalClicks, context: Context, methods: Collection[str] | None = None
+) -> tuple[str, ...]:
+    """One sentence for each data set that no table shows, and for each method and data set that lacks rows.
+
+    Args:
+        run: The run's folder, as the sentences name it.
+        final: All of the run's.
+        context: What the run set out to do.
+        methods: The labels of those that are of interest; all by default.
+    """
+    expected, gaps = context.expected_instances, lacking(final, context.expected_instances)
+    sentences = [
+        f"{run}: {'at least ' if context.uncounted.get(job) else ''}{missing} of {expected[job]} instances of {job[1]} "
+        f"{no_rows(final.partial.get(job, 0))} of {job[0]}."
+        for job, missing in gaps.items()
+        if missing and (methods is None or job[0] in methods)
+    ]
+    return (*final.withheld.values(), *sentences)
