@@ -10,7 +10,6 @@ import json
 import logging
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from harness import atomic
 from harness.cluster.connect import connect, is_own, readable
+from harness.cluster.ledger import RESTARTS, Ledger
 from harness.cluster.pulse import LOOK_EVERY_S, RETURNS_S, Pulse
 from harness.config.recipe import KnownRecipe, Recipe
 from harness.interrupts import aside
@@ -41,10 +41,7 @@ from harness.storage.folder import Folder
 from harness.structures import UserError
 from harness.training.loaders import LoaderDiedError
 from harness.training.mistakes import damaged
-from harness.training.one_rank import Fitted, Progress, Report, fit
-
-RESTARTS = 5
-"""The deaths of workers that a training survives."""
+from harness.training.one_rank import Fitted, Report, fit
 
 _STATE, _FITTED = "state.pt", "fitted.pt"
 _SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -54,55 +51,6 @@ WARN_EVERY_S = 60.0
 """The time between two warnings that no worker has begun."""
 
 _log = logging.getLogger(__name__)
-
-
-class Ledger:
-    """An actor through which the workers of a training report, and learn that another start would be of no use."""
-
-    def __init__(self) -> None:
-        self.reported: list[Progress] = []
-        self.begun = False
-        self.reason: Exception | None = None
-        self.furthest = 0
-        self.deaths: Counter[int] = Counter()
-        self.deaths_here: Counter[int] = Counter()
-
-    def report(self, progress: Progress) -> None:
-        """Rank 0 has come this far."""
-        self.reported.append(progress)
-        if progress.step > self.furthest:
-            self.furthest = progress.step
-            self.deaths_here.clear()
-
-    def loader_died(self, rank: int, reason: str) -> None:
-        """A loader of a worker died; the training is given up where that does not look like chance.
-
-        It does not if the same worker lost one before and the training came no further since, as with an image that no
-        memory suffices for, or if it loses them again and again, as with a leak. Workers lose theirs together when
-        the machine is short of memory, so deaths are counted by worker.
-        """
-        self.deaths[rank] += 1
-        self.deaths_here[rank] += 1
-        if self.deaths_here[rank] > 1 or self.deaths[rank] > RESTARTS:
-            self.give_up(UserError(reason))
-
-    def begin(self) -> Exception | None:
-        """A worker begins; returns why it should not."""
-        self.begun = True
-        return self.reason
-
-    def news(self) -> tuple[list[Progress], bool]:
-        """What was reported since the last call, and whether any worker has begun."""
-        reported, self.reported = self.reported, []
-        return reported, self.begun
-
-    def give_up(self, reason: Exception) -> None:
-        """Something happened that another start would only meet again."""
-        self.reason = self.reason or reason
-
-    def given_up(self) -> Exception | None:
-        """Why further starts are of no use, if they are not."""
-        return self.reason
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from harness.config.parts import label
@@ -21,13 +21,15 @@ from harness.messages import suggest
 from harness.report.scores import READS_TEXT
 from harness.results.recorded import recorded
 from harness.results.reported import Finished, report
-from harness.running import one_training as training
 from harness.running.trainings import check_kept, look_ahead, train_missing
 from harness.storage.edits import old_rows, said_of
 from harness.storage.edits import redo as to_redo
 from harness.storage.lock import Lock
 from harness.storage.store import Store, store_of
 from harness.structures import UserError
+
+if TYPE_CHECKING:  # it imports torch, which a driver needs for trainings alone
+    from harness.running import one_training as training
 
 _log = logging.getLogger(__name__)
 

@@ -12,16 +12,18 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
-from harness.running.one_training import Progress as TrainingProgress
 from harness.storage.folder import Folder
 from harness.structures import UserError
+
+if TYPE_CHECKING:
+    from harness.running.one_training import Progress as TrainingProgress
 
 LINE_EVERY_S = 10
 FILE_EVERY_S = {"disk": 2.0, "bucket": 10.0}

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.config.parts import label
 from harness.config.recipe import KnownRecipe, identified
@@ -18,17 +19,19 @@ from harness.interrupts import aside, interrupted
 from harness.jobs.plan import planned
 from harness.jobs.requirements import training_data
 from harness.plugins import parameters
-from harness.running import one_training as training
 from harness.storage.folder import Folder
 from harness.storage.lock import Lock
 from harness.structures import UserError
+
+if TYPE_CHECKING:
+    from harness.running import one_training as training
 
 _log = logging.getLogger(__name__)
 
 Failure = UserError | None
 """Why a training did not come to its end, if it did not."""
 
-Said = Callable[[str, training.Progress], None]
+Said = Callable[[str, "training.Progress"], None]
 """Called with a method's label and how its training goes."""
 
 
@@ -96,6 +99,8 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
     Raises:
         UserError: Some failed; those that did not are saved.
     """
+    from harness.running import one_training as training  # with torch; most runs have nothing to train
+
     networks = _networks(due)
     locks: dict[str, Lock] = {}
     failures: dict[str, Failure] = {}
