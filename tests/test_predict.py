@@ -28,7 +28,7 @@ from harness.structures import Click, Image, Prediction, Prompt, Record
 
 CONFIG = yaml.safe_load((places.ROOT / "configs" / "sam_vs_ours_scenes.yaml").read_text("utf-8"))
 PARAMS = {entry["name"]: entry["params"] for entry in CONFIG["methods"]}
-INSTANCES = 200
+INSTANCES = 50
 """Of each method."""
 
 

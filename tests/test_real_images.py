@@ -14,7 +14,7 @@ from harness.datasets.coco.coco import Coco
 import real_data
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST = 20
+MOST = 6
 """Images that the methods are evaluated on."""
 
 

@@ -32,7 +32,7 @@ from toy_runs import Quiet
 
 ROOT = Path(__file__).resolve().parents[2]
 H, W = 24, 34
-IMAGES, OBJECTS = 1430, 7
+IMAGES, OBJECTS = 300, 7
 BATCH = 3
 
 ASKED: list[tuple[str, dict[str, Any]]] = [
@@ -135,16 +135,16 @@ def worker(number: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_ten_thousand_instances_by_other_methods_and_workers_in_another_order() -> None:
+def test_two_thousand_instances_by_other_methods_and_workers_in_another_order() -> None:
     workers = [worker(number) for number in (0, 1)]
     first = digests(range(IMAGES), red=0)
     again: dict[str, str] = {}
     for one in workers:
         said, _ = one.communicate()
         again |= ast.literal_eval(said)
-    assert len(first) == IMAGES * OBJECTS > 10_000
+    assert len(first) == IMAGES * OBJECTS > 2_000
     assert again == first
-    assert len(set(first.values())) > 5_000
+    assert len(set(first.values())) > 1_000
 
 
 def test_every_simulator_is_asked() -> None:
