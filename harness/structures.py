@@ -43,7 +43,8 @@ class Prompt:
     """All that a method is given besides the image.
 
     Attributes:
-        clicks: The clicks in the order in which they were made; at least one.
+        clicks: The clicks in the order in which they were made; none where a run asks by text alone, which only a
+            method is asked that does not need one.
         text: The words, as the data set or the user gave them; None for a prompt by clicks alone.
         previous: After the first of several rounds, the `Prediction.memory` of the candidate that was taken in the
             round before, or that candidate's mask if the method keeps no memory.
@@ -221,7 +222,8 @@ class Record:
             failed row, which stands for every ranking.
         image_id: The sample's id.
         draw: Which of several times that the instance is asked for this is, from 0; 0 where it is asked once.
-        click_index: How many clicks the method had been given.
+        click_index: How many clicks the method had been given; 0 where it was asked by text alone.
+        click_strategy: The rule that made the clicks; None where none were wanted.
         click_options: The options of the click strategy, those that the config leaves to it too, as JSON.
         under_click: How many of the image's objects hold the first positive click, the asked one included; with
             `under_click_area_ratio` and `click_depth_px` as `Place` (masks/destinations.py) has them. None before any
@@ -254,7 +256,7 @@ class Record:
     text_rule: str
     clicks: tuple[Click, ...]
     click_index: int
-    click_strategy: str
+    click_strategy: str | None
     same_class_count: int | None
     height: int | None
     width: int | None
@@ -262,7 +264,7 @@ class Record:
     draw: int = 0
     partner: str | None = None
     shared_px: int | None = None
-    click_options: str = "{}"
+    click_options: str | None = "{}"
     under_click: int | None = None
     under_click_area_ratio: float | None = None
     click_depth_px: float | None = None

@@ -24,23 +24,25 @@ A = TypeVar("A", "MethodEntry", "Variant")
 
 
 class Clicks(Model):
-    """The click protocol: rounds of a strategy until `max_clicks` are made.
+    """The click protocol: rounds of a strategy until `max_clicks` are made; or none, for methods that segment by text.
 
     Attributes:
         strategy: One of harness/clicks/, by name and version.
         options: The strategy's own.
-        max_clicks: Clicks an instance; a row is written after each round.
+        max_clicks: Clicks an instance; a row is written after each round. 0 asks once, by the text alone.
         draws: How often an instance is asked for, each time with clicks drawn anew.
     """
 
     strategy: str = "paper/v1"
     options: dict[str, Any] = Field(default_factory=dict)
-    max_clicks: Annotated[int, Field(gt=0)] = 1
+    max_clicks: Annotated[int, Field(ge=0)] = 1
     draws: Annotated[int, Field(gt=0)] = 1
 
     @property
     def protocol(self) -> dict[str, Any]:
         """What rows depend on; a single draw goes without saying, as in runs of before there were several."""
+        if not self.max_clicks:
+            return {"max_clicks": 0}
         said = self.model_dump()
         return said if self.draws > 1 else {name: value for name, value in said.items() if name != "draws"}
 
@@ -255,6 +257,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     )
     _check_labels(path, "methods", methods)
     _check_checkpoints(path, methods)
+    _check_without_clicks(path, config, methods)
     _check_labels(path, "datasets", config.datasets)
     _check_asked_on(path, config)
     _check_baseline(path, config.baseline, methods)
@@ -345,6 +348,8 @@ def _clicks(clicks: Clicks, where: str) -> Clicks:
     from harness.clicks import clicks_a_round
     from harness.clicks.strategy import asks_for_pairs, draws_differ
 
+    if not clicks.max_clicks:
+        return _no_clicks(clicks, where)
     rule = find("clicks", clicks.strategy, f"{where}.strategy")
     options = parameters.arguments(rule, clicks.strategy, clicks.options, f"{where}.options")
     try:
@@ -367,6 +372,29 @@ def _clicks(clicks: Clicks, where: str) -> Clicks:
             "draw, and asking again would tell nothing: wanted 1, or a strategy that draws, such as paper/v1."
         )
     return clicks.model_copy(update={"options": options})
+
+
+def _no_clicks(clicks: Clicks, where: str) -> Clicks:
+    """A protocol without clicks: it has no strategy that could be another."""
+    if clicks.draws > 1:
+        raise UserError(f"{where}.draws: found {clicks.draws}; without clicks every draw is the same: wanted 1.")
+    return Clicks(max_clicks=0)
+
+
+def _check_without_clicks(path: Path, config: RunConfig, methods: Sequence[MethodEntry]) -> None:
+    """Refuse to ask a method that needs a click with none, and any method with neither a click nor a text."""
+    for method in methods:
+        if (method.clicks or config.clicks).max_clicks:
+            continue
+        if find("methods", method.name).needs_click:
+            raise UserError(
+                f"{path}: '{label(method)}' is asked with clicks.max_clicks: 0, and the method {method.name} needs a "
+                "click. Give it `clicks:` of its own, or leave it out."
+            )
+        if (method.text or config.text).rule == "none":
+            raise UserError(
+                f"{path}: '{label(method)}' is asked with clicks.max_clicks: 0 and text: none; wanted a click or words."
+            )
 
 
 def _check_metrics(path: Path, metrics: Sequence[str]) -> None:

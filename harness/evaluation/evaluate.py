@@ -106,7 +106,8 @@ class Evaluation:
     def _asked(self, way: Way, pictures: Sequence[Picture]) -> list[Record]:
         """The records of a batch in one way of asking, in pieces; first those of the first click, then of the next."""
         opened, records = self._opened(way, pictures)
-        rounds: list[list[Record]] = [[] for _ in range(way.protocol.clicks.max_clicks)]
+        # By text alone there is one round, without a click.
+        rounds: list[list[Record]] = [[] for _ in range(way.protocol.clicks.max_clicks or 1)]
         for piece in pieces(opened, self.method.prompts_per_batch):
             self._through(way, piece, rounds)
         if self.probe:

@@ -49,7 +49,8 @@ class Probe:
     def ask(self, method: Method, way: Way, asked: Sequence[Asking]) -> None:
         """Ask about the first of the instances, whose images are encoded and whose rows are made."""
         label = way.names.method
-        first = next((one for one in asked if one.clicks and one.text is not None), None)
+        most = way.protocol.clicks.max_clicks
+        first = next((one for one in asked if (one.clicks or not most) and one.text is not None), None)
         if first is None or label in self.found or self.asked[label] >= IMAGES:
             return
         self.asked[label] += 1

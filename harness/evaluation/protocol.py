@@ -48,8 +48,10 @@ class Protocol:
     trained_classes: tuple[str, ...] = ()
 
     @cached_property
-    def click_options(self) -> str:
-        """All options of the click rule as rows keep them: JSON, by name."""
+    def click_options(self) -> str | None:
+        """All options of the click rule as rows keep them: JSON, by name; None where no clicks are made."""
+        if not self.clicks.max_clicks:
+            return None
         return json.dumps(options_of(self.clicks.strategy, self.clicks.options), sort_keys=True)
 
 
@@ -167,12 +169,14 @@ class Way:
         return self.wording.said(instance, picture.categories, rng).text
 
     def new_clicks(self, asking: Asking, number: int) -> tuple[Click, ...]:
-        """The clicks of an instance's next round, the first of which is number 1.
+        """The clicks of an instance's next round, the first of which is number 1; none where it is asked by text alone.
 
         Raises:
             NoClickError: The strategy finds no pixel for one of them.
             ClickRuleError: It fails, or returns what are no such clicks.
         """
+        if not self.protocol.clicks.max_clicks:
+            return ()
         sample, target = asking.picture.sample, asking.target
         rng = self._rng(sample.id, target.instance, number, asking.draw)
         partner = asking.pair.other if asking.pair else None
@@ -235,7 +239,7 @@ def facts(
         "partner": pair.other.id if pair else None,
         "shared_px": pair.shared_px if pair else None,
         "click_index": len(clicks) or protocol.clicks.max_clicks,
-        "click_strategy": protocol.clicks.strategy,
+        "click_strategy": protocol.clicks.strategy if protocol.clicks.max_clicks else None,
         "click_options": protocol.click_options,
         "under_click": place.under_click if place else None,
         "under_click_area_ratio": place.area_ratio if place else None,

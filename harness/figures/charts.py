@@ -210,8 +210,12 @@ def _left_out(lines: pd.DataFrame) -> tuple[str, ...]:
     failed = [f"{named(line)}: {line['failed']} failed." for line in _whole(lines) if line["failed"]]
     last = lines["clicks"].max()
     early = [
-        f"{named(line)}: after click {line['clicks']:.0f}, its last, where others had up to {last:.0f}."
+        f"{named(line)}: {_when(line['clicks'])}, where others had up to {last:.0f}."
         for line in _whole(lines)
         if line["clicks"] < last
     ]
     return (*lacking, *failed, *early)
+
+
+def _when(clicks: float) -> str:
+    return f"after click {clicks:.0f}, its last" if clicks else "by its text, without a click"

@@ -18,6 +18,7 @@ from harness.figures.drawing import literal
 from harness.figures.source import SaliencyMap, Source, finds
 from harness.masks import rle
 from harness.statistics.final_clicks import INSTANCE, first_draw
+from harness.storage.clicks import click_lists
 from harness.structures import Click, Image, Mask
 
 LINES = 4
@@ -142,8 +143,7 @@ def _masks(own: pd.DataFrame, size: tuple[int, int]) -> Iterator[tuple[str, tupl
 
 
 def _clicks(own: pd.DataFrame) -> Sequence[Mapping[str, Any]]:
-    most = own.sort_values("click_index", kind="stable")["clicks"].iloc[-1]
-    return list(most)
+    return click_lists(own.sort_values("click_index", kind="stable")["clicks"].iloc[-1:])[0]
 
 
 def _draw_line(axes: Sequence[Axes], line: Line, saliencies: Sequence[str]) -> None:

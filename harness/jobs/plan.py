@@ -162,7 +162,8 @@ def _job(
 def _code(config: RunConfig, method: MethodEntry, dataset: Plugin) -> dict[str, str]:
     """The hashes of all plugins' code that makes a job's rows."""
     clicks, text = method.clicks or config.clicks, method.text or config.text
-    functions = [("clicks", clicks.strategy), ("texts", text.rule), *(("metrics", name) for name in config.metrics)]
+    clicking = [("clicks", clicks.strategy)] if clicks.max_clicks else []
+    functions = [*clicking, ("texts", text.rule), *(("metrics", name) for name in config.metrics)]
     used = [("methods", method.name, method.params), ("datasets", dataset.name, dataset.params)]
     used += [(kind, name, {}) for kind, name in functions]
     return {plugin: digest for one in used for plugin, digest in code_of(*one).items()}

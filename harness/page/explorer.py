@@ -18,6 +18,7 @@ from harness.plugins.scale import Scale
 from harness.report.context import Context
 from harness.report.scores import named, numbers, scores
 from harness.statistics.final_clicks import INSTANCE, FinalClicks, first_draw
+from harness.storage.clicks import click_lists
 
 A_FILE = 100
 """Instances whose masks share a file, of one click each: some 100 kB."""
@@ -124,7 +125,8 @@ class Listing:
         for line, entry, error in zip(failed["line"], failed["entry"], failed["error"], strict=True):
             cells[line][entry][0] = without_folders(_text(error) or "")
         columns = [
-            self.rounds[name].tolist() for name in ("line", "entry", "click_index", "clicks", "mask", "hit", "iou")
+            click_lists(self.rounds[name]) if name == "clicks" else self.rounds[name].tolist()
+            for name in ("line", "entry", "click_index", "clicks", "mask", "hit", "iou")
         ]
         others = [_printed(self.rounds[name], scale) for name, scale in self.metrics.items()]
         for line, entry, made, clicks, mask, hit, iou, *measured in zip(*columns, *others, strict=True):

@@ -27,7 +27,8 @@ def _row(job: Manifest) -> Row:
 
 
 def _notes(config: RunConfig, manifest: Manifest) -> Iterator[str]:
-    yield f"Clicks: {config.clicks.strategy}, {config.clicks.max_clicks} at most. Seed: {config.seed}."
+    clicks = f"{config.clicks.strategy}, {config.clicks.max_clicks} at most" if config.clicks.max_clicks else "none"
+    yield f"Clicks: {clicks}. Seed: {config.seed}."
     yield f"Text: {config.text.rule}, as '{config.text.template}'."
     yield "A method that was asked in a way of its own says so in the tables."
     for start in manifest.get("starts", []):

@@ -109,7 +109,7 @@ report.viewer = (() => {
   }
 
   function times(count) {
-    return `${count} click${count === 1 ? "" : "s"}`;
+    return `${count || "no"} click${count === 1 ? "" : "s"}`;
   }
 
   function paint(data, answers, clicks) {
@@ -139,7 +139,7 @@ report.viewer = (() => {
     const entries = data.entries.map((name, place) => {
       const { made, hit, scores, error } = answers[place];
       const early = made < data.clicks[round] ? `, after ${times(made)}` : "";
-      const score = made ? `${scores || "no score"}${hit ? `, ${hit.replace("_", " ")}` : ""}${early}` : data.iou[place][line] === -2 ? "not asked" : "failed";
+      const score = made !== undefined ? `${scores || "no score"}${hit ? `, ${hit.replace("_", " ")}` : ""}${early}` : data.iou[place][line] === -2 ? "not asked" : "failed";
       const row = box(`entry-${place}`, `${place < 9 ? `${place + 1} ` : ""}${name}`, on.has(place), () => toggle(on, place), data, report.paint.colour(place), score);
       return error ? [row, element("div", { className: "error" }, error)] : [row];
     });

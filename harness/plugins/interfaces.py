@@ -41,6 +41,8 @@ class Method:
     Attributes:
         uses_text: Whether the text changes its masks; shown in the text column of tables. Say it, True or False: a
             method that does not is asked with other words on its first images, and tables tell if its masks change.
+        needs_click: Whether a prompt must have a click. A method that segments by text alone says False; a run may
+            then ask it with `clicks: {max_clicks: 0}`.
         present_only: Whether the vocabulary of its prompts is cut to the names of what is in the image. That is ground
             truth: for an ablation alone.
         prompts_per_batch: How many prompts of an image it computes together. An image that is so large, or has so many
@@ -52,6 +54,7 @@ class Method:
 
     name: ClassVar[str]
     uses_text: ClassVar[bool] = False
+    needs_click: ClassVar[bool] = True
     present_only: bool = False
     prompts_per_batch: int = 1
     published: ClassVar[Mapping[str, Mapping[str, Mapping[str, float]]]] = {}

@@ -46,7 +46,9 @@ def asked_line(asked: Ways) -> str:
 
 
 def clicks_said(asked: Asked) -> str:
-    """`1 click by paper/v1 (margin 0.35)`, and `, 5 draws` where there are several."""
+    """`1 click by paper/v1 (margin 0.35)`, and `, 5 draws` where there are several; `no click` by text alone."""
+    if not asked.max_clicks:
+        return "no click"
     options = [f"{name} {_value(value)}" for name, value in asked.options.items() if value is not None]
     count = f"{asked.max_clicks} click{'s' * (asked.max_clicks > 1)}"
     draws = f", {asked.draws} draws" if asked.draws > 1 else ""

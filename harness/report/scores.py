@@ -151,8 +151,12 @@ def counted(line: pd.Series[Any]) -> str:
 
 
 def iou_heading(made: tuple[int, int] | None, name: str = "mIoU") -> str:
-    """`mIoU@1`: the mean after one click; without the number where `clicks_made` differ between instances."""
-    return f"{name}@{made[0]}" if made and made[0] == made[1] else name
+    """`mIoU@1`: the mean after one click; without the number where `clicks_made` differ, or are none."""
+    return f"{name}@{made[0]}" if made and made[0] == made[1] and made[0] else name
+
+
+def _clicks(made: float) -> str:
+    return f"{made:.0f} click{'s' if made > 1 else ''}"
 
 
 NAMES = {"iou": "mIoU", "boundary_iou": "boundary mIoU"}
@@ -261,10 +265,9 @@ def _doubts(line: pd.Series[Any], beside: pd.DataFrame) -> Iterator[str]:
         return
     made, last = line["clicks"], shown["clicks"].max()
     if made < last:
-        yield (
-            f"After {made:.0f} click{'s' if made > 1 else ''}, this method's last; others had up to {last:.0f}: gains "
-            "and ranks compare only methods that had the same clicks."
-        )
+        own = f"After {_clicks(made)}, this method's last" if made else "By the text alone"
+        others = f"{last:.0f}" if made else _clicks(last)
+        yield f"{own}; others had up to {others}: gains and ranks compare only methods that had the same clicks."
     most = int(shown["n"].max())
     if line["n"] < most:
         yield f"Over {line['n']} instances, others over {most}: no rank and never the best; gains are over the same."

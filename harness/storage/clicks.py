@@ -18,6 +18,11 @@ def click_counts(clicks: pd.Series[Any]) -> Int64[np.ndarray, " n"]:
     return pc.fill_null(pc.list_value_length(_listed(clicks)), 0).to_numpy().astype(np.int64)
 
 
+def click_lists(clicks: pd.Series[Any]) -> list[list[dict[str, Any]]]:
+    """The clicks of each row, as x, y and positive; none where it says none."""
+    return [one or [] for one in _listed(clicks).to_pylist()]
+
+
 def click_keys(clicks: pd.Series[Any], most: int | None = None) -> UInt64[np.ndarray, " n"]:
     """A number a row, equal for the same clicks in the same order and different, but for one chance in 2^64, else.
 

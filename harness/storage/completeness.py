@@ -88,10 +88,11 @@ def check_job(found: Findings, asked: Asked, done: set[str], rows: pd.DataFrame)
     rankings, clicks = sorted(ok["ranking"].unique()), sorted(map(int, ok["click_index"].unique()))
     asked_for, instances = len(own.drop_duplicates(INSTANCE)), own["instance_id"].nunique()
     broken = failed["instance_id"].nunique()
+    clicked = "no click" if clicks == [0] else f"{len(clicks)} clicks"
     times = f", asked for {asked_for} times in all," if asked_for > instances else ""
     found.say(
         f"{asked.name}: {len(asked.samples)} images, {instances - broken} instances{times} x {len(rankings)} rankings "
-        f"x {len(clicks)} clicks = {len(ok)} rows; {broken} more instances failed, each with its reason",
+        f"x {clicked} = {len(ok)} rows; {broken} more instances failed, each with its reason",
         *_absent(asked, done),
         *_uneven(asked, ok, failed, rankings, clicks),
         *_unmeasured(asked, ok),
@@ -108,7 +109,7 @@ def _uneven(
     asked: Asked, ok: pd.DataFrame, failed: pd.DataFrame, rankings: list[str], clicks: list[int]
 ) -> Iterator[str]:
     """What keeps the rows from being a full grid; an instance that failed at a later click has those of the earlier."""
-    if clicks and (clicks[-1] < asked.max_clicks or clicks != list(range(clicks[0], clicks[-1] + 1, clicks[0]))):
+    if clicks and (clicks[-1] < asked.max_clicks or clicks != list(range(clicks[0], clicks[-1] + 1, clicks[0] or 1))):
         made = ", ".join(map(str, clicks))
         yield f"{asked.name}: there are rows after {made} clicks; wanted every round up to {asked.max_clicks}"
     rounds = ok.groupby([*INSTANCE, "click_index"], sort=False).size()

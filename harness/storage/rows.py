@@ -90,7 +90,10 @@ def table(records: Sequence[Record], metrics: Sequence[str]) -> pa.Table:
     for name, kind in COLUMNS.items():
         if pa.types.is_string(kind):
             columns[name] = [readable(value) if isinstance(value, str) else value for value in columns[name]]
-    columns["clicks"] = [[vars(click) for click in clicks] for clicks in columns["clicks"]]
+    columns["clicks"] = [
+        None if rule is None else [vars(click) for click in clicks]
+        for rule, clicks in zip(columns["click_strategy"], columns["clicks"], strict=True)
+    ]
     columns |= {name: [record.metrics.get(name) for record in records] for name in metrics}
     return pa.table(columns, schema=schema(metrics))
 

@@ -55,6 +55,7 @@ class TextMasks(Method):
     """
 
     uses_text = True
+    needs_click = False
 
     def __init__(self, pairs_per_batch: int) -> None:
         self.pairs_per_batch = pairs_per_batch

@@ -132,7 +132,7 @@ methods: [{name: click_only, params: {checkpoint: a}}]
         ({"metrics": "iou"}, r"metrics: found 'iou'; wanted a list"),
         ({"metrics": ["iou", "iuo"]}, r"metrics\[1\]: no metric 'iuo'\. Did you mean 'iou'\?"),
         ({"clicks": {"strategy": "paper/v0"}}, r"clicks\.strategy: no click rule 'paper/v0'\. Did you mean 'paper/v"),
-        ({"clicks": {"max_clicks": 0}}, r"clicks\.max_clicks: found 0; wanted greater than 0"),
+        ({"clicks": {"max_clicks": -1}}, r"clicks\.max_clicks: found -1; wanted greater than or equal to 0"),
         (
             {"clicks": {"strategy": "paper/v2", "options": {"positives": 2, "negatives": 1}, "max_clicks": 4}},
             r"clicks\.max_clicks: found 4; paper/v2 with these options makes 3 clicks a round: wanted 3 or a multiple",

@@ -206,6 +206,11 @@ def test_a_click_may_come_alone_or_in_a_sequence(method: Method) -> None:
     assert different(alone, listed) == 0
 
 
+def test_a_method_that_needs_no_click_answers_without_one(method: Method) -> None:
+    if not method.needs_click:
+        check(method.predict(image(0), (), "car"), (32, 48))
+
+
 def test_the_input_stays_as_it_was(method: Method) -> None:
     given = image(0).copy()
     clicks = [Click(30, 9)]

@@ -135,7 +135,8 @@ def test_docs_list_every_column_with_its_type() -> None:
     lines = (ROOT / "docs" / "results.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if re.match(r"\| \w+ \|", line)]
     listed = [(name, kind) for name, kind, *_ in cells if name != "column"]
-    assert listed == [(one.name, str(one.type)) for one in schema(METRICS)]
+    on_request = ("saliency_auc", "saliency_pointing")
+    assert listed == [(one.name, str(one.type)) for one in schema((*METRICS, *on_request))]
     text = "\n".join(lines)
     assert f"**Primary key:** {', '.join(name for name in ORDER if name != 'image_id')}." in text
     assert {name for name, *_, null in cells if null == "never"} == never_null()
@@ -145,7 +146,8 @@ def test_docs_list_every_column_with_its_type() -> None:
 
 def never_null() -> set[str]:
     """The columns that the barest failed row fills."""
-    bare = failure("a", seen=None, text=None, same_class_count=None, height=None, width=None, clicks=())
+    unclicked: dict[str, Any] = {"clicks": (), "click_strategy": None, "click_options": None}
+    bare = failure("a", seen=None, text=None, same_class_count=None, height=None, width=None, **unclicked)
     filled = table([bare], METRICS).to_pylist()[0]
     return {name for name, value in filled.items() if value is not None} - {"error"}
 

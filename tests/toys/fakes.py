@@ -205,3 +205,19 @@ class Turned(Method):
         first = click if isinstance(click, Click) else click[0]
         y, x = np.indices(image.shape[:2])
         return Prediction((np.maximum(abs(y - first.x), abs(x - first.y)) < 2)[None])
+
+
+class ByText(Method):
+    """Answers with the left half or the right half of the image, by the text's length; it needs no click."""
+
+    uses_text = True
+    needs_click = False
+
+    def predict(self, image: Image, click: Sequence[Click], text: str | None) -> Prediction:
+        if not text:
+            raise ValueError("no text")
+        right = len(text) % 2
+        mask = np.zeros(image.shape[:2], bool)
+        half = image.shape[1] // 2
+        mask[:, half * right : half + half * right] = True
+        return Prediction(mask[None])

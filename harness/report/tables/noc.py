@@ -34,7 +34,11 @@ _NOTES = (
 @register_table("noc")
 def noc(final: FinalClicks, context: Context) -> Table:
     """NoC at four qualities, both counts of failure, mIoU after some clicks and the area under its curve."""
-    found = _lines(final, context)
+    every = _lines(final, context)
+    found = [one for one in every if not _by_text_alone(one[1])]
+    unclicked = [
+        f"{line['dataset']}, {named(line)}: asked without clicks." for line, own in every if _by_text_alone(own)
+    ]
     last = max((int(own.clicks.max(initial=0)) for _, own in found), default=0)
     shown = [k for k in SHOWN if k <= last]
     names = [Column(name) for name in ("Dataset", "Method")]
@@ -48,7 +52,8 @@ def noc(final: FinalClicks, context: Context) -> Table:
         for (line, own), start in zip(found, starts, strict=True)
     )
     said = f"Clicks an instance: at most {last}."
-    return Table("Clicks needed", columns, body, (said, *_NOTES) if body else (NO_ROWS,))
+    notes = (said, *_NOTES) if body else () if unclicked else (NO_ROWS,)
+    return Table("Clicks needed", columns, body, (*unclicked, *notes))
 
 
 @register_table("iou_by_click")
@@ -70,6 +75,11 @@ def iou_by_click(final: FinalClicks, context: Context) -> Table:
     )
     notes = [f"{line['dataset']}, {named(line)}: n = {len(own.ious)}, failed {own.failed}." for line, own in found]
     return Table("mIoU by clicks", columns, body, (*notes, _NOTES[1]) if body else (NO_ROWS,))
+
+
+def _by_text_alone(own: Sequences) -> bool:
+    """Whether it was asked without clicks: how many it needs nobody can say."""
+    return len(own.clicks) > 0 and not own.clicks.any()
 
 
 def _lines(final: FinalClicks, context: Context) -> list[Line]:
