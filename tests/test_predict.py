@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import toy_lavt
+import toy_vlt
 from fakes import Toys
 from harness import places
 from harness.config.run_config import Clicks
@@ -30,6 +31,23 @@ CONFIG = yaml.safe_load((places.ROOT / "configs" / "sam_vs_ours_scenes.yaml").re
 PARAMS = {entry["name"]: entry["params"] for entry in CONFIG["methods"]}
 INSTANCES = 50
 """Of each method."""
+
+
+def random_lavt(folder: Path) -> dict[str, str]:
+    checkpoint, vocab = toy_lavt.checkpoint(folder / "lavt.pth"), toy_lavt.vocabulary(folder / "vocab.txt")
+    return {"checkpoint": str(checkpoint), "vocab": str(vocab)}
+
+
+def random_vlt(folder: Path) -> dict[str, str]:
+    checkpoint, vectors = toy_vlt.checkpoint(folder / "vlt.h5"), toy_vlt.vectors(folder / "vectors.txt")
+    return {"checkpoint": str(checkpoint), "vectors": str(vectors)}
+
+
+RANDOM = {"lavt": random_lavt, "vlt": random_vlt}
+"""Methods of which no weights are embedded: random ones in the authors' format."""
+
+NOT_HERE = {"sam2", "sam_hq", "simpleclick", "focalclick"} - PARAMS.keys()
+"""Published sizes only: `python -m harness weights list` has them; their own tests load files of those formats."""
 
 
 @lru_cache
@@ -71,15 +89,11 @@ def unequal(method: Method, asked: Sequence[Record], data: Any = None, **more: A
 @pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names("methods"))
 def test_predict_gives_the_masks_of_the_rows(name: str, tmp_path: Path) -> None:
-    if name in ("sam2", "sam_hq"):
+    if name in NOT_HERE:
         pytest.skip(f"{name} comes in published sizes only: `python -m harness weights list` has them.")
-    told, count = {}, INSTANCES
-    if name == "lavt":  # No weights of it are embedded; these are random ones in the authors' format.
-        checkpoint, vocab = toy_lavt.checkpoint(tmp_path / "lavt.pth"), toy_lavt.vocabulary(tmp_path / "vocab.txt")
-        told = {"checkpoint": str(checkpoint), "vocab": str(vocab)}
-    method = built(name, **told)
-    asked = rows(method, count, Text(template="the {}") if told else None)  # "the" is a word that it knows.
-    assert len({row.instance_id for row in asked}) == count
+    method = built(name, **RANDOM[name](tmp_path) if name in RANDOM else {})
+    asked = rows(method, INSTANCES, Text(template="the {}") if name in RANDOM else None)  # "the" is a word they know.
+    assert len({row.instance_id for row in asked}) == INSTANCES
     assert unequal(method, asked) == 0
 
 
