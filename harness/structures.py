@@ -51,12 +51,15 @@ class Prompt:
         vocabulary: The names from which `text` was chosen: the data set's categories as they are said, in its order. A
             method may contrast the text with them, as MaskCLIP's softmax does. Empty where they are unknown, as for
             free text.
+        initial: A mask to start from, bool (h, w), the same in every round; None to start from nothing. A method that
+            does not look at it starts from nothing.
     """
 
     clicks: tuple[Click, ...]
     text: str | None = None
     previous: Any = None
     vocabulary: tuple[str, ...] = ()
+    initial: Mask | None = None
 
 
 class Said(NamedTuple):

@@ -77,12 +77,20 @@ class HrnetOcr(nn.Module):
             inputs: The image, normalised.
             added: Features of the prompt at half the input's size, which are added after the first convolution.
         """
+        logits, auxiliary, _ = self.with_features(inputs, added)
+        return logits, auxiliary
+
+    def with_features(
+        self, inputs: Float[Tensor, "n 3 h w"], added: Float[Tensor, "n 64 sh sw"] | None = None
+    ) -> tuple[Float[Tensor, "n 1 qh qw"], Float[Tensor, "n 1 qh qw"], Float[Tensor, "n c qh qw"]]:
+        """What `forward` returns, and the pixels' features with the object's context, of which the logits are made."""
         stem = torch.relu(self.bn1(self.conv1(inputs)))
         stem = stem if added is None else stem + added
         features = self._features(torch.relu(self.bn2(self.conv2(stem))))
         auxiliary = self.aux_head(features)
         pixels = self.conv3x3_ocr(features)
-        return self.cls_head(self.ocr_distri_head(pixels, gathered(pixels, auxiliary))), auxiliary
+        contextual = self.ocr_distri_head(pixels, gathered(pixels, auxiliary))
+        return self.cls_head(contextual), auxiliary, contextual
 
     def _features(self, stem: Float[Tensor, "n 64 qh qw"]) -> Float[Tensor, "n c qh qw"]:
         """The features of all resolutions, at the size of the highest."""

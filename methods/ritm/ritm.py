@@ -83,6 +83,12 @@ class EncodedImage:
 
     pixels: Float[Tensor, "1 3 h w"]
 
+    @classmethod
+    def of(cls, image: Image, device: torch.device) -> EncodedImage:
+        """Move an image to a device."""
+        values = torch.from_numpy(image.astype(np.float32, order="C")).to(device)
+        return cls(values.permute(2, 0, 1)[None].contiguous().div_(255))
+
     @property
     def size(self) -> tuple[int, int]:
         """(h, w) of the image."""
@@ -167,11 +173,7 @@ class Ritm(Method):
 
     def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
         """Move the images to the network's device. Windows are cut from them there."""
-        return [EncodedImage(self._pixels(image)) for image in images]
-
-    def _pixels(self, image: Image) -> Float[Tensor, "1 3 h w"]:
-        values = torch.from_numpy(image.astype(np.float32, order="C")).to(self.device)
-        return values.permute(2, 0, 1)[None].contiguous().div_(255)
+        return [EncodedImage.of(image, self.device) for image in images]
 
     @torch.inference_mode()
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:

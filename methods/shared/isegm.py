@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -48,6 +48,9 @@ class IsegmCheckpoints(Generic[A]):
         named: Names an architecture in a message.
         without_effect: Arguments of the official class that change training only.
         arguments: Turns the official arguments into those of `architecture`, where they differ.
+        official: Class -> a dataclass of its arguments whose `architecture()` is that of the network, where an official
+            config says things in other words than `architecture`.
+        unused: Beginnings of the names of tensors that official files hold and the network never reads.
         skipped: Full names of objects that official files hold beside tensors. None is built or called.
     """
 
@@ -59,6 +62,8 @@ class IsegmCheckpoints(Generic[A]):
     named: Callable[[A], str]
     without_effect: tuple[str, ...] = ()
     arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    official: Mapping[str, type[Any]] = field(default_factory=dict)
+    unused: Callable[[A], tuple[str, ...]] = lambda _: ()
     skipped: tuple[str, ...] = ()
 
     def read(self, path: Path) -> tuple[A, dict[str, Tensor]]:
@@ -104,7 +109,7 @@ class IsegmCheckpoints(Generic[A]):
             values = json.loads(about)
         except ValueError as error:
             raise self._wrong(path, "no architecture in its metadata") from error
-        return self._architecture(values, path), weights
+        return self._checked(self.architecture, values, path), weights
 
     def _official(self, path: Path) -> tuple[A, dict[str, Tensor]]:
         saved = "{'config': checkpoint['config'], 'state_dict': model.state_dict()}"
@@ -115,7 +120,9 @@ class IsegmCheckpoints(Generic[A]):
         weights = state_dict(content)
         if wrong := no_weights(weights):
             raise self._wrong(path, f"as `state_dict` {wrong}")
-        return self._described(content["config"], path), weights
+        architecture = self._described(content["config"], path)
+        unused = self.unused(architecture)
+        return architecture, {name: one for name, one in weights.items() if not name.startswith(unused)}
 
     def _described(self, config: Any, path: Path) -> A:
         """The architecture in an official config."""
@@ -126,7 +133,8 @@ class IsegmCheckpoints(Generic[A]):
             raise self._wrong(path, "a `config` without a class and its arguments") from error
         if name not in self.classes:
             raise self._wrong(path, f"a model of class {name!r}")
-        known = {field.name for field in fields(self.architecture)}  # type: ignore[arg-type]
+        taken = self.official.get(name, self.architecture)
+        known = {one.name for one in fields(taken)}
         # An argument that is unknown here and was left at its default is dropped, as the official loader does: the
         # class has lost it since, and whoever made the model did not choose it.
         kept = {
@@ -134,15 +142,21 @@ class IsegmCheckpoints(Generic[A]):
             for key, (value, specified) in given.items()
             if key not in self.without_effect and (key in known or specified)
         }
-        return self._architecture(self.arguments(kept), path)
+        found = self._checked(taken, self.arguments(kept), path)
+        return found.architecture() if name in self.official else found
 
-    def _architecture(self, values: Any, path: Path) -> A:
+    def _checked(self, kind: Any, values: Any, path: Path) -> Any:
+        """The values as an object of a dataclass."""
         try:
-            return pydantic.TypeAdapter(self.architecture).validate_python(values)
+            return pydantic.TypeAdapter(kind).validate_python(values)
         except pydantic.ValidationError as error:
             mistake = error.errors()[0]
             place = ".".join(str(part) for part in mistake["loc"]) or "architecture"
-            raise self._wrong(path, f"as {place}: {complaint([mistake])}") from error
+            found = {
+                "missing": f"no {place}",
+                "unexpected_keyword_argument": f"an argument {place}, which it has not",
+            }.get(mistake["type"], f"as {place}: {complaint([mistake]).removesuffix('.')}")
+            raise self._wrong(path, found) from error
 
     def _wrong(self, path: Path, found: str) -> UserError:
         return UserError(

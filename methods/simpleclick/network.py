@@ -24,7 +24,8 @@ from .plain_vit import WINDOW_PX, Head, PlainViT, Pyramid, tokens_of
 
 CLASS = "isegm.model.is_plainvit_model.PlainVitModel"
 LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
-"""The module of the loss that the published files hold: an object of a class, and a function that it refers to."""
+SKIPPED = (f"{LOSS}.CrossEntropyLoss", f"{LOSS}.cross_entropy")
+"""The loss that the published files hold: an object of a class, and a function that it refers to."""
 
 WITHOUT_EFFECT = ("with_aux_output", "use_rgb_conv", "use_leaky_relu", "backbone_lr_mult", "norm_layer")
 """Arguments of the official class that change training only, or nothing."""
@@ -202,5 +203,5 @@ CHECKPOINTS = IsegmCheckpoints(
     named=lambda one: f"SimpleClick with a ViT of width {one.backbone_params.embed_dim}",
     without_effect=WITHOUT_EFFECT,
     arguments=without_loss,
-    skipped=(f"{LOSS}.CrossEntropyLoss", f"{LOSS}.cross_entropy"),
+    skipped=SKIPPED,
 )

@@ -12,6 +12,8 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from harness.methods.focalclick.network import FocalClickArchitecture, FocalClickNetwork
+from harness.methods.focalclick.segformer import SegFormerArchitecture
 from harness.methods.ritm.network import RitmArchitecture, RitmNetwork
 from harness.methods.sam import tiny as tiny_sam
 from harness.methods.shared.channels import Channels
@@ -128,6 +130,15 @@ def simpleclick(folder: Path) -> dict[str, Any]:
     return {"checkpoint": described(network, small, folder / "simpleclick.safetensors")}
 
 
+def focalclick(folder: Path) -> dict[str, Any]:
+    """A FocalClick with a SegFormer of four thin blocks."""
+    backbone = SegFormerArchitecture((8, 8, 16, 16), (1, 1, 1, 1), (1, 1, 2, 2), head_width=16)
+    small = FocalClickArchitecture(backbone, refiner_width=8)
+    network = FocalClickNetwork(small)
+    nn.init.normal_(network.feature_extractor.get_submodule("decode_head.linear_pred").weight)
+    return {"checkpoint": described(network, small, folder / "focalclick.safetensors"), "infer_size": 64}
+
+
 def lavt(folder: Path) -> dict[str, Any]:
     """A LAVT of some thousand weights, which knows the words that it is asked with."""
     pytest.importorskip("tokenizers", reason="LAVT's word pieces need it: pip install tokenizers")
@@ -154,6 +165,7 @@ PARAMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "sam_hq": published_sizes_only,
     "ritm": ritm,
     "simpleclick": simpleclick,
+    "focalclick": focalclick,
     "lavt": lavt,
     "vlt": vlt,
 }

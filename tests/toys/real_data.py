@@ -62,6 +62,7 @@ WANTED = {
         "the official SimpleClick code's answers, which tests/README.md describes",
         [PARITY / "simpleclick"],
     ),
+    "focalclick": ("the official FocalClick code's answers, which tests/README.md describes", [PARITY / "focalclick"]),
     "lavt": ("the official LAVT code's answers, which tests/README.md describes", [PARITY / "lavt"]),
     "vlt": ("the official VLT code's answers, which tests/README.md describes", [PARITY / "vlt"]),
     "bert vocabulary": ("vocab.txt of bert-base-uncased, under this name", [BERT_VOCABULARY]),

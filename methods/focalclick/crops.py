@@ -1,0 +1,163 @@
+r"""Where FocalClick looks: a window of the image for the coarse network, and a crop of the window for the refiner.
+
+Paper: Chen et al., "FocalClick", CVPR 2022, https://arxiv.org/abs/2204.02574, sections 3.1 ("Target Crop", "Focus
+Crop") and 3.2 ("Progressive Merge"). Rules and values are those of alibaba/ClickSEG at d61a76b.
+
+    +-------------------------------+
+    |      +-----------------+      |     window: around the mask so far and the positive clicks, from the second
+    |      |   #######       |      |             click on, 1.4 times as large as their box
+    |      |  #####+------+  |      |     crop:   around what the newest click changed in the coarse mask, 1.4 times
+    |      |  #####|##x   |  |      |             as large; on the first click, around the coarse mask
+    |      |   ####+------+  |      |
+    |      +-----------------+      |     #  mask,  x  the newest click
+    +-------------------------------+
+
+The window's rule has the name of RITM's (ZoomIn), but it is another one: it is found anew for each click, may be as
+small as ten pixels, and what it shows is squeezed to the network's square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.structures import Click, Mask
+
+from ..ritm.hrnet_ocr import resized
+from ..ritm.zoom import View, Window, ZoomIn
+
+SEEN_ABOVE = 0.49
+"""Of a probability: the mask of the round before, for the window and for what a click changed."""
+
+CHANGED_ABOVE = 1 / (1 + np.exp(-0.49))
+"""Of a probability: the coarse mask of this round, for the crop. The official code compares the logit with 0.49."""
+
+FEW = 10
+"""A mask of fewer pixels has the whole image as its box."""
+
+SMALL = 1 / 3
+"""A change is small if its box has less than this share of the mask's height or width ..."""
+
+AROUND = 0.2
+"""... and is then replaced by a square around the click, this share of the mask's longer side to each side of it."""
+
+
+class Crop(NamedTuple):
+    """A part of an image, by its rows from `top` to before `bottom` and its columns from `left` to before `right`."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.bottom - self.top, self.right - self.left
+
+    def cut(self, maps: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c sh sw"]:
+        """Cut the part out of maps of the image, and resize it."""
+        return resized(maps[:, :, self.top : self.bottom, self.left : self.right], size)
+
+    def place(self, click: Click, side: int) -> tuple[float, float]:
+        """Row and column of a click in the part resized to a square; negative or above `side` if it lies outside."""
+        height, width = self.size
+        return (click.y - self.top) * side / height, (click.x - self.left) * side / width
+
+    def within(self, window: Window, side: int) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom of the part in the pixels of a window that is resized to a square."""
+        height, width = window.size
+        edges = (
+            (self.left - window.left) * side / width,
+            (self.top - window.top) * side / height,
+            (self.right - window.left) * side / width,
+            (self.bottom - window.top) * side / height,
+        )
+        left, top, right, bottom = (min(max(edge, 0.0), float(side)) for edge in edges)
+        return left, top, right, bottom
+
+
+def view(seen: Mask, kept: Window | None, clicks: Sequence[Click], ratio: float) -> View:
+    """Where the coarse network looks, and where its answer goes.
+
+    Args:
+        seen: The mask after the round before; empty before the first answer.
+        kept: The window of the round before.
+        clicks: All clicks so far.
+        ratio: How much larger than the box of mask and positive clicks the window is.
+    """
+    if len(clicks) <= 1:
+        return View(None, kept)
+    wanted = ZoomIn(expansion_ratio=ratio, min_crop_size=FEW).around(seen, clicks)
+    # Without a mask the whole image is shown; the official code then pastes the answer into the window that it had.
+    return View(wanted, wanted) if wanted else View(None, kept)
+
+
+def focus_crop(found: Mask, before: Mask, click: Click, window: Window, ratio: float) -> Crop:
+    """What the refiner is shown.
+
+    Args:
+        found: The coarse mask, in the image.
+        before: The mask of the round before.
+        click: The newest click.
+        window: What the coarse network has been shown; the crop lies within.
+        ratio: How much larger than its box the crop is.
+    """
+    box = focus_box(found, before, click)
+    top, bottom = _enlarged(box[0], box[1], ratio, found.shape[0], (window.top, window.bottom + 1))
+    left, right = _enlarged(box[2], box[3], ratio, found.shape[1], (window.left, window.right + 1))
+    return Crop(top, bottom, left, right)
+
+
+def focus_box(found: Mask, before: Mask, click: Click) -> tuple[float, float, float, float]:
+    """First row, last row, first column and last column of what the refiner should look at."""
+    whole = box_of(found)
+    if not before.any():
+        return whole
+    box = box_of(component(found ^ before, click))
+    height, width = whole[1] - whole[0], whole[3] - whole[2]
+    if box[1] - box[0] < height * SMALL or box[3] - box[2] < width * SMALL:
+        reach = AROUND * max(height, width)
+        return click.y - reach, click.y + reach, click.x - reach, click.x + reach
+    return box
+
+
+def box_of(mask: Mask) -> tuple[int, int, int, int]:
+    """First row, last row, first column, last column; of a mask of fewer than ten pixels (0, h, 0, w)."""
+    if np.count_nonzero(mask) < FEW:
+        return 0, mask.shape[0], 0, mask.shape[1]
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+
+
+def component(mask: Mask, click: Click) -> Mask:
+    """The connected part of the mask that holds the click; if the mask does not, all that is not in the mask.
+
+    Pixels that touch at a corner are connected.
+    """
+    if not mask[click.y, click.x]:
+        return ~mask
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    return labels == labels[click.y, click.x]
+
+
+def merged(found: Mask, before: Mask, click: Click) -> Mask:
+    """Progressive Merge: the mask before with what changed under the click, and with nothing else of what was found.
+
+    If the click lies where nothing changed, the official code takes all that did not change for the part to merge, so
+    that the mask becomes nearly the whole image or nearly nothing. That is kept.
+    """
+    part = component(found ^ before, click)
+    return before & ~part if before[click.y, click.x] else before | part
+
+
+def _enlarged(first: float, last: float, ratio: float, length: int, limits: tuple[int, int]) -> tuple[int, int]:
+    """A range of rows or columns, `ratio` times as long about its centre, cut at the image's edges and the window's."""
+    centre, half = (first + last) / 2, ratio * (last - first + 1) / 2
+    start, end = max(0, int(centre - half)), min(length, int(centre + half))
+    return max(start, limits[0]), min(end, limits[1])

@@ -1,0 +1,299 @@
+"""FocalClick: a coarse mask in a window, then a fine one in the part of the window that the newest click changes.
+
+Paper: Chen, Zhao, Zhang, Duan, Qi, Zhao, "FocalClick: Towards Practical Interactive Image Segmentation", CVPR 2022,
+https://arxiv.org/abs/2204.02574
+Code: https://github.com/alibaba/ClickSEG at d61a76b (README: MIT; LICENSE: Apache-2.0). This file is a rewrite of its
+FocalClick predictor: the same weights and clicks give the same probabilities.
+
+One round: choose the window (`crops.view`), show it to the coarse network at 256 x 256, paste the answer back; choose
+the crop (`crops.focus_crop`), show it to the refiner at 256 x 256, and paste its answer over the coarse one. All inputs
+have this one size, so prompts of all images share forward passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from pydantic import Field
+from torch import Tensor
+
+from harness.plugins.interfaces import Group, Method
+from harness.plugins.registry import register_method
+from harness.structures import Click, Image, Mask, Prediction, Prompt
+
+from ..ritm.hrnet_ocr import resized
+from ..ritm.ritm import EncodedImage, check_clicks
+from ..ritm.zoom import View, Window
+from ..shared.device import chosen_device
+from .checkpoint import CHECKPOINTS
+from .crops import CHANGED_ABOVE, SEEN_ABOVE, Crop, focus_crop, merged, view
+
+SETTLED = 10
+"""After this many clicks a round changes the mask within the refiner's crop alone."""
+
+PUBLISHED = {
+    "focalclick_hrnet18s_s1_coco_lvis.pth": {
+        "grabcut": {"NoC@85": 1.64, "NoC@90": 1.88},
+        "berkeley": {"NoC@85": 1.84, "NoC@90": 2.89},
+        "sbd": {"NoC@85": 4.74, "NoC@90": 7.29},
+        "davis": {"NoC@85": 4.77, "NoC@90": 6.56},
+    },
+    "focalclick_hrnet18s_s2_coco_lvis.pth": {
+        "grabcut": {"NoC@85": 1.48, "NoC@90": 1.62},
+        "berkeley": {"NoC@85": 1.60, "NoC@90": 2.23},
+        "sbd": {"NoC@85": 4.43, "NoC@90": 6.79},
+        "davis": {"NoC@85": 3.90, "NoC@90": 5.23},
+    },
+    "focalclick_hrnet32_s2_coco_lvis.pth": {
+        "grabcut": {"NoC@85": 1.64, "NoC@90": 1.80},
+        "berkeley": {"NoC@85": 1.70, "NoC@90": 2.36},
+        "sbd": {"NoC@85": 4.24, "NoC@90": 6.61},
+        "davis": {"NoC@85": 4.01, "NoC@90": 5.39},
+    },
+    "focalclick_hrnet32_s2_combined.pth": {
+        "grabcut": {"NoC@85": 1.30, "NoC@90": 1.34},
+        "berkeley": {"NoC@85": 1.49, "NoC@90": 1.85},
+        "sbd": {"NoC@85": 4.35, "NoC@90": 6.61},
+        "davis": {"NoC@85": 3.19, "NoC@90": 4.81},
+    },
+    "focalclick_segformerb0_s1_coco_lvis.pth": {
+        "grabcut": {"NoC@85": 1.60, "NoC@90": 1.86},
+        "berkeley": {"NoC@85": 2.05, "NoC@90": 3.29},
+        "sbd": {"NoC@85": 4.98, "NoC@90": 7.60},
+        "davis": {"NoC@85": 5.13, "NoC@90": 7.42},
+    },
+    "focalclick_segformerb0_s2_coco_lvis.pth": {
+        "grabcut": {"NoC@85": 1.40, "NoC@90": 1.66},
+        "berkeley": {"NoC@85": 1.59, "NoC@90": 2.27},
+        "sbd": {"NoC@85": 4.56, "NoC@90": 6.86},
+        "davis": {"NoC@85": 4.04, "NoC@90": 5.49},
+    },
+    "focalclick_segformerb3_s2_coco_lvis.pth": {
+        "grabcut": {"NoC@85": 1.44, "NoC@90": 1.50},
+        "berkeley": {"NoC@85": 1.55, "NoC@90": 1.92},
+        "sbd": {"NoC@85": 3.53, "NoC@90": 5.59},
+        "davis": {"NoC@85": 3.61, "NoC@90": 4.90},
+    },
+    "focalclick_segformerb3_s2_combined.pth": {
+        "grabcut": {"NoC@85": 1.22, "NoC@90": 1.26},
+        "berkeley": {"NoC@85": 1.35, "NoC@90": 1.48},
+        "sbd": {"NoC@85": 3.70, "NoC@90": 5.84},
+        "davis": {"NoC@85": 2.92, "NoC@90": 4.52},
+    },
+}
+"""What the authors print for each of their checkpoints, under the names that `weights list` gives the files
+(`FocalClick.published_in`). Theirs of Pascal VOC and of their sample of COCO are left out, whose lists of instances are
+not at hand."""
+
+Ratio = Annotated[float, Field(gt=0)]
+Places = list[tuple[float, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class FocalClickMemory:
+    """The state from which the next round starts.
+
+    Attributes:
+        probabilities: Probabilities of the object, at the image's size: an input of the coarse network.
+        window: The window of the coarse network; None while it has been shown whole images only.
+        mask: Where a mask was given to start from: the mask so far, after Progressive Merge. None elsewhere.
+        answered: Whether there has been a round yet; before it there is nothing to zoom in to.
+    """
+
+    probabilities: Float32[np.ndarray, "h w"]
+    window: Window | None = None
+    mask: Mask | None = None
+    answered: bool = True
+
+    @property
+    def seen(self) -> Mask:
+        """What the next window is chosen around."""
+        if not self.answered:
+            return np.zeros(self.probabilities.shape, bool)
+        return self.probabilities > SEEN_ABOVE if self.mask is None else self.mask
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One prompt on its way through the networks.
+
+    Attributes:
+        image: Its image.
+        clicks: Its clicks.
+        memory: The state after the round before.
+        view: Where the coarse network looks, and where its answer goes.
+    """
+
+    image: EncodedImage
+    clicks: tuple[Click, ...]
+    memory: FocalClickMemory
+    view: View
+
+    @property
+    def shown(self) -> Window:
+        """What the coarse network is shown."""
+        return self.view.shown or Window.whole(self.image.size)
+
+    @property
+    def window(self) -> Window:
+        """Where its answer goes."""
+        return self.view.kept or Window.whole(self.image.size)
+
+
+@register_method("focalclick")
+class FocalClick(Method):
+    """FocalClick with the settings of the published numbers; it ignores the text.
+
+    A prompt with a mask to start from (`initial`, or a mask of another method as `previous`) keeps that mask but for
+    what each click changes around itself.
+
+    Args:
+        checkpoint: The authors' weights (.pth), or such as training here saves (.safetensors).
+        infer_size: Both networks see squares of so many pixels; 256 in the paper's evaluation.
+        target_crop_ratio: How much larger the coarse network's window is than the box of mask and positive clicks.
+        focus_crop_ratio: How much larger the refiner's crop is than the box of what it should look at.
+        threshold: A pixel whose probability is above it belongs to the mask.
+        progressive_merge: Whether a mask that was given to start from is kept where a click changes nothing.
+        device: Where the networks run; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: Prompts, of all images of a call, share forward passes of this many.
+    """
+
+    uses_text = False
+    published = PUBLISHED
+    published_in = (
+        "README of https://github.com/alibaba/ClickSEG at d61a76b: inputs of 256, threshold 0.5, no flip; the authors' "
+        "clicker (ritm/v1 here), at most 20 clicks."
+    )
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        infer_size: Annotated[int, Field(ge=32)] = 256,
+        target_crop_ratio: Ratio = 1.4,
+        focus_crop_ratio: Ratio = 1.4,
+        threshold: Annotated[float, Field(ge=0, le=1)] = 0.5,
+        progressive_merge: bool = True,
+        device: str = "auto",
+        prompts_per_batch: Annotated[int, Field(ge=1)] = 8,
+    ) -> None:
+        self.device = torch.device(chosen_device(device))
+        self.network: Any = CHECKPOINTS.loaded(checkpoint).to(self.device).eval()
+        self.infer_size, self.threshold, self.progressive_merge = infer_size, threshold, progressive_merge
+        self.target_crop_ratio, self.focus_crop_ratio = target_crop_ratio, focus_crop_ratio
+        self.prompts_per_batch = prompts_per_batch
+
+    def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
+        """Move the images to the networks' device. Windows and crops are cut from them there."""
+        return [EncodedImage.of(image, self.device) for image in images]
+
+    @torch.inference_mode()
+    def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
+        """A mask for each prompt, with the memory from which its next round starts.
+
+        Raises:
+            ValueError: A click lies outside the image, or a mask belongs to another image.
+        """
+        questions = [self._question(state, prompt) for state, prompts in groups for prompt in prompts]
+        answers = self._answers(questions)
+        return [[next(answers) for _ in prompts] for _, prompts in groups]
+
+    def _question(self, image: EncodedImage, prompt: Prompt) -> Question:
+        check_clicks(prompt.clicks, image.size)
+        memory = remembered(prompt, image.size)
+        return Question(
+            image, prompt.clicks, memory, view(memory.seen, memory.window, prompt.clicks, self.target_crop_ratio)
+        )
+
+    def _answers(self, questions: Sequence[Question]) -> Iterator[Prediction]:
+        """Answer the questions, in their order; each batch takes one coarse and one refining forward pass."""
+        for start in range(0, len(questions), self.prompts_per_batch):
+            batch = questions[start : start + self.prompts_per_batch]
+            for question, probabilities in zip(batch, self._probabilities(batch), strict=True):
+                yield self._prediction(question, probabilities)
+
+    def _prediction(self, question: Question, probabilities: Float32[np.ndarray, "h w"]) -> Prediction:
+        found, before = probabilities > self.threshold, question.memory.mask
+        if before is None or not self.progressive_merge:
+            return Prediction(found[None], memory=(FocalClickMemory(probabilities, question.view.kept),))
+        kept = merged(found, before, question.clicks[-1])
+        # The next round's network is given the probabilities as they are, not merged.
+        return Prediction(kept[None], memory=(FocalClickMemory(probabilities, question.view.kept, kept),))
+
+    def _probabilities(self, batch: Sequence[Question]) -> list[Float32[np.ndarray, "h w"]]:
+        """The probabilities of the object after both networks, at the images' sizes."""
+        side = self.infer_size
+        inputs = torch.cat([self._input(question) for question in batch])
+        places = [[one.shown.place(click, (side, side)) for click in one.clicks] for one in batch]
+        coarse = self.network.coarse(inputs[:, :3], inputs[:, 3:], self._clicks(batch, places))
+        pasted = [
+            question.window.pasted(answer[None], question.image.size)
+            for question, answer in zip(batch, coarse.logits.sigmoid(), strict=True)
+        ]
+        crops = [self._crop(question, answer) for question, answer in zip(batch, pasted, strict=True)]
+        pairs = list(zip(batch, crops, strict=True))
+        pixels = torch.cat([crop.cut(question.image.pixels, (side, side)) for question, crop in pairs])
+        places = [[crop.place(click, side) for click in question.clicks] for question, crop in pairs]
+        boxes = torch.tensor([crop.within(question.window, side) for question, crop in pairs], device=self.device)
+        logits, _ = self.network.refined(pixels, self._clicks(batch, places), coarse, boxes)
+        return [
+            written(self._base(question, answer), crop, refined[None])
+            for question, crop, answer, refined in zip(batch, crops, pasted, logits, strict=True)
+        ]
+
+    def _input(self, question: Question) -> Float[Tensor, "1 4 s s"]:
+        """The image and the probabilities of the round before, cut to where the coarse network looks."""
+        previous = torch.from_numpy(question.memory.probabilities).to(self.device)[None, None]
+        side = (self.infer_size, self.infer_size)
+        return torch.cat([question.shown.cut(maps, side) for maps in (question.image.pixels, previous)], dim=1)
+
+    def _clicks(self, batch: Sequence[Question], places: Sequence[Places]) -> Float[Tensor, "n k 3"]:
+        """Row, column and sign of each prompt's clicks; clicks of sign 0, which draw nothing, fill up shorter lists."""
+        most = max(len(one) for one in places)
+        values = torch.zeros(len(batch), most, 3)
+        for at, (question, own) in enumerate(zip(batch, places, strict=True)):
+            signs = (1.0 if click.positive else -1.0 for click in question.clicks)
+            values[at, : len(own)] = torch.tensor([(*place, sign) for place, sign in zip(own, signs, strict=True)])
+        return values.to(self.device)
+
+    def _crop(self, question: Question, answer: Float[Tensor, "1 1 h w"]) -> Crop:
+        """What the refiner is shown."""
+        found = (answer[0, 0] > CHANGED_ABOVE).cpu().numpy()
+        before = question.memory.probabilities > SEEN_ABOVE
+        return focus_crop(found, before, question.clicks[-1], question.window, self.focus_crop_ratio)
+
+    def _base(self, question: Question, answer: Float[Tensor, "1 1 h w"]) -> Float[Tensor, "1 1 h w"]:
+        """The probabilities into which the refiner's are written."""
+        if len(question.clicks) <= SETTLED:
+            return answer
+        return torch.from_numpy(question.memory.probabilities).to(self.device)[None, None].clone()
+
+
+def written(base: Float[Tensor, "1 1 h w"], crop: Crop, logits: Float[Tensor, "1 1 s s"]) -> Float32[np.ndarray, "h w"]:
+    """The probabilities with the refiner's answer in place of what they are within the crop."""
+    base[:, :, crop.top : crop.bottom, crop.left : crop.right] = resized(logits, crop.size).sigmoid()
+    return base[0, 0].cpu().numpy()
+
+
+def remembered(prompt: Prompt, size: tuple[int, int]) -> FocalClickMemory:
+    """The state from which a prompt starts: this method's own memory, a mask, or nothing.
+
+    Raises:
+        ValueError: It is something else, or belongs to another image.
+    """
+    previous: Any = prompt.initial if prompt.previous is None else prompt.previous
+    if previous is None:
+        return FocalClickMemory(np.zeros(size, np.float32), answered=False)
+    if isinstance(previous, np.ndarray) and previous.dtype == bool:
+        previous = FocalClickMemory(previous.astype(np.float32), mask=previous, answered=False)
+    if not isinstance(previous, FocalClickMemory):
+        found = type(previous).__name__
+        raise ValueError(f"found {found} as the prompt's previous; wanted FocalClick's memory or a mask.")
+    if previous.probabilities.shape != size:
+        raise ValueError(f"found a previous mask of {previous.probabilities.shape}; wanted {size}, the image's (h, w).")
+    return previous

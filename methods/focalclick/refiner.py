@@ -1,0 +1,113 @@
+"""FocalClick's refiner: draws the mask anew within a small part of the image, from features that are there already.
+
+Paper: Chen et al., "FocalClick", CVPR 2022, https://arxiv.org/abs/2204.02574, section 3.1 ("Refiner"). Its tensors have
+the names of the authors' checkpoints.
+
+The coarse network has seen its window at 256 pixels. The refiner sees a crop of that window, again at 256 pixels: what
+the coarse network found there (its logits and features, cut out by RoIAlign), and the crop's own pixels and clicks. It
+answers with two maps: the details, and where in the crop to believe them ("trimap": a band along the outline).
+
+    answer = details * t + coarse logits * (1 - t),    t = sigmoid(trimap)
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+from ..ritm.hrnet_ocr import resized
+
+INPUTS = 6
+"""Channels of the refiner's input: RGB, positive clicks, negative clicks, the coarse probabilities."""
+
+
+class Refiner(nn.Module):
+    """A few thin layers at half and at a quarter of the crop's size.
+
+    Args:
+        features: Channels of the coarse network's features.
+        width: Channels of its own; 32 in all published weights.
+    """
+
+    def __init__(self, features: int, width: int = 32) -> None:
+        super().__init__()
+        self.image_conv1 = Layer(nn.Conv2d(INPUTS, width, 3, stride=2, padding=1), width)
+        self.image_conv2 = SeparableLayer(width)
+        self.image_conv3 = SeparableLayer(width)
+        self.refine_fusion = Layer(nn.Conv2d(features, width, 1), width)
+        self.refine_fusion2 = SeparableLayer(width)
+        self.refine_fusion3 = SeparableLayer(width)
+        self.refine_pred = nn.Conv2d(width, 1, 3, padding=1)
+        self.refine_trimap = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(
+        self,
+        pixels: Float[Tensor, "n 3 h w"],
+        clicks: Float[Tensor, "n 2 h w"],
+        coarse: Float[Tensor, "n 1 h w"],
+        features: Float[Tensor, "n c fh fw"],
+        boxes: Float[Tensor, "n 4"],
+    ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n 1 h w"]]:
+        """The crop's logits, and the logits of where its details are believed.
+
+        Args:
+            pixels: The crop, RGB, 0 to 1; not normalised.
+            clicks: Maps of the positive and of the negative clicks in the crop.
+            coarse: The coarse network's logits, of its whole input.
+            features: Its features, likewise.
+            boxes: Where each crop lies in that input: left, top, right, bottom, in its pixels, fractions allowed.
+        """
+        size = (pixels.shape[2], pixels.shape[3])
+        logits = cropped(coarse, boxes, size, 1.0)
+        shown = self.image_conv1(torch.cat([pixels, clicks, logits.sigmoid()], dim=1))
+        shown = self.image_conv3(self.image_conv2(shown))
+        scale = features.shape[-1] / coarse.shape[-1]
+        known = self.refine_fusion(cropped(features, boxes, (features.shape[2], features.shape[3]), scale))
+        joined = shown + resized(known, (shown.shape[2], shown.shape[3]))
+        joined = self.refine_fusion3(self.refine_fusion2(joined))
+        details, trimap = (resized(layer(joined), size) for layer in (self.refine_pred, self.refine_trimap))
+        believed = trimap.sigmoid()
+        return details * believed + logits * (1 - believed), trimap
+
+
+def cropped(
+    maps: Float[Tensor, "n c h w"], boxes: Float[Tensor, "n 4"], size: tuple[int, int], scale: float
+) -> Float[Tensor, "n c sh sw"]:
+    """The boxes' parts of the maps, one of each, resized.
+
+    Args:
+        maps: What to cut from.
+        boxes: In pixels that are `scale` times as many as those of the maps.
+        size: (h, w) of the parts.
+        scale: A side of the maps over that of what the boxes count in.
+    """
+    return roi_align(maps, list(boxes[:, None]), size, scale, sampling_ratio=-1, aligned=True)
+
+
+class Layer(nn.Module):
+    """A convolution, normalisation, ReLU."""
+
+    def __init__(self, convolution: nn.Conv2d, width: int) -> None:
+        super().__init__()
+        self.conv = convolution
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d sh sw"]:
+        """The layer's maps."""
+        return torch.relu(self.norm(self.conv(maps)))
+
+
+class SeparableLayer(nn.Module):
+    """A 3 x 3 convolution of each channel by itself, a 1 x 1 one that mixes them, normalisation, ReLU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv3x3 = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.conv1x1 = nn.Conv2d(width, width, 1)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Maps of the same size."""
+        return torch.relu(self.norm(self.conv1x1(self.conv3x3(maps))))
