@@ -105,6 +105,13 @@ def test_tables_3_and_4_ask_the_networks_of_tables_5_and_1_beside_sam() -> None:
     assert [config.methods[0].name for config in (third, fourth)] == ["sam", "sam"]
 
 
+def test_table_8_asks_the_networks_of_table_5_beside_lavt_and_vlt() -> None:
+    fifth, eighth = (load_run(places.ROOT / "configs" / f"table{number}.yaml") for number in (5, 8))
+    assert len(outputs(eighth)) == 2 and set(outputs(eighth).values()) <= set(outputs(fifth).values())
+    assert [config.max_clicks for one in eighth.methods if (config := one.clicks)] == [0, 0, 0, 0, 3]
+    assert {one.name for one in eighth.methods} == {"lavt", "vlt", "text_click"}
+
+
 def test_no_other_network_can_pass_for_a_tables_and_tables_share_them() -> None:
     configs = [load_run(places.ROOT / "configs" / f"table{number}.yaml") for number in (1, 2, 5, 6)]
     first, second, _, sixth = found = [outputs(config) for config in configs]

@@ -65,7 +65,7 @@ def measures(own: pd.DataFrame) -> dict[str, float]:
     shares = _shares(own)
     intersection, union = (shares[column].sum(skipna=False) for column in _PIXELS)
     means = {
-        "object": float(shares["sentence"].groupby(_objects(own.loc[shares.index])).mean().mean()),
+        "object": float(shares["sentence"].groupby(objects_of(own.loc[shares.index])).mean().mean()),
         "sentence": float(shares["sentence"].mean()),
         "overall": float(intersection / union) if union else float("nan"),
     }
@@ -81,7 +81,7 @@ def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
     shares = _shares(own)
     own = own.loc[shares.index]
     named = ["sentence", *_PRECISION]
-    by_object = shares["sentence"].groupby([own["dataset"], own["image_id"], _objects(own)]).mean()
+    by_object = shares["sentence"].groupby([own["dataset"], own["image_id"], objects_of(own)]).mean()
     objects = by_object.rename("object").reset_index()
     pixels, _ = by_image(own, shares[_PIXELS])
     parts = [by_image(objects, objects[["object"]]), by_image(own, shares[named]), (pixels[:, :1], pixels[:, 1:])]
@@ -93,7 +93,7 @@ def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
 def measured(own: pd.DataFrame, line: pd.Series[Any], context: Context) -> dict[str, Cell]:
     """The cells of `measures`, blank where a line of `scores` is not whole, with intervals where they are asked for."""
     found = measures(own) if line["missing"] == 0 else dict.fromkeys(MEASURES, float("nan"))
-    objects, sentences = _objects(own).nunique(), own["instance_id"].nunique()
+    objects, sentences = objects_of(own).nunique(), own["instance_id"].nunique()
     counts, over = dict.fromkeys(MEASURES, sentences) | {"object": objects}, line["alike"][0][0]
     cells = {name: Cell(percent(value), gaps(line), value, n=counts[name], alike=over) for name, value in found.items()}
     if not context.intervals or line["missing"] or own.empty:
@@ -114,7 +114,7 @@ def _ious(own: pd.DataFrame) -> pd.Series[float]:
     return own["iou"].where(own["union_px"] != 0, 0.0)
 
 
-def _objects(own: pd.DataFrame) -> pd.Series[str]:
+def objects_of(own: pd.DataFrame) -> pd.Series[str]:
     """Which object each row is about, as `Instance.object_id` says it."""
     return own["instance_id"].map(lambda name: str(name).partition("~")[0])
 
@@ -128,7 +128,7 @@ def _columns(made: tuple[int, int] | None) -> tuple[Column, ...]:
 
 
 def _row(line: pd.Series[Any], own: pd.DataFrame, context: Context, said: tuple[str, ...], starts: bool) -> Row:
-    counts = (_objects(own).nunique(), line["n"], line["failed"])
+    counts = (objects_of(own).nunique(), line["n"], line["failed"])
     cells = (
         Cell(line["dataset"]),
         Cell(line["method"], said),

@@ -1,7 +1,8 @@
-"""The paper's Table 8: ours, with a class name and clicks, beside referring segmentation with a phrase and no click.
+"""The paper's Table 8, for any methods: what each is given, words and clicks, and how well it then segments.
 
-The paper's one column mixes metrics, so the measures of both fields stand here in columns of their own: the mean over
-objects (ours), the mean over sentences and the overall IoU (theirs), as the table `referring` defines them.
+The paper sets ours, with a class name and clicks, beside referring segmentation with a phrase and no click. Its one
+column mixes metrics, so the measures of both fields stand here in columns of their own: the mean over objects (ours),
+the mean over sentences and the overall IoU (theirs), as the table `referring` defines them.
 """
 
 from __future__ import annotations
@@ -12,33 +13,50 @@ from typing import Any
 
 import pandas as pd
 
+from harness.config.texts import WORDS, read_words
 from harness.plugins.registry import register_table
-from harness.report.comparison import OURS, Part, absent, line_of, players, printed_beside, printed_cell, quoted_note
+from harness.report.comparison import BY_TEXT, OURS, Part, absent, players, printed_beside, printed_cell, quoted_note
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
+from harness.report.paper.lists import difference
 from harness.report.paper.rows import Published
-from harness.report.scores import NO_ROWS, about, counted, named, of_line, scored, scores
-from harness.report.tables.referring import measured
+from harness.report.scores import NO_ROWS, about, counted, named, of_line, plugin_of, scored, scores
+from harness.report.tables.leaderboard import ORACLE
+from harness.report.tables.referring import measured, objects_of
 from harness.statistics.final_clicks import FinalClicks, at_click
 from harness.storage.clicks import click_counts
 
-PARTS = (Part(("lavt",)), Part(("vlt",)), OURS)
+FIRST = (Part(("lavt",)), Part(("vlt",)))
+
+TEXT = "text"
+"""The ranking of a method's answer to the text alone, wherever one clicks (methods/shared/text_masks.py)."""
+
 PIXELS = ("intersection_px", "union_px", "text", "category")
 PRINTED = {"miou": "object", "sentence_iou": "sentence", "overall_iou": "overall"}
 """What a printed number measures -> the column that it stands in, by its name in `referring`."""
 SHOWN = {"sentence": "by sentence", "overall": "overall IoU", "P@0.5": "P@0.5", "P@0.7": "P@0.7", "P@0.9": "P@0.9"}
 COLUMNS = ("object", *SHOWN)
+GIVEN = {
+    "none": "",
+    "class_name": "Class name",
+    "synonym": "Synonym",
+    "hypernym": "Hypernym",
+    "wrong_present": "Wrong name",
+    "wrong_absent": "Wrong name",
+}
+"""A text rule -> how the input names its words; other rules' are read from the words themselves."""
 
 
 @register_table("table8")
 def table8(final: FinalClicks, context: Context) -> Table:
-    """Ours against referring segmentation: mean IoU over objects and sentences, overall IoU and precision."""
+    """What each method is given, and mean IoU over objects and sentences, overall IoU and precision."""
+    context = _by_objects(final, context)
     body: list[Row] = []
     notes: list[str] = []
     lines = scores(final, context)
     for dataset in lines["dataset"].unique():
-        found = [one for part in PARTS for one in players(part, lines, final, context)]
-        section = [shown for method in found for shown in _shown(method, dataset, final, context)]
+        methods = _in_the_papers_order(lines[lines["dataset"] == dataset], final, context)
+        section = [shown for method in methods for shown in _shown(method, dataset, final, context)]
         for index, (row, note) in enumerate(section):
             body.append(replace(row, starts_section=index == 0))
             notes.append(note)
@@ -53,41 +71,73 @@ def table8(final: FinalClicks, context: Context) -> Table:
     ]
     missing = absent((OURS,), lines, final, context) if len(lines) else [NO_ROWS]
     title = "Table 8: ours against referring segmentation"
-    return Table(title, columns, best_strong(body, range(3, 8)), (*notes, *(general if body else ()), *missing))
+    return Table(title, columns, best_strong(body, range(3, 3 + len(COLUMNS))), (*notes, *(general if body else ()), *missing))
+
+
+def _by_objects(final: FinalClicks, context: Context) -> Context:
+    """Data sets that ask with every sentence of the paper's objects are the paper's list here, where objects count."""
+    rows = final.rows
+    splits = {dataset: asked.split for (_, dataset), asked in context.asked.items()}
+    others: dict[str, str] = {}
+    for dataset, how in context.other_lists.items():
+        objects = objects_of(rows[rows["dataset"] == dataset]).nunique()
+        same = not difference(plugin_of(final, dataset), splits.get(dataset, ""), objects, context.limited is None)
+        others |= {} if same else {dataset: how}
+    return replace(context, other_lists=others)
+
+
+def _in_the_papers_order(lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[str]:
+    """The paper's methods come first, ours last, and any others between them."""
+    first = [one for part in FIRST for one in players(part, lines, final, context)]
+    ours = players(OURS, lines, final, context)
+    others = [one for one in lines["method"].unique() if one not in (*first, *ours)]
+    return [*first, *others, *ours]
 
 
 def _shown(method: str, dataset: str, final: FinalClicks, context: Context) -> Iterator[tuple[Row, str]]:
     """A method's lines: after all its clicks, and after the first where it had several. With their notes."""
-    rows = final.rows
+    rows, every = final.rows, final.every
     last = final.where((rows["method"] == method) & (rows["dataset"] == dataset))
-    every = final.every
     asked = every[(every["method"] == method) & (every["dataset"] == dataset)]
     several = click_counts(asked["clicks"]).max(initial=0) > 1
     for some in [last, FinalClicks.of(at_click(asked, 1))] if several else [last]:
         expected = {key: n for key, n in context.expected_instances.items() if key == (method, dataset)}
         only = replace(context, labels={method: context.facts(method)}, expected_instances=expected)
-        line = line_of(scores(some, only), dataset, method, OURS.rankings)
-        if line is not None:
-            yield _row(line, some, context)
+        lines = scores(some, only)
+        own = lines[(lines["method"] == method) & (lines["dataset"] == dataset)]
+        for _, line in own.iterrows():
+            if line["ranking"] != TEXT or some is last:  # further clicks leave it as it is
+                yield _row(line, some, context)
 
 
 def _row(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[Row, str]:
-    said = _input(final, context.facts(line["method"]).uses_text)
+    said = _input(line, final, context)
     cells = measured(of_line(scored(final, PIXELS, by_draw=True), line), line, context)
     shown = [cells[name] for name in COLUMNS]
-    names = (Cell(line["dataset"]), Cell(named(line), about(line, final, context)), Cell(said))
-    return Row((*names, *shown)), f"{line['dataset']}, {named(line)}, {said}: {counted(line)}."
+    bound = line["ranking"] == "oracle"
+    doubts = (*about(line, final, context), *([ORACLE] if bound else []))
+    names = (Cell(line["dataset"]), Cell(named(line), doubts), Cell(said))
+    return Row((*names, *shown), bound=bound), f"{line['dataset']}, {named(line)}, {said}: {counted(line)}."
 
 
-def _input(final: FinalClicks, uses_text: bool) -> str:
-    """`Class name + 1 click`, by the rows."""
-    rows = final.segmented
-    counts = click_counts(rows["clicks"])
-    clicks = int(counts.max(initial=0))
-    own = rows[["text", "category"]].dropna() if "text" in rows else rows.iloc[:0]
-    words = ("Class name" if (own["text"] == own["category"]).all() else "Phrase") if uses_text and len(own) else ""
+def _input(line: pd.Series[Any], final: FinalClicks, context: Context) -> str:
+    """`Class name + 1 click`, by the rows; an answer to the text alone was given no click."""
+    rows = of_line(final.segmented, line)
+    clicks = 0 if line["ranking"] == TEXT else int(click_counts(rows["clicks"]).max(initial=0))
+    reads = context.facts(line["method"]).uses_text or line["ranking"] in BY_TEXT
     given = f"{clicks} click{'s' if clicks != 1 else ''}" if clicks else ""
-    return " + ".join(filter(None, [words, given])) or "–"
+    return " + ".join(filter(None, [_words(rows) if reads else "", given])) or "–"
+
+
+def _words(rows: pd.DataFrame) -> str:
+    """What kind of words the rows were given."""
+    own = rows[["text", "category"]].dropna() if "text" in rows else rows.iloc[:0]
+    rule = str(rows["text_rule"].iloc[0]) if len(rows) and "text_rule" in rows else ""
+    if rule in GIVEN or own.empty:
+        return GIVEN.get(rule, "")
+    words = read_words(WORDS)
+    names = (own["text"] == own["category"]) | (own["text"] == own["category"].map(words.said))
+    return "Class name" if names.all() else "Phrase"
 
 
 def _published(dataset: str, final: FinalClicks, context: Context) -> Iterator[Row]:

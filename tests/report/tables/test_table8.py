@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from harness.report.build import build_table
-from harness.report.context import Context, MethodFacts
+from harness.report.context import Asked, Context, MethodFacts
 from harness.report.layout import Table
+from harness.report.paper import lists
 
 CONTEXT = Context(
     "demo", labels={"ours": MethodFacts(True, plugin="text_click"), "LAVT": MethodFacts(True, plugin="lavt")}
@@ -67,6 +68,55 @@ def test_the_papers_lines_stand_beneath(sentences: pd.DataFrame) -> None:
     ]
     assert not any("for one click" in note for note in built.notes)
     assert any("74.46" in note for note in built.footnotes)
+
+
+def test_anybody_has_a_line_for_each_of_its_answers(sentences: pd.DataFrame, make_row: Any) -> None:
+    clicked = {"method_plugin": "other", "text": "the left one", "category": "cat", "click_index": 1}
+    pixels = {"intersection_px": 50, "union_px": 100}
+    names = ("A1~0", "A1~1", "B1~0")
+    rankings = {"text": 0.2, "component": 0.6}
+    more = [
+        make_row("piece", name, iou, ranking=ranking, clicks=[CLICK], **clicked, **pixels)
+        for name in names
+        for ranking, iou in rankings.items()
+    ]
+    twice = {"category": "cat", "text": "cat", "clicks": [CLICK] * 2, "click_index": 2}
+    more += [make_row("clicks", name, 0.4, method_plugin="ritm", **twice, **pixels) for name in names]
+    facts = {**CONTEXT.labels, "piece": MethodFacts(True, plugin="other"), "clicks": MethodFacts(plugin="ritm")}
+    built = build_table("table8", pd.concat([sentences, pd.DataFrame(more)]), replace(CONTEXT, labels=facts))
+    assert [line[1:4] for line in texts(built)] == [
+        ["LAVT", "Phrase", "40.00"],
+        ["piece (component)", "Phrase + 1 click", "60.00"],
+        ["piece (text)", "Phrase", "20.00"],
+        ["clicks", "2 clicks", "40.00"],
+        ["ours", "Class name + 1 click", "40.00"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "said"),
+    [
+        ("class_name", "a photo of a cat", "Class name"),
+        ("given", "cat", "Class name"),
+        ("given", "the left cat", "Phrase"),
+        ("synonym", "kitty", "Synonym"),
+        ("none", None, "1 click"),
+    ],
+)
+def test_the_input_names_the_words(sentences: pd.DataFrame, rule: str, text: str | None, said: str) -> None:
+    ours = sentences[sentences["method"] == "ours"].assign(text_rule=rule, text=text)
+    (line, *_) = texts(build_table("table8", ours, CONTEXT))
+    assert line[2].startswith(said)
+
+
+def test_sentences_of_the_papers_objects_are_its_list(sentences: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {("ours", "toy"): Asked("paper/v1", {}, 1, "class_name", "val")}
+    context = replace(CONTEXT, asked=asked, other_lists={"toy": "published: val, 2 objects; here: val, 3"})
+    rows = sentences.assign(dataset_plugin="refcoco")
+    assert len(build_table("table8", rows, context).body) == 2
+    monkeypatch.setitem(lists.LISTS, "refcoco", lists.PaperList("val", 2))
+    assert len(build_table("table8", rows, context).body) == 6
+    assert len(build_table("table8", rows, replace(context, limited=5)).body) == 2
 
 
 def test_missing_sentences_leave_no_number(sentences: pd.DataFrame) -> None:
