@@ -71,7 +71,8 @@ def table8(final: FinalClicks, context: Context) -> Table:
     ]
     missing = absent((OURS,), lines, final, context) if len(lines) else [NO_ROWS]
     title = "Table 8: ours against referring segmentation"
-    return Table(title, columns, best_strong(body, range(3, 3 + len(COLUMNS))), (*notes, *(general if body else ()), *missing))
+    marked = best_strong(body, range(3, len(columns)))
+    return Table(title, columns, marked, (*notes, *(general if body else ()), *missing))
 
 
 def _by_objects(final: FinalClicks, context: Context) -> Context:
