@@ -210,9 +210,10 @@ def names(kind: str) -> list[str]:
     return sorted(own | {point.name for point in installed_plugins(kind)})
 
 
-def own_plugins(kind: str) -> list[Written]:
-    """The plugins of a kind that come with the harness, as their files' texts show them."""
-    return [one for file in KINDS[kind].files for one in written(file, KINDS[kind].decorator)]
+def own_plugins(kind: str, name: str | None = None) -> list[Written]:
+    """The plugins of a kind that come with the harness, as their files' texts show them; all, or those of a name."""
+    found = [one for file in KINDS[kind].files for one in written(file, KINDS[kind].decorator, name)]
+    return [one for one in found if name in (None, one.name)]
 
 
 def installed_plugins(kind: str) -> tuple[EntryPoint, ...]:
@@ -228,7 +229,7 @@ def _points(kind: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:  # noqa
 
 def _named(kind: Kind, name: str, at: str) -> Entry:
     """A plugin that comes with the harness or has an entry point."""
-    own = [one for one in own_plugins(kind.name) if one.name == name]
+    own = own_plugins(kind.name, name)
     points = {point.value for point in installed_plugins(kind.name) if point.name == name}
     places = sorted({f"{kind.shown(one.file)}, line {one.line}" for one in own} | points)
     if len(places) > 1:

@@ -33,11 +33,19 @@ class Written:
     says: str
 
 
-def written(file: Path, decorator: str) -> list[Written]:
-    """The plugins that a file registers by a decorator, such as `register_method`."""
-    text, tree = _read(file, file.stat().st_mtime_ns)
-    if decorator not in text:
+def written(file: Path, decorator: str, name: str | None = None) -> list[Written]:
+    """The plugins that a file registers by a decorator, such as `register_method`.
+
+    Args:
+        file: The file.
+        decorator: The decorator's name.
+        name: A file in which this does not stand is not parsed; parsing takes most of the time.
+    """
+    changed_ns = file.stat().st_mtime_ns
+    text = _text(file, changed_ns)
+    if decorator not in text or (name or "") not in text:
         return []
+    tree = _tree(file, changed_ns)
     if isinstance(tree, SyntaxError):  # Its plugins are listed all the same, with this error.
         return [Written(name, file, 0, "") for name in re.findall(rf"""@.*{decorator}\(\s*["']([^"']+)""", text)]
     found = []
@@ -61,7 +69,7 @@ def failure(file: Path) -> str:
         if one in seen:
             continue
         seen.add(one)
-        tree = _read(one, one.stat().st_mtime_ns)[1]
+        tree = _tree(one, one.stat().st_mtime_ns)
         if isinstance(tree, SyntaxError):
             return f"SyntaxError: {tree.msg} ({one}, line {tree.lineno})"
         for name, line in _modules(tree):
@@ -72,16 +80,20 @@ def failure(file: Path) -> str:
 
 
 @lru_cache(maxsize=512)
-def _read(file: Path, changed_ns: int) -> tuple[str, ast.Module | SyntaxError]:
-    """A file's text and its syntax tree, or what is wrong in it; a file that changed is read anew."""
-    del changed_ns
-    content = file.read_bytes()
+def _text(file: Path, changed_ns: int) -> str:  # noqa: ARG001
+    """A file's text; a file that changed is read anew."""
+    return file.read_bytes().decode("utf-8", "replace")
+
+
+@lru_cache(maxsize=512)
+def _tree(file: Path, changed_ns: int) -> ast.Module | SyntaxError:  # noqa: ARG001
+    """A file's syntax tree, or what is wrong in it."""
     try:
-        return content.decode("utf-8", "replace"), ast.parse(content)
+        return ast.parse(file.read_bytes())
     except SyntaxError as error:
-        return content.decode("utf-8", "replace"), error
+        return error
     except ValueError as error:  # A null byte.
-        return content.decode("utf-8", "replace"), SyntaxError(str(error))
+        return SyntaxError(str(error))
 
 
 def _registered(node: ast.ClassDef | ast.FunctionDef, decorator: str) -> Iterator[str]:

@@ -23,7 +23,7 @@ from harness.report.paper.lists import difference
 from harness.statistics.expected import expected_of
 from harness.statistics.final_clicks import DRAWS, SHOWN
 from harness.statistics.reasons import doubts
-from harness.statistics.scales import with_metrics
+from harness.statistics.scales import Remembered, with_metrics
 from harness.storage.edits import old_rows, said_of
 from harness.storage.folder import Folder
 from harness.storage.manifest import MANIFEST, JobFacts, Samples, read_samples
@@ -60,7 +60,7 @@ class Recorded:
         draws: dict[str, dict[str, int]] = {}
         for (method, dataset), asked in self.asked.items():
             draws.setdefault(dataset, {})[method] = asked.draws
-        rows.attrs[DRAWS] = draws
+        rows.attrs[DRAWS] = Remembered(draws)
         return with_metrics(rows, self.metrics)
 
     def _seen_by_checkpoints(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +85,7 @@ class Recorded:
                 known = f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
                 said[job.method, job.dataset] = f"{begins}; of those that the split calls unseen {known} count as seen."
                 rows = rows.assign(seen=rows["seen"].astype(object).mask(beyond, True))
-        rows.attrs["said"] = said
+        rows.attrs["said"] = Remembered(said)
         return rows
 
     @property
