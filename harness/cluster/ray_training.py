@@ -44,7 +44,7 @@ from harness.training.mistakes import damaged
 from harness.training.one_rank import Fitted, Report, fit
 
 _STATE, _FITTED = "state.pt", "fitted.pt"
-_SNAPSHOT = "checkpoint_manager_snapshot.json"
+_SNAPSHOT, _LISTS = "checkpoint_manager_snapshot.json", ("checkpoint_results", "pending_training_results")
 _LOOK_EVERY_S = 0.5
 
 WARN_EVERY_S = 60.0
@@ -55,14 +55,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RayStates:
-    """A training's state as Ray Train's checkpoint, which Ray Train hands to the workers that replace dead ones."""
+    """A training's state as Ray Train's checkpoint, which Ray Train hands to the workers that replace dead ones.
+
+    Attributes:
+        key: The recipe's.
+        ledger: Of the training.
+        last: The state that an earlier start kept and that Ray Train does not know of.
+    """
 
     key: str
     ledger: Any
+    last: Checkpoint | None = None
 
     def load(self) -> Mapping[str, Any] | None:
         """The latest state."""
-        checkpoint = ray.train.get_checkpoint()
+        checkpoint = ray.train.get_checkpoint() or self.last
         state = _read(checkpoint, _STATE) if checkpoint else None
         return state if state and state["recipe"] == self.key else None
 
@@ -103,7 +110,9 @@ def fit_on_ray(
     ledger = ray.remote(num_cpus=0)(Ledger).remote()
     ray.get(ledger.given_up.remote())  # It lives before anybody writes into it.
     name = f"{recipe.key}.ray"
-    _check_snapshot(storage / name)
+    last = _cleaned(storage / name)
+    if last and (found := _read(last, _FITTED)):
+        return _fitted(found)
     trainer = TorchTrainer(
         _work,
         train_loop_config={
@@ -111,6 +120,7 @@ def fit_on_ray(
             "key": recipe.key,
             "every": report_every,
             "ledger": ledger,
+            "last": last,
         },
         torch_config=TorchConfig(backend="nccl" if scaling.use_gpu else "gloo"),
         scaling_config=scaling,
@@ -143,6 +153,11 @@ def fit_on_ray(
     assert result is not None and result.checkpoint is not None, "workers that ended well have kept their weights"
     found = _read(result.checkpoint, _FITTED)
     assert found is not None
+    return _fitted(found)
+
+
+def _fitted(found: Mapping[str, Any]) -> Fitted:
+    """What the workers kept at the end."""
     return Fitted(found["weights"], *json.loads(found["about"]))
 
 
@@ -248,7 +263,7 @@ def _work(given: Mapping[str, Any]) -> None:
     try:
         if checkpoint and _read(checkpoint, _FITTED):
             return
-        fitted = fit(recipe, RayStates(given["key"], ledger), ledger.report.remote, given["every"])
+        fitted = fit(recipe, RayStates(given["key"], ledger, given["last"]), ledger.report.remote, given["every"])
     except LoaderDiedError as error:
         ray.get(ledger.loader_died.remote(ray.train.get_context().get_world_rank(), str(error)))
         raise
@@ -284,15 +299,42 @@ def _read(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
             raise damaged(f"{checkpoint.path}/{name}", error, str(Path(checkpoint.path).parent)) from error
 
 
-def _check_snapshot(states: Folder) -> None:
-    """Look at Ray Train's own list of a training's states, which it writes in place, so that a kill may cut it off.
+def _cleaned(states: Folder) -> Checkpoint | None:
+    """Remove what killed starts left half written, and find the state that Ray Train's own list has lost.
 
-    Raises:
-        UserError: It is damaged: every start would fail.
+    A worker copies a checkpoint's files to its folder, and is killed half-way; Ray Train lists a checkpoint once it is
+    whole. No start would ever look at the others, or remove them. The list itself is written in place, so that a kill
+    may cut it off, or come before it is there; then the last checkpoint that can be read is gone on from.
+
+    Returns:
+        That checkpoint; None where the list is whole, or there is none.
     """
+    states.remove_left_over()
+    folders = sorted(name for name in states.folders() if name.startswith("checkpoint_"))
+    known, last = _listed(states), None
+    if known is None:
+        states.remove(_SNAPSHOT)
+        found = (Checkpoint(str(states / name), None if states.local else states.system) for name in reversed(folders))
+        last = next((one for one in found if _is_whole(one)), None)
+        known = {Path(last.path).name} if last else set()
+    for name in folders:
+        if name not in known:
+            states.remove_folder(name)
+    return last
+
+
+def _listed(states: Folder) -> set[str] | None:
+    """The checkpoints that Ray Train's list names; None where it is cut off or not there."""
     try:
-        json.loads(states.read(_SNAPSHOT))
-    except FileNotFoundError:
-        return
-    except ValueError as error:
-        raise damaged(states / _SNAPSHOT, error, str(states)) from error
+        listed = json.loads(states.read(_SNAPSHOT))
+        return {one["checkpoint_dir_name"] for kind in _LISTS for one in listed[kind]}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_whole(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint's file is there and can be read."""
+    try:
+        return any(_read(checkpoint, name) is not None for name in (_STATE, _FITTED))
+    except UserError:
+        return False

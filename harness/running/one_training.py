@@ -67,6 +67,7 @@ def train(
             from harness.cluster.ray_training import fit_on_ray, forget
 
             storage = _storage(state, runs)
+            (storage / known.key).remove_left_over()
             export(known, fit_on_ray(known, storage, reported, report_every, address))
             forget(known, storage)
         else:

@@ -28,7 +28,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness import places
-from harness.atomic import is_left_over
 from harness.config.parts import fingerprint
 from harness.storage.folder import Folder
 from harness.storage.manifest import (
@@ -361,11 +360,9 @@ class Store:
 
         A worker of theirs that lives on fails to write its shard, whose samples this start counts as not done anyway.
         """
-        if self.folder.local:  # A bucket shows no file before it is whole.
-            shards = self.folder / "shards"
-            for folder in (self.folder, *(shards / key for key in shards.folders())):
-                for name in filter(is_left_over, folder.files()):
-                    folder.remove(name)
+        shards = self.folder / "shards"
+        for folder in (self.folder, *(shards / key for key in shards.folders())):
+            folder.remove_left_over()
 
     def _remove_damaged(self, jobs: Sequence[JobFacts]) -> None:
         """Remove shards that are not whole."""

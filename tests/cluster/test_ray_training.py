@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,10 +17,11 @@ import torch
 from safetensors.torch import load_file
 
 from harness.cluster.connect import connect
-from harness.cluster.ray_training import _scaling
+from harness.cluster.ray_training import _cleaned, _scaling
 from harness.config.recipe import KnownRecipe, Recipe, identified
 from harness.running import one_training as training
 from harness.running.one_training import train
+from harness.storage.folder import Folder
 from harness.structures import UserError
 from harness.training.journal import METRICS
 from harness.training.one_rank import Progress
@@ -68,6 +72,63 @@ def test_two_workers_train_as_one_with_the_whole_batch_whatever_dies(tmp_path: P
         torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-5)
     assert [path.name for path in resumable.glob("*.ray")] == []
     assert pq.read_table(journal)["step"].to_pylist() == list(range(1, 21))  # those done twice stand there once
+
+
+LIST = "checkpoint_manager_snapshot.json"
+
+
+def kept_by(states: Folder, name: str, step: int | None) -> None:
+    """A checkpoint of a training's state; without a step one that was cut off."""
+    content = io.BytesIO()
+    torch.save({"step": step, "recipe": "key"}, content)
+    states.write(f"{name}/state.pt", content.getvalue() if step else content.getvalue()[:9])
+
+
+def test_what_a_killed_start_left_half_written_is_removed(tmp_path: Path) -> None:
+    states = Folder.at(tmp_path / "key.ray")
+    for name in ("checkpoint_coming", "checkpoint_cut", "checkpoint_whole", "mine"):
+        kept_by(states, name, 3)
+    states.write(f".{LIST}.{uuid4().hex}", b"")
+    listed = {"checkpoint_results": ["checkpoint_whole"], "pending_training_results": ["checkpoint_coming"]}
+    said = {key: [{"checkpoint_dir_name": name} for name in names] for key, names in listed.items()}
+    states.write(LIST, json.dumps(said).encode())
+    assert _cleaned(states) is None
+    assert states.folders() == ["checkpoint_coming", "checkpoint_whole", "mine"]
+    assert states.files() == [LIST]
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"checkpoint_results": [', b"{}"])
+def test_a_list_that_was_cut_off_loses_no_state(tmp_path: Path, content: bytes | None) -> None:
+    states = Folder.at(tmp_path / "key.ray")
+    assert _cleaned(states) is None
+    for at, step in enumerate((3, 6, None)):
+        kept_by(states, f"checkpoint_{at}", step)
+    if content is not None:
+        states.write(LIST, content)
+    last = _cleaned(states)
+    assert last is not None and Path(last.path).name == "checkpoint_1"
+    assert states.folders() == ["checkpoint_1"] and states.files() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_training_goes_on_from_a_state_that_ray_has_forgotten(tmp_path: Path, resumable: Path, ended: bool) -> None:
+    changes = {"workers": 1, "steps": 9, "save_every": 4}
+    whole, job = (recipe(tmp_path / f"{name}.safetensors", **changes) for name in ("whole", "cut"))
+    train(whole, lambda _: None)
+
+    def stop(_: Progress) -> None:
+        raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        train(job, stop, report_every=1)
+    (states,) = resumable.glob("*.ray")
+    for fitted in [] if ended else states.glob("checkpoint_*/fitted.pt"):
+        fitted.unlink()
+    (states / LIST).write_bytes(b"{")
+    assert sorted(losses(job)) == ([] if ended else [9])
+    one, other = (load_file(job.output) for job in (whole, job))
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_worker_may_have_loaders(tmp_path: Path) -> None:

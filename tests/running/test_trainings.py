@@ -19,7 +19,7 @@ import yaml
 
 from harness.cluster.connect import connect
 from harness.cluster.ledger import Ledger
-from harness.cluster.ray_training import _check_snapshot, _passed_on, side_by_side
+from harness.cluster.ray_training import _passed_on, side_by_side
 from harness.config.parts import Plugin
 from harness.config.recipe import Validation, identified
 from harness.config.run_config import MethodEntry, RunConfig
@@ -131,18 +131,6 @@ def test_a_network_that_another_run_trains_is_left_to_it(tmp_path: Path) -> None
     train_missing([theirs, mine], lambda *_: None)
     assert (tmp_path / "met" / "mine").read_text() == "begun\n"  # It was there by then.
     assert (tmp_path / "theirs.safetensors").is_file()
-
-
-def test_a_list_of_states_that_was_cut_off_is_one_message(tmp_path: Path) -> None:
-    states = Folder.at(tmp_path / "key.ray")
-    _check_snapshot(states)
-    states.write("checkpoint_manager_snapshot.json", b"{}")
-    _check_snapshot(states)
-    states.write("checkpoint_manager_snapshot.json", b"")
-    with pytest.raises(
-        UserError, match=r"key\.ray/checkpoint_manager_snapshot\.json: found a damaged file .*; delete .*ray"
-    ):
-        _check_snapshot(states)
 
 
 def test_what_no_worker_begins_is_said_and_what_a_report_raises_reaches_the_workers(
