@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from harness.methods.saliency import chefer
 from harness.methods.saliency.chefer import Chefer
 from harness.methods.shared import class_token
-from torch import Tensor
+from torch import Tensor, nn
 
 import small_clips
 from harness.plugins.registry import find
@@ -64,6 +65,33 @@ def test_a_mistake_shows(mistake: str, options: dict[str, Any], monkeypatch: pyt
     wanted = torch.from_numpy(expected("tiny", "chefer_start-1"))
     # A factor of a whole map is no mistake that a picture shows.
     assert far(found / found.amax((1, 2), True), wanted / wanted.amax((1, 2), True)) > 100 * TOLERANCE
+
+
+@fixtures
+@pytest.mark.parametrize("mistake", ["blocks in another order", "no identity", "rows that sum to 1", "GELU"])
+def test_a_mistake_over_several_blocks_shows(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    saliency, image, vectors, _ = of_fixture(Chefer, "tiny", monkeypatch, start_layer=0)
+    if mistake == "GELU":
+        for block in saliency.visual.transformer.resblocks:
+            block.mlp.gelu = nn.GELU()
+    elif mistake == "blocks in another order":
+        monkeypatch.setattr(chefer, "reversed", iter, raising=False)
+    else:
+        real = torch.einsum
+        monkeypatch.setattr(torch, "einsum", lambda said, *given: wrong(mistake, real, said, *given))
+    found = evidence(saliency, [image], vectors)[:, 0]
+    wanted = torch.from_numpy(expected("tiny", "chefer_start0"))
+    assert far(found / found.amax((1, 2), True), wanted / wanted.amax((1, 2), True)) > 100 * TOLERANCE
+
+
+def wrong(mistake: str, real: Any, said: str, *given: Tensor) -> Tensor:
+    """What a row becomes by a block, `row + row cam`, with a mistake in the product."""
+    if said != "nt,nts->ns":
+        return real(said, *given)  # type: ignore[no-any-return]
+    row, cam = given
+    if mistake == "no identity":
+        return real(said, row, cam) - row  # type: ignore[no-any-return]
+    return real(said, row, cam / cam.sum(-1, keepdim=True).clamp(min=1e-12))  # type: ignore[no-any-return]
 
 
 # Whole matrices: the paper's rule as it stands.

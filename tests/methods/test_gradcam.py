@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from harness.methods.saliency import gradcam
 from harness.methods.saliency.gradcam import Gradcam
 from harness.methods.shared import class_token
-from torch import Tensor
+from harness.methods.shared.clip_maps import min_max
+from torch import Tensor, nn
 
 import small_clips
 from harness.plugins.registry import find
@@ -80,6 +81,42 @@ def test_a_mistake_in_a_vits_shows(mistake: str, monkeypatch: pytest.MonkeyPatch
     wanted = torch.from_numpy(expected("tiny", "gradcam_ln1_signed"))
     unit = [one / one.abs().max() for one in (found, wanted)]
     assert far(*unit) > 100 * TOLERANCE
+
+
+@fixtures
+def test_activations_of_another_kind_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    saliency, image, vectors, _ = of_fixture(Gradcam, "tiny", monkeypatch)
+    for block in saliency.visual.transformer.resblocks:
+        block.mlp.gelu = nn.GELU()
+    assert far(evidence(saliency, [image], vectors)[:, 0], expected("tiny", "gradcam_ln1_signed")) > 100 * TOLERANCE
+
+
+@fixtures
+def test_heads_are_weighted_by_all_gradients_the_class_token_s_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(last: class_token.LastAttention, gradients: Tensor) -> Tensor:
+        of_head = last.products(gradients)[..., 1:].sum(-1) / last.weights.shape[-1] ** 2
+        return torch.einsum("knh,nht->knt", of_head, last.weights)[..., 1:] / last.weights.shape[1]
+
+    monkeypatch.setattr(gradcam, "over_heads", without)
+    saliency, image, vectors, _ = of_fixture(Gradcam, "tiny", monkeypatch, layer="attention")
+    found = evidence(saliency, [image], vectors)[:, 0].clamp(min=0)
+    assert far(found, expected("tiny", "gradcam_attention")) > 100 * TOLERANCE
+
+
+@fixtures
+def test_evidence_that_is_cut_off_after_it_is_stretched_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    saliency, image, vectors, _ = of_fixture(Gradcam, "tiny", monkeypatch)
+    late = min_max(saliency._stretched(evidence(saliency, [image], vectors)[:, 0], image.shape[:2]).clamp(min=0))
+    assert np.abs(late[:, ::4, ::4] - expected("tiny", "gradcam_ln1_final")).max() > 100 * TOLERANCE
+
+
+def test_after_the_last_attention_no_patch_has_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_clips.small(monkeypatch, "vit")
+    saliency, text = Gradcam("toy", device="cpu"), F.normalize(torch.randn(32), dim=-1)
+    block = saliency.visual.transformer.resblocks[-1]
+    for layer in (block, block.ln_2):
+        _, gradient = backward(saliency, picture(32, 32), text, layer, "cosine")
+        assert gradient[0].any() and not gradient[1:].any()
 
 
 def shifted(last: class_token.LastAttention) -> class_token.LastAttention:
