@@ -88,6 +88,7 @@ class Instance:
         seen: Whether the category is among the seen ones of the data set's split; None without a split.
         same_class_count: How many instances of this category the image holds, this one included (Figure 8's N).
         text: The data set's own words for this one object (refCOCO's phrase); empty where it has only the category.
+        initial: A mask from which prompts start, bool (h, w), which the clicks correct; None to start from nothing.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Instance:
     seen: bool | None = None
     same_class_count: int = 1
     text: str = ""
+    initial: Mask | None = None
 
     def __post_init__(self) -> None:
         """Keep texts that can be written."""

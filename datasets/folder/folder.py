@@ -33,6 +33,8 @@ _LAYOUT = "docs/datasets.md shows the layout."
 class Folder(Dataset):
     """`images/<image>.*`, and for each `masks/<image>.png` or the folder `masks/<image>/` with one file an instance.
 
+    `initial/`, laid out as `masks/`, may hold masks to start from, of some or all instances (`Instance.initial`).
+
     A sample's id is the image's name without suffix; an instance's is that of the sample, or "<sample>/<file>" or
     "<sample>/<value>". Both come in order. Masks and pixels are in the file's stored orientation.
 
@@ -49,6 +51,12 @@ class Folder(Dataset):
         if ignore is not None and not 0 < ignore < 256:
             raise UserError(
                 f"datasets/folder/folder.py: found ignore={ignore}; wanted a mask's value, 1 to 255, or none."
+            )
+        if masks == "index" and (root / "initial").exists():
+            raise UserError(
+                f"datasets/folder/folder.py: found {root / 'initial'} and masks='index'; wanted a mask file "
+                f"an instance, masks='binary', where these start from masks. Split the index masks, or remove "
+                f"`initial`. {_LAYOUT}"
             )
 
     @cached_property
@@ -67,7 +75,25 @@ class Folder(Dataset):
     @cached_property
     def _masks(self) -> Mapping[str, Mapping[str, Path]]:
         """Image -> name -> file; the name is "" for the file `masks/<image>.png`."""
-        paths = list_files(self.root / "masks")
+        masks = self._read_layout("masks")
+        self._check_pairs(masks)
+        return {stem: masks[stem] for stem in self._images}
+
+    @cached_property
+    def _initial(self) -> Mapping[str, Mapping[str, Path]]:
+        """Likewise of `initial/`; empty without that folder."""
+        found = self._read_layout("initial") if (self.root / "initial").exists() else {}
+        for stem, files in found.items():
+            for name in files.keys() - self._masks.get(stem, {}).keys():
+                raise UserError(
+                    f"datasets/folder/folder.py: found {files[name]} and no mask of that name in masks/. Rename or "
+                    f"remove it. {_LAYOUT}"
+                )
+        return found
+
+    def _read_layout(self, folder_name: str) -> dict[str, Mapping[str, Path]]:
+        """Image -> name -> file, of a folder of masks."""
+        paths = list_files(self.root / folder_name)
         suffixes = MASKS if self.masks == "binary" else (".png",)
         files = by_stem("folder", [path for path in paths if not path.is_dir()], suffixes)
         masks: dict[str, Mapping[str, Path]] = {stem: {"": path} for stem, path in files.items()}
@@ -75,10 +101,11 @@ class Folder(Dataset):
             name = unicodedata.normalize("NFC", folder.name)
             if name in files or self.masks == "index":
                 wanted = "either" if name in files else "one file an image, since masks is 'index'"
-                raise UserError(f"datasets/folder/folder.py: found {folder} and masks/{name}.*; wanted {wanted}.")
+                raise UserError(
+                    f"datasets/folder/folder.py: found {folder} and {folder_name}/{name}.*; wanted {wanted}."
+                )
             masks[name] = by_stem("folder", list_files(folder), suffixes)
-        self._check_pairs(masks)
-        return {stem: masks[stem] for stem in self._images}
+        return masks
 
     @cached_property
     def _values(self) -> Mapping[str, Sequence[int]]:
@@ -103,7 +130,7 @@ class Folder(Dataset):
         Raises:
             UserError: Images and masks do not pair, or texts.csv says what cannot be meant.
         """
-        self._texts  # noqa: B018 - a mistake there ends the run before it starts
+        self._texts, self._initial  # noqa: B018 - a mistake there ends the run before it starts
         return list(self._masks)
 
     def list_instances(self, sample_id: str) -> list[Listed]:
@@ -127,11 +154,12 @@ class Folder(Dataset):
         for key, one in listed:
             try:
                 mask, ignored = read(key)
+                start = self._start(sample_id, key, image)
             except (OSError, ValueError) as error:
                 broken[one.id] = str(error)
                 continue
             ignore |= ignored
-            instances.append(Instance(one.id, mask, one.category, one.seen, same[one.category], one.text))
+            instances.append(Instance(one.id, mask, one.category, one.seen, same[one.category], one.text, start))
         if broken and instances and self.ignore is not None:
             raise ValueError(f"{next(iter(broken.values()))} Which pixels it ignores is not known.")
         return Sample(sample_id, image, tuple(instances), broken, ignore if ignore.any() else None)
@@ -142,7 +170,8 @@ class Folder(Dataset):
 
     def files(self, sample_id: str) -> Sequence[Path]:
         """The image and its masks."""
-        return [self._images[sample_id], *self._masks[sample_id].values()]
+        starts = self._initial.get(sample_id, {}).values()
+        return [self._images[sample_id], *self._masks[sample_id].values(), *starts]
 
     def fingerprint(self) -> Mapping[str, Any]:
         """How many, and a digest of the files."""
@@ -155,7 +184,8 @@ class Folder(Dataset):
     def _digest(self) -> str:
         texts = [path] if (path := self.root / "texts.csv").exists() else []
         masks = [path for files in self._masks.values() for path in files.values()]
-        return digest(self._images.values(), masks + texts)
+        starts = [path for files in self._initial.values() for path in files.values()]
+        return digest(self._images.values(), masks + starts + texts)
 
     def _check_pairs(self, masks: Mapping[str, Mapping[str, Path]]) -> None:
         for name in sorted(masks.keys() - self._images.keys()):
@@ -179,6 +209,11 @@ class Folder(Dataset):
         texts = self._texts.get(sample_id, {})
         said = ((key, texts.get(key, Words())) for key in self._keys(sample_id) or [""])
         return [(key, Listed(_id(sample_id, key), words.category, words.seen, words.text)) for key, words in said]
+
+    def _start(self, sample_id: str, key: str, image: Image) -> Mask | None:
+        """The mask that an instance starts from, if there is one."""
+        path = self._initial.get(sample_id, {}).get(key)
+        return _fitting(path, image, *read_binary(path, None))[0] if path else None
 
     def _reader(self, sample_id: str, image: Image) -> Callable[[str], tuple[Mask, Mask]]:
         """Gives the mask of an instance's key, and the pixels that it ignores."""

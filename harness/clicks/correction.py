@@ -1,7 +1,8 @@
 """Clicks that correct: each into the deepest point of what is wrong with the prediction so far.
 
 Ignored pixels are never wrong. A pixel that was clicked is not clicked again. Before the first round everything of
-the object is missing, so the first click falls on its deepest point.
+the object is missing, so the first click falls on its deepest point; an instance that starts from a mask has that one
+corrected.
 """
 
 from __future__ import annotations

@@ -110,10 +110,24 @@ def prepared(sample: Sample) -> Picture:
     unusable: list[tuple[Instance | Listed, str]] = []
     for instance in sample.instances:
         try:
+            check_initial(instance, sample)
             targets.append(Target(instance, ground_truth(instance, sample)))
         except ValueError as error:
             unusable.append((instance, str(error)))
     return Picture(sample, image, targets, unusable, Objects((one.instance, one.truth) for one in targets))
+
+
+def check_initial(instance: Instance, sample: Sample) -> None:
+    """Refuse a mask to start from that does not fit the image.
+
+    Raises:
+        ValueError: It is no bool array of the image's (h, w).
+    """
+    start = instance.initial
+    if start is None or (isinstance(start, np.ndarray) and start.dtype == bool and start.shape == sample.size):
+        return
+    found = f"{start.dtype} {start.shape}" if isinstance(start, np.ndarray) else type(start).__name__
+    raise ValueError(f"initial mask: {found}; wanted bool {sample.size}, the image's (h, w).")
 
 
 def ground_truth(instance: Instance, sample: Sample) -> Region:

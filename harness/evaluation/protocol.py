@@ -77,7 +77,8 @@ class Asking:
         text: The words of every prompt; None where there are none.
         clicks: All clicks so far.
         place: Where the first positive click fell; None before it.
-        predicted: The mask that the method's first ranking took in the last round; None before the first round.
+        predicted: The mask that the method's first ranking took in the last round; before the first round the one that
+            the instance starts from, if any.
         memory: What the method is given back with the next click.
         retried: Why the method's first try at the last round failed, where a second one did not; else "".
     """
@@ -145,7 +146,11 @@ class Way:
         """
         if not self.pairs:
             draws = range(self.protocol.clicks.draws)
-            yield from (Asking(picture, target, draw) for target in picture.targets for draw in draws)
+            yield from (
+                Asking(picture, target, draw, predicted=target.instance.initial)
+                for target in picture.targets
+                for draw in draws
+            )
             return
         own: dict[str, list[Pair]] = {target.instance.id: [] for target in picture.targets}
         try:
@@ -157,7 +162,11 @@ class Way:
                 f"{self.protocol.clicks.strategy}: its pairs failed with {described(error)}"
             ) from error
         for target in picture.targets:
-            yield from (Asking(picture, target, draw, pair) for draw, pair in enumerate(own[target.instance.id]))
+            start = target.instance.initial
+            yield from (
+                Asking(picture, target, draw, pair, predicted=start)
+                for draw, pair in enumerate(own[target.instance.id])
+            )
 
     def text(self, picture: Picture, instance: Instance) -> str | None:
         """The words of an instance's prompts.
@@ -191,7 +200,8 @@ class Way:
 
     def prompt(self, asking: Asking) -> Prompt:
         """What the method is given beside the image."""
-        return Prompt(asking.clicks, asking.text, asking.memory, self._vocabulary(asking.picture))
+        start = asking.target.instance.initial
+        return Prompt(asking.clicks, asking.text, asking.memory, self._vocabulary(asking.picture), start)
 
     def _vocabulary(self, picture: Picture) -> tuple[str, ...]:
         return self.wording.present(picture.categories) if self.present_only else self.wording.vocabulary

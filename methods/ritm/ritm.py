@@ -131,7 +131,7 @@ class Question:
 class Ritm(Method):
     """RITM without back-propagating refinement ("NoBRS"); it ignores the text.
 
-    A prompt whose `previous` is a mask, of another method or a user's, starts from that mask.
+    A prompt with a mask to start from (`initial`, or a mask of another method as `previous`) starts from that mask.
 
     Args:
         checkpoint: The authors' weights (.pth), or such as training here saves (.safetensors).
@@ -187,7 +187,10 @@ class Ritm(Method):
         return [list(islice(predictions, len(prompts))) for _, prompts in groups]
 
     def _predictions(self, asked: Sequence[tuple[EncodedImage, Prompt]]) -> list[Prediction]:
-        memories = [remembered(prompt.previous, state.size) for state, prompt in asked]
+        memories = [
+            remembered(prompt.initial if prompt.previous is None else prompt.previous, state.size)
+            for state, prompt in asked
+        ]
         questions = [
             self._question(state, prompt, memory, memory)
             for (state, prompt), memory in zip(asked, memories, strict=True)

@@ -55,7 +55,7 @@ NoC@85 and the rest of those trained on SBD were not."""
 class SimpleClick(Ritm):
     """SimpleClick without back-propagating refinement ("NoBRS"); it ignores the text.
 
-    A prompt whose `previous` is a mask, of another method or a user's, starts from that mask.
+    A prompt with a mask to start from (`initial`, or a mask of another method as `previous`) starts from that mask.
 
     Args:
         checkpoint: The authors' weights (.pth), or such as training here saves (.safetensors).

@@ -702,3 +702,31 @@ def test_the_pages_config_is_one_that_the_harness_takes(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(_blocks("yaml"))
     config = load_run(tmp_path / "mine.yaml")
     assert [method.name for method in config.methods] == ["text_click", "click_only"]
+
+
+# Masks to start from
+
+
+def test_masks_to_start_from(tmp_path: Path) -> None:
+    root = _write(tmp_path, {"a.png": _box(), "b/1.png": _box(), "b/2.png": _box()})
+    without = Folder(root).fingerprint()
+    start = _save(root / "initial" / "b" / "2.png", _box(x=9))
+    _save(root / "initial" / "a.png", _box(y=5))
+    folder = Folder(root)
+    (one,), (first, second) = (folder.load(name).instances for name in folder.sample_ids())
+    np.testing.assert_array_equal(one.initial, _box(y=5) > 0)
+    np.testing.assert_array_equal(second.initial, _box(x=9) > 0)
+    assert first.initial is None
+    assert start in folder.files("b") and folder.fingerprint() != without
+
+
+def test_masks_to_start_from_that_fit_nothing(tmp_path: Path) -> None:
+    root = _write(tmp_path, {"a.png": _box()})
+    _save(root / "initial" / "a.png", _box()[1:])
+    (reason,) = Folder(root).load("a").broken.values()
+    assert str(root / "initial" / "a.png") in reason
+    _save(root / "initial" / "b.png", _box())
+    with pytest.raises(UserError, match=r"initial/b\.png and no mask of that name"):
+        Folder(root).sample_ids()
+    with pytest.raises(UserError, match="masks='index'; wanted a mask file an instance"):
+        Folder(root, masks="index")

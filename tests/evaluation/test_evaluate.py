@@ -1095,3 +1095,34 @@ def test_what_is_no_map_of_the_image_is_a_failed_row(wrong: np.ndarray) -> None:
     for record in evaluated(Wrong(), Boxes(), metrics=("iou", "saliency_auc")):
         assert record.status == "failed"
         assert f"saliency_map failed: ValueError: found float32 {wrong.shape}; wanted finite" in str(record.error)
+
+
+def test_an_instance_that_starts_from_a_mask() -> None:
+    plain = sample(0)
+    starts = [np.zeros((H, W), bool) for _ in range(2)]
+    starts[0][4:12, 1:13] = True  # the upper half of the first box
+    starts[1][:, 40:] = True  # nothing of the second
+    own = [*(replace(one, initial=start) for one, start in zip(plain.instances, starts, strict=False))]
+    shown = sample(0, instances=(*own, plain.instances[2]))
+    method = Discs()
+    protocol = Protocol("demo", 0, Clicks(strategy="ritm/v1", max_clicks=2), Text(rule="none"), ("iou",))
+    names = Names("discs", "discs", "boxes", "boxes")
+    records = list(Evaluation(method, Boxes({0: lambda: shown}), [(names, protocol)]).records(["0"]))
+    assert [record.status for record in records] == ["ok"] * 12, "two rankings, two clicks"
+    first = {record.instance_id: record.clicks[0] for record in records if len(record.clicks) == 1}
+    assert first["0l"].positive and first["0l"].y >= 12, "into what the mask lacks"
+    (prompts, later) = method.prompts[:3], method.prompts[3:]
+    for asked in (prompts, later):
+        assert [one.initial is start for one, start in zip(asked, [*starts, None], strict=True)] == [True] * 3
+    assert all(one.previous is None for one in prompts) and all(one.previous is not None for one in later)
+
+
+def test_a_mask_to_start_from_of_another_size_is_a_failed_row() -> None:
+    plain = sample(0)
+    wrong = replace(plain.instances[0], initial=np.zeros((W, H), bool))
+    shown = sample(0, instances=(wrong, *plain.instances[1:]))
+    protocol = Protocol("demo", 0, Clicks(max_clicks=1), Text(rule="none"), ("iou",))
+    names = Names("discs", "discs", "boxes", "boxes")
+    records = list(Evaluation(Discs(), Boxes({0: lambda: shown}), [(names, protocol)]).records(["0"]))
+    assert [record.status for record in records] == ["failed", *["ok"] * 4]
+    assert records[0].error == "initial mask: bool (48, 32); wanted bool (32, 48), the image's (h, w)."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from harness.methods.focalclick.focalclick import FocalClick, FocalClickMemory
 from harness.methods.focalclick.network import FocalClickArchitecture, FocalClickNetwork, HrnetArchitecture
 from harness.methods.focalclick.segformer import SegFormerArchitecture
 from harness.methods.ritm.zoom import View, Window, ZoomIn
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import real_data
@@ -28,7 +29,8 @@ from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.plugins import parameters
-from harness.structures import Click, Mask, Prompt, UserError
+from harness.plugins.interfaces import Dataset
+from harness.structures import Click, Mask, Prompt, Sample, UserError
 from harness.weights import catalogue
 
 pytestmark = pytest.mark.slow
@@ -189,6 +191,41 @@ def test_the_official_evaluation_of_one_object(b0: FocalClick) -> None:
     assert list(records[-1].clicks) == clicks[:2]
     wanted = described["closed_loop"]["from_zero"]["ious"][:2]
     np.testing.assert_allclose([one.metrics["iou"] for one in records], wanted, atol=1e-4)
+
+
+class OneObject(Dataset):
+    """One annotation of a photograph, which starts from a box."""
+
+    classes = ()
+
+    def __init__(self, sample: Sample, annotation: str, start: Mask) -> None:
+        (one,) = (instance for instance in sample.instances if instance.id == annotation)
+        self.sample = replace(sample, instances=(replace(one, initial=start),))
+
+    def sample_ids(self) -> list[str]:
+        return [self.sample.id]
+
+    def load(self, sample_id: str) -> Sample:
+        return self.sample
+
+
+@real_data.needs("focalclick", "coco")
+def test_the_official_evaluation_that_starts_from_a_mask(b0: FocalClick) -> None:
+    described, image, _ = case("case.json")
+    coco = parameters.build("datasets", "coco", {"root": real_data.COCO, "split": "val2017"})
+    start = np.zeros(image.shape[:2], bool)
+    top, bottom, left, right = described["initial_mask_box_y1_y2_x1_x2"]
+    start[top:bottom, left:right] = True
+    loop = described["closed_loop"]
+    photograph = coco.load(str(int(Path(described["image"]).stem)))
+    dataset = OneObject(photograph, str(loop["annotation_id"]), start)
+    names = Names("focalclick", "focalclick", "coco", "coco")
+    protocol = Protocol("parity", 0, Clicks(strategy="ritm/v1", max_clicks=4), Text(rule="none"), ("iou",))
+    records = list(Evaluation(b0, dataset, [(names, protocol)]).records(dataset.sample_ids()))
+    wanted = loop["from_init_box"]
+    clicks = [[click.positive, click.y, click.x] for click in records[-1].clicks]
+    assert clicks == wanted["clicks_positive_row_column"][:4]
+    np.testing.assert_allclose([one.metrics["iou"] for one in records], wanted["ious"][:4], atol=1e-4)
 
 
 Change = Callable[[FocalClick, pytest.MonkeyPatch], None]
@@ -431,10 +468,6 @@ def test_arguments_that_these_networks_have_not(tmp_path: Path, argument: str, v
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny SegFormer with its refiner, as training here saves it."""
-    from dataclasses import asdict
-
-    from safetensors.torch import save_file
-
     path = tmp_path_factory.mktemp("focalclick") / "a.safetensors"
     save_file(weights_by_rule(TINY), path, {"architecture": json.dumps(asdict(TINY))})
     return path

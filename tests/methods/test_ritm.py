@@ -466,8 +466,10 @@ def test_a_users_mask_may_come_first(method: Ritm) -> None:
     network = drawing(method, flip=False)
     mask = np.zeros((60, 84), bool)
     mask[10:20, 30:50] = True
-    asked(method, picture(), Prompt((Click(54, 20),), None, mask))
-    np.testing.assert_array_equal(network.shown[0][1][0, 0].numpy(), mask)
+    asked(method, picture(), Prompt((Click(54, 20),), None, mask), Prompt((Click(54, 20),), initial=mask))
+    for _, previous, _ in network.shown:
+        np.testing.assert_array_equal(previous[0, 0].numpy(), mask)
+    assert len(network.shown) == 2
 
 
 def test_an_emptied_mask_keeps_its_window(method: Ritm) -> None:
