@@ -244,7 +244,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         yaml_file.override(raw, override)
     _read_recipes(raw, path)
     config: RunConfig = yaml_file.validated(RunConfig, raw, path)
-    _check_metrics(path, config.metrics)
+    check_metrics(path, config.metrics)
     for index, name in enumerate(config.tables):
         find("tables", name, f"{path}, tables[{index}]")
     _check_labels(path, "methods", config.methods)
@@ -264,7 +264,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     checked = {
         "methods": methods,
         "datasets": _datasets(config.datasets, path),
-        "clicks": _clicks(config.clicks, f"{path}, clicks"),
+        "clicks": checked_clicks(config.clicks, f"{path}, clicks"),
         "text": checked_text(config.text, f"{path}, text"),
     }
     return config.model_copy(update=checked)
@@ -338,12 +338,16 @@ def _trained_on(trained: TrainedOn, where: str) -> TrainedOn:
 def _asked(entry: A, where: str) -> A:
     """A method or a variant with its own text and clicks, if it has any, checked."""
     text = entry.text and checked_text(entry.text, f"{where}.text")
-    clicks = entry.clicks and _clicks(entry.clicks, f"{where}.clicks")
+    clicks = entry.clicks and checked_clicks(entry.clicks, f"{where}.clicks")
     return entry.model_copy(update={"text": text, "clicks": clicks})
 
 
-def _clicks(clicks: Clicks, where: str) -> Clicks:
-    """With the strategy's options checked against its function."""
+def checked_clicks(clicks: Clicks, where: str) -> Clicks:
+    """Clicks with the strategy's options checked against its function; `where` begins the message.
+
+    Raises:
+        UserError: At the first mistake.
+    """
     # It loads OpenCV, which a run's recorded config does without.
     from harness.clicks import clicks_a_round
     from harness.clicks.strategy import asks_for_pairs, draws_differ
@@ -397,7 +401,12 @@ def _check_without_clicks(path: Path, config: RunConfig, methods: Sequence[Metho
             )
 
 
-def _check_metrics(path: Path, metrics: Sequence[str]) -> None:
+def check_metrics(path: Path | str, metrics: Sequence[str]) -> None:
+    """Refuse metrics that are none, or whose columns have one name; `path` begins the message.
+
+    Raises:
+        UserError: At the first mistake.
+    """
     from harness.masks.measure import metric  # It loads OpenCV, too.
 
     columns = {one.name: "a column of every run" for one in fields(Record)}

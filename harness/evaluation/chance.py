@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -32,3 +34,25 @@ def seed(*values: int | str) -> None:
             torch.cuda.manual_seed_all(number)
     if cv2 := sys.modules.get("cv2"):
         cv2.setRNGSeed(number % 2**31)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Leave Python's, NumPy's and torch's generators as they were found, OpenCV's aside, which cannot be read.
+
+    A training that evaluates between its epochs would otherwise draw the same numbers after each evaluation.
+    """
+    own, numpy_s = random.getstate(), np.random.get_state()
+    torch = sys.modules.get("torch")
+    torch_s = torch.default_generator.get_state() if torch else None
+    cuda = torch.cuda if torch and torch.cuda.is_initialized() else None
+    gpus = cuda.get_rng_state_all() if cuda else []
+    try:
+        yield
+    finally:
+        random.setstate(own)
+        np.random.set_state(numpy_s)
+        if torch:
+            torch.default_generator.set_state(torch_s)
+        if cuda:
+            cuda.set_rng_state_all(gpus)

@@ -43,7 +43,7 @@ def listing_of(entry: Plugin, limit: int | None = None) -> Listing:
         UserError: The plugin fails, or lists what cannot be: no sample, something else than texts, an id twice.
     """
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
-    sample_ids = _sample_ids(dataset, f"data set '{label(entry)}'")[:limit]
+    sample_ids = checked_ids(dataset, f"data set '{label(entry)}'")[:limit]
     opens_images = type(dataset).list_instances is Dataset.list_instances
     weights = {} if opens_images else _weights(dataset, sample_ids, f"data set '{label(entry)}'")
     return Listing(entry, dataset, dict(dataset.fingerprint()), sample_ids, weights, dict(dataset.left_out()))
@@ -68,8 +68,8 @@ def _weights(dataset: Dataset, sample_ids: Sequence[str], name: str) -> dict[str
     return weights
 
 
-def _sample_ids(dataset: Dataset, name: str) -> tuple[str, ...]:
-    """All that the data set lists.
+def checked_ids(dataset: Dataset, name: str) -> tuple[str, ...]:
+    """All samples that a data set lists; `name` is what messages call it.
 
     Raises:
         UserError: It fails, lists nothing, or anything but texts that differ.

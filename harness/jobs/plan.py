@@ -148,7 +148,7 @@ def _job(
             "click_options": options_of(clicks.strategy, clicks.options),
             "in_pairs": asks_for_pairs(clicks.strategy),
             "training_images_asked": asked_again(images, listing.dataset, config.limit),
-            "metrics": {one.name: _metric_facts(one) for one in map(metric, config.metrics)},
+            "metrics": {one.name: metric_facts(one) for one in map(metric, config.metrics)},
             **_method_facts(method),
             **_training_facts(method, trained, listing.dataset.classes),
             **_published(method, entry),
@@ -176,7 +176,7 @@ def _split(dataset: Plugin) -> str:
     return str(dataset.params.get("split", default))
 
 
-def _metric_facts(metric: Metric) -> dict[str, Any]:
+def metric_facts(metric: Metric) -> dict[str, Any]:
     """What a reader of a metric's column must know, in a checkout that may lack the metric."""
     return {**metric.scale.written, "description": metric.description}
 

@@ -204,6 +204,14 @@ def check_at_hand(name: str) -> None:
         )
 
 
+def name_of(kind: str, thing: type) -> str:
+    """How a config names a plugin's class: the name that it is known as here, or `module:Class`."""
+    known = str(vars(thing).get("name", ""))
+    if ":" in known or known in names(kind):
+        return known
+    return f"{thing.__module__}:{thing.__qualname__}"
+
+
 def names(kind: str) -> list[str]:
     """Every name that a config may use for a plugin of this kind, `module:name` aside; none is imported."""
     own = {one.name for one in own_plugins(kind)}

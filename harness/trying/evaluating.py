@@ -1,0 +1,171 @@
+"""A method on a data set from Python, in this process: the rows of a run, without a config and without a folder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from harness.config.parts import Plugin, resolved
+from harness.config.parts import label as label_of
+from harness.config.run_config import Clicks, RunConfig, check_metrics, checked_clicks
+from harness.config.wording import Text, checked_text
+from harness.config.yaml_file import validated
+from harness.evaluation import chance
+from harness.evaluation.evaluate import Evaluation
+from harness.evaluation.protocol import Names, Protocol
+from harness.jobs.listing import checked_ids
+from harness.jobs.plan import metric_facts
+from harness.masks.measure import metric
+from harness.plugins import class_splits, parameters
+from harness.plugins.interfaces import Dataset, Method
+from harness.plugins.registry import name_of
+from harness.statistics.final_clicks import DRAWS
+from harness.statistics.scales import with_metrics
+from harness.storage.rows import as_frame, ordered, schema, table
+from harness.structures import Record, UserError
+
+WHERE = "harness.evaluate"
+"""What messages begin with."""
+
+
+def evaluate(
+    method: Method,
+    dataset: Dataset | str | Mapping[str, Any],
+    *,
+    limit: int | None = None,
+    clicks: Clicks | Mapping[str, Any] | None = None,
+    text: Text | Mapping[str, Any] | str | None = None,
+    metrics: Sequence[str] | None = None,
+    seed: int | None = None,
+    label: str = "",
+    trained_on: Sequence[str] = (),
+    masks: bool = False,
+) -> pd.DataFrame:
+    """A method's rows on a data set, as a run of the same would have them; nothing is written.
+
+        ours = harness.method("quickstart", "Text+Click")
+        rows = harness.evaluate(ours, "scenes", limit=20)
+        rows.groupby("seen")["iou"].mean()
+
+    In a training loop, put the networks into evaluation mode first. The generators of Python, NumPy and torch are
+    left as they were, so that the training draws what it would have drawn.
+
+    Args:
+        method: From `harness.method`, or one that you built.
+        dataset: One that you built, a name, or what a config says: `{"name": "scenes", "params": {"split": "val"}}`.
+        limit: At most so many images, the first ones.
+        clicks: As in a config: `{"strategy": "center/v1", "max_clicks": 3}`; a config's default, one random click
+            well inside the object, if it is left out.
+        text: As in a config: a rule's name, or `{"rule": ..., "template": ...}`.
+        metrics: Of each mask; "iou" and "boundary_iou" by default.
+        seed: What random clicks and words depend on; 0 by default.
+        label: What the column `method` says; the plugin's name by default.
+        trained_on: The classes that the method was trained on, or the name of a split: what counts as seen on a data
+            set that has no split of its own.
+        masks: Whether the rows hold the predicted masks, too.
+
+    Returns:
+        The columns of docs/results.md, sorted as in results.parquet; `run` is "evaluate". An instance on which the
+        method failed has a row that says why, and a warning says how many there are.
+
+    Raises:
+        UserError: An argument is none that a config could have, or the data set lists what cannot be.
+    """
+    _check_method(method)
+    plugin = name_of("methods", type(method))
+    data = _entry(dataset)
+    asked = {"limit": limit, "clicks": clicks, "text": text, "metrics": metrics, "seed": seed}
+    config = _checked(
+        {
+            "run": "evaluate",
+            "methods": [{"name": plugin, "label": label, "trained_on": {"classes": trained_on}}],
+            "datasets": [data],
+            **{name: value for name, value in asked.items() if value is not None},
+        }
+    )
+    _check_askable(method, config)
+    with chance.kept():
+        records = _records(method, dataset if isinstance(dataset, Dataset) else _built(data), config)
+    return _as_rows(records, config, masks)
+
+
+def _check_method(method: Any) -> None:
+    """Refuse a class, a name and whatever else is no built method."""
+    if isinstance(method, type):
+        raise UserError(f"{WHERE}: found the class {method.__name__}; wanted a built method: {method.__name__}(...).")
+    if not isinstance(method, Method):
+        raise UserError(
+            f"{WHERE}: found {type(method).__name__} {method!r}; wanted a method, from harness.method(config, label) "
+            "or one that you built."
+        )
+
+
+def _entry(dataset: Dataset | str | Mapping[str, Any]) -> Plugin:
+    """A data set as a config names it."""
+    if isinstance(dataset, Dataset):
+        return Plugin(name=name_of("datasets", type(dataset)))
+    raw = {"name": dataset} if isinstance(dataset, str) else dataset
+    entry: Plugin = validated(Plugin, raw, f"{WHERE}, dataset")
+    return resolved(entry, "datasets", f"{WHERE}, dataset")
+
+
+def _built(entry: Plugin) -> Dataset:
+    dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
+    return dataset
+
+
+def _checked(raw: Mapping[str, Any]) -> RunConfig:
+    """The arguments as a config, which has the defaults; the method's own parameters are not asked for."""
+    config: RunConfig = validated(RunConfig, raw, WHERE)
+    check_metrics(WHERE, config.metrics)
+    checked = {
+        "clicks": checked_clicks(config.clicks, f"{WHERE}, clicks"),
+        "text": checked_text(config.text, f"{WHERE}, text"),
+    }
+    return config.model_copy(update=checked)
+
+
+def _check_askable(method: Method, config: RunConfig) -> None:
+    """Refuse to ask with neither a click nor words, and without a click where the method needs one."""
+    if config.clicks.max_clicks:
+        return
+    if method.needs_click:
+        raise UserError(f"{WHERE}: found clicks.max_clicks: 0, and {type(method).__name__} needs a click; wanted 1.")
+    if config.text.rule == "none":
+        raise UserError(f"{WHERE}: found clicks.max_clicks: 0 and text: none; wanted a click or words.")
+
+
+def _records(method: Method, dataset: Dataset, config: RunConfig) -> list[Record]:
+    (asked,), (data,) = config.methods, config.datasets
+    names = Names(label_of(asked), asked.name, label_of(data), data.name)
+    classes = class_splits.seen_names(asked.trained_on.classes)
+    protocol = Protocol(config.run, config.seed, config.clicks, config.text, config.metrics, 1, classes)
+    sample_ids = checked_ids(dataset, f"{WHERE}, data set '{label_of(data)}'")[: config.limit]
+    with warnings.catch_warnings():
+        # Images are read-only, which torch warns of; no method may write on them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        records = list(Evaluation(method, dataset, [(names, protocol)]).records(sample_ids))
+    _warn_failed(records, f"instances of {label_of(data)}", label_of(asked))
+    return records
+
+
+def _warn_failed(records: Sequence[Record], of: str, method: str) -> None:
+    failed = {record.instance_id: record.error for record in records if record.status != "ok"}
+    if failed:
+        total = len({record.instance_id for record in records})
+        first = next(iter(failed.values()))
+        warnings.warn(f"{method}: {len(failed)} of {total} {of} failed. {first}", stacklevel=4)
+
+
+def _as_rows(records: Sequence[Record], config: RunConfig, masks: bool) -> pd.DataFrame:
+    """The records as `harness.load` returns a run's rows, with what those remember of metrics and draws."""
+    (asked,), (data,) = config.methods, config.datasets
+    measured = {one.name: metric_facts(one) for one in map(metric, config.metrics)}
+    whole = table(records, tuple(measured)).select(schema(measured, masks).names)
+    rows = as_frame(pa.concat_tables([whole.slice(0, 0), *ordered([whole])]))
+    rows.attrs[DRAWS] = {label_of(data): {label_of(asked): config.clicks.draws}}
+    return with_metrics(rows, measured)
