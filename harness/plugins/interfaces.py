@@ -48,7 +48,7 @@ class Method:
         prompts_per_batch: How many prompts of an image it computes together. An image that is so large, or has so many
             instances, that its prompts are asked in pieces is asked for whole batches, where memory allows one.
         published: Numbers that the authors print for their weights: a checkpoint's file name -> a data set plugin's
-            name -> "NoC@90" -> mean clicks. The table `reproduction` shows them beside ours.
+            name -> "NoC@90" -> mean clicks, or "mIoU@1" -> percent. The table `reproduction` shows them beside ours.
         published_in: Where the authors print them, for a footnote.
     """
 

@@ -63,16 +63,16 @@ PUBLISHED = {
         "davis": {"NoC@85": 3.19, "NoC@90": 4.81},
     },
     "focalclick_segformerb0_s1_coco_lvis.pth": {
-        "grabcut": {"NoC@85": 1.60, "NoC@90": 1.86},
-        "berkeley": {"NoC@85": 2.05, "NoC@90": 3.29},
-        "sbd": {"NoC@85": 4.98, "NoC@90": 7.60},
-        "davis": {"NoC@85": 5.13, "NoC@90": 7.42},
+        "grabcut": {"NoC@85": 1.60, "NoC@90": 1.86, "mIoU@1": 76.43},
+        "berkeley": {"NoC@85": 2.05, "NoC@90": 3.29, "mIoU@1": 72.62},
+        "sbd": {"NoC@85": 4.98, "NoC@90": 7.60, "mIoU@1": 57.45},
+        "davis": {"NoC@85": 5.13, "NoC@90": 7.42, "mIoU@1": 64.61},
     },
     "focalclick_segformerb0_s2_coco_lvis.pth": {
-        "grabcut": {"NoC@85": 1.40, "NoC@90": 1.66},
-        "berkeley": {"NoC@85": 1.59, "NoC@90": 2.27},
-        "sbd": {"NoC@85": 4.56, "NoC@90": 6.86},
-        "davis": {"NoC@85": 4.04, "NoC@90": 5.49},
+        "grabcut": {"NoC@85": 1.40, "NoC@90": 1.66, "mIoU@1": 83.92},
+        "berkeley": {"NoC@85": 1.59, "NoC@90": 2.27, "mIoU@1": 79.18},
+        "sbd": {"NoC@85": 4.56, "NoC@90": 6.86, "mIoU@1": 63.14},
+        "davis": {"NoC@85": 4.04, "NoC@90": 5.49, "mIoU@1": 72.19},
     },
     "focalclick_segformerb3_s2_coco_lvis.pth": {
         "grabcut": {"NoC@85": 1.44, "NoC@90": 1.50},
@@ -168,7 +168,8 @@ class FocalClick(Method):
     published = PUBLISHED
     published_in = (
         "README of https://github.com/alibaba/ClickSEG at d61a76b: inputs of 256, threshold 0.5, no flip; the authors' "
-        "clicker (ritm/v1 here), at most 20 clicks."
+        "clicker (ritm/v1 here), at most 20 clicks. mIoU@1 by others: a script that plots it in cilinyan/PiClick; it "
+        "names the network and not its training (of a SegFormer-B0, one file a pipeline is published)."
     )
 
     def __init__(

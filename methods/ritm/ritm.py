@@ -67,10 +67,10 @@ PUBLISHED = {
         "davis": {"NoC@85": 4.36, "NoC@90": 5.74},
     },
     "coco_lvis_h32_itermask.pth": {
-        "grabcut": {"NoC@85": 1.46, "NoC@90": 1.56},
-        "berkeley": {"NoC@90": 2.10},
-        "sbd": {"NoC@85": 3.59, "NoC@90": 5.71},
-        "davis": {"NoC@85": 4.11, "NoC@90": 5.34},
+        "grabcut": {"NoC@85": 1.46, "NoC@90": 1.56, "mIoU@1": 87.69},
+        "berkeley": {"NoC@90": 2.10, "mIoU@1": 83.15},
+        "sbd": {"NoC@85": 3.59, "NoC@90": 5.71, "mIoU@1": 70.61},
+        "davis": {"NoC@85": 4.11, "NoC@90": 5.34, "mIoU@1": 72.53},
     },
 }
 """What the authors print for each of their checkpoints (`Ritm.published_in`). Theirs of Pascal VOC is left out: it is
@@ -151,7 +151,8 @@ class Ritm(Method):
     published = PUBLISHED
     published_in = (
         "README of https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460, table 'Pretrained models': "
-        "NoBRS with ZoomIn and flip, the authors' clicker (ritm/v1 here), at most 20 clicks."
+        "NoBRS with ZoomIn and flip, the authors' clicker (ritm/v1 here), at most 20 clicks. mIoU@1 of HRNet32 by "
+        "others: a script that plots it in cilinyan/PiClick, which names the network alone."
     )
 
     def __init__(

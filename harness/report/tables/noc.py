@@ -129,6 +129,12 @@ def needed(own: Sequences, quality: float, doubts: tuple[str, ...], context: Con
     return replace(cell, spread=spread(number(low), number(high), len(clicks)), n=len(clicks))
 
 
+def mean_iou(own: Sequences, clicks: int, doubts: tuple[str, ...], context: Context) -> Cell:
+    """Mean IoU after so many clicks: a share."""
+    (cell,) = _means(own, _after(own, [clicks]), doubts, context)
+    return cell
+
+
 def _after(own: Sequences, shown: Sequence[int]) -> pd.DataFrame:
     """Each instance's IoU after each number of clicks in `shown`; NaN where no round ended at that number."""
     return pd.DataFrame(own.ious, columns=own.clicks).reindex(columns=list(shown))

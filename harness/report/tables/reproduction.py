@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,23 +13,24 @@ from harness.report.comparison import answers
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells
 from harness.report.scores import about, failures, gaps, named, scores
-from harness.report.tables.noc import needed, sequences_of
+from harness.report.tables.noc import mean_iou, needed, sequences_of
 from harness.statistics.clicks_needed import Sequences
 from harness.statistics.final_clicks import FinalClicks
 
-NOC = "NoC@"
+NOC, MEAN_IOU = "NoC@", "mIoU@"
 
 _NOTES = (
     "NoC@q: mean clicks until the IoU is at least q %; an instance that is never so good counts the last click. "
-    "Difference: ours less the published number; above zero, ours took more clicks.",
-    "The published numbers are their authors', not measured here.",
+    "mIoU@k: mean IoU after k clicks, in percent. Difference: ours less the published number; above zero, ours took "
+    "more clicks, or has the better masks.",
+    "The published numbers are as printed, not measured here.",
 )
 NONE = "The authors of this run's methods print no number for these weights on these data sets."
 
 
 @register_table("reproduction")
 def reproduction(final: FinalClicks, context: Context) -> Table:
-    """Published NoC beside ours: a line a data set, method and quality that the method's authors print."""
+    """Published NoC and mIoU beside ours: a line a data set, method and measure that is printed for its weights."""
     body: list[Row] = []
     for _, line in answers(scores(final, context), context).iterrows():
         if printed := context.published.get((line["method"], line["dataset"])):
@@ -44,13 +46,23 @@ def _section(line: pd.Series[Any], printed: Mapping[str, float], final: FinalCli
     own = sequences_of(line, final)
     where = f"Published: {context.facts(line['method']).published_in}"
     said = (where, *about(line, final, context), *failures(line, final))
-    for index, (measure, value) in enumerate((name, value) for name, value in printed.items() if name.startswith(NOC)):
-        quality = float(measure.removeprefix(NOC)) / 100
-        ours, difference = needed(own, quality, gaps(line), context), own.noc(quality) - value
+    known = [(name, value) for name, value in printed.items() if name.startswith((NOC, MEAN_IOU))]
+    for index, (measure, value) in enumerate(known):
+        ours, measured = _ours(measure, own, gaps(line), context)
+        difference = measured - value
         shown = Cell("–" if pd.isna(difference) else f"{difference:+.2f}", (_asked(line, own, final),))
         names = (Cell(line["dataset"]), Cell(named(line), said), Cell(measure))
         counts = cells([str(len(own.ious)), str(own.failed)])
         yield Row((*names, Cell(f"{value:.2f}"), ours, shown, *counts), starts_section=index == 0)
+
+
+def _ours(measure: str, own: Sequences, doubts: tuple[str, ...], context: Context) -> tuple[Cell, float]:
+    """A measure of a run as a cell and as a number, in clicks or in percent."""
+    if measure.startswith(NOC):
+        quality = float(measure.removeprefix(NOC)) / 100
+        return needed(own, quality, doubts, context), own.noc(quality)
+    cell = mean_iou(own, int(measure.removeprefix(MEAN_IOU)), doubts, context)
+    return cell, math.nan if cell.value is None else 100 * cell.value
 
 
 def _asked(line: pd.Series[Any], own: Sequences, final: FinalClicks) -> str:

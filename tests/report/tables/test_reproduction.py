@@ -47,6 +47,19 @@ def test_published_beside_ours_with_the_difference(three_clicks: pd.DataFrame) -
     assert "not measured here" in built.notes[-1]
 
 
+def test_published_mean_iou_beside_ours(three_clicks: pd.DataFrame) -> None:
+    context = replace(CONTEXT, published={("RITM", "toy"): {"NoC@90": 2.5, "mIoU@1": 50.0, "mIoU@3": 50.5}})
+    built = build_table("reproduction", three_clicks, context)
+    # After one click 0.5, 0.96, 0.2; after three 0.9, 0.1, 0.4.
+    assert [[cell.text for cell in row.cells[2:6]] for row in built.body] == [
+        ["NoC@90", "2.50", "2.33", "-0.17"],
+        ["mIoU@1", "50.00", "55.33", "+5.33"],
+        ["mIoU@3", "50.50", "46.67", "-3.83"],
+    ]
+    missing = replace(context, expected_instances={("RITM", "toy"): 4})
+    assert [row.cells[5].text for row in build_table("reproduction", three_clicks, missing).body] == ["–"] * 3
+
+
 def test_missing_rows_leave_ours_blank(three_clicks: pd.DataFrame) -> None:
     context = replace(CONTEXT, expected_instances={("RITM", "toy"): 4})
     (first, _) = build_table("reproduction", three_clicks, context).body
