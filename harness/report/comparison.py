@@ -45,7 +45,7 @@ class Part:
 
 OURS = Part(("text_click",))
 CLICK = Part(("click_only",))
-RITM = Part(("ritm",))
+CLICK_SYSTEMS = Part(("ritm", "simpleclick", "focalclick"))
 SAM = Part(("sam", "sam_hq", "sam2"), ("confidence", "single", ""))
 
 

@@ -78,6 +78,13 @@ def test_table_6_says_what_was_trained_on_what(cast: pd.DataFrame) -> None:
     assert any("toy, ours against RITM: overall +40.00" in note for note in built.notes)
 
 
+@pytest.mark.parametrize("plugin", ["simpleclick", "focalclick"])
+def test_other_click_systems_stand_in_table_6(cast: pd.DataFrame, plugin: str) -> None:
+    other = cast[cast["method"] == "RITM"].assign(method="another", method_plugin=plugin)
+    built = build_table("table6", pd.concat([cast, other]), CONTEXT)
+    assert [row[0] for row in texts(built)] == ["RITM", "another", "ours"]
+
+
 def test_table_7_is_of_boundary_iou(cast: pd.DataFrame) -> None:
     built = build_table("table7", cast, CONTEXT)
     assert {column.group for column in built.columns[2:]} == {"boundary mIoU@1"}
