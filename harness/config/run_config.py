@@ -177,6 +177,18 @@ class Workers(Model):
     timeout_s: Annotated[float, Field(gt=0)] = 600
 
 
+class Effort(Model):
+    """What a prompt costs who gives it, for the table `effort`: assumptions, not measured here, printed beneath it.
+
+    Attributes:
+        click_s: Seconds for a click.
+        word_s: Seconds for a word, typed or said.
+    """
+
+    click_s: Annotated[float, Field(ge=0)] = 2.0
+    word_s: Annotated[float, Field(ge=0)] = 1.0
+
+
 RUN_NAME = re.compile(r"\w[\w.-]*")
 RUN_NAME_SAID = "letters, digits, _, - and ., for it names a folder; no - or . first"
 
@@ -199,6 +211,7 @@ class RunConfig(Model):
         text: What a prompt's words are.
         metrics: Of each mask, from harness/masks/metrics.py.
         tables: Printed at the end and written to the run's report.
+        effort: Seconds a click and a word, for the table `effort`.
         max_failures: The share of a data set's instances on which a method may fail before the run stops.
         baseline: The labels of the methods that play click-only, for the tables that measure what the text adds; one
             label may stand alone. By default those of the plugin `click_only`.
@@ -214,6 +227,7 @@ class RunConfig(Model):
     text: TextOrRule = Text()
     metrics: tuple[str, ...] = ("iou", "boundary_iou")
     tables: tuple[str, ...] = ("table1",)
+    effort: Effort = Effort()
     workers: Workers = Workers()
     max_failures: Annotated[float, Field(ge=0, le=1)] = 0.05
     baseline: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] = ()

@@ -90,6 +90,8 @@ class Context:
         notes: What stands under every table of the run.
         asked: (method's label, data set's label) -> how the run asked, in the config's order.
         baseline: The labels of those who play click-only, where the config names them.
+        click_s: Seconds that a click costs, by the config's `effort`.
+        word_s: Seconds that a word costs.
         other_lists: Data set's label -> how its instances differ from those that the paper's numbers are over; nothing
             of a data set that is the paper's list, or of which the paper has none.
         intervals: Whether every mean says its 95 % interval and over how many instances it is.
@@ -108,6 +110,8 @@ class Context:
     notes: tuple[str, ...] = ()
     asked: Mapping[tuple[str, str], Asked] = field(default_factory=dict)
     baseline: tuple[str, ...] = ()
+    click_s: float = 2.0
+    word_s: float = 1.0
     other_lists: Mapping[str, str] = field(default_factory=dict)
 
     def scale(self, metric: str) -> Scale:

@@ -111,6 +111,8 @@ class Recorded:
             published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
             asked=self.asked,
             baseline=self.config.baseline,
+            click_s=self.config.effort.click_s,
+            word_s=self.config.effort.word_s,
             other_lists={name: how for name, how in self._other_lists(expected).items() if how},
         )
 

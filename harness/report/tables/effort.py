@@ -1,0 +1,160 @@
+"""What a word is worth: mean IoU by the seconds that its prompts cost, and the clicks that one click with text saves.
+
+A prompt costs `click_s` a click and `word_s` a word, as the config's `effort:` says; nobody was timed. Words are
+counted in the rows, as blanks part them.
+
+    click alone        clicks   1      2      3       with text, 1 click
+    mean IoU                    0.40   0.50   0.60    0.55                 equals 3 clicks: the fewest that are as good
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+
+from harness.plugins.registry import register_table
+from harness.report.comparison import BY_TEXT, answers, with_text
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, number, share
+from harness.report.scores import NO_ROWS, about, failures, gaps, named, numbers, scores, with_intervals
+from harness.report.tables.noc import sequences_of
+from harness.report.tables.slices import SIZES
+from harness.statistics.clicks_needed import Sequences
+from harness.statistics.final_clicks import INSTANCE, FinalClicks
+
+SHOWN = (0, 1, 2, 3, 5, 10, 20)
+"""Clicks after which the table shows the mean IoU, as far as a method was asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A method on a data set, as it was asked.
+
+    Attributes:
+        line: Its line of `scores`.
+        own: Its IoUs click by click.
+        words: Mean number of words of a prompt; 0 where it was given none, or reads none.
+    """
+
+    line: pd.Series[Any]
+    own: Sequences
+    words: float
+
+    @property
+    def clicked(self) -> bool:
+        """Whether it was asked by clicks alone."""
+        return not self.words and bool(self.own.clicks.any())
+
+
+@register_table("effort")
+def effort(final: FinalClicks, context: Context) -> Table:
+    """Mean IoU by the seconds of its prompts, and how many clicks without text equal one click with text."""
+    lines = answers(scores(final, context), context)
+    asked = [_asked(line, final, context) for _, line in lines.iterrows()]
+    known = final.segmented.drop_duplicates(INSTANCE).set_index(INSTANCE) if len(lines) else pd.DataFrame()
+    clicked = list(dict.fromkeys(named(one.line) for one in asked if one.clicked))
+    body = tuple(row for one in asked for row in _rows(one, asked, clicked, known, final, context))
+    heads = [Column(name) for name in ("Dataset", "Method", "Instances")]
+    others = [Column(name, align="right") for name in ("Words", "Clicks", "Seconds", "mIoU", "n")]
+    equal = [Column(name, "Clicks of", "right") for name in clicked]
+    notes = (
+        f"A click costs {context.click_s:g} s and a word {context.word_s:g} s, by the config's `effort`: assumptions, "
+        "nobody was timed. Words: the mean number in a prompt.",
+        "Clicks of: the fewest clicks of a method without text whose mean IoU, over the same instances, is at "
+        "least that of one click with text. Small, medium, large: COCO's bounds.",
+    )
+    return Table("Effort", (*heads, *others, *equal), body, notes if body else (NO_ROWS,))
+
+
+def _asked(line: pd.Series[Any], final: FinalClicks, context: Context) -> Asked:
+    rows = final.segmented
+    own = rows[(rows["dataset"] == line["dataset"]) & (rows["method"] == line["method"])]
+    reads = with_text(line["method"], final, context) or line["ranking"] in BY_TEXT
+    said = own["text"].dropna() if reads and "text" in own else []
+    words = float(np.mean([len(str(text).split()) for text in said])) if len(said) else 0.0
+    return Asked(line, sequences_of(line, final), words)
+
+
+def _rows(
+    one: Asked,
+    asked: Sequence[Asked],
+    clicked: Sequence[str],
+    known: pd.DataFrame,
+    final: FinalClicks,
+    context: Context,
+) -> Iterator[Row]:
+    """A method's rows: all instances after some clicks, then sizes and classes after one click with text."""
+    beside = [other for other in asked if other.line["dataset"] == one.line["dataset"]]
+    others = {named(other.line): other.own for other in beside if other.clicked}
+    starts = beside[0] is one
+    said = about(one.line, final, context) + failures(one.line, final)
+    every = np.ones(len(one.own.instances), bool)
+    for index, clicks in enumerate(made := [k for k in SHOWN if k in one.own.clicks]):
+        saved = _saved(one, others, clicked, every if clicks == 1 else ~every)
+        yield _row(one, "all", every, clicks, saved, said, context, starts and not index)
+    if one.words and 1 in made and others:
+        for name, within in _parts(known.reindex(one.own.instances)).items():
+            yield _row(one, name, within, 1, _saved(one, others, clicked, within), said, context)
+
+
+def _parts(instances: pd.DataFrame) -> Mapping[str, Bool[np.ndarray, " n"]]:
+    """Sizes and classes that have instances -> which of them."""
+    sizes = numbers(instances["gt_area_px"]) if "gt_area_px" in instances else pd.Series(np.nan, instances.index)
+    found = {name: ((sizes >= least) & (sizes < below)).to_numpy() for name, (least, below) in SIZES.ranges.items()}
+    classes = instances["category"] if "category" in instances else pd.Series("", instances.index)
+    found |= {str(name): (classes == name).to_numpy() for name in sorted(classes.dropna().unique()) if name}
+    return {name: within for name, within in found.items() if within.any()}
+
+
+def _row(
+    one: Asked,
+    name: str,
+    within: Bool[np.ndarray, " n"],
+    clicks: int,
+    saved: Sequence[str],
+    said: tuple[str, ...],
+    context: Context,
+    starts: bool = False,
+) -> Row:
+    """The mean over some of a method's instances after some clicks."""
+    ious = pd.DataFrame({"iou": one.own.ious[within, list(one.own.clicks).index(clicks)]})
+    instances = one.own.instances[within].to_frame(index=False)
+    seconds = clicks * context.click_s + one.words * context.word_s
+    (mean,) = with_intervals([share(float(ious["iou"].mean()), gaps(one.line), n=len(ious))], ious, instances, context)
+    names = (Cell(one.line["dataset"]), Cell(named(one.line), said), Cell(name))
+    counts = (Cell(number(one.words, 1)), Cell(str(clicks)), Cell(number(seconds, 1)))
+    return Row((*names, *counts, mean, Cell(str(len(ious))), *map(Cell, saved)), starts_section=starts)
+
+
+def _saved(
+    one: Asked, others: Mapping[str, Sequences], clicked: Sequence[str], within: Bool[np.ndarray, " n"]
+) -> list[str]:
+    """How many clicks of each method without text are as good as one click with text; "" where that is no question."""
+    known = others if one.words else {}
+    return [fewest(one.own, known[name], within) if name in known else "" for name in clicked]
+
+
+def fewest(texted: Sequences, clicked: Sequences, within: Bool[np.ndarray, " n"]) -> str:
+    """The fewest clicks without text whose mean IoU is at least that of one click with text, over the same instances.
+
+    Args:
+        texted: With text, with a round that ended after one click.
+        clicked: Without.
+        within: Which instances of `texted` count.
+
+    Returns:
+        `3`; `> 20` where the last click is not enough; "" over nothing.
+    """
+    places = clicked.instances.get_indexer(texted.instances)
+    both = within & (places >= 0)
+    if not both.any():
+        return ""
+    wanted = texted.ious[both, list(texted.clicks).index(1)].mean()
+    means = clicked.ious[places[both]].mean(axis=0)
+    enough = clicked.clicks[means >= wanted]
+    return str(enough[0]) if len(enough) else f"> {clicked.clicks[-1]}"

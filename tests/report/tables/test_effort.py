@@ -1,0 +1,76 @@
+"""What a word is worth: seconds, mean IoU, and the clicks that one click with text saves."""
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.config.run_config import RunConfig
+from harness.report.build import build_table
+from harness.report.context import Context, MethodFacts
+from harness.report.layout import Table
+
+CONTEXT = Context("demo", labels={"ours": MethodFacts(True), "clicks": MethodFacts()}, click_s=2, word_s=0.5)
+IOUS = {"clicks": {"A": (0.2, 0.6, 0.9), "B": (0.4, 0.4, 0.4)}, "ours": {"A": (0.6,), "B": (0.5,)}}
+KINDS: dict[str, dict[str, Any]] = {
+    "A": {"text": "the red car", "category": "car", "gt_area_px": 100},
+    "B": {"text": "tree", "category": "tree", "gt_area_px": 5000},
+}
+
+
+@pytest.fixture
+def rows(make_row: Any) -> pd.DataFrame:
+    click = {"x": 1, "y": 1, "positive": True}
+    made = [
+        make_row(method, name, iou, click_index=count, clicks=[click] * count, **KINDS[name])
+        for method, instances in IOUS.items()
+        for name, ious in instances.items()
+        for count, iou in enumerate(ious, start=1)
+    ]
+    return pd.DataFrame(made)
+
+
+def texts(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row.cells[1:]] for row in table.body]
+
+
+def test_by_hand(rows: pd.DataFrame) -> None:
+    built = build_table("effort", rows, CONTEXT)
+    assert texts(built) == [
+        # words: (3 + 1) / 2; seconds: 2 + 2 * 0.5; 55 is more than 50 after two clicks, less than 65 after three
+        ["ours", "all", "2.0", "1", "3.0", "55.00", "2", "3"],
+        ["ours", "small", "2.0", "1", "3.0", "60.00", "1", "2"],
+        ["ours", "medium", "2.0", "1", "3.0", "50.00", "1", "> 3"],
+        ["ours", "car", "2.0", "1", "3.0", "60.00", "1", "2"],
+        ["ours", "tree", "2.0", "1", "3.0", "50.00", "1", "> 3"],
+        ["clicks", "all", "0.0", "1", "2.0", "30.00", "2", ""],
+        ["clicks", "all", "0.0", "2", "4.0", "50.00", "2", ""],
+        ["clicks", "all", "0.0", "3", "6.0", "65.00", "2", ""],
+    ]
+    assert "A click costs 2 s and a word 0.5 s" in built.notes[0]
+
+
+def test_only_instances_of_both_are_compared(rows: pd.DataFrame) -> None:
+    lost = (rows["method"] == "clicks") & (rows["instance_id"] == "B")
+    rows.loc[lost, ["status", "iou"]] = ["failed", None]
+    (line, *_) = texts(build_table("effort", rows, CONTEXT))
+    assert line[-1] == "2"  # of A alone: 0.6
+
+
+def test_by_text_alone_costs_its_words(rows: pd.DataFrame) -> None:
+    alone = rows[rows["method"] == "ours"].assign(click_index=0)
+    alone["clicks"] = [[]] * len(alone)
+    assert texts(build_table("effort", alone, CONTEXT)) == [["ours", "all", "2.0", "0", "1.0", "55.00", "2"]]
+
+
+def test_a_mean_says_its_interval_where_asked_and_nothing_is_made_of_nothing(rows: pd.DataFrame) -> None:
+    built = build_table("effort", rows, replace(CONTEXT, intervals=True))
+    assert all(row.cells[6].n in (1, 2) for row in built.body)
+    assert build_table("effort", pd.DataFrame(), CONTEXT).notes == ("No rows.",)
+
+
+def test_the_config_says_the_costs() -> None:
+    plain = {"run": "a", "datasets": [{"name": "scenes"}], "methods": [{"name": "ritm"}]}
+    assert RunConfig.model_validate(plain).effort.click_s == 2
+    assert RunConfig.model_validate(plain | {"effort": {"word_s": 0.4}}).effort.word_s == 0.4
