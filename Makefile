@@ -28,6 +28,7 @@ bench: .venv/installed  ## Measure speed, each number as a ratio within one run,
 	$(RUN) -m benchmarks.engine_on_ray
 	$(RUN) -m benchmarks.clicks
 	$(RUN) -m benchmarks.memory
+	$(RUN) -m benchmarks.click_systems
 	$(RUN) -m benchmarks.sam --rounds 1
 
 graph:  ## Draw docs/rooms.svg: the packages and who imports whom
