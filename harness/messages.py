@@ -43,6 +43,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"{meant}There are: {', '.join(known) or 'none'}."
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`Did you mean '12a', '12b'?`, for names that are too many to list; "" where none is close."""
+    close = difflib.get_close_matches(name, list(known), n=3)
+    return f"Did you mean {', '.join(repr(one) for one in close)}?" if close else ""
+
+
 def complaint(mistakes: Sequence[Mapping[str, Any]]) -> str:
     """What pydantic says of one value, in the words of this project: `found 'four'; wanted a valid integer.`"""
     absent = mistakes[0]["type"] == "missing" or mistakes[0]["input"] is None

@@ -16,6 +16,7 @@ from harness.cli.listing import list_
 from harness.cli.page import page
 from harness.cli.plan import doctor, plan
 from harness.cli.predict import predict
+from harness.cli.replay import replay
 from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.runs import merge, verify, watch
@@ -39,6 +40,7 @@ for command in (
     claims,
     page,
     verify,
+    replay,
     merge,
     train,
     card,
