@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from harness.methods.focalclick.focalclick import FocalClick
+from harness.methods.simpleclick.simpleclick import SimpleClick
 
 import real_data
 from harness.config.run_config import Clicks
@@ -42,6 +45,34 @@ class Nearest(Method):
         return Prediction(mask[None])
 
 
+class NearestSimpleClick(SimpleClick):
+    """SimpleClick's way through a session, with the same predictor in the place of its network."""
+
+    def __init__(self) -> None:
+        self.device, self.zoom, self.flip, self.threshold = torch.device("cpu"), None, False, 0.49
+        self.clicks_limit, self.prompts_per_batch, self.max_megapixels = None, 8, 16
+
+    def _probabilities(self, batch: Sequence[Any]) -> Any:
+        return torch.stack([nearest_of(question, question.state.size) for question in batch])[:, None]
+
+
+class NearestFocalClick(FocalClick):
+    """Likewise FocalClick's; the predictor stands for both networks."""
+
+    def __init__(self) -> None:
+        self.device, self.threshold, self.progressive_merge = torch.device("cpu"), 0.5, True
+        self.target_crop_ratio, self.prompts_per_batch = 1.4, 8
+
+    def _probabilities(self, batch: Sequence[Any]) -> list[Any]:
+        return [nearest_of(question, question.image.size).numpy() for question in batch]
+
+
+def nearest_of(question: Any, size: tuple[int, int]) -> torch.Tensor:
+    """The predictor's mask as probabilities of 0 and 1."""
+    (mask,) = Nearest().predict(np.empty((*size, 3), np.uint8), question.clicks, None).masks
+    return torch.from_numpy(mask.astype(np.float32))
+
+
 @pytest.fixture(scope="module")
 def official() -> dict[str, Any]:
     answers: dict[str, Any] = json.loads(ANSWERS.read_text())
@@ -69,6 +100,18 @@ def test_the_same_clicks_and_ious(official: dict[str, Any], rows: dict[str, list
         assert clicks == expected["clicks_positive_row_column"], name
         ious = [np.float32(row.metrics["iou"]) for row in rows[name]]
         assert ious == [np.float32(iou) for iou in expected["ious"]], name
+
+
+@pytest.mark.parametrize("method", [NearestSimpleClick, NearestFocalClick])
+def test_the_same_clicks_through_the_sessions_of_click_systems(method: type[Method], official: dict[str, Any]) -> None:
+    dataset = parameters.build("datasets", "grabcut", {"root": real_data.GRABCUT})
+    protocol = Protocol("parity", 0, Clicks(strategy="ritm/v1", max_clicks=20), Text(rule="none"), ("iou",))
+    some = list(official["samples"])[::4]
+    records = Evaluation(method(), dataset, [(Names("a", "a", "grabcut", "grabcut"), protocol)]).records(some)
+    found = {record.image_id: record.clicks for record in records}  # the last round's
+    for name in some:
+        clicks = [[click.positive, click.y, click.x] for click in found[name]]
+        assert clicks == official["samples"][name]["clicks_positive_row_column"], name
 
 
 def test_the_same_noc(official: dict[str, Any], rows: dict[str, list[Record]]) -> None:
