@@ -33,25 +33,30 @@ from harness.statistics.means import Gain
 MAPS = ("saliency_auc", "saliency_pointing")
 """Metrics of the maps (harness/masks/salience.py), of which the table shows the means."""
 
+SALIENCY = "saliency"
+"""The ranking of several masks by a saliency."""
+
 _GENERAL = (
     "Means over instances, in percent. Pixel AUC: how often a pixel of the object is more salient than one beside it; "
     "50 is chance. Pointing: how often the most salient pixel lies on the object. Both are of the maps, over all "
     "instances and over those alone of their class in the image, as no class name tells two of a class apart. "
-    "Over none: the gain in IoU over the network without a saliency, from the same clicks, in points."
+    "Over none: the gain in IoU over the network without a saliency, from the same clicks, in points; of masks that a "
+    "saliency chose among several, over the method's own confidence in them."
 )
 
 
 @register_table("saliency")
 def saliency(final: FinalClicks, context: Context) -> Table:
     """One line a data set and method: the maps' pixel AUC and pointing, and the masks' means and gain over none."""
-    lines = answers(scores(final, context), context)
+    every = scores(final, context)
+    lines = _made_with_maps(every, context)
     found, against = scored(final, ["same_class_count", *_measured(final)]), baselines(lines, final, context)
     body: list[Row] = []
     notes: list[str] = []
     for dataset in lines["dataset"].unique():
         own = lines[lines["dataset"] == dataset]
         for _, line in own.iterrows():
-            gain, told = _gain(line, against.of(dataset, line["method"]), own, final)
+            gain, told = _gain(line, against.of(dataset, line["method"]), every, final)
             notes += told
             maps = list(_maps(of_line(found, line), line, context))
             body.append(_row(line, maps, gain, final, context, line["method"] == own["method"].iloc[0]))
@@ -63,6 +68,16 @@ def saliency(final: FinalClicks, context: Context) -> Table:
     unmeasured = [] if _measured(final) else [f"The maps are not scored: add {', '.join(MAPS)} to the run's metrics."]
     said = (*notes, *unmeasured, *clicks_note(made), _GENERAL)
     return Table("Saliencies: their maps, and the masks made with them", columns, best_strong(body, range(2, 9)), said)
+
+
+def _made_with_maps(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
+    """A line for each data set and method: the ranking by a saliency, else what the method answers."""
+    keys = ["dataset", "method"]
+    ranked = lines[lines["ranking"] == SALIENCY]
+    rest = answers(lines, context)
+    chosen = pd.MultiIndex.from_frame(ranked[keys])
+    kept = rest.index[~pd.MultiIndex.from_frame(rest[keys]).isin(chosen)]
+    return lines[lines.index.isin(kept.union(ranked.index))]
 
 
 def _measured(final: FinalClicks) -> list[str]:
@@ -82,16 +97,17 @@ def _maps(found: pd.DataFrame, line: pd.Series[Any], context: Context) -> Iterat
 
 
 def _gain(
-    line: pd.Series[Any], baseline: str | None, own: pd.DataFrame, final: FinalClicks
+    line: pd.Series[Any], baseline: str | None, every: pd.DataFrame, final: FinalClicks
 ) -> tuple[Gain | None, list[str]]:
-    """The gain over the method without text, with its note; none for that method itself, or where a mean is blank."""
-    other = own[(own["method"] == baseline) & own["mean"].notna()]
-    if not len(other) or baseline == line["method"] or pd.isna(line["mean"]):
+    """The gain over none, with its note; none for the method without text, or where a mean is blank."""
+    whole = every[(every["dataset"] == line["dataset"]) & every["mean"].notna()]
+    pairs = set(zip(whole["method"], whole["ranking"], strict=True))
+    a = (str(line["method"]), str(line["ranking"]))
+    b = (a[0], "confidence") if a[1] == SALIENCY else (str(baseline), "single")
+    if a == b or not {a, b} <= pairs:
         return None, []
-    pair = [(str(one["method"]), str(one["ranking"])) for one in (line, other.iloc[0])]
-    found, told = gains(final, line["dataset"], pair[0], pair[1])
-    gain = found.get("overall")
-    return gain, told
+    found, told = gains(final, line["dataset"], a, b)
+    return found.get("overall"), told
 
 
 def _row(

@@ -66,3 +66,13 @@ def test_maps_that_were_not_scored_are_said(rows: pd.DataFrame) -> None:
     built = build_table("saliency", rows.drop(columns=["saliency_auc", "saliency_pointing"]), CONTEXT)
     assert {cell for line in texts(built) for cell in line[2:6]} == {""}
     assert "The maps are not scored: add saliency_auc, saliency_pointing to the run's metrics." in built.notes
+
+
+def test_masks_that_a_saliency_chose_are_held_against_the_same_methods_confidence(make_row: Any) -> None:
+    rows = [
+        make_row("SAM", name, iou, ranking=ranking, method_plugin="sam", saliency_auc=0.75, saliency_pointing=1.0)
+        for ranking, iou in (("confidence", 0.4), ("clip", 0.6), ("saliency", 0.5), ("oracle", 0.9))
+        for name in ("A1", "B1")
+    ]
+    (line,) = texts(build_table("saliency", pd.DataFrame(rows), Context("demo", labels={"SAM": MethodFacts()})))
+    assert [line[1], line[2], line[4], line[6], line[9]] == ["SAM", "75.00", "100.00", "50.00", "+10.00"]
