@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import toy_lavt
+import toy_phraseclick
 import toy_vlt
 from harness.evaluation.scoring import check
 from harness.plugins import parameters, registry
@@ -153,6 +154,11 @@ def vlt(folder: Path) -> dict[str, Any]:
     return {"checkpoint": str(checkpoint), "vectors": str(vectors)}
 
 
+def phraseclick(folder: Path) -> dict[str, Any]:
+    """A narrow PhraseClick, which knows the words that it is asked with."""
+    return {"checkpoint": str(toy_phraseclick.checkpoint(folder / "phraseclick.safetensors"))}
+
+
 def published_sizes_only(_: Path) -> dict[str, Any]:
     pytest.skip("it comes in published sizes only, by a package of its own: seconds an image on a CPU.")
 
@@ -168,6 +174,7 @@ PARAMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "focalclick": focalclick,
     "lavt": lavt,
     "vlt": vlt,
+    "phraseclick": phraseclick,
 }
 """Method -> its parameters, given a folder for random weights. A new method adds itself here."""
 

@@ -1,0 +1,170 @@
+"""Trains PhraseClick (methods/phraseclick/network.py) as Text+Click is trained: one instance, its clicks, its phrase.
+
+At times an example has no phrase and at times no click, so that one checkpoint answers to either alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from harness.plugins.registry import register_learner
+from harness.structures import Instance, Said, Sample, UserError
+
+from ..phraseclick.network import FIRST, PhraseArchitecture, PhraseClickNetwork, numbered, said
+from .prompted_deeplab import PromptedDeepLabLearner
+from .shared.mask_losses import cross_entropy
+
+WHERE = "methods/learners/phraseclick.py"
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@register_learner("phraseclick")
+class PhraseClickLearner(PromptedDeepLabLearner):
+    """Cross-entropy of the mask, and of which of the vocabulary's words are in the phrase.
+
+    Args:
+        words: The vocabulary; any other word of a phrase is [unknown].
+        encoder: An encoder of segmentation-models-pytorch.
+        decoder_channels: Of the bottleneck and the decoder.
+        output_stride: Of the encoder, 8 or 16.
+        initialisation: "scratch" or "imagenet".
+        word_width: Numbers of a word's vector, which is learned.
+        state: Of the LSTM, each way.
+        size: Images are resized to a square of so many pixels.
+        click_range: What a click's distance map spans.
+        strategy: The click simulator.
+        click_options: The simulator's own.
+        clicks: "fixed": an instance has the same clicks in every epoch; "fresh": new ones.
+        flip: Mirror half of the examples.
+        jitter: Strength of the colour jitter; 0 for none.
+        positive_clicks: Channels for positive clicks, one each.
+        negative_clicks: Channels for negative ones, after them.
+        without_phrase: The share of examples that have clicks alone.
+        without_click: The share of the others that have a phrase alone.
+        attribute_weight: Of the words' cross-entropy.
+    """
+
+    def __init__(
+        self,
+        words: Annotated[Sequence[str], Field(min_length=1)],
+        encoder: str = "resnet101",
+        decoder_channels: int = 256,
+        output_stride: Literal[8, 16] = 16,
+        initialisation: Literal["scratch", "imagenet"] = "scratch",
+        word_width: Annotated[int, Field(ge=1)] = 300,
+        state: Annotated[int, Field(ge=1)] = 256,
+        size: int = 512,
+        click_range: tuple[float, float] = (0.0, 1.0),
+        strategy: str = "paper/v1",
+        click_options: Mapping[str, Any] | None = None,
+        clicks: Literal["fixed", "fresh"] = "fixed",
+        flip: bool = True,
+        jitter: float = 0.0,
+        positive_clicks: Annotated[int, Field(ge=1)] = 1,
+        negative_clicks: Annotated[int, Field(ge=0)] = 0,
+        without_phrase: Share = 0.15,
+        without_click: Share = 0.1,
+        attribute_weight: Annotated[float, Field(ge=0)] = 0.1,
+    ) -> None:
+        self.words, self.word_width, self.state = tuple(words), word_width, state
+        self.without_phrase, self.without_click, self.attribute_weight = without_phrase, without_click, attribute_weight
+        super().__init__(
+            encoder=encoder,
+            decoder_channels=decoder_channels,
+            output_stride=output_stride,
+            initialisation=initialisation,
+            size=size,
+            click_range=click_range,
+            strategy=strategy,
+            click_options=click_options,
+            clicks=clicks,
+            flip=flip,
+            jitter=jitter,
+            positive_clicks=positive_clicks,
+            negative_clicks=negative_clicks,
+        )
+
+    def _network(
+        self,
+        initialisation: Literal["scratch", "imagenet"],
+        dropout: float,
+        encoder_weights: Path | None,  # noqa: ARG002 - it has no such parameter
+        first_filters: Literal["random", "rgb"],  # noqa: ARG002
+        auxiliary: float,  # noqa: ARG002
+    ) -> nn.Module:
+        network = PhraseClickNetwork(self.phrase_architecture, "imagenet" if initialisation == "imagenet" else None)
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
+        return network
+
+    @property
+    def phrase_architecture(self) -> PhraseArchitecture:
+        """What the checkpoint holds."""
+        plain = self.architecture
+        return PhraseArchitecture(
+            plain.channels,
+            self.words,
+            plain.encoder,
+            plain.decoder_channels,
+            plain.output_stride,
+            self.word_width,
+            self.state,
+        )
+
+    def example(
+        self, sample: Sample, instance: Instance, said: Said, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """As Text+Click's, with the phrase's words as numbers, and whether it has clicks; it lacks one of both at most.
+
+        Raises:
+            UserError: The instance has no words.
+        """
+        if not said.text or not said.text.strip():
+            raise UserError(
+                f"{WHERE}: instance {instance.id} of sample {sample.id}: found no words; wanted a phrase. Choose "
+                "another `text:` in the recipe."
+            )
+        found = super().example(sample, instance, said, rng)
+        spoken = rng.random() >= self.without_phrase
+        clicked = not spoken or rng.random() >= self.without_click
+        words = numbered(said.text if spoken else None, self.words)
+        return found | {"words": np.array(words), "clicked": np.array(clicked)}
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy of the two classes, and, of examples with a phrase, of which words it has.
+
+        Raises:
+            UserError: A batch of one, of which batch normalisation knows no variance.
+        """
+        if len(batch["target"]) < 2 and self._has_statistics():
+            raise UserError(f"{WHERE}: found batches of 1; wanted 2 or more. Raise `batch`.")
+        logits, attributes = self.network(self._inputs(batch), batch["words"])
+        loss = cross_entropy(logits.float(), batch["target"])
+        spoken = said(batch["words"])
+        if not self.attribute_weight or not spoken.any():
+            return loss
+        present = F.one_hot(batch["words"], FIRST + len(self.words)).amax(dim=1)[:, FIRST:].float()
+        named = F.binary_cross_entropy_with_logits(attributes.float()[spoken], present[spoken])
+        return loss + self.attribute_weight * named
+
+    def _inputs(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "n c s s"]:
+        """Pixels and clicks; every click's map is at its far value where an example has none."""
+        inputs = super()._inputs(batch)
+        far = self.architecture.channels.click_range[1]
+        clicks = torch.where(batch["clicked"][:, None, None, None], inputs[:, 3:], far)
+        return torch.cat([inputs[:, :3], clicks], dim=1)
+
+    def metadata(self) -> dict[str, str]:
+        """The architecture and the vocabulary, as JSON."""
+        return {"architecture": json.dumps(self.phrase_architecture.as_dict())}

@@ -1,0 +1,137 @@
+"""PhraseClick's network: DeepLabv3+ over an image and click maps, whose bottleneck a phrase weighs channel by channel.
+
+Paper: Ding et al., "PhraseClick: Toward Achieving Flexible Interactive Segmentation by Phrase and Click", ECCV 2020.
+No code and no weights are public, so this is written anew from what is said of it in public:
+
+- certain: clicks say where, a phrase says what, and each works alone; word vectors and a bidirectional LSTM read the
+  phrase; a global average pool makes the visual vector; both decide an attention over channels;
+- by a reader's notes: DeepLabv3+ with Euclidean distance maps; the pool is of the bottleneck; both vectors are
+  concatenated and mapped to a number in [-1, 1] a channel, with which the bottleneck is multiplied; an attribute loss
+  (which attributes are in the phrase) on the phrase's branch;
+- ours: encoder and widths, that the attributes are the words of the training, that without a phrase the bottleneck
+  stays as it is, and that without a click its map is at its far value.
+
+    image, clicks --encoder, ASPP--> bottleneck --mean--+--> weights in [-1, 1] --times bottleneck--> decoder --> logits
+    phrase --vectors, LSTM------------------------------+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from ..shared.channels import Channels
+from ..shared.prompted_deeplab import Architecture
+
+PADDING, UNKNOWN, FIRST = 0, 1, 2
+"""Numbers of no word, of a word outside the vocabulary, and of the vocabulary's first word."""
+
+WORDS_READ = 20
+"""Words of a phrase that the network reads; ours."""
+
+
+@dataclass(frozen=True)
+class PhraseArchitecture:
+    """All that is needed to build a checkpoint's network again; the checkpoint holds it.
+
+    Attributes:
+        channels: The layout of the input, without a saliency.
+        words: The vocabulary of the training.
+        encoder: An encoder of segmentation-models-pytorch.
+        decoder_channels: Channels of the bottleneck and the decoder.
+        output_stride: Stride of the encoder.
+        word_width: Numbers of a word's vector.
+        state: Of the LSTM, each way.
+    """
+
+    channels: Channels
+    words: tuple[str, ...]
+    encoder: str = "resnet101"
+    decoder_channels: int = 256
+    output_stride: int = 16
+    word_width: int = 300
+    state: int = 256
+
+    @property
+    def deeplab(self) -> Architecture:
+        """The network without the phrase's branch."""
+        return Architecture(self.channels, self.encoder, self.decoder_channels, self.output_stride)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The architecture as JSON values, which `from_dict` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PhraseArchitecture:
+        """The inverse of `as_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: A value is missing, unknown or of the wrong type.
+        """
+        known = {"channels": Channels.from_dict(values["channels"]), "words": tuple(values["words"])}
+        return cls(**{**values, **known})
+
+
+def numbered(text: str | None, words: Sequence[str]) -> list[int]:
+    """A phrase's words as numbers, `WORDS_READ` of them, padded; without a text all are padding."""
+    places = {word: place for place, word in enumerate(words, FIRST)}
+    read = [places.get(word, UNKNOWN) for word in split(text)]
+    return read + [PADDING] * (WORDS_READ - len(read))
+
+
+def split(text: str | None) -> list[str]:
+    """A phrase's words: in lower case, without marks at their ends; as many as the network reads."""
+    cleaned = (word.strip(".,;:!?\"'()") for word in (text or "").lower().split())
+    return [word for word in cleaned if word][:WORDS_READ]
+
+
+class PhraseClickNetwork(nn.Module):
+    """Image, clicks and words -> logits of background and object, and of which words the phrase has.
+
+    Args:
+        architecture: Its sizes.
+        initialisation: Pretrained weights of the encoder ("imagenet"); None for none.
+    """
+
+    def __init__(self, architecture: PhraseArchitecture, initialisation: str | None = None) -> None:
+        super().__init__()
+        width, words = architecture.decoder_channels, len(architecture.words)
+        self.deeplab = architecture.deeplab.network(initialisation)
+        self.vectors = nn.Embedding(FIRST + words, architecture.word_width, padding_idx=PADDING)
+        self.lstm = nn.LSTM(architecture.word_width, architecture.state, batch_first=True, bidirectional=True)
+        self.attention = nn.Sequential(
+            nn.Linear(2 * architecture.state + width, width), nn.ReLU(), nn.Linear(width, width), nn.Tanh()
+        )
+        self.attributes = nn.Linear(width, words)
+
+    def forward(
+        self, inputs: Float[Tensor, "n c h w"], words: Int[Tensor, "n t"]
+    ) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n words"]]:
+        """Both logits; those of the words mean nothing where there is no phrase."""
+        deeplab: Any = self.deeplab
+        features = deeplab.encoder(inputs)
+        decoder = deeplab.decoder
+        bottleneck = decoder.aspp(features[-1])
+        weights = self.attention(torch.cat([self.phrase(words), bottleneck.mean(dim=(2, 3))], dim=1))
+        kept = torch.where(said(words)[:, None], weights, torch.ones_like(weights))
+        weighed = decoder.up(bottleneck * kept[..., None, None])
+        fused = decoder.block2(torch.cat([weighed, decoder.block1(features[2])], dim=1))
+        return deeplab.segmentation_head(fused), self.attributes(weights)
+
+    def phrase(self, words: Int[Tensor, "n t"]) -> Float[Tensor, "n s"]:
+        """The LSTM's last state forwards and its first one backwards."""
+        lengths = (words != PADDING).sum(dim=1).clamp(min=1).cpu()
+        packed = pack_padded_sequence(self.vectors(words), lengths, batch_first=True, enforce_sorted=False)
+        _, (states, _) = self.lstm(packed)
+        return torch.cat([states[0], states[1]], dim=1)
+
+
+def said(words: Int[Tensor, "n t"]) -> Bool[Tensor, " n"]:
+    """Which examples have a phrase."""
+    return (words != PADDING).any(dim=1)

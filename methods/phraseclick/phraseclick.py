@@ -1,0 +1,144 @@
+"""PhraseClick, reimplemented: clicks say where, a phrase says what; each works alone, too.
+
+Paper: Ding et al., "PhraseClick: Toward Achieving Flexible Interactive Segmentation by Phrase and Click", ECCV 2020,
+with neither code nor weights. What of this network is certain, what a reader's notes say and what is ours stands in
+methods/phraseclick/network.py; so no published number can be held against it, and none is shown beside it.
+
+It knows the words of its training. Any other word is [unknown], the same for all: the paper's section 6.10 finds that
+such a method gains on seen classes alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from harness.plugins.interfaces import Group, Method
+from harness.plugins.registry import register_method
+from harness.structures import Image, Prediction, Prompt, UserError
+
+from ..shared.channels import click_channels, image_channels
+from ..shared.checkpoints import check_fit, read_trained_here
+from ..shared.device import chosen_device
+from .network import PhraseArchitecture, PhraseClickNetwork, numbered, split
+
+WHERE = "methods/phraseclick/phraseclick.py"
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """An image as its prompts share it: (h, w), and its RGB channels at the network's size."""
+
+    size: tuple[int, int]
+    pixels: Tensor
+
+
+@register_method("phraseclick")
+class PhraseClick(Method):
+    """One checkpoint answers to a click, a phrase, and both.
+
+    Args:
+        checkpoint: Weights that the learner `phraseclick` saved, with their vocabulary.
+        device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: Forward passes are cut to this many prompts of an image.
+
+    Attributes:
+        words_read: How many words it has read in all prompts.
+        words_unknown: How many of these its training did not have.
+    """
+
+    uses_text = True
+    needs_click = False
+
+    def __init__(
+        self, checkpoint: Path, device: str = "auto", prompts_per_batch: Annotated[int, Field(ge=1)] = 16
+    ) -> None:
+        self.device = torch.device(chosen_device(device))
+        self.architecture, network = load_phraseclick(checkpoint)
+        self.network = network.to(self.device).eval()
+        self.prompts_per_batch = prompts_per_batch
+        self.words_read = self.words_unknown = 0
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[Image]) -> list[Shown]:
+        """Resize each image; all else depends on the prompt."""
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        channels = self.architecture.channels
+        pixels = (image_channels(image, channels.input_size(image.shape[:2]), self.device) for image in images)
+        return [Shown(size, one) for size, one in zip(sizes, pixels, strict=True)]
+
+    @torch.inference_mode()
+    def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
+        """A mask for each prompt: where the object's logit exceeds the background's, at the image's size.
+
+        Raises:
+            ValueError: A prompt has neither a click nor a text, or clicks of other numbers than the training's.
+        """
+        return [list(self._predictions(image, prompts)) for image, prompts in groups]
+
+    def _predictions(self, image: Shown, prompts: Sequence[Prompt]) -> Iterator[Prediction]:
+        for start in range(0, len(prompts), self.prompts_per_batch):
+            batch = prompts[start : start + self.prompts_per_batch]
+            words = torch.tensor([self._numbered(prompt) for prompt in batch], device=self.device)
+            clicks = torch.cat([self._clicks(image, prompt) for prompt in batch])
+            inputs = torch.cat([image.pixels.expand(len(batch), -1, -1, -1), clicks], dim=1)
+            (height, width), stride = inputs.shape[-2:], self.architecture.output_stride
+            padded = F.pad(inputs, (0, -width % stride, 0, -height % stride), mode="replicate")
+            logits = self.network(padded, words)[0][..., :height, :width].float()
+            resized = F.interpolate(logits, size=image.size, mode="bilinear", align_corners=False)
+            for mask in (resized[:, 1] > resized[:, 0]).cpu().numpy():
+                yield Prediction(mask[None])
+
+    def _numbered(self, prompt: Prompt) -> list[int]:
+        words = split(prompt.text)
+        if not words and not prompt.clicks:
+            raise ValueError(f"{self.name} needs a click or a text; found neither.")
+        self.words_read += len(words)
+        self.words_unknown += sum(word not in self.architecture.words for word in words)
+        return numbered(prompt.text, self.architecture.words)
+
+    def _clicks(self, image: Shown, prompt: Prompt) -> Float[Tensor, "1 c h w"]:
+        """A distance map a click; without clicks every map is at its far value."""
+        channels = self.architecture.channels
+        size = (image.pixels.shape[1], image.pixels.shape[2])
+        if not prompt.clicks:
+            count = channels.positive_clicks + channels.negative_clicks
+            return torch.full((1, count, *size), channels.click_range[1], device=self.device)
+        places = [[(click.x, click.y) for click in channels.arranged(prompt.clicks)]]
+        positions = torch.tensor(places, dtype=torch.float32, device=self.device)
+        return click_channels(positions, image.size, size, channels.click_range)
+
+
+def load_phraseclick(path: Path) -> tuple[PhraseArchitecture, PhraseClickNetwork]:
+    """The architecture and the network with its weights, in float32 on the CPU.
+
+    Raises:
+        UserError: The file is missing or damaged, or holds another network.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{WHERE}: no file at checkpoint={path}; wanted weights that the learner phraseclick saved. Train it "
+            "(configs/scenes_phraseclick.yaml), or correct `checkpoint` in the config."
+        )
+    weights, about = read_trained_here(path)
+    try:
+        architecture = PhraseArchitecture.from_dict(json.loads(about))
+    except (KeyError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{WHERE}: {path}: found no architecture of PhraseClick ({type(error).__name__}: {reason}); wanted weights "
+            "that the learner phraseclick saved. Correct `checkpoint`."
+        ) from error
+    network = PhraseClickNetwork(architecture)
+    check_fit(network, weights, path)
+    network.load_state_dict({name: one.float() if one.is_floating_point() else one for name, one in weights.items()})
+    return architecture, network.requires_grad_(False)
