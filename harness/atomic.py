@@ -31,6 +31,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        # Before the rename, the bytes must be on the disk. A file system may write names before contents: after a power
+        # cut the new name could then stand for an empty file, and the old content would be gone.
         with temporary.open("xb") as file:
             yield file
             _sync(file)
@@ -59,6 +61,9 @@ def create(path: Path, content: bytes) -> bool:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        # "x" fails where the file exists, and the system decides between two processes. A temporary file and a rename
+        # would not do: a rename replaces what is there, and both would believe that they were first. The price is that
+        # a reader may meet the file before its few bytes are in it.
         file = path.open("xb")
     except FileExistsError:
         return False

@@ -81,6 +81,11 @@ def bounding_box(mask: Bool[np.ndarray, "h w"]) -> Box:
     if not rows.size:
         return 0, 0, 0, 0
     y0, y1 = int(rows[0]), int(rows[-1]) + 1
+    # OR-ing the rows of words leaves one row of words; seen as bytes, it has a byte for each column:
+    #
+    #    row 1     00 01 01 00 00 00 00 00     one word
+    #    row 2     00 00 01 01 00 00 00 00     one word
+    #    OR        00 01 01 01 00 00 00 00     columns 1 to 3
     columns = np.flatnonzero(np.bitwise_or.reduce(words[y0:y1], axis=0).view(np.uint8))
     return int(columns[0]), y0, int(columns[-1]) + 1, y1
 

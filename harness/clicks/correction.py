@@ -77,6 +77,8 @@ def _corrective(at: Situation) -> Click | None:
     """Into the deeper of the two regions; None where no wrong pixel is left that was not clicked."""
     missing, extra = wrong(at)
     off = deepest(extra, at.clicks)
+    # A positive click needs a strictly deeper region, since a tie is a negative one's. Asking for more than the other
+    # depth also saves the search: where nothing can be so deep, `deepest` ends after its first bound.
     on = deepest(missing, at.clicks, least=off.squared + 1 if off else 1)
     if on:
         return Click(on.x, on.y)

@@ -117,6 +117,11 @@ def _without(crop: Mask, barred: Sequence[Click], left: int, top: int) -> Mask:
 
 def _largest_squares(crop: Mask, free: Mask) -> tuple[int, Places]:
     """The largest h for which a square of 2 h + 1 pixels fits around a free pixel, and those pixels."""
+    # Eroding what is eroded already by h once more by s leaves what a square of h + s fits around, so that each try
+    # goes on from the last one that succeeded. With 6 as the largest h:
+    #
+    #    h = 0    + 1 fits    h = 1    + 2 fits    h = 3    + 4 does not    the step is halved from here on
+    #             + 2 fits    h = 5    + 1 fits    h = 6    step 0: done
     half, eroded, step, growing = 0, crop, 1, True
     while step:
         more = _eroded(eroded, step)
@@ -194,6 +199,8 @@ class _Rows:
         for start in range(0, len(candidates), CHUNK):
             chunk = candidates[start : start + CHUNK]
             depths, kept = self._depths(chunk, max(least, best + 1))
+            # Only depths above the best so far come back, so the first of them in row-major order is the one that is
+            # kept.
             if len(depths):
                 first = int(depths.argmax())
                 best, place = int(depths[first]), int(chunk[kept[first]])
@@ -207,6 +214,9 @@ class _Rows:
         kept = np.flatnonzero(depths >= least)
         depths, places = depths[kept], places[kept]
         far = isqrt(int(depths.max())) if len(depths) else 0
+        # Say the deepest candidate may look 40 rows away: 3 rounds, of the rows 1, 4, 7, ..., 40, then 2, 5, ..., 38,
+        # then 3, 6, ..., 39, above and below. Going through 1, 2, 3, ... instead would leave the far rows, in which
+        # most of the candidates near an upper or a lower outline meet the outside, to the end.
         rounds = -(-far // 16)
         for first in range(1, rounds + 1):
             # Rows from near to far in every round, so that the first rules most candidates out.
@@ -223,6 +233,12 @@ class _Rows:
 def _squared_within_rows(window: Mask) -> Int32[np.ndarray, "h w"]:
     """The squared distance of each pixel to the nearest one of its row that is outside, the window's ends included."""
     columns = np.arange(window.shape[1], dtype=np.int16 if window.shape[1] < 2**15 else np.int32)
+    # The last outside column at or before each pixel, and the first at or after it, as running extremes:
+    #
+    #    window    . # # # . #      "." is outside
+    #    before    0 0 0 0 4 4
+    #    after     0 4 4 4 4 5      the window's end counts as outside
+    #    nearest   0 1 2 1 0 0
     before = np.maximum.accumulate(np.where(window, columns[0], columns), axis=1)
     after = np.minimum.accumulate(np.where(window, columns[-1], columns)[:, ::-1], axis=1)[:, ::-1]
     return np.square(np.minimum(columns - before, after - columns), dtype=np.int32)

@@ -79,6 +79,7 @@ def prompt(
     on = [click for click in at.clicks if click.positive]
     off = [click for click in at.clicks if not click.positive]
     for _ in range(positives):
+        # A gap of 0 is a pixel that was clicked; no other gap means that all of them were.
         all_clicked = on and not well_inside.gap(on).any()
         choice = pixels(depth.at_least(0), depth.left, depth.top) if all_clicked else well_inside
         on.append(apart(choice, on, distance, at.rng, positive=True))

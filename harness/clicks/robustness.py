@@ -48,6 +48,10 @@ def rclicks(
     squared, left, top = squared_depth(at.counted(at.instance.mask))
     choice = pixels(squared > 0, left, top)
     weights = np.sqrt(squared[squared > 0])
+    # Groups hold equal probability, not equally many pixels. Of depths 1 1 1 2 2 3, sorted, and two groups:
+    #
+    #    running sum    1 2 3 5 | 7 10      group 1: the first four pixels, with half of the 10
+    #    group 1 draws a number from 0 to 5, group 2 from 5 to 10; the pixel is the one whose sum passes it
     order = np.argsort(weights, kind="stable")
     low, high = ((group - 1) / groups, group / groups) if group else (0.0, 1.0)
     return (choice.clicked(int(order[_at_share(weights[order], at.rng.uniform(low, high))]), positive=True),)
@@ -76,6 +80,11 @@ def grid(
         raise UserError(f"grid/v1: found cell {cell} of {side} x {side}; wanted 0 to {side**2 - 1}.")
     if at.clicks:
         return center(at)
+    #    # # # # # #      bands of equally many pixels         cells of a band, by its columns
+    #    # # # # # #      1 1 1 1 1 1                          1 1 | 2 2 | 3 3
+    #      # # #          2 2 2 2 2 2
+    #      # # #            3 3 3
+    #                       3 3 3
     number = at.draw % side**2 if cell is None else cell
     band = _slice(pixels(at.counted(at.instance.mask)), number // side, side)
     order = np.lexsort((band.y, band.x))
@@ -99,6 +108,7 @@ def _slice(part: Pixels, index: int, count: int) -> Pixels:
 def _nearest_to_centroid(part: Pixels) -> Click:
     """The first by row, then column, of the pixels nearest to their centroid."""
     count = len(part.x)
+    # All distances times `count`, so that the centroid's fractions are integers, and equal distances are equal.
     away = np.square(count * part.x - part.x.sum()) + np.square(count * part.y - part.y.sum())
     order = np.lexsort((part.x, part.y))
     return part.clicked(int(order[away[order].argmin()]), positive=True)

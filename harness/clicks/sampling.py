@@ -57,6 +57,7 @@ def apart(choice: Pixels, clicks: Sequence[Click], distance: float, rng: np.rand
     if not clicks:
         return choice.drawn(rng, positive)
     gap = choice.gap(clicks)
+    # Where nothing is so far away, the limit falls to the largest gap there is: one filter serves both cases.
     return choice.those(gap >= min(distance * distance, int(gap.max()))).drawn(rng, positive)
 
 

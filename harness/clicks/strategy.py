@@ -73,6 +73,9 @@ def click_rng(
     seed: int, dataset: str, sample_id: str, instance_id: str, number: int, draw: int = 0
 ) -> np.random.Generator:
     """The generator of one instance's round: the same in every process, on every machine, in any order."""
+    # Python's own `hash` differs from process to process, and a generator that is handed on would depend on the order
+    # of the work. So the names themselves are hashed. The separator keeps ("a", "1b") and ("a1", "b") apart. Draw 0
+    # is not named, so that the clicks of runs with one draw are the same as before there were draws.
     parts = [str(seed), dataset, sample_id, instance_id, str(number)]
     key = "\x1f".join(parts + [str(draw)] * (draw > 0))
     digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
@@ -190,6 +193,7 @@ def _tried(name: str, options: Mapping[str, Any], draw: int = 0) -> tuple[Click,
     left[8:40, 4:28] = right[8:40, 36:60] = True
     instances = (Instance("left", left, "object"), Instance("right", right, "object"))
     sample = Sample("made up", np.zeros((48, 64, 3), np.uint8), instances)
+    # A partner that overlaps the asked object, for the rules that click into two at once.
     whole = Instance("whole", left | right, "pair")
     at = Situation(sample, instances[0], (), None, np.random.default_rng(draw), draw, whole)
     with blamed(f"{name} cannot be asked"):

@@ -93,6 +93,11 @@ def _covering(at: Situation, made: Sequence[Click], count: int, band: int) -> li
         return clicks
     # Beyond the window's ends nothing is 0: the image's edge borders on nothing.
     room = np.minimum(squared(to_nearest_zero(near.view(np.uint8)).take(places)), choice.gap([*made, *clicks]))
+    # Farthest-point sampling: `room` is each pixel's distance to the nearest click or border. A new click can only
+    # lower it, so that one pass a click suffices:
+    #
+    #    border |. . . . . . . . .| border      room  1 2 3 4 5 4 3 2 1    click in the middle
+    #    border |. . . . x . . . .| border      room  1 2 2 1 0 1 2 2 1    the next one between click and border
     while len(clicks) < count:
         clicks.append(choice.clicked(int(room.argmax()), positive=False))
         np.minimum(room, choice.gap(clicks[-1:]), out=room)

@@ -62,6 +62,8 @@ class Capacity:
 
     def holds(self, more: Mapping[str, float], held: Iterable[Mapping[str, float]]) -> bool:
         """Whether there is room for one more beside what is held."""
+        # Over all nodes together. The rest may lie in pieces that hold no actor: two nodes with half a GPU free each
+        # are one GPU here. The actor then waits in PLACING, which does no harm while others work.
         taken, total = list(held), self.total
         return all(
             amount + sum(one.get(kind, 0) for one in taken) <= total.get(kind, 0) for kind, amount in more.items()

@@ -75,6 +75,8 @@ def _silent(address: str) -> str:
     """Why nobody answers at host:port; "" if somebody does."""
     host, _, port = address.rpartition(":")
     try:
+        # The kernel of a machine that runs answers or refuses at once, and only a machine that is gone takes all of the
+        # time. A call through Ray would retry for a minute in either case.
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
     except (OSError, ValueError) as error:
         return str(error)

@@ -145,6 +145,8 @@ def fit_on_ray(
         except RayError:
             pulse.check()  # It may be the cluster's end.
             raise
+    # First of all: workers that find a reason return at once, so that Ray Train takes the training for a success, and
+    # has no checkpoint of its end.
     if reason := ray.get(ledger.given_up.remote()):
         raise reason
     if died:
@@ -163,6 +165,7 @@ def _fitted(found: Mapping[str, Any]) -> Fitted:
 
 def _blame_deaths(error: WorkerGroupError) -> None:
     """Raise a UserError, if it is deaths that ended a training."""
+    # A worker whose process ended failed Ray Train's health check; one whose own code raised has that error instead.
     deaths = [one for one in error.worker_failures.values() if hasattr(one, "health_check_failure")]
     if deaths:
         last = next(iter(str(deaths[0]).splitlines()), type(deaths[0]).__name__).rstrip(".")
@@ -212,6 +215,8 @@ def _asked(recipe: Recipe) -> dict[str, float]:
 
 def _room(asked: Mapping[str, float]) -> int:
     """How many workers that ask for so much the nodes hold."""
+    # A worker lies on one node: two nodes of 7 CPUs hold two workers of 4, although 14 CPUs would be enough for
+    # three.
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(min(int(node.get(kind, 0) // amount) for kind, amount in asked.items()) for node in nodes)
 
@@ -223,6 +228,7 @@ def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
 
     def watch() -> None:
         ended, quiet_s = False, 0.0
+        # The wait also is the pace. Once the block has ended there is one more round, for what came since the last one.
         while not ended:
             ended = done.wait(_LOOK_EVERY_S)
             if not ray.is_initialized():  # An interrupt left this thread behind; a call would start Ray anew.
@@ -232,6 +238,7 @@ def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
             except RayError:  # `fit` raises what happened to the cluster.
                 return
             quiet_s = 0.0 if begun else quiet_s + _LOOK_EVERY_S
+            # True in one round of every WARN_EVERY_S.
             if quiet_s and quiet_s % WARN_EVERY_S < _LOOK_EVERY_S:
                 free = readable(ray.available_resources())
                 _log.warning("training: none of %s has begun for %.0f s; free: %s.", waits_for, quiet_s, free)
@@ -261,9 +268,12 @@ def _work(given: Mapping[str, Any]) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
+        # A worker that died after the last checkpoint makes Ray Train start all of them again, with nothing left to do.
         if checkpoint and _read(checkpoint, _FITTED):
             return
         fitted = fit(recipe, RayStates(given["key"], ledger, given["last"]), ledger.report.remote, given["every"])
+    # What is raised here makes Ray Train start anew, which helps against a loader that died by chance. A mistake of
+    # the user would come again at every start, so the ledger keeps it, and `begin` ends the next workers at once.
     except LoaderDiedError as error:
         ray.get(ledger.loader_died.remote(ray.train.get_context().get_world_rank(), str(error)))
         raise
@@ -276,6 +286,8 @@ def _work(given: Mapping[str, Any]) -> None:
 
 def _keep(name: str, content: Mapping[str, Any]) -> None:
     """Make rank 0's content the latest checkpoint; every worker calls this."""
+    # `report` waits until every worker has called it, so a worker that returned without a call would block the
+    # others.
     if ray.train.get_context().get_world_rank() != 0:
         ray.train.report({})
         return

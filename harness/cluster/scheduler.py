@@ -119,6 +119,8 @@ class Slot:
                 may_take_s = timeout_s
             case Phase.WORKING:
                 oldest = next(iter(self.calls.values()), None)
+                # A worker begins no batch once SHARD_S are over, so a shard takes at most that long and the batch it
+                # was at. A batch asks each of the shard's jobs in turn, and each of them may take `timeout_s`.
                 may_take_s = timeout_s * len(oldest.jobs) + SHARD_S if oldest else math.inf
         return time.monotonic() - self.busy_since > may_take_s
 
@@ -167,6 +169,9 @@ class Cluster:
         for method in self.queues:
             self.capacity.check(self.entries[method])
         try:
+            # Two halves by turns, in one thread: give everybody something to do, then take what is answered. All that
+            # the driver knows changes in these two places alone, so no lock is needed and no answer can come in
+            # between.
             while self._staff():
                 yield from self._collect()
         except ClusterLostError:
@@ -190,10 +195,18 @@ class Cluster:
             ClusterLostError: There is no cluster any more.
         """
         self.pulse.check()
+        # Also one that still loads, if others emptied the queue meanwhile. Should a death or a shard that was left
+        # half-done fill the queue again, `_neediest` starts another actor.
         for slot in [slot for slot in self.slots if not slot.calls and not self.queues[slot.method]]:
             self._release(slot)
         while method := self._neediest():
             self.slots.append(self._start(method))
+        # Everybody gets a first shard before anybody gets a second one, which then waits in the actor's process:
+        #
+        #    depth 0    A: shard 1    B: shard 2    C: shard 3
+        #    depth 1    A: shard 4    B: shard 5    C: nothing is left
+        #
+        # Handing out two at a time instead would leave C idle beside A and B, who have two each.
         for depth in range(IN_FLIGHT):
             for slot in self.slots:
                 if slot.phase is Phase.WORKING and len(slot.calls) == depth and self.queues[slot.method]:
@@ -203,10 +216,13 @@ class Cluster:
     def _hand_out(self, slot: Slot) -> None:
         """Give an actor its next shard: a part of a long one, smaller where less is left, so that all end together."""
         queue = self.queues[slot.method]
+        # Only the head of the queue is looked at, so that data sets are opened in the order of the work.
         if label(queue.shards[0].dataset) not in slot.opened:
             self._open(slot, queue.shards[0])
             return
         shard = queue.take(sum(one.method == slot.method for one in self.slots))
+        # The clock of `hangs` is that of the oldest shard. One that waits behind it starts its own when that is
+        # answered.
         if not slot.calls:
             slot.begin()
         slot.calls[slot.actor.run.remote(shard)] = shard
@@ -226,6 +242,17 @@ class Cluster:
         """The method with the most shards per actor, among those with work and room for one more actor."""
         actors = Counter(slot.method for slot in self.slots)
         idle = Counter(slot.method for slot in self.slots if not slot.calls)
+        # Actors are added one at a time to where most work waits for each, the new one counted in. Four places, 12
+        # pieces of A and 4 of B:
+        #
+        #    actors        12 / (1 + A's)    4 / (1 + B's)
+        #    none          12                4                -> A
+        #    A             6                 4                -> A
+        #    A A           4                 4                -> A, the first of equals
+        #    A A A         3                 4                -> B
+        #
+        # So places are shared out as the work is, 3 to 1. An actor that has nothing yet will take a piece that waits
+        # now: only pieces beyond those ask for one more actor.
         waiting = {
             method: queue.pieces / (1 + actors[method])
             for method, queue in self.queues.items()
@@ -243,9 +270,11 @@ class Cluster:
     def _start(self, method: str) -> Slot:
         entry = self.entries[method]
         asked = self.capacity.asked(entry)
+        # Ray must not restart it by itself: an actor that came back would have no method and no data set.
         options = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "resources": entry.resources, "max_restarts": 0}
         self.begins(f"starting a process for {method}")
         actor = ray.remote(**options)(Actor).remote()
+        # A call of no work, whose answer says that the actor has a process, and on which node.
         placing = actor.__ray_call__.remote(this_node)
         return Slot(actor, method, asked, Phase.PLACING, placing, f"'{method}'")
 
@@ -267,6 +296,7 @@ class Cluster:
         waiting = {call: slot for slot in self.slots for call in slot.pending}
         if not waiting:
             time.sleep(1.0)  # Until a node comes back.
+        # One second at most, for hung actors and lost nodes have to be noticed while nobody answers.
         answered, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0) if waiting else ([], [])
         for call in answered:
             self.answered = time.monotonic()
@@ -287,6 +317,8 @@ class Cluster:
                 raise complaint(str(error.cause), slot.node, self.home) from None
             raise
         except _DEATH as error:
+            # Ray tells of a dead node in several ways, at times only as a dead actor. Whether the node is still part of
+            # the cluster is asked as well: an image must not be blamed for a machine that was switched off.
             outside = isinstance(error, (NodeDiedError, OutOfMemoryError)) or not alive(slot.node)
             yield from self._bury(slot, " ".join(str(error).split())[:300], outside)
             return
@@ -295,6 +327,7 @@ class Cluster:
                 slot.node = answer
                 self._load(slot)
             case ((Phase.LOADING | Phase.OPENING), _):
+                # One that lives clears the count: only deaths in a row say that loading itself is what kills.
                 self.deaths_loading[slot.loads] = 0
                 slot.enter(Phase.WORKING)
             case Phase.WORKING, Lost(reason):
@@ -303,6 +336,8 @@ class Cluster:
                 slot.begin()
                 shard = slot.calls.pop(call)
                 self._check_unopened(slot, shard, reason)
+                # An actor does its calls in the order in which they came, so it accepts the data set before it sees the
+                # shard again. A second shard that it already has comes back in the same way.
                 slot.actor.accept.remote(label(shard.dataset))
                 self.queues[slot.method].shards.appendleft(shard)
             case Phase.WORKING, outcomes:

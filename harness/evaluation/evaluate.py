@@ -96,6 +96,7 @@ class Evaluation:
         size = self.ways[0].protocol.images_per_batch
         load = partial(loaded, self.dataset)
         pictures = ahead(load, sample_ids, size) if self.loads_ahead else map(load, sample_ids)
+        # Three stages, each of which pulls from the one before it: pictures are decoded, put into batches, asked about.
         waiting = batched(sample_ids, pictures, size, until)
         yield from ahead(self._answered, waiting, 1, threads=2) if self.overlaps else map(self._answered, waiting)
 
@@ -106,6 +107,8 @@ class Evaluation:
     def _asked(self, way: Way, pictures: Sequence[Picture]) -> list[Record]:
         """The records of a batch in one way of asking, in pieces; first those of the first click, then of the next."""
         opened, records = self._opened(way, pictures)
+        # A piece goes through all its rounds before the next piece begins, but rows are kept round by round, as without
+        # pieces: the same run gives the same rows in the same order, however large its pictures are.
         # By text alone there is one round, without a click.
         rounds: list[list[Record]] = [[] for _ in range(way.protocol.clicks.max_clicks or 1)]
         for piece in pieces(opened, self.method.prompts_per_batch):
@@ -142,6 +145,7 @@ class Evaluation:
             made = self._scored(way, asking, answer, segment_ms)
             records += made
             more = len(asking.clicks) < way.protocol.clicks.max_clicks
+            # One that failed is out: its next click would answer a mask that nobody has.
             if isinstance(answer, Prediction) and made[0].status == "ok" and more:
                 asking.remember(answer)
                 pending.append(asking)
@@ -166,6 +170,7 @@ class Evaluation:
                 except ValueError as error:
                     records.append(self._failed(way, picture, asking.target.instance, f"text: {error}", asking))
         with self.turn:
+            # The askings name a picture once for each instance; `dict.fromkeys` keeps each once, in order.
             encode(self.method, list(dict.fromkeys(asking.picture for asking in asked)), way.protocol.seed)
         opened = [asking for asking in asked if not isinstance(asking.picture.state, Exception)]
         for asking in asked:
@@ -179,6 +184,8 @@ class Evaluation:
         by_picture = [(picture, list(own)) for picture, own in groupby(asked.askings, key=lambda one: one.picture)]
         groups = [(picture.state, [way.prompt(asking) for asking in own]) for picture, own in by_picture]
         ids = [picture.sample.id for picture, _ in by_picture]
+        # The lock holds the GPU's half of the work alone. Clicks and scores are computed without it, so that one thread
+        # scores on the CPU while the other one segments.
         with self.turn:
             started = time.perf_counter()
             answers = segmented(self.method, groups, ids, way.protocol.seed, click, asked.number)
@@ -248,6 +255,15 @@ def ahead(function: Callable[[S], T], items: Iterable[S], count: int, threads: i
     pool = ThreadPoolExecutor(threads)
     coming: deque[Future[T]] = deque()
     try:
+        # One more is submitted before one is waited for. With `count` 1 and two threads:
+        #
+        #    submit 0
+        #    submit 1    -> wait for 0, hand it on       1 is computed meanwhile
+        #    submit 2    -> wait for 1, hand it on       2 is computed meanwhile
+        #
+        # At most count + 1 results are alive, however slow the consumer is; `Executor.map` would submit all items at
+        # once, and decoded pictures would pile up. Items are drawn here, in the consumer's thread, so an iterator that
+        # stops at a time (`batched`) stops when the consumer would have asked for more.
         for item in items:
             coming.append(pool.submit(function, item))
             if len(coming) > count:

@@ -68,6 +68,8 @@ class Picture:
 
     def _summed(self) -> int:
         pixels = np.ascontiguousarray(self.image).reshape(-1)
+        # Eight bytes are added as one number, modulo 2^64, which is eight times fewer additions than byte by byte. Any
+        # one byte that changes changes the sum. A hash would miss less, and costs many times as much on every round.
         words = pixels[: pixels.size // 8 * 8].view(np.uint64)
         return int(words.sum()) + int(pixels[words.nbytes :].sum())
 
@@ -104,6 +106,7 @@ def _sample(dataset: Dataset, sample_id: str) -> Sample:
 
 def prepared(sample: Sample) -> Picture:
     """A loaded sample with a target for every instance that can be clicked and scored."""
+    # A view, so that the flag is set here alone: the data set may keep its own array, and write on it.
     image = sample.image.view()
     image.flags.writeable = False
     targets: list[Target] = []
@@ -170,6 +173,8 @@ def encode(method: Method, pictures: Sequence[Picture], seed: int) -> None:
         chance.seed(seed, "encode", *(picture.sample.id for picture in some))
         return method.encode([picture.image for picture in some])
 
+    # The ways of asking come one after the other, and the first one encodes for all. A state that is an exception is
+    # kept as well: `encode_ms` says that it was tried, so that a broken image is not encoded once for each way.
     fresh = [picture for picture in pictures if picture.encode_ms is None]
     started = time.perf_counter()
     states, failure = attempted(encoded, fresh)

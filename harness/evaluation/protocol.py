@@ -196,6 +196,8 @@ class Way:
 
     def _rng(self, sample_id: str, instance: Instance, number: int, draw: int = 0) -> Any:
         """The random generator of a round: it depends on nothing but seed, data set, object, round and draw."""
+        # The method is left out on purpose: every method gets the same clicks, be it evaluated first or last, on one
+        # worker or on many. So is the instance's own id: an object under three texts is clicked at one place.
         return click_rng(self.protocol.seed, self.names.dataset_plugin, sample_id, instance.object_id, number, draw)
 
     def prompt(self, asking: Asking) -> Prompt:

@@ -121,6 +121,9 @@ def _job(
 ) -> Job:
     weights = files.hashes("methods", method.name, method.params)
     entry, made_of, clicks = listing.entry, listing.fingerprint, method.clicks or config.clicks
+    # Three ways in which rows remember what made them. `parts` decide: a row was made by this job only if all of them
+    # are equal, and other rows are refused. `about` is for readers, who cannot read fingerprints. `code` is between
+    # the two: an edited plugin is named beneath every table, but its rows stay, for most edits change no mask.
     facts = JobFacts(
         method=label(method),
         dataset=label(entry),

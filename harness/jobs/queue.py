@@ -64,11 +64,16 @@ class Waiting:
     @property
     def pieces(self) -> int:
         """Among how many workers the shards may be divided."""
+        # Rounded up. Without a size any sample may be a piece of its own: 5 samples keep up to 5 workers busy.
         return sum(-(-len(shard.sample_ids) // (self.size or 1)) for shard in self.shards)
 
     def take(self, workers: int) -> Shard:
         """The next shard: a part of a long one, smaller where less is left, so that all workers end together."""
         shard = self.shards.popleft()
+        # What is left, cut for all places that workers have: with 2 workers, of 2 shards each, a quarter of it. So
+        # parts shrink as the work runs out, and no worker ends with a long shard while the others are idle:
+        #
+        #    100 left    parts of 25, 19, 14, 11, 8, 6, 5, 3, 3, 2, 1, 1, 1, 1
         fair = -(-len(shard.sample_ids) // (IN_FLIGHT * workers))
         shard, rest = shard.split(min(self.size or fair, MOST_SAMPLES))
         if rest:
@@ -97,6 +102,7 @@ class Waiting:
             return None
         done_at_once = self.done_at_once.get(suspect.jobs[0].facts.key, FIRST_SUSPECTED)
         suspect, rest = suspect.split(LEASES_SUSPECTED * done_at_once)
+        # All go to the front, where the next worker finds them: a killer is settled while there is work for the others.
         self.shards.extendleft([*innocent, *([rest] if rest else [])])
         if len(suspect.sample_ids) > 1 or len(suspect.jobs) > 1:
             self.shards.extendleft(halves(suspect))

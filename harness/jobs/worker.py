@@ -114,6 +114,8 @@ class Worker:
         done: list[str] = []
         records: list[list[Record]] = [[] for _ in shard.jobs]
         for sample_ids, found in evaluation.batches(shard.sample_ids, started + for_s):
+            # After the batch is computed and before anything is written: a file that was replaced meanwhile leaves no
+            # row.
             as_opened.check(dataset, sample_ids)
             done += sample_ids
             for own, new in zip(records, found, strict=True):

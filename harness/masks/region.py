@@ -38,6 +38,7 @@ class _Pixels(NamedTuple):
         x1, y1 = min(self.box[2], other.box[2]), min(self.box[3], other.box[3])
         if x0 >= x1 or y0 >= y1:
             return 0
+        # The common part of both boxes, as each crop sees it: outside of it one of the two has no pixel.
         mine, theirs = (p.crop[y0 - p.box[1] : y1 - p.box[1], x0 - p.box[0] : x1 - p.box[0]] for p in (self, other))
         return cv2.countNonZero(cv2.bitwise_and(mine, theirs))
 
@@ -144,6 +145,7 @@ def _inner_band(crop: Crop, distance: int) -> Crop:
     """The pixels of a cropped mask that lie within `distance` of its outside; beyond the crop all is outside."""
     if min(crop.shape) <= 2 * distance:  # No square fits: all of the mask is band.
         return crop
+    # The core lies in the mask, so that XOR clears it: mask less core is the band.
     band = crop.copy()
     band[distance:-distance, distance:-distance] ^= _core(crop, distance)
     return band
@@ -168,6 +170,8 @@ def _core(crop: Crop, distance: int) -> UInt8[np.ndarray, "core_h core_w"]:
         pixels = pixels[shift * width :] & pixels[: -shift * width]
     for shift in _doublings(margin + 1):
         pixels = pixels[shift:] & pixels[:-shift]
+    # A window that starts at row r and column c stands at r * width + c. The first width - margin columns of each row
+    # are windows that fit into the row; reading with the old row length skips the others.
     return np.ndarray((height - margin, width - margin), np.uint8, buffer=pixels, strides=(width, 1))
 
 

@@ -68,9 +68,16 @@ def unpacked(counts: bytes) -> Runs:
     lengths = ends - starts
     if (lengths > _MOST_GROUPS).any():
         raise ValueError(f"found a number of {lengths.max()} characters in the counts; wanted {_MOST_GROUPS} at most")
+    # How far each character's five bits go to the left: its place within its number, times five. "T3" gives 0 and 5:
+    # 36 & 31 = 4, and 3 << 5 = 96, together 100.
     shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, lengths))
     runs = np.add.reduceat((groups & 31).astype(np.int64) << shifts, starts) if len(ends) else ends
     runs -= (groups[ends - 1] >> 4).astype(np.int64) << 5 * lengths  # the sign, in the last group
+    # From the fourth number on, each is the difference from the last but one: runs 1, 3, 5, ... are sums along the
+    # odd places, runs 2, 4, ... along the even ones, and run 0 stands by itself. In the example 3 1 1 3 2:
+    #
+    #    places 1, 3    1  3    -> 1  4
+    #    places 2, 4    1  2    -> 1  3          runs 3 1 1 4 3
     for every_other in (runs[1::2], runs[2::2]):
         np.cumsum(every_other, out=every_other)
     return runs
@@ -85,6 +92,8 @@ def filled(runs: Runs, size: tuple[int, int]) -> Mask:
     x0, x1 = (int(ends[0]) // height, -(-int(ends[inside - 1]) // height)) if inside else (0, 0)
     if x0 < x1:
         lengths = np.append(runs[:inside], x1 * height - ends[inside - 1])
+        # The written columns begin at x0, so the first run, background, loses the x0 columns before them; after the
+        # mask's last run the rest of its column is background again.
         lengths[0] -= x0 * height
         columns = np.repeat(np.arange(inside + 1) % 2 == 1, lengths).reshape(x1 - x0, height)
         mask[:, x0:x1] = cv2.transpose(columns.view(np.uint8)).view(np.bool_)
@@ -99,6 +108,9 @@ def _run_ends(mask: Mask, box: Box) -> Int64[np.ndarray, " runs_plus_1"]:
         return np.array([0, mask.size])
     # Only the box's columns can hold a change; OpenCV transposes bytes several times faster than NumPy.
     pixels = cv2.transpose(mask[:, x0:x1].view(np.uint8)).reshape(-1)
+    # A run ends where a pixel differs from the next one. The box cuts off two such places: where its first pixel is
+    # mask, the change lies just before the box; where its last pixel is mask, just after it, unless the image ends
+    # there.
     changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + (x0 * height + 1)
     before = [0, x0 * height] if pixels[0] else [0]
     after = [x1 * height, mask.size] if pixels[-1] and x1 < width else [mask.size]

@@ -84,6 +84,8 @@ def _as_worst(lines: pd.DataFrame, of: Mapping[str, int], worst: float) -> list[
     found = []
     for mean, n, dataset in zip(lines["mean"], lines["n"], lines["dataset"], strict=True):
         rest = of.get(dataset, 0) - n
+        # Eight instances of ten have a mean of 0.75, two failed, and 0 is the worst: (8 * 0.75 + 2 * 0) / 10 = 0.60.
+        # The worst value may be infinite, as a distance's is; 0 times that would be NaN, so no rest adds nothing.
         value = (n * mean + (rest * worst if rest else 0)) / of[dataset] if dataset in of and n else math.nan
         found.append(value if math.isfinite(value) else math.nan)
     return found

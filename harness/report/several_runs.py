@@ -355,6 +355,8 @@ def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
     once = whole.assign(printed=whole["iou_mean"].map(percent)).drop_duplicates([*LINE, "dataset", "n_iou", "printed"])
     parts = []
     for source in sources:
+        # Two runs may call different weights by one name, and one weight by two. So each entry goes into the test under
+        # the number of its line, as if all were methods of one run.
         own = once[once["run"] == source.folder]
         final = dict(list(source.final.rows.groupby(ENTRY))) if len(own) else {}
         for index, line in own.iterrows():
@@ -367,6 +369,8 @@ def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
 def _lines(found: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The entries of each line: one a data set."""
     for _, same in found.groupby(LINE, sort=True):
+        # Two runs of one method rarely agree to the last bit, as on another GPU. What is printed alike is one result,
+        # and gets one line that names both runs.
         printed = same.assign(printed=same["iou_mean"].map(percent))
         cells = printed.drop_duplicates(["dataset", "n_iou", "printed"])
         if cells["dataset"].is_unique:

@@ -112,6 +112,7 @@ class Sequences:
         """Each draw's clicks."""
         reached = self._reached(quality)
         last = self.clicks.max(initial=0)
+        # `argmax` of booleans is the first True. It is 0 where there is none, which the last line replaces.
         first = self.clicks[reached.argmax(axis=1)] if len(self.clicks) else np.zeros(len(reached), np.int64)
         return np.where(reached.any(axis=1), first, last)
 
@@ -141,6 +142,7 @@ def sequences(rows: pd.DataFrame, metric: str = "iou") -> Sequences:
     lines = pd.MultiIndex.from_frame(wide.index.to_frame()[INSTANCE])
     broken = pd.MultiIndex.from_frame(rows.loc[rows["status"] != "ok", INSTANCE])
     short = lines[wide.isna().any(axis=1)]
+    # By instance, not by draw: one draw that broke off takes the instance's others with it, as in all other means.
     kept = ~lines.isin(broken) & ~lines.isin(short)
     drawn, lines = wide[kept], lines[kept]
     whole = drawn.groupby(INSTANCE, sort=True).mean()

@@ -132,6 +132,8 @@ def compare(
             f"compare: {_said(named[0])} and {_said(named[1])} share no instance that both segmented from the same "
             f"clicks ({found or 'no rows'}). Wanted two methods on the same data under one click protocol and seed."
         )
+    # The last click that both had alike, data set by data set: of two corrective runs with other masks, that may be
+    # the first one, since all later clicks follow each method's own errors.
     final = pairs[pairs["click_index"] == pairs.groupby("dataset")["click_index"].transform("max")]
     return Comparison(
         a=_said(named[0]),
@@ -268,6 +270,7 @@ def _pairs(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str])
         scored = own[[*ASKED, "click_index", *facts]]
         frames.append(scored.assign(score=own.get(metric, np.nan), clicks=click_keys(own["clicks"])))
     pairs = _whole(frames[0].merge(frames[1], on=[*ASKED, "click_index"], suffixes=("", "_b")), a, b)
+    # Each instance is counted under the first reason that holds for it, hence `~gone`: the counts add up.
     reasons = {
         "with other clicks": pairs["clicks"] != pairs["clicks_b"],
         "with another ground truth": _differs(pairs),
@@ -286,6 +289,8 @@ def _whole(pairs: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFram
     asked = pd.concat([a[ASKED], b[ASKED]]).drop_duplicates().groupby(INSTANCE).size().rename("of").reset_index()
     if (asked["of"] == 1).all():
         return pairs
+    # An instance with three draws, of which both answered two, would weigh as one all the same, but by a part of its
+    # clicks: a mean over the clicks that both methods happen to survive.
     answered = pairs.groupby([*INSTANCE, "click_index"])["draw"].transform("size")
     of = pairs[INSTANCE].merge(asked, on=INSTANCE, how="left")["of"].to_numpy()
     return pairs[answered.to_numpy() == of].reset_index(drop=True)
@@ -330,6 +335,8 @@ def _lines(pairs: pd.DataFrame, final: pd.DataFrame, slices: Sequence[str], tie:
     if len(clicks) > 1:
         every = [("click", str(k), (pairs["click_index"] == k).to_numpy()) for k in clicks]
         lines = pd.concat([lines, _measured(pairs, every, tie, scale)], ignore_index=True)
+    # The first line is the question that was asked, so that its p stays as it is. The slices are a search for where
+    # the difference lies: of 40 slices two have p < 0.05 by chance alone. q answers for all of them together.
     lines = lines[(lines["images"] >= LEAST_IMAGES) | (lines.index == 0)].reset_index(drop=True)
     return lines.assign(q=[float("nan"), *benjamini_hochberg(lines["p"].to_numpy()[1:])])[_LINE]
 
@@ -373,6 +380,8 @@ def _values(final: pd.DataFrame, name: str) -> pd.Series[Any]:
 def _measured(pairs: pd.DataFrame, named: Sequence[Slice], tie: float, scale: Scale) -> pd.DataFrame:
     """A line a slice."""
     difference = pairs["difference"].to_numpy()
+    # One column a slice, NaN where an instance is not in it: all slices are then resampled with the same draws, by
+    # one multiplication, instead of one bootstrap each.
     columns = {at: np.where(own, difference, np.nan) for at, (_, _, own) in enumerate(named)}
     values = over_draws(pd.DataFrame(columns, index=pairs.index), pairs)
     sums, counts = by_image(pairs.loc[values.index], values)

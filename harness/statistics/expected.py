@@ -70,6 +70,7 @@ def _held(asked: pd.DataFrame) -> pd.Series[int]:
     """(Data set, image) -> how many instances the rows name in it; at least one."""
     named = asked.drop_duplicates()
     held = named.assign(held=(~_stands(named)).astype(int)).groupby(INSTANCE[:2])["held"].sum()
+    # An image of which every row stands for all of its instances names none, and yet each method has one row of it.
     return held.clip(lower=1)
 
 

@@ -101,6 +101,9 @@ class FinalClicks:
         if withheld:
             every = every[~every["dataset"].isin(withheld)]
         segmented = (every["status"] == "ok").to_numpy(bool)
+        # What follows works on positions and on few columns, for a run may have millions of rows, whose click lists are
+        # slow to copy. In this order: which rows are failures (each for every ranking), which are of the last click,
+        # less the instances that failed at any click, less those of which a draw is missing.
         known = every.loc[segmented, _asked(every)]
         _refuse_mixed(known.assign(most=click_counts(every["clicks"])[segmented]))
         failed = _failures(_sorted(every[~segmented]), known)
@@ -276,6 +279,11 @@ def _counted(lacking: pd.DataFrame) -> dict[tuple[str, str], int]:
 
 def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     """One row a failed instance and ranking; without a ranking of its own, of each the method has there."""
+    # A failure before any mask has no ranking. The left join copies it for each ranking the method has, and leaves it
+    # once, with "", where the method has none:
+    #
+    #    a  1  failed, ranking ""            a  1  failed, "confidence"
+    #    a has "confidence" and "clip"  ->   a  1  failed, "clip"
     known = ok[ENTRY].drop_duplicates().rename(columns={"ranking": "own"})
     whole = failed[failed["ranking"] == ""].merge(known, on=["dataset", "method"], how="left")
     whole["ranking"] = whole["own"].where(whole["own"].notna(), "")

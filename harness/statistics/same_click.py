@@ -53,6 +53,11 @@ def pairs(rows: pd.DataFrame) -> pd.DataFrame:
     # Of the two masks the area, the IoU with the first object, and that with the second.
     masks = (("pred_area_px", "pred_area_px_b"), ("iou", "partner_iou_b"), ("partner_iou", "iou_b"))
     changes = np.logical_or.reduce([found[a] != found[b] for a, b in masks])
+    #                        IoU with person   with tie    sign
+    #    mask for "person"        0.9            0.1        +1
+    #    mask for "tie"           0.1            0.8        -1      the product is below zero: the object changed
+    #
+    # A mask as near to the one as to the other has sign 0, and counts as no change.
     nearer = [np.sign(found["iou"] - found["partner_iou"]), np.sign(found["partner_iou_b"] - found["iou_b"])]
     smaller = found[["gt_area_px", "gt_area_px_b"]].min(axis=1)
     return found[on].assign(

@@ -44,6 +44,10 @@ def stratified(rows: pd.DataFrame, value: str, strata: pd.Series[Any], weights: 
         return NO_GAIN
     groups = own[value].astype(float).groupby(strata)
     weight = strata.map(weights).astype(float)
+    # Why not draw the images anew, as elsewhere? A drawing may leave a small class without any image, and its mean
+    # would be over nothing. To first order, the sum moves by an image's influence each time that the image is drawn
+    # once more or less. In the example above, a tie of 0.60 in an image of its own has an influence of 1/2 * (0.60 -
+    # 0.40) / 100.
     influence = weight * (own[value].astype(float) - groups.transform("mean")) / groups.transform("size")
     images = influence.groupby([own[name] for name in INSTANCE[:2]]).sum().to_numpy(np.float64)
     low, high = interval_of_means(images * len(images), np.ones(len(images)))

@@ -109,6 +109,14 @@ def _uneven(
     asked: Asked, ok: pd.DataFrame, failed: pd.DataFrame, rankings: list[str], clicks: list[int]
 ) -> Iterator[str]:
     """What keeps the rows from being a full grid; an instance that failed at a later click has those of the earlier."""
+    # A rule may place several clicks a round: with two, the rows are of 2, 4, 6 clicks, and the first number is the
+    # step. Rows of 2 and 6 lack a round, rows of 2 and 4 the last one, where 6 are asked for.
+    #
+    # The full grid of an instance that did not fail, here with two rankings and three rounds:
+    #
+    #                 click 1    click 2    click 3
+    #    confidence     row        row        row        a column that is short: a ranking is missing (`rounds`)
+    #    oracle         row        row        row        a line that is short: a click is missing (`made_rounds`)
     if clicks and (clicks[-1] < asked.max_clicks or clicks != list(range(clicks[0], clicks[-1] + 1, clicks[0] or 1))):
         made = ", ".join(map(str, clicks))
         yield f"{asked.name}: there are rows after {made} clicks; wanted every round up to {asked.max_clicks}"
@@ -119,6 +127,7 @@ def _uneven(
     given_up = pd.MultiIndex.from_frame(failed[INSTANCE])
     if len(short := made_rounds[(made_rounds != len(clicks)) & ~made_rounds.index.isin(given_up)]):
         yield f"{asked.name}: {len(short)} instances lack some of {len(clicks)} rounds; the first is {short.index[0]}"
+    # Asked for in pairs, an instance has as many draws as partners, which the config does not tell.
     drawn = ok.loc[ok["partner"].isna() & ~ok["instance_id"].isin(failed["instance_id"])].drop_duplicates(INSTANCE)
     of = drawn.groupby("instance_id", sort=False).size()
     if len(short := of[of < asked.draws]):

@@ -133,6 +133,11 @@ class Folder:
         """Seconds since a file was written, both times by the file system's own clock."""
         with self._reading(name):
             written = self._mtime(name)
+        # How old a file is depends on whose clock says "now". A node's clock may be minutes off from the file server's,
+        # and a living owner would look dead. So a second file is written, and the server dates both:
+        #
+        #    lock.json       10:00:15   the server's time of the last touch
+        #    .clock.5f0c...  10:00:40   the server's time now      so 25 s old, whatever this node says
         probe = f".clock.{uuid4().hex}"
         self.create(probe, b"")
         try:

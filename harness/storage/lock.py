@@ -83,6 +83,8 @@ class Owner:
         if (self.host, self.processes) != (platform.node(), _processes()) or self.pid <= 0:
             return False
         try:
+            # Signal 0 is never delivered: the call only says whether there is such a process. A process of another user
+            # may not be signalled, but is there.
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
@@ -122,6 +124,8 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # The beat ends before the file goes. In a bucket a touch is a read and a write: one that ran beside the removal
+        # could write the name again, and the next start would wait for a ghost.
         self._ended.set()
         self._thread.join()
         with suppress(UserError, OSError):  # What cannot be removed now is taken over later.
@@ -144,6 +148,14 @@ class Lock:
 
     def _take(self) -> None:
         mine = (json.dumps(asdict(self.owner), indent=1) + "\n").encode()
+        # A new file on a disk was created exclusively, and the lock is held. All else is settled by the last writer:
+        #
+        #    A    finds no living owner, writes A          reads B: not A's, and B lives: refused
+        #    B    finds no living owner,       writes B    reads B: goes on
+        #         -------------------------------------------------------------------> time
+        #
+        # Whoever wrote last is read by all that wrote before, provided that each waits long enough for the others'
+        # writes to show. After the wait a name that is not ours sends us round again, to `_refuse_living`.
         if self.folder.create(NAME, mine) and self.folder.local:
             return
         while True:
@@ -169,11 +181,13 @@ class Lock:
         _log.warning("%s: taken over from %s, which is gone.", self.folder / NAME, other)
 
     def _mine(self) -> bool:
+        # The token, not the pid: pids are used again, and one process may start twice in the same folder.
         return (named(self.folder) or Owner()).token == self.owner.token
 
     def _beat(self) -> None:
         while not self._ended.wait(self.beat_s):
             try:
+                # Touching without a look would keep the other's file young, and neither would ever learn of the other.
                 if not self._mine():
                     self.lost = True
                     return

@@ -74,6 +74,8 @@ def parquet(rows: pa.Table) -> pa.Buffer:
 
 def name_of(content: bytes | pa.Buffer) -> str:
     """How a shard's file is named."""
+    # 128 of the 256 bits: two shards would share a name by chance after some 10^19 of them, and the name stays
+    # legible.
     return f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
 
 
@@ -92,6 +94,8 @@ def header_of(file: Any) -> Header:
         ValueError: It is no whole shard.
     """
     try:
+        # Parquet keeps its schema at the file's end. A file that was cut off has none, so this alone tells a whole
+        # shard from a part, and the rows need not be read.
         said = pq.read_schema(file).metadata
         samples, parts, code = (
             json.loads(said[_SAMPLES]),

@@ -85,6 +85,7 @@ class Store:
         manifest = self.manifest()
         self.remove_left_over()
         self._remove_damaged(jobs)
+        # Before anything is written: a config that does not fit the rows must leave the manifest as it was.
         self.check(jobs)
         manifest["config"] = config
         manifest["jobs"] = manifest.get("jobs", {}) | {job.key: asdict(job) for job in jobs}
@@ -181,6 +182,9 @@ class Store:
             for rows in self.tables(jobs, sample_ids):
                 writer.write_table(rows)
                 count += len(rows)
+        # The order matters if a kill comes in between. The report goes first, for it tells of the former rows. Between
+        # the next two steps the file does not have the SHA-256 in the manifest, so that readers take the shards
+        # instead.
         content = sink.getvalue()
         self.folder.remove(REPORT)
         self.folder.write(RESULTS, content)
@@ -278,6 +282,9 @@ class Store:
 
     def headers(self, key: str) -> dict[str, Header]:
         """File name -> header, of every whole shard of a job, sorted."""
+        # A shard's name is the hash of its content, so what stands under a name never changes: one header read is
+        # enough for the whole run, and a second look opens only the files that came since. What is no shard is looked
+        # at again.
         names = self.folder_of(key).files(".parquet")
         new = [name for name in names if (key, name) not in self._known]
         with ThreadPoolExecutor(READERS) as pool:
@@ -307,6 +314,7 @@ class Store:
 
     def _state(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bytes:
         """A fingerprint of all that results.parquet is made of: the samples asked for, the shards, the metrics."""
+        # The names of the shards are hashes of their contents: one more, one less or another one changes this list.
         of = {job.key: list(self.own(job)) for job in jobs}
         wanted = {name: list(ids) for name, ids in sample_ids.items()}
         return fingerprint([of, wanted, metrics_of(jobs)]).encode()

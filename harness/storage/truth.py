@@ -41,6 +41,8 @@ def _areas(rows: pd.DataFrame) -> pd.DataFrame:
     """A line for each area of an instance that has several, with `value`."""
     if "gt_area_px" not in rows:
         return _differing(rows.iloc[:0].assign(value=""), _INSTANCE)
+    # The area alone, although two masks may have one area: it is in every row, the ground truth's mask in none. A
+    # mask that somebody redraws keeps its area to the pixel only by chance.
     kept = [name for name in (*_INSTANCE, "method", "run") if name in rows]
     known = rows.loc[rows["gt_area_px"].notna(), [*kept, "gt_area_px"]].rename(columns={"gt_area_px": "value"})
     unlike = _differing(known, _INSTANCE)
@@ -56,6 +58,8 @@ def _first_clicks(rows: pd.DataFrame) -> pd.DataFrame:
     if "click_strategy" not in rows:  # Nobody knows by which rules they were made.
         return _differing(rows.iloc[:0].assign(value=""), by)
     asked = rows.loc[click_counts(rows["clicks"]) > 0, [*by, "method", "click_index", "clicks"]]
+    # A method's own first round, not round 1: a rule may begin with two clicks, and rows may be a selection. `min` is
+    # taken for each method, so that one whose round 1 is absent is compared with others' same round, or not at all.
     starts = asked.groupby([name for name in ("run", "dataset", "method") if name in rows])["click_index"]
     first = asked[asked["click_index"] == starts.transform("min")] if len(asked) else asked
     key = pd.Series(click_keys(first["clicks"], most=1), index=first.index)

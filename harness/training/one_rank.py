@@ -237,6 +237,8 @@ class FixedExamples:
 
     def loss(self, state: TrainingState) -> float:
         """The mean loss of the examples."""
+        # The network is in eval mode, but a learner's loss may draw by itself. Each training step seeds anew, so that
+        # nothing after this depends on whether there was a look.
         torch.manual_seed(0)
         with state.evaluating():
             losses = [state.loss(batch).item() for batch in self.batches]

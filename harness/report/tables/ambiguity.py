@@ -186,6 +186,8 @@ def _gains(
         return {}, [f"{line['dataset']}, {named(line)}: no gains. {error}"]
     over = {kind: gain for kind, gain in over.items() if gain.n}
     said = ", ".join(f"{kind} {interval(gain)} (n = {gain.n})" for kind, gain in over.items())
+    # Two gains that differ prove nothing by themselves: +4 [+1, +7] and +2 [-1, +5] may well be one gain. Whether the
+    # words help more where the click is ambiguous is the difference of the two gains, with an interval of its own.
     more = f"; {_interaction(here.drawn, a, b)} more on ambiguous clicks" if len(over) == len(KINDS) else ""
     other = b[0] if b[1] == "single" else f"{b[0]} ({b[1]})"
     return over, [f"{line['dataset']}, {named(line)} against {other}: {said}{more}."] if over else []

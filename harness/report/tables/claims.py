@@ -120,6 +120,8 @@ class Asked:
         named = [entry for entry in entries if not isinstance(entry, str)]
         pairs = []
         for at, part in enumerate(claim.parts):
+            # Two sides a part: a claim of one part is a less b; one of two is (a less b) on the one part of the
+            # instances, less (c less d) on the other.
             (a, b), (first, second) = named[2 * at : 2 * at + 2], claim.terms[2 * at : 2 * at + 2]
             rows = [self._rows(dataset, entry, claim.metric) for entry in (a, b)]
             both = paired(rows[0], rows[1], claim.metric, same_clicks=first.clicks == second.clicks)
