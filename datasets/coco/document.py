@@ -92,6 +92,11 @@ class Document:
         An object ends at a "}", mostly at the first: what is a whole object up to there cannot be the beginning of
         another one. orjson is several times as fast as json, but does not say where a value ends.
         """
+        #    {"id": 1, "area": 2.5}                   whole at its first "}": orjson reads it
+        #    {"id": 1, "s": {"size": [2, 3]}, ...}    {"id": 1, "s": {"size": [2, 3]} is no whole object: json reads it
+        #    {"id": 1, "name": "a}b"}                 {"id": 1, "name": "a} is none either
+        #
+        # A text that is whole at its first "}" ends there, since what follows a whole object is no part of it.
         stop = self._text.find("}", at) + 1
         try:
             return orjson.loads(self._text[at:stop]), stop

@@ -177,6 +177,7 @@ class _Scan:
     def _row(self, annotation: dict[str, Any], start: int, stop: int) -> tuple[Any, ...]:
         image = self.images.setdefault(id_text(annotation["image_id"]), len(self.images))
         category_id = whole(annotation.get("category_id"))
+        # A table's column holds 64 bits. An id that does not fit names no category, and `NO_CATEGORY` says so.
         known = category_id is not None and abs(category_id) < 2**63
         crowd = _number(annotation.get("iscrowd")) == 1
         name = plain(id_text(annotation.get("id")))

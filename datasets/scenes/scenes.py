@@ -99,6 +99,7 @@ class Scenes(Dataset):
 
     def load(self, sample_id: str) -> Sample:
         """Draw the scene; the same pixels for the same id, whatever was drawn before."""
+        # A generator for each scene, and none for the split: scene 17 can be drawn alone, by any worker.
         rng = np.random.default_rng([_SEEDS[self.split], self._index(sample_id)])
         canvas = draw_scene(rng, self.size)
         image = developed(canvas, rng)

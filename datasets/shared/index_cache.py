@@ -66,6 +66,8 @@ def cached(name: str, files: Sequence[Path], build: Callable[[], pa.Table]) -> p
 def _digest_of_states(name: str, files: Sequence[Path]) -> str:
     digest = hashlib.sha256(repr(name).encode())
     for path in files:
+        # Size and time stand for the content: hashing it would take as long as reading the file, which the index is to
+        # save.
         digest.update(repr((os.fspath(path.absolute()), *_state(path))).encode())
     return digest.hexdigest()[:20]
 

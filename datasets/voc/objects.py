@@ -197,6 +197,7 @@ class VocObjects(Dataset):
         except (OSError, ValueError):
             yield {"image": sample_id, "object": 0, "category": "", "area": 0, "crc32": 0}
             return
+        # Areas alone would not notice an object that was moved; the checksum of the whole map does.
         areas, crc32 = np.bincount(annotation.objects.ravel()), zlib.crc32(annotation.objects.tobytes())
         for number, name in _named(annotation):
             yield {"image": sample_id, "object": number, "category": name, "area": areas[number], "crc32": crc32}

@@ -116,6 +116,8 @@ def _elements(content: memoryview) -> Iterator[tuple[int, memoryview]]:
             kind, size, start, after = kind & 0xFFFF, kind >> 16, at + 4, at + 8
         else:
             start = at + 8
+            # Elements begin at multiples of 8 bytes: 5 bytes of data are followed by -5 % 8 = 3 that mean nothing.
+            # Packed ones alone lie without a gap.
             after = start + size + (0 if kind == _COMPRESSED else -size % 8)
         if start + size > len(content):
             raise ValueError(f"an element of {size} bytes where {len(content) - start} are left")
@@ -144,4 +146,5 @@ def _numbers(matrix: memoryview) -> np.ndarray:
     dimensions = np.frombuffer(shape, "<i4").tolist()
     if min(dimensions) < 0:
         raise ValueError(f"an array of shape {dimensions}")
+    # MATLAB stores a matrix column by column, which NumPy calls order "F".
     return np.frombuffer(data, _NUMBERS[kind]).reshape(dimensions, order="F")

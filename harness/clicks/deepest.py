@@ -215,8 +215,7 @@ class _Rows:
         depths, places = depths[kept], places[kept]
         far = isqrt(int(depths.max())) if len(depths) else 0
         # Say the deepest candidate may look 40 rows away: 3 rounds, of the rows 1, 4, 7, ..., 40, then 2, 5, ..., 38,
-        # then 3, 6, ..., 39, above and below. Going through 1, 2, 3, ... instead would leave the far rows, in which
-        # most of the candidates near an upper or a lower outline meet the outside, to the end.
+        # then 3, 6, ..., 39, above and below.
         rounds = -(-far // 16)
         for first in range(1, rounds + 1):
             # Rows from near to far in every round, so that the first rules most candidates out.

@@ -133,7 +133,8 @@ def squared(raw: Float32[np.ndarray, "*size"]) -> Int32[np.ndarray, "*size"]:
 def _first_square(distance: float) -> int:
     """The least positive integer whose root, in single precision, is at least this."""
     wanted = np.float32(distance)
-    # From a little below, since squaring rounds: 2.2361 ** 2 is 5.0001, and the root of 5 may still be less than it.
+    # Begins a little below the square, which rounding may have put on either side, and goes up to the first that is
+    # enough.
     square = max(1, int(float(wanted) ** 2) - 1)
     while np.float32(math.sqrt(square)) < wanted:
         square += 1

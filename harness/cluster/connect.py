@@ -71,6 +71,8 @@ def connect(address: str | None) -> None:
     """
     if ray.is_initialized():
         return
+    # Older Rays hide the GPUs from a process that asks for none, and warn that this will change; newer ones do as "0"
+    # says.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     where, named = _address(address), f"--address {address}" if address else f"RAY_ADDRESS={_address(address)}"
     # Ray's web page costs a laptop seconds at every start.

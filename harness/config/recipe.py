@@ -176,6 +176,9 @@ def identified(recipe: Recipe) -> KnownRecipe:
 
 def _says(recipe: Recipe) -> list[Any]:
     """What a recipe itself says of its weights: all but the places of files, and what no weight depends on."""
+    # What cannot change a weight: names, notes, who makes the examples (`Draws.at` gives each its own generator), and
+    # a look at fixed examples. Plugins and text are left out here because they are said below, without places of
+    # files.
     silent = {"checkpoint", "note", "save_every", "device", "learner", "datasets", "loaders", "validation", "text"}
     values = recipe.model_dump(mode="json", exclude=silent)
     values["text"] = deciding(recipe.text)

@@ -132,6 +132,8 @@ class MethodEntry(Plugin):
 
     def _with_seed(self, train: Recipe, seed: int) -> MethodEntry:
         name = label(self)
+        # Another seed trains other weights, so that the recipe's own checkpoint would be overwritten; without a name of
+        # its own it goes by its hash.
         own = train if seed == train.seed else train.model_copy(update={"seed": seed, "checkpoint": ""})
         return self.model_copy(update={"label": f"{name}, seed {seed}", "train": own, "seeds": (), "seed_of": name})
 
@@ -261,6 +263,8 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     check_metrics(path, config.metrics)
     for index, name in enumerate(config.tables):
         find("tables", name, f"{path}, tables[{index}]")
+    # Labels are looked at twice: as they are written, where a message can name the entry, and after seeds and
+    # variants have become entries, whose labels are made.
     _check_labels(path, "methods", config.methods)
     methods = tuple(
         one
@@ -374,6 +378,7 @@ def checked_clicks(clicks: Clicks, where: str) -> Clicks:
         a_round = clicks_a_round(clicks.strategy, options)
     except UserError as error:
         raise UserError(f"{where}.options: {error}") from error
+    # A protocol of 3 clicks with a rule that makes 2 a round would end in the middle of a round.
     if clicks.max_clicks % a_round:
         raise UserError(
             f"{where}.max_clicks: found {clicks.max_clicks}; {clicks.strategy} with these options makes {a_round} "

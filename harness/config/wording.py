@@ -73,6 +73,8 @@ def checked_text(text: Text, where: str) -> Text:
 def deciding(text: Text) -> dict[str, Any]:
     """All that decides the words, as JSON: rule, template, and what the rule may read of the words file."""
     words = words_of(text)
+    # A synonym that is added to the file changes no word of a rule that reads how names are said: the rows and
+    # weights that were made with it stay valid.
     said = {name: words.said(name) for name in words.rows if words.said(name) != name}
     read = {"said": said} if text.rule in READ_SAID_ALONE else {"words": dict(words.rows)}
     return {"rule": text.rule, "template": text.template, **read}

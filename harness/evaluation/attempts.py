@@ -62,6 +62,8 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> T
         failure = error
     if len(items) == 1:
         return Tried([failure])
+    # Each alone, not in halves: an image that takes too much memory fails by itself either way, and of few images at
+    # once halving saves nothing.
     alone = [result for item in items for result in attempted(function, [item]).results]
     return Tried(alone, None if any(isinstance(one, Exception) for one in alone) else failure)
 

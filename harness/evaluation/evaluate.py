@@ -261,9 +261,9 @@ def ahead(function: Callable[[S], T], items: Iterable[S], count: int, threads: i
         #    submit 1    -> wait for 0, hand it on       1 is computed meanwhile
         #    submit 2    -> wait for 1, hand it on       2 is computed meanwhile
         #
-        # At most count + 1 results are alive, however slow the consumer is; `Executor.map` would submit all items at
-        # once, and decoded pictures would pile up. Items are drawn here, in the consumer's thread, so an iterator that
-        # stops at a time (`batched`) stops when the consumer would have asked for more.
+        # At most count + 1 results wait or are being made, however slow the consumer is; `Executor.map` would submit
+        # all items at once, and decoded pictures would pile up. Items are drawn here, in the consumer's thread, so an
+        # iterator that stops at a time (`batched`) stops when the consumer would have asked for more.
         for item in items:
             coming.append(pool.submit(function, item))
             if len(coming) > count:

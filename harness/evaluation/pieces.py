@@ -41,6 +41,7 @@ def pieces(askings: Sequence[Asking], batch: int) -> Iterator[Piece]:
         askings: Those of a picture one after the other.
         batch: How many prompts of a picture the method computes together: a piece is of whole batches where it can.
     """
+    # Nearly always: pictures that are small enough stay together, as a method may segment several at once.
     if sum(_pixels(one) for one in askings) <= PIXELS_AT_ONCE:
         yield Piece(0, list(askings))
         return

@@ -181,6 +181,8 @@ def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, datase
 
 def _measured(own: pd.DataFrame, masks: Mapping[Any, pd.Series[bool]], metric: str) -> pd.DataFrame:
     """A line a mask: mean, low, high and count of the rows that it holds."""
+    # A column a group, NaN where an instance is not in it: one drawing of the images answers for all groups of all
+    # charts. A bootstrap for each bar would take as many times as long.
     values = pd.DataFrame({place: own[metric].where(mask[own.index]) for place, mask in enumerate(masks.values())})
     values = over_draws(values, own)
     sums, counts = by_image(own.loc[values.index], values)

@@ -107,6 +107,8 @@ def first(answers: Answers, order: pd.Series[float], count: int) -> list[tuple[s
     """The first `count` by the order: one an image and a class, then, if these are too few, one an image."""
     ranked = order[np.isfinite(order)].sort_values(kind="stable")
     frame = ranked.index.to_frame(index=False).assign(category=answers.facts.loc[ranked.index, "category"].to_numpy())
+    # By the order, the best instance of each image and class; the classes' others follow if there is room. Ranked cup
+    # 1, cup 2, tie 1, cup 3, in four images: three are shown as cup 1, tie 1, cup 2.
     alone = frame.drop_duplicates("image_id")
     varied = alone.drop_duplicates("category")
     taken = pd.concat([varied, alone.drop(varied.index)]).head(count)

@@ -96,6 +96,11 @@ def _counted(chart: Chart) -> Iterator[tuple[str, str]]:
 def _bars(axes: Axes, chart: Chart) -> None:
     width = 0.8 / max(1, len(chart.series))
     for place, one in enumerate(chart.series):
+        # A group's bars share 0.8 of the step to the next group. With two series each is 0.4 wide, and stands at -0.2
+        # and 0.2:
+        #
+        #    -0.4 [   ][   ] 0.4     0.6 [   ][   ] 1.4
+        #          group 0                 group 1
         x = np.arange(len(chart.groups)) - 0.4 + width * (place + 0.5)
         hatch = None if place < len(COLOURS) else "//"
         axes.bar(

@@ -173,8 +173,11 @@ def finds(saliency: SaliencyMap, truth: Mask) -> bool:
     wanted = int(truth.sum())
     if not wanted:
         return False
+    # The `wanted`-th largest value: `partition` finds it without sorting all pixels.
     least = np.partition(saliency, -wanted, axis=None)[-wanted]
     above, equal = saliency > least, saliency == least
+    # An object of 4 pixels; above the least that counts are 2, of which 1 lies on it, and equal to it 4, of which 2
+    # do: half of the equal ones are wanted, so 1 + 0.5 * 2 = 2 of 4 lie on it, which is just enough.
     share = (wanted - above.sum()) / equal.sum()
     return bool((above & truth).sum() + share * (equal & truth).sum() >= wanted / 2)
 

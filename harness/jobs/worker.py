@@ -169,6 +169,7 @@ def run_here(
         begins: Told what takes a while and has no outcome: "loading SAM".
     """
     as_opened: dict[str, FilesAsOpened] = {}
+    # One method after the other, so that each is loaded once and never two lie in memory at a time.
     for _, own in groupby(sorted(shards, key=method_of), key=method_of):
         first, *others = own
         begins(f"loading {method_of(first)}")

@@ -169,6 +169,11 @@ def stratified(instances: pd.DataFrame, count: int) -> list[tuple[str, str]]:
 
     The instances of each class are taken in turn, in the order of a hash of their ids, until there are enough images.
     """
+    # A hash is as good as a lot, and the same on every machine. Say persons p1 p2 p3 and a tie t1, in its order:
+    #
+    #    turn 0    p1 t1
+    #    turn 1    p2          taken: p1 t1 p2 p3, so that two images show both classes
+    #    turn 2    p3
     key = pd.util.hash_pandas_object(instances[INSTANCE].astype(str).agg("\0".join, axis=1), index=False)
     shuffled = instances.assign(key=key).sort_values("key", kind="stable")
     turn = shuffled.groupby(["dataset", "category"], dropna=False).cumcount()

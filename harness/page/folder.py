@@ -32,6 +32,8 @@ def replaced(out: Path) -> Iterator[Path]:
     shutil.rmtree(new, ignore_errors=True)  # of a building that was interrupted
     new.mkdir(parents=True)
     yield new
+    # The list names every file that may be the page's, at each moment. Killed in the middle of the moves, the folder
+    # holds files of both pages, all of them listed, and the next building knows them for its own.
     made = {path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file()}
     _check_free(out, made - earlier)
     _list(out, earlier | made)  # Interrupted from here on, what lies there is listed.
@@ -74,6 +76,7 @@ def _check_free(out: Path, names: set[str]) -> None:
 def _remove(out: Path, names: set[str]) -> None:
     for name in names:
         (out / name).unlink(missing_ok=True)
+    # Deepest first: a folder can be removed once those in it are gone.
     for folder in sorted({out / parent for name in names for parent in PurePosixPath(name).parents}, reverse=True):
         if folder != out:
             with suppress(OSError):  # It holds something, or is a link.

@@ -67,6 +67,7 @@ def _digest(thing: Any) -> str:
 
 def _modules(start: str) -> Iterator[tuple[str, Path]]:
     """A module and all that it imports of its author's, by name and file."""
+    # A walk over the imports, each module once: modules that import each other would otherwise go on for ever.
     due, known = [start], {start}
     while due:
         name = due.pop()

@@ -156,6 +156,7 @@ def said_by(error: BaseException, how: Callable[[Any], str] = str) -> str:
 
 def one_line(text: str, most: int = REASON_MOST) -> str:
     """Text on one line of at most so many characters and a note, which any file can hold and every start says alike."""
+    # Cut before it is cleaned: a text of a gigabyte must not go through regular expressions.
     cut = " ".join(text[: 4 * most].split())
     cut = _PASSING.sub("", readable(cut))
     whole = len(text) <= 4 * most and len(cut) <= most

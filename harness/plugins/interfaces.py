@@ -114,6 +114,8 @@ class Method:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # Each of the two is written here by the other one. A class that writes neither would call itself without an
+        # end.
         if cls.predict is Method.predict and cls.segment is Method.segment:
             raise TypeError(f"{cls.__module__}:{cls.__name__} must write predict(), or encode() and segment().")
 

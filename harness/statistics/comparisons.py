@@ -336,7 +336,7 @@ def _lines(pairs: pd.DataFrame, final: pd.DataFrame, slices: Sequence[str], tie:
         every = [("click", str(k), (pairs["click_index"] == k).to_numpy()) for k in clicks]
         lines = pd.concat([lines, _measured(pairs, every, tie, scale)], ignore_index=True)
     # The first line is the question that was asked, so that its p stays as it is. The slices are a search for where
-    # the difference lies: of 40 slices two have p < 0.05 by chance alone. q answers for all of them together.
+    # the difference lies: of 40 slices without any, two have p < 0.05 on average. q answers for all of them together.
     lines = lines[(lines["images"] >= LEAST_IMAGES) | (lines.index == 0)].reset_index(drop=True)
     return lines.assign(q=[float("nan"), *benjamini_hochberg(lines["p"].to_numpy()[1:])])[_LINE]
 
@@ -424,6 +424,8 @@ def _latency(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 def _median(own: pd.DataFrame, cost: str) -> float:
     if cost not in own:
         return float("nan")
+    # An image is encoded once, and each of its rows repeats how long that took: counted by rows, images with many
+    # instances would rule the median.
     once = own.drop_duplicates(["dataset", "image_id"]) if cost == "encode_ms" else own
     median = float(once[cost].median())
     return median if median > 0 else float("nan")

@@ -235,6 +235,8 @@ def _over_draws(drawn: pd.DataFrame) -> pd.DataFrame:
         return drawn
     scored = [name for name in (*metrics_in(drawn), *_PIXELS) if name in drawn]
     values = drawn[scored].astype(float)
+    # 1 where every draw has the score: the mean of yes and no is 1 only if all are yes. A mean over the draws that
+    # happen to have it would be over other clicks than the other methods' means.
     whole = over_draws(values.notna().astype(float), drawn) == 1
     return drawn[first].assign(**over_draws(values, drawn).where(whole))
 
@@ -297,6 +299,8 @@ def _refuse_mixed(known: pd.DataFrame) -> None:
     strategies = known["click_strategy"].fillna("").astype(str) if "click_strategy" in known else ""
     asked = known[["dataset", "method", "run", "most"]].assign(strategy=strategies)
     protocols = asked.groupby(["dataset", "method", "run", "strategy"])["most"].max().reset_index()
+    # Two questions: is each method clicked alike wherever it has rows, and are the runs of one data set clicked
+    # alike? The second takes the most of any method, since a corrective run may hold methods that broke off early.
     runs = protocols.groupby(["dataset", "run", "strategy"])["most"].max().reset_index()
     several = runs[runs.groupby("dataset")["run"].transform("nunique") > 1]
     for own in [part for _, part in (*protocols.groupby(ENTRY[:2]), *several.groupby("dataset"))]:

@@ -46,6 +46,8 @@ class Reason:
 def reasons(rows: pd.DataFrame) -> list[Reason]:
     """Why the failed instances of a run's rows failed, the most frequent reason first; each instance counts once."""
     failed = rows[rows["status"] != "ok"].drop_duplicates(_ASKED)
+    # "instance 17 has no pixel" and "instance 42 has no pixel" are one kind: what belongs to one instance becomes a
+    # star.
     kinds = failed["error"].fillna("").map(lambda error: _OF_ONE.sub("*", error))
     found = [
         Reason(own["method"].iloc[0], own["dataset"].iloc[0], len(own), own["error"].iloc[0], own["image_id"].iloc[0])

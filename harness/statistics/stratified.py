@@ -44,10 +44,10 @@ def stratified(rows: pd.DataFrame, value: str, strata: pd.Series[Any], weights: 
         return NO_GAIN
     groups = own[value].astype(float).groupby(strata)
     weight = strata.map(weights).astype(float)
-    # Why not draw the images anew, as elsewhere? A drawing may leave a small class without any image, and its mean
-    # would be over nothing. To first order, the sum moves by an image's influence each time that the image is drawn
-    # once more or less. In the example above, a tie of 0.60 in an image of its own has an influence of 1/2 * (0.60 -
-    # 0.40) / 100.
+    # Why are influences drawn, and not the images, as elsewhere? A drawing may leave a small class without any image,
+    # and its mean would be over nothing. To first order, the sum moves by an image's influence each time that the
+    # image is drawn once more or less. In the example above, a tie of 0.60 in an image of its own has an influence of
+    # 1/2 * (0.60 - 0.40) / 100.
     influence = weight * (own[value].astype(float) - groups.transform("mean")) / groups.transform("size")
     images = influence.groupby([own[name] for name in INSTANCE[:2]]).sum().to_numpy(np.float64)
     low, high = interval_of_means(images * len(images), np.ones(len(images)))
@@ -76,6 +76,9 @@ def matched_weights(bins: pd.Series[float], seen: pd.Series[bool]) -> dict[float
     if counts.shape[1] < 2:
         return {}
     both = counts[(counts > 0).all(axis=1)]
+    #    bin     seen    unseen    n m / (n + m)    weight
+    #    2^10    30      10        7.5              0.79
+    #    2^14    100     2         1.96             0.21      many seen ones do not make up for two unseen ones
     raw = both.prod(axis=1) / both.sum(axis=1)
     bins_of_both = both.index.to_numpy(np.float64).tolist()
     return dict(zip(bins_of_both, (raw / raw.sum()).tolist(), strict=True))

@@ -100,6 +100,9 @@ def _jobs(manifest: Mapping[str, Any]) -> dict[str, JobFacts]:
 
 def _samples(runs: Mapping[str, Samples]) -> Samples:
     """Of each data set the longest list, which holds the others if some runs were limited."""
+    #    run 1, limit 2    a b
+    #    run 2, limit 4    a b c d      the longer begins with the shorter: a b c d
+    #    run 3             a c          neither holds the other: refused
     longest: dict[str, tuple[Mapping[str, int | None], str]] = {}
     for place, listed in runs.items():
         for label, own in listed.items():
@@ -157,6 +160,8 @@ def _manifest(runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """The first run's config with all methods and data sets, all jobs, and all starts."""
     config = dict(runs[0]["config"])
     for kind in ("methods", "datasets"):
+        # Backwards, so that of entries with one label the first run's is written last and stays; the order is the
+        # first's, too.
         entries = {label_of(entry): entry for run in reversed(runs) for entry in run["config"][kind]}
         config[kind] = [
             entries[name] for name in dict.fromkeys(label_of(e) for run in runs for e in run["config"][kind])

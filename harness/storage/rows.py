@@ -134,6 +134,9 @@ def _picked(parts: Sequence[pa.Table], numbers: np.ndarray) -> pa.Table:
 
     Example: of tables with 3 and 2 rows, the numbers [4, 0] are row 1 of the second and row 0 of the first.
     """
+    # With tables of 3 and 2 rows and the numbers 4 0 3: the owners are 1 0 1. Each table gives its rows at once, so
+    # that they come as 0 | 4 3, the owners in order; `by_owner` is 1 0 2, where these stood, and its inverse, by a
+    # second argsort, puts them back to 4 0 3.
     ends = np.cumsum([len(part) for part in parts])
     owners = np.searchsorted(ends, numbers, side="right")
     by_owner = np.argsort(owners, kind="stable")

@@ -344,6 +344,8 @@ class Store:
 
     def counting(self, job: JobFacts, wanted: Collection[str]) -> Iterator[tuple[str, Header, set[str]]]:
         """The file and the header of each shard that counts, and the wanted samples that count in it."""
+        #    shard 1    a b c      wanted a c d      shard 1 counts for a c
+        #    shard 2    c d                          shard 2 counts for d, for c is taken
         left = set(wanted)
         for name, header in self.own(job).items():
             # A sample may lie in two shards if a start was killed while its workers went on; the first one counts.

@@ -95,6 +95,9 @@ def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> boo
                 rows += len(store.read(key, name))
             except UserError as error:
                 damaged.append(str(error))
+                # A shard without a readable header counts for nobody, so that the rows can be checked without it: its
+                # samples are then absent, and that is said. One with a header whose rows cannot be read is believed to
+                # be there.
                 whole &= name not in headers
                 continue
             unsure += [f"shards/{key}/{name}: {why}" for why in _doubts(headers.get(name), jobs.get(key, {}))]

@@ -69,6 +69,7 @@ def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
         begun = training.processes  # The first step of each is slower than all others.
         _paced(training, range(begun), math.inf)
         end = time.monotonic() + for_s
+        # The first pass may take half of the time, so that as much is left for the second.
         first = _paced(training, range(begun, begun + MOST_STEPS), end - for_s / 2)
         if training.loaders:
             training.loaders.settle()  # What the first pass asked for and did not take.

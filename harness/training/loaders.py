@@ -64,6 +64,7 @@ class Loaders:
         processes = -(-count // THREADS)
         spawn = get_context("spawn")  # A fork cannot use the GPU.
         ended, self.end = spawn.Pipe(duplex=False)
+        # 10 threads are three processes, of 4, 3 and 3.
         threads = [count // processes + (number < count % processes) for number in range(processes)]
         self.pools = [ProcessPoolExecutor(1, spawn, _begin, (make, processes, own, ended)) for own in threads]
         self.taking = ThreadPoolExecutor(1, "taking")
@@ -79,6 +80,12 @@ class Loaders:
         ahead = STEPS_AHEAD * len(self.pools)
         coming: deque[Future[list[Batch]]] = deque()
         try:  # A broken pool raises as it is given a step, too.
+            # Steps are asked for `ahead` of where they are handed out. With two processes, 4 ahead, from step 0:
+            #
+            #    0 1 2 3        asked for; nothing is handed out yet
+            #    4              asked for; 0 is handed out, as soon as it is made
+            #    5              asked for; 1 ...
+            #    end to end+3   nothing more to ask for; the last four are handed out
             for step in range(first, end + ahead):
                 if step < end:
                     made = self.pools[step % len(self.pools)].submit(_at, step)
@@ -104,6 +111,7 @@ class Loaders:
 
     def settle(self) -> None:
         """Wait until all that was asked for is made."""
+        # Each pool has one process, which does its tasks in turn: once this empty task is done, so are all before it.
         for asked in [pool.submit(int) for pool in self.pools]:
             asked.result()
 

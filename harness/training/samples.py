@@ -65,6 +65,8 @@ class SampleCache:
         key = (dataset, sample_id)
         packed = self.kept.get(key)
         if packed is None:
+            # Decoded outside of the lock, for decoding is what threads are there for. Two of them may decode the same
+            # sample; `_keep` drops the second.
             packed = PackedSample.packed(self._loaded(dataset, sample_id))
             with self.lock:
                 self._keep(key, packed)
@@ -83,6 +85,7 @@ class SampleCache:
             return
         self.kept[key] = packed
         self.bytes += packed.bytes
+        # A dictionary keeps the order of insertion: the first key is the one that was kept longest.
         while self.bytes > self.limit and len(self.kept) > 1:
             self.bytes -= self.kept.pop(next(iter(self.kept))).bytes
 

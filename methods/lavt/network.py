@@ -167,6 +167,7 @@ class Decoder(nn.Module):
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
+        # The first step reads the two coarsest maps, each further one the result so far beside the next finer map.
         hidden, coarsest = 4 * widths[0], widths[-1]
         inputs = [coarsest + widths[-2], *(hidden + width for width in reversed(widths[:-2]))]
         self.steps = nn.ModuleList(

@@ -110,6 +110,8 @@ class ClipLearner(Learner):
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The weighted losses; the two templates of the batch's first example serve all."""
         names, others = (F.normalize(self.network.encode_text(tokens), dim=-1) for tokens in batch["names"][0])
+        # Two templates of every name: "a photo of a cup." must be nearer to "a drawing of a cup." than to any other
+        # name's text. The right answer of line i is column i.
         similarity = self.network.logit_scale.exp() * names @ others.T
         loss = self.name_weight * F.cross_entropy(similarity, torch.arange(len(names), device=names.device))
         if self.patch_weight:
@@ -141,6 +143,8 @@ def patch_loss(logits: Float[Tensor, "n c gh gw"], covered: Float[Tensor, "n c g
     The weight of a class's covered part is 6 * sqrt(0.05 / its coverage in the batch), at most 30.
     """
     share = covered.mean((0, 2, 3), keepdim=True).clamp(min=0.002)
+    # A class that covers 5 % of the batch weighs 6; one of 0.2 %, the least that counts, weighs 30. Without weights,
+    # "nowhere" would be nearly right for every rare class.
     weight = 6 * torch.sqrt(0.05 / share)
     return F.binary_cross_entropy_with_logits(logits, covered, pos_weight=weight)
 

@@ -172,6 +172,7 @@ class PromptedDeepLabLearner(Learner):
         mirrored = self.flip and rng.random() < 0.5
         if mirrored:
             image, mask, saliency = image[:, ::-1], mask[:, ::-1], saliency[:, ::-1]
+            # Column x becomes w - 1 - x; rows stay.
             clicks = clicks * [-1, 1] + [sample.size[1] - 1, 0]
         if self.jitter:
             image = jittered(image, rng, self.jitter)

@@ -141,6 +141,8 @@ class RitmLearner(Learner):
         previous = torch.zeros_like(pixels[:, :1])
         rounds = int(torch.randint(self.next_clicks + 1, ()))
         training = self.network.training
+        # These rounds only imitate a user. In training mode they would move the batch norms' running statistics, and
+        # would answer otherwise than the network that is evaluated.
         self.network.eval()
         for _ in range(rounds):
             previous = self.network(pixels, previous, clicks)[0].sigmoid()
@@ -188,6 +190,9 @@ def normalised_focal_loss(
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
     focus = (1 - torch.exp(-cross_entropy)) ** gamma
+    # Focal weights fall as the network learns: where it is right by 0.99 a pixel weighs 0.0001, and the few wrong
+    # ones are lost among thousands of such in the mean. Divided by their mean over the image, weights sum to the
+    # number of pixels again, and what is wrong keeps its share of the loss.
     share = focus.mean(dim=(1, 2), keepdim=True).detach().clamp(min=1e-12)
     weight = torch.where(target, alpha, 1 - alpha)
     return (weight * focus / share * cross_entropy).mean()

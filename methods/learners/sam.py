@@ -128,10 +128,14 @@ class SamLearner(Learner):
         labels = torch.ones(len(points), 1, device=points.device)
         logits, confidence = self._decoded(embeddings, points, labels, None, several=True)
         each = mask_loss(logits, target)
+        # A click may mean the whole, a part or a part of the part, and the example knows only one of these as right. If
+        # all three masks were pulled to it they would be one mask. The smallest loss teaches the mask that is nearest
+        # already, so that each can settle on another meaning.
         first = each.min(1).values + self.mean_weight * each.mean(1) + confidence_loss(logits, confidence, target)
         if not self.refined:
             return first.mean()
         best = logits.gather(1, each.argmin(1)[:, None, None, None].expand(-1, 1, *logits.shape[2:])).detach()
+        # Prompts lie image by image, `instances` of each: with 6 of which 2 are refined, 0 1, 6 7, 12 13, ...
         again = torch.arange(len(points), device=points.device) % self.instances < self.refined
         second = self._second_loss(embeddings, points[again], labels[again], best[again], target[again])
         return (first.sum() + second.sum()) / len(points)
@@ -149,6 +153,7 @@ class SamLearner(Learner):
         """One more click each: positive where the mask misses the object, negative where it exceeds it."""
         cells, positive = drawn_from_error(logits[:, 0] > 0, target[:, 0] > 0.5)
         cell = self.architecture.image_size / logits.shape[-1]
+        # A cell of 4 pixels begins at pixel 0 and ends with pixel 3: its centre is 1.5 = (0 + 0.5) * 4 - 0.5.
         centres = (cells.to(points.dtype) + 0.5) * cell - 0.5
         return torch.cat([points, centres[:, None]], 1), torch.cat([labels, positive[:, None].to(labels.dtype)], 1)
 

@@ -213,6 +213,8 @@ def exchanged(widths: Sequence[int], source: int, target: int) -> nn.Module:
         return nn.Identity()
     if source > target:
         return nn.Sequential(*normalised(nn.Conv2d(widths[source], widths[target], 1, bias=False)))
+    # From 1/4 to 1/32 a map is halved three times. The first two keep its channels and end with a ReLU; the last one
+    # brings it to the target's channels, and the ReLU comes after the sum.
     halvings = [
         nn.Sequential(*normalised(convolution(widths[source], widths[source], stride=2)), nn.ReLU())
         for _ in range(target - source - 1)

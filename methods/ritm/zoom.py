@@ -87,6 +87,7 @@ class Window(NamedTuple):
 
 def _shared(first: tuple[int, ...], second: tuple[int, ...]) -> float:
     """IoU of two ranges of pixels."""
+    # Rows 10 to 19 and 15 to 24 share 5 of 15: 1/3. "+ 1", since the last row belongs to the range.
     intersection = max(0, min(first[1], second[1]) - max(first[0], second[0]) + 1)
     return intersection / (max(first[1], second[1]) - min(first[0], second[0]) + 1)
 

@@ -125,6 +125,8 @@ class Gradcam(ClipSaliency):
 
     def _earlier(self, cells: Float[Tensor, "n c gh gw"], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n c"]:
         """The mean gradients of an earlier stage, backward through the later ones."""
+        # RESNET_LAYERS begins with the last stage: of "layer2" the later ones are layer4 and layer3, to be run
+        # backwards.
         later = [getattr(self.visual, name) for name in RESNET_LAYERS[: RESNET_LAYERS.index(self.layer)]]
 
         def embedded(x: Any) -> Tensor:

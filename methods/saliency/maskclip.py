@@ -166,6 +166,7 @@ class MaskClip(Saliency):
         if not texts:
             return torch.zeros((0, *size), device=self.device)
         scores = self._scores(images, names)
+        # `scores[0, places]` takes several texts of the one image, `scores[[0, 1, 2], places]` one text of each image.
         asked = torch.arange(len(texts), device=self.device) if len(images) > 1 else 0
         score = upsampled(scores[asked, places], size)
         others = log_sum_exp(scores[:, :known], size) if known else None
@@ -234,6 +235,8 @@ def _resnet_features(visual: ModifiedResNet, pixels: Float[Tensor, "n 3 h w"]) -
     for stage in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):
         x = stage(x)
     pool = visual.attnpool
+    # The pool attends from one query to all cells. Without the attention, each cell goes through the value's and the
+    # output's layer by itself, which are convolutions of 1 x 1.
     x = functional.conv2d(x, pool.v_proj.weight[:, :, None, None], pool.v_proj.bias)
     return functional.conv2d(x, pool.c_proj.weight[:, :, None, None], pool.c_proj.bias)
 

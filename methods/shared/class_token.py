@@ -95,6 +95,8 @@ class LastAttention:
             score: Which score's gradient.
             scale: exp(logit_scale), of the cosine.
         """
+        # One forward pass through the readout, then a backward pass for each text: `vjp` keeps what the forward pass
+        # made, and `vmap` sends the gradients of all texts back together.
         embedded, pull = torch.func.vjp(self.readout, self.attended)  # type: ignore[misc]
         towards = score_gradient(embedded, texts, score, scale)
         back: Tensor = torch.func.vmap(lambda one: pull(one)[0])(towards)

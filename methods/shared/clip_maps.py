@@ -109,11 +109,14 @@ def contrasted(
     """
     if others is None:
         return score
+    # The normaliser is the log of a sum of exponentials, log(e^a + e^b + ...), over the vocabulary. A text that is
+    # not in it joins: log(e^others + e^score). A text that is in it has been counted.
     if max(places) >= known:
         joined = torch.tensor([place >= known for place in places], device=score.device)[:, None, None]
         others = torch.where(joined, torch.logaddexp(others, score), others)
     probability = (score - others).exp_()
     if known > 1:
         return probability
+    # Where the vocabulary is the text itself and nothing else, its share is 1 everywhere and shows nothing.
     alone = torch.tensor([place < known for place in places], device=score.device)[:, None, None]
     return torch.where(alone, score, probability)

@@ -146,11 +146,16 @@ class ClipSaliency(Saliency):
         """Of several texts on one image, or of one text on each of several images of one size."""
         kept, size = torch.stack([image.kept for image in images]), images[0].size
         vectors = self._vectors(texts)
+        # Two questions in one shape (texts, images): several texts of one image are (k, 1), one text for each of
+        # several images is (1, n). Either has one map for each text, so flattening gives them in the texts' order.
         own = self.evidence(kept, vectors[None] if len(images) > 1 else vectors[:, None]).flatten(0, 1)
         if not (self.softmax and vocabulary):
             return min_max(self._stretched(own.clamp(min=0), size))
         names = tuple(dict.fromkeys(vocabulary))
         others = self.evidence(kept, self._vectors(names)[:, None]).transpose(0, 1)
+        # Evidence has no unit. Where one CLIP's lies between, say, -3 and 3, and another's between -0.01 and 0.01, one
+        # temperature would make the softmax of the first sharp and of the second flat. So the largest of the vocabulary
+        # counts as 1.
         unit = others.abs().amax((1, 2, 3), keepdim=True) * self.temperature
         unit = torch.where(unit > 0, unit, 1)
         known = log_sum_exp(others / unit, size)

@@ -73,6 +73,8 @@ def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random"
 def _named(read: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, str]:
     """Encoder's name -> file's name, by the pair of prefixes that matches most; empty if it matches less than half."""
     best: dict[str, str] = {}
+    # Files put names of their wrapper before all tensors: "module.backbone.layer1.0.conv1.weight". Neither side's
+    # prefix is known, so every pair is tried, and the one under which most names meet is taken.
     for theirs in _PREFIXES:
         for ours in ("", "model."):
             names = {name: theirs + name.removeprefix(ours) for name in wanted}

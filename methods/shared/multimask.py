@@ -315,6 +315,7 @@ def batches(prompts: Sequence[Prompt], largest: int) -> Iterator[list[int]]:
     def kind(index: int) -> tuple[int, bool]:
         return len(prompts[index].clicks), prompts[index].previous is not None
 
+    # `groupby` joins neighbours alone, so equals are brought together first; the sort keeps their order.
     for _, members in groupby(sorted(range(len(prompts)), key=kind), key=kind):
         alike = list(members)
         yield from (alike[start : start + largest] for start in range(0, len(alike), largest))

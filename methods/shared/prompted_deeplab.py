@@ -87,6 +87,7 @@ class PaddedNetwork(nn.Module):
     def forward(self, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 h w"]:
         """Logits of background and object at the input's size."""
         height, width = inputs.shape[-2:]
+        # -height % stride is what is missing to the next multiple: -50 % 16 = 14, and 50 + 14 = 64.
         padded = F.pad(inputs, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
         return self.network(padded)[..., :height, :width]
 

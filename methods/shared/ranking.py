@@ -81,6 +81,7 @@ class ClipRanking:
             texts: A text for each mask.
         """
         scores = np.full(len(masks), EMPTY, np.float32)
+        # An empty mask has no box to crop. It keeps the lowest score, so that it is chosen only where all are empty.
         shown = [index for index, mask in enumerate(masks) if mask.any()]
         if shown:
             crops = self._images(image, [masks[index] for index in shown])

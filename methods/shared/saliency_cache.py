@@ -93,6 +93,7 @@ class Remembered(Saliency):
             found = {key: self.kept[key] for key in asked if key in self.kept}
         new = {key: image for key, image in zip(asked, images, strict=True) if key not in found}
         if new:
+            # Outside of the lock: computing takes long, and the other threads may find theirs meanwhile.
             computed = dict(zip(new, self.saliency.features(list(new.values())), strict=True))
             self._keep(computed)
             found |= computed

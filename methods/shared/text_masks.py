@@ -85,6 +85,7 @@ class TextMasks(Method):
             for prompt in prompts
             if prompt.text not in image.masks
         ]
+        # Several clicks on one object ask for the same text on the same image: the mask is computed once.
         pairs = list({(id(image), text): (image, text) for image, text in wanted}.values())
         read = self.readings([text for _, text in pairs])
         for start in range(0, len(pairs), self.pairs_per_batch):
@@ -117,6 +118,7 @@ def component(mask: Mask, clicks: Sequence[Click]) -> Mask:
     ys, xs = np.nonzero(mask)
     if first is None or not len(ys):
         return mask.copy()
+    # A click on the mask is its own nearest pixel, at distance 0, so both cases are one.
     nearest = int(np.argmin((ys - first.y) ** 2 + (xs - first.x) ** 2))
     _, pieces = cv2.connectedComponents(np.ascontiguousarray(mask).view(np.uint8), connectivity=8)
     return np.asarray(pieces == pieces[ys[nearest], xs[nearest]])

@@ -198,6 +198,8 @@ def _tensors(found: Any) -> dict[str, Tensor]:
     """The tensors in modules and in modules of modules, in the order in which the archive has them."""
     tensors: dict[str, Tensor] = {}
     waiting = [("", found)]
+    # A list as a stack instead of recursion, which a deeply nested file could exhaust. What is pushed last is taken
+    # first, so children are pushed in reverse and come out in the file's order.
     for _ in range(MODULES):
         if not waiting:
             return tensors

@@ -103,6 +103,13 @@ def windowed(
     """The patches after blocks that see one window at a time: to them each window is an image of its own."""
     n, _, channels = tokens.shape
     (height, width), (down, across) = grid, windows
+    # A grid of 4 x 4 patches in 2 x 2 windows. Reshaped to (down, rows, across, columns), a window's rows lie apart;
+    # with the middle two axes swapped they lie together, and each window is a sequence of its own:
+    #
+    #    0 0 1 1
+    #    0 0 1 1      ->    0 0 0 0    1 1 1 1    2 2 2 2    3 3 3 3
+    #    2 2 3 3
+    #    2 2 3 3
     split = tokens.reshape(n, down, height // down, across, width // across, channels).transpose(2, 3)
     alone = split.reshape(n * down * across, -1, channels)
     for block in blocks:

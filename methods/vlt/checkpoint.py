@@ -132,6 +132,12 @@ def _name(layer: str, array: str) -> str:
 
 def _normed(number: int) -> str:
     """What a batch norm normalises: 61 and 62 came between the convolutions, and the biased ones have none."""
+    # Keras numbers each kind of layer by itself, so that the numbers of norms and convolutions drift apart:
+    #
+    #    convolution    ... 60        61   62 ... 72    73 (biased, no norm)    74 ...
+    #    norm           ... 60   [61 62]   63   64 ... 74                            75 ...
+    #
+    # [61 62] are the sentence's and the product's. From 63 on, a norm is 2 ahead of its convolution, from 75 on 1.
     if number in (61, 62):
         return "sentence_norm" if number == 61 else "product_norm"
     conv = number if number < 61 else number - 2

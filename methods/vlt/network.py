@@ -116,6 +116,14 @@ class VltNetwork(nn.Module):
     def see(self, pixels: Float[Tensor, "b 3 h w"]) -> Seen:
         """What needs no text: Darknet-53, and the first convolution of each of its three maps."""
         found = self._conv(pixels, 1)
+        # Each stage is one convolution that halves the map and then pairs that are added to what they read:
+        #
+        #    stage    halves    pairs              next
+        #    1        2         3-4                5
+        #    2        5         6-7, 8-9           10
+        #    3        10        11-12 ... 25-26    27
+        #    4        27        28-29 ... 42-43    44
+        #    5        44        45-46 ... 51-52    53
         number, maps = 2, []
         for blocks in STAGES:
             found = self._conv(found, number)
@@ -258,6 +266,8 @@ class Gru(nn.Module):
         update_in, reset_in, new_in = (vectors @ self.kernel + self.bias).chunk(3, dim=2)
         update_by, reset_by, new_by = self.recurrent.chunk(3, dim=1)
         state, states = vectors.new_zeros(len(vectors), len(self.recurrent)), []
+        # The products with the words do not depend on the state, so they are made for all words at once, above; only
+        # the products with the state have to wait for the word before.
         for word in range(vectors.shape[1]):
             update = (update_in[:, word] + state @ update_by).sigmoid()
             reset = (reset_in[:, word] + state @ reset_by).sigmoid()

@@ -129,6 +129,7 @@ class Vlt(TextMasks):
 
     def logits(self, images: Sequence[TextImage], readings: Sequence[Any]) -> Float[torch.Tensor, "n 208 208"]:
         """The network's answer to each pair, for the letterboxed image."""
+        # From a list of images with three maps each to three batches; likewise words and sentences below.
         seen = (torch.cat(part) for part in zip(*(vars(image.features).values() for image in images), strict=True))
         words, sentences = (torch.stack(part) for part in zip(*readings, strict=True))
         return self.network.answer(Seen(*seen), words, sentences)

@@ -86,6 +86,8 @@ class Canvas:
 
     def finish_object(self) -> None:
         """Remember how large the regions added since the last call are while nothing hides them."""
+        # One pixel of every four is counted, and taken four times: the shares that this decides need no more, and it
+        # takes a quarter of the time.
         counts = np.bincount(self.owner[::2, ::2].ravel(), minlength=len(self.regions) + 1)
         for region in range(len(self.whole_area) + 1, len(self.regions) + 1):
             self.whole_area[region] = 4 * int(sum(counts[number] for number in self.family(region)))
@@ -93,6 +95,7 @@ class Canvas:
     def family(self, region: int) -> list[int]:
         """A region, its parts, their parts, and so on."""
         family = [region]
+        # A part is always added after its whole, so one pass in the order of the numbers finds parts of parts as well.
         for number in range(region + 1, len(self.regions) + 1):
             if self.regions[number - 1].parent in family:
                 family.append(number)
@@ -102,6 +105,11 @@ class Canvas:
         """Pixels (size, size) of which the region and its parts cover more than half."""
         inside = np.zeros(256, np.uint8)
         inside[self.family(region)] = 1
+        # Each of the image's pixels is four of the sheet's. A pixel with its upper two quarters on the region is
+        # covered by 34 + 25 = 59 per cent, and is in the mask; its neighbour with the lower two, 41, is not:
+        #
+        #    34 25      # #  59: in      . .  41: out
+        #    23 18      . .              # #
         quarters = [self.owner[y::2, x::2] for y in (0, 1) for x in (0, 1)]
         covers = [cv2.LUT(quarter, inside * weight) for quarter, weight in zip(quarters, _WEIGHTS, strict=True)]
         coverage: UInt8[np.ndarray, "h w"] = covers[0] + covers[1] + covers[2] + covers[3]
@@ -109,6 +117,7 @@ class Canvas:
 
     def _rasterised(self, outline: Outline, blur: float = 0.0) -> tuple[Window, Alpha]:
         """The part of the sheet around a polygon, and how much of each pixel there it covers, 0 to 255."""
+        # OpenCV's whole numbers are centres of pixels, where the layout's are edges between them: hence the half.
         points = outline * self.scale - 0.5
         margin = 2 + 2 * int(np.ceil(blur * self.scale))
         x0, y0 = np.clip(np.floor(points.min(0)).astype(int) - margin, 0, 2 * self.size)

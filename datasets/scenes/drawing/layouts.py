@@ -75,6 +75,7 @@ def _outdoors(canvas: Canvas, rng: np.random.Generator, repeat: bool) -> None:
     kinds = rng.choice(list(_OUTDOORS), 2, replace=False, p=[0.22, 0.24, 0.18, 0.16, 0.2]).tolist()
     if repeat:
         kinds.append(kinds[int(rng.integers(2))])
+    # In the table's order, tall and far kinds first: what is painted later lies in front.
     kinds.sort(key=list(_OUTDOORS).index)
     crowded = 0.86 if len(kinds) > 2 else 1.0
     for kind, x in zip(kinds, _columns(rng, len(kinds)), strict=True):

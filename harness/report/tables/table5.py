@@ -81,6 +81,7 @@ def asked_with(final: FinalClicks, context: Context) -> dict[str, Setting]:
     if rows.empty:
         return {}
     counts = pd.Series(click_counts(rows["clicks"]))
+    # The row with the most clicks of each method, by its place: in a corrective protocol the earlier rows have fewer.
     most = counts[counts > 0].groupby(rows["method"].reset_index(drop=True)).idxmax()
     found = {}
     for method in [*context.labels, *sorted(set(most.index) - set(context.labels))]:

@@ -52,6 +52,8 @@ class Window:
 
     def place(self, points_xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
         """Points of the image in the window's pixels; centres of pixels are whole numbers in both."""
+        # A pixel's centre is a whole number, its edges are half-way: at twice the size, the centre 0 of the first pixel
+        # is the middle of pixels 0 and 1, so (0 + 0.5) * 2 - 0.5 = 0.5.
         ratio = np.array(self.scaled[::-1]) / self.size[::-1]
         return (points_xy + 0.5) * ratio - 0.5 - [self.left, self.top]
 
@@ -114,6 +116,8 @@ def window_with(
     whole = Window(size, scaled, 0, 0, side)
     x, y = np.clip(np.rint(whole.place(click_xy[None])[0]), 0, [scaled[1] - 1, scaled[0] - 1]).astype(int)
     top, left = (
+        # Of an image 10 long and a window of 4, a click at 8 is shown by windows that start at 5 or 6: at 5 or later to
+        # reach it, at 6 or earlier to end in the image.
         int(rng.integers(max(0, at - side + 1), min(at, max(0, length - side)) + 1))
         for at, length in zip((y, x), scaled, strict=True)
     )
