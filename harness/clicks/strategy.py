@@ -75,7 +75,7 @@ def click_rng(
     """The generator of one instance's round: the same in every process, on every machine, in any order."""
     # Python's own `hash` differs from process to process, and a generator that is handed on would depend on the order
     # of the work. So the names themselves are hashed. The separator keeps ("a", "1b") and ("a1", "b") apart. Draw 0
-    # is not named, so that the clicks of runs with one draw are the same as before there were draws.
+    # is not named, which keeps the clicks of rows that say nothing of draws.
     parts = [str(seed), dataset, sample_id, instance_id, str(number)]
     key = "\x1f".join(parts + [str(draw)] * (draw > 0))
     digest = hashlib.blake2b(key.encode(), digest_size=16).digest()

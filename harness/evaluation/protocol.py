@@ -234,8 +234,6 @@ def facts(
 ) -> dict[str, Any]:
     """What a record says of the prompt, whatever came of it; there is no asking where there was no prompt."""
     whole = instance if isinstance(instance, Instance) else None
-    # An instance that failed before its first click has none to count. Its row stands at the last click, where means
-    # look for failures.
     size = whole.cropped.size if whole and whole.cropped else (None, None)
     clicks, place = (asking.clicks, asking.place) if asking else ((), None)
     pair = asking.pair if asking else None
