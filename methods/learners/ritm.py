@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.clicks import Situation, interior_depth
 from harness.clicks.strategy import ClickRule
@@ -40,14 +40,13 @@ THRESHOLD = 0.49
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-@register_learner("ritm")
-class RitmLearner(Learner):
-    """HRNet18s' layout, as narrow as wanted, with disks for clicks and the mask before as an input.
+class InteractiveLearner(Learner):
+    """Trains a network that takes clicks and the mask before, on the mistakes that it makes round after round.
 
     Args:
-        width: Channels of HRNet at its highest resolution; 18 is HRNet18s.
-        ocr_width: Channels of the OCR head; 48 in HRNet18s.
-        norm_radius: Of a click's disk, in pixels of the network's input.
+        architecture: A dataclass that describes the network; saved with the weights.
+        network: Takes pixels, the probabilities before and the clicks; returns logits, and those of an auxiliary head
+            or None.
         size: Inputs are squares of so many pixels.
         next_clicks: A batch gets up to this many further clicks, all numbers equally often.
         zoomed: Share of the examples that show a part of the image around the object, as ZoomIn does.
@@ -60,31 +59,20 @@ class RitmLearner(Learner):
 
     def __init__(
         self,
-        width: Annotated[int, Field(ge=1)] = 18,
-        ocr_width: Annotated[int, Field(ge=1)] = 48,
-        norm_radius: Annotated[int, Field(ge=1)] = 5,
-        size: Annotated[int, Field(ge=1)] = 400,
-        next_clicks: Annotated[int, Field(ge=0)] = 3,
-        zoomed: Share = 0.5,
-        min_crop_size: Annotated[int, Field(ge=1)] = 200,
-        strategy: str = "paper/v1",
-        click_options: Mapping[str, Any] | None = None,
-        flip: bool = True,
-        jitter: float = 0.0,
+        architecture: Any,
+        network: nn.Module,
+        size: int,
+        next_clicks: int,
+        zoomed: float,
+        min_crop_size: int,
+        strategy: str,
+        click_options: Mapping[str, Any] | None,
+        flip: bool,
+        jitter: float,
     ) -> None:
-        clicks_made(strategy, click_options or {}, "methods/learners/ritm.py")
-        self.architecture = RitmArchitecture(
-            width=width,
-            ocr_width=ocr_width,
-            small=True,
-            norm_radius=norm_radius,
-            use_disks=True,
-            with_prev_mask=True,
-            use_leaky_relu=True,
-            use_rgb_conv=False,
-        )
-        self.network = RitmNetwork(self.architecture)
+        clicks_made(strategy, click_options or {}, f"methods/learners/{self.name}.py")
         self.click_rule = ClickRule(strategy, dict(click_options or {}))
+        self.architecture, self.network = architecture, network
         self.size, self.next_clicks, self.zoomed, self.min_crop_size = (size, size), next_clicks, zoomed, min_crop_size
         self.flip, self.jitter = flip, jitter
 
@@ -120,18 +108,14 @@ class RitmLearner(Learner):
         return zoom.around(mask, clicks) or whole
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Normalised focal loss after the last click, and the auxiliary head's cross-entropy.
-
-        Raises:
-            UserError: A batch of one, of which batch normalisation knows no variance.
-        """
-        if len(batch["pixels"]) < 2 and self.network.training:
-            raise UserError("learners/ritm.py: found batches of 1; wanted 2 or more. Raise `batch`.")
+        """Normalised focal loss after the last click, and an auxiliary head's cross-entropy."""
         target = batch["target"]
         previous, clicks = self.interacted(batch["pixels"], target, batch["clicks"])
         logits, auxiliary = self.network(batch["pixels"], previous, clicks)
-        cross_entropy = F.binary_cross_entropy_with_logits(auxiliary[:, 0], target.float())
-        return normalised_focal_loss(logits[:, 0], target) + AUXILIARY_WEIGHT * cross_entropy
+        loss = normalised_focal_loss(logits[:, 0], target)
+        if auxiliary is None:
+            return loss
+        return loss + AUXILIARY_WEIGHT * F.binary_cross_entropy_with_logits(auxiliary[:, 0], target.float())
 
     @torch.no_grad()
     def interacted(
@@ -153,6 +137,62 @@ class RitmLearner(Learner):
     def metadata(self) -> dict[str, str]:
         """The architecture, as JSON."""
         return {"architecture": json.dumps(asdict(self.architecture))}
+
+
+@register_learner("ritm")
+class RitmLearner(InteractiveLearner):
+    """HRNet18s' layout, as narrow as wanted, with disks for clicks and the mask before as an input.
+
+    Args:
+        width: Channels of HRNet at its highest resolution; 18 is HRNet18s.
+        ocr_width: Channels of the OCR head; 48 in HRNet18s.
+        norm_radius: Of a click's disk, in pixels of the network's input.
+        size: Inputs are squares of so many pixels.
+        next_clicks: A batch gets up to this many further clicks, all numbers equally often.
+        zoomed: Share of the examples that show a part of the image around the object, as ZoomIn does.
+        min_crop_size: No side of that part is smaller, in the image's pixels.
+        strategy: The simulator of the first click.
+        click_options: The simulator's own.
+        flip: Mirror half of the examples.
+        jitter: Strength of the colour jitter; 0 for none.
+    """
+
+    def __init__(
+        self,
+        width: Annotated[int, Field(ge=1)] = 18,
+        ocr_width: Annotated[int, Field(ge=1)] = 48,
+        norm_radius: Annotated[int, Field(ge=1)] = 5,
+        size: Annotated[int, Field(ge=1)] = 400,
+        next_clicks: Annotated[int, Field(ge=0)] = 3,
+        zoomed: Share = 0.5,
+        min_crop_size: Annotated[int, Field(ge=1)] = 200,
+        strategy: str = "paper/v1",
+        click_options: Mapping[str, Any] | None = None,
+        flip: bool = True,
+        jitter: float = 0.0,
+    ) -> None:
+        architecture = RitmArchitecture(
+            width=width,
+            ocr_width=ocr_width,
+            small=True,
+            norm_radius=norm_radius,
+            use_disks=True,
+            with_prev_mask=True,
+            use_leaky_relu=True,
+            use_rgb_conv=False,
+        )
+        rounds = (size, next_clicks, zoomed, min_crop_size, strategy, click_options, flip, jitter)
+        super().__init__(architecture, RitmNetwork(architecture), *rounds)
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Normalised focal loss after the last click, and the auxiliary head's cross-entropy.
+
+        Raises:
+            UserError: A batch of one, of which batch normalisation knows no variance.
+        """
+        if len(batch["pixels"]) < 2 and self.network.training:
+            raise UserError("learners/ritm.py: found batches of 1; wanted 2 or more. Raise `batch`.")
+        return super().loss(batch)
 
 
 def next_clicks(predicted: Bool[Tensor, "n h w"], target: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 1 3"]:

@@ -1,0 +1,213 @@
+"""Trains FocalClick's two networks together: the coarse one on a window, the refiner on a crop of that window.
+
+Paper: Chen et al., "FocalClick", CVPR 2022, https://arxiv.org/abs/2204.02574, section 3.3. Code: alibaba/ClickSEG at
+d61a76b. As there, the coarse network is trained as RITM is (`learners/ritm.py`), and the refiner on a crop around the
+object that is larger than its box and shifted, both with the normalised focal loss; where the refiner is to be believed
+is taught as a band along the outline. Not as there: the band's pixels have no weight of their own in the crop's loss,
+there are no ImageNet weights, and what RITM's learner does differently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor
+
+from harness.clicks import Situation
+from harness.clicks.strategy import ClickRule
+from harness.plugins.interfaces import Learner
+from harness.plugins.registry import register_learner
+from harness.structures import Click, Image, Instance, Mask, Said, Sample, UserError
+
+from ..focalclick.crops import Crop, box_of
+from ..focalclick.network import FocalClickArchitecture, FocalClickNetwork
+from ..focalclick.segformer import Count, SegFormerArchitecture, Width
+from ..ritm.zoom import Window, ZoomIn
+from .ritm import Share, next_clicks, normalised_focal_loss
+from .shared.augmentation import jittered
+from .shared.clicking import clicks_made
+
+ABOVE = 0.5
+"""A pixel whose probability is above it belongs to the mask, as when the method answers."""
+
+BAND = 7
+"""Thickness of the band along the outline in which the refiner is to be believed, in pixels of the crop."""
+
+SHIFT = 0.15
+"""By how much of its size, at most, a crop lies beside the object's box."""
+
+
+@register_learner("focalclick")
+class FocalClickLearner(Learner):
+    """A SegFormer, as small as wanted, with the refiner.
+
+    Args:
+        widths: Channels of the SegFormer's four stages.
+        depths: Blocks of each.
+        heads: Of the attention of each.
+        reductions: By how much keys and values are shrunk a side, of each.
+        head_width: Channels of the head.
+        refiner_width: Channels of the refiner.
+        radius: Of a click's disk, in pixels of the networks' inputs.
+        size: The inputs of both networks are squares of so many pixels.
+        next_clicks: A batch gets up to this many further clicks, all numbers equally often.
+        zoomed: Share of the examples whose window is a part of the image around the object.
+        strategy: The simulator of the first click.
+        click_options: The simulator's own.
+        flip: Mirror half of the examples.
+        jitter: Strength of the colour jitter; 0 for none.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[Width, Width, Width, Width] = (32, 64, 160, 256),
+        depths: tuple[Count, Count, Count, Count] = (2, 2, 2, 2),
+        heads: tuple[Count, Count, Count, Count] = (1, 2, 5, 8),
+        reductions: tuple[Count, Count, Count, Count] = (8, 4, 2, 1),
+        head_width: Width = 256,
+        refiner_width: Width = 32,
+        radius: Annotated[int, Field(ge=1)] = 5,
+        size: Annotated[int, Field(ge=32)] = 256,
+        next_clicks: Annotated[int, Field(ge=0)] = 3,
+        zoomed: Share = 0.5,
+        strategy: str = "paper/v1",
+        click_options: Mapping[str, Any] | None = None,
+        flip: bool = True,
+        jitter: float = 0.0,
+    ) -> None:
+        clicks_made(strategy, click_options or {}, "methods/learners/focalclick.py")
+        backbone = SegFormerArchitecture(widths, depths, heads, reductions, head_width)
+        self.architecture = FocalClickArchitecture(
+            backbone, coarse_radius=radius, refiner_radius=radius, refiner_width=refiner_width
+        )
+        self.network: Any = FocalClickNetwork(self.architecture)
+        self.click_rule = ClickRule(strategy, dict(click_options or {}))
+        self.side, self.next_clicks, self.zoomed = size, next_clicks, zoomed
+        self.flip, self.jitter = flip, jitter
+
+    def example(
+        self,
+        sample: Sample,
+        instance: Instance,
+        said: Said,  # noqa: ARG002 - there is no text
+        rng: np.random.Generator,
+    ) -> dict[str, np.ndarray]:
+        """A window of the image and a crop of the window, the object in both, and the first clicks in the window."""
+        clicks = self.click_rule.clicks(Situation(sample, instance, (), None, rng))
+        image = jittered(sample.image, rng, self.jitter) if self.jitter else sample.image
+        mask = instance.mask
+        if self.flip and rng.random() < 0.5:
+            image, mask = image[:, ::-1], mask[:, ::-1]
+            clicks = tuple(Click(mask.shape[1] - 1 - click.x, click.y, click.positive) for click in clicks)
+        window = self._window(mask, clicks, rng)
+        crop = self._crop(mask, window, rng)
+        size = (self.side, self.side)
+        signs = [1 if click.positive else -1 for click in clicks]
+        places = [(*window.place(click, size), sign) for click, sign in zip(clicks, signs, strict=True)]
+        return {
+            **self._shown(image, mask, window, ""),
+            **self._shown(image, mask, crop, "crop_"),
+            "clicks": np.array(places, np.float32),
+            "box": np.array(crop.within(window, self.side), np.float32),
+        }
+
+    def _shown(self, image: Image, mask: Mask, part: Window | Crop, name: str) -> dict[str, np.ndarray]:
+        """A part of the image and of the object's mask, as the networks see it."""
+        maps = torch.from_numpy(np.dstack([image, mask]).astype(np.float32)).permute(2, 0, 1)[None]
+        shown = part.cut(maps, (self.side, self.side))[0]
+        return {f"{name}pixels": shown[:3].div(255).numpy(), f"{name}target": (shown[3] > 0.5).numpy()}
+
+    def _window(self, mask: Mask, clicks: Sequence[Click], rng: np.random.Generator) -> Window:
+        """The whole image, or a part of it around the object that is tighter or wider than FocalClick's."""
+        whole = Window.whole((mask.shape[0], mask.shape[1]))
+        if rng.random() >= self.zoomed:
+            return whole
+        return ZoomIn(expansion_ratio=rng.uniform(1.1, 2.0), min_crop_size=32).around(mask, clicks) or whole
+
+    def _crop(self, mask: Mask, window: Window, rng: np.random.Generator) -> Crop:
+        """A part of the window around the object, larger than its box and a little beside it."""
+        top, bottom, left, right = box_of(mask)
+        ratio = rng.uniform(1.1, 1.7)
+        rows, columns = (
+            drawn_range(first, last, ratio, limits, rng)
+            for first, last, limits in ((top, bottom, window[:2]), (left, right, window[2:]))
+        )
+        return Crop(*rows, *columns)
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Normalised focal losses of the window's mask and of the crop's, and the cross-entropy of the band.
+
+        Raises:
+            UserError: A batch of one, of which batch normalisation knows no variance.
+        """
+        if len(batch["pixels"]) < 2 and self.network.training:
+            raise UserError("learners/focalclick.py: found batches of 1; wanted 2 or more. Raise `batch`.")
+        previous, clicks = self.interacted(batch["pixels"], batch["target"], batch["clicks"])
+        coarse = self.network.coarse(batch["pixels"], previous, clicks)
+        placed = clicks_in_crop(clicks, batch["box"], self.side)
+        refined, trimap = self.network.refined(batch["crop_pixels"], placed, coarse, batch["box"])
+        believed = F.binary_cross_entropy_with_logits(trimap[:, 0], band(batch["crop_target"], BAND))
+        return (
+            normalised_focal_loss(coarse.logits[:, 0], batch["target"])
+            + normalised_focal_loss(refined[:, 0], batch["crop_target"])
+            + believed
+        )
+
+    @torch.no_grad()
+    def interacted(
+        self, pixels: Float[Tensor, "n 3 h w"], target: Bool[Tensor, "n h w"], clicks: Float[Tensor, "n k 3"]
+    ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n more 3"]]:
+        """The coarse network's last probabilities after some rounds of clicks, and all clicks so far."""
+        previous = torch.zeros_like(pixels[:, :1])
+        rounds = int(torch.randint(self.next_clicks + 1, ()))
+        training = self.network.training
+        self.network.eval()
+        for _ in range(rounds):
+            previous = self.network.coarse(pixels, previous, clicks).logits.sigmoid()
+            clicks = torch.cat([clicks, next_clicks(previous[:, 0] > ABOVE, target)], dim=1)
+        self.network.train(training)
+        return previous, clicks
+
+    def metadata(self) -> dict[str, str]:
+        """The architecture, as JSON."""
+        return {"architecture": json.dumps(asdict(self.architecture))}
+
+
+def drawn_range(
+    first: int, last: int, ratio: float, limits: Sequence[int], rng: np.random.Generator
+) -> tuple[int, int]:
+    """A range of rows or columns around a given one, `ratio` times as long and shifted, within the limits.
+
+    Returns:
+        Its first pixel and the one after its last.
+    """
+    length = last - first + 1
+    centre = (first + last) / 2 + rng.uniform(-SHIFT, SHIFT) * length
+    start = max(limits[0], int(centre - ratio * length / 2))
+    end = min(limits[1] + 1, int(centre + ratio * length / 2))
+    return start, max(end, start + 1)
+
+
+def clicks_in_crop(clicks: Float[Tensor, "n k 3"], boxes: Float[Tensor, "n 4"], side: int) -> Float[Tensor, "n k 3"]:
+    """Clicks of windows in the pixels of crops, which lie in the windows at left, top, right, bottom."""
+    left, top, right, bottom = boxes[:, :, None].unbind(1)
+    rows = (clicks[..., 0] - top) * side / (bottom - top)
+    columns = (clicks[..., 1] - left) * side / (right - left)
+    return torch.stack([rows, columns, clicks[..., 2]], dim=2)
+
+
+def band(targets: Bool[Tensor, "n h w"], thickness: int) -> Float[Tensor, "n h w"]:
+    """1 along the outline of each mask, 0 elsewhere: the mask grown, without the mask shrunk."""
+    kernel = np.ones((thickness, thickness), np.uint8)
+    masks = targets.cpu().numpy().astype(np.uint8)
+    bands = [cv2.dilate(mask, kernel) - cv2.erode(mask, kernel) for mask in masks]
+    return torch.from_numpy(np.stack(bands)).to(targets.device, torch.float32)

@@ -1,0 +1,76 @@
+"""Trains SimpleClick's network, as RITM's is trained (`learners/ritm.py`), from scratch.
+
+Paper: Liu, Xu, Bertasius, Niethammer, "SimpleClick", ICCV 2023, https://arxiv.org/abs/2210.11006, section 4; the loss
+is that of uncbiag/SimpleClick at f33112e, the normalised focal loss alone. Not as there: no weights of a masked
+autoencoder to start from, and what RITM's learner does differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from harness.plugins.registry import register_learner
+
+from ..simpleclick.network import Backbone, Channels, Four, Neck, Segmenter, SimpleClickArchitecture, SimpleClickNetwork
+from .ritm import InteractiveLearner, Share
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@register_learner("simpleclick")
+class SimpleClickLearner(InteractiveLearner):
+    """The published layout, as small as wanted; the defaults are its smallest, "xtiny".
+
+    Args:
+        width: Channels of a patch.
+        depth: Blocks.
+        heads: Of the attention.
+        patch: Sides of a patch, in pixels.
+        group: Blocks of a group, of which the last attends over the whole image, the others within windows; null is
+            the published rule.
+        neck: Channels of the four maps of the pyramid.
+        head: Channels before the logits.
+        norm_radius: Of a click's disk, in pixels of the network's input.
+        size: Inputs are squares of so many pixels.
+        next_clicks: A batch gets up to this many further clicks, all numbers equally often.
+        zoomed: Share of the examples that show a part of the image around the object, as ZoomIn does.
+        min_crop_size: No side of that part is smaller, in the image's pixels.
+        strategy: The simulator of the first click.
+        click_options: The simulator's own.
+        flip: Mirror half of the examples.
+        jitter: Strength of the colour jitter; 0 for none.
+    """
+
+    def __init__(
+        self,
+        width: Channels = 160,
+        depth: Count = 8,
+        heads: Count = 4,
+        patch: Count = 16,
+        group: Count | None = None,
+        neck: Four = (96, 192, 288, 384),
+        head: Channels = 128,
+        norm_radius: Count = 5,
+        size: Count = 448,
+        next_clicks: Annotated[int, Field(ge=0)] = 3,
+        zoomed: Share = 0.5,
+        min_crop_size: Count = 200,
+        strategy: str = "paper/v1",
+        click_options: Mapping[str, Any] | None = None,
+        flip: bool = True,
+        jitter: float = 0.0,
+    ) -> None:
+        architecture = SimpleClickArchitecture(
+            norm_radius=norm_radius,
+            use_disks=True,
+            with_prev_mask=True,
+            # The classifier of the published files is left out.
+            backbone_params=Backbone(width, depth, heads, (size, size), (patch, patch), num_classes=0, group=group),
+            neck_params=Neck(width, neck),
+            head_params=Segmenter(neck, head),
+        )
+        rounds = (size, next_clicks, zoomed, min_crop_size, strategy, click_options, flip, jitter)
+        super().__init__(architecture, SimpleClickNetwork(architecture), *rounds)
