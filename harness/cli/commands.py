@@ -18,6 +18,7 @@ from harness.cli.plan import doctor, plan
 from harness.cli.predict import predict
 from harness.cli.replay import replay
 from harness.cli.report import report
+from harness.cli.rows import rows
 from harness.cli.run import run
 from harness.cli.runs import merge, verify, watch
 from harness.cli.tables import audit, claims, compare, leaderboard
@@ -33,6 +34,7 @@ for command in (
     doctor,
     plan,
     report,
+    rows,
     watch,
     compare,
     leaderboard,

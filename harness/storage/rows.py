@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from harness.messages import readable
 from harness.structures import Record
@@ -152,6 +154,16 @@ def as_frame(rows: pa.Table) -> pd.DataFrame:
     del rows
     give_back()
     return frame
+
+
+def frame_bytes(rows: pd.DataFrame, suffix: str) -> bytes:
+    """Rows as the bytes of a file: ".parquet", or ".json", a list of an object a row."""
+    given = pa.Table.from_pandas(rows, preserve_index=False)
+    if suffix == ".json":
+        return (json.dumps(given.to_pylist(), indent=1, default=str) + "\n").encode()
+    sink = pa.BufferOutputStream()
+    pq.write_table(given.replace_schema_metadata(), sink, compression="zstd")
+    return bytes(sink.getvalue())
 
 
 def give_back() -> None:

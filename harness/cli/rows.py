@@ -1,0 +1,66 @@
+"""`python -m harness rows`: from a cell of a table to its rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import RunFolder
+from harness.cli.tables import emit
+from harness.cli.terminal import console, say
+from harness.structures import UserError
+
+SHOWN = 40
+"""Rows that a terminal is shown where no number is asked for."""
+
+
+def rows(
+    run: RunFolder,
+    method: Annotated[str, typer.Option(metavar="LABEL", help="Of this method.")] = "",
+    dataset: Annotated[str, typer.Option(metavar="LABEL", help="On this data set.")] = "",
+    ranking: Annotated[str, typer.Option(help="Chosen by this ranking: confidence, clip, oracle, ...")] = "",
+    category: Annotated[str, typer.Option(help="Of this class.")] = "",
+    seen: Annotated[
+        bool | None, typer.Option("--seen/--unseen", help="Of classes that were, or were not, seen.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only instances without a mask, with the reason.")] = False,
+    worst: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N with the worst scores.")] = None,
+    best: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N with the best scores.")] = None,
+    metric: Annotated[str, typer.Option(help="By which.")] = "iou",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A file: .parquet or .json with all columns, .csv, .md, .html."),
+    ] = None,
+) -> None:
+    """Show the rows behind a cell of a table, and the mean that the cell prints.
+
+    harness rows runs/quickstart --method Text+Click --unseen --worst 20
+    """
+    from harness.results.behind import Wanted, as_table, rows_behind
+    from harness.results.recorded import recorded_at
+    from harness.storage.rows import frame_bytes
+
+    if (worst and best) or (failed and (worst or best)):
+        raise UserError("rows: wanted one of --failed, --worst N and --best N.")
+    known = recorded_at(run)
+    found = rows_behind(known, Wanted(method, dataset, ranking, category, seen, failed, metric, worst, best))
+    if output and output.suffix in (".parquet", ".json"):
+        from harness.storage.folder import write_bytes
+
+        write_bytes(output, frame_bytes(found.rows, output.suffix))
+        say(f"{output}: {len(found.rows)} rows")
+        return
+    table = as_table(found, known)
+    if output:
+        emit([table], None, output)
+        return
+    from dataclasses import replace
+
+    from harness.report.rendering.terminal import to_terminal
+
+    most = worst or best or SHOWN
+    console.print(to_terminal(replace(table, body=table.body[:most])))
+    if len(table.body) > most:
+        say(f"The first {most} of {len(table.body)} rows; -o rows.csv (.json, .parquet) has all, --worst N the worst.")
