@@ -15,6 +15,7 @@ from harness.config import yaml_file
 from harness.config.parts import Model, Plugin, fingerprint, resolved
 from harness.config.wording import Text, TextOrRule, checked_text, deciding
 from harness.plugins import files
+from harness.structures import UserError
 
 
 class Optimizer(Model):
@@ -217,6 +218,11 @@ def load_recipe(
     raw = yaml_file.read(path)
     for override in overrides:
         yaml_file.override(raw, override)
+    if "methods" in raw and "learner" not in raw:
+        raise UserError(
+            f"{path}: found the config of a run, with `methods`; wanted the recipe of a training, with `learner`. "
+            f"`python -m harness run {path}` evaluates it, and trains first what its methods' `train:` names."
+        )
     for key, value in (changes or {}).items():
         yaml_file.change(raw, key, value, f"{path}, set")
     recipe = _read(raw, path)

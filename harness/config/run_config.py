@@ -258,6 +258,11 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     raw = yaml_file.read(path)
     for override in overrides:
         yaml_file.override(raw, override)
+    if "learner" in raw and "methods" not in raw:
+        raise UserError(
+            f"{path}: found the recipe of a training, with `learner`; wanted the config of a run, with `run` and "
+            f"`methods`. `python -m harness train {path}` trains it, and so does a method's `train:` in a run's config."
+        )
     _read_recipes(raw, path)
     config: RunConfig = yaml_file.validated(RunConfig, raw, path)
     check_metrics(path, config.metrics)

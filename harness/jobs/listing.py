@@ -40,13 +40,47 @@ def listing_of(entry: Plugin, limit: int | None = None) -> Listing:
     """List a data set, or its first `limit` samples.
 
     Raises:
-        UserError: The plugin fails, or lists what cannot be: no sample, something else than texts, an id twice.
+        UserError: The plugin fails, or lists what cannot be: no classes, no sample, something else than texts, an id
+            twice, no instance.
     """
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
-    sample_ids = checked_ids(dataset, f"data set '{label(entry)}'")[:limit]
+    name = f"data set '{label(entry)}'"
+    check_classes(dataset, name)
+    sample_ids = checked_ids(dataset, name)[:limit]
     opens_images = type(dataset).list_instances is Dataset.list_instances
-    weights = {} if opens_images else _weights(dataset, sample_ids, f"data set '{label(entry)}'")
+    weights = {} if opens_images else _weights(dataset, sample_ids, name)
+    if weights and not any(weights.values()):
+        raise UserError(no_instance(name, len(sample_ids)))
     return Listing(entry, dataset, dict(dataset.fingerprint()), sample_ids, weights, dict(dataset.left_out()))
+
+
+def no_instance(name: str, images: int) -> str:
+    """What is wrong with a data set that has images and no instance in them."""
+    where = "its image" if images == 1 else f"any of its {images} images"
+    return f"{name} has no instance in {where}; wanted one at least. Correct its parameters, or the plugin."
+
+
+def listed_twice(name: str, instance_id: str, how: str = "list_instances() lists") -> str:
+    """What is wrong with a data set that gives two instances one id, as where each image counts its own from 0."""
+    return (
+        f"{name}: {how} the instance '{instance_id}' twice; wanted ids that are unique in the data set, such as "
+        "'<sample>/<instance>'. Correct the plugin."
+    )
+
+
+def check_classes(dataset: Dataset, name: str) -> None:
+    """See that a data set says its classes, as prompts and tables need them.
+
+    Raises:
+        UserError: It does not, or they are no texts.
+    """
+    classes = getattr(dataset, "classes", None)
+    told = "nothing" if classes is None else f"{type(classes).__name__} {classes!r:.80}"
+    if not isinstance(classes, (tuple, list)) or not all(isinstance(one, str) for one in classes):
+        raise UserError(
+            f"{name}: `classes` is {told}; wanted the names of its categories, such as classes = ('cup', 'plate'). "
+            "Correct the plugin."
+        )
 
 
 def _weights(dataset: Dataset, sample_ids: Sequence[str], name: str) -> dict[str, int]:
@@ -61,10 +95,7 @@ def _weights(dataset: Dataset, sample_ids: Sequence[str], name: str) -> dict[str
         ids = [one.id for one in listed(dataset, sample_id)]
         weights[sample_id] = len(ids)
         if twice := _repeated(ids, known):
-            raise UserError(
-                f"{name}: list_instances() lists the instance '{twice}' twice; wanted ids that are unique in the data "
-                "set, such as '<sample>/<instance>'. Correct the plugin."
-            )
+            raise UserError(listed_twice(name, twice))
     return weights
 
 
@@ -76,11 +107,17 @@ def checked_ids(dataset: Dataset, name: str) -> tuple[str, ...]:
     """
     try:
         with contained():
-            ids = tuple(dataset.sample_ids())
+            found = dataset.sample_ids()
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{name}: sample_ids() failed with {described(error)}. Correct the plugin.") from error
+    if not isinstance(found, (list, tuple)):  # A generator is empty when it is asked a second time.
+        raise UserError(
+            f"{name}: sample_ids() returned {type(found).__name__}; wanted a list of texts, such as list(...) of it. "
+            "Correct the plugin."
+        )
+    ids = tuple(found)
     if not ids:
         raise UserError(f"{name} lists no sample; wanted one at least. Correct its parameters, or the plugin.")
     for one in ids:

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -22,14 +22,18 @@ from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.probe import Probe, says_uses_text
 from harness.jobs.jobs import Job, Shard
+from harness.jobs.listing import listed_twice
 from harness.jobs.sameness import FilesAsOpened, check_dataset, same_weights
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Method
 from harness.storage.store import Store
-from harness.structures import Record
+from harness.structures import Record, UserError
 
 SHARD_S = 10.0
 """How long a worker works before it writes what it has: what the death of one may cost."""
+
+IDS_LOOKED_AT = 1000
+"""The first instances of a worker, whose ids are compared: a plugin that repeats them does so from the second image."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Worker:
         self.probe = Probe() if unsaid else None
         self.datasets: dict[str, Dataset] = {}
         self.as_opened = {} if as_opened is None else as_opened
+        self.image_of: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def run(self, shard: Shard, for_s: float = SHARD_S) -> list[Outcome]:
         """Evaluate a shard, or as much of it as the time suffices for, and write a file for each of its jobs.
@@ -120,6 +125,7 @@ class Worker:
             done += sample_ids
             for own, new in zip(records, found, strict=True):
                 own += new
+            self._check_ids(label(shard.dataset), dataset, found[0])
         files = []
         for job, own in zip(shard.jobs, records, strict=True):
             files.append(self.store.write(job.facts, done, own))
@@ -129,6 +135,19 @@ class Worker:
             replace(outcome(job, done, own, seconds), file=file, reads_text=self.reads_text(job), **facts)
             for job, own, file in zip(shard.jobs, records, files, strict=True)
         ]
+
+    def _check_ids(self, name: str, dataset: Dataset, records: Sequence[Record]) -> None:
+        """See that no instance's id is that of another image's, where no listing has shown it before the run.
+
+        Raises:
+            UserError: One is, as where the plugin counts each image's instances from 0.
+        """
+        known = self.image_of[name]
+        if type(dataset).list_instances is not Dataset.list_instances or len(known) > IDS_LOOKED_AT:
+            return
+        for record in records:
+            if known.setdefault(record.instance_id, record.image_id) != record.image_id:
+                raise UserError(listed_twice(f"data set '{name}'", record.instance_id, "load() gives"))
 
     def reads_text(self, job: Job) -> bool:
         """Whether the method does not say that it uses the text, and its masks were seen to change with the words."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.jobs.listing import no_instance
 from harness.plugins.registry import check_at_hand
 from harness.report.build import TableError, build_table
 from harness.report.context import Context
@@ -79,8 +80,20 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     over = stopped or bool(too_many)
     missing = sum(lacking(final, context.expected_instances).values())
     uncounted, broken = sum(context.uncounted.values()), (error for _, error in made if error)
-    short, odd = (*shortfalls(str(run.store.folder), final, context), *broken), tuple(doubts(rows))
+    bare = _without_instance(run, rows)
+    short = (*shortfalls(str(run.store.folder), final, context), *bare, *broken)
+    odd = tuple(doubts(rows))
     return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, short, why, odd)
+
+
+def _without_instance(run: Recorded, rows: pd.DataFrame) -> Iterator[str]:
+    """What is wrong with each data set whose images are all done, and left no row: nothing could be asked of them."""
+    asked = {job.dataset for job in run.jobs} - {*rows["dataset"].unique()}
+    for name in sorted(asked):
+        jobs = [job for job in run.jobs if job.dataset == name]
+        images = run.samples.get(name, {})
+        if images and all(run.store.done(job) >= images.keys() for job in jobs):
+            yield no_instance(f"data set '{name}'", len(images))
 
 
 def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterator[str]:

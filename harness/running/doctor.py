@@ -7,6 +7,7 @@ what was found, what was wanted and what to do.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +21,7 @@ from harness.config.recipe import identified
 from harness.config.run_config import MethodEntry, RunConfig
 from harness.jobs.answers import differing
 from harness.jobs.contamination import asked_again, training_images
+from harness.jobs.listing import check_classes, checked_ids, listed_twice, no_instance
 from harness.jobs.requirements import starts_from, training_data, untrained
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset
@@ -93,12 +95,19 @@ def fitness(config: RunConfig, address: str | None = None) -> Iterator[Finding]:
 
 def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, int]:
     """Look at one data set, and return how many instances it lists."""
-    name, ids = label(entry), dataset.sample_ids()
+    name = label(entry)
+    check_classes(dataset, f"data set '{name}'")
+    ids = checked_ids(dataset, f"data set '{name}'")
     instances, unlisted = _listed(dataset, ids)
     yield from _decoded(name, dataset, ids)
     if unlisted:
         sample_id, reason = next(iter(unlisted.items()))
         yield Finding(name, State.WRONG, f"{len(unlisted)} images cannot be listed, the first {sample_id}: {reason}")
+    elif not instances:
+        yield Finding(name, State.WRONG, no_instance(f"data set '{name}'", len(ids)))
+    repeated, count = next(iter(Counter(one.id for one in instances).most_common(1)), ("", 0))
+    if count > 1:
+        yield Finding(name, State.WRONG, listed_twice(f"data set '{name}'", repeated, "gives"))
     for what, count in dataset.left_out().items():
         yield Finding(name, State.NOTE, f"leaves out {count} {what}")
     wanted = published(entry) or Published(None, None, None, 0.0, "")
@@ -129,9 +138,6 @@ def _decoded(name: str, dataset: Dataset, ids: Sequence[str]) -> Iterator[Findin
 
     Three are enough to see that images and masks lie where they should, and not to see that each is sound.
     """
-    if not ids:
-        yield Finding(name, State.WRONG, "lists no image; wanted at least one. Correct `root` or `split`.")
-        return
     chosen = list(dict.fromkeys(ids if len(ids) <= OPENED_WHOLE else (ids[0], ids[len(ids) // 2], ids[-1])))
     sound = 0
     for sample_id in chosen:

@@ -138,5 +138,5 @@ def test_a_change_that_trains_other_weights_saves_them_elsewhere(tmp_path: Path)
 
 
 def test_a_run_s_config_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.yaml, learner: found nothing; wanted a value"):
-        load_recipe(_file(tmp_path, {"run": "tried", "steps": 3}))
+    with pytest.raises(UserError, match=r"a\.yaml: found the config of a run, .* harness run "):
+        load_recipe(_file(tmp_path, {"run": "tried", "methods": [], "steps": 3}))

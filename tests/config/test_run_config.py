@@ -202,6 +202,22 @@ def test_no_two_methods_go_by_one_label_in_variants(tmp_path: Path) -> None:
         _load(tmp_path, methods=[far, near])
 
 
+def test_a_recipe_is_no_run_s_config() -> None:
+    with pytest.raises(UserError, match=r"scenes_ritm\.yaml: found the recipe of a training, .* harness train "):
+        load_run(Path("configs/scenes_ritm.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("seed=true", "seed"), ("workers.cpus=true", "workers.cpus"), ("limit=true", "limit")],
+)
+def test_true_and_false_are_no_numbers(tmp_path: Path, override: str, key: str) -> None:
+    with pytest.raises(UserError, match=rf"a\.yaml, {key}: found true or false; wanted a number"):
+        _load(tmp_path, override)
+    with pytest.raises(UserError, match=r"scenes_ritm\.yaml, seed: found true or false; wanted a number"):
+        load_recipe(Path("configs/scenes_ritm.yaml"), ["seed=true"])
+
+
 def test_positions_count_every_entry(tmp_path: Path) -> None:
     entries = [{"name": "scenes", "label": "one"}, {"name": "scenes", "label": "two"}, {"name": "scens"}]
     with pytest.raises(UserError, match=r"datasets\[2\]\.name: no datasets/scens"):

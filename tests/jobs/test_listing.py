@@ -38,7 +38,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     [
         (KeyError("images"), r"sample_ids\(\) failed with KeyError: 'images' \(test_listing.py, line \d+\)\."),
         (SystemExit(3), r"sample_ids\(\) failed with RuntimeError: sys.exit\(3\) \(test_listing.py, line \d+\)\."),
-        (None, r"sample_ids\(\) failed with TypeError: 'NoneType' object is not iterable\. Correct"),
+        (None, r"sample_ids\(\) returned NoneType; wanted a list of texts.* Correct"),
+        ((one for one in "ab"), r"sample_ids\(\) returned generator; wanted a list of texts.* Correct"),
         ([139, 285], r"sample_ids\(\) returned int 139; wanted texts\."),
         (["a", "b", 7], r"sample_ids\(\) returned int 7; wanted texts\."),
         (["a", "b", "c", "b"], r"sample_ids\(\) returned 'b' twice; wanted every id once\."),
@@ -60,6 +61,27 @@ def test_a_data_set_s_own_message_stays(known: Callable[..., None]) -> None:
 def test_a_data_set_without_a_sample_is_a_message(known: Callable[..., None]) -> None:
     known([])
     with pytest.raises(UserError, match="^data set 'mine' lists no sample; wanted one at least"):
+        listing_of(KNOWN)
+
+
+def test_a_data_set_without_an_instance_is_a_message(known: Callable[..., None]) -> None:
+    known(["x", "y"], lambda _: [])
+    with pytest.raises(UserError, match=r"^data set 'mine' has no instance in any of its 2 images; wanted one"):
+        listing_of(KNOWN)
+    known(["x", "y"], lambda sample_id: ["y0"][sample_id != "y" :])
+    assert listing_of(KNOWN).weights == {"x": 0, "y": 1}
+
+
+@pytest.mark.parametrize(
+    ("classes", "found"),
+    [(None, "nothing"), ("cup", "str 'cup'"), ((1, 2), r"tuple \(1, 2\)"), (iter(["cup"]), "list_iterator .*")],
+)
+def test_a_data_set_that_does_not_say_its_classes_is_a_message(
+    known: Callable[..., None], monkeypatch: pytest.MonkeyPatch, classes: Any, found: str
+) -> None:
+    known(["x", "y"])
+    monkeypatch.setattr(registry.find("datasets", "fakes:Known"), "classes", classes)
+    with pytest.raises(UserError, match=f"^data set 'mine': `classes` is {found}; wanted the names of its categories"):
         listing_of(KNOWN)
 
 

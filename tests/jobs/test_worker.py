@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,14 @@ def test_a_lost_gpu_ends_the_worker_and_makes_no_rows(store: Store) -> None:
     with pytest.raises(DeviceLost, match="CUDA error"):
         list(run_here(remaining(made, store, 2), store, 1))
     assert store.done(made[0].facts) == {"toy-0", "toy-1"}
+
+
+def test_ids_that_each_image_counts_anew_end_the_run_at_the_second_image(store: Store) -> None:
+    entry = Plugin(name="fakes:Counted", label="toys")
+    made = [replace(job, dataset=entry) for job in jobs([STEADY])]
+    with pytest.raises(UserError, match=r"^data set 'toys': load\(\) gives the instance '0' twice; wanted ids"):
+        list(run_here(remaining(made, store, 2), store, 1))
+    assert not store.done(made[0].facts)
 
 
 def test_failures_are_counted_by_instance_with_the_commonest_reason(store: Store) -> None:

@@ -84,6 +84,21 @@ def test_a_data_set_that_is_not_there_is_wrong_and_the_others_are_looked_at(tmp_
     assert len(found(config, "scenes")) == 4
 
 
+@pytest.mark.parametrize(
+    ("plugin", "said"),
+    [
+        ("Counted", "data set 'toys': gives the instance '0' twice; wanted ids that are unique in the data set"),
+        ("Bare", "data set 'toys' has no instance in any of its 6 images; wanted one at least"),
+        ("Lazy", "data set 'toys': sample_ids() returned generator; wanted a list of texts"),
+        ("Classless", "data set 'toys': `classes` is nothing; wanted the names of its categories"),
+    ],
+)
+def test_a_data_set_that_keeps_no_contract_is_wrong(tmp_path: Path, plugin: str, said: str) -> None:
+    toys = {"name": f"fakes:{plugin}", "label": "toys"}
+    wrong = [text for state, text in found(loaded(tmp_path, datasets=[toys]), "toys") if state == "wrong"]
+    assert len(wrong) == 1 and wrong[0].startswith(said)
+
+
 def test_an_image_that_does_not_load_is_wrong(tmp_path: Path) -> None:
     toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 5, "unreadable": [2]}}
     assert ("wrong", "image toy-2: cut off\nafter 7 bytes") in found(loaded(tmp_path, datasets=[toys]), "toys")

@@ -282,6 +282,13 @@ def test_too_many_failures_stop_the_run(make: Make) -> None:
     assert [cell.strip(" ¹") for cell in line.split("|")[4:6]] == ["–", "–"]
 
 
+def test_a_data_set_without_an_instance_is_said_and_is_no_complete_run(make: Make) -> None:
+    path = make(datasets=[{"name": "fakes:Bare", "label": "bare"}])
+    done, _ = ran(path)
+    (said,) = done.shortfalls
+    assert said.startswith("data set 'bare' has no instance in any of its 6 images; wanted one")
+
+
 def test_failures_within_the_budget_are_counted_in_the_tables(make: Make) -> None:
     path = make(methods=[fragile("bug", 2)], max_failures=0.5)
     done, _ = ran(path)

@@ -8,6 +8,7 @@ import resource
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,36 @@ class Latin(Toys):
         small, large = sample.instances
         named = Instance(f"{large.id} \udce9", large.mask, "caf\udce9", False, text="un caf\udce9")
         return Sample(sample_id, sample.image, (small, named))
+
+
+class Counted(Toys):
+    """Toys that count the instances of each image from 0."""
+
+    def load(self, sample_id: str) -> Sample:
+        sample = super().load(sample_id)
+        return replace(
+            sample, instances=tuple(replace(one, id=str(number)) for number, one in enumerate(sample.instances))
+        )
+
+
+class Lazy(Toys):
+    """Toys whose ids come from a generator."""
+
+    def sample_ids(self) -> Any:
+        yield from super().sample_ids()
+
+
+class Classless(Toys):
+    """Toys that do not say their classes."""
+
+    classes = None  # type: ignore[assignment]
+
+
+class Bare(Toys):
+    """Toys without an instance."""
+
+    def load(self, sample_id: str) -> Sample:
+        return replace(super().load(sample_id), instances=())
 
 
 class Hung(Toys):
