@@ -26,7 +26,7 @@ from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.jobs.jobs import as_loaded
-from harness.jobs.sameness import check_dataset, same_weights
+from harness.jobs.sameness import REMEDY, check_dataset, same_weights
 from harness.jobs.worker import limit_threads
 from harness.masks import rle
 from harness.plugins import parameters
@@ -183,7 +183,7 @@ def _verdict(run: Recorded, job: JobFacts, image_id: str, stored: Sequence[Row],
     try:
         loaded = _loaded(run.config, method, job)
     except UserError as error:
-        return Verdict(job.method, job.dataset, len(stored), (str(error),))
+        return Verdict(job.method, job.dataset, len(stored), (str(error).removesuffix(REMEDY).strip(),))
     was = _labelled(run.config.methods, job.method), _labelled(run.config.datasets, job.dataset)
     names = Names(job.method, was[0].name, job.dataset, was[1].name)
     clicks, text = was[0].clicks or run.config.clicks, was[0].text or run.config.text

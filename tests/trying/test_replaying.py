@@ -79,6 +79,17 @@ def test_failed_rows_and_draws_are_asked_again_too(tmp_path: Path) -> None:
     assert found["broken"] == Verdict("broken", "toys", 2) and found["chancy"].passed and found["chancy"].rows >= 2
 
 
+def test_other_weights_fail_with_both_hashes(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "w.pth"
+    checkpoint.write_bytes(b"then")
+    method = {"name": "fakes:Steady", "label": "steady", "params": {"checkpoint": str(checkpoint)}}
+    folder = ran(tmp_path, methods=[method], limit=1)
+    assert verdicts(folder, "0a")["steady"].passed
+    checkpoint.write_bytes(b"now")
+    (said,) = verdicts(folder, "0a")["steady"].differing
+    assert "is another file than when the run was planned" in said and said.endswith(".") and "run ends" not in said
+
+
 def test_unknown_names_are_one_message_with_what_is_near(tmp_path: Path) -> None:
     folder = ran(tmp_path, limit=1)
     with pytest.raises(UserError, match="no instance '0aa' in its rows. Did you mean '0a'"):
