@@ -26,6 +26,7 @@ def seed(*values: int | str) -> None:
         values: What the seed is made of; equal values give equal numbers in every process.
     """
     number = int.from_bytes(hashlib.blake2b(repr(values).encode(), digest_size=8).digest())
+    # Each generator takes as many bits as it can hold: NumPy's seed has 32, OpenCV's is an int with a sign.
     random.seed(number)
     np.random.seed(number % 2**32)
     if torch := sys.modules.get("torch"):

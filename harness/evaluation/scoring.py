@@ -119,6 +119,8 @@ def score(
     Raises:
         MetricError: One of the metrics fails, is no number, or lies outside of its bounds.
     """
+    # The oracle compares all candidates, by IoU alone. The other metrics are computed of those candidates only that
+    # some ranking takes, which are fewer.
     regions = {index: Region(prediction.masks[index], ignore) for index in range(len(prediction.masks))}
     chosen = choices(prediction)
     if prediction.scores:

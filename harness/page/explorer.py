@@ -140,6 +140,8 @@ class Listing:
 
     def _iou(self) -> list[list[int]]:
         """A list for each entry, with the IoU of every line in hundredths of a percent."""
+        # Whole numbers, for they are shorter as JSON than fractions, and a page of millions of answers is read by a
+        # browser. Below zero are those that are no IoU.
         table = np.full((len(self.names), len(self.instances)), ABSENT, dtype=np.int64)
         iou = numbers(self.answers["iou"])
         scored = (self.answers["status"] == "ok") & iou.notna()

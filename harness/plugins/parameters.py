@@ -103,6 +103,8 @@ def _resolved(annotation: Any, value: Any, where: str) -> Any:
     if kind:
         optional = type(None) in get_args(annotation)
         return None if value is None and optional else _nested(kind, value, where)
+    # To Python values and back to JSON: the first step finds mistakes and fills in types, the second makes what can
+    # be written into a manifest, hashed, and sent to a worker, which builds the Python values again.
     adapter = _adapter(annotation)
     try:
         valid = adapter.validate_python(value)

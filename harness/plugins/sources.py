@@ -62,6 +62,7 @@ def failure(file: Path) -> str:
     It tells of a syntax error and of a module that is not there; "" where it finds neither. What a module does when
     it is imported can still fail. An import within `try`, `if` or a function may lack: the file provides for that.
     """
+    # Files that import each other would be read without an end: each is read once.
     seen: set[Path] = set()
     due = [file]
     while due:

@@ -246,6 +246,8 @@ def _in_order(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
 
     def key(column: pd.Series[str]) -> pd.Series[str]:
         order = {"method": methods, "dataset": datasets}.get(str(column.name), [])
+        # Places as text, with zeros before them, so that "000000010" comes after "000000009"; what has no place in the
+        # config gets the last one, and its name decides.
         return column.map(lambda name: f"{order.index(name) if name in order else len(order):09d} {name}")
 
     return lines.sort_values(["dataset", "method", "ranking"], key=key, ignore_index=True)

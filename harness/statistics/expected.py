@@ -35,6 +35,8 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
     held = _held(pd.concat([own[INSTANCE], *(other[INSTANCE] for other in beside)]))
     stands = own[_stands(own)]
     images = stands[INSTANCE[:2]].itertuples(index=False, name=None)
+    # A row that stands for an image in which other rows name three instances is one row where three are expected: its
+    # method is excused two.
     excused = (
         stands.assign(more=[int(held[image]) - 1 for image in images]).groupby(["method", "dataset"])["more"].sum()
     )

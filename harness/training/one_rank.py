@@ -96,6 +96,8 @@ def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fi
             share = course.awaited(batches)
             course.losses.append(state.step(step, share))
             done = step + 1
+            # Every worker comes here, although one state is written: on Ray they wait for each other, and a worker that
+            # went on alone would leave the others waiting.
             if done % recipe.save_every == 0:
                 states.keep(state.as_dict(done))
             if fixed and done % fixed.every == 0:
