@@ -35,6 +35,8 @@ def toys_everywhere() -> Iterator[None]:
     """Processes that tests start, Ray's workers among them, import the modules of tests/toys, as tests do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TOYS), prepend=os.pathsep)
+        # Ray makes its workers nice to others (15): beside a second process of tests they would hardly come to work.
+        patch.setenv("RAY_worker_niceness", "0")
         yield
 
 
