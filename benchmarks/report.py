@@ -63,20 +63,34 @@ def generated(images: int, instances: int, clicks: int) -> pa.Table:
     image = np.sort(rng.integers(images, size=instances))
     area = np.exp(rng.normal(8, 2, instances)).astype(np.int64) + 1
     made = rng.integers(0, 480, size=(instances, clicks, 2))
-    parts = [_entry(rng, entry, image, area, made) for entry in ENTRIES]
+    parts = [entry_rows(rng, entry, image, area, made) for entry in ENTRIES]
     return pa.concat_tables(parts).sort_by(
         [("method", "ascending"), ("image_id", "ascending"), ("instance_id", "ascending")]
     )
 
 
-def _entry(rng: np.random.Generator, entry: tuple[str, str, str, float], image: Any, area: Any, made: Any) -> pa.Table:
+def entry_rows(
+    rng: np.random.Generator, entry: tuple[str, str, str, float], image: Any, area: Any, made: Any, first: int = 0
+) -> pa.Table:
+    """The rows of one method and ranking.
+
+    Args:
+        rng: What draws them.
+        entry: One of `ENTRIES`.
+        image: The image of each instance, sorted.
+        area: Its pixels.
+        made: Its clicks, (instances, clicks, 2).
+        first: The number of the first instance.
+    """
     method, plugin, ranking, mean = entry
     instances, clicks = made.shape[:2]
-    number = np.repeat(np.arange(instances), clicks)
+    own = np.repeat(np.arange(instances), clicks)
+    number, image, area = first + own, image[own], area[own]
     index = np.tile(np.arange(1, clicks + 1), instances)
-    level = rng.normal(0, 0.1, image.max() + 1)[image] + rng.normal(0, 0.15, instances)
-    iou = np.clip(mean + level[number] + 0.03 * (index - 1), 0, 1)
-    union = area[number] + 100
+    level = rng.normal(0, 0.1, image.max() - image.min() + 1)[image - image.min()]
+    level += rng.normal(0, 0.15, instances)[own]
+    iou = np.clip(mean + level + 0.03 * (index - 1), 0, 1)
+    union = area + 100
     values: dict[str, Any] = {
         "run": "synthetic",
         "dataset": "coco",
@@ -84,7 +98,7 @@ def _entry(rng: np.random.Generator, entry: tuple[str, str, str, float], image: 
         "method": method,
         "method_plugin": plugin,
         "ranking": ranking,
-        "image_id": image[number].astype(str),
+        "image_id": image.astype(str),
         "instance_id": number.astype(str),
         "category": np.char.add("class ", (number % 80).astype(str)),
         "seen": number % 80 < 20,
@@ -99,8 +113,8 @@ def _entry(rng: np.random.Generator, entry: tuple[str, str, str, float], image: 
         "hit": "target",
         "intersection_px": (iou * union).astype(np.int64),
         "union_px": union,
-        "gt_area_px": area[number],
-        "pred_area_px": area[number],
+        "gt_area_px": area,
+        "pred_area_px": area,
         "same_class_count": 1 + number % 7,
         "height": 480,
         "width": 640,
