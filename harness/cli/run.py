@@ -75,8 +75,8 @@ def _warn_failed(finished: Finished, max_failures: float, retry: str) -> None:
         over = f": over max_failures={max_failures:g}{whose}{stopped}" if finished.over_budget else ""
         why = in_a_line(finished.reasons)
         warn(
-            f"{finished.failed} of {finished.instances} instances failed{over}. {why}Their rows are kept as they are: "
-            f"mend it, then: {retry}"
+            f"{finished.failed} of {finished.instances} instances failed{over}. {why}Their rows are kept as they are. "
+            f"After mending files of the data run under another name (--set run=...), after anything else: {retry}"
         )
 
 
