@@ -122,7 +122,8 @@ def test_too_many_failures_are_exit_code_1_and_once_mended_they_are_redone_as_it
     assert done.stderr.splitlines()[-3:] == [
         "1 of 1 instances failed: over max_failures=0.05 ([red]Loser on far_away:Boxes: 1 of 1), and the run was "
         "stopped. Reasons: 1 x segment: RuntimeError: nothing found (far_away.py, line 28). Their rows are kept as "
-        f"they are. After mending files of the data run under another name (--set run=...), after anything else: {retry}",
+        "they are. After mending files of the data run under another name (--set run=...), after anything else: "
+        f"{retry}",
         f"{ROOT / 'runs' / run_name}: at least 11 of 12 instances of far_away:Boxes have no row of [red]Loser.",
         f"What is missing is made by {retry}.",
     ]
