@@ -97,7 +97,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize("token", ["", TOKEN[::-1], TOKEN])
+@pytest.mark.parametrize("token", ["", TOKEN[::-1], TOKEN], ids=["none", "wrong", "right"])
 def test_a_real_head_that_wants_a_token(
     guarded: str, token: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
