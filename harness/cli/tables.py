@@ -75,7 +75,7 @@ def _of_runs(table: str, runs: Sequence[str]) -> tuple[list[Table], list[str]]:
     tables: list[Table] = []
     short: list[str] = []
     for run, made in zip(runs, map(recorded_at, runs), strict=True):
-        rows = made.rows()
+        rows = made.rows(coded=True)
         context, final = made.context(rows), FinalClicks.of(rows, withhold=True)
         tables.append(build_table(table, final, context))
         short += shortfalls(run, final, context)
@@ -150,7 +150,7 @@ def leaderboard(
     names = named_for_others(list(dict.fromkeys(run.rstrip("/") for run in runs)))
     for run, name in names.items():
         made = recorded_at(run)
-        rows = made.rows()
+        rows = made.rows(coded=True)
         sources.append(Source(name, rows, made.context(rows), made.store.manifest()))
     sources = expecting_alike(sources)
     found = entries(sources, mix)
@@ -177,7 +177,7 @@ def tabulate(run: str, table: str, form: Form | None, output: Path | None, inter
     from harness.statistics.final_clicks import FinalClicks
 
     made = recorded_at(run)
-    rows = made.rows()
+    rows = made.rows(coded=True)
     context = replace(made.context(rows), intervals=intervals)
     every = sorted(names("tables"), key=lambda name: (not name.startswith("table"), name))
     final = FinalClicks.of(rows, withhold=True)

@@ -100,7 +100,8 @@ def answers(rows: Rows, context: Context) -> dict[str, Answers]:
 def entries(rows: pd.DataFrame) -> pd.Series[str]:
     """What `comparison.named` calls each row's line."""
     ranked = ~rows["ranking"].isin(["single", ""])
-    return rows["method"].where(~ranked, rows["method"] + " (" + rows["ranking"] + ")")
+    methods, rankings = rows["method"].astype("str"), rows["ranking"].astype("str")
+    return methods.where(~ranked, methods + " (" + rankings + ")")
 
 
 def first(answers: Answers, order: pd.Series[float], count: int) -> list[tuple[str, str, str]]:

@@ -160,7 +160,7 @@ def opened(store: Store, roots: Mapping[str, Path] | None = None) -> Source:
         UserError: The folder holds no run.
     """
     run = recorded(store)
-    rows = run.rows(masks=True)
+    rows = run.rows(masks=True, coded=True)
     return Source(run.config, rows, run.context(rows), roots or {})
 
 

@@ -18,7 +18,8 @@ from harness.plugins.scale import Scale
 from harness.report.context import Context
 from harness.report.scores import named, numbers, scores
 from harness.statistics.final_clicks import INSTANCE, FinalClicks, first_draw
-from harness.storage.clicks import click_lists
+from harness.storage.clicks import click_points
+from harness.storage.rows import as_text
 
 A_FILE = 100
 """Instances whose masks share a file, of one click each: some 100 kB."""
@@ -124,19 +125,17 @@ class Listing:
         failed = self.answers[self.answers["status"] != "ok"]
         for line, entry, error in zip(failed["line"], failed["entry"], failed["error"], strict=True):
             cells[line][entry][0] = without_folders(_text(error) or "")
-        columns = [
-            click_lists(self.rounds[name]) if name == "clicks" else self.rounds[name].tolist()
-            for name in ("line", "entry", "click_index", "clicks", "mask", "hit", "iou")
-        ]
+        columns = [self.rounds[name].tolist() for name in ("line", "entry", "click_index", "mask", "hit", "iou")]
         others = [_printed(self.rounds[name], scale) for name, scale in self.metrics.items()]
-        for line, entry, made, clicks, mask, hit, iou, *measured in zip(*columns, *others, strict=True):
-            points = [[int(one["x"]), int(one["y"]), int(one["positive"])] for one in clicks]
+        clicked = click_points(self.rounds["clicks"])
+        for points, line, entry, made, mask, hit, iou, *measured in zip(clicked, *columns, *others, strict=True):
             cells[line][entry][1].append([int(made), points, _text(mask), _text(hit), _hundredths(iou), measured])
         sizes = zip(_whole(own["height"]), _whole(own["width"]), strict=True)
         truths = [self._truth(pictures, *key) for key in own[INSTANCE].itertuples(index=False, name=None)]
         whole = [list(one) for one in zip(sizes, truths, cells, strict=True)]
-        for start in range(0, len(whole), self.per_file):
-            yield whole[start : start + self.per_file]
+        step = self.per_file  # Counting the clicks of all rows anew for each file would be quadratic in the instances.
+        for start in range(0, len(whole), step):
+            yield whole[start : start + step]
 
     def _iou(self) -> list[list[int]]:
         """A list for each entry, with the IoU of every line in hundredths of a percent."""
@@ -198,7 +197,7 @@ def _safe(text: str) -> str:
 def _answers(rows: pd.DataFrame) -> pd.DataFrame:
     """The final rows, with all columns that the page shows; NaN where the run lacks one."""
     shown = list(dict.fromkeys([*rows.columns, *_FACTS, "mask", "hit", "category", "text", "error"]))
-    return rows.reindex(columns=shown).assign(category=lambda found: found["category"].fillna(""))
+    return as_text(rows.reindex(columns=shown)).assign(category=lambda found: found["category"].fillna(""))
 
 
 def _placed(own: pd.DataFrame, lines: pd.MultiIndex, names: Sequence[str]) -> pd.DataFrame:

@@ -25,7 +25,8 @@ class TableError(UserError):
 def build_table(name: str, rows: Rows, context: Context) -> Table:
     """Build one table, which says what run it is of, how that run asked, its notes and, loudly, whether it was limited.
 
-    A data set that `rows` withhold has no line or column; the first note says why.
+    A data set that `rows` withhold has no line or column; the first note says why. A table from elsewhere gets texts as
+    texts, not as the categoricals that ours know how to handle.
 
     Args:
         name: As a config names it under `tables`.
@@ -41,7 +42,8 @@ def build_table(name: str, rows: Rows, context: Context) -> Table:
     if final.withheld:
         expected = {key: count for key, count in context.expected_instances.items() if key[1] not in final.withheld}
         context = replace(context, expected_instances=expected)
-    built = _built(name, builder, final, context)
+    ours = builder.__module__.startswith("harness.")
+    built = _built(name, builder, final if ours else final.as_text(), context)
     built = with_asked(replace(built, title=f"{built.title} (run {context.run})"), context)
     built = replace(built, notes=(*final.withheld.values(), *built.notes, *context.notes))
     return built if context.limited is None else limited_to(context.limited, built)

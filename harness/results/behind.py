@@ -15,6 +15,7 @@ from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import summarise
 from harness.statistics.scales import scale_of
 from harness.storage.clicks import click_lists
+from harness.storage.rows import as_text
 from harness.structures import UserError
 
 
@@ -65,7 +66,7 @@ def rows_behind(run: Recorded, wanted: Wanted) -> Behind:
     Raises:
         UserError: A label, ranking, class or metric that the run does not have.
     """
-    rows = FinalClicks.of(run.rows()).rows
+    rows = as_text(FinalClicks.of(run.rows(coded=True)).rows)
     if wanted.metric not in run.metrics:
         raise UserError(f"{run.store.folder}: no metric '{wanted.metric}'. {suggest(wanted.metric, run.metrics)}")
     for column in ("method", "dataset", "ranking", "category"):

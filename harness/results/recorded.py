@@ -50,9 +50,14 @@ class Recorded:
     jobs: Sequence[JobFacts]
     samples: Samples
 
-    def rows(self, masks: bool = False) -> pd.DataFrame:
-        """All rows, with the columns that every table may look at: of a metric that was not measured, empty."""
-        rows = self._seen_by_checkpoints(self.store.latest(self.jobs, self.samples, masks))
+    def rows(self, masks: bool = False, coded: bool = False) -> pd.DataFrame:
+        """All rows, with the columns that every table may look at: of a metric that was not measured, empty.
+
+        Args:
+            masks: Whether to read the predicted masks, too.
+            coded: Whether text columns are the categoricals of `storage.rows.coded`, as `FinalClicks` has them.
+        """
+        rows = self._seen_by_checkpoints(self.store.latest(self.jobs, self.samples, masks, coded))
         return self.told(rows.assign(**{name: np.nan for name in SHOWN if name not in rows}))
 
     def told(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -72,6 +77,8 @@ class Recorded:
         said: dict[tuple[str, str], str] = {}
         for job in self.jobs:
             learnt = job.about.get("classes_trained_on", ())
+            if not learnt:
+                continue
             own = (rows["method"] == job.method) & (rows["dataset"] == job.dataset)
             beyond = own & rows["seen"].eq(False) & rows["category"].isin(learnt)
             if not beyond.any():

@@ -19,7 +19,7 @@ from harness.results.recorded import ASKED, Recorded
 from harness.statistics.expected import lacking
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.reasons import Reason, doubts, reasons
-from harness.storage.rows import give_back
+from harness.storage.rows import give_back, repeats
 from harness.storage.store import REPORT
 from harness.structures import UserError
 
@@ -65,24 +65,23 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     """
     if write and not run.store.results_hold(run.jobs, run.samples):
         run.store.write_results(run.jobs, run.samples)
-    rows = run.rows()
+    rows = run.rows(coded=True)
     context = run.context(rows)
+    asked = rows.loc[~repeats(rows, ASKED), ASKED].drop_duplicates()
+    failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
     final = FinalClicks.of(rows, withhold=True)
+    why, odd, bare = tuple(reasons(rows)), tuple(doubts(rows)), tuple(_without_instance(run, rows))
+    del rows  # Of millions they are a gigabyte, of which the final ones are a copy.
     made = [table_or_why(name, final, context) for name in run.config.tables]
-    why = tuple(reasons(rows))
     tables = (*(table for table, _ in made), *([failures_table(why, run.config.run)] if why else []))
     give_back()
     if write:
         run.store.folder.write(REPORT, "\n\n".join(to_markdown(for_others(table)) for table in tables).encode())
-    asked = rows[ASKED].drop_duplicates()
-    failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
     too_many = tuple(_too_many(asked, failed, run.config.max_failures))
     over = stopped or bool(too_many)
     missing = sum(lacking(final, context.expected_instances).values())
     uncounted, broken = sum(context.uncounted.values()), (error for _, error in made if error)
-    bare = _without_instance(run, rows)
     short = (*shortfalls(str(run.store.folder), final, context), *bare, *broken)
-    odd = tuple(doubts(rows))
     return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, short, why, odd)
 
 

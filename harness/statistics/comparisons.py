@@ -28,6 +28,7 @@ from harness.statistics.means import Rows, by_image
 from harness.statistics.resampling import benjamini_hochberg, holm, intervals_of_means, sign_flip_p
 from harness.statistics.scales import scale_of
 from harness.storage.clicks import click_keys
+from harness.storage.rows import as_text
 from harness.structures import UserError
 
 Entry = str | tuple[str, str]
@@ -187,18 +188,17 @@ def _ranked(own: pd.DataFrame, drawn: pd.DataFrame, metric: str, scale: Scale) -
     means = own.groupby(ENTRY, sort=True)[metric].mean()
     entries = means.sort_values(ascending=not scale.higher_is_better, kind="stable")
     place = {name: at for at, name in enumerate(entries.index)}
-    keyed = drawn.assign(
-        entry=[place[name] for name in zip(*(drawn[column] for column in ENTRY), strict=True)],
-        clicks=click_keys(drawn["clicks"]),
-    )
-    scores = keyed.pivot(index=ASKED, columns="entry", values=metric)
-    clicks = keyed.pivot(index=ASKED, columns="entry", values="clicks")
+    groups = drawn.groupby(ENTRY, sort=True)
+    entry = np.array([place[name] for name in groups.size().index], int)[groups.ngroup()]
+    asked = drawn[ASKED].drop_duplicates().sort_values(ASKED, ignore_index=True)
+    line = drawn.groupby(ASKED, sort=True).ngroup()
+    scores, clicks = np.full((len(entries), len(asked)), np.nan), np.zeros((len(entries), len(asked)), np.uint64)
+    scores[entry, line], clicks[entry, line] = drawn[metric], click_keys(drawn["clicks"])
     pairs = list(itertools.combinations(range(len(entries)), 2))
-    asked = scores.index.to_frame(index=False)
-    differences = [(scale.sign * (scores[i] - scores[j])).where(clicks[i] == clicks[j]) for i, j in pairs]
-    over = over_draws(pd.DataFrame(dict(enumerate(one.to_numpy() for one in differences)), index=asked.index), asked)
-    surely = _surely_better(asked.loc[over.index], pairs, [over[one] for one in over], len(entries))
-    lines = entries.rename("mean").reset_index()
+    differences = [scale.sign * np.where(clicks[i] == clicks[j], scores[i] - scores[j], np.nan) for i, j in pairs]
+    over = over_draws(pd.DataFrame(dict(enumerate(differences)), index=asked.index), asked)
+    surely = _surely_better(asked.loc[over.index], pairs, over, len(entries))
+    lines = as_text(entries.rename("mean").reset_index())
     lines["rank_low"] = 1 + surely.sum(axis=0)
     lines["rank_high"] = len(entries) - surely.sum(axis=1)
     lines["tie_group"] = _tie_groups(surely)
@@ -209,13 +209,13 @@ Pair = tuple[int, int]
 
 
 def _surely_better(
-    instances: pd.DataFrame, pairs: Sequence[Pair], differences: Sequence[pd.Series[float]], count: int
+    instances: pd.DataFrame, pairs: Sequence[Pair], differences: pd.DataFrame, count: int
 ) -> Bool[np.ndarray, "entries entries"]:
-    """Whether the entry of the line is better than that of the column."""
+    """Whether the entry of the line is better than that of the column; `differences` has a column a pair."""
     better = np.zeros((count, count), dtype=bool)
     if not pairs:
         return better
-    sums, _ = by_image(instances, pd.DataFrame([one.to_numpy() for one in differences]).T)
+    sums, _ = by_image(instances, differences)
     for (i, j), total, p in zip(pairs, sums.sum(axis=0), holm(sign_flip_p(sums)), strict=True):
         if p < ALPHA:
             better[(i, j) if total > 0 else (j, i)] = True
@@ -256,7 +256,13 @@ def _said(entry: tuple[str, str]) -> str:
 def _of(rows: pd.DataFrame, label: str, ranking: str) -> pd.DataFrame:
     """An entry's rows, with the failures that count for it."""
     own = rows["method"] == label
-    return rows[own & ((rows["ranking"] == ranking) | ((rows["status"] != "ok") & rows["ranking"].fillna("").eq("")))]
+    return rows[
+        own
+        & (
+            (rows["ranking"] == ranking)
+            | ((rows["status"] != "ok") & (rows["ranking"].isna() | rows["ranking"].eq("")))
+        )
+    ]
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str]) -> tuple[pd.DataFrame, dict[str, int]]:

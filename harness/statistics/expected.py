@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from harness.statistics.final_clicks import ENTRY, INSTANCE, FinalClicks
+from harness.storage.rows import repeats
 from harness.structures import NOT_LISTED
 
 Jobs = dict[tuple[str, str], int]
@@ -31,7 +32,7 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
         beside: Those of other runs that were asked for the same.
     """
     columns = [*INSTANCE, "method"]
-    own = rows[columns].drop_duplicates()
+    own = rows.loc[~repeats(rows, columns), columns].drop_duplicates()
     held = _held(pd.concat([own[INSTANCE], *(other[INSTANCE] for other in beside)]))
     stands = own[_stands(own)]
     images = stands[INSTANCE[:2]].itertuples(index=False, name=None)
@@ -78,4 +79,8 @@ def _held(asked: pd.DataFrame) -> pd.Series[int]:
 
 def _stands(rows: pd.DataFrame) -> pd.Series[bool]:
     """Whether a row stands for all instances of its image."""
-    return rows["instance_id"].astype(str) == rows["image_id"].astype(str) + NOT_LISTED
+    ids = rows["instance_id"] if rows["instance_id"].dtype == "category" else rows["instance_id"].astype("str")
+    stands = ids.str.endswith(NOT_LISTED).to_numpy(bool, copy=True)
+    some = rows[stands]
+    stands[stands] = some["instance_id"].astype("str") == some["image_id"].astype("str") + NOT_LISTED
+    return pd.Series(stands, rows.index)

@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Int64, UInt64
 
 from harness.storage.clicks import click_counts
-from harness.storage.rows import metrics_in
+from harness.storage.rows import TEXTS, as_text, coded, metrics_in, repeats
 from harness.storage.truth import disputes
 from harness.structures import UserError
 
@@ -64,10 +64,12 @@ class FinalClicks:
     A mean over two of three draws is a mean over a part, so an instance of which a draw is missing is left out, as one
     of which everything is missing, and counted in `partial`.
 
+    Text columns are ordered categoricals (`storage.rows.coded`), unless `as_text` made them.
+
     Attributes:
         rows: One row an instance, method and ranking, sorted by these three, with all columns of the run's rows. Over
             several draws the metrics and the pixel counts are means, and all other columns are the first draw's.
-        every: The run's rows at every click, in the order in which they were given; `where` leaves them whole.
+        every: The run's rows at every click, in any order; `where` leaves them whole.
         drawn: One row an instance, draw, method and ranking: `rows` before the draws are averaged, and the same table
             where there is one draw.
         withheld: Data set -> why none of its rows is here: its methods were not asked for the same.
@@ -100,25 +102,28 @@ class FinalClicks:
             raise UserError(" ".join(withheld.values()))
         if withheld:
             every = every[~every["dataset"].isin(withheld)]
-        segmented = (every["status"] == "ok").to_numpy(bool)
-        # What follows works on positions and on few columns, for a run may have millions of rows, whose click lists are
-        # slow to copy. In this order: which rows are failures (each for every ranking), which are of the last click,
-        # less the instances that failed at any click, less those of which a draw is missing.
-        known = every.loc[segmented, _asked(every)]
-        _refuse_mixed(known.assign(most=click_counts(every["clicks"])[segmented]))
-        failed = _failures(_sorted(every[~segmented]), known)
-        at_last = known["click_index"] == known.groupby(ENTRY[:2])["click_index"].transform("max")
-        last = every.iloc[np.flatnonzero(segmented)[at_last.to_numpy(bool)]]
-        _refuse_double(last)
+        # What follows works on positions and few columns: a run may have millions of rows, which are taken once, at the
+        # end. In this order: which rows are failures (each for every ranking), which are of the last click, less the
+        # instances that failed at any click, less those of which a draw is missing.
+        asked = every[_asked(every)].assign(at=np.arange(len(every)), most=click_counts(every["clicks"]))
+        segmented = every["status"] == "ok"
+        known = asked[segmented]
+        _refuse_mixed(known)
+        failed = _failures(_sorted(asked[~segmented]), known)
+        last = known[known["click_index"] == known.groupby(ENTRY[:2])["click_index"].transform("max")]
         if len(failed):
             last = last[~_of_lines(last, failed)]
         lacking = last[_lack_draws(last)]
         if len(lacking):
-            last, every = (own[~_of_lines(own, lacking)] for own in (last, every))
-        parts = [part for part in (last, failed) if len(part)]
-        drawn = _sorted(pd.concat(parts, ignore_index=True)) if parts else every.iloc[:0]
-        drawn.attrs = dict(every.attrs)  # What the rows remember of their metrics (statistics/scales.py).
-        return cls(_over_draws(drawn), every, drawn, withheld, _counted(lacking))
+            last = last[~_of_lines(last, lacking)]
+        if len(failed):
+            last = pd.concat([last, failed.astype({"ranking": last["ranking"].dtype})])
+        last = _sorted(last)
+        drawn = every.take(last["at"].to_numpy()).reset_index(drop=True)
+        drawn["ranking"] = last["ranking"]
+        _refuse_double(drawn)
+        every = every[~_of_lines(every, lacking)] if len(lacking) else every
+        return cls(_over_draws(drawn), drawn if len(drawn) == len(every) else every, drawn, withheld, _counted(lacking))
 
     def where(self, kept: pd.Series[bool] | Bool[np.ndarray, " rows"]) -> FinalClicks:
         """Some of the final rows, with their draws: of a method, of a slice."""
@@ -131,6 +136,11 @@ class FinalClicks:
         """Some of the draws, as if no others had been made: those whose click lies in several objects."""
         drawn = self.drawn[np.asarray(kept, dtype=bool)]
         return replace(self, rows=_over_draws(drawn), drawn=drawn)
+
+    def as_text(self) -> FinalClicks:
+        """The same with text columns as pandas has texts, which more can be done with, and slower."""
+        rows, every, drawn = map(as_text, (self.rows, self.every, self.drawn))
+        return replace(self, rows=rows, every=every, drawn=rows if self.drawn is self.rows else drawn)
 
     @property
     def segmented(self) -> pd.DataFrame:
@@ -146,7 +156,7 @@ class FinalClicks:
     @cached_property
     def keys(self) -> UInt64[np.ndarray, " rows"]:
         """A number a row: equal for one instance, also in other runs, and different otherwise (but for 1 in 2^64)."""
-        return pd.util.hash_pandas_object(self.rows[INSTANCE].astype(str), index=False).to_numpy(np.uint64)
+        return pd.util.hash_pandas_object(self.rows[INSTANCE], index=False).to_numpy(np.uint64)
 
     @cached_property
     def entries(self) -> tuple[list[tuple[str, str, str]], Int64[np.ndarray, " rows"]]:
@@ -187,14 +197,16 @@ def _checked(rows: pd.DataFrame) -> pd.DataFrame:
     ranking = rows["ranking"]
     if ranking.isna().any():
         ranking = ranking.astype(object).where(ranking.notna(), "")
+    texts = [name for name in TEXTS if name in rows and not isinstance(rows[name].dtype, pd.CategoricalDtype)]
     metrics = {name: rows[name].astype(float) if name in rows else np.nan for name in SHOWN}
     draw = rows["draw"].fillna(0).astype(int) if "draw" in rows else 0
-    return rows.assign(ranking=ranking, draw=draw, **metrics)
+    return coded(rows.assign(ranking=ranking, draw=draw, **metrics), {*texts, "ranking"})
 
 
 def _asked(rows: pd.DataFrame) -> list[str]:
     """The columns that say who was asked how: few, since there are millions of rows."""
-    return [*ENTRY, "run", "click_index", *(["click_strategy"] if "click_strategy" in rows else [])]
+    known = [name for name in ("click_strategy", "click_options", "partner") if name in rows]
+    return [*INSTANCE, "draw", "method", "ranking", "run", "click_index", *known]
 
 
 def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
@@ -230,7 +242,7 @@ _PIXELS = ("intersection_px", "union_px", "gt_area_px", "pred_area_px")
 
 def _over_draws(drawn: pd.DataFrame) -> pd.DataFrame:
     """One row an instance, method and ranking, its scores averaged; a score that one draw lacks is lacking."""
-    first = ~drawn.duplicated(_LINE)
+    first = ~repeats(drawn, _LINE)
     if first.all():
         return drawn
     scored = [name for name in (*metrics_in(drawn), *_PIXELS) if name in drawn]
@@ -286,7 +298,8 @@ def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     #
     #    a  1  failed, ranking ""            a  1  failed, "confidence"
     #    a has "confidence" and "clip"  ->   a  1  failed, "clip"
-    known = ok[ENTRY].drop_duplicates().rename(columns={"ranking": "own"})
+    known = as_text(ok.loc[~repeats(ok, ENTRY), ENTRY].drop_duplicates()).rename(columns={"ranking": "own"})
+    failed = as_text(failed)
     whole = failed[failed["ranking"] == ""].merge(known, on=["dataset", "method"], how="left")
     whole["ranking"] = whole["own"].where(whole["own"].notna(), "")
     parts = [part for part in (failed[failed["ranking"] != ""], whole.drop(columns="own")) if len(part)]
@@ -296,9 +309,9 @@ def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
 
 def _refuse_mixed(known: pd.DataFrame) -> None:
     """Rows may only meet if they were clicked alike: all of a method, and those of several runs, as often in each."""
-    strategies = known["click_strategy"].fillna("").astype(str) if "click_strategy" in known else ""
-    asked = known[["dataset", "method", "run", "most"]].assign(strategy=strategies)
-    protocols = asked.groupby(["dataset", "method", "run", "strategy"])["most"].max().reset_index()
+    asked = known if "click_strategy" in known else known.assign(click_strategy="")
+    protocols = asked.groupby(["dataset", "method", "run", "click_strategy"], dropna=False)["most"].max().reset_index()
+    protocols["strategy"] = protocols["click_strategy"].astype("str").fillna("")
     # Two questions: is each method clicked alike wherever it has rows, and are the runs of one data set clicked
     # alike? The second takes the most of any method, since a corrective run may hold methods that broke off early.
     runs = protocols.groupby(["dataset", "run", "strategy"])["most"].max().reset_index()
@@ -314,7 +327,7 @@ def _refuse_mixed(known: pd.DataFrame) -> None:
 
 
 def _refuse_double(last: pd.DataFrame) -> None:
-    double = last[last.duplicated([*_LINE, "draw"])]
+    double = last[repeats(last, [*_LINE, "draw"])]
     if len(double):
         one = double.iloc[0]
         raise UserError(

@@ -20,7 +20,7 @@ from harness.statistics.final_clicks import ASKED, ENTRY, INSTANCE, FinalClicks,
 from harness.statistics.resampling import RESAMPLES, intervals_of_means, sign_flip_p
 from harness.statistics.scales import scale_of
 from harness.storage.clicks import click_keys
-from harness.storage.rows import metrics_in
+from harness.storage.rows import as_text, metrics_in
 from harness.structures import UserError
 
 Rows = pd.DataFrame | FinalClicks
@@ -96,7 +96,7 @@ def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", interv
     if intervals:
         bounds = [_intervals(final.loc[own.index], own) for _, own in groups]
         lines = lines.join(pd.DataFrame(bounds, index=lines.index, columns=_BOUNDS, dtype=float))
-    return lines.reset_index()
+    return as_text(lines.reset_index())
 
 
 def instance_sets(rows: Rows, metric: str = "iou") -> dict[tuple[str, str, str], tuple[int, int, int]]:
@@ -242,6 +242,8 @@ def _is(column: pd.Series[bool], value: bool) -> pd.Series[bool]:
 
 def _refuse_several(rows: pd.DataFrame, by: list[str]) -> None:
     """A group that holds an instance twice mixes methods or rankings: no mean over instances."""
+    if {"method", "ranking"} <= set(by):
+        return  # Final rows are one an instance, method and ranking.
     if rows.duplicated(list(dict.fromkeys([*by, *INSTANCE]))).any():
         apart = [column for column in ("method", "ranking") if column not in by and rows[column].nunique() > 1]
         raise UserError(

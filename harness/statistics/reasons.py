@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.storage.rows import as_text
+
 _OF_ONE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\S*\d\S*")
 """What two reasons of one kind say otherwise: names in quotes, paths, ids, numbers."""
 
@@ -45,7 +47,7 @@ class Reason:
 
 def reasons(rows: pd.DataFrame) -> list[Reason]:
     """Why the failed instances of a run's rows failed, the most frequent reason first; each instance counts once."""
-    failed = rows[rows["status"] != "ok"].drop_duplicates(_ASKED)
+    failed = as_text(rows[rows["status"] != "ok"].drop_duplicates(_ASKED))
     # "instance 17 has no pixel" and "instance 42 has no pixel" are one kind: what belongs to one instance becomes a
     # star.
     kinds = failed["error"].fillna("").map(lambda error: _OF_ONE.sub("*", error))

@@ -17,6 +17,7 @@ import pandas as pd
 
 from harness.masks.destinations import RIGHT
 from harness.storage.clicks import click_keys
+from harness.storage.rows import as_text
 from harness.structures import UserError
 
 PART = 0.9
@@ -43,7 +44,7 @@ def pairs(rows: pd.DataFrame) -> pd.DataFrame:
         UserError: The two had different clicks.
     """
     columns = ["dataset", "image_id", "instance_id", "partner", *_ABOUT]
-    own = rows.assign(click=click_keys(rows["clicks"]))
+    own = as_text(rows).assign(click=click_keys(rows["clicks"]))
     other = own[[*columns, "click"]].rename(columns={"instance_id": "partner", "partner": "instance_id"})
     on = columns[:4]
     found = own[[*columns, "click", "shared_px"]].merge(other, on=on, suffixes=("", "_b"))

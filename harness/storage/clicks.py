@@ -1,7 +1,8 @@
-"""The column `clicks` as numbers: how many clicks each row has, and whether two rows have the same ones."""
+"""The column `clicks` as numbers: how many clicks each row has, where, and whether two rows have the same ones."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,14 @@ def click_keys(clicks: pd.Series[Any], most: int | None = None) -> UInt64[np.nda
     keys = np.zeros(len(counts), dtype=np.uint64)
     np.add.at(keys, np.repeat(np.arange(len(counts)), counts), mixed)
     return keys
+
+
+def click_points(clicks: pd.Series[Any]) -> list[list[list[int]]]:
+    """Each row's clicks as x, y and whether it is positive (1 or 0); an empty list where it says none."""
+    listed = _listed(clicks)
+    columns = [np.asarray(listed.values.field(name)).astype(np.int64) for name in ("x", "y", "positive")]
+    points = np.stack(columns, axis=1).tolist()
+    return [points[start:end] for start, end in itertools.pairwise(listed.offsets.to_pylist())]
 
 
 def _mixed(numbers: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:

@@ -40,7 +40,7 @@ from harness.storage.manifest import (
     save_manifest,
     save_samples,
 )
-from harness.storage.rows import ORDER, as_frame, give_back, joined, ordered, schema
+from harness.storage.rows import ORDER, TEXTS, as_frame, give_back, joined, ordered, schema, with_dictionaries
 from harness.storage.shards import Header, changed, header_of, is_name, name_of, of_samples, packed, rows_of, shard
 from harness.structures import Record, UserError
 
@@ -147,7 +147,11 @@ class Store:
         return file
 
     def rows(
-        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]], masks: bool = False
+        self,
+        jobs: Sequence[JobFacts],
+        sample_ids: Mapping[str, Collection[str]],
+        masks: bool = False,
+        coded: bool = False,
     ) -> pd.DataFrame:
         """All rows of these jobs, sorted.
 
@@ -155,9 +159,10 @@ class Store:
             jobs: Of the current config; what others left in the folder, or what was made otherwise, is not read.
             sample_ids: Data set label -> the samples that count.
             masks: Whether to read the predicted masks, too, which are most of the bytes and which no table needs.
+            coded: Whether text columns are the categoricals of `rows.coded`.
         """
-        empty = schema(metrics_of(jobs), masks).empty_table()
-        return as_frame(pa.concat_tables([empty, *self.tables(jobs, sample_ids, masks)]))
+        tables = [schema(metrics_of(jobs), masks).empty_table(), *self.tables(jobs, sample_ids, masks)]
+        return as_frame(pa.concat_tables(map(with_dictionaries, tables) if coded else tables))
 
     def tables(
         self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]], masks: bool = True
@@ -193,11 +198,15 @@ class Store:
         return count
 
     def latest(
-        self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]], masks: bool = False
+        self,
+        jobs: Sequence[JobFacts],
+        sample_ids: Mapping[str, Collection[str]],
+        masks: bool = False,
+        coded: bool = False,
     ) -> pd.DataFrame:
         """As `rows`, but read from results.parquet, one file instead of many, if it holds as `results_hold` says."""
-        rows = self.results(masks) if self.results_hold(jobs, sample_ids) else None
-        return self.rows(jobs, sample_ids, masks) if rows is None else rows
+        rows = self.results(masks, coded) if self.results_hold(jobs, sample_ids) else None
+        return self.rows(jobs, sample_ids, masks, coded) if rows is None else rows
 
     def results_hold(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bool:
         """Whether results.parquet is as it was written, of these jobs' samples and of the shards that are there now.
@@ -228,11 +237,12 @@ class Store:
         """
         return self.folder.sha256(RESULTS) == self.manifest().get("results", {}).get("sha256")
 
-    def results(self, masks: bool = False) -> pd.DataFrame | None:
+    def results(self, masks: bool = False, coded: bool = False) -> pd.DataFrame | None:
         """The rows of results.parquet, whatever has become of the shards; None where it is absent or damaged."""
         try:
             with self.folder.opened(RESULTS) as file:
-                found = pq.ParquetFile(file, page_checksum_verification=True)
+                dictionaries = list(TEXTS) if coded else None
+                found = pq.ParquetFile(file, page_checksum_verification=True, read_dictionary=dictionaries)
                 names = [name for name in found.schema_arrow.names if masks or name != "mask"]
                 rows = found.read(columns=names)
         except (pa.ArrowException, OSError, UserError):

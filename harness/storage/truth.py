@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from harness.storage.clicks import click_counts, click_keys
 from harness.storage.manifest import JobFacts
+from harness.storage.rows import repeats
 
 _INSTANCE = ["dataset", "image_id", "instance_id"]
 
@@ -69,13 +69,8 @@ def _first_clicks(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _differing(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Of the rows that agree in `by`, the first with each `value`, where there are several values."""
-    # Rows come sorted, and most repeat the one before. Hashing millions of them takes several times as long.
-    repeated = np.ones(len(rows), bool)
-    repeated[:1] = False
-    for name in (*by, "value"):
-        values = rows[name].to_numpy()
-        repeated[1:] &= values[1:] == values[:-1]
-    each = rows[~repeated].drop_duplicates([*by, "value"])
+    # Rows come sorted, and most repeat the one before.
+    each = rows[~repeats(rows, [*by, "value"])].drop_duplicates([*by, "value"])
     return each[each.duplicated(by, keep=False)]
 
 

@@ -13,15 +13,17 @@ from playwright.sync_api import Page, expect
 from pycocotools import mask as coco_mask
 
 from benchmarks import browser
+from benchmarks.page import synthetic
 from harness import UserError
 from harness.config.run_config import load_run
 from harness.masks import rle
 from harness.page.build import Counts, build_page, write_page
-from harness.page.explorer import stratified
+from harness.page.explorer import Listing, stratified
 from harness.report.build import build_table
 from harness.report.context import Context
 from harness.results.recorded import recorded_at
 from harness.running.one_run import run
+from harness.statistics.final_clicks import FinalClicks
 from harness.storage.store import Store
 from toy_runs import STEADY, Quiet, written
 
@@ -511,3 +513,12 @@ def luminance(colour: str) -> float:
     shares = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
     linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_rows_clicks_are_counted_once_and_not_for_every_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    monkeypatch.setattr(Listing, "per_file", property(lambda _: counted.append(1) or 50))
+    listing = Listing.of(FinalClicks.of(synthetic(240)), Context("synthetic"))
+    files = list(listing.files({}))
+    assert [len(one) for one in files] == [50, 50, 50, 50, 40]
+    assert len(counted) == 1, "once a file makes the work quadratic in the instances"

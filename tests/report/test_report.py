@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -69,3 +70,19 @@ def test_without_expectations_every_method_must_know_what_any_knows(pair: pd.Dat
     lines = scores(FinalClicks.of(pair.iloc[:-1]), Context("demo"))
     assert lines.set_index("method")["missing"].to_dict() == {"ours": 0, "click": 1}
     assert lines.set_index("method")["mean"].isna().to_dict() == {"ours": False, "click": True}
+
+
+def test_a_table_from_elsewhere_gets_texts_and_not_numbers_of_them(
+    pair: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "table_of_ones_own.py").write_text(
+        "from harness import register_table\n"
+        "from harness.report.layout import Cell, Column, Row, Table\n"
+        "@register_table('joined')\n"
+        "def joined(given, context):\n"
+        "    names = (given.rows['method'] + ' on ' + given.rows['dataset']).unique()\n"
+        "    return Table('joined', (Column('Name'),), tuple(Row((Cell(name),)) for name in names))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made = build_table("table_of_ones_own:joined", pair, Context("made"))
+    assert {row.cells[0].text for row in made.body} == {"ours on toy", "click on toy"}

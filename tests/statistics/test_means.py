@@ -11,6 +11,7 @@ from harness.plugins.scale import Scale
 from harness.statistics.final_clicks import FinalClicks, at_click
 from harness.statistics.means import instance_sets, paired_gain, paired_gains, part, summarise
 from harness.statistics.scales import with_metrics
+from harness.storage.rows import TEXTS, coded, repeats
 
 CLICK = {"x": 3, "y": 5, "positive": True}
 
@@ -424,3 +425,34 @@ def test_equal_sets_of_instances_have_equal_numbers_in_other_runs_too(pair: pd.D
     ours, click = (found["toy", method, "single"] for method in ("ours", "click"))
     assert ours == alone["toy", "click", "single"] and len(set(ours)) == 3
     assert click[0] != ours[0] and (click[1] == ours[1]) + (click[2] == ours[2]) == 1, "A1 is in one half"
+
+
+def test_texts_and_categoricals_give_the_same_final_rows() -> None:
+    rows = pd.concat([DRAWN, frame(failed(instance_id="1a", draw=3)), frame(failed(ranking=None, image_id="9"))])
+    rows = pd.concat([rows, simulated(6)], ignore_index=True)
+    as_numbers = coded(rows, [name for name in TEXTS if name in rows])
+    assert as_numbers["method"].dtype == "category"
+    found, other = FinalClicks.of(rows), FinalClicks.of(as_numbers)
+    for a, b in ((found.rows, other.rows), (found.drawn, other.drawn)):
+        pd.testing.assert_frame_equal(a, b, check_categorical=False)
+    pd.testing.assert_frame_equal(summarise(found), summarise(other.as_text()))
+    assert not any(dtype == "category" for dtype in other.as_text().rows.dtypes)
+
+
+def test_rows_that_are_all_final_are_held_once() -> None:
+    rows = simulated(6)
+    final = FinalClicks.of(rows)
+    assert final.every is final.rows is final.drawn
+    late = FinalClicks.of(pd.concat([rows, rows.assign(click_index=2)]))
+    assert len(late.every) == 2 * len(late.rows) == 2 * len(rows)
+
+
+def test_what_repeats_the_row_before_is_what_hashing_finds_of_sorted_rows() -> None:
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {"a": rng.choice(["x", "y"], 60), "b": rng.integers(0, 3, 60), "c": rng.choice([1.0, np.nan], 60)}
+    )
+    rows["d"] = pd.Categorical(rng.choice(["p", "q", None], 60))
+    rows = rows.sort_values(["a", "b", "c", "d"], ignore_index=True)
+    for by in (["a"], ["a", "b", "c"], ["a", "b", "c", "d"]):
+        assert repeats(rows, by).tolist() == rows.duplicated(by).tolist()

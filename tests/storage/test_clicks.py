@@ -4,7 +4,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from harness.storage.clicks import click_counts, click_keys
+from harness.storage.clicks import click_counts, click_keys, click_points
+from harness.storage.rows import COLUMNS
 
 
 def test_clicks_are_told_apart_by_place_order_sign_and_number() -> None:
@@ -20,3 +21,13 @@ def test_clicks_are_told_apart_by_place_order_sign_and_number() -> None:
         assert len(set(click_keys(back.iloc[:4], most=1).tolist())) == 2, "two first clicks"
         assert click_keys(back, most=9).tolist() == keys.tolist()
         assert click_keys(back.iloc[2:]).tolist() == keys[2:].tolist()
+
+
+def test_points_of_parts_of_a_column_and_of_plain_lists() -> None:
+    one, two = {"x": 3, "y": 4, "positive": True}, {"x": 5, "y": 6, "positive": False}
+    lists = [[one], None, [], [one, two]]
+    kind = COLUMNS["clicks"]
+    arrow = pd.Series(pa.array(lists, kind), dtype=pd.ArrowDtype(kind))
+    assert click_points(arrow) == click_points(pd.Series(lists)) == [[[3, 4, 1]], [], [], [[3, 4, 1], [5, 6, 0]]]
+    assert click_points(arrow[3:]) == [[[3, 4, 1], [5, 6, 0]]]
+    assert click_points(arrow[:0]) == []

@@ -132,7 +132,7 @@ def _input(line: pd.Series[Any], final: FinalClicks, context: Context) -> str:
 
 def _words(rows: pd.DataFrame) -> str:
     """What kind of words the rows were given."""
-    own = rows[["text", "category"]].dropna() if "text" in rows else rows.iloc[:0]
+    own = rows[["text", "category"]].dropna().astype("str") if "text" in rows else rows.iloc[:0]
     rule = str(rows["text_rule"].iloc[0]) if len(rows) and "text_rule" in rows else ""
     if rule in GIVEN or own.empty:
         return GIVEN.get(rule, "")
