@@ -24,7 +24,8 @@ EXIT_CODE = 130
 interrupted = threading.Event()
 """Set once an interrupt has begun to end the work: what then fails in a thread left behind is not worth a word."""
 
-_SAID = "Interrupted. What is done is kept: the same command goes on from here."
+INTERRUPTED = "Interrupted. What is done is kept: the same command goes on from here."
+"""What an interrupt prints, where no command knows better."""
 
 
 def answer_at_once() -> None:
@@ -41,7 +42,7 @@ def tell_apart() -> None:
 
 
 @contextmanager
-def in_order(said: str = _SAID) -> Iterator[None]:
+def in_order(said: str = INTERRUPTED) -> Iterator[None]:
     """Work that an interrupt ends in order; `said` is the one line then."""
     interrupted.clear()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -88,5 +89,5 @@ def interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    os.write(2, f"{_SAID}\n".encode())
+    os.write(2, f"{INTERRUPTED}\n".encode())
     os._exit(EXIT_CODE)

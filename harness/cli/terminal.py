@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from harness.interrupts import in_order
+from harness.interrupts import INTERRUPTED, in_order
 
 if TYPE_CHECKING:
     from harness.running.progress import Live
@@ -52,9 +52,15 @@ def end(shortfalls: Sequence[str], again: str = "", failing: bool = False) -> No
 
 
 @contextmanager
-def live(run: Folder | None = None, as_json: bool = False) -> Iterator[Live]:
-    """Show the progress of what runs inside, and keep it in the run's folder for `watch`."""
+def live(run: Folder | None = None, as_json: bool = False, interrupted: str = INTERRUPTED) -> Iterator[Live]:
+    """Show the progress of what runs inside, and keep it in the run's folder for `watch`.
+
+    Args:
+        run: The run's folder.
+        as_json: Whether to write events as lines of JSON.
+        interrupted: The one line that an interrupt prints.
+    """
     from harness.running.progress import Live
 
-    with in_order(), Live(console, run, errors, as_json) as shown:
+    with in_order(interrupted), Live(console, run, errors, as_json) as shown:
         yield shown

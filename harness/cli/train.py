@@ -38,7 +38,8 @@ def train(
             f"{asked.output}: comes with the installed harness, which no training changes. Name a file of your own: "
             "--set checkpoint=weights/mine.safetensors"
         )
-    with live(as_json=as_json) as shown:
+    kept = f"Interrupted. A state is kept every {asked.save_every} steps: the same command goes on from the last one."
+    with live(as_json=as_json, interrupted=kept) as shown:
         shown.begins(f"reading the data and building the network of {recipe.stem}")
         path = execute(asked, partial(shown.training, recipe.stem), address=address, runs=runs)
     say(f"{path} and its card {path.with_suffix('.md').name}")

@@ -152,8 +152,10 @@ class Live:
     def training(self, method: str, progress: TrainingProgress) -> None:
         """Show how far a method's training is."""
         self._has_begun()
-        self._bar(f"training {method}", progress.steps, progress.step, f"loss {progress.loss:.3f}")
-        self._line_now_and_then("training", method=method, **vars(progress), to_go_s=round(progress.remaining_s))
+        stands = f"loss {progress.loss:.3f}{went_on(progress.since)}"
+        self._bar(f"training {method}", progress.steps, progress.step, stands)
+        at_once, to_go = progress.step >= progress.steps, round(progress.remaining_s)
+        self._line_now_and_then("training", at_once=at_once, method=method, **vars(progress), to_go_s=to_go)
 
     def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
         """Show the jobs that will run, with how many images of each are done already."""
@@ -229,7 +231,7 @@ def said_of(event: str, about: Mapping[str, Any]) -> str:
     if event == "part":
         return f"{about['what']}: {about['done']} of {about['of']}"
     if event == "training":
-        step = f"step {about['step']} of {about['steps']}, loss {about['loss']:.3f}"
+        step = f"step {about['step']} of {about['steps']}{went_on(about['since'])}, loss {about['loss']:.3f}"
         return f"training {about['method']}: {step}, {clock(about['to_go_s'])} to go"
     job = f"{about['method']} on {about['dataset']}"
     if event == "failure":
@@ -241,6 +243,11 @@ def said_of(event: str, about: Mapping[str, Any]) -> str:
     return ", ".join(
         filter(None, (f"{job}: {before}{state.images} of {state.of} images", facts(state), failures, to_go))
     )
+
+
+def went_on(since: int) -> str:
+    """Where a training that was resumed went on."""
+    return f" (resumed at step {since})" if since else ""
 
 
 def facts(state: JobState) -> str:

@@ -39,6 +39,7 @@ class Progress:
         steps_per_s: Since this process started.
         waited: The share of that time in which it waited for examples.
         validation: The mean loss of the fixed examples, where they were looked at since the last report.
+        since: The step of the kept state from which this start went on; 0 where it began anew.
     """
 
     step: int
@@ -48,6 +49,7 @@ class Progress:
     steps_per_s: float
     waited: float = 0.0
     validation: float | None = None
+    since: int = 0
 
     @property
     def remaining_s(self) -> float:
@@ -130,7 +132,7 @@ class Course:
         seconds, loss, validation = time.monotonic() - self.started, float(np.mean(self.losses)), self.validation
         self.losses, self.validation = [], None
         rate = (done - self.first) / seconds
-        return Progress(done, self.steps, loss, lr, rate, self.waited / seconds, validation)
+        return Progress(done, self.steps, loss, lr, rate, self.waited / seconds, validation, self.first)
 
 
 @dataclass(frozen=True, eq=False)

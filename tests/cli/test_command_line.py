@@ -462,6 +462,42 @@ def test_a_training_that_diverges_says_what_to_do(harness_command: Command, tmp_
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
+def test_an_interrupted_training_says_what_is_kept_and_then_where_it_went_on(
+    started: Callable[..., subprocess.Popen[str]], harness_command: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    recipe = {
+        "learner": {"name": "toy_learners:Meeting", "params": {"folder": str(folder), "sleeps_s": 0.2}},
+        "datasets": [{"name": "scenes", "params": {"split": "train", "count": 2, "size": 32}}],
+        "checkpoint": str(tmp_path / "w.safetensors"),
+        "batch": 2,
+        "steps": 30,
+        "save_every": 4,
+        "device": "cpu",
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    state = resumable(load_recipe(path))
+    try:
+        process = started("train", path)
+        give_up = time.monotonic() + 120
+        while not state.is_file() and process.poll() is None and time.monotonic() < give_up:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        kept = "Interrupted. A state is kept every 4 steps: the same command goes on from the last one."
+        assert (process.returncode, said(told)) == (130, [kept])
+        done = harness_command("train", path, "--json")
+    finally:
+        shutil.rmtree(state.with_suffix(""), ignore_errors=True)
+        state.unlink(missing_ok=True)
+    assert done.returncode == 0, done.stderr
+    (*_, last) = _events(done.stdout, "training")
+    assert last["step"] == 30 and last["since"] in range(4, 30, 4)
+
+
 def test_a_python_without_the_packages_is_one_line() -> None:
     """As where the environment was not activated."""
     command = [sys.executable, "-S", "-m", "harness", "list", "methods"]

@@ -23,7 +23,7 @@ from harness.jobs.jobs import Job
 from harness.jobs.worker import Outcome
 from harness.running import progress, watch
 from harness.running.one_training import Progress as TrainingProgress
-from harness.running.progress import STATUS, JobState, Live, clock
+from harness.running.progress import STATUS, JobState, Live, clock, said_of
 from harness.running.watch import news
 from harness.running.watch import shown as watched
 from harness.storage.folder import Folder
@@ -131,6 +131,12 @@ def test_parts_of_a_page_are_counted(terminal: bool) -> None:
     told = console.file.getvalue()  # type: ignore[attr-defined]
     assert "reading the rows" in told
     assert "━" in told and "3/3" in told if terminal else told.endswith(" pictures: 3 of 3\n")
+
+
+def test_a_resumed_training_says_from_which_step() -> None:
+    about = vars(TrainingProgress(45, 90, 0.25, 0.1, 1.0, since=40)) | {"method": METHOD, "to_go_s": 45}
+    wanted = f"training {METHOD}: step 45 of 90 (resumed at step 40), loss 0.250, 0:00:45 to go"
+    assert said_of("training", about) == wanted
 
 
 def test_each_of_several_trainings_has_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
