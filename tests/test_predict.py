@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import toy_lavt
+import toy_phraseclick
 import toy_vlt
 from fakes import Toys
 from harness import places
@@ -43,7 +44,11 @@ def random_vlt(folder: Path) -> dict[str, str]:
     return {"checkpoint": str(checkpoint), "vectors": str(vectors)}
 
 
-RANDOM = {"lavt": random_lavt, "vlt": random_vlt}
+def random_phraseclick(folder: Path) -> dict[str, str]:
+    return {"checkpoint": str(toy_phraseclick.checkpoint(folder / "phraseclick.safetensors"))}
+
+
+RANDOM = {"lavt": random_lavt, "phraseclick": random_phraseclick, "vlt": random_vlt}
 """Methods of which no weights are embedded: random ones in the authors' format."""
 
 NOT_HERE = {"sam2", "sam_hq", "simpleclick", "focalclick"} - PARAMS.keys()
