@@ -26,7 +26,7 @@ from harness.plugins import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 TOYS = ROOT / "tests" / "toys"
-SLOW_S = 2.0
+SLOW_S = 1.0
 """A test above it is marked slow."""
 
 

@@ -64,6 +64,7 @@ def test_every_instance_of_200_scenes_is_answered_by_all_four(rows: pd.DataFrame
     assert rows["image_id"].nunique() == 200
 
 
+@pytest.mark.slow
 def test_the_oracle_is_never_behind_and_text_and_click_is_ahead_of_all(rows: pd.DataFrame) -> None:
     sam = rows[rows["method"] == "SAM tiny"].pivot(index="instance_id", columns="ranking", values="iou")
     assert (sam["oracle"] >= sam[["confidence", "clip"]].max(axis=1)).all()

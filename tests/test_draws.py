@@ -89,12 +89,14 @@ CONTEXT = Context(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(names("tables")))
 def test_draws_that_are_alike_change_no_table(name: str, runs: tuple[Path, pd.DataFrame, pd.DataFrame]) -> None:
     _, one, _ = runs
     assert build_table(name, repeated(one), CONTEXT) == build_table(name, one, CONTEXT)
 
 
+@pytest.mark.slow
 def test_draws_that_are_alike_change_no_comparison_chart_or_page(
     runs: tuple[Path, pd.DataFrame, pd.DataFrame],
 ) -> None:

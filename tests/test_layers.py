@@ -99,6 +99,7 @@ def test_the_ground_imports_the_ground() -> None:
             assert _rooms_imported(file) <= GROUND, file
 
 
+@pytest.mark.slow
 def test_packages_import_each_other_on_no_circle() -> None:
     assert rooms.circles(rooms.graph()) == []
 

@@ -96,6 +96,7 @@ def test_vocs_networks_are_trained_on_its_own_images_and_trainaug_is_a_variant()
     assert (splits("table1"), splits("table1_voc_trainaug")) == ({"train"}, {"trainaug"})
 
 
+@pytest.mark.slow
 def test_tables_3_and_4_ask_the_networks_of_tables_5_and_1_beside_sam() -> None:
     third, fourth, first, fifth = (load_run(places.ROOT / "configs" / f"table{number}.yaml") for number in (3, 4, 1, 5))
     assert outputs(third).items() <= outputs(fifth).items() and len(outputs(third)) == 4
@@ -112,6 +113,7 @@ def test_table_8_asks_the_networks_of_table_5_beside_lavt_and_vlt() -> None:
     assert {one.name for one in eighth.methods} == {"lavt", "vlt", "text_click"}
 
 
+@pytest.mark.slow
 def test_no_other_network_can_pass_for_a_tables_and_tables_share_them() -> None:
     configs = [load_run(places.ROOT / "configs" / f"table{number}.yaml") for number in (1, 2, 5, 6)]
     first, second, _, sixth = found = [outputs(config) for config in configs]

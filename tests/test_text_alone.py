@@ -24,6 +24,8 @@ from harness.storage.store import store_of
 from harness.storage.verify import verified
 from toy_runs import STEADY, Quiet, written
 
+pytestmark = pytest.mark.slow
+
 NONE = {"max_clicks": 0}
 WORDS = {"name": "fakes:ByText", "label": "words"}
 PHRASES = {"name": "fakes:ByText", "label": "phrases", "text": {"rule": "class_name", "template": "the {}"}}

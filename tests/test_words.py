@@ -66,6 +66,7 @@ def rows(path: Path, dataset: Any, text: Text, count: int) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["given", {"rule": "class_name", "template": "a photo of a {}."}, "hypernym"])
 def test_training_evaluation_and_predict_say_the_same(tmp_path: Path, text: Any) -> None:
     path = trained(tmp_path, {"name": "toy_words:Screens"}, text, steps=8)

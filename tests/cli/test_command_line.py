@@ -153,6 +153,7 @@ def test_what_is_said_of_failures(
     assert told.startswith(said) and bool(told) == bool(said)
 
 
+@pytest.mark.slow
 def test_reasons_and_oddities_stand_in_the_closing_lines_and_in_the_report(here: Command, tmp_path: Path) -> None:
     """A broken image, a method that takes y for x, one that raises now and then, and tables that fail."""
     flaky = {"how": "raise", "at": 3, "once": str(tmp_path / "once")}
@@ -393,6 +394,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "ends_in_order"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
 def test_a_second_signal_is_exit_code_130_too(number: signal.Signals, ends_in_order: bool) -> None:
     process = subprocess.Popen(

@@ -8,6 +8,7 @@ from harness.config.yaml_file import parsed
 from harness.structures import UserError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -49,6 +49,7 @@ def ran(folder: Path, size: int, asked: RunConfig) -> pd.DataFrame:
     return rows_of(store, asked)
 
 
+@pytest.mark.slow
 def test_a_method_that_draws_gives_the_same_rows_twice_and_in_shards_of_any_size(tmp_path: Path) -> None:
     first = ran(tmp_path / "a", 7, config())
     assert first["iou"].nunique() > 5
@@ -108,6 +109,7 @@ def test_a_seed_is_the_same_in_every_process() -> None:
     assert int(said) == here
 
 
+@pytest.mark.slow
 def test_torch_is_not_loaded_to_be_seeded() -> None:
     code = "import sys; from harness.evaluation import chance; chance.seed(1); print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

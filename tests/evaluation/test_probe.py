@@ -98,6 +98,7 @@ def test_who_reads_in_secret_is_warned_of_and_marked_in_the_tables(
     assert "Its masks change with the words" in (tmp_path / "probed" / "report.md").read_text() and reads(store)
 
 
+@pytest.mark.slow
 def test_the_rows_are_those_of_a_method_that_is_not_asked_again(tmp_path: Path) -> None:
     probed, said = ran(tmp_path / "a", "Drawn"), ran(tmp_path / "b", "Drawn", uses_text=False)
     own, other = (recorded(store).rows(masks=True) for store in (probed, said))

@@ -113,6 +113,7 @@ def test_run_and_plan_refuse_it_and_a_network_that_is_not_trained_yet_too(
         planned(config_of_one_to_train, config_of_one_to_train.methods)
 
 
+@pytest.mark.slow
 def test_it_runs_on_request_and_every_table_says_so(tmp_path: Path) -> None:
     path = config(tmp_path, clip={"temperature": 0.05}, saliency_differs="footnote")
     finished = run(load_run(path), Quiet(), runs=str(tmp_path))
@@ -134,6 +135,7 @@ def tables_of(folder: Path, checkpoint: Path | None, **entry: Any) -> tuple[list
     return [cell.text for cell in row.cells[3:6]], table.footnotes, Store(folder / "a")
 
 
+@pytest.mark.slow
 def test_weights_of_all_classes_have_no_means_of_seen_and_unseen_ones(tmp_path: Path) -> None:
     for name in ("some", "all"):
         (tmp_path / name).mkdir()
@@ -148,6 +150,7 @@ def test_weights_of_all_classes_have_no_means_of_seen_and_unseen_ones(tmp_path: 
     assert found.context(found.rows()).facts("ours").trained_classes == 20
 
 
+@pytest.mark.slow
 def test_what_the_split_calls_unseen_is_seen_by_weights_that_were_trained_on_it(tmp_path: Path) -> None:
     checkpoint = told_anew(tmp_path / "more.safetensors", classes="all", classes_drawn=[*SEEN, "hat", "window"])
     means, footnotes, store = tables_of(tmp_path, checkpoint)
@@ -162,6 +165,7 @@ def test_what_the_split_calls_unseen_is_seen_by_weights_that_were_trained_on_it(
     assert rows["seen"].notna().all()
 
 
+@pytest.mark.slow
 def test_fewer_classes_than_the_split_s_keep_the_split(tmp_path: Path) -> None:
     checkpoint = told_anew(tmp_path / "few.safetensors", classes_drawn=["person", "shirt", "car"])
     means, _, store = tables_of(tmp_path, checkpoint, trained_on={"classes": ["person", "shirt", "car"]})
@@ -202,6 +206,7 @@ def test_without_a_split_the_checkpoint_s_classes_are_the_seen_ones() -> None:
     assert seen_classes(entry, None, ("cup", "tie")) == ("cup",)
 
 
+@pytest.mark.slow
 def test_images_of_the_stored_recipe_are_found_where_the_config_says_nothing(tmp_path: Path) -> None:
     on_val = told_anew(tmp_path / "val.safetensors", datasets=[{"name": "scenes", "params": {"split": "val"}}])
     for entry in ({}, {"trained_on": "scenes"}):

@@ -190,6 +190,7 @@ def test_distance_maps_of_windows_are_those_of_whole_images(factor: int) -> None
     torch.testing.assert_close(found, whole[..., 4:24, 9:29], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_channels_spanned_within_the_crop() -> None:
     whole, own = (made(learner(side_channels=rule, scale=(2.0, 2.0)), number=0) for rule in ("whole", "crop"))
     np.testing.assert_array_equal(whole["rgb"], own["rgb"])
@@ -236,6 +237,7 @@ def test_ignored_pixels_and_padding_cost_nothing() -> None:
     torch.testing.assert_close(cross_entropy(logits, target), (each * (target != NO_LABEL)).sum() / 48)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", ["none", "must_contain_click"])
 def test_what_the_data_set_ignores_is_background_as_published_or_skipped(crop: str) -> None:
     background, skipped = (

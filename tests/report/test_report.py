@@ -20,6 +20,7 @@ def test_an_unknown_table_is_refused(pair: pd.DataFrame) -> None:
         build_table("tabel1", pair, Context("demo"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_a_limited_run_says_so_first(pair: pd.DataFrame, name: str) -> None:
     built = build_table(name, pair, Context("demo", limited=5))

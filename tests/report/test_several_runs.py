@@ -48,6 +48,7 @@ def texts(table: Table) -> list[dict[str, str]]:
     return [dict(zip(heads, (cell.text for cell in row.cells), strict=True)) for row in table.body]
 
 
+@pytest.mark.slow
 def test_a_line_says_what_made_it(pair: pd.DataFrame) -> None:
     rows = pair.assign(encode_ms=[10.0, 10.0, 30.0, 30.0] * 2, segment_ms=[1.0, 2.0, 3.0, 4.0] * 2)
     first = texts(board(entries([source("runs/a", rows)])))[0]
@@ -74,6 +75,7 @@ def test_a_line_says_what_made_it(pair: pd.DataFrame) -> None:
     }
 
 
+@pytest.mark.slow
 def test_peaks_are_the_most_of_all_starts_and_data_sets(pair: pd.DataFrame) -> None:
     run = source("runs/a", pd.concat([pair, pair.assign(dataset="z")]))
     keys = {dataset: JobFacts("ours", dataset, {}, {}).key for dataset in ("toy", "z")}
@@ -85,6 +87,7 @@ def test_peaks_are_the_most_of_all_starts_and_data_sets(pair: pd.DataFrame) -> N
     assert entries([run]).set_index(["method", "dataset"]).loc[("ours", "z"), "peak_gpu_mib"] == 31
 
 
+@pytest.mark.slow
 def test_runs_on_several_data_sets_share_a_line(pair: pd.DataFrame) -> None:
     runs = [source("runs/a", pair), source("runs/b", pair.assign(dataset="z", iou=pair["iou"] / 2))]
     lines = texts(board(entries(runs)))
@@ -109,6 +112,7 @@ def test_what_two_runs_print_alike_is_one_line_and_otherwise_two(pair: pd.DataFr
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["clicks", "text", "seed", "dataset"])
 def test_runs_that_were_asked_otherwise_are_refused(pair: pd.DataFrame, part: str) -> None:
     runs = [source("runs/a", pair), source("runs/b", pair.assign(method=pair["method"] + "2"), **{part: "x9"})]
@@ -118,12 +122,14 @@ def test_runs_that_were_asked_otherwise_are_refused(pair: pd.DataFrame, part: st
     assert len(mixed) == 4 and set(mixed["rank"]) == {""}
 
 
+@pytest.mark.slow
 def test_a_limited_run_is_not_merged_with_a_whole_one_and_says_so(pair: pd.DataFrame) -> None:
     with pytest.raises(UserError, match=r"5 samples at most in runs/b"):
         entries([source("runs/a", pair), source("runs/b", pair, limited=5)])
     assert board(entries([source("runs/b", pair, limited=5)])).title.startswith("LIMITED to 5 samples: ")
 
 
+@pytest.mark.slow
 def test_a_methods_own_words_are_its_own_affair_and_a_footnote(pair: pd.DataFrame) -> None:
     run = source("runs/a", pair)
     run.manifest["config"]["methods"][0]["text"] = {"rule": "none"}
@@ -132,6 +138,7 @@ def test_a_methods_own_words_are_its_own_affair_and_a_footnote(pair: pd.DataFram
     assert "Asked in a way of its own, text: t2." in built.footnotes
 
 
+@pytest.mark.slow
 def test_a_run_that_lacks_what_another_has_shows_no_mean_of_a_part(pair: pd.DataFrame) -> None:
     """Its worst instance has no row: 80.00 over three would be first, and is a dash."""
     short = pair[(pair["method"] == "ours") & (pair["instance_id"] != "B2")].assign(method="short")
@@ -143,6 +150,7 @@ def test_a_run_that_lacks_what_another_has_shows_no_mean_of_a_part(pair: pd.Data
     assert said == [(), ("runs/b: 1 of 4 instances of toy have no row of short.",)]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_on_the_hard_instances_does_not_win(pair: pd.DataFrame) -> None:
     """80.00 over the three easiest of four is neither first, bold nor ranked, and the failure is counted."""
     own = pair[pair["method"] == "ours"].assign(method="cheat")
@@ -159,6 +167,7 @@ def test_a_run_that_fails_on_the_hard_instances_does_not_win(pair: pd.DataFrame)
     assert "Over 3 instances, others over 4: no rank and never the best." in built.body[1].cells[4].notes
 
 
+@pytest.mark.slow
 def test_methods_with_clicks_of_their_own_stand_apart_in_words(pair: pd.DataFrame) -> None:
     run, twice = (
         source("runs/a", pair),
@@ -180,6 +189,7 @@ def test_methods_with_clicks_of_their_own_stand_apart_in_words(pair: pd.DataFram
     assert said in built.footnotes and not any("c2" in note for note in built.footnotes)
 
 
+@pytest.mark.slow
 def test_methods_of_more_data_sets_stand_first(pair: pd.DataFrame) -> None:
     """An easy data set alone lifts no method above those that were asked on the hard one, too."""
     easy = pair[pair["method"] == "ours"].assign(method="easy", dataset="z", iou=0.99)
@@ -187,6 +197,7 @@ def test_methods_of_more_data_sets_stand_first(pair: pd.DataFrame) -> None:
     assert [line["Method"] for line in texts(board(entries(runs)))] == ["ours", "click", "easy"]
 
 
+@pytest.mark.slow
 def test_contamination_is_a_footnote(pair: pd.DataFrame) -> None:
     run = source("runs/a", pair)
     asked = Context("a", labels=run.context.labels, training_images_asked={("ours", "toy"): 2})
@@ -195,6 +206,7 @@ def test_contamination_is_a_footnote(pair: pd.DataFrame) -> None:
     assert entries([run])["training_images_asked"].tolist() == [2, 2]
 
 
+@pytest.mark.slow
 def test_missing_rows_and_failures(pair: pd.DataFrame, make_row: Any) -> None:
     rows = pd.concat([pair.iloc[1:], pd.DataFrame([make_row("gone", name, None) for name in ("A1", "A2", "B1", "B2")])])
     lines = {line["Method"]: line for line in texts(board(entries([source("runs/a", rows)])))}
@@ -213,6 +225,7 @@ def test_boundary_iou_over_a_part_is_said_where_it_stands(pair: pd.DataFrame) ->
     assert not any("not scored" in note for note in cells["toy Overall"].notes)
 
 
+@pytest.mark.slow
 def test_runs_lead_to_their_manifests(pair: pd.DataFrame, tmp_path: Path) -> None:
     """From the folder of the file that is written; names that would end a link or a table's cell are spelled out."""
     sources = [source(name, pair) for name in (f"{tmp_path}/runs/a b)|<", "s3://bucket/run")]
@@ -242,6 +255,7 @@ def test_no_runs_and_no_rows() -> None:
     assert empty.notes == ("No rows.",) and b"No rows." in rendered([empty], "md")
 
 
+@pytest.mark.slow
 def test_a_metric_of_one_s_own_has_columns_in_its_unit_and_must_be_declared_alike(pair: pd.DataFrame) -> None:
     said = {"higher_is_better": False, "bounds": [0, None], "unit": "px"}
     rows = pair.assign(missed_px=lambda own: 100 * (1 - own["iou"]))

@@ -63,6 +63,7 @@ def test_what_the_run_has_not_is_one_message(known: Recorded) -> None:
             rows_behind(known, wanted)
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_them(known: Recorded, tmp_path: Path, here: Callable[..., Any]) -> None:
     asked = ["rows", known.store.folder, "--method", "steady", "--ranking", "oracle"]
     done = here(*asked, "--seen", "--worst", "1")

@@ -27,6 +27,8 @@ from harness.storage.manifest import read_manifest, save_manifest
 from harness.storage.shards import Header, header_of, name_of, packed
 from toy_runs import OUTSIDE, Quiet
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., CompletedProcess[str]]
 
 
@@ -54,6 +56,7 @@ def test_rows_come_back_with_and_without_masks(run_folder: Path) -> None:
     assert harness.summarise(rows)["n"].nunique() == 1
 
 
+@pytest.mark.slow
 def test_results_older_than_the_shards_are_not_trusted(run_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run_folder, copy)
@@ -147,6 +150,7 @@ def test_gaps_are_said_also_where_all_methods_have_the_same(run_folder: Path, he
     assert there and compared.returncode == 1 and f"copy: {said}" in compared.stdout and said in compared.stderr
 
 
+@pytest.mark.slow
 def test_what_is_missing_inside_a_done_image_blanks_its_means_and_is_exit_code_1(
     run_folder: Path, here: Command, tmp_path: Path
 ) -> None:
@@ -211,6 +215,7 @@ def test_mistakes_are_one_message(run_folder: Path, here: Command, arguments: li
     assert (done.returncode, done.stdout) == (2, "") and message in done.stderr
 
 
+@pytest.mark.slow
 def test_comparisons_of_one_run_and_of_two(run_folder: Path, here: Command, tmp_path: Path) -> None:
     done = here("compare", "Text+Click", "Click only", "--run", run_folder, "--format", "csv")
     assert (
@@ -224,6 +229,7 @@ def test_comparisons_of_one_run_and_of_two(run_folder: Path, here: Command, tmp_
     assert "+0.00" in first and "1.000" in first
 
 
+@pytest.mark.slow
 def test_leaderboards_merge_runs_and_refuse_other_protocols(run_folder: Path, here: Command, tmp_path: Path) -> None:
     copy = tmp_path / "other"
     shutil.copytree(run_folder, copy)
@@ -256,6 +262,7 @@ def test_the_leaderboard_says_the_peak_memory_of_the_workers(run_folder: Path) -
     assert len(found) == 2 and found["peak_memory_mib"].between(100, 100_000).all()
 
 
+@pytest.mark.slow
 def test_clicks_needed_are_of_the_ranking_that_the_clicks_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_without_a_published_count_what_is_there_is_a_note(tmp_path: Path) -> No
     assert [state for state, _ in said[1:]] == ["note"] * 3
 
 
+@pytest.mark.slow
 def test_a_data_set_that_is_not_there_is_wrong_and_the_others_are_looked_at(tmp_path: Path) -> None:
     absent = {"name": "coco", "params": {"root": str(tmp_path)}}
     config = loaded(tmp_path, datasets=[absent, SCENES])
@@ -200,6 +201,7 @@ def test_a_published_checkpoint_that_is_another_is_wrong(tmp_path: Path) -> None
     assert state == "wrong" and "wanted about 375 MB" in said and "weights fetch sam_vit_b --force" in said
 
 
+@pytest.mark.slow
 def test_training_images_are_a_note(tmp_path: Path) -> None:
     method = STEADY | {"trained_on": {"datasets": [{"name": "scenes", "params": {"count": 3}}]}}
     said = found(loaded(tmp_path, methods=[method]), "steady")
@@ -226,6 +228,7 @@ def due(**recipe: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_what_is_not_trained_yet_is_a_note_and_its_data_are_looked_at(tmp_path: Path) -> None:
     seen = {"name": "scenes", "params": {"count": 4, "seen": ["cup"]}}
     config = loaded(tmp_path, methods=[due(), due(datasets=[seen]) | {"label": "again"}])

@@ -88,6 +88,7 @@ def finished(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "said"),
     [
@@ -110,6 +111,7 @@ def test_whatever_a_plugin_raises_is_a_failed_row_of_bounded_length(
     assert ran(path)[1].images == 0, "resumed without a further error"
 
 
+@pytest.mark.slow
 def test_a_manifest_that_is_removed_during_a_run_costs_no_rows(make: Make) -> None:
     path = make()
 
@@ -122,6 +124,7 @@ def test_a_manifest_that_is_removed_during_a_run_costs_no_rows(make: Make) -> No
     assert ran(path)[1].images == 0 and not verified(Store(folder(path))).lacking
 
 
+@pytest.mark.slow
 def test_texts_that_are_no_unicode_are_written_escaped(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(datasets=[{"name": "fakes:Latin", "label": "toys"}])
     ran(path)
@@ -289,6 +292,7 @@ def test_a_data_set_without_an_instance_is_said_and_is_no_complete_run(make: Mak
     assert said.startswith("data set 'bare' has no instance in any of its 6 images; wanted one")
 
 
+@pytest.mark.slow
 def test_failures_within_the_budget_are_counted_in_the_tables(make: Make) -> None:
     path = make(methods=[fragile("bug", 2)], max_failures=0.5)
     done, _ = ran(path)
@@ -301,6 +305,7 @@ def test_failures_within_the_budget_are_counted_in_the_tables(make: Make) -> Non
     assert all([cell.strip() for cell in line.split("|")][-3] == "2" for line in lines)
 
 
+@pytest.mark.slow
 def test_max_failures_counts_each_method_by_itself_also_from_the_rows(make: Make) -> None:
     """2 of 12 by one of three methods: 6 % of the run, 17 % of the method."""
     others = [STEADY, {"name": "fakes:Steady", "label": "second"}]
@@ -338,6 +343,7 @@ def test_rows_of_another_method_tell_what_is_missing(make: Make, monkeypatch: py
     assert (done.instances, done.missing) == (20, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("toys", ["Toys", "Known"])
 def test_report_says_what_is_missing(make: Make, toys: str) -> None:
     """Exactly where the listing counts instances; of images that only opening would count, one each at least."""
@@ -474,6 +480,7 @@ def test_failed_images_are_redone_when_asked(make: Make, monkeypatch: pytest.Mon
     pd.testing.assert_frame_equal(results(path), results(undisturbed))
 
 
+@pytest.mark.slow
 def test_a_folder_is_reported_as_it_was_run_without_its_data(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(limit=4)
     ran(path)
@@ -494,6 +501,7 @@ def test_a_folder_is_reported_as_it_was_run_without_its_data(make: Make, monkeyp
         recorded(Store(folder(path) / "shards"))
 
 
+@pytest.mark.slow
 def test_runs_may_be_kept_elsewhere(make: Make, tmp_path: Path) -> None:
     path = make()
     run(loaded(path), Quiet(), runs=str(tmp_path / "kept"))

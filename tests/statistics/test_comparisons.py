@@ -246,6 +246,7 @@ def missed(rows: pd.DataFrame) -> pd.DataFrame:
     return with_metrics(rows.assign(missed_px=1000 * (1 - rows["iou"])), said)
 
 
+@pytest.mark.slow
 def test_less_is_better_where_the_metric_says_so() -> None:
     rows = missed(drawn(40, {"b": 0, "a": 0.2}))
     share, pixels = compare(rows, "a", "b"), compare(rows, "a", "b", "missed_px", tie=50)

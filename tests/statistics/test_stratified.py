@@ -34,6 +34,7 @@ def test_over_nothing_there_is_none_and_of_one_image_no_interval() -> None:
     assert math.isnan(class_mean(HAND.iloc[:2]).low)
 
 
+@pytest.mark.slow
 def test_the_interval_is_that_of_drawn_images() -> None:
     rng = np.random.default_rng(0)
     images, classes = np.repeat(np.arange(60), 4), rng.integers(3, size=240)

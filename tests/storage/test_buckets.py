@@ -123,6 +123,7 @@ def test_a_bucket_that_is_not_there_is_a_message(bucket: str) -> None:
         folder.write("x", b"one")
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_resumes_and_equals_one_on_a_disk(bucket: str, tmp_path: Path) -> None:
     first = Quiet()
     run(config(tmp_path, limit=4), first, runs=bucket)
@@ -147,6 +148,7 @@ def test_a_run_in_a_bucket_resumes_and_equals_one_on_a_disk(bucket: str, tmp_pat
     assert "its content is not what its name says" in str(verified(Store(store.folder)).lacking)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_merges_with_one_on_a_disk(bucket: str, tmp_path: Path) -> None:
     run(config(tmp_path), Quiet(), runs=bucket)
     wide = [{"name": "fakes:Steady", "label": "wide", "params": {"reach": 8}}]
@@ -180,6 +182,7 @@ def test_a_training_s_states_lie_beside_the_runs(bucket: str, monkeypatch: pytes
     assert not storage.exists("k.ray/state")
 
 
+@pytest.mark.slow
 def test_a_bucket_has_one_writer(bucket: str, caplog: pytest.LogCaptureFixture) -> None:
     folder = Folder.at(bucket) / "r"
     with Lock(folder) as mine:

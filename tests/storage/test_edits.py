@@ -76,6 +76,7 @@ def mine(tmp_path: Path, importable: Callable[[str, str], Path]) -> Mine:
     return made
 
 
+@pytest.mark.slow
 def test_a_rerun_after_an_edit_goes_on_and_says_what_stands_of_the_old_code(
     mine: Mine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_rerun_after_an_edit_goes_on_and_says_what_stands_of_the_old_code(
     assert verified(mine.store).lacking == [f"{said} Give the run's command again with --redo mine"]
 
 
+@pytest.mark.slow
 def test_redo_makes_the_old_images_anew_and_no_others(mine: Mine) -> None:
     mine.edit("reach=5", "reach=9")
     mine.run()
@@ -131,12 +133,14 @@ def test_one_line_says_all() -> None:
     assert said_of([]) == ""
 
 
+@pytest.mark.slow
 def test_a_comment_is_no_edit(mine: Mine) -> None:
     mine.edit("'''Steady, and mine.'''", "'''Mine.'''  # as it was")
     finished, _ = mine.run()
     assert not [note for note in finished.tables[0].notes if "edited" in note]
 
 
+@pytest.mark.slow
 def test_an_edit_that_is_taken_back_leaves_what_was_made_meanwhile(mine: Mine) -> None:
     mine.edit("reach=5", "reach=9")
     mine.run("limit=4")
@@ -150,6 +154,7 @@ def test_a_label_that_is_none_is_refused_before_anything_runs(mine: Mine) -> Non
         mine.run(redo=["mien"])
 
 
+@pytest.mark.slow
 def test_plan_and_the_command_line_say_it_too(mine: Mine, here: Callable[..., CompletedProcess[str]]) -> None:
     mine.edit("reach=5", "reach=9")
     planned = here("plan", mine.config, "--runs", mine.runs)
@@ -158,6 +163,7 @@ def test_plan_and_the_command_line_say_it_too(mine: Mine, here: Callable[..., Co
     assert done.returncode == 0 and "was edited" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_comparisons_and_leaderboards_say_it(mine: Mine, here: Callable[..., CompletedProcess[str]]) -> None:
     mine.edit("reach=5", "reach=9")
     mine.run()
@@ -167,6 +173,7 @@ def test_comparisons_and_leaderboards_say_it(mine: Mine, here: Callable[..., Com
         assert "other code made 3 of 6 images of mine on data" in told, command
 
 
+@pytest.mark.slow
 def test_shards_and_manifests_that_say_nothing_of_code_are_read(tmp_path: Path) -> None:
     config = load_run(written(tmp_path / "old.yaml", datasets=[TOYS]))
     store, (job,) = Store(tmp_path / "old"), [job.facts for job in planned(config)]

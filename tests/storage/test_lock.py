@@ -217,6 +217,7 @@ with Lock(Folder.at(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_blocks_nobody(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
     other = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None and other.stdout.readline() == "mine\n"

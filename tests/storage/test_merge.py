@@ -56,6 +56,7 @@ def lacking(store: Store) -> list[str]:
     return verified(Store(store.folder)).lacking
 
 
+@pytest.mark.slow
 def test_methods_of_two_machines_become_one_run(ran: Ran, tmp_path: Path) -> None:
     whole = ran("whole", methods=[STEADY, WIDE])
     both = at(tmp_path, "both")
@@ -71,6 +72,7 @@ def test_methods_of_two_machines_become_one_run(ran: Ran, tmp_path: Path) -> Non
     assert starts[-1]["merged"] == ["a", "b"] and len(starts) == 3
 
 
+@pytest.mark.slow
 def test_a_merged_run_goes_on_as_any_other(ran: Ran, tmp_path: Path) -> None:
     merged([ran("a"), ran("b", methods=[WIDE])], at(tmp_path, "both"))
     third = {"name": "fakes:Steady", "label": "third", "params": {"reach": 11}}
@@ -78,6 +80,7 @@ def test_a_merged_run_goes_on_as_any_other(ran: Ran, tmp_path: Path) -> None:
     assert again.images == 6 and len(results(again)) == 108  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_one_run_may_be_added_to_another_and_twice_is_once(ran: Ran, tmp_path: Path) -> None:
     a, b = ran("a"), ran("b", methods=[WIDE])
     assert merged([b], a) == (2, 72)
@@ -85,6 +88,7 @@ def test_one_run_may_be_added_to_another_and_twice_is_once(ran: Ran, tmp_path: P
     assert lacking(a) == [] and [one["label"] for one in a.manifest()["config"]["methods"]] == ["steady", "wide"]
 
 
+@pytest.mark.slow
 def test_images_of_limited_runs_come_together(ran: Ran, tmp_path: Path) -> None:
     whole, few = ran("whole"), ran("few", limit=4)
     both = at(tmp_path, "both")
@@ -96,6 +100,7 @@ def test_images_of_limited_runs_come_together(ran: Ran, tmp_path: Path) -> None:
     assert few_again.manifest()["config"]["limit"] == 4 and lacking(few_again) == []
 
 
+@pytest.mark.slow
 def test_a_method_is_asked_on_what_either_run_asked_it_on(ran: Ran, tmp_path: Path) -> None:
     both = at(tmp_path, "both")
     first = ran("a", methods=[STEADY, {**WIDE, "datasets": ["toys"]}], datasets=[TOYS, MORE])
@@ -105,6 +110,7 @@ def test_a_method_is_asked_on_what_either_run_asked_it_on(ran: Ran, tmp_path: Pa
     assert report(recorded(both)).missing == 0
 
 
+@pytest.mark.slow
 def test_what_neither_run_has_is_missing_in_words(ran: Ran, tmp_path: Path) -> None:
     both = at(tmp_path, "both")
     merged([ran("a"), ran("b", methods=[WIDE], datasets=[MORE])], both)
@@ -114,6 +120,7 @@ def test_what_neither_run_has_is_missing_in_words(ran: Ran, tmp_path: Path) -> N
     assert "12 of 12 instances have no row" in both.folder.read("report.md").decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "subject"),
     [
@@ -137,6 +144,7 @@ def test_what_cannot_be_compared_is_refused_by_name(ran: Ran, tmp_path: Path, ch
     assert not (tmp_path / "both").exists()
 
 
+@pytest.mark.slow
 def test_other_images_of_one_data_set_are_refused(ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a = ran("a")
     import fakes
@@ -146,12 +154,14 @@ def test_other_images_of_one_data_set_are_refused(ran: Ran, tmp_path: Path, monk
         merged([a, ran("b", methods=[WIDE])], at(tmp_path, "both"))
 
 
+@pytest.mark.slow
 def test_what_is_no_run_is_a_message(ran: Ran, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no manifest.json in it"):
         merged([ran("a"), at(tmp_path, "nowhere")], at(tmp_path, "both"))
     assert not (tmp_path / "both").exists() and not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_not_copied(ran: Ran, tmp_path: Path) -> None:
     a = ran("a")
     path = sorted((tmp_path / "a").rglob("shards/*/*.parquet"))[0]
@@ -163,6 +173,7 @@ def test_a_damaged_shard_is_not_copied(ran: Ran, tmp_path: Path) -> None:
     assert not list((tmp_path / "both").rglob(path.name))
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_cut_is_not_left_out(ran: Ran, tmp_path: Path) -> None:
     a = ran("a")
     path = sorted((tmp_path / "a").rglob("shards/*/*.parquet"))[0]
@@ -178,6 +189,7 @@ def test_a_name_that_no_run_can_have_is_refused_before_anything_is_made(ran: Ran
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.slow
 def test_a_report_of_before_the_merge_does_not_stay(ran: Ran, tmp_path: Path) -> None:
     a, b = ran("a"), ran("b", methods=[WIDE])
     merged([b], a)
@@ -186,12 +198,14 @@ def test_a_report_of_before_the_merge_does_not_stay(ran: Ran, tmp_path: Path) ->
     assert "wide" in a.folder.read("report.md").decode()
 
 
+@pytest.mark.slow
 def test_a_target_that_is_being_written_is_left_alone(ran: Ran, tmp_path: Path) -> None:
     a, b = ran("a"), ran("b", methods=[WIDE])
     with Lock(Folder.at(tmp_path / "b")), pytest.raises(UserError, match="another start is at this run"):
         merged([a], b)
 
 
+@pytest.mark.slow
 def test_a_merge_that_was_cut_short_is_taken_up(ran: Ran, tmp_path: Path) -> None:
     a, b, both = ran("a"), ran("b", methods=[WIDE]), tmp_path / "both"
     merged([a, b], Store(both))
@@ -201,6 +215,7 @@ def test_a_merge_that_was_cut_short_is_taken_up(ran: Ran, tmp_path: Path) -> Non
     assert lacking(Store(both)) == []
 
 
+@pytest.mark.slow
 def test_copying_the_folders_of_shards_merges_too(ran: Ran, tmp_path: Path) -> None:
     a, b = ran("a"), ran("b", methods=[WIDE])
     whole = ran("whole", methods=[STEADY, WIDE])
@@ -212,6 +227,7 @@ def test_copying_the_folders_of_shards_merges_too(ran: Ran, tmp_path: Path) -> N
     assert lacking(a) == []
 
 
+@pytest.mark.slow
 def test_copied_shards_that_were_made_otherwise_are_refused(ran: Ran, tmp_path: Path) -> None:
     ran("a", datasets=[MORE])
     ran("b", seed=1)

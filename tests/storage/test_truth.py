@@ -119,6 +119,7 @@ def test_two_first_clicks_by_one_rule_are_named_with_both_values(finished: Store
     assert disputes(rows.assign(run=rows["method"])) == {}  # Another run may have another seed.
 
 
+@pytest.mark.slow
 def test_a_report_shows_the_other_data_sets_and_says_why_not_this_one(finished: Store) -> None:
     whole = report(recorded(finished))
     assert not whole.shortfalls and all(name in str(whole.tables[0].body) for name in ("toys", "others"))

@@ -75,6 +75,7 @@ def rewritten(path: Path, rows: Callable[[Any], Any], header: Callable[[Header],
     (path.parent / name_of(content)).write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_complete_run_is_proved_with_its_counts(finished: Callable[..., Store]) -> None:
     store = finished()
     seen = found(store)
@@ -92,6 +93,7 @@ def test_a_complete_run_is_proved_with_its_counts(finished: Callable[..., Store]
     assert proved == "toys: the data set lists the same 6 images and 12 instances"
 
 
+@pytest.mark.slow
 def test_it_needs_nothing_but_the_folder(finished: Callable[..., Store], tmp_path: Path, monkeypatch: Any) -> None:
     store = finished()
     copy = tmp_path / "copy"
@@ -121,6 +123,7 @@ def test_failed_instances_are_complete_too(finished: Callable[..., Store]) -> No
     )
 
 
+@pytest.mark.slow
 def test_a_limited_run_is_complete_for_what_it_was_asked(finished: Callable[..., Store]) -> None:
     finished()
     seen = found(finished(limit=3))
@@ -268,6 +271,7 @@ DEFECTS: dict[Callable[[Store], None], str] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("defect", "message"), DEFECTS.items(), ids=[defect.__name__ for defect in DEFECTS])
 def test_every_defect_is_named(finished: Callable[..., Store], defect: Any, message: str) -> None:
     store = finished()
@@ -276,6 +280,7 @@ def test_every_defect_is_named(finished: Callable[..., Store], defect: Any, mess
     assert re.search(message, "\n".join(seen.lacking)), seen
 
 
+@pytest.mark.slow
 def test_an_image_that_is_twice_there_with_the_same_rows_is_no_defect(finished: Callable[..., Store]) -> None:
     store = finished()
     for path in shards(store):
@@ -286,6 +291,7 @@ def test_an_image_that_is_twice_there_with_the_same_rows_is_no_defect(finished: 
     assert not seen.lacking and "steady on toys: 6 images lie in several shards, with the same rows" in seen.proved
 
 
+@pytest.mark.slow
 def test_what_is_unreadable_does_not_hide_what_the_rows_lack(finished: Callable[..., Store]) -> None:
     store = finished()
     put_a_foreign_file_among_the_shards(store)
@@ -295,6 +301,7 @@ def test_what_is_unreadable_does_not_hide_what_the_rows_lack(finished: Callable[
     assert "wide on toys: 6 images, 12 instances" in str(seen.proved)
 
 
+@pytest.mark.slow
 def test_without_the_samples_no_row_is_vouched_for(finished: Callable[..., Store]) -> None:
     store = finished()
     forget_the_samples(store)
@@ -307,6 +314,7 @@ def test_without_the_samples_no_row_is_vouched_for(finished: Callable[..., Store
     assert len(pq.read_table(folder(store) / "results.parquet")) == 144, "left as it was"
 
 
+@pytest.mark.slow
 def test_a_killed_writer_writes_no_more(finished: Callable[..., Store]) -> None:
     store = finished()
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -325,6 +333,7 @@ def test_an_altered_manifest_is_not_trusted(finished: Callable[..., Store]) -> N
         found(store)
 
 
+@pytest.mark.slow
 def test_other_images_in_the_data_set_are_noticed(finished: Callable[..., Store], monkeypatch: Any) -> None:
     store = finished()
     import fakes
@@ -333,6 +342,7 @@ def test_other_images_in_the_data_set_are_noticed(finished: Callable[..., Store]
     assert verified(Store(store.folder), DATA).lacking == ["toys: the data set lists other images now (2 of them)"]
 
 
+@pytest.mark.slow
 def test_a_run_in_progress_is_said_to_be(finished: Callable[..., Store]) -> None:
     store = finished()
     with Lock(Folder.at(folder(store))):
@@ -344,6 +354,7 @@ def test_what_is_no_run_is_a_message(tmp_path: Path) -> None:
         verified(Store(tmp_path))
 
 
+@pytest.mark.slow
 def test_many_damaged_shards_are_named_shortly(finished: Callable[..., Store]) -> None:
     store = finished(workers={"executor": "local", "samples_per_shard": 1})
     for path in shards(store):

@@ -52,6 +52,7 @@ def altered(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_rows_as_a_method_makes_them_pass_and_an_altered_one_fails(tmp_path: Path) -> None:
     folder = ran(tmp_path)
     assert verdicts(folder) == {name: Verdict(name, "toys", 6) for name in ("steady", "wide")}
@@ -128,6 +129,7 @@ def test_code_named_in_parameters_is_not_imported_either(tmp_path: Path, monkeyp
     assert "far_away" not in sys.modules
 
 
+@pytest.mark.slow
 def test_a_config_of_the_reader_s_may_ask_otherwise_and_must_have_the_labels(tmp_path: Path) -> None:
     folder = ran(tmp_path, limit=1)
     other = written(tmp_path / "b.yaml", methods=[{**WIDE, "label": "steady"}], datasets=[TOYS])
@@ -137,6 +139,7 @@ def test_a_config_of_the_reader_s_may_ask_otherwise_and_must_have_the_labels(tmp
         verdicts(folder, "0a", mine=load_run(other))
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_line_a_method_and_ends_with_exit_code_1(tmp_path: Path, here: Callable[..., Any]) -> None:
     folder = ran(tmp_path)
     done = here("replay", folder, "1b")

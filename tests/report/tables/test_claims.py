@@ -18,6 +18,8 @@ from harness.report.layout import Table
 from harness.report.paper.claims import FAILS, HOLDS, OPEN
 from harness.report.tables.claims import published_claims
 
+pytestmark = pytest.mark.slow
+
 FACTS = {
     "ours": MethodFacts(True, plugin="text_click"),
     "click": MethodFacts(plugin="click_only"),
@@ -97,12 +99,14 @@ def test_a_method_that_is_not_there_is_named(built: Table, sentence: str, why: s
     assert (found["Verdict"], found["Difference"], found["n"]) == (OPEN, "–", "–") and why in found["Rests on"]
 
 
+@pytest.mark.slow
 def test_an_interval_that_holds_zero_leaves_it_open(make_row: Any) -> None:
     scores = {("ours", "single"): (0.5, 0.5), ("click", "single"): (0.5, 0.5)}
     built = build_table("claims", rows_of(make_row, scores), Context("demo", labels=FACTS))
     assert line(built, "Text improves")["Verdict"] == OPEN
 
 
+@pytest.mark.slow
 def test_numbers_of_the_paper_are_asked_on_its_own_data_sets_alone(built: Table, make_row: Any) -> None:
     assert not [row for row in built.body if "10.35" in row.cells[0].text]
     scores = {("ours", "single"): (0.75, 0.60), ("click", "single"): (0.64, 0.50)}
@@ -136,6 +140,7 @@ def test_missing_rows_leave_it_open(make_row: Any) -> None:
     assert "ours has 1 instances too few" in line(build_table("claims", rows, context), "Text improves")["Rests on"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", ["most", "fewer", "fewest"])
 def test_one_network_is_trained_on_no_more_and_no_fewer_classes(make_row: Any, training: str) -> None:
     """SAM's checkpoint names 20 classes: those 10 of ours are fewer, but ours has no other to be held against."""
@@ -149,6 +154,7 @@ def test_one_network_is_trained_on_no_more_and_no_fewer_classes(make_row: Any, t
     assert (found["Verdict"], found["Difference"]) == (OPEN, "–")
 
 
+@pytest.mark.slow
 def test_fewer_training_classes_are_those_of_the_config(make_row: Any) -> None:
     """Networks of 10 and of 6 classes: what text adds is 5 points with 10 and 15 with 6."""
     labels = {
@@ -187,6 +193,7 @@ def test_the_command_prints_the_paper_s_verdicts(here: Any) -> None:
     assert (done.returncode, sum(FAILS in line.values() for line in lines)) == (0, 3), done.stderr
 
 
+@pytest.mark.slow
 def test_more_clicks_are_those_of_the_rows(make_row: Any) -> None:
     """Text adds 20 points to one click, 5 to two positive ones and a negative one."""
     labels = {

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from harness.report.build import build_table
 from harness.report.context import Asked, Context, MethodFacts
@@ -41,6 +42,7 @@ def failing(rows: pd.DataFrame, method: str, of: str, *instances: str) -> pd.Dat
     return pd.concat([rows, own.assign(status=own["status"].mask(lost, "failed"), **scores)], ignore_index=True)
 
 
+@pytest.mark.slow
 def test_failing_on_the_hard_instances_does_not_win(pair: pd.DataFrame) -> None:
     """The same weights without their worst instance: 80.00 against 70.00, and neither first, bold nor ranked."""
     built = build_table("leaderboard", failing(pair, "cheat", "ours", "B2"), Context("demo"))
@@ -59,6 +61,7 @@ def test_failing_on_the_hard_instances_does_not_win(pair: pd.DataFrame) -> None:
     }
 
 
+@pytest.mark.slow
 def test_as_many_instances_are_not_the_same_instances(pair: pd.DataFrame) -> None:
     """One fails on the easiest, one on the hardest: neither is the best of the two. Both on one: one is."""
     both = failing(failing(pair, "hard", "ours", "B2"), "easy", "ours", "A1")

@@ -125,6 +125,7 @@ def test_class_names_alone_make_object_and_sentence_one(make_row: Any) -> None:
     assert line[3] == line[4] and line[-3:] == ["3", "3", "0"]
 
 
+@pytest.mark.slow
 def test_every_number_has_an_interval_that_draws_images(make_row: Any) -> None:
     """Six images of one object each and equal unions: by object, by sentence and overall are one number."""
     shares = (10, 80, 45, 95, 20, 70)
@@ -150,6 +151,7 @@ def test_an_iou_on_a_threshold_is_reached(make_row: Any) -> None:
     assert [measures(own)[f"P@{at}"] for at in THRESHOLDS] == [1.0, 0.8, 0.6, 0.4, 0.2]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, derandomize=True)
 @given(st.integers(0, 2**32), st.lists(st.integers(1, 4), min_size=1, max_size=8))
 def test_agrees_with_a_loop_over_masks(seed: int, sentences: list[int]) -> None:

@@ -83,6 +83,7 @@ def test_rows_that_have_no_partner(pair: pd.DataFrame) -> None:
 SCENES = {"name": "scenes", "params": {"split": "val", "count": 3}}
 
 
+@pytest.mark.slow
 def test_a_run_from_its_config_to_its_table(tmp_path: Path) -> None:
     config = load_run(written(tmp_path / "x.yaml", datasets=[SCENES], clicks={"strategy": "shared/v1"}))
     run(config, Quiet(), runs=str(tmp_path))
