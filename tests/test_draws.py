@@ -46,6 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame, 
 APART = ["run", "encode_ms", "segment_ms"]
 
 
+@pytest.mark.slow
 def test_the_first_draw_is_that_of_a_run_of_one(runs: tuple[Path, pd.DataFrame, pd.DataFrame]) -> None:
     _, one, three = runs
     first = three[three["draw"] == 0].reset_index(drop=True)

@@ -106,6 +106,7 @@ def test_tables_3_and_4_ask_the_networks_of_tables_5_and_1_beside_sam() -> None:
     assert [config.methods[0].name for config in (third, fourth)] == ["sam", "sam"]
 
 
+@pytest.mark.slow
 def test_table_8_asks_the_networks_of_table_5_beside_lavt_and_vlt() -> None:
     fifth, eighth = (load_run(places.ROOT / "configs" / f"table{number}.yaml") for number in (5, 8))
     assert len(outputs(eighth)) == 2 and set(outputs(eighth).values()) <= set(outputs(fifth).values())

@@ -53,6 +53,7 @@ def test_the_head_of_an_own_cluster_that_is_gone_is_told_at_once(head: socket.so
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 def test_a_joined_cluster_s_head_has_a_time_to_come_back(head: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulse, "RETURNS_S", 0.5)
     seen = Pulse(own=False)

@@ -17,6 +17,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     rest=st.dictionaries(st.text().filter(lambda key: key != "long"), VALUES, max_size=4),

@@ -88,6 +88,7 @@ def reads(store: Store) -> bool:
     return found.context(found.rows()).facts("it").reads_text
 
 
+@pytest.mark.slow
 def test_who_reads_in_secret_is_warned_of_and_marked_in_the_tables(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,11 +106,13 @@ def test_the_rows_are_those_of_a_method_that_is_not_asked_again(tmp_path: Path) 
     assert own["mask"].tolist() == other["mask"].tolist() and readers(probed) == readers(said) == []
 
 
+@pytest.mark.slow
 def test_it_costs_three_prompts_on_the_first_images(tmp_path: Path) -> None:
     ran(tmp_path, "Deaf")
     assert len(CALLS) == INSTANCES + 3 * IMAGES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "given"), [("Honest", {}), ("Secret", {"uses_text": True}), ("Secret", {"text": "none"})]
 )
@@ -122,6 +125,7 @@ def test_what_fails_with_other_words_fails_no_row(tmp_path: Path) -> None:
     assert (recorded(store).rows()["status"] == "ok").all() and readers(store) == []
 
 
+@pytest.mark.slow
 def test_saying_it_afterwards_ends_the_note(tmp_path: Path) -> None:
     store = ran(tmp_path, "Secret")
     config = recorded(store).config

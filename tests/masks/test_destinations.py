@@ -159,6 +159,7 @@ def plainly(asked: int, masks: Sequence[Mask], kinds: Sequence[str], predicted: 
     return "same_class" if kinds[asked] == kinds[best_other] else "other_class"
 
 
+@pytest.mark.slow
 @settings(max_examples=150, derandomize=True)
 @given(st.lists(blobs, min_size=1, max_size=5), blobs)
 def test_hit_as_on_whole_masks(several: list[list[tuple[int, int, int, int]]], one: list[tuple[int, ...]]) -> None:

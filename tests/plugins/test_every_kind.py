@@ -291,6 +291,7 @@ def test_a_broken_file_is_listed_with_its_error(
     assert registry.find(kind.name, named(kind, "fine"))
 
 
+@pytest.mark.slow
 def test_a_broken_entry_point_is_listed_with_its_error(kind: Kind, elsewhere: Callable[[str, str], Path]) -> None:
     name, gone = named(kind, "broken"), named(kind, "gone")
     folder = elsewhere("my_plugins", "1 / 0\n").parent

@@ -79,6 +79,7 @@ def test_nobody_plays_it_who_reads_the_text_or_is_given_some(three: pd.DataFrame
     assert own.notes == [f"toy: no gains over click alone, for no method of this run plays it there. {NAME_ONE}"]
 
 
+@pytest.mark.slow
 def test_of_several_the_one_most_alike_is_taken(make_row: Any) -> None:
     labels = {
         "ours 10": facts("text_click", True, trained_classes=10, seed=1),

@@ -214,6 +214,7 @@ def test_missing_rows_and_failures(pair: pd.DataFrame, make_row: Any) -> None:
     assert lines["click"]["toy Rank"] == "1 a"
 
 
+@pytest.mark.slow
 def test_boundary_iou_over_a_part_is_said_where_it_stands(pair: pd.DataFrame) -> None:
     pair.loc[0, "boundary_iou"] = None
     made = board(entries([source("runs/a", pair)]))
@@ -237,6 +238,7 @@ def test_runs_lead_to_their_manifests(pair: pd.DataFrame, tmp_path: Path) -> Non
     assert all(len(row.cells[-1].links) == 2 for row in made.body), "one line of two runs that print alike"
 
 
+@pytest.mark.slow
 def test_a_leaderboard_names_no_folder_of_this_machine(pair: pd.DataFrame, tmp_path: Path) -> None:
     names = named_for_others(["/home/a/x", "/home/b/x", "/home/b/y/", "runs/z", "s3://bucket/x", "../x"])
     assert list(names.values()) == ["a/x", "b/x", "y", "runs/z", "s3://bucket/x", "../x"]

@@ -75,6 +75,7 @@ def final_of(folder: Path) -> FinalClicks:
     return FinalClicks.of(recorded_at(folder).rows())
 
 
+@pytest.mark.slow
 def test_an_instance_that_lacks_a_draw_is_missing_whole(made: Path, short: Path) -> None:
     assert not final_of(made).partial
     final = final_of(short)

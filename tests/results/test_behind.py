@@ -39,6 +39,7 @@ def test_the_mean_is_that_of_a_table_s_cell(known: Recorded) -> None:
     assert found.rows["iou"].mean() == pytest.approx(line["unseen"])
 
 
+@pytest.mark.slow
 def test_the_worst_and_the_best_come_in_order(known: Recorded) -> None:
     whole = rows_behind(known, Wanted("steady", ranking="confidence")).rows["iou"]
     worst = rows_behind(known, Wanted("steady", ranking="confidence", worst=2)).rows["iou"]

@@ -92,6 +92,7 @@ def test_altered_results_change_no_table(run_folder: Path, here: Command, tmp_pa
     assert compared[0].stdout == compared[1].stdout
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_reported(
     run_folder: Path, here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +198,7 @@ def test_a_table_as_parquet_with_its_intervals(run_folder: Path, here: Command, 
     assert (cells["high"].dropna() > cells["low"].dropna()).all() and cells["low"].notna().sum() == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -255,6 +257,7 @@ def test_the_audit_of_the_paper_and_of_a_run(run_folder: Path, here: Command) ->
     assert here("audit").stdout.count("published") > 20
 
 
+@pytest.mark.slow
 def test_the_leaderboard_says_the_peak_memory_of_the_workers(run_folder: Path) -> None:
     rows = load(run_folder)
     made = recorded_at(run_folder)

@@ -137,6 +137,7 @@ def test_tables_say_how_the_run_asked_and_what_of_the_paper_is_left_out(copy: Pa
     assert lists == {"boxes": f"published: val, 3422 objects; here: trainval, {len(set(found.rows()['instance_id']))}"}
 
 
+@pytest.mark.slow
 def test_reports_are_the_same_whether_the_plugins_are_there_or_not(made: Path, copy: Path, here: Command) -> None:
     (copy / "report.md").unlink()
     assert here("report", copy).returncode == 0

@@ -252,6 +252,7 @@ def test_what_a_training_lacks_is_wrong(tmp_path: Path) -> None:
     assert found(config, "scenes, to train on") == [("fine", "4 images")]
 
 
+@pytest.mark.slow
 def test_what_is_trained_already_needs_no_training_data(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"weights")
     absent = {"name": "coco", "params": {"root": str(tmp_path)}}

@@ -169,6 +169,7 @@ def test_a_method_that_fails_is_not_excused_by_those_beside_it() -> None:
     assert [budget.spent(one) for one in outcomes] == [False] * 17 + [True]
 
 
+@pytest.mark.slow
 def test_a_run_writes_all_rows_and_its_report(make: Make) -> None:
     path = make()
     done, quiet = ran(path)

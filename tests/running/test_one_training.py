@@ -206,6 +206,7 @@ def kept_losses(job: Recipe) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_accumulated_parts_are_the_batch(tmp_path: Path) -> None:
     still = {"learner": {"name": "toy_learners:Still"}, "batch": 6, "batch_norm": "frozen", "clip_norm": 0.1}
     one, three = (recipe(tmp_path / f"{parts}.safetensors", accumulate=parts, **still) for parts in (1, 3))
@@ -214,6 +215,7 @@ def test_accumulated_parts_are_the_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(weights(three.output)[name], value, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_frozen_norms_keep_their_statistics_and_others_do_not(tmp_path: Path) -> None:
     for rule, moved in [("frozen", False), ("own", True), ("sync", True)]:
         path = train(recipe(tmp_path / f"{rule}.safetensors", batch_norm=rule), lambda _: None)
@@ -233,6 +235,7 @@ def test_an_average_of_the_weights_is_exported_and_survives_an_interrupt(tmp_pat
     assert all(torch.equal(value, whole[key]) for key, value in weights(train(job, lambda _: None)).items())
 
 
+@pytest.mark.slow
 def test_half_precision_learns_much_the_same(tmp_path: Path) -> None:
     full, half = (kept_losses(recipe(tmp_path / f"{kind}.safetensors", compute=kind)) for kind in ("fp32", "bf16"))
     assert full != half
@@ -240,6 +243,7 @@ def test_half_precision_learns_much_the_same(tmp_path: Path) -> None:
     assert weights(tmp_path / "bf16.safetensors")["0.weight"].dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_validation_looks_at_the_same_examples_and_changes_nothing(tmp_path: Path, undisturbed: Path) -> None:
     looked: dict[int, float | None] = {}
     job = recipe(tmp_path / "w.safetensors", validation={"datasets": [SCENES], "every": 4, "examples": 5})

@@ -52,6 +52,7 @@ def test_one_image_has_no_interval() -> None:
     assert np.isnan(contrast(one, one).low) and np.isnan(mean_gain(one).low)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     """Images that share a shift, instances of both parts in each: of 60 draws 95 % within what chance allows."""
     rng = np.random.default_rng(0)

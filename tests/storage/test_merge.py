@@ -182,6 +182,7 @@ def test_a_shard_that_is_cut_is_not_left_out(ran: Ran, tmp_path: Path) -> None:
         merged([Store(a.folder)], at(tmp_path, "both"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["my run", ".hidden", "-x", "a+b"])
 def test_a_name_that_no_run_can_have_is_refused_before_anything_is_made(ran: Ran, tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=rf"merge: -o .*: '{re.escape(name)}' is no run's name; wanted letters, digits"):

@@ -113,6 +113,7 @@ def test_it_needs_nothing_but_the_folder(finished: Callable[..., Store], tmp_pat
     ]
 
 
+@pytest.mark.slow
 def test_failed_instances_are_complete_too(finished: Callable[..., Store]) -> None:
     toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 6, "unreadable": [1]}}
     fragile = {"name": "fakes:Fragile", "label": "steady", "params": {"how": "bug", "at": 3}}
@@ -323,6 +324,7 @@ def test_a_killed_writer_writes_no_more(finished: Callable[..., Store]) -> None:
     assert not found(store).unproved
 
 
+@pytest.mark.slow
 def test_an_altered_manifest_is_not_trusted(finished: Callable[..., Store]) -> None:
     store = finished()
     path = folder(store) / "manifest.json"

@@ -72,6 +72,7 @@ def test_the_quickstart_s_rows_pass(tmp_path: Path) -> None:
         assert [one.passed for one in replayed(known, instance)] == [True, True]
 
 
+@pytest.mark.slow
 def test_failed_rows_and_draws_are_asked_again_too(tmp_path: Path) -> None:
     broken = {"name": "fakes:Fragile", "label": "broken", "params": {"how": "raise", "at": 1}}
     chancy = {"name": "chancy:Chancy", "label": "chancy"}

@@ -108,6 +108,7 @@ def test_no_rows(name: str) -> None:
     assert build_table(name, pd.DataFrame(), Context("demo")).notes == ("No rows.",)
 
 
+@pytest.mark.slow
 def test_a_ranking_by_clip_is_held_against_the_same_method_s_confidence(rows: pd.DataFrame) -> None:
     clip = rows[rows["method"] == "ours"].assign(method="SAM", method_plugin="sam", ranking="clip")
     confidence = clip.assign(ranking="confidence", iou=clip["iou"] - 0.05)

@@ -120,6 +120,7 @@ def test_numbers_of_the_paper_are_asked_on_its_own_data_sets_alone(built: Table,
     assert found["Rests on"] == "No method of this run is text_click trained on all classes"
 
 
+@pytest.mark.slow
 def test_what_training_on_fewer_classes_costs(make_row: Any) -> None:
     """Text+Click loses 5 points, click-only 15."""
     means = {"ours all": 0.7, "ours seen": 0.65, "click all": 0.6, "click seen": 0.45}

@@ -32,6 +32,7 @@ def texts(rows: pd.DataFrame) -> list[list[str]]:
     return [[cell.text for cell in row.cells][1:] for row in build_table("classes", rows, CONTEXT).body]
 
 
+@pytest.mark.slow
 def test_means_over_classes_and_every_class(rows: pd.DataFrame) -> None:
     built = build_table("classes", rows, CONTEXT)
     assert built.headings[4:] == ("mIoU@1 ours", "mIoU@1 click", "Gain over click ours")

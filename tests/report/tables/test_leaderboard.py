@@ -14,6 +14,7 @@ def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row.cells] for row in table.body]
 
 
+@pytest.mark.slow
 def test_exactly(pair: pd.DataFrame, make_row: Any) -> None:
     sam = [make_row("SAM", f"{i}{n}", 0.6, ranking=r) for r in ("clip", "oracle") for i in "AB" for n in (1, 2)]
     rows = pd.concat([pair, pd.DataFrame([*sam[:7], make_row("SAM", "B2", None)])])

@@ -101,6 +101,7 @@ def test_no_rows(name: str) -> None:
     assert build(name, pd.DataFrame()).notes == ("No rows.",)
 
 
+@pytest.mark.slow
 def test_every_mean_says_its_interval_where_asked(four_clicks: pd.DataFrame) -> None:
     built = build("noc", four_clicks, Context("demo", intervals=True))
     assert texts(built) == texts(build("noc", four_clicks)), "the numbers themselves stay"

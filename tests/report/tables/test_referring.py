@@ -99,6 +99,7 @@ def test_the_last_click_counts(three: list[dict[str, Any]], make_row: Any) -> No
     assert [column.group for column in built.columns[3:5]] == ["mIoU@2"] * 2
 
 
+@pytest.mark.slow
 def test_rankings_and_data_sets_have_their_own_lines(three: list[dict[str, Any]], make_row: Any) -> None:
     oracle = [_row(make_row, "A1~1", 1, 1, ranking=r, method="SAM") for r in ("clip", "oracle")]
     built = build([*three, *oracle, _row(make_row, "A1~1", 1, 4, dataset="other")])

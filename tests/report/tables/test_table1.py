@@ -92,6 +92,7 @@ def test_other_clicks_leave_no_gain(pair: pd.DataFrame) -> None:
     assert any("no gains" in note and "different clicks on 4 of 4" in note for note in built.notes)
 
 
+@pytest.mark.slow
 def test_more_methods_gain_over_the_one_that_the_config_names(pair: pd.DataFrame, make_row: Any) -> None:
     more = pair.assign(method=pair["method"] + "2", iou=pair["iou"] - 0.1)
     sam = pd.DataFrame([make_row("SAM", name, 0.5, ranking="clip") for name in ("A1", "A2", "B1", "B2")])
@@ -175,6 +176,7 @@ def test_hostile_labels_are_printed(pair: pd.DataFrame) -> None:
     assert "[bold]a|b" in to_text(built)
 
 
+@pytest.mark.slow
 def test_intervals_on_demand(pair: pd.DataFrame) -> None:
     context = Context("demo", labels=CONTEXT.labels, intervals=True)
     cell = build(pair, context).body[0].cells[OVERALL]

@@ -139,6 +139,7 @@ def test_two_of_ours_have_their_own_columns(cast: pd.DataFrame) -> None:
     assert SEVERAL in built.footnotes
 
 
+@pytest.mark.slow
 def test_published_numbers_stand_beneath_ours(cast: pd.DataFrame) -> None:
     built = build(cast.assign(dataset="refCOCO val", dataset_plugin="refcoco"))
     assert [row.quoted for row in built.body] == [False, True]
@@ -155,6 +156,7 @@ def test_weights_are_said_once_a_method(cast: pd.DataFrame) -> None:
     assert [len(cell.notes) for cell in built.body[0].cells] == [0, 1, 0, 0, 0, 1]
 
 
+@pytest.mark.slow
 def test_a_data_set_a_line(cast: pd.DataFrame) -> None:
     built = build(pd.concat([cast, cast[cast["method"] != "ours"].assign(dataset="a")]), Context("demo"))
     assert [line[0] for line in texts(built)] == ["a", "toy"]

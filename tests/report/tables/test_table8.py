@@ -48,6 +48,7 @@ def test_every_number_of_ours_says_its_interval_where_asked(sentences: pd.DataFr
     assert all(cell.low is not None and cell.n in (2, 3) for row in built.body for cell in row.cells[3:])
 
 
+@pytest.mark.slow
 def test_the_first_click_has_a_line_of_its_own(sentences: pd.DataFrame) -> None:
     later = sentences[sentences["method"] == "ours"].assign(click_index=3, iou=0.95)
     later["clicks"] = [[CLICK] * 3] * len(later)
@@ -70,6 +71,7 @@ def test_the_papers_lines_stand_beneath(sentences: pd.DataFrame) -> None:
     assert any("74.46" in note for note in built.footnotes)
 
 
+@pytest.mark.slow
 def test_anybody_has_a_line_for_each_of_its_answers(sentences: pd.DataFrame, make_row: Any) -> None:
     clicked = {"method_plugin": "other", "text": "the left one", "category": "cat", "click_index": 1}
     pixels = {"intersection_px": 50, "union_px": 100}
@@ -109,6 +111,7 @@ def test_the_input_names_the_words(sentences: pd.DataFrame, rule: str, text: str
     assert line[2].startswith(said)
 
 
+@pytest.mark.slow
 def test_sentences_of_the_papers_objects_are_its_list(sentences: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {("ours", "toy"): Asked("paper/v1", {}, 1, "class_name", "val")}
     context = replace(CONTEXT, asked=asked, other_lists={"toy": "published: val, 2 objects; here: val, 3"})
