@@ -9,9 +9,7 @@ there are no ImageNet weights, and what RITM's learner does differently.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import cv2
@@ -23,21 +21,18 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.clicks import Situation
-from harness.clicks.strategy import ClickRule
-from harness.plugins.interfaces import Learner
 from harness.plugins.registry import register_learner
-from harness.structures import Click, Image, Instance, Mask, Said, Sample, UserError
+from harness.structures import Click, Image, Instance, Mask, Said, Sample
 
 from ..focalclick.crops import Crop, box_of
 from ..focalclick.network import FocalClickArchitecture, FocalClickNetwork
 from ..focalclick.segformer import Count, SegFormerArchitecture, Width
-from ..ritm.zoom import Window, ZoomIn
-from .ritm import Share, next_clicks, normalised_focal_loss
+from ..ritm.zoom import Window
+from .ritm import InteractiveLearner, Share, normalised_focal_loss
 from .shared.augmentation import jittered
-from .shared.clicking import clicks_made
 
-ABOVE = 0.5
-"""A pixel whose probability is above it belongs to the mask, as when the method answers."""
+LEAST_WINDOW = 32
+"""No side of a window is smaller, in the image's pixels."""
 
 BAND = 7
 """Thickness of the band along the outline in which the refiner is to be believed, in pixels of the crop."""
@@ -47,7 +42,7 @@ SHIFT = 0.15
 
 
 @register_learner("focalclick")
-class FocalClickLearner(Learner):
+class FocalClickLearner(InteractiveLearner):
     """A SegFormer, as small as wanted, with the refiner.
 
     Args:
@@ -67,6 +62,9 @@ class FocalClickLearner(Learner):
         jitter: Strength of the colour jitter; 0 for none.
     """
 
+    threshold = 0.5
+    network: Any
+
     def __init__(
         self,
         widths: tuple[Width, Width, Width, Width] = (32, 64, 160, 256),
@@ -84,15 +82,12 @@ class FocalClickLearner(Learner):
         flip: bool = True,
         jitter: float = 0.0,
     ) -> None:
-        clicks_made(strategy, click_options or {}, "methods/learners/focalclick.py")
         backbone = SegFormerArchitecture(widths, depths, heads, reductions, head_width)
-        self.architecture = FocalClickArchitecture(
+        architecture = FocalClickArchitecture(
             backbone, coarse_radius=radius, refiner_radius=radius, refiner_width=refiner_width
         )
-        self.network: Any = FocalClickNetwork(self.architecture)
-        self.click_rule = ClickRule(strategy, dict(click_options or {}))
-        self.side, self.next_clicks, self.zoomed = size, next_clicks, zoomed
-        self.flip, self.jitter = flip, jitter
+        rounds = (size, next_clicks, zoomed, LEAST_WINDOW, strategy, click_options, flip, jitter)
+        super().__init__(architecture, FocalClickNetwork(architecture), *rounds)
 
     def example(
         self,
@@ -110,28 +105,20 @@ class FocalClickLearner(Learner):
             clicks = tuple(Click(mask.shape[1] - 1 - click.x, click.y, click.positive) for click in clicks)
         window = self._window(mask, clicks, rng)
         crop = self._crop(mask, window, rng)
-        size = (self.side, self.side)
         signs = [1 if click.positive else -1 for click in clicks]
-        places = [(*window.place(click, size), sign) for click, sign in zip(clicks, signs, strict=True)]
+        places = [(*window.place(click, self.size), sign) for click, sign in zip(clicks, signs, strict=True)]
         return {
             **self._shown(image, mask, window, ""),
             **self._shown(image, mask, crop, "crop_"),
             "clicks": np.array(places, np.float32),
-            "box": np.array(crop.within(window, self.side), np.float32),
+            "box": np.array(crop.within(window, self.size[0]), np.float32),
         }
 
     def _shown(self, image: Image, mask: Mask, part: Window | Crop, name: str) -> dict[str, np.ndarray]:
         """A part of the image and of the object's mask, as the networks see it."""
         maps = torch.from_numpy(np.dstack([image, mask]).astype(np.float32)).permute(2, 0, 1)[None]
-        shown = part.cut(maps, (self.side, self.side))[0]
+        shown = part.cut(maps, self.size)[0]
         return {f"{name}pixels": shown[:3].div(255).numpy(), f"{name}target": (shown[3] > 0.5).numpy()}
-
-    def _window(self, mask: Mask, clicks: Sequence[Click], rng: np.random.Generator) -> Window:
-        """The whole image, or a part of it around the object that is tighter or wider than FocalClick's."""
-        whole = Window.whole((mask.shape[0], mask.shape[1]))
-        if rng.random() >= self.zoomed:
-            return whole
-        return ZoomIn(expansion_ratio=rng.uniform(1.1, 2.0), min_crop_size=32).around(mask, clicks) or whole
 
     def _crop(self, mask: Mask, window: Window, rng: np.random.Generator) -> Crop:
         """A part of the window around the object, larger than its box and a little beside it."""
@@ -149,11 +136,10 @@ class FocalClickLearner(Learner):
         Raises:
             UserError: A batch of one, of which batch normalisation knows no variance.
         """
-        if len(batch["pixels"]) < 2 and self.network.training:
-            raise UserError("learners/focalclick.py: found batches of 1; wanted 2 or more. Raise `batch`.")
+        self.check_batch(batch)
         previous, clicks = self.interacted(batch["pixels"], batch["target"], batch["clicks"])
         coarse = self.network.coarse(batch["pixels"], previous, clicks)
-        placed = clicks_in_crop(clicks, batch["box"], self.side)
+        placed = clicks_in_crop(clicks, batch["box"], self.size[0])
         refined, trimap = self.network.refined(batch["crop_pixels"], placed, coarse, batch["box"])
         believed = F.binary_cross_entropy_with_logits(trimap[:, 0], band(batch["crop_target"], BAND))
         return (
@@ -162,24 +148,12 @@ class FocalClickLearner(Learner):
             + believed
         )
 
-    @torch.no_grad()
-    def interacted(
-        self, pixels: Float[Tensor, "n 3 h w"], target: Bool[Tensor, "n h w"], clicks: Float[Tensor, "n k 3"]
-    ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n more 3"]]:
-        """The coarse network's last probabilities after some rounds of clicks, and all clicks so far."""
-        previous = torch.zeros_like(pixels[:, :1])
-        rounds = int(torch.randint(self.next_clicks + 1, ()))
-        training = self.network.training
-        self.network.eval()
-        for _ in range(rounds):
-            previous = self.network.coarse(pixels, previous, clicks).logits.sigmoid()
-            clicks = torch.cat([clicks, next_clicks(previous[:, 0] > ABOVE, target)], dim=1)
-        self.network.train(training)
-        return previous, clicks
-
-    def metadata(self) -> dict[str, str]:
-        """The architecture, as JSON."""
-        return {"architecture": json.dumps(asdict(self.architecture))}
+    def answered(
+        self, pixels: Float[Tensor, "n 3 h w"], previous: Float[Tensor, "n 1 h w"], clicks: Float[Tensor, "n k 3"]
+    ) -> Float[Tensor, "n 1 h w"]:
+        """The coarse network's logits: in training, rounds are of it alone."""
+        logits: Tensor = self.network.coarse(pixels, previous, clicks).logits
+        return logits
 
 
 def drawn_range(

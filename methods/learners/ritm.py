@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,19 +34,19 @@ from .shared.clicking import clicks_made
 AUXILIARY_WEIGHT = 0.4
 """Of the loss of the auxiliary head, which tells the OCR head where the object is."""
 
-THRESHOLD = 0.49
-"""A pixel whose probability is above it belongs to the mask, as when the method answers."""
-
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class InteractiveLearner(Learner):
     """Trains a network that takes clicks and the mask before, on the mistakes that it makes round after round.
 
+    Attributes:
+        threshold: A pixel whose probability is above it belongs to the mask, as when the method answers.
+
     Args:
         architecture: A dataclass that describes the network; saved with the weights.
         network: Takes pixels, the probabilities before and the clicks; returns logits, and those of an auxiliary head
-            or None.
+            or None (`answered` and `loss` may call it otherwise).
         size: Inputs are squares of so many pixels.
         next_clicks: A batch gets up to this many further clicks, all numbers equally often.
         zoomed: Share of the examples that show a part of the image around the object, as ZoomIn does.
@@ -56,6 +56,8 @@ class InteractiveLearner(Learner):
         flip: Mirror half of the examples.
         jitter: Strength of the colour jitter; 0 for none.
     """
+
+    threshold: ClassVar[float] = 0.49
 
     def __init__(
         self,
@@ -129,10 +131,26 @@ class InteractiveLearner(Learner):
         # would answer otherwise than the network that is evaluated.
         self.network.eval()
         for _ in range(rounds):
-            previous = self.network(pixels, previous, clicks)[0].sigmoid()
-            clicks = torch.cat([clicks, next_clicks(previous[:, 0] > THRESHOLD, target)], dim=1)
+            previous = self.answered(pixels, previous, clicks).sigmoid()
+            clicks = torch.cat([clicks, next_clicks(previous[:, 0] > self.threshold, target)], dim=1)
         self.network.train(training)
         return previous, clicks
+
+    def answered(
+        self, pixels: Float[Tensor, "n 3 h w"], previous: Float[Tensor, "n 1 h w"], clicks: Float[Tensor, "n k 3"]
+    ) -> Float[Tensor, "n 1 h w"]:
+        """The logits with which the network answers in a round."""
+        logits: Tensor = self.network(pixels, previous, clicks)[0]
+        return logits
+
+    def check_batch(self, batch: Mapping[str, Tensor]) -> None:
+        """Refuse what batch normalisation cannot be trained with.
+
+        Raises:
+            UserError: A batch of one, of which it knows no variance.
+        """
+        if len(batch["pixels"]) < 2 and self.network.training:
+            raise UserError(f"learners/{self.name}.py: found batches of 1; wanted 2 or more. Raise `batch`.")
 
     def metadata(self) -> dict[str, str]:
         """The architecture, as JSON."""
@@ -190,8 +208,7 @@ class RitmLearner(InteractiveLearner):
         Raises:
             UserError: A batch of one, of which batch normalisation knows no variance.
         """
-        if len(batch["pixels"]) < 2 and self.network.training:
-            raise UserError("learners/ritm.py: found batches of 1; wanted 2 or more. Raise `batch`.")
+        self.check_batch(batch)
         return super().loss(batch)
 
 
