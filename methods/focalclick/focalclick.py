@@ -28,7 +28,7 @@ from harness.plugins.registry import register_method
 from harness.structures import Click, Image, Mask, Prediction, Prompt
 
 from ..ritm.hrnet_ocr import resized
-from ..ritm.ritm import EncodedImage, check_clicks
+from ..ritm.ritm import EncodedImage, as_tensor, check_clicks, remembered
 from ..ritm.zoom import View, Window
 from ..shared.device import chosen_device
 from .checkpoint import CHECKPOINTS
@@ -110,6 +110,12 @@ class FocalClickMemory:
     window: Window | None = None
     mask: Mask | None = None
     answered: bool = True
+
+    @classmethod
+    def starting(cls, size: tuple[int, int], mask: Mask | None = None) -> FocalClickMemory:
+        """The state before the first round: a mask, or nothing."""
+        probabilities = np.zeros(size, np.float32) if mask is None else mask.astype(np.float32)
+        return cls(probabilities, mask=mask, answered=False)
 
     @property
     def seen(self) -> Mask:
@@ -206,7 +212,7 @@ class FocalClick(Method):
 
     def _question(self, image: EncodedImage, prompt: Prompt) -> Question:
         check_clicks(prompt.clicks, image.size)
-        memory = remembered(prompt, image.size)
+        memory = remembered(prompt, image.size, FocalClickMemory)
         return Question(
             image, prompt.clicks, memory, view(memory.seen, memory.window, prompt.clicks, self.target_crop_ratio)
         )
@@ -254,13 +260,10 @@ class FocalClick(Method):
         return torch.cat([question.shown.cut(maps, side) for maps in (question.image.pixels, previous)], dim=1)
 
     def _clicks(self, batch: Sequence[Question], places: Sequence[Places]) -> Float[Tensor, "n k 3"]:
-        """Row, column and sign of each prompt's clicks; clicks of sign 0, which draw nothing, fill up shorter lists."""
-        most = max(len(one) for one in places)
-        values = torch.zeros(len(batch), most, 3)
-        for at, (question, own) in enumerate(zip(batch, places, strict=True)):
-            signs = (1.0 if click.positive else -1.0 for click in question.clicks)
-            values[at, : len(own)] = torch.tensor([(*place, sign) for place, sign in zip(own, signs, strict=True)])
-        return values.to(self.device)
+        """Row, column and sign of each prompt's clicks, which lie at these places."""
+        placed = [zip(one.clicks, own, strict=True) for one, own in zip(batch, places, strict=True)]
+        made = [[(*place, 1.0 if click.positive else -1.0) for click, place in one] for one in placed]
+        return as_tensor(made, self.device)
 
     def _crop(self, question: Question, answer: Float[Tensor, "1 1 h w"]) -> Crop:
         """What the refiner is shown."""
@@ -279,22 +282,3 @@ def written(base: Float[Tensor, "1 1 h w"], crop: Crop, logits: Float[Tensor, "1
     """The probabilities with the refiner's answer in place of what they are within the crop."""
     base[:, :, crop.top : crop.bottom, crop.left : crop.right] = resized(logits, crop.size).sigmoid()
     return base[0, 0].cpu().numpy()
-
-
-def remembered(prompt: Prompt, size: tuple[int, int]) -> FocalClickMemory:
-    """The state from which a prompt starts: this method's own memory, a mask, or nothing.
-
-    Raises:
-        ValueError: It is something else, or belongs to another image.
-    """
-    previous: Any = prompt.initial if prompt.previous is None else prompt.previous
-    if previous is None:
-        return FocalClickMemory(np.zeros(size, np.float32), answered=False)
-    if isinstance(previous, np.ndarray) and previous.dtype == bool:
-        previous = FocalClickMemory(previous.astype(np.float32), mask=previous, answered=False)
-    if not isinstance(previous, FocalClickMemory):
-        found = type(previous).__name__
-        raise ValueError(f"found {found} as the prompt's previous; wanted FocalClick's memory or a mask.")
-    if previous.probabilities.shape != size:
-        raise ValueError(f"found a previous mask of {previous.probabilities.shape}; wanted {size}, the image's (h, w).")
-    return previous

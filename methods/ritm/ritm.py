@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from harness.plugins.interfaces import Group, Method
 from harness.plugins.registry import register_method
-from harness.structures import Click, Image, Prediction, Prompt
+from harness.structures import Click, Image, Mask, Prediction, Prompt
 
 from ..shared.device import chosen_device
 from ..shared.isegm import IsegmCheckpoints
@@ -106,6 +106,11 @@ class RitmMemory:
 
     probabilities: Float32[np.ndarray, "h w"]
     window: Window | None = None
+
+    @classmethod
+    def starting(cls, size: tuple[int, int], mask: Mask | None = None) -> RitmMemory:
+        """The state before the first round: a mask, or nothing."""
+        return cls(np.zeros(size, np.float32) if mask is None else mask.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,10 +193,7 @@ class Ritm(Method):
         return [list(islice(predictions, len(prompts))) for _, prompts in groups]
 
     def _predictions(self, asked: Sequence[tuple[EncodedImage, Prompt]]) -> list[Prediction]:
-        memories = [
-            remembered(prompt.initial if prompt.previous is None else prompt.previous, state.size)
-            for state, prompt in asked
-        ]
+        memories = [remembered(prompt, state.size, RitmMemory) for state, prompt in asked]
         questions = [
             self._question(state, prompt, memory, memory)
             for (state, prompt), memory in zip(asked, memories, strict=True)
@@ -257,10 +259,7 @@ class Ritm(Method):
     def _logits(
         self, inputs: Float[Tensor, "n 4 h w"], clicks: Sequence[Sequence[tuple[float, float, float]]]
     ) -> Float[Tensor, "n 1 h w"]:
-        # A batch is one tensor, so shorter lists of clicks are filled up with clicks of sign 0, which draw nothing.
-        most = max(1, *map(len, clicks))
-        padded = [[*one, *[(0.0, 0.0, 0.0)] * (most - len(one))] for one in clicks]
-        values = torch.tensor(padded, dtype=torch.float32, device=self.device)
+        values = as_tensor(clicks, self.device)
         at_once = 1 if inputs.shape[2] * inputs.shape[3] > LARGE_PX else len(inputs)
         parts = zip(inputs.split(at_once), values.split(at_once), strict=True)
         return torch.cat([self.network(part[:, :3], part[:, 3:], own)[0].float() for part, own in parts])
@@ -282,17 +281,46 @@ def placed(probabilities: Float[Tensor, "1 1 sh sw"], view: View, size: tuple[in
     return whole[0, 0].cpu().numpy()
 
 
-def remembered(previous: Any, size: tuple[int, int]) -> RitmMemory:
-    """The memory that a prompt's `previous` holds: none yet, this method's own, or a mask of another method.
+def as_tensor(clicks: Sequence[Sequence[tuple[float, float, float]]], device: torch.device) -> Float[Tensor, "n k 3"]:
+    """Row, column and sign of each prompt's clicks."""
+    # A batch is one tensor, so shorter lists of clicks are filled up with clicks of sign 0, which draw nothing.
+    most = max(1, *map(len, clicks))
+    padded = [[*one, *[(0.0, 0.0, 0.0)] * (most - len(one))] for one in clicks]
+    return torch.tensor(padded, dtype=torch.float32, device=device)
+
+
+class Memory(Protocol):
+    """The state from which a method's next round starts; `probabilities` are at the image's size."""
+
+    @property
+    def probabilities(self) -> Float32[np.ndarray, "h w"]:
+        """Probabilities of the object."""
+
+    @classmethod
+    def starting(cls, size: tuple[int, int], mask: Mask | None = None) -> Self:
+        """The state before the first round: a mask, or nothing."""
+
+
+M = TypeVar("M", bound=Memory)
+
+
+def remembered(prompt: Prompt, size: tuple[int, int], own: type[M]) -> M:
+    """The state from which a prompt starts: the method's own memory, a mask, or nothing.
+
+    Args:
+        prompt: Whose `previous` counts, or else its `initial`.
+        size: (h, w) of the image.
+        own: The kind of the method's memory.
 
     Raises:
         ValueError: It is something else, or belongs to another image.
     """
+    previous: Any = prompt.initial if prompt.previous is None else prompt.previous
     if previous is None:
-        return RitmMemory(np.zeros(size, np.float32))
+        return own.starting(size)
     if isinstance(previous, np.ndarray) and previous.dtype == bool:
-        previous = RitmMemory(previous.astype(np.float32))
-    if not isinstance(previous, RitmMemory):
+        previous = own.starting(size, previous)
+    if not isinstance(previous, own):
         raise ValueError(f"found {type(previous).__name__} as the prompt's previous; wanted its own memory or a mask.")
     if previous.probabilities.shape != size:
         raise ValueError(f"found a previous mask of {previous.probabilities.shape}; wanted {size}, the image's (h, w).")
