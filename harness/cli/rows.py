@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -40,16 +41,21 @@ def rows(
     """
     from harness.results.behind import Wanted, as_table, rows_behind
     from harness.results.recorded import recorded_at
-    from harness.storage.rows import frame_bytes
 
     if (worst and best) or (failed and (worst or best)):
         raise UserError("rows: wanted one of --failed, --worst N and --best N.")
     known = recorded_at(run)
     found = rows_behind(known, Wanted(method, dataset, ranking, category, seen, failed, metric, worst, best))
     if output and output.suffix in (".parquet", ".json"):
-        from harness.storage.folder import write_bytes
+        import pyarrow as pa
 
-        write_bytes(output, frame_bytes(found.rows, output.suffix))
+        from harness.storage.folder import write_bytes
+        from harness.storage.shards import parquet
+
+        given = pa.Table.from_pandas(found.rows, preserve_index=False).replace_schema_metadata()
+        as_json = output.suffix == ".json"
+        text = f"{json.dumps(given.to_pylist(), indent=1, default=str)}\n" if as_json else ""
+        write_bytes(output, text.encode() if as_json else bytes(parquet(given)))
         say(f"{output}: {len(found.rows)} rows")
         return
     table = as_table(found, known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Bool
 
 from harness.messages import readable
@@ -204,16 +202,6 @@ def repeats(rows: pd.DataFrame, by: Iterable[str]) -> Bool[np.ndarray, " rows"]:
 def as_text(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with texts in place of what `coded` made of them."""
     return rows.astype({name: "str" for name in TEXTS if name in rows and rows[name].dtype == "category"})
-
-
-def frame_bytes(rows: pd.DataFrame, suffix: str) -> bytes:
-    """Rows as the bytes of a file: ".parquet", or ".json", a list of an object a row."""
-    given = pa.Table.from_pandas(rows, preserve_index=False)
-    if suffix == ".json":
-        return (json.dumps(given.to_pylist(), indent=1, default=str) + "\n").encode()
-    sink = pa.BufferOutputStream()
-    pq.write_table(given.replace_schema_metadata(), sink, compression="zstd")
-    return bytes(sink.getvalue())
 
 
 def give_back() -> None:
