@@ -236,6 +236,14 @@ class RunConfig(Model):
     limit: Annotated[int, Field(gt=0)] | None = None
     training: dict[str, Any] = Field(default_factory=dict)
 
+    def clicks_of(self, method: MethodEntry) -> Clicks:
+        """How a method is clicked: in a way of its own, or as the run says."""
+        return method.clicks or self.clicks
+
+    def text_of(self, method: MethodEntry) -> Text:
+        """How objects are named to a method, likewise."""
+        return method.text or self.text
+
     def pairs(self) -> Iterator[tuple[MethodEntry, Plugin]]:
         """Every method with every data set that it is asked on."""
         for method in self.methods:
@@ -412,14 +420,14 @@ def _no_clicks(clicks: Clicks, where: str) -> Clicks:
 def _check_without_clicks(path: Path, config: RunConfig, methods: Sequence[MethodEntry]) -> None:
     """Refuse to ask a method that needs a click with none, and any method with neither a click nor a text."""
     for method in methods:
-        if (method.clicks or config.clicks).max_clicks:
+        if config.clicks_of(method).max_clicks:
             continue
         if find("methods", method.name).needs_click:
             raise UserError(
                 f"{path}: '{label(method)}' is asked with clicks.max_clicks: 0, and the method {method.name} needs a "
                 "click. Give it `clicks:` of its own, or leave it out."
             )
-        if (method.text or config.text).rule == "none":
+        if config.text_of(method).rule == "none":
             raise UserError(
                 f"{path}: '{label(method)}' is asked with clicks.max_clicks: 0 and text: none; wanted a click or words."
             )

@@ -99,7 +99,7 @@ class Source:
             self._seen[name] = None
             try:
                 entry = method.params["saliency"]
-                for plugin in (entry["name"], (method.text or self.config.text).rule):
+                for plugin in (entry["name"], self.config.text_of(method).rule):
                     check_at_hand(plugin)
                 saliency = parameters.build("saliency", entry["name"], entry.get("params", {}))
                 self._seen[name] = saliency, _contrast(method)
@@ -110,7 +110,7 @@ class Source:
     def _map(
         self, plugin: Dataset, method: MethodEntry, saliency: Saliency, contrast: Contrast, sample: Sample, text: str
     ) -> SaliencyMap:
-        wording = Wording(method.text or self.config.text, plugin.classes)
+        wording = Wording(self.config.text_of(method), plugin.classes)
         present = wording.present(frozenset(one.category for one in sample.instances))
         names = contrast.names(present if contrast.choice == "present" else wording.vocabulary)
         return saliency.maps(saliency.features([sample.image])[0], [text], names)[0]

@@ -121,7 +121,7 @@ def _job(
     trained: Trained | None,
 ) -> Job:
     weights = files.hashes("methods", method.name, method.params)
-    entry, made_of, clicks = listing.entry, listing.fingerprint, method.clicks or config.clicks
+    entry, made_of, clicks = listing.entry, listing.fingerprint, config.clicks_of(method)
     # Three ways in which rows remember what made them. `parts` decide: a row was made by this job only if all of them
     # are equal, and other rows are refused. `about` is for readers, who cannot read fingerprints. `code` is between
     # the two: an edited plugin is named beneath every table, but its rows stay, for most edits change no mask.
@@ -135,7 +135,7 @@ def _job(
             "clicks": fingerprint(clicks.protocol),
             "seed": str(config.seed),
             "trained_classes": ", ".join(method.trained_on.classes),
-            "text": _text_part(method.text or config.text),
+            "text": _text_part(config.text_of(method)),
             "metrics": ", ".join(sorted(config.metrics)),
             "code": harness.__version__,
         },
@@ -165,7 +165,7 @@ def _job(
 
 def _code(config: RunConfig, method: MethodEntry, dataset: Plugin) -> dict[str, str]:
     """The hashes of all plugins' code that makes a job's rows."""
-    clicks, text = method.clicks or config.clicks, method.text or config.text
+    clicks, text = config.clicks_of(method), config.text_of(method)
     clicking = [("clicks", clicks.strategy)] if clicks.max_clicks else []
     functions = [*clicking, ("texts", text.rule), *(("metrics", name) for name in config.metrics)]
     used = [("methods", method.name, method.params), ("datasets", dataset.name, dataset.params)]
@@ -226,7 +226,7 @@ def _published(method: MethodEntry, dataset: Plugin) -> dict[str, Any]:
 
 
 def _protocol(config: RunConfig, method: MethodEntry, trained_classes: tuple[str, ...]) -> Protocol:
-    clicks, text = method.clicks or config.clicks, method.text or config.text
+    clicks, text = config.clicks_of(method), config.text_of(method)
     batch = config.workers.images_per_batch
     return Protocol(config.run, config.seed, clicks, text, config.metrics, batch, trained_classes)
 

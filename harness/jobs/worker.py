@@ -91,12 +91,7 @@ class Worker:
         weights: Mapping[str, str] | None = None,
         as_opened: dict[str, FilesAsOpened] | None = None,
     ) -> None:
-        # Images are read-only, which torch warns of; no method may write on them.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        chance.seed("build", label(method))  # Weights that a constructor draws are the same in every worker.
-        with same_weights(method, weights):
-            self.method: Method = parameters.build("methods", method.name, method.params)
-        limit_threads(threads)
+        self.method = load_method(method, weights, threads)
         self.store = store
         unsaid = method.uses_text is None and not says_uses_text(type(self.method))
         self.probe = Probe() if unsaid else None
@@ -222,6 +217,26 @@ def whereabouts() -> dict[str, Any]:
     if sys.platform == "darwin":  # bytes there
         peak_kib >>= 10
     return {"worker": f"{socket.gethostname()}:{os.getpid()}", "memory_mib": peak_kib >> 10, "gpu_mib": on_gpu}
+
+
+def load_method(entry: MethodEntry, weights: Mapping[str, str] | None, threads: int) -> Method:
+    """Build a method in this process, with its weights.
+
+    Args:
+        entry: As `as_loaded` gives it.
+        weights: The hashes of the method's files when the run was planned; None compares nothing.
+        threads: How many threads torch and OpenCV may use on the CPU.
+
+    Raises:
+        UserError: The method's constructor says so, or its files are others than then.
+    """
+    # Images are read-only, which torch warns of; no method may write on them.
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    chance.seed("build", label(entry))  # Weights that a constructor draws are the same in every worker.
+    with same_weights(entry, weights):
+        method: Method = parameters.build("methods", entry.name, entry.params)
+    limit_threads(threads)
+    return method
 
 
 def limit_threads(threads: int) -> None:

@@ -251,7 +251,7 @@ def _to_train_on(entry: Plugin) -> Finding:
 
 def _disk(config: RunConfig, instances: int) -> Finding:
     """Whether the rows have room twice over, at three rankings a click."""
-    asked = [method.clicks or config.clicks for method in config.methods]
+    asked = [config.clicks_of(method) for method in config.methods]
     needed = 3 * sum(max(1, one.max_clicks) * one.draws for one in asked) * instances * BYTES_A_ROW
     folder = store_of(config.run).folder
     if folder.local is None:

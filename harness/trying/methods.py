@@ -97,7 +97,7 @@ def _entries(config: RunConfig) -> Iterator[MethodEntry]:
 
 
 def _reads(config: RunConfig, entry: MethodEntry) -> bool:
-    return (entry.text or config.text).rule != "none"
+    return config.text_of(entry).rule != "none"
 
 
 def _check_trained(config: RunConfig, wanted: Sequence[MethodEntry]) -> None:

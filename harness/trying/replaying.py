@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,15 +21,14 @@ import numpy as np
 from harness import messages
 from harness.config.parts import Plugin, label
 from harness.config.run_config import MethodEntry, RunConfig
-from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.jobs.jobs import as_loaded
-from harness.jobs.sameness import REMEDY, check_dataset, same_weights
-from harness.jobs.worker import limit_threads
+from harness.jobs.sameness import REMEDY, check_dataset
+from harness.jobs.worker import load_method
 from harness.masks import rle
 from harness.plugins import parameters
-from harness.plugins.interfaces import Dataset, Method
+from harness.plugins.interfaces import Dataset
 from harness.plugins.registry import check_at_hand
 from harness.results.recorded import Recorded
 from harness.storage.manifest import JobFacts
@@ -161,7 +159,7 @@ def _check_at_hand(names: Iterable[str]) -> None:
 def _named(run: Recorded, job: JobFacts, trusted: bool) -> Iterator[str]:
     """The plugins that asking a job's instance again would run; those of the reader's own config left out."""
     method, dataset = _labelled(run.config.methods, job.method), _labelled(run.config.datasets, job.dataset)
-    clicks, text = method.clicks or run.config.clicks, method.text or run.config.text
+    clicks, text = run.config.clicks_of(method), run.config.text_of(method)
     yield from (clicks.strategy, text.rule, *run.config.metrics)
     if not trusted:
         for entry in (method, dataset):
@@ -181,31 +179,18 @@ def _verdict(run: Recorded, job: JobFacts, image_id: str, stored: Sequence[Row],
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
     check_dataset(entry, dataset, job.about.get("dataset_fingerprint"))
     try:
-        loaded = _loaded(run.config, method, job)
+        bare = as_loaded(method)
+        threads = max(1, int(bare.cpus or run.config.workers.cpus))
+        loaded = load_method(bare, job.about.get("weights_sha256"), threads)
     except UserError as error:
         return Verdict(job.method, job.dataset, len(stored), (str(error).removesuffix(REMEDY).strip(),))
     was = _labelled(run.config.methods, job.method), _labelled(run.config.datasets, job.dataset)
     names = Names(job.method, was[0].name, job.dataset, was[1].name)
-    clicks, text = was[0].clicks or run.config.clicks, was[0].text or run.config.text
+    clicks, text = run.config.clicks_of(was[0]), run.config.text_of(was[0])
     protocol = Protocol(run.config.run, run.config.seed, clicks, text, run.config.metrics)
     records = list(Evaluation(loaded, dataset, [(names, protocol)]).records([image_id]))
     made = table([one for one in records if one.instance_id == stored[0]["instance_id"]], job.metrics).to_pylist()
     return Verdict(job.method, job.dataset, len(stored), tuple(differences(stored, made, job.metrics)))
-
-
-def _loaded(config: RunConfig, entry: MethodEntry, job: JobFacts) -> Method:
-    """A method with its weights, built as a worker builds it.
-
-    Raises:
-        UserError: It cannot be built, or its weights are others than when the run was planned.
-    """
-    bare = as_loaded(entry)
-    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-    chance.seed("build", label(bare))
-    with same_weights(bare, job.about.get("weights_sha256")):
-        method: Method = parameters.build("methods", bare.name, bare.params)
-    limit_threads(max(1, int(bare.cpus or config.workers.cpus)))
-    return method
 
 
 def differences(stored: Sequence[Row], made: Sequence[Row], metrics: Sequence[str]) -> Iterator[str]:
