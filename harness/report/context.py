@@ -88,6 +88,7 @@ class Context:
             "description".
         published: (method's label, data set's label) -> "NoC@90" -> the number that the method's authors print.
         notes: What stands under every table of the run.
+        doubts: What is odd about the run's rows; it stands there, too.
         asked: (method's label, data set's label) -> how the run asked, in the config's order.
         baseline: The labels of those who play click-only, where the config names them.
         click_s: Seconds that a click costs, by the config's `effort`.
@@ -108,6 +109,7 @@ class Context:
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     published: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     asked: Mapping[tuple[str, str], Asked] = field(default_factory=dict)
     baseline: tuple[str, ...] = ()
     click_s: float = 2.0

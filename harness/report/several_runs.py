@@ -305,6 +305,7 @@ def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]
                     *_own_way(source, method, job),
                     *gaps(line),
                     *source.context.notes,
+                    *source.context.doubts,
                 )
             ],
             **{f"notes_{metric}": list(gaps(one)) for metric, one in each if metric != "iou"},

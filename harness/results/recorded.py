@@ -114,7 +114,8 @@ class Recorded:
             uncounted=uncounted,
             metrics=self.metrics,
             seen_otherwise=rows.attrs.get("said", {}),
-            notes=(*self.notes, *doubts(rows)),
+            notes=self.notes,
+            doubts=tuple(doubts(rows)),
             published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
             asked=self.asked,
             baseline=self.config.baseline,
@@ -139,7 +140,7 @@ class Recorded:
     def _asked(self, job: JobFacts) -> Asked:
         """How a job's instances were asked; by the config for what its manifest does not say."""
         method = next(one for one in self.config.methods if label(one) == job.method)
-        clicks, text = method.clicks or self.config.clicks, method.text or self.config.text
+        clicks, text = self.config.clicks_of(method), self.config.text_of(method)
         options = job.about.get("click_options", clicks.options)
         words = text.rule if text.template == "{}" else f'{text.rule} in "{text.template}"'
         split, seed = _split(job), self.config.seed

@@ -18,7 +18,7 @@ from harness.report.shortfalls import shortfalls
 from harness.results.recorded import ASKED, Recorded
 from harness.statistics.expected import lacking
 from harness.statistics.final_clicks import FinalClicks
-from harness.statistics.reasons import Reason, doubts, reasons
+from harness.statistics.reasons import Reason, reasons
 from harness.storage.rows import give_back, repeats
 from harness.storage.store import REPORT
 from harness.structures import UserError
@@ -70,7 +70,7 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     asked = rows.loc[~repeats(rows, ASKED), ASKED].drop_duplicates()
     failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
     final = FinalClicks.of(rows, withhold=True)
-    why, odd, bare = tuple(reasons(rows)), tuple(doubts(rows)), tuple(_without_instance(run, rows))
+    why, bare = tuple(reasons(rows)), tuple(_without_instance(run, rows))
     del rows  # Of millions they are a gigabyte, of which the final ones are a copy.
     made = [table_or_why(name, final, context) for name in run.config.tables]
     tables = (*(table for table, _ in made), *([failures_table(why, run.config.run)] if why else []))
@@ -82,7 +82,7 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     missing = sum(lacking(final, context.expected_instances).values())
     uncounted, broken = sum(context.uncounted.values()), (error for _, error in made if error)
     short = (*shortfalls(str(run.store.folder), final, context), *bare, *broken)
-    return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, short, why, odd)
+    return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, short, why, context.doubts)
 
 
 def _without_instance(run: Recorded, rows: pd.DataFrame) -> Iterator[str]:
