@@ -244,7 +244,7 @@ def fills(disk: Path, subject: Subject, process: Any, chance: random.Random) -> 
 def disturbed(
     make: Callable[[Path], Subject], strike: Strike, count: int, chance: random.Random, folder: Path
 ) -> Tally:
-    """Strike so often, in as many runs as that takes, each of which is started again until a start ends in peace."""
+    """Strike `count` times, in as many runs as needed; each is started again until one start is left in peace."""
     tally = Tally()
     calm = make(folder / "calm")
     calm.ends(calm.start(), 0)

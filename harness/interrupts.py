@@ -1,4 +1,4 @@
-"""Ctrl-C, and a scheduler's SIGTERM: one line and exit code 130, at whatever moment.
+"""Ends a command by one line and exit code 130 at Ctrl-C or a scheduler's SIGTERM, at any moment.
 
 Until work begins nothing is lost by ending at once; an exception would come out of any import as an error of its own.
 Once work has begun it ends in order: what is being computed is given up, to be redone, and locks are released. While

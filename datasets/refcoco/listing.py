@@ -1,4 +1,4 @@
-"""REFER's refs: of which object of which image each speaks, and in what sentences.
+"""Reads REFER's refs: each names an object of an image and the sentences about it.
 
 Source: https://github.com/lichengunc/refer at e3bbaa3. Registers no data set.
 """

@@ -1,4 +1,4 @@
-"""SBD's `inst/*.mat`: MATLAB files with one struct, GTinst, of which the map of objects and their classes are read.
+"""Reads SBD's `inst/*.mat`: MATLAB files whose struct GTinst holds the map of objects and their classes.
 
 A file is a header of 128 bytes and elements, each a tag (type, number of bytes) and its data. A matrix is an element
 made of elements, and a packed element holds one element more:

@@ -1,4 +1,4 @@
-"""Clicks that correct: each into the deepest point of what is wrong with the prediction so far.
+"""Corrective clicks: each lies at the deepest point of what the prediction so far gets wrong.
 
 Ignored pixels are never wrong. A pixel that was clicked is not clicked again. Before the first round everything of
 the object is missing, so the first click falls on its deepest point; an instance that starts from a mask has that one
@@ -19,7 +19,7 @@ from harness.structures import Click, Mask
 
 @register_click_rule("ritm/v1")
 def ritm(at: Situation) -> tuple[Click, ...]:
-    """The public RITM clicker's next click: into the deepest of what is missing or, at a tie, of what is too much.
+    """The next click of RITM's public clicker: at the deepest missing or surplus pixel; at a tie at the surplus one.
 
     Missing and superfluous pixels are two regions with a depth each. Where no wrong pixel is left that was not
     clicked, the click is negative and at (0, 0), as theirs. Of equally deep pixels theirs takes the first by row, then

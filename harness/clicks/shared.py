@@ -25,7 +25,7 @@ def overlapping(objects: Objects, least_px: int = 25) -> list[Pair]:
 
 @register_click_rule("shared/v1", pairs=overlapping)
 def shared(at: Situation, least_px: Annotated[int, Field(ge=1)] = 25) -> tuple[Click, ...]:
-    """One click at the deepest pixel that two objects of different classes share. Each object is asked for with it.
+    """Put one click at the deepest pixel that two objects of different classes share, and ask for each with it.
 
     An instance is asked for once with every such partner. One without a partner is not asked for, and has no row.
 

@@ -73,7 +73,7 @@ def _some(choice: Pixels) -> Pixels:
 
 
 def _on_others(at: Situation, margin: float) -> Iterator[np.ndarray]:
-    """Of every other object that can be clicked the pixels so deep, in an image each."""
+    """For every other object: the pixels of it that lie deep enough to be clicked, as an image."""
     for mask in others(at, same_class=False):
         region = Region(mask)
         x0, y0, x1, y1 = region.box

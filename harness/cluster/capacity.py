@@ -70,7 +70,7 @@ class Capacity:
         )
 
     def check(self, method: MethodEntry) -> None:
-        """Refuse a method of which no node could ever hold an actor.
+        """Refuse a method whose actor fits on no node of the cluster.
 
         Raises:
             UserError: With what was asked, and what there is.

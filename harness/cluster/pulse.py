@@ -1,4 +1,4 @@
-"""Whether the Ray cluster of a run is still there: a lost one is told as what it is, and nobody waits for it.
+"""Watches whether the run's Ray cluster is still there, so that a run whose cluster is lost ends with a clear message.
 
 Ray itself says little. Without its head it stays silent for a minute and then ends the process; without the node that
 this process is part of, workers seem to die one after the other and there seems to be no place for others.

@@ -241,7 +241,7 @@ class RunConfig(Model):
         return method.clicks or self.clicks
 
     def text_of(self, method: MethodEntry) -> Text:
-        """How objects are named to a method, likewise."""
+        """How objects are named to a method: in a way of its own, or as the run says."""
         return method.text or self.text
 
     def pairs(self) -> Iterator[tuple[MethodEntry, Plugin]]:

@@ -29,7 +29,7 @@ class Target:
 
 @dataclass(eq=False)
 class Picture:
-    """One image, decoded and encoded once, whatever is asked of it.
+    """An image, which is decoded once and encoded once for all prompts on it.
 
     Attributes:
         sample: As its data set loaded it; nothing but the id where it did not load.
@@ -159,7 +159,7 @@ def listed(dataset: Dataset, sample_id: str) -> list[Listed]:
 
 
 def not_listed(sample_id: str) -> list[Listed]:
-    """What stands for the instances of a sample of which nothing can be known."""
+    """A stand-in for the instances of a sample that could not be listed."""
     return [Listed(f"{sample_id}{NOT_LISTED}")]
 
 

@@ -1,4 +1,4 @@
-"""How a method is asked, and what a record says of that, whatever came of it."""
+"""How a method is asked, and what a record says of the prompt, also where no mask came back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEXT_ROUND = 0
 
 @dataclass(frozen=True)
 class Protocol:
-    """How every method of a run is asked: seed, clicks, text, metrics.
+    """The settings by which a run asks its methods: seed, clicks, text and metrics.
 
     Attributes:
         run: The run's name.
@@ -232,7 +232,7 @@ def facts(
     asking: Asking | None,
     device: str,
 ) -> dict[str, Any]:
-    """What a record says of the prompt, whatever came of it; there is no asking where there was no prompt."""
+    """What a record says of the prompt, also where no mask came back; empty where there was no prompt."""
     whole = instance if isinstance(instance, Instance) else None
     size = whole.cropped.size if whole and whole.cropped else (None, None)
     clicks, place = (asking.clicks, asking.place) if asking else ((), None)

@@ -193,5 +193,5 @@ def _roles(dataset: str, lines: pd.DataFrame, final: FinalClicks, context: Conte
 
 
 def playable(rule: Rule, roles: Roles) -> bool:
-    """Whether everybody is there of whom the rule speaks."""
+    """Whether the run has all methods that the rule compares."""
     return all(getattr(roles, role) is not None for role in rule.roles)

@@ -51,7 +51,7 @@ def training_images(method: MethodEntry) -> frozenset[str] | None:
 
 
 def _left_out(method: MethodEntry, keys: set[str], by_recipe: Sequence[Plugin]) -> set[str]:
-    """The images that a checkpoint was trained on by its own recipe, and of which the config says nothing."""
+    """The images that the checkpoint's own recipe trained it on, where the config does not name them."""
     left_out = {key for entry in by_recipe for key in _keys(entry)} - keys
     if left_out:
         _log.warning(

@@ -58,7 +58,7 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two objects of an image that share pixels: the one that is asked for, and the other.
+    """Two objects of one image that share pixels; a prompt asks for one of them.
 
     Attributes:
         asked: The one that is asked for.

@@ -1,4 +1,4 @@
-"""A text's map and the ground truth -> one number: how well a saliency itself finds an object, whatever is made of it.
+"""Metrics of a text's saliency map: how well the map itself finds the object.
 
 The map is what the method shows for the prompt (`Method.saliency_map`); rows of methods without one have no value.
 """

@@ -117,7 +117,7 @@ def _by_signal(error: BaseException) -> bool:
 
 @contextmanager
 def blamed(what: str) -> Iterator[None]:
-    """Turn whatever a plugin's own code raises into a message to its author that says where.
+    """Turn an exception of a plugin's own code into a message that tells its author where it came from.
 
     Args:
         what: The message's start: `methods/ours.py cannot be imported`.

@@ -50,7 +50,7 @@ def build_table(name: str, rows: Rows, context: Context) -> Table:
 
 
 def _built(name: str, builder: TableBuilder, final: FinalClicks, context: Context) -> Table:
-    """What a table's code makes, with a message in place of what else it raises."""
+    """The table that its code makes; an exception of that code becomes a message."""
     try:
         with contained():
             made = builder(final, context)

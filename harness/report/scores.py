@@ -80,7 +80,7 @@ def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cel
 
 
 def _as_worst(lines: pd.DataFrame, of: Mapping[str, int], worst: float) -> list[float]:
-    """Each line's mean with what has no score, of so many instances a data set, counted as the worst value."""
+    """Each line's mean, where instances without a score count as the worst value."""
     found = []
     for mean, n, dataset in zip(lines["mean"], lines["n"], lines["dataset"], strict=True):
         rest = of.get(dataset, 0) - n
@@ -197,7 +197,7 @@ def of_line(rows: pd.DataFrame, line: pd.Series[Any]) -> pd.DataFrame:
 
 
 def numbers(column: pd.Series[Any]) -> pd.Series[float]:
-    """A column as floats, NaN for null, whatever the reader of the rows made of it."""
+    """A column as floats, with NaN for null, however pandas read it."""
     return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan), index=column.index)
 
 

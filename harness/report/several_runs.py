@@ -76,7 +76,7 @@ class Source:
         return FinalClicks.of(self.rows)
 
     def expecting(self, more: Mapping[tuple[str, str], int]) -> Source:
-        """The run, of whose methods at least so many instances are expected."""
+        """The same run, whose tables expect at least so many instances of each method."""
         known = self.context.expected_instances
         expected = dict(more) | {job: max(count, more.get(job, 0)) for job, count in known.items()}
         return replace(self, context=replace(self.context, expected_instances=expected))

@@ -44,7 +44,7 @@ class Watcher(Protocol):
         """A method's training has come this far."""
 
     def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
-        """These jobs will run; of each so many samples are done already."""
+        """These jobs will run; `done` says how many samples of each are finished already."""
 
     def outcome(self, outcome: Outcome) -> None:
         """A shard is done."""
@@ -66,7 +66,7 @@ class Budget:
     failed: Counter[str] = field(default_factory=Counter)
 
     def spent(self, outcome: Outcome) -> bool:
-        """Count an outcome; whether its job's failures exceed their share of what all its samples should hold."""
+        """Count an outcome; returns whether its job has failed on more than the allowed share of its instances."""
         job = outcome.job
         self.done[job] += outcome.samples
         self.instances[job] += outcome.instances

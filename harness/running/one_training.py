@@ -1,4 +1,4 @@
-"""One training: a recipe in, a checkpoint with its card out, whichever workers it takes."""
+"""Runs one training, in this process or on Ray: a recipe goes in, a checkpoint with its card comes out."""
 
 from __future__ import annotations
 

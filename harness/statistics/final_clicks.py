@@ -262,7 +262,7 @@ def _of_lines(rows: pd.DataFrame, lines: pd.DataFrame) -> Bool[np.ndarray, " row
 
 
 def _lack_draws(last: pd.DataFrame) -> Bool[np.ndarray, " last"]:
-    """Whether each row is of an instance of which there are fewer draws than it was asked for.
+    """Whether each row's instance has fewer draws than it was asked for.
 
     The run's config says how many these are; rows that do not remember it (`DRAWS`) were asked as often as any instance
     of their method. An instance that is asked for with each of its partners has a draw for each: as many as any method

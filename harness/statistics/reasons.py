@@ -68,7 +68,7 @@ def doubts(rows: pd.DataFrame) -> list[str]:
 
 
 def _missed(rows: pd.DataFrame) -> Iterator[str]:
-    """Methods most of whose masks miss the first click, as where x and y are swapped.
+    """Methods whose masks mostly miss the first click, as they do where x and y are swapped.
 
     That is odd only of a mask that is not empty, right after the first round, where the click lies on the object that
     the words mean: a click that a rule puts off the object, or words for another object, may lead elsewhere.

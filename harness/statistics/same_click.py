@@ -1,4 +1,4 @@
-"""Pairs of answers to one click: both of two objects hold the click, and each is asked for by its own words.
+"""Pairs of answers to one click that lies in two objects; each object is asked for by its own words.
 
     the click x lies in the person and in the tie        asked for     mask        IoU with person   with tie
     asked twice by a method that reads the words         "person"      person            0.9            0.1

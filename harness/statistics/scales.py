@@ -27,5 +27,5 @@ def with_metrics(rows: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]]) -
 
 
 def scale_of(rows: pd.DataFrame, metric: str) -> Scale:
-    """A metric's scale as its rows remember it; a share of which more is better where they do not."""
+    """A metric's scale as its rows remember it; where they do not, a share for which higher is better."""
     return Scale.read(rows.attrs.get(_METRICS, {}).get(metric, {}))

@@ -92,7 +92,7 @@ class Folder:
             yield file
 
     def sha256(self, name: str) -> str:
-        """The SHA-256 of a file's content, of which never more than a piece is in memory."""
+        """The SHA-256 of a file's content, which is read piece by piece."""
         digest = hashlib.sha256()
         with self.opened(name) as file:
             while piece := file.read(PIECE_BYTES):

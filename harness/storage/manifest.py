@@ -60,7 +60,7 @@ class JobFacts:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of its rows, a column each; none for a job of which nothing is recorded."""
+        """The metrics of its rows, a column each; empty where the manifest records none."""
         return tuple(self.about.get("metrics", ()))
 
 

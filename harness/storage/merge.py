@@ -99,7 +99,7 @@ def _jobs(manifest: Mapping[str, Any]) -> dict[str, JobFacts]:
 
 
 def _samples(runs: Mapping[str, Samples]) -> Samples:
-    """Of each data set the longest list, which holds the others if some runs were limited."""
+    """The longest list of each data set, which holds the shorter lists of limited runs."""
     #    run 1, limit 2    a b
     #    run 2, limit 4    a b c d      the longer begins with the shorter: a b c d
     #    run 3             a c          neither holds the other: refused

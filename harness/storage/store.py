@@ -238,7 +238,7 @@ class Store:
         return self.folder.sha256(RESULTS) == self.manifest().get("results", {}).get("sha256")
 
     def results(self, masks: bool = False, coded: bool = False) -> pd.DataFrame | None:
-        """The rows of results.parquet, whatever has become of the shards; None where it is absent or damaged."""
+        """The rows of results.parquet, without a look at the shards; None where the file is absent or damaged."""
         try:
             with self.folder.opened(RESULTS) as file:
                 dictionaries = list(TEXTS) if coded else None

@@ -68,7 +68,7 @@ def _first_clicks(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _differing(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Of the rows that agree in `by`, the first with each `value`, where there are several values."""
+    """Among rows that agree in `by` but have several `value`s: the first row with each value."""
     # Rows come sorted, and most repeat the one before.
     each = rows[~repeats(rows, [*by, "value"])].drop_duplicates([*by, "value"])
     return each[each.duplicated(by, keep=False)]

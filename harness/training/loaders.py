@@ -116,7 +116,7 @@ class Loaders:
             asked.result()
 
     def close(self) -> None:
-        """End the processes at once, whatever they are at."""
+        """End the processes at once, even in the middle of an example."""
         self.end.close()
         for pool in self.pools:
             pool.shutdown(wait=False, cancel_futures=True)

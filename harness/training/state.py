@@ -158,7 +158,7 @@ class States(Protocol):
     """Where the state of a training waits for its next start."""
 
     def load(self) -> Mapping[str, Any] | None:
-        """The latest state of this very training, on the CPU; None where there is none."""
+        """The latest state of this training, on the CPU; None where no state was kept."""
 
     def keep(self, state: Mapping[str, Any]) -> None:
         """Keep a state, whole or not at all; every worker calls this, all with the same state."""

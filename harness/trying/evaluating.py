@@ -94,7 +94,7 @@ def evaluate(
 
 
 def _check_method(method: Any) -> None:
-    """Refuse a class, a name and whatever else is no built method."""
+    """Refuse what is not a built method, such as its class or its name."""
     if isinstance(method, type):
         raise UserError(f"{WHERE}: found the class {method.__name__}; wanted a built method: {method.__name__}(...).")
     if not isinstance(method, Method):

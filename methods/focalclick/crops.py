@@ -147,7 +147,7 @@ def component(mask: Mask, click: Click) -> Mask:
 
 
 def merged(found: Mask, before: Mask, click: Click) -> Mask:
-    """Progressive Merge: the mask before with what changed under the click, and with nothing else of what was found.
+    """Progressive Merge: the mask before, changed only in the region under the newest click.
 
     If the click lies where nothing changed, the official code takes all that did not change for the part to merge, so
     that the mask becomes nearly the whole image or nearly nothing. That is kept.

@@ -279,6 +279,6 @@ class FocalClick(Method):
 
 
 def written(base: Float[Tensor, "1 1 h w"], crop: Crop, logits: Float[Tensor, "1 1 s s"]) -> Float32[np.ndarray, "h w"]:
-    """The probabilities with the refiner's answer in place of what they are within the crop."""
+    """The probabilities, with the refiner's answer inside the crop."""
     base[:, :, crop.top : crop.bottom, crop.left : crop.right] = resized(logits, crop.size).sigmoid()
     return base[0, 0].cpu().numpy()

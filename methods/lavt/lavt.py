@@ -1,4 +1,4 @@
-"""LAVT: a sentence and an image in, the mask of what the sentence speaks of out. It takes no click.
+"""LAVT: segments the object that a sentence describes, without a click.
 
 Paper: Yang et al., "LAVT: Language-Aware Vision Transformer for Referring Image Segmentation", CVPR 2022,
 https://arxiv.org/abs/2112.02244

@@ -30,7 +30,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @register_learner("phraseclick")
 class PhraseClickLearner(PromptedDeepLabLearner):
-    """Cross-entropy of the mask, and of which of the vocabulary's words are in the phrase.
+    """Two losses: the mask's cross-entropy, and that of telling which of the vocabulary's words are in the phrase.
 
     Args:
         words: The vocabulary; any other word of a phrase is [unknown].
@@ -142,7 +142,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         return found | {"words": np.array(words), "clicked": np.array(clicked)}
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of the two classes, and, of examples with a phrase, of which words it has.
+        """The mask's cross-entropy and, for examples with a phrase, that of telling which words it has.
 
         Raises:
             UserError: A batch of one, of which batch normalisation knows no variance.

@@ -1,4 +1,4 @@
-"""VLT: a sentence and an image in, the mask of what the sentence speaks of out. It takes no click.
+"""VLT: segments the object that a sentence describes, without a click.
 
 Paper: Ding et al., "Vision-Language Transformer and Query Generation for Referring Segmentation", ICCV 2021,
 https://arxiv.org/abs/2108.05565

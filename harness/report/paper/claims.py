@@ -168,7 +168,7 @@ def printed_verdicts(rows: Sequence[Published], found: Sequence[Finding]) -> lis
 
 
 def unborne(rows: Sequence[Published], found: Sequence[Finding]) -> Iterator[Finding]:
-    """The claims that the printed numbers contradict, and those that are about a method of which none is printed."""
+    """The claims that the printed numbers contradict, and those about a method without printed numbers."""
     for verdict in printed_verdicts(rows, found):
         claim, methods = verdict.claim, {row.method for row in rows}
         lines = [_line(side, claim, verdict.dataset, rows) for side in claim.terms]

@@ -167,7 +167,7 @@ def _boundaries(rows: Sequence[Published]) -> Iterator[Finding]:
 
 
 def _metrics(rows: Sequence[Published]) -> Iterator[Finding]:
-    """Tables whose lines are of different metrics, whatever their heading says."""
+    """Tables that mix lines of different metrics under one heading."""
     for table in dict.fromkeys(row.table for row in rows):
         own = [row for row in rows if row.table == table]
         kinds = {kind: [row.method for row in own if row.measured == kind] for kind in {row.measured for row in own}}

@@ -1,4 +1,4 @@
-"""Figure 1 of the paper as a measurement: one click in two objects, which is asked for by the name of either."""
+"""Measures what the paper's Figure 1 shows: a click lies in two objects, and each is asked for by its own name."""
 
 from __future__ import annotations
 
