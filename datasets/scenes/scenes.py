@@ -21,6 +21,7 @@ from harness.structures import Instance, Mask, Sample, UserError
 
 from .drawing.canvas import Canvas
 from .drawing.layouts import developed, draw_scene
+from .phrases import phrases
 
 RECIPE = "2"
 """Version of the drawing: to be raised with every change of a pixel."""
@@ -69,6 +70,8 @@ class Scenes(Dataset):
         count: Scenes, numbered from 0; by default 2000 of train, 200 of val, 200 of test.
         size: Height and width in pixels.
         seen: The classes that a method may be trained on; by default SEEN.
+        text: "phrase" gives each instance words of its own, by its class and its place ("left car"); see phrases.py.
+            "class_name" leaves them out, as the paper does.
     """
 
     classes = CLASSES
@@ -79,12 +82,13 @@ class Scenes(Dataset):
         count: int | None = None,
         size: int = 192,
         seen: Sequence[str] | None = None,
+        text: Literal["class_name", "phrase"] = "class_name",
     ) -> None:
         if split not in _SEEDS:
             raise UserError(
                 f"datasets/scenes/scenes.py: found split={split!r}. {suggest(str(split), _SEEDS)} Correct `split`."
             )
-        self.split = split
+        self.split, self.text = split, text
         self.count = _positive("count", _COUNTS[split] if count is None else count)
         self.size = _positive("size", size, least=32)
         self.seen = frozenset(SEEN if seen is None else seen)
@@ -105,16 +109,18 @@ class Scenes(Dataset):
         image = developed(canvas, rng)
         found = list(_instances(canvas))
         counts = Counter(category for category, _ in found)
+        texts = phrases(found) if self.text == "phrase" else [""] * len(found)
         instances = (
-            Instance(f"{sample_id}/{number}", mask, category, category in self.seen, counts[category])
-            for number, (category, mask) in enumerate(found)
+            Instance(f"{sample_id}/{number}", mask, category, category in self.seen, counts[category], text)
+            for number, ((category, mask), text) in enumerate(zip(found, texts, strict=True))
         )
         return Sample(sample_id, image, tuple(instances))
 
     def fingerprint(self) -> Mapping[str, Any]:
         """The recipe's version stands for the pixels."""
         own = {"recipe": RECIPE, "split": self.split, "size": self.size, "seen": sorted(self.seen)}
-        return {**super().fingerprint(), **own}
+        worded = {"text": self.text} if self.text != "class_name" else {}
+        return {**super().fingerprint(), **own, **worded}
 
     def _index(self, sample_id: str) -> int:
         split, _, digits = sample_id.partition("-")

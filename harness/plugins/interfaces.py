@@ -153,7 +153,7 @@ class Dataset(ABC):
     def list_instances(self, sample_id: str) -> list[Listed]:
         """The instances of a sample, broken ones included. Override it if they are known without loading the image."""
         sample = self.load(sample_id)
-        known = [Listed(instance.id, instance.category, instance.seen) for instance in sample.instances]
+        known = [Listed(instance.id, instance.category, instance.seen, instance.text) for instance in sample.instances]
         return known + [Listed(broken) for broken in sample.broken]
 
     def image_key(self, sample_id: str) -> str:

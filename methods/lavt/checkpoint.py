@@ -3,12 +3,16 @@
 A file of `lavt` has the network under `model` and BERT under `bert_model`; one of `lavt_one` has both under `model`,
 BERT's names after "text_encoder.". Options (an argparse.Namespace) and the optimiser's state lie beside them; they are
 skipped, and nothing in the file is run.
+
+A file that the learner `lavt` saved has both networks under our names, and their sizes, words and side beside them.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,18 @@ from torch import Tensor, nn
 
 from harness.structures import UserError
 
-from ..shared.checkpoints import as_float32, check_fit, missing, no_weights, read_whole, state_dict
+from ..shared.checkpoints import (
+    as_float32,
+    check_fit,
+    missing,
+    no_weights,
+    read_trained_here,
+    read_whole,
+    state_dict,
+)
 from .bert import Bert, BertSizes
 from .network import Architecture, LavtNetwork
+from .word_pieces import WordPieces
 
 READER = "methods/lavt/lavt.py"
 INSIDE = "text_encoder."
@@ -61,6 +74,84 @@ BERT_NAMES = (
 
 WITHOUT_USE = ("pooler.", "embeddings.position_ids")
 """Parts of other BERTs that play no role in the last hidden state."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """All that LAVT needs to answer.
+
+    Attributes:
+        network: Its eyes, and what looks at the words.
+        bert: Its reader.
+        pieces: What cuts a text for the reader.
+        side: Pixels of the square that it sees.
+    """
+
+    network: LavtNetwork
+    bert: Bert
+    pieces: WordPieces
+    side: int
+
+
+@dataclass(frozen=True)
+class TrainedHere:
+    """What a checkpoint of our own training says of its networks, in JSON.
+
+    Attributes:
+        network: Sizes of the network.
+        bert: Sizes of its BERT.
+        vocabulary: The word pieces, each at its number.
+        side: Pixels of the square that it sees.
+    """
+
+    network: Architecture
+    bert: BertSizes
+    vocabulary: tuple[str, ...]
+    side: int
+
+    def as_json(self) -> str:
+        """What `from_json` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainedHere:
+        """The inverse of `as_json`.
+
+        Raises:
+            KeyError, TypeError, ValueError: A value is missing, unknown or of the wrong type.
+        """
+        values = json.loads(text)
+        sizes = values["network"]
+        network = Architecture(**{**sizes, "depths": tuple(sizes["depths"]), "heads": tuple(sizes["heads"])})
+        return cls(network, BertSizes(**values["bert"]), tuple(values["vocabulary"]), int(values["side"]))
+
+
+def load_trained_here(path: Path) -> Loaded:
+    """A checkpoint that the learner `lavt` saved, in float32 on the CPU.
+
+    Raises:
+        UserError: The file is missing, is damaged or holds another network.
+    """
+    if not path.is_file():
+        raise missing(path, READER)
+    weights, about = read_trained_here(path)
+    try:
+        told = TrainedHere.from_json(about)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{READER}: {path}: found no sizes and words of LAVT ({type(error).__name__}: {reason}); wanted weights "
+            "that the learner lavt saved. Correct `checkpoint`."
+        ) from error
+    whole = as_float32(weights)
+    parts = [_part(whole, name) for name in ("network", "bert")]
+    network, bert = _filled(LavtNetwork, told.network, parts[0], path), _filled(Bert, told.bert, parts[1], path)
+    return Loaded(network, bert, WordPieces(told.vocabulary, str(path)), told.side)
+
+
+def _part(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    inside = f"{name}."
+    return {key.removeprefix(inside): value for key, value in weights.items() if key.startswith(inside)}
 
 
 def load_lavt(path: Path) -> tuple[LavtNetwork, Bert]:

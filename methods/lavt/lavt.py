@@ -16,6 +16,9 @@ Over 40 objects whose masks were shifted by up to 12 pixels the two differ by 0.
 
 The weights learned from train2014 images of COCO, RefCOCO's val and test images of RefCOCO+ and G-Ref among them:
 evaluate a checkpoint on the set that it was trained for.
+
+The learner `lavt` trains such a network here (configs/scenes_lavt.yaml). Its checkpoint holds the side of its square
+and its vocabulary.
 """
 
 from __future__ import annotations
@@ -33,16 +36,16 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.plugins.registry import register_method
-from harness.structures import Image, Mask
+from harness.structures import Image, Mask, UserError
 
 from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
 from ..shared.device import chosen_device, in_float32
 from ..shared.text_masks import TextImage, TextMasks
-from .checkpoint import load_lavt
-from .word_pieces import WordPieces
+from .checkpoint import Loaded, load_lavt, load_trained_here
+from .word_pieces import REMEDY, WordPieces
 
 SIDE = 480
-"""Pixels of the square that the network sees."""
+"""Pixels of the square that the authors' networks see."""
 
 
 @register_method("lavt")
@@ -53,8 +56,9 @@ class Lavt(TextMasks):
     sentences as people typed them (REFER's `raw`, which the data set `refcoco` gives).
 
     Args:
-        checkpoint: The authors' weights (.pth): a Swin transformer of any width and depth, one head in each fusion.
-        vocab: The vocabulary of bert-base-uncased, a word piece a line.
+        checkpoint: The authors' weights (.pth): a Swin transformer of any width and depth, one head in each fusion. Or
+            weights that the learner `lavt` saved (.safetensors).
+        vocab: For the authors' weights the vocabulary of bert-base-uncased, a word piece a line.
         device: Where it runs, in float32 anywhere; "auto" takes the GPU that the worker sees, else the CPU.
         pairs_per_batch: Pairs of an image and a text in a forward pass; by default 1 on the CPU, 16 on a GPU.
     """
@@ -67,15 +71,29 @@ class Lavt(TextMasks):
     def __init__(
         self,
         checkpoint: Path,
-        vocab: Path,
+        vocab: Path | None = None,
         device: str = "auto",
         pairs_per_batch: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
         self.device = torch.device(chosen_device(device))
-        network, bert = load_lavt(checkpoint)
-        self.pieces = WordPieces(vocab, bert.pieces.num_embeddings)
-        self.network, self.bert = network.to(self.device), bert.to(self.device)
+        loaded = self._loaded(checkpoint, vocab)
+        self.side, self.pieces = loaded.side, loaded.pieces
+        self.network, self.bert = loaded.network.to(self.device), loaded.bert.to(self.device)
         super().__init__(pairs_per_batch or (1 if self.device.type == "cpu" else 16))
+
+    @staticmethod
+    def _loaded(checkpoint: Path, vocab: Path | None) -> Loaded:
+        if checkpoint.suffix == ".safetensors":
+            if vocab is not None:
+                raise UserError(
+                    f"methods/lavt/lavt.py: found vocab={vocab} beside {checkpoint}, which holds its own words. Leave "
+                    "`vocab` out, or give the authors' weights (.pth)."
+                )
+            return load_trained_here(checkpoint)
+        network, bert = load_lavt(checkpoint)
+        if vocab is None:
+            raise UserError(f"methods/lavt/lavt.py: found no `vocab` for {checkpoint}. {REMEDY}")
+        return Loaded(network, bert, WordPieces.from_file(vocab, bert.pieces.num_embeddings), SIDE)
 
     @in_float32
     def encode(self, images: Sequence[Image]) -> list[TextImage]:
@@ -83,8 +101,8 @@ class Lavt(TextMasks):
         tokens = [self.network.begin(self._pixels(image)) for image in images]
         return [TextImage(one, image.shape[:2]) for one, image in zip(tokens, images, strict=True)]
 
-    def _pixels(self, image: Image) -> Float[Tensor, "1 3 480 480"]:
-        return torch.from_numpy(squashed(image)).to(self.device)[None]
+    def _pixels(self, image: Image) -> Float[Tensor, "1 3 s s"]:
+        return torch.from_numpy(squashed(image, self.side)).to(self.device)[None]
 
     @in_float32
     def read(self, texts: list[str]) -> list[Any]:
@@ -98,15 +116,15 @@ class Lavt(TextMasks):
         logits = self.logits(images, readings)
         return [at_size(one[1] > one[0], image.size) for one, image in zip(logits, images, strict=True)]
 
-    def logits(self, images: Sequence[TextImage], readings: Sequence[Any]) -> Float[Tensor, "n 2 480 480"]:
+    def logits(self, images: Sequence[TextImage], readings: Sequence[Any]) -> Float[Tensor, "n 2 s s"]:
         """The network's answer to each pair: background and object."""
         words, known = (torch.stack(part) for part in zip(*readings, strict=True))
         return self.network.finish(torch.cat([image.features for image in images]), words, known)
 
 
-def squashed(image: Image) -> Float32[np.ndarray, "3 480 480"]:
+def squashed(image: Image, side: int = SIDE) -> Float32[np.ndarray, "3 s s"]:
     """The image as the network wants it, resized by PIL: its bilinear filter smooths what it shrinks, OpenCV's not."""
-    resized = PIL.Image.fromarray(image).resize((SIDE, SIDE), PIL.Image.Resampling.BILINEAR)
+    resized = PIL.Image.fromarray(image).resize((side, side), PIL.Image.Resampling.BILINEAR)
     mean, std = np.array([IMAGENET_MEAN, IMAGENET_STD], np.float32)
     normalised = (np.asarray(resized, np.float32) / 255 - mean) / std
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))

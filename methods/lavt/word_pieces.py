@@ -1,13 +1,19 @@
 """Cuts a text into the word pieces that BERT knows, as LAVT's authors do.
 
-The package `tokenizers` (Apache-2.0, in the extra `referring`) does the cutting. The vocabulary is a text file with a
-piece a line, which BERT's authors publish beside their weights.
+The package `tokenizers` (Apache-2.0, in the extra `referring`) does the cutting. The published weights want the
+vocabulary that BERT's authors publish, a text file with a piece a line. Weights that were trained here hold their
+words, and every other word is spelled:
+
+    left car      [CLS] left car [SEP]
+    left boat     [CLS] left b ##o ##a ##t [SEP]
 """
 
 from __future__ import annotations
 
 import hashlib
+import string
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +40,11 @@ class WordPieces:
     """Texts -> the numbers of their word pieces.
 
     Args:
-        vocab: The vocabulary's file.
-        size: How many pieces the checkpoint's BERT knows.
+        vocabulary: The word pieces, each at its number.
+        source: Where they come from, for messages.
     """
 
-    def __init__(self, vocab: Path, size: int) -> None:
+    def __init__(self, vocabulary: Sequence[str], source: str) -> None:
         try:
             from tokenizers import BertWordPieceTokenizer
         except ImportError as error:
@@ -46,10 +52,19 @@ class WordPieces:
                 f"{WHERE}: found no package tokenizers ({error}); wanted it installed. Run `pip install tokenizers`, "
                 "or install this package with its extra `referring`."
             ) from error
-        self.vocab = vocab
-        check_vocabulary(vocab, size)
-        self.tokenizer: Any = BertWordPieceTokenizer(str(vocab), lowercase=True)
-        self.unknown = self.tokenizer.token_to_id("[UNK]")
+        self.source = source
+        numbers = {piece: number for number, piece in enumerate(vocabulary)}
+        self.tokenizer: Any = BertWordPieceTokenizer(numbers, lowercase=True)
+        self.unknown = numbers["[UNK]"]
+
+    @classmethod
+    def from_file(cls, vocab: Path, size: int) -> WordPieces:
+        """Those of a vocabulary's file, for a BERT that knows `size` pieces.
+
+        Raises:
+            UserError: The file is missing, is no vocabulary of BERT, or has another number of pieces.
+        """
+        return cls(read_vocabulary(vocab, size), str(vocab))
 
     def __call__(self, texts: list[str]) -> tuple[Int64[Tensor, "n 20"], Float[Tensor, "n 20"]]:
         """The pieces' numbers, padded with 0, and 1 for each piece that is none.
@@ -69,7 +84,7 @@ class WordPieces:
 
     def _check(self, text: str, found: list[int]) -> None:
         if all(one == self.unknown for one in found[1:-1]):
-            raise ValueError(f"found no word in {text!r} that {self.vocab} knows; wanted one at least.")
+            raise ValueError(f"found no word in {text!r} that {self.source} knows; wanted one at least.")
         if len(found) > LENGTH:
             warnings.warn(
                 f"LAVT reads the first {LENGTH} word pieces of a text, as in its authors' code; longer texts are cut.",
@@ -77,8 +92,14 @@ class WordPieces:
             )
 
 
-def check_vocabulary(vocab: Path, size: int) -> None:
-    """Refuse the vocabulary of another model; warn of one that is not the published one.
+def spelling(words: Sequence[str]) -> tuple[str, ...]:
+    """A vocabulary of these words, in which every other word is spelled by its letters and digits."""
+    signs = string.ascii_lowercase + string.digits
+    return tuple(dict.fromkeys([*MARKS, *words, *signs, *(f"##{sign}" for sign in signs)]))
+
+
+def read_vocabulary(vocab: Path, size: int) -> list[str]:
+    """The word pieces in a file; warns where it is not the published one.
 
     Raises:
         UserError: There is no such file, it is no vocabulary of BERT, or it has another number of pieces.
@@ -103,3 +124,4 @@ def check_vocabulary(vocab: Path, size: int) -> None:
             "the published weights of LAVT were trained. With another one words lose their meaning.",
             stacklevel=2,
         )
+    return pieces

@@ -254,13 +254,13 @@ def test_the_vocabulary_of_another_model_is_refused(tmp_path: Path, content: byt
 
 def test_a_warning_tells_of_a_vocabulary_that_is_not_the_published_one(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="not the vocabulary of bert-base-uncased"):
-        WordPieces(toy_lavt.vocabulary(tmp_path / "vocab.txt"), len(toy_lavt.VOCABULARY))
+        WordPieces.from_file(toy_lavt.vocabulary(tmp_path / "vocab.txt"), len(toy_lavt.VOCABULARY))
 
 
 @real_data.needs("bert vocabulary")
 @pytest.mark.filterwarnings("error")
 def test_the_published_vocabulary_is_known() -> None:
-    pieces = WordPieces(real_data.BERT_VOCABULARY, 30522)
+    pieces = WordPieces.from_file(real_data.BERT_VOCABULARY, 30522)
     ids, _ = pieces(["The man's BOAT, at the back!"])
     # As `transformers` numbers them; its ids of "the man ' s boat , at the back !" between those of [CLS] and [SEP].
     assert ids[0, :12].tolist() == [101, 1996, 2158, 1005, 1055, 4049, 1010, 2012, 1996, 2067, 999, 102]
@@ -302,7 +302,7 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match="found no package tokenizers .*`pip install tokenizers`"):
-        WordPieces(toy_lavt.vocabulary(tmp_path / "vocab.txt"), len(toy_lavt.VOCABULARY))
+        WordPieces.from_file(toy_lavt.vocabulary(tmp_path / "vocab.txt"), len(toy_lavt.VOCABULARY))
 
 
 def test_the_image_is_resized_as_pil_does_it() -> None:

@@ -1,0 +1,118 @@
+"""Trains LAVT (methods/lavt) from scratch on an image, a phrase and the mask that the phrase means; there is no click.
+
+Paper: Yang et al., CVPR 2022, https://arxiv.org/abs/2112.02244; as in its code cross-entropy of the two classes, the
+object's pixels weighted 1.1 and the others 0.9, images squashed to a square, and no mirrored images, in which "left"
+would be right. Not as there: neither half starts from pretrained weights, and colours are jittered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from harness.plugins.interfaces import Learner
+from harness.plugins.registry import register_learner
+from harness.structures import Instance, Said, Sample, UserError
+
+from ..lavt.bert import HEAD_WIDTH, Bert, BertSizes
+from ..lavt.checkpoint import TrainedHere
+from ..lavt.lavt import squashed
+from ..lavt.network import Architecture, LavtNetwork
+from ..lavt.word_pieces import LENGTH, WordPieces, spelling
+from .shared.augmentation import jittered, labels_at
+
+WHERE = "methods/learners/lavt.py"
+CLASS_WEIGHTS = (0.9, 1.1)
+"""Of background and object in the loss."""
+
+
+class BothHalves(nn.Module):
+    """The network and its reader, which are trained together."""
+
+    def __init__(self, network: LavtNetwork, bert: Bert) -> None:
+        super().__init__()
+        self.network, self.bert = network, bert
+
+
+@register_learner("lavt")
+class LavtLearner(Learner):
+    """A LAVT of any size, with words of its own.
+
+    Args:
+        words: What it learns to read; any other word is spelled, a letter a word piece.
+        width: Channels of the Swin transformer's first stage.
+        depths: Blocks of its four stages.
+        heads: Attention heads of each stage.
+        window: Tokens of an attention window's side.
+        reader_layers: Transformer layers of the reader.
+        reader_width: Numbers of a word's embedding; a head for every 64.
+        size: Images are squashed to a square of so many pixels.
+        jitter: Strength of the colour jitter; 0 for none, as in the paper.
+    """
+
+    def __init__(
+        self,
+        words: Annotated[Sequence[str], Field(min_length=1)],
+        width: Annotated[int, Field(ge=1)] = 128,
+        depths: tuple[int, int, int, int] = (2, 2, 18, 2),
+        heads: tuple[int, int, int, int] = (4, 8, 16, 32),
+        window: Annotated[int, Field(ge=1)] = 12,
+        reader_layers: Annotated[int, Field(ge=1)] = 12,
+        reader_width: Annotated[int, Field(ge=HEAD_WIDTH, multiple_of=HEAD_WIDTH)] = 768,
+        size: Annotated[int, Field(ge=32, multiple_of=32)] = 480,
+        jitter: Annotated[float, Field(ge=0)] = 0.0,
+    ) -> None:
+        vocabulary = spelling(tuple(words))
+        reader = BertSizes(len(vocabulary), LENGTH, reader_width, reader_layers, 4 * reader_width)
+        sizes = Architecture(width, tuple(depths), tuple(heads), window, reader_width)
+        self.about = TrainedHere(sizes, reader, vocabulary, size)
+        self.pieces = WordPieces(vocabulary, "`words`")
+        self.network: BothHalves = BothHalves(LavtNetwork(sizes), Bert(reader))
+        self.jitter = jitter
+
+    def example(
+        self, sample: Sample, instance: Instance, said: Said, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """The squashed image, the phrase's word pieces, and the mask at the image's new size.
+
+        Raises:
+            UserError: The instance has no words.
+        """
+        if not said.text or not said.text.strip():
+            raise UserError(
+                f"{WHERE}: instance {instance.id} of sample {sample.id}: found no words; wanted a phrase. Choose "
+                "another `text:` in the recipe."
+            )
+        side = self.about.side
+        ids, known = self.pieces([said.text])
+        labels = np.asarray(instance.mask, np.uint8)
+        return {
+            "pixels": squashed(jittered(sample.image, rng, self.jitter), side),
+            "ids": ids[0].numpy(),
+            "known": known[0].numpy(),
+            "target": labels_at(labels, (side, side)).astype(np.int64),
+        }
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The weighted cross-entropy of background and object.
+
+        Raises:
+            UserError: A batch of one, of which batch normalisation knows no variance.
+        """
+        if len(batch["target"]) < 2:
+            raise UserError(f"{WHERE}: found batches of 1; wanted 2 or more. Raise `batch`.")
+        network, bert = self.network.network, self.network.bert
+        words = bert(batch["ids"], batch["known"])
+        logits = network.finish(network.begin(batch["pixels"]), words, batch["known"])
+        weights = torch.tensor(CLASS_WEIGHTS, device=logits.device)
+        return F.cross_entropy(logits.float(), batch["target"], weight=weights)
+
+    def metadata(self) -> dict[str, str]:
+        """The sizes, the vocabulary and the square's side, as JSON."""
+        return {"architecture": self.about.as_json()}
