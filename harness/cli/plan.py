@@ -36,6 +36,7 @@ def plan(
     from harness.jobs.requirements import untrained
     from harness.results.recorded import left_out_of
     from harness.storage.edits import old_rows, redo, said_of
+    from harness.storage.labels import renamed
     from harness.storage.store import store_of
 
     asked = loaded(config, set_, limit)
@@ -46,12 +47,17 @@ def plan(
     store.check([job.facts for job in jobs if job.method not in due])
     if old := old_rows(store, [job.facts for job in jobs], samples_of(jobs)):
         warn(f"{said_of(old)} `run` computes them again with {redo(old)}.")
+    taken: dict[str, set[str]] = {}
+    for same in renamed(store, [job.facts for job in jobs]):
+        warn(f"{same}")
+        taken[same.now.key] = taken.get(same.now.key, set()) | same.samples
     listing = Table("Method", "Data set", "Images", "Instances", "Done already")
     counts: dict[str, int] = {}
     for job in jobs:
         name = job.facts.dataset
         counts[name] = counts[name] if name in counts else instances(job)
-        done = f"{len(store.done(job.facts) & set(job.sample_ids))} images"
+        there = store.done(job.facts) | taken.get(job.facts.key, set())
+        done = f"{len(there & set(job.sample_ids))} images"
         done = "not trained yet" if job.method in due else done
         listing.add_row(escape(job.facts.method), escape(name), str(len(job.sample_ids)), str(counts[name]), done)
     console.print(listing)

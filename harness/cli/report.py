@@ -46,6 +46,7 @@ def report(
 
     if Path(target).suffix in (".yaml", ".yml"):
         from harness.jobs.plan import planned, samples_of
+        from harness.storage.labels import renamed
 
         config = loaded(Path(target), set_, limit)
         store = store_of(config.run, runs)
@@ -54,6 +55,8 @@ def report(
         jobs = planned(config)
         run = Recorded(store, config, [job.facts for job in jobs], samples_of(jobs))
         store.check(run.jobs)
+        for same in renamed(store, run.jobs):
+            warn(f"{same} `run {target}` gives them the new label.")
     else:
         if set_ or limit:
             raise UserError(f"{target}: --set and --limit belong to a config; a run's folder reports what was run.")

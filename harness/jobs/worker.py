@@ -232,7 +232,8 @@ def load_method(entry: MethodEntry, weights: Mapping[str, str] | None, threads: 
     """
     # Images are read-only, which torch warns of; no method may write on them.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-    chance.seed("build", label(entry))  # Weights that a constructor draws are the same in every worker.
+    # Weights that a constructor draws are the same in every worker, and under every label.
+    chance.seed("build", entry.name)
     with same_weights(entry, weights):
         method: Method = parameters.build("methods", entry.name, entry.params)
     limit_threads(threads)

@@ -24,6 +24,7 @@ from harness.results.reported import Finished, report
 from harness.running.trainings import check_kept, look_ahead, train_missing
 from harness.storage.edits import old_rows, said_of
 from harness.storage.edits import redo as to_redo
+from harness.storage.labels import rename, renamed
 from harness.storage.lock import Lock
 from harness.storage.store import Store, store_of
 from harness.structures import UserError
@@ -108,6 +109,9 @@ def run(
         facts = [job.facts for job in jobs]
         start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
         store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
+        for same in renamed(store, facts):
+            _log.warning("%s", same)
+            rename(store, same)
         retried = sum(store.forget_failed(one) for one in facts) if retry_failed else 0
         for one in facts:
             store.forget_given_up(one)

@@ -120,12 +120,15 @@ class Store:
     def check(self, jobs: Sequence[JobFacts]) -> None:
         """Refuse rows that were made otherwise than these jobs would make them.
 
+        Rows that another of the jobs would make so are none of these: labels changed places (`storage.labels`).
+
         Raises:
             UserError: Naming the parts that differ.
         """
         for job in jobs:
             for name, header in self.headers(job.key).items():
-                if differing := changed(header.parts, job.parts):
+                differing = changed(header.parts, job.parts)
+                if differing and not any(header.made_by(other.parts) for other in jobs):
                     raise self._made_otherwise(job, name, header.parts, differing)
 
     def done(self, job: JobFacts) -> set[str]:
@@ -142,7 +145,7 @@ class Store:
             UserError: It cannot be written, as on a full disk; what was written before is kept.
         """
         content = shard(records, job.metrics, Header(tuple(sample_ids), job.parts, job.code, given_up))
-        file = _file_of(job.key, content)
+        file = file_of(job.key, content)
         self.folder.write(file, content)
         return file
 
@@ -263,7 +266,7 @@ class Store:
                 kept = tuple(one for one in header.samples if one not in failed)
                 if kept:  # Written before the other goes: of what is in both, the first one counts.
                     content = packed(of_samples(rows, set(kept)), replace(header, samples=kept))
-                    self.folder.write(_file_of(job.key, content), content)
+                    self.folder.write(file_of(job.key, content), content)
                 self.folder.remove(f"shards/{job.key}/{name}")
                 forgotten |= failed
         return len(forgotten)
@@ -403,7 +406,7 @@ class Store:
         )
 
 
-def _file_of(key: str, content: pa.Buffer) -> str:
+def file_of(key: str, content: pa.Buffer) -> str:
     """Where a shard of a job lies, within the run's folder."""
     return f"shards/{key}/{name_of(content)}"
 

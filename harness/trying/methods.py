@@ -58,7 +58,7 @@ def load_methods(config: RunConfig, labels: Sequence[str] = ()) -> list[Loaded]:
     for entry in wanted:
         key = repr((entry.name, entry.params))
         if key not in built:
-            chance.seed("build", label_of(entry))
+            chance.seed("build", entry.name)
             built[key] = parameters.build("methods", entry.name, entry.params)
     return [
         Loaded(label_of(entry), built[repr((entry.name, entry.params))], _reads(config, entry), entry.name)

@@ -1,0 +1,75 @@
+"""The texts of a run that are longer than its methods read: those that fail, and those that lose their ends.
+
+No weights are loaded and no image is opened: the words come from a data set's listing, by the run's text rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from harness.clicks import click_rng
+from harness.config.parts import Plugin
+from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.wording import Wording
+from harness.evaluation.protocol import TEXT_ROUND
+from harness.plugins import parameters, registry
+from harness.plugins.interfaces import Dataset, TextLimit
+from harness.structures import Listed
+
+SHOWN = 120
+"""Characters of the example."""
+
+
+def texts_of(
+    config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset, listed: Mapping[str, Sequence[Listed]]
+) -> list[str]:
+    """The distinct texts by which a method is asked for a data set's instances, in the order of the listing.
+
+    Args:
+        config: The run's.
+        method: One of its methods.
+        entry: The data set's, in the config.
+        dataset: Built from it.
+        listed: Its samples with their instances.
+    """
+    wording = Wording(config.text_of(method), dataset.classes)
+    found: dict[str, None] = {}
+    for sample_id, instances in listed.items():
+        present = frozenset(one.category for one in instances)
+        for one in instances:
+            rng = partial(click_rng, config.seed, entry.name, sample_id, one.id.partition("~")[0], TEXT_ROUND, 0)
+            try:
+                text = wording.said(one, present, rng).text
+            except ValueError:  # The rule has no words for it, which its row will say.
+                continue
+            if text is not None:
+                found[text] = None
+    return list(found)
+
+
+def too_long(texts: Sequence[str], limit: TextLimit) -> str:
+    """One sentence on the texts that have more than a reader reads, with the longest; "" where none has."""
+    over = {text: count for text in texts if (count := limit.beyond(text))}
+    if not over:
+        return ""
+    longest = max(over, key=over.__getitem__)
+    shown = longest if len(longest) <= SHOWN else f"{longest[:SHOWN]}..."
+    then = "longer texts are cut, as by its authors" if limit.cut else "longer texts will be failed rows"
+    return (
+        f"{len(over)} of {len(texts)} texts have more than the {limit.most} {limit.units} that {limit.reader} reads; "
+        f"{then}. The longest has {over[longest]}: '{shown}'"
+    )
+
+
+def limits_of(kind: str, name: str, params: Mapping[str, Any]) -> Iterator[TextLimit]:
+    """How much a plugin reads of a text, and so does each saliency among its parameters."""
+    cls = registry.find(kind, name)
+    taken = parameters.parameters_of(cls)
+    given = {key: default for key, (_, default) in taken.items()} | dict(params)
+    for key, (annotation, _) in taken.items():
+        nested = parameters.plugin_kind(annotation)
+        if nested == "saliency" and given[key]:
+            yield from limits_of(nested, given[key]["name"], given[key]["params"])
+    yield from cls.text_limits(given)

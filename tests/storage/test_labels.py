@@ -1,0 +1,192 @@
+"""A label that changes in a config: the rows get the new one, and no method is asked again."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from harness import UserError, places
+from harness.cli.tables import leaderboard
+from harness.config.run_config import load_run
+from harness.jobs.plan import planned
+from harness.results.recorded import recorded_at
+from harness.running.one_run import run
+from harness.storage.folder import Folder
+from harness.storage.labels import rename, renamed
+from harness.storage.store import Store
+from harness.storage.verify import verified
+from harness.trying.replaying import replayed
+from toy_runs import STEADY, TOYS, WIDE, Quiet, written
+
+pytestmark = pytest.mark.slow
+
+CALM = {**STEADY, "label": "calm"}
+
+
+def start(folder: Path, *methods: dict[str, Any], **changed: Any) -> int:
+    """Run the config as it is now; how many images were worked on."""
+    quiet = Quiet()
+    config = written(folder / "a.yaml", **{"methods": list(methods), **changed})
+    run(load_run(config), quiet, runs=str(folder / "runs"))
+    return quiet.images
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    """All that results.parquet says, times included, without the labels."""
+    return pq.read_table(folder / "runs" / "a" / "results.parquet").to_pandas()
+
+
+def of(found: pd.DataFrame, method: str) -> pd.DataFrame:
+    return found[found["method"] == method].drop(columns=["method", "dataset"]).reset_index(drop=True)
+
+
+def facts(folder: Path, *methods: dict[str, Any]) -> list[Any]:
+    return [job.facts for job in planned(load_run(written(folder / "a.yaml", methods=list(methods))))]
+
+
+def test_the_embedded_scenes_under_a_new_label_are_shown_everywhere_and_asked_once(tmp_path: Path) -> None:
+    config = yaml.safe_load((places.ROOT / "configs" / "quickstart.yaml").read_text())
+    config |= {"run": "a", "limit": 1, "workers": {"executor": "local"}, "methods": config["methods"][1:]}
+    path, quiet = tmp_path / "a.yaml", Quiet()
+    path.write_text(yaml.safe_dump(config))
+    run(load_run(path), quiet, runs=str(tmp_path / "runs"))
+    then, asked = rows(tmp_path), quiet.images
+    config["methods"][0]["label"] = "Clicks [alone]"
+    config["datasets"][0]["label"] = "drawn"
+    path.write_text(yaml.safe_dump(config))
+    finished = run(load_run(path), quiet, runs=str(tmp_path / "runs"))
+    now = rows(tmp_path)
+    assert quiet.images == asked == 1 and {*now["method"]} == {"Clicks [alone]"} and {*now["dataset"]} == {"drawn"}
+    pd.testing.assert_frame_equal(of(now, "Clicks [alone]"), of(then, "Click only"))
+    assert not finished.missing
+    folder = tmp_path / "runs" / "a"
+    assert verified(Store(folder)).lacking == []
+    assert all(one.passed for one in replayed(recorded_at(folder), str(now["instance_id"][0])))
+    report = (folder / "report.md").read_text()
+    leaderboard([str(folder)], output=tmp_path / "board.md")
+    for text in (report, (tmp_path / "board.md").read_text()):
+        assert "alone" in text and "Click only" not in text
+
+
+def test_a_new_label_moves_the_rows_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    start(tmp_path, STEADY, WIDE)
+    then = rows(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert start(tmp_path, CALM, WIDE) == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "6 images of steady on toys are those of calm on toys, as only labels differ: not computed again."
+    ]
+    now, store = rows(tmp_path), Store(tmp_path / "runs" / "a")
+    pd.testing.assert_frame_equal(of(now, "calm"), of(then, "steady"))
+    pd.testing.assert_frame_equal(of(now, "wide"), of(then, "wide"))
+    assert verified(store).lacking == [] and sum(len(store.headers(key)) for key in store.manifest()["jobs"]) == 2 * 3
+    assert start(tmp_path, STEADY, WIDE) == 0  # And back.
+    pd.testing.assert_frame_equal(rows(tmp_path), then)
+
+
+def test_labels_that_change_places_take_their_rows_along(tmp_path: Path) -> None:
+    start(tmp_path, STEADY, WIDE)
+    then = rows(tmp_path)
+    assert start(tmp_path, {**STEADY, "label": "wide"}, {**WIDE, "label": "steady"}) == 0
+    now = rows(tmp_path)
+    for label, other in (("steady", "wide"), ("wide", "steady")):
+        pd.testing.assert_frame_equal(of(now, label), of(then, other))
+    assert verified(Store(tmp_path / "runs" / "a")).lacking == []
+
+
+def test_each_label_may_become_the_next_ones(tmp_path: Path) -> None:
+    start(tmp_path, STEADY, WIDE)
+    then = rows(tmp_path)
+    assert start(tmp_path, {**STEADY, "label": "wide"}, {**WIDE, "label": "wider"}) == 0
+    pd.testing.assert_frame_equal(of(rows(tmp_path), "wider"), of(then, "wide"))
+    assert verified(Store(tmp_path / "runs" / "a")).lacking == []
+
+
+def test_a_data_sets_label_changes_likewise(tmp_path: Path) -> None:
+    start(tmp_path, STEADY, WIDE)
+    assert start(tmp_path, STEADY, WIDE, datasets=[{**TOYS, "label": "six"}]) == 0
+    assert {*rows(tmp_path)["dataset"]} == {"six"} and verified(Store(tmp_path / "runs" / "a")).lacking == []
+
+
+def test_variants_move_with_their_method(tmp_path: Path) -> None:
+    variants = [{"label": "mute", "text": "none"}]
+    start(tmp_path, {**STEADY, "variants": variants})
+    assert start(tmp_path, {**CALM, "variants": variants}) == 0
+    assert {*rows(tmp_path)["method"]} == {"calm, mute"}
+
+
+def test_a_method_that_changed_besides_is_computed_and_its_old_rows_stay(tmp_path: Path) -> None:
+    start(tmp_path, STEADY)
+    assert start(tmp_path, {**CALM, "params": {"reach": 6}}) == 6
+    assert start(tmp_path, STEADY) == 0
+
+
+def test_a_method_added_under_another_label_leaves_the_first_its_rows(tmp_path: Path) -> None:
+    start(tmp_path, STEADY)
+    assert start(tmp_path, STEADY, CALM) == 6
+
+
+def test_a_label_that_holds_other_rows_is_refused_and_nothing_moves(tmp_path: Path) -> None:
+    start(tmp_path, STEADY, WIDE)
+    then = rows(tmp_path)
+    with pytest.raises(UserError, match="holds rows of wide on toys that were made otherwise"):
+        start(tmp_path, {**STEADY, "label": "wide"})
+    with pytest.raises(UserError, match="a second 'wide'"):
+        start(tmp_path, {**STEADY, "label": "wide"}, WIDE)
+    assert start(tmp_path, STEADY, WIDE) == 0
+    pd.testing.assert_frame_equal(rows(tmp_path), then)
+
+
+def test_only_what_the_new_label_lacks_is_taken(tmp_path: Path) -> None:
+    start(tmp_path, CALM, limit=2)
+    start(tmp_path, STEADY, CALM, limit=2)
+    start(tmp_path, STEADY)
+    store = Store(tmp_path / "runs" / "a")
+    (same,) = renamed(store, facts(tmp_path, CALM))
+    assert len(same.samples) == 4 and not same.taken
+    assert start(tmp_path, CALM) == 0 and verified(store).lacking == []
+
+
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_start_that_is_killed_while_it_renames_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped: bool, back: bool
+) -> None:
+    start(tmp_path, STEADY, WIDE)
+    then, now = (STEADY, WIDE), ({**STEADY, "label": "wide"} if swapped else CALM, {**WIDE, "label": "steady"})
+    expected = rows(tmp_path)
+    for method in ("write", "remove"):
+        original, left = getattr(Folder, method), iter([False, True])
+
+        def dying(folder: Folder, name: str, *content: Any, original: Any = original, left: Any = left) -> None:
+            if name.startswith("shards/") and next(left):
+                raise KeyboardInterrupt
+            original(folder, name, *content)
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(Folder, method, dying)
+            start(tmp_path, *now)
+        assert verified(Store(tmp_path / "runs" / "a")).lacking
+    assert start(tmp_path, *(then if back else now)) == 0
+    assert verified(Store(tmp_path / "runs" / "a")).lacking == []
+    pairs = zip(then, then if back else now, strict=True)
+    for before, after in pairs:
+        pd.testing.assert_frame_equal(of(rows(tmp_path), after["label"]), of(expected, before["label"]))
+
+
+def test_what_the_manifest_says_of_a_label_is_said_of_the_new_one(tmp_path: Path) -> None:
+    start(tmp_path, STEADY)
+    store = Store(tmp_path / "runs" / "a")
+    (then,) = facts(tmp_path, STEADY)
+    store.close(reads_text=[then.key])
+    (same,) = renamed(store, facts(tmp_path, CALM))
+    rename(store, same)
+    told = store.manifest()["starts"][-1]
+    assert told["reads_text"] == sorted([then.key, same.now.key])
+    assert told["peaks"][same.now.key] == told["peaks"][then.key]
