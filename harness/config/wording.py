@@ -17,7 +17,7 @@ from harness.config.texts import Asked, Words, read_words
 from harness.messages import readable
 from harness.plugins.failures import contained, described
 from harness.plugins.registry import find
-from harness.structures import Instance, Said, UserError
+from harness.structures import Instance, Listed, Said, UserError
 
 READ_SAID_ALONE = ("given", "class_name", "none")
 """The rules that read nothing of a words file but how names are said."""
@@ -96,7 +96,9 @@ class Wording:
         self.rule, self.words = find("texts", text.rule), words_of(text)
         self.vocabulary = self._said(self.classes)
 
-    def said(self, instance: Instance, present: frozenset[str], rng: Callable[[], np.random.Generator]) -> Said:
+    def said(
+        self, instance: Instance | Listed, present: frozenset[str], rng: Callable[[], np.random.Generator]
+    ) -> Said:
         """What an instance is called, and the names among which it is.
 
         Args:

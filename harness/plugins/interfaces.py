@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +23,25 @@ Group = tuple[Any, Sequence[Prompt]]
 
 MAP_ROUNDING = 1e-3
 """By how much a saliency's map may exceed 0 and 1, because of half precision's rounding."""
+
+
+@dataclass(frozen=True)
+class TextLimit:
+    """How much of a text is read.
+
+    Attributes:
+        most: So many units.
+        units: What is counted: "tokens", "words".
+        reader: Who reads them: "the CLIP RN50".
+        beyond: Text -> its units, the sentence around it included, where there are more than `most`; else 0.
+        cut: Whether a longer text loses its end, as in the authors' code. Otherwise its instance is a failed row.
+    """
+
+    most: int
+    units: str
+    reader: str
+    beyond: Callable[[str], int]
+    cut: bool = False
 
 
 class Method:
@@ -112,6 +131,15 @@ class Method:
         """
         return None
 
+    @classmethod
+    def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:  # noqa: ARG003
+        """How much of a text it reads, without a look at weights: `doctor` says which texts of a run are longer.
+
+        Args:
+            params: All parameters of the constructor, in JSON. Those of a saliency among them answer for themselves.
+        """
+        return ()
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Each of the two is written here by the other one. A class that writes neither would call itself without an
@@ -153,7 +181,7 @@ class Dataset(ABC):
     def list_instances(self, sample_id: str) -> list[Listed]:
         """The instances of a sample, broken ones included. Override it if they are known without loading the image."""
         sample = self.load(sample_id)
-        known = [Listed(instance.id, instance.category, instance.seen, instance.text) for instance in sample.instances]
+        known = [Listed(one.id, one.category, one.seen, one.text) for one in sample.instances]
         return known + [Listed(broken) for broken in sample.broken]
 
     def image_key(self, sample_id: str) -> str:
@@ -207,6 +235,11 @@ class Saliency(ABC):
             texts: The texts; one that the vocabulary lacks is added to it.
             vocabulary: The names with which each text is contrasted; may be empty.
         """
+
+    @classmethod
+    def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:  # noqa: ARG003
+        """As `Method.text_limits`."""
+        return ()
 
     def maps_of_each(
         self, features: Sequence[Any], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]

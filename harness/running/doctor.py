@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,13 +18,14 @@ from harness.cluster import capacity
 from harness.cluster.connect import readable
 from harness.config.parts import Plugin, label
 from harness.config.recipe import identified
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import MethodEntry, RunConfig, asked_on
 from harness.jobs.answers import differing
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.listing import check_classes, checked_ids, listed_twice, no_instance
 from harness.jobs.requirements import starts_from, training_data, untrained
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset
+from harness.running.long_texts import limits_of, texts_of, too_long
 from harness.running.published_counts import Published, published
 from harness.storage.store import store_of
 from harness.structures import Listed, UserError
@@ -65,11 +66,11 @@ class Finding:
 def examined(config: RunConfig) -> Iterator[Finding]:
     """Look at the data sets, the methods, what trainings need, and whether the rows have room."""
     built: list[tuple[Plugin, Dataset]] = []
-    instances = 0
+    listings: dict[str, Mapping[str, Sequence[Listed]]] = {}
     for entry in config.datasets:
         try:
             dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
-            instances += yield from _dataset(entry, dataset)
+            listings[label(entry)] = yield from _dataset(entry, dataset)
             built.append((entry, dataset))
         except UserError as error:
             yield Finding(label(entry), State.WRONG, str(error))
@@ -79,10 +80,11 @@ def examined(config: RunConfig) -> Iterator[Finding]:
         yield from _saliency(method)
         try:
             yield from _training_images(method, built)
+            yield from _texts(config, method, built, listings)
         except UserError as error:
             yield Finding(label(method), State.WRONG, str(error))
     yield from dict.fromkeys(map(_to_train_on, training_data(due)))  # Each finding once.
-    yield _disk(config, instances)
+    yield _disk(config, sum(len(own) for listed in listings.values() for own in listed.values()))
 
 
 def fitness(config: RunConfig, address: str | None = None) -> Iterator[Finding]:
@@ -93,12 +95,13 @@ def fitness(config: RunConfig, address: str | None = None) -> Iterator[Finding]:
         yield _shared_memory()
 
 
-def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, int]:
-    """Look at one data set, and return how many instances it lists."""
+def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, Mapping[str, Sequence[Listed]]]:
+    """Look at one data set, and return what it lists: its samples with their instances."""
     name = label(entry)
     check_classes(dataset, f"data set '{name}'")
     ids = checked_ids(dataset, f"data set '{name}'")
-    instances, unlisted = _listed(dataset, ids)
+    listing, unlisted = _listed(dataset, ids)
+    instances = [one for own in listing.values() for one in own]
     yield from _decoded(name, dataset, ids)
     if unlisted:
         sample_id, reason = next(iter(unlisted.items()))
@@ -116,21 +119,21 @@ def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, int]:
     seen = [one.seen for one in instances if one.seen is not None]
     if seen:
         yield _share(name, sum(seen) / len(seen), wanted)
-    return len(instances)
+    return listing
 
 
-def _listed(dataset: Dataset, ids: Sequence[str]) -> tuple[list[Listed], dict[str, str]]:
-    """All instances, and for each image whose instances cannot be listed the reason."""
-    instances: list[Listed] = []
+def _listed(dataset: Dataset, ids: Sequence[str]) -> tuple[dict[str, list[Listed]], dict[str, str]]:
+    """The instances of each image, and for each whose instances cannot be listed the reason."""
+    listing: dict[str, list[Listed]] = {}
     unlisted: dict[str, str] = {}
     for sample_id in ids:
         try:
-            instances += dataset.list_instances(sample_id)
+            listing[sample_id] = dataset.list_instances(sample_id)
         except UserError:  # The same for every image: a mistake in the config.
             raise
         except Exception as error:  # A data set's own code may raise anything.
             unlisted[sample_id] = str(error)
-    return instances, unlisted
+    return listing, unlisted
 
 
 def _decoded(name: str, dataset: Dataset, ids: Sequence[str]) -> Iterator[Finding]:
@@ -238,6 +241,24 @@ def _training_images(method: MethodEntry, built: Sequence[tuple[Plugin, Dataset]
             state, then = (State.NOTE, "; tables say so") if again else (State.FINE, "")
             text = f"was trained on {again} of the {len(dataset.sample_ids())} images of {label(entry)}"
             yield Finding(label(method), state, text + then)
+
+
+def _texts(
+    config: RunConfig,
+    method: MethodEntry,
+    built: Sequence[tuple[Plugin, Dataset]],
+    listings: Mapping[str, Mapping[str, Sequence[Listed]]],
+) -> Iterator[Finding]:
+    """How many texts of each data set are longer than the method reads."""
+    limits = list(limits_of("methods", method.name, method.params))
+    for entry, dataset in built if limits else ():
+        if not asked_on(method.datasets, label(entry)):
+            continue
+        texts = texts_of(config, method, entry, dataset, listings[label(entry)])
+        for limit in limits:
+            if said := too_long(texts, limit):
+                state = State.NOTE if limit.cut else State.WRONG
+                yield Finding(label(method), state, f"on {label(entry)}, {said}")
 
 
 def _to_train_on(entry: Plugin) -> Finding:

@@ -23,7 +23,7 @@ and its vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +35,8 @@ from jaxtyping import Float, Float32
 from pydantic import Field
 from torch import Tensor
 
+from harness.places import located
+from harness.plugins.interfaces import TextLimit
 from harness.plugins.registry import register_method
 from harness.structures import Image, Mask, UserError
 
@@ -42,7 +44,7 @@ from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
 from ..shared.device import chosen_device, in_float32
 from ..shared.text_masks import TextImage, TextMasks
 from .checkpoint import Loaded, load_lavt, load_trained_here
-from .word_pieces import REMEDY, WordPieces
+from .word_pieces import REMEDY, WordPieces, word_piece_limit
 
 SIDE = 480
 """Pixels of the square that the authors' networks see."""
@@ -80,6 +82,11 @@ class Lavt(TextMasks):
         self.side, self.pieces = loaded.side, loaded.pieces
         self.network, self.bert = loaded.network.to(self.device), loaded.bert.to(self.device)
         super().__init__(pairs_per_batch or (1 if self.device.type == "cpu" else 16))
+
+    @classmethod
+    def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """BERT's, by the authors' vocabulary. Weights that were trained here hold their own, and are not opened."""
+        return word_piece_limit(located(params["vocab"])) if params["vocab"] else ()
 
     @staticmethod
     def _loaded(checkpoint: Path, vocab: Path | None) -> Loaded:

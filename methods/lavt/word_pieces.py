@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from harness.plugins.interfaces import TextLimit
 from harness.structures import UserError
 
 LENGTH = 20
@@ -96,6 +97,23 @@ def spelling(words: Sequence[str]) -> tuple[str, ...]:
     """A vocabulary of these words, in which every other word is spelled by its letters and digits."""
     signs = string.ascii_lowercase + string.digits
     return tuple(dict.fromkeys([*MARKS, *words, *signs, *(f"##{sign}" for sign in signs)]))
+
+
+def word_piece_limit(vocab: Path) -> list[TextLimit]:
+    """How many word pieces LAVT reads; nothing where the package or the vocabulary that counts them is not there."""
+    try:
+        from tokenizers import BertWordPieceTokenizer
+    except ImportError:
+        return []
+    if not vocab.is_file():
+        return []
+    tokenizer: Any = BertWordPieceTokenizer(str(vocab), lowercase=True)
+
+    def beyond(text: str) -> int:
+        pieces = len(tokenizer.encode(text).ids)
+        return pieces if pieces > LENGTH else 0
+
+    return [TextLimit(LENGTH, "word pieces", "LAVT", beyond, cut=True)]
 
 
 def read_vocabulary(vocab: Path, size: int) -> list[str]:

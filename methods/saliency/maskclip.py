@@ -10,7 +10,7 @@ bilinear upsampling to the image -> softmax over the vocabulary -> the text's ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.plugins.interfaces import Saliency
+from harness.plugins.interfaces import Saliency, TextLimit
 from harness.plugins.registry import register_saliency
 from harness.structures import Image, UserError
 
@@ -41,7 +41,7 @@ from ..shared.clip_maps import (
 )
 from ..shared.clip_texts import TEMPLATES, text_vectors
 from ..shared.clip_vit import grid_size, positional_embedding, vit_tokens
-from ..shared.open_clip_model import load_clip
+from ..shared.open_clip_model import clip_text_limit, load_clip
 
 _RESNET_STRIDE = 32
 
@@ -119,6 +119,11 @@ class MaskClip(Saliency):
         self._texts: dict[str, Float32[Tensor, " d"]] = {}
         self._positions: dict[tuple[int, int], Float32[Tensor, "tokens width"]] = {}
         _check_tower(self.clip.module.visual)
+
+    @classmethod
+    def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """CLIP's."""
+        return (clip_text_limit(params["model"], TEMPLATES[params["templates"]]),)
 
     @property
     def text_encodings(self) -> int:

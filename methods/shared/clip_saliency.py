@@ -7,7 +7,7 @@ texts become vectors, evidence becomes maps of the image's size, with or without
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from harness.plugins.interfaces import Saliency
+from harness.plugins.interfaces import Saliency, TextLimit
 from harness.structures import Image
 
 from .channels import IMAGENET_MEAN, IMAGENET_STD
 from .clip_maps import alike_together, aside, contrasted, log_sum_exp, min_max, normalised, own_stream
 from .clip_texts import TEMPLATES, text_vectors
-from .open_clip_model import load_clip
+from .open_clip_model import clip_text_limit, load_clip
 
 Templates = Literal["none", "plain", "published"]
 Contrast = Literal["none", "softmax"]
@@ -88,6 +88,11 @@ class ClipSaliency(Saliency):
     def text_encodings(self) -> int:
         """Distinct texts that went through the text tower so far."""
         return len(self._texts)
+
+    @classmethod
+    def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """CLIP's."""
+        return (clip_text_limit(params["model"], TEMPLATES[params["templates"]]),)
 
     @abstractmethod
     def kept(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n ..."]:

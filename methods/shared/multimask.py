@@ -10,7 +10,7 @@ matter of the scorer.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
@@ -20,9 +20,10 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from harness.plugins.interfaces import Group, Method, Saliency
+from harness.plugins.interfaces import Group, Method, Saliency, TextLimit
 from harness.structures import Image, Masks, Prediction, Prompt, UserError
 
+from .open_clip_model import clip_text_limit
 from .ranking import ClipRanking
 from .saliency_ranking import saliency_scores, text_maps
 
@@ -127,6 +128,13 @@ class MultiMask(Method):
     Attributes:
         image_encodings: How many images were encoded so far.
     """
+
+    @classmethod
+    def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """CLIP's, where it ranks."""
+        if "clip" not in params["rankings"]:
+            return ()
+        return (clip_text_limit(params["clip_model"], (params["template"],)),)
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from harness import atomic
 from harness.messages import suggest
 from harness.places import located
+from harness.plugins.interfaces import TextLimit
 from harness.structures import UserError
 
 from .checkpoints import misfits, missing, no_weights, read_whole, state_dict
@@ -246,6 +247,31 @@ def text_embeddings(clip: ClipModel, names: Sequence[str], templates: Sequence[s
     parts = [nn.functional.normalize(clip.module.encode_text(part), dim=-1) for part in tokens.split(_TEXTS_A_FORWARD)]
     mean = torch.cat(parts).float().reshape(len(names), len(templates), -1).mean(dim=1)
     return nn.functional.normalize(mean, dim=-1)
+
+
+def clip_text_limit(model: str, templates: Sequence[str]) -> TextLimit:
+    """How many tokens a CLIP reads of a text in its longest template; its weights are not looked at.
+
+    Args:
+        model: As `load_clip` takes it.
+        templates: Sentences with one "{}" each.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    tokenizer = clip_tokenizer(model_config(model)["text_cfg"])
+    most = tokenizer.context_length
+    marks = 2  # of a text's start and its end
+
+    def beyond(text: str) -> int:
+        sentences = [template.replace("{}", text) for template in templates]
+        # A token is a byte at least, so that most texts need no tokeniser.
+        if max(len(one.encode()) for one in sentences) + marks <= most:
+            return 0
+        longest = max(len(tokenizer.encode(one)) for one in sentences) + marks
+        return longest if longest > most else 0
+
+    return TextLimit(most, "tokens", f"the CLIP {model}", beyond)
 
 
 def _check_lengths(

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +33,7 @@ import torch
 from jaxtyping import Float, Float32
 from pydantic import Field
 
+from harness.plugins.interfaces import TextLimit
 from harness.plugins.registry import register_method
 from harness.structures import Image, Mask, UserError
 
@@ -83,6 +84,17 @@ class Vlt(TextMasks):
         self.vectors = WordVectors(vectors, self.network.words.there.kernel.shape[0])
         self.length, self.threshold = words, threshold
         super().__init__(pairs_per_batch or (1 if self.device.type == "cpu" else 16))
+
+    @classmethod
+    def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
+        """`words`."""
+        most = params["words"]
+
+        def beyond(text: str) -> int:
+            words = len(cleaned(text).split())
+            return words if words > most else 0
+
+        return (TextLimit(most, "words", "VLT", beyond, cut=True),)
 
     @in_float32
     def encode(self, images: Sequence[Image]) -> list[TextImage]:
