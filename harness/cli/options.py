@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import places
+from harness.structures import UserError
 
 if TYPE_CHECKING:
     from harness.config.run_config import RunConfig
@@ -17,6 +18,12 @@ ConfigPath = Annotated[
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key: --set workers.count=2.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most this many images a data set; every table says so.")]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID[,ID...]", help="Only these images, or the images of these instances; every table says so."
+    ),
+]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster (auto, ray://...); this machine by default.")]
 Runs = Annotated[
     str | None,
@@ -26,8 +33,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write what happens as JSON
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or bucket, such as runs/quickstart.")]
 
 
-def loaded(path: Path, overrides: list[str], limit: int | None) -> RunConfig:
-    """Read and check a run's config.
+def loaded(path: Path, overrides: list[str], limit: int | None, only: str | None = None) -> RunConfig:
+    """Read and check a run's config; `limit` or `only` makes it that of a part.
 
     Raises:
         UserError: At the first mistake.
@@ -35,4 +42,10 @@ def loaded(path: Path, overrides: list[str], limit: int | None) -> RunConfig:
     from harness.config.run_config import load_run
 
     config = load_run(places.config(path), overrides)
+    if only is not None and limit is not None:
+        raise UserError("found --limit and --only; wanted one of both. Leave one out.")
+    if only is not None:
+        from harness.jobs.only import narrowed
+
+        return narrowed(config, [one for one in only.split(",") if one])
     return config if limit is None else config.model_copy(update={"limit": limit})

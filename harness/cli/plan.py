@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from harness.cli.options import Address, ConfigPath, Limit, Runs, Set, loaded
+from harness.cli.options import Address, ConfigPath, Limit, Only, Runs, Set, loaded
 from harness.cli.terminal import console, say, warn
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def plan(
     config: ConfigPath,
     set_: Set = [],  # noqa: B006
     limit: Limit = None,
+    only: Only = None,
     runs: Runs = None,
     probe: Annotated[
         bool, typer.Option(help="Measure a few steps of every training that is due, a minute at most: GPU-hours.")
@@ -39,7 +40,7 @@ def plan(
     from harness.storage.labels import renamed
     from harness.storage.store import store_of
 
-    asked = loaded(config, set_, limit)
+    asked = loaded(config, set_, limit, only)
     due = untrained(asked)
     jobs = planned(asked, due)
     _say_training(due, probe)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness import places
-from harness.cli.options import Address, AsJson, ConfigPath, Limit, Runs, Set, loaded
+from harness.cli.options import Address, AsJson, ConfigPath, Limit, Only, Runs, Set, loaded
 from harness.cli.terminal import console, end, live, say, warn
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def run(
     config: ConfigPath,
     set_: Set = [],  # noqa: B006
     limit: Limit = None,
+    only: Only = None,
     address: Address = None,
     runs: Runs = None,
     retry_failed: Annotated[
@@ -42,7 +44,7 @@ def run(
     # Arrow's own pool keeps what is freed: the driver of a long run would stay at its peak. Here, not in
     # running/one_run.py, because the pool is the whole process's, and only the command line owns its process.
     pa.set_memory_pool(pa.system_memory_pool())
-    asked = loaded(config, set_, limit)
+    asked = loaded(config, set_, limit, only)
     place = store_of(asked.run, runs).folder
     with live(place, as_json) as shown:
         finished = execute(asked, shown, address, runs, retry_failed, redo)
@@ -50,7 +52,7 @@ def run(
         console.print(to_terminal(table))
     folder = _shown(place)
     say(f"{folder}/report.md, {folder}/results.parquet")
-    again = _again(config, set_, limit, address, runs)
+    again = _again(config, set_, {"--limit": limit, "--only": only, "--address": address, "--runs": runs})
     retry = f"{again} --retry-failed"
     _warn_failed(finished, asked.max_failures, retry)
     for odd in finished.doubts:
@@ -59,9 +61,8 @@ def run(
     end(finished.shortfalls, more, failing=finished.over_budget)
 
 
-def _again(config: Path, set_: list[str], limit: int | None, address: str | None, runs: str | None) -> str:
+def _again(config: Path, set_: list[str], given: Mapping[str, object]) -> str:
     """The command that was given, to be pasted."""
-    given = {"--limit": limit, "--address": address, "--runs": runs}
     options = [*(part for one in set_ for part in ("--set", one)), *(f"{k}={v}" for k, v in given.items() if v)]
     return shlex.join(["python", "-m", "harness", "run", str(config), *options])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -218,6 +218,7 @@ class RunConfig(Model):
         baseline: The labels of the methods that play click-only, for the tables that measure what the text adds; one
             label may stand alone. By default those of the plugin `click_only`.
         limit: At most this many samples a data set; every table then says so.
+        only: Data set's label -> the only samples that are asked for; empty for all. Every table then says so, too.
         training: Changes of the recipes of all methods that name one, by key path, over those of their own `set`.
     """
 
@@ -234,6 +235,7 @@ class RunConfig(Model):
     max_failures: Annotated[float, Field(ge=0, le=1)] = 0.05
     baseline: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] = ()
     limit: Annotated[int, Field(gt=0)] | None = None
+    only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
 
     def clicks_of(self, method: MethodEntry) -> Clicks:
@@ -243,6 +245,11 @@ class RunConfig(Model):
     def text_of(self, method: MethodEntry) -> Text:
         """How objects are named to a method: in a way of its own, or as the run says."""
         return method.text or self.text
+
+    @property
+    def at_most(self) -> int | None:
+        """How many samples of a data set are asked for at most, where it may be a part; None for whole data sets."""
+        return max(map(len, self.only.values())) if self.only else self.limit
 
     def pairs(self) -> Iterator[tuple[MethodEntry, Plugin]]:
         """Every method with every data set that it is asked on."""
@@ -255,6 +262,11 @@ class RunConfig(Model):
 def asked_on(named: Sequence[str], dataset: str) -> bool:
     """Whether a method is asked on a data set. `named` are the labels in its `datasets:`; empty means all data sets."""
     return not named or dataset in named
+
+
+def part_of(sample_ids: Sequence[str], limit: int | None, only: Collection[str] = ()) -> tuple[str, ...]:
+    """Those of a data set's samples that a run asks for, in the data set's order: some, the first ones, or all."""
+    return tuple(one for one in sample_ids if one in only) if only else tuple(sample_ids)[:limit]
 
 
 def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

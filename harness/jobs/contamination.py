@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness import places
@@ -71,11 +71,9 @@ def _check_data(method: MethodEntry, made: Trained) -> None:
             _log.warning(said, label(method), entry.name, ", ".join(other))
 
 
-def asked_again(images: frozenset[str] | None, dataset: Dataset, limit: int | None = None) -> int | None:
-    """How many of a data set's images, of its first `limit`, are among the training images; None where unknown."""
-    if images is None:
-        return None
-    return sum(dataset.image_key(sample_id) in images for sample_id in dataset.sample_ids()[:limit])
+def asked_again(images: frozenset[str] | None, dataset: Dataset, sample_ids: Iterable[str]) -> int | None:
+    """How many of these samples' images are among the training images; None where nobody knows these."""
+    return None if images is None else sum(dataset.image_key(sample_id) in images for sample_id in sample_ids)
 
 
 def _built(entry: Plugin) -> Dataset:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness import messages
 from harness.config.parts import Plugin, label
+from harness.config.run_config import part_of
 from harness.evaluation.pictures import listed
 from harness.messages import readable
 from harness.plugins import parameters
@@ -36,8 +38,8 @@ class Listing:
     left_out: Mapping[str, int]
 
 
-def listing_of(entry: Plugin, limit: int | None = None) -> Listing:
-    """List a data set, or its first `limit` samples.
+def listing_of(entry: Plugin, limit: int | None = None, only: Collection[str] = ()) -> Listing:
+    """List a data set, or its first `limit` samples, or only those that are named.
 
     Raises:
         UserError: The plugin fails, or lists what cannot be: no classes, no sample, something else than texts, an id
@@ -46,7 +48,11 @@ def listing_of(entry: Plugin, limit: int | None = None) -> Listing:
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
     name = f"data set '{label(entry)}'"
     check_classes(dataset, name)
-    sample_ids = checked_ids(dataset, name)[:limit]
+    sample_ids = part_of(checked_ids(dataset, name), limit, only)
+    if lacking := set(only) - set(sample_ids):
+        raise UserError(
+            f"{name}: found no image '{min(lacking)}'. {messages.nearest(min(lacking), dataset.sample_ids())}"
+        )
     opens_images = type(dataset).list_instances is Dataset.list_instances
     weights = {} if opens_images else _weights(dataset, sample_ids, name)
     if weights and not any(weights.values()):

@@ -49,7 +49,10 @@ def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
     """
     check_weights(config.methods, due)
     check_answers(config.methods)
-    listings = {label(entry): listing_of(entry, config.limit) for entry in config.datasets}
+    listings = {
+        name: listing_of(entry, config.limit, config.only.get(name, ()))
+        for name, entry in ((label(entry), entry) for entry in config.datasets)
+    }
     loaded = {label(one): one for one in map(as_loaded, config.methods)}
     images = {name: training_images(method) for name, method in loaded.items()}
     trained = {name: training_of(method) for name, method in loaded.items()}
@@ -151,7 +154,7 @@ def _job(
             "clicks": clicks.model_dump(mode="json"),
             "click_options": options_of(clicks.strategy, clicks.options),
             "in_pairs": asks_for_pairs(clicks.strategy),
-            "training_images_asked": asked_again(images, listing.dataset, config.limit),
+            "training_images_asked": asked_again(images, listing.dataset, listing.sample_ids),
             "metrics": {one.name: metric_facts(one) for one in map(metric, config.metrics)},
             **_method_facts(method),
             **_training_facts(method, trained, listing.dataset.classes),

@@ -194,7 +194,7 @@ def _best(cells: Sequence[Cell]) -> list[int]:
 
 def limited_to(samples: int, table: Table) -> Table:
     """The table of a run that was cut short, which says so, loudly."""
-    mark = f"LIMITED to {samples} samples"
+    mark = f"LIMITED to {samples} sample{'s' * (samples != 1)}"
     return replace(table, title=f"{mark}: {table.title}", notes=(f"{mark}: not a result.", *table.notes))
 
 

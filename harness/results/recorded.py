@@ -107,7 +107,7 @@ class Recorded:
         facts = {label(method): self._method_facts(method) for method in self.config.methods}
         return Context(
             run=self.config.run,
-            limited=self.config.limit,
+            limited=self.config.at_most,
             labels=facts,
             expected_instances=expected,
             training_images_asked=again,
@@ -153,7 +153,7 @@ class Recorded:
                 job.about.get("dataset_plugin", ""),
                 _split(job),
                 expected[job.method, job.dataset],
-                self.config.limit is None,
+                self.config.at_most is None,
             )
             for job in self.jobs
         }

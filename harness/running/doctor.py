@@ -236,7 +236,7 @@ def _training_images(method: MethodEntry, built: Sequence[tuple[Plugin, Dataset]
     """How many of the images that the method is evaluated on it was trained on."""
     images = training_images(method)
     for entry, dataset in built:
-        again = asked_again(images, dataset)
+        again = asked_again(images, dataset, dataset.sample_ids())
         if again is not None:
             state, then = (State.NOTE, "; tables say so") if again else (State.FINE, "")
             text = f"was trained on {again} of the {len(dataset.sample_ids())} images of {label(entry)}"

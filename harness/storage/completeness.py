@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from harness.config.parts import Plugin
+from harness.config.run_config import part_of
 from harness.evaluation.pictures import listed
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset
@@ -160,20 +161,22 @@ def check_same_truth(found: Findings, rows: pd.DataFrame) -> None:
     found.say(agreed, *disputes(rows).values())
 
 
-def check_listing(found: Findings, plugin: Plugin, limit: int | None, asked: list[Asked], rows: pd.DataFrame) -> None:
+def check_listing(
+    found: Findings, plugin: Plugin, config: Mapping[str, Any], asked: list[Asked], rows: pd.DataFrame
+) -> None:
     """Check that images and instances are those that the data set lists now.
 
     Args:
         found: Findings are added here.
         plugin: The data set, as a config of this machine has it.
-        limit: The run's limit on its images.
+        config: The manifest's.
         asked: The jobs on this data set.
         rows: All of the run's.
     """
     name, samples = asked[0].job.dataset, list(asked[0].samples)
     try:
         dataset: Dataset = parameters.build("datasets", plugin.name, plugin.params)
-        now = list(dataset.sample_ids())[:limit]
+        now = list(part_of(dataset.sample_ids(), config["limit"], config.get("only", {}).get(name, ())))
         instances = {one.id for sample in samples for one in listed(dataset, sample)}
     except Exception as error:  # Whatever a plugin raises where its data is not.
         found.unproved.append(f"the listing of {name}: {' '.join(str(error).split())}")

@@ -169,6 +169,7 @@ def _manifest(runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     config["methods"] = [one | {"datasets": _asked_on(label_of(one), runs)} for one in config["methods"]]
     limits = [run["config"]["limit"] for run in runs]
     config["limit"] = None if None in limits else max(limits)
+    config["only"] = config.get("only", {}) if all(run["config"].get("only") for run in runs) else {}
     config["run"] = name
     starts = [dict(one) for one in {str(start): start for run in runs for start in run["starts"]}.values()]
     starts.sort(key=lambda start: str(start.get("started", "")))

@@ -145,7 +145,7 @@ def _check_rows(
     _check_results(found, store, said)
     for dataset in data:
         if own := [one for one in asked if one.job.dataset == label(dataset)]:
-            check_listing(found, dataset, config["limit"], own, rows)
+            check_listing(found, dataset, config, own, rows)
         else:
             found.unproved.append(f"the listing of {label(dataset)}: the run has no such data set")
 

@@ -90,7 +90,7 @@ def test_coco_and_refcoco_show_the_same_pictures() -> None:
     keys = {name: registry.find("datasets", name).image_key for name in ("coco", "refcoco")}
     blank = {name: object.__new__(registry.find("datasets", name)) for name in keys}
     assert {key(blank[name], "139") for name, key in keys.items()} == {"coco/139"}
-    assert asked_again(None, blank["coco"]) is None
+    assert asked_again(None, blank["coco"], ["139"]) is None
 
 
 def test_tables_flag_a_method_that_was_trained_on_what_it_is_asked(tmp_path: Path) -> None:

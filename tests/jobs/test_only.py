@@ -1,0 +1,78 @@
+"""A run of a few images: ids of images and of instances lead to their images and data sets."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.config.run_config import RunConfig, load_run, part_of
+from harness.jobs.listing import listing_of
+from harness.jobs.only import narrowed
+from harness.structures import UserError
+
+CONFIG = """
+run: few
+datasets:
+  - {name: scenes, label: A, params: {split: val, count: 3}}
+  - {name: scenes, label: B, params: {split: test, count: 2}}
+methods:
+  - {name: click_only, label: everywhere, params: {checkpoint: methods/weights/scenes_click_only.safetensors}}
+  - {name: click_only, label: on B, params: {checkpoint: methods/weights/scenes_click_only.safetensors}, datasets: [B]}
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    path = tmp_path_factory.mktemp("config") / "few.yaml"
+    path.write_text(CONFIG)
+    return load_run(path)
+
+
+def test_ids_of_images_and_instances_lead_to_their_images(config: RunConfig) -> None:
+    part = narrowed(config, ["val-00002", "test-00001/0", "val-00000/1", "val-00000"])
+    assert {name: set(own) for name, own in part.only.items()} == {
+        "A": {"val-00000", "val-00002"},
+        "B": {"test-00001"},
+    }
+    assert part.at_most == 2 and config.at_most is None
+    listing = listing_of(part.datasets[0], None, part.only["A"])
+    assert listing.sample_ids == ("val-00000", "val-00002")
+
+
+def test_data_sets_and_methods_without_one_of_them_are_left_out(config: RunConfig) -> None:
+    part = narrowed(config, ["val-00001"])
+    assert [one.label for one in part.datasets] == ["A"] and [one.label for one in part.methods] == ["everywhere"]
+    assert len(list(part.pairs())) == 1
+    alone = config.model_copy(update={"methods": config.methods[1:]})
+    with pytest.raises(UserError, match="no method of the config is asked on A"):
+        narrowed(alone, ["val-00001"])
+
+
+def test_an_id_that_nobody_has_is_told_with_those_that_are_near(config: RunConfig) -> None:
+    with pytest.raises(UserError, match="no image or instance 'val-00009' in A and B. Did you mean 'val-0000"):
+        narrowed(config, ["val-00001", "val-00009"])
+    with pytest.raises(UserError, match="found no image 'val-00007'. Did you mean"):
+        listing_of(config.datasets[0], None, ["val-00007"])
+
+
+def test_a_part_keeps_the_order_of_the_data_set() -> None:
+    assert part_of(["c", "a", "b"], None, {"b", "c"}) == ("c", "b")
+    assert part_of(["c", "a", "b"], 2) == ("c", "a") and part_of(["c"], None) == ("c",)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_run_of_one_instance_is_marked_as_a_part_and_complete(
+    tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    path = tmp_path / "few.yaml"
+    path.write_text(CONFIG.replace("run: few", "run: few\nmetrics: [iou]"))
+    command = ["run", path, "--runs", tmp_path, "--only", "val-00001/0"]
+    assert "found --limit and --only" in here(*command, "--limit", 2).stderr
+    assert "LIMITED to 1 sample: Table 1" in here(*command).stdout
+    assert set(harness.load(tmp_path / "few")["image_id"]) == {"val-00001"}
+    assert here("verify", tmp_path / "few", "--data", path).returncode == 0
