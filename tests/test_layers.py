@@ -213,3 +213,12 @@ def test_what_an_import_costs() -> None:
     assert _loaded_by("import harness", "numpy", *heavy) == set()
     assert _loaded_by("import harness.evaluation.evaluate", *heavy) == set()
     assert _loaded_by("import harness.cli", "pydantic", *heavy) == set()
+
+
+@pytest.mark.slow
+def test_transformers_are_imported_by_what_loads_a_snapshot_alone() -> None:
+    listing = "; ".join(f"described('{kind}')" for kind in ("methods", "saliency"))
+    assert _loaded_by(f"from harness.plugins.listing import described; {listing}", "transformers", "torch") == set()
+    report = "import harness.results, harness.report.build; harness.load('docs/example_report/run')"
+    assert _loaded_by(report, "transformers") == set()
+    assert _loaded_by("import harness.methods.saliency.clipseg", "transformers") == set()

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import toy_lavt
 import toy_phraseclick
+import toy_snapshots
 import toy_vlt
 from fakes import Toys
 from harness import places
@@ -48,7 +49,17 @@ def random_phraseclick(folder: Path) -> dict[str, str]:
     return {"checkpoint": str(toy_phraseclick.checkpoint(folder / "phraseclick.safetensors"))}
 
 
-RANDOM = {"lavt": random_lavt, "phraseclick": random_phraseclick, "vlt": random_vlt}
+def random_grounding_dino(folder: Path) -> dict[str, Any]:
+    snapshot = toy_snapshots.grounding_dino(folder / "snapshot")
+    return {"snapshot": str(snapshot), "sam_checkpoint": PARAMS["sam"]["checkpoint"], "box_threshold": 0.0}
+
+
+RANDOM = {
+    "grounding_dino": random_grounding_dino,
+    "lavt": random_lavt,
+    "phraseclick": random_phraseclick,
+    "vlt": random_vlt,
+}
 """Methods of which no weights are embedded: random ones in the authors' format."""
 
 NOT_HERE = {"sam2", "sam_hq", "simpleclick", "focalclick"} - PARAMS.keys()

@@ -56,10 +56,11 @@ def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = (
     """
     named = [(method, key, path) for method in methods for key, path in starts_from(method, method in due).items()]
     absent = [
-        f"method '{label(method)}': no file at {key}={path}. "
+        f"method '{label(method)}': no {'folder' if key.endswith(files.SNAPSHOT) else 'file'} at {key}={path}. "
         f"{fetched_by(path) or 'Download or train it (README, Training)'}, or correct `{key}` in the config."
         for method, key, path in named
-        if key.endswith(("checkpoint", "encoder_weights")) and not path.is_file()
+        if (key.endswith(("checkpoint", "encoder_weights")) and not path.is_file())
+        or (key.endswith(files.SNAPSHOT) and not path.is_dir())
     ]
     if absent:
         raise UserError("\n".join(dict.fromkeys(absent)))

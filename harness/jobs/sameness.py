@@ -47,7 +47,7 @@ def _check_weights(method: Plugin, wanted: Mapping[str, str] | None) -> None:
     if wanted is None:
         return
     here = files.hashes("methods", method.name, method.params)
-    paths = files.paths("methods", method.name, method.params)
+    paths = {**files.paths("methods", method.name, method.params), **files.files("methods", method.name, method.params)}
     for key, there in sorted(wanted.items()):  # A file that was not there then may be one that the method writes.
         found = here.get(key, "no file")
         if there != found:

@@ -10,6 +10,12 @@ from harness.places import sha256
 from harness.plugins.parameters import built, parameters_of, plugin_kind
 from harness.plugins.registry import find
 
+SNAPSHOT = "snapshot"
+"""The name of a parameter that is a folder with one network's files, as Hugging Face's hub has it."""
+
+LOADED_OF_SNAPSHOTS = (".json", ".safetensors", ".txt", ".model")
+"""What a network is made of there; others (.bin, .pt) are the same weights once more, as pickles."""
+
 
 def paths(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
     """What a plugin's `Path` parameters name, those of a plugin within it included, there or not: key -> path."""
@@ -25,8 +31,15 @@ def paths(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def files(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
-    """Those of a plugin's `paths` that are files."""
-    return {key: path for key, path in paths(kind, name, params).items() if path.is_file()}
+    """Those of a plugin's `paths` that are files, and the files within its snapshots: `snapshot/config.json`."""
+    found: dict[str, Path] = {}
+    for key, path in paths(kind, name, params).items():
+        if path.is_file():
+            found[key] = path
+        elif key.endswith(SNAPSHOT) and path.is_dir():
+            within = sorted(one for one in path.iterdir() if one.suffix in LOADED_OF_SNAPSHOTS and one.is_file())
+            found |= {f"{key}/{one.name}": one for one in within}
+    return found
 
 
 def hashes(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:

@@ -43,6 +43,9 @@ SLACK = 0.1
 PAGES_NOT_FILES = ("drive.google.com", "sharepoint.com")
 """Ends of hosts that show a page where one presses a button, where a program would get that page's HTML."""
 
+HUB = "https://huggingface.co/"
+"""Followed by an owner and a name alone it is a snapshot: a folder of files, which the hub's own program downloads."""
+
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and, if the server states it, the bytes of the whole file."""
 
@@ -62,7 +65,7 @@ class Checkpoint:
 
     Attributes:
         name: The name that `fetch` takes.
-        file: The file's name, as its authors published it; it is fetched to weights/.
+        file: The file's name, as its authors published it, or a snapshot's folder; it is fetched to weights/.
         stated_mb: Megabytes as the source states them, rounded; None if it states none.
         checksum: "sha256:" or "md5:" and hexadecimal digits, all or the first ones; "" if none was published.
         licence: The licence of the weights.
@@ -81,8 +84,14 @@ class Checkpoint:
 
     @property
     def by_hand(self) -> bool:
-        """Whether its url is a page for a browser and no file."""
-        return (urllib.parse.urlsplit(self.url).hostname or "").endswith(PAGES_NOT_FILES)
+        """Whether `fetch` cannot get it: its url is a page for a browser, or a snapshot."""
+        return bool(self.snapshot) or (urllib.parse.urlsplit(self.url).hostname or "").endswith(PAGES_NOT_FILES)
+
+    @property
+    def snapshot(self) -> str:
+        """OWNER/NAME of a snapshot on Hugging Face's hub; "" for a single file."""
+        name = self.url.removeprefix(HUB)
+        return name if self.url.startswith(HUB) and name.count("/") == 1 else ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,9 @@ def hint(path: Path) -> str:
 
 def command(checkpoint: Checkpoint) -> str:
     """The command that fetches it."""
+    if checkpoint.snapshot:
+        pickles = "--exclude '*.bin' --exclude '*.pt'"  # The same weights once more, which nothing here loads.
+        return f"hf download {checkpoint.snapshot} --local-dir weights/{checkpoint.file} {pickles}"
     return f"python -m harness weights fetch {checkpoint.name}"
 
 
@@ -146,6 +158,8 @@ def verify(checkpoint: Checkpoint, folder: Path = FOLDER) -> Verdict:
 def remembered(checkpoint: Checkpoint, folder: Path = FOLDER) -> State:
     """The state without hashing: OK if the file was verified since it last changed, WRONG if its size is wrong."""
     path = folder / checkpoint.file
+    if checkpoint.snapshot:
+        return State.UNKNOWN if path.is_dir() else State.MISSING
     if not path.is_file():
         return State.MISSING
     note = _note(checkpoint, path)
@@ -168,6 +182,11 @@ def fetch(checkpoint: Checkpoint, progress: Progress, folder: Path = FOLDER) -> 
             only a browser gets it.
     """
     path = folder / checkpoint.file
+    if checkpoint.snapshot:
+        raise UserError(
+            f"weights: {checkpoint.name} is a folder of several files, {checkpoint.url}, which the hub's own program "
+            f"downloads: `{command(checkpoint)}`. Source: {checkpoint.source}."
+        )
     if checkpoint.by_hand:
         raise UserError(
             f"weights: {checkpoint.name} lies where a browser is needed: found {checkpoint.url}, a page. Open it, save "

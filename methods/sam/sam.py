@@ -71,14 +71,22 @@ class SamNetwork(Network):
         labels: Int64[np.ndarray, "n c"],
         previous: Float[Tensor, "n 1 gh gw"] | None,
         multimask: bool,
+        boxes_xyxy: Float64[np.ndarray, "n 4"] | None = None,
     ) -> tuple[Float[Tensor, "n k gh gw"], Float[Tensor, "n k"]]:
-        """See `Network.decode`. The single mask is that of the first output token, the three masks are the others'."""
+        """See `Network.decode`. The single mask is that of the first output token, the three masks are the others'.
+
+        With a box for each prompt (left, top, right, bottom, in pixels of the image) there may be no click.
+        """
         # Clicks are scaled by the rounded size of the resized image, as the package does, not by the exact ratio.
         height, width = input_size(size, self.side)
-        points = torch.as_tensor(clicks_xy * (width / size[1], height / size[0]), dtype=torch.float32)
+        scale = np.array([width / size[1], height / size[0]])
+        points = torch.as_tensor(clicks_xy * scale, dtype=torch.float32, device=self.device)
+        boxes = None
+        if boxes_xyxy is not None:
+            boxes = torch.as_tensor(boxes_xyxy * np.tile(scale, 2), dtype=torch.float32, device=self.device)
         sparse, dense = self.model.prompt_encoder(
-            points=(points.to(self.device), torch.as_tensor(labels, dtype=torch.int32, device=self.device)),
-            boxes=None,
+            points=(points, torch.as_tensor(labels, dtype=torch.int32, device=self.device)) if points.numel() else None,
+            boxes=boxes,
             masks=previous,
         )
         return self._decoded(features, sparse, dense, multimask)

@@ -30,6 +30,7 @@ from torch import nn
 
 import toy_lavt
 import toy_phraseclick
+import toy_snapshots
 import toy_vlt
 from harness.evaluation.scoring import check
 from harness.plugins import parameters, registry
@@ -159,6 +160,12 @@ def phraseclick(folder: Path) -> dict[str, Any]:
     return {"checkpoint": str(toy_phraseclick.checkpoint(folder / "phraseclick.safetensors"))}
 
 
+def grounding_dino(folder: Path) -> dict[str, Any]:
+    """A tiny Grounding DINO, whose best box counts whatever its score, and a small SAM."""
+    snapshot = toy_snapshots.grounding_dino(folder / "snapshot")
+    return {"snapshot": str(snapshot), "sam_checkpoint": sam(folder)["checkpoint"], "box_threshold": 0.0}
+
+
 def published_sizes_only(_: Path) -> dict[str, Any]:
     pytest.skip("it comes in published sizes only, by a package of its own: seconds an image on a CPU.")
 
@@ -175,6 +182,7 @@ PARAMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "lavt": lavt,
     "vlt": vlt,
     "phraseclick": phraseclick,
+    "grounding_dino": grounding_dino,
 }
 """Method -> its parameters, given a folder for random weights. A new method adds itself here."""
 

@@ -338,8 +338,25 @@ def test_the_list_of_one_says_all_that_is_known(command: Callable[..., tuple]) -
         said = command("list", name)[1]
         for fact in (known.url, known.checksum, known.licence, known.used_by, known.source):
             assert fact in said
-        assert f"no. Fetch it: python -m harness weights fetch {name}" in said
+        fetched = f"hf download {known.snapshot}" if known.snapshot else f"python -m harness weights fetch {name}"
+        assert f"no. Fetch it: {fetched}" in said
         assert ("Checksum none published" in said) == (not known.checksum)
+
+
+def test_a_snapshot_of_the_hub_is_a_folder_that_the_hubs_program_fetches(
+    command: Callable[..., tuple], tmp_path: Path
+) -> None:
+    known = weights.find("clipseg_rd64_refined")
+    assert (known.snapshot, known.by_hand) == ("CIDAS/clipseg-rd64-refined", True)
+    assert weights.find("sam_hq_vit_b").snapshot == ""  # a single file of the hub
+    _, _, error = command("fetch", known.name)
+    wanted = "hf download CIDAS/clipseg-rd64-refined --local-dir weights/clipseg-rd64-refined --exclude '*.bin'"
+    assert isinstance(error, UserError) and wanted in str(error)
+    assert wanted in weights.hint(Path("weights/clipseg-rd64-refined"))
+    assert weights.remembered(known, tmp_path) is State.MISSING
+    (tmp_path / known.file).mkdir()
+    assert weights.remembered(known, tmp_path) is State.UNKNOWN
+    assert "there, not verified" in command("list", known.name)[1]
 
 
 def test_every_model_that_a_method_can_name_is_there() -> None:
