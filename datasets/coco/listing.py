@@ -88,12 +88,19 @@ def check_layout(json_path: Path, image_folder: Path) -> None:
     """
     if not json_path.is_file():
         there = sorted(path.stem.removeprefix("instances_") for path in json_path.parent.glob("instances_*.json"))
-        splits = f" There are the splits: {', '.join(there)}." if there else ""
+        splits = f" There are the splits: {', '.join(there)}." if there else _elsewhere(json_path, image_folder)
         todo = _advice(json_path, f"Put it there, correct `split`, or {_ROOT}")
         raise UserError(f"datasets/coco/coco.py: no file {json_path}; wanted COCO's annotations.{splits} {todo}")
     if not image_folder.is_dir():
         todo = _advice(json_path, f"Put them there, or {_ROOT}")
         raise UserError(f"datasets/coco/coco.py: no folder {image_folder}; wanted the split's pictures in it. {todo}")
+
+
+def _elsewhere(json_path: Path, image_folder: Path) -> str:
+    """Where other tools put their JSON: beside the pictures, or in the root."""
+    root = json_path.parent.parent
+    found = [str(path.relative_to(root)) for folder in (root, image_folder) for path in sorted(folder.glob("*.json"))]
+    return f" There is {', '.join(found[:3])}: if that is it, move it there." if found else ""
 
 
 def _advice(json_path: Path, own: str) -> str:

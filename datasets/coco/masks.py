@@ -11,6 +11,8 @@ import pycocotools.mask
 from harness.masks import rle
 from harness.structures import Mask
 
+from .numbers import whole
+
 
 def decode(segmentation: Any, height: int, width: int) -> Mask:
     """The mask of a COCO segmentation: polygons, or run lengths, as a list or as COCO's string.
@@ -22,16 +24,32 @@ def decode(segmentation: Any, height: int, width: int) -> Mask:
         ValueError: It describes no mask of that size, or an empty one.
     """
     if isinstance(segmentation, list) and segmentation:
+        _check_nesting(segmentation)
         polygons = [_polygon(polygon, height, width) for polygon in segmentation]
         encoded = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
         runs = rle.unpacked(encoded["counts"])
     elif isinstance(segmentation, dict):
         runs = _runs(segmentation, height, width)
     else:
-        raise ValueError(f"found the segmentation {short(segmentation)}; wanted polygons or run lengths")
+        raise ValueError(
+            f"found the segmentation {short(segmentation)}; wanted polygons or run lengths (a `bbox` is no mask)"
+        )
     if not runs[1::2].any():
         raise ValueError("found a segmentation that covers no pixel; wanted one at least")
     return rle.filled(runs, (height, width))
+
+
+def _check_nesting(segmentation: list[Any]) -> None:
+    """Refuse what stands at the place of polygons: one polygon without its list, or run lengths, which look alike.
+
+    Raises:
+        ValueError: Saying how either is written.
+    """
+    if not isinstance(segmentation[0], list):
+        raise ValueError(
+            f"found the segmentation {short(segmentation)}; wanted a list of polygons, [[x, y, x, y, ...]], of three "
+            "points at least, or run lengths, {'counts': ..., 'size': [h, w]}"
+        )
 
 
 def _polygon(points: Any, height: int, width: int) -> list[float]:
@@ -39,10 +57,16 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
         xy = np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"found the polygon {short(points)}; wanted numbers") from error
+    if xy.ndim == 2 and xy.shape[1] == 2:  # Some tools write a list of points.
+        xy = xy.ravel()
     if xy.ndim != 1 or xy.size % 2 or xy.size < 6:
-        raise ValueError(f"found the polygon {short(points)}; wanted x, y of three points at least")
+        raise ValueError(
+            f"found the polygon {short(points)} of {xy.size} numbers; wanted x, y of three points at least"
+        )
     if not np.isfinite(xy).all():
         raise ValueError("found a polygon with a coordinate that is not finite")
+    if xy.min() >= 0 and xy.max() <= 1 and (xy % 1).any():
+        raise ValueError(f"found the polygon {short(points)}, between 0 and 1; wanted pixels, not shares of the sides")
     # pycocotools walks along each edge pixel by pixel, so far points would take gigabytes. Points that lie a little
     # outside are common in COCO, and are cut off there, too.
     largest = max(height, width)
@@ -54,15 +78,26 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
 
 
 def _runs(segmentation: Mapping[str, Any], height: int, width: int) -> rle.Runs:
-    size, counts = segmentation.get("size"), segmentation.get("counts")
+    size, counts = _read_whole(segmentation.get("size")), segmentation.get("counts")
     if size != [height, width]:
         raise ValueError(f"found run lengths of size {short(size)}; wanted {[height, width]}, the image's [h, w]")
-    runs = rle.unpacked(counts.encode(errors="surrogatepass")).tolist() if isinstance(counts, str) else counts
+    if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):
+        raise ValueError(f"found the counts {short(counts)}, as Python prints bytes; wanted their text, .decode()")
+    text = isinstance(counts, str)
+    runs = rle.unpacked(str(counts).encode(errors="surrogatepass")).tolist() if text else _read_whole(counts)
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         raise ValueError(f"found the counts {short(counts)}; wanted lengths of 0 or more")
     if sum(runs) != height * width:
         raise ValueError(f"found run lengths of {sum(runs)} pixels; wanted {height * width} ({height} x {width})")
     return np.array(runs, np.int64)
+
+
+def _read_whole(values: Any) -> Any:
+    """A list's numbers as whole ones where all are, as 48.0 and "48" are; anything else as it is."""
+    if not isinstance(values, list):
+        return values
+    read = [whole(value) for value in values]
+    return values if None in read else read
 
 
 def short(value: Any) -> str:

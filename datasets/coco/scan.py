@@ -49,6 +49,16 @@ LONGEST_ID = 255
 """In bytes. Rows take the room of the longest id."""
 
 
+_BEGINNING = 4096
+_OTHERS = {
+    "a pointer of Git LFS, and the file itself is elsewhere (`git lfs pull`)": rb"version https://git-lfs",
+    "a page of the web, and no JSON": rb"\s*<",
+    "a list, as COCO's results and other tools' own exports are": rb"\s*\[",
+    "LabelMe's file of one picture, and COCO's form joins several": rb'\s*\{\s*"version"[^\[]*"shapes"\s*:',
+}
+"""What a file is -> how it begins, as a regular expression."""
+
+
 def fields(id_bytes: int) -> np.dtype[Any]:
     """The fields of rows whose ids have that many bytes at most."""
     return np.dtype([("id", f"S{max(id_bytes, 1)}"), *_FIELDS])
@@ -74,11 +84,25 @@ def scanned(path: Path) -> tuple[pa.Table, pa.Table]:
     Raises:
         ValueError, OverflowError, RecursionError: It is not a whole COCO instances file.
     """
+    if not path.stat().st_size:
+        raise ValueError("it is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        _check_kind(content[:_BEGINNING])
         scan = _Scan(Document(content, "annotations"))
         rows = np.fromiter(scan.rows(), dtype=np.dtype(_FIELDS))
         scan.name_crowds(rows)
     return _annotation_table(rows, scan), _picture_table(scan.rest)
+
+
+def _check_kind(beginning: bytes) -> None:
+    """Name what often lies in place of annotations, by how it begins.
+
+    Raises:
+        ValueError: It is one of these.
+    """
+    for what, begins in _OTHERS.items():
+        if re.match(begins, beginning):
+            raise ValueError(f"it is {what}")
 
 
 def _annotation_table(rows: Rows, scan: _Scan) -> pa.Table:
@@ -156,8 +180,11 @@ class _Scan:
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """The fields of each annotation but its id, in the file's order."""
         for annotation, start, stop in self._document.elements():
-            if not isinstance(annotation, dict) or "image_id" not in annotation:
-                raise ValueError(f"the annotation at byte {start} names no image_id")
+            if not isinstance(annotation, dict):
+                raise ValueError(f"the annotation at byte {start} is no object")
+            if type(annotation.get("image_id")) is not int or type(annotation.get("id")) is not int:  # COCO's are
+                for field in ("image_id", "id"):
+                    _given(annotation, field, f"the annotation at byte {start}")
             yield self._row(self._exact(annotation, start, stop), start, stop)
 
     def name_crowds(self, rows: Rows) -> None:
@@ -197,15 +224,17 @@ class _Scan:
 
 def _entries(rest: Mapping[str, Any], key: str) -> list[Any]:
     entries = rest.get(key)
-    if not isinstance(entries, list) or not entries:
+    if not isinstance(entries, list):
         raise ValueError(f"no list of `{key}`")
+    if not entries:
+        raise ValueError(f"the list of `{key}` is empty")
     return entries
 
 
 def _given(entry: Any, field: str, where: str) -> Any:
     """The entry's text or number."""
     value = entry.get(field) if isinstance(entry, dict) else None
-    if value is None:
+    if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"{where} has no {field}")
     if isinstance(value, bool | list | dict):
         raise ValueError(f"{where} has the {field} {short(value)} ({kind_of(value)}), wanted text or a number")

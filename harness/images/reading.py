@@ -8,6 +8,7 @@ import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote
 
 import numpy as np
 import PIL.Image
@@ -41,7 +42,8 @@ def within(name: str) -> str:
     Raises:
         ValueError: It leads out of the folder.
     """
-    if PureWindowsPath(name).anchor or PurePosixPath(name).anchor or ".." in re.split(r"[/\\]", name):
+    # A colon is no more than a letter here, as in "a:b.png": a drive without a root leads nowhere.
+    if PureWindowsPath(name).root or PurePosixPath(name).root or ".." in re.split(r"[/\\]", name):
         raise ValueError(
             f"found the file name '{name[:200]}', which leads out of the folder of pictures; "
             "wanted one inside it, such as 'a/1.jpg'. Correct the names, or put the pictures there"
@@ -122,6 +124,8 @@ def read_rgb_of(path: Path, size: tuple[int, int], stated_in: Path) -> Image:
         with opened(path) as picture:
             if image.shape[:2] == size[::-1] and orientation(picture) in _EXCHANGES_SIDES:
                 todo = "Its EXIF orientation turns it to that size: save it turned, without orientation."
+            elif image.shape[:2] == size[::-1]:
+                todo = "Height and width are exchanged there, or the picture was turned since."
         raise ValueError(
             f"{path}: found {image.shape[0]} x {image.shape[1]} (h x w); wanted {size[0]} x {size[1]}, as in "
             f"{stated_in}. {todo}"
@@ -130,7 +134,14 @@ def read_rgb_of(path: Path, size: tuple[int, int], stated_in: Path) -> Image:
 
 
 def _hint(path: Path) -> str:
-    return " Its name has backslashes: write '/' between folders." if "\\" in str(path) and os.sep == "/" else ""
+    """What may be meant by a name that no file has."""
+    if "\\" in str(path) and os.sep == "/":
+        return " Its name has backslashes: write '/' between folders."
+    stem, suffix = path.stem, path.suffix
+    others = [unquote(path.name), *(stem + other for other in (suffix.lower(), suffix.upper()))]
+    others += [path.name.lower(), path.name.upper()]
+    there = [name for name in others if name != path.name and path.with_name(name).is_file()] if path.name else []
+    return f" There is '{there[0]}': names must be equal, letter by letter." if there else ""
 
 
 def _check_orientation(path: Path, turn: int, shape: tuple[int, ...]) -> None:

@@ -61,9 +61,11 @@ def _from_the_index(path: Path, monkeypatch: pytest.MonkeyPatch) -> Listing:
 
 ANNOTATIONS = st.lists(
     st.fixed_dictionaries(
-        {"image_id": st.sampled_from([7, 9, 100, 55, "b", "Ä"])},
-        optional={
+        {
+            "image_id": st.sampled_from([7, 9, 100, 55, "b", "Ä"]),
             "id": st.sampled_from([1, 2, 3, "x", 900100000001]),
+        },
+        optional={
             "category_id": st.sampled_from([1, 18, 99, None, "x", 10**30]),
             "area": st.sampled_from([0, 1.5, 1e300, None, "much"]),
             "iscrowd": st.sampled_from([0, 1, True, None]),
@@ -121,7 +123,7 @@ def test_a_small_file_is_not_kept(tmp_path: Path, index: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
-        ({"images": []}, "no list of `images`"),
+        ({"images": []}, "the list of `images` is empty"),
         ({"images": [{"id": 7, "file_name": "7.jpg", "height": 10**30, "width": 48}]}, "too large|too big"),
         ({"annotations": {}}, "no list of `annotations`"),
         ({"categories": [{"id": 1}]}, r"categories\[0\] has no name"),
