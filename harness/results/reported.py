@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.jobs.listing import no_instance
+from harness.jobs.listing import listed_twice, no_instance
 from harness.plugins.registry import check_at_hand
 from harness.report.build import TableError, build_table
 from harness.report.context import Context
@@ -62,12 +62,16 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
         run: Of which.
         stopped: Whether it was stopped because too much failed.
         write: Whether to write report.md, and results.parquet where it is not of the shards that are there.
+
+    Raises:
+        UserError: Two images have an instance of one id.
     """
     if write and not run.store.results_hold(run.jobs, run.samples):
         run.store.write_results(run.jobs, run.samples)
     rows = run.rows(coded=True)
     context = run.context(rows)
     asked = rows.loc[~repeats(rows, ASKED), ASKED].drop_duplicates()
+    _check_ids(asked)
     failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
     final = FinalClicks.of(rows, withhold=True)
     why, bare = tuple(reasons(rows)), tuple(_without_instance(run, rows))
@@ -83,6 +87,17 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     uncounted, broken = sum(context.uncounted.values()), (error for _, error in made if error)
     short = (*shortfalls(str(run.store.folder), final, context), *bare, *broken)
     return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, short, why, context.doubts)
+
+
+def _check_ids(asked: pd.DataFrame) -> None:
+    """Refuse instances of several images under one id, which means would take for one.
+
+    A worker sees it (`jobs.worker`), but not where each worker had another image.
+    """
+    twice = asked[asked.duplicated(["dataset", "method", "instance_id"])]
+    if len(twice):
+        name = f"data set '{twice['dataset'].iloc[0]}'"
+        raise UserError(listed_twice(name, str(twice["instance_id"].iloc[0]), "load() gives"))
 
 
 def _without_instance(run: Recorded, rows: pd.DataFrame) -> Iterator[str]:

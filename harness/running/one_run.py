@@ -95,7 +95,8 @@ def run(
         redo: Labels of methods and data sets: redo their samples that a plugin's code made which was edited since.
 
     Raises:
-        UserError: Something that the reader can mend, such as another start that is at this run.
+        UserError: Something that the reader can mend, such as another start that is at this run, or data sets without
+            any instance.
     """
     _check_redo(config, redo)
     store = store_of(config.run, runs)
@@ -129,6 +130,8 @@ def run(
         finished = report(recorded(store), stopped)
         ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed, "peaks": peaks}
         store.close(**ended, **({"samples_retried": retried} if retry_failed else {}))
+    if not finished.instances and finished.shortfalls:  # Nothing could be asked of any data set.
+        raise UserError("\n".join(finished.shortfalls))
     return finished
 
 

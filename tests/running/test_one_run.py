@@ -20,7 +20,7 @@ from harness.config.run_config import RunConfig, load_run
 from harness.environment import PACKAGES, environment
 from harness.interrupts import in_order
 from harness.jobs.plan import planned, samples_of
-from harness.jobs.worker import Outcome
+from harness.jobs.worker import Outcome, Worker
 from harness.plugins import parameters
 from harness.results.recorded import Recorded, recorded
 from harness.results.reported import Finished, report
@@ -29,7 +29,7 @@ from harness.storage.lock import Lock
 from harness.storage.rows import MEASURED, schema
 from harness.storage.store import Store
 from harness.storage.verify import verified
-from toy_runs import STEADY, Quiet, written
+from toy_runs import STEADY, TOYS, Quiet, written
 
 Make = Callable[..., Path]
 
@@ -287,10 +287,30 @@ def test_too_many_failures_stop_the_run(make: Make) -> None:
 
 
 def test_a_data_set_without_an_instance_is_said_and_is_no_complete_run(make: Make) -> None:
-    path = make(datasets=[{"name": "fakes:Bare", "label": "bare"}])
-    done, _ = ran(path)
+    bare = {"name": "fakes:Bare", "label": "bare"}
+    done, _ = ran(make(datasets=[bare, TOYS]))
     (said,) = done.shortfalls
     assert said.startswith("data set 'bare' has no instance in any of its 6 images; wanted one")
+
+
+def test_data_sets_without_any_instance_end_the_run_with_that_message(make: Make) -> None:
+    path = make(datasets=[{"name": "fakes:Bare", "label": "bare"}])
+    for _ in range(2):
+        with pytest.raises(UserError, match="data set 'bare' has no instance in any of its 6 images; wanted one"):
+            ran(path)
+
+
+def test_ids_that_begin_anew_in_each_image_end_the_run_whichever_worker_sees_them(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(datasets=[{"name": "fakes:Counted", "label": "toys"}])
+    said = r"^data set 'toys': load\(\) gives the instance '0' twice; wanted ids that are unique in the data set"
+    with pytest.raises(UserError, match=said):
+        ran(path)
+    # Workers on Ray that have one image each, for which no worker of this process can stand.
+    monkeypatch.setattr(Worker, "_check_ids", lambda *_: None)
+    with pytest.raises(UserError, match=said):
+        ran(path)
 
 
 @pytest.mark.slow
