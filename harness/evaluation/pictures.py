@@ -142,7 +142,8 @@ def ground_truth(instance: Instance, sample: Sample) -> Region:
     cropped = instance.cropped
     if cropped is None or cropped.size != sample.size:
         mask = instance.mask
-        raise ValueError(f"ground truth: {mask.dtype} {mask.shape}; wanted bool {sample.size}, the image's (h, w).")
+        found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise ValueError(f"ground truth: {found}; wanted bool {sample.size}, the image's (h, w).")
     region = Region(cropped, sample.ignore)
     if not region.area:
         raise ValueError("ground truth: no pixel that counts; wanted one at least.")

@@ -370,6 +370,8 @@ def test_a_broken_annotation_and_a_failing_listing() -> None:
         (np.zeros((H, W), bool), "no pixel"),
         (np.ones((W, H), bool), "(48, 32)"),
         (np.ones((H, W), np.uint8), "uint8"),
+        (None, "NoneType; wanted bool"),
+        ([[True]], "list; wanted bool"),
     ],
 )
 def test_a_ground_truth_that_cannot_be_scored_fails_alone(mask: Any, reason: str) -> None:
