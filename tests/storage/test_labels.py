@@ -9,9 +9,12 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import typer
 import yaml
 
 from harness import UserError, places
+from harness.cli.plan import plan
+from harness.cli.report import report
 from harness.cli.tables import leaderboard
 from harness.config.run_config import load_run
 from harness.jobs.plan import planned
@@ -68,9 +71,8 @@ def test_the_embedded_scenes_under_a_new_label_are_shown_everywhere_and_asked_on
     folder = tmp_path / "runs" / "a"
     assert verified(Store(folder)).lacking == []
     assert all(one.passed for one in replayed(recorded_at(folder), str(now["instance_id"][0])))
-    report = (folder / "report.md").read_text()
     leaderboard([str(folder)], output=tmp_path / "board.md")
-    for text in (report, (tmp_path / "board.md").read_text()):
+    for text in ((folder / "report.md").read_text(), (tmp_path / "board.md").read_text()):
         assert "alone" in text and "Click only" not in text
 
 
@@ -88,6 +90,19 @@ def test_a_new_label_moves_the_rows_and_says_so(tmp_path: Path, caplog: pytest.L
     assert verified(store).lacking == [] and sum(len(store.headers(key)) for key in store.manifest()["jobs"]) == 2 * 3
     assert start(tmp_path, STEADY, WIDE) == 0  # And back.
     pd.testing.assert_frame_equal(rows(tmp_path), then)
+
+
+def test_plan_and_report_say_what_run_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start(tmp_path, STEADY)
+    config, runs = written(tmp_path / "a.yaml", methods=[CALM]), str(tmp_path / "runs")
+    said = "6 images of steady on toys are those of calm on toys, as only labels differ: not computed again."
+    plan(config, runs=runs)
+    told = capsys.readouterr()
+    assert said in " ".join(told.err.split()) and "6 images" in told.out
+    with pytest.raises(typer.Exit):  # Until then there are no rows of that label.
+        report(str(config), runs=runs)
+    assert f"{said} `run {config}` gives them the new label." in " ".join(capsys.readouterr().err.split())
+    assert [row.then.method for row in renamed(Store(tmp_path / "runs" / "a"), facts(tmp_path, CALM))] == ["steady"]
 
 
 def test_labels_that_change_places_take_their_rows_along(tmp_path: Path) -> None:
@@ -153,8 +168,7 @@ def test_only_what_the_new_label_lacks_is_taken(tmp_path: Path) -> None:
     assert start(tmp_path, CALM) == 0 and verified(store).lacking == []
 
 
-@pytest.mark.parametrize("back", [False, True])
-@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(("swapped", "back"), [(False, True), (True, False), (True, True)])
 def test_a_start_that_is_killed_while_it_renames_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped: bool, back: bool
 ) -> None:
