@@ -54,10 +54,15 @@ def random_grounding_dino(folder: Path) -> dict[str, Any]:
     return {"snapshot": str(snapshot), "sam_checkpoint": PARAMS["sam"]["checkpoint"], "box_threshold": 0.0}
 
 
+def random_sam3(folder: Path) -> dict[str, Any]:
+    return {"snapshot": str(toy_snapshots.sam3(folder / "snapshot")), "score_threshold": 0.0}
+
+
 RANDOM = {
     "grounding_dino": random_grounding_dino,
     "lavt": random_lavt,
     "phraseclick": random_phraseclick,
+    "sam3": random_sam3,
     "vlt": random_vlt,
 }
 """Methods of which no weights are embedded: random ones in the authors' format."""

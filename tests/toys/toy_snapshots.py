@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 REASON = "it wants the extra: pip install -c constraints.txt '.[transformers]'"
@@ -109,6 +110,68 @@ def grounding_dino(folder: Path, seed: int = 0, kind: str = "GroundingDino") -> 
     images = transformers.GroundingDinoImageProcessor(size={"shortest_edge": 96, "longest_edge": 160})
     transformers.GroundingDinoProcessor(images, bert_words(transformers)).save_pretrained(folder)
     lively(getattr(transformers, f"{kind}ForObjectDetection")(config)).save_pretrained(folder)
+    return folder
+
+
+def sam3(folder: Path, seed: int = 0) -> Path:
+    """SAM 3 on a square of 56 pixels, in the form of the published snapshot: the video model's, which holds both parts.
+
+    Its weights are saved by their names in the model: `save_pretrained` of 5.24 writes the tracker's with their prefix
+    twice (tracker_model.tracker_model), under which no class of the package finds them.
+    """
+    transformers = package()
+    torch.manual_seed(seed)
+    size, side = {"hidden_size": 32, "num_attention_heads": 2}, 56
+    tower = {
+        **size,
+        "model_type": "sam3_vit_model",
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "image_size": side,
+    }
+    tower |= {"patch_size": 14, "window_size": 2, "global_attn_indexes": [1], "pretrain_image_size": 28}
+    vision = {"model_type": "sam3_vision_model", "backbone_config": tower, "fpn_hidden_size": 32}
+    vision |= {"backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]]}
+    text = {
+        "model_type": "clip_text_model",
+        "vocab_size": CLIP_WORDS,
+        "max_position_embeddings": 32,
+        "hidden_act": "gelu",
+    }
+    text |= {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1, "num_hidden_layers": 2, "projection_dim": 16}
+    layers = {**size, "num_layers": 2, "intermediate_size": 32}
+    detector = {
+        "model_type": "sam3",
+        "vision_config": vision,
+        "text_config": {**text, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2},
+        "geometry_encoder_config": layers,
+        "detr_encoder_config": layers,
+        "detr_decoder_config": {**layers, "num_queries": 10},
+        "mask_decoder_config": size,
+    }
+    tracker = {
+        "model_type": "sam3_tracker_video",
+        "vision_config": vision,
+        "image_size": side,
+        "prompt_encoder_config": {"hidden_size": 32, "image_size": side, "patch_size": 14},
+        "mask_decoder_config": {**size, "mlp_dim": 32, "iou_head_hidden_dim": 32},
+        "memory_attention_hidden_size": 32,
+        "memory_attention_num_layers": 1,
+        "memory_attention_feed_forward_hidden_size": 32,
+        "memory_encoder_hidden_size": 32,
+        "memory_encoder_output_channels": 16,
+        "mask_downsampler_embed_dim": 32,
+        "memory_fuser_embed_dim": 32,
+        "memory_fuser_intermediate_dim": 32,
+    }
+    config = transformers.Sam3VideoConfig(detector_config=detector, tracker_config=tracker)
+    network = lively(transformers.Sam3VideoModel(config))
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(folder)
+    weights = {name: one.contiguous().clone() for name, one in network.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    images = transformers.Sam3ImageProcessor(size={"height": side, "width": side})
+    transformers.Sam3Processor(images, clip_words(transformers)).save_pretrained(folder)
     return folder
 
 
