@@ -12,6 +12,7 @@ from rich.markup import escape
 
 import harness
 from harness import places
+from harness.cli.explain import explain
 from harness.cli.listing import list_
 from harness.cli.page import page
 from harness.cli.plan import doctor, plan
@@ -43,6 +44,7 @@ for command in (
     page,
     verify,
     replay,
+    explain,
     merge,
     train,
     card,

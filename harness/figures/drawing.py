@@ -35,6 +35,9 @@ STYLE: Any = {
 }
 
 FORMATS = ("pdf", "png")
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
+"""Suffixes of files that a figure can be written to."""
+
 DOTS_PER_INCH = 160
 TITLE_WIDTH = 78
 """Characters on a line of a chart's title."""
@@ -59,14 +62,20 @@ def file_name(name: str) -> str:
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure in every format; dates are left out, so that files differ only where pictures do."""
-    FigureCanvasAgg(figure)
     paths = [folder / f"{file_name(name)}.{suffix}" for suffix in FORMATS]
     for path in paths:
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-        faster: Any = {"pil_kwargs": {"compress_level": 3}} if path.suffix == ".png" else {}
-        with atomic.replacing(path) as file:
-            figure.savefig(file, format=path.suffix[1:], dpi=DOTS_PER_INCH, metadata=metadata, **faster)
+        write(figure, path)
     return paths
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Write a figure to a file whose suffix is one of `PICTURES`, without a date."""
+    FigureCanvasAgg(figure)
+    suffix = path.suffix.lower()
+    undated: dict[str, Any] = {".pdf": {"CreationDate": None}, ".png": {"Software": None}, ".svg": {"Date": None}}
+    faster: Any = {"pil_kwargs": {"compress_level": 3}} if suffix == ".png" else {}
+    with atomic.replacing(path) as file:
+        figure.savefig(file, format=suffix[1:], dpi=DOTS_PER_INCH, metadata=undated.get(suffix), **faster)
 
 
 def draw(chart: Chart) -> Figure:

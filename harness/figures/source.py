@@ -33,20 +33,16 @@ SaliencyMap = Float32[np.ndarray, "h w"]
 
 
 @dataclass(eq=False)
-class Source:
-    """What figures are made of.
+class Pictures:
+    """A run's pictures, their ground truth and saliency, as far as they are on this machine.
 
     Attributes:
         config: The config of the run's last start.
-        rows: Its rows, with their masks.
-        context: What the tables know besides.
         roots: Data set's label -> the folder it lies in on this machine, where that is another than the run's.
         unread: Data set's label -> why its pictures are not shown.
     """
 
     config: RunConfig
-    rows: pd.DataFrame
-    context: Context
     roots: Mapping[str, Path] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
 
@@ -56,11 +52,6 @@ class Source:
         known = {label(entry) for entry in self.config.datasets}
         if wrong := set(self.roots) - known:
             raise UserError(f"--data: no data set '{min(wrong)}' in this run. {messages.suggest(min(wrong), known)}")
-
-    @cached_property
-    def final(self) -> FinalClicks:
-        """The rows that means are over."""
-        return FinalClicks.of(self.rows)
 
     def sample(self, dataset: str, sample_id: str) -> Sample | None:
         """An image with its ground truth; None, and a line in `unread`, where it cannot be read."""
@@ -143,6 +134,24 @@ class Source:
         self.unread.setdefault(dataset, why)
 
 
+@dataclass(eq=False, kw_only=True)
+class Source(Pictures):
+    """What a run's figures are made of: its pictures, and its rows.
+
+    Attributes:
+        rows: The run's, with their masks.
+        context: What the tables know besides.
+    """
+
+    rows: pd.DataFrame
+    context: Context
+
+    @cached_property
+    def final(self) -> FinalClicks:
+        """The rows that means are over."""
+        return FinalClicks.of(self.rows)
+
+
 def _contrast(method: MethodEntry) -> Contrast:
     """The names that a method contrasts texts with."""
     choice = parameters.built(Vocabulary, method.params.get("vocabulary", "dataset"))
@@ -161,7 +170,7 @@ def opened(store: Store, roots: Mapping[str, Path] | None = None) -> Source:
     """
     run = recorded(store)
     rows = run.rows(masks=True, coded=True)
-    return Source(run.config, rows, run.context(rows), roots or {})
+    return Source(run.config, roots or {}, rows=rows, context=run.context(rows))
 
 
 def finds(saliency: SaliencyMap, truth: Mask) -> bool:

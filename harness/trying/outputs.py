@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from harness import atomic
-from harness.figures.drawing import DOTS_PER_INCH, file_name, literal, style
-from harness.figures.grids import MASK, show, show_clicks, tinted
+from harness.figures.drawing import PICTURES, file_name, style
+from harness.figures.drawing import write as write_figure
+from harness.figures.grids import MASK, tinted
 from harness.masks import rle
 from harness.structures import Click, Image, UserError
+from harness.trying.panels import Panel, drawn, in_rows
 from harness.trying.session import Answer
-
-COLUMNS = 5
-"""Panels in a row of the picture, at most."""
-
-PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
-
-
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """One part of the picture: an image, or a map of floats from 0 to 1, with a title above and a line below."""
-
-    pixels: np.ndarray
-    title: str
-    said: str = ""
 
 
 def write(place: Path, image: Image, name: str, clicks: Sequence[Click], answers: Sequence[Answer]) -> list[Path]:
@@ -52,10 +36,8 @@ def write(place: Path, image: Image, name: str, clicks: Sequence[Click], answers
     """
     suffix = place.suffix.lower()
     if suffix in PICTURES:
-        with style(), atomic.replacing(place) as file:
-            figure = drawn(image, clicks, answers)
-            FigureCanvasAgg(figure)
-            figure.savefig(file, format=suffix[1:], dpi=DOTS_PER_INCH)
+        with style():
+            write_figure(_drawn(image, clicks, answers), place)
         return [place]
     if suffix == ".json":
         atomic.write(place, json.dumps(coco_results(name, answers), indent=1).encode())
@@ -97,20 +79,10 @@ def coco_results(name: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
     ]
 
 
-def drawn(image: Image, clicks: Sequence[Click], answers: Sequence[Answer]) -> Figure:
+def _drawn(image: Image, clicks: Sequence[Click], answers: Sequence[Answer]) -> Figure:
     """All answers side by side: the image with its clicks, then each method's saliency and candidates."""
-    panels = [Panel(image, "image and click"), *(panel for answer in answers for panel in _panels(image, answer))]
-    columns = min(COLUMNS, len(panels))
-    rows = ceil(len(panels) / columns)
-    height, width = image.shape[:2]
-    figure = Figure(figsize=(2.4 * columns, (2.4 * height / width + 0.65) * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for place in axes[len(panels) :]:
-        place.set_axis_off()
-    for place, panel in zip(axes, panels, strict=False):
-        _draw(place, panel)
-    show_clicks(axes[0], clicks)
-    return figure
+    panels = (panel for answer in answers for panel in _panels(image, answer))
+    return drawn(in_rows([Panel(image, "image and click", clicks=clicks), *panels]))
 
 
 def _panels(image: Image, answer: Answer) -> Iterator[Panel]:
@@ -133,9 +105,3 @@ def candidate_said(answer: Answer, place: int) -> str:
         for ranking, values in answer.prediction.scores.items()
     ]
     return f"candidate {place + 1}: {', '.join(scores)}"
-
-
-def _draw(axes: Axes, panel: Panel) -> None:
-    show(axes, panel.pixels)
-    axes.set_title(literal(panel.title), fontsize=8)
-    axes.set_xlabel(literal(panel.said), fontsize=6.5, wrap=True)

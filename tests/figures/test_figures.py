@@ -251,7 +251,7 @@ def test_a_saliency_is_drawn_among_the_names_that_its_method_took(
     entry = {"name": "text_click", **more, "params": params}
     config = RunConfig.model_validate({"run": "r", "datasets": [{"name": "toy_words:Screens"}], "methods": [entry]})
     Heard.asked.clear()
-    found = Source(config, pair, CONTEXT).saliency_maps("toy_words:Screens", Screens().load("a"), "cat")
+    found = Source(config, rows=pair, context=CONTEXT).saliency_maps("toy_words:Screens", Screens().load("a"), "cat")
     assert list(found) == ["saliency"] and found["saliency"].shape == (32, 48)
     assert Heard.asked == {("cat", names)}
 
@@ -263,7 +263,7 @@ def test_several_saliencies_are_drawn_side_by_side(pair: pd.DataFrame) -> None:
         for name, saliency in (("one", heard), ("same", heard), ("two", {"name": "toy_words:Heard"}))
     ]
     config = RunConfig.model_validate({"run": "r", "datasets": [{"name": "toy_words:Screens"}], "methods": entries})
-    source = Source(config, pair, CONTEXT)
+    source = Source(config, rows=pair, context=CONTEXT)
     maps = source.saliency_maps("toy_words:Screens", Screens().load("a"), "cat")
     assert list(maps) == ["one", "two"]
     image, mask = Screens().load("a").image, np.ones((32, 48), dtype=bool)

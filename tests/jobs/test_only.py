@@ -65,13 +65,12 @@ def test_a_part_keeps_the_order_of_the_data_set() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 def test_a_run_of_one_instance_is_marked_as_a_part_and_complete(
     tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     path = tmp_path / "few.yaml"
     path.write_text(CONFIG.replace("run: few", "run: few\nmetrics: [iou]"))
-    command = ["run", path, "--runs", tmp_path, "--only", "val-00001/0"]
+    command = ["run", path, "--runs", tmp_path, "--set", "workers.executor=local", "--only", "val-00001/0"]
     assert "found --limit and --only" in here(*command, "--limit", 2).stderr
     assert "LIMITED to 1 sample: Table 1" in here(*command).stdout
     assert set(harness.load(tmp_path / "few")["image_id"]) == {"val-00001"}

@@ -1,0 +1,62 @@
+"""Pictures made of panels side by side: an image, a mask over it or a saliency map, with what is said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.figures.drawing import literal
+from harness.figures.grids import show, show_clicks
+from harness.structures import Click
+
+COLUMNS = 5
+"""Panels in a row, where nothing else says how many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One part of a picture.
+
+    Attributes:
+        pixels: An image, uint8 (h, w, 3), or a map of floats from 0 to 1, (h, w).
+        title: Stands above.
+        said: Stands below.
+        clicks: Marked on it.
+    """
+
+    pixels: np.ndarray
+    title: str
+    said: str = ""
+    clicks: Sequence[Click] = ()
+
+
+def in_rows(panels: Sequence[Panel], columns: int = COLUMNS) -> list[Sequence[Panel]]:
+    """The panels cut into rows of this many."""
+    return [panels[start : start + columns] for start in range(0, len(panels), columns)]
+
+
+def drawn(rows: Sequence[Sequence[Panel]], title: str = "") -> Figure:
+    """The rows as one figure; where a row is shorter than another its end stays empty."""
+    columns = max(map(len, rows))
+    height, width = rows[0][0].pixels.shape[:2]
+    figure = Figure(figsize=(2.4 * columns, (2.4 * height / width + 0.65) * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for own, panels in zip(axes, rows, strict=True):
+        for place in own[len(panels) :]:
+            place.set_axis_off()
+        for place, panel in zip(own, panels, strict=False):
+            _draw(place, panel)
+    if title:
+        figure.suptitle(literal(title), fontsize=9)
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    show(axes, panel.pixels)
+    show_clicks(axes, panel.clicks)
+    axes.set_title(literal(panel.title), fontsize=8)
+    axes.set_xlabel(literal(panel.said), fontsize=6.5, wrap=True)
