@@ -18,6 +18,7 @@ import pycocotools.mask
 import pytest
 
 from harness import UserError
+from harness.cli.plan import plan
 from harness.config.run_config import load_run
 from harness.running.doctor import State, examined
 from harness.running.one_run import run
@@ -298,6 +299,22 @@ def test_a_mark_at_the_files_beginning_and_ids_that_begin_anew_in_each_image(tmp
     finished = run(asked, Quiet(), runs=str(tmp_path / "runs"))
     assert (finished.instances, finished.failed) == (2, 1)
     assert finished.reasons[0].text.startswith("found the id of an earlier instance")
+
+
+def test_brush_masks_that_are_left_out_are_told_by_plan_doctor_and_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = whole(annotations=[FIRST, FIRST | {"id": 2, "iscrowd": 1, "segmentation": rle(RUNS)}])
+    root = write(tmp_path / "data", json.dumps(document))
+    drawn(root / "val" / "plain.png")
+    asked = config(tmp_path, root)
+    said = "leaves out 1 crowd regions (iscrowd: 1; `crowd: keep` evaluates them)"
+    assert said in [one.text for one in examined(asked)]
+    plan(tmp_path / "a.yaml", runs=str(tmp_path / "runs"))
+    assert f"coco {said}." in " ".join(capsys.readouterr().out.split())
+    finished = run(asked, Quiet(), runs=str(tmp_path / "runs"))
+    assert finished.instances == 1
+    assert f"coco {said}." in (tmp_path / "runs" / "a" / "report.md").read_text().replace("\\", "")
 
 
 @pytest.mark.parametrize(
