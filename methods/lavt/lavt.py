@@ -36,6 +36,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.places import located
+from harness.plugins.files import metadata
 from harness.plugins.interfaces import TextLimit
 from harness.plugins.registry import register_method
 from harness.structures import Image, Mask, UserError
@@ -43,7 +44,7 @@ from harness.structures import Image, Mask, UserError
 from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
 from ..shared.device import chosen_device, in_float32
 from ..shared.text_masks import TextImage, TextMasks
-from .checkpoint import Loaded, load_lavt, load_trained_here
+from .checkpoint import Loaded, TrainedHere, load_lavt, load_trained_here
 from .word_pieces import REMEDY, WordPieces, word_piece_limit
 
 SIDE = 480
@@ -85,8 +86,14 @@ class Lavt(TextMasks):
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """BERT's, by the authors' vocabulary. Weights that were trained here hold their own, and are not opened."""
-        return word_piece_limit(located(params["vocab"])) if params["vocab"] else ()
+        """BERT's; nothing where no vocabulary is there to count by."""
+        if params["vocab"]:
+            return word_piece_limit(located(params["vocab"]))
+        try:
+            own = TrainedHere.from_json(metadata(located(params["checkpoint"]))["architecture"])
+            return word_piece_limit(own.vocabulary)
+        except (OSError, KeyError, TypeError, ValueError):  # Not trained yet, or other weights: loading them says so.
+            return ()
 
     @staticmethod
     def _loaded(checkpoint: Path, vocab: Path | None) -> Loaded:

@@ -99,15 +99,20 @@ def spelling(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*MARKS, *words, *signs, *(f"##{sign}" for sign in signs)]))
 
 
-def word_piece_limit(vocab: Path) -> list[TextLimit]:
-    """How many word pieces LAVT reads; nothing where the package or the vocabulary that counts them is not there."""
+def word_piece_limit(vocab: Path | Sequence[str]) -> list[TextLimit]:
+    """How many word pieces LAVT reads; nothing where the package or the vocabulary's file is not there.
+
+    Args:
+        vocab: The vocabulary's file, or the word pieces, each at its number.
+    """
     try:
         from tokenizers import BertWordPieceTokenizer
     except ImportError:
         return []
-    if not vocab.is_file():
+    if isinstance(vocab, Path) and not vocab.is_file():
         return []
-    tokenizer: Any = BertWordPieceTokenizer(str(vocab), lowercase=True)
+    known = str(vocab) if isinstance(vocab, Path) else {piece: number for number, piece in enumerate(vocab)}
+    tokenizer: Any = BertWordPieceTokenizer(known, lowercase=True)
 
     def beyond(text: str) -> int:
         pieces = len(tokenizer.encode(text).ids)

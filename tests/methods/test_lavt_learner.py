@@ -101,6 +101,13 @@ def test_other_words_are_spelled() -> None:
     assert ids.shape == (1, LENGTH) and len(set(vocabulary)) == len(vocabulary)
 
 
+def test_doctor_counts_by_the_words_of_the_checkpoint(tmp_path: Path) -> None:
+    (limit,) = Lavt.text_limits({"vocab": None, "checkpoint": str(saved(learner(), tmp_path))})
+    # A word that it does not know is spelled: each letter is a piece, and the marks are two more.
+    assert limit.cut and [limit.beyond("q" * count) for count in (18, 19)] == [0, 21]
+    assert Lavt.text_limits({"vocab": None, "checkpoint": str(tmp_path / "later.safetensors")}) == ()
+
+
 def bad(folder: Path, kind: str) -> dict[str, Any]:
     if kind == "own words and a file":
         return {"checkpoint": saved(learner(), folder), "vocab": toy_lavt.vocabulary(folder / "vocab.txt")}
