@@ -24,9 +24,11 @@ def predict(
     click: Annotated[
         list[str],
         typer.Option(
-            metavar="X,Y", help="A click, in pixels; -X,Y is a negative one. As often as you like, in this order."
+            metavar="X,Y",
+            help="A click, in pixels; -X,Y is a negative one. As often as you like, in this order; none for methods "
+            "that segment by text alone.",
         ),
-    ],
+    ] = [],  # noqa: B006
     text: Annotated[str | None, typer.Option(help="The words for the object, just as the methods get them.")] = None,
     method: Annotated[list[str], typer.Option(metavar="LABEL", help="Only this method; may be repeated.")] = [],  # noqa: B006
     out: Annotated[
@@ -45,6 +47,8 @@ def predict(
     harness predict quickstart --image photo.jpg --click 120,80 --text "kayak paddle" -o masks.png
     """
     clicks = [clicked(one) for one in click]
+    if not clicks and not (text or "").strip():
+        raise UserError("predict: found neither --click nor --text; wanted at least one of them.")
     asked = loaded(config, set_, None)
     from harness.trying.methods import load_methods
     from harness.trying.outputs import write
@@ -52,7 +56,7 @@ def predict(
 
     picture = own_picture(image)
     prompts = clicks_on(clicks, picture.sample.size)
-    session = Session(load_methods(asked, method), picture, seed=asked.seed)
+    session = Session(load_methods(asked, method, clicked=bool(prompts)), picture, seed=asked.seed)
     answers = [session.ask(name, prompts, text, at_once) for name in session.methods]
     console.print(_table(answers))
     for answer in answers:

@@ -13,7 +13,7 @@ from harness.evaluation import chance
 from harness.jobs.answers import check_answers
 from harness.jobs.jobs import as_loaded
 from harness.jobs.requirements import check_weights, untrained
-from harness.plugins import parameters
+from harness.plugins import parameters, registry
 from harness.plugins.interfaces import Method
 from harness.structures import UserError
 
@@ -35,22 +35,25 @@ class Loaded:
     plugin: str
 
 
-def load_methods(config: RunConfig, labels: Sequence[str] = ()) -> list[Loaded]:
+def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = True) -> list[Loaded]:
     """Load a config's methods. Entries with the same plugin and parameters share one object.
 
     Args:
         config: Checked. Its data sets are not opened.
         labels: Those to load, in this order; all by default.
+        clicked: Whether they will be asked with a click.
 
     Raises:
-        UserError: A label is unknown, weights are missing or not trained yet, or they were trained with another
-            saliency than the config asks them with.
+        UserError: A label is unknown, weights are missing or not trained yet, they were trained with another saliency
+            than the config asks them with, or a method needs the click that there will not be.
     """
     entries = {label_of(entry): entry for entry in _entries(config)}
     for name in labels:
         if name not in entries:
             raise UserError(f"no method labelled '{name}' in this config. {messages.suggest(name, entries)}")
     wanted = [entries[name] for name in labels or entries]
+    if not clicked:
+        _check_text_alone(wanted)
     _check_trained(config, wanted)
     check_weights(wanted)
     check_answers(wanted)
@@ -98,6 +101,15 @@ def _entries(config: RunConfig) -> Iterator[MethodEntry]:
 
 def _reads(config: RunConfig, entry: MethodEntry) -> bool:
     return config.text_of(entry).rule != "none"
+
+
+def _check_text_alone(wanted: Sequence[MethodEntry]) -> None:
+    needing = [label_of(entry) for entry in wanted if registry.find("methods", entry.name).needs_click]
+    if needing:
+        named = ", ".join(f"'{name}'" for name in needing)
+        others = [f"--method '{label_of(entry)}'" for entry in wanted if label_of(entry) not in needing]
+        instead = f", or ask the others: {' '.join(others)}" if others else ""
+        raise UserError(f"found no click; wanted one for {named}: give --click X,Y{instead}.")
 
 
 def _check_trained(config: RunConfig, wanted: Sequence[MethodEntry]) -> None:

@@ -82,7 +82,7 @@ def coco_results(name: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
 def _drawn(image: Image, clicks: Sequence[Click], answers: Sequence[Answer]) -> Figure:
     """All answers side by side: the image with its clicks, then each method's saliency and candidates."""
     panels = (panel for answer in answers for panel in _panels(image, answer))
-    return drawn(in_rows([Panel(image, "image and click", clicks=clicks), *panels]))
+    return drawn(in_rows([Panel(image, "image and click" if clicks else "image", clicks=clicks), *panels]))
 
 
 def _panels(image: Image, answer: Answer) -> Iterator[Panel]:

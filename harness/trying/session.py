@@ -93,7 +93,7 @@ class Session:
 
         Args:
             label: The method's.
-            clicks: At least one, inside the picture; each is a round of its own.
+            clicks: Inside the picture; each is a round of its own. None for one round by text alone.
             text: The words; None for none.
             at_once: Whether all clicks are one prompt, in a single round.
         """
@@ -102,7 +102,7 @@ class Session:
         if at_once:
             return self._asked(loaded, tuple(clicks), said, None)
         answer = Answer(label)
-        for count in range(1, len(clicks) + 1):
+        for count in range(1, len(clicks) + 1) if clicks else (0,):
             key = (label, tuple(clicks[:count]), said)
             if key not in self._answers:
                 self._answers[key] = self._asked(loaded, key[1], said, answer.prediction)
@@ -120,7 +120,7 @@ class Session:
         started = time.perf_counter()
         try:
             asked = [(picture.state, [prompt])]
-            (answers,) = segmented(loaded.method, asked, [picture.sample.id], self.seed, len(clicks))
+            (answers,) = segmented(loaded.method, asked, [picture.sample.id], self.seed, len(clicks) or 1)
             (found,) = answers.given
             if isinstance(found, Exception):
                 raise found
@@ -161,13 +161,11 @@ def clicks_on(points: Point | Sequence[Point], size: tuple[int, int]) -> tuple[C
     """Checked clicks on a picture of (h, w).
 
     Raises:
-        UserError: None at all, one outside the picture, or one that is not of whole numbers.
+        UserError: One outside the picture, or one that is not of whole numbers.
     """
     given: Any = points  # A type checker cannot tell one pair from several.
     lone = isinstance(given, Click) or (len(given) in (2, 3) and isinstance(given[0], Integral))
     found = [_click(point) for point in ([given] if lone else given)]
-    if not found:
-        raise UserError("no click; wanted at least one, (x, y) in pixels.")
     height, width = size
     for click in found:
         if not (0 <= click.x < width and 0 <= click.y < height):
@@ -187,7 +185,7 @@ def _click(point: Any) -> Click:
 def predict(
     method: Method,
     image: Image | Path | str,
-    click: Point | Sequence[Point],
+    click: Point | Sequence[Point] = (),
     text: str | None = None,
     vocabulary: Sequence[str] = (),
     at_once: bool = False,
@@ -201,7 +199,7 @@ def predict(
         method: From `harness.method`, or one that you built.
         image: A file, or uint8 (h, w, 3) in RGB.
         click: (x, y), or (x, y, False) for a negative one, in pixels; or several. Each is a round of its own, as in a
-            run: the method starts it from its last mask.
+            run: the method starts it from its last mask. None for a method that segments by text alone.
         text: The words, just as the method is to get them.
         vocabulary: The names that the words are contrasted with; by default those of the method's training.
         at_once: Whether all clicks are one prompt, in a single round.
@@ -210,11 +208,15 @@ def predict(
         The candidates, bool (k, h, w), with their scores.
 
     Raises:
-        UserError: The image cannot be read, a click lies outside of it, or the method fails on it.
+        UserError: The image cannot be read, a click lies outside of it, the method needs one and gets none, or it
+            fails on the image.
     """
     picture = own_picture(image)
     session = Session([Loaded("method", method, True, "")], picture, vocabulary)
-    answer = session.ask("method", clicks_on(click, session.size), text, at_once)
+    clicks = clicks_on(click, session.size)
+    if not clicks and method.needs_click:
+        raise UserError(f"{type(method).__name__}: found no click; wanted at least one, (x, y) in pixels.")
+    answer = session.ask("method", clicks, text, at_once)
     if answer.prediction is None:
         raise UserError(f"{type(method).__name__}: {answer.error}")
     return answer.prediction

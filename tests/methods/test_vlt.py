@@ -25,7 +25,7 @@ from torch import nn
 
 import real_data
 import toy_vlt
-from harness.structures import UserError
+from harness.structures import Click, UserError
 
 pytest.importorskip("h5py", reason="VLT's weights need it: pip install h5py")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:VLT reads the first 15 words")]
@@ -260,6 +260,13 @@ def test_a_long_text_is_cut_and_a_warning_says_so(toy: Vlt) -> None:
         rows = toy.rows(" ".join(["car"] * 300))
     assert len(told) == 1
     assert rows.shape[0] == 15 and rows.any(axis=1).all()
+
+
+@pytest.mark.parametrize("text", [None, "", "  "])
+def test_no_text_fails_with_one_message(toy: Vlt, text: str | None) -> None:
+    said = rf"^vlt needs a text; found {text!r}\. Use click_only for prompts by clicks alone\.$"
+    with pytest.raises(ValueError, match=said):
+        toy.predict(np.zeros((32, 48, 3), np.uint8), Click(3, 4), text)
 
 
 def test_a_text_of_unknown_words_alone_fails_with_one_message(toy: Vlt) -> None:

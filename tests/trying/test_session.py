@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 
 import harness
 from harness import Click, Prediction, UserError, places
-from harness.cli.predict import clicked
+from harness.cli.predict import clicked, predict
 from harness.config.run_config import Clicks, load_run
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
@@ -89,7 +89,6 @@ def test_a_method_that_fails_says_why_and_answers_the_next_question() -> None:
 @pytest.mark.parametrize(
     ("points", "said"),
     [
-        ([], "no click"),
         ((10, 0), "click (10, 0): outside the picture; wanted 0 to 9, 0 to 7"),
         ((0, -1), "outside the picture"),
         ([(1.5, 2)], "wanted whole pixels"),
@@ -99,6 +98,78 @@ def test_a_method_that_fails_says_why_and_answers_the_next_question() -> None:
 def test_clicks_that_are_none_are_refused(points: Any, said: str) -> None:
     with pytest.raises(UserError, match=said.replace("(", r"\(").replace(")", r"\)")):
         clicks_on(points, (8, 10))
+
+
+class ByText(Method):
+    """As many pixels as the text has letters."""
+
+    uses_text = True
+    needs_click = False
+
+    def segment(self, groups: Any) -> list[list[Prediction]]:
+        return [[self._written(image, prompt) for prompt in prompts] for image, prompts in groups]
+
+    def _written(self, image: Any, prompt: Any) -> Prediction:
+        mask = np.zeros(image.shape[:2], bool)
+        mask.ravel()[: len(prompt.text)] = True
+        return Prediction(mask[None])
+
+
+def test_a_method_that_needs_no_click_is_asked_by_text_alone() -> None:
+    assert harness.predict(ByText(), grey(), text="tie").masks.sum() == 3
+    asked = session(ByText())
+    answer = asked.ask("Grows", (), "kayak")
+    assert (
+        answer.prediction is not None
+        and answer.prediction.masks.sum() == 5
+        and answer is asked.ask("Grows", (), "kayak")
+    )
+    with pytest.raises(UserError, match=r"Grows: found no click; wanted at least one, \(x, y\) in pixels"):
+        harness.predict(Grows(), grey(), text="tie")
+
+
+@pytest.mark.slow
+def test_predict_without_a_click_asks_those_that_need_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = yaml.safe_load(SCENES.read_text("utf-8"))
+    config["methods"] = [{"name": "by_words:ByText", "label": "words"}, {"name": "fakes:Steady", "label": "steady"}]
+    (tmp_path / "by_words.py").write_text(WORDS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(config))
+    PIL.Image.fromarray(grey()).save(tmp_path / "a.png")
+
+    def asked(text: str | None, methods: list[str]) -> None:
+        predict(
+            tmp_path / "a.yaml", tmp_path / "a.png", [], text, methods, [tmp_path / "out.json", tmp_path / "out.png"]
+        )
+
+    asked("kayak", ["words"])
+    (result,) = json.loads((tmp_path / "out.json").read_text())
+    assert coco_mask.decode(result["segmentation"]).sum() == 5 and (tmp_path / "out.png").stat().st_size > 1000
+    others = r"found no click; wanted one for 'steady': give --click X,Y, or ask the others: --method 'words'\."
+    with pytest.raises(UserError, match=others):
+        asked("kayak", [])
+    with pytest.raises(UserError, match=r"wanted one for 'steady': give --click X,Y\."):
+        asked("kayak", ["steady"])
+    with pytest.raises(UserError, match="found neither --click nor --text; wanted at least one"):
+        asked(" ", ["words"])
+
+
+WORDS = """
+import numpy as np
+from harness import Method, Prediction
+
+
+class ByText(Method):
+    \"\"\"As many pixels as the text has letters.\"\"\"
+
+    uses_text = True
+    needs_click = False
+
+    def predict(self, image, click, text):
+        mask = np.zeros(image.shape[:2], bool)
+        mask.ravel()[: len(text)] = True
+        return Prediction(mask[None])
+"""
 
 
 def test_clicks_take_every_usual_form() -> None:
