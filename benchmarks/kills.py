@@ -9,6 +9,8 @@ the undisturbed one's: of a run every byte of all columns but times, of a traini
 - disk: the disk, a small tmpfs, is full; the run ends with a message. Only for who may mount one.
 - merge: SIGKILL of `merge` of two runs.
 - training: SIGKILL of a training in one process.
+- ray: SIGKILL of a run's driver on a Ray of one node, or of one of its workers.
+- nodes: the same on three nodes, or the loss of a node, whose place another one takes.
 
 A start is a process of its own, forked from one that has imported everything, so that it takes a moment and most kills
 meet work, not imports. The seed is printed; it draws the same moments again, though not the same work in them.
@@ -34,6 +36,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
+from uuid import uuid4
 
 import pyarrow.parquet as pq
 import typer
@@ -58,10 +61,13 @@ CONFIG: dict[str, Any] = {
 }
 STEPS = 40
 JITTER_S = 0.2
+MARK = "HARNESS_KILLS"
+"""In the environment of the nodes and their workers, so that no other Ray of this machine is harmed."""
 IMPORTED = [
     "harness.running.one_run",
     "harness.running.one_training",
     "harness.storage.merge",
+    "harness.cluster.scheduler",
     "harness.methods.click_only",
     "harness.methods.learners.prompted_deeplab",
     "harness.datasets.scenes",
@@ -78,6 +84,8 @@ class Kind(StrEnum):
     disk = "disk"
     merge = "merge"
     training = "training"
+    ray = "ray"
+    nodes = "nodes"
 
 
 class Quiet:
@@ -102,12 +110,12 @@ def as_command(log: str, work: Callable[[], object]) -> None:
             sys.exit(1)
 
 
-def run_once(config: str, runs: str) -> None:
+def run_once(config: str, runs: str, address: str | None) -> None:
     """A run's start."""
     from harness.config.run_config import load_run
     from harness.running.one_run import run
 
-    run(load_run(Path(config)), Quiet(), runs=runs)
+    run(load_run(Path(config)), Quiet(), address, runs)
 
 
 def merge_once(sources: Sequence[str], into: str) -> None:
@@ -241,6 +249,35 @@ def fills(disk: Path, subject: Subject, process: Any, chance: random.Random) -> 
     return harmed
 
 
+def loses(cluster: Any, subject: Subject, process: Any, chance: random.Random) -> bool:
+    """The driver dies, or one of its workers or nodes, which it outlives."""
+    others = [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
+    victim = chance.choice(["driver", "worker", "node"] if others else ["driver", "worker"])
+    print(f"strikes a {victim}", flush=True)
+    if victim == "driver":
+        return dies(subject, process, chance)
+    harmed = waited(subject, process, chance, 4, least=1)  # It has workers once a shard is written.
+    if harmed and victim == "worker":
+        harmed = worker_dies(chance)
+    elif harmed:
+        cluster.remove_node(chance.choice(others), allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+    subject.ends(process, 0)
+    return harmed
+
+
+def worker_dies(chance: random.Random) -> bool:
+    """SIGKILL of a worker on our nodes; whether there was one."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "cmdline").read_bytes().startswith(b"ray::Actor"):
+                found += [int(entry.name)] if os.environ[MARK].encode() in (entry / "environ").read_bytes() else []
+    for one in found and [chance.choice(found)]:
+        os.kill(one, signal.SIGKILL)
+    return bool(found)
+
+
 def disturbed(
     make: Callable[[Path], Subject], strike: Strike, count: int, chance: random.Random, folder: Path
 ) -> Tally:
@@ -259,13 +296,13 @@ def disturbed(
     return tally
 
 
-def a_run(folder: Path, methods: Sequence[Mapping[str, Any]] = METHODS) -> Subject:
-    """A run of its own folder, in one process."""
+def a_run(folder: Path, methods: Sequence[Mapping[str, Any]] = METHODS, address: str | None = None) -> Subject:
+    """A run of its own folder, in one process or on a cluster."""
     folder.mkdir(parents=True)
-    workers = {"executor": "local", "samples_per_shard": 2}
+    workers = {"executor": "ray" if address else "local", "cpus": 1, "gpus": 0, "samples_per_shard": 2}
     config, run = folder / "kills.yaml", folder / "kills"
     config.write_text(yaml.safe_dump(CONFIG | {"methods": list(methods), "workers": workers}))
-    work = partial(run_once, str(config), str(folder))
+    work = partial(run_once, str(config), str(folder), address)
     return Subject(work, partial(shards_in, run), partial(rows_of, run), folder / "said.txt")
 
 
@@ -303,6 +340,21 @@ def a_training(seed: int, folder: Path) -> Subject:
 
 
 @contextmanager
+def cluster_of(nodes: int) -> Iterator[Any]:
+    """A Ray cluster on this machine, of so many nodes with a core each."""
+    from ray.cluster_utils import Cluster
+
+    os.environ[MARK] = uuid4().hex
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        for _ in range(nodes - 1):
+            cluster.add_node(num_cpus=1)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+@contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A tmpfs of 4 MiB.
 
@@ -328,6 +380,10 @@ def measured(kind: Kind, count: int, chance: random.Random, folder: Path) -> Tal
     if kind is Kind.disk:
         with small_disk(folder) as disk:
             return disturbed(a_run, partial(fills, disk), count, chance, disk / "runs")
+    if kind in (Kind.ray, Kind.nodes):
+        with cluster_of(3 if kind is Kind.nodes else 1) as cluster:
+            make = partial(a_run, address=cluster.address)
+            return disturbed(make, partial(loses, cluster), count, chance, folder)
     if kind is Kind.merge:
         halves = [a_run(folder / method["label"], [method]) for method in METHODS]
         for half in halves:
