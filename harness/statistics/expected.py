@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from harness.statistics.final_clicks import ENTRY, INSTANCE, FinalClicks
@@ -79,8 +80,10 @@ def _held(asked: pd.DataFrame) -> pd.Series[int]:
 
 def _stands(rows: pd.DataFrame) -> pd.Series[bool]:
     """Whether a row stands for all instances of its image."""
-    ids = rows["instance_id"] if rows["instance_id"].dtype == "category" else rows["instance_id"].astype("str")
-    stands = ids.str.endswith(NOT_LISTED).to_numpy(bool, copy=True)
+    ids = rows["instance_id"].astype("category").cat
+    # Each text is looked at once; a row without one has the code -1, which takes the False behind the last.
+    ends = np.append(ids.categories.astype("str").str.endswith(NOT_LISTED).astype(bool), False)
+    stands = ends[ids.codes.to_numpy()]
     some = rows[stands]
     stands[stands] = some["instance_id"].astype("str") == some["image_id"].astype("str") + NOT_LISTED
     return pd.Series(stands, rows.index)

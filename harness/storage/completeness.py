@@ -28,6 +28,18 @@ KEY = [name for name in ORDER if name != "image_id"]
 INSTANCE = [name for name in KEY if name not in ("click_index", "ranking")]
 """The columns that name an instance that a method was asked for."""
 
+LOOKED_AT = [
+    *ORDER,
+    "run",
+    "click_strategy",
+    "click_options",
+    "clicks",
+    "partner",
+    "gt_area_px",
+    "status",
+]
+"""The columns of the rows that are looked at here; the metrics come with them."""
+
 APART = (*MEASURED, "device", "run")
 """Columns that may differ between two shards: times and places, and the name of the run a shard was merged from."""
 

@@ -164,8 +164,8 @@ def as_frame(rows: pa.Table) -> pd.DataFrame:
 
 
 def with_dictionaries(rows: pa.Table) -> pa.Table:
-    """The rows with their text columns as dictionaries."""
-    for name in TEXTS:
+    """The rows with their text columns, those that they have, as dictionaries."""
+    for name in (one for one in TEXTS if one in rows.column_names):
         at = rows.column_names.index(name)
         rows = rows.set_column(at, name, pc.dictionary_encode(rows[name]))
     return rows
@@ -180,7 +180,8 @@ def coded(rows: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
     made = {}
     for name in names:
         column = rows[name].astype("category")
-        column = column.cat.rename_categories(list(map(str, column.cat.categories)))
+        texts = column.cat.categories.astype("str")
+        column = column.cat.rename_categories(texts)  # type: ignore[arg-type]  # An index is faster than a list.
         made[name] = column.cat.set_categories(column.cat.categories.sort_values(), ordered=True)
     return rows.assign(**made)
 

@@ -6,15 +6,18 @@ or plugins. On request the data sets' listings are compared, too: they alone kno
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.config.parts import Plugin, label
 from harness.config.run_config import asked_on
 from harness.storage.completeness import (
+    LOOKED_AT,
     Findings,
     asked_of,
     check_job,
@@ -25,11 +28,12 @@ from harness.storage.completeness import (
     check_same_truth,
 )
 from harness.storage.edits import old_rows, redo, said_of
+from harness.storage.folder import Folder
 from harness.storage.lock import holder
 from harness.storage.manifest import MANIFEST, SAMPLES, JobFacts, Samples, metrics_of, read_samples
-from harness.storage.rows import as_frame, schema
+from harness.storage.rows import COLUMNS, PIECE, as_frame, schema, with_dictionaries
 from harness.storage.shards import Header, changed, is_name
-from harness.storage.store import Store
+from harness.storage.store import RESULTS, Store
 from harness.structures import UserError
 
 NAMED_AT_MOST = 5
@@ -131,8 +135,7 @@ def _check_rows(
         for method, dataset in pairs_of(config)
     ]
     jobs, wanted = [one.job for one in asked], {one.job.dataset: one.samples for one in asked}
-    said = pa.concat_tables([schema(metrics_of(jobs)).empty_table(), *store.tables(jobs, wanted)])
-    rows = as_frame(said.drop_columns("mask"))
+    rows, wrong = _rows_beside_results(store, jobs, wanted)
     for one in asked:
         check_job(found, one, store.done(one.job), rows)
         check_repeats(found, store, one)
@@ -142,7 +145,9 @@ def _check_rows(
     check_same_instances(found, rows)
     check_same_truth(found, rows)
     check_key(found, rows)
-    _check_results(found, store, said)
+    anew = f"python -m harness report {store.folder} writes it anew"
+    proved = f"results.parquet has {len(rows)} rows, equal to the shards', and the SHA-256 of {MANIFEST}"
+    found.say(proved, *([f"{wrong}; {anew}"] if wrong else []))
     for dataset in data:
         if own := [one for one in asked if one.job.dataset == label(dataset)]:
             check_listing(found, dataset, config, own, rows)
@@ -170,21 +175,77 @@ def label_of(entry: Mapping[str, Any]) -> str:
     return str(entry.get("label") or entry["name"])
 
 
-def _check_results(found: Findings, store: Store, said: pa.Table) -> None:
-    again = f"python -m harness report {store.folder} writes it anew"
-    try:
-        written = pq.read_table(pa.BufferReader(store.folder.read("results.parquet")))
-    except FileNotFoundError:
-        found.lacking.append(f"results.parquet; {again}")
-        return
-    except (pa.ArrowException, OSError) as error:
-        found.lacking.append(f"results.parquet cannot be read ({' '.join(str(error).split())}); {again}")
-        return
-    lacking = (
-        []
-        if written.replace_schema_metadata().equals(said)
-        else [f"results.parquet is not what the shards say; {again}"]
-    )
-    if not lacking and not store.results_intact():
-        lacking = [f"results.parquet holds the shards' rows, but is not the file that {MANIFEST} tells of; {again}"]
-    found.say(f"results.parquet has {len(written)} rows, equal to the shards', and the SHA-256 of {MANIFEST}", *lacking)
+def _rows_beside_results(
+    store: Store, jobs: Sequence[JobFacts], wanted: Mapping[str, Collection[str]]
+) -> tuple[pd.DataFrame, str]:
+    """The rows that the shards hold, and what is wrong with results.parquet, which should hold the same.
+
+    Both are read in pieces at the same time, for all rows with their masks may be more than memory holds. Of each piece
+    only the columns that are looked at later are kept.
+    """
+    kept = [_looked_at(schema(metrics_of(jobs)).empty_table())]
+    with ExitStack() as files:
+        results = _Results(store.folder, files)
+        for piece in store.tables(jobs, wanted):
+            kept.append(_looked_at(piece))
+            results.compare(piece)
+        results.end()
+    wrong = results.wrong
+    if not wrong and not store.results_intact():
+        wrong = f"results.parquet holds the shards' rows, but is not the file that {MANIFEST} tells of"
+    return as_frame(pa.concat_tables(kept)), wrong
+
+
+def _looked_at(rows: pa.Table) -> pa.Table:
+    measured = [name for name in rows.column_names if name not in COLUMNS]
+    return with_dictionaries(rows.select([*LOOKED_AT, *measured]))
+
+
+class _Results:
+    """results.parquet, whose rows are compared with others from its start to its end.
+
+    Args:
+        folder: The run's.
+        files: Closes the file.
+
+    Attributes:
+        wrong: What is wrong with the file; empty as long as nothing is.
+    """
+
+    def __init__(self, folder: Folder, files: ExitStack) -> None:
+        self.wrong = ""
+        with self._reading():
+            file = pq.ParquetFile(files.enter_context(folder.opened(RESULTS)))
+            self.batches = file.iter_batches(PIECE, use_threads=False)
+            self.rest = file.schema_arrow.empty_table()
+
+    def compare(self, piece: pa.Table) -> None:
+        """Compare the next rows."""
+        if not self.wrong:
+            with self._reading():
+                self._expect(self._next(len(piece)).equals(piece))
+
+    def end(self) -> None:
+        """See that no row is left."""
+        if not self.wrong:
+            with self._reading():
+                self._expect(len(self._next(1)) == 0)
+
+    def _expect(self, same: bool) -> None:
+        self.wrong = "" if same else "results.parquet is not what the shards say"
+
+    def _next(self, count: int) -> pa.Table:
+        """The next rows; fewer where the file ends."""
+        while len(self.rest) < count and (batch := next(self.batches, None)) is not None:
+            self.rest = pa.concat_tables([self.rest, pa.Table.from_batches([batch])])
+        taken, self.rest = self.rest.slice(0, count), self.rest.slice(count)
+        return taken
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            self.wrong = "results.parquet"
+        except (pa.ArrowException, OSError) as error:
+            self.wrong = f"results.parquet cannot be read ({' '.join(str(error).split())})"
