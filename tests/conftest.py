@@ -28,6 +28,16 @@ ROOT = Path(__file__).resolve().parents[1]
 TOYS = ROOT / "tests" / "toys"
 SLOW_S = 1.0
 """A test above it is marked slow."""
+RAY_IN_TESTS = {
+    # Ray Train looks at its workers this often, and a worker that keeps a state waits to be looked at: every 2 s else.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # A process more for each training, which watches for machines that a cloud takes back.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # A node that is gone is noticed after five looks: 15 s else. One that is only busy has 10 s for each of them.
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+}
+"""Ray waits for large clusters as a matter of course; what tests do to small ones is seen sooner."""
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -37,6 +47,8 @@ def toys_everywhere() -> Iterator[None]:
         patch.setenv("PYTHONPATH", str(TOYS), prepend=os.pathsep)
         # Ray makes its workers nice to others (15): beside a second process of tests they would hardly come to work.
         patch.setenv("RAY_worker_niceness", "0")
+        for name, value in RAY_IN_TESTS.items():
+            patch.setenv(name, value)
         yield
 
 
@@ -63,9 +75,10 @@ def run_name() -> Iterator[str]:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Path:
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder outside the checkout that holds the module `far_away`."""
-    return Path(shutil.copytree(TOYS / "outside", tmp_path / "elsewhere"))
+    yield Path(shutil.copytree(TOYS / "outside", tmp_path / "elsewhere"))
+    _forget("far_away")
 
 
 @pytest.fixture
@@ -193,11 +206,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
     torch and BLAS take a thread a core in every process. Two processes on two cores then wait for each other: the same
     tests of networks took four times the processor time.
+
+    They also keep Python's bytecode: reading the tests without it takes each process ten seconds more.
     """
     hypothesis.settings.register_profile("without_a_deadline", deadline=None)  # A busy machine is no failure.
     hypothesis.settings.load_profile("without_a_deadline")
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+FAST = "not slow and not ray"
+WHOLLY_SLOW = re.compile(r"^pytestmark = (\[[^\]]*)?pytest\.mark\.(slow|ray)\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make fast` does not even read the files that are slow as a whole: their imports alone take seconds."""
+    if config.getoption("markexpr") != FAST or not collection_path.match("test_*.py"):
+        return None
+    return bool(WHOLLY_SLOW.search(collection_path.read_text("utf-8"))) or None
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:

@@ -27,9 +27,9 @@ from harness.storage.rows import MEASURED
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-IMAGES = 72
+IMAGES = 60
 BETWEEN_DEATHS = 4
-"""Shards, of some fifty."""
+"""Shards, of some forty."""
 MARK = uuid4().hex
 """In the environment of this test's processes, so that no other run on the machine is harmed."""
 
@@ -121,8 +121,7 @@ def test_nodes_actors_and_drivers_die_and_no_row_is_lost_or_twice(
     nodes: RayCluster, names: list[str], tmp_path: Path
 ) -> None:
     calm, disturbed = names
-    undisturbed = started(tmp_path, calm, {"executor": "local"})
-    assert undisturbed.wait(timeout=300) == 0
+    undisturbed = started(tmp_path, calm, {"executor": "local"})  # Beside the others: most of its time it sleeps.
     workers, address = {"cpus": 0.5, "gpus": 0, "samples_per_shard": 3}, ["--address", nodes.address]
     stop, killed = threading.Event(), list[int]()
     killer = threading.Thread(target=killing, args=(stop, killed, disturbed))
@@ -137,7 +136,7 @@ def test_nodes_actors_and_drivers_die_and_no_row_is_lost_or_twice(
         stop.set()
         killer.join()
     assert last.returncode == 0, (said, complaints)
-    assert len(killed) >= 2
+    assert len(killed) >= 2 and undisturbed.wait(timeout=300) == 0
     found = rows(disturbed)
     assert len(found) == len(CONFIG["methods"]) * ((IMAGES - 1) * 2 * 3 + 1)
     assert not found.duplicated(["dataset", "method", "instance_id", "click_index", "ranking"]).any()

@@ -5,8 +5,7 @@ Ray is told of GPUs that are not there; what an actor sees of them is what Ray s
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from harness.storage.store import Store
 
 pytestmark = pytest.mark.ray
 
-IMAGES = 72  # enough that a node which joins has its worker up before they are done
 PLACED = '''
 """A method that says, as its device, which GPUs its process was given."""
 
@@ -39,34 +37,31 @@ class Placed(Sleepy):
 '''
 
 
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[RayCluster]:
+@pytest.fixture(scope="module")
+def nodes(importable: Callable[[str, str], Path]) -> Iterator[RayCluster]:
     """A cluster of one node with two GPUs in name, whose workers find the module `placed`."""
-    (tmp_path / "placed.py").write_text(PLACED)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-        patch.syspath_prepend(str(tmp_path))
-        cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2})
-        yield cluster
-        ray.shutdown()
-        cluster.shutdown()
+    importable("placed", PLACED)
+    cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2})
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
 
 
-def jobs(**gpus: float) -> list[Job]:
+def jobs(images: int, **gpus: float) -> list[Job]:
     entries = tuple(MethodEntry(name="placed:Placed", label=label, gpus=share) for label, share in gpus.items())
-    toys = Plugin(name="fakes:Toys", label="toys", params={"count": IMAGES})
+    toys = Plugin(name="fakes:Toys", label="toys", params={"count": images})
     return planned(RunConfig(run="r", datasets=(toys,), methods=entries))
 
 
 def placed(made: list[Job], store: Store) -> dict[str, set[str]]:
     """Method -> the GPUs that its rows were made beside."""
     rows = store.rows([job.facts for job in made], {job.facts.dataset: job.sample_ids for job in made})
-    assert (rows["status"] == "ok").all() and len(rows) == len(made) * IMAGES * 2 * 3
+    assert (rows["status"] == "ok").all() and len(rows) == len(made) * len(made[0].sample_ids) * 2 * 3
     return {method: set(own["device"].str.removeprefix("cpu beside GPUs ")) for method, own in rows.groupby("method")}
 
 
 def test_shares_of_gpus_and_several_stand_side_by_side_and_follow_each_other(nodes: RayCluster, tmp_path: Path) -> None:
-    made, store = jobs(shared=0.5, whole=1, both=2), Store(tmp_path / "run")
+    made, store = jobs(24, shared=0.5, whole=1, both=2), Store(tmp_path / "run")
     running = Cluster(Workers(cpus=0.25, samples_per_shard=2), store, nodes.address)
     seen: list[dict[str, Any]] = []
     for _ in running.run(remaining(made, store, 2)):
@@ -82,7 +77,8 @@ def test_shares_of_gpus_and_several_stand_side_by_side_and_follow_each_other(nod
 
 
 def test_a_node_that_joins_is_used(nodes: RayCluster, tmp_path: Path) -> None:
-    made, store = jobs(whole=2), Store(tmp_path / "run")
+    # Enough that the node which joins has its worker up before they are done.
+    made, store = jobs(72, whole=2), Store(tmp_path / "run")
     running = Cluster(Workers(cpus=0.25, samples_per_shard=1), store, nodes.address)
     workers: list[str] = []
     for number, outcome in enumerate(running.run(remaining(made, store, 1))):

@@ -465,7 +465,11 @@ def test_released_checkpoints_load_as_they_are(vit_b: Path) -> None:
 
 
 def test_vit_b_answers_as_the_official_predictor(vit_b: Path) -> None:
+    """In its real sizes; of the encoder's twelve blocks the first three: two that attend in windows, one to all."""
     method, predictor = sam(vit_b, backbone="vit_b"), SamPredictor(sam_model_registry["vit_b"](checkpoint=str(vit_b)))
+    for model in (method.network.model, predictor.model):
+        del model.image_encoder.blocks[3:]
+    assert [block.window_size for block in model.image_encoder.blocks] == [14, 14, 0]
     image, prompts = noise(120, 200), random_prompts((120, 200), [1, 1, 2])
     predictor.set_image(image)
     for prompt, found in zip(prompts, answers(method, image, prompts), strict=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 import real_data
-from harness import places
 from harness.config.run_config import RunConfig, load_run
 from harness.plugins import parameters, registry
 from harness.running import doctor, published_counts
@@ -335,12 +334,13 @@ def test_ray_answers_or_says_what_does_not_fit(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("root", "code", "last"), [(None, 0, "Nothing is wrong."), ("none", 1, "findings are wrong.")])
-def test_the_exit_code_says_whether_anything_is_wrong(tmp_path: Path, root: str | None, code: int, last: str) -> None:
+def test_the_exit_code_says_whether_anything_is_wrong(
+    tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]], root: str | None, code: int, last: str
+) -> None:
     loaded(
         tmp_path,
         datasets=[SCENES if root is None else {"name": "coco", "params": {"root": root}}],
         methods=[{"name": "click_only", "params": {"checkpoint": "methods/weights/scenes_click_only.safetensors"}}],
     )
-    command = [sys.executable, "-m", "harness", "doctor", str(tmp_path / "a.yaml")]
-    done = subprocess.run(command, cwd=places.ROOT, capture_output=True, text=True, timeout=120)
+    done = here("doctor", tmp_path / "a.yaml")
     assert done.returncode == code and last in done.stdout and not done.stderr

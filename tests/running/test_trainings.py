@@ -205,7 +205,7 @@ def test_a_schedulers_sigterm_ends_trainings_side_by_side_in_one_line_and_they_g
         journal = training.resumable(identified(one.train)).with_suffix("")
         request.addfinalizer(partial(shutil.rmtree, journal, ignore_errors=True))
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    give_up = time.monotonic() + 200
+    give_up = time.monotonic() + 600
     while len({path.parts[-3] for path in tmp_path.glob("runs/training/*.ray/checkpoint_*/state.pt")}) < 2:
         assert process.poll() is None and time.monotonic() < give_up
         time.sleep(0.1)
@@ -213,7 +213,6 @@ def test_a_schedulers_sigterm_ends_trainings_side_by_side_in_one_line_and_they_g
     _, told = process.communicate(timeout=60)
     assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
     assert list((tmp_path / "runs").rglob("lock.json")) == []
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(given | {"methods": methods[:1], "tables": ["leaderboard"]}))
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)  # One of them shows it.
-    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["a.safetensors"], done
+    train_missing(due[:1], lambda *_: None, runs=str(tmp_path / "runs"))  # One of them shows it.
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["a.safetensors"]
     assert 20 <= (tmp_path / "met" / "a").read_text().count("begun") < 20 + 8  # It did go on.

@@ -22,6 +22,7 @@ from harness.storage.verify import verified
 from toy_runs import STEADY, TOYS, WIDE, Quiet, written
 
 MORE = {"name": "fakes:Toys", "label": "more", "params": {"count": 3, "top": 6}}
+TABLE = {"tables": ["leaderboard"]}
 
 
 Ran = Callable[..., Store]
@@ -29,12 +30,12 @@ Ran = Callable[..., Store]
 
 @pytest.fixture
 def ran(tmp_path: Path) -> Ran:
-    """Runs a config under a name; the store counts the images it took."""
+    """Runs a config under a name, without the table, which takes longest; the store counts the images it took."""
 
     def start(name: str, **changed: Any) -> Store:
-        workers = {"executor": "local", "samples_per_shard": 4}
+        known: dict[str, Any] = {"workers": {"executor": "local", "samples_per_shard": 4}, "tables": []}
         quiet = Quiet()
-        config = load_run(written(tmp_path / f"{name}.yaml", **{"workers": workers} | changed))
+        config = load_run(written(tmp_path / f"{name}.yaml", **known | changed))
         run(config, quiet, runs=str(tmp_path))
         store = Store(tmp_path / name)
         store.images = quiet.images  # type: ignore[attr-defined]
@@ -58,9 +59,9 @@ def lacking(store: Store) -> list[str]:
 
 @pytest.mark.slow
 def test_methods_of_two_machines_become_one_run(ran: Ran, tmp_path: Path) -> None:
-    whole = ran("whole", methods=[STEADY, WIDE])
+    whole = ran("whole", methods=[STEADY, WIDE], **TABLE)
     both = at(tmp_path, "both")
-    copied, rows = merged([ran("a"), ran("b", methods=[WIDE])], both)
+    copied, rows = merged([ran("a", **TABLE), ran("b", methods=[WIDE], **TABLE)], both)
     assert (copied, rows) == (4, 72)
     pd.testing.assert_frame_equal(results(both), results(whole))
     assert lacking(both) == []
@@ -113,7 +114,7 @@ def test_a_method_is_asked_on_what_either_run_asked_it_on(ran: Ran, tmp_path: Pa
 @pytest.mark.slow
 def test_what_neither_run_has_is_missing_in_words(ran: Ran, tmp_path: Path) -> None:
     both = at(tmp_path, "both")
-    merged([ran("a"), ran("b", methods=[WIDE], datasets=[MORE])], both)
+    merged([ran("a", **TABLE), ran("b", methods=[WIDE], datasets=[MORE], **TABLE)], both)
     assert "wide on toys: 6 of 6 images, the first 'toy-0'" in lacking(both)
     assert "steady on more: 3 of 3 images, the first 'toy-0'" in lacking(both)
     assert report(recorded(both)).missing == 12 + 6
@@ -192,7 +193,7 @@ def test_a_name_that_no_run_can_have_is_refused_before_anything_is_made(ran: Ran
 
 @pytest.mark.slow
 def test_a_report_of_before_the_merge_does_not_stay(ran: Ran, tmp_path: Path) -> None:
-    a, b = ran("a"), ran("b", methods=[WIDE])
+    a, b = ran("a", **TABLE), ran("b", methods=[WIDE], **TABLE)
     merged([b], a)
     assert "report.md" not in a.folder.files()
     report(recorded(a))

@@ -34,13 +34,14 @@ DATA = (Plugin(name="fakes:Toys", label="toys", params={"count": 6}),)
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Callable[..., Store]:
-    """Runs two methods on six images of two instances, three rankings, two clicks."""
+    """Runs two methods on six images of two instances, three rankings, two clicks; no table, which takes longest."""
 
     def start(**changed: Any) -> Store:
         known: dict[str, Any] = {
             "methods": [STEADY, WIDE],
             "clicks": {"max_clicks": 2},
             "workers": {"executor": "local", "samples_per_shard": 4},
+            "tables": [],
         }
         run(load_run(written(tmp_path / "r.yaml", **known | changed)), Quiet(), runs=str(tmp_path))
         return Store(tmp_path / "r")
