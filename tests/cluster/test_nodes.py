@@ -1,12 +1,13 @@
 """A second node that lacks what the driver's has: in a mount namespace of its own, some folders are empty there.
 
-It does all the work; the driver's node has no CPU to lend.
+It does all the work; the driver's node has no CPU to lend. Another folder is there, too, but holds other files.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,17 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import ray
+import yaml
 from ray.cluster_utils import Cluster as RayCluster
 
-from harness import UserError
+from harness import UserError, places
 from harness.cluster import scheduler as cluster
 from harness.cluster.scheduler import Cluster
 from harness.config.parts import Plugin
-from harness.config.run_config import MethodEntry, RunConfig, Workers
+from harness.config.run_config import MethodEntry, RunConfig, Workers, load_run
 from harness.jobs.jobs import Job
 from harness.jobs.plan import planned, remaining
+from harness.jobs.worker import run_here
 from harness.storage.store import Store
 
 ROOM_GIB = 8
@@ -36,6 +40,8 @@ import time
 
 import numpy as np
 from fakes import Steady, Toys
+
+from harness.images.reading import sizes_digest
 
 
 class Pictures(Toys):
@@ -48,6 +54,24 @@ class Pictures(Toys):
     def load(self, sample_id):
         (self.root / sample_id).read_bytes()
         return super().load(sample_id)
+
+
+class Sized(Toys):
+    """Toys whose fingerprint is of the files beside them, and whose boxes begin where a file says."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        super().__init__(8, top=len((root / "top").read_text()))
+        self.root = root
+
+    def fingerprint(self):
+        return {"sha256": sizes_digest(sorted(self.root.iterdir()))}
+
+
+class Reaching(Steady):
+    """Steady, whose weights are its reach."""
+
+    def __init__(self, weights: pathlib.Path) -> None:
+        super().__init__(int(weights.read_text()))
 
 
 class Gorge(Steady):
@@ -95,34 +119,50 @@ def memory() -> dict[str, int]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shared")
     (folder / "far_plugins.py").write_text(PLUGINS)
-    for name in ("hidden", "pictures"):
+    for name in ("hidden", "pictures", "same", "other"):
         (folder / name).mkdir()
+    for name, reach, top in (("same", 5, 6), ("other", 9, 2)):
+        (folder / name / "reach").write_text(str(reach))
+        (folder / name / "top").write_text(top * ".")
     return folder
 
 
 @pytest.fixture(scope="module", autouse=True)
 def head(shared: Path) -> Iterator[str]:
-    """The driver's node, which has no CPU, and the far one, where `hidden` and `pictures` are empty."""
+    """The driver's node, which has no CPU, and the far one.
+
+    There `hidden` and `pictures` are empty, and `same` holds what is in `other`.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(shared), prepend=os.pathsep)
         patch.syspath_prepend(str(shared))
         ray_cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0})
         cluster.connect(ray_cluster.address)
-        with joined(
-            ray_cluster.address, "far", RAY_memory_monitor_refresh_ms="0", HIDE=f"{shared}/hidden {shared}/pictures"
-        ):
+        folders = {"HIDE": f"{shared}/hidden {shared}/pictures", "SWAP": f"{shared}/other {shared}/same"}
+        with joined(ray_cluster.address, "far", RAY_memory_monitor_refresh_ms="0", **folders):
             yield ray_cluster.address
         ray.shutdown()
         ray_cluster.shutdown()
 
 
+@pytest.fixture(scope="module")
+def near(head: str) -> Iterator[str]:
+    """One more node, which has what the driver's has."""
+    with joined(head, "near"):
+        yield head
+
+
 @contextmanager
 def joined(address: str, name: str, **environment: str) -> Iterator[None]:
-    """One more node, with a resource of its name, until the block ends; folders in HIDE are empty there."""
+    """One more node, with a resource of its name, until the block ends.
+
+    Folders in HIDE are empty there, and the second one in SWAP holds the files of the first one.
+    """
     hide = "for one in $HIDE; do mount -t tmpfs none $one || exit 1; done"
+    swap = '[ -z "$SWAP" ] || mount --bind $SWAP || exit 1'
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--address", address, "--num-cpus", "1", "--block"]
     start += ["--resources", json.dumps({name: 1})]
-    command = ["unshare", "-m", "bash", "-c", f'{hide}; exec "$@"', "bash", *start]
+    command = ["unshare", "-m", "bash", "-c", f'{hide}; {swap}; exec "$@"', "bash", *start]
     deadline = time.monotonic() + 300
     process = subprocess.Popen(command, env=os.environ | environment)
     while name not in ray.cluster_resources() and time.monotonic() < deadline:
@@ -189,6 +229,38 @@ def test_runs_that_the_node_keeps_to_itself(shared: Path, monkeypatch: pytest.Mo
     store = Store(shared / "hidden" / "run")
     with pytest.raises(UserError, match=r"^On node .*/hidden/run/shards/\S+: written by worker \S+; the driver, on"):
         ran(jobs(filled(shared / "all")), store)
+
+
+@pytest.mark.parametrize("differing", ["weights", "data"])
+def test_other_files_at_one_path_end_the_run_and_leave_no_row(
+    differing: str, near: str, shared: Path, tmp_path: Path
+) -> None:
+    method, dataset = {"name": "fakes:Sleepy", "label": "mine"}, {"name": "fakes:Toys", "label": "toys"}
+    if differing == "weights":
+        method |= {"name": "far_plugins:Reaching", "params": {"weights": str(shared / "same" / "reach")}}
+        said = rf"'mine': weights={shared}/same/reach is another file than when the run was planned\."
+    else:
+        dataset |= {"name": "far_plugins:Sized", "params": {"root": str(shared / "same")}}
+        said = rf"'toys': the data at root={shared}/same are others than when the run was planned: sha256 was"
+    config = tmp_path / "mixed.yaml"
+    workers = {"count": 2, "gpus": 0, "samples_per_shard": 1}
+    config.write_text(yaml.safe_dump({"run": "mixed", "methods": [method], "datasets": [dataset], "workers": workers}))
+    command = [sys.executable, "-m", "harness", "run", str(config), "--runs", str(tmp_path), "--address", near]
+    ended = subprocess.run(command, cwd=places.ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2, ended
+    far = next(node for node in ray.nodes() if "far" in node["Resources"])
+    where = rf"On node {far['NodeManagerHostname']} \({far['NodeManagerAddress']}\): "
+    assert re.search(where + said, " ".join(ended.stderr.split())), ended
+    alone = Store(tmp_path / "alone")
+    list(run_here(remaining(planned(load_run(config)), alone, 8), alone, threads=1))
+    assert rows_in(tmp_path / "mixed") <= rows_in(tmp_path / "alone")
+
+
+def rows_in(run: Path) -> set[tuple[Any, ...]]:
+    """What the shards of a run say of each instance."""
+    columns = ["instance_id", "ranking", "click_index", "pred_area_px", "iou", "gt_area_px"]
+    parts = [pd.read_parquet(one, columns=columns) for one in run.glob("shards/*/*.parquet")]
+    return {row for part in parts for row in part.itertuples(index=False, name=None)}
 
 
 @pytest.mark.skipif(memory()["MemAvailable"] < ROOM_GIB, reason=f"needs {ROOM_GIB} GiB of free memory")

@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import UserError, places
-from harness.config.run_config import RunConfig, load_run
+from harness.config.run_config import Clicks, RunConfig, load_run
+from harness.config.wording import Text
 from harness.environment import PACKAGES, environment
+from harness.evaluation.protocol import Names, Protocol, failed
 from harness.interrupts import in_order
 from harness.jobs.plan import planned, samples_of
 from harness.jobs.worker import Outcome, Worker
@@ -27,8 +29,10 @@ from harness.results.reported import Finished, report
 from harness.running.one_run import Budget, run
 from harness.storage.lock import Lock
 from harness.storage.rows import MEASURED, schema
+from harness.storage.shards import name_of, of_samples, packed
 from harness.storage.store import Store
 from harness.storage.verify import verified
+from harness.structures import Listed
 from toy_runs import STEADY, TOYS, Quiet, written
 
 Make = Callable[..., Path]
@@ -499,6 +503,28 @@ def test_failed_images_are_redone_when_asked(make: Make, monkeypatch: pytest.Mon
     assert Store(folder(path)).manifest()["starts"][-1]["samples_retried"] == 1
     ran(undisturbed)
     pd.testing.assert_frame_equal(results(path), results(undisturbed))
+
+
+@pytest.mark.slow
+def test_an_image_that_was_given_up_is_tried_again_by_the_next_start(make: Make) -> None:
+    path = make()
+    ran(path)
+    whole, store = results(path), Store(folder(path))
+    job = recorded(store).jobs[0]
+    (shard,) = (name for name, header in store.headers(job.key).items() if "toy-2" in header.samples)
+    kept = tuple(one for one in store.headers(job.key)[shard].samples if one != "toy-2")
+    rows = of_samples(store.read(job.key, shard), {*kept})
+    content = packed(rows, replace(store.headers(job.key)[shard], samples=kept))
+    store.folder.write(f"shards/{job.key}/{name_of(content)}", content)
+    store.folder.remove(f"shards/{job.key}/{shard}")
+    protocol = Protocol("r", 0, Clicks(), Text(), ("iou",), 1)
+    lost = [failed(Names(job.method, "m", job.dataset, "d"), protocol, "toy-2", Listed("2a", "small"), "workers died")]
+    store.write(job, ["toy-2"], lost, given_up=True)
+    report(recorded(store))
+    assert (results(path)["error"] == "workers died").sum() == 1
+    _, quiet = ran(path)
+    assert [outcome.samples for outcome in quiet.outcomes] == [1]
+    pd.testing.assert_frame_equal(results(path), whole)
 
 
 @pytest.mark.slow
