@@ -16,7 +16,7 @@ from harness.statistics.means import paired_gain, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "docs" / "example_report" / "run"
-SCENES = 12
+SCENES = 6
 """How many scenes are computed anew."""
 TOLERANCE = 0.3
 """Points of mIoU between machines: another CPU's float rounding flips single pixels."""
@@ -118,7 +118,7 @@ def test_rows_that_are_computed_anew_are_those_that_are_kept(rows: pd.DataFrame,
     """The same instances, clicks and words; scores as far as machines agree."""
     key = ["method", "ranking", "instance_id"]
     kept = rows[rows["image_id"].isin(again["image_id"])].sort_values(key, ignore_index=True)
-    assert again["image_id"].nunique() == SCENES and len(kept) == len(again) > 50 * len(LINES)
+    assert again["image_id"].nunique() == SCENES and len(kept) == len(again) > 30 * len(LINES)
     found = kept[key].merge(again, on=key)
     same = [*key, "dataset", "image_id", "category", "seen", "text", "under_click", "gt_area_px", "same_class_count"]
     pd.testing.assert_frame_equal(kept[same], found[same], check_dtype=False)

@@ -31,7 +31,7 @@ from harness.structures import Click, Image, Prediction, Prompt, Record
 
 CONFIG = yaml.safe_load((places.ROOT / "configs" / "sam_vs_ours_scenes.yaml").read_text("utf-8"))
 PARAMS = {entry["name"]: entry["params"] for entry in CONFIG["methods"]}
-INSTANCES = 50
+INSTANCES = 20
 """Of each method."""
 
 

@@ -417,7 +417,7 @@ def test_a_bug_in_a_worker_ends_the_command_with_its_traceback(make: Make) -> No
 
 @pytest.mark.slow
 def test_killed_half_way_and_started_again_writes_the_same_report(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    toys = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 400}}]
+    toys = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 160}}]
     workers = {"executor": "local", "samples_per_shard": 4}
     path, undisturbed = make(datasets=toys, workers=workers), make(datasets=toys, workers=workers)
     process = start(path)
@@ -429,10 +429,10 @@ def test_killed_half_way_and_started_again_writes_the_same_report(make: Make, ca
     assert (folder(path) / "lock.json").exists()
     (job,) = planned(loaded(path))
     kept = len(Store(folder(path)).done(job.facts))
-    assert 0 < kept < 400
+    assert 0 < kept < 160
     _, quiet = ran(path)
     assert "taken over from process" in caplog.text and not (folder(path) / "lock.json").exists()
-    assert sum(outcome.samples for outcome in quiet.outcomes) == 400 - kept
+    assert sum(outcome.samples for outcome in quiet.outcomes) == 160 - kept
     ran(undisturbed)
     assert report_of(path) == report_of(undisturbed)
     rows = results(path)
