@@ -24,6 +24,7 @@ from harness.evaluation.probe import Probe, says_uses_text
 from harness.jobs.jobs import Job, Shard
 from harness.jobs.listing import listed_twice
 from harness.jobs.sameness import FilesAsOpened, check_dataset, same_weights
+from harness.jobs.words import words_asked
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Method
 from harness.storage.store import Store
@@ -123,7 +124,7 @@ class Worker:
             self._check_ids(label(shard.dataset), dataset, found[0])
         files = []
         for job, own in zip(shard.jobs, records, strict=True):
-            files.append(self.store.write(job.facts, done, own))
+            files.append(self.store.write(job.facts, done, own, words=words_asked(self.method, own)))
         seconds, left = time.monotonic() - started, shard.sample_ids[len(done) :]
         facts = {"left": left, "device": evaluation.device, **whereabouts()}
         return [

@@ -131,6 +131,13 @@ class Method:
         """
         return None
 
+    def unknown_words(self, text: str) -> tuple[int, int] | None:  # noqa: ARG002
+        """How many of a text's words it does not know, and how many it reads; None for one without a vocabulary.
+
+        A run counts them over its instances, and its tables say which share of the words the method did not know.
+        """
+        return None
+
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:  # noqa: ARG003
         """How much of a text it reads, without a look at weights: `doctor` says which texts of a run are longer.

@@ -28,6 +28,7 @@ from harness.storage.edits import old_rows, said_of
 from harness.storage.folder import Folder
 from harness.storage.manifest import MANIFEST, JobFacts, Samples, read_samples
 from harness.storage.store import Store, store_of
+from harness.storage.words import unknown_words
 from harness.structures import UserError
 
 ASKED = ["dataset", "method", "image_id", "instance_id"]
@@ -126,10 +127,10 @@ class Recorded:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What stands under every table: what data sets leave out, edited plugins, saliencies not as in training."""
+        """What stands under every table: what data leave out, unknown words, edits, other saliencies."""
         differing = {job.method: job.about.get("saliency_differs", ()) for job in self.jobs}
         said = [f"{name} is not asked as it was trained: {'; '.join(own)}." for name, own in differing.items() if own]
-        said += left_out_of(self.jobs)
+        said += [*left_out_of(self.jobs), *unknown_words(self.store, self.jobs, self.samples)]
         return tuple(filter(None, [*said, said_of(old_rows(self.store, self.jobs, self.samples))]))
 
     @property

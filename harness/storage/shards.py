@@ -21,6 +21,7 @@ from harness.storage.rows import table
 from harness.structures import Record
 
 _SAMPLES, _PARTS, _CODE, _GIVEN_UP = b"harness.samples", b"harness.parts", b"harness.code", b"harness.given_up"
+_WORDS = b"harness.words"
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class Header:
         parts: What made its rows: the `parts` of its `JobFacts`.
         code: The plugins' code that made its rows, likewise; empty where nobody noted it.
         given_up: Its rows are failed ones of an image on which workers died. The next start tries it again.
+        words: Sample -> of the words by which its instances were asked for, how many the method does not know, and how
+            many it reads; nothing of a method that has no vocabulary of its own.
     """
 
     samples: tuple[str, ...]
     parts: Mapping[str, str]
     code: Mapping[str, str] = field(default_factory=dict)
     given_up: bool = False
+    words: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def made_by(self, parts: Mapping[str, str]) -> bool:
         """Whether its rows were made by these."""
@@ -56,7 +60,9 @@ def changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 def packed(rows: pa.Table, header: Header) -> pa.Buffer:
     """The bytes of a shard's file."""
     parts, code = json.dumps(dict(header.parts)), json.dumps(dict(header.code))
-    said = {_SAMPLES: json.dumps(header.samples), _PARTS: parts, _CODE: code}
+    said: dict[bytes, str | bytes] = {_SAMPLES: json.dumps(header.samples), _PARTS: parts, _CODE: code}
+    if header.words:
+        said[_WORDS] = json.dumps(dict(header.words))
     return parquet(rows.replace_schema_metadata(said | ({_GIVEN_UP: b"true"} if header.given_up else {})))
 
 
@@ -102,7 +108,7 @@ def header_of(file: Any) -> Header:
             json.loads(said[_PARTS]),
             json.loads(said.get(_CODE, b"{}")),
         )
-        return Header(tuple(samples), parts, code, _GIVEN_UP in said)
+        return Header(tuple(samples), parts, code, _GIVEN_UP in said, json.loads(said.get(_WORDS, b"{}")))
     except (pa.ArrowException, KeyError, TypeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # The disk failed; the file may be whole.

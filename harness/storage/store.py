@@ -135,8 +135,15 @@ class Store:
         """The ids of the samples whose records are there."""
         return {one for header in self.own(job).values() for one in header.samples}
 
-    def write(self, job: JobFacts, sample_ids: Sequence[str], records: Sequence[Record], given_up: bool = False) -> str:
-        """Write a finished shard, whole or not at all; `given_up` as in its `Header`.
+    def write(
+        self,
+        job: JobFacts,
+        sample_ids: Sequence[str],
+        records: Sequence[Record],
+        given_up: bool = False,
+        words: Mapping[str, Sequence[int]] = {},
+    ) -> str:
+        """Write a finished shard, whole or not at all; `given_up` and `words` as in its `Header`.
 
         Returns:
             Its file, within the run's folder.
@@ -144,7 +151,7 @@ class Store:
         Raises:
             UserError: It cannot be written, as on a full disk; what was written before is kept.
         """
-        content = shard(records, job.metrics, Header(tuple(sample_ids), job.parts, job.code, given_up))
+        content = shard(records, job.metrics, Header(tuple(sample_ids), job.parts, job.code, given_up, words))
         file = file_of(job.key, content)
         self.folder.write(file, content)
         return file

@@ -50,10 +50,6 @@ class PhraseClick(Method):
         checkpoint: Weights that the learner `phraseclick` saved, with their vocabulary.
         device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: Forward passes are cut to this many prompts of an image.
-
-    Attributes:
-        words_read: How many words it has read in all prompts.
-        words_unknown: How many of these its training did not have.
     """
 
     uses_text = True
@@ -66,7 +62,6 @@ class PhraseClick(Method):
         self.architecture, network = load_phraseclick(checkpoint)
         self.network = network.to(self.device).eval()
         self.prompts_per_batch = prompts_per_batch
-        self.words_read = self.words_unknown = 0
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[Shown]:
@@ -98,12 +93,15 @@ class PhraseClick(Method):
             for mask in (resized[:, 1] > resized[:, 0]).cpu().numpy():
                 yield Prediction(mask[None])
 
+    def unknown_words(self, text: str) -> tuple[int, int]:
+        """Words that the training did not have, and all that the network reads."""
+        words = split(text)
+        return sum(word not in self.architecture.words for word in words), len(words)
+
     def _numbered(self, prompt: Prompt) -> list[int]:
         words = split(prompt.text)
         if not words and not prompt.clicks:
             raise ValueError(f"{self.name} needs a click or a text; found neither.")
-        self.words_read += len(words)
-        self.words_unknown += sum(word not in self.architecture.words for word in words)
         return numbered(prompt.text, self.architecture.words)
 
     def _clicks(self, image: Shown, prompt: Prompt) -> Float[Tensor, "1 c h w"]:

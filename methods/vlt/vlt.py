@@ -111,6 +111,11 @@ class Vlt(TextMasks):
         vectors = torch.from_numpy(np.stack([self.rows(text) for text in texts])).to(self.device)
         return list(zip(*self.network.hear(vectors), strict=True))
 
+    def unknown_words(self, text: str) -> tuple[int, int]:
+        """Words without a vector, and all that the network sees."""
+        words = cleaned(text).split()[: self.length]
+        return sum(self.vectors.of(word) is None for word in words), len(words)
+
     def rows(self, text: str) -> Float32[np.ndarray, "words width"]:
         """A vector for each word, zeros for one that has none and for padding.
 

@@ -121,10 +121,10 @@ def test_a_disk_that_is_full_between_the_files_of_two_variants_loses_no_more(
 ) -> None:
     made, write = jobs([IN_VARIANTS]), Store.write
 
-    def full(self: Store, job: JobFacts, *rest: Any) -> str:
+    def full(self: Store, job: JobFacts, *rest: Any, **more: Any) -> str:
         if job.method == "steady, wordless" and "toy-2" in rest[0]:
             raise UserError("full")
-        return write(self, job, *rest)
+        return write(self, job, *rest, **more)
 
     monkeypatch.setattr(Store, "write", full)
     with pytest.raises(UserError, match="full"):

@@ -269,6 +269,11 @@ def test_no_text_fails_with_one_message(toy: Vlt, text: str | None) -> None:
         toy.predict(np.zeros((32, 48, 3), np.uint8), Click(3, 4), text)
 
 
+def test_unknown_words_are_counted_among_those_that_are_read(toy: Vlt) -> None:
+    assert toy.unknown_words("The CAR, xyzzy") == (1, 3)
+    assert toy.unknown_words(" ".join(["xyzzy"] * 300)) == (15, 15)
+
+
 def test_a_text_of_unknown_words_alone_fails_with_one_message(toy: Vlt) -> None:
     with pytest.raises(ValueError, match=r"found no word in 'xyzzy, plugh' that .*vectors.txt has; wanted one"):
         toy.predict(np.zeros((32, 48, 3), np.uint8), (), "xyzzy, plugh")

@@ -136,6 +136,18 @@ class Steady(Method):
         )
 
 
+class Taught(Steady):
+    """Steady, which was taught the word "small" alone; "!" is a word on which it fails."""
+
+    uses_text = True
+
+    def unknown_words(self, text: str) -> tuple[int, int]:
+        if "!" in text:
+            raise ValueError("no word")
+        words = text.split()
+        return sum(word != "small" for word in words), len(words)
+
+
 class Contrasted(Steady):
     """Steady, told which names to contrast a text with."""
 

@@ -1,0 +1,46 @@
+"""Counts the words by which a method was asked for instances, and those of them that it does not know.
+
+A method that was trained with a vocabulary of its own takes any other word for "unknown". What it makes of a class that
+it has never heard of is another matter than what it makes of one that it knows, so tables say how often it happened.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from harness.plugins.failures import contained
+from harness.plugins.interfaces import Method
+from harness.structures import Record
+
+
+def words_asked(method: Method, records: Sequence[Record]) -> dict[str, tuple[int, int]]:
+    """Image's id -> how many of its instances' words the method does not know, and how many it reads.
+
+    An instance counts once, however many clicks, draws and rankings its rows are of; a failed one counts, too.
+
+    Args:
+        method: That was asked.
+        records: The rows.
+
+    Returns:
+        Nothing for a method that has no vocabulary of its own, nor of images that were asked without a text.
+    """
+    if type(method).unknown_words is Method.unknown_words:
+        return {}
+    asked = {(one.image_id, one.instance_id): one.text for one in records if one.text}
+    counts = {text: _counted(method, text) for text in set(asked.values())}
+    found: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for (image, _), text in asked.items():
+        unknown, read = counts[text]
+        found[image] = found[image][0] + unknown, found[image][1] + read
+    return dict(found)
+
+
+def _counted(method: Method, text: str) -> tuple[int, int]:
+    """Of one text; nothing where the method fails on it, for then its row says so."""
+    try:
+        with contained():
+            return method.unknown_words(text) or (0, 0)
+    except Exception:
+        return 0, 0

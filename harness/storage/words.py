@@ -1,0 +1,28 @@
+"""Which share of the words that a run's methods were asked with they do not know, by the headers of its shards."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from harness.storage.manifest import JobFacts
+from harness.storage.store import Store
+
+
+def unknown_words(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """A sentence for each job of a method that has a vocabulary of its own.
+
+    Args:
+        store: Where the shards are.
+        jobs: Whose rows count.
+        samples: Data set's label -> the images that count.
+    """
+    several = len({job.dataset for job in jobs}) > 1
+    for job in jobs:
+        unknown = read = 0
+        for _, header, fresh in store.counting(job, samples.get(job.dataset, ())):
+            for sample in fresh & header.words.keys():
+                unknown, read = unknown + header.words[sample][0], read + header.words[sample][1]
+        if read:
+            where = f" on {job.dataset}" if several else ""
+            share = 100 * unknown / read
+            yield f"{share:.1f} % of the words ({unknown} of {read}) are unknown to {job.method}{where}."

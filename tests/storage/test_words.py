@@ -1,0 +1,67 @@
+"""Every table says which share of its words a method did not know, also of a run that went on or was put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import toy_runs
+from harness.config.run_config import load_run
+from harness.report.build import build_table
+from harness.results.recorded import recorded_at
+from harness.running import run
+from harness.storage.merge import merged
+from harness.storage.store import Store
+
+pytestmark = pytest.mark.slow
+
+TAUGHT = {"name": "fakes:Taught", "label": "taught"}
+SAID = "50.0 % of the words (6 of 12) are unknown to taught."
+
+
+def ran(folder: Path, **changed: Any) -> Path:
+    config = toy_runs.written(folder / "words.yaml", methods=[TAUGHT, toy_runs.STEADY], **changed)
+    run(load_run(config), toy_runs.Quiet(), runs=str(folder))
+    return folder / "words"
+
+
+def said(folder: Path) -> list[str]:
+    found = recorded_at(folder)
+    rows = found.rows(coded=True)
+    notes = build_table("leaderboard", rows, found.context(rows)).notes
+    return [note for note in notes if "unknown to" in note]
+
+
+def test_a_table_says_the_share_of_unknown_words(tmp_path: Path) -> None:
+    folder = ran(tmp_path)
+    assert said(folder) == [SAID]
+    assert SAID in (folder / "report.md").read_text("utf-8")
+    half = next((folder / "shards").rglob("*.parquet"))
+    half.unlink()  # What is missing is asked again, and counts once.
+    ran(tmp_path)
+    assert said(folder) == [SAID]
+
+
+def test_only_what_counts_is_counted(tmp_path: Path) -> None:
+    folder = ran(tmp_path)
+    ran(tmp_path, limit=2)
+    assert said(folder) == ["50.0 % of the words (2 of 4) are unknown to taught."]
+
+
+def test_without_words_there_is_nothing_to_say(tmp_path: Path) -> None:
+    assert said(ran(tmp_path, text="none")) == []
+
+
+def test_runs_that_are_put_together_say_it_of_all(tmp_path: Path) -> None:
+    parts = []
+    for number in (3, 6):
+        (tmp_path / str(number)).mkdir()
+        data = {**toy_runs.TOYS, "label": f"toys{number}", "params": {"count": number}}
+        parts.append(ran(tmp_path / str(number), datasets=[data]))
+    merged([Store(part) for part in parts], Store(tmp_path / "both"))
+    assert said(tmp_path / "both") == [
+        "50.0 % of the words (3 of 6) are unknown to taught on toys3.",
+        "50.0 % of the words (6 of 12) are unknown to taught on toys6.",
+    ]
