@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -42,6 +43,12 @@ def _config(folder: Path, run: str, **changes: Any) -> Path:
     path = folder / "a.yaml"
     path.write_text(yaml.safe_dump(content | changes))
     return path
+
+
+def mounts() -> bool:
+    """Whether this user may mount in a namespace of their own."""
+    command = ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return bool(shutil.which("unshare")) and subprocess.run(command, capture_output=True).returncode == 0
 
 
 def _shards(run: str) -> dict[Path, int]:
@@ -308,6 +315,23 @@ def test_runs_are_verified_merged_and_reported(
         told.returncode == 1 and "have no row of wide.\nWhat is missing is made by the same run again." in told.stderr
     )
     assert "12 of 12 instances have no row" in told.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not mounts(), reason="needs a mount namespace of its own: Linux, as root")
+def test_a_folder_that_cannot_be_written_is_reported_and_stays_as_it_is(elsewhere: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(elsewhere), "HARNESS_RUNS": str(tmp_path)}
+    harness = [sys.executable, "-m", "harness"]
+    subprocess.run([*harness, "run", str(_config(tmp_path, "a"))], cwd=ROOT, env=environment, check=True)
+    run = tmp_path / "a"
+    (run / "report.md").unlink()
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    read_only = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    command = ["unshare", "-m", "bash", "-c", read_only, str(run), *harness, "report", str(run)]
+    told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert told.returncode == 0 and "Disc" in told.stdout, told
+    assert f"{run} cannot be written: results.parquet and report.md stay as they are." in " ".join(told.stderr.split())
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
 @pytest.mark.slow
