@@ -23,7 +23,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, Int64, UInt8
 
 from harness.masks.metrics import iou
 from harness.masks.region import Region
@@ -33,6 +33,9 @@ Hit = Literal["right", "part", "whole", "same_class", "other_class", "background
 
 HITS: tuple[Hit, ...] = ("right", "part", "whole", "same_class", "other_class", "background", "nothing")
 """Every destination of a mask, in the order in which tables show them."""
+
+Numbers = Int64[np.ndarray, " near"]
+"""Objects by their place among all of the image, or a number for each of these."""
 
 RIGHT = 0.5
 """The least IoU of a mask that is right."""
@@ -89,7 +92,8 @@ class Objects:
         self.instances = [once[one][0] for one in ids]
         self.categories = [instance.category for instance in self.instances]
         self.regions = [once[one][1] for one in ids]
-        self.boxes = np.array([region.box for region in self.regions]).reshape(-1, 4).T
+        # A line of memory each for x0, y0, x1 and y1, since all objects are compared by one of them at a time.
+        self.boxes = np.ascontiguousarray(np.array([one.box for one in self.regions], np.int64).reshape(-1, 4).T)
         self.areas = np.array([region.area for region in self.regions])
 
     def place(self, asked: Instance, clicks: Sequence[Click]) -> Place | None:
@@ -109,7 +113,8 @@ class Objects:
         """
         found = []
         for own, box in enumerate(self.boxes.T.tolist()):
-            for other in np.flatnonzero(self._common(box) >= max(1, least_px)).tolist():
+            near = self._near(box)
+            for other in near[self._common(near, box) >= max(1, least_px)].tolist():
                 if self.categories[own] != self.categories[other]:
                     shared = self.regions[own].intersection(self.regions[other])
                     if shared >= least_px:
@@ -146,10 +151,8 @@ class Objects:
         return "background" if other is None else self._relation(own, other)
 
     def _holding(self, click: Click) -> Iterator[int]:
-        """The objects that hold a click's pixel; all boxes are compared at once, for an image may have thousands."""
-        x0, y0, x1, y1 = self.boxes
-        around = (x0 <= click.x) & (click.x < x1) & (y0 <= click.y) & (click.y < y1)
-        for index in np.flatnonzero(around).tolist():
+        """The objects that hold a click's pixel."""
+        for index in self._near((click.x, click.y, click.x + 1, click.y + 1)).tolist():
             left, top, *_ = self.regions[index].box
             if self.regions[index].crop[click.y - top, click.x - left]:
                 yield index
@@ -157,38 +160,46 @@ class Objects:
     def _best_other(self, own: int, predicted: Region, above: float) -> int | None:
         """The other object with the largest IoU, the first of equals; None where none is above a value.
 
-        Most objects of an image lie elsewhere. What their IoU cannot exceed follows from boxes and areas alone, for all
-        objects at once, and pixels are compared only for those that could be better than the best so far.
+        Most objects of an image lie elsewhere. What the IoU of the others cannot exceed follows from boxes and areas
+        alone, and pixels are compared only for those that could be better than the best so far.
         """
-        bounds, best = self._bounds(predicted), None
-        for index in np.flatnonzero(bounds > above).tolist():
-            if index == own or bounds[index] <= above:
+        near, best = self._near(predicted.box), None
+        for index, bound in zip(near.tolist(), self._bounds(near, predicted).tolist(), strict=True):
+            if index == own or bound <= above:
                 continue
             found = iou(self.regions[index], predicted)
             if found > above:
                 above, best = found, index
         return best
 
-    def _bounds(self, predicted: Region) -> np.ndarray:
-        """What each object's IoU with a mask cannot exceed, by their boxes and areas alone.
+    def _bounds(self, near: Numbers, predicted: Region) -> Float64[np.ndarray, " near"]:
+        """What the IoU of some objects with a mask cannot exceed, by their boxes and areas alone.
 
         The intersection fits in both boxes, in the object and in the mask, and the IoU grows with the intersection.
         """
         # An object of 100 pixels, a mask of 80, and 30 pixels that their boxes share: at most 30 pixels lie in both,
         # and the IoU is at most 30 / (100 + 80 - 30) = 0.2. Once another object has 0.2 or more, this one is not looked
         # at.
-        shared = np.minimum(np.minimum(self._common(predicted.box), self.areas), predicted.area)
-        bounds: np.ndarray = shared / (self.areas + predicted.area - shared)
-        return bounds
+        areas = self.areas[near]
+        shared = np.minimum(np.minimum(self._common(near, predicted.box), areas), predicted.area)
+        return np.asarray(shared / (areas + predicted.area - shared))
 
-    def _common(self, box: Sequence[int]) -> np.ndarray:
-        """How many pixels each object's box has in common with another box; 0 where they lie apart."""
+    def _near(self, box: Sequence[int]) -> Numbers:
+        """The numbers of the objects whose boxes have pixels in common with another box.
+
+        It is all that is asked of every object for every prompt, so that thousands of objects cost little.
+        """
         x0, y0, x1, y1 = self.boxes
+        left, top, right, bottom = box
+        return np.flatnonzero((x0 < right) & (left < x1) & (y0 < bottom) & (top < y1))
+
+    def _common(self, near: Numbers, box: Sequence[int]) -> Numbers:
+        """How many pixels the boxes of some objects have in common with a box that is near each of them."""
+        x0, y0, x1, y1 = self.boxes[:, near]
         left, top, right, bottom = box
         width = np.minimum(x1, right) - np.maximum(x0, left)
         height = np.minimum(y1, bottom) - np.maximum(y0, top)
-        common: np.ndarray = np.where((width > 0) & (height > 0), width * height, 0)
-        return common
+        return np.asarray(width * height)
 
     def _relation(self, own: int, other: int) -> Hit:
         """How the object that was hit is related to the asked one."""
