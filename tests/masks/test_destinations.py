@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.masks import destinations
 from harness.masks.destinations import HITS, Objects, depth
+from harness.masks.metrics import iou
 from harness.masks.region import Region
 from harness.structures import Click, Instance, Mask
 
@@ -171,6 +174,15 @@ def test_hit_as_on_whole_masks(several: list[list[tuple[int, int, int, int]]], o
         found = hit(instance, predicted, instances)
         assert found == plainly(asked, masks, kinds, predicted)
         assert found in HITS
+
+
+def test_of_many_objects_only_those_that_meet_a_mask_are_compared_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [Instance(f"{y} {x}", box(y, y + 3, x, x + 3), "tile") for y in range(0, H, 4) for x in range(0, W, 4)]
+    compared = Counter[str]()
+    monkeypatch.setattr(destinations, "iou", lambda *pair: compared.update(["pairs"]) or iou(*pair))
+    among = objects(many)
+    assert [among.hit(one, Region(one.mask)) for one in many] == ["right"] * 96
+    assert compared["pairs"] == 96, "each with its own object, and none of the others"
 
 
 @settings(max_examples=60, derandomize=True)
