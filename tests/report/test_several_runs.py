@@ -1,13 +1,16 @@
 """The leaderboard of several runs: what merges, what is refused, what a line says."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from harness import UserError
+from harness.config.run_config import load_run
 from harness.report.context import Asked, Context, MethodFacts
 from harness.report.layout import Table
 from harness.report.rendering.formats import FORMATS, rendered
@@ -21,7 +24,11 @@ from harness.report.several_runs import (
     scales_of,
 )
 from harness.report.shortfalls import shortfalls
+from harness.running.one_run import run
 from harness.storage.manifest import JobFacts
+from toy_runs import Quiet, written
+
+Command = Callable[..., CompletedProcess[str]]
 
 
 def source(folder: str, rows: pd.DataFrame, limited: int | None = None, **parts: str) -> Source:
@@ -275,3 +282,12 @@ def test_a_metric_of_one_s_own_has_columns_in_its_unit_and_must_be_declared_alik
     other = replace(runs[1], context=replace(runs[1].context, metrics={"missed_px": said | {"unit": "mm"}}))
     with pytest.raises(UserError, match="runs/a and runs/b declare 'missed_px' otherwise"):
         entries([runs[0], other])
+
+
+@pytest.mark.slow
+def test_runs_that_were_mixed_say_so_in_every_form(tmp_path: Path, here: Command) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        run(load_run(written(tmp_path / f"{name}.yaml", run=name, seed=seed)), Quiet(), runs=str(tmp_path))
+    for form in ("terminal", "md", "csv", "html", "latex"):
+        told = here("leaderboard", str(tmp_path / "a"), str(tmp_path / "b"), "--mix", "--format", form)
+        assert told.returncode == 0 and "Not asked alike, and so not to be" in " ".join(told.stdout.split()), form
