@@ -53,6 +53,7 @@ FLOORS = [
     "figures",
     "trying",
     "page",
+    "serving",
     "cli",
     "__main__",
 ]

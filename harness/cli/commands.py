@@ -25,6 +25,7 @@ from harness.cli.runs import merge, verify, watch
 from harness.cli.tables import audit, claims, compare, leaderboard
 from harness.cli.terminal import errors
 from harness.cli.train import card, train
+from harness.cli.trying import try_
 from harness.cli.weights import weights_app
 from harness.structures import UserError
 
@@ -32,6 +33,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 for command in (
     run,
     predict,
+    try_,
     doctor,
     plan,
     report,
@@ -49,7 +51,7 @@ for command in (
     train,
     card,
 ):
-    app.command()(command)
+    app.command(name=command.__name__.removesuffix("_"))(command)
 app.add_typer(weights_app, name="weights")
 app.command(name="list")(list_)
 

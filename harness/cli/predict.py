@@ -57,7 +57,7 @@ def predict(
     picture = own_picture(image)
     prompts = clicks_on(clicks, picture.sample.size)
     session = Session(load_methods(asked, method, clicked=bool(prompts)), picture, seed=asked.seed)
-    answers = [session.ask(name, prompts, text, at_once) for name in session.methods]
+    answers = [session.shown(name, prompts, text, at_once) for name in session.methods]
     console.print(_table(answers))
     for answer in answers:
         if answer.error:

@@ -102,7 +102,7 @@ class Objects:
         if click is None:
             return None
         own = self.positions[asked.object_id]
-        under = {own, *self._holding(click)}
+        under = {own, *self.holding(click)}
         largest = max(self.regions[index].area for index in under)
         return Place(len(under), self.regions[own].area / largest, depth(self.regions[own], click))
 
@@ -120,6 +120,13 @@ class Objects:
                     if shared >= least_px:
                         found.append(Pair(self.instances[own], self.instances[other], self.regions[other], shared))
         return found
+
+    def holding(self, click: Click) -> Iterator[int]:
+        """Positions of the objects that hold a click's pixel."""
+        for index in self._near((click.x, click.y, click.x + 1, click.y + 1)).tolist():
+            left, top, *_ = self.regions[index].box
+            if self.regions[index].crop[click.y - top, click.x - left]:
+                yield index
 
     def hit(self, asked: Instance, predicted: Region) -> Hit:
         """Where a mask went, by the first of these rules that holds.
@@ -149,13 +156,6 @@ class Objects:
             return "background"
         other = self._best_other(own, predicted, 0.0) if better is None else better
         return "background" if other is None else self._relation(own, other)
-
-    def _holding(self, click: Click) -> Iterator[int]:
-        """The objects that hold a click's pixel."""
-        for index in self._near((click.x, click.y, click.x + 1, click.y + 1)).tolist():
-            left, top, *_ = self.regions[index].box
-            if self.regions[index].crop[click.y - top, click.x - left]:
-                yield index
 
     def _best_other(self, own: int, predicted: Region, above: float) -> int | None:
         """The other object with the largest IoU, the first of equals; None where none is above a value.

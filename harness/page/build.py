@@ -33,7 +33,7 @@ PICTURES = 200
 """Images that a page holds unless it is given another number."""
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("data.js", "paint.js", "charts.js", "viewer.js", "explorer.js", "page.js")
+_SCRIPTS = ("data.js", "paint.js", "charts.js", "viewer.js", "explorer.js", "theme.js", "page.js")
 _STYLE, _CHARTS, _LICENCE = "page.css", "vendor/chart.umd.min.js", "vendor/LICENSE.md"
 
 

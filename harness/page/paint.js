@@ -34,6 +34,17 @@ report.paint = (() => {
     return mask;
   }
 
+  // Every pixel as zoom x zoom pixels.
+  function enlarged(mask, height, width, zoom) {
+    if (zoom === 1) return mask;
+    const large = new Uint8Array(height * width * zoom * zoom);
+    for (let y = 0; y < height * zoom; y++) {
+      const from = Math.floor(y / zoom) * width, to = y * width * zoom;
+      for (let x = 0; x < width * zoom; x++) large[to + x] = mask[from + Math.floor(x / zoom)];
+    }
+    return large;
+  }
+
   function layer(mask, height, width, rgb, filled) {
     const pixels = new ImageData(width, height);
     const thick = Math.max(1, Math.round(Math.max(height, width) / 320));
@@ -56,19 +67,21 @@ report.paint = (() => {
     return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
   }
 
-  // picture: an image or null; layers: [{counts, rgb, filled}]; clicks: [[x, y, positive]].
-  function draw(canvas, [height, width], picture, layers, clicks) {
-    canvas.width = Math.max(1, width);
-    canvas.height = Math.max(1, height);
+  // picture: an image or null; layers: [{counts, rgb, filled}]; clicks: [[x, y, positive]]; zoom: canvas pixels a pixel.
+  function draw(canvas, [height, width], picture, layers, clicks, zoom = 1) {
+    const [tall, wide] = [height * zoom, width * zoom];
+    canvas.width = Math.max(1, wide);
+    canvas.height = Math.max(1, tall);
     const context = canvas.getContext("2d");
-    if (picture) context.drawImage(picture, 0, 0, width, height);
+    if (picture) context.drawImage(picture, 0, 0, wide, tall);
     for (const one of layers) {
-      context.drawImage(layer(decode(one.counts, height, width), height, width, one.rgb, one.filled), 0, 0);
+      const mask = enlarged(decode(one.counts, height, width), height, width, zoom);
+      context.drawImage(layer(mask, tall, wide, one.rgb, one.filled), 0, 0);
     }
-    const radius = Math.max(3, Math.max(height, width) / 90);
+    const radius = Math.max(3, Math.max(tall, wide) / 90);
     for (const [x, y, positive] of clicks) {
       context.beginPath();
-      context.arc(x + 0.5, y + 0.5, radius, 0, 2 * Math.PI);
+      context.arc((x + 0.5) * zoom, (y + 0.5) * zoom, radius, 0, 2 * Math.PI);
       context.fillStyle = positive ? "#00c853" : "#ff1744";
       context.strokeStyle = "#fff";
       context.lineWidth = radius / 3;

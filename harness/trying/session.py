@@ -29,6 +29,7 @@ from harness.images.reading import read_as_viewed
 from harness.plugins.failures import contained, described
 from harness.plugins.interfaces import Method
 from harness.structures import Click, Image, Prediction, Prompt, Sample, UserError
+from harness.trying.kept import Kept
 from harness.trying.methods import Loaded
 
 Point = Click | tuple[int, int] | tuple[int, int, bool]
@@ -36,6 +37,9 @@ Point = Click | tuple[int, int] | tuple[int, int, bool]
 
 Asked = tuple[str, tuple[Click, ...], str | None]
 """What an answer depends on: the method's label, the clicks so far, the words."""
+
+ANSWERS_BYTES = 128 * 2**20
+"""Masks of one picture that are kept, as bytes: 140 answers of three masks on a picture of 640 x 480."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +50,8 @@ class Answer:
         label: The method's.
         prediction: Its candidates; None where it failed.
         error: Why it failed; "" where it did not.
-        saliency: What it saw for the words, float32 (h, w) from 0 to 1; None where it looks at no saliency.
+        saliency: What it saw for the words, float32 (h, w) from 0 to 1, where that was asked for (`Session.shown`);
+            None where it looks at no saliency.
         encode_ms: How long encoding the picture took, once for all prompts.
         segment_ms: How long the last question took.
     """
@@ -73,15 +78,22 @@ class Session:
         vocabulary: The names that words are contrasted with: those of the data set. Without any, each method takes the
             names of its own training.
         seed: As a run's `seed`, for methods that draw.
+        present: The names of what is in the picture, for methods that are told those alone (`Method.present_only`).
     """
 
     def __init__(
-        self, methods: Iterable[Loaded], picture: Picture, vocabulary: Sequence[str] = (), seed: int = 0
+        self,
+        methods: Iterable[Loaded],
+        picture: Picture,
+        vocabulary: Sequence[str] = (),
+        seed: int = 0,
+        present: Sequence[str] = (),
     ) -> None:
         self.methods = {one.label: one for one in methods}
-        self.picture, self.vocabulary, self.seed = picture, tuple(vocabulary), seed
+        self.picture, self.seed = picture, seed
+        self.vocabulary, self.present = tuple(vocabulary), tuple(present)
         self._pictures: dict[int, Picture] = {}
-        self._answers: dict[Asked, Answer] = {}
+        self._answers: Kept[Asked, Answer] = Kept(ANSWERS_BYTES)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -98,25 +110,54 @@ class Session:
             at_once: Whether all clicks are one prompt, in a single round.
         """
         loaded = self.methods[label]
-        said = (text or None) if loaded.reads else None
+        said = _said(loaded, text)
+        if not clicks and loaded.method.needs_click:
+            return Answer(label, error="no click; wanted at least one.")
         if at_once:
             return self._asked(loaded, tuple(clicks), said, None)
         answer = Answer(label)
         for count in range(1, len(clicks) + 1) if clicks else (0,):
             key = (label, tuple(clicks[:count]), said)
-            if key not in self._answers:
-                self._answers[key] = self._asked(loaded, key[1], said, answer.prediction)
-            answer = self._answers[key]
+            known = self._answers.get(key)
+            answer = self._asked(loaded, key[1], said, answer.prediction) if known is None else known
+            self._answers.put(key, answer, answer.prediction.masks.nbytes if answer.prediction else len(answer.error))
             if answer.error:
                 break
         return answer
+
+    def saliency(self, label: str, clicks: Sequence[Click], text: str | None) -> Float32[np.ndarray, "h w"] | None:
+        """Where a method saw the words, from 0 to 1; None where it looks at no saliency.
+
+        Raises:
+            Exception: Whatever the method raises, as where it wants words and there are none.
+        """
+        loaded = self.methods[label]
+        picture = self._encoded(loaded.method)
+        if isinstance(picture.state, Exception):
+            raise picture.state
+        prompt = Prompt(tuple(clicks), _said(loaded, text), None, self._names(loaded.method))
+        with contained():
+            found = loaded.method.saliency_map(picture.state, prompt)
+            if found is not None:
+                scoring.check_map(found, self.size)
+        return found
+
+    def shown(self, label: str, clicks: Sequence[Click], text: str | None, at_once: bool = False) -> Answer:
+        """As `ask`, together with what the method saw for the words."""
+        answer = self.ask(label, clicks, text, at_once)
+        if answer.prediction is None:
+            return answer
+        try:
+            return replace(answer, saliency=self.saliency(label, clicks, text))
+        except Exception as error:
+            return replace(answer, prediction=None, error=described(error))
 
     def _asked(self, loaded: Loaded, clicks: tuple[Click, ...], text: str | None, before: Prediction | None) -> Answer:
         """One round, which starts from the answer to the round before."""
         picture = self._encoded(loaded.method)
         if isinstance(picture.state, Exception):
             return Answer(loaded.label, error=f"encode: {described(picture.state)}")
-        prompt = Prompt(clicks, text, carried(before)[1] if before else None, self.vocabulary)
+        prompt = Prompt(clicks, text, carried(before)[1] if before else None, self._names(loaded.method))
         started = time.perf_counter()
         try:
             asked = [(picture.state, [prompt])]
@@ -127,11 +168,13 @@ class Session:
             with contained():
                 scoring.check(found, self.size)
                 kept = replace(found, masks=found.masks.copy())
-            took_ms = (time.perf_counter() - started) * 1000
-            seen = loaded.method.saliency_map(picture.state, prompt)
         except Exception as error:
             return Answer(loaded.label, error=described(error), encode_ms=picture.encode_ms or 0.0)
-        return Answer(loaded.label, kept, "", seen, picture.encode_ms or 0.0, took_ms)
+        took_ms = (time.perf_counter() - started) * 1000
+        return Answer(loaded.label, kept, "", None, picture.encode_ms or 0.0, took_ms)
+
+    def _names(self, method: Method) -> tuple[str, ...]:
+        return self.present if method.present_only else self.vocabulary
 
     def _encoded(self, method: Method) -> Picture:
         """The picture as a method encoded it, once; labels that share a method share it."""
@@ -140,6 +183,11 @@ class Session:
             encode(method, [own], self.seed)
             self._pictures[id(method)] = own
         return self._pictures[id(method)]
+
+
+def _said(loaded: Loaded, text: str | None) -> str | None:
+    """The words as the method gets them: none for one that the config asks without words."""
+    return (text or None) if loaded.reads else None
 
 
 def own_picture(image: Image | Path | str) -> Picture:

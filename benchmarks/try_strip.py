@@ -1,0 +1,74 @@
+"""Draws docs/try.png: the page of `try` at four moments, on an embedded scene, in a real Chromium.
+
+One command, from the checkout's root: `python -m benchmarks.try_strip`
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+import PIL.Image
+from playwright.sync_api import Page
+
+from benchmarks import browser
+from benchmarks.trying import served
+
+ROOT = Path(__file__).resolve().parent.parent
+SCENE = "#source=scenes&name=val-00003"
+WARM = "#source=scenes&name=val-00001&clicks=96,96&text=person"
+"""What a server answers first takes longer: libraries prepare themselves."""
+
+STATES = (
+    f"{SCENE}&clicks=152,132&text=person",
+    f"{SCENE}&clicks=152,132&text=tie",
+    f"{SCENE}&clicks=152,132;152,170&text=tie",
+)
+WIDTH, GAP, COLOURS = 560, 10, 256
+"""Pixels of one moment's width and between moments; colours of the file, which keep it small."""
+
+
+def settled(page: Page) -> None:
+    """Wait until every method has answered."""
+    page.wait_for_selector("html[data-ready=yes]", state="attached")
+    while not page.evaluate("document.documentElement.dataset.at === location.hash && !report.tiles.busy()"):
+        time.sleep(0.05)
+
+
+def moments(page: Page, address: str) -> list[PIL.Image.Image]:
+    """The page after a click with a wrong word, with the right one, with a further click; then its dark side."""
+    found = []
+    for state in (WARM, *STATES):
+        page.goto("about:blank")
+        page.goto(address + state)
+        settled(page)
+        found.append(shot(page))
+    page.check("#show-candidates")
+    page.check("#show-saliency")
+    page.check("#show-truth")
+    page.click("#theme")
+    page.wait_for_timeout(2000)
+    return [*found[1:], shot(page)]
+
+
+def shot(page: Page) -> PIL.Image.Image:
+    picture = PIL.Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    return picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)), PIL.Image.Resampling.LANCZOS)
+
+
+def main() -> None:
+    path = ROOT / "docs" / "try.png"
+    with served() as (address, _), browser.window() as page:
+        page.set_viewport_size({"width": 1180, "height": 900})
+        shots = moments(page, address)
+    width, height = shots[0].size
+    strip = PIL.Image.new("RGB", (2 * width + GAP, 2 * height + GAP), "white")
+    for place, one in enumerate(shots):
+        strip.paste(one, (place % 2 * (width + GAP), place // 2 * (height + GAP)))
+    strip.quantize(COLOURS, kmeans=2, dither=PIL.Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""`python -m harness try`: a page on which one clicks on pictures and sees every method's mask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import ConfigPath, Set, loaded
+from harness.cli.terminal import say
+from harness.interrupts import in_order
+
+if TYPE_CHECKING:
+    from harness.config.run_config import RunConfig
+    from harness.serving.asking import Here
+
+PORT = 8007
+
+
+def try_(
+    config: ConfigPath,
+    images: Annotated[
+        list[Path], typer.Option("--images", "-i", metavar="FOLDER", help="A folder of pictures; may be repeated.")
+    ] = [],  # noqa: B006
+    method: Annotated[list[str], typer.Option(metavar="LABEL", help="Only this method; may be repeated.")] = [],  # noqa: B006
+    host: Annotated[
+        str, typer.Option(help="Where to listen. Others than this machine need the token in the link that is printed.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = PORT,
+    set_: Set = [],  # noqa: B006
+) -> None:
+    """Open a page to try a config's methods on: click on a picture, type a word, see every method's mask.
+
+    harness try quickstart
+    """
+    asked = loaded(config, set_, None)
+    from harness.serving.api import Api
+    from harness.serving.gallery import Gallery
+    from harness.serving.guard import is_loopback
+    from harness.serving.server import serve
+
+    gallery = Gallery(asked, images)
+    with in_order("Ended."):
+        serve(Api(asked, gallery, _here(asked, method), not is_loopback(host)), host, port, _tell)
+
+
+def _here(config: RunConfig, labels: list[str]) -> Here:
+    from harness.serving.asking import Here
+    from harness.trying.desk import desk_of
+
+    say("Loading the methods ...")
+    return Here(desk_of(config, labels))
+
+
+def _tell(address: str) -> None:
+    say(f"Open {address} in a browser. Ctrl-C ends it.")

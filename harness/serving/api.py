@@ -1,0 +1,203 @@
+"""What the page may ask of the server, as JSON in and JSON out. It knows neither HTTP nor a browser.
+
+Nothing is kept of a browser: every question names its picture and brings all its clicks and words. So a link has the
+whole state, two windows do not meet, and a server that was started again answers as the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field
+
+from harness.config.parts import Model
+from harness.config.run_config import RunConfig
+from harness.config.yaml_file import validated
+from harness.messages import without_folders
+from harness.plugins.failures import described
+from harness.serving.asking import Answering
+from harness.serving.gallery import UPLOAD_MEGAPIXELS, UPLOAD_MIB, Gallery, Shown
+from harness.serving.truth import against, truth, under
+from harness.serving.views import map_file, mask_counts, picture_file, view_size
+from harness.structures import Click, UserError
+from harness.trying.desk import Question
+from harness.trying.session import Answer, clicks_on
+
+T = TypeVar("T")
+
+PAGE = 48
+"""Pictures of a list that are sent together."""
+
+
+class Named(Model):
+    """A picture by its source and its name there."""
+
+    source: Annotated[str, Field(max_length=1000)]
+    name: Annotated[str, Field(max_length=1000)]
+
+
+class Clicked(Named):
+    """A picture with clicks: x, y and whether positive, in pixels of the full picture."""
+
+    clicks: Annotated[tuple[tuple[int, int, bool], ...], Field(max_length=100)] = ()
+
+
+class Asked(Clicked):
+    """A question to one method."""
+
+    method: str
+    text: Annotated[str, Field(max_length=1000)] = ""
+
+
+class Api:
+    """Answers the page.
+
+    Args:
+        config: The run's config.
+        gallery: The pictures.
+        answering: The methods.
+        for_others: Whether others than this machine's user are answered, who are told no folder of it.
+    """
+
+    def __init__(self, config: RunConfig, gallery: Gallery, answering: Answering, for_others: bool = False) -> None:
+        self.config, self.gallery, self.answering, self.for_others = config, gallery, answering, for_others
+        self.labels = {facts.label for facts in answering.facts}
+        # Data sets bear no two threads at once either; reading pictures does not wait for methods.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+
+    def close(self) -> None:
+        """Drop what waits."""
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+    def said(self, text: str) -> str:
+        """A message, as whoever reads it may have it."""
+        return without_folders(text) if self.for_others else text
+
+    async def about(self) -> dict[str, Any]:
+        """What the page is built of: methods, sources, limits."""
+        return {
+            "run": self.config.run,
+            "methods": [vars(facts) for facts in self.answering.facts],
+            "sources": [{"label": one.label, "kind": one.kind} for one in self.gallery.sources.values()],
+            "uploads": self.gallery.uploads.label,
+            "most": {"mib": UPLOAD_MIB, "megapixels": UPLOAD_MEGAPIXELS},
+        }
+
+    async def pictures(self, source: str, search: str = "", start: int = 0) -> dict[str, Any]:
+        """A part of a source's list, and its vocabulary."""
+        own = self.gallery.source(source)
+        names = await self._read(own.names, search.strip().lower())
+        words = await self._read(lambda: own.vocabulary)
+        start = max(0, start)
+        return {"names": list(names[start : start + PAGE]), "total": len(names), "vocabulary": words}
+
+    async def picture(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """What is known of a picture: its size, that of its view, the names to choose words from."""
+        shown = await self._shown(_checked(Named, raw))
+        size = shown.picture.sample.size
+        known = bool(shown.picture.objects.regions)
+        broken = [reason for _, reason in shown.picture.failed]
+        return {
+            "size": size,
+            "view": view_size(size),
+            "truth": known,
+            "objects": len(shown.picture.objects.regions),
+            "broken": [self.said(reason) for reason in broken[:3]],
+            "vocabulary": shown.vocabulary,
+        }
+
+    async def pixels(self, raw: Mapping[str, Any]) -> tuple[bytes, str]:
+        """A picture's view, as a file's bytes and their media type."""
+        shown = await self._shown(_checked(Named, raw))
+        return await asyncio.to_thread(picture_file, shown.picture.image)
+
+    async def thumb(self, raw: Mapping[str, Any]) -> tuple[bytes, str]:
+        """A small view for the list."""
+        asked = _checked(Named, raw)
+        return await self._read(self.gallery.thumb, asked.source, asked.name)
+
+    async def upload(self, content: bytes, called: str) -> dict[str, Any]:
+        """Take a picture; the reply names it."""
+        name = await self._read(self.gallery.uploads.take, content, called[:200] or "your picture")
+        return {"source": self.gallery.uploads.label, "name": name}
+
+    async def truth(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """What lies under the first positive click."""
+        asked = _checked(Clicked, raw)
+        shown = await self._shown(asked)
+        return await asyncio.to_thread(truth, shown, _clicks(asked, shown))
+
+    async def predict(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """A method's candidates; where it fails, its error in their place."""
+        asked = _checked(Asked, raw)
+        shown = await self._shown(asked)
+        started = time.perf_counter()
+        answer: Answer = await self._called("ask", asked, shown)
+        reply = {
+            "label": answer.label,
+            "error": self.said(answer.error),
+            "encode_ms": answer.encode_ms,
+            "segment_ms": answer.segment_ms,
+            "waited_ms": (time.perf_counter() - started) * 1000,
+            "taken": answer.taken,
+        }
+        return reply | {"candidates": await asyncio.to_thread(_candidates, answer, shown, _clicks(asked, shown))}
+
+    async def saliency(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Where a method saw the words: a grey PNG in base64, "" where it looks at no saliency; or its error."""
+        asked = _checked(Asked, raw)
+        shown = await self._shown(asked)
+        try:
+            found = await self._called("saliency", asked, shown)
+        except UserError:
+            raise
+        except Exception as error:
+            return {"png": "", "error": self.said(described(error))}
+        png = b"" if found is None else await asyncio.to_thread(map_file, found)
+        return {"png": base64.b64encode(png).decode("ascii"), "error": ""}
+
+    async def _called(self, what: str, asked: Asked, shown: Shown) -> Any:
+        if asked.method not in self.labels:
+            raise UserError(f"no method '{asked.method[:200]}' here; there are: {', '.join(sorted(self.labels))}.")
+        name, clicks = shown.picture.sample.id, _clicks(asked, shown)
+        text = asked.text.strip() or None
+        question = Question(asked.method, shown.key, name, clicks, text, shown.vocabulary, shown.present)
+        return await asyncio.wrap_future(self.answering.call(what, question, shown.picture.image))
+
+    async def _shown(self, asked: Named) -> Shown:
+        known = self.gallery.known(asked.source, asked.name)
+        return await self._read(self.gallery.shown, asked.source, asked.name) if known is None else known
+
+    async def _read(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reader, function, *args)
+
+
+def _checked(model: type[T], raw: Mapping[str, Any]) -> T:
+    made: T = validated(model, raw, "request")
+    return made
+
+
+def _clicks(asked: Clicked, shown: Shown) -> tuple[Click, ...]:
+    """The clicks, checked to lie inside the picture."""
+    return clicks_on(asked.clicks, shown.picture.sample.size) if asked.clicks else ()
+
+
+def _candidates(answer: Answer, shown: Shown, clicks: tuple[Click, ...]) -> list[dict[str, Any]]:
+    """Each candidate's view, size, own scores, and how it fits what lies under the click."""
+    if answer.prediction is None:
+        return []
+    places = under(shown, clicks)
+    return [
+        {
+            "counts": mask_counts(mask),
+            "pixels": int(mask.sum()),
+            "scores": {ranking: float(values[place]) for ranking, values in answer.prediction.scores.items()},
+            "against": against(shown, places, mask),
+        }
+        for place, mask in enumerate(answer.prediction.masks)
+    ]

@@ -1,0 +1,322 @@
+"""The pictures that a page offers: those of a config's data sets, of a folder, and what was uploaded.
+
+A browser names a picture by its source and by a name from that source's own list. A name that is in no list is no
+picture, whatever file may lie there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from harness import atomic
+from harness.config.parts import Plugin, label
+from harness.config.run_config import RunConfig
+from harness.config.wording import Text, Wording
+from harness.evaluation.pictures import Picture, loaded, prepared
+from harness.images.opening import opened
+from harness.images.reading import read_as_viewed
+from harness.plugins import parameters
+from harness.plugins.failures import blamed
+from harness.plugins.interfaces import Dataset
+from harness.serving.views import THUMB_SIDE, picture_file
+from harness.structures import Image, Sample, UserError
+from harness.trying.kept import Kept
+
+UPLOAD_MIB, UPLOAD_MEGAPIXELS = 32, 50
+"""The largest file that is taken, and the most pixels that it may hold."""
+
+KEPT_BYTES = 512 * 2**20
+"""Pixels of uploaded pictures that are kept; those not used for the longest time are dropped. As much again is kept of
+pictures of the other sources, which can be read anew."""
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is taken of uploads, by PIL's names. Some other formats of PIL's would start a program to read them."""
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+LISTED_MOST = 50_000
+"""Pictures of a data set in whose instances' classes is searched, at most."""
+
+
+class NoPictureError(UserError):
+    """No picture of that name is here: it never was, or it was dropped for later ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A picture that can be asked about.
+
+    Attributes:
+        key: Of the picture, among all that this process may show.
+        picture: Its pixels, read-only, and its ground truth where there is any.
+        wording: How the data set's objects are put into words; None where it is of no data set.
+    """
+
+    key: str
+    picture: Picture
+    wording: Wording | None = None
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The names that words are contrasted with; none without a data set."""
+        return self.wording.vocabulary if self.wording else ()
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The names of what is in the picture."""
+        return self.wording.present(self.picture.categories) if self.wording else ()
+
+
+class Source(ABC):
+    """Where pictures come from.
+
+    Attributes:
+        label: What the page calls it.
+        kind: "data set", "folder" or "uploads".
+    """
+
+    label: str
+    kind: str
+
+    @abstractmethod
+    def names(self, search: str) -> Sequence[str]:
+        """The names of its pictures, or of those that words in lower case find."""
+
+    @abstractmethod
+    def load(self, name: str) -> Shown:
+        """Read a picture.
+
+        Raises:
+            NoPictureError: It is not in the list.
+            UserError: It cannot be read.
+        """
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The names that are suggested as words."""
+        return ()
+
+
+class OfDataset(Source):
+    """A data set of the config, with its ground truth; built when it is first looked at."""
+
+    kind = "data set"
+
+    def __init__(self, entry: Plugin, text: Text) -> None:
+        self.label, self.entry, self.text = label(entry), entry, text
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set.
+
+        Raises:
+            UserError: It is not on this machine, or its code fails.
+        """
+        with blamed(f"data set '{self.label}'"):
+            built: Dataset = parameters.build("datasets", self.entry.name, self.entry.params)
+        return built
+
+    @cached_property
+    def ids(self) -> dict[str, None]:
+        """Its samples, in order."""
+        with blamed(f"data set '{self.label}', sample_ids()"):
+            return dict.fromkeys(self.dataset.sample_ids())
+
+    @cached_property
+    def _wording(self) -> Wording:
+        return Wording(self.text, self.dataset.classes)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The data set's classes as they are said."""
+        return self._wording.vocabulary
+
+    def names(self, search: str) -> Sequence[str]:
+        """The samples' ids; where instances are listed without opening images, their classes are searched, too."""
+        if not search:
+            return list(self.ids)
+        return [one for one in self.ids if search in one.lower() or search in self._classes.get(one, "")]
+
+    @cached_property
+    def _classes(self) -> dict[str, str]:
+        """Sample -> its classes in lower case; empty where finding them would open every image."""
+        cheap = type(self.dataset).list_instances is not Dataset.list_instances
+        if not cheap or len(self.ids) > LISTED_MOST:
+            return {}
+        with blamed(f"data set '{self.label}', list_instances()"):
+            listed = {one: self.dataset.list_instances(one) for one in self.ids}
+        return {one: "\n".join({own.category.lower() for own in owns}) for one, owns in listed.items()}
+
+    def load(self, name: str) -> Shown:
+        """A sample with its ground truth."""
+        if name not in self.ids:
+            raise NoPictureError(f"data set '{self.label}': no picture '{name}'.")
+        picture = loaded(self.dataset, name)
+        if not picture.image.size:
+            raise UserError(f"data set '{self.label}', picture '{name}': {picture.failed[0][1]}")
+        return Shown(f"{self.label}\n{name}", picture, self._wording)
+
+
+class OfFolder(Source):
+    """The pictures in a folder and in those below it."""
+
+    kind = "folder"
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise UserError(f"--images {root}: no such folder; wanted one with pictures in it.")
+        self.root, self.label = root, root.resolve().name or str(root)
+        self._paths: dict[str, Path] = {}
+
+    def names(self, search: str) -> Sequence[str]:
+        """Their paths below the folder, as it is now."""
+        found = sorted(path for path in self.root.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+        self._paths = {path.relative_to(self.root).as_posix(): path for path in found}
+        return [one for one in self._paths if search in one.lower()]
+
+    def load(self, name: str) -> Shown:
+        """A picture, turned as viewers show it."""
+        if name not in self._paths:
+            self.names("")
+        path = self._paths.get(name)
+        if path is None:
+            raise NoPictureError(f"{self.label}: no picture '{name}'.")
+        try:
+            return Shown(f"{self.label}\n{name}", prepared(Sample(name, read_as_viewed(path), ())))
+        except (OSError, ValueError) as error:
+            raise UserError(str(error)) from error
+
+
+class Uploads(Source):
+    """Pictures that were dropped on the page; they are in memory alone, and gone when the server ends."""
+
+    label, kind = "your own", "uploads"
+
+    def __init__(self) -> None:
+        self._held: Kept[str, Image] = Kept(KEPT_BYTES)
+
+    def names(self, search: str) -> Sequence[str]:
+        """None are listed: a picture is known to the browser that brought it, by the hash of its bytes."""
+        del search
+        return []
+
+    def load(self, name: str) -> Shown:
+        """A picture that was uploaded and is still here."""
+        pixels = self._held.get(name)
+        if pixels is None:
+            raise NoPictureError("This picture of your own is not here any more: drop it on the page again.")
+        return Shown(f"{self.label}\n{name}", prepared(Sample(name, pixels, ())))
+
+    def take(self, content: bytes, called: str) -> str:
+        """Read a picture and keep it.
+
+        Args:
+            content: The file's bytes.
+            called: Its name on the browser's machine, for messages alone.
+
+        Returns:
+            Its name here: the same for the same bytes.
+
+        Raises:
+            UserError: It is too large, or no picture that can be shown faithfully.
+        """
+        if len(content) > UPLOAD_MIB * 2**20:
+            raise UserError(
+                f"'{called}': found {len(content) / 2**20:.0f} MiB; wanted {UPLOAD_MIB} at most. Shrink it."
+            )
+        name = hashlib.sha256(content).hexdigest()[:32]
+        if self._held.get(name) is None:
+            pixels = _read(content, called)
+            self._held.put(name, pixels, pixels.nbytes)
+        return name
+
+
+def _read(content: bytes, called: str) -> Image:
+    """The pixels of an uploaded file, by the reader that reads all pictures here, which wants a path."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "upload"
+        atomic.write(path, content)
+        try:
+            _check(path)
+            return read_as_viewed(path)
+        except (OSError, ValueError) as error:
+            raise UserError(str(error).replace(f"{path}: ", f"'{called}': ").replace(str(path), called)) from error
+
+
+def _check(path: Path) -> None:
+    """Refuse what may be dangerous or too large, by its header alone.
+
+    Raises:
+        ValueError: It is. What is no picture at all passes: the reader says what is wrong with it.
+    """
+    try:
+        with opened(path) as image:
+            found, (width, height) = image.format, image.size
+    except (OSError, SyntaxError):
+        return
+    if found not in FORMATS:
+        raise ValueError(f"{path}: found a file of the kind {found}; wanted JPEG, PNG, WebP, GIF, BMP or TIFF.")
+    if width * height > UPLOAD_MEGAPIXELS * 1e6:
+        raise ValueError(
+            f"{path}: found {width} x {height}, {width * height / 1e6:.0f} megapixels; wanted {UPLOAD_MEGAPIXELS} at "
+            "most. Shrink it."
+        )
+
+
+class Gallery:
+    """All sources, and the pictures that were shown last.
+
+    Args:
+        config: Its data sets are sources.
+        folders: More of them.
+    """
+
+    def __init__(self, config: RunConfig, folders: Sequence[Path] = ()) -> None:
+        of_config = [OfDataset(entry, config.text) for entry in config.datasets]
+        self.uploads = Uploads()
+        self.sources: dict[str, Source] = {}
+        for source in (*of_config, *map(OfFolder, folders), self.uploads):
+            while source.label in self.sources:  # Two folders of one name, or one named as a data set.
+                source.label += " (another)"
+            self.sources[source.label] = source
+        self._shown: Kept[str, Shown] = Kept(KEPT_BYTES)
+        self._thumbs: Kept[str, tuple[bytes, str]] = Kept(2000)
+
+    def source(self, name: str) -> Source:
+        """A source by its label.
+
+        Raises:
+            NoPictureError: There is none.
+        """
+        if name not in self.sources:
+            raise NoPictureError(f"no data set or folder '{name}' here.")
+        return self.sources[name]
+
+    def known(self, source: str, name: str) -> Shown | None:
+        """A picture that is in memory; None where `shown` would have to read it."""
+        return self._shown.get(f"{source}\n{name}")
+
+    def shown(self, source: str, name: str) -> Shown:
+        """A picture, read where it is not in memory.
+
+        Raises:
+            NoPictureError: There is none of that name.
+            UserError: It cannot be read.
+        """
+        found = self.known(source, name)
+        if found is None:
+            found = self.source(source).load(name)
+            self._shown.put(found.key, found, found.picture.image.nbytes)
+        return found
+
+    def thumb(self, source: str, name: str) -> tuple[bytes, str]:
+        """A small picture for the list, as a file's bytes and their media type."""
+        key = f"{source}\n{name}"
+        found = self._thumbs.get(key)
+        return found or self._thumbs.put(key, picture_file(self.shown(source, name).picture.image, THUMB_SIDE))
