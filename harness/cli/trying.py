@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import ConfigPath, Set, loaded
+from harness.cli.options import Address, ConfigPath, Set, loaded
 from harness.cli.terminal import say
 from harness.interrupts import in_order
 
 if TYPE_CHECKING:
     from harness.config.run_config import RunConfig
-    from harness.serving.asking import Here
+    from harness.serving.asking import Here, There
 
 PORT = 8007
 
@@ -28,6 +28,11 @@ def try_(
         str, typer.Option(help="Where to listen. Others than this machine need the token in the link that is printed.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = PORT,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Load each method in a Ray process of its own, with a GPU where there are any."),
+    ] = False,
+    address: Address = None,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Open a page to try a config's methods on: click on a picture, type a word, see every method's mask.
@@ -42,14 +47,24 @@ def try_(
 
     gallery = Gallery(asked, images)
     with in_order("Ended."):
-        serve(Api(asked, gallery, _here(asked, method), not is_loopback(host)), host, port, _tell)
+        say("Loading the methods ...")
+        answering = _there(asked, method, address) if cluster or address else _here(asked, method)
+        serve(Api(asked, gallery, answering, not is_loopback(host)), host, port, _tell)
+
+
+def _there(config: RunConfig, labels: list[str], address: str | None) -> There:
+    from harness.cluster.hosting import hosted, stored
+    from harness.serving.asking import There
+    from harness.trying.desk import desk_of
+    from harness.trying.methods import chosen
+
+    return There(hosted(config, chosen(config, labels), address, desk_of), stored)
 
 
 def _here(config: RunConfig, labels: list[str]) -> Here:
     from harness.serving.asking import Here
     from harness.trying.desk import desk_of
 
-    say("Loading the methods ...")
     return Here(desk_of(config, labels))
 
 

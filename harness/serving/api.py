@@ -19,13 +19,12 @@ from harness.config.parts import Model
 from harness.config.run_config import RunConfig
 from harness.config.yaml_file import validated
 from harness.messages import without_folders
-from harness.plugins.failures import described
 from harness.serving.asking import Answering
 from harness.serving.gallery import UPLOAD_MEGAPIXELS, UPLOAD_MIB, Gallery, Shown
 from harness.serving.truth import against, truth, under
 from harness.serving.views import map_file, mask_counts, picture_file, view_size
 from harness.structures import Click, UserError
-from harness.trying.desk import Question
+from harness.trying.desk import Question, Seen
 from harness.trying.session import Answer, clicks_on
 
 T = TypeVar("T")
@@ -152,14 +151,9 @@ class Api:
         """Where a method saw the words: a grey PNG in base64, "" where it looks at no saliency; or its error."""
         asked = _checked(Asked, raw)
         shown = await self._shown(asked)
-        try:
-            found = await self._called("saliency", asked, shown)
-        except UserError:
-            raise
-        except Exception as error:
-            return {"png": "", "error": self.said(described(error))}
-        png = b"" if found is None else await asyncio.to_thread(map_file, found)
-        return {"png": base64.b64encode(png).decode("ascii"), "error": ""}
+        seen: Seen = await self._called("saliency", asked, shown)
+        png = b"" if seen.saliency is None else await asyncio.to_thread(map_file, seen.saliency)
+        return {"png": base64.b64encode(png).decode("ascii"), "error": self.said(seen.error)}
 
     async def _called(self, what: str, asked: Asked, shown: Shown) -> Any:
         if asked.method not in self.labels:

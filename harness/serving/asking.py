@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from harness.structures import Image
 from harness.trying.desk import Desk, Facts, Question
+from harness.trying.kept import Kept
+
+KEPT_BYTES = 512 * 2**20
+"""Pixels of pictures that stay in the cluster for a further click."""
 
 
 class Answering(Protocol):
@@ -19,6 +23,13 @@ class Answering(Protocol):
 
     def call(self, what: str, question: Question, image: Image) -> Future[Any]:
         """Have a desk's method "ask" or "saliency" answer a question; what it raises is the future's exception."""
+
+
+class Hosting(Protocol):
+    """What calls a function of a desk elsewhere (`harness.cluster.hosting.Host`)."""
+
+    def call(self, name: str, *given: Any) -> Future[Any]:
+        """The future has what the function returns."""
 
 
 class Here:
@@ -43,17 +54,22 @@ class Here:
 
 
 class There:
-    """Answers in a process a method, elsewhere.
+    """Answers in a process a method, elsewhere: methods answer at the same time, each one question after the other.
 
     Args:
         hosts: Label -> what calls a function of the desk that holds this method.
+        stored: Puts a picture where all of them find it, and returns what stands for it.
     """
 
-    def __init__(self, hosts: Mapping[str, Any]) -> None:
-        self.hosts = hosts
-        self.facts = tuple(one for host in hosts.values() for one in host.call("facts").result())
+    def __init__(self, hosts: Mapping[str, Hosting], stored: Callable[[Image], Any]) -> None:
+        self.hosts, self.stored = hosts, stored
+        self._pictures: Kept[str, Any] = Kept(KEPT_BYTES)
+        loading = [host.call("facts") for host in hosts.values()]
+        self.facts: Sequence[Facts] = tuple(facts for one in loading for facts in one.result())
 
     def call(self, what: str, question: Question, image: Image) -> Future[Any]:
         """As `Answering` says."""
-        host = self.hosts[question.label]
-        return host.call(what, question, host.kept(question.picture, image))
+        known = self._pictures.get(question.picture)
+        if known is None:
+            known = self._pictures.put(question.picture, self.stored(image), image.nbytes)
+        return self.hosts[question.label].call(what, question, known)

@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from harness.config.run_config import RunConfig
 from harness.evaluation.pictures import prepared
 from harness.evaluation.probe import says_uses_text
+from harness.plugins.failures import described
 from harness.structures import Click, Image, Sample
 from harness.trying.kept import Kept
 from harness.trying.methods import Loaded, load_methods
@@ -67,6 +68,19 @@ class Question:
     present: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Where a method saw the words.
+
+    Attributes:
+        saliency: From 0 to 1; None where the method looks at no saliency, or failed.
+        error: Why it failed; "" where it did not.
+    """
+
+    saliency: Float32[np.ndarray, "h w"] | None = None
+    error: str = ""
+
+
 class Desk:
     """Answers questions about pictures.
 
@@ -97,13 +111,12 @@ class Desk:
         answer = self._session(question, image).ask(question.label, question.clicks, question.text)
         return replace(answer, prediction=answer.prediction and replace(answer.prediction, memory=()))
 
-    def saliency(self, question: Question, image: Image) -> Float32[np.ndarray, "h w"] | None:
-        """Where a method saw the words, from 0 to 1; None where it looks at no saliency.
-
-        Raises:
-            Exception: Whatever the method raises.
-        """
-        return self._session(question, image).saliency(question.label, question.clicks, question.text)
+    def saliency(self, question: Question, image: Image) -> Seen:
+        """Where a method saw the words."""
+        try:
+            return Seen(self._session(question, image).saliency(question.label, question.clicks, question.text))
+        except Exception as error:
+            return Seen(error=described(error))
 
     def _session(self, question: Question, image: Image) -> Session:
         """The picture's, which holds what its methods encoded and answered."""

@@ -47,11 +47,7 @@ def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = 
         UserError: A label is unknown, weights are missing or not trained yet, they were trained with another saliency
             than the config asks them with, or a method needs the click that there will not be.
     """
-    entries = {label_of(entry): entry for entry in _entries(config)}
-    for name in labels:
-        if name not in entries:
-            raise UserError(f"no method labelled '{name}' in this config. {messages.suggest(name, entries)}")
-    wanted = [entries[name] for name in labels or entries]
+    wanted = chosen(config, labels)
     if not clicked:
         _check_text_alone(wanted)
     _check_trained(config, wanted)
@@ -82,14 +78,27 @@ def method(config: str | Path, label: str | None = None) -> Method:
         UserError: As `load_methods`, or the config has several methods and no label is given.
     """
     loaded = load_run(places.config(Path(config)))
-    if label is None and len(known := [label_of(one) for one in _entries(loaded)]) > 1:
+    if label is None and len(known := [label_of(one) for one in entries(loaded)]) > 1:
         raise UserError(
             f"{config} has {len(known)} methods: {', '.join(known)}. Say which: harness.method(..., label)."
         )
     return load_methods(loaded, () if label is None else (label,))[0].method
 
 
-def _entries(config: RunConfig) -> Iterator[MethodEntry]:
+def chosen(config: RunConfig, labels: Sequence[str] = ()) -> list[MethodEntry]:
+    """A config's entries of the labels, in their order; all by default.
+
+    Raises:
+        UserError: A label is unknown.
+    """
+    known = {label_of(entry): entry for entry in entries(config)}
+    for name in labels:
+        if name not in known:
+            raise UserError(f"no method labelled '{name}' in this config. {messages.suggest(name, known)}")
+    return [known[name] for name in labels or known]
+
+
+def entries(config: RunConfig) -> Iterator[MethodEntry]:
     """The config's entries; variants, which ask one method in several ways, once under the name that they share."""
     seen: set[str] = set()
     for entry in config.methods:

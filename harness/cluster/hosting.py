@@ -1,0 +1,117 @@
+"""Objects that live in processes of a cluster and answer calls, one a process: the methods of `try`'s page.
+
+An object is built in its process when it is first called. If the process ends, by itself or with its node, Ray starts
+another, which builds the object anew at its next call; the call that was under way fails with a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayTaskError
+
+from harness.cluster.capacity import Capacity
+from harness.cluster.connect import connect, readable
+from harness.config.parts import label
+from harness.config.run_config import MethodEntry, RunConfig
+from harness.plugins.failures import said_by
+from harness.structures import UserError
+
+
+class HostError(UserError):
+    """A process of the cluster did not answer; the text says why, and that it can be asked again."""
+
+
+class Guest:
+    """The process's own side: builds the object, and calls it."""
+
+    def __init__(self, build: Callable[..., Any], *given: Any) -> None:
+        self.build, self.given = build, given
+        self.built: Any = None
+
+    def call(self, name: str, *given: Any) -> Any:
+        """Call one of the object's functions."""
+        if self.built is None:
+            self.built = self.build(*self.given)
+        return getattr(self.built, name)(*given)
+
+
+class Host:
+    """An object in a process of the cluster.
+
+    Args:
+        named: What messages call it.
+        asked: What its process asks of the cluster, as `Capacity.asked` gives it.
+        build: Builds it there; found by its module's name, as everything that is given.
+        given: What `build` is given.
+    """
+
+    def __init__(self, named: str, asked: dict[str, float], build: Callable[..., Any], *given: Any) -> None:
+        self.named = named
+        others = {kind: amount for kind, amount in asked.items() if kind not in ("CPU", "GPU")}
+        options = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "resources": others, "max_restarts": -1}
+        self._actor = ray.remote(**options)(Guest).remote(build, *given)
+
+    def call(self, name: str, *given: Any) -> Future[Any]:
+        """Call one of the object's functions; the future has what it returns, or raises.
+
+        Raises:
+            UserError: From the future: the object cannot be built, for a reason that the reader can mend.
+            HostError: From the future: the process ended, or the function failed.
+        """
+        answer: Future[Any] = Future()
+        answer.set_running_or_notify_cancel()
+        self._actor.call.remote(name, *given).future().add_done_callback(lambda done: self._tell(done, answer))
+        return answer
+
+    def _tell(self, done: Future[Any], answer: Future[Any]) -> None:
+        try:
+            answer.set_result(done.result())
+        except RayTaskError as error:
+            mendable = isinstance(error.cause, UserError)
+            said = f"'{self.named}': {said_by(error.cause)}"
+            answer.set_exception(UserError(said) if mendable else HostError(said))
+        except Exception as error:
+            why = "is starting anew" if isinstance(error, ActorUnavailableError) else f"ended ({said_by(error)[:300]})"
+            answer.set_exception(HostError(f"'{self.named}': its process in the cluster {why}. Ask again in a moment."))
+
+
+def stored(value: Any) -> Any:
+    """Put something large into the cluster once; what comes back stands for it in every call."""
+    return ray.put(value)
+
+
+def hosted(
+    config: RunConfig, entries: Sequence[MethodEntry], address: str | None, build: Callable[..., Any]
+) -> dict[str, Host]:
+    """A process for each method: with a GPU where the cluster has any, or as the config says.
+
+    Args:
+        config: The methods'.
+        entries: Those to host.
+        address: Of a Ray cluster; None starts one on this machine, or joins that of RAY_ADDRESS.
+        build: Builds what a process hosts, from the config and a list of the one label.
+
+    Raises:
+        UserError: The cluster cannot be joined, or has no room for all of them at once.
+    """
+    connect(address)
+    capacity = Capacity(config.workers)
+    held: list[dict[str, float]] = []
+    for entry in entries:
+        capacity.check(entry)
+        asked = capacity.asked(entry)
+        if not capacity.holds(asked, held):
+            raise UserError(
+                f"cluster: '{label(entry)}' asks for {readable(asked)} beside {len(held)} other methods; the cluster "
+                f"has {readable(capacity.total)} for all of them at once. Leave some out (--method), let them share "
+                "GPUs (`gpus: 0.5`) or CPUs (`cpus: 0.5`), or join a larger one."
+            )
+        held.append(asked)
+    return {
+        label(entry): Host(label(entry), asked, build, config, [label(entry)])
+        for entry, asked in zip(entries, held, strict=True)
+    }
