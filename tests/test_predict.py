@@ -14,8 +14,6 @@ from harness.datasets.scenes.scenes import CLASSES
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import toy_lavt
-import toy_phraseclick
 import toy_snapshots
 import toy_vlt
 from fakes import Toys
@@ -29,24 +27,18 @@ from harness.plugins import parameters, registry
 from harness.plugins.interfaces import Method
 from harness.structures import Click, Image, Prediction, Prompt, Record
 
-CONFIG = yaml.safe_load((places.ROOT / "configs" / "sam_vs_ours_scenes.yaml").read_text("utf-8"))
-PARAMS = {entry["name"]: entry["params"] for entry in CONFIG["methods"]}
-INSTANCES = 20
+CONFIGS = [
+    yaml.safe_load((places.ROOT / "configs" / f"{name}_scenes.yaml").read_text("utf-8"))
+    for name in ("table8", "sam_vs_ours")
+]
+PARAMS = {entry["name"]: entry["params"] for config in CONFIGS for entry in config["methods"]}
+INSTANCES = 50
 """Of each method."""
-
-
-def random_lavt(folder: Path) -> dict[str, str]:
-    checkpoint, vocab = toy_lavt.checkpoint(folder / "lavt.pth"), toy_lavt.vocabulary(folder / "vocab.txt")
-    return {"checkpoint": str(checkpoint), "vocab": str(vocab)}
 
 
 def random_vlt(folder: Path) -> dict[str, str]:
     checkpoint, vectors = toy_vlt.checkpoint(folder / "vlt.h5"), toy_vlt.vectors(folder / "vectors.txt")
     return {"checkpoint": str(checkpoint), "vectors": str(vectors)}
-
-
-def random_phraseclick(folder: Path) -> dict[str, str]:
-    return {"checkpoint": str(toy_phraseclick.checkpoint(folder / "phraseclick.safetensors"))}
 
 
 def random_grounding_dino(folder: Path) -> dict[str, Any]:
@@ -60,8 +52,6 @@ def random_sam3(folder: Path) -> dict[str, Any]:
 
 RANDOM = {
     "grounding_dino": random_grounding_dino,
-    "lavt": random_lavt,
-    "phraseclick": random_phraseclick,
     "sam3": random_sam3,
     "vlt": random_vlt,
 }

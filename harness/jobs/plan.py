@@ -202,6 +202,7 @@ def _method_facts(method: MethodEntry) -> dict[str, Any]:
         "uses_text": cls.uses_text if method.uses_text is None else method.uses_text,
         "says_uses_text": method.uses_text is not None or says_uses_text(cls),
         "vocabulary": str(method.params.get("vocabulary", names.default)) if names else "",
+        "needs_click": cls.needs_click,
         "first_ranking": str(given[0]) if isinstance(given, Sequence) and given else "",
     }
 

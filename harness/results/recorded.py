@@ -116,7 +116,7 @@ class Recorded:
             metrics=self.metrics,
             seen_otherwise=rows.attrs.get("said", {}),
             notes=self.notes,
-            doubts=tuple(doubts(rows)),
+            doubts=tuple(doubts(rows, {job.method for job in self.jobs if not job.about.get("needs_click", True)})),
             published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
             asked=self.asked,
             baseline=self.config.baseline,

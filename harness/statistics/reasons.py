@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -58,13 +58,14 @@ def reasons(rows: pd.DataFrame) -> list[Reason]:
     return sorted(found, key=lambda one: -one.instances)
 
 
-def doubts(rows: pd.DataFrame) -> list[str]:
+def doubts(rows: pd.DataFrame, by_words: Collection[str] = ()) -> list[str]:
     """A sentence for each method and data set whose masks miss their clicks, or that answered at a second try.
 
     Args:
         rows: A run's; those of before there were the columns `holds_click` and `retried` say nothing.
+        by_words: The labels of methods that answer without a click, too: their masks may follow the words instead.
     """
-    return [*_missed(rows), *_second_tries(rows)]
+    return [*_missed(rows[~rows["method"].isin(by_words)] if by_words else rows), *_second_tries(rows)]
 
 
 def _missed(rows: pd.DataFrame) -> Iterator[str]:

@@ -74,3 +74,8 @@ def test_answers_at_a_second_try_are_counted_by_instance(make_row: Make) -> None
         "RuntimeError: now and then (mine.py, line 3)"
     ]
     assert doubts(rows.drop(columns=["retried", "holds_click"])) == []
+
+
+def test_a_method_that_may_follow_its_words_is_not_asked_about_its_clicks(make_row: Make) -> None:
+    rows = masks(make_row, 20, 20)
+    assert len(doubts(rows)) == len(doubts(rows, {"other"})) == 1 and doubts(rows, {"ours"}) == []
