@@ -298,6 +298,8 @@ def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     #
     #    a  1  failed, ranking ""            a  1  failed, "confidence"
     #    a has "confidence" and "clip"  ->   a  1  failed, "clip"
+    if failed.empty:
+        return failed
     known = as_text(ok.loc[~repeats(ok, ENTRY), ENTRY].drop_duplicates()).rename(columns={"ranking": "own"})
     failed = as_text(failed)
     whole = failed[failed["ranking"] == ""].merge(known, on=["dataset", "method"], how="left")
@@ -310,6 +312,9 @@ def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
 def _refuse_mixed(known: pd.DataFrame) -> None:
     """Rows may only meet if they were clicked alike: all of a method, and those of several runs, as often in each."""
     asked = known if "click_strategy" in known else known.assign(click_strategy="")
+    # One run with one click rule cannot mix. Looking closer takes as long as everything else on few rows.
+    if all(asked[column].nunique(dropna=False) < 2 for column in ("run", "click_strategy")):
+        return
     protocols = asked.groupby(["dataset", "method", "run", "click_strategy"], dropna=False)["most"].max().reset_index()
     protocols["strategy"] = protocols["click_strategy"].astype("str").fillna("")
     # Two questions: is each method clicked alike wherever it has rows, and are the runs of one data set clicked
