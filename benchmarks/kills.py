@@ -252,7 +252,7 @@ def fills(disk: Path, subject: Subject, process: Any, chance: random.Random) -> 
 def loses(cluster: Any, subject: Subject, process: Any, chance: random.Random) -> bool:
     """The driver dies, or one of its workers or nodes, which it outlives."""
     others = [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
-    victim = chance.choice(["driver", "worker", "node"] if others else ["driver", "worker"])
+    victim = chance.choice(["driver", "worker", *(["node"] * 3 if others else [])])
     print(f"strikes a {victim}", flush=True)
     if victim == "driver":
         return dies(subject, process, chance)
