@@ -26,6 +26,7 @@ from harness.config.recipe import load_recipe
 from harness.results.reported import Finished
 from harness.running.one_training import resumable
 from toy_runs import written
+from try_servers import Browser
 
 ROOT = places.ROOT
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -197,6 +198,24 @@ def test_reasons_and_oddities_stand_in_the_closing_lines_and_in_the_report(here:
 def test_a_command_can_be_pasted() -> None:
     again = running._again(Path("my config.yaml"), ["a=[1, 2]", "b=3"], 7, None, "s3://b/x")
     assert again == "python -m harness run 'my config.yaml' --set 'a=[1, 2]' --set b=3 --limit=7 --runs=s3://b/x"
+
+
+@pytest.mark.slow
+def test_try_says_where_its_page_is_and_ends_with_one_line(
+    started: Callable[..., subprocess.Popen[str]], here: Command, tmp_path: Path
+) -> None:
+    methods, data = [{"name": "tried:Marks", "label": "marks"}], [{"name": "tried:Nested", "label": "nested"}]
+    config = written(tmp_path / "r.yaml", methods=methods, datasets=data)
+    process = started("try", config, "--port", 0)
+    assert process.stdout
+    (address,) = re.findall(r"http://127\.0\.0\.1:\d+/", next(line for line in process.stdout if "http" in line))
+    question = {"source": "nested", "name": "nested-0", "clicks": [[9, 9, True]], "method": "marks"}
+    assert Browser(address).post("predict", **question)[1]["candidates"][0]["pixels"] == 25
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130 and told.strip() == "Ended."
+    missing = here("try", config, "--images", tmp_path / "none")
+    assert missing.returncode == 2 and "none: no such folder" in missing.stderr
 
 
 @pytest.mark.slow

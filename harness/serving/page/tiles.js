@@ -220,7 +220,7 @@ report.tiles = (() => {
     for (let at = 0; at < data.length; at += 4) {
       const place = data[at] / 255 * 4, low = Math.min(3, Math.floor(place)), share = place - low;
       for (let c = 0; c < 3; c++) data[at + c] = stops[low][c] * (1 - share) + stops[low + 1][c] * share;
-      data[at + 3] = 200;
+      data[at + 3] = 165;
     }
     const map = element("canvas", { width: canvas.width, height: canvas.height });
     map.getContext("2d").putImageData(pixels, 0, 0);
