@@ -6,6 +6,7 @@ another, which builds the object anew at its next call; the call that was under 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -17,7 +18,7 @@ from harness.cluster.capacity import Capacity
 from harness.cluster.connect import connect, readable
 from harness.config.parts import label
 from harness.config.run_config import MethodEntry, RunConfig
-from harness.plugins.failures import said_by
+from harness.plugins.failures import DeviceLost, said_by
 from harness.structures import UserError
 
 
@@ -34,9 +35,12 @@ class Guest:
 
     def call(self, name: str, *given: Any) -> Any:
         """Call one of the object's functions."""
-        if self.built is None:
-            self.built = self.build(*self.given)
-        return getattr(self.built, name)(*given)
+        try:
+            if self.built is None:
+                self.built = self.build(*self.given)
+            return getattr(self.built, name)(*given)
+        except DeviceLost:
+            os._exit(1)  # This process can do nothing more with its GPU; the next one can.
 
 
 class Host:

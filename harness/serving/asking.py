@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
-from harness.structures import Image
+from harness.plugins.failures import DeviceLost
+from harness.structures import Image, UserError
 from harness.trying.desk import Desk, Facts, Question
 from harness.trying.kept import Kept
 
@@ -46,7 +47,13 @@ class Here:
 
     def call(self, what: str, question: Question, image: Image) -> Future[Any]:
         """As `Answering` says. A question that waits is dropped when its future is cancelled."""
-        return self._thread.submit(getattr(self.desk, what), question, image)
+        return self._thread.submit(self._answer, what, question, image)
+
+    def _answer(self, what: str, question: Question, image: Image) -> Any:
+        try:
+            return getattr(self.desk, what)(question, image)
+        except DeviceLost as error:
+            raise UserError(f"'{question.label}': its GPU is lost ({error}). Start the server again.") from None
 
     def close(self) -> None:
         """Drop what waits; what is being computed ends by itself."""

@@ -196,7 +196,9 @@ def test_reasons_and_oddities_stand_in_the_closing_lines_and_in_the_report(here:
 
 
 def test_a_command_can_be_pasted() -> None:
-    again = running._again(Path("my config.yaml"), ["a=[1, 2]", "b=3"], 7, None, "s3://b/x")
+    again = running._again(
+        Path("my config.yaml"), ["a=[1, 2]", "b=3"], {"--limit": 7, "--address": None, "--runs": "s3://b/x"}
+    )
     assert again == "python -m harness run 'my config.yaml' --set 'a=[1, 2]' --set b=3 --limit=7 --runs=s3://b/x"
 
 

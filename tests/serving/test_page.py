@@ -231,11 +231,15 @@ def test_a_link_reproduces_the_state(page: Page) -> None:
     page.press("#words", "Enter")
     click(page, 24, 18)
     click(page, 10, 10, "right")
+    page.check("#show-candidates")
+    page.locator(".tile >> nth=1 >> .rankings button", has_text="wide").click()
+    settled(page)
     said = [re.sub(r"\d+ ms", "", tile(page, place)) for place in range(4)]
     link = page.evaluate("location.href")
     other = other_window(page)
     opened(other, link.partition("#")[0], f"#{link.partition('#')[2]}")
-    assert [re.sub(r"\d+ ms", "", tile(other, place)) for place in range(4)] == said
+    expect(other.locator(".tile >> nth=1 >> .more figure")).to_have_count(2)
+    assert [re.sub(r"\d+ ms", "", tile(other, place)) for place in range(4)] == said and pixels(other, 1) == 520
     assert other.input_value("#words") == "a tie & more; %2C" and other.evaluate("location.href") == link
     other.close()
 
@@ -254,6 +258,10 @@ def test_saliency_candidates_and_rankings_on_demand(page: Page) -> None:
     assert "candidate 1, narrow 0.750 (taken), wide 0.100, IoU 100.0 %" in more
     page.locator(".tile >> nth=1 >> .rankings button", has_text="wide").click()
     assert pixels(page, 1) == 520 and pixels(page, 2) == 32
+    page.keyboard.press("Control+z")
+    settled(page)
+    expect(page.locator("#show-candidates")).to_be_checked()
+    page.keyboard.press("Control+y")
     for name in ("saliency", "candidates"):
         page.uncheck(f"#show-{name}")
     expect(page.locator(".more figure")).to_have_count(0)

@@ -115,6 +115,13 @@ def test_a_method_that_fails_says_why_and_others_answer(served: Any) -> None:
         assert browser.post("predict", **NESTED, clicks=ON_TIE, method="marks")[1]["error"] == ""
 
 
+def test_a_lost_gpu_is_said(served: Any) -> None:
+    with served(["Loses", "Marks"]) as browser:
+        status, reply = browser.post("predict", **NESTED, clicks=ON_TIE, method="loses")
+        assert status == 400 and "'loses': its GPU is lost (" in reply["error"]
+        assert browser.post("predict", **NESTED, clicks=ON_TIE, method="marks")[0] == 200
+
+
 def test_words_alone_ask_a_method_that_needs_no_click(served: Any) -> None:
     with served(["Words", "Marks"]) as browser:
         _, about = browser.get("about")

@@ -109,6 +109,13 @@ class Breaks(Method):
         raise RuntimeError("broken on request at /home/ada/secret/model.py")
 
 
+class Loses(Method):
+    """Loses its GPU."""
+
+    def predict(self, image: Any, click: Any, text: str | None) -> Prediction:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+
 class Waits(Method):
     """Answers once it is let go; says of which clicks it was asked."""
 

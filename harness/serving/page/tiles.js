@@ -1,7 +1,8 @@
 "use strict";
 // A tile a method: its mask over the picture, its numbers, or why it has none.
 report.tiles = (() => {
-  const { element, server, paint } = report;
+  const { element, server, paint, state } = report;
+  const SHOWN = ["saliency", "candidates", "truth"];
   const HITS = {
     right: "right", part: "a part of it", whole: "the whole that it belongs to", same_class: "another one of its class",
     other_class: "an object of another class", background: "background", nothing: "nothing",
@@ -10,7 +11,7 @@ report.tiles = (() => {
   const replies = new Map();  // What was answered, by method, picture, clicks and words: going back asks nothing.
   const tiles = [];
   let view = null;  // Of the picture: size, view, image, zoom.
-  let truth = null, meant = null;
+  let meant = null, shown = "\n";
   const shows = (what) => document.getElementById(`show-${what}`).checked;
 
   function start(methods, clicked) {
@@ -29,9 +30,27 @@ report.tiles = (() => {
       tiles.push(tile);
     }
     document.getElementById("tiles").append(...tiles.map((tile) => tile.figure));
-    for (const what of ["saliency", "candidates", "truth"]) {
-      document.getElementById(`show-${what}`).addEventListener("change", () => { for (const tile of tiles) more(tile); redraw(); });
+    for (const what of SHOWN) {
+      document.getElementById(`show-${what}`).addEventListener("change", () => state.mark({ show: SHOWN.filter(shows).join(",") }));
     }
+  }
+
+  // What the state says is shown: saliency, candidates, ground truth, and each method's ranking.
+  function follow({ show, by }) {
+    if (shown === `${show}\n${by}`) return;
+    shown = `${show}\n${by}`;
+    for (const what of SHOWN) document.getElementById(`show-${what}`).checked = show.split(",").includes(what);
+    const rankings = new Map(by.split("\n").map((line) => line.split("\t")));
+    for (const tile of tiles) {
+      tile.ranking = rankings.get(tile.facts.label) ?? "";
+      draw(tile);
+      more(tile);
+    }
+  }
+
+  function choose(tile, name) {
+    tile.ranking = name;
+    state.mark({ by: tiles.filter((one) => one.ranking).map((one) => `${one.facts.label}\t${one.ranking}`).join("\n") });
   }
 
   function key(facts, { source, name, clicks, text }) {
@@ -105,11 +124,11 @@ report.tiles = (() => {
     return ask(state);
   }
 
-  // under: the reply of api/truth; one: the object that is meant, or null.
-  function judge(under, one) {
-    truth = under;
+  // one: the object that is meant, of the reply of api/truth; or null.
+  function judge(one) {
     meant = one;
     redraw();
+    for (const tile of tiles) more(tile);
   }
 
   function redraw() {
@@ -170,7 +189,7 @@ report.tiles = (() => {
     tile.rankings.replaceChildren(...(names.length < 2 ? [] : names.map((name) => {
       const button = element("button", { type: "button" }, `by ${name}`);
       button.setAttribute("aria-pressed", String(name === ranking(tile)));
-      button.addEventListener("click", () => { tile.ranking = name; draw(tile); more(tile); });
+      button.addEventListener("click", () => choose(tile, name));
       return button;
     })));
   }
@@ -238,5 +257,5 @@ report.tiles = (() => {
     });
   }
 
-  return { start, picture, ask, retry, judge, redraw, ground, scaled, loaded, all: () => tiles, busy: () => tiles.some((tile) => tile.busy) };
+  return { start, follow, picture, ask, retry, judge, redraw, ground, scaled, loaded, all: () => tiles, busy: () => tiles.some((tile) => tile.busy) };
 })();

@@ -47,6 +47,7 @@
     try {
       if (now.source !== shown.source || now.name !== shown.name) await open(now);
       if (now !== state.get()) return;
+      tiles.follow(now);
       stage.draw();
       if (view) await Promise.all([tiles.ask(now), look(now)]);
     } catch (error) {
@@ -85,7 +86,7 @@
     view = given;
     under = null;
     tiles.picture(view);
-    tiles.judge(null, null);
+    tiles.judge(null);
     stage.picture(view);
     part("vocabulary").replaceChildren(...(view?.vocabulary ?? []).map((name) => element("option", { value: name })));
     part("show-truth").disabled = !view?.truth;
@@ -109,7 +110,7 @@
       button.addEventListener("click", () => state.set({ meant: own.id, text: own.words }));
       return button;
     }));
-    tiles.judge(under, one);
+    tiles.judge(one);
     stage.draw();
   }
 
@@ -128,7 +129,6 @@
     part("save").addEventListener("click", () => { if (view) report.save.save(); });
     part("link").addEventListener("click", copy);
     part("help").addEventListener("click", () => part("keys").showModal());
-    part("show-truth").addEventListener("change", stage.draw);
     for (const one of document.querySelectorAll("[data-close]")) one.addEventListener("click", () => one.closest("dialog").close());
     part("words").addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(() => say(true), 350); });
     part("words").addEventListener("change", () => say(false));
