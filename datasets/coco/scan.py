@@ -216,10 +216,16 @@ class _Scan:
     def _unique(self, name: str) -> tuple[bytes, bool]:
         """The id; of the second, third, ... annotation that has it with "#2", "#3", ..., and whether it is one."""
         uses = self._uses[name] = self._uses.get(name, 0) + 1
-        unique = (f"{name}#{uses}" if uses > 1 else name).encode()
-        if len(unique) > LONGEST_ID:
+        unique = name
+        while uses > 1:
+            unique = f"{name}#{uses}"
+            if unique not in self._uses:  # A file may have "7#2" as an id of its own.
+                self._uses[unique] = 1
+                break
+            uses += 1
+        if len(unique.encode()) > LONGEST_ID:
             raise ValueError(f"an annotation has the id {short(name)}, longer than {LONGEST_ID} bytes")
-        return unique, uses > 1
+        return unique.encode(), uses > 1
 
 
 def _entries(rest: Mapping[str, Any], key: str) -> list[Any]:

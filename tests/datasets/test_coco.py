@@ -316,6 +316,15 @@ def test_later_annotations_of_one_id_are_broken(tmp_path: Path) -> None:
     assert not second.instances and "id of an earlier instance" in second.broken["123#2"]
 
 
+@pytest.mark.parametrize("ids", [["7", "7", "7#2", "7"], ["7#2", "7", "7", "7"]])
+def test_an_id_may_look_like_the_number_of_a_later_one(tmp_path: Path, ids: list[str]) -> None:
+    coco = Coco(_write(tmp_path, _json([_annotation(id_) for id_ in ids])), seen=None)
+    listed = [one.id for one in coco.list_instances("7")]
+    sample = coco.load("7")
+    assert len(set(listed)) == 4 and {*sample.broken, *(one.id for one in sample.instances)} == set(listed)
+    assert "7" not in sample.broken
+
+
 def test_a_crowd_takes_no_id_from_an_instance(tmp_path: Path) -> None:
     crowd = _annotation(1, _uncompressed(_box_mask()), iscrowd=1)
     assert [instance.id for instance in _only(tmp_path, [crowd, _annotation(1)]).instances] == ["1"]
