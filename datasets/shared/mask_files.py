@@ -17,6 +17,8 @@ MASKS = (".png", ".bmp", ".tif", ".tiff")
 Values = UInt8[np.ndarray, "h w"]
 
 _LOSSLESS = ("PNG", "BMP", "TIFF")
+_MOST_GREYS = 11
+"""Black, and one grey for each of the ten objects of DAVIS's fullest frame."""
 
 
 def read_picture(path: Path) -> PIL.Image.Image:
@@ -36,15 +38,21 @@ def read_picture(path: Path) -> PIL.Image.Image:
 
 
 def read_colours(path: Path) -> Image:
-    """The colours of a mask file, those of its palette where it has one; `read_picture` says what raises."""
-    return np.array(read_picture(path).convert("RGB"))
+    """The colours of a mask file, those of its palette where it has one.
+
+    Raises:
+        OSError, ValueError: As `read_picture`, or its greys are those of a soft edge.
+    """
+    colours = np.array(read_picture(path).convert("RGB"))
+    _check_edge(path, colours)
+    return colours
 
 
 def read_grey(path: Path) -> Values:
     """The grey values of a mask file, those of its palette where it has one.
 
     Raises:
-        OSError, ValueError: As `read_picture`, or there are colours.
+        OSError, ValueError: As `read_colours`, or there are colours.
     """
     return one_channel(path, read_colours(path))
 
@@ -63,6 +71,12 @@ def one_channel(path: Path, colours: Image) -> Values:
 def refused(path: Path, found: str, wanted: str) -> ValueError:
     """The error of a mask that could be meant in two ways."""
     return ValueError(f"{path}: found {found}; wanted {wanted}. Save the mask anew.")
+
+
+def _check_edge(path: Path, colours: Image) -> None:
+    """Refuse what was a JPEG once, or was resized: its edge holds greys that a threshold puts on either side."""
+    if (colours == colours[:, :, :1]).all() and (found := len(np.unique(colours))) > _MOST_GREYS:
+        raise refused(path, f"{found} greys", f"{_MOST_GREYS} at most: no soft edge, and no noise of a JPEG")
 
 
 def _decoded(path: Path) -> PIL.Image.Image:

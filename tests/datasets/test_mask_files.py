@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,12 @@ def _save(path: Path, image: PIL.Image.Image, kind: str = "PNG") -> Path:
     return path
 
 
+def _once_jpeg(image: PIL.Image.Image) -> PIL.Image.Image:
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=50)
+    return PIL.Image.open(content)
+
+
 WHITE = PIL.Image.fromarray(BOX.astype(np.uint8) * 255)
 CLEAR: dict[str, Callable[[], PIL.Image.Image]] = {
     "grey": lambda: WHITE,
@@ -57,6 +64,12 @@ UNCLEAR: dict[str, tuple[Callable[[], PIL.Image.Image], str, str]] = {
     "grey alpha": (lambda: _alpha("L"), "PNG", "found transparent pixels; wanted none"),
     "transparent palette": (lambda: _palette(transparent=True), "PNG", "found transparent pixels; wanted none"),
     "JPEG called .png": (lambda: WHITE, "JPEG", "found a JPEG; wanted a PNG"),
+    "a JPEG saved as PNG": (lambda: _once_jpeg(WHITE), "PNG", r"found \d+ greys; wanted 11 at most"),
+    "made larger": (
+        lambda: WHITE.resize((W // 4, H // 4), PIL.Image.Resampling.BOX).resize((W, H), PIL.Image.Resampling.BICUBIC),
+        "PNG",
+        r"found \d+ greys; wanted 11 at most: no soft edge",
+    ),
     "16 bits": (
         lambda: PIL.Image.fromarray(BOX.astype(np.uint16) * 65535),
         "PNG",
