@@ -93,7 +93,7 @@ def _sample(dataset: Dataset, sample_id: str) -> Sample:
     """The sample that was asked for.
 
     Raises:
-        ValueError: It is another one, or none.
+        ValueError: It is another one, or none, or has no list of instances.
     """
     with contained():
         sample = dataset.load(sample_id)
@@ -101,6 +101,9 @@ def _sample(dataset: Dataset, sample_id: str) -> Sample:
         raise ValueError(f"load('{sample_id}') returned {type(sample).__name__}; wanted harness.Sample.")
     if sample.id != sample_id:
         raise ValueError(f"load('{sample_id}') returned the sample {sample.id!r}; wanted that of the id asked for.")
+    if not isinstance(sample.instances, Sequence):  # A generator would be empty after its first reader.
+        found = type(sample.instances).__name__
+        raise ValueError(f"load('{sample_id}') returned {found} as `instances`; wanted a tuple of harness.Instance.")
     return sample
 
 

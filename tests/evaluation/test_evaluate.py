@@ -414,6 +414,10 @@ def test_a_sample_that_is_none_fails_by_its_listing(made: dict[str, Any], reason
         (lambda: sample(3), "load('2') returned the sample '3'; wanted that of the id asked for."),
         (lambda: replace(sample(2), id=2), "load('2') returned the sample 2; wanted that of the id asked for."),
         (lambda: None, "load('2') returned NoneType; wanted harness.Sample."),
+        (
+            lambda: replace(sample(2), instances=(one for one in sample(2).instances)),
+            "load('2') returned generator as `instances`; wanted a tuple of harness.Instance.",
+        ),
     ],
 )
 def test_another_sample_than_the_one_asked_for_fails_by_its_listing(found: Callable[[], Any], reason: str) -> None:
