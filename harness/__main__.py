@@ -20,10 +20,9 @@ def main() -> NoReturn:
     if said := unfit():
         sys.stderr.write(f"error {said}\n")
         sys.exit(2)
-    if (
-        str(Path.cwd()) not in sys.path
-    ):  # `python -m` puts it there, so that plugins in it are found; `harness` does not.
-        sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    if here not in sys.path:  # `python -m` puts it there, so that plugins in it are found; `harness` does not.
+        sys.path.insert(0, here)
     from harness.cli import main as run_command
 
     run_command()
