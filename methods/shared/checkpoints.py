@@ -60,6 +60,17 @@ def read_tensors(path: Path, reader: str) -> tuple[dict[str, Tensor], dict[str, 
     return as_float32(weights), about
 
 
+def instead(path: Path) -> str:
+    """What else than a checkpoint lies there, as after a download that went wrong; "" if it may be one."""
+    with path.open("rb") as file:
+        beginning = file.read(64).lstrip()
+    if not beginning:
+        return "it is empty"
+    if beginning.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS, and the file itself is elsewhere: `git lfs pull`"
+    return "it is a page of the web" if beginning.startswith(b"<") else ""
+
+
 def as_float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights, those of half or double precision as float32; counts and indices stay as they are."""
     return {name: one.float() if one.is_floating_point() else one for name, one in weights.items()}
@@ -90,9 +101,9 @@ def read_whole(
             f"torch.save({saved}, 'weights.pth'), or correct `checkpoint`."
         ) from error
     except Exception as error:  # A damaged pickle fails in as many ways as pickle has opcodes.
-        reason = str(error).strip().partition("\n")[0]
+        reason = instead(path) or f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise UserError(
-            f"{reader}: {path}: found no whole file of tensors ({type(error).__name__}: {reason}); wanted tensors "
+            f"{reader}: {path}: found no whole file of tensors ({reason}); wanted tensors "
             f"alone; nothing of it was executed. {again(path)}, or correct `checkpoint`."
         ) from error
 
@@ -148,7 +159,11 @@ def read_trained_here(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
         weights, about = read_safetensors(path)
     except SafetensorError as error:
-        raise UserError(f"{path}: found no whole safetensors file ({error}). Train or copy it again.") from error
+        reason = instead(path) or str(error)
+        todo = (
+            "Train or copy it again" if path.suffix == ".safetensors" else "Name the .safetensors that training saved"
+        )
+        raise UserError(f"{path}: found no whole safetensors file ({reason}). {todo}.") from error
     return weights, about.get("architecture", "")
 
 

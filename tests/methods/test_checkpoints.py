@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness.methods.shared.checkpoints import read_tensors
+from harness.methods.shared.checkpoints import read_tensors, read_trained_here
 from harness.methods.shared.torch_files import load_torch
 from safetensors.torch import save_file
 
@@ -85,3 +85,20 @@ def test_a_damaged_file_says_so_on_one_line_without_colours(tmp_path: Path) -> N
     with pytest.raises(UserError, match="no whole file of tensors.*Fetch it again") as caught:
         read_tensors(tmp_path / "a.pth", "here")
     assert "\x1b" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("", "it is empty"),
+        ("\n<!DOCTYPE html><html>", "it is a page of the web"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "it is a pointer of Git LFS, .*`git lfs pull`"),
+    ],
+)
+def test_what_a_download_leaves_in_place_of_weights_is_named(tmp_path: Path, content: str, what: str) -> None:
+    path = tmp_path / "a.pth"
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"found no whole file of tensors \({what}\); wanted tensors alone"):
+        read_tensors(path, "methods/sam.py")
+    with pytest.raises(UserError, match=rf"safetensors file \({what}\)\. Name the \.safetensors that training saved"):
+        read_trained_here(path)
