@@ -33,7 +33,7 @@ from harness.storage.shards import name_of, of_samples, packed
 from harness.storage.store import Store
 from harness.storage.verify import verified
 from harness.structures import Listed
-from toy_runs import STEADY, TOYS, Quiet, written
+from toy_runs import SHOWN, STEADY, TOYS, Quiet, written
 
 Make = Callable[..., Path]
 
@@ -175,7 +175,7 @@ def test_a_method_that_fails_is_not_excused_by_those_beside_it() -> None:
 
 @pytest.mark.slow
 def test_a_run_writes_all_rows_and_its_report(make: Make) -> None:
-    path = make()
+    path = make(**SHOWN)
     done, quiet = ran(path)
     assert (done.instances, done.failed, done.over_budget, done.missing) == (12, 0, False, 0)
     assert [outcome.samples for outcome in quiet.outcomes] == [2, 2, 2]
@@ -207,7 +207,7 @@ def test_shard_and_batch_sizes_change_no_byte(make: Make) -> None:
 
 @pytest.mark.slow
 def test_a_limited_run_goes_on_in_full_and_back(make: Make) -> None:
-    path, whole = make(), make()
+    path, whole = make(**SHOWN), make(**SHOWN)
     limited, _ = ran(path, "limit=3")
     assert limited.instances == 6 and "LIMITED to 3 samples" in report_of(path)
     _, quiet = ran(path)
@@ -268,7 +268,7 @@ def test_two_data_sets_of_one_plugin_are_clicked_alike(make: Make) -> None:
 def test_a_method_that_is_asked_on_one_of_two_data_sets_is_whole(make: Make) -> None:
     data = [{"name": "scenes", "label": name, "params": {"split": "val", "count": 2}} for name in ("a", "b")]
     one = {"name": "fakes:Steady", "label": "one", "datasets": ["b"]}
-    path = make(datasets=data, methods=[STEADY, one])
+    path = make(**SHOWN, datasets=data, methods=[STEADY, one])
     finished, _ = ran(path)
     assert finished.missing == 0 and not any("no row" in note for note in finished.tables[0].notes)
     asked = results(path)[["dataset", "method"]].drop_duplicates().itertuples(index=False)
@@ -279,7 +279,7 @@ def test_a_method_that_is_asked_on_one_of_two_data_sets_is_whole(make: Make) -> 
 
 def test_too_many_failures_stop_the_run(make: Make) -> None:
     unreadable = [{"name": "fakes:Toys", "label": "toys", "params": {"count": 6, "unreadable": [0, 1, 2]}}]
-    path = make(datasets=unreadable, max_failures=0.1)
+    path = make(**SHOWN, datasets=unreadable, max_failures=0.1)
     done, quiet = ran(path)
     assert done.over_budget and len(quiet.outcomes) == 1
     assert len(results(path)) == 2 and (done.missing, done.uncounted) == (4, 4)
@@ -319,7 +319,7 @@ def test_ids_that_begin_anew_in_each_image_end_the_run_whichever_worker_sees_the
 
 @pytest.mark.slow
 def test_failures_within_the_budget_are_counted_in_the_tables(make: Make) -> None:
-    path = make(methods=[fragile("bug", 2)], max_failures=0.5)
+    path = make(**SHOWN, methods=[fragile("bug", 2)], max_failures=0.5)
     done, _ = ran(path)
     assert (done.instances, done.failed, done.over_budget) == (12, 2, False)
     rows = results(path)
@@ -372,7 +372,7 @@ def test_rows_of_another_method_tell_what_is_missing(make: Make, monkeypatch: py
 @pytest.mark.parametrize("toys", ["Toys", "Known"])
 def test_report_says_what_is_missing(make: Make, toys: str) -> None:
     """Exactly where the listing counts instances; of images that only opening would count, one each at least."""
-    path = make(datasets=[{"name": f"fakes:{toys}", "label": "toys", "params": {"count": 6}}])
+    path = make(**SHOWN, datasets=[{"name": f"fakes:{toys}", "label": "toys", "params": {"count": 6}}])
     config = loaded(path)
     store = Store(folder(path))
     jobs = planned(config)

@@ -22,7 +22,7 @@ from harness.storage.edits import OldRows, old_rows, redo, said_of
 from harness.storage.manifest import JobFacts, save_manifest
 from harness.storage.store import Store
 from harness.storage.verify import verified
-from toy_runs import TOYS, Quiet, written
+from toy_runs import SHOWN, TOYS, Quiet, written
 
 METHOD = """
 import fakes
@@ -49,6 +49,7 @@ class Mine:
         self.method, data, metric, words = sources
         self.config = written(
             folder / "edited.yaml",
+            **SHOWN,
             methods=[{"name": f"{self.method}:Mine", "label": "mine"}, {"name": "fakes:Steady", "label": "steady"}],
             datasets=[{"name": f"{data}:Data", "label": "data", "params": {"count": 6}}],
             metrics=["iou", f"{metric}:share"],

@@ -22,7 +22,7 @@ from harness.storage.shards import header_of, name_of, packed
 from harness.storage.store import Store
 from harness.storage.truth import disputes
 from harness.storage.verify import verified
-from toy_runs import STEADY, WIDE, Quiet, written
+from toy_runs import SHOWN, STEADY, WIDE, Quiet, written
 
 OTHERS = {"name": "fakes:Toys", "label": "others", "params": {"count": 2}}
 TOYS = {"name": "fakes:Toys", "label": "toys", "params": {"count": 3}}
@@ -34,7 +34,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tmp_path = tmp_path_factory.mktemp("made")
     local = {"executor": "local"}
     path = written(
-        tmp_path / "r.yaml", datasets=[TOYS, OTHERS], methods=[STEADY, WIDE], clicks={"max_clicks": 2}, workers=local
+        tmp_path / "r.yaml",
+        **SHOWN,
+        datasets=[TOYS, OTHERS],
+        methods=[STEADY, WIDE],
+        clicks={"max_clicks": 2},
+        workers=local,
     )
     run(load_run(path), Quiet(), runs=str(tmp_path))
     return tmp_path / "r"

@@ -22,7 +22,7 @@ SAID = "50.0 % of the words (6 of 12) are unknown to taught."
 
 
 def ran(folder: Path, **changed: Any) -> Path:
-    config = toy_runs.written(folder / "words.yaml", methods=[TAUGHT, toy_runs.STEADY], **changed)
+    config = toy_runs.written(folder / "words.yaml", **toy_runs.SHOWN, methods=[TAUGHT, toy_runs.STEADY], **changed)
     run(load_run(config), toy_runs.Quiet(), runs=str(folder))
     return folder / "words"
 

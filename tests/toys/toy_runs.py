@@ -43,14 +43,18 @@ class Quiet:
         self.outcomes.append(outcome)
 
 
+SHOWN: dict[str, Any] = {"tables": ["leaderboard"]}
+"""What a config says that prints a table."""
+
+
 def written(path: Path, **changed: Any) -> Path:
-    """A config that runs `steady` on six toys without Ray; a shard holds two images, and any number may fail."""
+    """A config that runs `steady` on six toys without Ray and prints no table, which would take half of its time."""
     known: dict[str, Any] = {
         "run": path.stem,
         "datasets": [TOYS],
         "methods": [STEADY],
         "workers": {"executor": "local", "samples_per_shard": 2},
-        "tables": ["leaderboard"],
+        "tables": [],
         "max_failures": 1.0,
     }
     path.write_text(yaml.safe_dump(known | changed))
