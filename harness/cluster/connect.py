@@ -104,7 +104,7 @@ def _not_joined(error: Exception, named: str | None) -> UserError:
             f"cluster: another Python or Ray at {named}: {told} Ray demands the same everywhere (docs/clusters.md)."
         )
     if named:
-        return UserError(f"cluster: the Ray cluster at {named} cannot be joined ({told}). Start one or leave it out.")
+        return UserError(f"cluster: the Ray cluster at {named} cannot be joined ({told}). {head.remedy(named)}")
     return UserError(
         f"cluster: Ray did not start on this machine ({told}). Its logs are in {own_folder.logs()}. "
         "`--set workers.executor=local` runs without Ray, in one process."

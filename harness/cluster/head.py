@@ -28,6 +28,12 @@ TOKEN = (
 )
 
 
+def remedy(named: str) -> str:
+    """What to do about a cluster that is not there; `named` says where its address is from."""
+    other = "unset RAY_ADDRESS" if named.startswith("RAY_ADDRESS") else "leave out --address"
+    return f"Start one there, or {other}: then Ray is started on this machine."
+
+
 def check(address: str, named: str) -> None:
     """Refuse a head that Ray could not join.
 
@@ -43,7 +49,7 @@ def check(address: str, named: str) -> None:
         place = services.canonicalize_bootstrap_address_or_die("auto") if address == "auto" else address
         knock(place)
     except OSError as error:  # Ray's own, where it finds no cluster, is a ConnectionError, too.
-        raise UserError(f"cluster: no Ray cluster at {named} ({error}). Start one or leave it out.") from error
+        raise UserError(f"cluster: no Ray cluster at {named} ({error}). {remedy(named)}") from error
     host = place.removeprefix(CLIENT)
     if host.rpartition(":")[2].isdecimal():
         found = asked(host, place.startswith(CLIENT), named)

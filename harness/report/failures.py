@@ -39,4 +39,4 @@ def in_a_line(reasons: Sequence[Reason]) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MOST else f"{text[:_MOST].rstrip()} ..."
+    return text.rstrip(".") if len(text) <= _MOST else f"{text[:_MOST].rstrip()} ..."
