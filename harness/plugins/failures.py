@@ -92,7 +92,7 @@ def contained() -> Iterator[None]:
     except BaseException as error:
         if isinstance(error, DeviceLost) or _by_signal(error):
             raise
-        said = f"{type(error).__name__}: {said_by(error)}".removesuffix(": ")
+        said = f"{_name(error)}: {said_by(error)}".removesuffix(": ")
         if isinstance(error, SystemExit):
             said = f"sys.exit({said_by(error, lambda one: repr(one.code))})"
         raise RuntimeError(said).with_traceback(error.__traceback__) from None
@@ -136,22 +136,30 @@ def blamed(what: str) -> Iterator[None]:
         line = own_line(error)
         at = f" ({line[0]}, line {line[1]})" if line else ""
         hint = " Is its folder on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) and not at else ""
-        told = f"{type(error).__name__}: {said_by(error)}".removesuffix(": ")
+        told = f"{_name(error)}: {said_by(error)}".removesuffix(": ")
         raise UserError(f"{what}. {told}{at}.{hint}") from error
 
 
 def described(error: BaseException) -> str:
     """`KeyError: 'x' (mine.py, line 3)`: type, text and where a plugin raised it; on one line, the same each time."""
     text = said_by(error)
-    return f"{type(error).__name__}{text and f': {text}'}{_place(error)}"
+    return f"{_name(error)}{text and f': {text}'}{_place(error)}"
 
 
 def said_by(error: BaseException, how: Callable[[Any], str] = str) -> str:
     """An exception's own text as `one_line`, or why it has none."""
     try:
         return one_line(how(error), TEXT_MOST)
-    except Exception as another:
-        return f"(its text cannot be had: {type(another).__name__})"
+    except BaseException as another:
+        if isinstance(another, DeviceLost) or _by_signal(another):
+            raise
+        return f"(its text cannot be had: {_name(another)})"
+
+
+def _name(error: BaseException) -> str:
+    """The name of an exception's class, also where its metaclass has another one, or none, to tell."""
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return one_line(name)
 
 
 def one_line(text: str, most: int = REASON_MOST) -> str:

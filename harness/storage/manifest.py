@@ -87,7 +87,7 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
         if not missing and said == checksum(manifest):
             _check_jobs(manifest["jobs"])
             return dict(manifest)
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         why = str(error)
     raise UserError(
         f"{folder / MANIFEST}: damaged ({why}). Put it back as it was, or delete it and run again: "

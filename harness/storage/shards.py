@@ -109,7 +109,7 @@ def header_of(file: Any) -> Header:
             json.loads(said.get(_CODE, b"{}")),
         )
         return Header(tuple(samples), parts, code, _GIVEN_UP in said, json.loads(said.get(_WORDS, b"{}")))
-    except (pa.ArrowException, KeyError, TypeError, OSError) as error:
+    except (pa.ArrowException, KeyError, TypeError, OSError, RecursionError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # The disk failed; the file may be whole.
         raise ValueError(f"no shard: {' '.join(str(error).split())}") from error

@@ -201,6 +201,35 @@ def test_a_text_that_cannot_be_had_is_said() -> None:
         raise SilentError
 
 
+class EndlessError(BaseException):
+    """Its text ends the process."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+class Unnamed(type):
+    """Classes whose name cannot be had."""
+
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise ValueError("no name")
+
+
+class UnnamedError(Exception, metaclass=Unnamed):
+    """Its class tells no name."""
+
+
+def test_a_text_or_name_that_itself_fails_is_a_failure_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _: interrupt)
+    assert described(UnnamedError("x")) == "UnnamedError: x"
+    with (
+        pytest.raises(RuntimeError, match=r"^EndlessError: \(its text cannot be had: KeyboardInterrupt\)$"),
+        contained(),
+    ):
+        raise EndlessError
+
+
 def test_a_text_is_bounded_and_of_unicode_and_on_one_line() -> None:
     long = described(ValueError("ab\n" * 20_000_000))
     assert len(long) < 1100 and long.startswith("ValueError: ab ab ab") and long.endswith("... (60,000,000 characters)")

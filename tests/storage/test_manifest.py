@@ -87,3 +87,10 @@ def test_a_refusal_names_the_parameter_and_else_the_hashes(tmp_path: Path) -> No
     manifestless.open({}, [other], {"started": "later"})
     manifestless.write(JOB, ["1"], [])
     assert "otherwise (method: m0 then, m1 now; seed" in _refused(manifestless, now), "it tells of another state"
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"config": ' + "[" * 200_000 + "]" * 200_000 + "}"])
+def test_a_manifest_that_is_nested_too_deeply_is_damaged(content: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=r"manifest\.json: damaged \(maximum recursion depth exceeded"):
+        Store(tmp_path).manifest()
