@@ -123,7 +123,7 @@ def _read(folder: Folder) -> dict[str, Any] | None:
         return {"time": float(status["time"]), "pid": status["pid"], "ended": status["ended"], **status}
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
             f"{folder / STATUS}: damaged, or written by another version ({error!r}). A run that goes on "
             "writes it again within seconds: repeat the command. Otherwise delete the file."

@@ -138,7 +138,11 @@ def test_a_terminal_sees_a_table(tmp_path: Path) -> None:
     assert "3/6" in console.file.getvalue() and "ended" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"time": 1, "pid": 1, "ended": false, "jobs": [{"a": 1}]}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "{}", "[" * 200_000, '{"time": 1, "pid": 1, "ended": false, "jobs": [{"a": 1}]}'],
+    ids=range(6),
+)
 def test_what_is_no_progress_is_a_message(tmp_path: Path, content: str) -> None:
     (tmp_path / STATUS).write_text(content)
     with pytest.raises(UserError, match=r"progress\.json: damaged, or written by another .* repeat the command"):
