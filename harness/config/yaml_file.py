@@ -13,12 +13,18 @@ import yaml
 from harness import messages, places
 from harness.structures import UserError
 
+INTEGER = "tag:yaml.org,2002:int"
+DIGITS = 1000
+"""Of a whole number, at most: Python itself refuses to read some thousands, which take long."""
+
 
 class _Loader(yaml.SafeLoader):
     """YAML in which a key stands once (of two, plain YAML silently drops the first), and every text is Unicode."""
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
+        if isinstance(value, str) and node.tag == INTEGER and len(value) > DIGITS:
+            raise yaml.constructor.ConstructorError(None, None, f"found {len(value)} digits", node.start_mark)
         if isinstance(value, str) and (said := messages.readable(value)) != value:
             raise yaml.constructor.ConstructorError(None, None, f"found '{said}', which is no Unicode", node.start_mark)
         return value
@@ -55,7 +61,7 @@ def parsed(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split()).replace('in "<unicode string>", line', "at line")
         raise UserError(f"{where}: not valid YAML. {reason}") from error
-    except (RecursionError, ValueError) as error:  # lists in lists without end, a day 99, thousands of digits
+    except (RecursionError, ValueError) as error:  # lists in lists without end, a day 99
         reason = "lists or mappings lie too deep in one another" if isinstance(error, RecursionError) else str(error)
         raise UserError(
             f"{where}: no YAML that can be read: {reason}. Wanted keys such as `run:`, `methods:`."

@@ -14,8 +14,8 @@ from harness.structures import UserError
     [
         ("a: " + "[" * 20_000, "too deep"),
         ("\n".join(" " * n + "a:" for n in range(3000)), "too deep"),
-        ("seed: " + "9" * 4400, "4300 digits"),
-        ("seed: -" + "9" * 4400, "4300 digits"),
+        ("seed: " + "9" * 4400, "found 4400 digits at line 1, column 7"),
+        ("seed: -" + "9" * 4400, "found 4401 digits at line 1, column 7"),
         ("run: 2001-99-99", "month"),
         ("<<: 5", "expected a mapping"),
         ("<<: [{a: 1}, 5]", "expected a mapping"),
