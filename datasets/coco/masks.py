@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ def decode(segmentation: Any, height: int, width: int) -> Mask:
     if isinstance(segmentation, list) and segmentation:
         _check_nesting(segmentation)
         polygons = [_polygon(polygon, height, width) for polygon in segmentation]
+        _check_unit(polygons)
         encoded = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
         runs = rle.unpacked(encoded["counts"])
     elif isinstance(segmentation, dict):
@@ -65,8 +66,6 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
         )
     if not np.isfinite(xy).all():
         raise ValueError("found a polygon with a coordinate that is not finite")
-    if xy.min() >= 0 and xy.max() <= 1 and (xy % 1).any():
-        raise ValueError(f"found the polygon {short(points)}, between 0 and 1; wanted pixels, not shares of the sides")
     # pycocotools walks along each edge pixel by pixel, so far points would take gigabytes. Points that lie a little
     # outside are common in COCO, and are cut off there, too.
     largest = max(height, width)
@@ -75,6 +74,21 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
             f"found a polygon from {xy.min():g} to {xy.max():g}; wanted it on the {height} x {width} image"
         )
     return xy.tolist()
+
+
+def _check_unit(polygons: Sequence[Sequence[float]]) -> None:
+    """Refuse polygons in shares of the image's sides: they would be a pixel in its corner.
+
+    One such polygon among others is a sliver in that corner, as masks that were traced by machine have.
+
+    Raises:
+        ValueError: All numbers lie between 0 and 1, and not all of them are whole.
+    """
+    numbers = np.concatenate([np.asarray(polygon) for polygon in polygons])
+    if numbers.min() >= 0 and numbers.max() <= 1 and (numbers % 1).any():
+        raise ValueError(
+            f"found the polygon {short(polygons[0])}, between 0 and 1; wanted pixels, not shares of the sides"
+        )
 
 
 def _runs(segmentation: Mapping[str, Any], height: int, width: int) -> rle.Runs:

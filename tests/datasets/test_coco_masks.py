@@ -26,7 +26,11 @@ def whole(polygons: list[list[float]], height: int, width: int) -> Mask:
 
 def check(polygons: list[list[float]], height: int, width: int) -> None:
     wanted = whole(polygons, height, width)
-    if wanted.any():
+    numbers = [number for polygon in polygons for number in polygon]
+    if min(numbers) >= 0 and max(numbers) <= 1 and any(number % 1 for number in numbers):
+        with pytest.raises(ValueError, match="between 0 and 1; wanted pixels"):
+            decode(polygons, height, width)
+    elif wanted.any():
         found = decode(polygons, height, width)
         assert found.dtype == bool and found.flags.c_contiguous
         np.testing.assert_array_equal(found, wanted)
@@ -46,6 +50,12 @@ POLYGON = st.lists(COORDINATE, min_size=6, max_size=24).map(lambda points: point
 @settings(max_examples=400)
 def test_polygons_inside_and_beyond_the_border(polygons: list[list[float]], height: int, width: int) -> None:
     check(polygons, height, width)
+
+
+def test_a_sliver_in_the_corner_beside_another_polygon_is_no_share_of_the_sides() -> None:
+    sliver, square = [0.0, 0.0, 1.0, 0.0, 0.5, 1.0], [4.0, 4.0, 9.0, 4.0, 9.0, 9.0]
+    check([sliver, square], 36, 48)
+    check([sliver], 36, 48)
 
 
 @pytest.mark.parametrize(

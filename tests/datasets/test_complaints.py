@@ -23,7 +23,7 @@ from harness.config.run_config import load_run
 from harness.running.doctor import State, examined
 from harness.running.one_run import run
 from harness.storage.store import Store
-from toy_runs import Quiet, written
+from toy_runs import SHOWN, Quiet, written
 
 H, W = 32, 48
 BOX = [4, 3, 20, 3, 20, 15, 4, 15]
@@ -177,7 +177,7 @@ def write(root: Path, text: str, encoding: str = "utf-8") -> Path:
 
 def config(folder: Path, root: Path) -> Any:
     data = {"name": "coco", "params": {"root": str(root), "split": "val", "seen": None}}
-    return load_run(written(folder / "a.yaml", datasets=[data]))
+    return load_run(written(folder / "a.yaml", **SHOWN, datasets=[data]))
 
 
 @pytest.fixture(scope="module")
