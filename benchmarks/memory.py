@@ -155,6 +155,9 @@ def main(
     clicks: Annotated[int, typer.Option(min=1, help="How many, of methods that take several.")] = 3,
 ) -> None:
     """Measure the memory that one large picture with many instances takes."""
+    for name in methods or ():
+        if name not in METHODS:
+            raise typer.BadParameter(f"found '{name}'; wanted one of: {'; '.join(METHODS)}")
     title = f"One picture of {height} x {width}: peak beyond the model"
     table = Table("method", "clicks", "model", f"{instances // 10} instances", f"{instances} instances", title=title)
     for heading in ("time", "failed", "goal"):
