@@ -156,7 +156,7 @@ def _on_image(name: str, click: Any, size: tuple[int, int]) -> Click:
 
 
 def asks_for_pairs(name: str) -> bool:
-    """Whether a strategy clicks into two objects at once, so that an instance is asked for once a partner."""
+    """Whether a strategy clicks where two objects overlap; an instance is then asked for once for each such object."""
     return entry("clicks", name).options.get("pairs") is not None
 
 

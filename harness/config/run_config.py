@@ -252,7 +252,7 @@ class RunConfig(Model):
         return max(map(len, self.only.values())) if self.only else self.limit
 
     def pairs(self) -> Iterator[tuple[MethodEntry, Plugin]]:
-        """Every method with every data set that it is asked on."""
+        """Each method, paired with each data set on which the run asks it."""
         for method in self.methods:
             for dataset in self.datasets:
                 if asked_on(method.datasets, label(dataset)):

@@ -67,7 +67,7 @@ class Names:
 
 @dataclass(eq=False)
 class Asking:
-    """One instance that a method is asked for, click after click.
+    """The questions about one instance: a method gets one click after the other.
 
     Attributes:
         picture: The image that it is in.

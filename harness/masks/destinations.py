@@ -107,7 +107,7 @@ class Objects:
         return Place(len(under), self.regions[own].area / largest, depth(self.regions[own], click))
 
     def pairs(self, least_px: int) -> list[Pair]:
-        """Every two objects of different classes that share at least so many pixels, once for either of them.
+        """Pairs of objects of different classes that share at least `least_px` pixels; each pair is there both ways.
 
         An object with several texts takes part by its first. The order is that of the asked ones, then of the others.
         """

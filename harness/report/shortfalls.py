@@ -15,7 +15,7 @@ from harness.statistics.final_clicks import FinalClicks
 def shortfalls(
     run: str, final: FinalClicks, context: Context, methods: Collection[str] | None = None
 ) -> tuple[str, ...]:
-    """One sentence for each data set that no table shows, and for each method and data set that lacks rows.
+    """Says what a run lacks: a sentence for each data set that no table shows, and each method that lacks rows on one.
 
     Args:
         run: The run's folder, as the sentences name it.

@@ -25,7 +25,7 @@ SHOWN = 120
 def texts_of(
     config: RunConfig, method: MethodEntry, entry: Plugin, dataset: Dataset, listed: Mapping[str, Sequence[Listed]]
 ) -> list[str]:
-    """The distinct texts by which a method is asked for a data set's instances, in the order of the listing.
+    """The texts that a method gets for a data set's instances, each once, in the order of the listing.
 
     Args:
         config: The run's.

@@ -187,7 +187,7 @@ def coded(rows: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 
 
 def repeats(rows: pd.DataFrame, by: Iterable[str]) -> Bool[np.ndarray, " rows"]:
-    """Whether each row has the same values in these columns as the row before; two that lack one have the same.
+    """Marks each row that repeats the row before it in these columns; two missing values count as the same.
 
     Of sorted rows that finds all doubles, and much faster than hashing millions of rows does.
     """

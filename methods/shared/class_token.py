@@ -48,7 +48,7 @@ class Projection:
     bias: Float[Tensor, " out"]
 
     def heads(self, tokens: Float[Tensor, "n t in"], count: int) -> Float[Tensor, "n h t e"]:
-        """The layer's answer to each token, cut into so many heads."""
+        """The layer's output for each token, split into `count` attention heads."""
         return F.linear(tokens, self.weight, self.bias).unflatten(-1, (count, -1)).transpose(1, 2)
 
     def back(self, gradient: Float[Tensor, "*n h e"]) -> Float[Tensor, "*n in"]:
