@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import RunFolder, loaded
+from harness.cli.options import Data, RunFolder, data_places
 from harness.cli.terminal import say
 from harness.structures import UserError
 
@@ -18,31 +18,22 @@ def explain(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The picture (.png, .pdf, .svg); <ID>.png by default.")
     ] = None,
-    data: Annotated[
-        list[str],
-        typer.Option(
-            metavar="LABEL=FOLDER|CONFIG",
-            help="Where a data set lies now: --data coco=/mnt/coco; or your config, whose plugins are loaded.",
-        ),
-    ] = [],  # noqa: B006
+    data: Data = [],  # noqa: B006
 ) -> None:
     """Draw what every method made of an instance, click by click: masks, clicks, saliency and ground truth.
 
     The masks are those that the run stored; no method is asked (`replay` asks).
     """
     from harness.figures.drawing import PICTURES, file_name, style, write
-    from harness.figures.source import Pictures, data_roots
+    from harness.figures.source import Pictures
     from harness.results.recorded import recorded_at
     from harness.trying.explaining import explained
 
     place = out or Path(f"{file_name(instance)}.png")
     if place.suffix.lower() not in PICTURES:
         raise UserError(f"explain: found -o {place}; wanted a picture: {', '.join(PICTURES)}.")
-    configs = [one for one in data if "=" not in one and Path(one).suffix in (".yaml", ".yml")]
-    for config in configs:
-        loaded(Path(config), [], None)  # imports the plugins that it names
-    found = recorded_at(run)
-    pictures = Pictures(found.config, data_roots([one for one in data if one not in configs]))
+    roots, found = data_places(data), recorded_at(run)
+    pictures = Pictures(found.config, roots)
     with style():
         for number, figure in enumerate(explained(found, instance, pictures)):
             path = place if not number else place.with_stem(f"{place.stem}_{number + 1}")

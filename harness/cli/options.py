@@ -32,6 +32,14 @@ Runs = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Write what happens as JSON lines to stdout, in place of bars.")]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or bucket, such as runs/quickstart.")]
 
+Data = Annotated[
+    list[str],
+    typer.Option(
+        metavar="LABEL=FOLDER|CONFIG",
+        help="Where a data set lies now: --data coco=/mnt/coco; or your config, whose plugins are loaded.",
+    ),
+]
+
 
 def loaded(path: Path, overrides: list[str], limit: int | None, only: str | None = None) -> RunConfig:
     """Read and check a run's config; `limit` or `only` makes it that of a part.
@@ -49,3 +57,17 @@ def loaded(path: Path, overrides: list[str], limit: int | None, only: str | None
 
         return narrowed(config, [one for one in only.split(",") if one])
     return config if limit is None else config.model_copy(update={"limit": limit})
+
+
+def data_places(data: list[str]) -> dict[str, Path]:
+    """Data set's label -> its folder, by `--data`; the plugins of the configs that it names are imported.
+
+    Raises:
+        UserError: At the first mistake.
+    """
+    from harness.figures.source import data_roots  # with matplotlib, which no other command waits for
+
+    configs = [one for one in data if "=" not in one and Path(one).suffix in (".yaml", ".yml")]
+    for config in configs:
+        loaded(Path(config), [], None)
+    return data_roots([one for one in data if one not in configs])

@@ -26,7 +26,7 @@ from ..shared.checkpoints import (
     check_fit,
     missing,
     no_weights,
-    read_trained_here,
+    read_learned,
     read_whole,
     state_dict,
 )
@@ -134,15 +134,7 @@ def load_trained_here(path: Path) -> Loaded:
     """
     if not path.is_file():
         raise missing(path, READER)
-    weights, about = read_trained_here(path)
-    try:
-        told = TrainedHere.from_json(about)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"{READER}: {path}: found no sizes and words of LAVT ({type(error).__name__}: {reason}); wanted weights "
-            "that the learner lavt saved. Correct `checkpoint`."
-        ) from error
+    weights, told = read_learned(path, TrainedHere.from_json, READER, "lavt", "sizes and words of LAVT")
     whole = as_float32(weights)
     parts = [_part(whole, name) for name in ("network", "bert")]
     network, bert = _filled(LavtNetwork, told.network, parts[0], path), _filled(Bert, told.bert, parts[1], path)

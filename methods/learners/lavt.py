@@ -26,6 +26,7 @@ from ..lavt.lavt import squashed
 from ..lavt.network import Architecture, LavtNetwork
 from ..lavt.word_pieces import LENGTH, WordPieces, spelling
 from .shared.augmentation import jittered, labels_at
+from .shared.phrases import required_phrase
 
 WHERE = "methods/learners/lavt.py"
 CLASS_WEIGHTS = (0.9, 1.1)
@@ -84,13 +85,8 @@ class LavtLearner(Learner):
         Raises:
             UserError: The instance has no words.
         """
-        if not said.text or not said.text.strip():
-            raise UserError(
-                f"{WHERE}: instance {instance.id} of sample {sample.id}: found no words; wanted a phrase. Choose "
-                "another `text:` in the recipe."
-            )
         side = self.about.side
-        ids, known = self.pieces([said.text])
+        ids, known = self.pieces([required_phrase(said, sample, instance, WHERE)])
         labels = np.asarray(instance.mask, np.uint8)
         return {
             "pixels": squashed(jittered(sample.image, rng, self.jitter), side),

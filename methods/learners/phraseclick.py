@@ -23,6 +23,7 @@ from harness.structures import Instance, Said, Sample, UserError
 from ..phraseclick.network import FIRST, PhraseArchitecture, PhraseClickNetwork, numbered, said
 from .prompted_deeplab import PromptedDeepLabLearner
 from .shared.mask_losses import cross_entropy
+from .shared.phrases import required_phrase
 
 WHERE = "methods/learners/phraseclick.py"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -130,15 +131,11 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         Raises:
             UserError: The instance has no words.
         """
-        if not said.text or not said.text.strip():
-            raise UserError(
-                f"{WHERE}: instance {instance.id} of sample {sample.id}: found no words; wanted a phrase. Choose "
-                "another `text:` in the recipe."
-            )
+        text = required_phrase(said, sample, instance, WHERE)
         found = super().example(sample, instance, said, rng)
         spoken = rng.random() >= self.without_phrase
         clicked = not spoken or rng.random() >= self.without_click
-        words = numbered(said.text if spoken else None, self.words)
+        words = numbered(text if spoken else None, self.words)
         return found | {"words": np.array(words), "clicked": np.array(clicked)}
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:

@@ -17,6 +17,7 @@ No code and no weights are public, so this is written anew from what is said of 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -64,16 +65,17 @@ class PhraseArchitecture:
         return Architecture(self.channels, self.encoder, self.decoder_channels, self.output_stride)
 
     def as_dict(self) -> dict[str, Any]:
-        """The architecture as JSON values, which `from_dict` reads."""
+        """The architecture as JSON values; `from_json` reads their text."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> PhraseArchitecture:
-        """The inverse of `as_dict`.
+    def from_json(cls, text: str) -> PhraseArchitecture:
+        """The inverse of `as_dict`, from JSON text.
 
         Raises:
             KeyError, TypeError, ValueError: A value is missing, unknown or of the wrong type.
         """
+        values = json.loads(text)
         known = {"channels": Channels.from_dict(values["channels"]), "words": tuple(values["words"])}
         return cls(**{**values, **known})
 

@@ -10,7 +10,6 @@ such a method gains on seen classes alone.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from harness.plugins.registry import register_method
 from harness.structures import Image, Prediction, Prompt, UserError
 
 from ..shared.channels import click_channels, image_channels
-from ..shared.checkpoints import check_fit, read_trained_here
+from ..shared.checkpoints import check_fit, read_learned
 from ..shared.device import chosen_device
 from .network import PhraseArchitecture, PhraseClickNetwork, numbered, split
 
@@ -127,15 +126,9 @@ def load_phraseclick(path: Path) -> tuple[PhraseArchitecture, PhraseClickNetwork
             f"{WHERE}: no file at checkpoint={path}; wanted weights that the learner phraseclick saved. Train it "
             "(configs/scenes_phraseclick.yaml), or correct `checkpoint` in the config."
         )
-    weights, about = read_trained_here(path)
-    try:
-        architecture = PhraseArchitecture.from_dict(json.loads(about))
-    except (KeyError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"{WHERE}: {path}: found no architecture of PhraseClick ({type(error).__name__}: {reason}); wanted weights "
-            "that the learner phraseclick saved. Correct `checkpoint`."
-        ) from error
+    weights, architecture = read_learned(
+        path, PhraseArchitecture.from_json, WHERE, "phraseclick", "architecture of PhraseClick"
+    )
     network = PhraseClickNetwork(architecture)
     check_fit(network, weights, path)
     network.load_state_dict({name: one.float() if one.is_floating_point() else one for name, one in weights.items()})

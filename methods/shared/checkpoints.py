@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from harness.structures import UserError
 from harness.weights.catalogue import hint
 
 from .torch_files import ForeignObjectError, is_torchscript, load_torch, read_torchscript
+
+T = TypeVar("T")
 
 STATE_DICTS = ("model", "state_dict", "model_state_dict", "module")
 """Under which of a file's keys trainings save the weights; the first that is there counts."""
@@ -165,6 +167,32 @@ def read_trained_here(path: Path) -> tuple[dict[str, Tensor], str]:
         )
         raise UserError(f"{path}: found no whole safetensors file ({reason}). {todo}.") from error
     return weights, about.get("architecture", "")
+
+
+def read_learned(
+    path: Path, parse: Callable[[str], T], reader: str, learner: str, about: str
+) -> tuple[dict[str, Tensor], T]:
+    """The tensors that a learner saved, unchanged, and what it says of its network.
+
+    Args:
+        path: The checkpoint's.
+        parse: Makes something of that JSON; it raises KeyError, TypeError or ValueError where it is of another network.
+        reader: The method's file, for the message.
+        learner: The learner's name, likewise.
+        about: What is told, likewise: "architecture of PhraseClick".
+
+    Raises:
+        UserError: The file is damaged, or holds another network.
+    """
+    weights, told = read_trained_here(path)
+    try:
+        return weights, parse(told)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{reader}: {path}: found no {about} ({type(error).__name__}: {reason}); wanted weights that the learner "
+            f"{learner} saved. Correct `checkpoint`."
+        ) from error
 
 
 class Misfit(NamedTuple):
