@@ -80,7 +80,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A title, columns, a body and the notes beneath; the cells' footnotes come before the notes."""
+    """A title, columns, a body and the notes beneath; the cells' footnotes come before the notes.
+
+    Raises:
+        ValueError: A row has more or fewer cells than there are columns.
+    """
 
     title: str
     columns: tuple[Column, ...]
@@ -88,7 +92,12 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        assert all(len(row.cells) == len(self.columns) for row in self.body)
+        for number, row in enumerate(self.body, start=1):
+            if len(row.cells) != len(self.columns):
+                raise ValueError(
+                    f"row {number} of the table '{self.title}' has {len(row.cells)} cells; wanted {len(self.columns)}, "
+                    "one for each column."
+                )
 
     @property
     def headings(self) -> tuple[str, ...]:

@@ -78,6 +78,12 @@ def test_a_wide_table_is_printed_in_parts_and_no_number_is_cut() -> None:
     assert text(only, width=60).count(numbers[0]) > 1, "without words, the first column is in every part"
 
 
+def test_a_row_of_another_length_is_named() -> None:
+    columns = (Column("A"), Column("B"))
+    with pytest.raises(ValueError, match="row 2 of the table 'Mine' has 1 cells; wanted 2, one for each column"):
+        Table("Mine", columns, (Row((Cell("1"), Cell("2"))), Row((Cell("3"),))))
+
+
 def test_markdown_exactly() -> None:
     assert to_markdown(TABLE) == (
         "**A title**\n\n"
