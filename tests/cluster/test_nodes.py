@@ -39,7 +39,7 @@ import pathlib
 import time
 
 import numpy as np
-from fakes import Steady, Toys
+from fakes import Sleepy, Steady, Toys
 
 from harness.images.reading import sizes_digest
 
@@ -67,11 +67,12 @@ class Sized(Toys):
         return {"sha256": sizes_digest(sorted(self.root.iterdir()))}
 
 
-class Reaching(Steady):
-    """Steady, whose weights are its reach."""
+class Reaching(Sleepy):
+    """Sleepy, whose weights are its reach."""
 
-    def __init__(self, weights: pathlib.Path) -> None:
-        super().__init__(int(weights.read_text()))
+    def __init__(self, weights: pathlib.Path, seconds: float) -> None:
+        super().__init__(seconds)
+        self.reach = int(weights.read_text())
 
 
 class Gorge(Steady):
@@ -235,22 +236,30 @@ def test_runs_that_the_node_keeps_to_itself(shared: Path, monkeypatch: pytest.Mo
 def test_other_files_at_one_path_end_the_run_and_leave_no_row(
     differing: str, near: str, shared: Path, tmp_path: Path
 ) -> None:
-    method, dataset = {"name": "fakes:Sleepy", "label": "mine"}, {"name": "fakes:Toys", "label": "toys"}
+    # An image takes the near worker so long that the far one comes before the near one has done all, and is refused.
+    params: dict[str, Any] = {"seconds": 10}
+    method, dataset = (
+        {"name": "fakes:Sleepy", "label": "mine", "params": params},
+        {"name": "fakes:Toys", "label": "toys"},
+    )
     if differing == "weights":
-        method |= {"name": "far_plugins:Reaching", "params": {"weights": str(shared / "same" / "reach")}}
+        method["name"], params["weights"] = "far_plugins:Reaching", str(shared / "same" / "reach")
         said = rf"'mine': weights={shared}/same/reach is another file than when the run was planned\."
     else:
         dataset |= {"name": "far_plugins:Sized", "params": {"root": str(shared / "same")}}
         said = rf"'toys': the data at root={shared}/same are others than when the run was planned: sha256 was"
     config = tmp_path / "mixed.yaml"
     workers = {"count": 2, "gpus": 0, "samples_per_shard": 1}
-    config.write_text(yaml.safe_dump({"run": "mixed", "methods": [method], "datasets": [dataset], "workers": workers}))
+    whole = {"run": "mixed", "methods": [method], "datasets": [dataset], "workers": workers}
+    config.write_text(yaml.safe_dump(whole))
     command = [sys.executable, "-m", "harness", "run", str(config), "--runs", str(tmp_path), "--address", near]
     ended = subprocess.run(command, cwd=places.ROOT, capture_output=True, text=True)
     assert ended.returncode == 2, ended
     far = next(node for node in ray.nodes() if "far" in node["Resources"])
     where = rf"On node {far['NodeManagerHostname']} \({far['NodeManagerAddress']}\): "
     assert re.search(where + said, " ".join(ended.stderr.split())), ended
+    params["seconds"] = 0
+    config.write_text(yaml.safe_dump(whole))
     alone = Store(tmp_path / "alone")
     list(run_here(remaining(planned(load_run(config)), alone, 8), alone, threads=1))
     assert rows_in(tmp_path / "mixed") <= rows_in(tmp_path / "alone")
