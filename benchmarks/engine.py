@@ -31,7 +31,7 @@ from rich.table import Table
 
 from benchmarks.goals import verdict
 from harness.clicks.depth import inside
-from harness.config.run_config import Clicks
+from harness.config.click_protocol import Clicks
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol

@@ -39,7 +39,7 @@ from benchmarks.engine import SPLIT
 from benchmarks.training import photographs
 from benchmarks.training_parts import clock
 from harness import places
-from harness.config.run_config import Clicks
+from harness.config.click_protocol import Clicks
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol

@@ -112,7 +112,7 @@ def generate(root: Path, size: tuple[int, int], instances: int) -> None:
 
 def evaluated(root: Path, method: str, clicks: int) -> Cost:
     """Build the method in this process, evaluate the picture, and look at the process's peak."""
-    from harness.config.run_config import Clicks
+    from harness.config.click_protocol import Clicks
     from harness.config.wording import Text
     from harness.evaluation import Evaluation, Names, Protocol
     from harness.jobs.worker import limit_threads

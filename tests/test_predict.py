@@ -18,7 +18,7 @@ import toy_snapshots
 import toy_vlt
 from fakes import Toys
 from harness import places
-from harness.config.run_config import Clicks
+from harness.config.click_protocol import Clicks
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol

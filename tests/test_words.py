@@ -11,8 +11,8 @@ from harness.methods.text_click import TextClick
 from safetensors import safe_open
 
 import real_data
+from harness.config.click_protocol import Clicks
 from harness.config.recipe import Recipe
-from harness.config.run_config import Clicks
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol

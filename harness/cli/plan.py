@@ -14,8 +14,8 @@ from harness.cli.options import Address, ConfigPath, Limit, Only, Runs, Set, loa
 from harness.cli.terminal import console, say, warn
 
 if TYPE_CHECKING:
+    from harness.config.method_entry import MethodEntry
     from harness.config.recipe import KnownRecipe
-    from harness.config.run_config import MethodEntry
     from harness.training.estimate import Expected
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
-from harness.config.run_config import MethodEntry
 from harness.interrupts import tell_apart
 from harness.jobs.jobs import Shard
 from harness.jobs.worker import Outcome, Worker

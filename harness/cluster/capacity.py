@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 import ray
 
 from harness.cluster.connect import connect, readable
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import label
-from harness.config.run_config import MethodEntry, RunConfig, Workers
+from harness.config.run_config import RunConfig, Workers
 from harness.plugins import registry
 from harness.structures import UserError
 

@@ -16,8 +16,9 @@ from ray.exceptions import ActorUnavailableError, RayTaskError
 
 from harness.cluster.capacity import Capacity
 from harness.cluster.connect import connect, readable
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import label
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.plugins.failures import DeviceLost, said_by
 from harness.structures import UserError
 

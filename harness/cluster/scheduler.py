@@ -38,8 +38,9 @@ from harness.cluster.actor import REMEDY, Actor, Lost, Unopened, unopened, visib
 from harness.cluster.capacity import Capacity
 from harness.cluster.connect import Node, alive, check_kept, complaint, connect, is_own, readable, this_node
 from harness.cluster.pulse import ClusterLostError, Pulse
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
-from harness.config.run_config import MethodEntry, Workers
+from harness.config.run_config import Workers
 from harness.evaluation.pictures import listed, not_listed
 from harness.evaluation.protocol import failed
 from harness.jobs.jobs import Shard

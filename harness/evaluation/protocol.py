@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.clicks import Situation, click_rng
 from harness.clicks.strategy import ClickRule, ClickRuleError, options_of
-from harness.config.run_config import Clicks
+from harness.config.click_protocol import Clicks
 from harness.config.wording import Text, Wording
 from harness.evaluation.pictures import Picture, Target
 from harness.evaluation.scoring import choices

@@ -14,8 +14,9 @@ import pandas as pd
 from jaxtyping import Float32
 
 from harness import messages, places
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.config.wording import Wording
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Saliency

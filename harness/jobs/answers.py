@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness import places
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import label
-from harness.config.run_config import MethodEntry
 from harness.config.trained import Trained, trained_by
 from harness.config.wording import Text, words_of
 from harness.plugins import files, parameters, registry

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness import places
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
-from harness.config.run_config import MethodEntry
 from harness.config.trained import Trained
 from harness.jobs.answers import training_of
 from harness.plugins import parameters

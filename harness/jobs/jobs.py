@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
-from harness.config.run_config import MethodEntry
 from harness.evaluation.protocol import Names, Protocol
 from harness.storage.manifest import JobFacts
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import harness
 from harness.clicks.strategy import asks_for_pairs, options_of
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, fingerprint, label
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.config.trained import Trained
 from harness.config.wording import Text, words_of
 from harness.evaluation.pictures import listed

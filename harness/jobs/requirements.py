@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
 from harness.config.recipe import KnownRecipe, identified
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.plugins import files
 from harness.plugins.vocabularies import names_in
 from harness.structures import UserError

@@ -16,8 +16,8 @@ from typing import Any
 
 import cv2
 
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
-from harness.config.run_config import MethodEntry
 from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.probe import Probe, says_uses_text

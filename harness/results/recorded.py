@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import label
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.config.yaml_file import validated
 from harness.report.context import Asked, Context, MethodFacts
 from harness.report.paper.lists import difference

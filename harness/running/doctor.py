@@ -16,9 +16,10 @@ from pathlib import Path
 from harness import places
 from harness.cluster import capacity
 from harness.cluster.connect import readable
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
 from harness.config.recipe import identified
-from harness.config.run_config import MethodEntry, RunConfig, asked_on
+from harness.config.run_config import RunConfig, asked_on
 from harness.jobs.answers import differing
 from harness.jobs.contamination import asked_again, training_images
 from harness.jobs.listing import check_classes, checked_ids, listed_twice, no_instance

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any
 
 from harness.clicks import click_rng
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.config.wording import Wording
 from harness.evaluation.protocol import TEXT_ROUND
 from harness.plugins import parameters, registry

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import label
 from harness.config.recipe import KnownRecipe, identified
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.interrupts import aside, interrupted
 from harness.jobs.plan import planned
 from harness.jobs.requirements import training_data

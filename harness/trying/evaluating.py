@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from harness.config.click_protocol import Clicks, checked_clicks
 from harness.config.parts import Plugin, resolved
 from harness.config.parts import label as label_of
-from harness.config.run_config import Clicks, RunConfig, check_metrics, checked_clicks
+from harness.config.run_config import RunConfig, check_metrics
 from harness.config.wording import Text, checked_text
 from harness.config.yaml_file import validated
 from harness.evaluation import chance

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import messages, places
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import label as label_of
-from harness.config.run_config import MethodEntry, RunConfig, load_run
+from harness.config.run_config import RunConfig, load_run
 from harness.evaluation import chance
 from harness.jobs.answers import check_answers
 from harness.jobs.jobs import as_loaded

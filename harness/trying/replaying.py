@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness import messages
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
 from harness.jobs.jobs import as_loaded

@@ -20,7 +20,8 @@ import pytest
 
 from harness import places
 from harness.clicks import click_rng, clicks_a_round
-from harness.config.run_config import Clicks, load_run
+from harness.config.click_protocol import Clicks
+from harness.config.run_config import load_run
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol

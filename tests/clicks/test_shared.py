@@ -12,7 +12,8 @@ import real_data
 from fakes import Steady
 from harness.clicks import NoClickError, Situation, click_rng
 from harness.clicks.shared import overlapping, shared
-from harness.config.run_config import Clicks, Text, load_run
+from harness.config.click_protocol import Clicks
+from harness.config.run_config import Text, load_run
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.pictures import prepared
 from harness.evaluation.protocol import Names, Protocol

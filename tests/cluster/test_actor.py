@@ -12,8 +12,9 @@ import pytest
 
 from harness import UserError
 from harness.cluster.actor import Actor, Lost, Unopened, check_paths, unopened, visible_paths
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.jobs.jobs import Shard
 from harness.jobs.plan import planned, remaining
 from harness.jobs.worker import Outcome

@@ -10,7 +10,8 @@ import ray
 from harness import UserError
 from harness.cluster.capacity import PLACE_TIMEOUT_S, Capacity
 from harness.cluster.scheduler import Cluster
-from harness.config.run_config import MethodEntry, Workers
+from harness.config.method_entry import MethodEntry
+from harness.config.run_config import Workers
 from harness.jobs.jobs import Shard
 from harness.jobs.queue import Waiting
 

@@ -25,8 +25,9 @@ from ray.cluster_utils import Cluster as RayCluster
 from harness import UserError, places
 from harness.cluster import scheduler as cluster
 from harness.cluster.scheduler import Cluster
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
-from harness.config.run_config import MethodEntry, RunConfig, Workers, load_run
+from harness.config.run_config import RunConfig, Workers, load_run
 from harness.jobs.jobs import Job
 from harness.jobs.plan import planned, remaining
 from harness.jobs.worker import run_here

@@ -14,8 +14,9 @@ import ray
 from ray.cluster_utils import Cluster as RayCluster
 
 from harness.cluster.scheduler import Cluster
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
-from harness.config.run_config import MethodEntry, RunConfig, Workers
+from harness.config.run_config import RunConfig, Workers
 from harness.jobs.jobs import Job
 from harness.jobs.plan import planned, remaining
 from harness.storage.store import Store

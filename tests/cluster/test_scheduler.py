@@ -17,8 +17,9 @@ from harness import UserError
 from harness.cluster import capacity
 from harness.cluster import scheduler as cluster
 from harness.cluster.scheduler import Cluster, Phase, Slot
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
-from harness.config.run_config import MethodEntry, RunConfig, Workers
+from harness.config.run_config import RunConfig, Workers
 from harness.jobs import queue as waiting
 from harness.jobs.jobs import Job
 from harness.jobs.plan import planned, remaining

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.config.click_protocol import Clicks
 from harness.config.recipe import Recipe, identified
-from harness.config.run_config import Clicks
 from harness.config.wording import Text, Wording, checked_text, deciding
 from harness.evaluation.pictures import prepared
 from harness.evaluation.protocol import Names, Protocol, Way

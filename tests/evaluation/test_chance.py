@@ -14,8 +14,10 @@ import pytest
 
 from chancy import drawn
 from fakes import Toys
+from harness.config.click_protocol import Clicks
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
-from harness.config.run_config import Clicks, MethodEntry, RunConfig, Text
+from harness.config.run_config import RunConfig, Text
 from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol

@@ -20,7 +20,7 @@ import torch
 from harness.datasets.coco.coco import Coco
 
 from harness import Click, Dataset, Instance, Method, Prediction, Sample
-from harness.config.run_config import Clicks
+from harness.config.click_protocol import Clicks
 from harness.config.wording import Text
 from harness.evaluation import scoring
 from harness.evaluation.evaluate import Evaluation, ahead

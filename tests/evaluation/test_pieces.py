@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness import Dataset, Instance, Method, Prediction, Sample
-from harness.config.run_config import Clicks
+from harness.config.click_protocol import Clicks
 from harness.config.wording import Text
 from harness.evaluation import Evaluation, Names, Protocol, pieces
 from harness.evaluation.pictures import prepared

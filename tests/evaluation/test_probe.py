@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from harness import Method, Prediction
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
-from harness.config.run_config import MethodEntry, RunConfig, Workers
+from harness.config.run_config import RunConfig, Workers
 from harness.evaluation.probe import IMAGES, says_uses_text
 from harness.jobs.plan import planned
 from harness.results.recorded import recorded

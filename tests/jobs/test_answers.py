@@ -17,7 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from harness import UserError, places
-from harness.config.run_config import MethodEntry, load_run
+from harness.config.method_entry import MethodEntry
+from harness.config.run_config import load_run
 from harness.config.trained import Trained, trained_by
 from harness.jobs.answers import classes_trained_on, differing, seen_classes
 from harness.jobs.contamination import training_images

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from harness import places
+from harness.config.click_protocol import Clicks
+from harness.config.method_entry import MethodEntry, TrainedOn
 from harness.config.parts import Plugin, label
-from harness.config.run_config import Clicks, MethodEntry, RunConfig, TrainedOn, Workers
+from harness.config.run_config import RunConfig, Workers
 from harness.config.wording import Text
 from harness.jobs.jobs import Job
 from harness.jobs.plan import instances, planned, remaining, shards

@@ -11,9 +11,10 @@ import yaml
 from safetensors.numpy import save_file
 
 from harness import UserError, places
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
 from harness.config.recipe import identified
-from harness.config.run_config import MethodEntry, RunConfig, load_run
+from harness.config.run_config import RunConfig, load_run
 from harness.jobs.plan import planned
 from harness.jobs.requirements import check_weights, untrained
 

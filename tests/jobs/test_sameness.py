@@ -13,8 +13,9 @@ import pytest
 
 from harness import UserError
 from harness.cluster.actor import Actor
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.jobs.plan import planned, remaining
 from harness.jobs.sameness import FilesAsOpened, check_dataset, same_weights
 from harness.jobs.worker import run_here

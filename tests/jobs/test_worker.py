@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from harness import Dataset, Method, Sample, UserError
+from harness.config.click_protocol import Clicks
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
-from harness.config.run_config import Clicks, MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.jobs import worker
 from harness.jobs.jobs import Job
 from harness.jobs.plan import planned, remaining

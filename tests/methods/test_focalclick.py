@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import real_data
-from harness.config.run_config import Clicks
+from harness.config.click_protocol import Clicks
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol

@@ -18,7 +18,7 @@ from harness.methods.shared.prompted_deeplab import Architecture, PaddedNetwork,
 from harness.methods.text_click import TextClick
 from safetensors.torch import load_file, save_file
 
-from harness.config.run_config import Clicks
+from harness.config.click_protocol import Clicks
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol

@@ -25,7 +25,7 @@ from harness.methods.shared.ranking import ClipRanking
 from safetensors.torch import save_file
 from segment_anything import SamPredictor, sam_model_registry
 
-from harness.config.run_config import Clicks
+from harness.config.click_protocol import Clicks
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol

@@ -35,7 +35,7 @@ from harness.methods.simpleclick.simpleclick import SimpleClick
 from torch import Tensor, nn
 
 import real_data
-from harness.config.run_config import Clicks
+from harness.config.click_protocol import Clicks
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol

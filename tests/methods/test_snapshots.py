@@ -15,7 +15,7 @@ from harness.methods.shared import snapshots
 from safetensors.torch import load_file, save_file
 
 import toy_snapshots
-from harness.config.run_config import MethodEntry
+from harness.config.method_entry import MethodEntry
 from harness.jobs.requirements import check_weights
 from harness.jobs.sameness import same_weights
 from harness.plugins import files

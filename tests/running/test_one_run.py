@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness import UserError, places
-from harness.config.run_config import Clicks, RunConfig, load_run
+from harness.config.click_protocol import Clicks
+from harness.config.run_config import RunConfig, load_run
 from harness.config.wording import Text
 from harness.environment import PACKAGES, environment
 from harness.evaluation.protocol import Names, Protocol, failed

@@ -15,8 +15,9 @@ import pytest
 from rich.console import Console
 
 from harness import UserError
+from harness.config.click_protocol import Clicks
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
-from harness.config.run_config import Clicks, MethodEntry
 from harness.config.wording import Text
 from harness.evaluation.protocol import Protocol
 from harness.jobs.jobs import Job

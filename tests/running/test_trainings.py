@@ -20,9 +20,10 @@ import yaml
 from harness.cluster.connect import connect
 from harness.cluster.ledger import Ledger
 from harness.cluster.ray_training import _passed_on, side_by_side
+from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
 from harness.config.recipe import Validation, identified
-from harness.config.run_config import MethodEntry, RunConfig
+from harness.config.run_config import RunConfig
 from harness.running import one_training as training
 from harness.running.trainings import check_kept, look_ahead, train_missing
 from harness.storage.folder import Folder

@@ -18,7 +18,8 @@ from pycocotools import mask as coco_mask
 import harness
 from harness import Click, Prediction, UserError, places
 from harness.cli.predict import clicked, predict
-from harness.config.run_config import Clicks, load_run
+from harness.config.click_protocol import Clicks
+from harness.config.run_config import load_run
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.pictures import prepared

@@ -1,0 +1,206 @@
+"""A method of a run: what a config says of it, its recipe, its seeds and its variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from harness import places
+from harness.config import recipe
+from harness.config.click_protocol import Clicks, checked_clicks
+from harness.config.parts import Model, Plugin, label, resolved
+from harness.config.recipe import KnownRecipe, Recipe, identified, load_recipe
+from harness.config.wording import TextOrRule, checked_text
+from harness.plugins import class_splits
+from harness.structures import UserError
+
+A = TypeVar("A", "MethodEntry", "Variant")
+
+
+class Variant(Model):
+    """A method asked in another way: what it changes of the run's `text` and `clicks`."""
+
+    label: Annotated[str, Field(min_length=1)]
+    text: TextOrRule | None = None
+    clicks: Clicks | None = None
+
+
+class TrainedOn(Model):
+    """What a method's weights have seen; a name alone stands for it.
+
+    Attributes:
+        name: Of the training data, for the tables.
+        datasets: Data sets whose images it was trained on: those among a run's images are counted and flagged.
+        images: A file of such images' keys ("coco/139"), one a line.
+        classes: The classes that it was trained on, or the name of a split in harness/plugins/splits: what is seen
+            on a data set that has no split of its own.
+    """
+
+    name: str = ""
+    datasets: tuple[Plugin, ...] = ()
+    images: str = ""
+    classes: str | tuple[str, ...] = ()
+
+
+def _as_trained(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class MethodEntry(Plugin):
+    """A method of a run.
+
+    Attributes:
+        train: A recipe, the path of one, or `{recipe: PATH, set: {key.path: value}}`: trained first if its checkpoint
+            is absent.
+        seeds: Trained and asked once with each of these seeds of its recipe, each an entry of its own, labelled
+            "<label>, seed <n>".
+        seed_of: The label of the entry that it is one seed of.
+        trained_on: What its weights were trained on; known of those that `train` makes.
+        saliency_differs: "refuse" ends a run that asks weights with another saliency than they were trained with;
+            "footnote" runs it, and every table says so.
+        uses_text: Whether it reads the text, for the tables' text column.
+        gpus: GPUs of one of its workers, in place of the run's; a share, too.
+        cpus: Cores of one of its workers, in place of the run's.
+        resources: What else one of its workers asks of the cluster, by Ray's names: {"A100": 1}.
+        count: Workers of it at once, at most.
+        text: In place of the run's.
+        clicks: In place of the run's.
+        datasets: The labels of those data sets of the run that it is asked on; of all by default.
+        variants: Ways to ask it; each becomes an entry of its own, labelled "<label>, <the variant's label>". An image
+            is decoded and encoded once for all of them.
+        variant_of: The label of the entry that it is a variant of.
+    """
+
+    train: Recipe | None = None
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    seed_of: str = ""
+    trained_on: Annotated[TrainedOn, BeforeValidator(_as_trained)] = TrainedOn()
+    saliency_differs: Literal["refuse", "footnote"] = "refuse"
+    uses_text: bool | None = None
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    count: Annotated[int, Field(gt=0)] | None = None
+    text: TextOrRule | None = None
+    clicks: Clicks | None = None
+    datasets: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    variant_of: str = ""
+
+    def seeded(self, where: str) -> list[MethodEntry]:
+        """An entry a seed, the recipe's own with the recipe's own checkpoint; itself where it has none.
+
+        Raises:
+            UserError: There is no recipe that a seed could change, or one checkpoint for all.
+        """
+        if not self.seeds:
+            return [self]
+        if self.train is None or "checkpoint" in self.params:
+            found = "no `train`" if self.train is None else "a checkpoint under `params`"
+            raise UserError(f"{where}.seeds: found {found}; wanted a recipe, and the checkpoints that it makes.")
+        return [self._with_seed(self.train, seed) for seed in self.seeds]
+
+    def _with_seed(self, train: Recipe, seed: int) -> MethodEntry:
+        name = label(self)
+        # Another seed trains other weights, so that the recipe's own checkpoint would be overwritten; without a name of
+        # its own it goes by its hash.
+        own = train if seed == train.seed else train.model_copy(update={"seed": seed, "checkpoint": ""})
+        return self.model_copy(update={"label": f"{name}, seed {seed}", "train": own, "seeds": (), "seed_of": name})
+
+    def expanded(self) -> list[MethodEntry]:
+        """An entry a variant; itself where it has none."""
+        if not self.variants:
+            return [self]
+        name = label(self)
+        return [
+            self.model_copy(
+                update={
+                    "label": f"{name}, {variant.label}",
+                    "text": variant.text or self.text,
+                    "clicks": variant.clicks or self.clicks,
+                    "variants": (),
+                    "variant_of": name,
+                }
+            )
+            for variant in self.variants
+        ]
+
+
+def read_recipes(raw: Mapping[str, Any], path: Path) -> None:
+    """Put the recipes in place of their paths."""
+    methods = raw.get("methods")
+    for index, method in enumerate(methods if isinstance(methods, list) else []):
+        train = method.get("train") if isinstance(method, dict) else None
+        if isinstance(train, str) or (isinstance(train, dict) and "recipe" in train):
+            where = f"{path}, methods[{index}].train"
+            method["train"] = _recipe_named(train, raw.get("training"), where)
+
+
+def _recipe_named(train: str | Mapping[str, Any], everywhere: Any, where: str) -> KnownRecipe:
+    """The recipe at a path, with its own changes and those of all recipes of the run, which its note mentions."""
+    named = {"recipe": train} if isinstance(train, str) else train
+    changes = named.get("set") or {}
+    if set(named) - {"recipe", "set"} or not isinstance(named["recipe"], str) or not isinstance(changes, dict):
+        raise UserError(f"{where}: found {dict(named)}; wanted a path, or {{recipe: PATH, set: {{key.path: value}}}}.")
+    further = everywhere if isinstance(everywhere, dict) else {}
+    told = ", ".join(f"{key}: {value}" for key, value in further.items())
+    remark = f"Changed: {told}." if told else ""
+    try:
+        return load_recipe(places.located(named["recipe"]), changes={**changes, **further}, remark=remark)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def checked_entries(entry: MethodEntry, where: str) -> list[MethodEntry]:
+    """The entries that one of a config stands for, checked: one for each of its seeds and variants.
+
+    Raises:
+        UserError: At the first mistake; `where` begins the message.
+    """
+    return [one for seeded in entry.seeded(where) for one in _checked(seeded, where).expanded()]
+
+
+def _checked(entry: MethodEntry, where: str) -> MethodEntry:
+    """The entry checked, its recipe identified, and the checkpoint that its training makes among its params."""
+    variants = tuple(_asked(one, f"{where}.variants[{index}]") for index, one in enumerate(entry.variants))
+    trained = _trained_on(entry.trained_on, f"{where}.trained_on")
+    entry = _asked(entry, where).model_copy(update={"variants": variants, "trained_on": trained})
+    if entry.train is None:
+        return resolved(entry, "methods", where)
+    known = isinstance(entry.train, KnownRecipe)  # It was checked as its file was read.
+    train = identified(entry.train if known else recipe.checked(entry.train, f"{where}.train."))
+    told = entry.model_copy(update={"train": train, "params": {"checkpoint": train.saved_as} | entry.params})
+    found = resolved(told, "methods", where)
+    _check_evaluated(found, train, f"{where}.params.checkpoint")
+    return found
+
+
+def _check_evaluated(entry: MethodEntry, train: KnownRecipe, where: str) -> None:
+    """Refuse to evaluate another file than the one that is trained."""
+    named = places.located(str(entry.params["checkpoint"]))
+    if named.resolve() != train.output.resolve():
+        raise UserError(
+            f"{where}: found {entry.params['checkpoint']}, but `train` saves {train.saved_as}: another file than the "
+            "trained one would be asked. Leave it out, or name it as the recipe's `checkpoint`."
+        )
+
+
+def _trained_on(trained: TrainedOn, where: str) -> TrainedOn:
+    datasets = [resolved(entry, "datasets", f"{where}.datasets[{i}]") for i, entry in enumerate(trained.datasets)]
+    if trained.images and not places.located(trained.images).is_file():
+        raise UserError(f"{where}.images: no file {trained.images}; wanted one of image keys, one a line.")
+    try:
+        classes = class_splits.seen_names(trained.classes)
+    except UserError as error:
+        raise UserError(f"{where}.classes: {error}") from error
+    return trained.model_copy(update={"datasets": tuple(datasets), "classes": classes})
+
+
+def _asked(entry: A, where: str) -> A:
+    """A method or a variant with its own text and clicks, if it has any, checked."""
+    text = entry.text and checked_text(entry.text, f"{where}.text")
+    clicks = entry.clicks and checked_clicks(entry.clicks, f"{where}.clicks")
+    return entry.model_copy(update={"text": text, "clicks": clicks})
