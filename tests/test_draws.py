@@ -19,9 +19,10 @@ from harness.report.context import Context, MethodFacts
 from harness.results.recorded import recorded_at
 from harness.running.one_run import run
 from harness.statistics.clicks_needed import sequences
-from harness.statistics.comparisons import compare, ranks
+from harness.statistics.comparisons import compare
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import summarise
+from harness.statistics.ranks import ranks
 from harness.storage.store import store_of
 from harness.storage.verify import verified
 from toy_runs import STEADY, WIDE, Quiet, written

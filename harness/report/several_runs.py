@@ -32,9 +32,9 @@ from harness.report.tables.leaderboard import (
     place,
     placed,
 )
-from harness.statistics.comparisons import ranks
 from harness.statistics.expected import expected_of
 from harness.statistics.final_clicks import ENTRY, INSTANCE, SHOWN, FinalClicks
+from harness.statistics.ranks import ranks
 from harness.storage.manifest import JobFacts
 from harness.structures import UserError
 

@@ -11,7 +11,8 @@ import harness
 from harness import UserError
 from harness.plugins.scale import SHARE
 from harness.report.two_methods import tables_of
-from harness.statistics.comparisons import compare, ranks
+from harness.statistics.comparisons import compare
+from harness.statistics.ranks import ranks
 from harness.statistics.scales import with_metrics
 
 CLICK = {"x": 3, "y": 5, "positive": True}

@@ -15,8 +15,8 @@ from harness.plugins.scale import Scale
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong, comparable
 from harness.report.scores import NO_ROWS, about, clicks_note, mean_cell, metric_heading, scores
-from harness.statistics.comparisons import ranks
 from harness.statistics.final_clicks import ENTRY, SHOWN, FinalClicks
+from harness.statistics.ranks import ranks
 from harness.statistics.resampling import RESAMPLES
 
 ORACLE = "Of a click's masks the one with the best IoU, chosen with the ground truth: a bound, not a method."

@@ -1,0 +1,88 @@
+"""Two methods' answers to the same questions, side by side.
+
+What is not identical is dropped and counted, never compared: instances that one of them failed on or has no row of,
+whose clicks differ, or whose ground truth does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from harness.statistics.final_clicks import ASKED, INSTANCE
+from harness.storage.clicks import click_keys
+from harness.structures import UserError
+
+_TRUTH = ["gt_area_px", "height", "width"]
+_ABOUT = ["seen", "category", "same_class_count", "gt_area_px"]
+
+
+def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str]) -> tuple[pd.DataFrame, dict[str, int]]:
+    """What both methods were asked alike and answered, click by click; and reason -> how many instances it dropped."""
+    dropped = _lone(a, b)
+    frames = []
+    for own in (a, b):
+        own = own[own["status"] == "ok"]
+        _refuse_double(own)
+        facts = dict.fromkeys(one for one in (*_ABOUT, *_TRUTH, *slices) if one in own and one not in ASKED)
+        scored = own[[*ASKED, "click_index", *facts]]
+        frames.append(scored.assign(score=own.get(metric, np.nan), clicks=click_keys(own["clicks"])))
+    pairs = _whole(frames[0].merge(frames[1], on=[*ASKED, "click_index"], suffixes=("", "_b")), a, b)
+    # Each instance is counted under the first reason that holds for it, hence `~gone`: the counts add up.
+    reasons = {
+        "with other clicks": pairs["clicks"] != pairs["clicks_b"],
+        "with another ground truth": _differs(pairs),
+        f"without {metric}": pairs[["score", "score_b"]].isna().any(axis=1),
+    }
+    gone = pd.Series(False, index=pairs.index)
+    for why, differs in reasons.items():
+        dropped[why] = int((~pairs.loc[differs & ~gone, INSTANCE].duplicated()).sum())
+        gone |= differs
+    pairs = pairs[~gone].rename(columns={"score": "a", "score_b": "b"})
+    return pairs.assign(difference=pairs["a"] - pairs["b"]).reset_index(drop=True), dropped
+
+
+def _whole(pairs: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """The pairs after each click of the instances that both answered in every draw, as other means have them."""
+    asked = pd.concat([a[ASKED], b[ASKED]]).drop_duplicates().groupby(INSTANCE).size().rename("of").reset_index()
+    if (asked["of"] == 1).all():
+        return pairs
+    # An instance with three draws, of which both answered two, would weigh as one all the same, but by a part of its
+    # clicks: a mean over the clicks that both methods happen to survive.
+    answered = pairs.groupby([*INSTANCE, "click_index"])["draw"].transform("size")
+    of = pairs[INSTANCE].merge(asked, on=INSTANCE, how="left")["of"].to_numpy()
+    return pairs[answered.to_numpy() == of].reset_index(drop=True)
+
+
+def _lone(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, int]:
+    """How many instances only one has rows of, or failed on."""
+    asked = [set(map(tuple, own[INSTANCE].drop_duplicates().to_numpy())) for own in (a, b)]
+    lost = [set(map(tuple, own.loc[own["status"] != "ok", INSTANCE].drop_duplicates().to_numpy())) for own in (a, b)]
+    both = asked[0] & asked[1]
+    return {
+        "only the first was asked": len(asked[0] - both),
+        "only the second was asked": len(asked[1] - both),
+        "the first failed on": len(lost[0] & both),
+        "the second failed on": len(lost[1] & both - lost[0]),
+    }
+
+
+def _refuse_double(own: pd.DataFrame) -> None:
+    double = own[own.duplicated([*ASKED, "click_index"])]
+    if len(double):
+        one = double.iloc[0]
+        raise UserError(
+            f"compare, {one.dataset}: {one.method} has {len(double)} rows twice, the first for instance "
+            f"'{one.instance_id}'; wanted one. Do not join a run with itself."
+        )
+
+
+def _differs(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Whether the ground truth of both is another, as far as the rows tell its area and size."""
+    differs = pd.Series(False, index=pairs.index)
+    for column in _TRUTH:
+        if f"{column}_b" in pairs:
+            differs |= (pairs[column] != pairs[f"{column}_b"]) & pairs[[column, f"{column}_b"]].notna().all(axis=1)
+    return differs
