@@ -8,9 +8,12 @@ An actor goes through phases, one call or several in each; its answer to a call 
     PLACING --> LOADING --> WORKING <--> OPENING
     gets a      builds      evaluates    builds a data set, once the shards
     process     the method  shards       that it was given are done
+                             |    ^
+                             v    |      only after its first shard: the driver looks
+                            ARRIVING     for the file where it reads files itself
 
-In every phase but PLACING it may take only so long (`workers.timeout_s`). An actor that takes longer, or whose process
-or GPU dies, is buried, and another one takes its place. What else follows from its death depends on the phase:
+In LOADING, OPENING and WORKING it may take only so long (`workers.timeout_s`). An actor that takes longer, or whose
+process or GPU dies, is buried, and another one takes its place. What else follows from its death depends on the phase:
 
 - Outside WORKING deaths are counted: after three in a row with the same method or data set the run ends.
 - In WORKING the shard that it was at is suspect. It is tried again in halves (`jobs/queue.py`) until one image of one
@@ -20,12 +23,9 @@ or GPU dies, is buried, and another one takes its place. What else follows from 
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Any
 
 import ray
@@ -36,8 +36,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from harness.cluster import capacity
 from harness.cluster.actor import REMEDY, Actor, Lost, Unopened, unopened, visible_paths
 from harness.cluster.capacity import Capacity
-from harness.cluster.connect import Node, alive, check_kept, complaint, connect, is_own, readable, this_node
+from harness.cluster.connect import alive, check_kept, complaint, connect, is_own, readable, this_node
 from harness.cluster.pulse import ClusterLostError, Pulse
+from harness.cluster.slot import Phase, Slot
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
 from harness.config.run_config import Workers
@@ -45,7 +46,7 @@ from harness.evaluation.pictures import listed, not_listed
 from harness.evaluation.protocol import failed
 from harness.jobs.jobs import Shard
 from harness.jobs.queue import IN_FLIGHT, Waiting
-from harness.jobs.worker import SHARD_S, Outcome, method_of, outcome, silent
+from harness.jobs.worker import Outcome, method_of, outcome, silent
 from harness.plugins import parameters
 from harness.storage.store import Store
 from harness.structures import Listed, UserError
@@ -57,73 +58,6 @@ ARRIVES_S = 60.0
 """How long a file that another node wrote may take to show on a shared disk: NFS looks anew after 60 s at most."""
 
 _DEATH = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
-
-
-class Phase(Enum):
-    """What an actor is at."""
-
-    PLACING = auto()
-    LOADING = auto()
-    OPENING = auto()
-    WORKING = auto()
-
-
-@dataclass(eq=False)
-class Slot:
-    """An actor and what it is at.
-
-    Attributes:
-        method: The label of the method that it loads.
-        asked: Resources that it holds, by Ray's names.
-        phase: Where it stands.
-        setup: The call of a phase other than WORKING; None in WORKING.
-        loads: What the setup is for, as messages name it: the method, or a data set.
-        node: The node that it got its place on; None in PLACING.
-        opened: Labels of the data sets that it has built, or builds now.
-        trusted: What it wrote was found where the driver looks for it.
-        calls: In WORKING: call -> shard, in the order in which they are answered.
-        busy_since: When it began with its setup, or with the first of its shards.
-    """
-
-    actor: Any
-    method: str
-    asked: dict[str, float]
-    phase: Phase
-    setup: Any
-    loads: str
-    node: Node | None = None
-    opened: set[str] = field(default_factory=set)
-    trusted: bool = False
-    calls: dict[Any, Shard] = field(default_factory=dict)
-    busy_since: float = field(default_factory=time.monotonic)
-
-    @property
-    def pending(self) -> list[Any]:
-        """All calls that have no answer yet, in the order in which they are answered."""
-        return list(self.calls) if self.phase is Phase.WORKING else [self.setup]
-
-    def enter(self, phase: Phase, setup: Any = None) -> None:
-        """Begin a phase, with the call that ends it if it is not WORKING."""
-        self.phase, self.setup = phase, setup
-        self.begin()
-
-    def begin(self) -> None:
-        """Note that it begins with something now."""
-        self.busy_since = time.monotonic()
-
-    def hangs(self, timeout_s: float) -> bool:
-        """Whether it sets up, or works on one batch, for too long; a batch may take so long for each of its jobs."""
-        match self.phase:
-            case Phase.PLACING:
-                return False
-            case Phase.LOADING | Phase.OPENING:
-                may_take_s = timeout_s
-            case Phase.WORKING:
-                oldest = next(iter(self.calls.values()), None)
-                # A worker begins no batch once SHARD_S are over, so a shard takes at most that long and the batch it
-                # was at. A batch asks each of the shard's jobs in turn, and each of them may take `timeout_s`.
-                may_take_s = timeout_s * len(oldest.jobs) + SHARD_S if oldest else math.inf
-        return time.monotonic() - self.busy_since > may_take_s
 
 
 class Cluster:
@@ -296,12 +230,13 @@ class Cluster:
         """Wait a moment for an answer and take it."""
         waiting = {call: slot for slot in self.slots for call in slot.pending}
         if not waiting:
-            time.sleep(1.0)  # Until a node comes back.
+            time.sleep(1.0)  # Until a node comes back, or a file shows.
         # One second at most, for hung actors and lost nodes have to be noticed while nobody answers.
         answered, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0) if waiting else ([], [])
         for call in answered:
             self.answered = time.monotonic()
             yield from self._answer(waiting[call], call)
+        yield from self._take_arrived()
         yield from self._end_hung()
         self._check_placed()
 
@@ -341,13 +276,11 @@ class Cluster:
                 # shard again. A second shard that it already has comes back in the same way.
                 slot.actor.accept.remote(label(shard.dataset))
                 self.queues[slot.method].shards.appendleft(shard)
+            case Phase.WORKING, outcomes if slot.trusted:
+                yield from self._done(slot, call, outcomes)
             case Phase.WORKING, outcomes:
-                slot.begin()
-                shard = slot.calls.pop(call)
-                self._check_arrived(slot, outcomes[0])
-                self._count(shard, outcomes)
-                self.queues[slot.method].done(shard, outcomes)
-                yield from outcomes
+                slot.unseen = outcomes
+                slot.enter(Phase.ARRIVING)
 
     def _check_unopened(self, slot: Slot, shard: Shard, reason: str) -> None:
         """Refuse a node that cannot open what the driver's node can.
@@ -381,23 +314,33 @@ class Cluster:
             self.pulse.check()
         return ray.get(call, timeout=0)
 
-    def _check_arrived(self, slot: Slot, outcome: Outcome) -> None:
-        """Wait until the driver finds the first file that an actor wrote.
+    def _take_arrived(self) -> Iterator[Outcome]:
+        """Take the first answers of actors, once the driver finds the files that they wrote.
 
         Raises:
-            UserError: It is not there: the node writes on a disk of its own.
+            UserError: A file does not show: the node writes on a disk of its own.
         """
-        deadline = time.monotonic() + ARRIVES_S
-        while not slot.trusted and not self.store.folder.exists(outcome.file):
-            if time.monotonic() > deadline:
+        for slot in [slot for slot in self.slots if slot.phase is Phase.ARRIVING]:
+            file, worker = slot.unseen[0].file, slot.unseen[0].worker
+            if self.store.folder.exists(file):
+                slot.trusted = True
+                slot.enter(Phase.WORKING)
+                yield from self._done(slot, next(iter(slot.calls)), slot.unseen)
+            elif time.monotonic() - slot.busy_since > ARRIVES_S:
                 said = (
-                    f"{self.store.folder / outcome.file}: written by worker {outcome.worker}; the driver, on "
-                    f"{self.home}, does not find it there. Wanted one folder for all nodes: name a disk they share, "
-                    "or a bucket, with --runs or HARNESS_RUNS."
+                    f"{self.store.folder / file}: written by worker {worker}; the driver, on {self.home}, does not "
+                    "find it there. Wanted one folder for all nodes: name a disk they share, or a bucket, with --runs "
+                    "or HARNESS_RUNS."
                 )
                 raise complaint(said, slot.node, self.home)
-            time.sleep(min(1.0, ARRIVES_S))
-        slot.trusted = True
+
+    def _done(self, slot: Slot, call: Any, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+        """A shard is evaluated, as far as its time went, and written."""
+        slot.begin()
+        shard = slot.calls.pop(call)
+        self._count(shard, outcomes)
+        self.queues[slot.method].done(shard, outcomes)
+        yield from outcomes
 
     def _count(self, shard: Shard, outcomes: Sequence[Outcome]) -> None:
         """For Prometheus, at the port that Ray names: ray_harness_instances_total."""

@@ -124,7 +124,7 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
 
         failures |= {one.name: train(one) for one in ready if not one.recipe.workers}
         if shared := [one for one in ready if one.recipe.workers]:
-            from harness.cluster.ray_training import side_by_side
+            from harness.cluster.training_room import side_by_side
 
             failures |= _at_once(side_by_side([one.recipe for one in shared], address), shared, train)
     _raise(failures)

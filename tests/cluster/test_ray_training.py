@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 from harness.cluster.connect import connect
-from harness.cluster.ray_training import _cleaned, _scaling
+from harness.cluster.ray_states import cleaned
+from harness.cluster.training_room import scaling_of
 from harness.config.recipe import KnownRecipe, Recipe, identified
 from harness.running import one_training as training
 from harness.running.one_training import train
@@ -93,7 +94,7 @@ def test_what_a_killed_start_left_half_written_is_removed(tmp_path: Path) -> Non
     listed = {"checkpoint_results": ["checkpoint_whole"], "pending_training_results": ["checkpoint_coming"]}
     said = {key: [{"checkpoint_dir_name": name} for name in names] for key, names in listed.items()}
     states.write(LIST, json.dumps(said).encode())
-    assert _cleaned(states) is None
+    assert cleaned(states) is None
     assert states.folders() == ["checkpoint_coming", "checkpoint_whole", "mine"]
     assert states.files() == [LIST]
 
@@ -101,12 +102,12 @@ def test_what_a_killed_start_left_half_written_is_removed(tmp_path: Path) -> Non
 @pytest.mark.parametrize("content", [None, b"", b'{"checkpoint_results": [', b"{}"])
 def test_a_list_that_was_cut_off_loses_no_state(tmp_path: Path, content: bytes | None) -> None:
     states = Folder.at(tmp_path / "key.ray")
-    assert _cleaned(states) is None
+    assert cleaned(states) is None
     for at, step in enumerate((3, 6, None)):
         kept_by(states, f"checkpoint_{at}", step)
     if content is not None:
         states.write(LIST, content)
-    last = _cleaned(states)
+    last = cleaned(states)
     assert last is not None and Path(last.path).name == "checkpoint_1"
     assert states.folders() == ["checkpoint_1"] and states.files() == []
 
@@ -150,15 +151,15 @@ def test_workers_that_fit_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0})
     many = recipe(Path("w"), workers=4, threads=2, device="auto")
-    assert _scaling(many).num_workers == 4 and _scaling(many).use_gpu
+    assert scaling_of(many).num_workers == 4 and scaling_of(many).use_gpu
     for changed in ({"threads": 3, "workers": 2}, {"threads": 2, "workers": 4, "device": "cuda"}):
-        assert _scaling(recipe(Path("w"), **changed)).num_workers == changed["workers"]
+        assert scaling_of(recipe(Path("w"), **changed)).num_workers == changed["workers"]
     with pytest.raises(UserError, match="4 workers ask for 3 CPU, 1 GPU each .* 8 CPU, 4 GPU, room for 2"):
-        _scaling(recipe(Path("w"), workers=4, threads=1, loaders=2, device="auto"))
+        scaling_of(recipe(Path("w"), workers=4, threads=1, loaders=2, device="auto"))
     nodes[:] = [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}]
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 1.0})
     with pytest.raises(UserError, match="2 workers ask for 1 CPU, 1 GPU each .* room for 1"):  # and not for two CPUs
-        _scaling(recipe(Path("w"), workers=2, device="auto"))
+        scaling_of(recipe(Path("w"), workers=2, device="auto"))
 
 
 def test_states_lie_with_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

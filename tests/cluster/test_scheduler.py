@@ -16,7 +16,8 @@ import ray
 from harness import UserError
 from harness.cluster import capacity
 from harness.cluster import scheduler as cluster
-from harness.cluster.scheduler import Cluster, Phase, Slot
+from harness.cluster.scheduler import Cluster
+from harness.cluster.slot import Phase, Slot
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
 from harness.config.run_config import RunConfig, Workers

@@ -19,7 +19,8 @@ import yaml
 
 from harness.cluster.connect import connect
 from harness.cluster.ledger import Ledger
-from harness.cluster.ray_training import _passed_on, side_by_side
+from harness.cluster.ray_training import _passed_on
+from harness.cluster.training_room import side_by_side
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin
 from harness.config.recipe import Validation, identified

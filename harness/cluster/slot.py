@@ -1,0 +1,86 @@
+"""An actor and what it is at: the phases that it goes through."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from harness.cluster.connect import Node
+from harness.jobs.jobs import Shard
+from harness.jobs.worker import SHARD_S, Outcome
+
+
+class Phase(Enum):
+    """What an actor is at."""
+
+    PLACING = auto()
+    LOADING = auto()
+    OPENING = auto()
+    WORKING = auto()
+    ARRIVING = auto()
+
+
+@dataclass(eq=False)
+class Slot:
+    """An actor and what it is at.
+
+    Attributes:
+        method: The label of the method that it loads.
+        asked: Resources that it holds, by Ray's names.
+        phase: Where it stands.
+        setup: The call that ends PLACING, LOADING or OPENING; None in the other phases.
+        loads: What the setup is for, as messages name it: the method, or a data set.
+        node: The node that it got its place on; None in PLACING.
+        opened: Labels of the data sets that it has built, or builds now.
+        trusted: What it wrote was found where the driver looks for it.
+        calls: In WORKING and ARRIVING: call -> shard, in the order in which they are answered.
+        unseen: In ARRIVING: the answer to the first call, whose files the driver has not found yet.
+        busy_since: When it began with its setup, or with the first of its shards.
+    """
+
+    actor: Any
+    method: str
+    asked: dict[str, float]
+    phase: Phase
+    setup: Any
+    loads: str
+    node: Node | None = None
+    opened: set[str] = field(default_factory=set)
+    trusted: bool = False
+    calls: dict[Any, Shard] = field(default_factory=dict)
+    unseen: Sequence[Outcome] = ()
+    busy_since: float = field(default_factory=time.monotonic)
+
+    @property
+    def pending(self) -> list[Any]:
+        """All calls whose answers are waited for, in the order in which they come."""
+        if self.phase is Phase.ARRIVING:
+            return []
+        return list(self.calls) if self.phase is Phase.WORKING else [self.setup]
+
+    def enter(self, phase: Phase, setup: Any = None) -> None:
+        """Begin a phase, with the call that ends it if there is one."""
+        self.phase, self.setup = phase, setup
+        self.begin()
+
+    def begin(self) -> None:
+        """Note that it begins with something now."""
+        self.busy_since = time.monotonic()
+
+    def hangs(self, timeout_s: float) -> bool:
+        """Whether it sets up, or works on one batch, for too long; a batch may take so long for each of its jobs."""
+        match self.phase:
+            case Phase.PLACING | Phase.ARRIVING:
+                return False
+            case Phase.LOADING | Phase.OPENING:
+                may_take_s = timeout_s
+            case Phase.WORKING:
+                oldest = next(iter(self.calls.values()), None)
+                # A worker begins no batch once SHARD_S are over, so a shard takes at most that long and the batch it
+                # was at. A batch asks each of the shard's jobs in turn, and each of them may take `timeout_s`.
+                may_take_s = timeout_s * len(oldest.jobs) + SHARD_S if oldest else math.inf
+        return time.monotonic() - self.busy_since > may_take_s
