@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.plugins.registry import names
+from harness.report.board import board
 from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
-from harness.report.several_runs import Source, board, entries
+from harness.report.several_runs import Source, entries
 from harness.statistics.comparisons import compare
 from harness.statistics.final_clicks import SHOWN as METRICS
 from harness.statistics.final_clicks import FinalClicks

@@ -97,7 +97,7 @@ def compare(
     """Compare two methods on identical instances and clicks: difference, win / tie / loss, by slice, latency."""
     from harness.messages import suggest
     from harness.report.asked import asked_lines
-    from harness.report.several_runs import named_for_others
+    from harness.report.board import named_for_others
     from harness.report.two_methods import tables_of
     from harness.results.recorded import recorded_at
     from harness.statistics.comparisons import compare as compared
@@ -132,16 +132,8 @@ def leaderboard(
     import pyarrow as pa
 
     from harness.report.asked import asked_lines
-    from harness.report.several_runs import (
-        Source,
-        board,
-        differences,
-        entries,
-        expecting_alike,
-        linked,
-        named_for_others,
-        scales_of,
-    )
+    from harness.report.board import board, linked, named_for_others
+    from harness.report.several_runs import Source, differences, entries, expecting_alike, scales_of
     from harness.report.shortfalls import shortfalls
     from harness.results.recorded import recorded_at
     from harness.storage.shards import parquet

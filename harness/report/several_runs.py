@@ -1,4 +1,4 @@
-"""The leaderboard of several runs: a line a method, weights and training data; columns a data set, metric and half.
+"""The entries of a leaderboard of several runs: one a run, data set, method and ranking.
 
 Runs meet only where they were asked alike: with the same clicks, words and seed, on the same samples of each data set,
 by their manifests. Otherwise they are refused, or, on request, merged with a note.
@@ -7,12 +7,9 @@ by their manifests. Otherwise they are refused, or, on request, merged with a no
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -20,18 +17,9 @@ import pandas as pd
 from harness.messages import without_folders
 from harness.plugins.scale import SHARE, Scale
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, best_strong, percent
-from harness.report.scores import NO_ROWS, about, gaps, scores
-from harness.report.tables.leaderboard import (
-    AS_WORST,
-    ORACLE,
-    RANKED,
-    as_worst_cell,
-    means_said,
-    other_clicks,
-    place,
-    placed,
-)
+from harness.report.layout import Cell, percent
+from harness.report.scores import about, gaps, scores
+from harness.report.tables.leaderboard import other_clicks, place, placed
 from harness.statistics.expected import expected_of
 from harness.statistics.final_clicks import ENTRY, INSTANCE, SHOWN, FinalClicks
 from harness.statistics.ranks import ranks
@@ -43,9 +31,6 @@ ALIKE = ("clicks", "text", "seed", "dataset")
 
 LINE = ["method", "ranking", "weights", "trained_on"]
 """What a line of the leaderboard is."""
-
-KNOWN: Mapping[str, Scale] = dict.fromkeys(SHOWN, SHARE)
-"""The metrics that every run's leaderboard shows."""
 
 COSTS = ("encode_ms", "segment_ms")
 SHARES = {"p50": 0.5, "p95": 0.95}
@@ -161,90 +146,6 @@ def scales_of(sources: Sequence[Source]) -> dict[str, Scale]:
     return {metric: scale for metric, (scale, _) in found.items()}
 
 
-def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, Scale] = KNOWN) -> Table:
-    """The leaderboard of `entries`, best mean first.
-
-    Args:
-        found: The `entries`.
-        notes: Further ones.
-        scales: Those of the runs, as `scales_of` finds them.
-
-    A method of several runs has one line where they agree in print, and a line a run where they do not.
-    """
-    if found.empty:
-        return Table("Leaderboard", (Column("Method"),), (), (*notes, NO_ROWS))
-    shown = [
-        (dataset, metric)
-        for dataset in sorted(found["dataset"].unique())
-        for metric in scales
-        if metric == "iou" or (found.loc[found["dataset"] == dataset, f"n_{metric}"] > 0).any()
-    ]
-    lines = sorted(_lines(found), key=lambda own: (_standing(own), tuple(own.iloc[0][LINE])))
-    failing = set(found.loc[found["failed"] > 0, "dataset"])
-    body = [_row(own, shown, scales, failing) for own in lines]
-    columns = _columns(shown, scales, failing)
-    means = [index for index, column in enumerate(columns) if column.heading in _BEST]
-    limits = sorted(int(n) for n in found["limited_to_samples"].dropna().unique())
-    title = "Leaderboard" if not limits else f"LIMITED to {limits[0]} samples: Leaderboard"
-    general = [
-        f"{means_said(list(scales), scales.__getitem__)}. Latencies in ms, median and "
-        "95th percentile: an image, a prompt. Peak: the most memory of a worker's process, and of torch on its GPU, "
-        "with the method loaded."
-    ]
-    general += [RANKED] if found["rank"].ne("").any() else []
-    general += [AS_WORST.format("0")] if failing else []
-    return Table(title, columns, best_strong(body, means), (*notes, *general))
-
-
-def named_for_others(runs: Sequence[str]) -> dict[str, str]:
-    """Run -> its name on a leaderboard, which others may read: as it was given, but no absolute path.
-
-    Of such a path as many of the last parts stay as tell it from the other runs: `x` of `/home/ada/runs/x`, but `a/x`
-    and `b/x` of `/home/a/x` and `/home/b/x`.
-    """
-    found = {}
-    for run in runs:
-        parts = Path(run).parts if Path(run).is_absolute() else (run,)
-        tails = ("/".join(parts[-count:]) for count in range(1, len(parts)))
-        others = [f"/{other}" for other in runs if other != run]
-        found[run] = next((tail for tail in tails if not any(one.endswith(f"/{tail}") for one in others)), parts[-1])
-    return found
-
-
-def linked(
-    table: Table, found: pd.DataFrame, out: Path | None, places: Mapping[str, str] = MappingProxyType({})
-) -> Table:
-    """The leaderboard with every run's folder linked to the manifest that says what made its rows.
-
-    Args:
-        table: The table that `board` made.
-        found: The `entries` that it shows.
-        out: The file that it is written to, from whose folder local links count; None: from here.
-        places: Run's name -> its folder or bucket, where that is another than the name.
-    """
-    home = Path() if out is None else out.parent
-    names = {_link(entry): str(entry["run"]) for entry in found.to_dict("records")}
-    targets = {link: _manifest(places.get(name, name), home) for link, name in names.items()}
-    body = []
-    for row in table.body:
-        *cells, run = row.cells
-        links = tuple((text, target) for text, target in targets.items() if target and text in run.text.split(", "))
-        body.append(replace(row, cells=(*cells, replace(run, links=links))))
-    return replace(table, body=tuple(body))
-
-
-def _manifest(run: str, home: Path) -> str:
-    """Where a run's manifest lies, as seen from a folder; a bucket's as it is.
-
-    "" where the way leads up to the root: it would say the absolute path, and be of no use to others.
-    """
-    if "://" in run:
-        return f"{run}/manifest.json"
-    if os.path.commonpath([Path(run).absolute(), home.absolute()]) == os.sep:
-        return ""
-    return Path(os.path.relpath(f"{run}/manifest.json", home)).as_posix()
-
-
 def differences(sources: Sequence[Source]) -> Iterator[str]:
     """What the runs asked otherwise on one data set; a method's own words or clicks are its own affair."""
     for dataset in sorted(
@@ -338,7 +239,7 @@ def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
 
 def _compared(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
     """With a rank among those over the same instances and clicks, and footnotes at the others."""
-    cells = [_mean(entry, "iou", "mean", SHARE) for entry in found.to_dict("records")]
+    cells = [mean_cell(entry, "iou", "mean", SHARE) for entry in found.to_dict("records")]
     found = placed(found.assign(cell=pd.Series(cells, index=found.index, dtype=object)))
     most = found.where(found["iou_mean"].notna()).groupby(found["dataset"])["n_iou"].transform("max")
     notes = []
@@ -367,84 +268,7 @@ def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
     return found.assign(rank=[places.get(index, "") for index in found.index]).drop(columns=["cell", "usual"])
 
 
-def _lines(found: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The entries of each line: one a data set."""
-    for _, same in found.groupby(LINE, sort=True):
-        # Two runs of one method rarely agree to the last bit, as on another GPU. What is printed alike is one result,
-        # and gets one line that names both runs.
-        printed = same.assign(printed=same["iou_mean"].map(percent))
-        cells = printed.drop_duplicates(["dataset", "n_iou", "printed"])
-        if cells["dataset"].is_unique:
-            yield cells.assign(run=", ".join(dict.fromkeys(map(_link, same.to_dict("records")))))
-        else:
-            yield from (own.assign(run=_link(own.iloc[0])) for _, own in printed.groupby("run"))
-
-
-def _link(entry: Mapping[Any, Any] | pd.Series[Any]) -> str:
-    """The run's folder, and the commit that made it."""
-    return f"{entry['run']} @ {str(entry['commit'])[:8]}" if entry["commit"] else str(entry["run"])
-
-
-def _standing(own: pd.DataFrame) -> tuple[Any, ...]:
-    """What sorts a line: methods of more data sets first, those that were clicked in another way last, the best first.
-
-    Means are compared over the same data sets, and over all of their instances with failures counted as 0.
-    """
-    known = own[own["iou_mean"].notna()]
-    mean = known["iou_failed_as_0"].mean()
-    apart = bool(own["apart"].any()) if "apart" in own else False
-    return (apart, -len(known), tuple(sorted(known["dataset"])), 1.0 if math.isnan(mean) else -float(mean))
-
-
-_BEST = ("Overall", "Seen", "Unseen", "Failed as 0")
-"""The columns whose best is bold."""
-
-
-def _columns(
-    shown: Sequence[tuple[str, str]], scales: Mapping[str, Scale], failing: Collection[str]
-) -> tuple[Column, ...]:
-    columns = [Column("Method"), Column("Weights"), Column("Trained on")]
-    for dataset, metric in shown:
-        called = {"iou": "", "boundary_iou": ", boundary"}.get(metric, f", {metric}")
-        group = f"{dataset}{called}{scales[metric].said}"
-        columns += [Column("Rank", group, "right")] if metric == "iou" else []
-        columns += [Column(name, group, "right") for name in ("Overall", "Seen", "Unseen")]
-        counts = ["n", "Failed", *(["Failed as 0"] if dataset in failing else [])]
-        columns += [Column(name, group, "right") for name in counts] if metric == "iou" else []
-    costs = [Column(name, f"{cost.removesuffix('_ms')} ms", "right") for cost in COSTS for name in SHARES]
-    peaks = [Column(name, "peak MiB", "right") for name in PEAKS.values()]
-    return (*columns, *costs, *peaks, Column("Run"))
-
-
-def _row(
-    own: pd.DataFrame, shown: Sequence[tuple[str, str]], scales: Mapping[str, Scale], failing: Collection[str]
-) -> Row:
-    first = own.iloc[0]
-    by_dataset = {line["dataset"]: line for line in own.to_dict("records")}
-    ranking = first["ranking"]
-    name = first["method"] + ("" if ranking in ("single", "") else f" ({ranking})")
-    cells = [Cell(name, (ORACLE,) if ranking == "oracle" else ()), Cell(first["weights"] or "–")]
-    cells.append(Cell(first["trained_on"] or "–"))
-    for dataset, metric in shown:
-        cells += _cells(by_dataset.get(dataset), metric, scales[metric], dataset in failing)
-    means = own[list(COST_NAMES)].mean()
-    cells += [Cell("–" if math.isnan(value) else f"{value:.1f}") for value in means]
-    cells += [Cell("–" if math.isnan(value) else f"{value:.0f}") for value in own[[f"peak_{n}" for n in PEAKS]].max()]
-    return Row((*cells, Cell(first["run"])), bound=ranking == "oracle")
-
-
-def _mean(entry: Mapping[Any, Any], metric: str, name: str, scale: Scale) -> Cell:
+def mean_cell(entry: Mapping[Any, Any], metric: str, name: str, scale: Scale) -> Cell:
+    """The cell of an entry's mean: over all instances ("mean"), or over the "seen" or "unseen" ones."""
     value, alike = float(entry[f"{metric}_{name}"]), (entry[f"{metric}_instances"], entry["clicks"])
     return Cell(scale.shown(value), value=value, n=entry[f"n_{metric}"], scale=scale, alike=alike)
-
-
-def _cells(entry: dict[Any, Any] | None, metric: str, scale: Scale, failing: bool) -> list[Cell]:
-    if entry is None:
-        return [Cell()] * (6 + failing if metric == "iou" else 3)
-    found = [_mean(entry, metric, name, scale) for name in ("mean", "seen", "unseen")]
-    marked = replace(found[0], notes=tuple(entry["notes" if metric == "iou" else f"notes_{metric}"]))
-    if metric != "iou":
-        return [marked, *found[1:]]
-    counts = [Cell(str(entry["n_iou"])), Cell(str(entry["failed"]))]
-    counts += [as_worst_cell(entry["iou_failed_as_0"], entry | {"scale": SHARE})] if failing else []
-    return [Cell(entry["rank"]), marked, *found[1:], *counts]

@@ -11,18 +11,11 @@ import pytest
 
 from harness import UserError
 from harness.config.run_config import load_run
+from harness.report.board import board, linked, named_for_others
 from harness.report.context import Asked, Context, MethodFacts
 from harness.report.layout import Table
 from harness.report.rendering.formats import FORMATS, rendered
-from harness.report.several_runs import (
-    Source,
-    board,
-    entries,
-    expecting_alike,
-    linked,
-    named_for_others,
-    scales_of,
-)
+from harness.report.several_runs import Source, entries, expecting_alike, scales_of
 from harness.report.shortfalls import shortfalls
 from harness.running.one_run import run
 from harness.storage.manifest import JobFacts
