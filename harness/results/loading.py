@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.results.recorded import recorded_at
+from harness.storage.results_file import latest_rows
 
 
 def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
@@ -31,4 +32,4 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
         if absent := found.absent(job):
             total = f"{len(absent)} of {len(found.samples[job.dataset])}"
             warnings.warn(f"{run}: {total} images of {job.dataset} have no rows of {job.method}.", stacklevel=2)
-    return found.told(found.store.latest(found.jobs, found.samples, masks))
+    return found.told(latest_rows(found.store, found.jobs, found.samples, masks))

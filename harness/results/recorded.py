@@ -28,6 +28,7 @@ from harness.statistics.scales import Remembered, with_metrics
 from harness.storage.edits import old_rows, said_of
 from harness.storage.folder import Folder
 from harness.storage.manifest import MANIFEST, JobFacts, Samples, read_samples
+from harness.storage.results_file import latest_rows
 from harness.storage.store import Store, store_of
 from harness.storage.words import unknown_words
 from harness.structures import UserError
@@ -59,7 +60,7 @@ class Recorded:
             masks: Whether to read the predicted masks, too.
             coded: Whether text columns are the categoricals of `storage.rows.coded`, as `FinalClicks` has them.
         """
-        rows = self._seen_by_checkpoints(self.store.latest(self.jobs, self.samples, masks, coded))
+        rows = self._seen_by_checkpoints(latest_rows(self.store, self.jobs, self.samples, masks, coded))
         return self.told(rows.assign(**{name: np.nan for name in SHOWN if name not in rows}))
 
     def told(self, rows: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from harness.results.recorded import ASKED, Recorded
 from harness.statistics.expected import lacking
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.reasons import Reason, reasons
+from harness.storage.results_file import results_hold, write_results
 from harness.storage.rows import give_back, repeats
 from harness.storage.store import REPORT
 from harness.structures import UserError
@@ -66,8 +67,8 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     Raises:
         UserError: Two images have an instance of one id.
     """
-    if write and not run.store.results_hold(run.jobs, run.samples):
-        run.store.write_results(run.jobs, run.samples)
+    if write and not results_hold(run.store, run.jobs, run.samples):
+        write_results(run.store, run.jobs, run.samples)
     rows = run.rows(coded=True)
     context = run.context(rows)
     asked = rows.loc[~repeats(rows, ASKED), ASKED].drop_duplicates()

@@ -24,6 +24,7 @@ from harness.results.reported import Finished, report
 from harness.running.trainings import check_kept, look_ahead, train_missing
 from harness.storage.edits import old_rows, said_of
 from harness.storage.edits import redo as to_redo
+from harness.storage.forgetting import forget_edited, forget_failed, forget_given_up
 from harness.storage.labels import rename, renamed
 from harness.storage.lock import Lock
 from harness.storage.store import Store, store_of
@@ -113,11 +114,11 @@ def run(
         for same in renamed(store, facts):
             _log.warning("%s", same)
             rename(store, same)
-        retried = sum(store.forget_failed(one) for one in facts) if retry_failed else 0
+        retried = sum(forget_failed(store, one) for one in facts) if retry_failed else 0
         for one in facts:
-            store.forget_given_up(one)
+            forget_given_up(store, one)
             if {one.method, one.dataset} & {*redo}:
-                store.forget_edited(one)
+                forget_edited(store, one)
         if old := old_rows(store, facts, samples_of(jobs)):
             _log.warning("%s The same command with %s computes them again.", said_of(old), to_redo(old))
         left = remaining(jobs, store, config.workers.samples_per_shard)

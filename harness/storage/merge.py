@@ -15,6 +15,7 @@ from typing import Any
 from harness.config.run_config import RUN_NAME, RUN_NAME_SAID
 from harness.storage.lock import Lock
 from harness.storage.manifest import JobFacts, Samples, read_samples, save_manifest, save_samples
+from harness.storage.results_file import write_results
 from harness.storage.shards import is_name
 from harness.storage.store import READERS, Store
 from harness.storage.verify import job_of, label_of, pairs_of
@@ -183,4 +184,4 @@ def _manifest(runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
 def _rows(into: Store, manifest: Mapping[str, Any], samples: Samples) -> int:
     """Write results.parquet."""
     jobs = list(_jobs(manifest).values())
-    return into.write_results(jobs, {job.dataset: samples.get(job.dataset, {}) for job in jobs})
+    return write_results(into, jobs, {job.dataset: samples.get(job.dataset, {}) for job in jobs})

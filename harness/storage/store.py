@@ -13,22 +13,18 @@ other memory, and a run whose manifest is lost loses only the record of its star
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from harness import places
-from harness.config.parts import fingerprint
 from harness.storage.folder import Folder
 from harness.storage.manifest import (
     MANIFEST,
@@ -40,16 +36,14 @@ from harness.storage.manifest import (
     save_manifest,
     save_samples,
 )
-from harness.storage.rows import ORDER, TEXTS, as_frame, give_back, joined, ordered, schema, with_dictionaries
-from harness.storage.shards import Header, changed, header_of, is_name, name_of, of_samples, packed, rows_of, shard
+from harness.storage.rows import as_frame, give_back, joined, ordered, schema, with_dictionaries
+from harness.storage.shards import Header, changed, header_of, is_name, name_of, of_samples, rows_of, shard
 from harness.structures import Record, UserError
 
 READERS = 8
 """Shards read at once; in a bucket each waits for its answer."""
 
 RESULTS, REPORT = "results.parquet", "report.md"
-
-_MADE_OF = b"harness.made_of"
 
 _log = logging.getLogger(__name__)
 
@@ -185,121 +179,6 @@ class Store:
             del parts
             give_back()
 
-    def write_results(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> int:
-        """Write results.parquet, note its SHA-256 in the manifest, and remove report.md, which is of the former rows.
-
-        Returns:
-            How many rows.
-        """
-        sink, count = pa.BufferOutputStream(), 0
-        columns = schema(metrics_of(jobs)).with_metadata({_MADE_OF: self._state(jobs, sample_ids)})
-        with pq.ParquetWriter(sink, columns, compression="zstd", write_page_checksum=True) as writer:
-            for rows in self.tables(jobs, sample_ids):
-                writer.write_table(rows)
-                count += len(rows)
-        # The order matters if a kill comes in between. The report goes first, for it tells of the former rows. Between
-        # the next two steps the file does not have the SHA-256 in the manifest, so that readers take the shards
-        # instead.
-        content = sink.getvalue()
-        self.folder.remove(REPORT)
-        self.folder.write(RESULTS, content)
-        if manifest := self.manifest():
-            save_manifest(self.folder, manifest | {"results": {"sha256": hashlib.sha256(content).hexdigest()}})
-        return count
-
-    def latest(
-        self,
-        jobs: Sequence[JobFacts],
-        sample_ids: Mapping[str, Collection[str]],
-        masks: bool = False,
-        coded: bool = False,
-    ) -> pd.DataFrame:
-        """As `rows`, but read from results.parquet, one file instead of many, if it holds as `results_hold` says."""
-        rows = self.results(masks, coded) if self.results_hold(jobs, sample_ids) else None
-        return self.rows(jobs, sample_ids, masks, coded) if rows is None else rows
-
-    def results_hold(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bool:
-        """Whether results.parquet is as it was written, of these jobs' samples and of the shards that are there now.
-
-        A warning says if it is another file than the manifest tells of.
-        """
-        try:
-            if not self.results_intact():
-                if "results" in self.manifest():  # A manifest that was lost and made anew tells of no file yet.
-                    _log.warning(
-                        "%s: not the file that manifest.json tells of: it was altered, or a start was killed while it "
-                        "wrote it. The shards are read instead; python -m harness report %s writes it anew.",
-                        self.folder / RESULTS,
-                        self.folder,
-                    )
-                return False
-            with self.folder.opened(RESULTS) as file:
-                told = pq.read_schema(file).metadata or {}
-        except (pa.ArrowException, OSError, UserError):
-            return False
-        return told.get(_MADE_OF) == self._state(jobs, sample_ids)
-
-    def results_intact(self) -> bool:
-        """Whether results.parquet has the SHA-256 that the manifest says.
-
-        Raises:
-            FileNotFoundError: There is none.
-        """
-        return self.folder.sha256(RESULTS) == self.manifest().get("results", {}).get("sha256")
-
-    def results(self, masks: bool = False, coded: bool = False) -> pd.DataFrame | None:
-        """The rows of results.parquet, without a look at the shards; None where the file is absent or damaged."""
-        try:
-            with self.folder.opened(RESULTS) as file:
-                dictionaries = list(TEXTS) if coded else None
-                found = pq.ParquetFile(file, page_checksum_verification=True, read_dictionary=dictionaries)
-                names = [name for name in found.schema_arrow.names if masks or name != "mask"]
-                rows = found.read(columns=names)
-        except (pa.ArrowException, OSError, UserError):
-            return None
-        return as_frame(rows) if set(ORDER) - {"draw"} <= set(names) else None  # Early runs have no draws.
-
-    def forget_failed(self, job: JobFacts) -> int:
-        """Remove the rows of samples in which an instance failed, so that these samples count as not done.
-
-        Returns:
-            How many samples.
-        """
-        forgotten: set[str] = set()
-        for name, header in self.own(job).items():
-            rows = self.read(job.key, name)
-            failed = set(rows.filter(pc.not_equal(rows["status"], "ok"))["image_id"].to_pylist())
-            if failed:
-                kept = tuple(one for one in header.samples if one not in failed)
-                if kept:  # Written before the other goes: of what is in both, the first one counts.
-                    content = packed(of_samples(rows, set(kept)), replace(header, samples=kept))
-                    self.folder.write(file_of(job.key, content), content)
-                self.folder.remove(f"shards/{job.key}/{name}")
-                forgotten |= failed
-        return len(forgotten)
-
-    def forget_edited(self, job: JobFacts) -> int:
-        """Remove the shards that other code of the job's plugins made, so that their samples count as not done.
-
-        Returns:
-            How many samples.
-        """
-        return self._forget(job, lambda header: bool(header.edited(job.code)))
-
-    def forget_given_up(self, job: JobFacts) -> int:
-        """Remove the failed rows of images on which workers died: the cause may lie outside, and may be gone.
-
-        Returns:
-            How many samples.
-        """
-        return self._forget(job, lambda header: header.given_up)
-
-    def _forget(self, job: JobFacts, chosen: Callable[[Header], bool]) -> int:
-        old = {name: header for name, header in self.own(job).items() if chosen(header)}
-        for name in old:
-            self.folder.remove(f"shards/{job.key}/{name}")
-        return len({one for header in old.values() for one in header.samples})
-
     def headers(self, key: str) -> dict[str, Header]:
         """File name -> header, of every whole shard of a job, sorted."""
         # A shard's name is the hash of its content, so what stands under a name never changes: one header read is
@@ -331,13 +210,6 @@ class Store:
                 f"{self.folder_of(key) / name}: removed since it was listed, by another start at this run or by hand. "
                 "Give the same command again."
             ) from error
-
-    def _state(self, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bytes:
-        """A fingerprint of all that results.parquet is made of: the samples asked for, the shards, the metrics."""
-        # The names of the shards are hashes of their contents: one more, one less or another one changes this list.
-        of = {job.key: list(self.own(job)) for job in jobs}
-        wanted = {name: list(ids) for name, ids in sample_ids.items()}
-        return fingerprint([of, wanted, metrics_of(jobs)]).encode()
 
     def _read(self, key: str, name: str, content: bytes, columns: pa.Schema | None = None) -> pa.Table:
         header = self._known.get((key, name))

@@ -31,6 +31,7 @@ from harness.storage.edits import old_rows, redo, said_of
 from harness.storage.folder import Folder
 from harness.storage.lock import holder
 from harness.storage.manifest import MANIFEST, SAMPLES, JobFacts, Samples, metrics_of, read_samples
+from harness.storage.results_file import results_intact
 from harness.storage.rows import COLUMNS, PIECE, as_frame, schema, with_dictionaries
 from harness.storage.shards import Header, changed, is_name
 from harness.storage.store import RESULTS, Store
@@ -191,7 +192,7 @@ def _rows_beside_results(
             results.compare(piece)
         results.end()
     wrong = results.wrong
-    if not wrong and not store.results_intact():
+    if not wrong and not results_intact(store):
         wrong = f"results.parquet holds the shards' rows, but is not the file that {MANIFEST} tells of"
     return as_frame(pa.concat_tables(kept)), wrong
 

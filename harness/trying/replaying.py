@@ -33,6 +33,7 @@ from harness.plugins.interfaces import Dataset
 from harness.plugins.registry import check_at_hand
 from harness.results.recorded import Recorded
 from harness.storage.manifest import JobFacts
+from harness.storage.results_file import latest_rows
 from harness.storage.rows import table
 from harness.structures import UserError
 
@@ -100,7 +101,7 @@ def images_of(run: Recorded, instance_id: str) -> dict[str, str]:
     Raises:
         UserError: No row is of such an instance.
     """
-    rows = run.store.latest(run.jobs, run.samples)
+    rows = latest_rows(run.store, run.jobs, run.samples)
     own = rows[rows["instance_id"] == instance_id]
     if own.empty:
         near = messages.nearest(instance_id, rows["instance_id"].unique())

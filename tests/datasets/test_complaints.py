@@ -22,6 +22,7 @@ from harness.cli.plan import plan
 from harness.config.run_config import load_run
 from harness.running.doctor import State, examined
 from harness.running.one_run import run
+from harness.storage.results_file import read_results
 from harness.storage.store import Store
 from toy_runs import SHOWN, Quiet, written
 
@@ -187,7 +188,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int | str,
     wanted = collected(folder / "data")
     asked = config(folder, folder / "data")
     run(asked, Quiet(), runs=str(folder / "runs"))
-    found = Store(folder / "runs" / "a").results()
+    found = read_results(Store(folder / "runs" / "a"))
     assert found is not None
     of = {name: own.iloc[0] for name, own in found.groupby("image_id")}
     with pytest.MonkeyPatch.context() as patched:

@@ -26,6 +26,7 @@ from harness.jobs.plan import planned
 from harness.results.recorded import recorded
 from harness.running.doctor import examined
 from harness.running.one_run import run
+from harness.storage.results_file import read_results
 from harness.storage.store import Store
 from toy_runs import Quiet
 
@@ -160,7 +161,7 @@ def test_what_the_split_calls_unseen_is_seen_by_weights_that_were_trained_on_it(
     assert said.startswith(
         "Its checkpoint was trained on 12 of the 20 classes here; of those that the split calls unseen"
     )
-    raw, rows = store.results(), recorded(store).rows()
+    raw, rows = read_results(store), recorded(store).rows()
     assert raw is not None and set(raw.loc[raw["seen"], "category"]) <= {*SEEN}
     assert set(rows.loc[rows["seen"].eq(True), "category"]) - {*SEEN} == {*raw["category"]} & {"hat", "window"}
     assert rows["seen"].notna().all()

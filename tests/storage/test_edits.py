@@ -19,7 +19,9 @@ from harness.jobs.plan import planned
 from harness.results.recorded import recorded
 from harness.running.one_run import run
 from harness.storage.edits import OldRows, old_rows, redo, said_of
+from harness.storage.forgetting import forget_edited
 from harness.storage.manifest import JobFacts, save_manifest
+from harness.storage.results_file import read_results
 from harness.storage.store import Store
 from harness.storage.verify import verified
 from toy_runs import SHOWN, TOYS, Quiet, written
@@ -100,7 +102,7 @@ def test_redo_makes_the_old_images_anew_and_no_others(mine: Mine) -> None:
     finished, quiet = mine.run(redo=["mine"])
     assert quiet.images == 3 and not [note for note in finished.tables[0].notes if "edited" in note]
     assert not verified(mine.store).lacking
-    rows = mine.store.results()
+    rows = read_results(mine.store)
     assert rows is not None and rows[rows["method"] == "mine"].groupby("image_id").size().nunique() == 1
     _, quiet = mine.run(redo=["mine", "data"])
     assert quiet.images == 0
@@ -181,7 +183,7 @@ def test_shards_and_manifests_that_say_nothing_of_code_are_read(tmp_path: Path) 
     before = JobFacts(job.method, job.dataset, job.parts, job.about)
     store.write(before, ("toy-0",), [])
     assert job.code and old_rows(store, [job], {"toys": ["toy-0"]}) == []
-    assert store.done(job) == {"toy-0"} and store.forget_edited(job) == 0
+    assert store.done(job) == {"toy-0"} and forget_edited(store, job) == 0
     run(config, Quiet(), runs=str(tmp_path))
     manifest = Store(tmp_path / "old").manifest()
     for one in manifest["jobs"].values():

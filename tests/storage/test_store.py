@@ -22,7 +22,9 @@ import pytest
 from harness import Click, UserError
 from harness.atomic import remove_left_over
 from harness.storage.folder import Folder, write_bytes
+from harness.storage.forgetting import forget_failed, forget_given_up
 from harness.storage.manifest import JobFacts, read_samples, save_manifest
+from harness.storage.results_file import latest_rows, read_results, results_hold, write_results
 from harness.storage.rows import COLUMNS, MEASURED, ORDER, as_frame, schema, table
 from harness.storage.shards import Header, header_of, name_of, packed
 from harness.storage.store import Store, store_of
@@ -167,7 +169,7 @@ def test_results_are_the_rows_of_all_jobs_in_order_and_rows_have_masks_only_if_a
     other = replace(JOB, method="A smaller one")
     store.write(JOB, ["1"], [record("b"), record("a")])
     store.write(other, ["1"], [record("b", method="A smaller one")])
-    assert store.write_results([JOB, other], {"toys": ["1"]}) == 3
+    assert write_results(store, [JOB, other], {"toys": ["1"]}) == 3
     with store.folder.opened("results.parquet") as file:
         written = as_frame(pq.read_table(file))
     assert list(written["method"]) == ["A smaller one", "Ours, large", "Ours, large"]
@@ -306,37 +308,37 @@ def test_results_are_trusted_while_they_are_of_what_is_asked_and_there(store: St
     store.write(JOB, ["2"], [record("b", "2")])
     wanted = {"toys": ["1", "2"]}
     opened(store)
-    assert not store.results_hold([JOB], wanted)
-    store.write_results([JOB], wanted)
-    assert Store(store.folder).results_hold([JOB], wanted)
-    assert not store.results_hold([JOB], {"toys": ["1"]})
-    assert not store.results_hold([replace(JOB, parts=PARTS | {"seed": "1"})], wanted)
-    assert not store.results_hold([JOB, replace(JOB, method="other")], wanted)
+    assert not results_hold(store, [JOB], wanted)
+    write_results(store, [JOB], wanted)
+    assert results_hold(Store(store.folder), [JOB], wanted)
+    assert not results_hold(store, [JOB], {"toys": ["1"]})
+    assert not results_hold(store, [replace(JOB, parts=PARTS | {"seed": "1"})], wanted)
+    assert not results_hold(store, [JOB, replace(JOB, method="other")], wanted)
     path = shard_files(store)[0]
     path.rename(path.parent.parent / path.name)
-    assert not store.results_hold([JOB], wanted), "whatever the files' times say"
+    assert not results_hold(store, [JOB], wanted), "whatever the files' times say"
     (path.parent.parent / path.name).rename(path)
-    assert store.results_hold([JOB], wanted)
+    assert results_hold(store, [JOB], wanted)
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
-    assert not Store(store.folder).results_hold([JOB], wanted), "a shard that is cut is none"
+    assert not results_hold(Store(store.folder), [JOB], wanted), "a shard that is cut is none"
     path.write_bytes(whole)
     (folder(store) / "results.parquet").write_bytes(b"PAR1")
-    assert not store.results_hold([JOB], wanted)
+    assert not results_hold(store, [JOB], wanted)
 
 
 def test_results_that_were_altered_within_are_not_read(store: Store) -> None:
     random = np.random.default_rng(0).random(500).tolist()  # which no compression can change
     store.write(JOB, ["1"], [record(f"{number}", metrics={"iou": iou}) for number, iou in enumerate(random)])
-    store.write_results([JOB], {"toys": ["1"]})
+    write_results(store, [JOB], {"toys": ["1"]})
     path = folder(store) / "results.parquet"
     whole = path.read_bytes()
-    assert store.results() is not None
+    assert read_results(store) is not None
     chunk = pq.ParquetFile(path).metadata.row_group(0).column(schema(METRICS).names.index("iou"))
     content = bytearray(whole)
     content[(chunk.dictionary_page_offset or chunk.data_page_offset) + 1000] ^= 1
     path.write_bytes(content)
-    assert store.results() is None
+    assert read_results(store) is None
 
 
 def test_results_that_were_written_by_another_are_not_read_and_it_is_said(
@@ -344,18 +346,18 @@ def test_results_that_were_written_by_another_are_not_read_and_it_is_said(
 ) -> None:
     """Every value of a whole, sound Parquet file may have been replaced, and its header copied."""
     store.write(JOB, ["1"], [record("a"), record("b")])
-    opened(store).write_results([JOB], {"toys": ["1"]})
+    write_results(opened(store), [JOB], {"toys": ["1"]})
     said = hashlib.sha256((folder(store) / "results.parquet").read_bytes()).hexdigest()
     assert store.manifest()["results"] == {"sha256": said}
     better = pq.read_table(folder(store) / "results.parquet")
     at = better.column_names.index("iou")
     pq.write_table(better.set_column(at, "iou", pa.array([1.0, 1.0])), folder(store) / "results.parquet")
-    assert list(store.latest([JOB], {"toys": ["1"]})["iou"]) == [0.5, 0.5]
+    assert list(latest_rows(store, [JOB], {"toys": ["1"]})["iou"]) == [0.5, 0.5]
     assert "results.parquet: not the file that manifest.json tells of" in caplog.text
     assert "The shards are read instead" in caplog.text
-    opened(store).write_results([JOB], {"toys": ["1"]})
+    write_results(opened(store), [JOB], {"toys": ["1"]})
     caplog.clear()
-    assert store.results_hold([JOB], {"toys": ["1"]}) and not caplog.text
+    assert results_hold(store, [JOB], {"toys": ["1"]}) and not caplog.text
 
 
 def test_a_folder_whose_name_is_no_unicode_is_a_message() -> None:
@@ -417,7 +419,7 @@ def test_a_manifest_without_its_checksum_is_damaged(store: Store) -> None:
 
 def test_a_report_does_not_outlive_its_rows(store: Store) -> None:
     opened(store).folder.write("report.md", b"tables of earlier rows")
-    store.write_results([JOB], {"toys": ["1"]})
+    write_results(store, [JOB], {"toys": ["1"]})
     assert "report.md" not in store.folder.files()
 
 
@@ -457,22 +459,22 @@ def test_samples_that_failed_are_forgotten_and_no_others(store: Store) -> None:
     store.write(JOB, ["3"], [failure("d", "3")])
     store.write(JOB, ["4"], [record("e", "4")])
     kept = [path for path in shard_files(store) if header_of(path).samples == ("4",)]
-    assert store.forget_failed(JOB) == 2
+    assert forget_failed(store, JOB) == 2
     assert store.done(JOB) == {"1", "4", "5"}
     assert list(rows(store, "12345")["instance_id"]) == ["a", "e"]
     assert set(kept) < set(shard_files(store)) and len(shard_files(store)) == 2
-    assert store.forget_failed(JOB) == 0
+    assert forget_failed(store, JOB) == 0
     store.write(JOB, ["2", "3"], [record("b", "2"), record("d", "3")])
     assert list(rows(store, "12345")["instance_id"]) == ["a", "b", "d", "e"]
-    assert store.forget_failed(replace(JOB, parts=PARTS | {"seed": "1"})) == 0
+    assert forget_failed(store, replace(JOB, parts=PARTS | {"seed": "1"})) == 0
 
 
 def test_images_on_which_workers_died_are_forgotten_and_other_failures_are_not(store: Store) -> None:
     store.write(JOB, ["1"], [failure("a")])
     store.write(JOB, ["2"], [failure("b", "2")], given_up=True)
     assert list(rows(store, "12")["instance_id"]) == ["a", "b"] and store.done(JOB) == {"1", "2"}
-    assert store.forget_given_up(JOB) == 1
-    assert store.done(JOB) == {"1"} and store.forget_given_up(JOB) == 0
+    assert forget_given_up(store, JOB) == 1
+    assert store.done(JOB) == {"1"} and forget_given_up(store, JOB) == 0
 
 
 def test_the_samples_asked_for_are_kept_in_order(store: Store) -> None:
@@ -618,4 +620,4 @@ def test_rows_of_before_there_were_draws_are_read(store: Store) -> None:
     assert read[gone[1:]].isna().all(axis=None)
     old = store.folder.local / "results.parquet"
     pq.write_table(pa.Table.from_pandas(read.drop(columns=gone)), old)
-    assert len(store.results()) == 2
+    assert len(read_results(store)) == 2

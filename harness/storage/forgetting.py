@@ -1,0 +1,57 @@
+"""Rows that are removed, so that the next start makes them again: failed ones, and those of other code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pyarrow.compute as pc
+
+from harness.storage.manifest import JobFacts
+from harness.storage.shards import Header, of_samples, packed
+from harness.storage.store import Store, file_of
+
+
+def forget_failed(store: Store, job: JobFacts) -> int:
+    """Remove the rows of samples in which an instance failed, so that these samples count as not done.
+
+    Returns:
+        How many samples.
+    """
+    forgotten: set[str] = set()
+    for name, header in store.own(job).items():
+        rows = store.read(job.key, name)
+        failed = set(rows.filter(pc.not_equal(rows["status"], "ok"))["image_id"].to_pylist())
+        if failed:
+            kept = tuple(one for one in header.samples if one not in failed)
+            if kept:  # Written before the other goes: of what is in both, the first one counts.
+                content = packed(of_samples(rows, set(kept)), replace(header, samples=kept))
+                store.folder.write(file_of(job.key, content), content)
+            store.folder.remove(f"shards/{job.key}/{name}")
+            forgotten |= failed
+    return len(forgotten)
+
+
+def forget_edited(store: Store, job: JobFacts) -> int:
+    """Remove the shards that other code of the job's plugins made, so that their samples count as not done.
+
+    Returns:
+        How many samples.
+    """
+    return _forget(store, job, lambda header: bool(header.edited(job.code)))
+
+
+def forget_given_up(store: Store, job: JobFacts) -> int:
+    """Remove the failed rows of images on which workers died: the cause may lie outside, and may be gone.
+
+    Returns:
+        How many samples.
+    """
+    return _forget(store, job, lambda header: header.given_up)
+
+
+def _forget(store: Store, job: JobFacts, chosen: Callable[[Header], bool]) -> int:
+    old = {name: header for name, header in store.own(job).items() if chosen(header)}
+    for name in old:
+        store.folder.remove(f"shards/{job.key}/{name}")
+    return len({one for header in old.values() for one in header.samples})
