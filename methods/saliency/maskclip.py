@@ -40,8 +40,9 @@ from ..shared.clip_maps import (
     upsampled,
 )
 from ..shared.clip_texts import TEMPLATES, text_vectors
+from ..shared.clip_tokens import clip_text_limit
 from ..shared.clip_vit import grid_size, positional_embedding, vit_tokens
-from ..shared.open_clip_model import clip_text_limit, load_clip
+from ..shared.open_clip_model import load_clip
 
 _RESNET_STRIDE = 32
 

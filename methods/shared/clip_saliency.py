@@ -25,7 +25,8 @@ from harness.structures import Image
 from .channels import IMAGENET_MEAN, IMAGENET_STD
 from .clip_maps import alike_together, aside, contrasted, log_sum_exp, min_max, normalised, own_stream
 from .clip_texts import TEMPLATES, text_vectors
-from .open_clip_model import clip_text_limit, load_clip
+from .clip_tokens import clip_text_limit
+from .open_clip_model import load_clip
 
 Templates = Literal["none", "plain", "published"]
 Contrast = Literal["none", "softmax"]

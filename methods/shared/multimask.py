@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.plugins.interfaces import Group, Method, Saliency, TextLimit
 from harness.structures import Image, Masks, Prediction, Prompt, UserError
 
-from .open_clip_model import clip_text_limit
+from .clip_tokens import clip_text_limit
 from .ranking import ClipRanking
 from .saliency_ranking import saliency_scores, text_maps
 

@@ -9,7 +9,7 @@ import torch
 from harness.methods.saliency.chefer import Chefer
 from harness.methods.saliency.gradcam import Gradcam
 from harness.methods.shared.clip_saliency import ClipSaliency, squeezed
-from harness.methods.shared.open_clip_model import text_embeddings
+from harness.methods.shared.clip_texts import text_embeddings
 
 import small_clips
 from small_clips import picture

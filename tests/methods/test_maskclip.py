@@ -175,6 +175,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Build:
 
     monkeypatch.setattr(maskclip, "load_clip", loaded)
     monkeypatch.setattr("harness.methods.shared.open_clip_model.model_config", CONFIGS.__getitem__)
+    monkeypatch.setattr("harness.methods.shared.clip_tokens.model_config", CONFIGS.__getitem__)
     return made
 
 

@@ -13,7 +13,10 @@ import open_clip
 import pytest
 import torch
 from harness.methods.shared import open_clip_model
-from harness.methods.shared.open_clip_model import ClipModel, clip_tokenizer, model_config, text_embeddings
+from harness.methods.shared.clip_config import model_config, pixel_statistics
+from harness.methods.shared.clip_texts import text_embeddings
+from harness.methods.shared.clip_tokens import clip_tokenizer
+from harness.methods.shared.open_clip_model import ClipModel
 from open_clip.tokenizer import default_bpe
 from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
@@ -289,9 +292,9 @@ def test_every_plain_clips_mean_and_std_are_those_of_its_tag_in_open_clip() -> N
         except UserError:  # It has another text tower.
             continue
         theirs = open_clip.get_pretrained_cfg(name, tag)
-        found = open_clip_model.pixel_statistics(f"{name}:{tag}", Path("weights.bin"), from_openai=False)
+        found = pixel_statistics(f"{name}:{tag}", Path("weights.bin"), from_openai=False)
         assert found == (tuple(theirs["mean"]), tuple(theirs["std"])), (name, tag)
-        assert found == open_clip_model.pixel_statistics(name, Path(f"{name}-{tag}.pt"), from_openai=False), (name, tag)
+        assert found == pixel_statistics(name, Path(f"{name}-{tag}.pt"), from_openai=False), (name, tag)
         compared += 1
     assert compared > 80
 
@@ -299,7 +302,7 @@ def test_every_plain_clips_mean_and_std_are_those_of_its_tag_in_open_clip() -> N
 def test_where_the_tags_of_a_name_differ_one_must_be_named() -> None:
     half = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     openai = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-    statistics = open_clip_model.pixel_statistics
+    statistics = pixel_statistics
     assert statistics("ViT-L-14:laion2b_s32b_b82k", Path("a.bin"), from_openai=False) == half
     assert statistics("ViT-L-14", Path("ViT-L-14-laion2B_s32B_b82K.bin"), from_openai=False) == half
     assert statistics("ViT-L-14", Path("a.pt"), from_openai=True) == openai

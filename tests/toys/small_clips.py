@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from harness.methods.shared import clip_saliency
 from harness.methods.shared.clip_saliency import ClipSaliency
-from harness.methods.shared.open_clip_model import ClipModel, clip_tokenizer
+from harness.methods.shared.clip_tokens import clip_tokenizer
+from harness.methods.shared.open_clip_model import ClipModel
 from torch import Tensor, nn
 
 import real_data
