@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,47 +124,56 @@ def _job(
     images: frozenset[str] | None,
     trained: Trained | None,
 ) -> Job:
-    weights = files.hashes("methods", method.name, method.params)
-    entry, made_of, clicks = listing.entry, listing.fingerprint, config.clicks_of(method)
     # Three ways in which rows remember what made them. `parts` decide: a row was made by this job only if all of them
     # are equal, and other rows are refused. `about` is for readers, who cannot read fingerprints. `code` is between
     # the two: an edited plugin is named beneath every table, but its rows stay, for most edits change no mask.
-    facts = JobFacts(
-        method=label(method),
-        dataset=label(entry),
-        parts={
-            "method": fingerprint([method.name, files.portable("methods", method.name, method.params)]),
-            "weights": fingerprint(weights),
-            "dataset": fingerprint([entry.name, files.portable("datasets", entry.name, entry.params), made_of]),
-            "clicks": fingerprint(clicks.protocol),
-            "seed": str(config.seed),
-            "trained_classes": ", ".join(method.trained_on.classes),
-            "text": _text_part(config.text_of(method)),
-            "metrics": ", ".join(sorted(config.metrics)),
-            "code": harness.__version__,
-        },
-        about={
-            "method_plugin": method.name,
-            "method_params": method.params,
-            "weights_sha256": weights,
-            "dataset_plugin": entry.name,
-            "dataset_params": entry.params,
-            "dataset_fingerprint": made_of,
-            "dataset_split": _split(entry),
-            "left_out": dict(listing.left_out),
-            "clicks": clicks.model_dump(mode="json"),
-            "click_options": options_of(clicks.strategy, clicks.options),
-            "in_pairs": asks_for_pairs(clicks.strategy),
-            "training_images_asked": asked_again(images, listing.dataset, listing.sample_ids),
-            "metrics": {one.name: metric_facts(one) for one in map(metric, config.metrics)},
-            **_method_facts(method),
-            **_training_facts(method, trained, listing.dataset.classes),
-            **_published(method, entry),
-        },
-        code=_code(config, method, entry),
-    )
+    entry, weights = listing.entry, files.hashes("methods", method.name, method.params)
+    about = _about(config, method, listing, weights) | {
+        "training_images_asked": asked_again(images, listing.dataset, listing.sample_ids),
+        **_training_facts(method, trained, listing.dataset.classes),
+    }
+    parts = _parts(config, method, listing, weights)
+    facts = JobFacts(label(method), label(entry), parts, about, _code(config, method, entry))
     protocol = _protocol(config, method, seen_classes(method, trained, listing.dataset.classes))
     return Job(facts, method, entry, listing.sample_ids, protocol, listing.weights)
+
+
+def _parts(config: RunConfig, method: MethodEntry, listing: Listing, weights: Mapping[str, str]) -> dict[str, str]:
+    """All that decides a job's rows, by part."""
+    entry = listing.entry
+    dataset = [entry.name, files.portable("datasets", entry.name, entry.params), listing.fingerprint]
+    return {
+        "method": fingerprint([method.name, files.portable("methods", method.name, method.params)]),
+        "weights": fingerprint(weights),
+        "dataset": fingerprint(dataset),
+        "clicks": fingerprint(config.clicks_of(method).protocol),
+        "seed": str(config.seed),
+        "trained_classes": ", ".join(method.trained_on.classes),
+        "text": _text_part(config.text_of(method)),
+        "metrics": ", ".join(sorted(config.metrics)),
+        "code": harness.__version__,
+    }
+
+
+def _about(config: RunConfig, method: MethodEntry, listing: Listing, weights: Mapping[str, str]) -> dict[str, Any]:
+    """What a reader, and the tables, must know of a job's method, data set, clicks and metrics."""
+    entry, clicks = listing.entry, config.clicks_of(method)
+    return {
+        "method_plugin": method.name,
+        "method_params": method.params,
+        "weights_sha256": weights,
+        "dataset_plugin": entry.name,
+        "dataset_params": entry.params,
+        "dataset_fingerprint": listing.fingerprint,
+        "dataset_split": _split(entry),
+        "left_out": dict(listing.left_out),
+        "clicks": clicks.model_dump(mode="json"),
+        "click_options": options_of(clicks.strategy, clicks.options),
+        "in_pairs": asks_for_pairs(clicks.strategy),
+        "metrics": {one.name: metric_facts(one) for one in map(metric, config.metrics)},
+        **_method_facts(method),
+        **_published(method, entry),
+    }
 
 
 def _code(config: RunConfig, method: MethodEntry, dataset: Plugin) -> dict[str, str]:

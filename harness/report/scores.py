@@ -43,26 +43,36 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
         final = replace(final, rows=final.rows.assign(**{metric: math.nan}))
     lines = _with_absent(summarise(final, ENTRY, metric, context.intervals), context)
     pairs = list(zip(lines["method"], lines["dataset"], strict=True))
-    known = context.expected_instances
-    expected = [known[pair] if pair in known else final.listed.get(pair[1], 0) for pair in pairs]
-    lines["missing"] = pd.Series(expected, index=lines.index, dtype=int) - lines[["n", "failed", "unscored"]].sum(
-        axis=1
-    )
-    lines["partial"] = [final.partial.get(pair, 0) for pair in pairs]
-    lines["uncounted"] = [context.uncounted.get(pair, 0) for pair in pairs]
-    for column in ("mean", "seen", "unseen", "w"):
-        lines[column] = lines[column].astype(float).where(lines["missing"] == 0)
+    lines = _whole(lines, pairs, final, context)
     sets = instance_sets(final, metric)
     keys = [sets.get(tuple(entry), (0, 0, 0)) for entry in lines[ENTRY].itertuples(index=False)]
     ways = [clicks_said(context.asked[pair]) if pair in context.asked else "" for pair in pairs]
     alike = [tuple((key, way) for key in own) for own, way in zip(keys, ways, strict=True)]
-    lines["alike"] = pd.Series(alike, index=lines.index, dtype=object)
-    lines["asked_by"] = pd.Series(ways, index=lines.index, dtype=object)
-    whole = lines["n"].eq(lines["dataset"].map(final.listed)).all()
-    lines["as_worst"] = _as_worst(lines, final.listed if whole else told_of(final, metric), context.scale(metric).worst)
-    told = {"doubts": pd.Series(doubts(lines), index=lines.index, dtype=object)}
-    scales = pd.Series([context.scale(metric)] * len(lines), index=lines.index, dtype=object)
-    return _in_order(lines.assign(**told, scale=scales), context)
+    lines = lines.assign(alike=_objects(lines, alike), asked_by=_objects(lines, ways))
+    of = final.listed if lines["n"].eq(lines["dataset"].map(final.listed)).all() else told_of(final, metric)
+    scale = context.scale(metric)
+    lines["as_worst"] = _as_worst(lines, of, scale.worst)
+    told = {"doubts": _objects(lines, doubts(lines)), "scale": _objects(lines, [scale] * len(lines))}
+    return _in_order(lines.assign(**told), context)
+
+
+def _whole(lines: pd.DataFrame, pairs: Sequence[tuple[str, str]], final: FinalClicks, context: Context) -> pd.DataFrame:
+    """The lines with what is missing of each method on each data set, and no means where anything is."""
+    known = context.expected_instances
+    expected = [known[pair] if pair in known else final.listed.get(pair[1], 0) for pair in pairs]
+    found = lines[["n", "failed", "unscored"]].sum(axis=1)
+    missing = pd.Series(expected, index=lines.index, dtype=int) - found
+    return lines.assign(
+        missing=missing,
+        partial=[final.partial.get(pair, 0) for pair in pairs],
+        uncounted=[context.uncounted.get(pair, 0) for pair in pairs],
+        **{name: lines[name].astype(float).where(missing == 0) for name in ("mean", "seen", "unseen", "w")},
+    )
+
+
+def _objects(lines: pd.DataFrame, values: Sequence[Any]) -> pd.Series[Any]:
+    """A column of anything, which pandas takes apart no further."""
+    return pd.Series(values, index=lines.index, dtype=object)
 
 
 def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cell:
@@ -255,35 +265,35 @@ def _in_order(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
 
 def doubts(lines: pd.DataFrame) -> list[tuple[str, ...]]:
     """What a reader must know before comparing the lines of `scores`: a tuple of sentences a line."""
-    return [tuple(_doubts(line, lines[lines["dataset"] == line["dataset"]])) for _, line in lines.iterrows()]
+    all_lines = lines.to_dict("records")
+    shown: dict[str, list[Mapping[Any, Any]]] = {}
+    for line in all_lines:
+        if not math.isnan(line["mean"]):
+            shown.setdefault(line["dataset"], []).append(line)
+    return [tuple(_doubts(line, shown.get(line["dataset"], ()))) for line in all_lines]
 
 
-def _doubts(line: pd.Series[Any], beside: pd.DataFrame) -> Iterator[str]:
-    """What is doubtful in one line among those of its data set."""
-    halves = int(line["n_seen"] + line["n_unseen"])
+def _doubts(line: Mapping[Any, Any], shown: Sequence[Mapping[Any, Any]]) -> Iterator[str]:
+    """What is doubtful in one line; `shown` are the lines of its data set that have a mean."""
+    halves = line["n_seen"] + line["n_unseen"]
     if 0 < halves < line["n"]:
         yield (
             f"{line['n'] - halves} of {line['n']} instances are neither seen nor unseen: the overall mean is not of "
             "these two alone."
         )
-    shown = beside[beside["mean"].notna()]
     if math.isnan(line["mean"]):
         return
-    made, last = line["clicks"], shown["clicks"].max()
+    made, last = line["clicks"], max(one["clicks"] for one in shown)
     if made < last:
         own = f"After {_clicks(made)}, this method's last" if made else "By the text alone"
         others = f"{last:.0f}" if made else _clicks(last)
         yield f"{own}; others had up to {others}: gains and ranks compare only methods that had the same clicks."
-    most = int(shown["n"].max())
+    most = max(one["n"] for one in shown)
     if line["n"] < most:
         yield f"Over {line['n']} instances, others over {most}: no rank and never the best; gains are over the same."
-    elif len(other := shown[(shown["n"] == most) & shown["alike"].map(lambda own: own[0][0] != line["alike"][0][0])]):
-        yield f"Over {line['n']} instances, not those of {other['method'].iloc[0]}: the means are not to be compared."
-    equal = shown[(shown["n"] == line["n"]) & (shown["n"] > 1) & (shown["method"] != line["method"])]
-    same = equal[[all(_alike(line[name], other[name]) for name in MEANS) for _, other in equal.iterrows()]]
-    if len(same):
-        yield f"Every mean equals that of {same['method'].iloc[0]}: the same weights, or a number that was copied?"
-
-
-def _alike(one: float, other: float) -> bool:
-    return one == other or (math.isnan(one) and math.isnan(other))
+    elif other := [one for one in shown if one["n"] == most and one["alike"][0][0] != line["alike"][0][0]]:
+        yield f"Over {line['n']} instances, not those of {other[0]['method']}: the means are not to be compared."
+    means = [line[name] for name in MEANS]
+    equal = [one for one in shown if one["n"] == line["n"] > 1 and one["method"] != line["method"]]
+    if same := [one for one in equal if np.array_equal([one[name] for name in MEANS], means, equal_nan=True)]:
+        yield f"Every mean equals that of {same[0]['method']}: the same weights, or a number that was copied?"

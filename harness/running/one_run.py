@@ -108,19 +108,7 @@ def run(
             train_missing(due, watcher.training, address, runs)
         watcher.begins("listing the data, hashing the weights")
         jobs = planned(config)
-        facts = [job.facts for job in jobs]
-        start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
-        store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
-        for same in renamed(store, facts):
-            _log.warning("%s", same)
-            rename(store, same)
-        retried = sum(forget_failed(store, one) for one in facts) if retry_failed else 0
-        for one in facts:
-            forget_given_up(store, one)
-            if {one.method, one.dataset} & {*redo}:
-                forget_edited(store, one)
-        if old := old_rows(store, facts, samples_of(jobs)):
-            _log.warning("%s The same command with %s computes them again.", said_of(old), to_redo(old))
+        retried = _opened(store, config, jobs, retry_failed, redo)
         left = remaining(jobs, store, config.workers.samples_per_shard)
         watcher.planned(jobs, done_samples(jobs, left))
         budget = Budget(config.max_failures, {job.facts.key: len(job.sample_ids) for job in jobs})
@@ -134,6 +122,24 @@ def run(
     if not finished.instances and finished.shortfalls:  # Nothing could be asked of any data set.
         raise UserError("\n".join(finished.shortfalls))
     return finished
+
+
+def _opened(store: Store, config: RunConfig, jobs: Sequence[Job], retry_failed: bool, redo: Sequence[str]) -> int:
+    """Add this start to the manifest, and remove the rows that it makes again; returns how many samples failed."""
+    facts = [job.facts for job in jobs]
+    start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
+    store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
+    for same in renamed(store, facts):
+        _log.warning("%s", same)
+        rename(store, same)
+    retried = sum(forget_failed(store, one) for one in facts) if retry_failed else 0
+    for one in facts:
+        forget_given_up(store, one)
+        if {one.method, one.dataset} & {*redo}:
+            forget_edited(store, one)
+    if old := old_rows(store, facts, samples_of(jobs)):
+        _log.warning("%s The same command with %s computes them again.", said_of(old), to_redo(old))
+    return retried
 
 
 def _check_redo(config: RunConfig, redo: Sequence[str]) -> None:

@@ -100,29 +100,12 @@ class FinalClicks:
         withheld = disputes(every)
         if withheld and not withhold:
             raise UserError(" ".join(withheld.values()))
-        if withheld:
-            every = every[~every["dataset"].isin(withheld)]
-        # What follows works on positions and few columns: a run may have millions of rows, which are taken once, at the
-        # end. In this order: which rows are failures (each for every ranking), which are of the last click, less the
-        # instances that failed at any click, less those of which a draw is missing.
-        asked = every[_asked(every)].assign(at=np.arange(len(every)), most=click_counts(every["clicks"]))
-        segmented = every["status"] == "ok"
-        known = asked[segmented]
-        _refuse_mixed(known)
-        failed = _failures(_sorted(asked[~segmented]), known)
-        last = known[known["click_index"] == known.groupby(ENTRY[:2])["click_index"].transform("max")]
-        if len(failed):
-            last = last[~_of_lines(last, failed)]
-        lacking = last[_lack_draws(last)]
-        if len(lacking):
-            last = last[~_of_lines(last, lacking)]
-        if len(failed):
-            last = pd.concat([last, failed.astype({"ranking": last["ranking"].dtype})])
-        last = _sorted(last)
+        every = every[~every["dataset"].isin(withheld)] if withheld else every
+        last, lacking = _last(every)
         drawn = every.take(last["at"].to_numpy()).reset_index(drop=True)
         drawn["ranking"] = last["ranking"]
         _refuse_double(drawn)
-        every = every[~_of_lines(every, lacking)] if len(lacking) else every
+        every = _without(every, lacking)
         return cls(_over_draws(drawn), drawn if len(drawn) == len(every) else every, drawn, withheld, _counted(lacking))
 
     def where(self, kept: pd.Series[bool] | Bool[np.ndarray, " rows"]) -> FinalClicks:
@@ -203,6 +186,27 @@ def _checked(rows: pd.DataFrame) -> pd.DataFrame:
     return coded(rows.assign(ranking=ranking, draw=draw, **metrics), {*texts, "ranking"})
 
 
+def _last(every: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The final rows, and those of the last click that are left out since a draw of their instance is missing.
+
+    Both have few columns, and `at` for the place in `every`: a run may have millions of rows, which are taken once.
+    """
+    asked = every[_asked(every)].assign(at=np.arange(len(every)), most=click_counts(every["clicks"]))
+    segmented = every["status"] == "ok"
+    known = asked[segmented]
+    _refuse_mixed(known)
+    # Which rows are failures, each for every ranking; which are of the last click, less the instances that failed at
+    # any click, less those of which a draw is missing.
+    failed = _failures(_sorted(asked[~segmented]), known)
+    last = known[known["click_index"] == known.groupby(ENTRY[:2])["click_index"].transform("max")]
+    last = _without(last, failed)
+    lacking = last[_lack_draws(last)]
+    last = _without(last, lacking)
+    if len(failed):
+        last = pd.concat([last, failed.astype({"ranking": last["ranking"].dtype})])
+    return _sorted(last), lacking
+
+
 def _asked(rows: pd.DataFrame) -> list[str]:
     """The columns that say who was asked how: few, since there are millions of rows."""
     known = [name for name in ("click_strategy", "click_options", "partner") if name in rows]
@@ -259,6 +263,11 @@ def _of_lines(rows: pd.DataFrame, lines: pd.DataFrame) -> Bool[np.ndarray, " row
         pd.MultiIndex.from_frame(lines[_LINE])
     )
     return found
+
+
+def _without(rows: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+    """The rows of those instances, methods and rankings that the lines do not name."""
+    return rows[~_of_lines(rows, lines)] if len(lines) else rows
 
 
 def _lack_draws(last: pd.DataFrame) -> Bool[np.ndarray, " last"]:

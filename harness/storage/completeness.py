@@ -140,12 +140,17 @@ def _uneven(
     given_up = pd.MultiIndex.from_frame(failed[INSTANCE])
     if len(short := made_rounds[(made_rounds != len(clicks)) & ~made_rounds.index.isin(given_up)]):
         yield f"{asked.name}: {len(short)} instances lack some of {len(clicks)} rounds; the first is {short.index[0]}"
+    yield from _uneven_draws(asked, ok, failed)
+
+
+def _uneven_draws(asked: Asked, ok: pd.DataFrame, failed: pd.DataFrame) -> Iterator[str]:
+    """Which instances were not asked for as often as the config says, or failed more than once."""
     # Asked for in pairs, an instance has as many draws as partners, which the config does not tell.
     drawn = ok.loc[ok["partner"].isna() & ~ok["instance_id"].isin(failed["instance_id"])].drop_duplicates(INSTANCE)
     of = drawn.groupby("instance_id", sort=False).size()
     if len(short := of[of < asked.draws]):
         yield f"{asked.name}: {len(short)} instances lack some of {asked.draws} draws; the first is '{short.index[0]}'"
-    if twice := int(given_up.duplicated().sum()):
+    if twice := int(failed.duplicated(INSTANCE).sum()):
         yield f"{asked.name}: {twice} failed rows too many; wanted one a failed instance"
 
 
