@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from harness.cli.tables import Format, Output, tabulate
 from harness.cli.terminal import console, end, warn
 from harness.interrupts import in_order
 from harness.structures import UserError
+
+if TYPE_CHECKING:
+    from harness.results.recorded import Recorded
 
 
 def report(
@@ -32,35 +35,22 @@ def report(
     A folder is reported as it was run, without a look at data or weights; a config as it would be run now. With
     --table, --format, --output or --intervals nothing but these tables is written.
     """
+    is_config = Path(target).suffix in (".yaml", ".yml")
     if table or form or output or intervals:
-        if Path(target).suffix in (".yaml", ".yml") or set_ or limit:
+        if is_config or set_ or limit:
             raise UserError(f"{target}: --table, --format, -o and --intervals want a run's folder, without --set.")
         tabulate(target, table or "", form, output, intervals)
         return
     from harness.report.failures import in_a_line
     from harness.report.rendering.terminal import to_terminal
-    from harness.results.recorded import Recorded, recorded
+    from harness.results.recorded import recorded
     from harness.results.reported import report as build
     from harness.storage.lock import Lock, holder
-    from harness.storage.store import Store, store_of
+    from harness.storage.store import Store
 
-    if Path(target).suffix in (".yaml", ".yml"):
-        from harness.jobs.plan import planned, samples_of
-        from harness.storage.labels import renamed
-
-        config = loaded(Path(target), set_, limit)
-        store = store_of(config.run, runs)
-        if not store.manifest():
-            raise UserError(f"{store.folder}: no such run. Start it: python -m harness run {target}.")
-        jobs = planned(config)
-        run = Recorded(store, config, [job.facts for job in jobs], samples_of(jobs))
-        store.check(run.jobs)
-        for same in renamed(store, run.jobs):
-            warn(f"{same} `run {target}` gives them the new label.")
-    else:
-        if set_ or limit:
-            raise UserError(f"{target}: --set and --limit belong to a config; a run's folder reports what was run.")
-        run = recorded(Store(target))
+    if not is_config and (set_ or limit):
+        raise UserError(f"{target}: --set and --limit belong to a config; a run's folder reports what was run.")
+    run = _as_configured(Path(target), set_, limit, runs) if is_config else recorded(Store(target))
     folder = run.store.folder
     writer = holder(folder)
     writes = writer is None and folder.writable()
@@ -77,3 +67,22 @@ def report(
     for odd in finished.doubts:
         warn(odd)
     end(finished.shortfalls, "the same run again" if finished.missing else "")
+
+
+def _as_configured(path: Path, set_: list[str], limit: int | None, runs: str | None) -> Recorded:
+    """The run of a config, which its rows have to fit."""
+    from harness.jobs.plan import planned, samples_of
+    from harness.results.recorded import Recorded
+    from harness.storage.labels import renamed
+    from harness.storage.store import store_of
+
+    config = loaded(path, set_, limit)
+    store = store_of(config.run, runs)
+    if not store.manifest():
+        raise UserError(f"{store.folder}: no such run. Start it: python -m harness run {path}.")
+    jobs = planned(config)
+    run = Recorded(store, config, [job.facts for job in jobs], samples_of(jobs))
+    store.check(run.jobs)
+    for same in renamed(store, run.jobs):
+        warn(f"{same} `run {path}` gives them the new label.")
+    return run
