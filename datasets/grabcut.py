@@ -36,7 +36,7 @@ class GrabCut(PairedFiles):
     )
 
     def read_mask(self, path: Path) -> tuple[Mask, Mask | None]:
-        """By the grey value; RITM takes the blue channel, which is the same in a file without colours."""
+        """Read the grey value; RITM takes the blue channel, which is the same in a file without colours."""
         value = read_grey(path)
         ignored = value == IGNORED
         return (value > IGNORED) | (value == 1), ignored if ignored.any() else None

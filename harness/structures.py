@@ -243,7 +243,7 @@ class Record:
             ones are not counted.
         mask: The predicted mask, COCO's compressed RLE of (height, width).
         holds_click: Whether it holds the first positive click; None where there is none.
-        encode_ms: Of the image, shared by all its rows; `segment_ms` is the mean over the prompts of its batch.
+        encode_ms: Time for the image, shared by all its rows; `segment_ms` is the mean over the prompts of its batch.
         retried: What the method raised at its first try, where it answered at a second one; else None.
         status: "ok" or "failed"; `error` says why.
     """

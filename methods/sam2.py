@@ -46,7 +46,7 @@ class Sam2Network(Network):
 
     Args:
         model: With its weights, on its device.
-        precision: Of the image encoder's matrix products.
+        precision: The precision of the image encoder's matrix products.
     """
 
     def __init__(self, model: Any, precision: Precision = "float32") -> None:
@@ -116,7 +116,7 @@ class Sam2(MultiMask):
         candidates: "all", or only the one "chosen" by the single ranking.
         device: Where it runs; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: Decoded at once; by default 8 on the CPU, 64 on a GPU.
-        precision: Of the matrix products of the image encoder and of CLIP.
+        precision: The precision of the image encoder's and CLIP's matrix products.
         saliency: As for `sam`.
     """
 

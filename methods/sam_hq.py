@@ -29,7 +29,7 @@ class SamHqNetwork(SamNetwork):
 
     Args:
         model: With its weights, on its device.
-        precision: Of the image encoder's matrix products.
+        precision: The precision of the image encoder's matrix products.
         hq_token_only: The high-quality token's mask alone, instead of its sum with SAM's.
     """
 
@@ -66,7 +66,7 @@ class SamHq(MultiMask):
         hq_token_only: Leave SAM's share out.
         device: Where it runs; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: Decoded at once; by default 8 on the CPU, 64 on a GPU.
-        precision: Of the image encoder's matrix products.
+        precision: The precision of the image encoder's matrix products.
     """
 
     def __init__(

@@ -81,7 +81,7 @@ class Folder(Dataset):
 
     @cached_property
     def _initial(self) -> Mapping[str, Mapping[str, Path]]:
-        """Likewise of `initial/`; empty without that folder."""
+        """The files of `initial/`, as `_masks` has those of `masks/`; empty without that folder."""
         found = self._read_layout("initial") if (self.root / "initial").exists() else {}
         for stem, files in found.items():
             for name in files.keys() - self._masks.get(stem, {}).keys():

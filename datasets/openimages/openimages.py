@@ -60,8 +60,8 @@ class OpenImages(Dataset):
         seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
         drop_group_of: Leave out the masks whose box is flagged to hold a group. Those left out still count among
             their class's instances in the image, and a mask is kept whose box has no such flag or is not found.
-        drop_depiction: Likewise, drawings and the like.
-        drop_inside: Likewise, pictures taken from the inside of the object.
+        drop_depiction: Whether to leave out drawings and the like.
+        drop_inside: Whether to leave out pictures taken from the inside of the object.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class OpenImages(Dataset):
 
     @cached_property
     def _categories(self) -> tuple[str | None, ...]:
-        """Of each of the index's labels: the category, "" if nothing names it, None if it is not of the list."""
+        """The category of each of the index's labels; "" if nothing names it, None if it is not in the list."""
         listed, names = self._classes
         return tuple(listed.get(label, None if label in names else "") for label in self._index.labels)
 

@@ -79,7 +79,7 @@ def _annotation(objects: np.ndarray, classes: list[int]) -> Annotation:
 
 
 def _whole(numbers: np.ndarray) -> np.ndarray:
-    """As uint8; MATLAB stores whole numbers in any type."""
+    """The numbers as uint8; MATLAB stores whole numbers in any type."""
     with np.errstate(invalid="ignore"):  # of NaN, which is found unequal
         small = numbers.astype(np.uint8)
     if not np.array_equal(small, numbers):

@@ -63,10 +63,10 @@ def prompt(
         at: The predictions do not matter.
         positives: A round.
         negatives: A round.
-        margin: Of the positives, as a share of the object's greatest depth, 0 to 1.
+        margin: The least depth of positives, as a share of the object's greatest depth, 0 to 1.
         margin_px: The same in pixels, instead; the deepest pixels where the object is nowhere so deep.
         distance: Between positives, in pixels.
-        sources: Of the negatives: "boundary" (off the object, within `band`), "same_class" and "any_class" (on
+        sources: Where negatives lie: "boundary" (off the object, within `band`), "same_class" and "any_class" (on
             other instances).
         band: In pixels.
 

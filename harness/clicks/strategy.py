@@ -34,7 +34,7 @@ class Situation:
     Attributes:
         sample: The image's instances and ignored pixels.
         instance: The one that is meant; its mask holds at least one pixel.
-        clicks: Those of earlier rounds, in order.
+        clicks: The clicks of earlier rounds, in order.
         predicted: The method's mask after them, bool (h, w); before the first round the instance's `initial`, if any.
         rng: Seeded for this instance, this draw and this round.
         draw: Which of several prompts of the same instance this is, from 0.

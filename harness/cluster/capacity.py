@@ -55,7 +55,7 @@ class Capacity:
         return {"CPU": method.cpus or self.workers.cpus, "GPU": self._gpus(method), **method.resources}
 
     def _gpus(self, method: MethodEntry) -> float:
-        """As the method's entry says, or else the config, or else one where there are any."""
+        """The GPUs of a method's worker: what its entry says, or else the config, or else one where there are any."""
         for wanted in (method.gpus, self.workers.gpus):
             if wanted is not None:
                 return wanted

@@ -96,8 +96,8 @@ def hosted(
 
     Args:
         config: The methods'.
-        entries: Those to host.
-        address: Of a Ray cluster; None starts one on this machine, or joins that of RAY_ADDRESS.
+        entries: The methods to host.
+        address: The address of a Ray cluster; None starts one on this machine, or joins that of RAY_ADDRESS.
         build: Builds what a process hosts, from the config and a list of the one label.
 
     Raises:

@@ -29,8 +29,8 @@ class RayStates:
     """A training's state as Ray Train's checkpoint, which Ray Train hands to the workers that replace dead ones.
 
     Attributes:
-        key: The recipe's.
-        ledger: Of the training.
+        key: The recipe's key.
+        ledger: The training's `Ledger`.
         last: The state that an earlier start kept and that Ray Train does not know of.
     """
 

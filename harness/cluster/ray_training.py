@@ -52,11 +52,11 @@ def fit_on_ray(
     come back the same way as states do, as a last checkpoint.
 
     Args:
-        recipe: Checked.
+        recipe: The checked recipe.
         storage: Every node reaches it; states wait there, in <key>.ray.
         report: Called in a thread of the driver.
-        report_every: Steps.
-        address: Of a Ray cluster; None uses this machine.
+        report_every: How many steps lie between two reports.
+        address: The address of a Ray cluster; None uses this machine.
 
     Raises:
         UserError: The cluster is too small or lost, workers die again and again, or what `fit` raises.

@@ -66,8 +66,8 @@ class Cluster:
     Args:
         workers: How many actors, and what each needs.
         store: Where actors write.
-        address: Of a running cluster; None starts one on this machine.
-        begins: Told what takes a while and has no outcome: "starting Ray", "loading SAM".
+        address: The address of a running cluster; None starts one on this machine.
+        begins: Called with what takes a while and has no outcome: "starting Ray", "loading SAM".
     """
 
     def __init__(

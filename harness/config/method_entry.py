@@ -32,7 +32,7 @@ class TrainedOn(Model):
     """What a method's weights have seen; a name alone stands for it.
 
     Attributes:
-        name: Of the training data, for the tables.
+        name: How tables call the training data.
         datasets: Data sets whose images it was trained on: those among a run's images are counted and flagged.
         images: A file of such images' keys ("coco/139"), one a line.
         classes: The classes that it was trained on, or the name of a split in harness/plugins/splits: what is seen

@@ -78,9 +78,9 @@ class Recipe(Model):
         batch: Examples a step, of all workers together.
         clip_norm: Gradients are scaled down to this norm; None leaves them.
         device: "auto" (the GPU if there is one), "cpu", "cuda", or one of several GPUs, as "cuda:0".
-        threads: Of torch on the CPU.
+        threads: How many threads torch has on the CPU.
         save_every: Steps between resumable checkpoints.
-        precision: Of the saved weights.
+        precision: The type of the saved weights.
         note: Said in the card: what these weights are and are not.
         workers: Processes that Ray Train shares each batch among, one a GPU where there are any; 0 is this process
             alone, without Ray.
@@ -203,7 +203,7 @@ def load_recipe(
     """Read, check and identify a training recipe.
 
     Args:
-        path: Of the file.
+        path: The YAML file.
         overrides: `key.path=value`, the value in YAML.
         changes: Likewise, key -> value.
         remark: Added to its note.

@@ -28,8 +28,8 @@ class Workers(Model):
     Attributes:
         executor: "ray": actors, on this machine or a cluster; "local": this process alone.
         count: Actors at once; by default one a GPU, or one a core without GPUs.
-        gpus: Of one actor; None takes one where the cluster has any.
-        cpus: Of one actor; also torch's threads.
+        gpus: GPUs of one actor; None takes one where the cluster has any.
+        cpus: Cores of one actor, and as many threads of torch.
         samples_per_shard: Images in one unit of work, at most; by default as many as ten seconds suffice for.
         images_per_batch: Images encoded at once.
         timeout_s: How long one batch of images may take, for each of the variants that share it, or loading a method or
@@ -77,7 +77,7 @@ class RunConfig(Model):
     Attributes:
         run: Everything goes to runs/<run>/.
         text: What a prompt's words are.
-        metrics: Of each mask, from harness/masks/metrics.py.
+        metrics: What each mask is measured by, from harness/masks/metrics.py.
         tables: Printed at the end and written to the run's report.
         effort: Seconds a click and a word, for the table `effort`.
         max_failures: The share of a data set's instances on which a method may fail before the run stops.
@@ -131,7 +131,7 @@ def asked_on(named: Sequence[str], dataset: str) -> bool:
 
 
 def part_of(sample_ids: Sequence[str], limit: int | None, only: Collection[str] = ()) -> tuple[str, ...]:
-    """Those of a data set's samples that a run asks for, in the data set's order: some, the first ones, or all."""
+    """The samples of a data set that a run asks for, in the data set's order: some, the first ones, or all."""
     return tuple(one for one in sample_ids if one in only) if only else tuple(sample_ids)[:limit]
 
 

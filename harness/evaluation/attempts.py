@@ -79,8 +79,8 @@ def segmented(
     Args:
         method: To be asked.
         groups: The images' states and prompts.
-        ids: Of the images.
-        seed: Of the run.
+        ids: The ids of the images.
+        seed: The run's seed.
         click: The number of clicks that the prompts have.
         piece: Which part of a large image's prompts these are.
 

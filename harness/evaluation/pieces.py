@@ -38,7 +38,7 @@ def pieces(askings: Sequence[Asking], batch: int) -> Iterator[Piece]:
     computed together with.
 
     Args:
-        askings: Those of a picture one after the other.
+        askings: The questions, those of one picture after each other.
         batch: How many prompts of a picture the method computes together: a piece is of whole batches where it can.
     """
     # Nearly always: pictures that are small enough stay together, as a method may segment several at once.

@@ -135,7 +135,7 @@ def _line(source: Source, found: Answers, pick: tuple[str, str, str]) -> Line | 
 
 
 def _masks(own: pd.DataFrame, size: tuple[int, int]) -> Iterator[tuple[str, tuple[Mask, float]]]:
-    """Those of each method's last click, and their IoU in the rows."""
+    """Each method's name, with its mask after its last click and that mask's IoU."""
     ok = own[own["status"] == "ok"]
     last = ok[ok["click_index"] == ok.groupby("method")["click_index"].transform("max")]
     for name, counts, iou in zip(entries(last), last["mask"], last["iou"], strict=True):

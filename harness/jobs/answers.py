@@ -94,7 +94,7 @@ def _shown(value: Any) -> str:
 
 
 def classes_trained_on(trained: Trained | None, classes: Sequence[str]) -> tuple[str, ...]:
-    """Those of a data set's classes that weights were trained on, be it under another data set's names.
+    """Which of a data set's classes the weights were trained on, perhaps under another data set's names.
 
     Where the names differ, two are one class if harness/config/words.csv says the same for both: VOC's "aeroplane" is
     COCO's "airplane", and "tvmonitor" has the synonym of "tv".

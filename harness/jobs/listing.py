@@ -24,8 +24,8 @@ class Listing:
     Attributes:
         entry: The config's entry.
         dataset: Built from it.
-        fingerprint: By which a later start notices that the data changed.
-        sample_ids: Those that the run wants, in the data set's order.
+        fingerprint: It tells a later start whether the data changed.
+        sample_ids: The ids that the run wants, in the data set's order.
         weights: Sample -> how many instances it has; empty where only opening the images would tell.
         left_out: What the data set's files hold and no sample shows -> how many.
     """

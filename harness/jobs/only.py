@@ -20,8 +20,8 @@ def narrowed(config: RunConfig, ids: Sequence[str]) -> RunConfig:
     An image is asked for with all its instances, as in the whole run, so that its rows are the whole run's.
 
     Args:
-        config: Of the whole run.
-        ids: Of images, or of instances for the images that hold them. One that several data sets have means all.
+        config: The config of the whole run.
+        ids: Ids of images, or of instances for the images that hold them. One that several data sets have means all.
 
     Raises:
         UserError: No data set has such an image or instance.

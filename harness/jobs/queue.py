@@ -14,8 +14,8 @@ it, if one did, is among the first. These are tried again in halves, which other
 So n suspects cost about log2(n) + 2 workers, and no image but the one that kills. A worker that something else ended
 (its node was switched off, Ray freed memory for another process) says nothing of the image: its shard is tried again as
 it is. Only where that happens OUTSIDE_DEATHS times to one shard is it taken for a death by the shard's own work, for an
-image may be what fills the memory. A shard of several jobs (the
-variants of a method) is halved by its images first and then by its jobs: only the variant that kills loses rows.
+image may be what fills the memory. A shard of several jobs (the variants of a method) is halved by its images first and
+then by its jobs: only the variant that kills loses rows.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Waiting:
         """A worker died on the first of its shards, which is tried again in halves. The others wait as they are.
 
         Args:
-            shards: Those that it had.
+            shards: The shards that it had.
             outside: Whether something else than the work ended it; then the first is tried again as it is.
 
         Returns:

@@ -20,7 +20,7 @@ def words_asked(method: Method, records: Sequence[Record]) -> dict[str, tuple[in
     An instance counts once, however many clicks, draws and rankings its rows are of; a failed one counts, too.
 
     Args:
-        method: That was asked.
+        method: The method that was asked.
         records: The rows.
 
     Returns:
@@ -38,7 +38,7 @@ def words_asked(method: Method, records: Sequence[Record]) -> dict[str, tuple[in
 
 
 def _counted(method: Method, text: str) -> tuple[int, int]:
-    """Of one text; nothing where the method fails on it, for then its row says so."""
+    """The counts of one text; (0, 0) where the method fails on it, for then its row says so."""
     try:
         with contained():
             return method.unknown_words(text) or (0, 0)

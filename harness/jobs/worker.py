@@ -104,7 +104,7 @@ class Worker:
         """Evaluate a shard, or as much of it as the time suffices for, and write a file for each of its jobs.
 
         Args:
-            shard: Of this worker's method.
+            shard: A shard of this worker's method.
             for_s: No batch is begun after so many seconds, but the first one is in any case.
         """
         started = time.monotonic()
@@ -178,7 +178,7 @@ def run_here(
     """Evaluate all shards in this process, one method after the other: `executor: local`.
 
     Args:
-        shards: Of any methods.
+        shards: They may be of several methods.
         store: Where the records go.
         threads: How many threads each method may use.
         begins: Told what takes a while and has no outcome: "loading SAM".

@@ -65,7 +65,7 @@ class Pair:
 
     Attributes:
         asked: The one that is asked for.
-        other: Of another class.
+        other: An object of another class.
         region: The other's.
         shared_px: How many pixels that count lie in both.
     """

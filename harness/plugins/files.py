@@ -31,7 +31,7 @@ def paths(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def files(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
-    """Those of a plugin's `paths` that are files, and the files within its snapshots: `snapshot/config.json`."""
+    """The `paths` of a plugin that are files, and the files within its snapshots: `snapshot/config.json`."""
     found: dict[str, Path] = {}
     for key, path in paths(kind, name, params).items():
         if path.is_file():

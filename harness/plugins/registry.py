@@ -43,7 +43,7 @@ class Entry:
         name: What its decorator made it known as; without one, its entry point's name or its own.
         thing: The class or the function.
         options: What else its decorator was given.
-        spec: Of the module whose execution registered it.
+        spec: The module whose execution registered it, as the import system describes it.
     """
 
     name: str
@@ -263,7 +263,7 @@ def _imported(kind: Kind, name: str, what: str, own_name: str = "") -> Entry:
     """The plugin that `module:name` names.
 
     Args:
-        kind: Of the plugin.
+        kind: The plugin's kind.
         name: The module, and the plugin's name there or the one that its decorator gives it.
         what: How a message starts.
         own_name: What the plugin is known as if no decorator says it.

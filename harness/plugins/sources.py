@@ -23,7 +23,7 @@ class Written:
     Attributes:
         name: What the decorator makes it known as.
         file: Where it is written.
-        line: Of the class or the function; 0 in a file that cannot be parsed.
+        line: Where the class or the function begins; 0 in a file that cannot be parsed.
         says: The first line of its docstring.
     """
 

@@ -35,7 +35,7 @@ class Contrast:
 
     @classmethod
     def of(cls, choice: Vocabulary, checkpoint: Path) -> Contrast:
-        """That of a method with these weights.
+        """The contrast of a method with these weights.
 
         Raises:
             UserError: No such file, or the checkpoint does not say what it was trained with where that is wanted.

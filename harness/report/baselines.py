@@ -88,7 +88,7 @@ def baselines(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Base
     """Who plays click-only, and who is given text, by the rule above.
 
     Args:
-        lines: Those of `scores`, of the methods that may play it.
+        lines: The lines of `scores`, of the methods that may play it.
         final: The run's rows.
         context: The run's.
     """

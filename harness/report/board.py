@@ -27,9 +27,9 @@ def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, S
     """The leaderboard of `entries`, best mean first.
 
     Args:
-        found: The `entries`.
-        notes: Further ones.
-        scales: Those of the runs, as `scales_of` finds them.
+        found: What `entries` returned.
+        notes: Further notes beneath the table.
+        scales: The scale of each metric, as `scales_of` finds them.
 
     A method of several runs has one line where they agree in print, and a line a run where they do not.
     """

@@ -35,7 +35,7 @@ class Part:
     """What a table shows of a method: the first of these rankings that it has.
 
     Attributes:
-        plugins: Those whose methods play the part.
+        plugins: The plugins whose methods play the part.
         rankings: The best one first; "" is a method that segmented nothing.
     """
 

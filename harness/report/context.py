@@ -55,8 +55,8 @@ class Asked:
         options: All of its options.
         max_clicks: Clicks an instance.
         text: The text rule, with its template where that is more than the words.
-        split: Of the data set; "" for one that has none.
-        seed: Of the run.
+        split: The data set's split; "" where it has none.
+        seed: The run's seed.
         draws: How often an instance was asked for, with clicks drawn anew.
     """
 
@@ -127,7 +127,7 @@ class Context:
 
     @property
     def leading_metric(self) -> str:
-        """By which methods are ranked: IoU or, in a run that did not measure it, the first of its metrics."""
+        """The metric that ranks methods: IoU or, in a run that did not measure it, the first of its metrics."""
         return "iou" if "iou" in self.metrics else next(iter(self.metrics), "iou")
 
     def facts(self, method: str) -> MethodFacts:

@@ -250,7 +250,7 @@ def _with_absent(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
 
 
 def _in_order(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
-    """By data set, method and ranking; what the config does not name comes last, by name."""
+    """Sort the lines by data set, method and ranking; what the config does not name comes last, by name."""
     methods = list(context.labels)
     datasets = list(dict.fromkeys(dataset for _, dataset in context.expected_instances))
 

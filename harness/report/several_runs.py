@@ -44,7 +44,7 @@ class Source:
     """One run of a leaderboard.
 
     Attributes:
-        folder: As it was named.
+        folder: The run's folder or bucket, as it was named.
         rows: The run's rows, without masks.
         context: What its config and manifest add.
         manifest: The store's.

@@ -21,7 +21,7 @@ from harness.structures import UserError
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which rows; what is not said is not asked.
+    """Which rows are wanted; a field that is not given leaves nothing out.
 
     Attributes:
         method: A method's label.
@@ -30,7 +30,7 @@ class Wanted:
         category: A class.
         seen: Rows of seen, or of unseen, classes.
         failed: Only the instances without a mask.
-        metric: By which `worst` sorts, and whose mean is said.
+        metric: What `worst` sorts by, and what the means are of.
         worst: So many rows with the worst scores, the worst first; the best for `best`.
         best: Likewise.
     """
@@ -96,7 +96,7 @@ def _known(values: Iterable[object]) -> set[str]:
 
 
 def _means(rows: pd.DataFrame, metric: str) -> Iterable[str]:
-    """As the tables print them, whose cells these are."""
+    """A sentence for each mean, with the number as the tables print it."""
     scale = scale_of(rows, metric)
     for line in summarise(rows, metric=metric).to_dict("records"):
         of = f"{line['method']} on {line['dataset']}{f', {name}' if (name := line['ranking']) else ''}"

@@ -43,8 +43,8 @@ class Recorded:
 
     Attributes:
         store: Where the rows are.
-        config: Of the run's last start, or another that its rows are to be reported by.
-        jobs: Those of the config, as they were made.
+        config: The config of the run's last start, or another that its rows are to be reported by.
+        jobs: The jobs of the config, as they were made.
         samples: What the jobs were asked for.
     """
 

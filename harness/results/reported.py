@@ -32,7 +32,7 @@ class Finished:
     """What a run comes to.
 
     Attributes:
-        tables: Those of the config.
+        tables: The tables that the config names.
         instances: Instances x methods in the tables' rows; `failed` of them have no mask.
         over_budget: A method failed on more of a data set's instances than `max_failures` allows.
         missing: Instances x methods that have no row.
@@ -60,7 +60,7 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     """Tables of all rows that are there, printed by the caller, and written to the run's folder.
 
     Args:
-        run: Of which.
+        run: The run to report.
         stopped: Whether it was stopped because too much failed.
         write: Whether to write report.md, and results.parquet where it is not of the shards that are there.
 

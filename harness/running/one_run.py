@@ -57,7 +57,7 @@ class Budget:
     """Stops a run in which a method fails on too much of a data set.
 
     Attributes:
-        share: Of a job's instances that may fail.
+        share: How large a share of a job's instances may fail.
         samples: Job's key -> how many samples it has in all.
     """
 
@@ -90,7 +90,7 @@ def run(
     Args:
         config: Checked.
         watcher: Told of everything that takes time.
-        address: Of a Ray cluster; None uses this machine.
+        address: The address of a Ray cluster; None uses this machine.
         runs: Where runs are kept; None as `store_of` says.
         retry_failed: Redo the samples in which an instance failed.
         redo: Labels of methods and data sets: redo their samples that a plugin's code made which was edited since.

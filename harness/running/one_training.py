@@ -40,7 +40,7 @@ def train(
         recipe: What to train.
         report: Called every `report_every` steps and at the end.
         report_every: Steps.
-        address: Of a Ray cluster, for a recipe with `workers`; None uses this machine.
+        address: The address of a Ray cluster, for a recipe with `workers`; None uses this machine.
         runs: Where runs are kept, and with them the states of such a training; None as HARNESS_RUNS says.
         lock: What `claimed` returned, if the caller has entered it already.
 

@@ -23,7 +23,7 @@ class Published:
 
     Attributes:
         w: The share of instances whose category is seen.
-        w_within: By how much a share may differ from `w`.
+        w_within: How much a share may differ from `w`.
         source: Where the numbers were published.
     """
 

@@ -42,7 +42,7 @@ class Network:
 
     Attributes:
         name: The label of the first method that it is for.
-        recipe: Of its training.
+        recipe: How it is trained.
     """
 
     name: str
@@ -53,8 +53,8 @@ def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
     """Find what a run lacks before its trainings begin, which may take days.
 
     Args:
-        config: Of the run.
-        due: Those of its methods that are to be trained.
+        config: The run's config.
+        due: Which of its methods are to be trained.
 
     Raises:
         UserError: As `planned`, or a data set to train on is not there.
@@ -94,7 +94,7 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
     Args:
         due: Methods whose checkpoint is not there.
         said: Called now and then, in any thread.
-        address: Of a Ray cluster; None uses this machine.
+        address: The address of a Ray cluster; None uses this machine.
         runs: As `training.train` takes it.
 
     Raises:

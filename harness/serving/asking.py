@@ -20,7 +20,7 @@ class Answering(Protocol):
 
     @property
     def facts(self) -> Sequence[Facts]:
-        """Of all methods, in the config's order."""
+        """What is known of each method, in the config's order."""
 
     def call(self, what: str, question: Question, image: Image) -> Future[Any]:
         """Have a desk's method "ask" or "saliency" answer a question; what it raises is the future's exception."""

@@ -53,7 +53,7 @@ class Shown:
     """A picture that can be asked about.
 
     Attributes:
-        key: Of the picture, among all that this process may show.
+        key: The picture's name among all that this process may show.
         picture: Its pixels, read-only, and its ground truth where there is any.
         wording: How the data set's objects are put into words; None where it is of no data set.
     """

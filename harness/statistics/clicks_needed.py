@@ -30,7 +30,7 @@ class Sequences:
         clicks: How many clicks had been made at the end of each round.
         failed: How many instances have no whole sequence, in every draw.
         drawn: As `ious`, a line a draw; the same where there is one.
-        owners: Of each line of `drawn`, which instance it is of.
+        owners: For each line of `drawn`, the place of its instance in `instances`.
     """
 
     instances: pd.Index[Any]

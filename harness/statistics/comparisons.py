@@ -48,7 +48,7 @@ class Comparison:
 
     Attributes:
         a: The method's label, with its ranking where that says more.
-        b: Likewise.
+        b: The other method's label, likewise.
         metric: A metric of the rows, by its column.
         scale: What the metric declares. Positive differences speak for a; for b where less is better.
         tie: Differences no larger than this are ties.
@@ -92,7 +92,7 @@ def compare(
     """Compare two methods, overall and by slice.
 
     Args:
-        rows: Those of both, of one run or of several.
+        rows: The rows of both methods, of one run or of several.
         a: The first method.
         b: The second.
         metric: A metric of the rows, by its column.

@@ -30,7 +30,7 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
 
     Args:
         rows: A run's.
-        beside: Those of other runs that were asked for the same.
+        beside: The rows of other runs that were asked for the same.
     """
     columns = [*INSTANCE, "method"]
     own = rows.loc[~repeats(rows, columns), columns].drop_duplicates()

@@ -32,7 +32,7 @@ MEANS = ("mean", "seen", "unseen")
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much one method is better than another, in the mean over the n instances that both segmented.
+    """How much better one method is than another, in the mean over the n instances that both segmented.
 
     Attributes:
         difference: Above zero the first is better: with a metric of which less is better, it has the smaller values.
@@ -136,9 +136,9 @@ def paired_gain(
     """How much better a is than b on the instances that both segmented from the same clicks, in the metric's values.
 
     Args:
-        rows: Those of a and b, at least; pass a part of them (the unseen, say) for the gain on that part.
+        rows: The rows of a and b, at least; pass a part of them (the unseen, say) for the gain on that part.
         a: A method's label, or (label, ranking) where it has several rankings.
-        b: Likewise; positive differences speak for a.
+        b: The second method's; positive differences speak for a.
         metric: A metric of the rows, by its column.
         resamples: How often the images are drawn anew.
         seed: The seed of the resampling.

@@ -30,8 +30,8 @@ def pairs(rows: pd.DataFrame) -> pd.DataFrame:
     """Both answers to each pair's click.
 
     Args:
-        rows: Of one method and ranking, after the click: those with a mask that have a `partner`. An instance has a row
-            a partner.
+        rows: The rows of one method and ranking, after the click, that have a mask and a `partner`. An instance has one
+            for each of its partners.
 
     Returns:
         A line for each pair of which both were answered: dataset, image_id, instance_id, partner; both, one, none (1 in

@@ -19,7 +19,7 @@ class OldRows:
 
     Attributes:
         job: With the code that counts as the present one.
-        plugins: Those that were edited: "method sam".
+        plugins: The plugins that were edited: "method sam".
         images: How many images have such rows; `of` have rows at all.
     """
 

@@ -57,12 +57,12 @@ class Owner:
     """Who writes.
 
     Attributes:
-        host: Its name.
+        host: The host's name.
         processes: Where on the host its pid counts: boot and pid namespace; empty where the host does not say.
-        pid: Of its process.
+        pid: The process's number.
         user: Who started it.
         started: When, UTC.
-        token: Of this start alone.
+        token: A random text that only this start has.
     """
 
     host: str = "an unknown host"

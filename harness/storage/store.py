@@ -68,10 +68,10 @@ class Store:
         """Add this start to the manifest, creating it at the first; what is no whole shard is removed.
 
         Args:
-            config: As JSON.
-            jobs: What it asks for.
-            start: What is known of this start.
-            samples: What it asks for.
+            config: The config, as JSON.
+            jobs: The jobs that it asks for.
+            start: Facts about this start, such as its time and host.
+            samples: The samples that it asks for.
 
         Raises:
             UserError: Rows of the same labels were made from something else, or nobody knows from what.
@@ -160,7 +160,7 @@ class Store:
         """All rows of these jobs, sorted.
 
         Args:
-            jobs: Of the current config; what others left in the folder, or what was made otherwise, is not read.
+            jobs: The current config's. What others left in the folder, or what was made otherwise, is not read.
             sample_ids: Data set label -> the samples that count.
             masks: Whether to read the predicted masks, too, which are most of the bytes and which no table needs.
             coded: Whether text columns are the categoricals of `rows.coded`.

@@ -202,7 +202,7 @@ def batches_of(
     """The batches of one worker, with a learner whose network lies on the CPU.
 
     Args:
-        recipe: Of the whole training.
+        recipe: The recipe of the whole training.
         rank: The worker's number.
         world: How many workers there are.
         device: Where the worker trains; what else its learner puts on a GPU goes there, too.

@@ -56,7 +56,7 @@ def card(
     Args:
         recipe: What trained them.
         path: The checkpoint; its size, hash and date are read from it.
-        commit: Of the code, with "+" where files differed from it; empty where unknown.
+        commit: The code's commit, with "+" where files differed from it; empty where unknown.
         categories: The categories of the instances that could be drawn.
         data: The name and fingerprint of each data set.
         made_with: The version of torch; empty where unknown.

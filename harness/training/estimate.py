@@ -62,7 +62,7 @@ def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
             loaders and a first step of each come before.
 
     Raises:
-        UserError: As `fit`.
+        UserError: For the same reasons as `fit`.
     """
     workers = max(1, recipe.workers)
     with memory_blamed(recipe.device), closing(Training.of(recipe, 0, workers)) as training:

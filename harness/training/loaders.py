@@ -74,7 +74,7 @@ class Loaders:
         """The batches of every step from `first` to before `end`; a step is always made by the same process.
 
         Raises:
-            UserError: As `Batches.at`.
+            UserError: For the same reasons as `Batches.at`.
             LoaderDiedError: One of the processes is gone, or finds no memory to hand its examples over.
         """
         ahead = STEPS_AHEAD * len(self.pools)

@@ -67,7 +67,7 @@ class Fitted:
     Attributes:
         weights: On the CPU.
         metadata: The learner's own.
-        categories: Those of the instances that could be drawn.
+        categories: The categories of the instances that could be drawn.
         data: Each data set's name and fingerprint.
         vocabulary: The names of the data sets' classes, as they were said.
     """
@@ -140,7 +140,7 @@ class Training:
     """What one worker of a training works with.
 
     Attributes:
-        recipe: Of the whole training.
+        recipe: The recipe of the whole training.
         learner: Its network lies on the device, in training mode.
         datasets: The recipe's.
         state: Before the first step.

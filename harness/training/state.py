@@ -28,7 +28,7 @@ class TrainingState:
 
     Args:
         learner: Its network lies on the device already.
-        recipe: Of the whole training; `workers` is not looked at: the process group says how many there are.
+        recipe: The recipe of the whole training; `workers` is not looked at: the process group says how many there are.
         device: Where the forward passes run.
     """
 
@@ -169,7 +169,7 @@ class StateFile:
     """A training's state in a file of this machine.
 
     Attributes:
-        path: Of the file.
+        path: The file.
         key: The recipe's; a state of another one is not gone on from.
     """
 

@@ -62,7 +62,7 @@ def evaluate(
         clicks: As in a config: `{"strategy": "center/v1", "max_clicks": 3}`; a config's default, one random click
             well inside the object, if it is left out.
         text: As in a config: a rule's name, or `{"rule": ..., "template": ...}`.
-        metrics: Of each mask; "iou" and "boundary_iou" by default.
+        metrics: What each mask is measured by; "iou" and "boundary_iou" by default.
         seed: What random clicks and words depend on; 0 by default.
         label: What the column `method` says; the plugin's name by default.
         trained_on: The classes that the method was trained on, or the name of a split: what counts as seen on a data

@@ -41,7 +41,7 @@ def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = 
 
     Args:
         config: Checked. Its data sets are not opened.
-        labels: Those to load, in this order; all by default.
+        labels: Which ones to load, in this order; all by default.
         clicked: Whether they will be asked with a click.
 
     Raises:

@@ -28,7 +28,7 @@ def write(place: Path, image: Image, name: str, clicks: Sequence[Click], answers
         place: A picture's file (.png, .pdf, .svg, .jpg), a .json file, or a folder for one PNG a mask.
         image: What was asked about.
         name: The image's, for JSON.
-        clicks: Of the prompt.
+        clicks: The prompt's clicks.
         answers: One a method; those that failed leave no mask.
 
     Raises:

@@ -74,7 +74,7 @@ def replayed(
     Args:
         run: As its folder tells it.
         instance_id: As the rows have it. Where several data sets have such an instance, all are asked.
-        labels: Of the methods to ask; all that have rows of the instance by default.
+        labels: Which methods to ask; all that have rows of the instance by default.
         mine: The reader's config, whose methods and data sets of the same labels are built in place of those that the
             folder names. Clicks, words, seed and metrics are the run's in any case.
 

@@ -54,12 +54,12 @@ class Arguments:
 
 @dataclass(frozen=True, kw_only=True)
 class SegFormerArguments(Arguments):
-    """Those of `SegFormerModel`."""
+    """The arguments of the official class `SegFormerModel`."""
 
     model_version: Literal["b0", "b3"]
 
     def architecture(self) -> FocalClickArchitecture:
-        """What the official class builds of them."""
+        """What the official class builds from them."""
         radius = 3 if self.pipeline_version == "s1" else 5
         backbone = PUBLISHED[self.model_version]
         return FocalClickArchitecture(backbone, self.pipeline_version, radius, norm_mean_std=self.norm_mean_std)
@@ -67,14 +67,14 @@ class SegFormerArguments(Arguments):
 
 @dataclass(frozen=True, kw_only=True)
 class HrnetArguments(Arguments):
-    """Those of `HRNetModel`."""
+    """The arguments of the official class `HRNetModel`."""
 
     width: Width = 48
     ocr_width: Width = 256
     small: bool = False
 
     def architecture(self) -> FocalClickArchitecture:
-        """What the official class builds of them."""
+        """What the official class builds from them."""
         radius = 2 if self.pipeline_version == "s1" else 5
         backbone = HrnetArchitecture(self.width, self.ocr_width, self.small, self.use_leaky_relu)
         return FocalClickArchitecture(backbone, self.pipeline_version, radius, norm_mean_std=self.norm_mean_std)

@@ -72,7 +72,7 @@ class Coarse(NamedTuple):
     """The coarse network's answer.
 
     Attributes:
-        logits: Of the object, at the input's size.
+        logits: The object's logits, at the input's size.
         features: What they are made of, at a quarter of the size that the network saw.
         auxiliary: Logits of HRNet's auxiliary head, for training; None for a SegFormer.
     """

@@ -136,7 +136,7 @@ def chosen(boxes: Boxes, clicks: Sequence[Click], threshold: float) -> Float64[n
 
     Args:
         boxes: All that the text finds.
-        clicks: Of the prompt. The first positive one must lie in the box; without one, any box will do.
+        clicks: The prompt's clicks. The first positive one must lie in the box; without one, any box will do.
         threshold: The least score of a box that is chosen by a click.
     """
     scores = boxes.scores

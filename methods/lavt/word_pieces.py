@@ -60,7 +60,7 @@ class WordPieces:
 
     @classmethod
     def from_file(cls, vocab: Path, size: int) -> WordPieces:
-        """Those of a vocabulary's file, for a BERT that knows `size` pieces.
+        """The word pieces in a vocabulary's file, for a BERT that knows `size` pieces.
 
         Raises:
             UserError: The file is missing, is no vocabulary of BERT, or has another number of pieces.

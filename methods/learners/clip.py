@@ -41,7 +41,7 @@ class ClipLearner(Learner):
     Args:
         model: An open_clip config.
         checkpoint: Weights to start from; None starts from random ones.
-        scale: Of the patch-text cosine in the sigmoid.
+        scale: The factor of the patch-text cosine in the sigmoid.
         offset: Subtracted from the scaled cosine; cos = offset / scale is the decision.
         patch_weight: Weight of the patches' loss; 0 trains for ranking crops alone.
         crop_weight: Weight of the crops' cross-entropy; 0 trains for saliency alone.

@@ -52,7 +52,7 @@ class FocalClickLearner(InteractiveLearner):
         reductions: By how much keys and values are shrunk a side, of each.
         head_width: Channels of the head.
         refiner_width: Channels of the refiner.
-        radius: Of a click's disk, in pixels of the networks' inputs.
+        radius: The radius of a click's disk, in pixels of the networks' inputs.
         size: The inputs of both networks are squares of so many pixels.
         next_clicks: A batch gets up to this many further clicks, all numbers equally often.
         zoomed: Share of the examples whose window is a part of the image around the object.

@@ -36,11 +36,11 @@ class PhraseClickLearner(PromptedDeepLabLearner):
     Args:
         words: The vocabulary; any other word of a phrase is [unknown].
         encoder: An encoder of segmentation-models-pytorch.
-        decoder_channels: Of the bottleneck and the decoder.
-        output_stride: Of the encoder, 8 or 16.
+        decoder_channels: The channels of the bottleneck and the decoder.
+        output_stride: The encoder's output stride, 8 or 16.
         initialisation: "scratch" or "imagenet".
         word_width: Numbers of a word's vector, which is learned.
-        state: Of the LSTM, each way.
+        state: The size of the LSTM's state, each way.
         size: Images are resized to a square of so many pixels.
         click_range: What a click's distance map spans.
         strategy: The click simulator.
@@ -52,7 +52,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         negative_clicks: Channels for negative ones, after them.
         without_phrase: The share of examples that have clicks alone.
         without_click: The share of the others that have a phrase alone.
-        attribute_weight: Of the words' cross-entropy.
+        attribute_weight: The weight of the words' cross-entropy.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
     def example(
         self, sample: Sample, instance: Instance, said: Said, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        """As Text+Click's, with the phrase's words as numbers, and whether it has clicks; it lacks one of both at most.
+        """Text+Click's example, with the words as numbers, and whether it has clicks; it lacks one of both at most.
 
         Raises:
             UserError: The instance has no words.

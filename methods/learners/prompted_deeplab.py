@@ -56,8 +56,8 @@ class PromptedDeepLabLearner(Learner):
     Args:
         saliency: Turns what the recipe's `text:` calls an instance into a channel; None trains click-only.
         encoder: An encoder of segmentation-models-pytorch.
-        decoder_channels: Of the ASPP and the decoder.
-        output_stride: Of the encoder, 8 or 16.
+        decoder_channels: The channels of the ASPP and the decoder.
+        output_stride: The encoder's output stride, 8 or 16.
         initialisation: "scratch" (the paper's text) or "imagenet" (the paper's code).
         size: Images are resized to a square of so many pixels, or crops have this side.
         click_range: What a click's distance map spans.

@@ -164,7 +164,7 @@ class RitmLearner(InteractiveLearner):
     Args:
         width: Channels of HRNet at its highest resolution; 18 is HRNet18s.
         ocr_width: Channels of the OCR head; 48 in HRNet18s.
-        norm_radius: Of a click's disk, in pixels of the network's input.
+        norm_radius: The radius of a click's disk, in pixels of the network's input.
         size: Inputs are squares of so many pixels.
         next_clicks: A batch gets up to this many further clicks, all numbers equally often.
         zoomed: Share of the examples that show a part of the image around the object, as ZoomIn does.

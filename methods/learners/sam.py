@@ -39,13 +39,13 @@ class SamLearner(Learner):
 
     Args:
         image_size: The longest side that an image is resized to.
-        patch_size: Of the image encoder.
-        width: Of the image encoder.
-        depth: Of the image encoder.
-        heads: Of the image encoder.
-        prompt_width: Of the prompt encoder and the mask decoder.
+        patch_size: The side of the image encoder's patches, in pixels.
+        width: The image encoder's width.
+        depth: How many blocks the image encoder has.
+        heads: How many attention heads each of its blocks has.
+        prompt_width: The width of the prompt encoder and the mask decoder.
         instances: Clicked in each image; one encoding serves them all.
-        mean_weight: Of the three masks' mean loss, beside their smallest.
+        mean_weight: The weight of the three masks' mean loss, beside their smallest.
         refined: Of each image's instances, so many have a second round: one more click, the first round's logits, one
             mask. None of it is taught with 0.
         jitter: Strength of the colour jitter.

@@ -27,13 +27,13 @@ class SimpleClickLearner(InteractiveLearner):
     Args:
         width: Channels of a patch.
         depth: Blocks.
-        heads: Of the attention.
+        heads: How many heads the attention has.
         patch: Sides of a patch, in pixels.
         group: Blocks of a group, of which the last attends over the whole image, the others within windows; null is
             the published rule.
         neck: Channels of the four maps of the pyramid.
         head: Channels before the logits.
-        norm_radius: Of a click's disk, in pixels of the network's input.
+        norm_radius: The radius of a click's disk, in pixels of the network's input.
         size: Inputs are squares of so many pixels.
         next_clicks: A batch gets up to this many further clicks, all numbers equally often.
         zoomed: Share of the examples that show a part of the image around the object, as ZoomIn does.

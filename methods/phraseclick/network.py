@@ -48,7 +48,7 @@ class PhraseArchitecture:
         decoder_channels: Channels of the bottleneck and the decoder.
         output_stride: Stride of the encoder.
         word_width: Numbers of a word's vector.
-        state: Of the LSTM, each way.
+        state: The size of the LSTM's state, each way.
     """
 
     channels: Channels

@@ -62,8 +62,8 @@ class Chefer(ClipSaliency):
             templates: "none": the text as it is, as in the code; "plain": "a photo of a {}."; "published": MaskCLIP's
                 85, averaged.
             contrast: "none", as in the code; "softmax": the text's share among a vocabulary's names (`ClipSaliency`).
-            temperature: Of that softmax; smaller is sharper.
-            normalise: By whose mean and standard deviation pixels are normalised.
+            temperature: The temperature of that softmax; smaller is sharper.
+            normalise: Whose mean and standard deviation pixels are normalised by.
             input: The whole image is squeezed to a square of so many pixels; "own" is the size that the model was
                 trained with. Positions are interpolated for others, which the code does not do.
             device: Where the model runs; "auto" is the GPU if there is one.

@@ -77,9 +77,9 @@ class Gradcam(ClipSaliency):
             templates: "none": the text as it is, as in the codes; "plain": "a photo of a {}."; "published": MaskCLIP's
                 85, averaged.
             contrast: "none", as in the codes; "softmax": the text's share among a vocabulary's names (`ClipSaliency`).
-            temperature: Of that softmax; smaller is sharper.
+            temperature: The temperature of that softmax; smaller is sharper.
             interpolation: How cells are stretched over the image; "bicubic" in the ResNet's code, which undershoots.
-            normalise: By whose mean and standard deviation pixels are normalised.
+            normalise: Whose mean and standard deviation pixels are normalised by.
             input: The whole image is squeezed to a square of so many pixels; "own" is the size that the model was
                 trained with. Positions are interpolated for others, which no code does.
             device: Where the model runs; "auto" is the GPU if there is one.

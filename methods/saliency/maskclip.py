@@ -95,7 +95,7 @@ class MaskClip(Saliency):
             model: An open_clip name or the path of a config; OpenAI's weights need a "-quickgelu" one.
             checkpoint: The weights (`harness.methods.shared.open_clip_model.load_clip`).
             templates: "published": 85, averaged; "plain": "a photo of a {}." alone.
-            temperature: Of the softmax over the vocabulary; smaller is sharper.
+            temperature: The temperature of the softmax over the vocabulary; smaller is sharper.
             normalise: By which mean and standard deviation pixels are normalised: ImageNet's or CLIP's own.
             input: "native" keeps the image's size but for `max_side`; a number squeezes every image to that square.
             max_side: Only an image with a longer side than this, in pixels, is made smaller ("native") ...
@@ -166,7 +166,7 @@ class MaskClip(Saliency):
     def _maps(
         self, images: Sequence[DenseImage], texts: Sequence[str], vocabulary: tuple[str, ...]
     ) -> Float32[Tensor, "n h w"]:
-        """Of several texts on one image, or of one text on each of several images of one size."""
+        """The maps of several texts on one image, or of one text on each of several images of one size."""
         names = list(dict.fromkeys([*vocabulary, *texts]))
         places, size, known = [names.index(text) for text in texts], images[0].size, len(set(vocabulary))
         if not texts:

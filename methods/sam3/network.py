@@ -39,9 +39,9 @@ class Instances:
     """What a text finds in an image, the highest score first: all above the threshold, and the best in any case.
 
     Attributes:
-        scores: Of each, 0 to 1: the query's probability times that of the text being in the image at all.
+        scores: Each one's score, 0 to 1: the query's probability times that of the text being in the image at all.
         masks: At the image's size.
-        logits: Of the masks, at the network's resolution.
+        logits: The masks' logits, at the network's resolution.
     """
 
     scores: Float64[np.ndarray, " k"]
@@ -80,7 +80,7 @@ class Sam3Network(Network):
     Args:
         snapshot: A folder as the hub has it, of facebook/sam3.
         device: Where they run.
-        precision: Of the image tower's matrix products; the rest stays in float32.
+        precision: The precision of the image tower's matrix products; the rest stays in float32.
         threshold: The score above which an instance counts.
         texts_per_batch: How many texts on an image share the detector's forward pass.
 

@@ -59,7 +59,7 @@ class Sam3(MultiMask):
         device: Where it runs; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: How many prompts the tracker decodes at once; by default 8 on the CPU, 64 on a GPU.
         texts_per_batch: How many texts on an image share the detector's pass; by default 1 on the CPU, 8 on a GPU.
-        precision: Of the matrix products of the image tower.
+        precision: The precision of the image tower's matrix products.
     """
 
     uses_text = True

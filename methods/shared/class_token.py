@@ -63,8 +63,8 @@ class LastAttention:
     Attributes:
         tokens: What keys and values are made of; the first is the query's own.
         query: Already divided by sqrt(e).
-        key: Of every token.
-        value: Of every token.
+        key: The key of every token.
+        value: The value of every token.
         weights: Softmax of the products of query and keys.
         of_query: The layer that makes the query, with its scale.
         of_key: The layer that makes the keys.

@@ -28,7 +28,7 @@ def alike_together(keys: Sequence[K], compute: Callable[[K, Sequence[int]], Iter
     """Compute something for each of several items, those of equal keys together.
 
     Args:
-        keys: Of each item, such as an image's size.
+        keys: A key for each item, such as an image's size.
         compute: From a key and the places of at most `IMAGES_AT_ONCE` items that have it to a result for each.
 
     Returns:
@@ -102,9 +102,9 @@ def contrasted(
     """The texts' probabilities among the vocabulary and themselves; their scores where there is nothing else.
 
     Args:
-        score: Of the texts.
+        score: The scores of the texts.
         others: The vocabulary's normaliser, of all of them or of each.
-        places: Of the texts among all names, of which the first `known` are the vocabulary.
+        places: The texts' places among all names, the first `known` of which are the vocabulary.
         known: How many names the vocabulary has.
     """
     if others is None:

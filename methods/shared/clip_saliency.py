@@ -104,7 +104,7 @@ class ClipSaliency(Saliency):
         """Each text's evidence in each cell, of either sign and any size.
 
         Args:
-            kept: Of n images, as `kept` returns it.
+            kept: What `kept` returns for n images.
             texts: Unit vectors, for each image (m = n) or the same for all (m = 1).
         """
 
@@ -149,7 +149,7 @@ class ClipSaliency(Saliency):
     def _maps(
         self, images: Sequence[SeenImage], texts: Sequence[str], vocabulary: tuple[str, ...]
     ) -> Float32[Tensor, "n h w"]:
-        """Of several texts on one image, or of one text on each of several images of one size."""
+        """The maps of several texts on one image, or of one text on each of several images of one size."""
         kept, size = torch.stack([image.kept for image in images]), images[0].size
         vectors = self._vectors(texts)
         # Two questions in one shape (texts, images): several texts of one image are (k, 1), one text for each of

@@ -26,7 +26,7 @@ def text_maps(
         saliency: The saliency.
         features: Its features of the image.
         size: (h, w) of the image.
-        prompts: Of which the vocabularies are taken.
+        prompts: The prompts whose vocabularies are taken.
         texts: The prompts' texts.
 
     Raises:

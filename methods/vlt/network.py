@@ -53,7 +53,7 @@ class Sizes:
         dense: Numbers that each dense layer gives, by its number.
         word: Numbers of a word vector.
         rnn: State of a GRU.
-        width: Of the transformer.
+        width: The transformer's width.
     """
 
     convs: Mapping[int, int]

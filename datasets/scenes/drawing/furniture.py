@@ -19,7 +19,7 @@ def draw_table(pen: Pen, rng: np.random.Generator, width: float, height: float, 
     Args:
         pen: Its origin is the middle of the top.
         rng: Draws the kind and the colours.
-        width: Of the top.
+        width: The top's width.
         height: From the top to the floor.
         depth: How high the top looks.
     """

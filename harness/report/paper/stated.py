@@ -19,8 +19,8 @@ class Stated:
     Attributes:
         about: What the figure is of; two lines of one name should agree.
         value: The figure.
-        table: Of which table of the paper it speaks; None where of none.
-        dataset: Of which lines of that table, by the data set plugin's name.
+        table: The table of the paper that it speaks of; None where it speaks of none.
+        dataset: The lines of that table that it speaks of, by the data set plugin's name.
         source: Where it stands: a section or a caption.
         said: The words there.
     """

@@ -85,7 +85,7 @@ class Asked:
         final: Its rows.
         context: What else is known of it.
         settings: Method's label -> its clicks.
-        lines: Those of `scores`, for what is missing.
+        lines: The lines of `scores`, for what is missing.
         classes: The numbers of classes that ours were trained on, the most first; none unless there are several.
     """
 
@@ -169,7 +169,7 @@ class Asked:
 
 
 def _within(pairs: pd.DataFrame, part: str) -> pd.DataFrame:
-    """Those of a part of the instances: `unseen distractors`."""
+    """The pairs of a part of the instances, such as `unseen distractors`."""
     for word in part.split():
         if word in FILTERS:
             column, chosen = FILTERS[word]

@@ -50,7 +50,7 @@ def table1(final: FinalClicks, context: Context) -> Table:
 
 
 def mean_columns(heading: str) -> tuple[Column, ...]:
-    """Those of the overall, seen and unseen means."""
+    """The columns of the overall, seen and unseen means."""
     return tuple(Column(name.capitalize(), heading, "right") for name in PARTS.values())
 
 

@@ -35,8 +35,8 @@ class Window:
     Attributes:
         size: (h, w) of the image before.
         scaled: (h, w) after.
-        top: Of the window, in pixels of the resized image, as `left`; never negative.
-        side: Of the window.
+        top: The window's top row, in pixels of the resized image, as `left`; never negative.
+        side: The window's side.
     """
 
     size: tuple[int, int]

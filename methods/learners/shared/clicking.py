@@ -23,11 +23,11 @@ class Clicking:
     """A simulator's clicks, one for each of a network's click channels.
 
     Attributes:
-        channels: Of the network.
+        channels: The network's channels.
         strategy: The simulator.
         options: The simulator's own.
         fixed: Whether an instance has the same clicks in every epoch; else every draw has new ones.
-        sets: Of fixed clicks that an instance has, one of which a draw takes.
+        sets: How many sets of fixed clicks an instance has, one of which a draw takes.
 
     Raises:
         UserError: No such simulator, or one that makes another number of clicks.
