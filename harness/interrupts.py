@@ -67,7 +67,7 @@ def aside(work: Callable[[], T]) -> Future[T]:
     def worked() -> None:
         try:
             ended.set_result(work())
-        except BaseException as error:  # Whatever it is, whoever waits is told.
+        except BaseException as error:  # Whatever it is, the waiting thread gets it.
             ended.set_exception(error)
 
     threading.Thread(target=worked, daemon=True).start()

@@ -121,7 +121,7 @@ class Folder(Dataset):
         stems = {stem: stem for stem in self._images}
         stems |= {stem + path.suffix: stem for stem, path in self._images.items()}
         texts = read_texts(self.root / "texts.csv", stems)
-        # Of an index mask that cannot be read nobody knows the instances; loading it says so.
+        # The instances of an index mask that cannot be read are unknown; loading it says so.
         return {stem: named(texts[stem], keys) for stem in texts if (keys := self._keys(stem))}
 
     def sample_ids(self) -> list[str]:
@@ -165,7 +165,7 @@ class Folder(Dataset):
         return Sample(sample_id, image, tuple(instances), broken, ignore if ignore.any() else None)
 
     def image_key(self, sample_id: str) -> str:
-        """The folder and the name; which published picture it may be, nobody knows."""
+        """The folder and the name: it is not known to be any published picture."""
         return f"folder/{self.root.as_posix()}/{sample_id}"
 
     def files(self, sample_id: str) -> Sequence[Path]:

@@ -24,7 +24,7 @@ _PLAIN = (
     "BINBYTES SHORT_BINBYTES BINBYTES8 LIST EMPTY_LIST APPEND APPENDS "
     "TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT"
 )
-"""What Python's own unpickler is trusted with; sets are missing, for REFER has none and hashing is not harmless."""
+"""What Python's own unpickler is trusted with; sets are missing, for REFER has none, and hashing may do harm."""
 
 
 class _Instructions(dict[int, Callable[[Any], None]]):

@@ -1,4 +1,4 @@
-"""Pascal VOC's pictures with numbered objects, whoever drew them: what VOC's masks and SBD's have in common.
+"""Pascal VOC's pictures with numbered objects: what VOC's own masks and SBD's have in common.
 
 Registers no data set.
 """

@@ -63,7 +63,7 @@ class Pulse:
 
 
 def lost(why: str) -> ClusterLostError:
-    """What a reader is told whose cluster is gone."""
+    """The message that the cluster is gone."""
     return ClusterLostError(
         f"cluster: Ray was lost in the middle of the work: {why}. What is done is kept. Look for why it ended (lack of "
         "memory, a machine switched off, `ray stop`; logs in /tmp/ray), start it again if it was yours to start, and "
@@ -72,7 +72,7 @@ def lost(why: str) -> ClusterLostError:
 
 
 def _silent(address: str) -> str:
-    """Why nobody answers at host:port; "" if somebody does."""
+    """Why there is no answer at host:port; "" if there is one."""
     host, _, port = address.rpartition(":")
     try:
         # The kernel of a machine that runs answers or refuses at once, and only a machine that is gone takes all of the

@@ -231,7 +231,7 @@ class Cluster:
         waiting = {call: slot for slot in self.slots for call in slot.pending}
         if not waiting:
             time.sleep(1.0)  # Until a node comes back, or a file shows.
-        # One second at most, for hung actors and lost nodes have to be noticed while nobody answers.
+        # One second at most, for hung actors and lost nodes have to be noticed while no answer comes.
         answered, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0) if waiting else ([], [])
         for call in answered:
             self.answered = time.monotonic()

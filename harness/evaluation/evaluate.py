@@ -145,7 +145,7 @@ class Evaluation:
             made = self._scored(way, asking, answer, segment_ms)
             records += made
             more = len(asking.clicks) < way.protocol.clicks.max_clicks
-            # One that failed is out: its next click would answer a mask that nobody has.
+            # One that failed is out: its next click would correct a mask that does not exist.
             if isinstance(answer, Prediction) and made[0].status == "ok" and more:
                 asking.remember(answer)
                 pending.append(asking)

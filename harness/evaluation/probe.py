@@ -64,7 +64,7 @@ class Probe:
 def _changes(method: Method, way: Way, asking: Asking) -> bool:
     """Whether other words change the masks, and the same words do not."""
     # Three answers: to the own words, to the own words again, and to others. A method that draws in a way that no
-    # seed reaches gives other masks the second time, too, and then nothing can be told.
+    # seed reaches gives other masks the second time, too, and then nothing follows from a difference.
     prompt = replace(way.prompt(asking), previous=None)
     other = next((name for name in way.wording.vocabulary if name != asking.text), OTHER)
     prompts = [prompt, prompt, replace(prompt, text=other)]

@@ -26,7 +26,7 @@ FACTS = ["category", "seen", "text", "gt_area_px", "under_click", "under_click_a
 
 @dataclass(frozen=True)
 class Roles:
-    """Who plays which part in a data set's figures: names as `comparison.named` writes them; None: nobody."""
+    """Who plays which part in a data set's figures: names as `comparison.named` writes them; None: no method."""
 
     text: str | None = None
     click: str | None = None

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def training_images(method: MethodEntry) -> frozenset[str] | None:
-    """Keys of the pictures that a method's training could draw from; None where nobody can say.
+    """Keys of the pictures that a method's training could draw from; None where they are unknown.
 
     What its `trained_on` names: data sets, a file of keys; or else its recipe's data sets, that of the entry or the
     one that the checkpoint holds. A checkpoint that names more than the config is believed. Training on seen classes
@@ -72,7 +72,7 @@ def _check_data(method: MethodEntry, made: Trained) -> None:
 
 
 def asked_again(images: frozenset[str] | None, dataset: Dataset, sample_ids: Iterable[str]) -> int | None:
-    """How many of these samples' images are among the training images; None where nobody knows these."""
+    """How many of these samples' images are among the training images; None where these are unknown."""
     return None if images is None else sum(dataset.image_key(sample_id) in images for sample_id in sample_ids)
 
 

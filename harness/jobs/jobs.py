@@ -74,12 +74,12 @@ class Shard:
 
     @property
     def weights(self) -> Mapping[str, str] | None:
-        """The hashes of the method's files when the run was planned; None where nobody noted them."""
+        """The hashes of the method's files when the run was planned; None where they were not noted."""
         return self.jobs[0].facts.about.get("weights_sha256")
 
     @property
     def data(self) -> Mapping[str, Any] | None:
-        """The data set's fingerprint when the run was planned; None where nobody noted it."""
+        """The data set's fingerprint when the run was planned; None where it was not noted."""
         return self.jobs[0].facts.about.get("dataset_fingerprint")
 
     def split(self, size: int) -> tuple[Shard, Shard | None]:

@@ -85,7 +85,7 @@ def shards(jobs: Sequence[Job], done: Sequence[set[str]], size: int | None) -> I
     """
     light = [replace(job, sample_ids=(), weights={}) for job in jobs]
     lacking: dict[tuple[int, ...], list[str]] = {}
-    # The sort is stable: samples with equally many instances, or where nobody knows, keep the data set's order.
+    # The sort is stable: samples with equally many instances, or with an unknown number, keep the data set's order.
     for sample_id in sorted(jobs[0].sample_ids, key=lambda one: -jobs[0].weights.get(one, 0)):
         if by := tuple(index for index, own in enumerate(done) if sample_id not in own):
             lacking.setdefault(by, []).append(sample_id)

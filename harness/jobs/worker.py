@@ -169,7 +169,7 @@ class Worker:
 
 
 def silent(_what: str) -> None:
-    """What begins now, said to nobody."""
+    """Ignores what begins now."""
 
 
 def run_here(

@@ -17,11 +17,11 @@ SIDE, THUMB_SIDE = 800, 96
 """Pixels of the longer side: of the picture under the masks, and of the one in the list."""
 
 Tell = Callable[[str, int, int], None]
-"""Told what is being made, how many of it are there, and of how many: 0 of 0 where nobody counts."""
+"""Called with what is being made, how many of it are done, and of how many: 0 of 0 where that is unknown."""
 
 
 def silent(_what: str, _done: int, _of: int) -> None:
-    """Tells nobody."""
+    """Reports nothing."""
 
 
 def write_pictures(

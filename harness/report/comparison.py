@@ -112,7 +112,7 @@ def interval(gain: Gain, scale: Scale = SHARE) -> str:
 
 
 def absent(parts: Sequence[Part], lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[str]:
-    """A note a part that nobody plays."""
+    """A note for each part that no method plays."""
     unplayed = [part for part in parts if not players(part, lines, final, context)]
     return [f"No method of this run is {' or '.join(part.plugins)}." for part in unplayed]
 
@@ -173,7 +173,7 @@ def answers(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
     The method's first, by the config. Where that says nothing, or no row has it: a lone mask's, or the method's own
     confidence's; without either, its first ranking by name but the oracle's.
     """
-    # 0 is the config's own first ranking, 4 any other; of two with 4 the name decides. The oracle is nobody's answer.
+    # 0 is the config's own first ranking, 4 any other; of two with 4 the name decides. The oracle is no answer.
     known = {"single": 1, "confidence": 2, "": 3, "oracle": 5}
     pairs = zip(lines["method"], lines["ranking"], strict=True)
     order = [

@@ -166,7 +166,7 @@ class Recorded:
         return set(self.samples[job.dataset]) - self.store.done(job)
 
     def _expected(self, rows: pd.DataFrame) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
-        """How many instances each job was asked for, and in how many images nobody has counted them.
+        """How many instances each job was asked for, and in how many images they were not counted.
 
         Rows tell of the images that any method has done. Of the others the data set's listing told when the run was
         made. An image of which neither tells counts as one instance, which is enough for its means to stay blank.

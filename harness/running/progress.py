@@ -141,7 +141,7 @@ class Live:
             self.bars.update(self.beginning, visible=False)
 
     def part(self, what: str, done: int = 0, of: int = 0) -> None:
-        """Show how many of several alike parts are done, such as a page's pictures; `of` is 0 where nobody knows."""
+        """Show how many of several alike parts are done, such as a page's pictures; `of` is 0 where unknown."""
         if not of:
             self.begins(what)
             return

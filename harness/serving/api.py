@@ -74,7 +74,7 @@ class Api:
         self._reader.shutdown(wait=False, cancel_futures=True)
 
     def said(self, text: str) -> str:
-        """A message, as whoever reads it may have it."""
+        """A message without what its reader may not see, such as folders of this machine."""
         return without_folders(text) if self.for_others else text
 
     async def about(self) -> dict[str, Any]:

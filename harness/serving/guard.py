@@ -1,4 +1,4 @@
-"""Whom a server answers: this machine's own browser, or whoever has the token.
+"""Which requests a server answers: those of this machine's own browser, and those that carry the token.
 
 Any web page may make its visitor's browser send requests to 127.0.0.1. What keeps such a page out:
 

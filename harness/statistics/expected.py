@@ -1,4 +1,4 @@
-"""How many instances every method must have a row of: all that any row of its data set names, whoever it is of.
+"""How many instances every method must have a row of: all that any row of its data set names, of whichever method.
 
 A method's own rows cannot tell what is missing inside an image that is done; those of the methods beside it can.
 """

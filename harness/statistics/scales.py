@@ -1,4 +1,4 @@
-"""What a run declares of its metrics, carried by its rows from the manifest to whoever computes with them."""
+"""What a run declares of its metrics, carried by its rows from the manifest to the code that computes with them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class OldRows:
 
 
 def old_rows(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, Collection[str]]) -> list[OldRows]:
-    """The jobs with rows that their plugins' code, as it is, did not make; rows whose code nobody noted pass.
+    """The jobs with rows that their plugins' code, as it is, did not make; rows whose code was not noted pass.
 
     Args:
         store: Where the rows are.

@@ -197,7 +197,7 @@ class Lock:
 
 
 def holder(folder: Folder) -> Owner | None:
-    """Who writes a folder now; None if nobody does, as where a start was killed."""
+    """The living owner of a folder's lock; None where there is none, as after a start that was killed."""
     other = named(folder)
     try:
         return other if other and last_sign_s(folder, other, STALE_S) is not None else None

@@ -56,7 +56,7 @@ class Store:
         self._known: dict[tuple[str, str], Header] = {}
 
     def __reduce__(self) -> tuple[type[Store], tuple[Folder]]:
-        return Store, (self.folder,)  # Workers need not be told what the shards hold.
+        return Store, (self.folder,)  # Workers do not need the headers of the shards.
 
     def open(
         self,

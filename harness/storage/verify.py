@@ -100,7 +100,7 @@ def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> boo
                 rows += len(store.read(key, name))
             except UserError as error:
                 damaged.append(str(error))
-                # A shard without a readable header counts for nobody, so that the rows can be checked without it: its
+                # A shard without a readable header does not count, so that the rows can be checked without it: its
                 # samples are then absent, and that is said. One with a header whose rows cannot be read is believed to
                 # be there.
                 whole &= name not in headers

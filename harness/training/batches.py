@@ -36,7 +36,7 @@ Made = tuple[Draw, Example]
 
 @runtime_checkable
 class Preparing(Protocol):
-    """A learner that computes something for a step's images and texts together, before it is asked for examples."""
+    """A learner that computes something for a step's images and texts together, before their examples are made."""
 
     def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
         """Do what is faster for several at once, and keep it; each text comes with its vocabulary."""

@@ -177,7 +177,7 @@ class Training:
         return cls(recipe, learner, batches.samples.datasets, TrainingState(learner, recipe, device), batches, loaders)
 
     def steps(self, first: int, end: int) -> Iterator[list[Batch]]:
-        """The batches of every step from `first` to before `end`, on the CPU; the same whoever makes them."""
+        """The batches of every step from `first` to before `end`, on the CPU, whichever process makes them."""
         return (self.loaders or self.batches).steps(first, end)
 
     @property

@@ -34,7 +34,7 @@ GREY = 127
 
 @register_learner("clip")
 class ClipLearner(Learner):
-    """Patches are told each class's mask, crops their class, and a name's templates are told to agree.
+    """Patches learn each class's mask, crops learn their class, and a name's templates learn to agree.
 
     It learns the names of classes, as the recipe's `text:` says them, and no words of single objects.
 

@@ -56,7 +56,7 @@ def own_stream(device: torch.device) -> torch.cuda.Stream | None:
 
 @contextmanager
 def aside(stream: torch.cuda.Stream | None) -> Iterator[None]:
-    """On a GPU, compute in a stream, and wait until all of it is there for whoever reads it in another."""
+    """On a GPU, compute in a stream, and wait for it at the end, so that other streams may read what it computed."""
     with torch.cuda.stream(stream):
         yield
     if stream is not None:

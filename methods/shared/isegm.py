@@ -136,7 +136,7 @@ class IsegmCheckpoints(Generic[A]):
         taken = self.official.get(name, self.architecture)
         known = {one.name for one in fields(taken)}
         # An argument that is unknown here and was left at its default is dropped, as the official loader does: the
-        # class has lost it since, and whoever made the model did not choose it.
+        # class has lost it since, and the makers of the model did not choose it.
         kept = {
             key: value
             for key, (value, specified) in given.items()

@@ -78,7 +78,7 @@ def iou_by_click(final: FinalClicks, context: Context) -> Table:
 
 
 def _by_text_alone(own: Sequences) -> bool:
-    """Whether it was asked without clicks: how many it needs nobody can say."""
+    """Whether it was asked without clicks, so that there is no number of clicks that it needs."""
     return len(own.clicks) > 0 and not own.clicks.any()
 
 

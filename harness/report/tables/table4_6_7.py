@@ -61,7 +61,7 @@ class Versus:
     trained: bool = False
 
     def build(self, final: FinalClicks, context: Context) -> Table:
-        """The table; a part that nobody plays is a note."""
+        """The table, with a note for each part that no method plays."""
         lines = scores(final, context, self.metric)
         made = final.clicks_made
         body: list[Row] = []
