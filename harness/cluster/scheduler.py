@@ -29,27 +29,25 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 from ray.util import metrics
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from harness.cluster import capacity
-from harness.cluster.actor import REMEDY, Actor, Lost, Unopened, unopened, visible_paths
+from harness.cluster.actor import REMEDY, Actor, Lost, Unopened, visible_paths
 from harness.cluster.capacity import Capacity
 from harness.cluster.connect import alive, check_kept, complaint, connect, is_own, readable, this_node
 from harness.cluster.pulse import ClusterLostError, Pulse
 from harness.cluster.slot import Phase, Slot
+from harness.cluster.trials import Trials
 from harness.config.method_entry import MethodEntry
-from harness.config.parts import Plugin, label
+from harness.config.parts import label
 from harness.config.run_config import Workers
-from harness.evaluation.pictures import listed, not_listed
 from harness.evaluation.protocol import failed
 from harness.jobs.jobs import Shard
 from harness.jobs.queue import IN_FLIGHT, Waiting
 from harness.jobs.worker import Outcome, method_of, outcome, silent
-from harness.plugins import parameters
 from harness.storage.store import Store
-from harness.structures import Listed, UserError
+from harness.structures import UserError
 
 DEATHS_LOADING = 3
 """Actors that may die or hang in a row while they load one method or data set before the run gives up."""
@@ -79,6 +77,7 @@ class Cluster:
         connect(address)
         self.pulse = Pulse(is_own(address))
         self.home = self.pulse.home
+        self.trials = Trials(self.pulse, capacity.PLACE_TIMEOUT_S + workers.timeout_s)
         self.capacity = Capacity(workers)
         self.instances = metrics.Counter(
             "harness_instances", "Instances done or failed.", tag_keys=("method", "dataset", "status")
@@ -290,29 +289,10 @@ class Cluster:
         """
         if slot.node == self.home:
             return
-        here = NodeAffinitySchedulingStrategy(self.home.id, soft=False)
-        # Not in this process: the image may be one that kills.
-        opening = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(opens)
-        try:
-            opened = self._got(opening.remote(shard.dataset, shard.sample_ids[0]))
-        except RayError:
-            return
-        if opened:
+        if self.trials.opens(shard.dataset, shard.sample_ids[0]):
             what = f"'{label(shard.dataset)}', image '{shard.sample_ids[0]}'"
             said = f"{what}: {reason} The driver opens it. {REMEDY}"
             raise complaint(said, slot.node, self.home)
-
-    def _got(self, call: Any) -> Any:
-        """The answer of a call beside the actors' own; it may take as long as a process to start and a batch.
-
-        Raises:
-            RayError: There is none.
-            ClusterLostError: There is no cluster any more.
-        """
-        deadline = time.monotonic() + capacity.PLACE_TIMEOUT_S + self.workers.timeout_s
-        while not ray.wait([call], timeout=1.0)[0] and time.monotonic() < deadline:
-            self.pulse.check()
-        return ray.get(call, timeout=0)
 
     def _take_arrived(self) -> Iterator[Outcome]:
         """Take the first answers of actors, once the driver finds the files that they wrote.
@@ -391,22 +371,7 @@ class Cluster:
     def _given_up(self, shard: Shard, reason: str) -> Outcome:
         """Failed records for an image that kills its workers, written by the driver."""
         (job,), (sample_id,) = shard.jobs, shard.sample_ids
-        # Listing may decode the image, which may be what kills: not in this process.
-        listing = ray.remote(num_cpus=0, max_retries=0)(instances_of)
-        try:
-            found: list[Listed] = self._got(listing.remote(job.dataset, sample_id))
-        except RayError:
-            found = not_listed(sample_id)
+        found = self.trials.listed(job.dataset, sample_id)
         records = [failed(job.names, job.protocol, sample_id, one, reason) for one in found]
         self.store.write(job.facts, shard.sample_ids, records, given_up=True)
         return outcome(job, shard.sample_ids, records, 0.0)
-
-
-def instances_of(dataset: Plugin, sample_id: str) -> list[Listed]:
-    """What a data set lists of a sample."""
-    return listed(parameters.build("datasets", dataset.name, dataset.params), sample_id)
-
-
-def opens(dataset: Plugin, sample_id: str) -> bool:
-    """Whether this process can open a sample's files."""
-    return not unopened(parameters.build("datasets", dataset.name, dataset.params), sample_id)
