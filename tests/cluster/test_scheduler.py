@@ -16,6 +16,7 @@ import ray
 from harness import UserError
 from harness.cluster import capacity
 from harness.cluster import scheduler as cluster
+from harness.cluster import slot as slots
 from harness.cluster.scheduler import Cluster
 from harness.cluster.slot import Phase, Slot
 from harness.config.method_entry import MethodEntry
@@ -25,6 +26,7 @@ from harness.jobs import queue as waiting
 from harness.jobs.jobs import Job
 from harness.jobs.plan import planned, remaining
 from harness.jobs.worker import Outcome, run_here
+from harness.storage.folder import Folder
 from harness.storage.forgetting import forget_given_up
 from harness.storage.rows import MEASURED
 from harness.storage.store import Store
@@ -151,6 +153,21 @@ def test_an_image_that_kills_whoever_decodes_it_does_not_kill_the_driver(store: 
     assert len(found) == (COUNT - 1) * 2 * 3 + 1
 
 
+def test_a_file_that_shows_late_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    there = Folder.exists
+
+    def late(folder: Folder, name: str) -> bool:
+        looks.append(name)
+        return len(looks) > 3 and there(folder, name)
+
+    monkeypatch.setattr(Folder, "exists", late)
+    made = jobs(STEADY)
+    ran(made, store)
+    check_all_ok(made, store)
+    assert len(looks) == 4 and len(set(looks)) == 1, "only the first file is looked for"
+
+
 def test_a_worker_killed_once_costs_nothing(store: Store, tmp_path: Path) -> None:
     made = jobs(fragile("kill", 3, tmp_path / "once"))
     ran(made, store, count=2, size=2)
@@ -165,7 +182,7 @@ def test_a_worker_killed_once_while_it_loads_is_replaced(store: Store, tmp_path:
 
 
 def test_a_hung_image_is_ended_and_fails_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "SHARD_S", 1.0)
+    monkeypatch.setattr(slots, "SHARD_S", 1.0)
     monkeypatch.setattr(waiting, "FIRST_SUSPECTED", 1)
     made = jobs(fragile("hang", 3))
     workers = Workers(count=1, cpus=0.5, gpus=0, timeout_s=2, samples_per_shard=1)
@@ -179,17 +196,18 @@ def test_a_hung_image_is_ended_and_fails_alone(store: Store, monkeypatch: pytest
 
 def test_a_batch_may_take_its_time_for_each_variant(store: Store) -> None:
     shard, *_ = remaining(jobs(STEADY | {"variants": VARIANTS}), store, None)
-    slot = cluster.Slot(None, "steady", {}, Phase.WORKING, setup=None, loads="")
+    slot = Slot(None, "steady", {}, Phase.WORKING, setup=None, loads="")
     assert len(shard.jobs) == 3 and not slot.hangs(0)
-    slot.busy_since -= cluster.SHARD_S + 70
+    slot.busy_since -= slots.SHARD_S + 70
     assert not slot.hangs(0)
     slot.calls["call"] = shard
     assert (slot.hangs(20), slot.hangs(30)) == (True, False)
     for phase in (Phase.LOADING, Phase.OPENING):
         slot.phase = phase
         assert (slot.hangs(75), slot.hangs(85)) == (True, False)
-    slot.phase = Phase.PLACING
-    assert not slot.hangs(0)
+    for phase in (Phase.PLACING, Phase.ARRIVING):
+        slot.phase = phase
+        assert not slot.hangs(0)
 
 
 def limited(patch: pytest.MonkeyPatch, where: Callable[[Slot], bool]) -> None:
