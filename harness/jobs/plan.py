@@ -14,7 +14,7 @@ from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, fingerprint, label
 from harness.config.run_config import RunConfig
 from harness.config.trained import Trained
-from harness.config.wording import Text, words_of
+from harness.config.wording import words_of
 from harness.evaluation.pictures import listed
 from harness.evaluation.probe import says_uses_text
 from harness.evaluation.protocol import Protocol
@@ -134,13 +134,15 @@ def _job(
     }
     parts = _parts(config, method, listing, weights)
     facts = JobFacts(label(method), label(entry), parts, about, _code(config, method, entry))
-    protocol = _protocol(config, method, seen_classes(method, trained, listing.dataset.classes))
+    clicks, text, batch = config.clicks_of(method), config.text_of(method), config.workers.images_per_batch
+    classes = seen_classes(method, trained, listing.dataset.classes)
+    protocol = Protocol(config.run, config.seed, clicks, text, config.metrics, batch, classes)
     return Job(facts, method, entry, listing.sample_ids, protocol, listing.weights)
 
 
 def _parts(config: RunConfig, method: MethodEntry, listing: Listing, weights: Mapping[str, str]) -> dict[str, str]:
     """All that decides a job's rows, by part."""
-    entry = listing.entry
+    entry, text = listing.entry, config.text_of(method)
     dataset = [entry.name, files.portable("datasets", entry.name, entry.params), listing.fingerprint]
     return {
         "method": fingerprint([method.name, files.portable("methods", method.name, method.params)]),
@@ -149,7 +151,7 @@ def _parts(config: RunConfig, method: MethodEntry, listing: Listing, weights: Ma
         "clicks": fingerprint(config.clicks_of(method).protocol),
         "seed": str(config.seed),
         "trained_classes": ", ".join(method.trained_on.classes),
-        "text": _text_part(config.text_of(method)),
+        "text": f"{text.rule}, {text.template}, {fingerprint(words_of(text).rows)}",
         "metrics": ", ".join(sorted(config.metrics)),
         "code": harness.__version__,
     }
@@ -237,14 +239,3 @@ def _published(method: MethodEntry, dataset: Plugin) -> dict[str, Any]:
     names = [Path(value).name for value in method.params.values() if isinstance(value, (str, Path))]
     printed = next((found for name in names if (found := cls.published.get(name, {}).get(dataset.name))), None)
     return {"published": dict(printed), "published_in": cls.published_in} if printed else {}
-
-
-def _protocol(config: RunConfig, method: MethodEntry, trained_classes: tuple[str, ...]) -> Protocol:
-    clicks, text = config.clicks_of(method), config.text_of(method)
-    batch = config.workers.images_per_batch
-    return Protocol(config.run, config.seed, clicks, text, config.metrics, batch, trained_classes)
-
-
-def _text_part(text: Text) -> str:
-    """The rule and the template, readable, and a fingerprint of the words."""
-    return f"{text.rule}, {text.template}, {fingerprint(words_of(text).rows)}"

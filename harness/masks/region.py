@@ -121,11 +121,6 @@ class Region:
         assert self.size == other.size
         return self._band(dilation_ratio).shared_with(other._band(dilation_ratio))
 
-    def boundary_union(self, other: Region, dilation_ratio: float = 0.02) -> int:
-        """How many counted pixels lie in either boundary band."""
-        areas = self.boundary_area(dilation_ratio) + other.boundary_area(dilation_ratio)
-        return areas - self.boundary_intersection(other, dilation_ratio)
-
     @cached_property
     def _whole(self) -> _Pixels:
         return self._counted(self.crop)

@@ -13,7 +13,7 @@ from typing import Any
 import PIL.Image
 
 from harness import atomic
-from harness.figures import Chart, charts, opened, write_charts, write_grids
+from harness.figures import charts, opened, write_charts, write_grids
 from harness.messages import without_folders
 from harness.page.explorer import Listing, Picture, stratified, write_data
 from harness.page.folder import replaced
@@ -122,7 +122,7 @@ def _written(
     for number, chart in enumerate(made if figures else (), start=1):
         papers += write_charts([chart], out / "figures")
         tell("charts", number, len(made))
-    write_data(out / "data" / "charts.js", "charts", [_chart(chart) for chart in made])
+    write_data(out / "data" / "charts.js", "charts", [_without_nan(asdict(chart)) for chart in made])
     write_data(out / "data" / "instances.js", "instances", listing.columns(held))
     for number, part in enumerate(listing.files(held)):
         write_data(out / "data" / "masks" / f"{number}.js", f"masks/{number}", part)
@@ -188,12 +188,8 @@ def _escaped(text: str) -> str:
     return html.escape(plain(text))
 
 
-def _chart(chart: Chart) -> dict[str, Any]:
-    """JSON knows no NaN."""
-    return _without_nan(asdict(chart))
-
-
 def _without_nan(value: Any) -> Any:
+    """The same with None for NaN, which JSON lacks."""
     if isinstance(value, dict):
         return {key: _without_nan(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

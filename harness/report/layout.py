@@ -181,7 +181,7 @@ def best_of_columns(rows: Sequence[Row], columns: Sequence[int]) -> tuple[Row, .
     Only numbers that are `comparable` have a best.
     """
     chosen: list[set[int]] = [set() for _ in rows]
-    competing = [at for at, row in enumerate(rows) if _competes(row)]
+    competing = [at for at, row in enumerate(rows) if not (row.quoted or row.bound)]
     for column in columns:
         for at in _best([rows[one].cells[column] for one in competing]):
             chosen[competing[at]].add(column)
@@ -257,10 +257,6 @@ def _worth(cell: Cell) -> float | None:
     if cell.value is None or math.isnan(cell.value):
         return None
     return cell.scale.sign * round(cell.scale.factor * cell.value, 2)
-
-
-def _competes(row: Row) -> bool:
-    return not row.quoted and not row.bound
 
 
 def _with_strong(row: Row, columns: set[int]) -> tuple[Cell, ...]:

@@ -75,11 +75,6 @@ class Sequences:
         never = np.logical_not(self._reached(quality).any(axis=1))
         return round(self._over_draws(never).sum())
 
-    def mean_at(self, number: int) -> float:
-        """Mean IoU after `number` clicks; NaN if there is no instance, or if no round ended at that number."""
-        (rounds,) = np.nonzero(self.clicks == number)
-        return float(self.ious[:, rounds[0]].mean()) if len(rounds) and len(self.ious) else float("nan")
-
     def areas(self) -> Float64[np.ndarray, " n"]:
         """Each instance's area under IoU against clicks, from the first round to the last, as a share of the whole.
 
@@ -89,10 +84,6 @@ class Sequences:
             return np.full(len(self.ious), np.nan)
         areas: Float64[np.ndarray, " n"] = (self.ious[:, 1:] + self.ious[:, :-1]) / 2 @ np.diff(self.clicks)
         return areas / (self.clicks[-1] - self.clicks[0])
-
-    def area_under_curve(self) -> float:
-        """The mean of `areas`; NaN over nothing, or with one round."""
-        return float(self.areas().mean()) if len(self.ious) else float("nan")
 
     def _reached(self, quality: float) -> np.ndarray:
         reached: np.ndarray = self.drawn.astype(np.float32) >= np.float32(quality)

@@ -34,7 +34,6 @@ def test_boundary_iou_counted_by_hand() -> None:
     truth, prediction = Region(rectangle(10, 5, 20, 15)), Region(rectangle(15, 5, 25, 15))
     assert (truth.boundary_area(), prediction.boundary_area()) == (36, 36)
     assert truth.boundary_intersection(prediction) == 10
-    assert truth.boundary_union(prediction) == 62
     assert boundary_iou(truth, prediction) == 10 / 62
 
 
@@ -90,7 +89,8 @@ def test_ignored_pixels_do_not_count_but_make_no_boundary(drawn: tuple[Mask, Mas
     bands = [band_by_definition(mask, 0.05) & ~ignore for mask in pair]
     np.testing.assert_array_equal(band(pair[0], 0.05, ignore), bands[0])
     assert truth.boundary_intersection(prediction, 0.05) == np.count_nonzero(bands[0] & bands[1])
-    assert truth.boundary_union(prediction, 0.05) == np.count_nonzero(bands[0] | bands[1])
+    areas = [region.boundary_area(0.05) for region in (truth, prediction)]
+    assert areas == [np.count_nonzero(one) for one in bands]
 
 
 def test_ignore_counted_by_hand() -> None:

@@ -43,10 +43,10 @@ def test_by_hand() -> None:
     assert (found.nof_ritm(0.95), found.nof_strict(0.95)) == (3, 2)  # one is good enough at the last click
     assert (found.nof_ritm(0.9), found.nof_strict(0.9)) == (2, 1)
     assert (found.nof_ritm(0.8), found.nof_strict(0.8)) == (1, 1)
-    assert [found.mean_at(k) for k in (1, 5)] == pytest.approx([(0.2 + 0.9 + 0.1) / 3, (0.95 + 0.1 + 0.5) / 3])
-    assert np.isnan(found.mean_at(6))
+    means = found.ious[:, [0, 4]].mean(axis=0)
+    assert list(means) == pytest.approx([(0.2 + 0.9 + 0.1) / 3, (0.95 + 0.1 + 0.5) / 3])
     areas = [sum(LADDER) - (0.2 + 0.95) / 2, 0.9 / 2 + 0.3 + 0.05, 1.5 - 0.3]
-    assert found.area_under_curve() == pytest.approx(sum(areas) / 3 / 4)
+    assert found.areas().mean() == pytest.approx(sum(areas) / 3 / 4)
 
 
 def test_several_clicks_a_round() -> None:
@@ -54,8 +54,8 @@ def test_several_clicks_a_round() -> None:
     assert list(found.clicks) == [3, 6, 9]
     assert found.noc(0.9) == (6 + 9) / 2
     assert (found.nof_ritm(0.9), found.nof_strict(0.9)) == (1, 1)
-    assert found.mean_at(6) == pytest.approx(0.55) and np.isnan(found.mean_at(1))
-    assert found.area_under_curve() == pytest.approx(((0.55 + 0.925) / 2 + (0.15 + 0.25) / 2) / 2)
+    assert found.ious[:, 1].mean() == pytest.approx(0.55)
+    assert found.areas().mean() == pytest.approx(((0.55 + 0.925) / 2 + (0.15 + 0.25) / 2) / 2)
 
 
 def test_a_broken_sequence_counts_as_failed() -> None:
@@ -69,9 +69,9 @@ def test_nothing_is_no_number() -> None:
     for some in (rows((None,), (None,)), rows((0.5, 0.6)).iloc[:0]):
         found = sequences(some)
         assert found.failed == len(some)
-        assert all(np.isnan(value) for value in (found.noc(0.9), found.mean_at(1), found.area_under_curve()))
+        assert np.isnan(found.noc(0.9)) and not len(found.areas())
         assert found.nof_ritm(0.9) == found.nof_strict(0.9) == 0
-    assert np.isnan(sequences(rows((0.5,), (0.7,))).area_under_curve())
+    assert np.isnan(sequences(rows((0.5,), (0.7,))).areas()).all()
 
 
 def test_two_rows_after_one_click_are_refused() -> None:

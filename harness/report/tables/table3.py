@@ -82,9 +82,10 @@ def _slots(lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[Sl
     slots = []
     for index, sam in enumerate(players(SAM, lines, final, context) or [""]):
         clip, confidence = (None, None) if index else (("sam", "clip"), ("sam", "confidence"))
+        ranked = lines.loc[lines["method"] == sam, "ranking"].eq("saliency").any()
         slots += [
             Slot("CLIP", sam, ("clip",), clip),
-            *([Slot(SALIENCY, sam, ("saliency",), None)] if "saliency" in _rankings(lines, sam) else []),
+            *([Slot(SALIENCY, sam, ("saliency",), None)] if ranked else []),
             Slot("Conf.", sam, SAM.rankings, confidence),
             Slot("Oracle", sam, ("oracle",), None),
         ]
@@ -93,10 +94,6 @@ def _slots(lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[Sl
         labels = players(part, lines, final, context) or [""]
         slots += [Slot(heading, label, part.rankings, None if index else print_) for index, label in enumerate(labels)]
     return slots
-
-
-def _rankings(lines: pd.DataFrame, sam: str) -> set[str]:
-    return set(lines.loc[lines["method"] == sam, "ranking"])
 
 
 def _columns(slots: Sequence[Slot]) -> tuple[Column, ...]:

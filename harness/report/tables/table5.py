@@ -61,7 +61,8 @@ def table5(final: FinalClicks, context: Context) -> Table:
     asked = asked_with(final, context)
     lines = _lines(final, context, list(asked))
     datasets = list(dict.fromkeys(lines["dataset"])) if len(lines) else []
-    body = [row for setting in _settings(asked) for row in _section(setting, asked, lines, datasets, final, context)]
+    settings = dict.fromkeys([*PRINTED, *asked.values()])  # the paper's settings, and then those that only we have
+    body = [row for setting in settings for row in _section(setting, asked, lines, datasets, final, context)]
     heads = [Column("Text", align="center"), Column("Pclicks", align="right"), Column("Nclicks", align="right")]
     columns = (*heads, Column("Method"), *[Column(name, "mIoU", "right") for name in datasets])
     notes = [f"{line['dataset']}, {named(line)}: {counted(line)}." for _, line in lines.iterrows()]
@@ -90,11 +91,6 @@ def asked_with(final: FinalClicks, context: Context) -> dict[str, Setting]:
             positive = sum(bool(click["positive"]) for click in clicks)
             found[method] = Setting(with_text(method, final, context), positive, len(clicks) - positive)
     return found
-
-
-def _settings(asked: Asked) -> list[Setting]:
-    """The paper's settings, and then those that only we have."""
-    return list(dict.fromkeys([*PRINTED, *asked.values()]))
 
 
 def _lines(final: FinalClicks, context: Context, methods: Sequence[str]) -> pd.DataFrame:
