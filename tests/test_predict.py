@@ -29,7 +29,7 @@ from harness.structures import Click, Image, Prediction, Prompt, Record
 
 CONFIGS = [
     yaml.safe_load((places.ROOT / "configs" / f"{name}_scenes.yaml").read_text("utf-8"))
-    for name in ("table8", "sam_vs_ours")
+    for name in ("noc", "table8", "sam_vs_ours")
 ]
 PARAMS = {entry["name"]: entry["params"] for config in CONFIGS for entry in config["methods"]}
 INSTANCES = 50
@@ -57,7 +57,7 @@ RANDOM = {
 }
 """Methods of which no weights are embedded: random ones in the authors' format."""
 
-NOT_HERE = {"sam2", "sam_hq", "simpleclick", "focalclick"} - PARAMS.keys()
+NOT_HERE = {"sam2", "sam_hq"}
 """Published sizes only: `python -m harness weights list` has them; their own tests load files of those formats."""
 
 

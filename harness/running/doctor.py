@@ -38,6 +38,9 @@ OPENED_WHOLE = 50
 BYTES_A_ROW = 1000
 """A result row on disk: mostly the mask, 583 bytes on average at 640 x 480."""
 
+TRAINED = ("checkpoint", "weights")
+"""How the names of parameters end that are weights, which can be trained."""
+
 SHARED_MEMORY_MIB = 256
 """Ray passes messages through shared memory. Ours are small, but containers often have 64 MiB, which makes Ray slow."""
 
@@ -199,7 +202,7 @@ def _files(method: MethodEntry, due: bool) -> Iterator[Finding]:
         yield Finding(name, State.NOTE, f"no {identified(method.train).saved_as} yet: `run` trains it first")
     paths = starts_from(method, due)
     for key, path in paths.items():
-        if not due or path.exists() or key.endswith(("checkpoint", "weights")):  # A training makes its folders.
+        if not due or path.exists() or path.suffix or key.endswith(TRAINED):  # A training makes its folders.
             yield _file(name, key, path)
     if not paths and not due:
         yield Finding(name, State.FINE, "needs no file")
@@ -208,7 +211,8 @@ def _files(method: MethodEntry, due: bool) -> Iterator[Finding]:
 def _file(name: str, key: str, path: Path) -> Finding:
     """Look at one file: published checkpoints are hashed and compared, other files are hashed."""
     if not path.exists():
-        todo = weights.hint(path) or f"Correct `{key}`, or train it (README, Training)."
+        trained = ", or train it (README, Training)" if key.endswith(TRAINED) else ""
+        todo = weights.hint(path) or f"Correct `{key}`{trained}."
         return Finding(name, State.WRONG, f"no file at {key}={path}. {todo}")
     if path.is_dir():
         return Finding(name, State.FINE, f"{key}: the folder {path}")

@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from harness.plugins.registry import register_learner
 from harness.structures import Instance, Said, Sample, UserError
 
-from ..phraseclick.network import FIRST, PhraseArchitecture, PhraseClickNetwork, numbered, said
+from ..phraseclick.network import FIRST, PhraseArchitecture, PhraseClickNetwork, numbered, said, split
 from .prompted_deeplab import PromptedDeepLabLearner
 from .shared.mask_losses import cross_entropy
 from .shared.phrases import required_phrase
 
 WHERE = "methods/learners/phraseclick.py"
+TO_LIST_WORDS = "docs/referring.md, PhraseClick, shows how to write it."
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -34,7 +35,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
     """Two losses: the mask's cross-entropy, and that of telling which of the vocabulary's words are in the phrase.
 
     Args:
-        words: The vocabulary; any other word of a phrase is [unknown].
+        words: The vocabulary: a list, or a text file with a word a line. Any other word of a phrase is [unknown].
         encoder: An encoder of segmentation-models-pytorch.
         decoder_channels: The channels of the bottleneck and the decoder.
         output_stride: The encoder's output stride, 8 or 16.
@@ -57,7 +58,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
 
     def __init__(
         self,
-        words: Annotated[Sequence[str], Field(min_length=1)],
+        words: Annotated[Sequence[str], Field(min_length=1)] | Path,
         encoder: str = "resnet101",
         decoder_channels: int = 256,
         output_stride: Literal[8, 16] = 16,
@@ -77,7 +78,8 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         without_click: Share = 0.1,
         attribute_weight: Annotated[float, Field(ge=0)] = 0.1,
     ) -> None:
-        self.words, self.word_width, self.state = tuple(words), word_width, state
+        self.words = listed(words) if isinstance(words, Path) else tuple(words)
+        self.word_width, self.state = word_width, state
         self.without_phrase, self.without_click, self.attribute_weight = without_phrase, without_click, attribute_weight
         super().__init__(
             encoder=encoder,
@@ -165,3 +167,21 @@ class PhraseClickLearner(PromptedDeepLabLearner):
     def metadata(self) -> dict[str, str]:
         """The architecture and the vocabulary, as JSON."""
         return {"architecture": json.dumps(self.phrase_architecture.as_dict())}
+
+
+def listed(path: Path) -> tuple[str, ...]:
+    """The words of a file with a word a line; empty lines and repeated words do not count.
+
+    Raises:
+        UserError: The file is missing, is no UTF-8 text, has no word, or has a line of several words.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{WHERE}: words={path} cannot be read: {error}. {TO_LIST_WORDS}") from error
+    words = tuple(dict.fromkeys(line for line in lines if line))
+    several = next((word for word in words if split(word) != [word]), None)
+    if not words or several:
+        found = f"the line {several[:60]!r}" if several else "no word"
+        raise UserError(f"{WHERE}: words={path}: found {found}; wanted a word in lower case a line. {TO_LIST_WORDS}")
+    return words

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness.methods.learners.phraseclick import PhraseClickLearner
+from harness.methods.learners.phraseclick import PhraseClickLearner, listed
 from harness.methods.phraseclick.network import PADDING, UNKNOWN, PhraseClickNetwork, numbered
 from harness.methods.phraseclick.phraseclick import PhraseClick
 from safetensors.torch import save_file
 
 import toy_phraseclick
+from harness.plugins import files, parameters
 from harness.structures import Click, Instance, Prompt, Said, Sample, UserError
 
 pytestmark = pytest.mark.slow
@@ -130,3 +131,30 @@ def test_a_training_step_teaches_every_part_and_the_far_click_is_the_methods() -
 def test_an_instance_without_words_is_told() -> None:
     with pytest.raises(UserError, match="instance a of sample 1: found no words"):
         example(learner(), text=None)
+
+
+def test_the_vocabulary_may_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("car\n\n t-shirt \ncar\n", encoding="utf-8")
+    resolved = parameters.resolve("learners", "phraseclick", {"words": str(path)})
+    assert files.files("learners", "phraseclick", resolved) == {"words": path}
+    assert files.files("learners", "phraseclick", {"words": ["car"]}) == {}
+    assert listed(path) == ("car", "t-shirt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "found no word"),
+        (b"left car\n", "the line 'left car'"),
+        (b"Car\n", "the line 'Car'"),
+        (b"caf\xe9\n", "cannot be read"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_that_is_no_list_of_words(content: bytes | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"words={path}.*{said}.*docs/referring.md"):
+        listed(path)

@@ -245,6 +245,9 @@ def test_what_a_training_lacks_is_wrong(tmp_path: Path) -> None:
     config = loaded(tmp_path, methods=[due(learner=learner, datasets=[absent, SCENES], validation=validation)])
     _, (state, said) = found(config, "click_only")
     assert state == "wrong" and f"no file at encoder_weights={tmp_path}/gone.pth. Correct `encoder_weights`" in said
+    words = {"name": "phraseclick", "params": {"words": str(tmp_path / "words.txt")}}
+    listless = found(loaded(tmp_path, methods=[due(learner=words, datasets=[SCENES])]), "click_only")
+    assert ("wrong", f"no file at words={tmp_path}/words.txt. Correct `words`.") in listless
     for subject in ("coco, to train on", "others, to train on"):
         ((state, said),) = found(config, subject)
         assert state == "wrong" and "instances_val2017.json" in said
