@@ -548,7 +548,8 @@ def test_a_config_that_makes_no_sense(wrong: dict[str, Any]) -> None:
 def test_the_defaults_are_the_official_evaluations(method: Ritm) -> None:
     params = {name: default for name, (_, default) in parameters.parameters_of(Ritm).items()}
     assert params["zoom"] == ZoomIn(400, 1, 1.4, 200, 0.5, 0.5)
-    section = (Path(__file__).resolve().parents[2] / "README.md").read_text().split("| `ritm` | |")[1].split("\n\n")[0]
+    page = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
+    section = page.read_text("utf-8").split("| `ritm` | |")[1].split("\n\n")[0]
     shown = yaml.safe_load("\n".join(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)))
     assert shown.pop("zoom") == asdict(params["zoom"])
     assert len(shown) == 4 and shown.items() <= params.items()

@@ -307,8 +307,8 @@ def test_a_config_builds_it(weights: Path, clip_weights: Path) -> None:
         parameters.resolve("methods", "sam", {**params, "crop": "circle"})
 
 
-def test_the_readme_shows_the_defaults() -> None:
-    section = (ROOT / "README.md").read_text().split("| `sam`, `sam2` | |")[1].split("\n\n")[0]
+def test_the_page_of_methods_shows_the_defaults() -> None:
+    section = (ROOT / "docs" / "methods.md").read_text().split("| `sam`, `sam2` | |")[1].split("\n\n")[0]
     shown = yaml.safe_load("\n".join(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)))
     assert {"rankings", "crop", "template", "clip_model", "multimask"} < set(shown)
     for plugin in ("sam", "sam2"):
