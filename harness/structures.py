@@ -228,6 +228,7 @@ class Record:
         image_id: The sample's id.
         draw: Which of several times that the instance is asked for this is, from 0; 0 where it is asked once.
         click_index: How many clicks the method had been given; 0 where it was asked by text alone.
+        guess: The class that a text rule which looks at the picture chose, as the data set prints it; None for others.
         click_strategy: The rule that made the clicks; None where none were wanted.
         click_options: The options of the click strategy, those that the config leaves to it too, as JSON.
         under_click: How many of the image's objects hold the first positive click, the asked one included; with
@@ -267,6 +268,7 @@ class Record:
     width: int | None
     device: str
     draw: int = 0
+    guess: str | None = None
     partner: str | None = None
     shared_px: int | None = None
     click_options: str | None = "{}"

@@ -8,15 +8,16 @@ Code: the authors' fork, https://github.com/nikolaiwarner7/MaskCLIP at 37b9df0; 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from harness.plugins.interfaces import Group, Saliency, clicks_of
-from harness.plugins.registry import register_method
+from harness.plugins.registry import fits_texts, register_method
 from harness.plugins.vocabularies import Contrast, Vocabulary
 from harness.structures import Click, Image, Prediction, Prompt
 
@@ -87,6 +88,18 @@ class TextClick(PromptedDeepLab):
     def saliency_map(self, state: EncodedImage, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:
         """The map that the network is given for a prompt."""
         return super().saliency_map(state, self._contrasted(prompt))
+
+    def text_fits(
+        self, state: EncodedImage, clicks: Sequence[Click], texts: Sequence[str]
+    ) -> Float32[np.ndarray, "n k"]:
+        """By the saliency's CLIP, whose view of the image is that of the map: no further pass."""
+        assert self.saliency is not None
+        return self.saliency.text_fits(state.features, clicks, texts)
+
+    @classmethod
+    def has_clip(cls, params: Mapping[str, Any]) -> bool:
+        """Whether its saliency answers."""
+        return fits_texts(params["saliency"])
 
     def _contrasted(self, prompt: Prompt) -> Prompt:
         return replace(prompt, vocabulary=self.contrast.names(prompt.vocabulary))

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from harness import places
 from harness.config import yaml_file
 from harness.config.parts import Model, Plugin, fingerprint, resolved
-from harness.config.wording import Text, TextOrRule, checked_text, deciding
+from harness.config.wording import Text, TextOrRule, checked_text, deciding, looks_at_pictures
 from harness.plugins import files
 from harness.structures import UserError
 
@@ -252,6 +252,11 @@ def checked(recipe: Recipe, where: str) -> Recipe:
     datasets = [resolved(entry, "datasets", f"{where}datasets[{i}]") for i, entry in enumerate(recipe.datasets)]
     validation = recipe.validation and _validation(recipe.validation, f"{where}validation.")
     text = checked_text(recipe.text, f"{where}text")
+    if looks_at_pictures(text):
+        raise UserError(
+            f"{where}text: found {text.rule}, which guesses words by a finished method's CLIP; wanted a rule that "
+            "needs none, such as class_name: a training has no method yet."
+        )
     changed = {"learner": learner, "datasets": tuple(datasets), "validation": validation, "text": text}
     return recipe.model_copy(update=changed)
 

@@ -17,7 +17,8 @@ from harness.config.click_protocol import Clicks, checked_clicks
 from harness.config.method_entry import MethodEntry, checked_entries, read_recipes
 from harness.config.parts import Model, Plugin, label, resolved
 from harness.config.recipe import KnownRecipe, identified
-from harness.config.wording import Text, TextOrRule, checked_text
+from harness.config.wording import Text, TextOrRule, checked_text, looks_at_pictures
+from harness.plugins import parameters
 from harness.plugins.registry import find
 from harness.structures import Record, UserError
 
@@ -163,6 +164,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     _check_labels(path, "methods", methods)
     _check_checkpoints(path, methods)
     _check_without_clicks(path, config, methods)
+    _check_looking(path, config, methods)
     _check_labels(path, "datasets", config.datasets)
     for index, entry in enumerate(config.methods):
         _check_known(f"{path}, methods[{index}].datasets", "data set", entry.datasets, config.datasets)
@@ -190,6 +192,25 @@ def _check_without_clicks(path: Path, config: RunConfig, methods: Sequence[Metho
         if config.text_of(method).rule == "none":
             raise UserError(
                 f"{path}: '{label(method)}' is asked with clicks.max_clicks: 0 and text: none; wanted a click or words."
+            )
+
+
+def _check_looking(path: Path, config: RunConfig, methods: Sequence[MethodEntry]) -> None:
+    """Refuse a text rule that looks around a click where there is no click, or no CLIP to look with."""
+    for method in methods:
+        text = config.text_of(method)
+        if not looks_at_pictures(text):
+            continue
+        asked = f"{path}: '{label(method)}' is asked with text: {text.rule}, which guesses the words around a click"
+        if not config.clicks_of(method).max_clicks:
+            raise UserError(f"{asked}, and with clicks.max_clicks: 0; wanted a click.")
+        cls = find("methods", method.name)
+        given = {key: default for key, (_, default) in parameters.parameters_of(cls).items()} | dict(method.params)
+        if not cls.has_clip(given):
+            raise UserError(
+                f"{asked} by the method's own CLIP, and {method.name} has none with these params. Give it a `text:` of "
+                "its own, or ask a method with a CLIP: text_click with the saliency maskclip, or sam with clip or a "
+                "saliency among its `rankings`."
             )
 
 

@@ -7,7 +7,7 @@ word is said ("tvmonitor": "tv monitor"), a synonym and a hypernym of it.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -53,6 +53,8 @@ class Asked:
         vocabulary: The data set's categories.
         words: Said, synonyms, hypernyms.
         rng: Makes the generator of this instance alone; most rules need none.
+        fits: For a rule that looks at the picture: how well each category of the vocabulary fits what lies around the
+            first click, by the method's own CLIP (`Method.text_fits`); the largest fits best. Empty for other rules.
     """
 
     instance: Instance | Listed
@@ -60,6 +62,7 @@ class Asked:
     vocabulary: tuple[str, ...]
     words: Words
     rng: Callable[[], np.random.Generator]
+    fits: Sequence[float] = ()
 
 
 Rule = Callable[[Asked], str | None]
@@ -110,6 +113,29 @@ def wrong_present(asked: Asked) -> str | None:
 def wrong_absent(asked: Asked) -> str | None:
     """The class name of something that is not in the image, drawn evenly."""
     return _wrong(asked, [name for name in asked.vocabulary if name not in asked.present])
+
+
+@register_text_rule("auto/v1", looks=True)
+def best_around_click(asked: Asked) -> str | None:
+    """The class that fits best what lies around the click, by the method's own CLIP: a guess, no ground truth.
+
+    The paper's section 5 leaves it to later work; the definition is ours. Every category of the data set is a
+    candidate, as it is said, in the run's template and in the sentences in which the method's CLIP reads words. The
+    fit of a name is the mean cosine of its vector with MaskCLIP's vectors of the patches around the first positive
+    click of the prompt: the four whose centres enclose it, by bilinear weights (`methods/shared/around_click.py`). That
+    is the value of MaskCLIP's map at the click, so that the best name is the one whose map is brightest there. Of
+    equal fits, the name that comes first in the data set's order. Later clicks do not change the words.
+
+    That few patches were chosen on 80 training scenes: 54 % of 571 guesses were right with the four, as with the one
+    under the click; 48 % with 3 x 3 patches, 36 % with 5 x 5.
+
+    Raises:
+        ValueError: The data set names no classes.
+    """
+    if not asked.vocabulary:
+        raise ValueError("the data set names no classes among which one could be guessed")
+    best = max(range(len(asked.vocabulary)), key=lambda at: asked.fits[at])
+    return asked.words.said(asked.vocabulary[best])
 
 
 def _wrong(asked: Asked, names: list[str]) -> str:

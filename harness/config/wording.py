@@ -16,7 +16,7 @@ from harness.config.parts import Model
 from harness.config.texts import Asked, Words, read_words
 from harness.messages import readable
 from harness.plugins.failures import contained, described
-from harness.plugins.registry import find
+from harness.plugins.registry import entry, find
 from harness.structures import Instance, Listed, Said, UserError
 
 READ_SAID_ALONE = ("given", "class_name", "none")
@@ -70,6 +70,11 @@ def checked_text(text: Text, where: str) -> Text:
     return text.model_copy(update={"words": text.words and str(places.for_workers(text.words))})
 
 
+def looks_at_pictures(text: Text) -> bool:
+    """Whether the rule of a `text:` chooses by the picture and a method's CLIP, as `auto/v1` does."""
+    return bool(entry("texts", text.rule).options.get("looks"))
+
+
 def deciding(text: Text) -> dict[str, Any]:
     """All that decides the words, as JSON: rule, template, and what the rule may read of the words file."""
     words = words_of(text)
@@ -89,15 +94,21 @@ class Wording:
 
     Attributes:
         vocabulary: The classes as they are said, each in the template, in the data set's order.
+        looks: Whether the rule looks at the picture: it is asked after the first click, with `fits`.
     """
 
     def __init__(self, text: Text, classes: Sequence[str]) -> None:
         self.asked, self.classes = text, tuple(map(readable, classes))
         self.rule, self.words = find("texts", text.rule), words_of(text)
+        self.looks = looks_at_pictures(text)
         self.vocabulary = self._said(self.classes)
 
     def said(
-        self, instance: Instance | Listed, present: frozenset[str], rng: Callable[[], np.random.Generator]
+        self,
+        instance: Instance | Listed,
+        present: frozenset[str],
+        rng: Callable[[], np.random.Generator],
+        fits: Sequence[float] = (),
     ) -> Said:
         """What an instance is called, and the names among which it is.
 
@@ -105,13 +116,14 @@ class Wording:
             instance: One of the data set's.
             present: The categories of its sample.
             rng: Makes the generator of this instance's words; most rules need none.
+            fits: How well each class fits around the click, for a rule that looks at the picture.
 
         Raises:
             ValueError: The rule has no words for it, fails, or returns what are none.
         """
         try:
             with contained():
-                text = self.rule(Asked(instance, present, self.classes, self.words, rng))
+                text = self.rule(Asked(instance, present, self.classes, self.words, rng, fits))
         except ValueError:
             raise
         except Exception as error:
@@ -122,6 +134,11 @@ class Wording:
             raise ValueError(f"{self.asked.rule} returned an empty text; wanted words, or None for none.")
         sentence = None if text is None else self.asked.template.replace("{}", text)
         return Said(sentence, self.vocabulary, self.classes)
+
+    def guessed(self, text: str | None) -> str | None:
+        """The class that a rule which looks at the picture chose, by its words; None for other rules and words."""
+        named = dict(zip(reversed(self.vocabulary), reversed(self.classes), strict=True))
+        return named.get(text or "") if self.looks else None
 
     def present(self, categories: frozenset[str]) -> tuple[str, ...]:
         """Those names of the vocabulary that a sample's categories are called by."""

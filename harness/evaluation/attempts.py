@@ -16,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from harness.evaluation import chance
 from harness.plugins.failures import DeviceLost, contained, described, is_device_lost
 from harness.plugins.interfaces import Group, Method
-from harness.structures import Prediction
+from harness.structures import Click, Prediction
 
 
 class Tried(NamedTuple):
@@ -106,6 +108,34 @@ def segmented(
         failure = failure or again.failure
         answers.append(Answers(given, described(failure) if failure and passed else ""))
     return answers
+
+
+def text_fits(
+    method: Method, state: Any, clicks: Sequence[Sequence[Click]], names: Sequence[str]
+) -> list[Sequence[float] | Exception]:
+    """How well each name fits around each prompt's first positive click, by the method; all at once, else each alone.
+
+    Args:
+        method: To be asked.
+        state: Of the image.
+        clicks: Those of each prompt; where none is positive, the first one counts.
+        names: The data set's classes as they are said; where there are none, the method is not asked.
+
+    Returns:
+        As many numbers a prompt as there are names, or why there are none.
+    """
+
+    def asked(some: list[Click]) -> list[Any]:
+        found = np.asarray(method.text_fits(state, some, names))
+        if found.dtype.kind != "f" or found.shape != (len(some), len(names)) or not np.isfinite(found).all():
+            raise ValueError(
+                f"text_fits returned {found.dtype} {found.shape}; wanted finite float32 {(len(some), len(names))}, a "
+                "number for each click and name."
+            )
+        return found.tolist()
+
+    firsts = [next((click for click in own if click.positive), own[0]) for own in clicks]
+    return attempted(asked, firsts).results if names else [() for _ in clicks]
 
 
 def _only(answer: Any) -> Prediction | Exception:

@@ -31,7 +31,7 @@ from typing import TypeVar
 from harness.clicks import NoClickError
 from harness.clicks.strategy import ClickRuleError
 from harness.evaluation import scoring
-from harness.evaluation.attempts import segmented
+from harness.evaluation.attempts import segmented, text_fits
 from harness.evaluation.pictures import Picture, encode, loaded
 from harness.evaluation.pieces import Piece, pieces
 from harness.evaluation.probe import Probe
@@ -139,6 +139,8 @@ class Evaluation:
             except (NoClickError, ClickRuleError) as error:
                 instance = asking.target.instance
                 records.append(self._failed(way, asking.picture, instance, f"clicks: {error}", asking))
+        if number == 1 and way.wording.looks:
+            clicked = self._worded(way, clicked, records)
         answers, segment_ms = self._answers(way, Piece(piece.number, clicked), number)
         pending = []
         for asking, answer in zip(clicked, answers, strict=True):
@@ -165,7 +167,8 @@ class Evaluation:
                 continue
             for asking in askings:
                 try:
-                    asking.text = way.text(picture, asking.target.instance)
+                    if not way.wording.looks:
+                        way.word(asking)
                     asked.append(asking)
                 except ValueError as error:
                     records.append(self._failed(way, picture, asking.target.instance, f"text: {error}", asking))
@@ -178,6 +181,23 @@ class Evaluation:
                 reason = f"encode: {described(asking.picture.state)}"
                 records.append(self._failed(way, asking.picture, asking.target.instance, reason, asking))
         return opened, records
+
+    def _worded(self, way: Way, clicked: Sequence[Asking], records: list[Record]) -> list[Asking]:
+        """Those that a text rule which looks at the picture has words for, after the first click."""
+        worded = []
+        for picture, some in groupby(clicked, key=lambda one: one.picture):
+            own = list(some)
+            with self.turn:
+                fits = text_fits(self.method, picture.state, [one.clicks for one in own], way.wording.vocabulary)
+            for asking, found in zip(own, fits, strict=True):
+                try:
+                    if isinstance(found, Exception):
+                        raise ValueError(described(found))
+                    way.word(asking, found)
+                    worded.append(asking)
+                except ValueError as error:
+                    records.append(self._failed(way, picture, asking.target.instance, f"text: {error}", asking))
+        return worded
 
     def _answers(self, way: Way, asked: Piece, click: int) -> tuple[list[Prediction | Exception], float]:
         """What the method answers to every prompt, or why it does not, and the time of one prompt in ms."""

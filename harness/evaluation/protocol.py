@@ -75,6 +75,7 @@ class Asking:
         draw: Which of several times that the instance is asked for this is, from 0.
         pair: The instance with the other object that its click must lie in, where the click rule asks for pairs.
         text: The words of every prompt; None where there are none.
+        guess: The class that these words name, where the text rule guessed it.
         clicks: All clicks so far.
         place: Where the first positive click fell; None before it.
         predicted: The mask that the method's first ranking took in the last round; before the first round the one that
@@ -88,6 +89,7 @@ class Asking:
     draw: int = 0
     pair: Pair | None = None
     text: str | None = None
+    guess: str | None = None
     clicks: tuple[Click, ...] = ()
     place: Place | None = None
     predicted: Mask | None = None
@@ -168,14 +170,20 @@ class Way:
                 for draw, pair in enumerate(own[target.instance.id])
             )
 
-    def text(self, picture: Picture, instance: Instance) -> str | None:
-        """The words of an instance's prompts.
+    def word(self, asking: Asking, fits: Sequence[float] = ()) -> None:
+        """Put the instance into the words of all its prompts.
+
+        Args:
+            asking: The instance.
+            fits: How well each class fits around the click, for a text rule that looks at the picture.
 
         Raises:
             ValueError: The rule has none for it, or fails.
         """
+        picture, instance = asking.picture, asking.target.instance
         rng = partial(self._rng, picture.sample.id, instance, TEXT_ROUND)  # Other clicks, but the same words.
-        return self.wording.said(instance, picture.categories, rng).text
+        asking.text = self.wording.said(instance, picture.categories, rng, fits).text
+        asking.guess = self.wording.guessed(asking.text)
 
     def new_clicks(self, asking: Asking, number: int) -> tuple[Click, ...]:
         """The clicks of an instance's next round, the first of which is number 1; none where it is asked by text alone.
@@ -246,6 +254,7 @@ def facts(
         "seen": seen(protocol, instance),
         "text": asking.text if asking else None,
         "text_rule": protocol.text.rule,
+        "guess": asking.guess if asking else None,
         "clicks": clicks,
         "draw": asking.draw if asking else 0,
         "partner": pair.other.id if pair else None,

@@ -25,6 +25,10 @@ MAP_ROUNDING = 1e-3
 """By how much a saliency's map may exceed 0 and 1, because of half precision's rounding."""
 
 
+NO_CLIP = "{} has no CLIP that could tell which name fits around a click."
+"""What a method or a saliency without one answers to `text_fits`."""
+
+
 @dataclass(frozen=True)
 class TextLimit:
     """How much of a text is read.
@@ -130,6 +134,32 @@ class Method:
             prompt: As `segment` gets it.
         """
         return None
+
+    def text_fits(
+        self,
+        state: Any,  # noqa: ARG002
+        clicks: Sequence[Click],  # noqa: ARG002
+        texts: Sequence[str],  # noqa: ARG002
+    ) -> Float32[np.ndarray, "n k"]:
+        """How well each text fits what lies around each click, by the method's own CLIP; the largest fits best.
+
+        A text rule that looks at the picture, such as `auto/v1`, chooses by it. It is asked once an image, before the
+        first `segment`, for all first clicks together. A method that writes it says so in `has_clip`.
+
+        Args:
+            state: The image's, from `encode`.
+            clicks: The first click of each prompt on the image.
+            texts: The names of the data set's classes, as they are said.
+
+        Raises:
+            ValueError: The method has no CLIP.
+        """
+        raise ValueError(NO_CLIP.format(type(self).__name__))
+
+    @classmethod
+    def has_clip(cls, params: Mapping[str, Any]) -> bool:  # noqa: ARG003
+        """Whether a method with these parameters, in JSON, has a CLIP that answers `text_fits`."""
+        return False
 
     def unknown_words(self, text: str) -> tuple[int, int] | None:  # noqa: ARG002
         """How many of a text's words it does not know, and how many it reads; None for one without a vocabulary.
@@ -242,6 +272,21 @@ class Saliency(ABC):
             texts: The texts; one that the vocabulary lacks is added to it.
             vocabulary: The names with which each text is contrasted; may be empty.
         """
+
+    def text_fits(
+        self,
+        features: Any,  # noqa: ARG002
+        clicks: Sequence[Click],  # noqa: ARG002
+        texts: Sequence[str],  # noqa: ARG002
+    ) -> Float32[np.ndarray, "n k"]:
+        """As `Method.text_fits`, from the features of the image; a saliency that has no such measure raises ValueError.
+
+        Args:
+            features: The result of `features` for the image.
+            clicks: In pixels of the full image.
+            texts: The texts.
+        """
+        raise ValueError(NO_CLIP.format(f"the saliency {getattr(self, 'name', type(self).__name__)}"))
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:  # noqa: ARG003

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from harness.messages import suggest
 from harness.places import ROOT
 from harness.plugins.failures import blamed
+from harness.plugins.interfaces import Saliency
 from harness.plugins.kinds import KINDS, Kind
 from harness.plugins.scale import Scale
 from harness.plugins.sources import Written, written
@@ -119,9 +120,15 @@ def register_click_rule(name: str, *, pairs: Callable[..., Any] | None = None) -
     return _registering("clicks", name, pairs=pairs)
 
 
-def register_text_rule(name: str) -> Callable[[T], T]:
-    """Function decorator: makes a text rule known as `name`."""
-    return _registering("texts", name)
+def register_text_rule(name: str, *, looks: bool = False) -> Callable[[T], T]:
+    """Function decorator: makes a text rule known as `name`.
+
+    Args:
+        name: What configs and rows call it.
+        looks: For a rule that chooses a class by the picture: it is asked after the first click, and given
+            `Asked.fits`. Only methods with a CLIP can be asked by it, and only where there is a click.
+    """
+    return _registering("texts", name, looks=looks)
 
 
 def register_table(name: str) -> Callable[[T], T]:
@@ -210,6 +217,14 @@ def name_of(kind: str, thing: type) -> str:
     if ":" in known or known in names(kind):
         return known
     return f"{thing.__module__}:{thing.__qualname__}"
+
+
+def fits_texts(saliency: Mapping[str, Any] | str | None) -> bool:
+    """Whether a saliency, as a config names it, says which text fits around a click (`Saliency.text_fits`)."""
+    if not saliency:
+        return False
+    name = saliency if isinstance(saliency, str) else saliency["name"]
+    return find("saliency", name).text_fits is not Saliency.text_fits
 
 
 def names(kind: str) -> list[str]:

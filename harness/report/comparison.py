@@ -167,6 +167,12 @@ def with_text(method: str, final: FinalClicks, context: Context) -> bool:
     return list(rules) != ["none"]
 
 
+def text_rules(rows: pd.DataFrame) -> dict[str, str]:
+    """Method's label -> the rule of its texts, by a run's rows."""
+    known = rows.reindex(columns=["method", "text_rule"]).dropna()
+    return {str(method): str(rule) for method, rule in known.groupby("method")["text_rule"].min().items()}
+
+
 def answers(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
     """One line of `scores` for each data set and method: the ranking whose masks the next clicks are made into.
 

@@ -1,4 +1,4 @@
-"""The mean of a paired difference, and how much more it is on one part of the instances than on another."""
+"""The mean of a paired difference, how much more it is on one part of the instances, and which share of another."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from harness.statistics.final_clicks import ASKED, INSTANCE, over_draws
 from harness.statistics.means import NO_GAIN, Gain, by_image
-from harness.statistics.resampling import intervals_of_means
+from harness.statistics.resampling import interval_of_means, intervals_of_means
 from harness.statistics.stratified import stratified
 from harness.storage.clicks import click_keys
 
@@ -54,6 +54,29 @@ def contrast(more: pd.DataFrame, less: pd.DataFrame) -> Gain:
         return NO_GAIN
     both = pd.concat([_instances(more).assign(part=1), _instances(less).assign(part=-1)], ignore_index=True)
     return stratified(both, "gain", both["part"], {1: 1.0, -1: -1.0})
+
+
+def share_of(some: pd.DataFrame, whole: pd.DataFrame) -> Gain:
+    """Which share of one mean of `gain` another one is, over the instances of both, with its 95 % interval by images.
+
+    Both sums come from one drawing of the images, and their ratio is taken of each drawing.
+
+    Args:
+        some: Rows with `dataset`, `image_id`, `instance_id` and `gain`.
+        whole: Likewise; what counts as 1.
+
+    Returns:
+        The ratio as `difference`; n counts the instances. NaN where the whole is no gain, of which nothing is a share.
+    """
+    kept = _instances(whole)[[*INSTANCE, "gain"]]
+    both = _instances(some).merge(kept, on=INSTANCE, suffixes=("", "_whole"), validate="one_to_one")
+    sums, _ = by_image(both, both[["gain", "gain_whole"]])
+    if both.empty or sums[:, 1].sum() <= 0:
+        return NO_GAIN
+    # A mean is a sum over a count, and its interval that of sums over counts. Here the whole's sums stand for the
+    # counts: image by image they may be below zero, in a drawing of many images they are not.
+    low, high = interval_of_means(sums[:, 0], sums[:, 1])
+    return Gain(float(sums[:, 0].sum() / sums[:, 1].sum()), low, high, len(both))
 
 
 def _instances(pairs: pd.DataFrame) -> pd.DataFrame:

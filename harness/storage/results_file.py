@@ -95,7 +95,8 @@ def read_results(store: Store, masks: bool = False, coded: bool = False) -> pd.D
     """The rows of results.parquet, without a look at the shards; None where the file is absent or damaged."""
     try:
         with store.folder.opened(RESULTS) as file:
-            dictionaries = list(TEXTS) if coded else None
+            there = pq.read_schema(file).names  # Earlier versions had fewer columns.
+            dictionaries = [name for name in TEXTS if name in there] if coded else None
             found = pq.ParquetFile(file, page_checksum_verification=True, read_dictionary=dictionaries)
             names = [name for name in found.schema_arrow.names if masks or name != "mask"]
             rows = found.read(columns=names)

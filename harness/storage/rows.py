@@ -29,6 +29,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "seen": pa.bool_(),
     "text": pa.string(),
     "text_rule": pa.string(),
+    "guess": pa.string(),
     "click_strategy": pa.string(),
     "click_options": pa.string(),
     "clicks": _CLICKS,

@@ -13,7 +13,7 @@ from harness.config.click_protocol import Clicks, checked_clicks
 from harness.config.parts import Plugin, resolved
 from harness.config.parts import label as label_of
 from harness.config.run_config import RunConfig, check_metrics
-from harness.config.wording import Text, checked_text
+from harness.config.wording import Text, checked_text, looks_at_pictures
 from harness.config.yaml_file import validated
 from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
@@ -131,7 +131,14 @@ def _checked(raw: Mapping[str, Any]) -> RunConfig:
 
 
 def _check_askable(method: Method, config: RunConfig) -> None:
-    """Refuse to ask with neither a click nor words, and without a click where the method needs one."""
+    """Refuse to ask with neither a click nor words, without a click or a CLIP where these are needed."""
+    if looks_at_pictures(config.text) and type(method).text_fits is Method.text_fits:
+        raise UserError(
+            f"{WHERE}: found text: {config.text.rule}, which guesses words by the method's own CLIP, and "
+            f"{type(method).__name__} has none; wanted another rule, such as class_name."
+        )
+    if looks_at_pictures(config.text) and not config.clicks.max_clicks:
+        raise UserError(f"{WHERE}: found text: {config.text.rule} and clicks.max_clicks: 0; wanted a click.")
     if config.clicks.max_clicks:
         return
     if method.needs_click:

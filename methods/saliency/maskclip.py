@@ -26,8 +26,9 @@ from torch.nn import functional
 
 from harness.plugins.interfaces import Saliency, TextLimit
 from harness.plugins.registry import register_saliency
-from harness.structures import Image, UserError
+from harness.structures import Click, Image, UserError
 
+from ..shared.around_click import fits_at
 from ..shared.channels import IMAGENET_MEAN, IMAGENET_STD
 from ..shared.clip_maps import (
     alike_together,
@@ -149,6 +150,15 @@ class MaskClip(Saliency):
         """One map a text, as `Saliency.maps` says; a text missing from the vocabulary joins it for its own map."""
         with aside(self.stream):
             return self._maps([features], texts, tuple(vocabulary)).cpu().numpy()
+
+    @torch.inference_mode()
+    def text_fits(
+        self, features: DenseImage, clicks: Sequence[Click], texts: Sequence[str]
+    ) -> Float32[np.ndarray, "n k"]:
+        """The cosine of each text, in the map's own templates, with the patches around each click (`fits_at`)."""
+        with aside(self.stream):
+            vectors = text_vectors(self.clip, texts, self.templates, self._texts)
+            return fits_at(features.dense, features.size, clicks, vectors)
 
     @torch.inference_mode()
     def maps_of_each(

@@ -10,8 +10,9 @@ matter of the scorer.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import groupby
 from typing import Any, Literal
 
@@ -20,8 +21,9 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from harness.plugins.interfaces import Group, Method, Saliency, TextLimit
-from harness.structures import Image, Masks, Prediction, Prompt, UserError
+from harness.plugins.interfaces import NO_CLIP, Group, Method, Saliency, TextLimit
+from harness.plugins.registry import fits_texts
+from harness.structures import Click, Image, Masks, Prediction, Prompt, UserError
 
 from .clip_tokens import clip_text_limit
 from .ranking import ClipRanking
@@ -86,12 +88,14 @@ class EncodedImage:
         size: (h, w) of the image.
         features: The network's features of the image.
         seen: The saliency's features of the image; None where it ranks nothing.
+        patches: The ranking CLIP's patches of the image, computed when they are first asked for; None without it.
     """
 
     image: Image
     size: tuple[int, int]
     features: Any
     seen: Any = None
+    patches: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +163,13 @@ class MultiMask(Method):
         self.image_encodings += len(images)
         seen = self.saliency.features(images) if self.saliency else [None] * len(images)
         return [
-            EncodedImage(image, image.shape[:2], self.network.features(image), one)
+            EncodedImage(image, image.shape[:2], self.network.features(image), one, self._patches(image))
             for image, one in zip(images, seen, strict=True)
         ]
+
+    def _patches(self, image: Image) -> Callable[[], Any] | None:
+        # Only a text rule that looks at the picture asks for them, so that other runs do not pay for the pass.
+        return cache(partial(self.clip.patches, image)) if self.clip else None
 
     @torch.inference_mode()
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
@@ -190,6 +198,22 @@ class MultiMask(Method):
         if self.saliency is None:
             return None
         return text_maps(self.saliency, state.seen, state.size, [prompt], [str(prompt.text)])[0]
+
+    @torch.inference_mode()
+    def text_fits(
+        self, state: EncodedImage, clicks: Sequence[Click], texts: Sequence[str]
+    ) -> Float32[np.ndarray, "n k"]:
+        """By the saliency that ranks or, without one, by the patches of the CLIP that ranks crops."""
+        if self.saliency is not None:
+            return self.saliency.text_fits(state.seen, clicks, texts)
+        if state.patches is None or self.clip is None:
+            raise ValueError(NO_CLIP.format(f"{self.name} without a ranking by clip or saliency"))
+        return self.clip.text_fits(state.patches(), state.size, clicks, texts)
+
+    @classmethod
+    def has_clip(cls, params: Mapping[str, Any]) -> bool:
+        """Whether a saliency ranks that answers, or CLIP does."""
+        return fits_texts(params.get("saliency")) if params.get("saliency") else "clip" in params["rankings"]
 
     def _check(self, prompt: Prompt, size: tuple[int, int]) -> None:
         height, width = size

@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from harness.structures import Image, Mask, Masks, UserError
+from harness.structures import Click, Image, Mask, Masks, UserError
 
+from ..saliency.maskclip import dense_features
+from .around_click import fits_at
 from .clip_texts import text_vectors
 from .open_clip_model import load_clip
 
@@ -46,6 +48,9 @@ class ClipRanking:
         device: Where CLIP runs; "auto" takes the GPU if there is one.
         dtype: Type of the image tower's matrix products.
         crops_per_batch: How many crops are encoded at once; 64 are enough for all candidates of most images.
+
+    Attributes:
+        whole_images: How many images were seen whole, for `text_fits`, so far.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class ClipRanking:
         self.clip = load_clip(model, checkpoint, device)
         self.crop, self.template, self.dtype, self.crops_per_batch = crop, template, dtype, crops_per_batch
         self.embedded: dict[str, Float[Tensor, " d"]] = {}
+        self.whole_images = 0
 
     @torch.inference_mode()
     def scores(self, image: Image, masks: Masks, texts: Sequence[str]) -> Float32[np.ndarray, " n"]:
@@ -89,6 +95,26 @@ class ClipRanking:
             # Both are unit vectors, so the sum of products is the cosine.
             scores[shown] = (crops * words).sum(1).cpu().numpy()
         return scores
+
+    @torch.inference_mode()
+    def patches(self, image: Image) -> Float32[Tensor, "d gh gw"]:
+        """MaskCLIP's features of the whole image, squeezed to CLIP's own size: one pass, no crop."""
+        self.whole_images += 1
+        return dense_features(self.clip.module.visual, self._pixels(image)[None])[0].float()
+
+    @torch.inference_mode()
+    def text_fits(
+        self, patches: Float32[Tensor, "d gh gw"], size: tuple[int, int], clicks: Sequence[Click], texts: Sequence[str]
+    ) -> Float32[np.ndarray, "n k"]:
+        """The cosine of each text, in the template, with the patches around each click (`fits_at`).
+
+        Args:
+            patches: Of the image, from `patches`.
+            size: (h, w) of the image.
+            clicks: In pixels of the image.
+            texts: Without the template.
+        """
+        return fits_at(patches, size, clicks, self._texts(texts))
 
     def _images(self, image: Image, masks: Sequence[Mask]) -> Float[Tensor, "n d"]:
         """The embeddings of the masks' crops, which are cut one at a time: each may be as large as the image."""

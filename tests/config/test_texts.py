@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,13 @@ def test_a_rule_says(rule: str, text: str | None) -> None:
 
 def test_without_words_of_its_own_an_object_has_its_class_name() -> None:
     assert find("texts", "given")(asked()) == "tv monitor"
+
+
+def test_the_best_fit_around_the_click_is_said_and_of_equal_ones_the_first() -> None:
+    at = replace(asked("dog"), fits=(0.1, 0.3, 0.2, 0.3))
+    assert find("texts", "auto/v1")(at) == "tv monitor"
+    with pytest.raises(ValueError, match="names no classes"):
+        find("texts", "auto/v1")(replace(at, vocabulary=(), fits=()))
 
 
 def test_without_a_class_there_is_no_text() -> None:

@@ -53,11 +53,10 @@ def asked(text: Any) -> dict[str, tuple[str | None, tuple[str, ...]]]:
     names, data = Names("m", "m", "screens", "screens"), Screens()
     way = Way(names, Protocol("r", 0, Clicks(), recipe(text).text, ("iou",)), data.classes)
     pictures = [prepared(data.load(one)) for one in data.sample_ids()]
-    return {
-        target.instance.id: (way.text(picture, target.instance), way.wording.vocabulary)
-        for picture in pictures
-        for target in picture.targets
-    }
+    askings = [asking for picture in pictures for asking in way.askings(picture)]
+    for asking in askings:
+        way.word(asking)
+    return {asking.target.instance.id: (asking.text, way.wording.vocabulary) for asking in askings}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.statistics.contrasts import contrast, mean_gain, paired
+from harness.statistics.contrasts import contrast, mean_gain, paired, share_of
 
 CLICK, OTHER = ([{"x": x, "y": 5, "positive": True}] for x in (3, 4))
 
@@ -67,3 +67,19 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         found = contrast(drawn[more], drawn[~more])
         held += found.low <= 0.1 <= found.high
     assert 52 <= held <= 60
+
+
+def test_a_share_is_the_ratio_of_two_sums_over_the_same_instances() -> None:
+    some = rows({"A1": 0, "A2": 0, "B1": 0}).assign(gain=[0.2, 0.0, 0.3])
+    whole = rows({"A1": 0, "B1": 0, "C1": 0}).assign(gain=[0.4, 0.6, 9.0])
+    found = share_of(some, whole)
+    assert (found.difference, found.n) == (pytest.approx(0.5 / 1.0), 2)
+    assert found.low == pytest.approx(0.5) and found.high == pytest.approx(0.5)  # half in either image
+    uneven = share_of(some.assign(gain=[0.4, 0.0, 0.0]), whole)
+    assert uneven.difference == pytest.approx(0.4) and uneven.low < 0.4 < uneven.high
+
+
+@pytest.mark.parametrize("gain", [[0.0, 0.0], [-0.3, 0.1]])
+def test_nothing_is_a_share_of_no_gain(gain: list[float]) -> None:
+    found = share_of(rows({"A1": 0, "B1": 0}).assign(gain=0.2), rows({"A1": 0, "B1": 0}).assign(gain=gain))
+    assert found.n == 0 and np.isnan(found.difference)

@@ -611,7 +611,7 @@ def test_the_manifest_is_json_for_people(store: Store) -> None:
 
 def test_rows_of_before_there_were_draws_are_read(store: Store) -> None:
     opened(store)
-    gone = ["draw", "partner", "shared_px", "partner_iou"]
+    gone = ["draw", "partner", "shared_px", "partner_iou", "guess"]
     early = packed(table([record("a")], JOB.metrics).drop_columns(gone), Header(("1",), JOB.parts))
     (store.folder_of(JOB.key)).write(name_of(early), early)
     store.write(JOB, ["2"], [record("b", "2", draw=1)])
@@ -620,4 +620,4 @@ def test_rows_of_before_there_were_draws_are_read(store: Store) -> None:
     assert read[gone[1:]].isna().all(axis=None)
     old = store.folder.local / "results.parquet"
     pq.write_table(pa.Table.from_pandas(read.drop(columns=gone)), old)
-    assert len(read_results(store)) == 2
+    assert len(read_results(store)) == len(read_results(store, coded=True)) == 2

@@ -6,7 +6,7 @@ some images hold one class only, so that no wrong class is present, and some nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.plugins.registry import register_table
 from harness.report.baselines import baselines
-from harness.report.comparison import answers, base, interval, with_text
+from harness.report.comparison import answers, base, interval, text_rules, with_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, share, signed, spread
 from harness.report.scores import (
@@ -39,6 +39,7 @@ DOSES = {
     "given": "as given",
     "synonym": "synonym",
     "hypernym": "hypernym",
+    "auto/v1": "guessed",
     "wrong_present": "wrong, present",
     "wrong_absent": "wrong, absent",
 }
@@ -110,7 +111,7 @@ def _series(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterat
 
     Where it segments nothing without text, as a network does that was trained with it, click-only stands in.
     """
-    found, rules = scored(final), _rules(final.rows)
+    found, rules = scored(final), text_rules(final.rows)
     spoken = {name: with_text(name, final, context) for name in lines["method"]}
     against = baselines(lines, final, context)
     for dataset in lines["dataset"].unique():
@@ -125,12 +126,6 @@ def _series(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterat
                 other = against.of(dataset, own[0].entry[0])
                 own = [*[dose for dose in doses if dose.entry[0] == other], *own]
             yield sorted(own, key=lambda dose: list(DOSES).index(dose.kind) if dose.kind in DOSES else len(DOSES))
-
-
-def _rules(rows: pd.DataFrame) -> Mapping[str, str]:
-    """Method's label -> the rule of its texts."""
-    known = rows.reindex(columns=["method", "text_rule"]).dropna()
-    return {str(method): str(rule) for method, rule in known.groupby("method")["text_rule"].min().items()}
 
 
 def _common(doses: Sequence[Dose]) -> pd.MultiIndex:

@@ -1,0 +1,187 @@
+"""The words given, guessed from the click, or none: how often the guess is right, and how much of the gain it keeps.
+
+Paper: Warner et al., BMVC 2023, https://arxiv.org/abs/2311.14822, section 5: "automatically detecting the best category
+present around a user's foreground click, to remove the necessity of an additional text input". It has no such numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness.plugins.registry import register_table
+from harness.report.baselines import baselines
+from harness.report.comparison import PARTS, answers, base, interval, text_rules
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, share, signed, spread
+from harness.report.scores import (
+    about,
+    bounds,
+    clicks_note,
+    failures,
+    gaps,
+    iou_heading,
+    mean_cell,
+    of_line,
+    scored,
+    scores,
+    with_intervals,
+)
+from harness.statistics.contrasts import mean_gain, paired, share_of
+from harness.statistics.final_clicks import FinalClicks, over_draws
+from harness.statistics.means import Gain, part
+
+GIVEN = ("class_name", "given")
+"""The rules of the words that are held against the guess; of several the first that the run has."""
+
+_GENERAL = (
+    "Means over instances, in percent. Right: the share of guesses that are the object's own class. Over none, against "
+    "given: differences in points, over the instances that both segmented from the same clicks. Recovered: what the "
+    "guess gains over none as a share of what the given words gain."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Trio:
+    """A method on a data set by what its words were.
+
+    Attributes:
+        lines: "none", "given", "guessed" -> its line of `scores`, as far as there is one.
+        found: The same -> its scored rows after the last click, one a draw.
+    """
+
+    lines: Mapping[str, pd.Series[Any]]
+    found: Mapping[str, pd.DataFrame]
+
+    def pairs(self, one: str, other: str) -> pd.DataFrame | None:
+        """The rows of one kind of words, with what they gain over another; None where either is not whole."""
+        if any(kind not in self.lines or pd.isna(self.lines[kind]["mean"]) for kind in (one, other)):
+            return None
+        return paired(self.found[one], self.found[other])
+
+
+@register_table("auto_text")
+def auto_text(final: FinalClicks, context: Context) -> Table:
+    """Three lines a data set and method whose words were guessed: none, given, guessed."""
+    lines = answers(scores(final, context), context)
+    body: list[Row] = []
+    notes: list[str] = []
+    for trio in _trios(lines, final, context):
+        body += [_row(kind, trio, final, context, starts=kind == next(iter(trio.lines))) for kind in trio.lines]
+        notes += list(_said(trio))
+    made = final.clicks_made
+    means = [Column(name.capitalize(), iou_heading(made), "right") for name in PARTS.values()]
+    rights = [Column(name.capitalize(), "Right", "right") for name in PARTS.values()]
+    tails = [Column(name, align="right") for name in ("Over none", "Against given", "n", "Failed")]
+    columns = (Column("Dataset"), Column("Method"), Column("Text"), *means, *rights, *tails)
+    said = (*notes, *clicks_note(made), _GENERAL) if body else ("No method of this run guessed its words (auto/v1).",)
+    return Table("The words given, guessed, or none", columns, tuple(body), tuple(said))
+
+
+def _trios(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[Trio]:
+    found, rules = scored(final, ["guess"], by_draw=True), text_rules(final.rows)
+    guessing = set(found.loc[found["guess"].notna(), "method"].astype(str))
+    against = baselines(lines, final, context)
+    for _, guessed in lines[lines["method"].isin(guessing)].iterrows():
+        here = lines[lines["dataset"] == guessed["dataset"]]
+        # The method's own variants; where it says nothing without words, as a network that was trained with them,
+        # click-only stands for "none".
+        own = here[[base(name, context) == base(guessed["method"], context) for name in here["method"]]]
+        given = next((line for rule in GIVEN for line in _of_rule(own, rules, rule)), None)
+        other = against.of(guessed["dataset"], guessed["method"])
+        without = [*_of_rule(own, rules, "none"), *(line for _, line in here[here["method"] == other].iterrows())]
+        trio = {"none": next(iter(without), None), "given": given, "guessed": guessed}
+        known = {kind: line for kind, line in trio.items() if line is not None}
+        yield Trio(known, {kind: of_line(found, line) for kind, line in known.items()})
+
+
+def _of_rule(lines: pd.DataFrame, rules: Mapping[str, str], rule: str) -> list[pd.Series[Any]]:
+    """The lines of the methods that were asked by a rule and segmented something."""
+    return [line for _, line in lines.iterrows() if rules.get(line["method"]) == rule and line["n"]]
+
+
+def _row(kind: str, trio: Trio, final: FinalClicks, context: Context, starts: bool) -> Row:
+    line = trio.lines[kind]
+    names = (Cell(line["dataset"]), Cell(base(line["method"], context), about(line, final, context)))
+    means = [mean_cell(line, column) for column in PARTS]
+    rights = _right_cells(trio.found[kind], context) if kind == "guessed" else [Cell()] * len(PARTS)
+    over = _gain(trio.pairs(kind, "none") if kind != "none" else None, context)
+    less = _gain(trio.pairs(kind, "given") if kind == "guessed" else None, context)
+    counts = [Cell(str(line[name]), gaps(line)) for name in ("n", "failed")]
+    notes = failures(line, final)
+    return Row((*names, Cell(kind, notes), *means, *rights, over, less, *counts), starts_section=starts)
+
+
+def _right(rows: pd.DataFrame) -> pd.DataFrame:
+    """Whether each instance's guess is its class, 1 or 0, the mean over draws; also of the seen and the unseen."""
+    right = pd.DataFrame({"right": (rows["guess"].astype(str) == rows["category"].astype(str)).astype(float)})
+    kept = over_draws(right, rows)
+    own = rows.loc[kept.index]
+    halves = {name: kept["right"].where(own.index.isin(part(own, name == "seen").index)) for name in ("seen", "unseen")}
+    return own[["dataset", "image_id"]].assign(overall=kept["right"], **halves)
+
+
+def _right_cells(rows: pd.DataFrame, context: Context) -> list[Cell]:
+    right = _right(rows)
+    values = right[list(PARTS.values())]
+    means = [share(float(values[name].mean()), n=int(values[name].count())) for name in values]
+    return list(with_intervals(means, values, right, context))
+
+
+def _gain(pairs: pd.DataFrame | None, context: Context) -> Cell:
+    if pairs is None or pairs.empty:
+        return Cell()
+    gain = mean_gain(pairs)
+    behind = spread(signed(gain.low), signed(gain.high), gain.n) if context.intervals else ""
+    return Cell(signed(gain.difference), n=gain.n, spread=behind)
+
+
+def _said(trio: Trio) -> Iterator[str]:
+    """The differences with their intervals, how often the guess is right, and what follows from it."""
+    line = trio.lines["guessed"]
+    who = f"{line['dataset']}, {line['method']}"
+    right = _right(trio.found["guessed"])
+    values = right[list(PARTS.values())]
+    ends = dict(zip(values, bounds(values, right), strict=True))
+    shares = [
+        f"{name} {share(float(values[name].mean())).text} [{100 * ends[name][0]:.2f}, {100 * ends[name][1]:.2f}] "
+        f"(n = {values[name].count()})"
+        for name in values
+        if values[name].count()
+    ]
+    yield f"{who}: the guess is right on {', '.join(shares)}."
+    over, given, less = (trio.pairs(*two) for two in (("guessed", "none"), ("given", "none"), ("guessed", "given")))
+    if less is not None:
+        yield f"{who}, against given: {_by_part(less, mean_gain, interval)}."
+    if over is None:
+        return
+    yield f"{who}, over none: {_by_part(over, mean_gain, interval)}."
+    is_right = over["guess"].astype(str) == over["category"].astype(str)
+    halves = [
+        f"where the guess is {name} {interval(gain)} (n = {gain.n})"
+        for name, rows in (("right", over[is_right]), ("wrong", over[~is_right]))
+        if (gain := mean_gain(rows)).n
+    ]
+    yield f"{who}, over none, {', '.join(halves)}."
+    if given is not None:
+        recovered = [
+            f"{name} {gain.difference:.2f} [{gain.low:.2f}, {gain.high:.2f}]"
+            for name, (some, whole) in _parts(over, given)
+            if (gain := share_of(some, whole)).n
+        ]
+        yield f"{who}, recovered of what the given words gain: {', '.join(recovered)}."
+
+
+def _by_part(pairs: pd.DataFrame, of: Callable[[pd.DataFrame], Gain], said: Callable[[Gain], str]) -> str:
+    found = {name: of(rows) for name, (rows,) in _parts(pairs)}
+    return ", ".join(f"{name} {said(gain)} (n = {gain.n})" for name, gain in found.items() if gain.n)
+
+
+def _parts(*frames: pd.DataFrame) -> Iterator[tuple[str, tuple[pd.DataFrame, ...]]]:
+    """The rows of all instances, of the seen and of the unseen."""
+    yield "overall", frames
+    for name in ("seen", "unseen"):
+        yield name, tuple(part(rows, name == "seen") for rows in frames)
