@@ -24,7 +24,6 @@ import numpy as np
 import PIL.Image
 import typer
 from harness.datasets.coco.coco import Coco
-from harness.datasets.coco.masks import decode
 from jaxtyping import UInt8
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +38,7 @@ from harness.images.reading import read_rgb
 from harness.masks import metric
 from harness.masks.region import Region
 from harness.masks.rle import encode
+from harness.masks.segmentations import decode
 from harness.plugins.interfaces import Method
 from harness.storage.folder import write_bytes
 from harness.storage.manifest import JobFacts

@@ -53,6 +53,8 @@ class Prompt:
             free text.
         initial: A mask to start from, bool (h, w), the same in every round; None to start from nothing. A method that
             does not look at it starts from nothing.
+        instance: The instance's id, and `draw` which of several times it is asked for: told only to a method that says
+            `told_instances`, which looks up a mask that was made elsewhere.
     """
 
     clicks: tuple[Click, ...]
@@ -60,6 +62,8 @@ class Prompt:
     previous: Any = None
     vocabulary: tuple[str, ...] = ()
     initial: Mask | None = None
+    instance: str = ""
+    draw: int = 0
 
 
 class Said(NamedTuple):

@@ -102,6 +102,8 @@ def unequal(method: Method, asked: Sequence[Record], data: Any = None, **more: A
 def test_predict_gives_the_masks_of_the_rows(name: str, tmp_path: Path) -> None:
     if name in NOT_HERE:
         pytest.skip(f"{name} comes in published sizes only: `python -m harness weights list` has them.")
+    if name == "predictions":
+        pytest.skip("it answers nothing but a data set's instances: tests/methods/test_predictions.py.")
     method = built(name, **RANDOM[name](tmp_path) if name in RANDOM else {})
     asked = rows(method, INSTANCES, Text(template="the {}") if name in RANDOM else None)  # "the" is a word they know.
     assert len({row.instance_id for row in asked}) == INSTANCES

@@ -18,13 +18,13 @@ from jaxtyping import Bool
 
 from harness import Dataset, Instance, Sample, UserError, register_dataset
 from harness.images.reading import read_rgb_of, sizes_digest
+from harness.masks.json_values import kind_of
+from harness.masks.segmentations import decode, short
 from harness.places import sha256
 from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
 from .listing import Listing, Rows, check_layout, parsed, version_of
-from .masks import decode, short
-from .numbers import kind_of
 
 
 @register_dataset("coco")

@@ -25,11 +25,11 @@ import pyarrow as pa
 from jaxtyping import Shaped
 
 from harness.images.reading import within
+from harness.masks.json_values import id_text, kind_of, whole
+from harness.masks.segmentations import short
 
 from ..shared.ids import plain
 from .document import Document
-from .masks import short
-from .numbers import id_text, kind_of, whole
 
 Rows = Shaped[np.ndarray, " rows"]
 """Annotations, with the fields of `fields`."""

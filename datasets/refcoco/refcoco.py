@@ -17,12 +17,12 @@ import numpy as np
 
 from harness import Dataset, Instance, Sample, UserError, register_dataset
 from harness.images.reading import read_rgb_of, sizes_digest
+from harness.masks.segmentations import decode
 from harness.places import sha256
 from harness.plugins.class_splits import marked, seen_names, split_of
 from harness.structures import Image, Listed, Mask
 
 from ..coco.listing import Listing, Rows, parsed, version_of
-from ..coco.masks import decode
 from .listing import LAYOUT, Ref, check_layout, check_split, refs_by_image
 
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 import harness
 from harness import places
 from harness.cli.explain import explain
+from harness.cli.export import export
 from harness.cli.listing import list_
 from harness.cli.page import page
 from harness.cli.plan import doctor, plan
@@ -22,6 +23,7 @@ from harness.cli.report import report
 from harness.cli.rows import rows
 from harness.cli.run import run
 from harness.cli.runs import merge, verify, watch
+from harness.cli.score import score
 from harness.cli.tables import audit, claims, compare, leaderboard
 from harness.cli.terminal import errors
 from harness.cli.train import card, train
@@ -47,6 +49,8 @@ for command in (
     verify,
     replay,
     explain,
+    score,
+    export,
     merge,
     train,
     card,

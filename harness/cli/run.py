@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from harness.cli.options import Address, AsJson, ConfigPath, Limit, Only, Runs, 
 from harness.cli.terminal import console, end, live, say, warn
 
 if TYPE_CHECKING:
+    from harness.config.run_config import RunConfig
     from harness.results.reported import Finished
     from harness.storage.folder import Folder
 
@@ -35,24 +36,37 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
+    asked = loaded(config, set_, limit, only)
+    again = _again(config, set_, {"--limit": limit, "--only": only, "--address": address, "--runs": runs})
+    execute(asked, again, address, runs, retry_failed, redo, as_json)
+
+
+def execute(
+    asked: RunConfig,
+    again: str,
+    address: str | None = None,
+    runs: str | None = None,
+    retry_failed: bool = False,
+    redo: Sequence[str] = (),
+    as_json: bool = False,
+) -> None:
+    """Execute a run's config, show how it goes, and print its tables; `again` is the command that goes on with it."""
     import pyarrow as pa
 
     from harness.report.rendering.terminal import to_terminal
-    from harness.running.one_run import run as execute
+    from harness.running.one_run import run as started
     from harness.storage.store import store_of
 
     # Arrow's own pool keeps what is freed: the driver of a long run would stay at its peak. Here, not in
     # running/one_run.py, because the pool is the whole process's, and only the command line owns its process.
     pa.set_memory_pool(pa.system_memory_pool())
-    asked = loaded(config, set_, limit, only)
     place = store_of(asked.run, runs).folder
     with live(place, as_json) as shown:
-        finished = execute(asked, shown, address, runs, retry_failed, redo)
+        finished = started(asked, shown, address, runs, retry_failed, redo)
     for table in finished.tables:
         console.print(to_terminal(table))
     folder = _shown(place)
     say(f"{folder}/report.md, {folder}/results.parquet")
-    again = _again(config, set_, {"--limit": limit, "--only": only, "--address": address, "--runs": runs})
     retry = f"{again} --retry-failed"
     _warn_failed(finished, asked.max_failures, retry)
     for odd in finished.doubts:

@@ -72,7 +72,8 @@ class Evaluation:
         probe: Probe | None = None,
     ) -> None:
         self.method, self.dataset, self.probe = method, dataset, probe
-        self.ways = [Way(names, protocol, dataset.classes, method.present_only) for names, protocol in ways]
+        told = method.present_only, method.told_instances
+        self.ways = [Way(names, protocol, dataset.classes, *told) for names, protocol in ways]
         said = getattr(method, "device", None)
         self.device = str(said or "cpu")
         # One core cannot decode while it computes: a second thread there only costs, half as much again in all.

@@ -131,10 +131,19 @@ class Way:
         protocol: What is asked.
         classes: The data set's.
         present_only: Whether the method is told only the names of what is in the image.
+        told_instances: Whether its prompts name the instance.
     """
 
-    def __init__(self, names: Names, protocol: Protocol, classes: Sequence[str], present_only: bool = False) -> None:
-        self.names, self.protocol, self.present_only = names, protocol, present_only
+    def __init__(
+        self,
+        names: Names,
+        protocol: Protocol,
+        classes: Sequence[str],
+        present_only: bool = False,
+        told_instances: bool = False,
+    ) -> None:
+        self.names, self.protocol = names, protocol
+        self.present_only, self.told_instances = present_only, told_instances
         self.metrics = [metric(name) for name in protocol.metrics]
         self.click_rule = ClickRule(protocol.clicks.strategy, protocol.clicks.options)
         self.pairs = entry("clicks", protocol.clicks.strategy).options.get("pairs")
@@ -210,8 +219,9 @@ class Way:
 
     def prompt(self, asking: Asking) -> Prompt:
         """What the method is given beside the image."""
-        start = asking.target.instance.initial
-        return Prompt(asking.clicks, asking.text, asking.memory, self._vocabulary(asking.picture), start)
+        instance, words = asking.target.instance, self._vocabulary(asking.picture)
+        who = (instance.id, asking.draw) if self.told_instances else ()
+        return Prompt(asking.clicks, asking.text, asking.memory, words, instance.initial, *who)
 
     def _vocabulary(self, picture: Picture) -> tuple[str, ...]:
         return self.wording.present(picture.categories) if self.present_only else self.wording.vocabulary

@@ -68,6 +68,8 @@ class Method:
             then ask it with `clicks: {max_clicks: 0}`.
         present_only: Whether the vocabulary of its prompts is cut to the names of what is in the image. That is ground
             truth: for an ablation alone.
+        told_instances: Whether its prompts name the instance (`Prompt.instance`), as no user can: for masks that were
+            made elsewhere and are looked up.
         prompts_per_batch: How many prompts of an image it computes together. An image that is so large, or has so many
             instances, that its prompts are asked in pieces is asked for whole batches, where memory allows one.
         published: Numbers that the authors print for their weights: a checkpoint's file name -> a data set plugin's
@@ -79,6 +81,7 @@ class Method:
     uses_text: ClassVar[bool] = False
     needs_click: ClassVar[bool] = True
     present_only: bool = False
+    told_instances: ClassVar[bool] = False
     prompts_per_batch: int = 1
     published: ClassVar[Mapping[str, Mapping[str, Mapping[str, float]]]] = {}
     published_in: ClassVar[str] = ""

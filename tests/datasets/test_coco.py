@@ -18,13 +18,13 @@ import PIL.Image
 import pycocotools.mask
 import pytest
 from harness.datasets.coco.coco import Coco
-from harness.datasets.coco.masks import decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 import real_data
 from harness import Sample, UserError
+from harness.masks.segmentations import decode
 from harness.plugins import parameters, registry
 from harness.plugins.class_splits import seen_names
 from harness.structures import Listed

@@ -175,6 +175,10 @@ def published_sizes_only(_: Path) -> dict[str, Any]:
     pytest.skip("it comes in published sizes only, by a package of its own: seconds an image on a CPU.")
 
 
+def computes_nothing(_: Path) -> dict[str, Any]:
+    pytest.skip("it looks masks up that were made elsewhere: tests/methods/test_predictions.py.")
+
+
 PARAMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "text_click": lambda folder: {"checkpoint": deeplab(folder, saliency=True), "saliency": maskclip(folder)},
     "click_only": lambda folder: {"checkpoint": deeplab(folder, saliency=False)},
@@ -189,6 +193,7 @@ PARAMS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "phraseclick": phraseclick,
     "grounding_dino": grounding_dino,
     "sam3": sam3,
+    "predictions": computes_nothing,
 }
 """Method -> its parameters, given a folder for random weights. A new method adds itself here."""
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness.datasets.coco.masks import decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 import real_data
+from harness.masks.segmentations import decode
 from harness.structures import Mask
 
 MOST_REAL = 2000

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness.datasets.coco.numbers import id_text, kind_of, whole
+
+from harness.masks.json_values import id_text, kind_of, whole
 
 
 @pytest.mark.parametrize(

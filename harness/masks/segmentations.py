@@ -9,19 +9,18 @@ import numpy as np
 import pycocotools.mask
 
 from harness.masks import rle
+from harness.masks.json_values import whole
 from harness.structures import Mask
 
-from .numbers import whole
 
-
-def decode(segmentation: Any, height: int, width: int) -> Mask:
+def decode(segmentation: Any, height: int, width: int, may_be_empty: bool = False) -> Mask:
     """The mask of a COCO segmentation: polygons, or run lengths, as a list or as COCO's string.
 
     Everything is checked before pycocotools gets it, because its C code does not check: NaN and coordinates far off the
     image end the process, and run lengths that are too short fill the rest of the mask from uninitialised memory.
 
     Raises:
-        ValueError: It describes no mask of that size, or an empty one.
+        ValueError: It describes no mask of that size, or an empty one that may not be.
     """
     if isinstance(segmentation, list) and segmentation:
         _check_nesting(segmentation)
@@ -35,7 +34,7 @@ def decode(segmentation: Any, height: int, width: int) -> Mask:
         raise ValueError(
             f"found the segmentation {short(segmentation)}; wanted polygons or run lengths (a `bbox` is no mask)"
         )
-    if not runs[1::2].any():
+    if not may_be_empty and not runs[1::2].any():
         raise ValueError("found a segmentation that covers no pixel; wanted one at least")
     return rle.filled(runs, (height, width))
 

@@ -1,0 +1,118 @@
+"""A run's masks as COCO's results, with the instance that each one is of: what COCOeval and `score` read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from harness.messages import suggest
+from harness.report.comparison import answers
+from harness.results.recorded import Recorded
+from harness.storage.manifest import JobFacts
+from harness.structures import UserError
+
+Results = list[dict[str, Any]]
+
+
+def coco_results(
+    run: Recorded,
+    *,
+    method: str = "",
+    dataset: str = "",
+    ranking: str = "",
+    every_click: bool = False,
+    annotations: Path | None = None,
+) -> Results:
+    """One method's masks on one data set; instances without a mask are left out.
+
+    A number stands for an id of digits, as in COCO's own files. `score` is 1: rows keep which mask a ranking took, and
+    not how sure the method was.
+
+    Args:
+        run: As its folder tells it.
+        method: Its label; may be left out where the run has one.
+        dataset: Its label; may be left out where the run has one.
+        ranking: Whose choice among the candidates; by default that of the method's first ranking.
+        every_click: The masks after each click and in each draw, with `click_index` and `draw`; otherwise those after
+            the last click of the first draw.
+        annotations: COCO's annotation file, whose category ids are written. Without it, the categories of the rows are
+            numbered from 1 in the order of their names.
+
+    Raises:
+        UserError: No such method, data set or ranking, or a category that the annotation file lacks.
+    """
+    job = _job(run, method, dataset)
+    rows = run.store.rows([job], run.samples, masks=True)
+    rows = rows[rows["status"].eq("ok")]
+    if rows.empty:
+        raise UserError(f"{run.store.folder}: no mask of {job.method} on {job.dataset} in its rows.")
+    rows = _of_ranking(run, rows, ranking)
+    if not every_click:
+        rows = rows[rows["draw"].eq(0)].sort_values("click_index", kind="stable")
+        rows = rows.drop_duplicates("instance_id", keep="last").sort_index()
+    ids = _category_ids(rows["category"], annotations)
+    return list(_results(rows, ids, every_click))
+
+
+def _job(run: Recorded, method: str, dataset: str) -> JobFacts:
+    jobs = list(run.jobs)
+    for option, wanted in (("method", method), ("dataset", dataset)):
+        known = dict.fromkeys(getattr(job, option) for job in jobs)
+        if wanted and wanted not in known:
+            raise UserError(f"--{option}: no '{wanted}' in {run.store.folder}. {suggest(wanted, known)}")
+        if not wanted and len(known) > 1:
+            raise UserError(
+                f"{run.store.folder} has several: {', '.join(known)}. A file of COCO's results is of one method and "
+                f"one data set; say --{option} LABEL."
+            )
+        jobs = [job for job in jobs if not wanted or getattr(job, option) == wanted]
+    return jobs[0]
+
+
+def _of_ranking(run: Recorded, rows: pd.DataFrame, ranking: str) -> pd.DataFrame:
+    known = rows[["dataset", "method", "ranking"]].drop_duplicates(ignore_index=True)
+    if ranking and ranking not in set(known["ranking"]):
+        raise UserError(f"--ranking: no '{ranking}' in these rows. {suggest(ranking, known['ranking'])}")
+    taken = ranking or answers(known, run.context(rows))["ranking"].iloc[0]
+    return rows[rows["ranking"].eq(taken)]
+
+
+def _category_ids(categories: pd.Series[Any], annotations: Path | None) -> Mapping[str, int]:
+    named = sorted(set(categories))
+    if annotations is None:
+        return {name: number for number, name in enumerate(named, start=1)}
+    try:
+        listed = orjson.loads(annotations.read_bytes())["categories"]
+        ids = {one["name"]: one["id"] for one in listed}
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--annotations {annotations}: {type(error).__name__}: {error}; wanted COCO's annotation file, with a "
+            "list `categories` of objects that have a name and an id."
+        ) from error
+    for name in named:
+        if name not in ids:
+            raise UserError(f"--annotations {annotations}: no category '{name}'. {suggest(name, ids)}")
+    return ids
+
+
+def _results(rows: pd.DataFrame, category_ids: Mapping[str, int], every_click: bool) -> Iterator[dict[str, Any]]:
+    for row in rows.to_dict("records"):
+        told = {"click_index": int(row["click_index"]), "draw": int(row["draw"])} if every_click else {}
+        yield {
+            "image_id": _id(row["image_id"]),
+            "instance_id": _id(row["instance_id"]),
+            "category_id": category_ids[row["category"]],
+            "category": row["category"],
+            "segmentation": {"size": [int(row["height"]), int(row["width"])], "counts": row["mask"].decode("ascii")},
+            "score": 1.0,
+            **told,
+        }
+
+
+def _id(text: str) -> int | str:
+    """The number where an id is one, written without zeros in front and small enough for any JSON reader."""
+    return int(text) if text.isascii() and text.isdecimal() and str(int(text)) == text and len(text) < 16 else text
