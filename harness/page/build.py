@@ -20,12 +20,14 @@ from harness.page.folder import replaced
 from harness.page.pictures import Tell, silent, write_pictures
 from harness.page.provenance import provenance
 from harness.report.context import Context
+from harness.report.failures import failures_table
 from harness.report.layout import Table, for_others, plain
 from harness.report.rendering.html import to_html
 from harness.report.shortfalls import shortfalls
 from harness.results.reported import table_or_why
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Rows
+from harness.statistics.reasons import reasons
 from harness.storage.store import Store
 from harness.structures import UserError
 
@@ -86,6 +88,8 @@ def build_page(
         drawn = write_grids(source, folder / "figures") if figures and pictures else {}
         context = replace(source.context, intervals=True)  # The page shows them on demand.
         tables = [for_others(table_or_why(name, source.final, context)[0]) for name in source.config.tables]
+        if why := reasons(source.final.every):
+            tables.append(for_others(failures_table(why, source.context.run)))
         unread = {name: without_folders(why) for name, why in source.unread.items()}
         notes = [f"{name}: pictures are not shown, or not all: {why}" for name, why in unread.items()]
         made = for_others(provenance(source.config, store.manifest()))

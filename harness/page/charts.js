@@ -113,6 +113,8 @@ report.charts = (() => {
       }
     }, { rootMargin: "400px" });
     drawn.forEach((one) => watch.observe(one.canvas));
+    // Paper has no window to come near to.
+    window.addEventListener("beforeprint", () => drawn.forEach((one) => one.made || redraw(one)));
   }
 
   return { start, recolour: () => drawn.forEach((one) => one.made && redraw(one)), drawn };

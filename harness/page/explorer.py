@@ -27,6 +27,9 @@ A_FILE = 100
 FAILED, ABSENT = -1, -2
 """In place of an IoU."""
 
+_DIGITS = 40
+"""Digits of the longest number in an id that sorts as a number: UUIDs as numbers have 39."""
+
 _FACTS = ["gt_area_px", "height", "width", "same_class_count", "under_click", "under_click_area_ratio"]
 
 
@@ -48,7 +51,7 @@ class Listing:
     """Everything of a run that the explorer shows.
 
     Attributes:
-        instances: A line each, sorted: `INSTANCE`, category, text, seen and the facts.
+        instances: A line each, sorted, ids as numbers where they are: `INSTANCE`, category, text, seen and the facts.
         names: The names of the entries, in the leaderboard's order.
         answers: The rows at the last click; `line` and `entry` say where they belong.
         rounds: The segmented rows at every click, those of the first before those of the second; likewise.
@@ -67,7 +70,8 @@ class Listing:
         names = tuple(dict.fromkeys(named(line) for _, line in scores(final, context).iterrows()))
         answers = _answers(final.rows)
         order = answers.sort_values([*INSTANCE, "status"], ascending=[True, True, True, False], kind="stable")
-        instances = order.groupby(INSTANCE, sort=True)[["category", "text", "seen", *_FACTS]].first().reset_index()
+        instances = order.groupby(INSTANCE, sort=False)[["category", "text", "seen", *_FACTS]].first().reset_index()
+        instances = instances.sort_values(INSTANCE, key=natural, kind="stable", ignore_index=True)
         lines = pd.MultiIndex.from_frame(instances[INSTANCE])
         metrics = {name: context.scale(name) for name in context.own_metrics if name in final.rows}
         wanted = [*INSTANCE, "method", "ranking", "click_index", "clicks", "mask", "hit", "iou", *metrics]
@@ -181,6 +185,14 @@ def stratified(instances: pd.DataFrame, count: int) -> list[tuple[str, str]]:
     taken = shuffled.assign(turn=turn).sort_values(["turn", "key"], kind="stable")
     images = taken.drop_duplicates(["dataset", "image_id"])[["dataset", "image_id"]].head(count)
     return [(str(dataset), str(image)) for dataset, image in images.itertuples(index=False)]
+
+
+def natural(ids: pd.Series[str]) -> pd.Series[str]:
+    """Keys by which ids sort as people count: "9" before "10", "val-2" before "val-10".
+
+    Zeros before each number make all numbers equally long, and then their texts sort as they do.
+    """
+    return ids.astype(str).str.replace(r"\d+", lambda number: number.group().zfill(_DIGITS), regex=True)
 
 
 def write_data(path: Path, name: str, value: Any) -> None:

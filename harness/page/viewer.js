@@ -50,12 +50,22 @@ report.viewer = (() => {
     if (event.key === "ArrowLeft") next(-1);
     else if (event.key === "ArrowRight") next(1);
     else if (event.key === "g") { truth = !truth; render(data); }
-    else if (event.key === "s") { beside = !beside; render(data); }
+    else if (event.key === "s") { sideBySide(data); render(data); }
     else if (event.key === ",") rewind(data, round - 1);
     else if (event.key === ".") rewind(data, round + 1);
     else if (place >= 0 && place < data.entries.length) { toggle(on, place); render(data); }
     else return;
     event.preventDefault();
+  }
+
+  // Side by side shows all methods; one of them may be switched off again. One over the other goes back to what was on.
+  let over = [];
+  function sideBySide(data) {
+    beside = !beside;
+    const wanted = beside ? [...data.entries.keys()] : over;
+    if (beside) over = [...on];
+    on.clear();
+    wanted.forEach((place) => on.add(place));
   }
 
   function toggle(set, value) {
@@ -116,11 +126,13 @@ report.viewer = (() => {
     const { size, truthCounts, image } = shown;
     const stage = document.getElementById("stage");
     const ground = truth && truthCounts ? [{ counts: truthCounts, rgb: report.paint.rgb(report.paint.TRUTH), filled: false }] : [];
-    const masks = [...on].sort((a, b) => a - b).filter((place) => answers[place].counts).map((place) => ({
+    const chosen = [...on].sort((a, b) => a - b);
+    const masks = new Map(chosen.filter((place) => answers[place].counts).map((place) => [place, {
       counts: answers[place].counts, clicks: answers[place].clicks, rgb: report.paint.rgb(report.paint.colour(place)), filled, name: data.entries[place],
-      score: answers[place].scores ? `, ${answers[place].iou >= 0 ? "IoU " : ""}${answers[place].scores}` : "",
-    }));
-    const groups = beside ? masks.map((mask) => [mask.name + mask.score, [mask, ...ground], mask.clicks]) : [["", [...masks, ...ground], clicks]];
+    }]));
+    const groups = beside
+      ? chosen.map((place) => [caption(data, answers, place), [...(masks.has(place) ? [masks.get(place)] : []), ...ground], answers[place].clicks ?? clicks])
+      : [["", [...masks.values(), ...ground], clicks]];
     if (!groups.length) groups.push(["", ground, clicks]);
     stage.className = beside ? "beside" : "";
     stage.replaceChildren(...groups.map(([name, own, made]) => {
@@ -132,14 +144,24 @@ report.viewer = (() => {
     }));
   }
 
+  // What stands under a method's own picture; also one without a mask has a picture, which says that it has none.
+  function caption(data, answers, place) {
+    const { counts, iou, scores } = answers[place];
+    if (!counts) return `${data.entries[place]}, ${absent(data, place)}`;
+    return data.entries[place] + (scores ? `, ${iou >= 0 ? "IoU " : ""}${scores}` : "");
+  }
+
+  function absent(data, place) {
+    return data.iou[place][shown.line] === -2 ? "not asked" : "failed";
+  }
+
   function layers(data, answers, truthCounts) {
-    const { line } = shown;
     const form = document.getElementById("layers");
     const focused = document.activeElement?.dataset?.layer;
     const entries = data.entries.map((name, place) => {
       const { made, hit, scores, error } = answers[place];
       const early = made < data.clicks[round] ? `, after ${times(made)}` : "";
-      const score = made !== undefined ? `${scores || "no score"}${hit ? `, ${hit.replace("_", " ")}` : ""}${early}` : data.iou[place][line] === -2 ? "not asked" : "failed";
+      const score = made !== undefined ? `${scores || "no score"}${hit ? `, ${hit.replace("_", " ")}` : ""}${early}` : absent(data, place);
       const row = box(`entry-${place}`, `${place < 9 ? `${place + 1} ` : ""}${name}`, on.has(place), () => toggle(on, place), data, report.paint.colour(place), score);
       return error ? [row, element("div", { className: "error" }, error)] : [row];
     });
@@ -148,7 +170,7 @@ report.viewer = (() => {
       ...entries.flat(),
       box("picture", "Picture", picture, () => { picture = !picture; }, data),
       box("filled", "Fill the masks", filled, () => { filled = !filled; }, data),
-      box("beside", "Side by side (s)", beside, () => { beside = !beside; }, data),
+      box("beside", "Side by side (s)", beside, () => sideBySide(data), data),
     );
     if (focused) form.querySelector(`[data-layer="${focused}"]`)?.focus();
   }

@@ -18,7 +18,7 @@ from harness import UserError
 from harness.config.run_config import load_run
 from harness.masks import rle
 from harness.page.build import Counts, build_page, write_page
-from harness.page.explorer import Listing, stratified
+from harness.page.explorer import Listing, natural, stratified
 from harness.report.build import build_table
 from harness.report.context import Context
 from harness.results.recorded import recorded_at
@@ -145,6 +145,11 @@ def test_the_folder_is_whole_and_asks_for_nothing_outside(built: Counts) -> None
     assert all((folder / name).is_file() for name in wanted)
     assert (folder / "scripts" / "LICENSE.md").is_file()
     assert len(list((folder / "pictures").glob("*.jpg"))) == 8
+
+
+def test_the_page_counts_the_reasons_of_failures(built: Counts) -> None:
+    said = built.page.read_text("utf-8")
+    assert "Failed instances (run blocks)" in said and "&lt;i&gt;too dark&lt;/i&gt;" in said
 
 
 def test_names_come_out_escaped(built: Counts) -> None:
@@ -311,6 +316,37 @@ def test_an_instance_opens_toggles_and_moves_by_keys_and_gives_the_focus_back(pa
     page.keyboard.press("Escape")
     page.wait_for_function("!document.querySelector('#viewer').open")
     assert page.evaluate("document.activeElement.textContent") == names[0]
+
+
+@needs_browser
+def test_side_by_side_shows_every_method_and_goes_back_to_what_was_on(page: Page) -> None:
+    page.click("#f-failed")
+    page.click("#list tbody tr .open")
+    page.wait_for_selector("#layers input", state="attached")
+    page.keyboard.press("s")
+    assert page.locator("#stage figcaption").all_text_contents() == ["by text <b>, IoU 100.0", "fragile, failed"]
+    page.click("[data-layer=entry-1]")
+    expect(page.locator("#stage figcaption")).to_have_count(1)
+    page.click("[data-layer=beside]")
+    checked = "document.querySelector('[data-layer=entry-{}]').checked"
+    assert page.evaluate(checked.format(0)) and not page.evaluate(checked.format(1))
+
+
+def test_ids_sort_as_numbers() -> None:
+    ids = pd.Series(["val-10", "9", "val-9", "10", "a", "10/2", "10/10"])
+    assert ids[natural(ids).argsort()].tolist() == ["9", "10", "10/2", "10/10", "a", "val-9", "val-10"]
+
+
+@needs_browser
+def test_every_chart_is_drawn_for_paper(page: Page) -> None:
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("report.charts.drawn.length > 0 && report.charts.drawn.every((one) => one.made)")
+    page.emulate_media(media="print")
+    try:
+        assert page.locator("#chart-list canvas").first.is_visible() and page.locator(".swatch").first.is_visible()
+        assert page.evaluate("getComputedStyle(document.querySelector('.swatch')).printColorAdjust") == "exact"
+    finally:
+        page.emulate_media(media="screen")
 
 
 @needs_browser

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from harness.messages import suggest
 from harness.report.layout import Table, for_others
 from harness.report.rendering.csv import to_csv
-from harness.report.rendering.html import to_html
+from harness.report.rendering.html import to_html, to_page
 from harness.report.rendering.latex import to_latex
 from harness.report.rendering.markdown import to_markdown
 from harness.report.rendering.parquet import to_parquet
@@ -18,11 +18,10 @@ _TEXTS: dict[str, Callable[[Table], str]] = {
     "terminal": to_text,
     "md": to_markdown,
     "latex": to_latex,
-    "html": to_html,
     "csv": to_csv,
 }
 
-FORMATS = (*_TEXTS, "parquet")
+FORMATS = (*_TEXTS, "html", "parquet")
 """What a table can be written as."""
 
 
@@ -33,8 +32,9 @@ def rendered(tables: Sequence[Table], form: str) -> bytes:
         UserError: No such format.
     """
     tables = [for_others(table) for table in tables]
-    if form == "parquet":
-        return to_parquet(tables)
+    whole = {"parquet": to_parquet, "html": lambda tables: to_page(tables).encode()}
+    if form in whole:
+        return whole[form](tables)
     if form not in _TEXTS:
         raise UserError(f"report: no format '{form}'. {suggest(form, FORMATS)}")
     return "\n".join(_TEXTS[form](table) for table in tables).encode()

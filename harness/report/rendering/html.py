@@ -1,10 +1,11 @@
-"""A table in HTML, by the Jinja template table.html.jinja.
+"""Tables in HTML, by Jinja templates: one for a page of one's own, or a whole page.
 
 Jinja escapes every text, so that a class named `<script>` is shown, not run; `plain` goes over each text before that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,3 +29,9 @@ def to_html(table: Table) -> str:
     """A `<figure>` with the table, for a page of one's own: no style, no script, classes to style it by."""
     known: dict[str, Any] = {"marks": lambda cell: marks(table, cell), "address": lambda target: quote(target, URL)}
     return _PAGES.get_template("table.html.jinja").render(table=table, **known)
+
+
+def to_page(tables: Sequence[Table]) -> str:
+    """A whole page with the tables one beneath the other: it has its style in itself, opens from a disk, and prints."""
+    title = tables[0].title if tables else "No table"
+    return _PAGES.get_template("page.html.jinja").render(title=title, tables=[to_html(one) for one in tables])

@@ -16,10 +16,10 @@ from harness import UserError
 from harness.plugins import names
 from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
-from harness.report.layout import Cell, Column, Row, Table
+from harness.report.layout import Cell, Column, Row, Table, for_others
 from harness.report.rendering.csv import to_csv
 from harness.report.rendering.formats import FORMATS, rendered
-from harness.report.rendering.html import to_html
+from harness.report.rendering.html import to_html, to_page
 from harness.report.rendering.latex import to_latex
 from harness.report.rendering.markdown import to_markdown
 from harness.report.rendering.parquet import to_arrow
@@ -100,6 +100,14 @@ def test_html_holds_the_table_and_no_script() -> None:
     nasty = Reader(to_html(NASTY))
     assert "script" not in nasty.tags
     assert "".join(nasty.texts).count("<script>alert(1)</script> a|b \\& 50%") == 6
+
+
+def test_a_page_is_whole_and_its_title_is_escaped() -> None:
+    made = rendered([NASTY, TABLE], "html").decode()
+    assert made.startswith("<!doctype html>") and made.rstrip().endswith("</html>") and "<style>" in made
+    assert "<script" not in made and made.count("<figure class=") == 2
+    assert to_html(for_others(TABLE)) in made
+    assert "<title>No table</title>" in to_page([])
 
 
 def test_html_escapes_every_text_of_a_cell() -> None:
