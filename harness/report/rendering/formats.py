@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from harness.messages import suggest
 from harness.report.layout import Table, for_others
 from harness.report.rendering.csv import to_csv
-from harness.report.rendering.html import to_html, to_page
+from harness.report.rendering.html import to_page
 from harness.report.rendering.latex import to_latex
 from harness.report.rendering.markdown import to_markdown
 from harness.report.rendering.parquet import to_parquet
