@@ -164,7 +164,6 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     _check_labels(path, "methods", methods)
     _check_checkpoints(path, methods)
     _check_without_clicks(path, config, methods)
-    _check_looking(path, config, methods)
     _check_labels(path, "datasets", config.datasets)
     for index, entry in enumerate(config.methods):
         _check_known(f"{path}, methods[{index}].datasets", "data set", entry.datasets, config.datasets)
@@ -176,6 +175,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         "clicks": checked_clicks(config.clicks, f"{path}, clicks"),
         "text": checked_text(config.text, f"{path}, text"),
     }
+    _check_looking(path, config, methods)  # Now the run's own text rule is known to exist.
     return config.model_copy(update=checked)
 
 
