@@ -33,6 +33,10 @@ def try_(
         typer.Option("--cluster", help="Load each method in a Ray process of its own, with a GPU where there are any."),
     ] = False,
     address: Address = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Keep prompts whose authors agree on the page."),
+    ] = None,
     set_: Set = [],  # noqa: B006
 ) -> None:
     """Open a page to try a config's methods on: click on a picture, type a word, see every method's mask.
@@ -49,7 +53,7 @@ def try_(
     with in_order("Ended."):
         say("Loading the methods ...")
         answering = _there(asked, method, address) if cluster or address else _here(asked, method)
-        serve(Api(asked, gallery, answering, not is_loopback(host)), host, port, _tell)
+        serve(Api(asked, gallery, answering, not is_loopback(host), record), host, port, _tell)
 
 
 def _there(config: RunConfig, labels: list[str], address: str | None) -> There:

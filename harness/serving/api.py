@@ -11,6 +11,7 @@ import base64
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
@@ -23,6 +24,7 @@ from harness.serving.asking import Answering
 from harness.serving.gallery import UPLOAD_MEGAPIXELS, UPLOAD_MIB, Gallery, Shown
 from harness.serving.truth import against, truth, under
 from harness.serving.views import map_file, mask_counts, picture_file, view_size
+from harness.storage.recordings import ID, count, record
 from harness.structures import Click, UserError
 from harness.trying.desk import Question, Seen
 from harness.trying.session import Answer, clicks_on
@@ -53,6 +55,16 @@ class Asked(Clicked):
     text: Annotated[str, Field(max_length=1000)] = ""
 
 
+class Recorded(Clicked):
+    """A prompt to be kept: its random id, the instance that was meant, words, and how many seconds it took."""
+
+    id: Annotated[str, Field(pattern=f"^{ID.pattern}$")]
+    clicks: Annotated[tuple[tuple[int, int, bool], ...], Field(min_length=1, max_length=100)]
+    text: Annotated[str, Field(max_length=1000)] = ""
+    instance: Annotated[str, Field(max_length=1000)]
+    seconds: Annotated[float, Field(ge=0, le=86_400)]
+
+
 class Api:
     """Answers the page.
 
@@ -61,9 +73,18 @@ class Api:
         gallery: The pictures.
         answering: The methods.
         for_others: Whether others than this machine's user are answered, who are told no folder of it.
+        recordings: The folder for prompts whose authors agree; None where none are kept.
     """
 
-    def __init__(self, config: RunConfig, gallery: Gallery, answering: Answering, for_others: bool = False) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        gallery: Gallery,
+        answering: Answering,
+        for_others: bool = False,
+        recordings: Path | None = None,
+    ) -> None:
+        self.recordings = recordings
         self.config, self.gallery, self.answering, self.for_others = config, gallery, answering, for_others
         self.labels = {facts.label for facts in answering.facts}
         # Data sets bear no two threads at once either; reading pictures does not wait for methods.
@@ -83,6 +104,7 @@ class Api:
             "run": self.config.run,
             "methods": [vars(facts) for facts in self.answering.facts],
             "sources": [{"label": one.label, "kind": one.kind} for one in self.gallery.sources.values()],
+            "records": self.recordings is not None,
             "uploads": self.gallery.uploads.label,
             "most": {"mib": UPLOAD_MIB, "megapixels": UPLOAD_MEGAPIXELS},
         }
@@ -130,6 +152,30 @@ class Api:
         asked = _checked(Clicked, raw)
         shown = await self._shown(asked)
         return await asyncio.to_thread(truth, shown, _clicks(asked, shown))
+
+    async def record(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep a prompt; the answer, how many are kept, is given once it is on the disk."""
+        if self.recordings is None:
+            raise UserError("this server records nothing; `try --record FOLDER` does.")
+        asked = _checked(Recorded, raw)
+        shown = await self._shown(asked)
+        clicks = _clicks(asked, shown)
+        instance = next((one for one in shown.picture.objects.instances if one.id == asked.instance), None)
+        if instance is None:
+            raise UserError(f"no instance '{asked.instance[:200]}' in {shown.picture.sample.id}.")
+        row = {
+            "id": asked.id,
+            "dataset": asked.source,
+            "image_id": shown.picture.sample.id,
+            "instance_id": instance.id,
+            "category": instance.category,
+            "text": asked.text.strip() or None,
+            "clicks": [vars(click) for click in clicks],
+            "seconds": asked.seconds,
+        }
+        # In the event loop's own thread two browsers would wait for each other's disk; each has a file of its own.
+        await asyncio.to_thread(record, self.recordings, row)
+        return {"kept": await asyncio.to_thread(count, self.recordings)}
 
     async def predict(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """A method's candidates; where it fails, its error in their place."""

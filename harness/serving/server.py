@@ -25,7 +25,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SHARED = ("page.css", "data.js", "paint.js", "theme.js")
 """Files of the report page that this page uses, too."""
 
-OWN = ("try.css", "state.js", "server.js", "gallery.js", "tiles.js", "stage.js", "save.js", "try.js")
+OWN = ("try.css", "state.js", "server.js", "gallery.js", "tiles.js", "stage.js", "save.js", "record.js", "try.js")
 
 HEADERS = {
     # Nothing from elsewhere, no script but the page's own files, no frame around it.
@@ -61,6 +61,7 @@ def application(api: Api, guard: Guard) -> web.Application:
     app.router.add_post("/api/truth", _of_json(api.truth))
     app.router.add_post("/api/predict", _of_json(api.predict))
     app.router.add_post("/api/saliency", _of_json(api.saliency))
+    app.router.add_post("/api/record", _of_json(api.record))
     app.router.add_post("/api/upload", _upload(api))
     return app
 

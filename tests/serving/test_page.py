@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from benchmarks import browser
+from harness.clicks.recordings import read
 from try_servers import api_of, config_of, running
 
 pytestmark = [
@@ -439,3 +440,44 @@ def test_controls_have_names_and_the_theme_is_the_reader_s(page: Page, theme: st
         "!(one.labels?.length || one.ariaLabel || one.textContent.trim())).map((one) => one.outerHTML)"
     )
     assert json.dumps(nameless) == "[]"
+
+
+def test_a_prompt_is_recorded_where_its_author_agrees(window: Page, tmp_path: Path) -> None:
+    config, kept = config_of(tmp_path, ("Marks",)), tmp_path / "kept"
+    with running(api_of(config, recordings=kept)) as first:
+        port = urlsplit(first).port
+        opened(window, first, START)
+        expect(window.locator("#consent")).to_contain_text("Nothing is kept that tells who you are")
+        click(window, 24, 18)
+        expect(window.locator("#keep")).to_be_disabled()
+        assert not kept.exists(), "clicks alone leave nothing"
+        window.check("#recording")
+        window.click("#meant button:has-text('shirt')")
+        click(window, 2, 3, "right")
+        window.click("#keep:has-text('Record this prompt for: shirt')")
+        expect(window.locator("#kept")).to_have_text("Recorded; 1 in all.")
+        assert window.evaluate("report.state.get().clicks.length") == 0, "the next object begins"
+        other = other_window(window)
+        opened(other, first, "#source=nested&name=nested-1&clicks=43,6")
+        other.check("#recording")
+        other.click("#keep:has-text('lamp')")
+        expect(other.locator("#kept")).to_have_text("Recorded; 2 in all.")
+        other.close()
+        settled(window)
+        click(window, 24, 18)
+    window.click("#keep")  # the server is gone
+    expect(window.locator("#kept")).to_contain_text("Not recorded: The server does not answer. Press the button again.")
+    assert len(read(kept)) == 2
+    with running(api_of(config, recordings=kept), port=port or 0):
+        expect(window.locator("#banner")).to_be_hidden(timeout=20000)
+        window.click("#keep")
+        expect(window.locator("#kept")).to_have_text("Recorded; 3 in all.")
+    found = {(one["image_id"], one["instance_id"]): one for one in read(kept).to_pylist()}
+    shirt = found["nested-0", "nested-0/shirt"]
+    assert [tuple(one.values()) for one in shirt["clicks"]] == [(24, 18, True), (2, 3, False)]
+    assert (shirt["dataset"], shirt["category"], shirt["text"]) == ("nested", "shirt", "shirt")
+    assert 0 < shirt["seconds"] < 60 and found.keys() >= {("nested-1", "nested-1/lamp"), ("nested-0", "nested-0/tie")}
+
+
+def test_a_server_that_records_nothing_does_not_ask(page: Page) -> None:
+    expect(page.locator("#record")).to_be_hidden()

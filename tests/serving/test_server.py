@@ -375,3 +375,21 @@ def test_views_of_large_pictures_are_small_and_scores_are_of_the_full_ones() -> 
     exact, kind = picture_file(np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3))
     assert kind == "image/png" and np.asarray(PIL.Image.open(io.BytesIO(exact)))[2, 1].tolist() == [33, 34, 35]
     assert cv2.imdecode(np.frombuffer(map_file(np.full((3, 4), 0.5, np.float32)), np.uint8), -1).tolist()[0][0] == 128
+
+
+def test_only_a_prompt_of_an_object_of_the_picture_is_recorded(served: Any, tmp_path: Path) -> None:
+    prompt = NESTED | {"id": "a" * 32, "clicks": ON_TIE, "instance": "nested-0/tie", "seconds": 1.5}
+    with served(["Marks"]) as browser:
+        status, reply = browser.post("record", **prompt)
+        assert status == 400 and "this server records nothing; `try --record FOLDER` does." in reply["error"]
+        assert not browser.get("about")[1]["records"]
+        browser.api.recordings = tmp_path / "kept"
+        assert browser.get("about")[1]["records"]
+        assert browser.post("record", **prompt) == browser.post("record", **prompt) == (200, {"kept": 1})
+        wrong = [{"id": "../x"}, {"clicks": []}, {"clicks": [[99, 1, True]]}, {"instance": "tie"}, {"seconds": -1}]
+        assert [browser.post("record", **prompt | one)[0] for one in wrong] == [400] * 5
+        (tmp_path / "file").touch()
+        browser.api.recordings = tmp_path / "file" / "kept"
+        status, reply = browser.post("record", **prompt)
+        assert status == 400 and "cannot be written" in reply["error"]
+    assert [one.name for one in (tmp_path / "kept").iterdir()] == [f"{'a' * 32}.parquet"]

@@ -87,5 +87,7 @@ def config_of(folder: Path, methods: Sequence[str], **changed: Any) -> RunConfig
     return load_run(written(folder / "tried.yaml", **({"methods": entries, "datasets": [NESTED]} | changed)))
 
 
-def api_of(config: RunConfig, folders: Sequence[Path] = (), for_others: bool = False) -> Api:
-    return Api(config, Gallery(config, folders), Here(desk_of(config)), for_others)
+def api_of(
+    config: RunConfig, folders: Sequence[Path] = (), for_others: bool = False, recordings: Path | None = None
+) -> Api:
+    return Api(config, Gallery(config, folders), Here(desk_of(config)), for_others, recordings)

@@ -1,7 +1,7 @@
 "use strict";
 // The page's start, and what follows when the picture, the clicks or the words change.
 (() => {
-  const { element, server, state, gallery, tiles, stage } = report;
+  const { element, server, state, gallery, tiles, stage, record } = report;
   const part = (id) => document.getElementById(id);
   let about = null, shown = { source: null, name: null }, view = null, under = null, timer;
 
@@ -26,6 +26,7 @@
     gallery.start(about);
     stage.start();
     tiles.start(about.methods, stage.clickable);
+    record.start(about.records, () => state.set({ clicks: [], text: "", meant: "" }));
     document.documentElement.dataset.ready = "yes";
     await changed(state.get());
     if (!state.get().name) gallery.open();
@@ -48,6 +49,7 @@
       if (now.source !== shown.source || now.name !== shown.name) await open(now);
       if (now !== state.get()) return;
       tiles.follow(now);
+      record.follow(now);
       stage.draw();
       if (view) await Promise.all([tiles.ask(now), look(now)]);
     } catch (error) {
@@ -87,6 +89,7 @@
     under = null;
     tiles.picture(view);
     tiles.judge(null);
+    record.meant(null);
     stage.picture(view);
     part("vocabulary").replaceChildren(...(view?.vocabulary ?? []).map((name) => element("option", { value: name })));
     part("show-truth").disabled = !view?.truth;
@@ -111,6 +114,7 @@
       return button;
     }));
     tiles.judge(one);
+    record.meant(one);
     stage.draw();
   }
 

@@ -1,0 +1,68 @@
+"""People's prompts, as `try` records them: the columns, and files or folders of them read again.
+
+One row a prompt: which instance was meant, where was clicked, what was typed, how long it took. Nothing tells who it
+was, from where, or when.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.structures import Click, UserError
+
+COLUMNS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("dataset", pa.string()),
+        ("image_id", pa.string()),
+        ("instance_id", pa.string()),
+        ("category", pa.string()),
+        ("text", pa.string()),
+        ("clicks", pa.list_(pa.struct([("x", pa.int32()), ("y", pa.int32()), ("positive", pa.bool_())]))),
+        ("seconds", pa.float64()),
+    ]
+)
+"""`id` is drawn at random for each prompt, so that one that is sent twice is kept once. `dataset` is the data set's
+label; `seconds` runs from the first sight of the picture, or from the prompt before, to the last click or letter."""
+
+
+def files_of(path: Path) -> list[Path]:
+    """The Parquet files of a folder of recordings, or the one file, in the order of their names.
+
+    Raises:
+        UserError: There is none.
+    """
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path] if path.is_file() else []
+    if not files:
+        raise UserError(f"{path}: no recordings; wanted a .parquet file, or a folder of them, as try --record writes.")
+    return files
+
+
+def read(path: Path) -> pa.Table:
+    """All recordings of a file or a folder, sorted by data set, image, instance and id.
+
+    Raises:
+        UserError: There is none, or a file is damaged or another one's.
+    """
+    parts = []
+    for file in files_of(path):
+        try:
+            parts.append(pq.read_table(file, columns=COLUMNS.names).cast(COLUMNS))
+        except (OSError, pa.ArrowException) as error:
+            wanted = ", ".join(COLUMNS.names)
+            said = str(error).partition("\n")[0]
+            raise UserError(f"{file}: {type(error).__name__}: {said}; wanted the columns {wanted}.") from error
+    order = [(name, "ascending") for name in ("dataset", "image_id", "instance_id", "id")]
+    return pa.concat_tables(parts).sort_by(order)
+
+
+def clicks_by_instance(path: Path) -> dict[tuple[str, str], list[tuple[Click, ...]]]:
+    """(image's id, instance's id) -> the clicks of each of its recordings, in `read`'s order; errors as there."""
+    found: dict[tuple[str, str], list[tuple[Click, ...]]] = {}
+    for row in read(path).to_pylist():
+        made = tuple(Click(one["x"], one["y"], one["positive"]) for one in row["clicks"])
+        found.setdefault((row["image_id"], row["instance_id"]), []).append(made)
+    return found
