@@ -398,9 +398,11 @@ def main(
     kind: Annotated[list[Kind], typer.Option(help="What is killed; all of them by default.")] = [],  # noqa: B006
     count: Annotated[int, typer.Option(min=1, help="Kills of each kind.")] = 10,
     seed: Annotated[int | None, typer.Option(help="Draws the moments; a new one by default.")] = None,
+    images: Annotated[int, typer.Option(min=8, help="Scenes of each run.")] = 24,
 ) -> None:
     """Kill runs and trainings at random moments, and compare what they end with."""
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
+    CONFIG["datasets"][0]["params"]["count"] = images
     console = Console(width=100)
     console.print(f"seed {seed}")
     processes.set_forkserver_preload(IMPORTED)

@@ -29,6 +29,8 @@ TOYS = ROOT / "tests" / "toys"
 SLOW_S = 1.0
 """A test above it is marked slow."""
 RAY_IN_TESTS = {
+    # A worker for each CPU before there is any work, and in no copy of the checkout: none of ours could be run by it.
+    "RAY_prestart_worker_first_driver": "0",
     # Ray Train looks at its workers this often, and a worker that keeps a state waits to be looked at: every 2 s else.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     # A process more for each training, which watches for machines that a cloud takes back.
@@ -72,6 +74,25 @@ def run_name() -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     yield name
     shutil.rmtree(ROOT / "runs" / name, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Makes a folder of a test's, where an earlier test of the file made the like by the same arguments from a copy."""
+    kept: dict[str, tuple[Any, Path]] = {}
+
+    def made(folder: Path, make: Callable[..., Any], **arguments: Any) -> Any:
+        if folder.exists():
+            return make(**arguments)
+        what = repr((folder.name, sorted(arguments.items())))
+        if what not in kept:
+            copy = tmp_path_factory.mktemp("kept") / folder.name
+            kept[what] = make(**arguments), Path(shutil.copytree(folder, copy))
+        else:
+            shutil.copytree(kept[what][1], folder)
+        return kept[what][0]
+
+    return made
 
 
 @pytest.fixture
@@ -177,13 +198,22 @@ class ByFile(LoadFileScheduling):
     """In several processes (`-n 2`) a file's tests stay together, but for those that start Ray.
 
     These all go to one process, since two Rays on a small machine starve each other; and they go first, since together
-    they take the longest: while one process is at them, the other does the rest.
+    they take the longest: while one process is at them, the other does the rest. Of the files the slowest go first, so
+    that no long one begins when the other process has nothing left to do.
     """
 
+    def schedule(self) -> None:
+        begins = self.collection is None
+        super().schedule()
+        if begins:  # xdist itself goes by the number of tests; each process has one of the largest files by now.
+            for file in sorted(self.workqueue, key=self._slow_tests, reverse=True):
+                self.workqueue.move_to_end(file)
+
+    def _slow_tests(self, scope: str) -> int:
+        return sum(is_marked(nodeid, "slow") for nodeid in self.workqueue[scope])
+
     def _split_scope(self, nodeid: str) -> str:
-        file, _, test = nodeid.partition("::")
-        on_ray = starting_ray(file)
-        return "ray" if on_ray is None or test.partition("[")[0] in on_ray else file
+        return "ray" if is_marked(nodeid, "ray") else nodeid.partition("::")[0]
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         if "ray" in self.workqueue:
@@ -191,14 +221,21 @@ class ByFile(LoadFileScheduling):
         super()._assign_work_unit(node)
 
 
+def is_marked(nodeid: str, mark: str) -> bool:
+    """Whether a test is marked, as far as the text of its file tells."""
+    file, _, test = nodeid.partition("::")
+    names = marked(file, f"pytest.mark.{mark}")
+    return names is None or test.partition("[")[0] in names
+
+
 @cache
-def starting_ray(file: str) -> frozenset[str] | None:
-    """A file's tests that are marked `ray`, as far as its text tells; None where the whole file is."""
+def marked(file: str, mark: str) -> frozenset[str] | None:
+    """A file's tests that have a mark; None where the whole file has it."""
     body = ast.parse((ROOT / file).read_text("utf-8")).body
-    if any(isinstance(one, ast.Assign) and "pytest.mark.ray" in ast.unparse(one) for one in body):
+    if any(isinstance(one, ast.Assign) and mark in ast.unparse(one) for one in body):
         return None
     tests = (one for one in body if isinstance(one, ast.FunctionDef))
-    return frozenset(one.name for one in tests if "pytest.mark.ray" in map(ast.unparse, one.decorator_list))
+    return frozenset(one.name for one in tests if mark in map(ast.unparse, one.decorator_list))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -244,11 +281,32 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("\n".join(slow))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_ray_of_another_file() -> Iterator[None]:
-    """A Ray that a file started in this process ends with it."""
-    yield
-    if "ray" in sys.modules:
+@pytest.fixture(scope="module")
+def shared_ray() -> str:
+    """The address of a Ray of this process, for all tests that want one and do it no harm."""
+    import ray
+
+    from harness.cluster.connect import connect
+
+    connect(None)
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def shares_ray(item: pytest.Item) -> bool:
+    return "shared_ray" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that share a Ray come one after the other, and last, so that it starts once."""
+    items.sort(key=shares_ray)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A Ray of this process ends with the file that started it, the shared one with the last test that wants it."""
+    another_file = nextitem is None or nextitem.path != item.path
+    if "ray" in sys.modules and another_file and not (nextitem and shares_ray(nextitem)):
         sys.modules["ray"].shutdown()
 
 

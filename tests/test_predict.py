@@ -32,7 +32,7 @@ CONFIGS = [
     for name in ("noc", "table8", "sam_vs_ours")
 ]
 PARAMS = {entry["name"]: entry["params"] for config in CONFIGS for entry in config["methods"]}
-INSTANCES = 50
+INSTANCES = 25
 """Of each method."""
 
 

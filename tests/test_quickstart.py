@@ -20,7 +20,7 @@ from harness.statistics.means import paired_gain, paired_gains, part, summarise
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "docs" / "example_report" / "run"
 METHODS = ["Text+Click", "Click only"]
-SCENES = 20
+SCENES = 12
 """How many scenes are computed anew; two shards."""
 TOLERANCE = 0.3
 """Points of mIoU between machines: another CPU's float rounding flips single pixels."""
@@ -47,10 +47,10 @@ def test_the_kept_rows_are_asked_as_the_quickstart_asks() -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_rows_that_are_computed_anew_are_those_that_are_kept(rows: pd.DataFrame) -> None:
+def test_rows_that_are_computed_anew_are_those_that_are_kept(rows: pd.DataFrame, shared_ray: str) -> None:
     folder = ROOT / "runs" / "test-quickstart"
     shutil.rmtree(folder, ignore_errors=True)
-    options = ["--limit", str(SCENES), "--set", f"run={folder.name}"]
+    options = ["--limit", str(SCENES), "--set", f"run={folder.name}", "--address", shared_ray]
     subprocess.run(
         [sys.executable, "-m", "harness", "run", "configs/quickstart.yaml", *options], cwd=ROOT, check=True, timeout=900
     )

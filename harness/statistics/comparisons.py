@@ -253,7 +253,10 @@ def _noc(a: pd.DataFrame, b: pd.DataFrame, pairs: pd.DataFrame, metric: str, sca
     alike = pd.MultiIndex.from_frame(pairs[INSTANCE].drop_duplicates())
     lines: list[dict[str, Any]] = []
     for dataset in sorted(pairs["dataset"].unique()):
-        both = [sequences(own[own["dataset"] == dataset], metric) for own in (a, b)]
+        rows = [own[own["dataset"] == dataset] for own in (a, b)]
+        if any(own["click_index"].nunique() < 2 for own in rows):
+            continue
+        both = [sequences(own, metric) for own in rows]
         if len(both[0].clicks) > 1 and np.array_equal(both[0].clicks, both[1].clicks):
             shared = both[0].instances.intersection(both[1].instances).intersection(alike).sort_values()
             kept = [one.instances.get_indexer(shared) for one in both]

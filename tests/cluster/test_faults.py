@@ -18,10 +18,10 @@ from uuid import uuid4
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import ray
 import yaml
 from ray.cluster_utils import Cluster as RayCluster
 
+import ray_clusters
 from harness import places
 from harness.storage.rows import MEASURED
 
@@ -46,12 +46,10 @@ CONFIG: dict[str, Any] = {
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluster]:
     monkeypatch.setenv("HARNESS_TEST", MARK)
-    cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    with ray_clusters.cluster(num_cpus=1) as started:
+        for _ in range(2):
+            started.add_node(num_cpus=1)
+        yield started
 
 
 @pytest.fixture

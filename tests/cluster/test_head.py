@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 import grpc
 import pytest
 import ray
+from ray._raylet import GcsClient
 
 import ray_heads
 from harness import UserError
@@ -81,7 +83,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--port", str(port), "--num-cpus", "0"]
-    start += ["--include-dashboard", "false", "--block", "--temp-dir", f"/tmp/ray-{os.getpid()}"]
+    start += ["--block", "--temp-dir", f"/tmp/ray-{os.getpid()}"]
+    start += ["--include-dashboard", "false", "--include-log-monitor", "false", "--no-monitor"]
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     process = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -115,21 +118,16 @@ def test_a_real_head_that_wants_a_token(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_real_head_that_says_it_runs_another_python() -> None:
+def test_a_real_head_that_says_it_runs_another_python(shared_ray: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head of this Python whose record of its versions is overwritten, as one of another Python would write it."""
-    import json
-
-    from ray._raylet import GcsClient
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    key, space = b"CLUSTER_METADATA", b"cluster"
+    store = GcsClient(address=shared_ray)
+    own = store.internal_kv_get(key, namespace=space)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # as in a process that joins it now
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray is asked to join it"))
+    store.internal_kv_put(key, json.dumps(json.loads(own) | {"python_version": "3.12.1"}).encode(), True, space)
     try:
-        key, space = b"CLUSTER_METADATA", b"cluster"
-        store = GcsClient(address=cluster.address)
-        said = json.loads(store.internal_kv_get(key, namespace=space)) | {"python_version": "3.12.1"}
-        store.internal_kv_put(key, json.dumps(said).encode(), True, space)
         with pytest.raises(UserError, match=r"Python 3\.12\.1 at --address"):
-            connect(cluster.address)
-        assert not ray.is_initialized()
+            connect(shared_ray)
     finally:
-        cluster.shutdown()
+        store.internal_kv_put(key, own, True, space)

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import ray
 
 import tried
 from harness import Click, UserError
@@ -22,7 +24,7 @@ from harness.trying.desk import Question, desk_of
 from harness.trying.methods import chosen
 from try_servers import Browser, api_of, config_of, running
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("shared_ray")]
 SHARED = {"workers": {"cpus": 0.25}}
 ASKED = {"CPU": 0.25, "GPU": 0.0}
 NESTED = {"source": "nested", "name": "nested-0"}
@@ -35,7 +37,15 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def there(config: RunConfig) -> Iterator[There]:
-    yield There(hosted(config, chosen(config), None, desk_of), stored)
+    there = There(hosted(config, chosen(config), None, desk_of), stored)
+    yield there
+    for host in there.hosts.values():
+        ended(host)
+
+
+def ended(host: Any) -> None:
+    """Give back what its process holds of the Ray that other files use, too."""
+    ray.kill(host._actor)
 
 
 def test_a_page_of_a_cluster_answers_as_that_of_one_process(config: RunConfig, there: There) -> None:
@@ -73,8 +83,10 @@ def test_a_process_that_ends_is_said_and_the_next_question_is_answered(there: Th
 
 
 def test_what_keeps_a_method_from_loading_is_its_own_message(there: There) -> None:
+    host = Host("ours", ASKED, tried.unfetched)
     with pytest.raises(UserError, match=r"^'ours': no file at checkpoint=x\. Fetch it\.$"):
-        Host("ours", ASKED, tried.unfetched).call("facts").result(60)
+        host.call("facts").result(60)
+    ended(host)
 
 
 def test_methods_that_do_not_fit_together_are_refused(there: There, tmp_path: Path) -> None:

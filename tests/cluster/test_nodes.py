@@ -20,8 +20,8 @@ import pandas as pd
 import pytest
 import ray
 import yaml
-from ray.cluster_utils import Cluster as RayCluster
 
+import ray_clusters
 from harness import UserError, places
 from harness.cluster import scheduler as cluster
 from harness.cluster.scheduler import Cluster
@@ -138,13 +138,11 @@ def head(shared: Path) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(shared), prepend=os.pathsep)
         patch.syspath_prepend(str(shared))
-        ray_cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0})
-        cluster.connect(ray_cluster.address)
         folders = {"HIDE": f"{shared}/hidden {shared}/pictures", "SWAP": f"{shared}/other {shared}/same"}
-        with joined(ray_cluster.address, "far", RAY_memory_monitor_refresh_ms="0", **folders):
-            yield ray_cluster.address
-        ray.shutdown()
-        ray_cluster.shutdown()
+        with ray_clusters.cluster(num_cpus=0) as started:
+            cluster.connect(started.address)
+            with joined(started.address, "far", RAY_memory_monitor_refresh_ms="0", **folders):
+                yield started.address
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +161,7 @@ def joined(address: str, name: str, **environment: str) -> Iterator[None]:
     hide = "for one in $HIDE; do mount -t tmpfs none $one || exit 1; done"
     swap = '[ -z "$SWAP" ] || mount --bind $SWAP || exit 1'
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--address", address, "--num-cpus", "1", "--block"]
-    start += ["--resources", json.dumps({name: 1})]
+    start += ["--resources", json.dumps({name: 1}), "--include-log-monitor", "false"]
     command = ["unshare", "-m", "bash", "-c", f'{hide}; {swap}; exec "$@"', "bash", *start]
     deadline = time.monotonic() + 300
     process = subprocess.Popen(command, env=os.environ | environment)

@@ -89,7 +89,7 @@ def test_a_head_that_was_never_reached_is_not_watched(head: socket.socket) -> No
 @pytest.mark.parametrize("killed", ["gcs_server", "raylet"])
 def test_a_run_whose_ray_is_killed_says_so(killed: str, tmp_path: Path, run_name: str) -> None:
     toys = {"name": "fakes:Toys", "label": "toys", "params": {"count": 1000}}
-    sleepy = {"name": "fakes:Sleepy", "label": "sleepy", "params": {"seconds": 0.5}}
+    sleepy = {"name": "fakes:Sleepy", "label": "sleepy", "params": {"seconds": 0.1}}
     workers = {"cpus": 0.5, "gpus": 0, "count": 1, "samples_per_shard": 3}
     config = tmp_path / "r.yaml"
     config.write_text(yaml.safe_dump({"run": run_name, "datasets": [toys], "methods": [sleepy], "workers": workers}))

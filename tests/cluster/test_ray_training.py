@@ -6,7 +6,6 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +16,6 @@ import ray
 import torch
 from safetensors.torch import load_file
 
-from harness.cluster.connect import connect
 from harness.cluster.ray_states import cleaned
 from harness.cluster.training_room import scaling_of
 from harness.config.recipe import KnownRecipe, Recipe, identified
@@ -28,15 +26,7 @@ from harness.structures import UserError
 from harness.training.journal import METRICS
 from harness.training.one_rank import Progress
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("resumable")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def started() -> Iterator[None]:
-    """One Ray for all tests of this file."""
-    connect(None)
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray", "resumable")]
 
 
 def recipe(checkpoint: Path, params: dict[str, Any] | None = None, **changes: Any) -> KnownRecipe:
@@ -113,30 +103,30 @@ def test_a_list_that_was_cut_off_loses_no_state(tmp_path: Path, content: bytes |
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_from_a_state_that_ray_has_forgotten(
+def test_a_training_goes_on_from_a_state_that_ray_has_forgotten_also_with_loaders(
     tmp_path: Path, resumable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.cluster.ray_training.forget", lambda *_: None)  # as if killed before it could
-    job = recipe(tmp_path / "w.safetensors", workers=1, steps=9, save_every=4)
-    train(job, lambda _: None)
+    alone = losses(recipe(tmp_path / "alone.safetensors", steps=9))
+    job, loaded = (
+        recipe(tmp_path / "w.safetensors", workers=1, steps=9, save_every=6, loaders=loaders) for loaders in (0, 1)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.cluster.ray_training.forget", lambda *_: None)  # as if killed before it could
+        train(job, lambda _: None)
     whole = load_file(job.output)
     (states,) = resumable.glob("*.ray")
     kept = shutil.copytree(states, tmp_path / "kept")
-    for ended in (True, False):
+    for ended, again in ((True, job), (False, loaded)):
         job.output.unlink()
         shutil.copytree(kept, states, dirs_exist_ok=True)
         for fitted in [] if ended else states.glob("checkpoint_*/fitted.pt"):
             fitted.unlink()
         (states / LIST).write_bytes(b"{")
-        assert sorted(losses(job)) == ([] if ended else [9])
-        again = load_file(job.output)
-        assert all(torch.equal(whole[name], again[name]) for name in whole)
-
-
-def test_a_worker_may_have_loaders(tmp_path: Path) -> None:
-    alone = losses(recipe(tmp_path / "alone.safetensors", steps=3))
-    loaded = losses(recipe(tmp_path / "loaded.safetensors", steps=3, workers=1, loaders=1))
-    assert loaded == pytest.approx(alone, abs=1e-6)
+        found = losses(again)
+        assert sorted(found) == ([] if ended else [7, 8, 9])
+        assert found == pytest.approx({step: alone[step] for step in found}, abs=1e-6)
+        weights = load_file(job.output)
+        assert all(torch.equal(whole[name], weights[name]) for name in whole)
 
 
 def test_more_workers_than_the_cluster_holds(tmp_path: Path) -> None:

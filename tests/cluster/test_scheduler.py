@@ -1,10 +1,8 @@
-import os
 import pickle
 import re
-import signal
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,17 +29,9 @@ from harness.storage.forgetting import forget_given_up
 from harness.storage.rows import MEASURED
 from harness.storage.store import Store
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
 
 COUNT = 6
-
-
-@pytest.fixture(scope="module", autouse=True)
-def started() -> Iterator[None]:
-    """One Ray for all tests of this file."""
-    cluster.connect(None)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture
@@ -116,33 +106,24 @@ def test_variants_share_actors_and_encodings_and_write_the_rows_of_methods_of_th
     pd.testing.assert_frame_equal(rows(made, store), rows(apart, alone))
 
 
-def test_a_variant_that_kills_does_not_take_the_others_with_it(store: Store) -> None:
+def test_an_image_and_a_variant_that_kill_their_worker_fail_alone(store: Store) -> None:
     deadly = fragile("exit", 3)
     made = jobs(deadly | {"params": deadly["params"] | {"text": "one small"}, "variants": VARIANTS})
     outcomes = ran(made, store, count=2, size=COUNT)
     found = rows(made, store)
     failed = found[found["status"] == "failed"]
-    assert [*zip(failed["method"], failed["instance_id"], strict=True)] == [
-        ("fragile, one", one) for one in ("3a", "3b")
+    assert [*zip(failed["method"], failed["instance_id"], failed["category"], strict=True)] == [
+        ("fragile, one", "3a", "small"),
+        ("fragile, one", "3b", "large"),
     ]
     assert failed["error"].str.startswith("two workers died on this image alone").all()
     assert len(found) == (3 * COUNT - 1) * 2 * 3 + 2
-    assert sum(outcome.samples for outcome in outcomes) == 3 * COUNT
-
-
-def test_an_image_that_kills_its_worker_fails_alone(store: Store) -> None:
-    made = jobs(fragile("exit", 5))
-    outcomes = ran(made, store, size=2)
-    found = rows(made, store)
-    failed = found[found["status"] == "failed"]
-    assert list(failed["instance_id"]) == ["5a", "5b"]
-    assert list(failed["category"]) == ["small", "large"]
-    assert failed["error"].str.startswith("two workers died on this image alone").all()
-    assert len(found) == (COUNT - 1) * 2 * 3 + 2
     assert sum(outcome.failed for outcome in outcomes) == 2
-    assert sum(outcome.samples for outcome in outcomes) == COUNT
-    assert forget_given_up(store, made[0].facts) == 1, "the next start tries it again"
-    assert [shard.sample_ids for shard in remaining(made, store, 2)] == [("toy-5",)]
+    assert sum(outcome.samples for outcome in outcomes) == 3 * COUNT
+    (one,) = (job for job in made if job.facts.method == "fragile, one")
+    assert forget_given_up(store, one.facts) == 1, "the next start tries it again"
+    again = [([job.facts.method for job in shard.jobs], shard.sample_ids) for shard in remaining(made, store, 2)]
+    assert again == [(["fragile, one"], ("toy-3",))]
 
 
 def test_an_image_that_kills_whoever_decodes_it_does_not_kill_the_driver(store: Store) -> None:
@@ -345,18 +326,6 @@ def test_actors_go_when_a_run_is_given_up(store: Store) -> None:
     while ray.available_resources().get("CPU", 0) < ray.cluster_resources()["CPU"] and time.monotonic() < deadline:
         time.sleep(0.2)
     assert ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"]
-
-
-def test_an_actor_killed_from_outside_is_replaced(store: Store) -> None:
-    made = jobs(STEADY)
-    running = Cluster(Workers(count=1, cpus=0.5, gpus=0), store)
-    outcomes = running.run(remaining(made, store, 1))
-    done = [next(outcomes)]
-    (slot,) = running.slots
-    os.kill(ray.get(slot.actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
-    done += list(outcomes)
-    assert sum(outcome.samples for outcome in done) == COUNT
-    check_all_ok(made, store)
 
 
 def test_prometheus_counts_instances_at_ray_s_port(store: Store) -> None:

@@ -25,8 +25,10 @@ def saved(path: Path, state: dict[str, Tensor]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("prefix", ["", "backbone.", "module.", "renamed"])
-@pytest.mark.parametrize("filters", ["random", "rgb"])
+@pytest.mark.parametrize(
+    ("prefix", "filters"),
+    [("", "random"), ("", "rgb"), ("backbone.", "random"), ("module.", "rgb"), ("renamed", "rgb")],
+)
 def test_everything_but_the_first_filters_is_the_files(tmp_path: Path, prefix: str, filters: str) -> None:
     source = encoder(3, 1).state_dict()
     other = {name: f"t{i}.{name.rsplit('.', 1)[-1]}" for i, name in enumerate(source)}

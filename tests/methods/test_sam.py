@@ -445,11 +445,17 @@ def test_half_precision_weights_run_in_float32(tmp_path: Path, weights: Path) ->
 
 
 @pytest.fixture(scope="module")
-def vit_b(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The released format: what the package's own builder saves; random weights."""
+def official_vit_b() -> torch.nn.Module:
+    """What the package's own builder makes; random weights."""
     torch.manual_seed(0)
+    return sam_model_registry["vit_b"]()
+
+
+@pytest.fixture(scope="module")
+def vit_b(official_vit_b: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The released format."""
     path = tmp_path_factory.mktemp("weights") / "sam_vit_b.pth"
-    torch.save(sam_model_registry["vit_b"]().state_dict(), path)
+    torch.save(official_vit_b.state_dict(), path)
     return path
 
 
@@ -464,9 +470,9 @@ def test_released_checkpoints_load_as_they_are(vit_b: Path) -> None:
         load_sam(vit_b, "vit_h")
 
 
-def test_vit_b_answers_as_the_official_predictor(vit_b: Path) -> None:
+def test_vit_b_answers_as_the_official_predictor(official_vit_b: torch.nn.Module, vit_b: Path) -> None:
     """In its real sizes; of the encoder's twelve blocks the first three: two that attend in windows, one to all."""
-    method, predictor = sam(vit_b, backbone="vit_b"), SamPredictor(sam_model_registry["vit_b"](checkpoint=str(vit_b)))
+    method, predictor = sam(vit_b, backbone="vit_b"), SamPredictor(official_vit_b.eval())
     for model in (method.network.model, predictor.model):
         del model.image_encoder.blocks[3:]
     assert [block.window_size for block in model.image_encoder.blocks] == [14, 14, 0]

@@ -60,7 +60,11 @@ def _entry_points(folder: Path) -> None:
 @needs_hugging_face
 @pytest.mark.ray
 def test_plugins_from_elsewhere_in_ray_workers(
-    harness_command: Callable[..., subprocess.CompletedProcess[str]], elsewhere: Path, tmp_path: Path, run_name: str
+    harness_command: Callable[..., subprocess.CompletedProcess[str]],
+    elsewhere: Path,
+    tmp_path: Path,
+    run_name: str,
+    shared_ray: str,
 ) -> None:
     (elsewhere / "beside.py").write_text(BESIDE)
     _entry_points(elsewhere)
@@ -76,7 +80,7 @@ def test_plugins_from_elsewhere_in_ray_workers(
     }
     path = tmp_path / "a.yaml"
     path.write_text(yaml.safe_dump(config))
-    done = harness_command("run", path, PYTHONPATH=str(elsewhere))
+    done = harness_command("run", path, "--address", shared_ray, PYTHONPATH=str(elsewhere))
     assert done.returncode == 0, done.stdout + done.stderr
     rows = pq.read_table(ROOT / "runs" / run_name / "results.parquet").to_pandas()
     assert rows["error"].isna().all() and (rows["status"] == "ok").all()

@@ -31,11 +31,16 @@ def test_the_page_names_every_kind_and_its_decorator() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_repository_of_one_s_own_runs_in_ray_workers(
-    repository: Path, run_name: str, harness_command: Callable[..., subprocess.CompletedProcess[str]]
+    repository: Path,
+    run_name: str,
+    harness_command: Callable[..., subprocess.CompletedProcess[str]],
+    here: Callable[..., subprocess.CompletedProcess[str]],
+    shared_ray: str,
 ) -> None:
     relative = os.path.relpath(repository, ROOT)
     command = ["run", repository / "run.yaml", "--set", f"run={run_name}", "--set", "workers.count=1"]
-    done = harness_command(*command, "--set", "workers.executor=ray", PYTHONPATH=relative)
+    command += ["--set", "workers.executor=ray", "--address", shared_ray]
+    done = harness_command(*command, PYTHONPATH=relative)
     assert done.returncode == 0, done.stdout + done.stderr
     table = pq.read_table(ROOT / "runs" / run_name / "results.parquet")
     rows = table.to_pandas()
@@ -48,7 +53,7 @@ def test_a_repository_of_one_s_own_runs_in_ray_workers(
     assert f"{100 * dice.mean():.1f}" in (ROOT / "runs" / run_name / "report.md").read_text("utf-8")
     shutil.rmtree(repository)
     for command in (["verify"], ["report"], ["report", "--table", "leaderboard"]):
-        done = harness_command(command[0], ROOT / "runs" / run_name, *command[1:])
+        done = here(command[0], ROOT / "runs" / run_name, *command[1:])
         assert done.returncode == 0, done.stdout + done.stderr
     assert set(pq.read_schema(ROOT / "runs" / run_name / "results.parquet").names) == set(table.schema.names)
 

@@ -325,6 +325,7 @@ def test_little_shared_memory_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("shared_ray")
 def test_ray_answers_or_says_what_does_not_fit(tmp_path: Path) -> None:
     config = loaded(tmp_path, workers={"cpus": 1})
     assert states(config)["ray"].state is State.FINE

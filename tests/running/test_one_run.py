@@ -79,8 +79,8 @@ def fragile(how: str, at: int, once: Path | None = None) -> dict[str, Any]:
     return {"name": "fakes:Fragile", "label": "fragile", "params": {"how": how, "at": at, "once": once and str(once)}}
 
 
-def start(path: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "harness", "run", str(path)]
+def start(path: Path, *more: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "harness", "run", str(path), *more]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=places.ROOT, stdout=pipe, stderr=pipe, text=True, env=dict(os.environ))
 
@@ -409,9 +409,9 @@ def test_a_full_disk_ends_the_command_with_one_message_and_the_same_command_comp
 
 
 @pytest.mark.ray
-def test_a_bug_in_a_worker_ends_the_command_with_its_traceback(make: Make) -> None:
+def test_a_bug_in_a_worker_ends_the_command_with_its_traceback(make: Make, shared_ray: str) -> None:
     path = make(methods=[fragile("bug", -2)], workers={"executor": "ray", "count": 1})
-    code, _, message = finished(start(path))
+    code, _, message = finished(start(path, "--address", shared_ray))
     assert code == 1
     assert "Traceback" in message and "a bug in a plugin" in message
 

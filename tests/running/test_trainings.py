@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ import pytest
 import ray
 import yaml
 
-from harness.cluster.connect import connect
 from harness.cluster.ledger import Ledger
 from harness.cluster.ray_training import _passed_on
 from harness.cluster.training_room import side_by_side
@@ -30,17 +28,10 @@ from harness.running.trainings import check_kept, look_ahead, train_missing
 from harness.storage.folder import Folder
 from harness.structures import UserError
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("shared_ray")]
 
 ROOT = Path(__file__).resolve().parents[2]
 INTERRUPTED = "Interrupted. What is done is kept: the same command goes on from here."
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ended() -> Iterator[None]:
-    """The Ray that the first test starts which wants it ends with the file."""
-    yield
-    ray.shutdown()
 
 
 def entry(tmp_path: Path, label: str, workers: int = 1, output: str = "", steps: int = 6, **params: Any) -> MethodEntry:
@@ -60,28 +51,6 @@ def entry(tmp_path: Path, label: str, workers: int = 1, output: str = "", steps:
 
 
 @pytest.mark.usefixtures("resumable")
-def test_networks_train_side_by_side_and_one_that_fails_leaves_the_others(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("harness.cluster.ray_training.RESTARTS", 1)
-    due = [
-        entry(tmp_path, "good", name="good", meets=2),  # Until the other has begun, too.
-        entry(tmp_path, "dying", name="dying", meets=2, end="dies"),
-        entry(tmp_path, "lost", name="lost", end="loader"),
-    ]
-    told: list[tuple[str, int]] = []
-    with caplog.at_level(logging.WARNING), pytest.raises(UserError) as failed:
-        train_missing(due, lambda label, progress: told.append((label, progress.step)))
-    assert told == [("good", 6)]
-    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["good.safetensors"]
-    dying, lost = str(failed.value).splitlines()
-    assert dying.startswith("dying: training: workers died 2 times, the last one so: ")
-    assert lost == "lost: training: a loader's process died. Lower `loaders`."
-    assert (tmp_path / "met" / "lost").read_text() == 2 * "begun\n"  # Where it dies again there is no third time.
-    assert "lost is not trained, the others are: training: a loader's process died" in caplog.text
-
-
-@pytest.mark.usefixtures("resumable")
 def test_networks_of_this_process_and_one_for_two_methods(tmp_path: Path) -> None:
     due = [
         entry(tmp_path, "wrong", workers=0, end="wrong"),
@@ -97,7 +66,6 @@ def test_networks_of_this_process_and_one_for_two_methods(tmp_path: Path) -> Non
 
 
 def test_as_many_as_the_nodes_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    connect(None)
     monkeypatch.setattr(ray, "nodes", lambda: 2 * [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 4.0}}])
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": 8.0})
     sizes = {workers: entry(tmp_path, "a", workers).train for workers in (1, 2)}
@@ -138,7 +106,6 @@ def test_a_network_that_another_run_trains_is_left_to_it(tmp_path: Path) -> None
 def test_what_no_worker_begins_is_said_and_what_a_report_raises_reaches_the_workers(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    connect(None)
     monkeypatch.setattr("harness.cluster.ray_training.WARN_EVERY_S", 1.0)
     ledger = ray.remote(num_cpus=0)(Ledger).remote()
     with caplog.at_level(logging.WARNING), _passed_on(ledger, _refuse, "2 workers that ask for 1 CPU each"):
@@ -193,16 +160,22 @@ def test_networks_of_a_job_are_not_saved_where_it_is_deleted(tmp_path: Path, mon
 
 
 @pytest.mark.slow
-def test_a_schedulers_sigterm_ends_trainings_side_by_side_in_one_line_and_they_go_on(
-    tmp_path: Path, run_name: str, request: pytest.FixtureRequest
+def test_trainings_side_by_side_end_at_a_schedulers_sigterm_and_go_on_whatever_becomes_of_others(
+    tmp_path: Path,
+    run_name: str,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Each waits until the other has begun, too.
     due = [entry(tmp_path, name, name=name, sleeps_s=0.3, steps=20, meets=2) for name in ("a", "b")]
+    failing = [entry(tmp_path, "dying", name="dying", end="dies"), entry(tmp_path, "lost", name="lost", end="loader")]
     scenes = {"name": "scenes", "params": {"split": "val", "count": 1}}
     methods = [one.model_dump(mode="json", exclude_defaults=True) for one in due]
     given = {"run": run_name, "datasets": [scenes], "methods": methods, "workers": {"executor": "local"}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(given | {"tables": ["leaderboard"]}))
     command = [sys.executable, "-m", "harness", "run", str(tmp_path / "run.yaml"), "--runs", str(tmp_path / "runs")]
-    for one in due:
+    for one in due + failing:
         assert one.train
         journal = training.resumable(identified(one.train)).with_suffix("")
         request.addfinalizer(partial(shutil.rmtree, journal, ignore_errors=True))
@@ -212,9 +185,26 @@ def test_a_schedulers_sigterm_ends_trainings_side_by_side_in_one_line_and_they_g
         assert process.poll() is None and time.monotonic() < give_up
         time.sleep(0.1)
     process.terminate()
-    _, told = process.communicate(timeout=60)
-    assert (process.returncode, told.splitlines()) == (130, [INTERRUPTED])
+    _, told = process.communicate(timeout=300)
+    # A busy machine warns that it lets no worker begin.
+    assert [line for line in told.splitlines() if "has begun for" not in line] == [INTERRUPTED]
+    assert process.returncode == 130
     assert list((tmp_path / "runs").rglob("lock.json")) == []
-    train_missing(due[:1], lambda *_: None, runs=str(tmp_path / "runs"))  # One of them shows it.
+
+    (tmp_path / "hurry").touch()
+    monkeypatch.setattr("harness.cluster.ray_training.RESTARTS", 1)
+    reported: list[tuple[str, int]] = []
+    with caplog.at_level(logging.WARNING), pytest.raises(UserError) as failed:
+        train_missing(  # One of them shows that it goes on.
+            [due[0], *failing],
+            lambda label, progress: reported.append((label, progress.step)),
+            runs=str(tmp_path / "runs"),
+        )
+    assert reported == [("a", 20)]
     assert [path.name for path in tmp_path.glob("*.safetensors")] == ["a.safetensors"]
     assert 20 <= (tmp_path / "met" / "a").read_text().count("begun") < 20 + 8  # It did go on.
+    dying, lost = str(failed.value).splitlines()
+    assert dying.startswith("dying: training: workers died 2 times, the last one so: ")
+    assert lost == "lost: training: a loader's process died. Lower `loaders`."
+    assert (tmp_path / "met" / "lost").read_text() == 2 * "begun\n"  # Where it dies again there is no third time.
+    assert "lost is not trained, the others are: training: a loader's process died" in caplog.text

@@ -29,16 +29,19 @@ Ran = Callable[..., Store]
 
 
 @pytest.fixture
-def ran(tmp_path: Path) -> Ran:
+def ran(tmp_path: Path, once: Callable[..., Any]) -> Ran:
     """Runs a config under a name, without the table, which takes longest; the store counts the images it took."""
 
     def start(name: str, **changed: Any) -> Store:
+        def images(**changed: Any) -> int:
+            quiet = Quiet()
+            run(load_run(written(tmp_path / f"{name}.yaml", **changed)), quiet, runs=str(tmp_path))
+            return quiet.images
+
         known: dict[str, Any] = {"workers": {"executor": "local", "samples_per_shard": 4}, "tables": []}
-        quiet = Quiet()
-        config = load_run(written(tmp_path / f"{name}.yaml", **known | changed))
-        run(config, quiet, runs=str(tmp_path))
+        took = once(tmp_path / name, images, **known | changed)
         store = Store(tmp_path / name)
-        store.images = quiet.images  # type: ignore[attr-defined]
+        store.images = took  # type: ignore[attr-defined]
         return store
 
     return start
@@ -151,8 +154,8 @@ def test_other_images_of_one_data_set_are_refused(ran: Ran, tmp_path: Path, monk
     import fakes
 
     monkeypatch.setattr(fakes.Toys, "sample_ids", lambda self: ["toy-3", "toy-1"])
-    with pytest.raises(UserError, match=r"'toys' has other images in .*/b \(2\) than in .*/a \(6\)"):
-        merged([a, ran("b", methods=[WIDE])], at(tmp_path, "both"))
+    with pytest.raises(UserError, match=r"'toys' has other images in .*/few \(2\) than in .*/a \(6\)"):
+        merged([a, ran("few", methods=[WIDE])], at(tmp_path, "both"))
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ DATA = (Plugin(name="fakes:Toys", label="toys", params={"count": 6}),)
 
 
 @pytest.fixture
-def finished(tmp_path: Path) -> Callable[..., Store]:
+def finished(tmp_path: Path, once: Callable[..., Any]) -> Callable[..., Store]:
     """Runs two methods on six images of two instances, three rankings, two clicks; no table, which takes longest."""
 
     def start(**changed: Any) -> Store:
@@ -43,8 +43,11 @@ def finished(tmp_path: Path) -> Callable[..., Store]:
             "workers": {"executor": "local", "samples_per_shard": 4},
             "tables": [],
         }
-        run(load_run(written(tmp_path / "r.yaml", **known | changed)), Quiet(), runs=str(tmp_path))
+        once(tmp_path / "r", start_of, **known | changed)
         return Store(tmp_path / "r")
+
+    def start_of(**config: Any) -> None:
+        run(load_run(written(tmp_path / "r.yaml", **config)), Quiet(), runs=str(tmp_path))
 
     return start
 

@@ -59,7 +59,7 @@ class Meeting(Learner):
         name: This one's file; none is left without a name.
         meets: Number of files to wait for.
         end: What happens later: the loss is `wrong`, the process `dies`, it loses a `loader`, or has a `bug`.
-        sleeps_s: How long every batch takes.
+        sleeps_s: How long every batch takes, until there is a file `hurry` beside the folder.
     """
 
     def __init__(self, folder: Path, name: str = "", meets: int = 0, end: str = "", sleeps_s: float = 0.0):
@@ -72,7 +72,8 @@ class Meeting(Learner):
 
     def loss(self, batch):
         self.batches += 1
-        time.sleep(self.sleeps_s)
+        if not (self.folder.parent / "hurry").exists():
+            time.sleep(self.sleeps_s)
         if self.name and (self.batches == 1 or self.sleeps_s):
             with (self.folder / self.name).open("a") as file:
                 file.write("begun\n")
