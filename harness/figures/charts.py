@@ -1,4 +1,4 @@
-"""Rows -> charts as numbers: Figure 8, seen against unseen, size, ambiguity, depth, and IoU by click.
+"""Rows -> charts as numbers: Figure 8, seen against unseen, size, ambiguity, depth, IoU by click, and IoU by time.
 
 A metric of the run's own has the same charts, in its own unit and within its own bounds.
 
@@ -27,13 +27,17 @@ from harness.statistics.resampling import intervals_of_means
 
 @dataclass(frozen=True)
 class Series:
-    """One method's (and ranking's) numbers, one a group of the chart; NaN where there is no instance."""
+    """One method's (and ranking's) numbers, one a group of the chart; NaN where there is no instance.
+
+    `at` is where a point stands along x; the other kinds stand at their groups.
+    """
 
     name: str
     means: tuple[float, ...]
     lows: tuple[float, ...]
     highs: tuple[float, ...]
     counts: tuple[int, ...]
+    at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Chart:
     Attributes:
         name: The name of its file: "figure8_coco".
         dataset: The data set's label.
-        kind: Bars, a cluster a group; or lines over the groups.
+        kind: Bars, a cluster a group; lines over the groups; or points, each at its series' `at` on a logarithmic x.
         x: What the groups are.
         groups: Along x.
         series: One a line of the leaderboard, in its order.
@@ -56,7 +60,7 @@ class Chart:
     name: str
     dataset: str
     title: str
-    kind: Literal["bars", "lines"]
+    kind: Literal["bars", "lines", "points"]
     x: str
     groups: tuple[str, ...]
     series: tuple[Series, ...]
@@ -122,6 +126,7 @@ CUTS = (
 )  # fmt: skip
 
 BY_CLICK = "iou_by_click"
+BY_TIME = "iou_by_time"
 
 
 def charts(rows: Rows, context: Context) -> list[Chart]:
@@ -141,7 +146,10 @@ def _of_metric(final: FinalClicks, context: Context, metric: str) -> Iterator[Ch
         own = found[found["dataset"] == dataset]
         listed = lines[lines["dataset"] == dataset]
         yield from _sliced(own, listed, dataset, metric)
-        yield from _by_click(final.every[final.every["dataset"] == dataset], own, listed, dataset, metric)
+        every = final.every[final.every["dataset"] == dataset]
+        yield from _by_click(every, own, listed, dataset, metric)
+        if metric == "iou":
+            yield from _by_time(every, own, listed, dataset)
 
 
 def _marked(chart: Chart, samples: int) -> Chart:
@@ -177,6 +185,36 @@ def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, datase
     groups = tuple(str(click) for click in clicks)
     title = f"{'IoU' if metric == 'iou' else 'Value'} by click, {dataset}"
     yield Chart(f"{BY_CLICK}_{dataset}", dataset, title, "lines", "clicks", groups, series, _left_out(lines))
+
+
+def _by_time(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, dataset: str) -> Iterator[Chart]:
+    """The mean IoU of each method beside the time that an instance takes it; nothing where a run kept no times."""
+    everything = {"all": pd.Series(True, own.index)}
+    series = []
+    for line in _whole(lines):
+        spent, measured = ms_an_instance(of_line(rows, line)), _measured(of_line(own, line), everything, "iou")
+        if np.isfinite(spent) and spent > 0:
+            series.append(replace(_series(named(line), measured, ["all"]), at=spent))
+    if series:
+        title = f"IoU by time, {dataset}"
+        notes = ("Measured by the run's workers, on their machines.", *_left_out(lines))
+        x = "ms an instance, all its clicks, with its share of the image's encoding"
+        yield Chart(f"{BY_TIME}_{dataset}", dataset, title, "points", x, ("all",), tuple(series), notes)
+
+
+def ms_an_instance(rows: pd.DataFrame) -> float:
+    """What an instance takes one method with one ranking: NaN where the rows have no times.
+
+    An image is encoded once for all its instances and clicks, and each click of an instance is answered by itself:
+
+        image 1  encode 30 ms   a: clicks of 2 and 4 ms   b: a click of 6 ms      (30 + 2 + 4 + 6) / 2 = 21 ms
+    """
+    ok = rows[rows["status"] == "ok"]
+    times = ok.reindex(columns=["encode_ms", "segment_ms"]).apply(numbers)
+    if ok.empty or times.isna().any(axis=None):
+        return math.nan
+    images = times["encode_ms"][~ok.duplicated(["dataset", "image_id"])]
+    return float(images.sum() + times["segment_ms"].sum()) / len(ok.drop_duplicates(INSTANCE))
 
 
 def _measured(own: pd.DataFrame, masks: Mapping[Any, pd.Series[bool]], metric: str) -> pd.DataFrame:

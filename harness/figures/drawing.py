@@ -82,14 +82,17 @@ def draw(chart: Chart) -> Figure:
     """A chart with its 95 % intervals, the counts under the groups."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    (_bars if chart.kind == "bars" else _lines)(axes, chart)
+    {"bars": _bars, "lines": _lines, "points": _points}[chart.kind](axes, chart)
     title = textwrap.fill(literal(chart.title), TITLE_WIDTH, break_long_words=False, break_on_hyphens=False)
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel("\n".join(map(literal, [chart.x, *chart.notes])), fontsize=8)
-    axes.set_xlim(-0.5, len(chart.groups) - 0.5)
     axes.set_ylabel(literal(chart.y))
     axes.set_ylim(*chart.ends)
-    axes.set_xticks(range(len(chart.groups)), [literal(group) + said for group, said in _counted(chart)], fontsize=8)
+    if chart.kind != "points":
+        axes.set_xlim(-0.5, len(chart.groups) - 0.5)
+        axes.set_xticks(
+            range(len(chart.groups)), [literal(group) + said for group, said in _counted(chart)], fontsize=8
+        )
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
@@ -133,6 +136,14 @@ def _lines(axes: Axes, chart: Chart) -> None:
         axes.plot(x, _drawn(one.means, chart), style, marker="o", markersize=3, color=colour, label=literal(one.name))
         lows, highs = _drawn(one.lows, chart), _drawn(one.highs, chart)
         axes.fill_between(x, lows, highs, color=colour, alpha=0.15, linewidth=0)
+
+
+def _points(axes: Axes, chart: Chart) -> None:
+    for place, one in enumerate(chart.series):
+        look: Any = {"color": COLOURS[place % len(COLOURS)], "fmt": "o" if place < len(COLOURS) else "s"}
+        x, means, spread = [one.at] * len(one.means), _drawn(one.means, chart), _spread(one, chart)
+        axes.errorbar(x, means, spread, capsize=2, label=literal(one.name), **look)
+    axes.set_xscale("log")
 
 
 def _drawn(values: Sequence[float], chart: Chart) -> np.ndarray:

@@ -33,7 +33,8 @@ report.charts = (() => {
     const { means, lows, highs, counts } = own;
     const number = (value) => report.number(value, chart.factor);
     const spread = lows[group] === null ? "" : ` [${number(lows[group])}, ${number(highs[group])}]`;
-    return `${number(means[group])}${spread}, n = ${counts[group]}`;
+    const time = own.at === null ? "" : `, ${own.at.toPrecision(3)} ms`;
+    return `${number(means[group])}${spread}, n = ${counts[group]}${time}`;
   }
 
   function numbers(chart) {
@@ -54,18 +55,18 @@ report.charts = (() => {
     const colours = chart.series.map((own) => report.colour(names.indexOf(own.name)));
     const axis = (title) => ({ title: { display: true, text: title, color: quiet }, ticks: { color: quiet }, grid: { color: line } });
     return {
-      type: chart.kind === "bars" ? "bar" : "line",
+      type: { bars: "bar", lines: "line", points: "scatter" }[chart.kind],
       data: {
         labels: chart.groups,
         datasets: chart.series.map((own, place) => ({
           own, factor: chart.factor, label: own.name,
-          data: own.means.map((mean) => (mean === null ? null : chart.factor * mean)),
+          data: own.means.map((mean) => (mean === null ? null : chart.kind === "points" ? { x: own.at, y: chart.factor * mean } : chart.factor * mean)),
           backgroundColor: colours[place], borderColor: colours[place], hidden: hidden.has(own.name),
         })),
       },
       options: {
         animation: false, responsive: true, maintainAspectRatio: false, interaction: { mode: "nearest", intersect: false },
-        scales: { x: axis(chart.x), y: { ...axis(chart.y), min: chart.ends[0] ?? undefined, max: chart.ends[1] ?? undefined } },
+        scales: { x: { ...axis(chart.x), ...(chart.kind === "points" ? { type: "logarithmic" } : {}) }, y: { ...axis(chart.y), min: chart.ends[0] ?? undefined, max: chart.ends[1] ?? undefined } },
         plugins: {
           legend: { display: false },
           tooltip: { callbacks: { label: (point) => `${point.dataset.label}: ${said(chart, point.dataset.own, point.dataIndex)}` } },

@@ -91,6 +91,22 @@ def test_iou_by_click_follows_the_same_instances(make_row: Any) -> None:
     assert "ours: 1 failed." in chart.notes
 
 
+def test_iou_stands_by_the_time_that_an_instance_takes(sliced: pd.DataFrame, tmp_path: Path) -> None:
+    image = sliced["instance_id"].str[0]  # A2 and B2, C2, D1: each letter an image of its own.
+    timed = sliced.assign(image_id=image, encode_ms=30.0, segment_ms=[2.0, 4.0, 6.0, 8.0] * 2)
+    timed.loc[timed["method"] == "click", ["encode_ms", "segment_ms"]] = [0.0, 1.0]
+    again = timed[timed["method"] == "click"].assign(
+        click_index=2, clicks=[[{"x": 3, "y": 5, "positive": True}] * 2] * 4
+    )
+    chart = named(charts(pd.concat([timed, again]), CONTEXT), "iou_by_time_toy")
+    assert {one.name: one.at for one in chart.series} == {"ours": (4 * 30 + 2 + 4 + 6 + 8) / 4, "click": 2.0}
+    assert chart.kind == "points" and chart.series[0].means == pytest.approx([0.525])
+    with style():
+        figure = draw(chart)
+    assert figure.axes[0].get_xscale() == "log" and len(save(figure, tmp_path, "time")) == 2
+    assert not any(one.name.startswith("iou_by_time") for one in charts(timed.drop(columns="encode_ms"), CONTEXT))
+
+
 def test_a_limited_run_says_so_on_every_chart(sliced: pd.DataFrame) -> None:
     context = Context("r", limited=4, labels=CONTEXT.labels)
     assert all(chart.title.startswith("LIMITED to 4 samples") for chart in charts(sliced, context))
