@@ -37,7 +37,7 @@ class Series:
     lows: tuple[float, ...]
     highs: tuple[float, ...]
     counts: tuple[int, ...]
-    at: float | None = None
+    at: float = math.nan
 
 
 @dataclass(frozen=True)
