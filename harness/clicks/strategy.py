@@ -174,6 +174,8 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
         UserError: It does not take these options, they do not fit each other, or they are too much for that image; or
             the strategy raises, or returns no clicks.
     """
+    if _replays(name):
+        return 1
     made = _tried(name, options)
     if not (isinstance(made, tuple) and made and all(isinstance(click, Click) for click in made)):
         raise UserError(f"{name}: returned {made!r}; wanted a tuple of at least one Click.")
@@ -182,7 +184,23 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
 
 def draws_differ(name: str, options: Mapping[str, Any]) -> bool:
     """Whether a strategy makes other clicks when it is asked again; errors as `clicks_a_round`'s."""
-    return len({_tried(name, options, draw) for draw in range(4)}) > 1
+    return bool(_replays(name)) or len({_tried(name, options, draw) for draw in range(4)}) > 1
+
+
+def completed(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A strategy's options with all that rows depend on: of one that replays a file, the file's hash.
+
+    Raises:
+        UserError: There is no such file, or it has no clicks.
+    """
+    replays = _replays(name)
+    return dict(replays(**options) if replays else options)
+
+
+def _replays(name: str) -> Callable[..., Mapping[str, Any]] | None:
+    """What looks at the file of a strategy that takes its clicks from one."""
+    found: Callable[..., Mapping[str, Any]] | None = entry("clicks", name).options.get("replays")
+    return found
 
 
 def _tried(name: str, options: Mapping[str, Any], draw: int = 0) -> tuple[Click, ...]:

@@ -44,13 +44,14 @@ def checked_clicks(clicks: Clicks, where: str) -> Clicks:
     """
     # It loads OpenCV, which a run's recorded config does without.
     from harness.clicks import clicks_a_round
-    from harness.clicks.strategy import asks_for_pairs, draws_differ
+    from harness.clicks.strategy import asks_for_pairs, completed, draws_differ
 
     if not clicks.max_clicks:
         return _no_clicks(clicks, where)
     rule = find("clicks", clicks.strategy, f"{where}.strategy")
     options = parameters.arguments(rule, clicks.strategy, clicks.options, f"{where}.options")
     try:
+        options = completed(clicks.strategy, options)
         a_round = clicks_a_round(clicks.strategy, options)
     except UserError as error:
         raise UserError(f"{where}.options: {error}") from error

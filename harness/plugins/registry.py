@@ -109,15 +109,19 @@ def register_metric(
     return _registering("metrics", name, scale=scale)
 
 
-def register_click_rule(name: str, *, pairs: Callable[..., Any] | None = None) -> Callable[[T], T]:
+def register_click_rule(
+    name: str, *, pairs: Callable[..., Any] | None = None, replays: Callable[..., Mapping[str, Any]] | None = None
+) -> Callable[[T], T]:
     """Function decorator: makes a click rule known as `name`, `<family>/v<number>`: rows go by it for good.
 
     Args:
         name: What configs and rows call it.
         pairs: For a rule that asks for pairs of objects: (an image's `Objects`, **the rule's options) -> its `Pair`s
             (harness/masks/destinations.py). An instance is asked for once a pair, and not at all without one.
+        replays: For a rule that takes its clicks from a file, one a round, and other ones in each draw: (**its options)
+            -> the options, with the file's hash; it raises `UserError` where the file is none.
     """
-    return _registering("clicks", name, pairs=pairs)
+    return _registering("clicks", name, pairs=pairs, replays=replays)
 
 
 def register_text_rule(name: str, *, looks: bool = False) -> Callable[[T], T]:

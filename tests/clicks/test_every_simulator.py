@@ -21,8 +21,11 @@ from harness.structures import Click, Instance, Mask, Sample, UserError
 H, W = 24, 36
 ROUNDS = 4
 
+OTHERS = {"shared/v1", "recorded/v1", "human/v1"}
+"""Those that want options: a file of people's clicks has none of these objects (`test_people.py`)."""
+
 ASKED: list[tuple[str, dict[str, Any]]] = [
-    *[(name, {}) for name in sorted(names("clicks")) if name != "shared/v1"],
+    *[(name, {}) for name in sorted(names("clicks")) if name not in OTHERS],
     ("shared/v1", {"least_px": 1}),
     ("paper/v2", {"positives": 3, "negatives": 2, "sources": ("any_class",), "margin_px": 40.0}),
     ("paper/v2", {"positives": 2, "distance": 1e200}),
