@@ -15,7 +15,7 @@ from harness import places
 from harness.cli.explain import explain
 from harness.cli.export import export
 from harness.cli.listing import list_
-from harness.cli.page import page
+from harness.cli.page import page, publish
 from harness.cli.plan import doctor, plan
 from harness.cli.predict import predict
 from harness.cli.replay import replay
@@ -46,6 +46,7 @@ for command in (
     audit,
     claims,
     page,
+    publish,
     verify,
     replay,
     explain,

@@ -21,11 +21,29 @@ def page(
     data: Data = [],  # noqa: B006
 ) -> None:
     """Build report.html: tables, charts and every instance with its masks; it opens from disk, without a server."""
+    _build(run, out, pictures, figures, data)
+
+
+def publish(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder, new or of an earlier publishing.")],
+    pictures: Annotated[
+        int | None, typer.Option(min=0, help="Images that the page holds, of all classes; 200 by default.")
+    ] = None,
+    data: Data = [],  # noqa: B006
+) -> None:
+    """Put the report page, all rows as Parquet and a card into a folder for a static host or a hub's Space."""
+    _build(run, out, pictures, True, data, published=True)
+
+
+def _build(
+    run: RunFolder, out: Path | None, pictures: int | None, figures: bool, data: Data, published: bool = False
+) -> None:
     from harness.page.build import PICTURES, build_page
 
     roots = data_places(data)
     with live() as shown:
-        made = build_page(run, out, PICTURES if pictures is None else pictures, figures, roots, shown.part)
+        made = build_page(run, out, PICTURES if pictures is None else pictures, figures, roots, shown.part, published)
     for note in made.notes:
         say(note)
     said = f"{made.instances} instances of {made.entries} methods and rankings, {made.pictures} pictures"

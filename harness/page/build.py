@@ -19,11 +19,13 @@ from harness.page.explorer import Listing, Picture, stratified, write_data
 from harness.page.folder import replaced
 from harness.page.pictures import Tell, silent, write_pictures
 from harness.page.provenance import provenance
+from harness.page.publishing import write_beside
 from harness.report.context import Context
 from harness.report.failures import failures_table
 from harness.report.layout import Table, for_others, plain
 from harness.report.rendering.html import to_html
 from harness.report.shortfalls import shortfalls
+from harness.results.recorded import recorded
 from harness.results.reported import table_or_why
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Rows
@@ -59,6 +61,7 @@ def build_page(
     figures: bool = True,
     roots: Mapping[str, Path] | None = None,
     tell: Tell = silent,
+    published: bool = False,
 ) -> Counts:
     """Build the report page of a run from its rows, and from its pictures where they are there.
 
@@ -69,6 +72,7 @@ def build_page(
         figures: Whether to draw the figures for paper, too.
         roots: Data set's label -> its folder on this machine, where that is another than when the run was made.
         tell: Told how far it is.
+        published: Whether the folder is for others: with the rows as Parquet, a card, and an index.html.
 
     Raises:
         UserError: No run, or a folder that holds something else.
@@ -96,6 +100,8 @@ def build_page(
         counts = _written(
             source.final, source.context, listing, tables, held, drawn, notes, folder, figures, made, tell
         )
+        if published:
+            write_beside(folder, recorded(store), tables, made, len(held))
         short = shortfalls(str(store.folder), source.final, source.context)
     return replace(counts, page=out / counts.page.name, shortfalls=short)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from playwright.sync_api import Page, expect
 from pycocotools import mask as coco_mask
 
@@ -237,6 +238,20 @@ def test_no_file_names_a_folder_of_this_machine(tmp_path: Path, monkeypatch: pyt
     assert any(".../1.jpg is cut" in text for text in texts.values())
     assert any("no weights at '.../placed.py'" in text for text in texts.values())
     assert str(tmp_path) in " ".join(recorded_at(tmp_path / "r").rows()["error"].dropna()), "the rows keep it"
+
+
+def test_a_published_page_has_its_rows_and_a_card(built: Counts, tmp_path: Path) -> None:
+    run_folder, out = built.page.parents[1], tmp_path / "site"
+    for _ in range(2):  # The second takes the place of the first.
+        made = build_page(run_folder, out, pictures=2, figures=False, published=True)
+    assert (made.page, made.pictures) == (out / "report.html", 2)
+    rows, own = pd.read_parquet(out / "results.parquet"), pd.read_parquet(run_folder / "results.parquet")
+    pd.testing.assert_frame_equal(rows, own)
+    _, head, card = (out / "README.md").read_text("utf-8").split("---\n", 2)
+    assert yaml.safe_load(head)["app_file"] == "index.html" and yaml.safe_load(head)["sdk"] == "static"
+    assert f"{len(own):,} rows" in card and "What made these rows" in card and "| by text" in card
+    assert "url=report.html" in (out / "index.html").read_text("utf-8")
+    assert str(run_folder.parent) not in card
 
 
 def test_data_of_another_place_must_be_of_this_run(built: Counts, tmp_path: Path) -> None:

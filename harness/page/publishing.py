@@ -1,0 +1,77 @@
+"""What makes a report page a published one: its rows as Parquet, and a card that says what they are.
+
+The folder is then ready for any host of static files, or for a Space of Hugging Face's hub (`sdk: static`): the card is
+the README.md that the hub shows, and index.html, which hosts open first, leads to the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from harness import atomic
+from harness.messages import without_folders
+from harness.report.layout import Table, for_others
+from harness.report.rendering.markdown import to_markdown
+from harness.results.recorded import Recorded
+from harness.storage.manifest import metrics_of
+from harness.storage.rows import schema
+
+ROWS, CARD, INDEX = "results.parquet", "README.md", "index.html"
+
+_INDEX = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=report.html">
+<title>Report</title></head><body><a href="report.html">The report</a></body></html>
+"""
+
+_CARD = """\
+# {run}
+
+Promptable instance segmentation, compared: each method was asked for the same instances with the same clicks and words.
+[The report](report.html) has tables, charts, and every instance with its masks.
+
+| file | what |
+|---|---|
+| `report.html` | the report; it opens from a disk, too |
+| `results.parquet` | {rows:,} rows, one a mask: prompt, scores, and the mask as COCO's run lengths |
+| `pictures/` | {pictures} of the images, made smaller. They are the data sets' and keep their licences |
+
+{tables}
+"""
+
+
+def write_beside(folder: Path, run: Recorded, tables: Sequence[Table], made_by: Table, pictures: int) -> None:
+    """Write the rows, the card and index.html into the page's folder; absolute paths lose their folders.
+
+    Args:
+        folder: The page's.
+        run: The run that is published.
+        tables: The tables that the card shows.
+        made_by: What made the rows.
+        pictures: Images that the page holds.
+    """
+    rows = _write_rows(folder / ROWS, run)
+    # The hub reads the lines between the two rulers.
+    tags = ["instance-segmentation", "benchmark"]
+    about = {"title": run.config.run, "sdk": "static", "app_file": INDEX, "tags": tags}
+    shown = "\n\n".join(to_markdown(for_others(table)) for table in (*tables, made_by))
+    said = _CARD.format(run=run.config.run, rows=rows, pictures=pictures, tables=shown)
+    atomic.write(folder / CARD, f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n{said}".encode())
+    atomic.write(folder / INDEX, _INDEX.encode())
+
+
+def _write_rows(path: Path, run: Recorded) -> int:
+    """All rows of the run, in the schema of results.parquet; how many."""
+    count, sink = 0, pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema(metrics_of(run.jobs)), compression="zstd") as writer:
+        for rows in run.store.tables(run.jobs, run.samples):
+            errors = [error and without_folders(error) for error in rows["error"].to_pylist()]
+            place = rows.schema.get_field_index("error")
+            writer.write_table(rows.set_column(place, rows.schema.field(place), pa.array(errors, pa.string())))
+            count += len(rows)
+    atomic.write(path, sink.getvalue())
+    return count
