@@ -16,11 +16,12 @@ if TYPE_CHECKING:
         register_table,
         register_text_rule,
     )
-    from harness.structures import Click, Instance, Prediction, Prompt, Sample, UserError
+    from harness.structures import Box, Click, Instance, Prediction, Prompt, Sample, UserError
 
 __version__ = "0.1.0"
 
 _LIES_IN = {
+    "Box": "structures",
     "Click": "structures",
     "Dataset": "plugins.interfaces",
     "Instance": "structures",
@@ -50,6 +51,7 @@ _LIES_IN = {
 command line answers Ctrl-C before NumPy loads, and so that workers load no pandas."""
 
 __all__ = [
+    "Box",
     "Click",
     "Dataset",
     "Instance",

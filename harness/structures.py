@@ -39,6 +39,20 @@ class Click:
 
 
 @dataclass(frozen=True)
+class Box:
+    """A rectangle around the object that is meant, in pixels of the full image, its edges included.
+
+    A mask's tight box goes from its first to its last column and row: a mask of one pixel has a box of width 0. Edges
+    may lie between pixels' centres.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True)
 class Prompt:
     """All that a method is given besides the image.
 
@@ -53,8 +67,12 @@ class Prompt:
             free text.
         initial: A mask to start from, bool (h, w), the same in every round; None to start from nothing. A method that
             does not look at it starts from nothing.
+        boxes: Boxes around the object, the same in every round; none in most runs.
         instance: The instance's id, and `draw` which of several times it is asked for: told only to a method that says
             `told_instances`, which looks up a mask that was made elsewhere.
+
+    A method need not know of boxes and masks. One that takes them says so (`Method.takes`); a config that asks another
+    one with them is refused.
     """
 
     clicks: tuple[Click, ...]
@@ -62,6 +80,7 @@ class Prompt:
     previous: Any = None
     vocabulary: tuple[str, ...] = ()
     initial: Mask | None = None
+    boxes: tuple[Box, ...] = ()
     instance: str = ""
     draw: int = 0
 
@@ -235,6 +254,9 @@ class Record:
         guess: The class that a text rule which looks at the picture chose, as the data set prints it; None for others.
         click_strategy: The rule that made the clicks; None where none were wanted.
         click_options: The options of the click strategy, those that the config leaves to it too, as JSON.
+        start: What the prompts began with beside clicks: "box", "eroded", "dilated", "holed", "run" or "given"
+            (`harness.clicks.starts.Start.kind`); None for nothing. Then `boxes` are the boxes, if any, and `start_iou`
+            is the IoU of the mask that they started from, or of the filled box, with the ground truth.
         under_click: How many of the image's objects hold the first positive click, the asked one included; with
             `under_click_area_ratio` and `click_depth_px` as `Place` (masks/destinations.py) has them. None before any
             click.
@@ -276,6 +298,9 @@ class Record:
     partner: str | None = None
     shared_px: int | None = None
     click_options: str | None = "{}"
+    start: str | None = None
+    boxes: tuple[Box, ...] | None = None
+    start_iou: float | None = None
     under_click: int | None = None
     under_click_area_ratio: float | None = None
     click_depth_px: float | None = None

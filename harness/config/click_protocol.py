@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from harness import messages, places
 from harness.config.parts import Model
 from harness.plugins import parameters
+from harness.plugins.interfaces import Method
 from harness.plugins.registry import find
 from harness.structures import UserError
+
+
+class Start(Model):
+    """What prompts begin with beside clicks; a rule's name alone stands for it with its defaults.
+
+    Attributes:
+        rule: One of harness/clicks/starts.py: "box/v1" or "rough/v1".
+        options: The rule's own.
+    """
+
+    rule: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What rows depend on: of another run its masks, by their hash, and not where its folder lies."""
+        hashed = self.options.get("sha256")
+        kept = {name: value for name, value in self.options.items() if not (hashed and name == "run")}
+        return {"rule": self.rule, "options": kept}
+
+
+def _as_start(value: Any) -> Any:
+    return {"rule": value} if isinstance(value, str) else value
 
 
 class Clicks(Model):
@@ -20,20 +45,28 @@ class Clicks(Model):
         options: The strategy's own.
         max_clicks: Clicks an instance; a row is written after each round. 0 asks once, by the text alone.
         draws: How often an instance is asked for, each time with clicks drawn anew.
+        start: What the prompts begin with beside clicks, in place of what the data set gives.
     """
 
     strategy: str = "paper/v1"
     options: dict[str, Any] = Field(default_factory=dict)
     max_clicks: Annotated[int, Field(ge=0)] = 1
     draws: Annotated[int, Field(gt=0)] = 1
+    start: Annotated[Start | None, BeforeValidator(_as_start)] = None
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What rows depend on; a single draw goes without saying, as in runs of before there were several."""
+        """What rows depend on; one draw and no start go without saying, as in runs of before there were any."""
+        started = {"start": self.start.protocol} if self.start else {}
         if not self.max_clicks:
-            return {"max_clicks": 0}
-        said = self.model_dump()
-        return said if self.draws > 1 else {name: value for name, value in said.items() if name != "draws"}
+            return {"max_clicks": 0} | started
+        unsaid = {"start"} if self.draws > 1 else {"start", "draws"}
+        return self.model_dump(exclude=unsaid) | started
+
+    @property
+    def by_box_alone(self) -> bool:
+        """Whether prompts have a box and no click, for which the box then stands."""
+        return not self.max_clicks and self.start is not None and self.start.rule == "box/v1"
 
 
 def checked_clicks(clicks: Clicks, where: str) -> Clicks:
@@ -46,6 +79,8 @@ def checked_clicks(clicks: Clicks, where: str) -> Clicks:
     from harness.clicks import clicks_a_round
     from harness.clicks.strategy import asks_for_pairs, completed, draws_differ
 
+    if clicks.start:
+        clicks = clicks.model_copy(update={"start": _checked_start(clicks.start, f"{where}.start")})
     if not clicks.max_clicks:
         return _no_clicks(clicks, where)
     rule = find("clicks", clicks.strategy, f"{where}.strategy")
@@ -74,8 +109,48 @@ def checked_clicks(clicks: Clicks, where: str) -> Clicks:
     return clicks.model_copy(update={"options": options})
 
 
+def _checked_start(start: Start, where: str) -> Start:
+    """With all its options, checked; of another run's masks the hash is noted, by which rows remember them."""
+    from harness.clicks.other_masks import RESULTS, masks_of
+    from harness.clicks.starts import STARTS
+
+    if start.rule not in STARTS:
+        raise UserError(f"{where}.rule: no '{start.rule}'. {messages.suggest(start.rule, STARTS)}")
+    rule = STARTS[start.rule].function
+    given = parameters.arguments(rule, start.rule, start.options, f"{where}.options")
+    options = {key: default for key, (_, default) in parameters.parameters_of(rule).items() if default != ""} | given
+    if not options.get("run"):
+        return start.model_copy(update={"options": options})
+    run = places.for_workers(options["run"])
+    try:
+        masks_of(run, *(options.get(name, "") for name in ("method", "ranking", "dataset")))
+    except UserError as error:
+        raise UserError(f"{where}.options: {error}") from error
+    known = {"run": str(run), "sha256": places.sha256(places.located(run) / RESULTS)}
+    return start.model_copy(update={"options": options | known})
+
+
+def check_takes(clicks: Clicks, method: type[Method], where: str) -> None:
+    """Refuse to begin with what a method does not take; `where` begins the message.
+
+    Raises:
+        UserError: It does not say that it takes it.
+    """
+    from harness.clicks.starts import STARTS
+
+    if not clicks.start:
+        return
+    rule = STARTS[clicks.start.rule]
+    if rule.gives not in method.takes:
+        raise UserError(
+            f"{where} is asked with clicks.start: {clicks.start.rule}, which fills in a prompt's `{rule.gives}`, and "
+            "the method does not take that (`takes` in its class). Give it `clicks:` of its own, or ask one that does: "
+            f"{rule.taken_by}."
+        )
+
+
 def _no_clicks(clicks: Clicks, where: str) -> Clicks:
     """A protocol without clicks: it has no strategy that could be another."""
     if clicks.draws > 1:
         raise UserError(f"{where}.draws: found {clicks.draws}; without clicks every draw is the same: wanted 1.")
-    return Clicks(max_clicks=0)
+    return Clicks(max_clicks=0, start=clicks.start)

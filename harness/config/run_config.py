@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from harness import messages
 from harness.config import yaml_file
-from harness.config.click_protocol import Clicks, checked_clicks
+from harness.config.click_protocol import Clicks, check_takes, checked_clicks
 from harness.config.method_entry import MethodEntry, checked_entries, read_recipes
 from harness.config.parts import Model, Plugin, label, resolved
 from harness.config.recipe import KnownRecipe, identified
@@ -175,14 +175,18 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         "clicks": checked_clicks(config.clicks, f"{path}, clicks"),
         "text": checked_text(config.text, f"{path}, text"),
     }
+    config = config.model_copy(update=checked)
     _check_looking(path, config, methods)  # Now the run's own text rule is known to exist.
-    return config.model_copy(update=checked)
+    for method in methods:
+        check_takes(config.clicks_of(method), find("methods", method.name), f"{path}: '{label(method)}'")
+    return config
 
 
 def _check_without_clicks(path: Path, config: RunConfig, methods: Sequence[MethodEntry]) -> None:
     """Refuse to ask a method that needs a click with none, and any method with neither a click nor a text."""
     for method in methods:
-        if config.clicks_of(method).max_clicks:
+        clicks = config.clicks_of(method)
+        if clicks.max_clicks or clicks.by_box_alone:
             continue
         if find("methods", method.name).needs_click:
             raise UserError(

@@ -134,11 +134,17 @@ class Evaluation:
         """Click, ask and score once, and add the records; what is pending then."""
         clicked = []
         for asking in piece.askings:
+            instance = asking.target.instance
+            try:
+                if number == 1:
+                    way.begin(asking)
+            except ValueError as error:
+                records.append(self._failed(way, asking.picture, instance, f"start: {error}", asking))
+                continue
             try:
                 asking.click(way.new_clicks(asking, number))
                 clicked.append(asking)
             except (NoClickError, ClickRuleError) as error:
-                instance = asking.target.instance
                 records.append(self._failed(way, asking.picture, instance, f"clicks: {error}", asking))
         if number == 1 and way.wording.looks:
             clicked = self._worded(way, clicked, records)

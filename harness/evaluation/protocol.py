@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from harness.clicks import Situation, click_rng
+from harness.clicks.starts import STARTS, Start
 from harness.clicks.strategy import ClickRule, ClickRuleError, options_of
 from harness.config.click_protocol import Clicks
 from harness.config.wording import Text, Wording
@@ -16,12 +17,17 @@ from harness.evaluation.pictures import Picture, Target
 from harness.evaluation.scoring import choices
 from harness.masks.destinations import Pair, Place
 from harness.masks.measure import metric
+from harness.masks.metrics import iou
+from harness.masks.region import Region
 from harness.plugins.failures import contained, described, one_line
 from harness.plugins.registry import entry
 from harness.structures import Click, Instance, Listed, Mask, Prediction, Prompt, Record
 
 TEXT_ROUND = 0
 """The round whose random generator chooses a text; the rounds of clicks start at 1."""
+
+START_ROUND = -1
+"""The round whose random generator moves a box or makes a mask rough."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,19 @@ class Protocol:
 
     @cached_property
     def click_options(self) -> str | None:
-        """All options of the click rule as rows keep them: JSON, by name; None where no clicks are made."""
-        if not self.clicks.max_clicks:
+        """All options of the click rule as rows keep them: JSON, by name, "start" among them where there is one.
+
+        None where no clicks are made, from nothing.
+        """
+        if not self.clicks.max_clicks and not self.clicks.start:
             return None
-        return json.dumps(options_of(self.clicks.strategy, self.clicks.options), sort_keys=True)
+        own = options_of(self.clicks.strategy, self.clicks.options) if self.clicks.max_clicks else {}
+        return json.dumps(own | start_said(self.clicks), sort_keys=True)
+
+
+def start_said(clicks: Clicks) -> dict[str, Any]:
+    """What prompts begin with, as an option of the click rule: first clicks follow from it, too."""
+    return {"start": clicks.start.protocol} if clicks.start else {}
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,8 @@ class Asking:
         pair: The instance with the other object that its click must lie in, where the click rule asks for pairs.
         text: The words of every prompt; None where there are none.
         guess: The class that these words name, where the text rule guessed it.
+        started: What the prompts begin with beside clicks; None for nothing.
+        start_iou: The IoU of that with the ground truth.
         clicks: All clicks so far.
         place: Where the first positive click fell; None before it.
         predicted: The mask that the method's first ranking took in the last round; before the first round the one that
@@ -90,6 +107,8 @@ class Asking:
     pair: Pair | None = None
     text: str | None = None
     guess: str | None = None
+    started: Start | None = None
+    start_iou: float | None = None
     clicks: tuple[Click, ...] = ()
     place: Place | None = None
     predicted: Mask | None = None
@@ -112,7 +131,7 @@ class Asking:
 
     def forget(self) -> None:
         """After the last round, let go of what is as large as the image."""
-        self.predicted = self.memory = None
+        self.predicted = self.memory = self.started = None
         self.target.truth.forget()
 
 
@@ -157,11 +176,7 @@ class Way:
         """
         if not self.pairs:
             draws = range(self.protocol.clicks.draws)
-            yield from (
-                Asking(picture, target, draw, predicted=target.instance.initial)
-                for target in picture.targets
-                for draw in draws
-            )
+            yield from (Asking(picture, target, draw) for target in picture.targets for draw in draws)
             return
         own: dict[str, list[Pair]] = {target.instance.id: [] for target in picture.targets}
         try:
@@ -173,11 +188,24 @@ class Way:
                 f"{self.protocol.clicks.strategy}: its pairs failed with {described(error)}"
             ) from error
         for target in picture.targets:
-            start = target.instance.initial
-            yield from (
-                Asking(picture, target, draw, pair, predicted=start)
-                for draw, pair in enumerate(own[target.instance.id])
-            )
+            yield from (Asking(picture, target, draw, pair) for draw, pair in enumerate(own[target.instance.id]))
+
+    def begin(self, asking: Asking) -> None:
+        """Give an instance what its prompts begin with: the config's, or else the data set's own mask.
+
+        Raises:
+            ValueError: There is none for it.
+        """
+        sample, instance = asking.picture.sample, asking.target.instance
+        if start := self.protocol.clicks.start:
+            rng = self._rng(sample.id, instance, START_ROUND, asking.draw)
+            at = Situation(sample, instance, (), None, rng, asking.draw, known=asking.target.truth)
+            asking.started = STARTS[start.rule].start(at, start.options)
+        elif instance.initial is not None:
+            asking.started = Start("given", mask=instance.initial)
+        if asking.started:
+            asking.predicted = asking.started.mask
+            asking.start_iou = iou(asking.target.truth, Region(asking.started.filled(sample.size), sample.ignore))
 
     def word(self, asking: Asking, fits: Sequence[float] = ()) -> None:
         """Put the instance into the words of all its prompts.
@@ -219,9 +247,9 @@ class Way:
 
     def prompt(self, asking: Asking) -> Prompt:
         """What the method is given beside the image."""
-        instance, words = asking.target.instance, self._vocabulary(asking.picture)
-        who = (instance.id, asking.draw) if self.told_instances else ()
-        return Prompt(asking.clicks, asking.text, asking.memory, words, instance.initial, *who)
+        start, words = asking.started or Start("nothing"), self._vocabulary(asking.picture)
+        who = (asking.target.instance.id, asking.draw) if self.told_instances else ()
+        return Prompt(asking.clicks, asking.text, asking.memory, words, start.mask, start.boxes, *who)
 
     def _vocabulary(self, picture: Picture) -> tuple[str, ...]:
         return self.wording.present(picture.categories) if self.present_only else self.wording.vocabulary
@@ -272,6 +300,9 @@ def facts(
         "click_index": len(clicks) or protocol.clicks.max_clicks,
         "click_strategy": protocol.clicks.strategy if protocol.clicks.max_clicks else None,
         "click_options": protocol.click_options,
+        "start": asking.started.kind if asking and asking.started else None,
+        "boxes": (asking.started.boxes or None) if asking and asking.started else None,
+        "start_iou": asking.start_iou if asking else None,
         "under_click": place.under_click if place else None,
         "under_click_area_ratio": place.area_ratio if place else None,
         "click_depth_px": place.depth if place else None,

@@ -17,7 +17,7 @@ from harness.config.trained import Trained
 from harness.config.wording import words_of
 from harness.evaluation.pictures import listed
 from harness.evaluation.probe import says_uses_text
-from harness.evaluation.protocol import Protocol
+from harness.evaluation.protocol import Protocol, start_said
 from harness.jobs.answers import (
     check_answers,
     check_classes,
@@ -170,7 +170,7 @@ def _about(config: RunConfig, method: MethodEntry, listing: Listing, weights: Ma
         "dataset_split": _split(entry),
         "left_out": dict(listing.left_out),
         "clicks": clicks.model_dump(mode="json"),
-        "click_options": options_of(clicks.strategy, clicks.options),
+        "click_options": options_of(clicks.strategy, clicks.options) | start_said(clicks),
         "in_pairs": asks_for_pairs(clicks.strategy),
         "metrics": {one.name: metric_facts(one) for one in map(metric, config.metrics)},
         **_method_facts(method),

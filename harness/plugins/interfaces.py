@@ -66,6 +66,8 @@ class Method:
             method that does not is asked with other words on its first images, and tables tell if its masks change.
         needs_click: Whether a prompt must have a click. A method that segments by text alone says False; a run may
             then ask it with `clicks: {max_clicks: 0}`.
+        takes: What it makes of a prompt beside clicks and text: "boxes" and "initial", the fields of `Prompt`. A config
+            that asks with others is refused.
         present_only: Whether the vocabulary of its prompts is cut to the names of what is in the image. That is ground
             truth: for an ablation alone.
         told_instances: Whether its prompts name the instance (`Prompt.instance`), as no user can: for masks that were
@@ -80,6 +82,7 @@ class Method:
     name: ClassVar[str]
     uses_text: ClassVar[bool] = False
     needs_click: ClassVar[bool] = True
+    takes: ClassVar[frozenset[str]] = frozenset()
     present_only: bool = False
     told_instances: ClassVar[bool] = False
     prompts_per_batch: int = 1

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from harness.report.context import Asked, Context
 from harness.report.layout import Table
@@ -46,13 +47,21 @@ def asked_line(asked: Ways) -> str:
 
 
 def clicks_said(asked: Asked) -> str:
-    """`1 click by paper/v1 (margin 0.35)`, and `, 5 draws` where there are several; `no click` by text alone."""
+    """`1 click by paper/v1 (margin 0.35)`, and `, 5 draws` where there are several; `no click` by text or box alone."""
+    start = asked.options.get("start")
+    begun = f", from {start['rule']}{_listed(start['options'])}" if start else ""
     if not asked.max_clicks:
-        return "no click"
-    options = [f"{name} {_value(value)}" for name, value in asked.options.items() if value is not None]
+        return f"no click{begun}"
+    options = {name: value for name, value in asked.options.items() if name != "start"}
     count = f"{asked.max_clicks} click{'s' * (asked.max_clicks > 1)}"
     draws = f", {asked.draws} draws" if asked.draws > 1 else ""
-    return f"{count} by {asked.clicks}" + (f" ({', '.join(options)})" if options else "") + draws
+    return f"{count} by {asked.clicks}{_listed(options)}{begun}{draws}"
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    """` (margin 0.35)`; nothing where there are no options."""
+    told = [f"{name} {_value(value)}" for name, value in options.items() if value is not None]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _value(value: object) -> str:

@@ -285,7 +285,7 @@ def _doubts(line: Mapping[Any, Any], shown: Sequence[Mapping[Any, Any]]) -> Iter
         return
     made, last = line["clicks"], max(one["clicks"] for one in shown)
     if made < last:
-        own = f"After {_clicks(made)}, this method's last" if made else "By the text alone"
+        own = f"After {_clicks(made)}, this method's last" if made else "Without a click"
         others = f"{last:.0f}" if made else _clicks(last)
         yield f"{own}; others had up to {others}: gains and ranks compare only methods that had the same clicks."
     most = max(one["n"] for one in shown)

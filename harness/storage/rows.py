@@ -16,6 +16,8 @@ from harness.structures import Record
 
 _CLICKS = pa.list_(pa.struct([("x", pa.int32()), ("y", pa.int32()), ("positive", pa.bool_())]))
 
+_BOXES = pa.list_(pa.struct([(side, pa.float64()) for side in ("left", "top", "right", "bottom")]))
+
 COLUMNS: dict[str, pa.DataType] = {
     "run": pa.string(),
     "dataset": pa.string(),
@@ -33,6 +35,9 @@ COLUMNS: dict[str, pa.DataType] = {
     "click_strategy": pa.string(),
     "click_options": pa.string(),
     "clicks": _CLICKS,
+    "start": pa.string(),
+    "boxes": _BOXES,
+    "start_iou": pa.float64(),
     "draw": pa.int32(),
     "click_index": pa.int32(),
     "under_click": pa.int32(),
@@ -99,6 +104,7 @@ def table(records: Sequence[Record], metrics: Sequence[str]) -> pa.Table:
         None if rule is None else [vars(click) for click in clicks]
         for rule, clicks in zip(columns["click_strategy"], columns["clicks"], strict=True)
     ]
+    columns["boxes"] = [boxes and [vars(box) for box in boxes] for boxes in columns["boxes"]]
     columns |= {name: [record.metrics.get(name) for record in records] for name in metrics}
     return pa.table(columns, schema=schema(metrics))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from harness.config.click_protocol import Clicks, checked_clicks
+from harness.config.click_protocol import Clicks, check_takes, checked_clicks
 from harness.config.parts import Plugin, resolved
 from harness.config.parts import label as label_of
 from harness.config.run_config import RunConfig, check_metrics
@@ -139,7 +139,8 @@ def _check_askable(method: Method, config: RunConfig) -> None:
         )
     if looks_at_pictures(config.text) and not config.clicks.max_clicks:
         raise UserError(f"{WHERE}: found text: {config.text.rule} and clicks.max_clicks: 0; wanted a click.")
-    if config.clicks.max_clicks:
+    check_takes(config.clicks, type(method), f"{WHERE}: {type(method).__name__}")
+    if config.clicks.max_clicks or config.clicks.by_box_alone:
         return
     if method.needs_click:
         raise UserError(f"{WHERE}: found clicks.max_clicks: 0, and {type(method).__name__} needs a click; wanted 1.")

@@ -171,6 +171,7 @@ class FocalClick(Method):
     """
 
     uses_text = False
+    takes = frozenset({"initial"})
     published = PUBLISHED
     published_in = (
         "README of https://github.com/alibaba/ClickSEG at d61a76b: inputs of 256, threshold 0.5, no flip; the authors' "

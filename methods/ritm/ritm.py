@@ -102,15 +102,23 @@ class RitmMemory:
     Attributes:
         probabilities: Probabilities of the object, at the image's size.
         window: The window that ZoomIn looked at; None while it has not zoomed.
+        answered: Whether there has been a round yet. Before it there is nothing to zoom in to: as in the official
+            predictor, a mask to start from is an input of the network and moves no window.
     """
 
     probabilities: Float32[np.ndarray, "h w"]
     window: Window | None = None
+    answered: bool = True
 
     @classmethod
     def starting(cls, size: tuple[int, int], mask: Mask | None = None) -> RitmMemory:
         """The state before the first round: a mask, or nothing."""
-        return cls(np.zeros(size, np.float32) if mask is None else mask.astype(np.float32))
+        return cls(np.zeros(size, np.float32) if mask is None else mask.astype(np.float32), answered=False)
+
+    @property
+    def seen(self) -> Float32[np.ndarray, "h w"]:
+        """What the next window is chosen around."""
+        return self.probabilities if self.answered else np.zeros_like(self.probabilities)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +160,7 @@ class Ritm(Method):
     """
 
     uses_text = False
+    takes = frozenset({"initial"})
     checkpoints: ClassVar[IsegmCheckpoints[Any]] = CHECKPOINTS
     published = PUBLISHED
     published_in = (
@@ -201,7 +210,9 @@ class Ritm(Method):
         found = self._answers(questions)
         # With skip_clicks of 0, a first answer that turns out to be small is asked for once more, zoomed to itself.
         again = [at for at, one in enumerate(found) if self.zoom and self.zoom.again(one.probabilities, one.window)]
-        closer = [self._question(*asked[at], memories[at], found[at]) for at in again]
+        # Asking again, the official predictor has the answer of the round before, but no mask to start from.
+        before = {at: memories[at] if memories[at].answered else RitmMemory.starting(asked[at][0].size) for at in again}
+        closer = [self._question(*asked[at], before[at], found[at]) for at in again]
         for at, memory in zip(again, self._answers(closer), strict=True):
             found[at] = memory
         return [Prediction((memory.probabilities > self.threshold)[None], memory=(memory,)) for memory in found]
@@ -209,7 +220,7 @@ class Ritm(Method):
     def _question(self, state: EncodedImage, prompt: Prompt, previous: RitmMemory, seen: RitmMemory) -> Question:
         """What to ask the network. Where it looks follows from `seen`, the latest answer."""
         check_clicks(prompt.clicks, state.size)
-        view = self.zoom.view(seen.probabilities, seen.window, prompt.clicks) if self.zoom else View(None, None)
+        view = self.zoom.view(seen.seen, seen.window, prompt.clicks) if self.zoom else View(None, None)
         size = self.zoom.size(view.shown) if self.zoom and view.shown else state.size
         if size[0] * size[1] > self.max_megapixels * 1e6:
             raise ValueError(

@@ -113,6 +113,8 @@ class SamNetwork(Network):
 class Sam(MultiMask):
     """SAM. Its candidates are ranked by its own predicted IoU and, with a text, by CLIP or a saliency.
 
+    It takes clicks, a box, or both; a box is unambiguous, so that by default it is answered with the single mask.
+
     Args:
         checkpoint: Released weights (.pth), or weights that our training saved (.safetensors).
         backbone: The backbone that the checkpoint must have; None accepts any.
@@ -123,13 +125,15 @@ class Sam(MultiMask):
         crop: What CLIP is shown of a candidate.
         template: The sentence that CLIP reads, with {} for the text.
         multimask: When SAM answers with three masks: at the "first" click, with one mask for more clicks, as SAM's
-            authors do; "always", as RClicks and SegNext do; or "never".
+            authors do, and so does a box; "always", as RClicks and SegNext do; or "never".
         candidates: "all", or only the one "chosen" by the single ranking, which is cheaper but has no oracle.
         device: Where SAM and CLIP run; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: How many prompts are decoded at once; by default 8 on the CPU, 64 on a GPU.
         precision: Precision of the matrix products of SAM's image encoder and of CLIP.
         saliency: Ranks "saliency": a candidate's mean inside less that outside. Any will do; nothing is trained.
     """
+
+    takes = frozenset({"boxes"})
 
     def __init__(
         self,

@@ -222,8 +222,11 @@ class MultiMask(Method):
                 raise ValueError(
                     f"found a click at x={click.x}, y={click.y}; wanted one on the {width} x {height} image."
                 )
-        if not prompt.clicks:
-            raise ValueError(f"{self.name} needs a click; found none.")
+        if prompt.boxes and ("boxes" not in self.takes or len(prompt.boxes) > 1):
+            wanted = "one" if "boxes" in self.takes else "none"
+            raise ValueError(f"{self.name}: found {len(prompt.boxes)} boxes; wanted {wanted}.")
+        if not prompt.clicks and not prompt.boxes:
+            raise ValueError(f"{self.name} needs a click{' or a box' * ('boxes' in self.takes)}; found none.")
         by_text = [one for one in self.rankings if one != "confidence"]
         if by_text and not (prompt.text and prompt.text.strip()):
             raise ValueError(
@@ -242,17 +245,22 @@ class MultiMask(Method):
         return [answers[index] for index in range(len(prompts))]
 
     def _decoded(self, state: EncodedImage, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-        # Three masks resolve the ambiguity of a lone click; after a second click SAM's authors take the single mask.
-        # All prompts of a batch have equally many clicks, so the first one stands for all.
-        clicks = [prompt.clicks for prompt in prompts]
-        several = self.multimask == "always" or (self.multimask == "first" and len(clicks[0]) == 1)
+        # Three masks resolve the ambiguity of a lone click; after a second click, and with a box, SAM's authors take
+        # the single mask. All prompts of a batch have equally many clicks and boxes, so the first stands for all.
+        clicks, shape = [prompt.clicks for prompt in prompts], (len(prompts), len(prompts[0].clicks))
+        lone = len(clicks[0]) == 1 and not prompts[0].boxes
+        several = self.multimask == "always" or (self.multimask == "first" and lone)
+        # Only networks that take boxes are handed any, so that others need no such argument.
+        boxes = [(one.left, one.top, one.right, one.bottom) for prompt in prompts for one in prompt.boxes]
+        boxed = {"boxes_xyxy": np.array(boxes, np.float64)} if boxes else {}
         return self.network.decode(
             state.features,
             state.size,
-            np.array([[(click.x, click.y) for click in row] for row in clicks], np.float64),
-            np.array([[click.positive for click in row] for row in clicks], np.int64),
+            np.array([[(click.x, click.y) for click in row] for row in clicks], np.float64).reshape(*shape, 2),
+            np.array([[click.positive for click in row] for row in clicks], np.int64).reshape(shape),
             self._previous(prompts),
             several,
+            **boxed,
         )
 
     def _previous(self, prompts: Sequence[Prompt]) -> Float[Tensor, "n 1 gh gw"] | None:
@@ -344,8 +352,8 @@ def check_options(
 def batches(prompts: Sequence[Prompt], largest: int) -> Iterator[list[int]]:
     """Group prompts into batches of at most `largest`; a batch is a tensor, so its prompts have equally many clicks."""
 
-    def kind(index: int) -> tuple[int, bool]:
-        return len(prompts[index].clicks), prompts[index].previous is not None
+    def kind(index: int) -> tuple[int, bool, bool]:
+        return len(prompts[index].clicks), prompts[index].previous is not None, bool(prompts[index].boxes)
 
     # `groupby` joins neighbours alone, so equals are brought together first; the sort keeps their order.
     for _, members in groupby(sorted(range(len(prompts)), key=kind), key=kind):

@@ -33,7 +33,7 @@ from harness.evaluation.scoring import check, score
 from harness.masks.measure import metric
 from harness.masks.region import Region
 from harness.plugins import files, parameters, registry
-from harness.structures import Click, Prediction, Prompt, Said, UserError
+from harness.structures import Box, Click, Prediction, Prompt, Said, UserError
 
 pytestmark = pytest.mark.slow
 
@@ -91,8 +91,9 @@ def answers(method: MultiMask, image: np.ndarray, prompts: Sequence[Prompt]) -> 
 def official(predictor: SamPredictor, prompt: Prompt, several: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The package's masks, predicted IoUs and logits for the image that it was given last."""
     return predictor.predict(
-        np.array([(click.x, click.y) for click in prompt.clicks]),
-        np.array([int(click.positive) for click in prompt.clicks]),
+        np.array([(click.x, click.y) for click in prompt.clicks]) if prompt.clicks else None,
+        np.array([int(click.positive) for click in prompt.clicks]) if prompt.clicks else None,
+        box=np.array([(one.left, one.top, one.right, one.bottom) for one in prompt.boxes]) if prompt.boxes else None,
         mask_input=None if prompt.previous is None else prompt.previous.numpy()[None],
         multimask_output=several,
     )
@@ -127,6 +128,46 @@ def test_masks_are_those_of_the_official_predictor(weights: Path, shape: tuple[i
         np.testing.assert_array_equal(found.masks, masks)
         np.testing.assert_allclose(found.scores["confidence"], confidence, atol=1e-5)
         np.testing.assert_allclose(torch.stack(list(found.memory)), logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_boxes_and_boxes_with_clicks_as_the_official_predictor(weights: Path, shape: tuple[int, int]) -> None:
+    method, predictor = sam(weights), SamPredictor(load_sam(weights))
+    image, rng = noise(*shape, seed=shape[1]), np.random.default_rng(3)
+    predictor.set_image(image)
+    prompts = []
+    for prompt in [Prompt(()), Prompt(()), *random_prompts(shape, [1, 2, 1]), Prompt(())]:
+        left, right = np.sort(rng.uniform(0, shape[1] - 1, 2)).tolist()
+        top, bottom = np.sort(rng.uniform(0, shape[0] - 1, 2)).tolist()
+        prompts.append(replace(prompt, boxes=(Box(left, top, right, bottom),)))
+    found = answers(method, image, [*prompts, *random_prompts(shape, [1])])  # A click alone among them: three masks.
+    for prompt, one in zip(prompts, found[:-1], strict=True):
+        masks, confidence, logits = official(predictor, prompt, several=False)
+        np.testing.assert_array_equal(one.masks, masks)
+        np.testing.assert_allclose(one.scores["confidence"], confidence, atol=1e-5)
+        np.testing.assert_allclose(torch.stack(list(one.memory)), logits, atol=1e-5)
+        assert not np.array_equal(logits, official(predictor, replace(prompt, boxes=(Box(0, 0, 3, 3),)), False)[2])
+    assert len(found[-1].masks) == 3
+
+
+def test_a_box_with_three_masks_on_request(weights: Path) -> None:
+    method, predictor = sam(weights, multimask="always"), SamPredictor(load_sam(weights))
+    predictor.set_image(IMAGE)
+    prompt = Prompt((), boxes=(Box(4, 6, 30.5, 20),))
+    (found,) = answers(method, IMAGE, [prompt])
+    np.testing.assert_array_equal(found.masks, official(predictor, prompt, several=True)[0])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        (Prompt(()), "needs a click or a box; found none"),
+        (Prompt((), boxes=(Box(0, 0, 3, 3), Box(1, 1, 2, 2))), "found 2 boxes; wanted one"),
+    ],
+)
+def test_no_box_and_no_click_or_two_boxes(weights: Path, prompt: Prompt, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        answers(sam(weights), IMAGE, [prompt])
 
 
 def test_the_embedded_sam_answers_as_the_official_predictor() -> None:

@@ -32,6 +32,7 @@ from harness.methods.simpleclick.network import (
 )
 from harness.methods.simpleclick.plain_vit import PlainViT, Pyramid
 from harness.methods.simpleclick.simpleclick import SimpleClick
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import real_data
@@ -218,6 +219,29 @@ def answers(method: SimpleClick, image: np.ndarray, clicks: list[Click]) -> Iter
         ((prediction,),) = method.segment([(state, [Prompt(tuple(clicks[:number]), None, kept)])])
         (kept,) = prediction.memory
         yield kept.probabilities
+
+
+def test_three_clicks_from_a_mask_as_the_official_predictor(tmp_path: Path) -> None:
+    network = built(TINY)
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, tmp_path / "tiny.safetensors", {"architecture": json.dumps(asdict(TINY))})
+    zoom = ZoomIn(target_size=(448, 448), skip_clicks=-1, min_crop_size=16)
+    method = SimpleClick(tmp_path / "tiny.safetensors", zoom=zoom, device="cpu")
+    y, x = np.mgrid[:60, :84]
+    blob = np.exp(-((y - 22) ** 2 + (x - 55) ** 2) / 150)
+    waves = np.stack([np.sin(x / 7 + c) + np.cos(y / 5 - c) for c in range(3)], 2)
+    image = np.clip(90 + 20 * waves + 120 * blob[..., None], 0, 255).astype(np.uint8)
+    mask = np.zeros((60, 84), bool)
+    mask[12:30, 44:66] = True
+    mask[18:22, 50:54] = False
+    clicks = [Click(54, 20), Click(10, 50, False), Click(70, 31)]
+    (state,), kept, wanted = method.encode([image]), None, np.load(ANSWERS.with_name("initial_parity.npz"))
+    for number, expected in enumerate(wanted["simpleclick"], 1):
+        ((found,),) = method.segment([(state, [Prompt(tuple(clicks[:number]), None, kept, initial=mask)])])
+        (kept,) = found.memory
+        assert np.abs(kept.probabilities[::6, ::6] - expected).max() < 1e-4, number
+    ((alone,),) = method.segment([(state, [Prompt(tuple(clicks[:1]))])])
+    assert np.abs(alone.memory[0].probabilities[::6, ::6] - wanted["simpleclick"][0]).max() > 1e-3
 
 
 FOLDER = real_data.PARITY / "simpleclick"

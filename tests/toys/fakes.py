@@ -16,7 +16,7 @@ import numpy as np
 
 from harness import Click, Dataset, Instance, Method, Prediction, Sample, UserError
 from harness.plugins.vocabularies import Vocabulary
-from harness.structures import Image, Listed
+from harness.structures import Image, Listed, Prompt
 
 H, W = 32, 48
 
@@ -134,6 +134,27 @@ class Steady(Method):
             np.stack([far < self.reach - 2, far < self.reach, far < self.reach + 6]),
             {"confidence": [0.1, 0.9, 0.2], "size": [1, 2, 3]},
         )
+
+
+class Begins(Method):
+    """Answers with what it began with: the mask, the filled box, or one pixel."""
+
+    uses_text = False
+    takes = frozenset({"initial", "boxes"})
+
+    def __init__(self) -> None:
+        self.prompts: list[Prompt] = []
+
+    def segment(self, groups: Sequence[tuple[Any, Sequence[Prompt]]]) -> list[list[Prediction]]:
+        self.prompts += [prompt for _, prompts in groups for prompt in prompts]
+        return [[self._answer(image, prompt) for prompt in prompts] for image, prompts in groups]
+
+    def _answer(self, image: Image, prompt: Prompt) -> Prediction:
+        y, x = np.indices(image.shape[:2])
+        mask = ((x == 0) & (y == 0) & (not prompt.boxes)) if prompt.initial is None else prompt.initial.copy()
+        for box in prompt.boxes:
+            mask |= (x >= box.left) & (x <= box.right) & (y >= box.top) & (y <= box.bottom)
+        return Prediction(mask[None])
 
 
 class Taught(Steady):

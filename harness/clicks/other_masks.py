@@ -1,0 +1,108 @@
+"""The masks that a method made in a finished run, which another method starts from.
+
+They are read from the run's results.parquet, which every finished run has (docs/results.md); nothing else of it is
+looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from harness import places
+from harness.masks import rle
+from harness.messages import suggest
+from harness.structures import Mask, UserError
+
+RESULTS = "results.parquet"
+_COLUMNS = ["dataset", "method", "ranking", "image_id", "instance_id", "draw", "click_index", "status"]
+_OF_MASKS = ["height", "width", "mask"]
+
+
+@dataclass(frozen=True, eq=False)
+class OtherMasks:
+    """A method's masks after each instance's last click.
+
+    Attributes:
+        said: Whose, for messages.
+        known: (image's id, instance's id) -> its run lengths and (h, w); of several draws the first one.
+    """
+
+    said: str
+    known: Mapping[tuple[str, str], tuple[bytes, tuple[int, int]]]
+
+    def mask(self, image_id: str, instance_id: str, size: tuple[int, int]) -> Mask:
+        """The mask of an instance of an image of (h, w).
+
+        Raises:
+            ValueError: There is none, or one of another size.
+        """
+        if (image_id, instance_id) not in self.known:
+            raise ValueError(f"{self.said} has no mask of this instance")
+        counts, known = self.known[image_id, instance_id]
+        if known != size:
+            raise ValueError(f"{self.said} has a mask of {known}; wanted {size}, the image's (h, w)")
+        return rle.decode(counts, size)
+
+
+def masks_of(run: Path, method: str, ranking: str = "", dataset: str = "", sha256: str = "") -> OtherMasks:
+    """A method's masks in a finished run, read once as long as the file stays as it is.
+
+    Args:
+        run: The run's folder.
+        method: The method's label there.
+        ranking: Whose masks; may be empty where the method has one, the oracle's not counted.
+        dataset: The data set's label there; may be empty where the run has one.
+        sha256: What the file is to be; empty for any.
+
+    Raises:
+        UserError: No such run, method, ranking or data set, several where one is wanted, or another file.
+    """
+    path = places.located(run) / RESULTS
+    if not path.is_file():
+        raise UserError(
+            f"rough/v1: no {RESULTS} in run={run}; wanted the folder of a finished run, such as runs/quickstart. "
+            "Correct `run`, or finish it with `python -m harness run`."
+        )
+    if sha256 and places.sha256(path) != sha256:
+        raise UserError(f"rough/v1: {path} is another file than when this run was planned. Give this run another name.")
+    return _read(path, places.file_state(path), method, ranking, dataset)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, state: tuple[int, int, int], method: str, ranking: str, dataset: str) -> OtherMasks:
+    del state
+    try:
+        rows = pq.read_table(path, columns=[*_COLUMNS, *_OF_MASKS], filters=[("method", "==", method)])
+        if not len(rows):
+            there = pc.unique(pq.read_table(path, columns=["method"])["method"]).to_pylist()
+            raise UserError(f"rough/v1: {path} has no method labelled '{method}'. {suggest(method, map(str, there))}")
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"rough/v1: {path} cannot be read ({error}); wanted a run's {RESULTS}.") from error
+    rows = rows.filter(pc.equal(rows["status"], "ok"))
+    for column, wanted in (("dataset", dataset), ("ranking", ranking)):
+        rows = _only(rows, column, wanted, f"rough/v1: {path}, method '{method}'")
+    # Rows are sorted by draw and click: with the first draws alone, a later row of an instance is of a later click.
+    first = rows.filter(pc.equal(rows["draw"], 0)).select(["image_id", "instance_id", *_OF_MASKS])
+    known = {
+        (row["image_id"], row["instance_id"]): (row["mask"], (row["height"], row["width"])) for row in first.to_pylist()
+    }
+    return OtherMasks(f"'{method}' in {path.parent.name}", known)
+
+
+def _only(rows: pa.Table, column: str, wanted: str, where: str) -> pa.Table:
+    """The rows of one value of a column; the oracle is nobody's answer."""
+    there = [str(one) for one in pc.unique(rows[column]).to_pylist() if one != "oracle"]
+    if wanted and wanted not in there:
+        raise UserError(f"{where}: no {column} '{wanted}'. {suggest(wanted, there)}")
+    if not wanted and len(there) > 1:
+        raise UserError(
+            f"{where}: found {len(there)} of {column}: {', '.join(there)}; wanted one. Name it: `{column}:`."
+        )
+    return rows.filter(pc.equal(rows[column], wanted or (there or [""])[0]))

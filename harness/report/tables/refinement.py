@@ -1,0 +1,112 @@
+"""What methods make of a rough input, a box or a mask: IoU in, IoU out, and how often the result is worse.
+
+Paper: Warner et al., BMVC 2023, https://arxiv.org/abs/2311.14822, section 5, leaves "how to produce refined
+segmentation masks from a rough or low quality input (bounding box, point, low quality mask)" to others. It has no such
+numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from harness.plugins.registry import register_table
+from harness.report.comparison import answers
+from harness.report.context import Context
+from harness.report.layout import Cell, Column, Row, Table, percent, share, signed, spread
+from harness.report.scores import about, bounds, failures, gaps, named, of_line, scored, scores, with_intervals
+from harness.statistics.final_clicks import ENTRY, FinalClicks, at_click, over_draws
+
+_GENERAL = (
+    "IoU in: of what the prompts began with, a rough mask or the filled box, with the ground truth; out: of the mask "
+    "after so many clicks. Change: out less in, in points. Worse: the share of instances with less IoU out than in. "
+    "Means over the instances that began with something, in percent."
+)
+
+OUT, IN = "iou", "start_iou"
+
+CLICKS = (0, 1, 2, 3, 5, 10, 20)
+"""The numbers of clicks that have lines of their own; a method's last has one, too."""
+
+
+@register_table("refinement")
+def refinement(final: FinalClicks, context: Context) -> Table:
+    """For each data set and method a line for some numbers of clicks, by how the input was rough.
+
+    Of a method with rankings it is the one whose masks the next clicks correct (`answers`).
+    """
+    body: list[Row] = []
+    notes: list[str] = []
+    ends = answers(scores(final, context), context)
+    shown = [(last, number) for _, last in ends.iterrows() for number in _numbers(last, final)]
+    earlier = {number for last, number in shown if number < last["clicks"]}
+    parts = {number: FinalClicks.of(at_click(final.every, number)) for number in earlier}
+    lines = {number: scores(part, context) for number, part in parts.items()}
+    for last, number in shown:
+        line, part = last, final
+        if number < last["clicks"]:
+            some, part = lines[number], parts[number]
+            line = some[(some[ENTRY] == last[ENTRY]).all(axis=1)].iloc[0]
+        for row, note in _rows(line, number, part, context):
+            body.append(row)
+            notes.append(note)
+    heads = [Column("Dataset"), Column("Method"), Column("Began with"), Column("Clicks", align="right")]
+    tails = [Column(name, align="right") for name in ("IoU in", "IoU out", "Change", "Worse", "n", "Failed")]
+    said = (*notes, _GENERAL) if body else ("No prompt of this run began with a box or a mask.",)
+    return Table("A rough input refined", (*heads, *tails), tuple(body), said)
+
+
+def _numbers(line: pd.Series[Any], final: FinalClicks) -> list[int]:
+    """After how many clicks a method is shown; nothing where its prompts began with nothing."""
+    began = final.every.get(IN, pd.Series(dtype=float))
+    own = (final.every["method"] == line["method"]) & (final.every["dataset"] == line["dataset"])
+    if began.empty or began[own].isna().all() or pd.isna(line["clicks"]):
+        return []
+    there = set(final.every.loc[own & (final.every["status"] == "ok"), "click_index"].astype(int))
+    return [number for number in sorted({*CLICKS, int(line["clicks"])} & there) if number <= line["clicks"]]
+
+
+def _rows(line: pd.Series[Any], number: int, final: FinalClicks, context: Context) -> Iterator[tuple[Row, str]]:
+    """A line for all inputs, and one for each way in which they were rough, where there are several."""
+    rows = of_line(scored(final, ["start", IN], by_draw=True), line)
+    rows = rows[rows[IN].notna()]
+    kinds = sorted(rows["start"].astype(str).unique())
+    for kind in ("all", *kinds) if len(kinds) > 1 else kinds:
+        own = rows if kind == "all" else rows[rows["start"].astype(str) == kind]
+        yield _row(line, own, kind, number, final, context)
+
+
+def _row(
+    line: pd.Series[Any], rows: pd.DataFrame, kind: str, number: int, final: FinalClicks, context: Context
+) -> tuple[Row, str]:
+    """The line of some inputs, and the sentence with its intervals."""
+    values = _values(rows)
+    own = rows.loc[values.index]
+    whole = pd.notna(line["mean"])  # Where rows are missing, a mean would be over a part.
+    means = {name: float(values[name].mean()) if whole else math.nan for name in values}
+    ends = dict(zip(values, bounds(values, own), strict=True))
+    n = len(values) if whole else 0
+    cells = [share(means[name], gaps(line), n=n) for name in (IN, OUT, "worse")]
+    shown_in, shown_out, worse = with_intervals(cells, values[[IN, OUT, "worse"]], own, context)
+    low, high = ends["change"]
+    behind = spread(signed(low), signed(high), n) if context.intervals and whole else ""
+    change = Cell(signed(means["change"]), gaps(line), n=n, spread=behind)
+    names = (Cell(line["dataset"]), Cell(named(line), about(line, final, context) + failures(line, final)))
+    counts = (Cell(str(n)), Cell(str(line["failed"])))
+    row = Row((*names, Cell(kind), Cell(str(number)), shown_in, shown_out, change, worse, *counts), kind == "all")
+    clicks, (least, most) = f"{number} click{'s' * (number != 1)}", ends["worse"]
+    told = (
+        f"{line['dataset']}, {named(line)}, {kind}, {clicks}: change {signed(means['change'])} [{signed(low)}, "
+        f"{signed(high)}], worse {percent(means['worse'])} [{percent(least)}, {percent(most)}] (n = {n})."
+    )
+    return row, told
+
+
+def _values(rows: pd.DataFrame) -> pd.DataFrame:
+    """An instance's IoU in and out, their difference, and whether it is below 0: the means over its draws."""
+    change = rows[OUT].astype(float) - rows[IN].astype(float)
+    drawn = rows[[IN, OUT]].astype(float).assign(change=change, worse=(change < 0).astype(float))
+    return over_draws(drawn, rows)
