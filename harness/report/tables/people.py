@@ -46,8 +46,8 @@ def people(final: FinalClicks, context: Context) -> Table:
     notes: list[str] = []
     found = scored(final)
     for one, other in _pairs(lines, final, context):
-        rows = [of_line(found, line).drop(columns="draw", errors="ignore") for line in (other, one)]
-        pairs = paired(*rows, same_clicks=False)
+        by_people, simulated = (of_line(found, line).drop(columns="draw", errors="ignore") for line in (one, other))
+        pairs = paired(simulated, by_people, same_clicks=False)
         starts = not body or body[-1].cells[0].text != one["dataset"]
         body.append(_row(one, other, pairs, final, context, starts))
         if len(pairs):
