@@ -175,7 +175,7 @@ def _page(
 
 def _scrolled(table: Table) -> str:
     said = _escaped(table.title)
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{said}">{to_html(table)}</div>'
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{said}">{to_html(table, to_rows=True)}</div>'
 
 
 def _folded(table: Table) -> str:

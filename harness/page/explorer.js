@@ -3,7 +3,7 @@
 report.explorer = (() => {
   const { element } = report;
   const PAGE = 50;
-  let data, found = [], page = 0, sort = { key: "line", down: false };
+  let data, found = [], page = 0, behind = null, sort = { key: "line", down: false };
   const control = (name) => document.getElementById(`f-${name}`);
 
   function start(given) {
@@ -14,8 +14,12 @@ report.explorer = (() => {
     document.getElementById("metric").hidden = !data.metrics.length;
     document.getElementById("classes").append(...data.categories.map((name) => element("option", { value: name })));
     const form = document.getElementById("filters");
-    form.addEventListener("input", later(filter));
-    form.addEventListener("reset", () => setTimeout(filter));
+    form.addEventListener("input", later(() => { behind = null; filter(); }));
+    form.addEventListener("reset", () => { behind = null; setTimeout(filter); });
+    document.getElementById("tables").addEventListener("click", (event) => {
+      const link = event.target.closest("a.rows");
+      if (link) show(link.dataset);
+    });
     form.addEventListener("submit", (event) => event.preventDefault());
     for (const button of document.querySelectorAll("[data-go]")) button.addEventListener("click", () => go(button.dataset.go));
     const body = document.querySelector("#list tbody");
@@ -26,6 +30,17 @@ report.explorer = (() => {
     body.addEventListener("keydown", arrows);
     report.viewer.start(data, move);
     document.getElementById("viewer").addEventListener("close", focusCurrent);
+    filter();
+  }
+
+  // The instances behind a table's mean, the lowest IoU first, and those that failed last.
+  function show({ dataset, entry, seen }) {
+    const place = data.entries.indexOf(entry), of = data.datasets.indexOf(dataset);
+    document.getElementById("filters").reset();
+    control("dataset").value = of < 0 ? "" : of;
+    control("seen").value = seen;
+    behind = place < 0 ? null : place;
+    sort = place < 0 ? { key: "line", down: false } : { key: `score${place}`, down: false };
     filter();
   }
 
@@ -104,6 +119,7 @@ report.explorer = (() => {
     const tests = [
       equal("dataset", data.dataset), equal("seen", data.seen), words(), range("size", data.area),
       range("under", data.under), range("count", data.count), gap && ((line) => sign * gap(line) >= by),
+      behind !== null && ((line) => data.iou[behind][line] >= -1),
       control("failed").checked && ((line) => data.iou.some((column) => column[line] === -1)),
       control("pictures").checked && ((line) => data.pictures[data.image[line]] !== null),
     ].filter(Boolean);

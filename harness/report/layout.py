@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from harness.messages import without_folders
 from harness.plugins.scale import SHARE, Scale
@@ -25,6 +25,14 @@ class Column:
     heading: str
     group: str = ""
     align: Literal["left", "center", "right"] = "left"
+
+
+class RowsOf(NamedTuple):
+    """Which rows a mean is over: those of a data set and an entry, "SAM ViT-H (confidence)"; `seen` None for all."""
+
+    dataset: str
+    entry: str
+    seen: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Cell:
         scale: How `value` is read: a share of which more is better, or what another metric declares.
         alike: Which instances the mean is over, and how their clicks were made: the best is chosen among cells that
             are alike.
+        rows: The rows behind it, to which a page that has them leads.
     """
 
     text: str = ""
@@ -54,6 +63,7 @@ class Cell:
     links: tuple[tuple[str, str], ...] = ()
     scale: Scale = SHARE
     alike: Hashable = None
+    rows: RowsOf | None = None
 
     @property
     def whole(self) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from harness.report.asked import clicks_said
 from harness.report.context import Context
-from harness.report.layout import Cell, with_interval
+from harness.report.layout import Cell, RowsOf, with_interval
 from harness.statistics.expected import no_rows, told_of
 from harness.statistics.final_clicks import ENTRY, FinalClicks
 from harness.statistics.means import MEANS, by_image, instance_sets, summarise
@@ -85,7 +85,8 @@ def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cel
     """
     value, n, scale = float(line[column]), int(line["n" if column == "mean" else f"n_{column}"]), line["scale"]
     alike = line["alike"][MEANS.index(column)]
-    cell = Cell(scale.shown(value) + more, gaps(line), value, n=n, scale=scale, alike=alike)
+    rows = RowsOf(str(line["dataset"]), named(line), {"seen": True, "unseen": False}.get(column))
+    cell = Cell(scale.shown(value) + more, gaps(line), value, n=n, scale=scale, alike=alike, rows=rows)
     return with_interval(cell, line[f"{column}_low"], line[f"{column}_high"]) if f"{column}_low" in line else cell
 
 

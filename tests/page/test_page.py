@@ -308,6 +308,27 @@ def test_filters_sorting_and_comparison_list_the_right_instances(page: Page) -> 
 
 
 @needs_browser
+def test_a_mean_of_a_table_leads_to_its_instances(page: Page, built: Counts) -> None:
+    links = page.locator("#tables a.rows")
+    entries = links.evaluate_all("all => all.map((one) => one.dataset.entry)")
+    assert set(entries) == {"by text <b>", "fragile"}
+    page.fill("#f-class", "cup")
+    expect(page.locator("#found")).to_contain_text(re.compile("^6"))
+    links.nth(entries.index("fragile")).click()
+    expect(page.locator("#found")).to_have_text("12 of 12 instances")
+    assert page.evaluate("location.hash") == "#instances" and page.input_value("#f-class") == ""
+    rows = recorded_at(built.page.parent.parent).rows()
+    own = rows[rows["method"].eq("fragile")].sort_values("iou", kind="stable")["iou"]
+    shown = page.evaluate(
+        "[...document.querySelectorAll('#list tbody tr')].map((row) => row.querySelector('td:last-child').textContent)"
+    )
+    assert shown == ["failed" if np.isnan(iou) else f"{100 * iou:.1f}" for iou in own]
+    assert page.evaluate("document.querySelector('th[aria-sort]').textContent") == "fragile"
+    page.select_option("#f-seen", "1")
+    expect(page.locator("#found")).to_have_text("6 of 12 instances")
+
+
+@needs_browser
 def test_an_instance_opens_toggles_and_moves_by_keys_and_gives_the_focus_back(page: Page) -> None:
     page.click("#f-pictures")
     expect(page.locator("#found")).to_contain_text(re.compile("^8"))

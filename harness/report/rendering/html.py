@@ -25,10 +25,15 @@ _PAGES = Environment(
 )
 
 
-def to_html(table: Table) -> str:
-    """A `<figure>` with the table, for a page of one's own: no style, no script, classes to style it by."""
+def to_html(table: Table, to_rows: bool = False) -> str:
+    """A `<figure>` with the table, for a page of one's own: no style, no script, classes to style it by.
+
+    Args:
+        table: The table.
+        to_rows: Whether means are links to the page's part "instances", which say whose rows are behind them.
+    """
     known: dict[str, Any] = {"marks": lambda cell: marks(table, cell), "address": lambda target: quote(target, URL)}
-    return _PAGES.get_template("table.html.jinja").render(table=table, **known)
+    return _PAGES.get_template("table.html.jinja").render(table=table, to_rows=to_rows, **known)
 
 
 def to_page(tables: Sequence[Table]) -> str:

@@ -16,7 +16,7 @@ from harness import UserError
 from harness.plugins import names
 from harness.report.build import build_table
 from harness.report.context import Context, MethodFacts
-from harness.report.layout import Cell, Column, Row, Table, for_others
+from harness.report.layout import Cell, Column, Row, RowsOf, Table, for_others
 from harness.report.rendering.csv import to_csv
 from harness.report.rendering.formats import FORMATS, rendered
 from harness.report.rendering.html import to_html, to_page
@@ -230,3 +230,12 @@ def test_pdflatex_compiles_every_table_and_hostile_names(pair: pd.DataFrame, tmp
     real = [build_table(name, rows.assign(text_rule="given"), context) for name in names("tables")]
     assert sum(len(table.body) for table in real) > 60
     compiled(tmp_path, [to_latex(table) for table in (TABLE, NASTY, EMPTY, *odd, *real)])
+
+
+def test_a_mean_leads_to_its_rows_where_the_page_has_them() -> None:
+    cell = Cell("62.4", n=3, rows=RowsOf("scenes", 'a "b" <i>', False))
+    table = Table("t", (Column("mIoU"), Column("other")), (Row((cell, Cell("–", rows=RowsOf("scenes", "none")))),))
+    assert "<a" not in to_html(table)
+    made = to_html(table, to_rows=True)
+    assert made.count("<a ") == 1, "a blank has no rows"
+    assert 'href="#instances" data-dataset="scenes" data-entry="a &#34;b&#34; &lt;i&gt;" data-seen="0"' in made
