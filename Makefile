@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
 
-.PHONY: help quickstart test fast check bench graph clean
+.PHONY: help quickstart test fast check bench graph references clean
 
 help:  ## What each target does
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "make %-12s%s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ bench: .venv/installed  ## Measure speed, each number as a ratio within one run,
 
 graph:  ## Draw docs/rooms.svg: the packages and who imports whom
 	$(PYTHON) docs/rooms.py
+
+references: .venv/installed  ## Write docs/config.md and docs/api.md from the code
+	$(RUN) -m docs.references
 
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import sysconfig
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ import pandas as pd
 import pytest
 
 import harness
+from environments import environment_of, pip
 from harness import places
 
 pytestmark = pytest.mark.ray
@@ -24,21 +23,6 @@ pytestmark = pytest.mark.ray
 ROOT = places.ROOT
 FOLDERS = ("harness", "methods", "datasets", "configs")
 Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def pip(*arguments: object) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-
-
-def environment_of(folder: Path) -> Path:
-    """A new virtual environment that sees this one's packages, but not the checkout; returns its Python."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    python = folder / "bin" / "python"
-    own = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    # A .pth file within a folder that a .pth file names is not read: an editable install's is left out.
-    (folder / "lib" / own / "site-packages" / "shared.pth").write_text(sysconfig.get_path("purelib"))
-    return python
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ FLOORS = [
     "running",
     "figures",
     "trying",
+    "checking",
     "page",
     "serving",
     "cli",

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 import harness
 from harness import places
+from harness.cli.check import check
 from harness.cli.explain import explain
 from harness.cli.export import export
 from harness.cli.listing import list_
@@ -37,6 +38,7 @@ for command in (
     predict,
     try_,
     doctor,
+    check,
     plan,
     report,
     rows,

@@ -1,4 +1,4 @@
-"""`python -m harness list`: every name that a config may use."""
+"""`python -m harness list`: every name that a config may use, and what one of them takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from harness.cli.terminal import console
+from harness.cli.terminal import console, say
 from harness.plugins.kinds import KINDS
 from harness.plugins.listing import described
 
@@ -17,9 +17,39 @@ Kind = StrEnum("Kind", list(KINDS))  # type: ignore[misc]
 """What `list` lists."""
 
 
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """Every name that a config may use, with one line on each."""
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    name: Annotated[
+        str | None, typer.Argument(help="One of them, or module:name: what it is, its arguments and their defaults.")
+    ] = None,
+) -> None:
+    """Every name that a config may use, with one line on each; with a name, its docstring and arguments."""
+    if name is not None:
+        _say_one(kind.value, name)
+        return
     listing = Table("Name", "What it is")
-    for name, line in described(kind.value):
-        listing.add_row(escape(name), escape(line))
+    for known, line in described(kind.value):
+        listing.add_row(escape(known), escape(line))
     console.print(listing)
+
+
+def _say_one(kind: str, name: str) -> None:
+    """A plugin's docstring, and a table of what its constructor, or the function beyond its subjects, takes."""
+    from harness.plugins.annotations import default_in_words, in_words
+    from harness.plugins.docstrings import entries, prose
+    from harness.plugins.parameters import ANY_OTHER, parameters_of
+    from harness.plugins.registry import entry
+
+    found = entry(kind, name, f"list {kind}")
+    say(f"{name}, {found.place}\n\n{prose(found.thing)}\n")
+    subjects = KINDS[kind].takes[1:]  # `parameters_of` leaves out the first.
+    wanted = {key: one for key, one in parameters_of(found.thing).items() if key not in (*subjects, ANY_OTHER)}
+    if not wanted:
+        say("It takes no arguments.")
+        return
+    said = entries(found.thing, "Args")
+    table = Table("Argument", "Type", "Default", "What it is")
+    for key, (annotation, default) in wanted.items():
+        cells = (key, in_words(annotation), default_in_words(default), said.get(key, ""))
+        table.add_row(*map(escape, cells))
+    console.print(table)

@@ -21,7 +21,13 @@ A = TypeVar("A", "MethodEntry", "Variant")
 
 
 class Variant(Model):
-    """A method asked in another way: what it changes of the run's `text` and `clicks`."""
+    """A method asked in another way: what it changes of the run's `text` and `clicks`.
+
+    Attributes:
+        label: What tables add to the method's label.
+        text: In place of the method's or the run's.
+        clicks: In place of the method's or the run's.
+    """
 
     label: Annotated[str, Field(min_length=1)]
     text: TextOrRule | None = None

@@ -22,6 +22,10 @@ class Optimizer(Model):
     """AdamW, or SGD with momentum 0.9 as in the paper.
 
     Attributes:
+        name: Which of the two.
+        lr: The learning rate after the warm-up.
+        weight_decay: How strongly weights are pulled to zero.
+        betas: Of AdamW.
         decays: What `weight_decay` pulls at: what the learner chose (no norms, no biases), or "all", as MMSegmentation.
     """
 
@@ -36,6 +40,10 @@ class Schedule(Model):
     """The learning rate after a linear warm-up.
 
     Attributes:
+        name: How it falls: as a power of the steps that are left, as a cosine, or not at all.
+        power: Of `poly`.
+        warmup: Steps over which the learning rate rises to `lr`.
+        min_lr: The least learning rate.
         horizon: The step at which the factor of `poly` and `cosine` is zero; all steps by default.
         min_lr_rule: "floor": never below `min_lr`; "mmseg": (lr - min_lr) * factor + min_lr, as MMSegmentation's hook.
     """
@@ -76,7 +84,10 @@ class Recipe(Model):
         balance: Draw categories equally often, instead of instances.
         steps: Optimiser steps.
         batch: Examples a step, of all workers together.
+        optimizer: What turns gradients into steps.
+        schedule: How the learning rate changes over the steps.
         clip_norm: Gradients are scaled down to this norm; None leaves them.
+        seed: What the network's start and the draws of examples depend on.
         device: "auto" (the GPU if there is one), "cpu", "cuda", or one of several GPUs, as "cuda:0".
         threads: How many threads torch has on the CPU.
         save_every: Steps between resumable checkpoints.

@@ -77,10 +77,15 @@ class RunConfig(Model):
 
     Attributes:
         run: Everything goes to runs/<run>/.
+        seed: What random clicks and words depend on.
+        datasets: The data sets; every method is asked on each of them.
+        methods: The methods.
+        clicks: How instances are clicked.
         text: What a prompt's words are.
         metrics: What each mask is measured by, from harness/masks/metrics.py.
         tables: Printed at the end and written to the run's report.
         effort: Seconds a click and a word, for the table `effort`.
+        workers: Where the work runs, and how much of it at once.
         max_failures: The share of a data set's instances on which a method may fail before the run stops.
         baseline: The labels of the methods that play click-only, for the tables that measure what the text adds; one
             label may stand alone. By default those of the plugin `click_only`.

@@ -380,6 +380,17 @@ def _listed(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     return {name.strip(): text.strip() for name, text in lines}
 
 
+def test_list_with_a_name_shows_its_arguments_and_their_defaults(here: Command) -> None:
+    shown = here("list", "datasets", "folder").stdout
+    assert "folder, datasets/folder/folder.py, line " in shown and "`images/<image>.*`" in shown
+    assert re.search(r"│ root +│ path +│ needed +│ The folder\. +│", shown)
+    assert re.search(r"│ masks +│ `binary` or `index` +│ binary +│ \"binary\": a mask file is one instance", shown)
+    assert re.search(r"│ margin +│ number, from 0, to 1 +│ 0\.35 +│", here("list", "clicks", "paper/v1").stdout)
+    assert here("list", "metrics", "iou").stdout.endswith("It takes no arguments.\n")
+    wrong = here("list", "methods", "samm")
+    assert wrong.returncode == 2 and "no methods/samm.py. Did you mean 'sam'?" in wrong.stderr
+
+
 @pytest.mark.parametrize("kind", list(listing.Kind), ids=str)
 def test_list_says_one_line_on_each(
     kind: listing.Kind, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

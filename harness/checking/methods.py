@@ -1,0 +1,343 @@
+"""Twelve probes of a method: does it answer in a run as its author means it to.
+
+Each asks on its own, with fresh copies of the pictures, and compares what comes back. Together they take a second for a
+method that draws a disk, and a minute for a network of published size on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from harness.checking.asking import TIPPED, Asked, apart
+from harness.checking.probes import BrokenError, Outcome, Probe, UntoldError, outcomes
+from harness.evaluation.probe import says_uses_text
+from harness.plugins.failures import described
+from harness.structures import Click, Image, Mask, Prompt, UserError
+
+TYPES, TWICE = "shapes and types", "the same answer twice"
+ON_GPU = 5e-3
+"""The share of pixels by which a GPU's answers may differ from the CPU's."""
+
+SIZES = ((1, 1), (1, 17), (17, 1), (31, 47))
+"""Heights and widths that are easily forgotten: one pixel, one row, one column, odd numbers."""
+
+PAIRS = (((0.7, 0.2), (0.45, 0.85)), ((0.9, 0.5), (0.15, 0.4)))
+"""Pairs of clicks in shares of the shorter side. Of each pair neither lies where the other one's swap does."""
+
+
+def check_method(asked: Asked) -> Iterator[Outcome]:
+    """Go through the twelve probes.
+
+    Args:
+        asked: The method, the pictures and prompts, and how to build it again.
+    """
+    return outcomes(PROBES, asked)
+
+
+def shapes_and_types(asked: Asked) -> str:
+    """The answers are what the scorer takes, from `predict` with a lone click or a list of clicks too."""
+    counts = set()
+    for image, prompts in asked.questions:
+        answer = asked.answer(image, prompts[0])
+        for clicks in (prompts[0].clicks[0], [*prompts[0].clicks]):
+            asked.predicted(image, clicks, prompts[0])
+        if len(answer.memory) not in (0, len(answer.masks)):
+            raise BrokenError(
+                f"memory has {len(answer.memory)} entries; wanted none or {len(answer.masks)}, one a mask."
+            )
+        if not asked.method.needs_click:
+            asked.answer(image, replace(prompts[0], clicks=()))
+        counts.add(len(answer.masks))
+    return f"{' or '.join(map(str, sorted(counts)))} masks, bool, at the image's (h, w)"
+
+
+def same_answer_twice(asked: Asked) -> str:
+    """The same picture and prompt, encoded and asked anew, get the same pixels."""
+    filled = 0
+    for image, prompts in asked.questions:
+        first, again = (asked.answer(image, prompts[0]) for _ in range(2))
+        if share := apart(first, again):
+            raise BrokenError(
+                f"the second answer to one prompt differs from the first in {_percent(share)} of the pixels."
+            )
+        filled += int(first.masks.sum())
+    if not filled:
+        raise UntoldError("every mask is empty: give words that it knows (--text), or a config with its data set")
+    return "equal in every pixel"
+
+
+def batch_against_single(asked: Asked) -> str:
+    """Several pictures with several prompts each, in one call, get the answers of one prompt at a time."""
+    images = asked.questions.images
+    groups = list(zip(asked.states(images), asked.questions.prompts, strict=True))
+    together = asked.answers(groups)
+    for image, (_, prompts), answers in zip(images, groups, together, strict=True):
+        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            share = apart(asked.answer(image, prompt), answer)
+            if share > TIPPED:
+                raise BrokenError(
+                    f"prompt {number + 1} of a batch differs in {_percent(share)} of the pixels from it alone."
+                )
+    return f"{sum(map(len, together))} prompts on {len(images)} pictures"
+
+
+def swapped_x_and_y(asked: Asked) -> str:
+    """What another click changes lies near that click, and not where it would with x and y swapped."""
+    own = swapped = looked_at = 0
+    for image, _ in asked.questions:
+        for first, second in PAIRS:
+            clicks = [_at(image, share) for share in (first, second)]
+            one, other = (asked.answer(image, _prompt(asked, click)) for click in clicks)
+            if one.masks.shape == other.masks.shape:
+                changed = (one.masks ^ other.masks).any(axis=0)
+                own += sum(_near(changed, click.x, click.y) for click in clicks)
+                swapped += sum(_near(changed, click.y, click.x) for click in clicks)
+                looked_at += sum(_near(np.ones_like(changed), click.x, click.y) for click in clicks)
+    if max(own, swapped) <= looked_at / 20:
+        raise UntoldError("another click changes no mask near it, or hardly any")
+    if swapped > 2 * own:
+        raise BrokenError(
+            f"another click changes {swapped} pixels where x and y would be swapped, and {own} near the click."
+        )
+    return "masks follow the click"
+
+
+def leaking_state(asked: Asked) -> str:
+    """A picture's answers do not depend on pictures that came before, nor change when others come after."""
+    first, second = asked.questions.images[:2]
+    prompt, other = asked.questions.prompts[0][0], asked.questions.prompts[1][0]
+    alone = asked.answer(first, prompt)
+    kept = alone.masks.copy()
+    (state,) = asked.states([first])
+    later = asked.answer(second, other)
+    ((again,),) = asked.answers([(state, [prompt])])
+    if not np.array_equal(alone.masks, kept):
+        raise BrokenError(
+            "the masks of one answer changed when another picture was asked about; wanted arrays of its own."
+        )
+    if apart(again, replace(alone, masks=kept)):
+        raise BrokenError("a picture's answer is another one after a second picture was encoded.")
+    fresh = asked.another and asked.another(None)
+    if fresh and apart(asked.answer(second, other, fresh), later) > TIPPED:
+        raise BrokenError("a picture's answer is another one where the method has seen a picture before it.")
+    return "no picture changes another one's answer"
+
+
+def empty_text(asked: Asked) -> str:
+    """Without words it answers, or refuses with a sentence of its own: a ValueError, and not what None has not."""
+    refused = ""
+    for text in (None, ""):
+        for image, prompts in asked.questions:
+            try:
+                asked.answer(image, replace(prompts[0], text=text))
+            except (ValueError, UserError) as error:
+                refused = f"; refuses {text!r}: {error}"
+    return f"answers or refuses None and an empty text{refused}"
+
+
+def border_click(asked: Asked) -> str:
+    """A click in each corner and at the middle of each side gets an answer."""
+    image = asked.questions.images[0]
+    h, w = image.shape[:2]
+    for x in (0, w // 2, w - 1):
+        for y in (0, h // 2, h - 1):
+            with _named(f"click ({x}, {y}) on {h} x {w} pixels"):
+                asked.answer(image, _prompt(asked, Click(x, y)))
+    return "corners and sides"
+
+
+def odd_sizes(asked: Asked) -> str:
+    """Pictures of one pixel, one row or column, of odd sizes, and views of an array are pictures too."""
+    whole = asked.questions.images[0]
+    for h, w in SIZES:
+        with _named(f"a picture of {h} x {w} pixels"):
+            asked.answer(np.ascontiguousarray(np.resize(whole, (h, w, 3))), _prompt(asked, Click(w // 2, h // 2)))
+    mirrored, prompt = whole[:, ::-1], asked.questions.prompts[0][0]
+    with _named("a mirrored view of a picture (image[:, ::-1])"):
+        (state,) = asked.states([whole.copy()[:, ::-1]], copied=False)
+        ((given,),) = asked.answers([(state, [prompt])])
+        if share := apart(given, asked.answer(mirrored, prompt)):
+            raise BrokenError(f"differs in {_percent(share)} of the pixels from its copy.")
+    return ", ".join(f"{h} x {w}" for h, w in SIZES) + ", a view"
+
+
+def input_left_alone(asked: Asked) -> str:
+    """The picture, the list of clicks and a mask to start from are after the call what they were before."""
+    for image, prompts in asked.questions:
+        given, start = image.copy(), np.zeros(image.shape[:2], bool)
+        clicks = [*prompts[0].clicks]
+        (state,) = asked.states([given], copied=False)
+        asked.answers([(state, [replace(prompts[0], initial=start)])])
+        asked.method.predict(given, clicks, prompts[0].text)
+        if not np.array_equal(given, image):
+            raise BrokenError(
+                f"wrote on {int((given != image).any(axis=2).sum())} pixels of the picture that it was given."
+            )
+        if clicks != [*prompts[0].clicks]:
+            raise BrokenError(f"changed the list of clicks that it was given to {clicks}.")
+        if start.any():
+            raise BrokenError("wrote on the mask to start from, `Prompt.initial`.")
+    return "pictures, clicks, masks to start from"
+
+
+def uses_text_is_true(asked: Asked) -> str:
+    """Other words change some mask if the class says `uses_text = True`, and none if it does not."""
+    changed = any(_differ(asked, image, prompt) for image, prompts in asked.questions for prompt in prompts)
+    says = says_uses_text(type(asked.method))
+    told = f"uses_text = {asked.method.uses_text}" if says else "nothing of uses_text"
+    if changed != asked.method.uses_text:
+        raise BrokenError(f"other words change {'its masks' if changed else 'no mask'}, and the class says {told}.")
+    return f"{told}, and other words change {'its masks' if changed else 'no mask'}"
+
+
+def gpu_against_cpu(asked: Asked) -> str:
+    """Built on the CPU and on the GPU it answers alike."""
+    if not asked.gpu:
+        raise UntoldError("no GPU that it could use")
+    on_cpu, on_gpu = (asked.another and asked.another(device) for device in ("cpu", asked.gpu))
+    if not on_cpu or not on_gpu:
+        raise UntoldError("its constructor takes no `device`, by which it could be built on both")
+    shares = [
+        apart(*(asked.answer(image, prompt, method) for method in (on_cpu, on_gpu)))
+        for image, prompts in asked.questions
+        for prompt in prompts
+    ]
+    if (share := float(np.mean(shares))) > ON_GPU:
+        raise BrokenError(f"the answers on {asked.gpu} and on the CPU differ in {_percent(share)} of the pixels.")
+    return f"{_percent(share)} of the pixels differ"
+
+
+def predict_against_segment(asked: Asked) -> str:
+    """`predict` gives what `encode` and `segment` give: what is tried by hand is what is benchmarked."""
+    for image, prompts in asked.questions:
+        given = [(prompt, prompt.clicks, "") for prompt in prompts]
+        for prompt, clicks, how in [*given, (prompts[0], prompts[0].clicks[0], " of a click that stands alone")]:
+            share = apart(asked.predicted(image, clicks, prompt), asked.answer(image, prompt))
+            if share > TIPPED:
+                what = f"predict{how} differs from encode and segment"
+                raise BrokenError(f"{what} in {_percent(share)} of the pixels.")
+    return "equal"
+
+
+PROBES = (
+    Probe(
+        TYPES,
+        shapes_and_types,
+        "Return harness.Prediction(masks): bool (k, h, w) at the image's size, with a score a mask for each ranking "
+        "where k > 1. A threshold makes a mask of a float array: `probability > 0.5`.",
+    ),
+    Probe(
+        TWICE,
+        same_answer_twice,
+        "Call the network's .eval(), draw from np.random or torch, which a run seeds, and keep nothing between calls.",
+        (TYPES,),
+    ),
+    Probe(
+        "batch against single",
+        batch_against_single,
+        "In `segment`, go through all groups in their order and use each group's own state and prompts.",
+        (TYPES, TWICE),
+    ),
+    Probe(
+        "swapped x and y",
+        swapped_x_and_y,
+        "A click is (x, y), x to the right; an array is indexed [y, x] and has the shape (h, w).",
+        (TYPES, TWICE),
+    ),
+    Probe(
+        "state that leaks between images",
+        leaking_state,
+        "Return from `encode` all that `segment` needs of the picture, keep nothing of it on `self`, and return new "
+        "arrays each time. A cache goes by the picture's content, not by its size or id().",
+        (TYPES, TWICE),
+    ),
+    Probe(
+        "empty text",
+        empty_text,
+        "A run may give no words, and Prompt.text is then None: answer by the click alone, or raise ValueError with a "
+        "sentence that says why not.",
+        (TYPES,),
+    ),
+    Probe(
+        "border click",
+        border_click,
+        "Clip a window around the click to the picture: max(0, x - r), min(w, x + r + 1).",
+        (TYPES,),
+    ),
+    Probe(
+        "1-pixel and odd sizes",
+        odd_sizes,
+        "Pad or resize to what the network takes, and bring the mask back to the image's (h, w), whatever they are. "
+        "np.ascontiguousarray(image) makes an array of a view.",
+        (TYPES, TWICE),
+    ),
+    Probe(
+        "input left alone",
+        input_left_alone,
+        "Work on a copy: image.copy(), list(clicks). torch.from_numpy shares the array's memory, in-place operations "
+        "(add_, sub_, image /= 255) write on it.",
+        (TYPES,),
+    ),
+    Probe(
+        "uses_text told truly",
+        uses_text_is_true,
+        "Say `uses_text = True` in a class whose masks depend on the words, and False in one whose masks do not. Where "
+        "it does not know these words, give others: --text.",
+        (TYPES, TWICE),
+    ),
+    Probe(
+        "GPU against CPU",
+        gpu_against_cpu,
+        "Compute in float32, or say in the class's docstring that half precision differs; "
+        "torch.backends.cudnn.allow_tf32 = False keeps a GPU's convolutions exact.",
+        (TYPES, TWICE),
+    ),
+    Probe(
+        "predict against segment",
+        predict_against_segment,
+        "Write `predict` alone, or `encode` and `segment` alone: harness.Method derives the other.",
+        (TYPES, TWICE),
+    ),
+)
+"""In this order."""
+
+
+def _differ(asked: Asked, image: Image, prompt: Prompt) -> bool:
+    other = next(word for word in asked.questions.words if word != prompt.text)
+    own, others = (asked.answer(image, one) for one in (prompt, replace(prompt, text=other)))
+    return not np.array_equal(own.masks, others.masks)
+
+
+def _prompt(asked: Asked, click: Click) -> Prompt:
+    """The first prompt, with another click."""
+    return replace(asked.questions.prompts[0][0], clicks=(click,))
+
+
+def _at(image: Image, share: tuple[float, float]) -> Click:
+    side = min(image.shape[:2])
+    return Click(int(share[0] * side), int(share[1] * side))
+
+
+def _near(changed: Mask, x: int, y: int) -> int:
+    """How many pixels changed in a small window around a point."""
+    reach = max(1, min(changed.shape) // 16)
+    return int(changed[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].sum())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say which case it was that failed."""
+    try:
+        yield
+    except BrokenError as reason:
+        raise BrokenError(f"{what}: {reason}") from None
+    except Exception as error:
+        raise BrokenError(f"{what}: {described(error)}") from error

@@ -1,0 +1,95 @@
+"""What a probe is, and how a list of them is gone through: one that fails stops no other."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from harness.plugins.failures import contained, described
+
+S = TypeVar("S")
+
+
+class Verdict(StrEnum):
+    """How a probe ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a probe found.
+
+    Attributes:
+        probe: The probe's name.
+        verdict: Whether it passed, failed, or could not be asked here.
+        text: What was seen, or why it could not be asked.
+        mend: What to do about a failure; "" otherwise.
+    """
+
+    probe: str
+    verdict: Verdict
+    text: str
+    mend: str = ""
+
+
+class BrokenError(Exception):
+    """The plugin does not keep what the probe looks at; the text says what was found and what was wanted."""
+
+
+class UntoldError(Exception):
+    """The probe cannot tell, here or with these pictures; the text says why."""
+
+
+@dataclass(frozen=True)
+class Probe(Generic[S]):
+    """One question to a plugin.
+
+    Attributes:
+        name: A few words, as the table shows them.
+        asks: Asks the plugin, and returns in a few words what was seen.
+        mend: What to do where it fails.
+        after: Probes that must not have failed, or this one would fail for their reason.
+    """
+
+    name: str
+    asks: Callable[[S], str]
+    mend: str
+    after: tuple[str, ...] = ()
+
+
+def outcomes(probes: Sequence[Probe[S]], subject: S) -> Iterator[Outcome]:
+    """Go through the probes in their order, each of them once.
+
+    A probe whose answer would only repeat an earlier failure is skipped: a method that draws without a seed fails "the
+    same answer twice", and not also every other probe that compares two answers.
+    """
+    failures: dict[str, str] = {}  # A probe that failed, or was skipped for it -> the one that failed.
+    for probe in probes:
+        if before := [failures[name] for name in probe.after if name in failures]:
+            failures[probe.name] = before[0]
+            yield Outcome(probe.name, Verdict.SKIPPED, f"not asked, since '{before[0]}' failed")
+            continue
+        outcome = _asked(probe, subject)
+        if outcome.verdict is Verdict.FAILED:
+            failures[probe.name] = probe.name
+        yield outcome
+
+
+def _asked(probe: Probe[S], subject: S) -> Outcome:
+    try:
+        with contained(), warnings.catch_warnings():
+            # Images are read-only, which torch warns of; no method may write on them.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return Outcome(probe.name, Verdict.PASSED, probe.asks(subject))
+    except UntoldError as reason:
+        return Outcome(probe.name, Verdict.SKIPPED, str(reason))
+    except BrokenError as reason:
+        return Outcome(probe.name, Verdict.FAILED, str(reason), probe.mend)
+    except Exception as error:  # The plugin's own code may raise anything.
+        return Outcome(probe.name, Verdict.FAILED, described(error), probe.mend)

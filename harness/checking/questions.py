@@ -1,0 +1,86 @@
+"""What the probes of a method ask with: three pictures, clicks into their objects, and the objects' words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+
+from harness.clicks.deepest import deepest
+from harness.plugins import parameters
+from harness.plugins.interfaces import Dataset
+from harness.structures import Click, Image, Instance, Prompt, Sample, UserError
+
+PICTURES = 3
+"""So many pictures, which differ."""
+
+PROMPTS = 3
+"""At most so many objects of a picture, the largest ones."""
+
+TOP, BOTTOM = 16, 112
+"""The rows that are kept of a scene of 128 x 128 pixels: a picture that is not square shows a swap of x and y."""
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Pictures and prompts.
+
+    Attributes:
+        images: Pictures, uint8 (h, w, 3), RGB.
+        prompts: The prompts on each picture: one click each, with words.
+        words: Two different words or more.
+    """
+
+    images: tuple[Image, ...]
+    prompts: tuple[tuple[Prompt, ...], ...]
+    words: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[tuple[Image, tuple[Prompt, ...]]]:
+        """Each picture with its prompts."""
+        return zip(self.images, self.prompts, strict=True)
+
+
+def of_scenes(words: Sequence[str] = ()) -> Questions:
+    """Questions about scenes of the embedded benchmark, 96 x 128 pixels, which need no download.
+
+    Args:
+        words: To ask with, in turn; the objects' class names by default.
+    """
+    scenes: Dataset = parameters.build("datasets", "scenes", {"split": "test", "size": 128})
+    samples = (_cropped(scenes.load(sample_id)) for sample_id in scenes.sample_ids()[:20])
+    return of_samples(samples, scenes.classes, words)
+
+
+def of_samples(samples: Iterable[Sample], vocabulary: Sequence[str], words: Sequence[str] = ()) -> Questions:
+    """Questions about the first samples that show objects: a click at the deepest point of each.
+
+    Raises:
+        UserError: There is no object, or no second word.
+    """
+    asked = [(one.image, found) for one in samples if (found := _objects(one))]
+    pictures = list(islice(cycle(asked), PICTURES)) if asked else []
+    if not pictures:
+        raise UserError("check: found no picture with an object to click on; wanted one. Leave the data set out.")
+    names = [one.text or one.category for _, found in pictures for one, _ in found]
+    known = tuple(dict.fromkeys(words or [*names, *vocabulary]))
+    if len(known) < 2:
+        raise UserError(f"check: found {len(known)} words; wanted two that differ: --text car --text house.")
+    said = cycle(words or names)
+    prompts = tuple(
+        tuple(Prompt((click,), next(said), vocabulary=tuple(vocabulary)) for _, click in found) for _, found in pictures
+    )
+    return Questions(tuple(image for image, _ in pictures), prompts, known)
+
+
+def _objects(sample: Sample) -> list[tuple[Instance, Click]]:
+    """The largest objects of a sample, with a click deep inside each."""
+    known = [one for one in sample.instances if one.cropped is not None and one.cropped.size == sample.size]
+    found = [(one, point) for one in known if (point := deepest(one.mask))]
+    found.sort(key=lambda pair: -pair[1].squared)
+    return [(one, Click(point.x, point.y)) for one, point in found[:PROMPTS]]
+
+
+def _cropped(sample: Sample) -> Sample:
+    """The middle rows of a scene."""
+    instances = tuple(replace(one, mask=one.mask[TOP:BOTTOM]) for one in sample.instances)
+    return Sample(sample.id, sample.image[TOP:BOTTOM].copy(), tuple(one for one in instances if one.mask.any()))

@@ -1,0 +1,149 @@
+"""What `check` is asked to look at: a plugin by its name, or the methods and data sets of a config."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import messages, places
+from harness.checking.asking import Asked, on_device
+from harness.checking.datasets import check_dataset
+from harness.checking.methods import check_method
+from harness.checking.probes import Outcome
+from harness.checking.questions import Questions, of_samples, of_scenes
+from harness.config.parts import label as label_of
+from harness.config.run_config import RunConfig, load_run
+from harness.evaluation import chance
+from harness.plugins import parameters
+from harness.plugins.interfaces import Dataset, Method
+from harness.plugins.registry import find, names
+from harness.structures import UserError
+from harness.trying.methods import chosen, load_methods
+
+KINDS = ("methods", "datasets")
+"""The kinds of plugins that have probes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A plugin to be checked.
+
+    Attributes:
+        kind: "methods" or "datasets".
+        name: The plugin's, as a config writes it.
+        label: How the config calls it; the name without one.
+        params: The constructor's arguments, as `parameters.resolve` returns them.
+        config: Where it was named; None for a plugin by itself.
+    """
+
+    kind: str
+    name: str
+    label: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    config: RunConfig | None = None
+
+    def outcomes(self, words: Sequence[str] = (), limit: int = 20) -> Iterator[Outcome]:
+        """Build the plugin, and go through the probes of its kind.
+
+        Args:
+            words: What a method is asked with; the objects' class names by default.
+            limit: How many images of a data set are looked at, at most.
+
+        Raises:
+            UserError: It cannot be built.
+        """
+        if self.kind == "datasets":
+            return check_dataset(self.name, self.params, limit)
+        method = load_methods(self.config, [self.label])[0].method if self.config else self._built(None)
+        assert method is not None
+        return check_method(Asked(method, self._questions(words), self._built, _gpu()))
+
+    def _built(self, device: str | None) -> Method | None:
+        """The method once more; on a device, None where it takes none."""
+        params = on_device(self.kind, self.name, self.params, device) if device else self.params
+        chance.seed("build", self.name)
+        return None if params is None else parameters.build(self.kind, self.name, params)
+
+    def _questions(self, words: Sequence[str]) -> Questions:
+        """About the first data set of the config, or about embedded scenes."""
+        if self.config is None:
+            return of_scenes(words)
+        first = self.config.datasets[0]
+        dataset: Dataset = parameters.build("datasets", first.name, first.params)
+        return of_samples(map(dataset.load, dataset.sample_ids()[:20]), dataset.classes, words)
+
+
+def named(
+    what: str, params: Mapping[str, Any] = {}, methods: Sequence[str] = (), datasets: Sequence[str] = ()
+) -> list[Subject]:
+    """The plugins that a name, or a config, stands for.
+
+    Args:
+        what: `module:Class`, a registered name, or a config: a YAML file, or the name of one that comes along.
+        params: The constructor's arguments, of a plugin by its name.
+        methods: Labels of a config's methods; with `datasets` empty as well, all of both.
+        datasets: Labels of its data sets.
+
+    Raises:
+        UserError: Nothing has that name, two kinds of plugins have it, or a label is unknown.
+    """
+    if not (kind := _kind(what)):
+        if params:
+            raise UserError(f"check: --params goes with a plugin's name; {what} is a config, which has its own.")
+        return _of_config(load_run(places.config(Path(what))), methods, datasets)
+    if methods or datasets:
+        raise UserError(f"check: --method and --dataset go with a config; {what} is a plugin.")
+    return [Subject(kind, what, what, parameters.resolve(kind, what, params))]
+
+
+def _kind(what: str) -> str:
+    """The kind of a plugin's name; "" for a config's."""
+    if Path(what).suffix in (".yaml", ".yml"):
+        return ""
+    if ":" in what:
+        return _kind_of_class(what)
+    having = [kind for kind in KINDS if what in names(kind)]
+    if len(having) > 1:
+        raise UserError(f"check: '{what}' is a method and a data set. Write one as module:Class, or name a config.")
+    if having or what in places.config_names():
+        return having[0] if having else ""
+    known = [*places.config_names(), *(name for kind in KINDS for name in names(kind))]
+    raise UserError(
+        f"check: no method, data set or config '{what}'; wanted one, or module:Class. {messages.nearest(what, known)}"
+    )
+
+
+def _kind_of_class(what: str) -> str:
+    """Whether `module:Class` is a method or a data set."""
+    try:
+        find("methods", what, "check")
+    except UserError as not_a_method:
+        try:
+            find("datasets", what, "check")
+        except UserError:
+            raise not_a_method from None
+        return "datasets"
+    return "methods"
+
+
+def _of_config(config: RunConfig, methods: Sequence[str], datasets: Sequence[str]) -> list[Subject]:
+    whole = not methods and not datasets
+    known = {label_of(entry): entry for entry in config.datasets}
+    for name in datasets:
+        if name not in known:
+            raise UserError(f"no data set labelled '{name}' in this config. {messages.suggest(name, known)}")
+    data = [known[name] for name in (known if whole else datasets)]
+    asked = chosen(config, methods) if methods or whole else []
+    return [
+        *(Subject("datasets", one.name, label_of(one), one.params, config) for one in data),
+        *(Subject("methods", one.name, label_of(one), one.params, config) for one in asked),
+    ]
+
+
+def _gpu() -> str | None:
+    """The GPU of this machine; None where there is none, or the plugin loaded no torch to use it."""
+    torch = sys.modules.get("torch")
+    return "cuda" if torch and torch.cuda.is_available() else None

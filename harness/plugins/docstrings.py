@@ -1,0 +1,39 @@
+"""What a docstring says of each argument or attribute, read as it is written: in Google's form."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Yields")
+"""Headings of their own, each followed by an indented block."""
+
+
+def whole(thing: Any) -> str:
+    """A class's or a function's docstring without its indentation; "" without one of its own."""
+    return inspect.cleandoc(vars(thing).get("__doc__") or "" if isinstance(thing, type) else thing.__doc__ or "")
+
+
+def prose(thing: Any) -> str:
+    """What comes before the first section."""
+    return re.split(rf"^(?:{'|'.join(SECTIONS)}):$", whole(thing), maxsplit=1, flags=re.MULTILINE)[0].strip()
+
+
+def section(thing: Any, heading: str) -> str:
+    """The block below a heading, without its indentation; "" where there is none."""
+    found = re.search(rf"^{heading}:\n((?:(?:    .*)?(?:\n|\Z))*)", whole(thing), flags=re.MULTILINE)
+    return inspect.cleandoc("\n" + found[1]).strip() if found else ""
+
+
+def entries(thing: Any, heading: str) -> dict[str, str]:
+    """Name -> what an entry of a section says, on one line: `radius: In pixels.`
+
+    A class has those of the classes that it extends, too; its own come last and win.
+    """
+    inherited = [one for one in reversed(thing.__mro__) if one is not object] if isinstance(thing, type) else [thing]
+    found: dict[str, str] = {}
+    for one in inherited:
+        for name, text in re.findall(r"^(\w+): (.*(?:\n .*)*)", section(one, heading), flags=re.MULTILINE):
+            found[name] = " ".join(text.split())
+    return found

@@ -1,0 +1,90 @@
+"""Each probe of a method passes a good one, and a bad one for it fails it and no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from checked import BAD_METHODS, Good
+from fakes import ByText
+from harness.checking.asking import Asked, on_device
+from harness.checking.methods import PROBES, TYPES, check_method
+from harness.checking.probes import Outcome
+from harness.checking.questions import Questions, of_scenes
+from harness.plugins.interfaces import Method
+
+
+@pytest.fixture(scope="module")
+def questions() -> Questions:
+    return of_scenes()
+
+
+def found(method: type[Method], questions: Questions, gpu: str | None = "cuda") -> list[Outcome]:
+    """What the probes find; a toy that takes a device is told of a GPU that is none."""
+
+    def another(device: str | None) -> Method | None:
+        if device is None:
+            return method()
+        params = on_device("methods", f"{method.__module__}:{method.__name__}", {}, device)
+        return None if params is None else method(**params)
+
+    return list(check_method(Asked(method(), questions, another, gpu)))
+
+
+def of(outcomes: list[Outcome], verdict: str) -> list[str]:
+    return [one.probe for one in outcomes if one.verdict == verdict]
+
+
+def test_there_are_twelve_each_with_what_to_mend() -> None:
+    assert len({probe.name for probe in PROBES}) == len(PROBES) == 12
+    assert all(probe.mend.endswith(".") for probe in PROBES)
+
+
+def test_a_good_method_passes_all(questions: Questions) -> None:
+    assert of(found(Good, questions), "passed") == [probe.name for probe in PROBES]
+
+
+@pytest.mark.parametrize("bad", BAD_METHODS, ids=lambda bad: bad.__name__)
+def test_a_bad_method_fails_its_own_probe_alone(bad: type[Method], questions: Questions) -> None:
+    name, _, _ = str(bad.__doc__).partition(":")
+    outcomes = found(bad, questions)
+    assert of(outcomes, "failed") == [name]
+    (failed,) = [one for one in outcomes if one.verdict == "failed"]
+    assert failed.text and failed.mend
+    for skipped in (one for one in outcomes if one.verdict == "skipped"):
+        assert skipped.text == f"not asked, since '{name}' failed" or "takes no `device`" in skipped.text
+
+
+def test_what_cannot_be_told_is_skipped_with_the_reason(questions: Questions) -> None:
+    outcomes = {one.probe: one for one in found(ByText, questions, gpu=None)}
+    assert of(list(outcomes.values()), "failed") == []
+    assert outcomes["GPU against CPU"].text == "no GPU that it could use"
+    assert outcomes["swapped x and y"].text == "another click changes no mask near it, or hardly any"
+    assert outcomes["empty text"].text.endswith("refuses '': no text")
+
+
+def test_masks_that_are_all_empty_tell_nothing(questions: Questions) -> None:
+    class Blind(Good):
+        def disk(self, state, prompt):  # type: ignore[no-untyped-def]
+            return type(super().disk(state, prompt))(super().disk(state, prompt).masks & False)
+
+    outcomes = {one.probe: one for one in found(Blind, questions)}
+    assert outcomes["the same answer twice"].verdict == "skipped"
+    assert "every mask is empty: give words that it knows" in outcomes["the same answer twice"].text
+
+
+def test_too_few_answers_are_told_and_end_the_rest(questions: Questions) -> None:
+    class Torn(Good):
+        def segment(self, groups):  # type: ignore[no-untyped-def]
+            return [[] for _ in groups]
+
+    first, *others = found(Torn, questions)
+    assert (first.probe, first.verdict) == (TYPES, "failed")
+    assert first.text == "segment answered [1] prompts of 1 images with [0]; wanted as many predictions as prompts."
+    assert {one.verdict for one in others} == {"skipped"}
+
+
+def test_a_device_is_set_in_a_saliency_too() -> None:
+    saliency = {"name": "checked:Map", "params": {"weights": "w"}}
+    params = on_device("methods", "checked:Mapped", {"saliency": saliency}, "cuda")
+    assert params == {"saliency": {"name": "checked:Map", "params": {"weights": "w", "device": "cuda"}}}
+    assert on_device("methods", "checked:Mapped", {"saliency": None}, "cuda") is None
