@@ -91,6 +91,7 @@ def test_iou_by_click_follows_the_same_instances(make_row: Any) -> None:
     assert "ours: 1 failed." in chart.notes
 
 
+@pytest.mark.slow
 def test_iou_stands_by_the_time_that_an_instance_takes(sliced: pd.DataFrame, tmp_path: Path) -> None:
     image = sliced["instance_id"].str[0]  # A2 and B2, C2, D1: each letter an image of its own.
     timed = sliced.assign(image_id=image, encode_ms=30.0, segment_ms=[2.0, 4.0, 6.0, 8.0] * 2)
@@ -104,6 +105,8 @@ def test_iou_stands_by_the_time_that_an_instance_takes(sliced: pd.DataFrame, tmp
     with style():
         figure = draw(chart)
     assert figure.axes[0].get_xscale() == "log" and len(save(figure, tmp_path, "time")) == 2
+    thrice = pd.concat([timed[timed["method"] == "ours"].assign(draw=draw) for draw in range(3)])
+    assert named(charts(thrice, CONTEXT), "iou_by_time_toy").series[0].at == 35
     assert not any(one.name.startswith("iou_by_time") for one in charts(timed.drop(columns="encode_ms"), CONTEXT))
 
 
