@@ -215,7 +215,7 @@ def ms_an_instance(rows: pd.DataFrame) -> float:
     if ok.empty or times.isna().any(axis=None):
         return math.nan
     images = times["encode_ms"][~ok.duplicated(["dataset", "image_id"])]
-    draws = ok[INSTANCE].assign(draw=ok["draw"] if "draw" in ok else 0, ms=times["segment_ms"])
+    draws = ok[INSTANCE].assign(draw=ok.get("draw", 0), ms=times["segment_ms"])
     answers = draws.groupby([*INSTANCE, "draw"], dropna=False)["ms"].sum().groupby(INSTANCE).mean()
     return float(images.sum() + answers.sum()) / len(answers)
 
