@@ -17,7 +17,7 @@ from harness.plugins import parameters
 from harness.plugins.interfaces import checked_maps
 
 PAGE = (places.ROOT / "docs" / "tutorial.md").read_text("utf-8")
-FILES = dict(re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL))
+FILES = dict(re.findall(r"`(\w+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL))
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +27,19 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(tmp_path)
     yield
     for name in FILES:
-        sys.modules.pop(name.removesuffix(".py"), None)
+        sys.modules.pop(Path(name).stem, None)
 
 
-def test_every_block_of_python_has_a_file() -> None:
-    assert len(FILES) == PAGE.count("```python") == 2
+def commands() -> list[list[str]]:
+    return [shlex.split(one) for one in re.findall(r"^python -m harness (.*)$", PAGE, re.MULTILINE)]
+
+
+def test_every_block_has_a_file() -> None:
+    assert len(FILES) == PAGE.count("```python") + PAGE.count("```yaml") == 4
 
 
 def test_the_fast_method_passes_every_probe(here: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    (command,) = re.findall(r"^python -m harness (check .*)$", PAGE, re.MULTILINE)
-    done = here(*shlex.split(command))
+    done = here(*commands()[0])
     assert done.returncode == 0 and "method fast:SameColour: no probe failed" in done.stdout, done.stdout
 
 
@@ -55,3 +58,17 @@ def test_the_saliency_sees_the_colour_that_the_text_names() -> None:
     (features,) = saliency.features([image])
     red, nothing = checked_maps(saliency, saliency.maps(features, ["a Red cup", "cup"], ()), 2, (32, 48))
     assert (red[:, :24] == 1).all() and (red[:, 24:] < 0.5).all() and (nothing == 0.5).all()
+
+
+@pytest.mark.slow
+def test_the_learner_trains_weights_that_its_method_takes(
+    here: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, resumable: Path
+) -> None:
+    _, train, check = commands()
+    recipe, weights = tmp_path / train[1], tmp_path / "tiny.safetensors"
+    text = recipe.read_text().replace("weights/tiny.safetensors", str(weights)).replace("steps: 200", "steps: 5")
+    recipe.write_text(text)
+    done = here(train[0], recipe)
+    assert done.returncode == 0 and weights.is_file(), done.stderr
+    done = here(*(one.replace("weights/tiny.safetensors", str(weights)) for one in check))
+    assert "tiny:Tiny" in done.stdout and "│ failed" not in done.stdout, done.stdout
