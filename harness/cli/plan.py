@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.options import Address, ConfigPath, Limit, Only, Runs, Set, loaded
+from harness.cli.power import say_detect
 from harness.cli.terminal import console, say, warn
 
 if TYPE_CHECKING:
@@ -28,6 +29,15 @@ def plan(
     probe: Annotated[
         bool, typer.Option(help="Measure a few steps of every training that is due, a minute at most: GPU-hours.")
     ] = False,
+    detect: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            min=0.001,
+            help="How many images a difference of so many points of mIoU needs, between each two methods, by the "
+            "rows that the run has: --detect 0.5.",
+        ),
+    ] = None,
 ) -> None:
     """Say what `run` would do: images, instances, what is there already, what must be trained.
 
@@ -64,6 +74,8 @@ def plan(
     console.print(listing)
     for line in left_out_of([job.facts for job in jobs]):
         say(line)
+    if detect is not None:
+        say_detect(store, asked, detect)
 
 
 def _say_training(methods: list[MethodEntry], probe: bool) -> None:

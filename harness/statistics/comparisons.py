@@ -109,21 +109,22 @@ def compare(
     tie = (TIE if scale.is_share else 0.0) if tie is None else tie
     named = [_resolved(rows, one) for one in (a, b)]
     if named[0] == named[1]:
-        raise UserError(f"compare: {_said(named[0])} against itself. Wanted two methods, or two rankings of one.")
+        raise UserError(f"compare: {entry_said(named[0])} against itself. Wanted two methods, or two rankings of one.")
     own = [_of(rows, *one) for one in named]
     pairs, dropped = paired(own[0], own[1], metric, slices)
     if pairs.empty:
         found = ", ".join(f"{count} {why}" for why, count in dropped.items() if count)
         raise UserError(
-            f"compare: {_said(named[0])} and {_said(named[1])} share no instance that both segmented from the same "
-            f"clicks ({found or 'no rows'}). Wanted two methods on the same data under one click protocol and seed."
+            f"compare: {entry_said(named[0])} and {entry_said(named[1])} share no instance that both segmented from "
+            f"the same clicks ({found or 'no rows'}). Wanted two methods on the same data under one click protocol and "
+            "seed."
         )
     # The last click that both had alike, data set by data set: of two corrective runs with other masks, that may be
     # the first one, since all later clicks follow each method's own errors.
     final = pairs[pairs["click_index"] == pairs.groupby("dataset")["click_index"].transform("max")]
     return Comparison(
-        a=_said(named[0]),
-        b=_said(named[1]),
+        a=entry_said(named[0]),
+        b=entry_said(named[1]),
         metric=metric,
         scale=scale,
         tie=tie,
@@ -152,7 +153,8 @@ def _resolved(rows: pd.DataFrame, entry: Entry) -> tuple[str, str]:
     raise UserError(f"compare: '{label}' has {wanted}. Ask for one of: " + ", ".join(f"{label} ({r})" for r in found))
 
 
-def _said(entry: tuple[str, str]) -> str:
+def entry_said(entry: tuple[str, str]) -> str:
+    """A method's label, with its ranking where that says more."""
     return entry[0] if entry[1] in ("single", "") else f"{entry[0]} ({entry[1]})"
 
 

@@ -32,7 +32,7 @@ def mean_gain(pairs: pd.DataFrame) -> Gain:
     """The mean of `gain`, with its 95 % interval, images being drawn anew."""
     if pairs.empty:
         return NO_GAIN
-    pairs = _instances(pairs)
+    pairs = by_instance(pairs)
     low, high = intervals_of_means(*by_image(pairs, pairs[["gain"]]))
     return Gain(float(pairs["gain"].mean()), float(low[0]), float(high[0]), len(pairs))
 
@@ -52,7 +52,7 @@ def contrast(more: pd.DataFrame, less: pd.DataFrame) -> Gain:
     """
     if more.empty or less.empty:
         return NO_GAIN
-    both = pd.concat([_instances(more).assign(part=1), _instances(less).assign(part=-1)], ignore_index=True)
+    both = pd.concat([by_instance(more).assign(part=1), by_instance(less).assign(part=-1)], ignore_index=True)
     return stratified(both, "gain", both["part"], {1: 1.0, -1: -1.0})
 
 
@@ -68,8 +68,8 @@ def share_of(some: pd.DataFrame, whole: pd.DataFrame) -> Gain:
     Returns:
         The ratio as `difference`; n counts the instances. NaN where the whole is no gain, of which nothing is a share.
     """
-    kept = _instances(whole)[[*INSTANCE, "gain"]]
-    both = _instances(some).merge(kept, on=INSTANCE, suffixes=("", "_whole"), validate="one_to_one")
+    kept = by_instance(whole)[[*INSTANCE, "gain"]]
+    both = by_instance(some).merge(kept, on=INSTANCE, suffixes=("", "_whole"), validate="one_to_one")
     sums, _ = by_image(both, both[["gain", "gain_whole"]])
     if both.empty or sums[:, 1].sum() <= 0:
         return NO_GAIN
@@ -79,7 +79,7 @@ def share_of(some: pd.DataFrame, whole: pd.DataFrame) -> Gain:
     return Gain(float(sums[:, 0].sum() / sums[:, 1].sum()), low, high, len(both))
 
 
-def _instances(pairs: pd.DataFrame) -> pd.DataFrame:
+def by_instance(pairs: pd.DataFrame) -> pd.DataFrame:
     """A row an instance, whose gain is the mean over its draws."""
     over = over_draws(pairs[["gain"]], pairs)
     return pairs.loc[over.index].assign(gain=over["gain"])

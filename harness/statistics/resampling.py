@@ -71,6 +71,34 @@ def interval_of_means(
     return float(low[0]), float(high[0])
 
 
+def spread_of_means(sums: Columns, counts: Columns) -> Column:
+    """How much each column's sum / count differs by the choice of one image: a standard deviation, in the values' unit.
+
+    Over the root of the number of images it is the standard error of the mean, which the intervals above are drawn
+    from without a formula. NaN for a column in which fewer than two images count.
+
+    Source: Cochran, "Sampling Techniques", 3rd edition, 1977, chapter 6: the variance of a ratio of two sums, to first
+    order. It is the influence of `harness.statistics.stratified`, with one stratum.
+
+    Args:
+        sums: The sum of the values of an image's instances.
+        counts: How many instances an image has there; 0 where it has none.
+    """
+    # To first order an image moves the mean by (its sum - mean * its count) / (instances of an image, on average):
+    #
+    #     image   sum   instances   influence                     mean = 0.6 / 4 = 0.15, instances an image = 4 / 3
+    #     1       0.2   2           (0.2 - 0.30) * 3/4 = -0.0750
+    #     2       0.4   1           (0.4 - 0.15) * 3/4 =  0.1875     variance = 0.0534 / (3 - 1) = 0.0267
+    #     3       0.0   1           (0.0 - 0.15) * 3/4 = -0.1125     spread   = 0.163
+    images = (counts > 0).sum(axis=0)
+    spread = np.full(sums.shape[1], np.nan)
+    for column in np.flatnonzero(images > 1):
+        own, instances = sums[:, column], counts[:, column]
+        influence = (own - instances * own.sum() / instances.sum()) * images[column] / instances.sum()
+        spread[column] = np.sqrt((influence**2).sum() / (images[column] - 1))
+    return spread
+
+
 def sign_flip_p(sums: Columns, flips: int = RESAMPLES, seed: int = 0) -> Column:
     """Two-sided p of each column's sum, if every image's share of it could as well have had the other sign.
 

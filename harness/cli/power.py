@@ -1,0 +1,70 @@
+"""What `plan --detect` prints: how many images a difference needs, and which difference those so far find."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from harness.cli.terminal import console, say
+from harness.structures import UserError
+
+if TYPE_CHECKING:
+    from harness.config.run_config import RunConfig
+    from harness.statistics.power import Power
+    from harness.storage.store import Store
+
+_HOW = (
+    "mIoU in points. A two-sided test at 5 % with power 80 %, of paired differences by images: n = 7.85 (spread / "
+    "difference)^2, and the other way round the difference that the images so far find. Few images tell the spread "
+    "badly: 20 of them to a sixth, 200 to a twentieth."
+)
+
+
+def known_powers(store: Store, asked: RunConfig) -> list[Power]:
+    """What the rows that a run has tell of each two of a config's methods; nothing where it has no rows."""
+    from harness.config.parts import label
+    from harness.results.recorded import recorded
+    from harness.statistics.power import powers
+
+    if not store.manifest():
+        return []
+    rows = recorded(store).rows(coded=True)
+    return powers(rows, [label(one) for one in asked.methods]) if len(rows) else []
+
+
+def say_detect(store: Store, asked: RunConfig, points: float) -> None:
+    """Say for each two methods how many images a difference of so many points of mIoU needs.
+
+    Raises:
+        UserError: The config does not measure the IoU.
+    """
+    from harness.config.parts import label
+
+    if "iou" not in asked.metrics:
+        raise UserError("--detect: `metrics` of the config lacks iou, of which the points are. Add it, and run again.")
+    found = known_powers(store, asked)
+    if found:
+        listing = Table(
+            "Data set", "Methods", "Difference", "Spread", "Images so far", "find", f"{points:g} points need"
+        )
+        for one in found:
+            needed = one.images_for(points / 100)
+            told = [_points(value) for value in (one.difference, one.spread)]
+            needs = "–" if needed is None else f"{needed:,} images"
+            listing.add_row(escape(one.dataset), escape(f"{one}"), *told, str(one.images), _points(one.found), needs)
+        console.print(listing)
+        say(_HOW)
+    named = {(one.dataset, method) for one in found for method, _ in (one.a, one.b)}
+    for method, entry in asked.pairs():
+        if (label(entry), label(method)) not in named:
+            say(
+                f"--detect: {label(method)} and another method have no rows on {label(entry)} yet, so nobody knows. A "
+                "part of the run tells: --limit 50."
+            )
+
+
+def _points(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.2f}"
