@@ -11,6 +11,7 @@ Whether a write that fails is worth a message, a warning or nothing is the calle
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import os
 import re
@@ -97,6 +98,20 @@ def continuing(path: Path, start: int) -> Iterator[BinaryIO]:
     with path.open("ab" if start else "wb") as file:
         yield file
         _sync(file)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait for a lock file and hold it, among all threads and processes; the system frees it if its holder dies.
+
+    Raises:
+        OSError: The file cannot be made. A disk without locks, as some network disks, raises nothing and holds none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def rename(path: Path, to: Path) -> None:

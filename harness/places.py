@@ -60,6 +60,11 @@ def located(path: str | Path) -> Path:
     return shipped(path) if comes_along and shipped(path).exists() else ROOT / path
 
 
+def index_folder() -> Path:
+    """Where listings and embedded texts are kept from one run to the next: HARNESS_INDEX, or runs/.index under ROOT."""
+    return ROOT / Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
+
+
 def for_workers(path: str | Path) -> Path:
     """A config's path as workers find the same file on any node.
 

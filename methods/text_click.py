@@ -8,7 +8,7 @@ Code: the authors' fork, https://github.com/nikolaiwarner7/MaskCLIP at 37b9df0; 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,11 @@ class TextClick(PromptedDeepLab):
             return super().predict(image, click, text)
         (state,) = self.encode([image])
         return super().segment([(state, [Prompt(clicks_of(click), text, vocabulary=tuple(vocabulary))])])[0][0]
+
+    def read_names(self, names: Sequence[str]) -> Iterator[str]:
+        """As `Method.read_names` says: those that the saliency contrasts with."""
+        assert self.saliency is not None
+        yield from self.saliency.read_names(self.contrast.names(names))
 
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
         """A mask for each prompt, its text contrasted with the names that the method was told to take."""

@@ -20,17 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import atomic
-from harness.places import ROOT
+from harness.places import index_folder
 
 _KEPT = 8
 """How many entries of a kind are kept, the last used ones: enough for several roots or splits, not for every state."""
 
 _log = logging.getLogger("harness.index_cache")
-
-
-def index_folder() -> Path:
-    """The folder of the entries: HARNESS_INDEX, or runs/.index in the checkout."""
-    return ROOT / Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
 
 
 def cached(name: str, files: Sequence[Path], build: Callable[[], pa.Table]) -> pa.Table:

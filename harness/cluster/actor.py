@@ -8,13 +8,14 @@ or different ends the run with a message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
+from harness.config.wording import Text
 from harness.interrupts import tell_apart
 from harness.jobs.jobs import Shard
 from harness.jobs.worker import Outcome, Worker
@@ -75,19 +76,39 @@ class Actor:
         self.worker = Worker(method, store, threads, weights)
         self.accepted: set[str] = set()
 
-    def open(self, dataset: Plugin, wanted: frozenset[str], data: Mapping[str, Any] | None = None) -> None:
+    def open(
+        self,
+        dataset: Plugin,
+        wanted: frozenset[str],
+        data: Mapping[str, Any] | None = None,
+        texts: Sequence[Text] = (),
+    ) -> str:
         """Build a data set.
 
         Args:
             dataset: The config's entry.
             wanted: Which of its paths the driver finds.
             data: Its fingerprint when the run was planned.
+            texts: How the jobs on it say its names.
+
+        Returns:
+            What `read` will do with the names first; "" if nothing that takes long.
 
         Raises:
             UserError: This node does not find them or finds other data, or the data set's constructor says so.
         """
         check_paths("datasets", dataset, wanted)
-        self.worker.dataset(dataset, data)
+        built = self.worker.dataset(dataset, data)
+        self.reading = self.worker.read_names(built, texts)
+        return next(self.reading, "")
+
+    def read(self) -> str:
+        """Do what `open`, or this one, has announced.
+
+        Returns:
+            As `open`.
+        """
+        return next(self.reading, "")
 
     def accept(self, dataset: str) -> None:
         """Take a data set as it is: what cannot be opened here cannot be opened anywhere."""

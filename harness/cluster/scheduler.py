@@ -6,8 +6,8 @@ done its actors go, and another method's start on what they leave free. A method
 An actor goes through phases, one call or several in each; its answer to a call moves it on:
 
     PLACING --> LOADING --> WORKING <--> OPENING
-    gets a      builds      evaluates    builds a data set, once the shards
-    process     the method  shards       that it was given are done
+    gets a      builds      evaluates    builds a data set and reads its names, once
+    process     the method  shards       the shards that it was given are done
                              |    ^
                              v    |      only after its first shard: the driver looks
                             ARRIVING     for the file where it reads files itself
@@ -170,7 +170,8 @@ class Cluster:
             self.visible[name] = visible_paths("datasets", dataset)
         slot.loads = f"'{name}' for '{slot.method}'"
         slot.opened.add(name)
-        slot.enter(Phase.OPENING, slot.actor.open.remote(dataset, self.visible[name], shard.data))
+        texts = [job.protocol.text for job in shard.jobs]
+        slot.enter(Phase.OPENING, slot.actor.open.remote(dataset, self.visible[name], shard.data, texts))
 
     def _neediest(self) -> str | None:
         """The method with the most shards per actor, among those with work and room for one more actor."""
@@ -261,6 +262,9 @@ class Cluster:
             case Phase.PLACING, _:
                 slot.node = answer
                 self._load(slot)
+            case Phase.OPENING, str(announced) if announced:
+                self.begins(f"{announced} for {slot.method}")
+                slot.enter(Phase.OPENING, slot.actor.read.remote())
             case ((Phase.LOADING | Phase.OPENING), _):
                 # One that lives clears the count: only deaths in a row say that loading itself is what kills.
                 self.deaths_loading[slot.loads] = 0

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -18,6 +18,7 @@ import cv2
 
 from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
+from harness.config.wording import Text, Wording
 from harness.evaluation import chance
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.probe import Probe, says_uses_text
@@ -166,6 +167,14 @@ class Worker:
             check_dataset(entry, dataset, wanted)
             self.datasets[label(entry)] = dataset
         return self.datasets[label(entry)]
+
+    def read_names(self, dataset: Dataset, texts: Sequence[Text]) -> Iterator[str]:
+        """Have the method read a data set's names, as each of the texts says them; as `Method.read_names`."""
+        try:
+            for names in dict.fromkeys(Wording(text, dataset.classes).vocabulary for text in texts):
+                yield from self.method.read_names(names)
+        except Exception:  # A name that cannot be read: the instances that are asked for by it become failed rows.
+            return
 
 
 def silent(_what: str) -> None:

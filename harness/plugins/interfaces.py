@@ -1,10 +1,10 @@
-"""The interfaces of plugins that are classes: Method, Dataset, Saliency, and Learner for what can be trained here."""
+"""The interfaces of plugins that are classes: Method, Dataset, Saliency, Learner for what can be trained, Logger."""
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from harness.structures import Click, Image, Instance, Listed, Prediction, Prompt, Said, Sample
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
 Group = tuple[Any, Sequence[Prompt]]
@@ -174,6 +175,17 @@ class Method:
         """
         return None
 
+    def read_names(self, names: Sequence[str]) -> Iterator[str]:  # noqa: ARG002
+        """Do beforehand what all images of a data set share that has these names; a worker calls it before the first.
+
+        Args:
+            names: The vocabulary of its prompts.
+
+        Returns:
+            What it is about to do, each time before it does something that takes long.
+        """
+        yield from ()
+
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:  # noqa: ARG003
         """How much of a text it reads, without a look at weights: `doctor` says which texts of a run are longer.
@@ -294,6 +306,10 @@ class Saliency(ABC):
         """
         raise ValueError(NO_CLIP.format(f"the saliency {getattr(self, 'name', type(self).__name__)}"))
 
+    def read_names(self, names: Sequence[str]) -> Iterator[str]:  # noqa: ARG002
+        """As `Method.read_names`."""
+        yield from ()
+
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:  # noqa: ARG003
         """As `Method.text_limits`."""
@@ -324,6 +340,39 @@ def checked_maps(saliency: Saliency, maps: Any, count: int, size: tuple[int, int
         f"saliency {name} returned {found.dtype} {found.shape}{values}; "
         f"wanted float32 (n, {size[0]}, {size[1]}), finite, 0 to 1 (n: {count})."
     )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run's command ended.
+
+    Attributes:
+        run: The run's name.
+        folder: The run's folder, or its bucket.
+        exit_code: As README lists them: 0 complete, 1 too many failures or missing rows, 2 a mistake, 130 interrupted.
+        error: What was wrong, in one line or several; "" where nothing was said.
+    """
+
+    run: str
+    folder: str
+    exit_code: int
+    error: str = ""
+
+
+class Logger:
+    """Follows a run in the process that directs it, such as for a tracker's page.
+
+    It changes no row, and none is lost through it: where one of its methods raises, that is said once, and it is told
+    no more.
+    """
+
+    name: ClassVar[str]
+
+    def on_rows(self, rows: pd.DataFrame) -> None:
+        """New rows are written: those of a shard, with the columns of docs/results.md without masks."""
+
+    def on_end(self, ended: Ended) -> None:
+        """The command ended, as it had to or not; nobody tells of a killed process."""
 
 
 class Learner(ABC):

@@ -10,7 +10,7 @@ bilinear upsampling to the image -> softmax over the vocabulary -> the text's ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +40,7 @@ from ..shared.clip_maps import (
     own_stream,
     upsampled,
 )
-from ..shared.clip_texts import TEMPLATES, text_vectors
+from ..shared.clip_texts import TEMPLATES, TextVectors
 from ..shared.clip_tokens import clip_text_limit
 from ..shared.clip_vit import grid_size, positional_embedding, vit_tokens
 from ..shared.open_clip_model import load_clip
@@ -118,7 +118,7 @@ class MaskClip(Saliency):
         self.residual, self.half = residual, half
         self.stream = own_stream(self.device)
         self.image_encodings = 0
-        self._texts: dict[str, Float32[Tensor, " d"]] = {}
+        self.texts = TextVectors(self.clip, self.templates)
         self._positions: dict[tuple[int, int], Float32[Tensor, "tokens width"]] = {}
         _check_tower(self.clip.module.visual)
 
@@ -129,8 +129,15 @@ class MaskClip(Saliency):
 
     @property
     def text_encodings(self) -> int:
-        """Distinct texts that went through the text tower so far."""
-        return len(self._texts)
+        """Distinct texts whose vectors it has: from the text tower, or kept by an earlier process."""
+        return len(self.texts.known)
+
+    def read_names(self, names: Sequence[str]) -> Iterator[str]:
+        """As `Saliency.read_names` says."""
+        if work := self.texts.work_of(names):
+            yield work
+            with aside(self.stream):
+                self.texts.of(names)
 
     def features(self, images: Sequence[Image]) -> list[DenseImage]:
         """Dense features, ready to be read; images of one size at the network's input share a forward."""
@@ -157,7 +164,7 @@ class MaskClip(Saliency):
     ) -> Float32[np.ndarray, "n k"]:
         """The cosine of each text, in the map's own templates, with the patches around each click (`fits_at`)."""
         with aside(self.stream):
-            vectors = text_vectors(self.clip, texts, self.templates, self._texts)
+            vectors = self.texts.of(texts)
             return fits_at(features.dense, features.size, clicks, vectors)
 
     @torch.inference_mode()
@@ -216,7 +223,7 @@ class MaskClip(Saliency):
         return self._positions[grid]
 
     def _scores(self, images: Sequence[DenseImage], names: Sequence[str]) -> Float32[Tensor, "n k gh gw"]:
-        texts = text_vectors(self.clip, names, self.templates, self._texts)
+        texts = self.texts.of(names)
         each = [torch.einsum("kd,dhw->khw", texts, image.dense) for image in images]
         return torch.stack(each) / self.temperature
 

@@ -7,7 +7,7 @@ texts become vectors, evidence becomes maps of the image's size, with or without
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from harness.structures import Image
 
 from .channels import IMAGENET_MEAN, IMAGENET_STD
 from .clip_maps import alike_together, aside, contrasted, log_sum_exp, min_max, normalised, own_stream
-from .clip_texts import TEMPLATES, text_vectors
+from .clip_texts import TEMPLATES, TextVectors
 from .clip_tokens import clip_text_limit
 from .open_clip_model import load_clip
 
@@ -83,17 +83,24 @@ class ClipSaliency(Saliency):
         self.input = self.clip.image_size if input == "own" else (input, input)
         self.stream = own_stream(self.device)
         self.image_encodings = 0
-        self._texts: dict[str, Float32[Tensor, " d"]] = {}
+        self.texts = TextVectors(self.clip, self.templates)
 
     @property
     def text_encodings(self) -> int:
-        """Distinct texts that went through the text tower so far."""
-        return len(self._texts)
+        """Distinct texts whose vectors it has: from the text tower, or kept by an earlier process."""
+        return len(self.texts.known)
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
         """CLIP's."""
         return (clip_text_limit(params["model"], TEMPLATES[params["templates"]]),)
+
+    def read_names(self, names: Sequence[str]) -> Iterator[str]:
+        """As `Saliency.read_names` says; without a contrast the names do not matter."""
+        if self.softmax and (work := self.texts.work_of(names)):
+            yield work
+            with aside(self.stream):
+                self.texts.of(names)
 
     @abstractmethod
     def kept(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n ..."]:
@@ -172,7 +179,7 @@ class ClipSaliency(Saliency):
         return F.interpolate(evidence[:, None], size, mode=self.interpolation, align_corners=False)[:, 0]
 
     def _vectors(self, names: Sequence[str]) -> Float32[Tensor, "k d"]:
-        return text_vectors(self.clip, names, self.templates, self._texts)
+        return self.texts.of(names)
 
     @property
     def scale(self) -> Tensor:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import time
 from collections.abc import Sequence
+from functools import cached_property
 
 import open_clip
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 from torch import Tensor, nn
 
-from .clip_tokens import check_lengths
+from .clip_sentences import Sentences
 from .open_clip_model import ClipModel
+from .text_shelf import TextShelf
 
 PUBLISHED_TEMPLATES = (
     *(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES),
@@ -25,30 +30,85 @@ PUBLISHED_TEMPLATES = (
 TEMPLATES = {"none": ("{}",), "plain": ("a photo of a {}.",), "published": PUBLISHED_TEMPLATES}
 """By the names that configs have: the text alone, one sentence, or the mean of 85."""
 
-_TEXTS_A_FORWARD = 256
+SAID_ABOVE_S = 5.0
+"""An embedding that will take longer, by the time of its second name, is told of."""
+
+ALL_WANT = 8
+"""So many texts at once are the names of a data set, which all workers want; what fewer mean differs among images."""
+
+_log = logging.getLogger(__name__)
 
 
-def text_vectors(
-    clip: ClipModel, texts: Sequence[str], templates: Sequence[str], known: dict[str, Float32[Tensor, " d"]]
-) -> Float32[Tensor, "n d"]:
-    """The unit vector of each text.
+class TextVectors:
+    """The unit vectors of texts by one CLIP in one set of sentences, kept in memory and on this machine's disk.
+
+    A text in one sentence is computed in less time than a file takes; those in several are kept (`TextShelf`). Of
+    several processes that need them at once, one computes and the others wait for its files.
 
     Args:
         clip: The model.
-        texts: May hold one several times.
         templates: Sentences with one "{}" each.
-        known: The vectors of texts that need not be computed again; new ones are added.
 
-    Raises:
-        ValueError: As `text_embeddings`.
+    Attributes:
+        known: The vectors that this process has.
     """
-    new = [text for text in dict.fromkeys(texts) if text not in known]
-    if new:
-        known |= zip(new, text_embeddings(clip, new, templates), strict=True)
-    return torch.stack([known[text] for text in texts])
+
+    def __init__(self, clip: ClipModel, templates: Sequence[str]) -> None:
+        self.clip, self.templates = clip, tuple(templates)
+        self.known: dict[str, Float32[Tensor, " d"]] = {}
+        self.sentences = Sentences(clip, self.templates)
+
+    def of(self, texts: Sequence[str]) -> Float32[Tensor, "n d"]:
+        """The unit vector of each text; a text may occur several times.
+
+        Raises:
+            ValueError: A text is longer than the model reads.
+        """
+        self._read(texts)
+        lacking = self._lacking(texts)
+        if len(lacking) >= ALL_WANT:
+            with self.shelf.locked():
+                self._read(lacking)  # Another process may have computed them while this one waited.
+                self._compute(self._lacking(lacking))
+        else:
+            self._compute(lacking)
+        return torch.stack([self.known[text] for text in texts])
+
+    def work_of(self, names: Sequence[str]) -> str:
+        """What `of` will do for a data set's names, in words; "" where they are known or kept, or take no time."""
+        self._read(names)
+        lacking, sentences = len(self._lacking(names)), len(self.templates)
+        return f"embedding {lacking} names x {sentences} templates" if lacking and sentences > 1 else ""
+
+    @cached_property
+    def shelf(self) -> TextShelf:
+        """Where this CLIP's texts in these sentences are kept."""
+        return TextShelf(tower_hash(self.clip, self.templates), kept=len(self.templates) > 1)
+
+    def _lacking(self, texts: Sequence[str]) -> list[str]:
+        return [text for text in dict.fromkeys(texts) if text not in self.known]
+
+    def _read(self, texts: Sequence[str]) -> None:
+        if len(self.templates) == 1:
+            return
+        for text in self._lacking(texts):
+            if (found := self.shelf.read(text)) is not None:
+                self.known[text] = torch.from_numpy(found).to(self.clip.device)
+
+    def _compute(self, texts: Sequence[str]) -> None:
+        began = time.monotonic()
+        for number, text in enumerate(texts):
+            vector = self.sentences.mean_of(text)
+            self.shelf.keep(text, vector.cpu().numpy())
+            self.known[text] = vector
+            if number == 0:
+                began = time.monotonic()  # The first name also waits for what all sentences begin with.
+            all_s = (time.monotonic() - began) * len(texts)
+            if number == 1 and all_s > SAID_ABOVE_S:
+                told = f"{len(texts)} names x {len(self.templates)} templates"
+                _log.warning("embedding %s: about %.0f s, once; they are kept in %s", told, all_s, self.shelf.folder)
 
 
-@torch.inference_mode()
 def text_embeddings(clip: ClipModel, names: Sequence[str], templates: Sequence[str]) -> Float32[Tensor, "n d"]:
     """A unit vector for each name: the mean of the normalised embeddings of its templates, normalised again.
 
@@ -60,10 +120,19 @@ def text_embeddings(clip: ClipModel, names: Sequence[str], templates: Sequence[s
     Raises:
         ValueError: A text is longer than the model reads, so that two that differ at their ends would be one.
     """
-    texts = [template.replace("{}", name) for name in names for template in templates]
-    tokens: Int64[Tensor, "texts context"] = clip.tokenizer(texts)
-    check_lengths(clip.tokenizer, texts, tokens)
-    tokens = tokens.to(clip.device)
-    parts = [nn.functional.normalize(clip.module.encode_text(part), dim=-1) for part in tokens.split(_TEXTS_A_FORWARD)]
-    mean = torch.cat(parts).float().reshape(len(names), len(templates), -1).mean(dim=1)
-    return nn.functional.normalize(mean, dim=-1)
+    sentences = Sentences(clip, templates)
+    return torch.stack([sentences.mean_of(name) for name in names])
+
+
+def tower_hash(clip: ClipModel, templates: Sequence[str]) -> str:
+    """A hash of all that decides a text's vector: the text tower's weights and layers, tokens and sentences."""
+    module, digest = clip.module, hashlib.sha256()
+    heads = [layer.num_heads for layer in module.transformer.modules() if isinstance(layer, nn.MultiheadAttention)]
+    layers = f"{module.transformer} {module.ln_final} {heads} {module.attn_mask is None}"
+    reads = (module.text_pool_type, module.text_eos_id, clip.tokenizer.context_length, clip.tokenizer.vocab_size)
+    digest.update(repr((layers, reads, open_clip.__version__, tuple(templates))).encode())
+    for name, value in sorted(module.state_dict().items()):
+        if not name.startswith("visual."):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:24]

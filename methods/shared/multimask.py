@@ -193,6 +193,11 @@ class MultiMask(Method):
         return [_lone(prediction) for prediction in found] if self.candidates == "chosen" else found
 
     @torch.inference_mode()
+    def read_names(self, names: Sequence[str]) -> Iterator[str]:
+        """As `Method.read_names` says: those that the saliency contrasts with."""
+        if self.saliency is not None:
+            yield from self.saliency.read_names(names)
+
     def saliency_map(self, state: EncodedImage, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:
         """The map that ranks a prompt's candidates; None without a ranking by saliency."""
         if self.saliency is None:

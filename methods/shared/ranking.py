@@ -22,7 +22,7 @@ from harness.structures import Click, Image, Mask, Masks, UserError
 
 from ..saliency.maskclip import dense_features
 from .around_click import fits_at
-from .clip_texts import text_vectors
+from .clip_texts import TextVectors
 from .open_clip_model import load_clip
 
 Crop = Literal["box", "masked", "masked_padded"]
@@ -74,7 +74,7 @@ class ClipRanking:
             )
         self.clip = load_clip(model, checkpoint, device)
         self.crop, self.template, self.dtype, self.crops_per_batch = crop, template, dtype, crops_per_batch
-        self.embedded: dict[str, Float[Tensor, " d"]] = {}
+        self.embedded = TextVectors(self.clip, (template,))
         self.whole_images = 0
 
     @torch.inference_mode()
@@ -136,7 +136,7 @@ class ClipRanking:
 
     def _texts(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
         """The texts' embeddings; each text is encoded once in the method's life."""
-        return text_vectors(self.clip, texts, (self.template,), self.embedded)
+        return self.embedded.of(texts)
 
 
 def cropped(image: Image, mask: Mask, crop: Crop) -> UInt8[np.ndarray, "ch cw 3"]:

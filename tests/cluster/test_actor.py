@@ -172,3 +172,26 @@ def test_damage_is_no_lack_of_sight(error: Exception) -> None:
 def test_what_loads_is_seen() -> None:
     toys = Plugin(name="fakes:Toys")
     assert unopened(parameters.build("datasets", toys.name, {}), "toy-1") == ""
+
+
+def test_names_are_read_after_the_data_set_is_built_and_what_takes_long_is_announced(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    store, actor = Store(tmp_path / "run"), Actor()
+    (shard, _) = shards(tmp_path, store)
+    actor.load(shard.method, frozenset(), store, 1)
+    read: list[tuple[str, ...]] = []
+
+    def reads(names: tuple[str, ...]) -> Iterator[str]:
+        yield f"embedding {len(names)} names"
+        read.append(names)
+        raise ValueError("a name that is too long")
+
+    actor.worker.method.read_names = reads  # type: ignore[method-assign,assignment]
+    texts = [job.protocol.text for job in (*shard.jobs, *shard.jobs)]
+    classes = actor.worker.dataset(shard.dataset).classes
+    assert actor.open(shard.dataset, frozenset(), shard.data, texts) == f"embedding {len(classes)} names"
+    assert read == []
+    assert actor.read() == ""
+    assert read == [classes]  # once, though two jobs say them; and what fails is left to the rows
+    (done,) = outcomes(actor.run(shard))
+    assert done.failed == 0

@@ -79,7 +79,7 @@ def on_gpu(request: pytest.FixtureRequest) -> MaskClip:
     request.getfixturevalue("fake")
     made.device = GPU
     moved(made.clip.module.visual)
-    made._texts = {name: torch.empty(DIMENSIONS, device=GPU) for name in (*VOCABULARY, "another")}
+    made.texts.known = {name: torch.empty(DIMENSIONS, device=GPU) for name in (*VOCABULARY, "another")}
     return made
 
 

@@ -274,7 +274,7 @@ def test_maps_of_cells_and_classes_in_many_chunks(build: Build) -> None:
     names = [f"thing {index}" for index in range(350)]
     (features,) = saliency.features([picture(47, 93)])
     found = saliency.maps(features, names[::70], names)
-    vectors = torch.stack([saliency._texts[name] for name in names])
+    vectors = torch.stack([saliency.texts.known[name] for name in names])
     for row, index in enumerate(range(0, 350, 70)):
         assert np.abs(found[row] - map_formula(features.dense, vectors, index, (47, 93))).max() < 1e-4
 
@@ -319,7 +319,7 @@ def test_a_map_does_not_depend_on_the_other_texts_of_the_call(build: Build) -> N
     together = saliency.maps(features, ["dog", "car", "zebra"], VOCABULARY)
     for row, text in enumerate(["dog", "car", "zebra"]):
         assert np.array_equal(saliency.maps(features, [text], VOCABULARY)[0], together[row])
-    vectors = torch.stack([saliency._texts[name] for name in (*VOCABULARY, "zebra")])
+    vectors = torch.stack([saliency.texts.known[name] for name in (*VOCABULARY, "zebra")])
     assert np.abs(together[2] - map_formula(features.dense, vectors, 5, (32, 48))).max() < 1e-4
 
 
@@ -328,7 +328,9 @@ def test_without_contrast_the_map_is_the_cosine(vocabulary: tuple[str, ...], bui
     saliency = build("vit")
     (features,) = saliency.features([picture(32, 48)])
     (found,) = saliency.maps(features, ["car"], vocabulary)
-    cosine = stretched(torch.einsum("d,dhw->hw", saliency._texts["car"], features.dense).double().numpy(), (32, 48))
+    cosine = stretched(
+        torch.einsum("d,dhw->hw", saliency.texts.known["car"], features.dense).double().numpy(), (32, 48)
+    )
     assert np.abs(found - (cosine - cosine.min()) / (cosine.max() - cosine.min())).max() < 1e-4
 
 
@@ -444,3 +446,10 @@ def test_one_text_on_each_of_several_images_is_as_alone(build: Build) -> None:
         np.testing.assert_allclose(one, clip.maps(dense, [text], vocabulary)[0], rtol=0, atol=1e-5)
     assert not np.allclose(found[0], found[2])
     assert clip.maps_of_each([], [], []) == []
+
+
+def test_the_names_of_a_data_set_are_read_once_and_said_before(build: Build) -> None:
+    saliency, names = build("vit", templates="published"), [f"name {number}" for number in range(9)]
+    assert list(saliency.read_names(names)) == ["embedding 9 names x 85 templates"]
+    assert set(saliency.texts.known) == set(names) and list(saliency.read_names(names)) == []
+    assert list(build("vit", templates="published").read_names(names)) == []  # another one finds them on the disk

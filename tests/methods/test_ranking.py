@@ -113,14 +113,14 @@ def test_many_at_once_score_as_one_by_one(weights: Path) -> None:
 def test_one_batch_of_crops_and_one_encoding_a_phrase(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ranker = ranking(weights)
     images, texts = [], []
-    encode_image, encode_text = ranker.clip.module.encode_image, ranker.clip.module.encode_text
+    encode_image, mean_of = ranker.clip.module.encode_image, ranker.embedded.sentences.mean_of
     monkeypatch.setattr(ranker.clip.module, "encode_image", lambda x: images.append(len(x)) or encode_image(x))
-    monkeypatch.setattr(ranker.clip.module, "encode_text", lambda x: texts.append(len(x)) or encode_text(x))
+    monkeypatch.setattr(ranker.embedded.sentences, "mean_of", lambda text: texts.append(text) or mean_of(text))
     for _ in range(2):
         ranker.scores(IMAGE, MASKS, ["cat", "dog", "cat", "cat"])
     ranker.scores(IMAGE, MASKS[:1], ["tie"])
     assert images == [4, 4, 1]
-    assert texts == [2, 1]
+    assert texts == ["cat", "dog", "tie"]
 
 
 def test_bfloat16_is_close(weights: Path) -> None:

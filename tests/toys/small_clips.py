@@ -116,7 +116,7 @@ def of_fixture(
     image = np.load(FIXTURES / "expected.npz")["image_tiny" if model == "tiny" else "image_224"]
     texts = torch.from_numpy(expected(model, "text"))
     vectors = F.normalize(texts, dim=-1)
-    saliency._texts = dict(zip(case()["texts"], vectors, strict=True))
+    saliency.texts.known = dict(zip(case()["texts"], vectors, strict=True))
     return saliency, image, vectors, texts.norm(dim=-1)[:, None, None]
 
 

@@ -1,0 +1,122 @@
+"""A CLIP's causal text tower, without the padding and with what several sentences begin with computed once.
+
+open_clip pads every text to the context length, 77 tokens, of which "a photo of a dog." needs 7. In a causal tower a
+token sees those before it and none after it, and a text's vector is read at its end mark. So what comes after that mark
+may be left out, and so may what comes before a name be computed for all names together:
+
+    [start] a photo of a | dog . [end]          the start of a sentence: once, as keys and values of each layer
+                         | hair drier . [end]   its end: for each name, attending to them
+
+The vectors are those of `open_clip.CLIP.encode_text` up to the rounding of float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float32, Int64
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor, nn
+
+Past = Sequence[tuple[Float32[Tensor, "n heads t c"], Float32[Tensor, "n heads t c"]]]
+"""The keys and values of earlier tokens, for each layer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """What sentences begin with.
+
+    Attributes:
+        lengths: How many tokens each beginning has.
+        past: Their keys and values, padded to the longest beginning.
+    """
+
+    lengths: Int64[Tensor, " n"]
+    past: Past
+
+
+def is_causal(module: open_clip.CLIP) -> bool:
+    """Whether a text tower is of the kind that this file computes: causal, of plain blocks, read at the end mark."""
+    mask, blocks = module.attn_mask, module.transformer.resblocks
+    return (
+        mask is not None
+        and torch.equal(mask, torch.full_like(mask, -torch.inf).triu(1))
+        and module.text_pool_type in ("argmax", "eos")
+        and all(type(block) is ResidualAttentionBlock for block in blocks)
+    )
+
+
+def ends_at(module: open_clip.CLIP, tokens: Int64[Tensor, "n context"]) -> list[int]:
+    """The place of each text's end mark, at which its vector is read."""
+    at = (tokens == module.text_eos_id).int() if module.text_pool_type == "eos" else tokens
+    return at.argmax(dim=-1).tolist()
+
+
+def starts_of(module: open_clip.CLIP, tokens: Sequence[Sequence[int]]) -> Starts:
+    """Compute the beginnings of sentences.
+
+    Args:
+        module: A CLIP for which `is_causal` holds.
+        tokens: Of each beginning, with the start mark.
+    """
+    padded = nn.utils.rnn.pad_sequence([torch.tensor(one) for one in tokens], batch_first=True)
+    there = module.positional_embedding.device
+    length = padded.shape[1]
+    x = module.token_embedding(padded.to(there)) + module.positional_embedding[:length]
+    causal = torch.ones(length, length, dtype=torch.bool, device=there).tril()
+    _, past = _through(module, x, causal, None)
+    return Starts(torch.tensor([len(one) for one in tokens], device=there), past)
+
+
+def vectors_of(
+    module: open_clip.CLIP, starts: Starts, which: Int64[Tensor, " n"], tokens: Int64[Tensor, "n t"]
+) -> Float32[Tensor, "n d"]:
+    """Compute the rest of sentences, and read their vectors at the last token.
+
+    Args:
+        module: The CLIP of `starts`.
+        starts: Beginnings.
+        which: The beginning of each sentence.
+        tokens: What comes after it, up to the end mark: as many tokens for each sentence.
+    """
+    there, (count, length) = module.positional_embedding.device, tokens.shape
+    which, before = which.to(there), starts.lengths[which.to(there)]
+    steps = torch.arange(length, device=there)
+    x = module.token_embedding(tokens.to(there)) + module.positional_embedding[before[:, None] + steps]
+    # A token sees its sentence's beginning, without the padding of shorter ones, and what stands between it and that.
+    padded = torch.arange(starts.past[0][0].shape[2], device=there)
+    earlier: Bool[Tensor, "n 1 t p"] = (padded < before[:, None])[:, None, None].expand(-1, -1, length, -1)
+    own = (steps <= steps[:, None]).expand(count, 1, -1, -1)
+    x, _ = _through(module, x, torch.cat([earlier, own], dim=-1), [(k[which], v[which]) for k, v in starts.past])
+    return _projected(module, module.ln_final(x[:, -1]))
+
+
+def _through(
+    module: open_clip.CLIP, x: Float32[Tensor, "n t c"], seen: Bool[Tensor, "*n t s"], past: Past | None
+) -> tuple[Float32[Tensor, "n t c"], Past]:
+    """All layers: what comes out, and the keys and values of these tokens."""
+    kept = []
+    for number, block in enumerate(module.transformer.resblocks):
+        attention = block.attn
+        projected = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
+        query, key, value = (
+            one.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for one in projected.chunk(3, dim=-1)
+        )
+        kept.append((key, value))
+        if past is not None:
+            key, value = (torch.cat(both, dim=2) for both in zip(past[number], (key, value), strict=True))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        x = x + block.ls_1(attention.out_proj(attended.transpose(1, 2).flatten(2)))
+        x = x + block.ls_2(block.mlp(block.ln_2(x)))
+    return x, kept
+
+
+def _projected(module: open_clip.CLIP, x: Float32[Tensor, "n c"]) -> Float32[Tensor, "n d"]:
+    projection = module.text_projection
+    if projection is None:
+        return x
+    return projection(x) if isinstance(projection, nn.Linear) else x @ projection

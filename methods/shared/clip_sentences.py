@@ -1,0 +1,72 @@
+"""Names in the sentences of a CLIP's templates, embedded: without padding where the text tower is causal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor, nn
+
+from .causal_texts import Starts, ends_at, is_causal, starts_of, vectors_of
+from .clip_tokens import check_lengths
+from .open_clip_model import ClipModel
+
+_TEXTS_A_FORWARD = 256
+
+
+class Sentences:
+    """Embeds names in sentences. A name's vector does not depend on the other names, not even by its last bits.
+
+    Args:
+        clip: The model.
+        templates: Sentences with one "{}" each.
+    """
+
+    def __init__(self, clip: ClipModel, templates: Sequence[str]) -> None:
+        self.clip, self.templates = clip, templates
+        self.causal = is_causal(clip.module)
+        mark, encode = clip.tokenizer.sot_token_id, clip.tokenizer.encode
+        self.beginnings = [[mark, *encode(template.partition("{}")[0])] for template in templates]
+
+    @torch.inference_mode()
+    def mean_of(self, name: str) -> Float32[Tensor, " d"]:
+        """A name's unit vector: the mean of its normalised embeddings, normalised again.
+
+        Raises:
+            ValueError: A text is longer than the model reads.
+        """
+        texts = [template.replace("{}", name) for template in self.templates]
+        tokens: Int64[Tensor, "texts context"] = self.clip.tokenizer(texts)
+        check_lengths(self.clip.tokenizer, texts, tokens)
+        found = self._causal(tokens) if self.causal else self._whole(tokens)
+        mean = nn.functional.normalize(found, dim=-1).float().mean(dim=0)
+        return nn.functional.normalize(mean, dim=-1)
+
+    def _whole(self, tokens: Int64[Tensor, "texts context"]) -> Float32[Tensor, "texts d"]:
+        """By open_clip's own code, all padding included: a tower that sees it, or reads its vector elsewhere."""
+        parts = tokens.to(self.clip.device).split(_TEXTS_A_FORWARD)
+        return torch.cat([self.clip.module.encode_text(part) for part in parts])
+
+    def _causal(self, tokens: Int64[Tensor, "texts context"]) -> Float32[Tensor, "texts d"]:
+        """Without the padding, the beginnings computed once for all names; ends of one length share a forward."""
+        module = self.clip.module
+        found: dict[int, Tensor] = {}
+        ends: dict[int, list[int]] = {}
+        rests = []
+        for index, (row, last) in enumerate(zip(tokens.tolist(), ends_at(module, tokens), strict=True)):
+            start = self.beginnings[index]
+            if row[: len(start)] != start or last < len(start):
+                return self._whole(tokens)  # A name that melts with what stands before it, such as "<start_of_text>".
+            rests.append(row[len(start) : last + 1])
+            ends.setdefault(len(rests[-1]), []).append(index)
+        for which in ends.values():
+            some = torch.tensor([rests[index] for index in which])
+            found |= zip(which, vectors_of(module, self.starts, torch.tensor(which), some), strict=True)
+        return torch.stack([found[index] for index in range(len(found))])
+
+    @cached_property
+    def starts(self) -> Starts:
+        """What the sentences begin with."""
+        return starts_of(self.clip.module, self.beginnings)
