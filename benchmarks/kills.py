@@ -9,6 +9,8 @@ the undisturbed one's: of a run every byte of all columns but times, of a traini
 - disk: the disk, a small tmpfs, is full; the run ends with a message. Only for who may mount one.
 - merge: SIGKILL of `merge` of two runs.
 - training: SIGKILL of a training in one process.
+- parts: SIGKILL of the processes of a run that is cut into parts, all at work at once; how much they did twice is
+  counted, too. It must be at most 2 % of all prompts.
 - ray: SIGKILL of a run's driver on a Ray of one node, or of one of its workers.
 - nodes: the same on three nodes, or the loss of a node, whose place another one takes.
 
@@ -45,6 +47,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
 
+from benchmarks.noting import NOTES
 from harness import places
 from harness.structures import UserError
 
@@ -61,10 +64,13 @@ CONFIG: dict[str, Any] = {
 }
 STEPS = 40
 JITTER_S = 0.2
+IMAGES_A_PART = 40
+LOST_AT_MOST = 0.02
 MARK = "HARNESS_KILLS"
 """In the environment of the nodes and their workers, so that no other Ray of this machine is harmed."""
 IMPORTED = [
     "harness.running.one_run",
+    "harness.running.one_part",
     "harness.running.one_training",
     "harness.storage.merge",
     "harness.cluster.scheduler",
@@ -84,6 +90,7 @@ class Kind(StrEnum):
     disk = "disk"
     merge = "merge"
     training = "training"
+    parts = "parts"
     ray = "ray"
     nodes = "nodes"
 
@@ -125,6 +132,16 @@ def merge_once(sources: Sequence[str], into: str) -> None:
     from harness.storage.store import Store
 
     merged([Store(source) for source in sources], Store(Folder.at(into)))
+
+
+def part_once(config: str, runs: str, part: str, notes: str) -> None:
+    """A part's start, whose method notes what it is asked."""
+    from harness.config.run_config import load_run
+    from harness.running.one_part import run_part
+    from harness.storage.parts import Part
+
+    os.environ[NOTES] = notes
+    run_part(load_run(Path(config)), Part.said(part), Quiet(), None, runs)
 
 
 def train_once(recipe: Mapping[str, Any], runs: str, step: Any) -> None:
@@ -203,6 +220,7 @@ class Tally:
     resumed: int = 0
     identical: int = 0
     began: float = field(default_factory=time.monotonic)
+    lost: float = 0.0
 
 
 def waited(subject: Subject, process: Any, chance: random.Random, most: int, least: int = 0) -> bool:
@@ -296,12 +314,18 @@ def disturbed(
     return tally
 
 
-def a_run(folder: Path, methods: Sequence[Mapping[str, Any]] = METHODS, address: str | None = None) -> Subject:
+def a_run(
+    folder: Path,
+    methods: Sequence[Mapping[str, Any]] = METHODS,
+    address: str | None = None,
+    shard: int = 2,
+    **changed: Any,
+) -> Subject:
     """A run of its own folder, in one process or on a cluster."""
     folder.mkdir(parents=True)
-    workers = {"executor": "ray" if address else "local", "cpus": 1, "gpus": 0, "samples_per_shard": 2}
+    workers = {"executor": "ray" if address else "local", "cpus": 1, "gpus": 0, "samples_per_shard": shard}
     config, run = folder / "kills.yaml", folder / "kills"
-    config.write_text(yaml.safe_dump(CONFIG | {"methods": list(methods), "workers": workers}))
+    config.write_text(yaml.safe_dump(CONFIG | {"methods": list(methods), "workers": workers} | changed))
     work = partial(run_once, str(config), str(folder), address)
     return Subject(work, partial(shards_in, run), partial(rows_of, run), folder / "said.txt")
 
@@ -309,6 +333,35 @@ def a_run(folder: Path, methods: Sequence[Mapping[str, Any]] = METHODS, address:
 def shards_in(run: Path) -> int:
     """How many shards are there."""
     return len(list(run.glob("shards/*/*.parquet")))
+
+
+def parts_killed(of: int, count: int, chance: random.Random, folder: Path) -> Tally:
+    """Kill `count` processes of a run of `of` parts, each at a random moment, and start each again at once."""
+    noting = {"name": "benchmarks.noting:Noting", "label": "noting"}
+    size = {"datasets": [{"name": "scenes", "params": {"split": "val", "count": IMAGES_A_PART * of, "size": 64}}]}
+    calm = a_run(folder / "calm", [noting], shard=1, **size)
+    calm.ends(calm.start(), 0)
+    cut, notes = a_run(folder / "cut", [noting], shard=1, **size), folder / "notes"
+    notes.touch()
+    config = str(cut.log.with_name("kills.yaml"))
+
+    def subject(number: int) -> Subject:
+        work = partial(part_once, config, str(cut.log.parent), f"{number}/{of}", str(notes))
+        return replace(cut, work=work, log=cut.log.with_suffix(f".{number}"))
+
+    tally, parts = Tally(), {number: subject(number) for number in range(1, of + 1)}
+    at_work = {number: part.start() for number, part in parts.items()}
+    while tally.kills < count and (living := [number for number, one in at_work.items() if one.is_alive()]):
+        number = chance.choice(living)
+        at_work[number].join(chance.uniform(0, 2 * JITTER_S))
+        tally.kills += killed(at_work[number])
+        at_work[number] = parts[number].start()
+    for number, part in parts.items():
+        part.ends(at_work[number], 0)
+    tally.resumed, tally.identical = 1, int(cut.result() == calm.result())
+    asked, rows = len(notes.read_bytes().split()), pq.read_metadata(calm.log.parent / "kills/results.parquet").num_rows
+    tally.lost = asked / rows - 1
+    return tally
 
 
 def a_merge(sources: Sequence[str], folder: Path) -> Subject:
@@ -371,8 +424,10 @@ def small_disk(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def measured(kind: Kind, count: int, chance: random.Random, folder: Path) -> Tally:
+def measured(kind: Kind, count: int, chance: random.Random, folder: Path, parts: int = 16) -> Tally:
     """Strike at one kind so often."""
+    if kind is Kind.parts:
+        return parts_killed(parts, count, chance, folder)
     if kind is Kind.local:
         return disturbed(a_run, dies, count, chance, folder)
     if kind is Kind.locks:
@@ -399,6 +454,7 @@ def main(
     count: Annotated[int, typer.Option(min=1, help="Kills of each kind.")] = 10,
     seed: Annotated[int | None, typer.Option(help="Draws the moments; a new one by default.")] = None,
     images: Annotated[int, typer.Option(min=8, help="Scenes of each run.")] = 24,
+    parts: Annotated[int, typer.Option(min=1, help="Into how many parts the run of the kind `parts` is cut.")] = 16,
 ) -> None:
     """Kill runs and trainings at random moments, and compare what they end with."""
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
@@ -410,11 +466,13 @@ def main(
     failed = False
     for one in kind or list(Kind):
         with TemporaryDirectory(prefix="kills-") as folder:
-            tally = measured(one, count, random.Random(f"{seed} {one}"), Path(folder) / one)
-        failed |= tally.identical < tally.resumed
+            tally = measured(one, count, random.Random(f"{seed} {one}"), Path(folder) / one, parts)
+        failed |= tally.identical < tally.resumed or tally.lost > LOST_AT_MOST
         seconds = f"{time.monotonic() - tally.began:.0f}"
         table.add_row(one, *map(str, (tally.kills, tally.resumed, tally.identical)), seconds)
-        console.print(f"{one}: {tally.kills} kills, {tally.resumed} ended, {tally.identical} identical, {seconds} s")
+        lost = f", {tally.lost:.2%} of the work done twice" if one is Kind.parts else ""
+        ends = f"{tally.kills} kills, {tally.resumed} ended, {tally.identical} identical"
+        console.print(f"{one}: {ends}{lost}, {seconds} s")
     console.print(table)
     if failed:
         raise typer.Exit(1)

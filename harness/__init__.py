@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 from harness.lazily import imported_when_asked
 
 if TYPE_CHECKING:
-    from harness.plugins.interfaces import Dataset, Learner, Method, Saliency
+    from harness.plugins.interfaces import Dataset, Learner, Logger, Method, Saliency
     from harness.plugins.registry import (
         register_click_rule,
         register_dataset,
         register_learner,
+        register_logger,
         register_method,
         register_metric,
         register_saliency,
@@ -26,6 +27,7 @@ _LIES_IN = {
     "Dataset": "plugins.interfaces",
     "Instance": "structures",
     "Learner": "plugins.interfaces",
+    "Logger": "plugins.interfaces",
     "Method": "plugins.interfaces",
     "Prediction": "structures",
     "Prompt": "structures",
@@ -40,6 +42,7 @@ _LIES_IN = {
     "register_click_rule": "plugins.registry",
     "register_dataset": "plugins.registry",
     "register_learner": "plugins.registry",
+    "register_logger": "plugins.registry",
     "register_method": "plugins.registry",
     "register_metric": "plugins.registry",
     "register_saliency": "plugins.registry",
@@ -56,6 +59,7 @@ __all__ = [
     "Dataset",
     "Instance",
     "Learner",
+    "Logger",
     "Method",
     "Prediction",
     "Prompt",
@@ -70,6 +74,7 @@ __all__ = [
     "register_click_rule",
     "register_dataset",
     "register_learner",
+    "register_logger",
     "register_method",
     "register_metric",
     "register_saliency",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -45,5 +46,32 @@ def test_the_entrypoint_is_a_run_of_this_checkout() -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_the_batch_script_is_whole() -> None:
-    subprocess.run(["bash", "-n", ROOT / "deploy" / "slurm.sbatch"], check=True)
+@pytest.mark.parametrize("script", ["slurm.sbatch", "slurm_array.sbatch"])
+def test_the_batch_script_is_whole(script: str) -> None:
+    subprocess.run(["bash", "-n", ROOT / "deploy" / script], check=True)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("given", "code", "part", "requeued"),
+    [
+        ({"SLURM_ARRAY_TASK_COUNT": "16"}, 0, "3/16", ""),
+        ({"SLURM_ARRAY_TASK_COUNT": "2", "PARTS": "16"}, 1, "3/16", ""),
+        ({"SLURM_ARRAY_TASK_COUNT": "16"}, 130, "3/16", "requeue 77_3\n"),
+    ],
+)
+def test_a_task_of_the_array_is_a_part_and_is_queued_again_where_its_time_ended(
+    tmp_path: Path, given: dict[str, str], code: int, part: str, requeued: str
+) -> None:
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    for name, ends in (("python", code), ("scontrol", 0)):
+        (tools / name).write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / name}\nexit {ends}\n')
+        (tools / name).chmod(0o755)
+    slurm = {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_JOB_ID": "77", **given}
+    command = ["bash", str(ROOT / "deploy" / "slurm_array.sbatch"), "configs/coco.yaml", "--limit", "5"]
+    done = subprocess.run(command, env={**os.environ, **slurm}, check=False)
+    assert done.returncode == code
+    cut = f"--part {part} --set workers.executor=local --set workers.cpus=1"
+    assert (tmp_path / "python").read_text() == f"-m harness run configs/coco.yaml --limit 5 {cut}\n"
+    assert ((tmp_path / "scontrol").read_text() if requeued else "") == requeued

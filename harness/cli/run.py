@@ -12,6 +12,7 @@ import typer
 from harness import places
 from harness.cli.options import Address, AsJson, ConfigPath, Limit, Only, Runs, Set, loaded
 from harness.cli.terminal import console, end, live, say, warn
+from harness.structures import UserError
 
 if TYPE_CHECKING:
     from harness.config.run_config import RunConfig
@@ -33,12 +34,21 @@ def run(
         list[str],
         typer.Option(metavar="LABEL", help="Redo those images of a method or data set that code made before an edit."),
     ] = [],  # noqa: B006
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Only the K-th of N parts, beside the others in one folder, without a head."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
     asked = loaded(config, set_, limit, only)
     again = _again(config, set_, {"--limit": limit, "--only": only, "--address": address, "--runs": runs})
-    execute(asked, again, address, runs, retry_failed, redo, as_json)
+    if part is None:
+        execute(asked, again, address, runs, retry_failed, redo, as_json)
+    elif retry_failed or redo:
+        raise UserError("found --part with --retry-failed or --redo; wanted these of the whole run, at its end.")
+    else:
+        _execute_part(asked, part, address, runs, as_json)
 
 
 def execute(
@@ -51,28 +61,66 @@ def execute(
     as_json: bool = False,
 ) -> None:
     """Execute a run's config, show how it goes, and print its tables; `again` is the command that goes on with it."""
-    import pyarrow as pa
-
-    from harness.report.rendering.terminal import to_terminal
+    from harness.running.following import Following, told_of_the_end
     from harness.running.one_run import run as started
     from harness.storage.store import store_of
 
-    # Arrow's own pool keeps what is freed: the driver of a long run would stay at its peak. Here, not in
-    # running/one_run.py, because the pool is the whole process's, and only the command line owns its process.
-    pa.set_memory_pool(pa.system_memory_pool())
+    _keep_memory_small()
     place = store_of(asked.run, runs).folder
-    with live(place, as_json) as shown:
-        finished = started(asked, shown, address, runs, retry_failed, redo)
+    with told_of_the_end(asked, place) as following:
+        with live(place, as_json) as shown:
+            following.append(Following(shown, asked, place))
+            finished = started(asked, following[0], address, runs, retry_failed, redo)
+        _print(finished, place)
+        retry = f"{again} --retry-failed"
+        _warn_failed(finished, asked.max_failures, retry)
+        for odd in finished.doubts:
+            warn(odd)
+        more = (retry if finished.over_budget else again) if finished.missing else ""
+        end(finished.shortfalls, more, failing=finished.over_budget)
+
+
+def _execute_part(asked: RunConfig, said: str, address: str | None, runs: str | None, as_json: bool) -> None:
+    """Execute a part; the last one prints the whole run's tables."""
+    from harness.running.following import Following, told_of_the_end
+    from harness.running.one_part import run_part
+    from harness.storage.parts import Part, said_of_parts
+    from harness.storage.store import store_of
+
+    part, place = Part.said(said), store_of(asked.run, runs).folder
+    _keep_memory_small()
+    with told_of_the_end(asked, place) as following:
+        with live(part.folder(place), as_json) as shown:
+            following.append(Following(shown, asked, place))
+            done = run_part(asked, part, following[0], address, runs)
+        say(f"part {part}: {done.images - done.missing} of {done.images} images x methods are done.")
+        if done.finished:
+            _print(done.finished, place)
+        elif done.incomplete:
+            say(said_of_parts(place, done.incomplete))
+        if done.over_budget:
+            failed = f"{done.failed} of {done.instances} instances failed"
+            warn(f"{failed}, over max_failures={asked.max_failures:g}: the part was stopped.")
+        end(done.finished.shortfalls if done.finished else (), failing=done.over_budget or done.missing > 0)
+
+
+def _keep_memory_small() -> None:
+    """Have Arrow give memory back: its own pool keeps what is freed, and the driver of a long run stays at its peak.
+
+    Here, not in running/, because the pool is the whole process's, and only the command line owns its process.
+    """
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
+def _print(finished: Finished, place: Folder) -> None:
+    from harness.report.rendering.terminal import to_terminal
+
     for table in finished.tables:
         console.print(to_terminal(table))
     folder = _shown(place)
     say(f"{folder}/report.md, {folder}/results.parquet")
-    retry = f"{again} --retry-failed"
-    _warn_failed(finished, asked.max_failures, retry)
-    for odd in finished.doubts:
-        warn(odd)
-    more = (retry if finished.over_budget else again) if finished.missing else ""
-    end(finished.shortfalls, more, failing=finished.over_budget)
 
 
 def _again(config: Path, set_: list[str], given: Mapping[str, object]) -> str:

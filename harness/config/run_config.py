@@ -91,6 +91,9 @@ class RunConfig(Model):
             label may stand alone. By default those of the plugin `click_only`.
         limit: At most this many samples a data set; every table then says so.
         only: Data set's label -> the only samples that are asked for; empty for all. Every table then says so, too.
+        loggers: Told of new rows and of the end, as a tracker's page wants them; no part of what makes rows.
+        on_end: Commands for the shell when a start ends or fails, which read HARNESS_RUN, HARNESS_RUN_FOLDER,
+            HARNESS_EXIT_CODE and HARNESS_ERROR; likewise.
         training: Changes of the recipes of all methods that name one, by key path, over those of their own `set`.
     """
 
@@ -108,6 +111,8 @@ class RunConfig(Model):
     baseline: Annotated[tuple[str, ...], BeforeValidator(_as_labels)] = ()
     limit: Annotated[int, Field(gt=0)] | None = None
     only: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    loggers: tuple[Plugin, ...] = ()
+    on_end: tuple[str, ...] = ()
     training: dict[str, Any] = Field(default_factory=dict)
 
     def clicks_of(self, method: MethodEntry) -> Clicks:
@@ -170,6 +175,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     _check_checkpoints(path, methods)
     _check_without_clicks(path, config, methods)
     _check_labels(path, "datasets", config.datasets)
+    _check_labels(path, "loggers", config.loggers)
     for index, entry in enumerate(config.methods):
         _check_known(f"{path}, methods[{index}].datasets", "data set", entry.datasets, config.datasets)
     _check_known(f"{path}, baseline", "method", config.baseline, methods)
@@ -179,6 +185,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         "datasets": tuple(datasets),
         "clicks": checked_clicks(config.clicks, f"{path}, clicks"),
         "text": checked_text(config.text, f"{path}, text"),
+        "loggers": tuple(resolved(one, "loggers", f"{path}, loggers[{i}]") for i, one in enumerate(config.loggers)),
     }
     config = config.model_copy(update=checked)
     _check_looking(path, config, methods)  # Now the run's own text rule is known to exist.

@@ -1,4 +1,4 @@
-"""The eight kinds of plugins: what each is called, where the harness' own lie, and what one must be."""
+"""The nine kinds of plugins: what each is called, where the harness' own lie, and what one must be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.places import shipped
-from harness.plugins.interfaces import Dataset, Learner, Method, Saliency
+from harness.plugins.interfaces import Dataset, Learner, Logger, Method, Saliency
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ KINDS = {
         Kind("clicks", "click rule", "register_click_rule", "harness/clicks", ("at",), form=_VERSIONED, options=True),
         Kind("texts", "text rule", "register_text_rule", "harness/config", ("asked",)),
         Kind("tables", "table", "register_table", "harness/report/tables", ("rows", "context")),
+        Kind("loggers", "logger", "register_logger", "harness/running/loggers", base=Logger),
     )
 }
 """Every kind by its name."""

@@ -1,4 +1,4 @@
-"""Name -> plugin, one way for all eight kinds (`KINDS`). The only file that imports plugins.
+"""Name -> plugin, one way for all nine kinds (`KINDS`). The only file that imports plugins.
 
 A config names a plugin in one of three ways:
 
@@ -140,6 +140,11 @@ def register_table(name: str) -> Callable[[T], T]:
     return _registering("tables", name)
 
 
+def register_logger(name: str) -> Callable[[T], T]:
+    """Class decorator: makes a `Logger` known as `name`."""
+    return _registering("loggers", name)
+
+
 def _registering(kind: str, name: str, **options: Any) -> Callable[[T], T]:
     return partial(_register, KINDS[kind], name, options)
 
@@ -155,7 +160,7 @@ def _register(kind: Kind, name: str, options: Mapping[str, Any], thing: T) -> T:
         raise UserError(f"{kind.name}: '{name}' is registered in {other.place} and in {new.place}. Rename one of them.")
     _ENTRIES[kind.name][name] = new
     if kind.base:
-        setattr(thing, "name", name)  # noqa: B010 - the four bases declare it, `type` does not
+        setattr(thing, "name", name)  # noqa: B010 - the five bases declare it, `type` does not
     return thing
 
 

@@ -19,6 +19,7 @@ from harness.results.recorded import ASKED, Recorded
 from harness.statistics.expected import lacking
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.reasons import Reason, reasons
+from harness.storage.parts import incomplete, said_of_parts
 from harness.storage.results_file import results_hold, write_results
 from harness.storage.rows import give_back, repeats
 from harness.storage.store import REPORT
@@ -86,7 +87,9 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     over = stopped or bool(too_many)
     missing = sum(lacking(final, context.expected_instances).values())
     uncounted, broken = sum(context.uncounted.values()), (error for _, error in made if error)
-    short = (*shortfalls(str(run.store.folder), final, context), *bare, *broken)
+    lacks = incomplete(run.store, run.jobs, run.samples)
+    parts = [said_of_parts(run.store.folder, lacks)] if lacks else []
+    short = (*shortfalls(str(run.store.folder), final, context), *parts, *bare, *broken)
     return Finished(tables, len(asked), len(failed), over, missing, uncounted, too_many, short, why, context.doubts)
 
 

@@ -23,6 +23,9 @@ from harness.structures import UserError
 
 MANIFEST, SAMPLES = "manifest.json", "samples.parquet"
 
+PARTS = "parts"
+"""The key of the number of parts that a run is cut into, and the name of their folder in the run's."""
+
 Samples = Mapping[str, Mapping[str, int | None]]
 """Data set's label -> the samples asked for, in their order -> how many instances each holds.
 
@@ -126,7 +129,7 @@ def read_samples(folder: Folder) -> dict[str, dict[str, int | None]]:
     if not manifest:
         return {}
     found = _listed(folder)
-    if _described(found) != {label: facts for label, facts in manifest["samples"].items() if facts["count"]}:
+    if described(found) != {label: facts for label, facts in manifest["samples"].items() if facts["count"]}:
         raise UserError(f"{folder / SAMPLES}: not what {MANIFEST} says. Run again, which writes it anew.")
     return found
 
@@ -145,7 +148,8 @@ def _listed(folder: Folder) -> dict[str, dict[str, int | None]]:
     return found
 
 
-def _described(wanted: Samples) -> dict[str, Any]:
+def described(wanted: Samples) -> dict[str, Any]:
+    """What the manifest says of the samples that are asked for."""
     return {label: {"count": len(own), "fingerprint": fingerprint(list(own.items()))} for label, own in wanted.items()}
 
 
@@ -158,7 +162,7 @@ def save_samples(folder: Folder, wanted: Samples) -> dict[str, Any]:
     lines = [(label, one, instances) for label, own in wanted.items() for one, instances in own.items()]
     columns = zip(*lines, strict=True) if lines else ([], [], [])
     folder.write(SAMPLES, parquet(pa.table([list(column) for column in columns], schema=_SAMPLES)))
-    return _described(wanted)
+    return described(wanted)
 
 
 _TELL = {

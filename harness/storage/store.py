@@ -28,6 +28,7 @@ from harness import places
 from harness.storage.folder import Folder
 from harness.storage.manifest import (
     MANIFEST,
+    PARTS,
     JobFacts,
     Samples,
     difference,
@@ -82,6 +83,7 @@ class Store:
         # Before anything is written: a config that does not fit the rows must leave the manifest as it was.
         self.check(jobs)
         manifest["config"] = config
+        manifest.pop(PARTS, None)  # A start that is no part has all the images.
         manifest["jobs"] = manifest.get("jobs", {}) | {job.key: asdict(job) for job in jobs}
         manifest["samples"] = save_samples(self.folder, samples or {})
         manifest["starts"] = [*manifest.get("starts", []), start]

@@ -30,7 +30,8 @@ from harness.storage.completeness import (
 from harness.storage.edits import old_rows, redo, said_of
 from harness.storage.folder import Folder
 from harness.storage.lock import holder
-from harness.storage.manifest import MANIFEST, SAMPLES, JobFacts, Samples, metrics_of, read_samples
+from harness.storage.manifest import MANIFEST, PARTS, SAMPLES, JobFacts, Samples, metrics_of, read_samples
+from harness.storage.parts import at_work, incomplete, said_of_parts
 from harness.storage.results_file import results_intact
 from harness.storage.rows import COLUMNS, PIECE, as_frame, schema, with_dictionaries
 from harness.storage.shards import Header, changed, is_name
@@ -57,6 +58,8 @@ def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
         raise UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
     if writer := holder(store.folder):
         found.unproved.append(f"what is still to come: {writer} is writing this run")
+    for name, owner in at_work(store.folder).items():
+        found.unproved.append(f"what is still to come: {owner} works at part {name}")
     samples = _checked_samples(found, store, manifest)
     whole = _check_shards(found, store, manifest["jobs"])
     if samples is None:
@@ -140,6 +143,9 @@ def _check_rows(
     for one in asked:
         check_job(found, one, store.done(one.job), rows)
         check_repeats(found, store, one)
+    if PARTS in manifest:
+        short = incomplete(store, jobs, samples)
+        found.say(f"all {manifest[PARTS]} parts are complete", *([said_of_parts(store.folder, short)] if short else []))
     old = old_rows(store, jobs, wanted)
     again = [f"{said_of(old)} Give the run's command again with {redo(old)}"] if old else []
     found.say("no plugin was edited between the rows, as far as their shards say", *again)

@@ -26,6 +26,7 @@ CLASSES = {
     "    def maps(self, features, texts, vocabulary): ...\n",
     "learners": "class Mine(harness.Learner):\n    {doc}\n"
     "    def example(self, sample, instance, said, rng): ...\n    def loss(self, batch): ...\n",
+    "loggers": "class Mine(harness.Logger):\n    {doc}\n",
 }
 
 

@@ -1,0 +1,143 @@
+"""What a config has told of its run: loggers of every row and of the end, commands of the end alone.
+
+Nothing here makes rows, and nothing here may cost any: what a logger or a command gets wrong is said once, and the run
+goes on without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from harness.config.parts import label
+from harness.config.run_config import RunConfig
+from harness.interrupts import EXIT_CODE
+from harness.jobs.jobs import Job
+from harness.jobs.worker import Outcome
+from harness.plugins import parameters
+from harness.plugins.failures import contained, described
+from harness.plugins.interfaces import Ended, Logger
+from harness.running.one_run import Watcher
+from harness.storage.folder import Folder
+from harness.storage.rows import as_frame
+from harness.storage.shards import rows_of
+from harness.structures import UserError
+
+if TYPE_CHECKING:
+    from harness.running import one_training as training
+
+_log = logging.getLogger(__name__)
+
+
+class Following:
+    """Passes on what a watcher is told of a run, and tells the config's loggers of the rows.
+
+    Args:
+        watcher: The run's.
+        config: Names the loggers, which are built now.
+        folder: The run's.
+
+    Raises:
+        UserError: A logger cannot be built.
+    """
+
+    def __init__(self, watcher: Watcher, config: RunConfig, folder: Folder) -> None:
+        self.watcher, self.folder = watcher, folder
+        self.loggers: dict[str, Logger] = {
+            label(one): parameters.build("loggers", one.name, one.params) for one in config.loggers
+        }
+
+    def begins(self, what: str) -> None:
+        """As `Watcher`."""
+        self.watcher.begins(what)
+
+    def training(self, method: str, progress: training.Progress) -> None:
+        """As `Watcher`."""
+        self.watcher.training(method, progress)
+
+    def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:
+        """As `Watcher`."""
+        self.watcher.planned(jobs, done)
+
+    def outcome(self, outcome: Outcome) -> None:
+        """As `Watcher`; a shard that a worker wrote is read for the loggers."""
+        self.watcher.outcome(outcome)
+        if self.loggers and outcome.file:
+            self._tell("on_rows", lambda: self._rows(outcome.file))
+
+    def ended(self, ended: Ended) -> None:
+        """Tell the loggers of the end."""
+        self._tell("on_end", lambda: ended)
+
+    def _rows(self, file: str) -> Any:
+        rows = rows_of(self.folder.read(file))
+        return as_frame(rows.drop_columns(["mask"]))
+
+    def _tell(self, hook: str, what: Any) -> None:
+        """Call every logger; one that raises is told no more."""
+        try:
+            told = what()
+        except (UserError, ValueError, OSError) as error:
+            _log.warning("loggers: not told of some rows (%s)", described(error))
+            return
+        for name, logger in list(self.loggers.items()):
+            try:
+                with contained():
+                    getattr(logger, hook)(told)
+            except Exception as error:  # Whatever a plugin raises.
+                _log.warning("loggers: %s failed in %s and is told no more: %s", name, hook, described(error))
+                del self.loggers[name]
+
+
+@contextmanager
+def told_of_the_end(config: RunConfig, folder: Folder) -> Iterator[list[Following]]:
+    """A command's work on a run: however it ends, its loggers and `on_end:` learn how.
+
+    Yields:
+        A list, for the `Following` whose loggers are to be told.
+    """
+    following: list[Following] = []
+    code, said = 1, ""
+    try:
+        yield following
+        code = 0
+    except UserError as error:
+        code, said = 2, str(error)
+        raise
+    except KeyboardInterrupt:
+        code, said = EXIT_CODE, "interrupted"
+        raise
+    except BaseException as error:
+        ends = getattr(error, "exit_code", getattr(error, "code", None))  # typer's Exit has one, SystemExit the other
+        code, said = (ends, "") if isinstance(ends, int) else (1, described(error))
+        raise
+    finally:
+        ended = Ended(config.run, str(folder), code, said)
+        for one in following:
+            one.ended(ended)
+        run_commands(config.on_end, ended)
+
+
+def run_commands(commands: Sequence[str], ended: Ended) -> None:
+    """Run the commands of `on_end:` one after the other, by the shell; what they print goes to this terminal.
+
+    Args:
+        commands: As a config writes them.
+        ended: What their environment says of the run.
+    """
+    told = {
+        "HARNESS_RUN": ended.run,
+        "HARNESS_RUN_FOLDER": ended.folder,
+        "HARNESS_EXIT_CODE": str(ended.exit_code),
+        "HARNESS_ERROR": ended.error,
+    }
+    for command in commands:
+        sys.stdout.flush()
+        done = subprocess.run(command, shell=True, env={**os.environ, **told}, check=False)
+        if done.returncode:
+            _log.warning("on_end: exit code %d of: %s", done.returncode, command)

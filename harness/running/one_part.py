@@ -1,0 +1,175 @@
+"""One part of a run that is cut into parts: an independent command, which finds the others' work only in the folder.
+
+A part holds its own lock throughout, and the run's only for moments: when it starts, to write the manifest or to agree
+with the one that is there, and when it ends, to add what it was. Two parts may work on different machines or one
+after the other. Nobody directs them; whichever finds at its end that no image is missing writes the run's tables.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+from harness.config.run_config import RunConfig
+from harness.environment import environment, now
+from harness.jobs.jobs import Job
+from harness.jobs.plan import planned, remaining, samples_of
+from harness.jobs.requirements import untrained
+from harness.results.recorded import recorded
+from harness.results.reported import Finished, report
+from harness.running.one_run import Budget, Watcher, done_samples, evaluate
+from harness.storage.lock import STALE_S, Lock, holder
+from harness.storage.manifest import PARTS, JobFacts, described, difference, save_manifest
+from harness.storage.parts import Part, incomplete
+from harness.storage.store import Store, store_of
+from harness.structures import UserError
+
+WAIT_S = STALE_S + 30.0
+"""How long a part waits for the run's lock: a part that was killed while it held it is taken over within that time."""
+
+
+@dataclass(frozen=True)
+class PartDone:
+    """What a part came to.
+
+    Attributes:
+        images: How many images x methods it holds; `missing` of them are not done, since too much failed.
+        instances: How many instances this start asked for; `failed` of them have no mask.
+        over_budget: Whether a method failed on more than `max_failures` allows, so that the part was stopped.
+        incomplete: The parts of the run that lack images.
+        finished: The whole run's tables, where this part was the last one.
+    """
+
+    images: int
+    missing: int
+    instances: int
+    failed: int
+    over_budget: bool
+    incomplete: Sequence[Part]
+    finished: Finished | None
+
+
+def run_part(
+    config: RunConfig, part: Part, watcher: Watcher, address: str | None = None, runs: str | None = None
+) -> PartDone:
+    """Execute a part of a config; what an earlier start of it finished is kept.
+
+    Args:
+        config: Checked; the same for all parts.
+        part: Which one.
+        watcher: Told of everything that takes time.
+        address: Of a Ray cluster; None uses this machine.
+        runs: Where runs are kept; None as `store_of` says.
+
+    Raises:
+        UserError: Something that the reader can mend, such as another start that is at this part, or a config or
+            weights that are not those of the other parts.
+    """
+    store = store_of(config.run, runs)
+    with Lock(part.folder(store.folder)) as lock:
+        if due := untrained(config):
+            names = ", ".join(sorted({one.label or one.name for one in due}))
+            raise UserError(
+                f"--part {part}: {names}: not trained yet; wanted weights that all parts share. Train first."
+            )
+        watcher.begins("listing the data, hashing the weights")
+        jobs = planned(config)
+        start = {"id": uuid4().hex, "part": str(part)} | environment()
+        with _for_a_moment(store, watcher):
+            _agree(store, config, jobs, part, start)
+        own = [_own(job, part) for job in jobs]
+        left = remaining(own, store, config.workers.samples_per_shard)
+        watcher.planned(own, done_samples(own, left))
+        budget = Budget(config.max_failures, {job.facts.key: len(job.sample_ids) for job in own})
+        stopped, peaks, readers = evaluate(config, left, store, address, budget, watcher, lock)
+        instances, failed = budget.instances.total(), budget.failed.total()
+        ended = {"ended": now(), "instances": instances, "failed": failed, "peaks": peaks}
+        with _for_a_moment(store, watcher):
+            _note(store, start["id"], ended | ({"reads_text": sorted(readers)} if readers else {}))
+            facts = [job.facts for job in jobs]
+            others = incomplete(store, facts, samples_of(jobs))
+            finished = None if others else report(recorded(store), stopped)
+    images = sum(len(job.sample_ids) for job in own)
+    missing = images - sum(len(store.done(job.facts).intersection(job.sample_ids)) for job in own)
+    return PartDone(images, missing, instances, failed, stopped, others, finished)
+
+
+def _own(job: Job, part: Part) -> Job:
+    """A job with the part's samples alone."""
+    samples = tuple(one for one in job.sample_ids if Part.holding(one, part.of) == part)
+    return replace(job, sample_ids=samples)
+
+
+@contextmanager
+def _for_a_moment(store: Store, watcher: Watcher) -> Iterator[None]:
+    """Hold the run's lock, which other parts hold for moments, too.
+
+    Raises:
+        UserError: Somebody holds it for longer, such as a start of the whole run.
+    """
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        lock = Lock(store.folder)
+        try:
+            lock.__enter__()
+        except UserError:
+            if time.monotonic() > deadline:
+                raise
+            watcher.begins(f"waiting for {holder(store.folder) or 'the lock of the run'}")
+            time.sleep(random.uniform(0.1, 0.5))  # Parts that start together do not all ask again together.
+            continue
+        try:
+            yield
+        finally:
+            lock.__exit__(None, None, None)
+        return
+
+
+def _agree(store: Store, config: RunConfig, jobs: Sequence[Job], part: Part, start: dict[str, Any]) -> None:
+    """Write the manifest, or see that the one that is there is of the same run, cut in the same way.
+
+    Raises:
+        UserError: It is not.
+    """
+    facts, manifest = [job.facts for job in jobs], store.manifest()
+    if not manifest:
+        store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
+        save_manifest(store.folder, store.manifest() | {PARTS: part.of})
+        return
+    store.check(facts)
+    if wrong := _differing(manifest, jobs, part):
+        raise UserError(
+            f"{store.folder}: --part {part} is not of the run that is there: {wrong}. Wanted one config, one set of "
+            "weights and one number of parts. Correct the command, give the run another name (--set run=...), or "
+            "start it once without --part, which takes the new config."
+        )
+    save_manifest(store.folder, manifest | {"starts": [*manifest["starts"], start], PARTS: part.of})
+
+
+def _differing(manifest: dict[str, Any], jobs: Sequence[Job], part: Part) -> str:
+    """How a manifest is not that of these jobs and of so many parts; "" where it is."""
+    known = {key: JobFacts(**job) for key, job in manifest["jobs"].items()}
+    for job in jobs:
+        before = known.get(job.facts.key)
+        if before is None:
+            return f"it has no {job.facts.method} on {job.facts.dataset}"
+        for name, state in job.facts.parts.items():
+            if (then := before.parts.get(name)) != state:
+                told = difference(name, before.about, job.facts.about) or f"{name}: {then} then, {state} now"
+                return f"{job.facts.method} on {job.facts.dataset} was made of something else ({told})"
+    if manifest["samples"] != described(samples_of(jobs)):
+        return "it asks for other images"
+    cut = manifest.get(PARTS, part.of)
+    return "" if cut == part.of else f"it is cut into {cut} parts"
+
+
+def _note(store: Store, start: str, facts: dict[str, Any]) -> None:
+    """Add facts to a part's start in the manifest, which has those of others behind it."""
+    manifest = store.begun()
+    starts = [one | facts if one.get("id") == start else one for one in manifest["starts"]]
+    save_manifest(store.folder, manifest | {"starts": starts})

@@ -1,0 +1,167 @@
+"""Loggers and commands of a config: told of rows and of the end, and unable to cost a row."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness import UserError
+from harness.config.run_config import RunConfig, load_run
+from harness.plugins.interfaces import Ended
+from harness.running.following import Following, run_commands, told_of_the_end
+from harness.running.means_so_far import MeansSoFar
+from harness.running.one_run import run
+from harness.storage.results_file import read_results
+from harness.storage.store import Store
+from toy_loggers import HEARD
+from toy_runs import STEADY, Quiet, written
+
+
+@pytest.fixture(autouse=True)
+def nothing_heard() -> None:
+    HEARD.clear()
+
+
+def followed(tmp_path: Path, loggers: list[dict[str, Any]], **changed: Any) -> tuple[RunConfig, Store]:
+    """A run of toys with loggers, and how it ended."""
+    config = load_run(written(tmp_path / "told.yaml", loggers=loggers, **changed))
+    store = Store(tmp_path / "runs" / "told")
+    with told_of_the_end(config, store.folder) as following:
+        following.append(Following(Quiet(), config, store.folder))
+        run(config, following[0], runs=str(tmp_path / "runs"))
+    return config, store
+
+
+def hears(**params: Any) -> dict[str, Any]:
+    return {"name": "toy_loggers:Hears", "label": f"hears {params}", "params": params}
+
+
+def test_loggers_are_told_of_all_rows_without_masks_and_of_the_end(tmp_path: Path) -> None:
+    _, store = followed(tmp_path, [hears()])
+    *rows, ended = HEARD
+    told, kept = pd.concat(rows), read_results(store)
+    assert kept is not None and len(told) == len(kept) and "mask" not in told
+    assert sorted(told["iou"]) == sorted(kept["iou"]) and set(told["run"]) == {"told"}
+    assert ended == Ended("told", str(store.folder), 0)
+
+
+def test_a_logger_that_raises_is_told_no_more_and_costs_no_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, store = followed(tmp_path, [hears(fails="on_rows"), hears()])
+    assert len([one for one in HEARD if isinstance(one, Ended)]) == 1
+    (said,) = [line for line in caplog.messages if "is told no more" in line]
+    assert "hears {'fails': 'on_rows'} failed in on_rows" in said and "no such page" in said
+    kept = read_results(store)
+    assert kept is not None and (kept["status"] == "ok").all() and len(kept) == 6 * 2 * 3
+
+
+def test_loggers_and_commands_are_no_part_of_what_makes_rows(tmp_path: Path) -> None:
+    _, store = followed(tmp_path, [])
+    parts = {key: job["parts"] for key, job in store.manifest()["jobs"].items()}
+    again = Quiet()
+    config = load_run(written(tmp_path / "told.yaml", loggers=[hears()], on_end=["true"]))
+    run(config, again, runs=str(tmp_path / "runs"))
+    assert again.images == 0
+    assert {key: job["parts"] for key, job in store.manifest()["jobs"].items()} == parts
+
+
+def test_a_logger_that_is_none_or_lacks_its_program_is_a_mistake_of_the_config(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"told\.yaml, loggers\[0\]\.name: no harness/running/loggers/tensorbord\.py"):
+        load_run(written(tmp_path / "told.yaml", loggers=[{"name": "tensorbord"}]))
+    with pytest.raises(UserError, match=r"loggers\[0\]\.params\.foldr: tensorboard takes no such parameter"):
+        load_run(written(tmp_path / "told.yaml", loggers=[{"name": "tensorboard", "params": {"foldr": "x"}}]))
+
+
+def raised(error: BaseException) -> Callable[[], None]:
+    def work() -> None:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("work", "code", "said"),
+    [
+        (lambda: None, "0", ""),
+        (raised(UserError("a.yaml: no such method")), "2", "a.yaml: no such method"),
+        (raised(SystemExit(130)), "130", ""),
+        (raised(ZeroDivisionError("by zero")), "1", "by zero"),
+    ],
+)
+def test_commands_learn_how_a_run_ended(tmp_path: Path, work: Callable[[], None], code: str, said: str) -> None:
+    told = tmp_path / "told.json"
+    script = "import json,os;print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('HARNESS_')}))"
+    on_end = [f'python3 -c "{script}" > {told}', "exit 3", f"echo later >> {tmp_path / 'later'}"]
+    config = RunConfig(run="r", datasets=({"name": "a"},), methods=(STEADY,), on_end=tuple(on_end))
+    try:
+        with told_of_the_end(config, Store(tmp_path / "r").folder):
+            work()
+    except (UserError, SystemExit, ZeroDivisionError):
+        pass
+    found = json.loads(told.read_text())
+    assert (found["HARNESS_RUN"], found["HARNESS_RUN_FOLDER"]) == ("r", str(tmp_path / "r"))
+    assert found["HARNESS_EXIT_CODE"] == code and said in found["HARNESS_ERROR"]
+    assert bool(found["HARNESS_ERROR"]) == bool(said)
+    assert (tmp_path / "later").read_text() == "later\n"
+
+
+def test_a_command_that_fails_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    run_commands(["exit 3"], Ended("r", "runs/r", 0))
+    assert caplog.messages == ["on_end: exit code 3 of: exit 3"]
+
+
+def test_means_so_far_are_those_of_all_rows() -> None:
+    columns = {"dataset": "d", "method": "m", "ranking": "single", "click_index": 1, "status": "ok"}
+    rows = pd.DataFrame([{**columns, "iou": iou} for iou in (0.2, 0.4, 0.9)])
+    rows = pd.concat([rows, pd.DataFrame([{**columns, "status": "failed", "iou": float("nan")}])])
+    means = MeansSoFar()
+    assert means.add(rows[:1]) == {"d/m/iou@1": (0.2, 1)}
+    assert means.add(rows[1:]) == {"d/m/iou@1": (pytest.approx(0.5), 3)}
+    oracle = rows[:1].assign(ranking="oracle", click_index=2)
+    assert means.add(oracle) == {"d/m, oracle/iou@2": (0.2, 1)}
+
+
+def events(folder: Path) -> list[Any]:
+    """What TensorBoard would read: records of a length, its checksum, an event and its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = []
+    for file in folder.glob("events.*"):
+        content = file.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            found.append(Event.FromString(content[12 : 12 + length]))
+            content = content[16 + length :]
+    return found
+
+
+def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
+    logger = {"name": "tensorboard", "params": {"folder": str(tmp_path / "curves")}}
+    _, store = followed(tmp_path, [logger])
+    values = [(one.step, value) for one in events(tmp_path / "curves" / "told") for value in one.summary.value]
+    iou = [
+        (step, value.simple_value) for step, value in values if value.tag == "toys/steady__confidence/iou_1"
+    ]  # tensorboardX makes _ of the rest
+    kept = read_results(store)
+    assert kept is not None
+    own = kept.loc[kept["ranking"] == "confidence", "iou"]
+    assert [step for step, _ in iou] == [4, 8, 12]
+    assert iou[-1][1] == pytest.approx(own.mean(), abs=1e-6)
+    assert any("exit code 0" in str(value.tensor.string_val) for _, value in values if value.tag.startswith("ended"))
+
+
+def test_mlflow_gets_the_curves_and_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="no MLflow here: pip install mlflow-skinny")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path / 'mlruns'}")
+    _, store = followed(tmp_path, [{"name": "mlflow", "params": {"experiment": "toys"}}])
+    client = mlflow.MlflowClient()
+    (found,) = client.search_runs([client.get_experiment_by_name("toys").experiment_id])
+    assert found.info.status == "FINISHED" and found.data.tags["folder"] == str(store.folder)
+    assert len(client.get_metric_history(found.info.run_id, "toys/steady, confidence/iou at 1")) == 3
