@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import places
+from harness.cli.budget import part_within, say_found
 from harness.cli.options import Address, AsJson, ConfigPath, Limit, Only, Runs, Set, loaded
 from harness.cli.terminal import console, end, live, say, warn
 from harness.structures import UserError
@@ -38,15 +39,26 @@ def run(
         str | None,
         typer.Option(metavar="K/N", help="Only the K-th of N parts, beside the others in one folder, without a head."),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Take as many images as 20m, 90s or 1h30m suffice for, every class alike; every table says so.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate every method on every data set of a config, and print its tables. The same command again resumes."""
     asked = loaded(config, set_, limit, only)
-    again = _again(config, set_, {"--limit": limit, "--only": only, "--address": address, "--runs": runs})
+    given = {"--limit": limit, "--only": only, "--budget": budget, "--address": address, "--runs": runs}
+    again = _again(config, set_, given)
     if part is None:
+        asked = part_within(asked, budget, address, runs, as_json) if budget else asked
         execute(asked, again, address, runs, retry_failed, redo, as_json)
-    elif retry_failed or redo:
-        raise UserError("found --part with --retry-failed or --redo; wanted these of the whole run, at its end.")
+        if budget and not as_json:
+            say_found(asked, runs)
+    elif retry_failed or redo or budget:
+        raise UserError("found --part with --retry-failed, --redo or --budget; wanted these of the whole run.")
     else:
         _execute_part(asked, part, address, runs, as_json)
 

@@ -169,7 +169,8 @@ def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:
 
 
 Peaks = dict[str, dict[str, int]]
-"""Job's key -> the most memory that one of its workers held: "memory_mib", and "gpu_mib" by torch on its GPU."""
+"""Job's key -> the most memory that one of its workers held: "memory_mib", and "gpu_mib" by torch on its GPU; and how
+many "images" took all its workers "spent_ms" together."""
 
 
 def evaluate(
@@ -189,6 +190,7 @@ def evaluate(
     """
     peaks: Peaks = {}
     readers: set[str] = set()
+    sharing = {job.facts.key: len(shard.jobs) for shard in shards for job in shard.jobs}
     if not shards:
         return False, peaks, readers
     if config.workers.executor == "local":
@@ -201,8 +203,10 @@ def evaluate(
         for outcome in coming:
             watcher.outcome(outcome)
             lock.check()
-            own = peaks.setdefault(outcome.job, {"memory_mib": 0, "gpu_mib": 0})
-            own |= {name: max(most, getattr(outcome, name)) for name, most in own.items()}
+            own = peaks.setdefault(outcome.job, {"memory_mib": 0, "gpu_mib": 0, "images": 0, "spent_ms": 0})
+            own |= {name: max(own[name], getattr(outcome, name)) for name in ("memory_mib", "gpu_mib")}
+            own["images"] += outcome.samples
+            own["spent_ms"] += round(1000 * outcome.seconds / sharing[outcome.job])
             if outcome.reads_text and outcome.job not in readers:
                 readers.add(outcome.job)
                 _log.warning("%s: %s", outcome.job, READS_TEXT)

@@ -1,0 +1,133 @@
+"""As many images of a run as a time suffices for, by how long its methods took so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.config.parts import label
+from harness.config.run_config import RunConfig
+from harness.jobs.jobs import Job
+from harness.jobs.plan import planned
+from harness.jobs.requirements import untrained
+from harness.jobs.subset import Asked, in_order
+from harness.running.one_run import Watcher, run
+from harness.statistics.final_clicks import ASKED
+from harness.storage.store import Store, store_of
+
+PROBE = 4
+"""Images of each data set that a run computes first where it has no rows of a method yet."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a job takes, in seconds of one worker.
+
+    Attributes:
+        image_s: An image, without its instances.
+        instance_s: An instance, all its clicks.
+        instances: How many an image has on average, for images that do not tell how many.
+    """
+
+    image_s: float
+    instance_s: float
+    instances: float
+
+    def seconds(self, instances: int | None) -> float:
+        """What an image with so many instances takes."""
+        return self.image_s + self.instance_s * (self.instances if instances is None else instances)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a budget suffices for.
+
+    Attributes:
+        config: The run's, of the images that are taken: a part, unless all are.
+        images: How many are taken, of `of`.
+        seconds: What those take that had no rows before, by the speeds.
+        workers: How many work at once.
+    """
+
+    config: RunConfig
+    images: int
+    of: int
+    seconds: float
+    workers: int
+
+
+def within(
+    config: RunConfig, budget_s: float, watcher: Watcher, address: str | None = None, runs: str | None = None
+) -> Part:
+    """Take the first images of the stratified order that a budget suffices for.
+
+    Speeds are those of the run's rows. Where a method has no rows on a data set, the first images are computed with all
+    methods, and kept: they are the first of the part, too.
+
+    Args:
+        config: The whole run's.
+        budget_s: Seconds of the evaluation, by the clock; images that have all their rows cost nothing. Trainings and
+            the loading of methods come on top.
+        watcher: As for a run.
+        address: As for a run.
+        runs: As for a run.
+
+    Raises:
+        UserError: As a run.
+    """
+    order, store = in_order(config), store_of(config.run, runs)
+    jobs = planned(config, untrained(config))
+    done = {job.facts.key: store.done(job.facts) for job in jobs}
+    first = [one for entry in config.datasets for one in _of(order, label(entry))[:PROBE]]
+    if not all(done.values()):
+        run(_of_images(config, first).model_copy(update={"tables": ()}), watcher, address, runs)
+        jobs = planned(config)
+    speeds = {job.facts.key: _speed(store, job) for job in jobs}
+    workers = 1 if config.workers.executor == "local" else config.workers.count or 1
+    total = sum(_cost(one, jobs, speeds, done) for one in first)
+    taken = dict.fromkeys(first)
+    for one in order:
+        if one in taken:
+            continue
+        total_s = total + _cost(one, jobs, speeds, done)
+        # At the first that does not fit it ends: a smaller image from further behind would make the part another one
+        # than the beginning of the order, and a larger budget's part would not hold it.
+        if total_s > budget_s * workers:
+            break
+        total, taken[one] = total_s, None
+    part = config if len(taken) == len(order) else _of_images(config, list(taken))
+    return Part(part, len(taken), len(order), total / workers, workers)
+
+
+def _of(order: Sequence[Asked], dataset: str) -> list[Asked]:
+    return [one for one in order if one.dataset == dataset]
+
+
+def _of_images(config: RunConfig, images: Sequence[Asked]) -> RunConfig:
+    """The config for these images alone, of which every data set has one."""
+    only = {name: tuple(one.sample_id for one in _of(images, name)) for name in {one.dataset for one in images}}
+    return config.model_copy(update={"only": only})
+
+
+def _cost(one: Asked, jobs: Sequence[Job], speeds: Mapping[str, Speed], done: Mapping[str, set[str]]) -> float:
+    """Seconds of one worker that an image takes, by the jobs that had no rows of it."""
+    lacking = [job.facts.key for job in jobs if job.facts.dataset == one.dataset]
+    return sum(speeds[key].seconds(one.instances) for key in lacking if one.sample_id not in done.get(key, ()))
+
+
+def _speed(store: Store, job: Job) -> Speed:
+    """What a job took so far: by its rows, and by what its workers took for these beside the method itself."""
+    rows = store.rows([job.facts], {job.facts.dataset: store.done(job.facts)})
+    once = rows.drop_duplicates([*ASKED, "click_index"])  # A row a ranking, which share the time.
+    images, instances = max(1, rows["image_id"].nunique()), len(rows[ASKED[:3]].drop_duplicates())
+    encode = float(np.nansum(rows.drop_duplicates("image_id")["encode_ms"].astype(float))) / 1000
+    segment = float(np.nansum(once["segment_ms"].astype(float))) / 1000
+    starts = [start.get("peaks", {}).get(job.facts.key, {}) for start in store.manifest().get("starts", ())]
+    spent = sum(own.get("spent_ms", 0) for own in starts) / 1000
+    noted = sum(own.get("images", 0) for own in starts)
+    alone = (encode + segment) * noted / images
+    # Decoding, scoring and writing come on top of encode and segment: 1.5 times as much with the smallest networks.
+    factor = spent / alone if alone and spent else 1.0
+    return Speed(factor * encode / images, factor * segment / max(1, instances), instances / images)

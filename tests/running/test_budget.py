@@ -1,0 +1,75 @@
+"""As many images as a time suffices for: what they cost, and that a larger budget takes the same ones and more."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness import UserError
+from harness.cli import terminal
+from harness.cli.budget import seconds_of
+from harness.config.run_config import RunConfig, load_run
+from harness.jobs.subset import in_order
+from harness.running.budget import PROBE, Speed, within
+from toy_runs import SHOWN, STEADY, Quiet, written
+
+IMAGE_S = 0.1
+SLOW = {"name": "fakes:Sleepy", "label": "slow", "params": {"seconds": IMAGE_S}}
+KNOWN = {"name": "fakes:Known", "label": "known", "params": {"count": 40}}
+
+
+def config_in(folder: Path) -> RunConfig:
+    return load_run(written(folder / "timed.yaml", datasets=[KNOWN], methods=[SLOW, STEADY]))
+
+
+def test_a_time_is_read_and_anything_else_refused() -> None:
+    assert [seconds_of(one) for one in ("20m", "90s", "1h30m", " 2h ")] == [1200, 90, 5400, 7200]
+    for wrong in ("20", "m", "", "0m", "-5m", "1m1h"):
+        with pytest.raises(UserError, match="wanted a time above zero"):
+            seconds_of(wrong)
+
+
+def test_an_image_costs_itself_and_its_instances() -> None:
+    speed = Speed(image_s=0.5, instance_s=0.1, instances=3)
+    assert speed.seconds(2) == pytest.approx(0.7) and speed.seconds(None) == pytest.approx(0.8)
+
+
+@pytest.mark.slow
+def test_the_first_images_are_measured_and_the_part_fits_and_larger_budgets_hold_it(tmp_path: Path) -> None:
+    config, watcher = config_in(tmp_path), Quiet()
+    order = [one.sample_id for one in in_order(config)]
+    part = within(config, 1.5, watcher, runs=str(tmp_path))
+    assert watcher.images == 2 * PROBE  # of either method
+    taken = part.config.only["known"]
+    assert set(taken) == set(order[: len(taken)]) and part.images == len(taken)
+    assert PROBE <= part.images <= 1.5 / IMAGE_S and part.seconds >= part.images * IMAGE_S
+    assert part.seconds <= 1.5 or part.images == PROBE
+
+    # The images that were probed have their rows now, and cost nothing.
+    again = within(config, 1.5, watcher, runs=str(tmp_path))
+    assert watcher.images == 2 * PROBE and set(again.config.only["known"]) >= set(taken)
+    assert again.seconds >= (again.images - PROBE) * IMAGE_S
+    more = within(config, 2.5, watcher, runs=str(tmp_path))
+    assert set(more.config.only["known"]) >= set(again.config.only["known"])
+    whole = within(config, 3600, watcher, runs=str(tmp_path))
+    assert whole.config == config and (whole.images, whole.of) == (40, 40)
+
+
+@pytest.mark.slow
+def test_a_run_within_a_budget_is_marked_as_a_part_and_says_what_it_finds(
+    tmp_path: Path, here: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal.console, "_width", 400)
+    path = written(tmp_path / "timed.yaml", datasets=[KNOWN], methods=[SLOW, STEADY], **SHOWN)
+    done = here("run", path, "--runs", tmp_path, "--budget", "1s")
+    assert done.returncode == 0, done.stderr
+    images = harness.load(tmp_path / "timed")["image_id"].nunique()
+    assert f"--budget 1s: {images} of 40 images, about" in done.stdout
+    assert f"LIMITED to {images} samples: Leaderboard" in done.stdout
+    assert f"known, slow (size) – steady (size): {images} images find a difference of 0.00 points" in done.stdout
+    assert here("verify", tmp_path / "timed").returncode == 0
+    assert "found '1x'" in here("run", path, "--budget", "1x").stderr
