@@ -20,6 +20,7 @@ from harness.plugins.scale import Scale
 from harness.report.context import Context
 from harness.report.scores import named, numbers, of_line, scored, scores
 from harness.report.tables.slices import DEPTHS, DISTRACTORS, SIZES
+from harness.statistics.costs import ms_an_instance
 from harness.statistics.final_clicks import INSTANCE, FinalClicks, over_draws
 from harness.statistics.means import Rows, by_image
 from harness.statistics.resampling import intervals_of_means
@@ -200,24 +201,6 @@ def _by_time(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, dataset
         notes = ("Measured by the run's workers, on their machines.", *_left_out(lines))
         x = "ms an instance, all its clicks, with its share of the image's encoding"
         yield Chart(f"{BY_TIME}_{dataset}", dataset, title, "points", x, ("all",), tuple(series), notes)
-
-
-def ms_an_instance(rows: pd.DataFrame) -> float:
-    """What an instance takes one method with one ranking: NaN where the rows have no times.
-
-    An image is encoded once for all its instances, and each click of an instance is answered by itself; where an
-    instance was asked several times (draws), the mean of these counts:
-
-        image 1  encode 30 ms   a: clicks of 2 and 4 ms   b: a click of 6 ms      (30 + 2 + 4 + 6) / 2 = 21 ms
-    """
-    ok = rows[rows["status"] == "ok"]
-    times = ok.reindex(columns=["encode_ms", "segment_ms"]).apply(numbers)
-    if ok.empty or times.isna().any(axis=None):
-        return math.nan
-    images = times["encode_ms"][~ok.duplicated(["dataset", "image_id"])]
-    draws = ok[INSTANCE].assign(draw=ok.get("draw", 0), ms=times["segment_ms"])
-    answers = draws.groupby([*INSTANCE, "draw"], dropna=False)["ms"].sum().groupby(INSTANCE).mean()
-    return float(images.sum() + answers.sum()) / len(answers)
 
 
 def _measured(own: pd.DataFrame, masks: Mapping[Any, pd.Series[bool]], metric: str) -> pd.DataFrame:

@@ -50,8 +50,8 @@ def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, S
     title = "Leaderboard" if not limits else f"LIMITED to {limits[0]} samples: Leaderboard"
     general = [
         f"{means_said(list(scales), scales.__getitem__)}. Latencies in ms, median and "
-        "95th percentile: an image, a prompt. Peak: the most memory of a worker's process, and of torch on its GPU, "
-        "with the method loaded."
+        "95th percentile: an image, a prompt. s / 1000 masks: seconds of one device for both, a mask a prompt. Peak: "
+        "the most memory of a worker's process, and of torch on its GPU, with the method loaded."
     ]
     general += [RANKED] if found["rank"].ne("").any() else []
     general += [AS_WORST.format("0")] if failing else []
@@ -152,6 +152,7 @@ def _columns(
         counts = ["n", "Failed", *(["Failed as 0"] if dataset in failing else [])]
         columns += [Column(name, group, "right") for name in counts] if metric == "iou" else []
     costs = [Column(name, f"{cost.removesuffix('_ms')} ms", "right") for cost in COSTS for name in SHARES]
+    costs.append(Column("s / 1000 masks", align="right"))
     peaks = [Column(name, "peak MiB", "right") for name in PEAKS.values()]
     return (*columns, *costs, *peaks, Column("Run"))
 

@@ -20,6 +20,7 @@ from harness.report.context import Context
 from harness.report.layout import Cell, percent
 from harness.report.scores import about, gaps, scores
 from harness.report.tables.leaderboard import other_clicks, place, placed
+from harness.statistics.costs import s_per_1000_masks
 from harness.statistics.expected import expected_of
 from harness.statistics.final_clicks import ENTRY, INSTANCE, SHOWN, FinalClicks
 from harness.statistics.ranks import ranks
@@ -34,7 +35,7 @@ LINE = ["method", "ranking", "weights", "trained_on"]
 
 COSTS = ("encode_ms", "segment_ms")
 SHARES = {"p50": 0.5, "p95": 0.95}
-COST_NAMES = tuple(f"{cost}_{share}" for cost in COSTS for share in SHARES)
+COST_NAMES = (*(f"{cost}_{share}" for cost in COSTS for share in SHARES), "s_per_1000_masks")
 PEAKS = {"memory_mib": "memory", "gpu_mib": "GPU"}
 """What the manifest's starts say of a job's largest worker -> its column."""
 
@@ -227,13 +228,17 @@ def _own_way(source: Source, method: str, job: Mapping[str, Any]) -> Iterator[st
 
 
 def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
-    """Data set, method and ranking -> medians and 95th percentiles of an image's encoding and of a prompt's answer."""
-    ok = rows[rows["status"] == "ok"].reindex(columns=[*ENTRY, "image_id", *COSTS]) if len(rows) else rows
+    """Data set, method and ranking -> medians and 95th percentiles of an image's encoding and of a prompt's answer.
+
+    And the seconds for 1000 masks.
+    """
+    ok = rows[rows["status"] == "ok"].reindex(columns=[*ENTRY, "image_id", "status", *COSTS]) if len(rows) else rows
     found = {}
     for (dataset, method, ranking), own in ok.groupby(ENTRY) if len(ok) else ():
         spent = (own.drop_duplicates("image_id")["encode_ms"], own["segment_ms"])
         values = [float(one.astype(float).quantile(share)) for one in spent for share in SHARES.values()]
-        found[str(dataset), str(method), str(ranking)] = dict(zip(COST_NAMES, values, strict=True))
+        named = zip(COST_NAMES, (*values, s_per_1000_masks(own)), strict=True)
+        found[str(dataset), str(method), str(ranking)] = dict(named)
     return found
 
 

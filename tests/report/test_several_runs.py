@@ -69,6 +69,7 @@ def test_a_line_says_what_made_it(pair: pd.DataFrame) -> None:
         "encode ms p95": "29.0",
         "segment ms p50": "2.5",
         "segment ms p95": "3.8",
+        "s / 1000 masks": "12.5",
         "peak MiB memory": "–",
         "peak MiB GPU": "–",
         "Run": "runs/a @ 01234567",
