@@ -15,6 +15,8 @@ from harness.cli.budget import seconds_of
 from harness.config.run_config import RunConfig, load_run
 from harness.jobs.subset import in_order
 from harness.running.budget import PROBE, Speed, within
+from harness.storage.manifest import JobFacts
+from harness.storage.store import Store
 from toy_runs import SHOWN, STEADY, Quiet, written
 
 IMAGE_S = 0.1
@@ -48,6 +50,9 @@ def test_the_first_images_are_measured_and_the_part_fits_and_larger_budgets_hold
     assert set(taken) == set(order[: len(taken)]) and part.images == len(taken)
     assert PROBE <= part.images <= 1.5 / IMAGE_S and part.seconds >= part.images * IMAGE_S
     assert part.seconds <= 1.5 or part.images == PROBE
+    (start,) = Store(tmp_path / "timed").manifest()["starts"]
+    noted = start["peaks"][JobFacts("slow", "known", {}, {}).key]
+    assert noted["images"] == PROBE and noted["spent_ms"] >= 1000 * PROBE * IMAGE_S
 
     # The images that were probed have their rows now, and cost nothing.
     again = within(config, 1.5, watcher, runs=str(tmp_path))
