@@ -29,6 +29,9 @@ PARTS = {"mean": "overall", "seen": "seen", "unseen": "unseen"}
 BY_TEXT = ("clip", "saliency")
 """Rankings that the text decides, whatever the method makes of it otherwise."""
 
+CONCEPT = "concept"
+"""SAM 3's ranking by the text and the click; its `confidence` beside it is by the clicks alone."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -165,6 +168,14 @@ def with_text(method: str, final: FinalClicks, context: Context) -> bool:
         return context.facts(method).uses_text
     rules = final.rows.loc[final.rows["method"] == method, "text_rule"].dropna().unique()
     return list(rules) != ["none"]
+
+
+def reads_text(line: pd.Series[Any], final: FinalClicks, context: Context) -> bool:
+    """Whether the text takes part in the masks of a line of `scores`."""
+    own = final.rows[final.rows["method"] == line["method"]]
+    if line["ranking"] == "confidence" and (own["ranking"] == CONCEPT).any():
+        return False
+    return line["ranking"] in BY_TEXT or with_text(line["method"], final, context)
 
 
 def text_rules(rows: pd.DataFrame) -> dict[str, str]:

@@ -73,7 +73,7 @@ class WordPieces:
         A text with more pieces loses its end, also the piece that marks it: so the weights were trained.
 
         Raises:
-            ValueError: The vocabulary has no piece for any word of a text.
+            ValueError: The vocabulary has no piece for any word of a text, as far as it is read.
         """
         ids, known = torch.zeros(len(texts), LENGTH, dtype=torch.int64), torch.zeros(len(texts), LENGTH)
         for row, text in enumerate(texts):
@@ -84,7 +84,7 @@ class WordPieces:
         return ids, known
 
     def _check(self, text: str, found: list[int]) -> None:
-        if all(one == self.unknown for one in found[1:-1]):
+        if all(one == self.unknown for one in found[1:-1][: LENGTH - 1]):
             raise ValueError(f"found no word in {text!r} that {self.source} knows; wanted one at least.")
         if len(found) > LENGTH:
             warnings.warn(
@@ -100,7 +100,7 @@ def spelling(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def word_piece_limit(vocab: Path | Sequence[str]) -> list[TextLimit]:
-    """How many word pieces LAVT reads; nothing where the package or the vocabulary's file is not there.
+    """How many word pieces LAVT reads; nothing where the package is not there, or no vocabulary of BERT.
 
     Args:
         vocab: The vocabulary's file, or the word pieces, each at its number.
@@ -109,10 +109,11 @@ def word_piece_limit(vocab: Path | Sequence[str]) -> list[TextLimit]:
         from tokenizers import BertWordPieceTokenizer
     except ImportError:
         return []
-    if isinstance(vocab, Path) and not vocab.is_file():
+    try:
+        pieces = pieces_in(vocab) if isinstance(vocab, Path) else vocab
+    except UserError:  # Loading it says what is wrong.
         return []
-    known = str(vocab) if isinstance(vocab, Path) else {piece: number for number, piece in enumerate(vocab)}
-    tokenizer: Any = BertWordPieceTokenizer(known, lowercase=True)
+    tokenizer: Any = BertWordPieceTokenizer({piece: number for number, piece in enumerate(pieces)}, lowercase=True)
 
     def beyond(text: str) -> int:
         pieces = len(tokenizer.encode(text).ids)
@@ -127,24 +128,33 @@ def read_vocabulary(vocab: Path, size: int) -> list[str]:
     Raises:
         UserError: There is no such file, it is no vocabulary of BERT, or it has another number of pieces.
     """
-    if not vocab.is_file():
-        raise UserError(f"{WHERE}: no file at vocab={vocab}. {REMEDY}")
-    content = vocab.read_bytes()
-    try:
-        pieces = [line.rstrip() for line in content.decode("utf-8").rstrip("\n").split("\n")]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{WHERE}: {vocab}: found no text ({error}); wanted a word piece a line. {REMEDY}") from error
-    if lacking := [mark for mark in MARKS if mark not in pieces]:
-        raise UserError(f"{WHERE}: {vocab}: found no {', '.join(lacking)}; wanted a vocabulary of BERT. {REMEDY}")
+    pieces = pieces_in(vocab)
     if len(pieces) != size or pieces[0] != MARKS[0]:
         raise UserError(
             f"{WHERE}: {vocab}: found {len(pieces)} word pieces, {pieces[0]!r} first; wanted the {size} of the "
             f"checkpoint's BERT, '{MARKS[0]}' first: this is the vocabulary of another model. {REMEDY}"
         )
-    if hashlib.sha256(content).hexdigest() != BERT_BASE_UNCASED:
+    if hashlib.sha256(vocab.read_bytes()).hexdigest() != BERT_BASE_UNCASED:
         warnings.warn(
             f"{vocab} is not the vocabulary of bert-base-uncased (SHA-256 {BERT_BASE_UNCASED[:12]}...), with which "
             "the published weights of LAVT were trained. With another one words lose their meaning.",
             stacklevel=2,
         )
+    return pieces
+
+
+def pieces_in(vocab: Path) -> list[str]:
+    """The word pieces in a file.
+
+    Raises:
+        UserError: There is no such file, or it is no vocabulary of BERT.
+    """
+    if not vocab.is_file():
+        raise UserError(f"{WHERE}: no file at vocab={vocab}. {REMEDY}")
+    try:
+        pieces = [line.rstrip() for line in vocab.read_text("utf-8").rstrip("\n").split("\n")]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{WHERE}: {vocab}: found no text ({error}); wanted a word piece a line. {REMEDY}") from error
+    if lacking := [mark for mark in MARKS if mark not in pieces]:
+        raise UserError(f"{WHERE}: {vocab}: found no {', '.join(lacking)}; wanted a vocabulary of BERT. {REMEDY}")
     return pieces

@@ -88,9 +88,14 @@ def numbered(text: str | None, words: Sequence[str]) -> list[int]:
 
 
 def split(text: str | None) -> list[str]:
-    """A phrase's words: in lower case, without marks at their ends; as many as the network reads."""
+    """A phrase's words, as many as the network reads."""
+    return words_of(text)[:WORDS_READ]
+
+
+def words_of(text: str | None) -> list[str]:
+    """All words of a phrase: in lower case, without marks at their ends."""
     cleaned = (word.strip(".,;:!?\"'()") for word in (text or "").lower().split())
-    return [word for word in cleaned if word][:WORDS_READ]
+    return [word for word in cleaned if word]
 
 
 class PhraseClickNetwork(nn.Module):

@@ -10,10 +10,11 @@ such a method gains on seen classes alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -21,14 +22,14 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from harness.plugins.interfaces import Group, Method
+from harness.plugins.interfaces import Group, Method, TextLimit
 from harness.plugins.registry import register_method
 from harness.structures import Image, Prediction, Prompt, UserError
 
 from ..shared.channels import click_channels, image_channels
 from ..shared.checkpoints import check_fit, read_learned
 from ..shared.device import chosen_device
-from .network import PhraseArchitecture, PhraseClickNetwork, numbered, split
+from .network import WORDS_READ, PhraseArchitecture, PhraseClickNetwork, numbered, split, words_of
 
 WHERE = "methods/phraseclick/phraseclick.py"
 
@@ -61,6 +62,16 @@ class PhraseClick(Method):
         self.architecture, network = load_phraseclick(checkpoint)
         self.network = network.to(self.device).eval()
         self.prompts_per_batch = prompts_per_batch
+
+    @classmethod
+    def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:  # noqa: ARG003
+        """Its network's words."""
+
+        def beyond(text: str) -> int:
+            words = len(words_of(text))
+            return words if words > WORDS_READ else 0
+
+        return (TextLimit(WORDS_READ, "words", "PhraseClick", beyond, cut=True),)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[Shown]:
@@ -98,9 +109,11 @@ class PhraseClick(Method):
         return sum(word not in self.architecture.words for word in words), len(words)
 
     def _numbered(self, prompt: Prompt) -> list[int]:
-        words = split(prompt.text)
+        words = words_of(prompt.text)
         if not words and not prompt.clicks:
             raise ValueError(f"{self.name} needs a click or a text; found neither.")
+        if len(words) > WORDS_READ:
+            warnings.warn(f"PhraseClick reads the first {WORDS_READ} words; longer texts are cut.", stacklevel=2)
         return numbered(prompt.text, self.architecture.words)
 
     def _clicks(self, image: Shown, prompt: Prompt) -> Float[Tensor, "1 c h w"]:

@@ -171,15 +171,16 @@ def snapshot_text_limit(
         cut: Whether longer texts are cut; otherwise they are failed rows.
 
     Returns:
-        Nothing where the file or the package that counts them is not there.
+        Nothing where the package that counts them is not there, or the file is missing or damaged.
     """
     try:
         from tokenizers import Tokenizer
     except ImportError:
         return []
-    if not (folder / "tokenizer.json").is_file():
+    try:
+        tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception:  # Nothing narrower is raised. Loading the snapshot says what is wrong with it.
         return []
-    tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
 

@@ -59,9 +59,12 @@ class WordVectors:
             file.seek(self.places[word])
             numbers = file.readline().split()[1:]
         try:
-            return np.array(numbers, np.float32)
+            vector = np.array(numbers, np.float32)
         except ValueError as error:
             raise ValueError(f"{self.path}: found no numbers after {word!r} ({error}); {WANTED}.") from error
+        if not np.isfinite(vector).all():  # They would make every logit NaN, and the mask empty.
+            raise ValueError(f"{self.path}: found NaN or infinity after {word!r}; {WANTED}.")
+        return vector
 
 
 def places_of(path: Path, width: int) -> dict[str, int]:

@@ -18,7 +18,7 @@ import torchvision
 from harness.methods.lavt import network as lavt_network
 from harness.methods.lavt.checkpoint import load_lavt
 from harness.methods.lavt.lavt import Lavt, squashed
-from harness.methods.lavt.word_pieces import BERT_BASE_UNCASED, WordPieces
+from harness.methods.lavt.word_pieces import BERT_BASE_UNCASED, WordPieces, word_piece_limit
 from torch import nn
 
 import real_data
@@ -232,6 +232,8 @@ def test_a_text_of_unknown_words_alone_fails_with_one_message(toy: Lavt) -> None
     with pytest.raises(ValueError, match=r"found no word in 'xyzzy ♞' that .*vocab.txt knows; wanted one at least"):
         toy.predict(image, (), "xyzzy ♞")
     assert toy.predict(image, (), "xyzzy car").masks.any()
+    with pytest.raises(ValueError, match="found no word"):  # The one that is known comes after the 20 that are read.
+        toy.pieces([" ".join(["xyzzy"] * 19 + ["car"])])
 
 
 @pytest.mark.parametrize(
@@ -250,6 +252,8 @@ def test_the_vocabulary_of_another_model_is_refused(tmp_path: Path, content: byt
     with pytest.raises(UserError, match=said) as refused:
         Lavt(toy_lavt.checkpoint(tmp_path / "lavt.pth"), tmp_path / "vocab.txt")
     assert "bert-base-uncased" in str(refused.value)
+    (tmp_path / "vocab.txt").touch()
+    assert all(limit.most == 20 for limit in word_piece_limit(tmp_path / "vocab.txt"))  # `doctor` asks it first
 
 
 def test_a_warning_tells_of_a_vocabulary_that_is_not_the_published_one(tmp_path: Path) -> None:

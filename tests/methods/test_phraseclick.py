@@ -50,6 +50,13 @@ def test_a_click_a_phrase_and_both_are_answered(method: PhraseClick, image: np.n
     np.testing.assert_array_equal(phrase, alone)
 
 
+def test_a_long_phrase_is_cut_and_a_warning_says_so(method: PhraseClick, image: np.ndarray) -> None:
+    (short,) = masks(method, image, Prompt(CLICK, " ".join(["car"] * 20)))
+    with pytest.warns(UserWarning, match="PhraseClick reads the first 20 words"):
+        (long,) = masks(method, image, Prompt(CLICK, " ".join(["car"] * 300)))
+    np.testing.assert_array_equal(long, short)
+
+
 def test_words_outside_the_vocabulary_are_one_word_and_counted(method: PhraseClick, image: np.ndarray) -> None:
     lion, tiger, car = masks(method, image, *(Prompt(CLICK, f"red {word}") for word in ("lion", "tiger", "car")))
     np.testing.assert_array_equal(lion, tiger)

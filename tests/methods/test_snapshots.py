@@ -150,3 +150,9 @@ def test_a_worker_notices_other_weights_in_the_folder(folder: Path) -> None:
         same_weights(entry, planned),
     ):
         pass
+
+
+def test_a_damaged_vocabulary_sets_no_limit(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="it counts the pieces")
+    (tmp_path / "tokenizer.json").write_text("{")
+    assert snapshots.snapshot_text_limit(tmp_path, 20, "SAM 3") == []

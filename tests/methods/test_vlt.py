@@ -309,6 +309,9 @@ def test_a_line_that_is_damaged_fails_where_it_is_asked_for(tmp_path: Path) -> N
     assert vectors.of("car") is not None
     with pytest.raises(ValueError, match="found no numbers after 'red'"):
         vectors.of("red")
+    path.write_text(re.sub(r"(?m)^red \S+", "red nan", path.read_text()))
+    with pytest.raises(ValueError, match="found NaN or infinity after 'red'"):
+        WordVectors(path, toy_vlt.WORD).of("red")
 
 
 def another(path: Path) -> None:

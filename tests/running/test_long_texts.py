@@ -61,6 +61,8 @@ def texts(found: RunConfig) -> list[str]:
         ("methods", "vlt", {"checkpoint": "a", "vectors": "b"}, [(15, "words", True)]),
         ("methods", "vlt", {"checkpoint": "a", "vectors": "b", "words": 20}, [(20, "words", True)]),
         ("methods", "lavt", {"checkpoint": "a", "vocab": "b"}, []),
+        ("methods", "lavt", {"checkpoint": "a", "vocab": "README.md"}, []),  # damaged: loading it says so
+        ("methods", "phraseclick", {"checkpoint": "a"}, [(20, "words", True)]),
         ("methods", "click_only", {"checkpoint": "a"}, []),
     ],
 )
@@ -76,6 +78,8 @@ def test_tokens_are_counted_in_the_longest_template_and_words_as_vlt_parts_them(
     assert [clip.beyond(" ".join("abcdefghijklmnopqrstuvwxyz"[:count])) for count in (16, 17, 18, 26)] == [0, 0, 25, 33]
     (vlt,) = limits_of("methods", "vlt", {"checkpoint": "a", "vectors": "b", "words": 3})
     assert [vlt.beyond(text) for text in ("the cup's, left", "the red-ish cup, left")] == [0, 4]
+    (phrase,) = limits_of("methods", "phraseclick", {"checkpoint": "a"})
+    assert [phrase.beyond(" ".join(["car, -"[:count]] * 20)) for count in (3, 4, 6)] == [0, 0, 40]
 
 
 def test_word_pieces_are_counted_where_the_vocabulary_is(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from harness.masks.destinations import HITS
 from harness.plugins.registry import register_table
 from harness.report.baselines import baselines
-from harness.report.comparison import BY_TEXT, interval, with_text
+from harness.report.comparison import BY_TEXT, CONCEPT, interval, reads_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, cells, share, signed
 from harness.report.scores import (
@@ -149,7 +149,7 @@ def _row(
 
 def _reads(line: pd.Series[Any], final: FinalClicks, context: Context) -> bool:
     """Whether the text takes part in a line's masks: the method's own use of it, or a ranking by it."""
-    return line["ranking"] != "oracle" and (line["ranking"] in BY_TEXT or with_text(line["method"], final, context))
+    return line["ranking"] != "oracle" and reads_text(line, final, context)
 
 
 def _against(line: pd.Series[Any], lines: pd.DataFrame, baseline: str | None) -> Entry | None:
@@ -160,7 +160,7 @@ def _against(line: pd.Series[Any], lines: pd.DataFrame, baseline: str | None) ->
     here = lines[(lines["dataset"] == line["dataset"]) & lines["mean"].notna()]
     whole = set(zip(here["method"], here["ranking"], strict=True))
     own = (str(line["method"]), "confidence")
-    other = own if line["ranking"] in BY_TEXT and own in whole else (str(baseline), "single")
+    other = own if line["ranking"] in (*BY_TEXT, CONCEPT) and own in whole else (str(baseline), "single")
     return other if {other, (line["method"], line["ranking"])} <= whole else None
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Bool
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import BY_TEXT, answers, with_text
+from harness.report.comparison import CONCEPT, answers, reads_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, number, share
 from harness.report.scores import NO_ROWS, about, failures, gaps, named, numbers, scores, with_intervals
@@ -54,7 +54,9 @@ class Asked:
 @register_table("effort")
 def effort(final: FinalClicks, context: Context) -> Table:
     """Mean IoU by the seconds of its prompts, and how many clicks without text equal one click with text."""
-    lines = answers(scores(final, context), context)
+    every = scores(final, context)
+    # SAM 3's own answer is by the clicks alone; what its text is worth stands in a ranking of its own.
+    lines = every[every.index.isin(answers(every, context).index) | (every["ranking"] == CONCEPT)]
     asked = [_asked(line, final, context) for _, line in lines.iterrows()]
     known = final.segmented.drop_duplicates(INSTANCE).set_index(INSTANCE) if len(lines) else pd.DataFrame()
     clicked = list(dict.fromkeys(named(one.line) for one in asked if one.clicked))
@@ -74,8 +76,7 @@ def effort(final: FinalClicks, context: Context) -> Table:
 def _asked(line: pd.Series[Any], final: FinalClicks, context: Context) -> Asked:
     rows = final.segmented
     own = rows[(rows["dataset"] == line["dataset"]) & (rows["method"] == line["method"])]
-    reads = with_text(line["method"], final, context) or line["ranking"] in BY_TEXT
-    said = own["text"].dropna() if reads and "text" in own else []
+    said = own["text"].dropna() if reads_text(line, final, context) and "text" in own else []
     words = float(np.mean([len(str(text).split()) for text in said])) if len(said) else 0.0
     return Asked(line, sequences_of(line, final), words)
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.config.texts import WORDS, read_words
 from harness.plugins.registry import register_table
-from harness.report.comparison import BY_TEXT, OURS, Part, absent, players, printed_beside, printed_cell, quoted_note
+from harness.report.comparison import OURS, Part, absent, players, printed_beside, printed_cell, quoted_note, reads_text
 from harness.report.context import Context
 from harness.report.layout import Cell, Column, Row, Table, best_strong
 from harness.report.paper.lists import difference
@@ -125,9 +125,8 @@ def _input(line: pd.Series[Any], final: FinalClicks, context: Context) -> str:
     """`Class name + 1 click`, by the rows; an answer to the text alone was given no click."""
     rows = of_line(final.segmented, line)
     clicks = 0 if line["ranking"] == TEXT else int(click_counts(rows["clicks"]).max(initial=0))
-    reads = context.facts(line["method"]).uses_text or line["ranking"] in BY_TEXT
     given = f"{clicks} click{'s' if clicks != 1 else ''}" if clicks else ""
-    return " + ".join(filter(None, [_words(rows) if reads else "", given])) or "–"
+    return " + ".join(filter(None, [_words(rows) if reads_text(line, final, context) else "", given])) or "–"
 
 
 def _words(rows: pd.DataFrame) -> str:

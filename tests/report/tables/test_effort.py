@@ -64,6 +64,16 @@ def test_by_text_alone_costs_its_words(rows: pd.DataFrame) -> None:
     assert texts(build_table("effort", alone, CONTEXT)) == [["ours", "all", "2.0", "0", "1.0", "55.00", "2"]]
 
 
+def test_a_texts_concept_is_held_against_the_tracker_by_clicks_beside_it(rows: pd.DataFrame) -> None:
+    concept = rows[rows["method"] == "ours"].assign(ranking="concept")
+    tracked = concept.assign(ranking="confidence", iou=0.4)
+    built = build_table("effort", pd.concat([concept, tracked]), CONTEXT)
+    assert [line for line in texts(built) if line[1] == "all"] == [
+        ["ours (concept)", "all", "2.0", "1", "3.0", "55.00", "2", "> 1"],
+        ["ours (confidence)", "all", "0.0", "1", "2.0", "40.00", "2", ""],
+    ]
+
+
 def test_a_mean_says_its_interval_where_asked_and_nothing_is_made_of_nothing(rows: pd.DataFrame) -> None:
     built = build_table("effort", rows, replace(CONTEXT, intervals=True))
     assert all(row.cells[6].n in (1, 2) for row in built.body)

@@ -132,3 +132,12 @@ def test_without_ours_or_rows(sentences: pd.DataFrame) -> None:
     without = build_table("table8", sentences[sentences["method"] == "LAVT"], Context("demo"))
     assert len(without.body) == 1 and any("text_click" in note for note in without.notes)
     assert build_table("table8", pd.DataFrame(), Context("demo")).notes == ("No rows.",)
+
+
+def test_a_tracker_by_clicks_beside_a_texts_concept_was_given_no_words(sentences: pd.DataFrame) -> None:
+    both = [sentences[sentences["method"] == "ours"].assign(ranking=name) for name in ("confidence", "concept")]
+    lines = texts(build_table("table8", pd.concat(both), CONTEXT))
+    assert [line[1:3] for line in lines[:2]] == [
+        ["ours (concept)", "Class name + 1 click"],
+        ["ours (confidence)", "1 click"],
+    ]
