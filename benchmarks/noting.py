@@ -22,6 +22,8 @@ TAKES_S = 0.02
 class Noting(Method):
     """A disc around the last click."""
 
+    uses_text = False  # A start asks a method that does not say so with other words, too.
+
     def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:  # noqa: ARG002
         """The disc, after a moment in which a model would work."""
         if notes := os.environ.get(NOTES):
