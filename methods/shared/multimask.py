@@ -133,6 +133,8 @@ class MultiMask(Method):
         image_encodings: How many images were encoded so far.
     """
 
+    uses_text = False  # Words choose among its masks, by a ranking; they change no mask.
+
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
         """CLIP's, where it ranks."""

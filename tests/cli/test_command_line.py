@@ -397,7 +397,7 @@ def test_list_says_one_line_on_each(
 ) -> None:
     listed = _listed(kind.value, monkeypatch, capsys)
     known = {"metrics": "iou", "clicks": "paper/v1", "tables": "leaderboard", "methods": "text_click", "texts": "given"}
-    known |= {"datasets": "scenes", "saliency": "maskclip", "learners": "prompted_deeplab"}
+    known |= {"datasets": "scenes", "saliency": "maskclip", "learners": "prompted_deeplab", "loggers": "tensorboard"}
     assert known[kind.value] in listed and all(len(line) > 10 for line in listed.values())
     assert not any(line.startswith("broken") for line in listed.values())
 

@@ -357,6 +357,7 @@ def test_an_instance_opens_toggles_and_moves_by_keys_and_gives_the_focus_back(pa
 @needs_browser
 def test_side_by_side_shows_every_method_and_goes_back_to_what_was_on(page: Page) -> None:
     page.click("#f-failed")
+    expect(page.locator("#found")).to_contain_text(re.compile("^10"))
     page.click("#list tbody tr .open")
     page.wait_for_selector("#layers input", state="attached")
     page.keyboard.press("s")
