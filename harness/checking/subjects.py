@@ -1,4 +1,4 @@
-"""What `check` is asked to look at: a plugin by its name, or the methods and data sets of a config."""
+"""Finds the plugins that `check` goes through: one by its name, or the methods and data sets of a config."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class RunConfig(Model):
 
 
 def asked_on(named: Sequence[str], dataset: str) -> bool:
-    """Whether a method is asked on a data set. `named` are the labels in its `datasets:`; empty means all data sets."""
+    """Whether a run asks a method on a data set: its `datasets:` names the data set's label, or is empty."""
     return not named or dataset in named
 
 

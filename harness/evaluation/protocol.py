@@ -1,4 +1,4 @@
-"""How a method is asked, and what a record says of the prompt, also where no mask came back."""
+"""Builds the prompts that a method gets, and the columns of a record that describe a prompt."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from harness import atomic
@@ -18,8 +17,7 @@ from harness.messages import without_folders
 from harness.report.layout import Table, for_others
 from harness.report.rendering.markdown import to_markdown
 from harness.results.recorded import Recorded
-from harness.storage.manifest import metrics_of
-from harness.storage.rows import schema
+from harness.storage.results_file import as_parquet
 
 ROWS, CARD, INDEX = "results.parquet", "README.md", "index.html"
 
@@ -54,7 +52,8 @@ def write_beside(folder: Path, run: Recorded, tables: Sequence[Table], made_by: 
         made_by: What made the rows.
         pictures: Images that the page holds.
     """
-    rows = _write_rows(folder / ROWS, run)
+    content, rows = as_parquet(run.store, run.jobs, run.samples, {}, _without_folders)
+    atomic.write(folder / ROWS, content)
     # The hub reads the lines between the two rulers.
     tags = ["instance-segmentation", "benchmark"]
     about = {"title": run.config.run, "sdk": "static", "app_file": INDEX, "tags": tags}
@@ -64,14 +63,8 @@ def write_beside(folder: Path, run: Recorded, tables: Sequence[Table], made_by: 
     atomic.write(folder / INDEX, _INDEX.encode())
 
 
-def _write_rows(path: Path, run: Recorded) -> int:
-    """All rows of the run, in the schema of results.parquet; how many."""
-    count, sink = 0, pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, schema(metrics_of(run.jobs)), compression="zstd") as writer:
-        for rows in run.store.tables(run.jobs, run.samples):
-            errors = [error and without_folders(error) for error in rows["error"].to_pylist()]
-            place = rows.schema.get_field_index("error")
-            writer.write_table(rows.set_column(place, rows.schema.field(place), pa.array(errors, pa.string())))
-            count += len(rows)
-    atomic.write(path, sink.getvalue())
-    return count
+def _without_folders(rows: pa.Table) -> pa.Table:
+    """The rows, whose errors name no folder of this machine."""
+    errors = [error and without_folders(error) for error in rows["error"].to_pylist()]
+    place = rows.schema.get_field_index("error")
+    return rows.set_column(place, rows.schema.field(place), pa.array(errors, pa.string()))

@@ -163,7 +163,7 @@ def _name(error: BaseException) -> str:
 
 
 def one_line(text: str, most: int = REASON_MOST) -> str:
-    """Text on one line of at most so many characters and a note, which any file can hold and every start says alike."""
+    """The text on one line, cut to `most` characters and a note of its length, without what differs at each start."""
     # Cut before it is cleaned: a text of a gigabyte must not go through regular expressions.
     cut = " ".join(text[: 4 * most].split())
     cut = _PASSING.sub("", readable(cut))

@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.plugins.scale import SHARE, Scale
 from harness.report.context import Context
-from harness.report.layout import Cell, Row
+from harness.report.layout import Cell, Row, signed, spread
 from harness.report.paper.published import published_rows
 from harness.report.paper.rows import Published
 from harness.report.scores import plugin_of
@@ -25,6 +25,9 @@ from harness.structures import UserError
 PARTS = {"mean": "overall", "seen": "seen", "unseen": "unseen"}
 """A column of `scores` -> its name in the paper."""
 
+
+RIGHT_WORDS = ("class_name", "given")
+"""The rules of the right words; other words are held against those of the first that a run has."""
 
 BY_TEXT = ("clip", "saliency")
 """Rankings that the text decides, whatever the method makes of it otherwise."""
@@ -110,8 +113,16 @@ def gains(
 
 def interval(gain: Gain, scale: Scale = SHARE) -> str:
     """`+4.52 [+3.10, +5.90]`, in points of a share; without an interval where one image cannot give it."""
-    spread = "from one image" if math.isnan(gain.low) else f"[{scale.signed(gain.low)}, {scale.signed(gain.high)}]"
-    return f"{scale.signed(gain.difference)} {spread}"
+    ends = "from one image" if math.isnan(gain.low) else f"[{scale.signed(gain.low)}, {scale.signed(gain.high)}]"
+    return f"{scale.signed(gain.difference)} {ends}"
+
+
+def gain_cell(gain: Gain | None, context: Context, doubts: tuple[str, ...] = ()) -> Cell:
+    """A difference in points, with its interval and n where they are asked for; empty where there is none."""
+    if gain is None:
+        return Cell("", doubts)
+    behind = spread(signed(gain.low), signed(gain.high), gain.n) if context.intervals else ""
+    return Cell(signed(gain.difference), doubts, n=gain.n, spread=behind)
 
 
 def absent(parts: Sequence[Part], lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[str]:

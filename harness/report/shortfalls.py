@@ -15,7 +15,7 @@ from harness.statistics.final_clicks import FinalClicks
 def shortfalls(
     run: str, final: FinalClicks, context: Context, methods: Collection[str] | None = None
 ) -> tuple[str, ...]:
-    """Says what a run lacks: a sentence for each data set that no table shows, and each method that lacks rows on one.
+    """Names the data sets that no table shows and the methods whose rows are incomplete, a sentence each.
 
     Args:
         run: The run's folder, as the sentences name it.

@@ -36,13 +36,13 @@ class Speed:
     instances: float
 
     def seconds(self, instances: int | None) -> float:
-        """What an image with so many instances takes."""
+        """The time that an image takes, by its number of instances (None: as many as images have on average)."""
         return self.image_s + self.instance_s * (self.instances if instances is None else instances)
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a budget suffices for.
+class Affordable:
+    """The images that a budget pays for.
 
     Attributes:
         config: The run's, of the images that are taken: a part, unless all are.
@@ -60,7 +60,7 @@ class Part:
 
 def within(
     config: RunConfig, budget_s: float, watcher: Watcher, address: str | None = None, runs: str | None = None
-) -> Part:
+) -> Affordable:
     """Take the first images of the stratified order that a budget suffices for.
 
     Speeds are those of the run's rows. Where a method has no rows on a data set, the first images are computed with all
@@ -98,7 +98,7 @@ def within(
             break
         total, taken[one] = total_s, None
     part = config if len(taken) == len(order) else _of_images(config, list(taken))
-    return Part(part, len(taken), len(order), total / workers, workers)
+    return Affordable(part, len(taken), len(order), total / workers, workers)
 
 
 def _of(order: Sequence[Asked], dataset: str) -> list[Asked]:

@@ -79,7 +79,7 @@ class Following:
         return as_frame(rows.drop_columns(["mask"]))
 
     def _tell(self, hook: str, what: Any) -> None:
-        """Call every logger; one that raises is told no more."""
+        """Call a hook of every logger, and drop a logger that raises."""
         try:
             told = what()
         except (UserError, ValueError, OSError) as error:

@@ -90,7 +90,7 @@ def run_part(
         instances, failed = budget.instances.total(), budget.failed.total()
         ended = {"ended": now(), "instances": instances, "failed": failed, "peaks": peaks}
         with _for_a_moment(store, watcher):
-            _note(store, start["id"], ended | ({"reads_text": sorted(readers)} if readers else {}))
+            store.close(start["id"], **ended, **({"reads_text": sorted(readers)} if readers else {}))
             facts = [job.facts for job in jobs]
             others = incomplete(store, facts, samples_of(jobs))
             finished = None if others else report(recorded(store), stopped)
@@ -166,10 +166,3 @@ def _differing(manifest: dict[str, Any], jobs: Sequence[Job], part: Part) -> str
         return "it asks for other images"
     cut = manifest.get(PARTS, part.of)
     return "" if cut == part.of else f"it is cut into {cut} parts"
-
-
-def _note(store: Store, start: str, facts: dict[str, Any]) -> None:
-    """Add facts to a part's start in the manifest, which has those of others behind it."""
-    manifest = store.begun()
-    starts = [one | facts if one.get("id") == start else one for one in manifest["starts"]]
-    save_manifest(store.folder, manifest | {"starts": starts})

@@ -70,7 +70,7 @@ class Power:
         return None if math.isnan(self.spread) else max(2, math.ceil((_REACH * self.spread / difference) ** 2))
 
     def detectable(self, images: int) -> float:
-        """The least true difference that so many images find: `images_for`, solved for the difference."""
+        """The smallest true difference that this many images find: the formula of `images_for`, solved for it."""
         return _REACH * self.spread / math.sqrt(images) if images else math.nan
 
     @property

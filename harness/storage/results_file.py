@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pandas as pd
 import pyarrow as pa
@@ -31,21 +31,40 @@ def write_results(store: Store, jobs: Sequence[JobFacts], sample_ids: Mapping[st
     Returns:
         How many rows.
     """
-    sink, count = pa.BufferOutputStream(), 0
-    columns = schema(metrics_of(jobs)).with_metadata({_MADE_OF: _state(store, jobs, sample_ids)})
-    with pq.ParquetWriter(sink, columns, compression="zstd", write_page_checksum=True) as writer:
-        for rows in store.tables(jobs, sample_ids):
-            writer.write_table(rows)
-            count += len(rows)
+    content, count = as_parquet(store, jobs, sample_ids, {_MADE_OF: _state(store, jobs, sample_ids)})
     # The order matters if a kill comes in between. The report goes first, for it tells of the former rows. Between
     # the next two steps the file does not have the SHA-256 in the manifest, so that readers take the shards
     # instead.
-    content = sink.getvalue()
     store.folder.remove(REPORT)
     store.folder.write(RESULTS, content)
     if manifest := store.manifest():
         save_manifest(store.folder, manifest | {"results": {"sha256": hashlib.sha256(content).hexdigest()}})
     return count
+
+
+def as_parquet(
+    store: Store,
+    jobs: Sequence[JobFacts],
+    sample_ids: Mapping[str, Collection[str]],
+    metadata: Mapping[bytes, bytes],
+    changed: Callable[[pa.Table], pa.Table] = lambda rows: rows,
+) -> tuple[pa.Buffer, int]:
+    """All rows as one Parquet file, a part in memory at a time; also, how many rows they are.
+
+    Args:
+        store: The run's.
+        jobs: Whose rows.
+        sample_ids: Data set's label -> the samples that were asked for.
+        metadata: For the file's head.
+        changed: What is written in place of each part of the rows.
+    """
+    sink, count = pa.BufferOutputStream(), 0
+    columns = schema(metrics_of(jobs)).with_metadata(dict(metadata))
+    with pq.ParquetWriter(sink, columns, compression="zstd", write_page_checksum=True) as writer:
+        for rows in store.tables(jobs, sample_ids):
+            writer.write_table(changed(rows))
+            count += len(rows)
+    return sink.getvalue(), count
 
 
 def latest_rows(

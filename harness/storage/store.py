@@ -89,10 +89,12 @@ class Store:
         manifest["starts"] = [*manifest.get("starts", []), start]
         save_manifest(self.folder, manifest)
 
-    def close(self, **facts: Any) -> None:
-        """Add facts to the manifest's last start."""
+    def close(self, start: str = "", /, **facts: Any) -> None:
+        """Add facts to the manifest's last start, or to the one with this id, which has others behind it."""
         manifest = self.begun()
-        manifest["starts"][-1].update(facts)
+        starts = [one for one in manifest["starts"] if one.get("id") == start] if start else manifest["starts"][-1:]
+        for one in starts:
+            one.update(facts)
         save_manifest(self.folder, manifest)
 
     def begun(self) -> dict[str, Any]:

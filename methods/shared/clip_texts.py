@@ -109,21 +109,6 @@ class TextVectors:
                 _log.warning("embedding %s: about %.0f s, once; they are kept in %s", told, all_s, self.shelf.folder)
 
 
-def text_embeddings(clip: ClipModel, names: Sequence[str], templates: Sequence[str]) -> Float32[Tensor, "n d"]:
-    """A unit vector for each name: the mean of the normalised embeddings of its templates, normalised again.
-
-    Args:
-        clip: The model.
-        names: The names that are put into the templates.
-        templates: Sentences with one "{}" each.
-
-    Raises:
-        ValueError: A text is longer than the model reads, so that two that differ at their ends would be one.
-    """
-    sentences = Sentences(clip, templates)
-    return torch.stack([sentences.mean_of(name) for name in names])
-
-
 def tower_hash(clip: ClipModel, templates: Sequence[str]) -> str:
     """A hash of all that decides a text's vector: the text tower's weights and layers, tokens and sentences."""
     module, digest = clip.module, hashlib.sha256()

@@ -28,7 +28,7 @@ _BYTES_AND_SPECIALS = 2 * 256 + 2
 def clip_tokenizer(text_config: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
     """open_clip's tokeniser, its vocabulary cut to the config's `vocab_size` most frequent tokens.
 
-    It cuts a text longer than `context_length` tokens; `text_embeddings` refuses such a text. `open_clip.get_tokenizer`
+    It cuts a text longer than `context_length` tokens; `check_lengths` refuses such a text. `open_clip.get_tokenizer`
     cannot cut the vocabulary; its token numbers would exceed the embedding of a smaller model.
     """
     context_length = text_config.get("context_length", 77)

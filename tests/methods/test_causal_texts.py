@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from harness.methods.shared.causal_texts import is_causal
 from harness.methods.shared.clip_sentences import Sentences
-from harness.methods.shared.clip_texts import PUBLISHED_TEMPLATES, text_embeddings
+from harness.methods.shared.clip_texts import PUBLISHED_TEMPLATES
 from harness.methods.shared.open_clip_model import ClipModel, load_clip
+
+from small_clips import embedded
 
 pytestmark = pytest.mark.slow
 
@@ -60,14 +62,14 @@ def test_vectors_are_open_clips(kind: str, tmp_path: Path) -> None:
     clip = built(tmp_path, options)
     assert is_causal(clip.module) == causal
     for templates in (PUBLISHED_TEMPLATES, ("{}",)):
-        found = text_embeddings(clip, NAMES, templates)
+        found = embedded(clip, NAMES, templates)
         for name, vector in zip(NAMES, found, strict=True):
             assert (vector - by_open_clip(clip, name, templates)).abs().max() <= 1e-6
 
 
 def test_a_names_vector_does_not_depend_on_the_others_by_a_bit(tmp_path: Path) -> None:
     clip = built(tmp_path, {})
-    together = text_embeddings(clip, NAMES, PUBLISHED_TEMPLATES)
+    together = embedded(clip, NAMES, PUBLISHED_TEMPLATES)
     alone = Sentences(clip, PUBLISHED_TEMPLATES)
     for index in (3, 0):
         assert torch.equal(alone.mean_of(NAMES[index]), together[index])

@@ -9,10 +9,9 @@ import torch
 from harness.methods.saliency.chefer import Chefer
 from harness.methods.saliency.gradcam import Gradcam
 from harness.methods.shared.clip_saliency import ClipSaliency, squeezed
-from harness.methods.shared.clip_texts import text_embeddings
 
 import small_clips
-from small_clips import picture
+from small_clips import embedded, picture
 
 pytestmark = pytest.mark.slow
 VOCABULARY = ("person", "car", "tall tree")
@@ -96,7 +95,7 @@ def test_texts_are_put_into_templates(templates: str, monkeypatch: pytest.Monkey
     sentences = {"none": ("{}",), "plain": ("a photo of a {}.",)}.get(templates, saliency.templates)
     with torch.inference_mode():
         found = saliency._vectors(["red car"])
-    torch.testing.assert_close(found, text_embeddings(saliency.clip, ["red car"], sentences))
+    torch.testing.assert_close(found, embedded(saliency.clip, ["red car"], sentences))
     assert len(saliency.templates) == {"none": 1, "plain": 1, "published": 85}[templates]
 
 

@@ -14,7 +14,6 @@ import pytest
 import torch
 from harness.methods.shared import open_clip_model
 from harness.methods.shared.clip_config import model_config, pixel_statistics
-from harness.methods.shared.clip_texts import text_embeddings
 from harness.methods.shared.clip_tokens import clip_tokenizer
 from harness.methods.shared.open_clip_model import ClipModel
 from open_clip.tokenizer import default_bpe
@@ -22,6 +21,7 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
 from harness.structures import UserError
+from small_clips import embedded
 
 pytestmark = pytest.mark.slow
 
@@ -257,7 +257,7 @@ def test_a_vocabulary_that_cannot_be_is_refused() -> None:
 
 def test_text_embedding_is_the_normalised_mean_of_normalised_templates(clip: ClipModel) -> None:
     templates = ("a photo of a {}.", "there is the {} in the scene.", "{}")
-    found = text_embeddings(clip, ["car", "tall house"], templates)
+    found = embedded(clip, ["car", "tall house"], templates)
     for row, name in zip(found, ["car", "tall house"], strict=True):
         total = torch.zeros(128, dtype=torch.float64)
         for template in templates:
@@ -340,8 +340,8 @@ def test_a_text_beyond_the_context_is_refused_and_one_that_fills_it_is_not(clip:
     context = clip.tokenizer.context_length
     fits = "a " * (context - 3) + "a"
     assert len(clip.tokenizer.encode(fits)) + 2 == context
-    assert text_embeddings(clip, [fits[2:], "a car"], ["{}"]).shape == (2, 128)
+    assert embedded(clip, [fits[2:], "a car"], ["{}"]).shape == (2, 128)
     for end in ("red", "blue"):
         with pytest.raises(ValueError, match=rf"found a text of \d+ tokens, 'a .* {end}'; wanted at most {context}"):
-            text_embeddings(clip, ["a car", f"{fits} {end}"], ["{}"])
-    assert text_embeddings(clip, [fits], ["{}"]).shape == (1, 128)
+            embedded(clip, ["a car", f"{fits} {end}"], ["{}"])
+    assert embedded(clip, [fits], ["{}"]).shape == (1, 128)

@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from harness.methods.shared import clip_saliency
 from harness.methods.shared.clip_saliency import ClipSaliency
+from harness.methods.shared.clip_sentences import Sentences
 from harness.methods.shared.clip_tokens import clip_tokenizer
 from harness.methods.shared.open_clip_model import ClipModel
+from jaxtyping import Float32
 from torch import Tensor, nn
 
 import real_data
@@ -157,3 +159,9 @@ def far(found: Tensor | np.ndarray, true: Tensor | np.ndarray) -> float:
     """The largest difference, as a share of the largest expected value."""
     wanted = np.asarray(true)
     return float(np.abs(np.asarray(found) - wanted).max() / np.abs(wanted).max())
+
+
+def embedded(clip: ClipModel, names: Sequence[str], templates: Sequence[str]) -> Float32[Tensor, "n d"]:
+    """The unit vector of each name in these sentences, which nothing keeps on a disk."""
+    sentences = Sentences(clip, templates)
+    return torch.stack([sentences.mean_of(name) for name in names])

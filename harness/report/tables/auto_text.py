@@ -14,9 +14,9 @@ import pandas as pd
 
 from harness.plugins.registry import register_table
 from harness.report.baselines import baselines
-from harness.report.comparison import PARTS, answers, base, interval, text_rules
+from harness.report.comparison import PARTS, RIGHT_WORDS, answers, base, gain_cell, interval, text_rules
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, share, signed, spread
+from harness.report.layout import Cell, Column, Row, Table, share
 from harness.report.scores import (
     about,
     bounds,
@@ -33,9 +33,6 @@ from harness.report.scores import (
 from harness.statistics.contrasts import mean_gain, paired, share_of
 from harness.statistics.final_clicks import FinalClicks, over_draws
 from harness.statistics.means import Gain, part
-
-GIVEN = ("class_name", "given")
-"""The rules of the words that are held against the guess; of several the first that the run has."""
 
 _GENERAL = (
     "Means over instances, in percent. Right: the share of guesses that are the object's own class. Over none, against "
@@ -90,7 +87,7 @@ def _trios(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterato
         # The method's own variants; where it says nothing without words, as a network that was trained with them,
         # click-only stands for "none".
         own = here[[base(name, context) == base(guessed["method"], context) for name in here["method"]]]
-        given = next((line for rule in GIVEN for line in _of_rule(own, rules, rule)), None)
+        given = next((line for rule in RIGHT_WORDS for line in _of_rule(own, rules, rule)), None)
         other = against.of(guessed["dataset"], guessed["method"])
         without = [*_of_rule(own, rules, "none"), *(line for _, line in here[here["method"] == other].iterrows())]
         trio = {"none": next(iter(without), None), "given": given, "guessed": guessed}
@@ -132,11 +129,7 @@ def _right_cells(rows: pd.DataFrame, context: Context) -> list[Cell]:
 
 
 def _gain(pairs: pd.DataFrame | None, context: Context) -> Cell:
-    if pairs is None or pairs.empty:
-        return Cell()
-    gain = mean_gain(pairs)
-    behind = spread(signed(gain.low), signed(gain.high), gain.n) if context.intervals else ""
-    return Cell(signed(gain.difference), n=gain.n, spread=behind)
+    return gain_cell(None if pairs is None or pairs.empty else mean_gain(pairs), context)
 
 
 def _said(trio: Trio) -> Iterator[str]:

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from harness.plugins.registry import register_table
-from harness.report.comparison import answers, base, interval, text_rules
+from harness.report.comparison import answers, base, gain_cell, interval, text_rules
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, share, signed, spread
+from harness.report.layout import Cell, Column, Row, Table, share
 from harness.report.scores import (
     NO_ROWS,
     about,
@@ -97,18 +97,11 @@ def _row(
     values = whole[["score_b", "score"]]
     means = [share(float(values[column].mean()), doubts, n=len(whole)) for column in values]
     shown = with_intervals(means, values, whole, context) if len(whole) else means
+    difference = gain_cell(mean_gain(whole), context) if len(whole) else Cell("–")
     names = (Cell(one["dataset"]), Cell(name, about(one, final, context)), *ways)
     counts = [Cell(str(len(whole)), doubts), Cell(str(one["failed"]), doubts)]
-    return Row((*names, *shown, _difference(whole, context), *counts), starts_section=starts)
+    return Row((*names, *shown, difference, *counts), starts_section=starts)
 
 
 def _way(line: pd.Series[Any], name: str) -> str:
     return str(line["method"]).removeprefix(f"{name}, ")
-
-
-def _difference(pairs: pd.DataFrame, context: Context) -> Cell:
-    if pairs.empty:
-        return Cell("–")
-    gain = mean_gain(pairs)
-    behind = spread(signed(gain.low), signed(gain.high), gain.n) if context.intervals else ""
-    return Cell(signed(gain.difference), n=gain.n, spread=behind)

@@ -15,9 +15,9 @@ import pandas as pd
 
 from harness.plugins.registry import register_table
 from harness.report.baselines import baselines
-from harness.report.comparison import answers, base, interval, text_rules, with_text
+from harness.report.comparison import RIGHT_WORDS, answers, base, gain_cell, interval, text_rules, with_text
 from harness.report.context import Context
-from harness.report.layout import Cell, Column, Row, Table, cells, share, signed, spread
+from harness.report.layout import Cell, Column, Row, Table, cells, share
 from harness.report.scores import (
     about,
     clicks_note,
@@ -44,9 +44,6 @@ DOSES = {
     "wrong_absent": "wrong, absent",
 }
 """Rule -> how the table calls it, in the order of its lines; other rules follow."""
-
-RIGHT = ("class_name", "given")
-"""The rules of the right words; a wrong text is held against the first that the run has."""
 
 _GENERAL = (
     "Means over the instances that were segmented with every dose of a method (n), in percent. Over none: the gain "
@@ -141,7 +138,7 @@ def _gains(doses: Sequence[Dose], final: FinalClicks, common: pd.MultiIndex) -> 
         return [{} for _ in doses]
     paired = final.where(pd.MultiIndex.from_frame(final.rows[INSTANCE]).isin(common))
     none = next((dose for dose in whole if dose.kind == "none"), None)
-    right = next((dose for kind in RIGHT for dose in whole if dose.kind == kind), None)
+    right = next((dose for kind in RIGHT_WORDS for dose in whole if dose.kind == kind), None)
     found: list[Gains] = []
     for dose in doses:
         own = {}
@@ -170,14 +167,6 @@ def _row(dose: Dose, own: Gains, common: pd.MultiIndex, starts: bool, final: Fin
     counts = (str(len(shared) if dose.whole else 0), str(dose.line["failed"]))
     doubts = gaps(dose.line)
     means = with_intervals([share(mean, doubts, n=len(shared))], shared[["iou"]], shared, context)
-    gains = [_gain(own.get(name), doubts, context) for name in ("over none", "gullibility")]
+    gains = [gain_cell(own.get(name), context, doubts) for name in ("over none", "gullibility")]
     shown = [*means, *gains, *cells(counts, doubts)]
     return Row((*names, Cell(DOSES.get(dose.kind, dose.kind)), *shown), starts_section=starts)
-
-
-def _gain(gain: Gain | None, doubts: tuple[str, ...], context: Context) -> Cell:
-    """Empty without one; its interval and n where they are asked for."""
-    if gain is None:
-        return Cell("", doubts)
-    said = spread(signed(gain.low), signed(gain.high), gain.n) if context.intervals else ""
-    return Cell(signed(gain.difference), doubts, n=gain.n, spread=said)
