@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 import harness
 import toy_runs
 from fakes import Begins, Steady, Toys
+from harness.clicks.other_masks import masks_of
 from harness.config.run_config import load_run
 from harness.masks import rle
 from harness.plugins.interfaces import Method
@@ -193,6 +196,16 @@ def test_an_instance_without_a_mask_there_fails_with_the_reason(tmp_path: Path) 
     with pytest.warns(UserWarning, match="4 of 4"):
         rows = rows_of(Begins(), from_run(finished(tmp_path / "run", height=48, width=32)))
     assert "has a mask of (48, 32); wanted (32, 48)" in rows["error"].iloc[0]
+
+
+def test_a_file_that_was_altered_after_its_run_is_refused(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "other")
+    digest = hashlib.sha256((folder / "results.parquet").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({"results": {"sha256": digest}}))
+    assert masks_of(folder, "a").known
+    finished(folder, height=3)
+    with pytest.raises(UserError, match=r"results\.parquet is not the file that manifest\.json tells of.*report "):
+        masks_of(folder, "a")
 
 
 def test_a_file_that_is_replaced_meanwhile_ends_it(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """The masks that a method made in a finished run, which another method starts from.
 
-They are read from the run's results.parquet, which every finished run has (docs/results.md); nothing else of it is
-looked at.
+They are read from the run's results.parquet, which every finished run has (docs/results.md). Its manifest.json says
+what the file's SHA-256 is; a file that was altered since is refused.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -78,6 +79,7 @@ def masks_of(run: Path, method: str, ranking: str = "", dataset: str = "", sha25
 @lru_cache(maxsize=4)
 def _read(path: Path, state: tuple[int, int, int], method: str, ranking: str, dataset: str) -> OtherMasks:
     del state
+    _check_unaltered(path)
     try:
         rows = pq.read_table(path, columns=[*_COLUMNS, *_OF_MASKS], filters=[("method", "==", method)])
         if not len(rows):
@@ -94,6 +96,23 @@ def _read(path: Path, state: tuple[int, int, int], method: str, ranking: str, da
         (row["image_id"], row["instance_id"]): (row["mask"], (row["height"], row["width"])) for row in first.to_pylist()
     }
     return OtherMasks(f"'{method}' in {path.parent.name}", known)
+
+
+def _check_unaltered(path: Path) -> None:
+    """See that the file is the one that the run's manifest tells of; a file without a manifest is taken as it is.
+
+    Raises:
+        UserError: It is another one.
+    """
+    try:
+        wanted = json.loads(path.with_name("manifest.json").read_bytes())["results"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    if places.sha256(path) != wanted:
+        raise UserError(
+            f"rough/v1: {path} is not the file that manifest.json tells of: it was altered, or a start was killed "
+            f"while it wrote it. Write it anew: python -m harness report {path.parent}"
+        )
 
 
 def _only(rows: pa.Table, column: str, wanted: str, where: str) -> pa.Table:

@@ -64,7 +64,9 @@ def write_beside(folder: Path, run: Recorded, tables: Sequence[Table], made_by: 
 
 
 def _without_folders(rows: pa.Table) -> pa.Table:
-    """The rows, whose errors name no folder of this machine."""
-    errors = [error and without_folders(error) for error in rows["error"].to_pylist()]
-    place = rows.schema.get_field_index("error")
-    return rows.set_column(place, rows.schema.field(place), pa.array(errors, pa.string()))
+    """The rows without folders of this machine: errors and the options of clicks, such as a file, may name some."""
+    for name in ("error", "retried", "click_options"):
+        texts = [text and without_folders(text) for text in rows[name].to_pylist()]
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, rows.schema.field(place), pa.array(texts, pa.string()))
+    return rows

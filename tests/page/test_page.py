@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 from playwright.sync_api import Page, expect
@@ -20,6 +21,7 @@ from harness.config.run_config import load_run
 from harness.masks import rle
 from harness.page.build import Counts, build_page, write_page
 from harness.page.explorer import Listing, natural, stratified
+from harness.page.publishing import _without_folders
 from harness.report.build import build_table
 from harness.report.context import Context
 from harness.results.recorded import recorded_at
@@ -252,6 +254,14 @@ def test_a_published_page_has_its_rows_and_a_card(built: Counts, tmp_path: Path)
     assert f"{len(own):,} rows" in card and "What made these rows" in card and "| by text" in card
     assert "url=report.html" in (out / "index.html").read_text("utf-8")
     assert str(run_folder.parent) not in card
+
+
+def test_published_rows_name_no_folder_of_this_machine() -> None:
+    texts = {name: pa.array([None, "at /home/ada/private/a.jpg"]) for name in ("error", "retried", "click_options")}
+    kept = pa.array(["/home/ada/1", "2"])
+    found = _without_folders(pa.table({**texts, "image_id": kept}))
+    assert found["image_id"].to_pylist() == kept.to_pylist(), "an id is no path"
+    assert all(found[name].to_pylist() == [None, "at .../a.jpg"] for name in texts)
 
 
 def test_data_of_another_place_must_be_of_this_run(built: Counts, tmp_path: Path) -> None:

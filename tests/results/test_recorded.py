@@ -211,6 +211,7 @@ def test_a_foreign_folder_runs_nothing(
     config |= {"methods": methods, "datasets": [{"name": evil, "label": "boxes"}], "tables": [evil, "leaderboard"]}
     config |= {"metrics": ["iou", "boundary_iou", evil], "text": config["text"] | {"rule": evil}}
     config |= {"clicks": config["clicks"] | {"strategy": evil}}
+    config |= {"loggers": [{"name": evil, "label": "evil"}], "on_end": [f"touch {copy}/executed"]}
     for job in manifest["jobs"].values():
         job["about"] |= {"dataset_plugin": evil, "method_plugin": evil}
     save_manifest(store.folder, manifest)
@@ -222,6 +223,9 @@ def test_a_foreign_folder_runs_nothing(
         ["audit", copy],
         ["claims", copy],
         ["page", copy],
+        ["publish", copy, "-o", tmp_path / "site"],
+        ["export", copy, "--coco", tmp_path / "masks.json", "--method", "turned"],
+        ["rows", copy, "--worst", "2"],
         ["merge", copy, "-o", tmp_path / "merged"],
         ["verify", copy],
     ):
