@@ -27,8 +27,6 @@ class Sentences:
     def __init__(self, clip: ClipModel, templates: Sequence[str]) -> None:
         self.clip, self.templates = clip, templates
         self.causal = is_causal(clip.module)
-        mark, encode = clip.tokenizer.sot_token_id, clip.tokenizer.encode
-        self.beginnings = [[mark, *encode(template.partition("{}")[0])] for template in templates]
 
     @torch.inference_mode()
     def mean_of(self, name: str) -> Float32[Tensor, " d"]:
@@ -65,6 +63,12 @@ class Sentences:
             some = torch.tensor([rests[index] for index in which])
             found |= zip(which, vectors_of(module, self.starts, torch.tensor(which), some), strict=True)
         return torch.stack([found[index] for index in range(len(found))])
+
+    @cached_property
+    def beginnings(self) -> list[list[int]]:
+        """The tokens that stand before the name, of each sentence."""
+        mark, encode = self.clip.tokenizer.sot_token_id, self.clip.tokenizer.encode
+        return [[mark, *encode(template.partition("{}")[0])] for template in self.templates]
 
     @cached_property
     def starts(self) -> Starts:
