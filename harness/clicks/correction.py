@@ -1,8 +1,15 @@
 """Corrective clicks: each lies at the deepest point of what the prediction so far gets wrong.
 
-Ignored pixels are never wrong. A pixel that was clicked is not clicked again. Before the first round everything of
-the object is missing, so the first click falls on its deepest point; an instance that starts from a mask has that one
-corrected.
+Two kinds of pixels are wrong: those that the prediction misses, and the surplus ones that it has beyond the object.
+
+    the object       predicted        wrong
+    . # # # # # .    # # # . . . .    - . . + + + .     + missing
+    . # # # # # .    # # # . . . .    - . . + x + .     - surplus
+    . # # # # # .    # # # . . . .    - . . + + + .     x the click: positive, as the missing region is the deeper one
+
+Ignored pixels are never wrong, and no pixel is clicked twice. Before the first round there is no prediction: the whole
+object is missing, and the first click falls on its deepest pixel. If the instance starts from a rough mask, that mask
+is the first prediction.
 """
 
 from __future__ import annotations
@@ -21,9 +28,9 @@ from harness.structures import Click, Mask
 def ritm(at: Situation) -> tuple[Click, ...]:
     """The next click of RITM's public clicker: at the deepest missing or surplus pixel; at a tie at the surplus one.
 
-    Missing and superfluous pixels are two regions with a depth each. Where no wrong pixel is left that was not
-    clicked, the click is negative and at (0, 0), as theirs. Of equally deep pixels theirs takes the first by row, then
-    column; so does this one, by exact distances, where the last bit of OpenCV's would decide at random (`depth`).
+    The deepest pixels of the missing and of the surplus region are compared. If every wrong pixel was clicked already,
+    the click is negative and at (0, 0), as in RITM. Among equally deep pixels both take the first by row, then by
+    column. The distances here are exact integers: with OpenCV's, the last bit would decide at random (`depth`).
 
     Source: `isegm/inference/clicker.py` of https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460.
     """
@@ -34,19 +41,19 @@ def ritm(at: Situation) -> tuple[Click, ...]:
 def center(at: Situation) -> tuple[Click, ...]:
     """Into the deepest wrong pixel, as `ritm/v1`; where nothing is left to correct, onto the object once more.
 
-    The regions, the tie between them and the order among equals are RITM's. Where no wrong pixel is left that was
-    not clicked, the click confirms: it is positive, at the object's deepest pixel that was not clicked or, once all
-    of them were, at the deepest.
+    The regions, the tie between them and the order among equals are RITM's. If every wrong pixel was clicked already,
+    the click confirms the object: it is positive and at the object's deepest pixel that was not clicked yet. Once all
+    pixels of the object were clicked, it is at the deepest one again.
     """
     return (_corrective(at) or _on_the_object(at),)
 
 
 @register_click_rule("sam/v1")
 def sam(at: Situation, first: Literal["deepest", "random"] = "deepest") -> tuple[Click, ...]:
-    """The SAM paper's: the first at the object's deepest pixel, the others at that of the whole error region.
+    """The SAM paper's clicks: first the object's deepest pixel, then the deepest pixel of the whole error region.
 
-    The region is all that is wrong, missing or superfluous, where `center/v1` has two; whether the click is positive
-    is what the ground truth says there. Where nothing is left to correct, as `center/v1`.
+    Missing and surplus pixels form one region, where `center/v1` has two. The click is positive if its pixel lies on
+    the object. Where nothing is left to correct, the click is that of `center/v1`.
 
     Source: Kirillov et al., "Segment Anything", ICCV 2023, https://arxiv.org/abs/2304.02643, section 7.1 and
     appendix D.1 ("farthest from the object boundary", "of the error region"; a random first point as the harder way).
@@ -65,7 +72,7 @@ def sam(at: Situation, first: Literal["deepest", "random"] = "deepest") -> tuple
 
 
 def wrong(at: Situation) -> tuple[Mask, Mask]:
-    """What the prediction lacks, and what it has beyond the object."""
+    """The missing pixels (of the object, not predicted) and the surplus ones (predicted, not of the object)."""
     whole = at.instance.mask
     truth = at.counted(whole)
     if at.predicted is None:
@@ -77,8 +84,8 @@ def _corrective(at: Situation) -> Click | None:
     """Into the deeper of the two regions; None where no wrong pixel is left that was not clicked."""
     missing, extra = wrong(at)
     off = deepest(extra, at.clicks)
-    # A positive click needs a strictly deeper region, since a tie is a negative one's. Asking for more than the other
-    # depth also saves the search: where nothing can be so deep, `deepest` ends after its first bound.
+    # At a tie the click is negative, so the missing region must be strictly deeper to win. `least` says so to
+    # `deepest`, which also saves time: where no missing pixel can be that deep, it stops after its first, cheap bound.
     on = deepest(missing, at.clicks, least=off.squared + 1 if off else 1)
     if on:
         return Click(on.x, on.y)
@@ -88,7 +95,7 @@ def _corrective(at: Situation) -> Click | None:
 def _on_the_object(at: Situation) -> Click:
     truth = at.counted(at.instance.mask)
     found = deepest(truth, at.clicks) or deepest(truth)
-    assert found, "an instance without a pixel that counts is never asked for"
+    assert found, "instances without a pixel that counts are sorted out before any rule is called"
     return Click(found.x, found.y)
 
 

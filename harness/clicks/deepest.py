@@ -11,14 +11,14 @@ integer, so that it is the same on every machine:
     . # # # # # .        1 1 1 1 1
     . . . . . . .
 
-A distance transform computes all of these. Only the largest is wanted here, so most pixels need none:
+A distance transform computes all of these. Only the largest is needed here, so most pixels are never measured:
 
 1. The largest square. If a square of 2 h + 1 pixels fits around a pixel and no larger one, something outside is within
    h + 1 rows and columns, but nothing within h, and so h + 1 <= depth <= sqrt(2) (h + 1). Squares cost little: a mask
    of one byte a pixel is AND-ed with itself, shifted. The largest h is found by doubling it, then by halving the steps.
 2. A first bound. Some pixels that the largest square fits around are measured exactly; the best is the bound. Around a
    pixel as deep as that fit a square, an upright and a level line whose sizes follow from the bound (`_possible`).
-   Few pixels have all three.
+   All three fit around few pixels.
 3. Exact distances of these, in order (`_Rows`). The nearest outside pixel lies in some row, dy rows away, and there it
    is the nearest within that row. So the squared depth is the smallest, over the rows above and below, of dy * dy plus
    the squared distance within that row, which one pass over the rows finds for all pixels:
@@ -50,7 +50,7 @@ Places = Int[np.ndarray, " n"]
 
 
 class Deepest(NamedTuple):
-    """A pixel, and the squared distance from its centre to that of the nearest pixel off the region."""
+    """A pixel, and the squared distance from its centre to the centre of the nearest pixel outside the region."""
 
     squared: int
     x: int
@@ -58,12 +58,12 @@ class Deepest(NamedTuple):
 
 
 def deepest(region: Mask, barred: Sequence[Click] = (), least: int = 1) -> Deepest | None:
-    """The pixel of a region that is farthest from its outside; of equals the topmost, of those the leftmost.
+    """The pixel of a region that is farthest from its outside; among equals the topmost, then the leftmost.
 
     Args:
         region: Pixels beyond the image are outside, too.
         barred: Clicks whose pixels are not chosen; they remain part of the region.
-        least: The least squared depth that is wanted.
+        least: Only pixels of at least this squared depth are considered.
 
     Returns:
         None where no pixel is so deep.
@@ -73,12 +73,16 @@ def deepest(region: Mask, barred: Sequence[Click] = (), least: int = 1) -> Deepe
     if not free.any():
         return None
     half, squares = _largest_squares(crop, free)
-    most = 2 * (half + 1) ** 2  # No depth is larger; none of `squares` has less than (half + 1) ** 2.
+    # A pixel that no square of half + 1 fits around has something outside within half + 1 rows and columns, at worst
+    # in the corner: its squared depth is at most 2 * (half + 1) ** 2. Every pixel of `squares` has nothing outside
+    # within half, so its squared depth is at least (half + 1) ** 2.
+    most = 2 * (half + 1) ** 2
     if most < least:
         return None
     candidates = _possible(crop, free, (half + 1) ** 2)
     rows = _Rows(crop, candidates, reach=isqrt(most) + 1)
-    # A part of the squares' pixels, spread over all of them, gives a bound that rules most candidates out.
+    # Some of the squares' pixels, spread over all of them, are measured exactly. The best of them is a bound that the
+    # winner must reach, and `_possible` is called again with it: that leaves far fewer candidates to measure.
     seeds = squares[:: max(1, len(squares) // SEEDS)]
     bound = max(least, rows.deepest(seeds, 1)[0])
     if bound > (half + 1) ** 2:
@@ -104,7 +108,7 @@ def _cut(region: Mask) -> tuple[Mask, int, int]:
 
 
 def _without(crop: Mask, barred: Sequence[Click], left: int, top: int) -> Mask:
-    """The crop less the clicked pixels."""
+    """The crop without the clicked pixels."""
     if not barred:
         return crop
     free, (height, width) = crop.copy(), crop.shape
@@ -141,6 +145,11 @@ def _possible(crop: Mask, free: Mask, squared: int) -> Places:
     floor(sqrt(squared - 1)) pixels to each side. A square of s pixels to each side has its corners at 2 * s * s, so the
     largest that lies within the distance has s = floor(sqrt((squared - 1) / 2)).
     """
+    # With squared = 9, depth 3: lines of isqrt(8) = 2 pixels to each side, and a square of isqrt(4) = 2. With
+    # squared = 20: lines of 4 pixels, and a square of 3, whose corner at 2 * 9 = 18 is still nearer than 20.
+    #
+    # Each erosion cuts its own margins off: all three are aligned to the pixel at (line, line) of the crop before they
+    # are AND-ed.
     line, square = isqrt(squared - 1), isqrt((squared + 1) // 2 - 1)
     inner = _eroded(crop, square)[line - square :, line - square :]
     upright, level = _eroded_along(crop, line, 0), _eroded_along(crop, line, 1)
@@ -213,9 +222,10 @@ class _Rows:
         depths = self.squared[places]
         kept = np.flatnonzero(depths >= least)
         depths, places = depths[kept], places[kept]
+        # `depths` begins as the distance within the own row and can only fall, so rows farther away than the largest
+        # of them change nothing. If that is 40 rows, there are 3 rounds: rows 1, 4, 7, ..., 40, then 2, 5, ..., 38,
+        # then 3, 6, ..., 39, above and below. After each round the candidates that fell below `least` are dropped.
         far = isqrt(int(depths.max())) if len(depths) else 0
-        # Say the deepest candidate may look 40 rows away: 3 rounds, of the rows 1, 4, 7, ..., 40, then 2, 5, ..., 38,
-        # then 3, 6, ..., 39, above and below.
         rounds = -(-far // 16)
         for first in range(1, rounds + 1):
             # Rows from near to far in every round, so that the first rules most candidates out.

@@ -34,7 +34,7 @@ class Distances:
     """How far the pixels in a box of an image are from something; exact to a distance of 1000 pixels.
 
     Attributes:
-        raw: OpenCV's distances, of which only the nearest integer of their squares is to be trusted.
+        raw: OpenCV's distances. Only the nearest integer of their squares is exact.
         left: Column of the image at which the box begins.
         top: Row of the image at which the box begins.
     """
@@ -54,11 +54,11 @@ class Distances:
         return np.float32(math.sqrt(round(float(self.raw.max()) ** 2)))
 
     def at_least(self, distance: float) -> Mask:
-        """Which pixels are so far away, or farther; those at distance 0 never are."""
+        """Which pixels are at least this far away; those at distance 0 never are."""
         return self.raw > _short_of(_first_square(distance))
 
     def at_most(self, distance: int) -> Mask:
-        """Which pixels are so far away, or nearer; those at distance 0 never are."""
+        """Which pixels are at most this far away; those at distance 0 never are."""
         return (self.raw > 0) & (self.raw < _short_of(distance**2 + 1))
 
 
@@ -67,6 +67,8 @@ def inside(region: Region) -> Distances:
 
     Computed on the box alone, which is exact and cheaper than on the image.
     """
+    # OpenCV knows nothing beyond an array's edge. A rim of zeros is what makes the edge count as outside; it is cut off
+    # again below.
     padded = cv2.copyMakeBorder(region.crop, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     return Distances(to_nearest_zero(padded)[1:-1, 1:-1], *region.box[:2])
 
@@ -98,6 +100,8 @@ def outside(mask: Mask, region: Region, reach: int) -> Distances:
         region: The region of the same mask.
         reach: In pixels.
     """
+    # No pixel outside this window can be within `reach` of the mask. The slice ends by itself at the image's far edges;
+    # at the near ones a negative start would count from the end, hence `max`.
     x0, y0, x1, y1 = region.box
     left, top = max(0, x0 - reach), max(0, y0 - reach)
     around = mask[top : y1 + reach, left : x1 + reach]
@@ -133,8 +137,8 @@ def squared(raw: Float32[np.ndarray, "*size"]) -> Int32[np.ndarray, "*size"]:
 def _first_square(distance: float) -> int:
     """The least positive integer whose root, in single precision, is at least this."""
     wanted = np.float32(distance)
-    # Begins a little below the square, which rounding may have put on either side, and goes up to the first that is
-    # enough.
+    # Rounding may have put the square on either side of the true one. So the search starts one below it, and goes up to
+    # the first integer that suffices: two or three steps.
     square = max(1, int(float(wanted) ** 2) - 1)
     while np.float32(math.sqrt(square)) < wanted:
         square += 1

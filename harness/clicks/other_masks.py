@@ -31,8 +31,8 @@ class OtherMasks:
     """A method's masks after each instance's last click.
 
     Attributes:
-        said: Whose, for messages.
-        known: (image's id, instance's id) -> its run lengths and (h, w); of several draws the first one.
+        said: Whose masks these are, for messages.
+        known: (image's id, instance's id) -> its run lengths and (h, w); the first draw's where there are several.
     """
 
     said: str
@@ -58,12 +58,12 @@ def masks_of(run: Path, method: str, ranking: str = "", dataset: str = "", sha25
     Args:
         run: The run's folder.
         method: The method's label there.
-        ranking: Whose masks; may be empty where the method has one, the oracle's not counted.
+        ranking: Which ranking's masks; may be empty where the method has one ranking, the oracle's not counted.
         dataset: The data set's label there; may be empty where the run has one.
-        sha256: What the file is to be; empty for any.
+        sha256: The hash that the file must have; empty accepts any.
 
     Raises:
-        UserError: No such run, method, ranking or data set, several where one is wanted, or another file.
+        UserError: No such run, method, ranking or data set; several where one is needed; or another file.
     """
     path = places.located(run) / RESULTS
     if not path.is_file():
@@ -78,7 +78,7 @@ def masks_of(run: Path, method: str, ranking: str = "", dataset: str = "", sha25
 
 @lru_cache(maxsize=4)
 def _read(path: Path, state: tuple[int, int, int], method: str, ranking: str, dataset: str) -> OtherMasks:
-    del state
+    del state  # It is a key of the cache alone: a file that was written anew is read anew.
     _check_unaltered(path)
     try:
         rows = pq.read_table(path, columns=[*_COLUMNS, *_OF_MASKS], filters=[("method", "==", method)])
@@ -90,7 +90,8 @@ def _read(path: Path, state: tuple[int, int, int], method: str, ranking: str, da
     rows = rows.filter(pc.equal(rows["status"], "ok"))
     for column, wanted in (("dataset", dataset), ("ranking", ranking)):
         rows = _only(rows, column, wanted, f"rough/v1: {path}, method '{method}'")
-    # Rows are sorted by draw and click: with the first draws alone, a later row of an instance is of a later click.
+    # Rows are sorted by draw and click. Among the rows of the first draw, an instance's last row is thus that of its
+    # last click, and building the dict from first to last keeps just that one.
     first = rows.filter(pc.equal(rows["draw"], 0)).select(["image_id", "instance_id", *_OF_MASKS])
     known = {
         (row["image_id"], row["instance_id"]): (row["mask"], (row["height"], row["width"])) for row in first.to_pylist()
@@ -99,10 +100,10 @@ def _read(path: Path, state: tuple[int, int, int], method: str, ranking: str, da
 
 
 def _check_unaltered(path: Path) -> None:
-    """See that the file is the one that the run's manifest tells of; a file without a manifest is taken as it is.
+    """Check that the file has the hash that the run's manifest gives; a file without a manifest is taken as it is.
 
     Raises:
-        UserError: It is another one.
+        UserError: It has another hash.
     """
     try:
         wanted = json.loads(path.with_name("manifest.json").read_bytes())["results"]["sha256"]
@@ -110,13 +111,13 @@ def _check_unaltered(path: Path) -> None:
         return
     if places.sha256(path) != wanted:
         raise UserError(
-            f"rough/v1: {path} is not the file that manifest.json tells of: it was altered, or a start was killed "
+            f"rough/v1: {path} is not the file that manifest.json describes: it was altered, or a run was killed "
             f"while it wrote it. Write it anew: python -m harness report {path.parent}"
         )
 
 
 def _only(rows: pa.Table, column: str, wanted: str, where: str) -> pa.Table:
-    """The rows of one value of a column; the oracle is nobody's answer."""
+    """The rows of one value of a column; the oracle's masks are chosen by the ground truth, so they never count."""
     there = [str(one) for one in pc.unique(rows[column]).to_pylist() if one != "oracle"]
     if wanted and wanted not in there:
         raise UserError(f"{where}: no {column} '{wanted}'. {suggest(wanted, there)}")

@@ -1,4 +1,4 @@
-"""The paper's clicks: drawn at random from the ground truth, well inside the object, along its outside, on others.
+"""The paper's clicks: drawn at random well inside the object, along its outside, or on other objects.
 
 Source: "Text and Click inputs for unambiguous open vocabulary instance segmentation", BMVC 2023,
 https://arxiv.org/abs/2311.14822, sections 4 and 6.1.
@@ -32,6 +32,8 @@ def interior(at: Situation, margin: Annotated[float, Field(ge=0, le=1)] = 0.35) 
         at: Only the instance and the generator matter.
         margin: 0 (anywhere inside) to 1 (the deepest pixels only).
     """
+    # A margin in pixels would leave thin objects without any pixel to click. As a share of the greatest depth it always
+    # leaves some: a rope 6 pixels wide has a greatest depth of 3, and clicks lie at least 0.35 * 3 = 1.05 deep.
     depth = inside(at.truth)
     return (pixels(deep(depth, margin * depth.most), depth.left, depth.top).drawn(at.rng, positive=True),)
 
@@ -50,10 +52,11 @@ def prompt(
     """Positive clicks well inside the object and apart from each other, then negative ones just off it or on others.
 
     The first positive is that of `paper/v1`. Every further one is uniform over the pixels inside the margin that are
-    at least `distance` from all positives so far; on an object too small for that it is the farthest such pixel,
-    uniformly one of them at a tie (outside the margin only if the pixels inside it are all clicked). Each negative
-    is uniform over the pixels of one source, which is drawn among those that have any; if none has, over the
-    boundary's, and then over all pixels off the object. Negatives avoid ignored and clicked pixels.
+    at least `distance` from all positives so far. On an object too small for that it is the farthest pixel inside the
+    margin, one of them at random at a tie; once all pixels inside the margin are clicked, all of the object's pixels
+    may be clicked. For each negative one source is drawn among those that have pixels, then one of its pixels. If no
+    source has any, the boundary is used, and at last all pixels off the object. Negatives avoid ignored and clicked
+    pixels.
 
     Source: the paper, section 6.1 (150 px; 40 px is what it recommends after Xu et al.; negatives "from other
     instances of the same class" and "along the outside boundary"). It gives neither the width of the band, here that
@@ -64,7 +67,8 @@ def prompt(
         positives: A round.
         negatives: A round.
         margin: The least depth of positives, as a share of the object's greatest depth, 0 to 1.
-        margin_px: The same in pixels, instead; the deepest pixels where the object is nowhere so deep.
+        margin_px: The same in pixels, in place of `margin`; where the object is nowhere so deep, its deepest pixels are
+            used.
         distance: Between positives, in pixels.
         sources: Where negatives lie: "boundary" (off the object, within `band`), "same_class" and "any_class" (on
             other instances).
@@ -79,12 +83,14 @@ def prompt(
     on = [click for click in at.clicks if click.positive]
     off = [click for click in at.clicks if not click.positive]
     for _ in range(positives):
-        # A gap of 0 is a pixel that was clicked; no other gap means that all of them were.
+        # `gap` is each pixel's squared distance to the nearest click, so 0 marks a clicked pixel. If all are 0, every
+        # pixel inside the margin was clicked, and the margin is given up.
         all_clicked = on and not well_inside.gap(on).any()
         choice = pixels(depth.at_least(0), depth.left, depth.top) if all_clicked else well_inside
         on.append(apart(choice, on, distance, at.rng, positive=True))
     for _ in range(negatives):
         off.append(_negative(at, off, sources, band))
+    # Only the new clicks: both lists begin with those of earlier rounds, from which the new ones keep their distance.
     return (*on[len(on) - positives :], *off[len(off) - negatives :])
 
 

@@ -1,8 +1,8 @@
 """Clicks that people made, replayed: those that `try --record` keeps, and RClicks' published ones.
 
-Neither file says anything of many instances. Where it does not, no click can be made, and the instance is a failed row
-that says so; nothing is left out. The files are hashed when a config is read, so that rows name the clicks that they
-were made with, and a file that changes meanwhile is noticed.
+Such a file has clicks for some instances only. For any other instance no click can be made, and it gets a failed row
+that says so; no instance is left out in silence. The files are hashed when a config is read: so rows name the clicks
+that they were made with, and a file that changes during the run is noticed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def hashed(file: Path, **others: Any) -> dict[str, Any]:
     """A rule's options with the hash of its file, or of the files of its folder.
 
     Raises:
-        UserError: There is no such file, or it is none of the rule's.
+        UserError: There is no such file, or the rule cannot read it.
     """
     return {"file": str(file), **others, "sha256": _digest(located(file))}
 
@@ -51,7 +51,7 @@ def _read(path: Path, digest: str, reader: Callable[..., Prompts], *options: str
     """A file's prompts, read once a process.
 
     Raises:
-        UserError: Its content is another than when the config was read.
+        UserError: Its content has changed since the config was read.
     """
     if digest and _digest(path) != digest:
         raise UserError(f"{path}: it is another one than when the run was planned. Start the run again.")
@@ -68,13 +68,13 @@ def _recorded(file: Path, **others: Any) -> dict[str, Any]:
 def recorded(at: Situation, file: Path, sha256: str = "") -> tuple[Click, ...]:
     """The clicks of a recording of this instance (`try --record`), one a round, in the order in which they were made.
 
-    Of several recordings of an instance, draw 0 takes the first by the recordings' random ids, draw 1 the second, and
-    so on, so that `draws` asks with as many people's prompts. The words are not replayed.
+    If an instance has several recordings, draw 0 takes the first by the recordings' random ids, draw 1 the second, and
+    so on: with `draws: 3`, three people's prompts are replayed. The words are not replayed.
 
     Args:
         at: Its image's and instance's ids say which recording; its earlier clicks, how many were made.
         file: A Parquet file of recordings, or a folder of them.
-        sha256: Of the file; filled in when the config is read.
+        sha256: The file's hash; filled in when the config is read.
 
     Raises:
         NoClickError: The instance has no recording for this draw, or that has no further click.
@@ -111,15 +111,15 @@ def human(at: Situation, file: Path, dataset: str, click_type: str = "", sha256:
     is "negative" is a click beside the object, and is left to `click_type` to choose; every other line is a positive
     click.
 
-    Of several clicks on an object, draw 0 takes the first in the file, draw 1 the second, and so on. A click that
-    misses the object is kept: people do.
+    If an object has several clicks, draw 0 takes the first in the file, draw 1 the second, and so on. A click that
+    misses the object is kept, since people do miss.
 
     Args:
         at: Its ids say which lines.
         file: `clicks.csv`.
         dataset: Which lines, by their column dataset: GrabCut, Berkeley, DAVIS or COCO_MVal.
         click_type: Only lines of this type; all but negative ones by default.
-        sha256: Of the file; filled in when the config is read.
+        sha256: The file's hash; filled in when the config is read.
 
     Raises:
         NoClickError: The file has no click on this object for this draw.
@@ -128,6 +128,8 @@ def human(at: Situation, file: Path, dataset: str, click_type: str = "", sha256:
         return center(at)
     path = located(Path(file))
     known = _read(path, sha256, rclicks, dataset, click_type)
+    # The file names objects by their mask file. Which of our ids that is differs by data set, so the most exact name
+    # comes first. The image's id alone is unambiguous only where the image has one instance.
     ids = [f"{at.sample.id}_{at.instance.id}", at.instance.id]
     ids += [at.sample.id] if len(at.sample.instances) == 1 else []
     made = next((known[_plain(one)] for one in ids if _plain(one) in known), [])

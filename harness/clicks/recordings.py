@@ -1,7 +1,7 @@
 """People's prompts, as `try` records them: the columns, and files or folders of them read again.
 
-One row a prompt: which instance was meant, where was clicked, what was typed, how long it took. Nothing tells who it
-was, from where, or when.
+One row a prompt: which instance was meant, where the person clicked, what the person typed, how long it took. Nothing
+says who it was, from where, or when.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read(path: Path) -> pa.Table:
     """All recordings of a file or a folder, sorted by data set, image, instance and id.
 
     Raises:
-        UserError: There is none, or a file is damaged or another one's.
+        UserError: There is none, or a file is damaged or no file of recordings.
     """
     parts = []
     for file in files_of(path):

@@ -25,10 +25,10 @@ def rclicks(
 ) -> tuple[Click, ...]:
     """A first click of likely or unlikely places: a pixel's probability is proportional to its depth in the object.
 
-    RClicks samples from a network's map of where people click. There is no network here: people click well inside,
-    and the depth says so for every object alike. As there, the pixels are sorted from the least likely to the most,
-    and cut into groups of equal probability: group 1 is the rim, the last one the middle. Of equally likely pixels
-    the first by row, then column, is the less likely one.
+    RClicks samples from a network's map of where people click. There is no network here: people click well inside an
+    object, and its depth stands for that. As in RClicks, the pixels are sorted from the least likely to the most, and
+    cut into groups of equal probability: group 1 is the rim, the last one the middle. Among equally likely pixels the
+    first by row, then by column, counts as the less likely one.
 
     Source: Antonov et al., "RClicks: Realistic Click Simulation for Benchmarking Interactive Segmentation", NeurIPS
     2024, https://arxiv.org/abs/2410.11722, for the groups.
@@ -48,7 +48,7 @@ def rclicks(
     squared, left, top = squared_depth(at.counted(at.instance.mask))
     choice = pixels(squared > 0, left, top)
     weights = np.sqrt(squared[squared > 0])
-    # Groups hold equal probability, not equally many pixels. Of depths 1 1 1 2 2 3, sorted, and two groups:
+    # Groups hold equal probability, not equally many pixels. Sorted depths 1 1 1 2 2 3 and two groups:
     #
     #    running sum    1 2 3 5 | 7 10      group 1: the first four pixels, with half of the 10
     #    group 1 draws a number from 0 to 5, group 2 from 5 to 10; the pixel is the one whose sum passes it
@@ -71,7 +71,7 @@ def grid(
     Args:
         at: Predictions matter after the first click alone.
         side: Cells in a row, and in a column.
-        cell: Which of them, from 0, row by row; by default the draw's number, which starts over after the last.
+        cell: Which cell, from 0, row by row; by default the draw's number, which starts over after the last cell.
 
     Raises:
         UserError: There is no such cell.

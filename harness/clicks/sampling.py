@@ -18,7 +18,11 @@ SMALL = 10
 
 
 class Pixels(NamedTuple):
-    """Some pixels of an image, in row-major order."""
+    """Some pixels of an image, in row-major order.
+
+    Rules draw an index into this list. The order must be the same everywhere, since a seed gives the same index and
+    must thus give the same pixel.
+    """
 
     x: Int[np.ndarray, " n"]
     y: Int[np.ndarray, " n"]
@@ -53,11 +57,12 @@ def at_places(places: Int[np.ndarray, " n"], width: int, left: int = 0, top: int
 
 
 def apart(choice: Pixels, clicks: Sequence[Click], distance: float, rng: np.random.Generator, positive: bool) -> Click:
-    """Uniform over the pixels at least so far from all clicks; where there are none, the farthest there are."""
+    """A click, uniform over the pixels at least `distance` from all clicks; where there are none, at the farthest."""
     if not clicks:
         return choice.drawn(rng, positive)
     gap = choice.gap(clicks)
-    # Where nothing is so far away, the limit falls to the largest gap there is: one filter serves both cases.
+    # Both sides are squared distances. If no pixel is far enough, the limit becomes the largest gap that there is, and
+    # the same filter then keeps the farthest pixels.
     return choice.those(gap >= min(distance * distance, int(gap.max()))).drawn(rng, positive)
 
 
@@ -83,6 +88,8 @@ def around(at: Situation, reach: int, margin: float = 0) -> Pixels:
     away = outside(at.instance.mask, at.truth, reach)
     near = away.at_most(reach) & counted_in(at, away.raw.shape, away.left, away.top)
     if margin:
+        # Pixels that are not near get distance 0, so that `max` is over the near ones: the farthest of them always
+        # passes, however large the margin.
         distance = np.sqrt(away.squared * near)
         near &= distance >= min(margin, distance.max())
     return pixels(near, away.left, away.top)

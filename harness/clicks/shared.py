@@ -1,8 +1,9 @@
-"""One click in two objects at once: what the words then change is the words' doing alone.
+"""One click that lies in two objects at once, so that only the words say which of them is meant.
 
 Source: "Text and Click inputs for unambiguous open vocabulary instance segmentation", BMVC 2023,
 https://arxiv.org/abs/2311.14822, Figure 1: one click on a tie means the tie or the man, and the word says which. The
-paper shows it in pictures; which objects, how large an overlap and which of its pixels are chosen here.
+paper shows it in pictures. Which objects are paired, how much they must overlap and which pixel is clicked is our
+choice.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from harness.structures import Click
 
 
 def overlapping(objects: Objects, least_px: int = 25) -> list[Pair]:
-    """The pairs of an image that `shared/v1` asks for."""
+    """The pairs of an image that `shared/v1` clicks on."""
     return objects.pairs(least_px)
 
 
 @register_click_rule("shared/v1", pairs=overlapping)
 def shared(at: Situation, least_px: Annotated[int, Field(ge=1)] = 25) -> tuple[Click, ...]:
-    """Put one click at the deepest pixel that two objects of different classes share, and ask for each with it.
+    """One click at the deepest pixel that two objects of different classes share; it is used to ask for each of them.
 
-    An instance is asked for once with every such partner. One without a partner is not asked for, and has no row.
+    An instance has one prompt for each such partner. An instance without a partner has no prompt and no row.
 
         + - - - - - - - - - +
         | person            |     the pair (person, tie) has one click x, the overlap's deepest pixel:

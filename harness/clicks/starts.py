@@ -1,10 +1,10 @@
 """What a prompt begins with beside clicks: a box around the object, or a rough mask of it to be corrected.
 
 Paper: Warner et al., BMVC 2023, https://arxiv.org/abs/2311.14822, section 5, names "a rough or low quality input
-(bounding box, point, low quality mask)" as later work and defines none; the definitions are ours, but for the box's
-jitter.
+(bounding box, point, low quality mask)" as later work and defines none. The box's jitter is SAM's; the other
+definitions are ours.
 
-A rule is a function of a `Situation` before any click, as click rules are: it knows the ground truth, never the method.
+A rule is a function of a `Situation` before any click, like a click rule: it knows the ground truth, never the method.
 Its generator is seeded from the run's seed, the data set, the image, the object and the draw (`click_rng`), so that
 every method and every worker gets the same box and the same rough mask for an instance.
 """
@@ -32,8 +32,8 @@ class Start:
     """What one instance's prompts begin with.
 
     Attributes:
-        kind: "box", how a mask was made rough ("eroded", "dilated", "holed"), "run" for another method's mask, or
-            "given" for the data set's own.
+        kind: "box"; or how a mask was made rough ("eroded", "dilated", "holed"); or "run" for another method's mask; or
+            "given" for one that comes with the data set.
         boxes: For `Prompt.boxes`.
         mask: For `Prompt.initial`, bool (h, w).
     """
@@ -76,6 +76,8 @@ def box(
         jitter: The standard deviation as a share of the side's length; 0 keeps the tight box.
         most_px: No side moves farther, in pixels.
     """
+    # A region's box ends after its last pixel, a prompt's box on it: hence x1 - 1 and y1 - 1, while the sides' lengths
+    # count pixels.
     x0, y0, x1, y1 = at.truth.box
     height, width = at.truth.size
     tight, sides = np.array([x0, y0, x1 - 1, y1 - 1]), np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
@@ -117,8 +119,8 @@ def rough(
         method: The label of the method there.
         ranking: Whose masks, where that method ranks several.
         dataset: The label of the data set there, where the run has several.
-        sha256: Of the run's results.parquet; the config's check puts it here, so that rows remember whose masks they
-            started from. Another file at that place is refused.
+        sha256: The hash of the run's results.parquet. The config's check fills it in, so that rows remember whose masks
+            they started from. Another file at that place is refused.
 
     Raises:
         ValueError: The run has no mask of this instance, or one of another size.
@@ -143,6 +145,8 @@ def _eroded(at: Situation, strength: float) -> Mask:
 def _dilated(at: Situation, strength: float) -> Mask:
     truth = at.instance.mask
     reach = strength * float(inside(at.truth).most)
+    # `reach` is rounded up for the window alone: it must hold every pixel within reach. Which pixels are added is
+    # decided by the distance itself. Pixels of the object have distance 0 and stay in.
     around = outside(truth, at.truth, int(np.ceil(reach)))
     near = around.raw <= np.float32(reach)
     truth[around.top : around.top + near.shape[0], around.left : around.left + near.shape[1]] |= near
@@ -162,7 +166,7 @@ _ROUGH: Mapping[str, Callable[[Situation, float], Mask]] = {"eroded": _eroded, "
 
 
 class Rule(NamedTuple):
-    """A rule, and what of a prompt it fills in.
+    """A rule, and which field of a prompt it fills in.
 
     Attributes:
         function: (situation, **options) -> `Start`.
@@ -183,4 +187,4 @@ STARTS = {
     "box/v1": Rule(box, "boxes", "sam"),
     "rough/v1": Rule(rough, "initial", "ritm, simpleclick, focalclick"),
 }
-"""By the names that configs have. A rule that changes its boxes or masks becomes a new version."""
+"""The rules by the names that configs use. A rule that changes its boxes or masks becomes a new version."""

@@ -20,11 +20,11 @@ from harness.structures import Click, Instance, Mask, Sample, UserError
 
 
 class NoClickError(ValueError):
-    """An instance on which a strategy's click cannot be made, such as one off an object that fills the image."""
+    """A strategy finds no pixel for its click, such as one off an object that fills the image."""
 
 
 class ClickRuleError(Exception):
-    """A strategy failed on an instance, or returned what are no clicks on its image; the text names the strategy."""
+    """A strategy failed on an instance, or did not return clicks on its image; the text names the strategy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +33,14 @@ class Situation:
 
     Attributes:
         sample: The image's instances and ignored pixels.
-        instance: The one that is meant; its mask holds at least one pixel.
+        instance: The instance that is meant; its mask holds at least one pixel.
         clicks: The clicks of earlier rounds, in order.
         predicted: The method's mask after them, bool (h, w); before the first round the instance's `initial`, if any.
         rng: Seeded for this instance, this draw and this round.
         draw: Which of several prompts of the same instance this is, from 0.
         partner: The other object that the click must lie in, for a rule that is registered with `pairs`; else None.
-        known: The region of the instance's mask, where the caller has it: looking for its box reads the whole image.
+        known: The region of the instance's mask, if the caller has it. It saves a search of the whole image for the
+            mask's box.
     """
 
     sample: Sample
@@ -73,9 +74,9 @@ def click_rng(
     seed: int, dataset: str, sample_id: str, instance_id: str, number: int, draw: int = 0
 ) -> np.random.Generator:
     """The generator of one instance's round: the same in every process, on every machine, in any order."""
-    # Python's own `hash` differs from process to process, and a generator that is handed on would depend on the order
-    # of the work. So the names themselves are hashed. The separator keeps ("a", "1b") and ("a1", "b") apart. Draw 0
-    # is not named, which keeps the clicks of rows that say nothing of draws.
+    # Python's own `hash` differs from process to process, and one generator for all instances would depend on the order
+    # of the work. So each round has a generator of its own, seeded by a hash of its names. The separator keeps
+    # ("a", "1b") and ("a1", "b") apart. Draw 0 adds nothing to the key: its clicks are those of runs without draws.
     parts = [str(seed), dataset, sample_id, instance_id, str(number)]
     key = "\x1f".join(parts + [str(draw)] * (draw > 0))
     digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
@@ -84,13 +85,13 @@ def click_rng(
 
 @dataclass(frozen=True, eq=False)
 class ClickRule:
-    """A strategy with its options, asked for the clicks of one instance after another.
+    """A strategy with its options, which is called for one instance after another.
 
-    It is looked up, and its clicks are counted, once: a look-up takes 0.6 ms, longer than most strategies.
+    It is looked up once, and its clicks a round are counted once: a look-up takes 0.6 ms, longer than most strategies.
 
     Attributes:
-        name: The strategy's.
-        options: Its own.
+        name: The strategy's name.
+        options: The strategy's options.
     """
 
     name: str
@@ -103,14 +104,14 @@ class ClickRule:
 
     @cached_property
     def a_round(self) -> int:
-        """How many clicks it adds each round; errors as `clicks_a_round`'s."""
+        """How many clicks it adds each round; raises what `clicks_a_round` raises."""
         return clicks_a_round(self.name, self.options)
 
     def clicks(self, at: Situation) -> tuple[Click, ...]:
         """The clicks of an instance's next round, as Python's own numbers.
 
         Raises:
-            NoClickError: The strategy finds no pixel for one of them.
+            NoClickError: The strategy finds no pixel for one of the clicks.
             ClickRuleError: It fails, or returns anything but a tuple of `a_round` clicks at whole pixels of the image.
         """
         try:
@@ -124,7 +125,7 @@ class ClickRule:
         return tuple(_on_image(self.name, click, at.sample.size) for click in made)
 
     def _made(self, at: Situation) -> Any:
-        """What the strategy returns, be it clicks or not."""
+        """What the strategy returns, not checked yet."""
         try:
             with contained():
                 return self.function(at, **self.options)
@@ -137,10 +138,10 @@ class ClickRule:
 
 
 def _on_image(name: str, click: Any, size: tuple[int, int]) -> Click:
-    """A click on an image of (h, w); numbers of NumPy become Python's, as those of an array's index are NumPy's.
+    """A click on an image of (h, w), with NumPy's numbers turned into Python's: indices of arrays are NumPy's.
 
     Raises:
-        ClickRuleError: It is none.
+        ClickRuleError: It is no click on the image.
     """
     if not isinstance(click, Click):
         raise ClickRuleError(f"{name} returned {type(click).__name__} in place of a click; wanted harness.Click.")
@@ -156,23 +157,23 @@ def _on_image(name: str, click: Any, size: tuple[int, int]) -> Click:
 
 
 def asks_for_pairs(name: str) -> bool:
-    """Whether a strategy clicks where two objects overlap; an instance is then asked for once for each such object."""
+    """Whether a strategy clicks where two objects overlap; an instance then has one prompt for each such object."""
     return entry("clicks", name).options.get("pairs") is not None
 
 
 def options_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A strategy's options as JSON values: those that are given, and its own defaults of all others."""
+    """A strategy's options as JSON values: those that are given, and the defaults of all others."""
     taken = parameters_of(find("clicks", name)).items()
     options = {key: default for key, (_, default) in taken if key != ANY_OTHER} | dict(given)
     return dict(json.loads(json.dumps(options, default=str)))
 
 
 def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
-    """How many clicks a strategy adds each round, found by asking it for some on a made-up image.
+    """How many clicks a strategy adds each round, found by calling it on a made-up image.
 
     Raises:
-        UserError: It does not take these options, they do not fit each other, or they are too much for that image; or
-            the strategy raises, or returns no clicks.
+        UserError: It does not take these options, they contradict each other, or they need more pixels than that image
+            has; or the strategy raises, or returns no clicks.
     """
     if _replays(name):
         return 1
@@ -183,12 +184,13 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
 
 
 def draws_differ(name: str, options: Mapping[str, Any]) -> bool:
-    """Whether a strategy makes other clicks when it is asked again; errors as `clicks_a_round`'s."""
+    """Whether a strategy makes other clicks for another draw; raises what `clicks_a_round` raises."""
+    # Four draws on one image: a rule that draws at random repeats itself four times with next to no probability.
     return bool(_replays(name)) or len({_tried(name, options, draw) for draw in range(4)}) > 1
 
 
 def completed(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """A strategy's options with all that rows depend on: of one that replays a file, the file's hash.
+    """A strategy's options with all that rows depend on: a strategy that replays a file adds the file's hash.
 
     Raises:
         UserError: There is no such file, or it has no clicks.
@@ -198,7 +200,7 @@ def completed(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _replays(name: str) -> Callable[..., Mapping[str, Any]] | None:
-    """What looks at the file of a strategy that takes its clicks from one."""
+    """The function that checks and hashes the file of a strategy that replays clicks; None for other strategies."""
     found: Callable[..., Mapping[str, Any]] | None = entry("clicks", name).options.get("replays")
     return found
 
@@ -211,7 +213,7 @@ def _tried(name: str, options: Mapping[str, Any], draw: int = 0) -> tuple[Click,
     left[8:40, 4:28] = right[8:40, 36:60] = True
     instances = (Instance("left", left, "object"), Instance("right", right, "object"))
     sample = Sample("made up", np.zeros((48, 64, 3), np.uint8), instances)
-    # A partner that overlaps the asked object, for the rules that click into two at once.
+    # A partner that overlaps the object, for the rules that click into two at once.
     whole = Instance("whole", left | right, "pair")
     at = Situation(sample, instances[0], (), None, np.random.default_rng(draw), draw, whole)
     with blamed(f"{name} cannot be asked"):

@@ -28,13 +28,17 @@ def xu(
 ) -> tuple[Click, ...]:
     """Positive clicks anywhere in the object, and negative ones by one of the three strategies of Xu et al.
 
-    Positives: uniform over the pixels `margin` from the object's border, `step` from each other. Negatives: (1)
-    uniform over the background within `band` of the object, with the same margin and step; (2) uniform over the
-    other objects of the image, with the same margin and step; (3) the first uniform over the background within
-    `band`, each other at the pixel of it that is farthest from the negatives so far and from the band's two borders,
-    so that they cover the outline. What is too small for a margin or a step gives its deepest, or its farthest,
-    pixels, where they drop the click; an image without other objects gives (1) for (2). They draw how many clicks to
-    make (up to 5 positive and 10, 5 an object and 10 negative); here the config says.
+    Positive clicks are uniform over the pixels at least `margin` from the object's border, and `step` from each other.
+    Negative clicks follow one of three strategies:
+
+    1. uniform over the background within `band` of the object, with the same margin and step;
+    2. uniform over the other objects of the image, with the same margin and step; an image without others uses 1;
+    3. the first is uniform over the background within `band`; each further one is at the pixel of it that is farthest
+       from the negatives so far and from the band's two borders, so that together they cover the outline.
+
+    Where an object is too small for a margin or a step, its deepest or its farthest pixels are clicked; the paper drops
+    the click. The paper draws how many clicks to make (up to 5 positive ones; up to 10, 5 an object, and 10 negative
+    ones by strategy); here the config says how many.
 
     Source: Xu et al., "Deep Interactive Object Selection", CVPR 2016, https://arxiv.org/abs/1603.04042, section 3.1.
 
@@ -66,7 +70,7 @@ def xu(
 
 
 def _some(choice: Pixels) -> Pixels:
-    """The same pixels, if there are any."""
+    """The same pixels; `NoClickError` where there are none."""
     if not len(choice.x):
         raise NoClickError("xu/v1: no pixel off the object counts; wanted one for a negative click.")
     return choice
@@ -91,10 +95,10 @@ def _covering(at: Situation, made: Sequence[Click], count: int, band: int) -> li
     clicks = [] if made else [choice.drawn(at.rng, positive=False)]
     if len(clicks) == count:
         return clicks
-    # Beyond the window's ends nothing is 0: the image's edge borders on nothing.
+    # OpenCV finds no zero beyond the window, so the image's edge does not count as a border of the band.
     room = np.minimum(squared(to_nearest_zero(near.view(np.uint8)).take(places)), choice.gap([*made, *clicks]))
-    # Farthest-point sampling: `room` is each pixel's distance to the nearest click or border. A new click can only
-    # lower it, so that one pass a click suffices:
+    # Farthest-point sampling: `room` is each pixel's squared distance to the nearest click or border. The next click
+    # goes to the largest, and can only lower the others, so one pass over the pixels for each click suffices:
     #
     #    border |. . . . . . . . .| border      room  1 2 3 4 5 4 3 2 1    click in the middle
     #    border |. . . . x . . . .| border      room  1 2 2 1 0 1 2 2 1    the next one between click and border
