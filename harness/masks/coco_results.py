@@ -34,7 +34,7 @@ class Result:
     """One mask of the file.
 
     Attributes:
-        where: Its place in the file, for messages.
+        where: The file and its place there, for messages.
         image_id: As text.
         instance_id: As text.
         segmentation: Polygons or run lengths, not decoded.
@@ -53,7 +53,7 @@ class Result:
 
     @property
     def key(self) -> Key:
-        """What prompt it answers."""
+        """The prompt that it answers."""
         return self.instance_id, self.draw, self.click_index
 
 
@@ -61,7 +61,7 @@ class Results:
     """The masks of a file, by the prompts that they answer.
 
     Attributes:
-        all: Every one, in the file's order.
+        all: All results, in the file's order.
         ranked: Whether any prompt has several candidates, which their scores rank.
     """
 
@@ -76,12 +76,13 @@ class Results:
 
     @property
     def most_clicks(self) -> int | None:
-        """After how many clicks the last masks come; None where none says after how many."""
+        """The largest number of clicks that any result is for; None where no result has such a number."""
         known = [one.click_index for one in self.all if one.click_index is not None]
         return max(known) if known else None
 
     def of(self, instance_id: str, draw: int, clicks: int) -> Sequence[Result]:
         """The candidates for a prompt: those for just this draw and number of clicks, else those for all."""
+        # From the most exact match to the least: (draw, clicks), (draw, any), (any, clicks), (any, any).
         for key in ((instance_id, d, c) for d in (draw, None) for c in (clicks, None)):
             if key in self._by_key:
                 return self._by_key[key]
@@ -92,7 +93,7 @@ def read(path: Path) -> Results:
     """Read and check a file of results; masks are decoded later, when their image's size is known.
 
     Raises:
-        UserError: It is no such file, or an instance has a mask twice.
+        UserError: The file has another form, or an instance has a mask twice.
     """
     try:
         content = orjson.loads(path.read_bytes())
@@ -146,10 +147,10 @@ def _count(value: Any, where: str) -> int | None:
 
 
 def _check_candidates(own: Sequence[Result]) -> None:
-    """See that several masks of one instance differ and can be ranked.
+    """Check that several masks of one instance differ and can be ranked.
 
     Raises:
-        UserError: One is there twice, or has no score.
+        UserError: A mask is there twice, or has no score.
     """
     first: dict[tuple[str, float | None], Result] = {}
     for one in own if len(own) > 1 else ():

@@ -1,7 +1,7 @@
-"""What lies under a click, and what a mask hit: how far a prompt is ambiguous, and where a wrong answer went.
+"""What lies under a click, and what a mask hit: how ambiguous a prompt is, and where a wrong answer went.
 
     +--------------------------+
-    | person                   |      the tie is asked for; the click x lies on the tie and on the person:
+    | person                   |      the prompt means the tie; the click x lies on the tie and on the person:
     |      +-----+             |
     |      | tie |             |        under_click              2
     |      |  x  |             |        under_click_area_ratio   the tie's area / the person's area
@@ -9,9 +9,9 @@
     +--------------------------+
                                       a mask of the whole person is then a "whole", one of the tie's knot a "part"
 
-Both are questions about all objects of an image at once, answered from their cropped regions. Only instances whose
-ground truth could be read take part. Those that are one object under several texts (`Instance.object_id`) count once,
-two annotations of the same pixels twice. Ignored pixels are in no area and no intersection.
+Both are found by comparing with all objects of an image, by their cropped regions. Only instances whose ground truth
+could be read take part. Instances that are one object under several texts (`Instance.object_id`) count once; two
+annotations of the same pixels count twice. Ignored pixels are in no area and no intersection.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HITS: tuple[Hit, ...] = ("right", "part", "whole", "same_class", "other_class", 
 """Every destination of a mask, in the order in which tables show them."""
 
 Numbers = Int64[np.ndarray, " near"]
-"""Objects by their place among all of the image, or a number for each of these."""
+"""Places of some objects among all of the image, or a number for each of these objects."""
 
 RIGHT = 0.5
 """The least IoU of a mask that is right."""
@@ -50,7 +50,8 @@ class Place:
 
     Attributes:
         under_click: How many objects hold the pixel, the asked one included; at least 1.
-        area_ratio: The asked object's area by that of the largest of them: 1 if it is the largest or the only one.
+        area_ratio: The asked object's area divided by that of the largest object under the click; 1 if it is the
+            largest or the only one.
         depth: Pixels from the click to the nearest pixel outside the asked object, as `depth` counts them.
     """
 
@@ -84,15 +85,15 @@ class Objects:
     """
 
     def __init__(self, found: Iterable[tuple[Instance, Region]]) -> None:
-        # Of an object with several texts the first instance counts: going backwards, it is the one that is written
-        # last.
+        # Where several instances are one object, the first of them stands for it. Going backwards writes the first
+        # one last, so it is the one that stays in the dict.
         once = {instance.object_id: (instance, region) for instance, region in reversed(list(found))}
         ids = list(reversed(once))
         self.positions = {one: position for position, one in enumerate(ids)}
         self.instances = [once[one][0] for one in ids]
         self.categories = [instance.category for instance in self.instances]
         self.regions = [once[one][1] for one in ids]
-        # A line of memory each for x0, y0, x1 and y1, since all objects are compared by one of them at a time.
+        # Four contiguous rows, x0, y0, x1 and y1: every search compares all objects by one of these at a time.
         self.boxes = np.ascontiguousarray(np.array([one.box for one in self.regions], np.int64).reshape(-1, 4).T)
         self.areas = np.array([region.area for region in self.regions])
 
@@ -109,8 +110,11 @@ class Objects:
     def pairs(self, least_px: int) -> list[Pair]:
         """Pairs of objects of different classes that share at least `least_px` pixels; each pair is there both ways.
 
-        An object with several texts takes part by its first. The order is that of the asked ones, then of the others.
+        Where several instances are one object, the first of them takes part. Pairs are ordered by the asked object,
+        then by the other.
         """
+        # Two filters before any pixel is compared: the boxes must meet, and what the boxes share, which is at least
+        # what the masks share, must be large enough.
         found = []
         for own, box in enumerate(self.boxes.T.tolist()):
             near = self._near(box)
@@ -137,15 +141,14 @@ class Objects:
           annotated or not.
         - background: more than half of it lies on no object.
         - otherwise it hit the other object with the largest IoU, the first of equals. That object is the "whole" if
-          0.8 of the asked one lie in it and it is no smaller, a "part" if 0.8 of it lie in the asked one, else a
-          neighbour of the "same_class" or of an "other_class".
+          at least 0.8 of the asked one lies in it and it is no smaller, a "part" if at least 0.8 of it lies in the
+          asked one, else a neighbour of the "same_class" or of an "other_class".
         """
         if not predicted.area:
             return "nothing"
         own = self.positions[asked.object_id]
-        # The rules go from the best news to the worst, and each takes what the earlier ones left. A mask that overlaps
-        # the tie by 0.6 and the person by 0.3 is right; overlaps the tie by 0.1 and the person by 0.9, it hit the
-        # person.
+        # The rules go from right to wrong, and each handles what the earlier ones left. A mask with IoU 0.6 with the
+        # tie and 0.3 with the person is right; with 0.1 and 0.9 it hit the person.
         own_iou = iou(self.regions[own], predicted)
         better = self._best_other(own, predicted, own_iou)
         if better is None and own_iou >= RIGHT:
@@ -160,8 +163,8 @@ class Objects:
     def _best_other(self, own: int, predicted: Region, above: float) -> int | None:
         """The other object with the largest IoU, the first of equals; None where none is above a value.
 
-        Most objects of an image lie elsewhere. What the IoU of the others cannot exceed follows from boxes and areas
-        alone, and pixels are compared only for those that could be better than the best so far.
+        Most objects of an image lie elsewhere. For each of the others boxes and areas alone give an upper bound of the
+        IoU, and pixels are compared only for those whose bound is above the best IoU so far.
         """
         near, best = self._near(predicted.box), None
         for index, bound in zip(near.tolist(), self._bounds(near, predicted).tolist(), strict=True):
@@ -173,21 +176,21 @@ class Objects:
         return best
 
     def _bounds(self, near: Numbers, predicted: Region) -> Float64[np.ndarray, " near"]:
-        """What the IoU of some objects with a mask cannot exceed, by their boxes and areas alone.
+        """Upper bounds of the IoU of some objects with a mask, by their boxes and areas alone.
 
         The intersection fits in both boxes, in the object and in the mask, and the IoU grows with the intersection.
         """
         # An object of 100 pixels, a mask of 80, and 30 pixels that their boxes share: at most 30 pixels lie in both,
-        # and the IoU is at most 30 / (100 + 80 - 30) = 0.2. Once another object has 0.2 or more, this one is not looked
-        # at.
+        # and the IoU is at most 30 / (100 + 80 - 30) = 0.2. Once another object has 0.2 or more, this one is skipped.
         areas = self.areas[near]
         shared = np.minimum(np.minimum(self._common(near, predicted.box), areas), predicted.area)
         return np.asarray(shared / (areas + predicted.area - shared))
 
     def _near(self, box: Sequence[int]) -> Numbers:
-        """The numbers of the objects whose boxes have pixels in common with another box.
+        """The places of the objects whose boxes have pixels in common with another box.
 
-        It is all that is asked of every object for every prompt, so that thousands of objects cost little.
+        This is the only search over all objects for every prompt. It is four comparisons of arrays, so an image may
+        have thousands of objects.
         """
         x0, y0, x1, y1 = self.boxes
         left, top, right, bottom = box
@@ -224,17 +227,18 @@ class Objects:
 def depth(region: Region, click: Click) -> float:
     """Pixels from a click to the nearest pixel outside the whole mask, or beyond the image; 0 for a click off it.
 
-    One number is wanted, so the region around the click suffices. The way straight up, down, left and right says how
-    large it must be: the nearest of these four outside pixels is `reach` away, and none that is nearer lies beyond.
+    Only pixels around the click are searched. The distances straight up, down, left and right say how many: the nearest
+    of these four outside pixels is `reach` away, so the nearest of all is at most `reach` away, and lies in a window of
+    `reach` pixels to each side.
     """
     x, y = click.x - region.box[0], click.y - region.box[1]
     crop = region.crop
     if not (0 <= y < crop.shape[0] and 0 <= x < crop.shape[1]):
         return 0.0
-    #        . . . . .         right of x: 2 pixels until the outside     reach 2
-    #        . # # # .         left: 2, up: 2, down: 3
-    #        . # x # .         so only a window of 2 pixels to each side is searched, and finds the true nearest,
-    #        . # # # .         which may lie on a slant and be nearer than all four
+    #        . . . . .         right of x the outside begins after 2 pixels, left 2, up 2, down 3: reach 2
+    #        . # # # .         only a window of 2 pixels to each side is searched; it also holds what lies on a slant
+    #        . # x # .         and may be nearer than all four
+    #        . # # # .
     #        . # # # .
     reach = min(_run(line) for line in (crop[y, x:], crop[y, x::-1], crop[y:, x], crop[y::-1, x]))
     top, left = max(0, y - reach), max(0, x - reach)

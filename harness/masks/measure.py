@@ -18,7 +18,7 @@ from harness.structures import Mask
 
 @dataclass(frozen=True, eq=False)
 class SalientPixels:
-    """A text's map, for metrics that are of it rather than of a mask.
+    """A text's saliency map, for metrics that measure the map rather than a mask.
 
     Attributes:
         values: From 0 to 1, at the image's size.
@@ -38,19 +38,22 @@ class SalientPixels:
 class Metric:
     """A number that says how well a prediction meets the ground truth.
 
-    A metric whose first argument is annotated `Region` is given two of them. Any other is given two masks, bool (h, w)
-    at the image's size, in which the pixels that do not count are False. The masks are read-only, and the truth's is
-    the same array in every call on an instance. One whose second argument is annotated `SalientPixels` is of the
-    text's map: it is given the truth's `Region` and the map, and rows of methods without a map have no value of it.
+    The annotations of a metric's arguments say what it is called with:
+
+    - (Region, Region): two regions;
+    - (Region, SalientPixels): the truth's region and the text's saliency map; rows of methods without a map then have
+      no value of this metric;
+    - anything else: two masks, bool (h, w) at the image's size, in which the pixels that do not count are False. They
+      are read-only, and the truth's mask is the same array in every call on an instance.
 
     Attributes:
         name: Its column in the rows.
         function: (truth, prediction) -> value.
         takes_regions: Whether it is given `Region`s, in place of masks.
-        place: The file and the line where it is written.
+        place: The file and the line of its definition.
         scale: Which of two values is the better one, their bounds and their unit.
         description: The first line of its docstring.
-        takes_map: Whether it is of a text's map, in place of a predicted mask.
+        takes_map: Whether it measures a text's saliency map instead of a predicted mask.
     """
 
     name: str

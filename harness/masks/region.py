@@ -107,7 +107,8 @@ class Region:
     def intersection(self, other: Region) -> int:
         """How many counted pixels lie in both masks."""
         assert self.size == other.size
-        # Metrics, columns and rules ask for the same pair's one after the other.
+        # IoU, the pixel columns and the rules of what a mask hit all need the intersection of the same pair, one after
+        # the other: remembering the last pair is enough.
         if self._last is None or self._last[0] is not other:
             self._last = other, self._whole.shared_with(other._whole)
         return self._last[1]
@@ -138,9 +139,10 @@ class Region:
 
 def _inner_band(crop: Crop, distance: int) -> Crop:
     """The pixels of a cropped mask that lie within `distance` of its outside; beyond the crop all is outside."""
-    if min(crop.shape) <= 2 * distance:  # No square fits: all of the mask is band.
+    # A square of 2 * distance + 1 pixels does not fit into such a crop: there is no core, and all of the mask is band.
+    if min(crop.shape) <= 2 * distance:
         return crop
-    # The core lies in the mask, so that XOR clears it: mask less core is the band.
+    # The core is a part of the mask, so XOR sets exactly its pixels to 0. What is left is the band.
     band = crop.copy()
     band[distance:-distance, distance:-distance] ^= _core(crop, distance)
     return band
@@ -156,8 +158,8 @@ def _core(crop: Crop, distance: int) -> UInt8[np.ndarray, "core_h core_w"]:
         & shifted by 1     1 1 1 0 0 1 1       1 where a window of 2 fits, from here on to the right
         & shifted by 2     1 0 0 0 0           1 where a window of 4 fits
 
-    Rows lie end to end, so that a pass is one operation on one contiguous array. The windows that run over the end of a
-    row are those of the left-out margin.
+    The rows lie end to end in one flat array, so a pass is one operation on contiguous memory. Windows that run over
+    the end of a row begin in its last `margin` columns, which the last line below leaves out.
     """
     (height, width), margin = crop.shape, 2 * distance
     pixels = crop.reshape(-1)

@@ -84,11 +84,12 @@ def unpacked(counts: bytes) -> Runs:
 
 
 def filled(runs: Runs, size: tuple[int, int]) -> Mask:
-    """The mask of (h, w) that has these run lengths, none negative, h x w together; C-contiguous."""
+    """The mask of (h, w) with these run lengths; C-contiguous. They must not be negative, and sum to h x w."""
     height, mask = size[0], np.zeros(size, np.bool_)
     ends = np.cumsum(runs)
     inside = len(runs) // 2 * 2  # up to the last run of the mask
-    # Only the columns from its first pixel to its last are written; OpenCV transposes bytes faster than NumPy.
+    # Runs go down columns, but the mask lies in rows: so columns are made and transposed, with OpenCV, which is faster
+    # at that than NumPy. Only the columns from the mask's first pixel, x0, to its last are made.
     x0, x1 = (int(ends[0]) // height, -(-int(ends[inside - 1]) // height)) if inside else (0, 0)
     if x0 < x1:
         lengths = np.append(runs[:inside], x1 * height - ends[inside - 1])
@@ -101,7 +102,7 @@ def filled(runs: Runs, size: tuple[int, int]) -> Mask:
 
 
 def _run_ends(mask: Mask, box: Box) -> Int64[np.ndarray, " runs_plus_1"]:
-    """0 and the end of each run, counted down the columns; the first run, of background, may have no pixel."""
+    """0 and the end of each run, counted down the columns; the first run is background and may be empty."""
     height, width = mask.shape
     x0, _, x1, _ = box
     if x0 == x1:

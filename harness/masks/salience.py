@@ -16,8 +16,8 @@ from harness.plugins.registry import register_metric
 def saliency_auc(truth: Region, seen: SalientPixels) -> float:
     """How often a pixel of the object is more salient than one beside it: the area under the ROC curve, 0 to 1.
 
-    Equal ones count half, so that a map without any variation has 0.5. An object without pixels beside it, or without
-    pixels, has 0.5, too: there is nothing to tell apart.
+    Pairs of equal pixels count half, so a map without any variation has 0.5. An object that has no pixels, or fills the
+    image, has 0.5, too: there is no pair to compare.
 
     It is computed from ranks (Mann-Whitney): with n pixels inside whose ranks among all pixels sum to R, and m
     outside, (R - n (n + 1) / 2) / (n m).
@@ -25,8 +25,8 @@ def saliency_auc(truth: Region, seen: SalientPixels) -> float:
     inside, outside = seen.split(truth.mask)
     if not len(inside) or not len(outside):
         return 0.5
-    # Inside 0.9 and 0.4, outside 0.4 and 0.1. Of the four pairs the inner one is larger in three and equal in one:
-    # 3.5 / 4 = 0.875. By ranks, without looking at pairs:
+    # Inside 0.9 and 0.4, outside 0.4 and 0.1: four pairs. In three the inner value is larger, in one it is equal:
+    # 3.5 / 4 = 0.875. Ranks give the same number without going through the pairs, of which an image has billions:
     #
     #    value    0.1    0.4    0.4    0.9
     #    rank     1      2.5    2.5    4        inside: R = 2.5 + 4 = 6.5, and (6.5 - 2 * 3 / 2) / (2 * 2) = 0.875

@@ -40,10 +40,10 @@ def decode(segmentation: Any, height: int, width: int, may_be_empty: bool = Fals
 
 
 def _check_nesting(segmentation: list[Any]) -> None:
-    """Refuse what stands at the place of polygons: one polygon without its list, or run lengths, which look alike.
+    """Refuse a flat list of numbers: one polygon without the outer list, or run lengths, which look the same.
 
     Raises:
-        ValueError: Saying how either is written.
+        ValueError: Its text says how either is written.
     """
     if not isinstance(segmentation[0], list):
         raise ValueError(
@@ -76,9 +76,10 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
 
 
 def _check_unit(polygons: Sequence[Sequence[float]]) -> None:
-    """Refuse polygons in shares of the image's sides: they would be a pixel in its corner.
+    """Refuse polygons in shares of the image's sides, which would become one pixel in its corner.
 
-    One such polygon among others is a sliver in that corner, as masks that were traced by machine have.
+    All polygons must look so: one small polygon among others is a sliver in that corner, as in masks that were traced
+    by a program.
 
     Raises:
         ValueError: All numbers lie between 0 and 1, and not all of them are whole.

@@ -9,8 +9,8 @@ each other far more than methods do, and in the difference of a pair that cancel
     a rope      0.35    0.30    0.05
 
 The differences have a mean, an interval of that mean (images are drawn anew) and a p (the signs of images are flipped),
-both from `resampling`. Every slice of the instances has the same (`slices`). There, p answers the same question many
-times over, and q corrects it for all slices together.
+both from `resampling`. The same is computed for every slice of the instances (`slices`). Many slices are many tests, of
+which some come out small by chance; so each slice also has a q, which is corrected for all slices together.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Entry = str | tuple[str, str]
 """A method's label; with its ranking where it has several."""
 
 TIE = 0.05
-"""The largest difference of two shares that is a tie."""
+"""The largest difference of two shares (such as IoU) that counts as a tie."""
 
 LEAST_IMAGES = 5
 """A slice of fewer images has no line of its own."""
@@ -44,19 +44,20 @@ LEAST_IMAGES = 5
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a is against b.
+    """How method a compares with method b.
 
     Attributes:
         a: The method's label, with its ranking where that says more.
         b: The other method's label, likewise.
         metric: A metric of the rows, by its column.
-        scale: What the metric declares. Positive differences speak for a; for b where less is better.
+        scale: What the metric declares. Positive differences are in favour of a; of b where less is better.
         tie: Differences no larger than this are ties.
-        clicks: After how many a and b were compared, the last that both had alike; then the last of a, and that of b.
+        clicks: The number of clicks after which a and b were compared, which is the last one up to which their clicks
+            were the same; then the last click of a, and that of b.
         lines: One a slice, all instances first: slice, value, n, images, a, b (means of the metric), difference (a less
             b), low, high (95 %), p, q (the false-discovery rate among the slices; NaN in the first line), win, tie,
             loss (on how many instances a is better, as good, worse).
-        dropped: Why -> how many instances of those that either has a row of.
+        dropped: Reason -> how many instances were left out, of those that a or b has a row of.
         latency: A line a cost: cost ("encode_ms" of an image, "segment_ms" of an instance), a and b (medians),
             ratio = a / b.
         noc: With several clicks and a share of which more is better, a line a data set and quality: dataset, quality,
@@ -102,7 +103,7 @@ def compare(
         scale: Which of two values is better; by default what the rows of `harness.load` remember of the metric.
 
     Raises:
-        UserError: No such method, several rankings, one method twice, or nothing that both were asked alike.
+        UserError: No such method, several rankings, one method twice, or no instance that both got the same clicks on.
     """
     scale = scale or scale_of(rows, metric)
     rows = rows if "draw" in rows else rows.assign(draw=0)
@@ -119,8 +120,8 @@ def compare(
             f"the same clicks ({found or 'no rows'}). Wanted two methods on the same data under one click protocol and "
             "seed."
         )
-    # The last click that both had alike, data set by data set: of two corrective runs with other masks, that may be
-    # the first one, since all later clicks follow each method's own errors.
+    # The last click up to which both had the same clicks, data set by data set. With corrective clicks that may be the
+    # first one, since all later clicks follow each method's own errors.
     final = pairs[pairs["click_index"] == pairs.groupby("dataset")["click_index"].transform("max")]
     return Comparison(
         a=entry_said(named[0]),
@@ -160,6 +161,7 @@ def entry_said(entry: tuple[str, str]) -> str:
 
 def _of(rows: pd.DataFrame, label: str, ranking: str) -> pd.DataFrame:
     """An entry's rows, with the failures that count for it."""
+    # A failure before there was any mask has no ranking, and counts for each ranking of its method.
     own = rows["method"] == label
     return rows[
         own
@@ -177,8 +179,8 @@ def _lines(pairs: pd.DataFrame, final: pd.DataFrame, slices: Sequence[str], tie:
     if len(clicks) > 1:
         every = [("click", str(k), (pairs["click_index"] == k).to_numpy()) for k in clicks]
         lines = pd.concat([lines, _measured(pairs, every, tie, scale)], ignore_index=True)
-    # The first line is the question that was asked, so that its p stays as it is. The slices are a search for where
-    # the difference lies: of 40 slices without any, two have p < 0.05 on average. q answers for all of them together.
+    # The first line is the one question of the comparison, so its p stays as it is. The slices are a search for where
+    # the difference lies: among 40 slices without any difference, two have p < 0.05 on average. q corrects for that.
     lines = lines[(lines["images"] >= LEAST_IMAGES) | (lines.index == 0)].reset_index(drop=True)
     return lines.assign(q=[float("nan"), *benjamini_hochberg(lines["p"].to_numpy()[1:])])[_LINE]
 
@@ -246,9 +248,9 @@ _NOC = ["dataset", "quality", "n", "images", "a", "b", "difference", "low", "hig
 
 
 def _noc(a: pd.DataFrame, b: pd.DataFrame, pairs: pd.DataFrame, metric: str, scale: Scale) -> pd.DataFrame:
-    """Clicks needed, where both were asked click by click, on the instances that they were first asked alike.
+    """Clicks needed, where both have rows click by click, on the instances that both got the same first click on.
 
-    None for a metric that has no quality of 90 %: one that is no share, or of which less is better.
+    Empty for a metric without a "quality of 90 %": one that is no share, or for which less is better.
     """
     if not (scale.is_share and scale.higher_is_better):
         return pd.DataFrame(columns=_NOC)
@@ -278,7 +280,7 @@ def _needed(dataset: str, shared: pd.Index[Any], a: pd.DataFrame, b: pd.DataFram
 
 
 def _changed(final: pd.DataFrame, count: int, scale: Scale) -> pd.DataFrame:
-    """Both ends: where one method is far ahead, its own alone would fill the list."""
+    """The largest differences, half in favour of each: if one method is far ahead, it would fill the list alone."""
     over = over_draws(final[_SCORES], final)
     final = final.loc[over.index].assign(**over)
     ranked = final.sort_values("difference", ascending=not scale.higher_is_better, kind="stable")

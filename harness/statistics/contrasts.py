@@ -1,4 +1,4 @@
-"""The mean of a paired difference, how much more it is on one part of the instances, and which share of another."""
+"""The mean of a paired difference, its contrast between two parts of the instances, and the ratio of two such means."""
 
 from __future__ import annotations
 
@@ -57,24 +57,25 @@ def contrast(more: pd.DataFrame, less: pd.DataFrame) -> Gain:
 
 
 def share_of(some: pd.DataFrame, whole: pd.DataFrame) -> Gain:
-    """Which share of one mean of `gain` another one is, over the instances of both, with its 95 % interval by images.
+    """The ratio of two means of `gain` over the instances that both have, with its 95 % interval by images.
 
-    Both sums come from one drawing of the images, and their ratio is taken of each drawing.
+    Images are drawn anew; both sums come from the same drawing, and each drawing gives one ratio.
 
     Args:
-        some: Rows with `dataset`, `image_id`, `instance_id` and `gain`.
-        whole: Likewise; what counts as 1.
+        some: Rows with `dataset`, `image_id`, `instance_id` and `gain`: the numerator.
+        whole: Likewise: the denominator.
 
     Returns:
-        The ratio as `difference`; n counts the instances. NaN where the whole is no gain, of which nothing is a share.
+        The ratio as `difference`; n counts the instances. NaN where the denominator's mean is not above 0.
     """
     kept = by_instance(whole)[[*INSTANCE, "gain"]]
     both = by_instance(some).merge(kept, on=INSTANCE, suffixes=("", "_whole"), validate="one_to_one")
     sums, _ = by_image(both, both[["gain", "gain_whole"]])
     if both.empty or sums[:, 1].sum() <= 0:
         return NO_GAIN
-    # A mean is a sum over a count, and its interval that of sums over counts. Here the whole's sums stand for the
-    # counts: image by image they may be below zero, in a drawing of many images they are not.
+    # `interval_of_means` draws images and divides their sums by their counts. With the whole's sums in place of the
+    # counts it gives the interval of this ratio. A single image's sum may be below zero, unlike a count, but the sum
+    # over a drawing of many images is not.
     low, high = interval_of_means(sums[:, 0], sums[:, 1])
     return Gain(float(sums[:, 0].sum() / sums[:, 1].sum()), low, high, len(both))
 

@@ -1,10 +1,10 @@
-"""What a method's answers took, of the times in its rows: by the worker's clock, on whatever device it ran.
+"""How long a method's answers took, from the times in its rows: by the worker's clock, on whatever device it ran.
 
-An image is encoded once for all its instances and clicks, and each click of an instance is answered by itself:
+An image is encoded once for all its instances and clicks. Each click of an instance is then timed by itself:
 
     image 1  encode 30 ms   a: clicks of 2 and 4 ms   b: a click of 6 ms      30 + 2 + 4 + 6 = 42 ms
 
-which is 21 ms for each of the two instances, and 14 s for 1000 masks: here there are three.
+which is 42 / 2 = 21 ms an instance. There are three masks, so 1000 masks take 42 / 3 = 14 s.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from harness.statistics.final_clicks import INSTANCE
 
 
 def ms_an_instance(rows: pd.DataFrame) -> float:
-    """What an instance takes, all its clicks, with its share of the image's encoding; NaN where the rows have no times.
+    """The time of an instance: all its clicks and its share of the image's encoding; NaN where the rows have no times.
 
-    Where an instance was asked several times (draws), the mean of these counts.
+    Where an instance has several draws of the click, the mean over them counts.
 
     Args:
         rows: One method's with one ranking, at every click.
@@ -32,16 +32,17 @@ def ms_an_instance(rows: pd.DataFrame) -> float:
 
 
 def s_per_1000_masks(rows: pd.DataFrame) -> float:
-    """The seconds for 1000 masks, a mask a click, with their share of encoding; NaN where the rows have no times.
+    """The seconds for 1000 masks, one for each click, with the encoding of their images; NaN where rows have no times.
 
-    They are GPU-seconds where the method ran on a GPU, alone on it; decoding and scoring are not counted.
+    If the method had a GPU to itself, these are GPU-seconds. Decoding and scoring are not counted.
 
     Args:
         rows: As `ms_an_instance`.
     """
     ok, times = _timed(rows)
     answers = float(times["segment_ms"].sum())
-    return (_encoding_ms(ok, times) + answers) / len(ok) if len(ok) else math.nan  # ms a mask are s a thousand
+    # Milliseconds for one mask are seconds for a thousand: no factor is needed.
+    return (_encoding_ms(ok, times) + answers) / len(ok) if len(ok) else math.nan
 
 
 def _timed(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -52,5 +53,5 @@ def _timed(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _encoding_ms(ok: pd.DataFrame, times: pd.DataFrame) -> float:
-    """Every image's encoding, once."""
+    """The sum over images of the time to encode each; every row of an image repeats it, so the first row counts."""
     return float(times["encode_ms"][~ok.duplicated(["dataset", "image_id"])].sum())

@@ -1,6 +1,6 @@
-"""How many instances every method must have a row of: all that any row of its data set names, of whichever method.
+"""How many instances every method must have a row of: all that any method's rows name on the same data set.
 
-A method's own rows cannot tell what is missing inside an image that is done; those of the methods beside it can.
+A method's own rows cannot tell which instances of a finished image are missing; the rows of other methods can.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
         1      cup, plate     cup                   2
         2      cup, plate     one for all, failed   a: 2, b: 1
 
-    A row that stands for all of an image's instances, since the image could not be opened and its listing does not name
-    them, is all that is expected of its method there.
+    If an image could not be opened and its listing does not name its instances, one failed row stands for all of them.
+    Nothing more is expected of that method on this image.
 
     Args:
         rows: A run's.
@@ -48,7 +48,7 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
 
 
 def lacking(final: FinalClicks, expected: Mapping[tuple[str, str], int]) -> Jobs:
-    """How many instances each method has no final row of: in the ranking that lacks most, where it has several.
+    """How many instances each method has no final row of; with several rankings, in the one that lacks most.
 
     A data set whose rows are withheld is left out.
     """
@@ -60,7 +60,7 @@ def lacking(final: FinalClicks, expected: Mapping[tuple[str, str], int]) -> Jobs
 
 
 def no_rows(partial: int) -> str:
-    """How a sentence goes on that begins with how many instances are missing; `partial` of them lack a draw only."""
+    """The verb of a sentence whose subject is the instances that are missing; `partial` of them lack only a draw."""
     return "have no row, or not one of every draw" if partial else "have no row"
 
 
@@ -74,14 +74,15 @@ def _held(asked: pd.DataFrame) -> pd.Series[int]:
     """(Data set, image) -> how many instances the rows name in it; at least one."""
     named = asked.drop_duplicates()
     held = named.assign(held=(~_stands(named)).astype(int)).groupby(INSTANCE[:2])["held"].sum()
-    # An image of which every row stands for all of its instances names none, and yet each method has one row of it.
+    # If every row of an image stands for all of its instances, no instance is named, and yet each method has one row.
     return held.clip(lower=1)
 
 
 def _stands(rows: pd.DataFrame) -> pd.Series[bool]:
     """Whether a row stands for all instances of its image."""
     ids = rows["instance_id"].astype("category").cat
-    # Each text is looked at once; a row without one has the code -1, which takes the False behind the last.
+    # Millions of rows share few texts, so each text is tested once and rows look their result up by its code. A row
+    # without a text has the code -1, which picks the False that is appended at the end.
     ends = np.append(ids.categories.astype("str").str.endswith(NOT_LISTED).astype(bool), False)
     stands = ends[ids.codes.to_numpy()]
     some = rows[stands]

@@ -1,7 +1,7 @@
-"""A run's rows -> those that means are over: each method's scores after its last click, checked and in order.
+"""A run's rows -> the rows that means are over: each method's scores after its last click, checked and sorted.
 
-A run's rows are one a method, data set, instance, ranking and click. A table needs many means of them, so they are
-checked and sorted once, into a `FinalClicks`, and every function takes that.
+A run has a row for each method, data set, instance, ranking and click. A table needs many means of them, so they are
+checked and sorted once, into a `FinalClicks`, which every function takes.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from harness.storage.truth import disputes
 from harness.structures import UserError
 
 INSTANCE = ["dataset", "image_id", "instance_id"]
-"""What names an instance, over all data sets of a run."""
+"""The columns that identify an instance, over all data sets of a run."""
 
 ASKED = [*INSTANCE, "draw"]
-"""What names one of the times that an instance was asked for: it may be, with several draws of the click."""
+"""The columns that identify a prompted instance: it has one prompt for each draw of the click."""
 
 ENTRY = ["dataset", "method", "ranking"]
-"""What names a line of the leaderboard."""
+"""The columns that identify a line of the leaderboard."""
 
 SHOWN = ("iou", "boundary_iou")
 """The metrics that the tables show; rows that lack one of them have no value of it."""
 
 DRAWS = "draws"
-"""What rows remember, in their `attrs`, of their run: data set -> method -> how often each instance was asked for."""
+"""A key of the rows' `attrs`, set from the run's config: data set -> method -> draws of each instance."""
 
 _LINE = ["method", "ranking", *INSTANCE]
-"""What names a row that means are over."""
+"""The columns that identify a row that means are over."""
 
 _NEEDED = ["run", *ENTRY, "image_id", "instance_id", "seen", "clicks", "click_index", "status"]
 
@@ -44,7 +44,7 @@ _NEEDED = ["run", *ENTRY, "image_id", "instance_id", "seen", "clicks", "click_in
 class FinalClicks:
     """The rows that means are over, made once a report by `FinalClicks.of`.
 
-    Say a protocol of two clicks, which method a finished on instance 1 and broke off on instance 2:
+    With two clicks an instance, method a finished instance 1 and failed on instance 2 at the second click:
 
         every:  a  1  click 1  IoU 0.4          rows:  a  1  click 2  IoU 0.7
                 a  1  click 2  IoU 0.7                 a  2  failed
@@ -54,15 +54,15 @@ class FinalClicks:
     An instance that failed at any click has no final answer, so it counts as a failure and enters no mean. A failure
     before there were any masks has no ranking; it counts for each ranking that the method has on other instances.
 
-    An instance that was asked for several times, with other draws of the click or with other partners, is one instance
-    all the same. Its scores are means over its draws, and it failed if any of them did:
+    An instance with several prompts, for other draws of the click or for other partners, is still one instance. Its
+    scores are means over its draws, and it failed if any of them did:
 
         drawn:  a  1  draw 0  IoU 0.4           rows:  a  1  IoU 0.5
                 a  1  draw 1  IoU 0.6                  a  2  failed
                 a  2  failed
 
-    A mean over two of three draws is a mean over a part, so an instance of which a draw is missing is left out, as one
-    of which everything is missing, and counted in `partial`.
+    A mean over two of three draws would be over other clicks than the other methods' means. So an instance that lacks a
+    draw is left out, like one that has no row at all, and counted in `partial`.
 
     Text columns are ordered categoricals (`storage.rows.coded`), unless `as_text` made them.
 
@@ -72,8 +72,8 @@ class FinalClicks:
         every: The run's rows at every click, in any order; `where` leaves them whole.
         drawn: One row an instance, draw, method and ranking: `rows` before the draws are averaged, and the same table
             where there is one draw.
-        withheld: Data set -> why none of its rows is here: its methods were not asked for the same.
-        partial: (method's label, data set's label) -> of how many instances only some draws are there.
+        withheld: Data set -> why none of its rows is here: its methods did not get the same prompts.
+        partial: (method's label, data set's label) -> how many instances lack some of their draws.
     """
 
     rows: pd.DataFrame
@@ -88,11 +88,11 @@ class FinalClicks:
 
         Args:
             rows: A run's, as the store holds them, or those of several runs.
-            withhold: Leave out the data sets whose methods were not asked for the same, and say so in `withheld`.
+            withhold: Leave out the data sets whose methods did not get the same prompts, and say so in `withheld`.
 
         Raises:
             UserError: Columns are missing, rows are double, the rows of several runs follow different protocols, or
-                methods were not asked for the same and `withhold` is False.
+                methods did not get the same prompts and `withhold` is False.
         """
         if isinstance(rows, FinalClicks):
             return rows
@@ -109,7 +109,7 @@ class FinalClicks:
         return cls(_over_draws(drawn), drawn if len(drawn) == len(every) else every, drawn, withheld, _counted(lacking))
 
     def where(self, kept: pd.Series[bool] | Bool[np.ndarray, " rows"]) -> FinalClicks:
-        """Some of the final rows, with their draws: of a method, of a slice."""
+        """A part of the final rows, with their draws: one method's, or those of a slice."""
         rows = self.rows[np.asarray(kept, dtype=bool)]
         if self.drawn is self.rows:
             return replace(self, rows=rows, drawn=rows)
@@ -121,7 +121,7 @@ class FinalClicks:
         return replace(self, rows=_over_draws(drawn), drawn=drawn)
 
     def as_text(self) -> FinalClicks:
-        """The same with text columns as pandas has texts, which more can be done with, and slower."""
+        """The same with plain text columns, which are slower but allow every operation of pandas."""
         rows, every, drawn = map(as_text, (self.rows, self.every, self.drawn))
         return replace(self, rows=rows, every=every, drawn=rows if self.drawn is self.rows else drawn)
 
@@ -132,18 +132,18 @@ class FinalClicks:
 
     @cached_property
     def listed(self) -> Mapping[str, int]:
-        """Data set -> how many of its instances any row speaks of, at any click, by any method, failed or not."""
+        """Data set -> how many of its instances have any row, at any click, by any method, failed or not."""
         sizes = self.every[INSTANCE].drop_duplicates().groupby("dataset").size()
         return {str(dataset): int(count) for dataset, count in sizes.items()}
 
     @cached_property
     def keys(self) -> UInt64[np.ndarray, " rows"]:
-        """A number a row: equal for one instance, also in other runs, and different otherwise (but for 1 in 2^64)."""
+        """A hash of each row's instance: equal for one instance in every run, else different but for 1 in 2^64."""
         return pd.util.hash_pandas_object(self.rows[INSTANCE], index=False).to_numpy(np.uint64)
 
     @cached_property
     def entries(self) -> tuple[list[tuple[str, str, str]], Int64[np.ndarray, " rows"]]:
-        """Each data set, method and ranking, sorted, and of each row which of these it is of."""
+        """Each data set, method and ranking, sorted; and for each row, the index of its own among these."""
         groups = self.rows.groupby(ENTRY, sort=True, dropna=False)
         return list(groups.size().index), groups.ngroup().to_numpy(np.int64)
 
@@ -155,7 +155,7 @@ class FinalClicks:
 
 
 def at_click(rows: pd.DataFrame, number: int) -> pd.DataFrame:
-    """The rows as if the protocol had ended after this many clicks; every other function then means over those.
+    """The rows as if the protocol had ended after this many clicks; every other function then computes means of those.
 
     A failure stays, unless its instance was segmented at this click and failed later.
     """
@@ -187,16 +187,17 @@ def _checked(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _last(every: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The final rows, and those of the last click that are left out since a draw of their instance is missing.
+    """The final rows, and those rows of the last click that are left out since a draw of their instance is missing.
 
-    Both have few columns, and `at` for the place in `every`: a run may have millions of rows, which are taken once.
+    Both have few columns, and `at`, the row's place in `every`: a run may have millions of wide rows, so the full rows
+    are picked once at the end.
     """
     asked = every[_asked(every)].assign(at=np.arange(len(every)), most=click_counts(every["clicks"]))
     segmented = every["status"] == "ok"
     known = asked[segmented]
     _refuse_mixed(known)
-    # Which rows are failures, each for every ranking; which are of the last click, less the instances that failed at
-    # any click, less those of which a draw is missing.
+    # Three steps: find the failures, one row for each ranking; keep the rows of the last click, without the instances
+    # that failed at any click; leave out those that lack a draw. At the end the failures are added again.
     failed = _failures(_sorted(asked[~segmented]), known)
     last = known[known["click_index"] == known.groupby(ENTRY[:2])["click_index"].transform("max")]
     last = _without(last, failed)
@@ -208,7 +209,7 @@ def _last(every: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _asked(rows: pd.DataFrame) -> list[str]:
-    """The columns that say who was asked how: few, since there are millions of rows."""
+    """The columns that say which prompt a row answers: few, since there may be millions of rows."""
     known = [name for name in ("click_strategy", "click_options", "partner") if name in rows]
     return [*INSTANCE, "draw", "method", "ranking", "run", "click_index", *known]
 
@@ -219,12 +220,12 @@ def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_draw(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of an instance's first draw, for a picture of one click; all where each has one."""
+    """The rows of each instance's first draw, such as for a picture of one click."""
     return rows[rows["draw"].fillna(0) == 0] if "draw" in rows else rows
 
 
 def over_draws(values: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Values of draws -> means over the draws of each instance, method and ranking; a missing value counts nowhere.
+    """A value a draw -> means over the draws of each instance, method and ranking; missing values are left out.
 
     Args:
         values: A line a row, columns of numbers.
@@ -245,7 +246,7 @@ _PIXELS = ("intersection_px", "union_px", "gt_area_px", "pred_area_px")
 
 
 def _over_draws(drawn: pd.DataFrame) -> pd.DataFrame:
-    """One row an instance, method and ranking, its scores averaged; a score that one draw lacks is lacking."""
+    """One row an instance, method and ranking, its scores averaged; a score that one draw lacks becomes missing."""
     first = ~repeats(drawn, _LINE)
     if first.all():
         return drawn
@@ -258,7 +259,7 @@ def _over_draws(drawn: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_lines(rows: pd.DataFrame, lines: pd.DataFrame) -> Bool[np.ndarray, " rows"]:
-    """Whether each row is of an instance, method and ranking that the lines name."""
+    """Whether each row's instance, method and ranking are among those of the lines."""
     found: Bool[np.ndarray, " rows"] = pd.MultiIndex.from_frame(rows[_LINE]).isin(
         pd.MultiIndex.from_frame(lines[_LINE])
     )
@@ -266,16 +267,16 @@ def _of_lines(rows: pd.DataFrame, lines: pd.DataFrame) -> Bool[np.ndarray, " row
 
 
 def _without(rows: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """The rows of those instances, methods and rankings that the lines do not name."""
+    """The rows whose instance, method and ranking are not among those of the lines."""
     return rows[~_of_lines(rows, lines)] if len(lines) else rows
 
 
 def _lack_draws(last: pd.DataFrame) -> Bool[np.ndarray, " last"]:
     """Whether each row's instance has fewer draws than it was asked for.
 
-    The run's config says how many these are; rows that do not remember it (`DRAWS`) were asked as often as any instance
-    of their method. An instance that is asked for with each of its partners has a draw for each: as many as any method
-    has of that instance.
+    The run's config says how many draws there are. Rows without that knowledge (`DRAWS`) are expected to have as many
+    as the method has on any instance. An instance with partners has a draw for each partner, so the number differs from
+    instance to instance: it is the most that any method has of that instance.
     """
     said: Mapping[str, Mapping[str, int]] = last.attrs.get(DRAWS, {})
     most = max((draws for own in said.values() for draws in own.values()), default=1)
@@ -294,14 +295,14 @@ def _lack_draws(last: pd.DataFrame) -> Bool[np.ndarray, " last"]:
 
 
 def _counted(lacking: pd.DataFrame) -> dict[tuple[str, str], int]:
-    """(Method, data set) -> how many instances the rows are of, in the ranking that has most."""
+    """(Method, data set) -> how many instances the rows have; with several rankings, in the one that has most."""
     each = lacking.drop_duplicates(_LINE).groupby(["method", "dataset", "ranking"]).size()
     most = each.groupby(["method", "dataset"]).max().reset_index(name="count")
     return {(method, dataset): count for method, dataset, count in most.itertuples(index=False, name=None)}
 
 
 def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
-    """One row a failed instance and ranking; without a ranking of its own, of each the method has there."""
+    """One row for each failed instance and ranking; a failure without a ranking counts for all that its method has."""
     # A failure before any mask has no ranking. The left join copies it for each ranking the method has, and leaves it
     # once, with "", where the method has none:
     #
@@ -319,15 +320,16 @@ def _failures(failed: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
 
 
 def _refuse_mixed(known: pd.DataFrame) -> None:
-    """Rows may only meet if they were clicked alike: all of a method, and those of several runs, as often in each."""
+    """Refuse rows of different click protocols: of one method, or of several runs with the same data set."""
     asked = known if "click_strategy" in known else known.assign(click_strategy="")
-    # One run with one click rule cannot mix. Looking closer takes as long as everything else on few rows.
+    # One run with one click rule cannot mix protocols. This short cut matters: on few rows the check below takes as
+    # long as everything else together.
     if all(asked[column].nunique(dropna=False) < 2 for column in ("run", "click_strategy")):
         return
     protocols = asked.groupby(["dataset", "method", "run", "click_strategy"], dropna=False)["most"].max().reset_index()
     protocols["strategy"] = protocols["click_strategy"].astype("str").fillna("")
-    # Two questions: is each method clicked alike wherever it has rows, and are the runs of one data set clicked
-    # alike? The second takes the most of any method, since a corrective run may hold methods that broke off early.
+    # Two checks: each method has one protocol wherever it has rows, and the runs of one data set have one protocol.
+    # The second takes the most clicks of any method, since in a corrective run some methods may have failed early.
     runs = protocols.groupby(["dataset", "run", "strategy"])["most"].max().reset_index()
     several = runs[runs.groupby("dataset")["run"].transform("nunique") > 1]
     for own in [part for _, part in (*protocols.groupby(ENTRY[:2]), *several.groupby("dataset"))]:

@@ -1,7 +1,7 @@
 """Rows -> mean IoU, seen and unseen shares, their intervals, and paired gains.
 
-Every mean is over instances, of the scores after the method's last click on the data set; a failed row has no IoU,
-enters no mean and is counted instead. All results are the same whatever the order of the rows.
+Every mean is over instances, of the scores after the method's last click on the data set. A failed row has no IoU and
+enters no mean; it is counted instead. The order of the rows does not matter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Gain:
     """How much better one method is than another, in the mean over the n instances that both segmented.
 
     Attributes:
-        difference: Above zero the first is better: with a metric of which less is better, it has the smaller values.
+        difference: Above zero the first is better; if less is better in the metric, the first has the smaller values.
         low: The lower end of its 95 % interval; NaN, as `high` is, with fewer than two images.
         p: The two-sided p of the paired randomisation test; NaN over nothing.
     """
@@ -65,10 +65,10 @@ def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", interv
 
     Returns:
         The columns of `by`, then mean, n (instances in it), failed, unscored (segmented, but without this
-        metric), seen and unseen (means over their halves), n_seen, n_unseen, clicks (after how many, the most of the
-        group; NaN where nothing was segmented) and w = n_seen / (n_seen + n_unseen), so that the mean is
-        w * seen + (1 - w) * unseen. A mean over nothing is NaN. With intervals, mean_low and mean_high, seen_low, ...,
-        NaN where fewer than two images tell.
+        metric), seen and unseen (means over their halves), n_seen, n_unseen, clicks (the most clicks in the group; NaN
+        where nothing was segmented) and w = n_seen / (n_seen + n_unseen), so that the mean is
+        w * seen + (1 - w) * unseen. A mean over nothing is NaN. With intervals, also mean_low and mean_high, seen_low,
+        ..., which are NaN for fewer than two images.
     """
     by, final = list(by), FinalClicks.of(rows).rows
     for column in by:
@@ -100,10 +100,11 @@ def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", interv
 
 
 def instance_sets(rows: Rows, metric: str = "iou") -> dict[tuple[str, str, str], tuple[int, int, int]]:
-    """Which instances the means of a data set, method and ranking are over: equal numbers for equal sets.
+    """A number for the set of instances that each mean is over: equal numbers for equal sets.
 
-    Two means say which method is better only where they are over the same instances, and equal counts do not tell: each
-    method may have failed on one, and not on the same. A set's number is the sum of its instances' hashes, modulo 2^64.
+    Two means say which method is better only if they are over the same instances. Equal counts do not show that: each
+    method may have failed on one instance, but not on the same. So a set's number is the sum of its instances' hashes,
+    modulo 2^64.
 
     Returns:
         (data set, method, ranking) -> the numbers of the sets behind its mean, its seen and its unseen mean.
@@ -138,7 +139,7 @@ def paired_gain(
     Args:
         rows: The rows of a and b, at least; pass a part of them (the unseen, say) for the gain on that part.
         a: A method's label, or (label, ranking) where it has several rankings.
-        b: The second method's; positive differences speak for a.
+        b: The second method's; positive differences are in favour of a.
         metric: A metric of the rows, by its column.
         resamples: How often the images are drawn anew.
         seed: The seed of the resampling.
@@ -168,9 +169,9 @@ def paired_gains(
         1      plate     0.4   0.4    0.0
         2      cup       0.6   0.5    0.1
 
-    The gain is the mean of the last column, 0.1; of a metric of which less is better it is that of b - a. Instances of
-    one image resemble each other, so the interval and p treat an image, here 0.2 + 0.0 and 0.1, as one draw
-    (statistics/resampling.py). An instance with several draws of the click is compared draw by draw, and its line is
+    The gain is the mean of the last column, 0.1; if less is better in the metric, it is the mean of b - a. Instances of
+    one image resemble each other, so the interval and p treat an image, here 0.2 + 0.0 and 0.1, as one unit
+    (statistics/resampling.py). An instance with several draws of the click is compared draw by draw, and counts with
     the mean over them.
     """
     final = FinalClicks.of(rows).drawn
@@ -194,7 +195,7 @@ def paired_gains(
 def by_image(
     rows: pd.DataFrame, values: pd.DataFrame
 ) -> tuple[Float64[np.ndarray, "images columns"], Float64[np.ndarray, "images columns"]]:
-    """Sums and counts of each column of values over the instances of an image; a missing value counts nowhere."""
+    """Sums and counts of each column of values over the instances of an image; missing values are left out."""
     images = rows.groupby(["dataset", "image_id"], sort=True).ngroup().to_numpy()
     size = int(images.max(initial=-1)) + 1
     known = values.notna().to_numpy()
@@ -236,12 +237,12 @@ def _facts(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _is(column: pd.Series[bool], value: bool) -> pd.Series[bool]:
-    """Equal, where null equals nothing; whether Parquet gave bools, objects or nullable booleans."""
+    """Where a column equals a value; a missing entry never does. Bools, objects and nullable booleans are alike."""
     return column.eq(value).fillna(False).astype(bool)
 
 
 def _refuse_several(rows: pd.DataFrame, by: list[str]) -> None:
-    """A group that holds an instance twice mixes methods or rankings: no mean over instances."""
+    """Refuse groups that hold an instance twice: they mix methods or rankings, which gives no mean over instances."""
     if {"method", "ranking"} <= set(by):
         return  # Final rows are one an instance, method and ranking.
     if rows.duplicated(list(dict.fromkeys([*by, *INSTANCE]))).any():

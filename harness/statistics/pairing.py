@@ -1,7 +1,12 @@
-"""Two methods' answers to the same questions, side by side.
+"""Two methods' answers to the same prompts, side by side.
 
-What is not identical is dropped and counted, never compared: instances that one of them failed on or has no row of,
-whose clicks differ, or whose ground truth does.
+Only answers to identical prompts are compared. An instance is dropped and counted if one method failed on it or has no
+row of it, if the clicks differ, or if the ground truth differs:
+
+    instance   a: click, IoU     b: click, IoU
+    cup        (4, 7)  0.90      (4, 7)  0.70      compared
+    plate      (9, 9)  0.80      failed            dropped: the second failed on 1
+    fork       (2, 5)  0.60      (3, 5)  0.50      dropped: 1 with other clicks
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ _ABOUT = ["seen", "category", "same_class_count", "gt_area_px"]
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str]) -> tuple[pd.DataFrame, dict[str, int]]:
-    """What both methods were asked alike and answered, click by click; and reason -> how many instances it dropped."""
+    """The answers to identical prompts, a row an instance, draw and click; and reason -> how many it drops."""
     dropped = _lone(a, b)
     frames = []
     for own in (a, b):
@@ -45,19 +50,19 @@ def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str])
 
 
 def _whole(pairs: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """The pairs after each click of the instances that both answered in every draw, as other means have them."""
+    """The pairs of those instances that both methods answered in every draw, click by click."""
     asked = pd.concat([a[ASKED], b[ASKED]]).drop_duplicates().groupby(INSTANCE).size().rename("of").reset_index()
     if (asked["of"] == 1).all():
         return pairs
-    # An instance with three draws, of which both answered two, would weigh as one all the same, but by a part of its
-    # clicks: a mean over the clicks that both methods happen to survive.
+    # An instance with three draws, of which both answered two, would count as much as any other, but by a part of its
+    # clicks: those on which neither method happened to fail. That would favour methods that fail on hard clicks.
     answered = pairs.groupby([*INSTANCE, "click_index"])["draw"].transform("size")
     of = pairs[INSTANCE].merge(asked, on=INSTANCE, how="left")["of"].to_numpy()
     return pairs[answered.to_numpy() == of].reset_index(drop=True)
 
 
 def _lone(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, int]:
-    """How many instances only one has rows of, or failed on."""
+    """How many instances only one method has rows of, and how many it failed on."""
     asked = [set(map(tuple, own[INSTANCE].drop_duplicates().to_numpy())) for own in (a, b)]
     lost = [set(map(tuple, own.loc[own["status"] != "ok", INSTANCE].drop_duplicates().to_numpy())) for own in (a, b)]
     both = asked[0] & asked[1]
@@ -80,7 +85,7 @@ def _refuse_double(own: pd.DataFrame) -> None:
 
 
 def _differs(pairs: pd.DataFrame) -> pd.Series[bool]:
-    """Whether the ground truth of both is another, as far as the rows tell its area and size."""
+    """Whether the ground truths of both rows differ, as far as the area and the image's size show."""
     differs = pd.Series(False, index=pairs.index)
     for column in _TRUTH:
         if f"{column}_b" in pairs:

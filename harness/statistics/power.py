@@ -1,6 +1,6 @@
-"""How many images a difference between two methods needs to be found, and which one a number of images can find.
+"""How many images are needed to find a difference between two methods, and which difference some images can find.
 
-Both follow from how much the paired difference differs from image to image, which the rows of a run tell.
+Both follow from how much the paired difference varies from image to image, which the rows of a run show.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ Entry = tuple[str, str]
 """A method's label and ranking."""
 
 POWER = 0.8
-"""How often a true difference is found, over repetitions of the whole run on other images."""
+"""The probability that a true difference is found, over repetitions of the whole run on other images."""
 
 MOST_PAIRED = 6
-"""Of so many methods and rankings on a data set every two are compared; of more, each with the first."""
+"""Up to this many methods and rankings on a data set, every two are compared; beyond it, each with the first."""
 
 
 @dataclass(frozen=True)
 class Power:
-    """What two methods' rows on a data set tell of further images.
+    """What the rows of two methods on a data set say about a run on more images.
 
     Attributes:
         dataset: The data set's label.
         a: The first method's label and ranking.
         b: The second's.
         images: On how many images both answered from the same clicks.
-        difference: The mean of a's score less b's on the instances of these images, 0 to 1 for a share.
-        spread: The standard deviation of an image's influence on it (`resampling.spread_of_means`); NaN where fewer
-            than two images tell.
+        difference: The mean of a's score minus b's on the instances of these images; -1 to 1 for a share.
+        spread: The standard deviation of an image's influence on it (`resampling.spread_of_means`); NaN for fewer than
+            two images.
     """
 
     dataset: str
@@ -54,28 +54,33 @@ class Power:
         return f"{entry_said(self.a)} – {entry_said(self.b)}"
 
     def images_for(self, difference: float) -> int | None:
-        """How many images a true difference needs to be found: in a two-sided test at 5 %, with a power of 80 %.
+        """How many images are needed to find a true difference in a two-sided test at 5 %, with a power of 80 %.
 
             n = (z(1 - 0.05 / 2) + z(0.80))^2 * spread^2 / difference^2 = 7.85 * (spread / difference)^2
 
-        where z(q) is the q-quantile of the standard normal distribution. Rounded up; None where the rows do not tell.
+        where z(q) is the q-quantile of the standard normal distribution. Rounded up; None where the spread is unknown.
+        For example, with a spread of 0.2 a difference of 0.02 needs 7.85 * 10^2 = 785 images, and half that difference
+        needs four times as many.
 
         Source: Chow, Shao, Wang and Lokhnygina, "Sample Size Calculations in Clinical Research", 3rd edition, 2017,
         chapter 3 (one sample, test for equality), of the paired differences; for benchmarks with clustered questions
         Miller, "Adding Error Bars to Evals", https://arxiv.org/abs/2411.00640 (2024).
 
         Args:
-            difference: Of the two means, above 0, in the metric's values: 0.005 is half a point.
+            difference: The difference of the two means, above 0, in the metric's values: 0.005 is half a point.
         """
         return None if math.isnan(self.spread) else max(2, math.ceil((_REACH * self.spread / difference) ** 2))
 
     def detectable(self, images: int) -> float:
         """The smallest true difference that this many images find: the formula of `images_for`, solved for it."""
+        # Finding it means: the mean of n images, whose standard error is spread / sqrt(n), lies beyond the test's bound
+        # of 1.96 standard errors in 80 % of all runs. So the true difference must be another 0.84 standard errors
+        # beyond that bound: 1.96 + 0.84 = 2.80, whose square is the 7.85 above.
         return _REACH * self.spread / math.sqrt(images) if images else math.nan
 
     @property
     def found(self) -> float:
-        """The least true difference that the images so far find."""
+        """The smallest true difference that the images of this run find."""
         return self.detectable(self.images)
 
 
@@ -83,7 +88,7 @@ _REACH = NormalDist().inv_cdf((1 + LEVEL) / 2) + NormalDist().inv_cdf(POWER)
 
 
 def powers(rows: Rows, methods: Sequence[str], metric: str = "iou") -> list[Power]:
-    """What a run's rows tell of each two methods on each data set; the oracle is no method, and has no line.
+    """The power of every pair of methods on each data set; the oracle is no method, and has no line.
 
     Args:
         rows: The store's, of one run.

@@ -1,4 +1,4 @@
-"""All methods of a run ranked, as far as paired comparisons tell one from another."""
+"""Ranks all methods of a run, as far as paired comparisons can tell them apart."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Pair = tuple[int, int]
 
 
 def ranks(rows: Rows, metric: str = "iou", scale: Scale | None = None) -> pd.DataFrame:
-    """Where each method stands on each data set, as far as the rows can tell it from the others.
+    """The rank of each method on each data set, as a range where the rows cannot tell methods apart.
 
-    Every pair is compared on the instances that both segmented from the same clicks, by the paired randomisation test,
-    with Holm's correction over the pairs of a data set: all ranks of it hold at once in 95 of 100 repetitions.
+    Every pair is compared on the instances that both segmented from the same clicks, by the paired randomisation test.
+    Holm's correction over the pairs of a data set makes all its ranks hold at once in 95 of 100 repetitions.
 
     Args:
         rows: The store's; of several runs, too.
@@ -54,9 +54,9 @@ def _competing(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _ranked(own: pd.DataFrame, drawn: pd.DataFrame, metric: str, scale: Scale) -> pd.DataFrame:
-    # Every pair of entries is tested, and the surely better are counted. Say A is surely better than C, and nothing
-    # else is sure: then A ranks 1 to 2 (none is better, only C is surely worse), B 1 to 3, C 2 to 3, and the tie groups
-    # are A B | C, since C is surely worse than the first of A's group.
+    # Every pair of entries is tested. Say A is surely better than C, and nothing else is sure. Then nobody is surely
+    # better than A, and one, C, is surely worse: A ranks 1 to 2. B ranks 1 to 3 and C 2 to 3. The tie groups are A B |
+    # C, since C is surely worse than A, the first of the group.
     means = own.groupby(ENTRY, sort=True)[metric].mean()
     entries = means.sort_values(ascending=not scale.higher_is_better, kind="stable")
     place = {name: at for at, name in enumerate(entries.index)}
@@ -66,6 +66,8 @@ def _ranked(own: pd.DataFrame, drawn: pd.DataFrame, metric: str, scale: Scale) -
     line = drawn.groupby(ASKED, sort=True).ngroup()
     scores, clicks = np.full((len(entries), len(asked)), np.nan), np.zeros((len(entries), len(asked)), np.uint64)
     scores[entry, line], clicks[entry, line] = drawn[metric], click_keys(drawn["clicks"])
+    # `scores` has shape (entries, prompts), NaN where an entry has none. A difference counts only where both entries
+    # had the same clicks, which equal hashes show.
     pairs = list(itertools.combinations(range(len(entries)), 2))
     differences = [scale.sign * np.where(clicks[i] == clicks[j], scores[i] - scores[j], np.nan) for i, j in pairs]
     over = over_draws(pd.DataFrame(dict(enumerate(differences)), index=asked.index), asked)
@@ -80,7 +82,7 @@ def _ranked(own: pd.DataFrame, drawn: pd.DataFrame, metric: str, scale: Scale) -
 def _surely_better(
     instances: pd.DataFrame, pairs: Sequence[Pair], differences: pd.DataFrame, count: int
 ) -> Bool[np.ndarray, "entries entries"]:
-    """Whether the entry of the line is better than that of the column; `differences` has a column a pair."""
+    """Whether the entry of the row is surely better than that of the column; `differences` has a column a pair."""
     better = np.zeros((count, count), dtype=bool)
     if not pairs:
         return better
@@ -92,7 +94,9 @@ def _surely_better(
 
 
 def _tie_groups(better: Bool[np.ndarray, "entries entries"]) -> list[int]:
-    """A number an entry, best first: a new one where an entry is surely worse than the first of the group."""
+    """The group of each entry, best first: a new group begins where an entry is surely worse than its group's first."""
+    # Being tied does not carry over: A and B may be tied, and B and C, while A is surely better than C. Comparing with
+    # the group's first alone makes groups that do not overlap.
     groups: list[int] = []
     first = 0
     for entry in range(len(better)):

@@ -11,18 +11,18 @@ import pandas as pd
 from harness.storage.rows import as_text
 
 _OF_ONE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\\]\S*|\S*\d\S*")
-"""What two reasons of one kind say otherwise: names in quotes, paths, ids, numbers."""
+"""The words in which two reasons of one kind may differ: names in quotes, paths, ids, numbers."""
 
 _JOB = ["method", "dataset"]
 _ASKED = [*_JOB, "image_id", "instance_id"]
 
 LEAST_MASKS = 10
-"""Masks of which it is worth saying that most are odd."""
+"""With fewer masks than this there is no warning that most of them are odd."""
 
 MOST_OUTSIDE = 0.5
-"""The share of a method's masks that may miss their click before it is said.
+"""The share of a method's masks that may miss their click before there is a warning.
 
-Methods that follow their clicks miss few; one that takes y for x misses most (docs/runs.md has the shares).
+Methods that follow their clicks miss few; one that swaps x and y misses most (docs/runs.md has the shares).
 """
 
 
@@ -34,7 +34,7 @@ class Reason:
         method: The method's label.
         dataset: The data set's label.
         instances: How many instances failed so.
-        text: The reason of the first of them: others may say another name or number in its place.
+        text: The reason of the first of them; the others may differ in names and numbers.
         image_id: The image of the first of them.
     """
 
@@ -48,8 +48,8 @@ class Reason:
 def reasons(rows: pd.DataFrame) -> list[Reason]:
     """Why the failed instances of a run's rows failed, the most frequent reason first; each instance counts once."""
     failed = as_text(rows[rows["status"] != "ok"].drop_duplicates(_ASKED))
-    # "instance 17 has no pixel" and "instance 42 has no pixel" are one kind: what belongs to one instance becomes a
-    # star.
+    # "instance 17 has no pixel" and "instance 42 has no pixel" are one kind: every word with a digit, path or quote
+    # becomes a star, and equal texts are then counted together.
     kinds = failed["error"].fillna("").map(lambda error: _OF_ONE.sub("*", error))
     found = [
         Reason(own["method"].iloc[0], own["dataset"].iloc[0], len(own), own["error"].iloc[0], own["image_id"].iloc[0])
@@ -62,8 +62,8 @@ def doubts(rows: pd.DataFrame, by_words: Collection[str] = ()) -> list[str]:
     """A sentence for each method and data set whose masks miss their clicks, or that answered at a second try.
 
     Args:
-        rows: A run's; those of before there were the columns `holds_click` and `retried` say nothing.
-        by_words: The labels of methods that answer without a click, too: their masks may follow the words instead.
+        rows: A run's; rows without the columns `holds_click` and `retried` give no sentence.
+        by_words: The labels of methods that also answer without a click: their masks may follow the words instead.
     """
     return [*_missed(rows[~rows["method"].isin(by_words)] if by_words else rows), *_second_tries(rows)]
 
@@ -71,8 +71,8 @@ def doubts(rows: pd.DataFrame, by_words: Collection[str] = ()) -> list[str]:
 def _missed(rows: pd.DataFrame) -> Iterator[str]:
     """Methods whose masks mostly miss the first click, as they do where x and y are swapped.
 
-    That is odd only of a mask that is not empty, right after the first round, where the click lies on the object that
-    the words mean: a click that a rule puts off the object, or words for another object, may lead elsewhere.
+    Only some rows show that: the mask is not empty, it follows the first click, and the click lies on the object that
+    the words mean. With a click off the object, or words for another object, the mask may rightly lie elsewhere.
     """
     if "holds_click" not in rows or not rows["holds_click"].notna().any():
         return
@@ -90,7 +90,7 @@ def _missed(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _second_tries(rows: pd.DataFrame) -> Iterator[str]:
-    """Methods that raised and, asked the same again or for less at once, answered."""
+    """Methods that failed at first and answered when they were called again, with the same or with fewer prompts."""
     if "retried" not in rows or not rows["retried"].notna().any():
         return
     of = rows.drop_duplicates(_ASKED).groupby(_JOB).size().to_dict()

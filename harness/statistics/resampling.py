@@ -1,4 +1,4 @@
-"""What chance alone does to a mean over images: they are drawn anew, or the signs of their differences are flipped.
+"""How much chance alone changes a mean over images: images are drawn anew, or the signs of differences are flipped.
 
 Instances of one image resemble each other, so images are drawn, not instances (Field and Welsh, "Bootstrapping
 clustered data", 2007). Everything here is plain arrays: a row an image, a column a question, and every column of a
@@ -32,7 +32,7 @@ def intervals_of_means(
 
     Percentiles, set apart further for few images so that they cover as often as a t interval would (Hesterberg,
     "What teachers should know about the bootstrap", The American Statistician 2015, section 4.3). NaN for a column
-    in which fewer than two images count, whose spread nobody can tell.
+    in which fewer than two images count: one image has no spread.
 
     Args:
         sums: The sum of the values of an image's instances.
@@ -72,10 +72,10 @@ def interval_of_means(
 
 
 def spread_of_means(sums: Columns, counts: Columns) -> Column:
-    """How much each column's sum / count differs by the choice of one image: a standard deviation, in the values' unit.
+    """How much each column's sum / count varies with the choice of one image: a standard deviation, in the same unit.
 
-    Over the root of the number of images it is the standard error of the mean, which the intervals above are drawn
-    from without a formula. NaN for a column in which fewer than two images count.
+    Divided by the root of the number of images it is the standard error of the mean. The intervals above find the same
+    by drawing. NaN for a column in which fewer than two images count.
 
     Source: Cochran, "Sampling Techniques", 3rd edition, 1977, chapter 6: the variance of a ratio of two sums, to first
     order. It is the influence of `harness.statistics.stratified`, with one stratum.
@@ -102,9 +102,10 @@ def spread_of_means(sums: Columns, counts: Columns) -> Column:
 def sign_flip_p(sums: Columns, flips: int = RESAMPLES, seed: int = 0) -> Column:
     """Two-sided p of each column's sum, if every image's share of it could as well have had the other sign.
 
-    The paired randomisation test, by images: of two methods that are equally good, an image favours the one as often as
-    the other. Where no flip reaches the sum, p is taken from the normal distribution that the flipped sums tend to, but
-    never below what so few images can tell, 2 / 2^images. 1 where all differences are zero, NaN without an image.
+    This is the paired randomisation test, by images: if two methods are equally good, an image favours the one as often
+    as the other. Where no flip reaches the sum, p comes from the normal distribution that the flipped sums tend to, but
+    is never below 2 / 2^images, the least that so few images can show. 1 where all differences are zero, NaN without an
+    image.
 
     Args:
         sums: The sum of the differences of an image's instances; 0 where it has none.
@@ -115,9 +116,10 @@ def sign_flip_p(sums: Columns, flips: int = RESAMPLES, seed: int = 0) -> Column:
     #
     #     + + +  0.8     + + -  0.4     + - +  0.6     - + +  -0.2     and the same four with all signs turned
     #
-    # Two of the eight sums are as far from zero as 0.8, so p = 2 / 8: three images cannot tell more. There are 2^images
-    # choices, so 2000 are drawn; the one that was seen counts as drawn, too, hence the (1 + ...) / (1 + ...) below.
-    # A sum with flipped signs is 2 * (the sum of those that keep theirs) - total.
+    # Two of the eight sums are as far from zero as 0.8, so p = 2 / 8: three images cannot give less. There are 2^images
+    # choices of signs, so only 2000 are drawn; the observed one counts as drawn, too, hence (1 + ...) / (1 + ...)
+    # below. A sum with flipped signs is 2 * (the sum of those that keep theirs) - total: with signs + - + it is 2 *
+    # (0.5 + 0.2) - 0.8 = 0.6.
     if not len(sums):
         return np.full(sums.shape[1], np.nan)
     total = np.abs(sums.sum(axis=0))
@@ -129,7 +131,7 @@ def sign_flip_p(sums: Columns, flips: int = RESAMPLES, seed: int = 0) -> Column:
 
 
 def benjamini_hochberg(p: Sequence[float] | Column) -> Column:
-    """False-discovery rates: the least rate at which each would be found, all being asked; NaN stays, uncounted.
+    """False-discovery rates: the smallest rate at which each p would count as found; NaN stays NaN and is not counted.
 
     Source: Benjamini and Hochberg, "Controlling the false discovery rate", J. R. Stat. Soc. B 1995.
     """
@@ -143,11 +145,11 @@ def benjamini_hochberg(p: Sequence[float] | Column) -> Column:
 
 
 def holm(p: Sequence[float] | Column) -> Column:
-    """The p values so adjusted that the chance of any false one among all stays what it says; NaN stays.
+    """The p values, adjusted so that the chance of any false finding among all is what p says; NaN stays NaN.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 1979.
     """
-    # The smallest of m values counts m times, the next m - 1 times, and none less than the one before it:
+    # The smallest of m values is multiplied by m, the next by m - 1, and so on; none may be less than the one before:
     #
     #     p, sorted   0.005   0.01   0.03   0.04
     #     times       4       3      2      1
@@ -186,7 +188,7 @@ def _draws(images: int, resamples: int, seed: int) -> UInt8[np.ndarray, "resampl
 
 @lru_cache(maxsize=2)
 def _bits(images: int, flips: int, seed: int) -> Bool[np.ndarray, "flips images"]:
-    """Which images keep their sign."""
+    """Which images keep their sign, a line a flip."""
     rng = np.random.default_rng([seed, 1])
     # One random byte holds the signs of eight images.
     packed = rng.integers(256, size=(flips, (images + 7) // 8), dtype=np.uint8)

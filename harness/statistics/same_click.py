@@ -1,12 +1,12 @@
 """Pairs of answers to one click that lies in two objects; each object is asked for by its own words.
 
-    the click x lies in the person and in the tie        asked for     mask        IoU with person   with tie
-    asked twice by a method that reads the words         "person"      person            0.9            0.1
+    the click x lies in the person and in the tie        words         mask        IoU with person   with tie
+    a method that reads the words                        "person"      person            0.9            0.1
                                                          "tie"         tie               0.1            0.8
-    and by one that does not, whose mask is the same     "person"      tie               0.1            0.8
-    both times                                           "tie"         tie               0.1            0.8
+    a method that does not: the same mask both times     "person"      tie               0.1            0.8
+                                                         "tie"         tie               0.1            0.8
 
-The first is right both times. The second is right once: no mask can be right for both of two different objects, unless
+The first method is right both times. The second is right once: no mask can be right for two different objects, unless
 these nearly coincide.
 """
 
@@ -27,18 +27,21 @@ _ABOUT = ["partner_iou", "gt_area_px", "pred_area_px", "iou"]
 
 
 def pairs(rows: pd.DataFrame) -> pd.DataFrame:
-    """Both answers to each pair's click.
+    """The two answers to each pair's click, side by side.
 
     Args:
         rows: The rows of one method and ranking, after the click, that have a mask and a `partner`. An instance has one
             for each of its partners.
 
     Returns:
-        A line for each pair of which both were answered: dataset, image_id, instance_id, partner; both, one, none (1 in
-        one of the three, 0 in the others: how many of the two masks have an IoU of at least 0.5 with their own object);
-        mask (1 if the two masks differ, as far as their areas and their IoUs with both objects tell); object (1 if the
-        one mask has its larger IoU with another of the two objects than the other mask); nested (bool: at least 0.9 of
-        one of the objects lie in the other).
+        A line for each pair with both answers, with the columns
+
+        - dataset, image_id, instance_id, partner;
+        - both, one, none: 1 in one of the three, 0 in the others, by how many of the two masks are right, which means
+          an IoU of at least 0.5 with their own object;
+        - mask: 1 if the two masks differ, as far as their areas and their IoUs with both objects show;
+        - object: 1 if one mask is nearer, by IoU, to the one object and the other mask to the other;
+        - nested: bool, whether at least 0.9 of one of the objects lies in the other.
 
     Raises:
         UserError: The two had different clicks.
@@ -51,7 +54,8 @@ def pairs(rows: pd.DataFrame) -> pd.DataFrame:
     found = found[found["instance_id"] < found["partner"]].sort_values(on, ignore_index=True)
     _refuse_other_clicks(found)
     right = (found["iou"] >= RIGHT).astype(int) + (found["iou_b"] >= RIGHT)
-    # Of the two masks the area, the IoU with the first object, and that with the second.
+    # Rows hold no masks here, so the two are compared by three numbers: the area, the IoU with the first object, and
+    # the IoU with the second. What is `iou` for one row is `partner_iou` for the other.
     masks = (("pred_area_px", "pred_area_px_b"), ("iou", "partner_iou_b"), ("partner_iou", "iou_b"))
     changes = np.logical_or.reduce([found[a] != found[b] for a, b in masks])
     #                        IoU with person   with tie    sign
@@ -72,7 +76,7 @@ def pairs(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def asked(rows: pd.DataFrame) -> int:
-    """How many pairs a method's rows speak of, answered or not."""
+    """How many pairs a method's rows name, answered or not."""
     named = rows.loc[rows["partner"].notna(), ["dataset", "instance_id", "partner"]].drop_duplicates()
     return len({(dataset, *sorted(two)) for dataset, *two in named.itertuples(index=False, name=None)})
 

@@ -23,7 +23,7 @@ SIZES = ("small (< 32² px)", "medium", "large (≥ 96² px)")
 
 
 def sliced(final: pd.DataFrame, slices: Sequence[str]) -> Iterator[Slice]:
-    """Each slice's name and value, and which instances are in it; what does not divide them is left out."""
+    """Each slice's name and value, and which instances are in it; a column with one value gives no slice."""
     for name in slices:
         values = _values(final, name)
         known = values.dropna().unique()

@@ -1,7 +1,7 @@
 """Weighted sums of the means of strata, such as the mean over classes of their means, with intervals by images.
 
-A mean over instances is ruled by the classes that have most of them, and a gap between two groups of classes by
-whatever else differs between them, such as size. Both are mended by weights:
+Classes with many instances dominate a mean over instances. Weights give every class the same say; likewise they make
+two groups of classes comparable that differ in something else, such as size:
 
     class      n     mean
     person   900     0.80        mean over instances   (900 * 0.80 + 100 * 0.40) / 1000 = 0.76
@@ -24,10 +24,10 @@ from harness.statistics.resampling import interval_of_means
 def stratified(rows: pd.DataFrame, value: str, strata: pd.Series[Any], weights: Mapping[Any, float]) -> Gain:
     """The sum over the strata of weight times mean, with its 95 % interval, images being drawn anew.
 
-    Close to the truth a drawn sum differs from that of all images by the sum of the images' influences: in each
-    stratum the weight times how far an image's values lie above the stratum's mean, over how many values that has. The
-    interval is that of the mean of the images' influences. A stratum of one instance adds no width, for it does not
-    tell how much such instances differ.
+    To first order, the sum over drawn images differs from the sum over all images by the influences of the drawn ones.
+    An image's influence is, in each stratum, the weight times how far the image's values lie above the stratum's mean,
+    divided by the number of values in the stratum. The interval is that of the mean of these influences. A stratum of
+    one instance adds no width, since it does not show how much such instances differ.
 
     Args:
         rows: One an instance, with `dataset` and `image_id`.
@@ -36,7 +36,7 @@ def stratified(rows: pd.DataFrame, value: str, strata: pd.Series[Any], weights: 
         weights: Stratum -> its weight, of strata that have a value; rows of others do not count.
 
     Returns:
-        The sum as `difference`; n counts the rows. NaN without weights, bounds of NaN where there is but one image.
+        The sum as `difference`; n counts the rows. NaN without weights; the bounds are NaN with a single image.
     """
     kept = strata.isin(list(weights)) & rows[value].notna()
     own, strata = rows[kept], strata[kept]
@@ -44,10 +44,10 @@ def stratified(rows: pd.DataFrame, value: str, strata: pd.Series[Any], weights: 
         return NO_GAIN
     groups = own[value].astype(float).groupby(strata)
     weight = strata.map(weights).astype(float)
-    # Why are influences drawn, and not the images, as elsewhere? A drawing may leave a small class without any image,
-    # and its mean would be over nothing. To first order, the sum moves by an image's influence each time that the
-    # image is drawn once more or less. In the example above, a tie of 0.60 in an image of its own has an influence of
-    # 1/2 * (0.60 - 0.40) / 100.
+    # Elsewhere images are drawn; here their influences are. A drawing of images may leave a small class without any,
+    # and its mean would be over nothing. To first order, the sum moves by an image's influence each time that the image
+    # is drawn once more or once less. In the example above, a tie of 0.60 in an image of its own has an influence of
+    # 1/2 * (0.60 - 0.40) / 100 = 0.001.
     influence = weight * (own[value].astype(float) - groups.transform("mean")) / groups.transform("size")
     images = influence.groupby([own[name] for name in INSTANCE[:2]]).sum().to_numpy(np.float64)
     low, high = interval_of_means(images * len(images), np.ones(len(images)))
@@ -69,8 +69,8 @@ def octave(areas: pd.Series[float]) -> pd.Series[float]:
 def matched_weights(bins: pd.Series[float], seen: pd.Series[bool]) -> dict[float, float]:
     """A weight for each bin that has both seen and unseen rows, the same for both; together 1.
 
-    A bin with n seen and m unseen rows weighs n m / (n + m): the variance of the difference of its two means goes with
-    one over that, so that a bin with one row of either kind counts little.
+    A bin with n seen and m unseen rows has the weight n m / (n + m). The variance of the difference of its two means is
+    proportional to 1 / n + 1 / m, which is one over that weight: a bin with few rows of either kind counts little.
     """
     counts = pd.crosstab(bins, seen)
     if counts.shape[1] < 2:
