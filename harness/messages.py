@@ -35,6 +35,11 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub(".../", text)
 
 
+def number_of(number: int, noun: str) -> str:
+    """`1 row`, `3 rows`: a noun that takes an s."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """`Did you mean 'sam'? There are: ours, sam.`"""
     known = sorted(known)

@@ -9,6 +9,7 @@ import typer
 
 from harness.cli.options import RunFolder, loaded
 from harness.cli.terminal import say, warn
+from harness.messages import number_of
 
 if TYPE_CHECKING:
     from harness.trying.replaying import Verdict
@@ -50,10 +51,10 @@ def replay(
 def _tell(verdict: Verdict) -> None:
     whole = f"{verdict.method} on {verdict.dataset}"
     if verdict.passed:
-        say(f"PASS  {whole}: {verdict.rows} rows, masks and scores as stored")
+        say(f"PASS  {whole}: {number_of(verdict.rows, 'row')}, masks and scores as stored")
         return
     say(f"FAIL  {whole}")
     for line in verdict.differing[:ROWS_SHOWN]:
         warn(f"      {line}")
     if len(verdict.differing) > ROWS_SHOWN:
-        warn(f"      and {len(verdict.differing) - ROWS_SHOWN} rows more")
+        warn(f"      and {number_of(len(verdict.differing) - ROWS_SHOWN, 'more row')}")

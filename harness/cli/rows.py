@@ -11,6 +11,7 @@ import typer
 from harness.cli.options import RunFolder
 from harness.cli.tables import emit
 from harness.cli.terminal import console, say
+from harness.messages import number_of
 from harness.structures import UserError
 
 SHOWN = 40
@@ -56,7 +57,7 @@ def rows(
         as_json = output.suffix == ".json"
         text = f"{json.dumps(given.to_pylist(), indent=1, default=str)}\n" if as_json else ""
         write_bytes(output, text.encode() if as_json else bytes(parquet(given)))
-        say(f"{output}: {len(found.rows)} rows")
+        say(f"{output}: {number_of(len(found.rows), 'row')}")
         return
     table = as_table(found, known)
     if output:

@@ -18,6 +18,7 @@ from harness import places
 from harness.clicks.correction import center
 from harness.clicks.recordings import clicks_by_instance, files_of
 from harness.clicks.strategy import NoClickError, Situation
+from harness.messages import number_of
 from harness.places import located
 from harness.plugins.registry import register_click_rule
 from harness.structures import Click, UserError
@@ -184,4 +185,4 @@ def _plain(name: str) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    return number_of(number, noun) if number else f"no {noun}s"

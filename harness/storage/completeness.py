@@ -14,6 +14,7 @@ import pyarrow as pa
 from harness.config.parts import Plugin
 from harness.config.run_config import part_of
 from harness.evaluation.pictures import listed
+from harness.messages import number_of
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset
 from harness.storage.manifest import JobFacts
@@ -89,7 +90,7 @@ def check_key(found: Findings, rows: pd.DataFrame) -> None:
     """Check that the primary key is unique."""
     twice = int(rows.duplicated(KEY).sum())
     found.say(
-        f"the primary key ({', '.join(KEY)}) is unique over {len(rows)} rows",
+        f"the primary key ({', '.join(KEY)}) is unique over {number_of(len(rows), 'row')}",
         *([f"{twice} of {len(rows)} rows repeat a primary key ({', '.join(KEY)})"] if twice else []),
     )
 
@@ -101,11 +102,12 @@ def check_job(found: Findings, asked: Asked, done: set[str], rows: pd.DataFrame)
     rankings, clicks = sorted(ok["ranking"].unique()), sorted(map(int, ok["click_index"].unique()))
     asked_for, instances = len(own.drop_duplicates(INSTANCE)), own["instance_id"].nunique()
     broken = failed["instance_id"].nunique()
-    clicked = "no click" if clicks == [0] else f"{len(clicks)} clicks"
+    clicked = "no click" if clicks == [0] else number_of(len(clicks), "click")
     times = f", asked for {asked_for} times in all," if asked_for > instances else ""
     found.say(
-        f"{asked.name}: {len(asked.samples)} images, {instances - broken} instances{times} x {len(rankings)} rankings "
-        f"x {clicked} = {len(ok)} rows; {broken} more instances failed, each with its reason",
+        f"{asked.name}: {number_of(len(asked.samples), 'image')}, {number_of(instances - broken, 'instance')}{times} x "
+        f"{number_of(len(rankings), 'ranking')} x {clicked} = {number_of(len(ok), 'row')}; "
+        f"{number_of(broken, 'more instance')} failed, each with its reason",
         *_absent(asked, done),
         *_uneven(asked, ok, failed, rankings, clicks),
         *_unmeasured(asked, ok),
@@ -201,7 +203,8 @@ def check_listing(
     lacking = [] if now == samples else [f"{name}: the data set lists other images now ({len(now)} of them)"]
     for one in asked:
         lacking += _other_instances(one, instances, rows)
-    found.say(f"{name}: the data set lists the same {len(samples)} images and {len(instances)} instances", *lacking)
+    what = f"{number_of(len(samples), 'image')} and {number_of(len(instances), 'instance')}"
+    found.say(f"{name}: the data set lists the same {what}", *lacking)
 
 
 def _other_instances(asked: Asked, instances: set[str], rows: pd.DataFrame) -> Iterator[str]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from harness.config.parts import Plugin, label
 from harness.config.run_config import asked_on
+from harness.messages import number_of
 from harness.storage.completeness import (
     LOOKED_AT,
     Findings,
@@ -79,8 +80,9 @@ def _checked_samples(found: Findings, store: Store, manifest: Mapping[str, Any])
         found.lacking.append(str(error))
         return None
     found.say(
-        f"{MANIFEST} and {SAMPLES} are intact: {len(manifest['jobs'])} jobs, "
-        f"{len(manifest['starts'])} starts, {sum(map(len, samples.values()))} images asked for"
+        f"{MANIFEST} and {SAMPLES} are intact: {number_of(len(manifest['jobs']), 'job')}, "
+        f"{number_of(len(manifest['starts']), 'start')}, "
+        f"{number_of(sum(map(len, samples.values())), 'image')} asked for"
     )
     return samples
 

@@ -85,7 +85,7 @@ def test_a_complete_run_is_proved_with_its_counts(finished: Callable[..., Store]
     seen = found(store)
     assert not seen.lacking and not seen.unproved
     said = "\n".join(seen.proved)
-    assert "manifest.json and samples.parquet are intact: 2 jobs, 1 starts, 6 images asked for" in said
+    assert "manifest.json and samples.parquet are intact: 2 jobs, 1 start, 6 images asked for" in said
     assert "4 shards with 144 rows are readable, as their SHA-256 says" in said
     for method in ("steady", "wide"):
         assert f"{method} on toys: 6 images, 12 instances x 3 rankings x 2 clicks = 72 rows; 0 more" in said
