@@ -6,7 +6,7 @@ is one step for every reader and for a crash:
     .results.parquet.5f0c...    being written; whoever lists the folder takes it for no result
     results.parquet             the old content until the rename, the new one from then on, never a part of it
 
-Whether a write that fails is worth a message, a warning or nothing is the caller's affair: here it is an OSError.
+A write that fails raises OSError; the caller decides whether that is worth a message, a warning or nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written, as on a full disk.
     """
+    # In the same folder, for a rename is one step only within one file system. The random part keeps two writers of one
+    # file from writing into the same temporary file.
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -55,10 +57,10 @@ def write(path: Path, content: bytes) -> None:
 
 
 def create(path: Path, content: bytes) -> bool:
-    """Write a small file that is not there yet: of two processes at once, one does.
+    """Write a small file that is not there yet; if two processes try at once, one of them writes it.
 
     Returns:
-        Whether it was this one.
+        Whether this process wrote it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -83,7 +85,10 @@ def is_left_over(name: str) -> bool:
 
 
 def remove_left_over(path: Path) -> None:
-    """Remove what killed writers of a file left; only for who holds a lock on it, since it may be a living writer's."""
+    """Remove the temporary files that killed writers of a file left behind.
+
+    Call it only while holding a lock on the file: without one, a temporary file may belong to a writer that still runs.
+    """
     for one in path.parent.glob(f".{glob.escape(path.name)}.*"):
         if is_left_over(one.name):
             one.unlink(missing_ok=True)
@@ -91,9 +96,10 @@ def remove_left_over(path: Path) -> None:
 
 @contextmanager
 def continuing(path: Path, start: int) -> Iterator[BinaryIO]:
-    """A download to go on with: a file to write to from byte `start`, its end or 0, which stays where the block raises.
+    """A file to which a download is added from byte `start`, which is the file's end, or 0 to begin anew.
 
-    `rename` gives it its name once it is whole.
+    It stays on the disk if the block raises, so that a later try can go on. `rename` gives it its final name once it is
+    whole.
     """
     with path.open("ab" if start else "wb") as file:
         yield file
@@ -105,7 +111,8 @@ def alone(path: Path) -> Iterator[None]:
     """Wait for a lock file and hold it, among all threads and processes; the system frees it if its holder dies.
 
     Raises:
-        OSError: The file cannot be made. A disk without locks, as some network disks, raises nothing and holds none.
+        OSError: The file cannot be made. On a disk without locks, such as some network disks, nothing is raised and
+            nothing is locked.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:

@@ -204,7 +204,7 @@ def test_a_file_that_was_altered_after_its_run_is_refused(tmp_path: Path) -> Non
     (folder / "manifest.json").write_text(json.dumps({"results": {"sha256": digest}}))
     assert masks_of(folder, "a").known
     finished(folder, height=3)
-    with pytest.raises(UserError, match=r"results\.parquet is not the file that manifest\.json tells of.*report "):
+    with pytest.raises(UserError, match=r"results\.parquet is not the file that manifest\.json describes.*report "):
         masks_of(folder, "a")
 
 

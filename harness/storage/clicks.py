@@ -15,17 +15,17 @@ from harness.storage.rows import COLUMNS
 
 
 def click_counts(clicks: pd.Series[Any]) -> Int64[np.ndarray, " n"]:
-    """How many clicks each row has; 0 where it says none."""
+    """How many clicks each row has; 0 for a row without a list."""
     return pc.fill_null(pc.list_value_length(_listed(clicks)), 0).to_numpy().astype(np.int64)
 
 
 def click_lists(clicks: pd.Series[Any]) -> list[list[dict[str, Any]]]:
-    """The clicks of each row, as x, y and positive; none where it says none."""
+    """The clicks of each row, as x, y and positive; an empty list for a row without one."""
     return [one or [] for one in _listed(clicks).to_pylist()]
 
 
 def click_keys(clicks: pd.Series[Any], most: int | None = None) -> UInt64[np.ndarray, " n"]:
-    """A number a row, equal for the same clicks in the same order and different, but for one chance in 2^64, else.
+    """A number a row: equal for the same clicks in the same order, different otherwise but for one chance in 2^64.
 
     Two methods may only be compared where they had the same clicks. Comparing millions of lists of points in Python
     takes minutes, so each list becomes one number: each click's x, y, sign and place in the list are packed into 64
@@ -33,11 +33,18 @@ def click_keys(clicks: pd.Series[Any], most: int | None = None) -> UInt64[np.nda
 
     Args:
         clicks: The column.
-        most: Look at so many clicks of a row at most, the first ones.
+        most: Use only this many clicks of a row, the first ones.
     """
     listed = _listed(clicks)
     if most is not None:
         listed = pc.list_slice(listed, 0, most)
+    # Arrow keeps all clicks of all rows end to end; row i has those from offsets[i] to offsets[i + 1]:
+    #
+    #    rows      [p q]  []  [r]        offsets   0 2 2 3      counts   2 0 1
+    #    clicks     p q r                place     0 1 0
+    #
+    # So all clicks are packed and mixed at once, and `add.at` sums them by row. The place within the row is mixed in,
+    # since a sum alone would give [p q] and [q p] one number.
     offsets = listed.offsets.to_numpy().astype(np.int64)
     x, y, positive = (np.asarray(listed.values.field(name)).astype(np.int64) for name in ("x", "y", "positive"))
     counts = np.diff(offsets)
@@ -50,7 +57,7 @@ def click_keys(clicks: pd.Series[Any], most: int | None = None) -> UInt64[np.nda
 
 
 def click_points(clicks: pd.Series[Any]) -> list[list[list[int]]]:
-    """Each row's clicks as x, y and whether it is positive (1 or 0); an empty list where it says none."""
+    """Each row's clicks as x, y and whether it is positive (1 or 0); an empty list for a row without clicks."""
     listed = _listed(clicks)
     columns = [np.asarray(listed.values.field(name)).astype(np.int64) for name in ("x", "y", "positive")]
     points = np.stack(columns, axis=1).tolist()
@@ -58,7 +65,10 @@ def click_points(clicks: pd.Series[Any]) -> list[list[list[int]]]:
 
 
 def _mixed(numbers: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
-    """Splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), so that sums of equal numbers seldom meet."""
+    """Splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), which turns near numbers into unrelated ones.
+
+    Without it, sums would collide: the clicks (1, 2) and (3, 4) add up to the same as (1, 4) and (3, 2).
+    """
     numbers = (numbers + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""Whether rows are all that was asked for: instances x rankings x clicks of every method, each once."""
+"""Checks that no row is missing or double: instances x rankings x clicks of every method, each once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = [name for name in ORDER if name != "image_id"]
 """The primary key of the rows."""
 
 INSTANCE = [name for name in KEY if name not in ("click_index", "ranking")]
-"""The columns that name an instance that a method was asked for."""
+"""The columns that identify a prompted instance: one draw of an instance for one method."""
 
 LOOKED_AT = [
     *ORDER,
@@ -39,22 +39,22 @@ LOOKED_AT = [
     "gt_area_px",
     "status",
 ]
-"""The columns of the rows that are looked at here; the metrics come with them."""
+"""The columns that the checks here read, besides the metrics."""
 
 APART = (*MEASURED, "device", "run")
-"""Columns that may differ between two shards: times and places, and the name of the run a shard was merged from."""
+"""Columns that may differ between two shards: times, devices, and the name of the run a shard was merged from."""
 
 
 @dataclass
 class Findings:
-    """What was proved, what is missing, and what could not be looked at, as lines for people."""
+    """What was proved, what is missing, and what could not be checked, as lines for people."""
 
     proved: list[str] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
     unproved: list[str] = field(default_factory=list)
 
     def say(self, proved: str, *lacking: str) -> None:
-        """Note what is missing; if nothing is, what is proved."""
+        """Note what is missing; if nothing is missing, note what is proved."""
         self.lacking += lacking
         if not lacking:
             self.proved.append(proved)
@@ -62,13 +62,13 @@ class Findings:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What the config asks of a job.
+    """The rows that the config demands of a job.
 
     Attributes:
-        job: As it was made.
+        job: The job, with what made its rows.
         samples: The images.
-        max_clicks: On each instance.
-        draws: How often an instance is asked for; of an instance that is asked for with each of its partners, 1.
+        max_clicks: The clicks on each instance.
+        draws: The draws of each instance; 1 for rules that click into pairs, whose draws are the partners.
     """
 
     job: JobFacts
@@ -123,9 +123,9 @@ def _absent(asked: Asked, done: set[str]) -> Iterator[str]:
 def _uneven(
     asked: Asked, ok: pd.DataFrame, failed: pd.DataFrame, rankings: list[str], clicks: list[int]
 ) -> Iterator[str]:
-    """What keeps the rows from being a full grid; an instance that failed at a later click has those of the earlier."""
-    # A rule may place several clicks a round: with two, the rows are of 2, 4, 6 clicks, and the first number is the
-    # step. Rows of 2 and 6 lack a round, rows of 2 and 4 the last one, where 6 are asked for.
+    """The gaps in the grid of rows; an instance that failed at a later click rightly has only the earlier rows."""
+    # A rule may place several clicks a round. With two a round there are rows after 2, 4 and 6 clicks: the first number
+    # is the step. Rows after 2 and 6 clicks lack a round; rows after 2 and 4 lack the last one, if 6 are wanted.
     #
     # The full grid of an instance that did not fail, here with two rankings and three rounds:
     #
@@ -146,8 +146,9 @@ def _uneven(
 
 
 def _uneven_draws(asked: Asked, ok: pd.DataFrame, failed: pd.DataFrame) -> Iterator[str]:
-    """Which instances were not asked for as often as the config says, or failed more than once."""
-    # Asked for in pairs, an instance has as many draws as partners, which the config does not tell.
+    """The instances that lack draws, or have more than one failed row."""
+    # A rule of pairs gives an instance as many draws as it has partners, which the config does not say: such rows,
+    # which have a partner, are left out here.
     drawn = ok.loc[ok["partner"].isna() & ~ok["instance_id"].isin(failed["instance_id"])].drop_duplicates(INSTANCE)
     of = drawn.groupby("instance_id", sort=False).size()
     if len(short := of[of < asked.draws]):
@@ -164,7 +165,7 @@ def _unmeasured(asked: Asked, ok: pd.DataFrame) -> Iterator[str]:
 
 def check_same_instances(found: Findings, rows: pd.DataFrame) -> None:
     """Check that all methods have rows of the same instances."""
-    # Methods that are asked for pairs of objects are asked for other instances than those that are not.
+    # A click rule of pairs prompts only instances with a partner, so its methods have other instances than the rest.
     for (dataset, _), own in rows.groupby(["dataset", rows["partner"].notna()]):
         named = own.drop_duplicates(INSTANCE)
         methods = named["method"].nunique()
@@ -175,7 +176,7 @@ def check_same_instances(found: Findings, rows: pd.DataFrame) -> None:
 
 
 def check_same_truth(found: Findings, rows: pd.DataFrame) -> None:
-    """Check that all methods were asked for the same: one ground truth an instance, one first click of a rule."""
+    """Check that all methods had the same prompts: one ground truth an instance, and one first click of each rule."""
     agreed = "every instance has one ground truth area, and one first click of each click rule, for all methods"
     found.say(agreed, *disputes(rows).values())
 
@@ -188,9 +189,9 @@ def check_listing(
     Args:
         found: Findings are added here.
         plugin: The data set, as a config of this machine has it.
-        config: The manifest's.
+        config: The manifest's config.
         asked: The jobs on this data set.
-        rows: All of the run's.
+        rows: All rows of the run.
     """
     name, samples = asked[0].job.dataset, list(asked[0].samples)
     try:
@@ -216,15 +217,16 @@ def _other_instances(asked: Asked, instances: set[str], rows: pd.DataFrame) -> I
 
 
 def asked_of(job: JobFacts, samples: Collection[str], config: Mapping[str, Any], method: Mapping[str, Any]) -> Asked:
-    """What a manifest's config asks of a job of one of its methods."""
+    """The rows that a manifest's config demands of a job of one of its methods."""
     clicks = method.get("clicks") or config["clicks"]
     return Asked(job, samples, int(clicks["max_clicks"]), int(clicks.get("draws", 1)))
 
 
 def check_repeats(found: Findings, store: Store, asked: Asked) -> None:
-    """An image may lie in several shards, as after a merge or a killed driver; then all must say the same of it.
+    """Check that all shards with the same image have the same rows of it.
 
-    Of two different answers tables show one, and nobody would notice.
+    After a merge or a killed driver an image may lie in several shards. Tables show the rows of one of them; if they
+    differed, nobody would notice.
 
     Raises:
         UserError: A shard is damaged.
@@ -247,7 +249,7 @@ def check_repeats(found: Findings, store: Store, asked: Asked) -> None:
 
 
 def _again(store: Store, job: JobFacts) -> Iterator[tuple[str, set[str], pa.Table]]:
-    """Each shard, in the order in which they count, with its images that lie in another, too, and their rows."""
+    """Each shard that has images which also lie in another one: its name, these images and their rows."""
     headers = {name: one for name, one in store.headers(job.key).items() if one.made_by(job.parts)}
     counts = Counter(image for header in headers.values() for image in header.samples)
     again = {image for image, shards in counts.items() if shards > 1}
@@ -258,6 +260,7 @@ def _again(store: Store, job: JobFacts) -> Iterator[tuple[str, set[str], pa.Tabl
 
 def _answers(rows: pa.Table) -> dict[str, str]:
     """Image -> a hash of its rows, without the columns that may differ."""
+    # Hashes are compared instead of rows: two shards are then never in memory together.
     kept = rows.drop_columns(list(APART)).sort_by([(name, "ascending") for name in ORDER if name in rows.column_names])
     lines: dict[str, list[str]] = {}
     for row in kept.to_pylist():

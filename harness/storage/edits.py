@@ -1,4 +1,4 @@
-"""Which plugins were edited between the rows of a run, and how many images stand as other code made them."""
+"""Finds plugins that were edited in the middle of a run, and counts the images whose rows the older code made."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ NAMED_AT_MOST = 3
 
 @dataclass(frozen=True)
 class OldRows:
-    """The rows of a job that other code made.
+    """The rows of a job that older code made.
 
     Attributes:
-        job: With the code that counts as the present one.
+        job: The job, with the present code.
         plugins: The plugins that were edited: "method sam".
-        images: How many images have such rows; `of` have rows at all.
+        images: How many images have such rows.
+        of: How many images have rows at all.
     """
 
     job: JobFacts
@@ -30,11 +31,11 @@ class OldRows:
 
 
 def old_rows(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, Collection[str]]) -> list[OldRows]:
-    """The jobs with rows that their plugins' code, as it is, did not make; rows whose code was not noted pass.
+    """The jobs with rows that older code of their plugins made; rows whose code was not noted are passed over.
 
     Args:
         store: Where the rows are.
-        jobs: With the code that counts as the present one.
+        jobs: The jobs, with the present code.
         samples: Data set's label -> the images that count.
     """
     found = (_of_job(store, job, samples.get(job.dataset, ())) for job in jobs)
@@ -42,6 +43,8 @@ def old_rows(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, Colle
 
 
 def _of_job(store: Store, job: JobFacts, wanted: Collection[str]) -> OldRows:
+    # Shard by shard, from the headers alone: each says which code made its rows. `fresh` are the images that count in
+    # this shard and in no earlier one.
     plugins, images, of = set[str](), 0, 0
     for _, header, fresh in store.counting(job, wanted):
         edited = header.edited(job.code)
@@ -52,7 +55,7 @@ def _of_job(store: Store, job: JobFacts, wanted: Collection[str]) -> OldRows:
 
 
 def said_of(old: Sequence[OldRows]) -> str:
-    """One sentence: what was edited, and what stands as other code made it; "" for nothing."""
+    """One sentence that names the edited plugins and counts the images with older rows; "" if there are none."""
     if not old:
         return ""
     plugins = sorted({plugin for one in old for plugin in one.plugins})

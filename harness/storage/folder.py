@@ -1,7 +1,7 @@
 """A folder on a disk, NFS included, or in a bucket: files written whole or not at all.
 
-On a disk a file is written under another name, synced and renamed, so that no reader ever meets a part of it. A bucket
-(s3://, gs://) has no renaming; there a file is one object, which shows when its upload is complete and not before.
+On a disk a file is written under another name, synced and renamed, so that no reader ever sees a part of it. A bucket
+(s3://, gs://) has no renaming; there a file is one object, which appears when its upload is complete and not before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.messages import readable
 from harness.structures import UserError
 
 PIECE_BYTES = 1 << 22
-"""What is read of a file at once to hash it."""
+"""How much of a file is in memory at once while it is hashed."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ class Folder:
         """Write a file if it is not there yet.
 
         Returns:
-            Whether it was written. Of two at once on a disk, one gets False; in a bucket both may get True.
+            Whether it was written. If two processes try at once on a disk, one gets False; in a bucket both may get
+            True.
         """
         if self.local is None:
             if self.exists(name):
@@ -133,8 +134,8 @@ class Folder:
         """Seconds since a file was written, both times by the file system's own clock."""
         with self._reading(name):
             written = self._mtime(name)
-        # How old a file is depends on whose clock says "now". A node's clock may be minutes off from the file server's,
-        # and a living owner would look dead. So a second file is written, and the server dates both:
+        # A node's clock may be minutes off from the file server's: by the node's own "now" a living owner would look
+        # dead. So a second file is written, and the server dates both:
         #
         #    lock.json       10:00:15   the server's time of the last touch
         #    .clock.5f0c...  10:00:40   the server's time now      so 25 s old, whatever this node says
@@ -148,7 +149,7 @@ class Folder:
             self.remove(probe)
 
     def writable(self) -> bool:
-        """Whether files may be written here, which only writing one tells."""
+        """Whether files may be written here, found out by writing one."""
         probe = f".probe.{uuid4().hex}"
         try:
             self.create(probe, b"")
@@ -166,12 +167,12 @@ class Folder:
         """Remove a folder and all that is in it, if it is there."""
         with self._writing(name):
             self.system.delete_dir_contents(self._path(name), missing_dir_ok=True)
-            # In a bucket a folder goes with what is in it.
+            # In a bucket a folder is gone once it is empty; on a disk it has to be removed.
             if self.system.get_file_info(self._path(name)).type == fs.FileType.Directory:
                 self.system.delete_dir(self._path(name))
 
     def remove_left_over(self) -> None:
-        """Remove what killed writers left half written; only for who keeps others from writing here."""
+        """Remove files that killed writers left half written. Call it only while holding the folder's lock."""
         if self.local:  # A bucket shows no file before it is whole.
             for name in filter(atomic.is_left_over, self.files()):
                 self.remove(name)
@@ -189,7 +190,8 @@ class Folder:
 
     def folders(self) -> list[str]:
         """The names of its subfolders, sorted."""
-        # In Google's storage pyarrow lists only folders for which somebody wrote an object.
+        # In Google's storage pyarrow lists a folder only if an object of just that name was written. There all objects
+        # are listed instead, and the folders are the first parts of their paths.
         everything = self.system.type_name == "gcs"
         with self._reading(""):
             found = self.system.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=everything))

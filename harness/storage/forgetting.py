@@ -24,7 +24,9 @@ def forget_failed(store: Store, job: JobFacts) -> int:
         failed = set(rows.filter(pc.not_equal(rows["status"], "ok"))["image_id"].to_pylist())
         if failed:
             kept = tuple(one for one in header.samples if one not in failed)
-            if kept:  # Written before the other goes: of what is in both, the first one counts.
+            # The new shard is written before the old one is removed. If a kill comes in between, both are there, and an
+            # image in both counts once: nothing is lost, and the next start removes the failed rows again.
+            if kept:
                 content = packed(of_samples(rows, set(kept)), replace(header, samples=kept))
                 store.folder.write(file_of(job.key, content), content)
             store.folder.remove(f"shards/{job.key}/{name}")
@@ -33,7 +35,7 @@ def forget_failed(store: Store, job: JobFacts) -> int:
 
 
 def forget_edited(store: Store, job: JobFacts) -> int:
-    """Remove the shards that other code of the job's plugins made, so that their samples count as not done.
+    """Remove the shards that older code of the job's plugins made, so that their samples count as not done.
 
     Returns:
         How many samples.
@@ -42,7 +44,7 @@ def forget_edited(store: Store, job: JobFacts) -> int:
 
 
 def forget_given_up(store: Store, job: JobFacts) -> int:
-    """Remove the failed rows of images on which workers died: the cause may lie outside, and may be gone.
+    """Remove the failed rows of images on which workers died: the cause may have been outside, and may be gone.
 
     Returns:
         How many samples.

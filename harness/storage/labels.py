@@ -1,11 +1,11 @@
-"""A method or a data set whose label alone changed in the config: its rows get the new label, and none is made again.
+"""Gives rows a new label, where only the label of their method or data set changed: nothing is computed again.
 
     config then    - {name: sam, label: SAM}            shards/SAM-coco-1f.../         rows of "SAM"
     config now     - {name: sam, label: SAM ViT-H}      shards/SAM-ViT-H-coco-9a.../   the same rows, of "SAM ViT-H"
 
-What made rows (`JobFacts.parts`) holds no label, and each shard says what made it. So a job takes over the shards that
-were made as it would make them and lie under labels that the config no longer has, or now gives to something else:
-two labels may change places. Clicks, words and chance do not depend on labels either.
+Each shard says what made it (`JobFacts.parts`), and no label is among that. So a job takes over shards that have the
+same parts as itself and lie under labels that the config no longer has, or now gives to something else: two labels may
+change places. Clicks, words and random numbers do not depend on labels either.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from harness.storage.store import Store, file_of
 
 @dataclass(frozen=True)
 class Renamed:
-    """Rows that go by other labels now.
+    """Rows that get other labels.
 
     Attributes:
-        then: The job of their labels until now.
-        now: The config's job, which was made of the same parts.
-        files: The former's shards that the latter takes over -> those of their samples that the latter lacks.
-        taken: Whether the config gives the former labels to something else, so that no shard may stay under them.
+        then: The job with their labels until now.
+        now: The config's job, which has the same parts.
+        files: The shards of `then` that `now` takes over -> those of their samples that `now` lacks.
+        taken: Whether the config gives the old labels to something else, so that no shard may stay under them.
     """
 
     then: JobFacts
@@ -49,12 +49,15 @@ class Renamed:
 
 
 def renamed(store: Store, jobs: Sequence[JobFacts]) -> list[Renamed]:
-    """What the jobs of a config can take over of the rows that a run has under other labels.
+    """The rows under other labels that the jobs of a config can take over.
 
     Args:
-        store: Where the rows are. Its manifest tells which labels it had.
-        jobs: All of the config.
+        store: Where the rows are. Its manifest says which labels it had.
+        jobs: All jobs of the config.
     """
+    # For each job of the config, every job that the manifest knows is a candidate. It is passed over if the config has
+    # it too, with the same parts: then its rows stay where they are. A shard is taken over once (`claimed`), even if
+    # two jobs of the config have equal parts.
     known = {key: JobFacts(**job) for key, job in store.manifest().get("jobs", {}).items()}
     wanted = {job.key: job for job in jobs}
     found: list[Renamed] = []
@@ -77,9 +80,9 @@ def renamed(store: Store, jobs: Sequence[JobFacts]) -> list[Renamed]:
 
 
 def rename(store: Store, one: Renamed) -> None:
-    """Give rows their new label, shard by shard. The next start goes on with what a start leaves that is killed within.
+    """Give rows their new label, shard by shard; if this is killed halfway, the next start does the rest.
 
-    The manifest must know the new job already: so the rows are found again whichever labels the next config has.
+    The manifest must know the new job already, so that the rows are found again whichever labels the next config has.
     """
     manifest = store.manifest()
     for start in manifest["starts"]:
@@ -90,12 +93,14 @@ def rename(store: Store, one: Renamed) -> None:
         if fresh:
             content = _labelled(store.read(one.then.key, name), one.now, header, fresh)
             store.folder.write(file_of(one.now.key, content), content)
+        # The copy is written first, so a kill in between leaves both. The old shard goes only if all its samples were
+        # copied, or if its label now means something else, under which these rows would be wrong.
         if one.taken or fresh == {*header.samples}:
             store.folder.remove(f"shards/{one.then.key}/{name}")
 
 
 def _labelled(rows: pa.Table, job: JobFacts, header: Header, samples: set[str]) -> pa.Buffer:
-    """A shard of some samples of another one, under a job's labels; all other columns are as they were."""
+    """A shard with some samples of another one, under a job's labels; all other columns stay as they were."""
     rows = of_samples(rows, samples)
     for column, label in (("method", job.method), ("dataset", job.dataset)):
         at = rows.schema.get_field_index(column)
@@ -104,7 +109,7 @@ def _labelled(rows: pa.Table, job: JobFacts, header: Header, samples: set[str]) 
 
 
 def _say_of_both(start: dict[str, Any], then: str, now: str) -> None:
-    """Let the manifest's start say of a new job's key, too, what it says of the former's."""
+    """Copy what the manifest's start says about the old job's key to the new job's key."""
     if then in start.get("peaks", {}):
         start["peaks"][now] = start["peaks"][then]
     if then in start.get("reads_text", ()):

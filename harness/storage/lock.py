@@ -1,21 +1,21 @@
-"""One writer a run, or a training: `lock.json` in its folder says who, and by its age whether that one still lives.
+"""One writer a run, or a training: `lock.json` in its folder names the owner, and its age shows whether it still runs.
 
-The owner touches the file every 15 s. Whoever comes later reads the name and the age, both from the folder:
+The owner touches the file every 15 s. A second start reads the name and the age, both from the folder:
 
     seconds        0      15      30      45 ............ 345
     owner A        create touch   touch   killed
     B on A's host          refused         takes over at once: A's process is gone
     C elsewhere            refused         refused        takes over: no touch for 300 s
 
-On a disk (NFS included) the file is created exclusively: of two starts at once, one gets it. A bucket offers no such
-thing through pyarrow. There each writes its name, waits a moment and reads back whose name stands; the last writer
-goes on. Should one be delayed for longer than that moment, both go on until the next beat, when the one whose name is
-gone stops. No shard can be harmed by then: each is one object, named by its content.
+On a disk (NFS included) the file is created exclusively: if two start at once, one gets it. A bucket offers no such
+thing through pyarrow. There each writes its name, waits a moment and reads the file back; the last writer goes on. If
+one is delayed for longer than that moment, both go on until the next beat, when the one whose name is gone stops. No
+shard can be harmed by then: each is one object, named by its content.
 
-Why not filelock's SoftFileLease (4.2)? It cannot be used in a bucket, so that this code would stay beside it. Its
-newcomer must watch a silent file for the whole 300 s, since it trusts its own clock alone, where ours compares two
-times of the file server and decides at once. Its file names no user and no start, which the message to the second
-start needs, and it has no call by which a reader (`watch`, `report`, `verify`) learns who writes.
+Why not filelock's SoftFileLease (4.2)? It cannot be used in a bucket, so this code would still be needed. With it, a
+second start must watch a silent file for the whole 300 s, since it trusts only its own clock; here two times of the
+file server are compared, which decides at once. Its file names no user and no start, which the message to the second
+start needs, and it offers no way for a reader (`watch`, `report`, `verify`) to learn who writes.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ from harness.structures import UserError
 NAME = "lock.json"
 
 BEAT_S = 15.0
-"""How often the owner shows that it lives."""
+"""How often the owner touches the file."""
 
 STALE_S = 300.0
 """How long an owner may be silent before another takes over; NFS may show a file's age 60 s late."""
 
 SETTLE_S = {"disk": 0.2, "bucket": 2.0}
-"""How long a name must stand where creation is not exclusive."""
+"""How long to wait before the file is read back, where creation is not exclusive."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who writes.
+    """The process that writes.
 
     Attributes:
         host: The host's name.
-        processes: Where on the host its pid counts: boot and pid namespace; empty where the host does not say.
+        processes: The boot and the pid namespace, within which a pid means one process; empty if the host does not say.
         pid: The process's number.
         user: Who started it.
         started: When, UTC.
@@ -100,7 +100,7 @@ class Lock:
     """Holds the folder of a run, or of a training, for one writer, as a context.
 
     Raises:
-        UserError: On entering, if another holds it and lives.
+        UserError: On entering, if a living process holds it.
     """
 
     def __init__(
@@ -132,13 +132,15 @@ class Lock:
             if self._mine():
                 self.folder.remove(NAME)
             if self.folder.local:
-                self.folder.local.rmdir()  # A start that came to nothing leaves nothing.
+                # An empty folder only: a run that failed before it wrote anything leaves no folder behind. With files
+                # in it, `rmdir` raises, which is suppressed.
+                self.folder.local.rmdir()
 
     def check(self) -> None:
-        """Refuse to go on once another writer took over.
+        """Refuse to go on once another writer has taken over.
 
         Raises:
-            UserError: It did.
+            UserError: Another writer has.
         """
         if self.lost:
             raise UserError(
@@ -148,14 +150,15 @@ class Lock:
 
     def _take(self) -> None:
         mine = (json.dumps(asdict(self.owner), indent=1) + "\n").encode()
-        # A new file on a disk was created exclusively, and the lock is held. All else is settled by the last writer:
+        # If the file is new and on a disk, it was created exclusively, and the lock is held. In all other cases the
+        # last writer wins:
         #
         #    A    finds no living owner, writes A          reads B: not A's, and B lives: refused
         #    B    finds no living owner,       writes B    reads B: goes on
         #         -------------------------------------------------------------------> time
         #
-        # Whoever wrote last is read by all that wrote before, provided that each waits long enough for the others'
-        # writes to show. After the wait a name that is not ours sends us round again, to `_refuse_living`.
+        # All earlier writers read the last one's name, provided that each waits long enough for the others' writes to
+        # become visible. If the name that is read is not ours, the loop begins again, with `_refuse_living`.
         if self.folder.create(NAME, mine) and self.folder.local:
             return
         while True:
@@ -187,12 +190,15 @@ class Lock:
     def _beat(self) -> None:
         while not self._ended.wait(self.beat_s):
             try:
-                # Touching without a look would keep the other's file young, and neither would ever learn of the other.
+                # The name must be read first: touching another owner's file would keep it young, and neither of the two
+                # would ever notice the other.
                 if not self._mine():
                     self.lost = True
                     return
                 self.folder.touch(NAME)
-            except (UserError, OSError) as error:  # Full or out of reach, for now perhaps.
+            # The disk may be full or out of reach for a while. The next beat tries again; only 300 s of failures lose
+            # the lock.
+            except (UserError, OSError) as error:
                 _log.debug("%s: %s", self.folder / NAME, error)
 
 
@@ -201,14 +207,15 @@ def holder(folder: Folder) -> Owner | None:
     other = named(folder)
     try:
         return other if other and last_sign_s(folder, other, STALE_S) is not None else None
-    except UserError:  # Its age cannot be had by one who may only read.
+    except UserError:  # Finding the age takes a file of one's own, and this process may only read.
         return other
 
 
 def last_sign_s(folder: Folder, owner: Owner, stale_s: float) -> float | None:
     """How old an owner's last sign of life is, in seconds; None if the owner is gone.
 
-    It is gone if its process ended, which only its own host can tell, or if its file is gone or older than `stale_s`.
+    The owner is gone if its process ended, which can only be seen on its own host, or if its file is gone or older than
+    `stale_s`.
     """
     if owner.died():
         return None
@@ -220,7 +227,7 @@ def last_sign_s(folder: Folder, owner: Owner, stale_s: float) -> float | None:
 
 
 def named(folder: Folder) -> Owner | None:
-    """Whose name stands in a folder's lock, dead or alive; None without one."""
+    """The owner that a folder's lock names, dead or alive; None without a lock."""
     try:
         content = folder.read(NAME)
     except FileNotFoundError:
@@ -232,9 +239,10 @@ def named(folder: Folder) -> Owner | None:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether a process has ended and only waits for its parent to ask how, which some never do.
+    """Whether a process has ended but its parent has not collected its exit status yet, which some never do.
 
-    Its state stands in Linux's /proc behind the name, which is in brackets and may hold brackets and blanks itself.
+    Such a process still has a pid, so signal 0 finds it. /proc/<pid>/stat has its state after the name, which stands in
+    brackets and may contain brackets and blanks itself: hence the search for the last bracket.
     """
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in ("Z", "X")
@@ -250,7 +258,7 @@ def _user() -> str:
 
 
 def _processes() -> str:
-    """Which pids are comparable: containers may share a host's name and not its processes."""
+    """A text that is equal for processes whose pids are comparable: containers may share a host's name, not pids."""
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     try:
         return f"{boot.read_text().strip()} {namespace.readlink()}"

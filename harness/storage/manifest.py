@@ -1,7 +1,7 @@
-"""What a run's folder says of the whole run: manifest.json, for people and checksummed, and samples.parquet.
+"""The files that describe a whole run: manifest.json, readable and with a checksum, and samples.parquet.
 
-The manifest holds all that reading a run needs: the config, and of every job what made its rows and what tables must
-know of its method, data set and metrics. It is resolved when the run is planned. Reading a run imports no plugin.
+The manifest has all that reading a run needs: the config, and for every job what made its rows and what tables must
+know of its method, data set and metrics. It is filled in when the run is planned, so reading a run imports no plugin.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PARTS = "parts"
 Samples = Mapping[str, Mapping[str, int | None]]
 """Data set's label -> the samples asked for, in their order -> how many instances each holds.
 
-None where the data set's listing does not tell, because only opening the image would.
+None where the data set's listing does not say how many, because that takes opening the image.
 """
 
 _SAMPLES = pa.schema([("dataset", pa.string()), ("image_id", pa.string()), ("instances", pa.int32())])
@@ -42,11 +42,11 @@ class JobFacts:
     Attributes:
         method: The method's label.
         dataset: The data set's label.
-        parts: Part -> its state, a fingerprint or readable: "method", "weights", "dataset", "clicks", ... Rows of one
-            job whose parts differ are never mixed.
+        parts: "method", "weights", "dataset", "clicks", ... -> a fingerprint or a readable text. Rows of one job with
+            different parts are never mixed.
         about: JSON values for people and tables: plugin names, parameters and checkpoint hashes; "metrics" (name ->
             its facts), whether the method "uses_text", its "first_ranking", and more, as `jobs.plan` writes them.
-        code: Plugin, such as "method sam" -> the hash of its code. Rows whose code differs are kept, and said so.
+        code: Plugin, such as "method sam" -> the hash of its code. Rows with different code are kept, with a note.
     """
 
     method: str
@@ -99,10 +99,10 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
 
 
 def _check_jobs(jobs: Mapping[str, Any]) -> None:
-    """Refuse jobs that are none, as of another version.
+    """Refuse jobs of another form, such as those of another version.
 
     Raises:
-        TypeError, AttributeError: One is none.
+        TypeError, AttributeError: A job has other fields.
     """
     for job in jobs.values():
         JobFacts(**job)
@@ -115,7 +115,7 @@ def save_manifest(folder: Folder, manifest: Mapping[str, Any]) -> None:
 
 
 def checksum(manifest: Mapping[str, Any]) -> str:
-    """SHA-256 of the JSON, however it is laid out."""
+    """SHA-256 of the manifest's JSON on one line, so that the file's own line breaks and indents do not matter."""
     return hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
 
 
@@ -149,7 +149,7 @@ def _listed(folder: Folder) -> dict[str, dict[str, int | None]]:
 
 
 def described(wanted: Samples) -> dict[str, Any]:
-    """What the manifest says of the samples that are asked for."""
+    """What the manifest says about the samples that the run wants."""
     return {label: {"count": len(own), "fingerprint": fingerprint(list(own.items()))} for label, own in wanted.items()}
 
 
@@ -203,13 +203,13 @@ def _differing(name: str, then: Any, now: Any) -> Iterator[str]:
 
 
 def _comparable(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a value means the same on both sides: parameters do only where the plugin is the same."""
+    """Whether a value may be compared: parameters only where the plugin is the same on both sides."""
     _, plugin = _PLUGINS.get(key, ("", ""))
     return then.get(plugin) == now.get(plugin)
 
 
 def _values(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Any]:
-    """Both values; of parameters without those that place files, which may move while their content stays the same."""
+    """Both values, without parameters that are paths: files may move while their content stays the same."""
     values = [then[key], now[key]]
     if key not in _PLUGINS:
         return values

@@ -1,7 +1,12 @@
 """Merges runs, of several machines or with methods added later, into one by copying their shards together.
 
-Shards are named by their content and say what made them, so they are copied as they are. Runs whose rows cannot be
-compared are refused: with other seeds, clicks, texts or metrics, or with one label for two things.
+Shards are named by their content and say what made them, so they are copied unchanged:
+
+    laptop/shards/sam-coco-1f../{a, b}     merged/shards/sam-coco-1f../{a, b, c}     b is there once: equal content,
+    server/shards/sam-coco-1f../{b, c}                                              equal name
+
+Runs whose rows cannot be compared are refused: those with other seeds, clicks, texts or metrics, and those that give
+one label to two things.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from harness.storage.verify import job_of, label_of, pairs_of
 from harness.structures import UserError
 
 COMMON = ("seed", "clicks", "text", "metrics")
-"""What the configs must agree on: methods asked otherwise cannot be compared."""
+"""The keys of the config that must be equal: methods with other prompts cannot be compared."""
 
 
 def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
@@ -45,7 +50,9 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
         samples = _samples({place: read_samples(source.folder) for place, (source, _) in runs.items()})
         copied = sum(_copied(source, into, _jobs(manifest)) for source, manifest in runs.values())
         manifest = _manifest([manifest for _, manifest in runs.values()], name)
-        manifest["samples"] = save_samples(into.folder, samples)  # Directly before the manifest, which has their hash.
+        # The shards come first: a kill among them leaves more shards in the folder, which do no harm, and the same
+        # command goes on. The samples are written directly before the manifest, which has their hash.
+        manifest["samples"] = save_samples(into.folder, samples)
         save_manifest(into.folder, manifest)
         rows = _rows(into, manifest, samples)
     return copied, rows
@@ -55,7 +62,7 @@ def _name(into: Store) -> str:
     """The name of the run to be made, which is its folder's.
 
     Raises:
-        UserError: No config could have it, so that the run could not go on.
+        UserError: A config could not have this name, so the run could never be continued.
     """
     name = into.folder.path.rstrip("/").rpartition("/")[2]
     if not RUN_NAME.fullmatch(name):
@@ -70,7 +77,7 @@ def _check_runs(runs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _check_together(runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse runs that contradict each other."""
+    """Refuse runs that contradict each other: the first value of each claim is kept, and later ones must equal it."""
     said: dict[tuple[str, str], tuple[Any, str]] = {}
     for place, manifest in runs.items():
         for subject, part, value in _claims(manifest):
@@ -84,7 +91,7 @@ def _check_together(runs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _claims(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """(subject, part, value): everything that must be the same in every run that says it."""
+    """(subject, part, value): the facts of a run that every other run must agree with, if it has them."""
     for part in COMMON:
         yield "what is asked of all methods", part, manifest["config"][part]
     for job in _jobs(manifest).values():
@@ -93,14 +100,14 @@ def _claims(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def _jobs(manifest: Mapping[str, Any]) -> dict[str, JobFacts]:
-    """The jobs of a manifest's config, by their keys; what earlier configs left is not merged."""
+    """The jobs of a manifest's config, by their keys; rows of earlier configs are not merged."""
     config = manifest["config"]
     jobs = [job_of(manifest, method, dataset) for method, dataset in pairs_of(config)]
     return {job.key: job for job in jobs}
 
 
 def _samples(runs: Mapping[str, Samples]) -> Samples:
-    """The longest list of each data set, which holds the shorter lists of limited runs."""
+    """The longest list of samples of each data set; the lists of limited runs must be beginnings of it."""
     #    run 1, limit 2    a b
     #    run 2, limit 4    a b c d      the longer begins with the shorter: a b c d
     #    run 3             a c          neither holds the other: refused
@@ -123,7 +130,7 @@ def _copied(source: Store, into: Store, jobs: Mapping[str, JobFacts]) -> int:
     """Copy a run's shards that are not there yet.
 
     Raises:
-        UserError: One is damaged, or was made otherwise than its run's manifest says.
+        UserError: A shard is damaged, or was not made as its run's manifest says.
     """
     wanted = []
     for key, job in jobs.items():
@@ -151,7 +158,7 @@ def _copy(source: Store, into: Store, key: str, name: str) -> None:
 
 
 def _asked_on(method: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The labels of the data sets that a method names in any run; empty if one run asks it on all data sets."""
+    """The data sets that a method is limited to, by all runs together; empty if any run has it on all data sets."""
     entries = [one for run in runs for one in run["config"]["methods"] if label_of(one) == method]
     named = [one.get("datasets") or [] for one in entries]
     return sorted({name for names in named for name in names}) if all(named) else []
@@ -161,8 +168,8 @@ def _manifest(runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """The first run's config with all methods and data sets, all jobs, and all starts."""
     config = dict(runs[0]["config"])
     for kind in ("methods", "datasets"):
-        # Backwards, so that of entries with one label the first run's is written last and stays; the order is the
-        # first's, too.
+        # Several runs may have an entry with the same label; the first run's is kept. Going backwards writes the first
+        # run's entry last. The order of the labels is that of the first run, then of the others.
         entries = {label_of(entry): entry for run in reversed(runs) for entry in run["config"][kind]}
         config[kind] = [
             entries[name] for name in dict.fromkeys(label_of(e) for run in runs for e in run["config"][kind])

@@ -1,11 +1,11 @@
-"""A run that is cut into parts, each a command of its own: whose images are whose, who is at work, and what is missing.
+"""Runs that are cut into parts, each a command of its own: which images a part has, who is at work, what is missing.
 
     runs/<run>/shards/...                the rows of all parts, in one folder
     runs/<run>/parts/3-of-16/lock.json   while part 3 is at work: by whom
     runs/<run>/manifest.json             "parts": 16
 
-An image belongs to a part by the hash of its id alone. So every part knows its images without the others, and the same
-ones at every start, whatever else the data set holds.
+The hash of an image's id decides its part. So every part finds its images without asking the others, and it finds the
+same ones at every start, even if the data set grows.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Part:
 
     @classmethod
     def said(cls, text: str) -> Part:
-        """The part that `3/16` means.
+        """The part that a text such as `3/16` means.
 
         Raises:
-            UserError: It means none.
+            UserError: The text has another form.
         """
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
@@ -43,7 +43,7 @@ class Part:
 
     @classmethod
     def holding(cls, sample_id: str, of: int) -> Part:
-        """The part of a sample."""
+        """The part that a sample belongs to."""
         digest = hashlib.sha256(sample_id.encode("utf-8", "surrogatepass")).digest()
         return cls(int.from_bytes(digest[:8]) % of + 1, of)
 
@@ -56,14 +56,14 @@ class Part:
 
 
 def at_work(run: Folder) -> dict[str, Owner]:
-    """The parts of a run at which somebody works now, by their folders' names."""
+    """The parts of a run that a process works at now: the folder's name -> the owner of its lock."""
     parts = run / PARTS
     found = {name: holder(parts / name) for name in parts.folders()}
     return {name: owner for name, owner in found.items() if owner}
 
 
 def incomplete(store: Store, jobs: Sequence[JobFacts], samples: Samples) -> list[Part]:
-    """The parts that lack images of a job; none where the run is not cut into parts."""
+    """The parts that lack images of a job; empty if the run is not cut into parts."""
     of = store.manifest().get(PARTS)
     if not of:
         return []
@@ -72,7 +72,7 @@ def incomplete(store: Store, jobs: Sequence[JobFacts], samples: Samples) -> list
 
 
 def said_of_parts(run: Folder, parts: Sequence[Part]) -> str:
-    """What incomplete parts a run has, in a sentence."""
+    """A sentence that names the incomplete parts of a run, and how to complete them."""
     named = ", ".join(map(str, parts))
     each = "Give its command again" if len(parts) == 1 else "Give their commands again"
     return f"{run}: images are missing of part{'s' * (len(parts) > 1)} {named}. {each}: run CONFIG --part {parts[0]}"

@@ -1,7 +1,7 @@
-"""results.parquet: all rows of the current config in one file, made of the shards.
+"""results.parquet: all rows of the current config in one file, made from the shards.
 
-It is a convenience. Whoever reads rows takes it only if it is as it was written and of the shards that are there now;
-otherwise the shards are read, which say the same.
+It is a convenience: one file is faster to read than many. Readers use it only if it is unchanged and made from exactly
+the shards that are there now; otherwise they read the shards, which have the same rows.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ _log = logging.getLogger(__name__)
 
 
 def write_results(store: Store, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> int:
-    """Write results.parquet, note its SHA-256 in the manifest, and remove report.md, which is of the former rows.
+    """Write results.parquet, note its SHA-256 in the manifest, and remove report.md, which shows the former rows.
 
     Returns:
         How many rows.
     """
     content, count = as_parquet(store, jobs, sample_ids, {_MADE_OF: _state(store, jobs, sample_ids)})
-    # The order matters if a kill comes in between. The report goes first, for it tells of the former rows. Between
-    # the next two steps the file does not have the SHA-256 in the manifest, so that readers take the shards
-    # instead.
+    # The order matters if a kill comes in between. The report goes first, since it shows the former rows. Between the
+    # next two steps the file's SHA-256 is not the one in the manifest, so readers use the shards instead.
     store.folder.remove(REPORT)
     store.folder.write(RESULTS, content)
     if manifest := store.manifest():
@@ -53,10 +52,10 @@ def as_parquet(
 
     Args:
         store: The run's.
-        jobs: Whose rows.
-        sample_ids: Data set's label -> the samples that were asked for.
-        metadata: For the file's head.
-        changed: What is written in place of each part of the rows.
+        jobs: The jobs whose rows are written.
+        sample_ids: Data set's label -> the samples that the run wants.
+        metadata: Written into the file's schema.
+        changed: Applied to each part of the rows before it is written.
     """
     sink, count = pa.BufferOutputStream(), 0
     columns = schema(metrics_of(jobs)).with_metadata(dict(metadata))
@@ -74,21 +73,21 @@ def latest_rows(
     masks: bool = False,
     coded: bool = False,
 ) -> pd.DataFrame:
-    """As `Store.rows`, but read from results.parquet, one file instead of many, if it holds as `results_hold` says."""
+    """As `Store.rows`, but read from results.parquet, one file instead of many, where `results_hold`."""
     rows = read_results(store, masks, coded) if results_hold(store, jobs, sample_ids) else None
     return store.rows(jobs, sample_ids, masks, coded) if rows is None else rows
 
 
 def results_hold(store: Store, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bool:
-    """Whether results.parquet is as it was written, of these jobs' samples and of the shards that are there now.
+    """Whether results.parquet is unchanged, and made from these jobs' samples and the shards that are there now.
 
-    A warning says if it is another file than the manifest tells of.
+    Logs a warning if its hash is not the one in the manifest.
     """
     try:
         if not results_intact(store):
-            if "results" in store.manifest():  # A manifest that was lost and made anew tells of no file yet.
+            if "results" in store.manifest():  # A manifest that was lost and made anew has no hash of the file yet.
                 _log.warning(
-                    "%s: not the file that manifest.json tells of: it was altered, or a start was killed while it "
+                    "%s: not the file that manifest.json describes: it was altered, or a run was killed while it "
                     "wrote it. The shards are read instead; python -m harness report %s writes it anew.",
                     store.folder / RESULTS,
                     store.folder,
@@ -102,7 +101,7 @@ def results_hold(store: Store, jobs: Sequence[JobFacts], sample_ids: Mapping[str
 
 
 def results_intact(store: Store) -> bool:
-    """Whether results.parquet has the SHA-256 that the manifest says.
+    """Whether results.parquet has the SHA-256 that the manifest gives.
 
     Raises:
         FileNotFoundError: There is none.
@@ -111,7 +110,7 @@ def results_intact(store: Store) -> bool:
 
 
 def read_results(store: Store, masks: bool = False, coded: bool = False) -> pd.DataFrame | None:
-    """The rows of results.parquet, without a look at the shards; None where the file is absent or damaged."""
+    """The rows of results.parquet, without reading the shards; None where the file is absent or damaged."""
     try:
         with store.folder.opened(RESULTS) as file:
             there = pq.read_schema(file).names  # Earlier versions had fewer columns.
@@ -125,7 +124,7 @@ def read_results(store: Store, masks: bool = False, coded: bool = False) -> pd.D
 
 
 def _state(store: Store, jobs: Sequence[JobFacts], sample_ids: Mapping[str, Collection[str]]) -> bytes:
-    """A fingerprint of all that results.parquet is made of: the samples asked for, the shards, the metrics."""
+    """A fingerprint of all that results.parquet is made from: the wanted samples, the shards, the metrics."""
     # The names of the shards are hashes of their contents: one more, one less or another one changes this list.
     of = {job.key: list(store.own(job)) for job in jobs}
     wanted = {name: list(ids) for name, ids in sample_ids.items()}

@@ -70,21 +70,21 @@ TEXTS = tuple(name for name, kind in COLUMNS.items() if pa.types.is_string(kind)
 """The columns of text."""
 
 ORDER = ["dataset", "method", "image_id", "instance_id", "draw", "click_index", "ranking"]
-"""How result rows are sorted, whatever the order in which shards came."""
+"""The columns by which result rows are sorted, so that the order in which shards came leaves no trace."""
 
 MEASURED = ("encode_ms", "segment_ms")
 """The only columns that differ between two runs of one config."""
 
 
 def schema(metrics: Iterable[str], masks: bool = True) -> pa.Schema:
-    """The columns of rows with these metrics, those that the run measured; with or without the masks."""
+    """The columns of rows with the metrics that a run measured; with or without the masks."""
     measured = [pa.field(name, pa.float64()) for name in metrics]
     kinds = {name: kind for name, kind in COLUMNS.items() if masks or name != "mask"}
     return pa.schema([pa.field(name, kind) for name, kind in kinds.items()] + measured)
 
 
 def metrics_in(rows: pd.DataFrame) -> list[str]:
-    """The metrics that rows have: their columns of numbers, or of nothing, that are none of COLUMNS."""
+    """The metrics that rows have: columns of numbers, or empty columns, that are not in COLUMNS."""
     others = [str(name) for name in rows.columns if name not in COLUMNS]
     return [name for name in others if _is_measured(rows[name])]
 
@@ -110,11 +110,11 @@ def table(records: Sequence[Record], metrics: Sequence[str]) -> pa.Table:
 
 
 PIECE = 8_000
-"""Rows that are put in order at once."""
+"""How many rows are sorted into a table at once."""
 
 
 def joined(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in pieces of at least PIECE; as many small tables they would take half as much memory again."""
+    """The same rows in tables of at least PIECE rows; many small tables would take half as much memory again."""
     waiting: list[pa.Table] = []
     count = 0
     for part in parts:
@@ -145,9 +145,9 @@ def _picked(parts: Sequence[pa.Table], numbers: np.ndarray) -> pa.Table:
 
     Example: of tables with 3 and 2 rows, the numbers [4, 0] are row 1 of the second and row 0 of the first.
     """
-    # With tables of 3 and 2 rows and the numbers 4 0 3: the owners are 1 0 1. Each table gives its rows at once, so
-    # that they come as 0 | 4 3, the owners in order; `by_owner` is 1 0 2, where these stood, and its inverse, by a
-    # second argsort, puts them back to 4 0 3.
+    # Tables of 3 and 2 rows, and the numbers 4 0 3. Their owners, the tables that hold them, are 1 0 1. Each table
+    # gives all its rows in one call, so they come sorted by owner: 0 | 4 3. `by_owner` = 1 0 2 says where each of these
+    # stood in `numbers`. The argsort of a permutation is its inverse, which puts them back: 4 0 3.
     ends = np.cumsum([len(part) for part in parts])
     owners = np.searchsorted(ends, numbers, side="right")
     by_owner = np.argsort(owners, kind="stable")
@@ -171,7 +171,7 @@ def as_frame(rows: pa.Table) -> pd.DataFrame:
 
 
 def with_dictionaries(rows: pa.Table) -> pa.Table:
-    """The rows with their text columns, those that they have, as dictionaries."""
+    """The rows with their text columns as dictionaries."""
     for name in (one for one in TEXTS if one in rows.column_names):
         at = rows.column_names.index(name)
         rows = rows.set_column(at, name, pc.dictionary_encode(rows[name]))
@@ -196,7 +196,7 @@ def coded(rows: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
 def repeats(rows: pd.DataFrame, by: Iterable[str]) -> Bool[np.ndarray, " rows"]:
     """Marks each row that repeats the row before it in these columns; two missing values count as the same.
 
-    Of sorted rows that finds all doubles, and much faster than hashing millions of rows does.
+    In sorted rows this finds all doubles, much faster than hashing millions of rows would.
     """
     found = np.ones(len(rows), bool)
     found[:1] = False
@@ -208,7 +208,7 @@ def repeats(rows: pd.DataFrame, by: Iterable[str]) -> Bool[np.ndarray, " rows"]:
 
 
 def as_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with texts in place of what `coded` made of them."""
+    """The rows with plain texts again: the opposite of `coded`."""
     return rows.astype({name: "str" for name in TEXTS if name in rows and rows[name].dtype == "category"})
 
 

@@ -1,7 +1,7 @@
 """A shard's file: the rows of some samples of one job, with a header that says which samples and what made them.
 
-It is named by the SHA-256 of its bytes. So a file that was cut or altered no longer matches its name, two files with
-the same samples never overwrite each other, and shards may be copied from one run's folder to another's.
+It is named by the SHA-256 of its bytes. So a file that was cut or altered no longer matches its name, two different
+files with the same samples never overwrite each other, and shards may be copied from one run's folder to another's.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Header:
     """The header of a shard.
 
     Attributes:
-        samples: The ids of the samples that it is complete for, those without instances included.
+        samples: The ids of the samples that it is complete for. A sample without instances has no row, but is named.
         parts: What made its rows: the `parts` of its `JobFacts`.
-        code: The plugins' code that made its rows, likewise; empty where nobody noted it.
+        code: The hashes of the plugins' code that made its rows; empty where they were not noted.
         given_up: Its rows are failed ones of an image on which workers died. The next start tries it again.
-        words: Sample -> of the words by which its instances were asked for, how many the method does not know, and how
-            many it reads; nothing of a method that has no vocabulary of its own.
+        words: Sample -> two numbers about the words of its prompts: how many the method does not know, and how many it
+            reads. Empty for a method without a vocabulary of its own.
     """
 
     samples: tuple[str, ...]
@@ -44,7 +44,7 @@ class Header:
     words: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def made_by(self, parts: Mapping[str, str]) -> bool:
-        """Whether its rows were made by these."""
+        """Whether its rows were made by these parts."""
         return not changed(self.parts, parts)
 
     def edited(self, code: Mapping[str, str]) -> list[str]:
@@ -79,14 +79,14 @@ def parquet(rows: pa.Table) -> pa.Buffer:
 
 
 def name_of(content: bytes | pa.Buffer) -> str:
-    """How a shard's file is named."""
+    """The name of a shard's file."""
     # 128 of the 256 bits: two shards would share a name by chance after some 10^19 of them, and the name stays
     # legible.
     return f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
 
 
 def is_name(file: str) -> bool:
-    """Whether a file is named as shards are; any other file in the folder is left alone."""
+    """Whether a file is named like a shard; any other file in the folder is left alone."""
     return re.fullmatch(r"[0-9a-f]{32}\.parquet", file) is not None
 
 

@@ -7,8 +7,8 @@
     runs/<run>/report.md            its tables
     runs/<run>/lock.json            while it is being written: by whom
 
-A job is a method on a data set. Each shard says which samples it holds and what made them, so a resumed run needs no
-other memory, and a run whose manifest is lost loses only the record of its starts.
+A job is a method on a data set. Each shard says which samples it has and what made them, so a resumed run needs no
+other memory, and a run that loses its manifest loses only the record of its starts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from harness.storage.shards import Header, changed, header_of, is_name, name_of,
 from harness.structures import Record, UserError
 
 READERS = 8
-"""Shards read at once; in a bucket each waits for its answer."""
+"""How many shards are read at once: in a bucket, most of the time is spent waiting for answers."""
 
 RESULTS, REPORT = "results.parquet", "report.md"
 
@@ -66,7 +66,7 @@ class Store:
         start: Mapping[str, Any],
         samples: Samples | None = None,
     ) -> None:
-        """Add this start to the manifest, creating it at the first; what is no whole shard is removed.
+        """Add this start to the manifest, which the first start creates; incomplete shards are removed.
 
         Args:
             config: The config, as JSON.
@@ -75,7 +75,7 @@ class Store:
             samples: The samples that it asks for.
 
         Raises:
-            UserError: Rows of the same labels were made from something else, or nobody knows from what.
+            UserError: Rows with the same labels were made by something else, or by what nobody knows.
         """
         manifest = self.manifest()
         self.remove_left_over()
@@ -116,12 +116,12 @@ class Store:
         return read_manifest(self.folder)
 
     def check(self, jobs: Sequence[JobFacts]) -> None:
-        """Refuse rows that were made otherwise than these jobs would make them.
+        """Refuse rows that these jobs would make differently.
 
-        Rows that another of the jobs would make so are none of these: labels changed places (`storage.labels`).
+        Rows are not refused if another of the jobs has the same parts: then labels changed places (`storage.labels`).
 
         Raises:
-            UserError: Naming the parts that differ.
+            UserError: Its text names the parts that differ.
         """
         for job in jobs:
             for name, header in self.headers(job.key).items():
@@ -164,7 +164,7 @@ class Store:
         """All rows of these jobs, sorted.
 
         Args:
-            jobs: The current config's. What others left in the folder, or what was made otherwise, is not read.
+            jobs: The current config's. Rows of other jobs in the folder, and rows made by other parts, are not read.
             sample_ids: Data set label -> the samples that count.
             masks: Whether to read the predicted masks, too, which are most of the bytes and which no table needs.
             coded: Whether text columns are the categoricals of `rows.coded`.
@@ -185,9 +185,9 @@ class Store:
 
     def headers(self, key: str) -> dict[str, Header]:
         """File name -> header, of every whole shard of a job, sorted."""
-        # A shard's name is the hash of its content, so what stands under a name never changes: one header read is
-        # enough for the whole run, and a second look opens only the files that came since. What is no shard is looked
-        # at again.
+        # A shard's name is the hash of its content, so the content under a name never changes. Each header is read once
+        # and kept; a later call opens only the files that came since. A file without a readable header is tried again,
+        # for it may be on its way.
         names = self.folder_of(key).files(".parquet")
         new = [name for name in names if (key, name) not in self._known]
         with ThreadPoolExecutor(READERS) as pool:
@@ -202,7 +202,7 @@ class Store:
         """All rows of one shard, with the columns that it has.
 
         Raises:
-            UserError: It is not as it was written.
+            UserError: Its content does not match its name.
         """
         return self._read(key, name, self._content(key, name))
 
@@ -251,7 +251,7 @@ class Store:
                 yield name, header, fresh
 
     def own(self, job: JobFacts) -> dict[str, Header]:
-        """File name -> header, of those shards that were made as the job would make them, in the order that counts."""
+        """File name -> header, of the shards with the job's own parts; where two have one sample, the first counts."""
         return {name: header for name, header in self.headers(job.key).items() if header.made_by(job.parts)}
 
     def _header(self, key: str, name: str) -> Header | None:
@@ -262,9 +262,10 @@ class Store:
             return None
 
     def remove_left_over(self) -> None:
-        """Remove the temporary files of killed writers: who holds the run's lock knows that they write no more.
+        """Remove the temporary files of killed writers. Only the owner of the run's lock may call this.
 
-        A worker of theirs that lives on fails to write its shard, whose samples this start counts as not done anyway.
+        If a worker of a killed start still runs, its write fails, which does no harm: this start counts its samples as
+        not done anyway.
         """
         shards = self.folder / "shards"
         for folder in (self.folder, *(shards / key for key in shards.folders())):
@@ -295,7 +296,7 @@ def file_of(key: str, content: pa.Buffer) -> str:
 
 
 def _difference(part: str, then: Mapping[str, str], job: JobFacts, known: Mapping[str, Any]) -> str:
-    """How a part differs: value by value, where the manifest speaks of the same state as the shard."""
+    """How a part differs: value by value, if the manifest describes the same state as the shard."""
     same = known and known["parts"].get(part) == then.get(part)
     said = difference(part, known["about"], job.about) if same else ""
     return said or f"{part}: {then.get(part, 'unknown')} then, {job.parts[part]} now"

@@ -1,8 +1,14 @@
-"""Whether all methods of a run were asked for the same: an instance has one ground truth, and a click rule one start.
+"""Checks that all methods of a run had the same prompts: one ground truth an instance, and one first click of a rule.
 
-A mask that is drawn anew while a run works gives one instance two ground truths: some methods are scored by the old
-one, some by the new one, and a table would compare them. The rows tell: each has its ground truth's area and its
-clicks, and before a method has answered, a click depends on nothing but the rule, the seed and the ground truth.
+If an annotation is changed while a run works, some methods are scored by the old mask and some by the new one, and a
+table would compare them:
+
+    method   instance   gt_area_px   first click
+    a        cup        5210         (40, 31)
+    b        cup        5388         (41, 31)        another area and another click: the mask was changed in between
+
+The rows show it. Each has its ground truth's area and its clicks, and the first click depends on nothing but the rule,
+the seed and the ground truth.
 """
 
 from __future__ import annotations
@@ -27,8 +33,8 @@ def disputes(rows: pd.DataFrame) -> dict[str, str]:
             since another run may have another seed.
 
     Returns:
-        Data set -> a sentence with how many instances, the first one, both its values and what to do. Empty where all
-        agree.
+        Data set -> a sentence that counts the instances, names the first one with both its values, and says what to do.
+        Empty where all agree.
     """
     found: dict[str, str] = {}
     for what, unlike in (("ground truth", _areas(rows)), ("first click", _first_clicks(rows))):
@@ -41,8 +47,8 @@ def _areas(rows: pd.DataFrame) -> pd.DataFrame:
     """A line for each area of an instance that has several, with `value`."""
     if "gt_area_px" not in rows:
         return _differing(rows.iloc[:0].assign(value=""), _INSTANCE)
-    # The area alone, although two masks may have one area: it is in every row, the ground truth's mask in none. A
-    # mask that somebody redraws keeps its area to the pixel only by chance.
+    # Only the area is compared, since no row has the ground truth's mask. A mask that somebody redraws keeps its area
+    # to the pixel only by chance.
     kept = [name for name in (*_INSTANCE, "method", "run") if name in rows]
     known = rows.loc[rows["gt_area_px"].notna(), [*kept, "gt_area_px"]].rename(columns={"gt_area_px": "value"})
     unlike = _differing(known, _INSTANCE)
@@ -52,14 +58,15 @@ def _areas(rows: pd.DataFrame) -> pd.DataFrame:
 def _first_clicks(rows: pd.DataFrame) -> pd.DataFrame:
     """A line for each first click of an instance by one rule, where there are several, with `value`.
 
-    The very first click alone: rows may be of a later round only, whose other clicks follow each method's own answers.
+    Only the very first click is compared: later clicks may follow each method's own masks.
     """
     by = [name for name in (*_INSTANCE, "draw", "click_strategy", "click_options", "run") if name in rows]
     if "click_strategy" not in rows:  # Nobody knows by which rules they were made.
         return _differing(rows.iloc[:0].assign(value=""), by)
     asked = rows.loc[click_counts(rows["clicks"]) > 0, [*by, "method", "click_index", "clicks"]]
-    # A method's own first round, not round 1: a rule may begin with two clicks, and rows may be a selection. `min` is
-    # taken for each method, so that one whose round 1 is absent is compared with others' same round, or not at all.
+    # Each method's own first round, which need not be round 1: a rule may begin with two clicks, and the rows may be a
+    # selection. `min` is taken for each method; methods whose first rounds differ are not compared, since `by` below
+    # has the round.
     starts = asked.groupby([name for name in ("run", "dataset", "method") if name in rows])["click_index"]
     first = asked[asked["click_index"] == starts.transform("min")] if len(asked) else asked
     key = pd.Series(click_keys(first["clicks"], most=1), index=first.index)
@@ -69,7 +76,7 @@ def _first_clicks(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _differing(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Among rows that agree in `by` but have several `value`s: the first row with each value."""
-    # Rows come sorted, and most repeat the one before.
+    # Rows come sorted and most repeat the one before, so this cheap filter leaves few for `drop_duplicates`.
     each = rows[~repeats(rows, [*by, "value"])].drop_duplicates([*by, "value"])
     return each[each.duplicated(by, keep=False)]
 

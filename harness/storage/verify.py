@@ -1,7 +1,7 @@
-"""Proof that a run's folder is whole: every file as it was written, every row that the config asks for there once.
+"""Checks that a run's folder is whole: every file is unchanged, and every row that the config demands is there once.
 
-What was asked for stands in the folder itself, so that a copy on another machine can be verified without data, weights
-or plugins. On request the data sets' listings are compared, too: they alone know an instance that has no row at all.
+The folder itself says which rows it must have, so a copy on another machine can be verified without data, weights or
+plugins. On request the data sets' listings are compared, too: only they can show an instance that has no row at all.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from harness.storage.store import RESULTS, Store
 from harness.structures import UserError
 
 NAMED_AT_MOST = 5
-"""Damaged shards named one by one."""
+"""How many damaged shards are named one by one."""
 
 
 def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
@@ -48,8 +48,8 @@ def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
 
     Args:
         store: The run's.
-        data: Data sets to compare its images and instances with, as a config of this machine has them, found by their
-            labels; none by default, for a folder can be verified without data.
+        data: Data sets of this machine to compare the run's images and instances with, found by their labels; none by
+            default, since a folder can be verified without data.
 
     Raises:
         UserError: There is no run, or its manifest is damaged.
@@ -105,9 +105,9 @@ def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> boo
                 rows += len(store.read(key, name))
             except UserError as error:
                 damaged.append(str(error))
-                # A shard without a readable header does not count, so that the rows can be checked without it: its
-                # samples are then absent, and that is said. One with a header whose rows cannot be read is believed to
-                # be there.
+                # A shard without a readable header does not count as there: the rows are checked without it, and its
+                # samples are reported as missing. A shard with a good header and unreadable rows counts as there, so
+                # checking the rows would fail: they are not checked then.
                 whole &= name not in headers
                 continue
             unsure += [f"shards/{key}/{name}: {why}" for why in _doubts(headers.get(name), jobs.get(key, {}))]
@@ -187,10 +187,10 @@ def label_of(entry: Mapping[str, Any]) -> str:
 def _rows_beside_results(
     store: Store, jobs: Sequence[JobFacts], wanted: Mapping[str, Collection[str]]
 ) -> tuple[pd.DataFrame, str]:
-    """The rows that the shards hold, and what is wrong with results.parquet, which should hold the same.
+    """The shards' rows, and what is wrong with results.parquet, which should have the same rows.
 
-    Both are read in pieces at the same time, for all rows with their masks may be more than memory holds. Of each piece
-    only the columns that are looked at later are kept.
+    Both are read side by side in pieces, since all rows with their masks may not fit into memory. After the comparison
+    only the columns that later checks need are kept.
     """
     kept = [_looked_at(schema(metrics_of(jobs)).empty_table())]
     with ExitStack() as files:
@@ -201,7 +201,7 @@ def _rows_beside_results(
         results.end()
     wrong = results.wrong
     if not wrong and not results_intact(store):
-        wrong = f"results.parquet holds the shards' rows, but is not the file that {MANIFEST} tells of"
+        wrong = f"results.parquet holds the shards' rows, but is not the file that {MANIFEST} describes"
     return as_frame(pa.concat_tables(kept)), wrong
 
 
@@ -211,7 +211,7 @@ def _looked_at(rows: pa.Table) -> pa.Table:
 
 
 class _Results:
-    """results.parquet, whose rows are compared with others from its start to its end.
+    """Compares the rows of results.parquet with others, from its first to its last.
 
     Args:
         folder: The run's.
@@ -235,7 +235,7 @@ class _Results:
                 self._expect(self._next(len(piece)).equals(piece))
 
     def end(self) -> None:
-        """See that no row is left."""
+        """Check that no row is left."""
         if not self.wrong:
             with self._reading():
                 self._expect(len(self._next(1)) == 0)
@@ -245,6 +245,8 @@ class _Results:
 
     def _next(self, count: int) -> pa.Table:
         """The next rows; fewer where the file ends."""
+        # The file comes in batches of its own size, which need not be that of the pieces: `rest` has the rows of the
+        # last batch that no piece has taken yet.
         while len(self.rest) < count and (batch := next(self.batches, None)) is not None:
             self.rest = pa.concat_tables([self.rest, pa.Table.from_batches([batch])])
         taken, self.rest = self.rest.slice(0, count), self.rest.slice(count)

@@ -353,7 +353,7 @@ def test_results_that_were_written_by_another_are_not_read_and_it_is_said(
     at = better.column_names.index("iou")
     pq.write_table(better.set_column(at, "iou", pa.array([1.0, 1.0])), folder(store) / "results.parquet")
     assert list(latest_rows(store, [JOB], {"toys": ["1"]})["iou"]) == [0.5, 0.5]
-    assert "results.parquet: not the file that manifest.json tells of" in caplog.text
+    assert "results.parquet: not the file that manifest.json describes" in caplog.text
     assert "The shards are read instead" in caplog.text
     write_results(opened(store), [JOB], {"toys": ["1"]})
     caplog.clear()
