@@ -47,8 +47,15 @@ def test_make_help_tells_every_target() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_links_to_is_there(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
-    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text("utf-8"))
+    there = [(page.parent / file if file else page, anchor) for file, anchor in links if "://" not in file]
+    assert [str(file) for file, anchor in there if not file.exists() or (anchor and anchor not in anchors(file))] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Those that GitHub gives a page's headings: small letters, hyphens for spaces, no other signs."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -90,8 +90,8 @@ def destinations(final: FinalClicks, context: Context) -> Table:
     columns = (*heads, *[Column(hit.replace("_", " "), align="right") for hit in HITS], Column("n", align="right"))
     notes = (
         "In percent of the masks. Right: IoU of at least 50 %, and the asked object matches best. Part, whole: of the "
-        "asked object; same class, other class: a neighbour; background: mostly on no object. docs/clicks.md has the "
-        "rules.",
+        "asked object; same class, other class: a neighbour; background: mostly on no object. docs/ambiguity.md has "
+        "the rules.",
     )
     return Table("What the masks hit", columns, tuple(body), notes if body else (NO_ROWS,))
 
