@@ -6,6 +6,7 @@ Images are uint8 (h, w, 3) in RGB order; masks are bool (h, w) at the image's si
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,12 +45,21 @@ class Box:
 
     A mask's tight box goes from its first to its last column and row: a mask of one pixel has a box of width 0. Edges
     may lie between pixels' centres.
+
+    Raises:
+        ValueError: A side is no finite number, or opposite sides have passed each other.
     """
 
     left: float
     top: float
     right: float
     bottom: float
+
+    def __post_init__(self) -> None:
+        """Refuse what a network would answer all the same."""
+        # An infinite side leaves a difference of infinity or NaN, which is no finite number either.
+        if not all(0 <= side < math.inf for side in (self.right - self.left, self.bottom - self.top)):
+            raise ValueError(f"found {self}; wanted left <= right and top <= bottom, in pixels.")
 
 
 @dataclass(frozen=True)

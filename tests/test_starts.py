@@ -69,6 +69,18 @@ def test_every_draw_has_a_box_of_its_own_and_every_method_the_same() -> None:
     assert left == [own[0]["left"] for own in again["boxes"]]
 
 
+def test_draws_differ_by_what_prompts_begin_with() -> None:
+    boxes = rows_of(Begins(), "box/v1", clicks=0, draws=3)
+    assert len({own[0]["left"] for own in boxes["boxes"]}) == len(boxes) == 12 and set(boxes["draw"]) == {0, 1, 2}
+    holed = {"rule": "rough/v1", "options": {"how": "holed"}}
+    assert len(rows_of(Begins(), holed, draws=2, strategy="center/v1")) == 8
+    eroded = {"rule": "rough/v1", "options": {"how": "eroded"}}
+    tight = {"rule": "box/v1", "options": {"jitter": 0}}
+    for start, clicks in ((eroded, 1), (tight, 1), (tight, 0)):
+        with pytest.raises(UserError, match=r"draws: found 2; .* wanted 1"):
+            rows_of(Begins(), start, clicks=clicks, draws=2, strategy="center/v1")
+
+
 class Rough(Toys):
     """Toys whose instances come with a mask to start from."""
 
@@ -130,9 +142,11 @@ def test_tables_say_what_prompts_began_with() -> None:
     start = {"rule": "box/v1", "options": {"jitter": 0.1}}
     asked = Asked("center/v1", {"start": start}, 2, "none")
     assert clicks_said(asked) == "2 clicks by center/v1, from box/v1 (jitter 0.1)"
-    assert clicks_said(Asked("paper/v1", {"margin": 0.35, "start": start}, 0, "none")) == (
-        "no click, from box/v1 (jitter 0.1)"
+    assert clicks_said(Asked("paper/v1", {"margin": 0.35, "start": start}, 0, "none", draws=2)) == (
+        "no click, from box/v1 (jitter 0.1), 2 draws"
     )
+    of_people = Asked("recorded/v1", {"file": "clicks", "dataset": ""}, 1, "none")
+    assert clicks_said(of_people) == "1 click by recorded/v1 (file clicks)", "what was left out is not said"
 
 
 # Another method's masks.

@@ -36,13 +36,11 @@ def hashed(file: Path, **others: Any) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    """The SHA-256 of a file; of a folder, that of its files' hashes.
+    """The SHA-256 of a file; of a folder of recordings, that of its files' hashes.
 
     Raises:
         UserError: There is none.
     """
-    if path.suffix == ".csv" and not path.is_file():
-        raise UserError(f"{path}: no such file; wanted RClicks' clicks.csv.")
     hashes = [places.sha256(one) for one in ([path] if path.is_file() else files_of(path))]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
@@ -59,14 +57,14 @@ def _read(path: Path, digest: str, reader: Callable[..., Prompts], *options: str
     return reader(path, *options)
 
 
-def _recorded(file: Path, **others: Any) -> dict[str, Any]:
-    options = hashed(file, **others)
-    _read(located(file), options["sha256"], clicks_by_instance)
+def _recorded(file: Path, dataset: str = "", **others: Any) -> dict[str, Any]:
+    options = hashed(file, **({"dataset": dataset} if dataset else {}), **others)
+    _read(located(file), options["sha256"], clicks_by_instance, dataset)
     return options
 
 
 @register_click_rule("recorded/v1", replays=_recorded)
-def recorded(at: Situation, file: Path, sha256: str = "") -> tuple[Click, ...]:
+def recorded(at: Situation, file: Path, dataset: str = "", sha256: str = "") -> tuple[Click, ...]:
     """The clicks of a recording of this instance (`try --record`), one a round, in the order in which they were made.
 
     If an instance has several recordings, draw 0 takes the first by the recordings' random ids, draw 1 the second, and
@@ -75,13 +73,14 @@ def recorded(at: Situation, file: Path, sha256: str = "") -> tuple[Click, ...]:
     Args:
         at: Its image's and instance's ids say which recording; its earlier clicks, how many were made.
         file: A Parquet file of recordings, or a folder of them.
+        dataset: Only recordings on the data set that had this label in `try`; may be empty where ids tell them apart.
         sha256: The file's hash; filled in when the config is read.
 
     Raises:
         NoClickError: The instance has no recording for this draw, or that has no further click.
     """
     path = located(Path(file))
-    known = _read(path, sha256, clicks_by_instance).get((at.sample.id, at.instance.id), [])
+    known = _read(path, sha256, clicks_by_instance, dataset).get((at.sample.id, at.instance.id), [])
     if at.draw >= len(known):
         raise NoClickError(
             f"recorded/v1: {path.name} has {_count(len(known), 'recording')} of instance '{at.instance.id}'."
@@ -94,32 +93,35 @@ def recorded(at: Situation, file: Path, sha256: str = "") -> tuple[Click, ...]:
     return (made[number],)
 
 
-def _human(file: Path, dataset: str = "", click_type: str = "", **others: Any) -> dict[str, Any]:
-    options = hashed(file, dataset=dataset, click_type=click_type, **others)
-    _read(located(file), options["sha256"], rclicks, dataset, click_type)
+def _human(file: Path, dataset: str = "", **others: Any) -> dict[str, Any]:
+    if not located(file).is_file():
+        raise UserError(f"{file}: no such file; wanted RClicks' clicks.csv.")
+    options = hashed(file, dataset=dataset, **others)
+    _read(located(file), options["sha256"], rclicks, dataset)
     return options
 
 
 @register_click_rule("human/v1", replays=_human)
-def human(at: Situation, file: Path, dataset: str, click_type: str = "", sha256: str = "") -> tuple[Click, ...]:
+def human(at: Situation, file: Path, dataset: str, sha256: str = "") -> tuple[Click, ...]:
     """A person's first click, from RClicks' `clicks.csv`; later clicks as `center/v1`.
 
-    Source: Antonov et al., "RClicks: Realistic Click Simulation for Benchmarking Interactive Segmentation", NeurIPS
-    2024. The public file was not at hand, so this is assumed of it: a line is one person's click on one object, with
-    the columns dataset, full_stem, x, y and click_type; x and y are pixels of the full image. `full_stem` is the
-    name of the object's mask file, without its suffix: the image's id, where it has one instance, the instance's id, or
-    both joined by "_". Zeros in front of numbers do not count (COCO's 000000000139_1640282). A line whose click_type
-    is "negative" is a click beside the object, and is left to `click_type` to choose; every other line is a positive
-    click.
+    A line is one person's click on one object. Its click_type is "first" where the person saw the picture and the
+    object; the others, "fn" and "fp", correct a mask that some method had made, which no run here has, and are left
+    out. A first click is positive, at x and y in pixels of the full image; one beyond it is put on its edge.
+    `full_stem` is the image file's name without its suffix; where an image has several objects, "_______" and the
+    object's value in the mask follow. Zeros in front of numbers do not count.
 
     If an object has several clicks, draw 0 takes the first in the file, draw 1 the second, and so on. A click that
     misses the object is kept, since people do miss.
 
+    Source: Antonov et al., "RClicks: Realistic Click Simulation for Benchmarking Interactive Segmentation", NeurIPS
+    2024, https://arxiv.org/abs/2410.11722. The format is what the authors' code reads (isegm/inference/evaluation.py
+    and rclicks/clickmap.py of https://github.com/emb-ai/rclicks at e20bf76); their clicks.csv was not at hand.
+
     Args:
         at: Its ids say which lines.
         file: `clicks.csv`.
-        dataset: Which lines, by their column dataset: GrabCut, Berkeley, DAVIS or COCO_MVal.
-        click_type: Only lines of this type; all but negative ones by default.
+        dataset: Which lines, by their column dataset: GrabCut, Berkeley, DAVIS or, for COCO_MVal, COCO.
         sha256: The file's hash; filled in when the config is read.
 
     Raises:
@@ -128,60 +130,61 @@ def human(at: Situation, file: Path, dataset: str, click_type: str = "", sha256:
     if at.clicks:
         return center(at)
     path = located(Path(file))
-    known = _read(path, sha256, rclicks, dataset, click_type)
-    # The file names objects by their mask file. Which of our ids that is differs by data set, so the most exact name
-    # comes first. The image's id alone is unambiguous only where the image has one instance.
-    ids = [f"{at.sample.id}_{at.instance.id}", at.instance.id]
-    ids += [at.sample.id] if len(at.sample.instances) == 1 else []
-    made = next((known[_plain(one)] for one in ids if _plain(one) in known), [])
+    known = _read(path, sha256, rclicks, dataset)
+    alone = len(at.sample.instances) == 1
+    name = at.sample.id if alone else f"{at.sample.id}{OBJECT}{at.instance.id}"
+    made = known.get(_plain(name), [])
     if at.draw >= len(made):
-        raise NoClickError(f"human/v1: {path.name} has {_count(len(made), 'click')} on '{ids[0]}' of {dataset}.")
-    return made[at.draw]
+        raise NoClickError(f"human/v1: {path.name} has {_count(len(made), 'click')} on '{name}' of {dataset}.")
+    ((click,), (height, width)) = made[at.draw], at.sample.size
+    return (Click(min(max(click.x, 0), width - 1), min(max(click.y, 0), height - 1)),)
 
 
 WANTED = ("dataset", "full_stem", "x", "y", "click_type")
+FIRST = "first"
+OBJECT = "_______"
+"""What stands in RClicks' names between an image's and an object's."""
 
 
-def rclicks(path: Path, dataset: str, click_type: str) -> Prompts:
-    """The object's name -> the clicks on it, one a prompt, in the file's order.
+def rclicks(path: Path, dataset: str) -> Prompts:
+    """The object's name -> people's first clicks on it, one a prompt, in the file's order.
 
     Raises:
-        UserError: A column or a number is missing, or no line is of this data set and type.
+        UserError: The file cannot be read, a column or a number is missing, or no first click is of this data set.
     """
     found: dict[str, list[tuple[Click, ...]]] = {}
-    datasets, types = set(), set()
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = csv.DictReader(file)
-        if lacking := [name for name in WANTED if name not in (lines.fieldnames or ())]:
-            raise UserError(f"{path}: no column {', '.join(lacking)}; wanted {', '.join(WANTED)}.")
-        for line in lines:
-            datasets.add(line["dataset"])
-            if line["dataset"] != dataset:
-                continue
-            types.add(line["click_type"])
-            negative = line["click_type"] == "negative"
-            if line["click_type"] != click_type if click_type else negative:
-                continue
-            at = f"{path}, line {lines.line_num}"
-            click = Click(_pixel(line["x"], at), _pixel(line["y"], at), not negative)
-            found.setdefault(_plain(line["full_stem"] or ""), []).append((click,))
+    datasets = set()
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.DictReader(file, restval="")
+            if lacking := [name for name in WANTED if name not in (lines.fieldnames or ())]:
+                raise UserError(f"{path}: no column {', '.join(lacking)}; wanted {', '.join(WANTED)}.")
+            for line in lines:
+                if line["click_type"] != FIRST:
+                    continue
+                datasets.add(line["dataset"])
+                if line["dataset"] == dataset:
+                    found.setdefault(_plain(line["full_stem"]), []).append((_click(line, path, lines.line_num),))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); wanted RClicks' clicks.csv.") from error
     if not found:
-        of = f"click_type {click_type!r}" if types and click_type else f"dataset {dataset!r}"
-        there = ", ".join(sorted(types if types and click_type else datasets)) or "none"
-        raise UserError(f"{path}: no click of {of}. There are: {there}.")
+        there = ", ".join(sorted(datasets)) or "none"
+        raise UserError(f"{path}: no line with click_type first and dataset {dataset!r}. Data sets there: {there}.")
     return found
 
 
-def _pixel(text: str | None, where: str) -> int:
+def _click(line: Mapping[str, str], path: Path, number: int) -> Click:
     try:
-        return round(float(text or ""))
+        return Click(round(float(line["x"])), round(float(line["y"])))
     except (ValueError, OverflowError):
-        raise UserError(f"{where}: found {text!r}; wanted x and y in pixels.") from None
+        where = f"{line['x']!r}, {line['y']!r}"
+        raise UserError(f"{path}, line {number}: found {where}; wanted x and y in pixels.") from None
 
 
 def _plain(name: str) -> str:
     """A name without zeros in front of its numbers: 139_7 of 000000000139_7."""
-    return "_".join(str(int(part)) if part.isascii() and part.isdecimal() else part for part in name.split("_"))
+    parts = name.split("_")
+    return "_".join((part.lstrip("0") or "0") if part.isascii() and part.isdecimal() else part for part in parts)
 
 
 def _count(number: int, noun: str) -> str:

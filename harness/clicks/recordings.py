@@ -6,7 +6,9 @@ says who it was, from where, or when.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,10 +61,38 @@ def read(path: Path) -> pa.Table:
     return pa.concat_tables(parts).sort_by(order)
 
 
-def clicks_by_instance(path: Path) -> dict[tuple[str, str], list[tuple[Click, ...]]]:
-    """(image's id, instance's id) -> the clicks of each of its recordings, in `read`'s order; errors as there."""
+def clicks_by_instance(path: Path, dataset: str = "") -> dict[tuple[str, str], list[tuple[Click, ...]]]:
+    """(image's id, instance's id) -> the clicks of each of its recordings, in `read`'s order.
+
+    Args:
+        path: A file or a folder.
+        dataset: Only those on the data set with this label; all where it is empty.
+
+    Raises:
+        UserError: As `read`; a recording has no whole click; none is on this data set; or, where none is named, two
+            data sets have an instance of the same ids.
+    """
     found: dict[tuple[str, str], list[tuple[Click, ...]]] = {}
-    for row in read(path).to_pylist():
-        made = tuple(Click(one["x"], one["y"], one["positive"]) for one in row["clicks"])
-        found.setdefault((row["image_id"], row["instance_id"]), []).append(made)
+    labels: dict[tuple[str, str], str] = {}
+    rows = read(path).to_pylist()
+    for row in rows:
+        if dataset and row["dataset"] != dataset:
+            continue
+        key = (row["image_id"], row["instance_id"])
+        if (label := labels.setdefault(key, row["dataset"])) != row["dataset"]:
+            raise UserError(
+                f"{path}: '{label}' and '{row['dataset']}' both have an instance '{key[1]}' of an image '{key[0]}'. "
+                "Say whose recordings are meant: `dataset: LABEL` among the options."
+            )
+        found.setdefault(key, []).append(_clicks(row, path))
+    if dataset and not found:
+        there = ", ".join(sorted({str(row["dataset"]) for row in rows}))
+        raise UserError(f"{path}: no recording on a data set labelled '{dataset}'. There are: {there}.")
     return found
+
+
+def _clicks(row: Mapping[str, Any], path: Path) -> tuple[Click, ...]:
+    made = row["clicks"] or []
+    if not made or any(one is None or None in one.values() for one in made):
+        raise UserError(f"{path}: recording '{row['id']}' has no clicks, or one without x, y or positive.")
+    return tuple(Click(one["x"], one["y"], one["positive"]) for one in made)

@@ -172,11 +172,13 @@ class Rule(NamedTuple):
         function: (situation, **options) -> `Start`.
         gives: The field of `Prompt`, which a method must name in `Method.takes`.
         taken_by: Methods here that take it, for messages.
+        draws: All options -> whether chance decides, so that each draw begins with another box or mask.
     """
 
     function: Callable[..., Start]
     gives: str
     taken_by: str
+    draws: Callable[[Mapping[str, Any]], bool]
 
     def start(self, at: Situation, options: Mapping[str, Any]) -> Start:
         """What an instance begins with; errors as the rule's."""
@@ -184,7 +186,12 @@ class Rule(NamedTuple):
 
 
 STARTS = {
-    "box/v1": Rule(box, "boxes", "sam"),
-    "rough/v1": Rule(rough, "initial", "ritm, simpleclick, focalclick"),
+    "box/v1": Rule(box, "boxes", "sam", lambda own: own["jitter"] > 0 and own["most_px"] > 0),
+    "rough/v1": Rule(
+        rough,
+        "initial",
+        "ritm, simpleclick, focalclick",
+        lambda own: not own.get("run") and own["how"] in ("any", "holed"),
+    ),
 }
 """The rules by the names that configs use. A rule that changes its boxes or masks becomes a new version."""

@@ -59,7 +59,7 @@ class Clicks(Model):
         """What rows depend on; one draw and no start go without saying, as in runs of before there were any."""
         started = {"start": self.start.protocol} if self.start else {}
         if not self.max_clicks:
-            return {"max_clicks": 0} | started
+            return {"max_clicks": 0} | ({"draws": self.draws} if self.draws > 1 else {}) | started
         unsaid = {"start"} if self.draws > 1 else {"start", "draws"}
         return self.model_dump(exclude=unsaid) | started
 
@@ -101,7 +101,8 @@ def checked_clicks(clicks: Clicks, where: str) -> Clicks:
             f"{where}.max_clicks: found {clicks.max_clicks}; {clicks.strategy} makes the {a_round} that two objects "
             f"share, and later ones would be for one of them: wanted {a_round}."
         )
-    if clicks.draws > 1 and (asks_for_pairs(clicks.strategy) or not draws_differ(clicks.strategy, options)):
+    differ = draws_differ(clicks.strategy, options) or _begins_differ(clicks)
+    if clicks.draws > 1 and (asks_for_pairs(clicks.strategy) or not differ):
         raise UserError(
             f"{where}.draws: found {clicks.draws}; {clicks.strategy} with these options makes the same clicks in every "
             "draw, and asking again would tell nothing: wanted 1, or a strategy that draws, such as paper/v1."
@@ -149,8 +150,15 @@ def check_takes(clicks: Clicks, method: type[Method], where: str) -> None:
         )
 
 
+def _begins_differ(clicks: Clicks) -> bool:
+    """Whether what prompts begin with is another one in each draw."""
+    from harness.clicks.starts import STARTS
+
+    return clicks.start is not None and STARTS[clicks.start.rule].draws(clicks.start.options)
+
+
 def _no_clicks(clicks: Clicks, where: str) -> Clicks:
     """A protocol without clicks: it has no strategy that could be another."""
-    if clicks.draws > 1:
+    if clicks.draws > 1 and not _begins_differ(clicks):
         raise UserError(f"{where}.draws: found {clicks.draws}; without clicks every draw is the same: wanted 1.")
-    return Clicks(max_clicks=0, start=clicks.start)
+    return Clicks(max_clicks=0, draws=clicks.draws, start=clicks.start)

@@ -80,12 +80,13 @@ def _run_name(name: str) -> str:
 def _clicks(clicks: Clicks, results: Results) -> Clicks:
     """The config's clicks, as many as the masks were made after."""
     most = results.most_clicks
+    in_draws = any(one.draw is not None for one in results.all)
+    draws = clicks.draws if in_draws else 1
     if not clicks.max_clicks or most == 0:
-        return Clicks(max_clicks=0)
+        return Clicks(max_clicks=0, draws=draws if clicks.start else 1, start=clicks.start)
     a_round = clicks_a_round(clicks.strategy, clicks.options)
     rounds = max(1, min(most or 1, clicks.max_clicks) // a_round)
-    in_draws = any(one.draw is not None for one in results.all)
-    return clicks.model_copy(update={"max_clicks": rounds * a_round, "draws": clicks.draws if in_draws else 1})
+    return clicks.model_copy(update={"max_clicks": rounds * a_round, "draws": draws})
 
 
 def _data_of(config: RunConfig, results: Results, file: Path, wanted: str) -> tuple[Plugin, Dataset]:

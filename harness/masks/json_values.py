@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_WHOLE = re.compile(r"(-?\d+)(?:\.0*)?", re.ASCII)
+# Python reads no whole number of more than 4300 digits.
+_WHOLE = re.compile(r"(-?\d{1,4000})(?:\.0*)?", re.ASCII)
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
 
 

@@ -50,17 +50,17 @@ def clicks_said(asked: Asked) -> str:
     """`1 click by paper/v1 (margin 0.35)`, and `, 5 draws` where there are several; `no click` by text or box alone."""
     start = asked.options.get("start")
     begun = f", from {start['rule']}{_listed(start['options'])}" if start else ""
+    draws = f", {asked.draws} draws" if asked.draws > 1 else ""
     if not asked.max_clicks:
-        return f"no click{begun}"
+        return f"no click{begun}{draws}"
     options = {name: value for name, value in asked.options.items() if name != "start"}
     count = f"{asked.max_clicks} click{'s' * (asked.max_clicks > 1)}"
-    draws = f", {asked.draws} draws" if asked.draws > 1 else ""
     return f"{count} by {asked.clicks}{_listed(options)}{begun}{draws}"
 
 
 def _listed(options: Mapping[str, Any]) -> str:
     """` (margin 0.35)`; nothing where there are no options."""
-    told = [f"{name} {_value(value)}" for name, value in options.items() if value is not None]
+    told = [f"{name} {_value(value)}" for name, value in options.items() if value not in (None, "")]
     return f" ({', '.join(told)})" if told else ""
 
 

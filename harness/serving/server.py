@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -111,7 +112,7 @@ def _of_json(answer: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> Handler:
             raise UserError(f"request: wanted JSON, application/json, of {QUESTION_BYTES} bytes at most.")
         try:
             raw = json.loads(await request.read())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"request: no JSON ({error}).") from error
         if not isinstance(raw, dict):
             raise UserError("request: found no mapping; wanted one.")
@@ -196,10 +197,17 @@ async def listening(api: Api, guard: Guard, host: str, port: int) -> AsyncIterat
                 "Another port does, such as --port 0, which takes a free one."
             ) from error
         taken = runner.addresses[0][1]
-        name = f"[{host}]" if ":" in host else host
-        yield f"http://{name}:{taken}/" + (f"?token={guard.token}" if guard.token else "")
+        yield f"http://{_name(host)}:{taken}/" + (f"?token={guard.token}" if guard.token else "")
     finally:
         await runner.cleanup()
+
+
+def _name(host: str) -> str:
+    """How a browser names a host that is listened at."""
+    # These stand for all addresses of this machine, and lead nowhere from another one.
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 def serve(api: Api, host: str, port: int, begins: Callable[[str], None]) -> None:

@@ -105,7 +105,7 @@ def images_of(run: Recorded, instance_id: str) -> dict[str, str]:
     own = rows[rows["instance_id"] == instance_id]
     if own.empty:
         near = messages.nearest(instance_id, rows["instance_id"].unique())
-        raise UserError(f"{run.store.folder}: no instance '{instance_id}' in its rows. {near}")
+        raise UserError(f"{run.store.folder}: no instance '{instance_id}' in its rows. {near}".rstrip())
     return dict(zip(own["dataset"], own["image_id"], strict=True))
 
 

@@ -232,6 +232,9 @@ class MultiMask(Method):
         if prompt.boxes and ("boxes" not in self.takes or len(prompt.boxes) > 1):
             wanted = "one" if "boxes" in self.takes else "none"
             raise ValueError(f"{self.name}: found {len(prompt.boxes)} boxes; wanted {wanted}.")
+        for box in prompt.boxes:
+            if box.right < 0 or box.left > width - 1 or box.bottom < 0 or box.top > height - 1:
+                raise ValueError(f"found {box}; wanted one that reaches into the {width} x {height} image.")
         if not prompt.clicks and not prompt.boxes:
             raise ValueError(f"{self.name} needs a click{' or a box' * ('boxes' in self.takes)}; found none.")
         by_text = [one for one in self.rankings if one != "confidence"]

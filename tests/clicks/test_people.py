@@ -19,13 +19,19 @@ from harness.storage.recordings import record
 from harness.structures import Instance, Sample
 from toy_runs import Quiet, written
 
-LINES = """dataset,full_stem,x,y,click_type
-GrabCut,bush,5,6,first
-GrabCut,bush,7.4,8,first
-GrabCut,bush,1,1,negative
-GrabCut,0017,9,9,mobile
-COCO_MVal,000000000139_00042,3,2,first
+LINES = """dataset,full_stem,object_stem,model_type,device,x,y,w,h,click_type
+GrabCut,bush,,,pc,5,6,48,32,first
+GrabCut,bush,,,mobile,7.4,8,48,32,first
+GrabCut,bush_ritm_fp,,ritm,pc,1,1,48,32,fp
+GrabCut,bush,,sam,pc,2,2,48,32,fn
+GrabCut,0017,,,pc,48,-3,48,32,first
+COCO,tv00_000000000139_______00042,42,,pc,3,2,48,32,first
 """
+"""The columns that RClicks' own code reads, with invented clicks."""
+
+
+GRABCUT = {"dataset": "GrabCut"}
+PROMPT: dict[str, Any] = {"image_id": "toy-1", "instance_id": "1a", "category": "small", "text": None, "seconds": 1.0}
 
 
 def kept(folder: Path, *prompts: tuple[str, list[tuple[int, int, bool]]]) -> Path:
@@ -37,7 +43,7 @@ def kept(folder: Path, *prompts: tuple[str, list[tuple[int, int, bool]]]) -> Pat
 
 
 def published(folder: Path, text: str = LINES) -> Path:
-    (folder / "clicks.csv").write_text(text)
+    (folder / "clicks.csv").write_bytes(text.encode(errors="surrogatepass"))
     return folder / "clicks.csv"
 
 
@@ -64,15 +70,33 @@ def test_a_recording_is_replayed_click_by_click_and_draw_by_draw(tmp_path: Path)
         recorded(at("toy-1", "1b"), folder)
 
 
-def test_a_published_click_is_found_by_the_image_or_by_the_mask(tmp_path: Path) -> None:
+def test_recordings_of_two_data_sets_with_the_same_ids_are_told_apart(tmp_path: Path) -> None:
+    folder = kept(tmp_path / "r", ("1a", [(5, 6, True)]))
+    record(folder, {**PROMPT, "id": "f" * 32, "dataset": "others", "clicks": [{"x": 7, "y": 8, "positive": True}]})
+    with pytest.raises(UserError, match="'others' and 'toys' both have an instance '1a' of an image 'toy-1'"):
+        recorded(at("toy-1", "1a"), folder)
+    assert recorded(at("toy-1", "1a"), folder, "toys") == (Click(5, 6),)
+    assert recorded(at("toy-1", "1a"), folder, "others") == (Click(7, 8),)
+    with pytest.raises(UserError, match="labelled 'mine'. There are: others, toys"):
+        recorded(at("toy-1", "1a"), folder, "mine")
+
+
+@pytest.mark.parametrize("clicks", [None, [], [None], [{"x": None, "y": 2, "positive": True}]])
+def test_a_recording_without_a_whole_click_is_named(tmp_path: Path, clicks: Any) -> None:
+    record(tmp_path, {**PROMPT, "id": "f" * 32, "dataset": "toys", "clicks": clicks})
+    with pytest.raises(UserError, match="recording 'f+' has no clicks, or one without x, y or positive"):
+        recorded(at("toy-1", "1a"), tmp_path)
+
+
+def test_a_published_first_click_is_found_by_the_image_or_by_its_object(tmp_path: Path) -> None:
     file = published(tmp_path)
     assert human(at("bush", "bush"), file, "GrabCut") == (Click(5, 6),)
     assert human(at("bush", "0", draw=1), file, "GrabCut") == (Click(7, 8),)
-    assert human(at("17", "17"), file, "GrabCut") == (Click(9, 9),)
-    assert human(at("139", "42", alone=False), file, "COCO_MVal") == (Click(3, 2),)
-    assert human(at("bush", "bush"), file, "GrabCut", "negative") == (Click(1, 1, False),)
+    assert human(at("17", "17"), file, "GrabCut") == (Click(47, 0),), "a click beyond the image lies on its edge"
+    assert human(at("tv00_139", "42", alone=False), file, "COCO") == (Click(3, 2),)
     later = human(at("bush", "bush", Click(5, 6)), file, "GrabCut")
-    assert later != (Click(7, 8),) and later[0].positive
+    assert later not in {(Click(7, 8),), (Click(2, 2),)} and later[0].positive
+    # Clicks that correct another method's mask ("fp", "fn") are nobody's first click on the object.
     for missing in (at("bush", "bush", draw=2), at("tree", "tree"), at("bush", "1", alone=False)):
         with pytest.raises(NoClickError, match=r"human/v1: clicks.csv has .* clicks on "):
             human(missing, file, "GrabCut")
@@ -81,16 +105,14 @@ def test_a_published_click_is_found_by_the_image_or_by_the_mask(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("rule", "options", "text", "said"),
     [
-        ("human/v1", {"dataset": "Grabcut"}, LINES, "no click of dataset 'Grabcut'. There are: COCO_MVal, GrabCut"),
-        (
-            "human/v1",
-            {"dataset": "GrabCut", "click_type": "x"},
-            LINES,
-            "no click of click_type 'x'. There are: first, m",
-        ),
-        ("human/v1", {"dataset": "GrabCut"}, LINES.replace("x,y", "u,v"), "no column x, y; wanted dataset, full_stem"),
-        ("human/v1", {"dataset": "GrabCut"}, LINES.replace("7.4", "left"), "line 3: found 'left'; wanted x and y"),
-        ("human/v1", {"dataset": "GrabCut", "file": "absent.csv"}, LINES, "no such file; wanted RClicks' clicks.csv"),
+        ("human/v1", {"dataset": "COCO_MVal"}, LINES, "and dataset 'COCO_MVal'. Data sets there: COCO, GrabCut"),
+        ("human/v1", GRABCUT, LINES.replace("first", "last"), "no line with click_type first .* there: none"),
+        ("human/v1", GRABCUT, LINES.replace("x,y", "u,v"), "no column x, y; wanted dataset, full_stem"),
+        ("human/v1", GRABCUT, LINES.replace("7.4", "left"), "line 3: found 'left', '8'; wanted x and y"),
+        ("human/v1", GRABCUT, LINES.replace("7.4", "nan"), "line 3: found 'nan', '8'; wanted x and y"),
+        ("human/v1", GRABCUT, "\ufeff\ud800", "cannot be read"),
+        ("human/v1", GRABCUT | {"file": "."}, LINES, "no such file; wanted RClicks' clicks.csv"),
+        ("human/v1", GRABCUT | {"file": "absent.csv"}, LINES, "no such file; wanted RClicks' clicks.csv"),
         ("human/v1", {}, LINES, "human/v1 needs dataset"),
         ("recorded/v1", {"file": "absent"}, LINES, "no recordings; wanted a .parquet file, or a folder"),
     ],

@@ -1,4 +1,4 @@
-"""Boxes and rough masks that prompts begin with: by hand, the same each time, and never empty."""
+"""Boxes and rough masks that prompts begin with: by hand, and the same each time."""
 
 from __future__ import annotations
 
@@ -55,6 +55,13 @@ def test_no_side_moves_farther_than_allowed_nor_off_the_image() -> None:
     assert started("box/v1", mask, rng=Drawn(9, 9, 9, 9)).boxes == (Box(30, 38, 69, 57),)  # 36 px cut to 20, 18 px not
     assert started("box/v1", mask, rng=Drawn(-9, -9, 99, 99)).boxes == (Box(0, 2, 69, 59),)
     assert started("box/v1", mask, rng=Drawn(9, 0, -9, 0), jitter=1, most_px=100).boxes == (Box(0, 20, 99, 39),)
+
+
+@pytest.mark.parametrize("sides", [(5, 0, 4, 9), (0, 9, 4, 8), (float("nan"), 0, 4, 9), (0, 0, float("inf"), 9)])
+def test_a_box_without_an_inside_is_refused(sides: tuple[float, float, float, float]) -> None:
+    with pytest.raises(ValueError, match="wanted left <= right and top <= bottom"):
+        Box(*sides)
+    assert Box(4, 9, 4, 9).left == 4
 
 
 def test_a_box_is_filled_with_its_edges() -> None:

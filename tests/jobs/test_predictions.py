@@ -51,6 +51,12 @@ def test_draws_are_asked_for_where_the_file_has_them(tmp_path: Path) -> None:
     assert scoring(drawn, results(tmp_path, {"draw": 0}, {"draw": 1})).clicks.draws == 3
 
 
+def test_masks_made_from_a_box_alone_are_scored_as_begun_with_it(tmp_path: Path) -> None:
+    begins = {"name": "fakes:Begins", "label": "begins"}
+    boxed = config(tmp_path, methods=[begins], clicks={"max_clicks": 0, "start": "box/v1"}, text="none")
+    assert scoring(boxed, results(tmp_path, {})).clicks == boxed.clicks
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

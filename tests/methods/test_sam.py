@@ -163,9 +163,11 @@ def test_a_box_with_three_masks_on_request(weights: Path) -> None:
     [
         (Prompt(()), "needs a click or a box; found none"),
         (Prompt((), boxes=(Box(0, 0, 3, 3), Box(1, 1, 2, 2))), "found 2 boxes; wanted one"),
+        (Prompt((), boxes=(Box(-9, 0, -1, 3),)), r"wanted one that reaches into the \d+ x \d+ image"),
+        (Prompt((), boxes=(Box(0, 400, 3, 500),)), r"wanted one that reaches into the \d+ x \d+ image"),
     ],
 )
-def test_no_box_and_no_click_or_two_boxes(weights: Path, prompt: Prompt, said: str) -> None:
+def test_no_box_and_no_click_two_boxes_or_one_beside_the_image(weights: Path, prompt: Prompt, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         answers(sam(weights), IMAGE, [prompt])
 

@@ -6,6 +6,7 @@ import base64
 import http.client
 import io
 import json
+import socket
 import threading
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from harness import UserError
 from harness.masks import rle
 from harness.serving import gallery as gallery_module
 from harness.serving.guard import Guard, is_loopback
-from harness.serving.server import serve
+from harness.serving.server import _name, serve
 from harness.serving.truth import said as said_of
 from harness.serving.views import SIDE, map_file, mask_counts, picture_file, view_size
 
@@ -153,7 +154,8 @@ def test_a_wrong_question_is_one_message(served: Any, body: dict[str, Any], stat
 
 def test_what_is_no_json_is_refused(served: Any) -> None:
     with served(["Marks"]) as browser:
-        for body, kind in ((b"{", "application/json"), (b"[1]", "application/json"), (b"{}", "text/plain")):
+        bodies = (b"{", b"[1]", b"[" * 50_000)
+        for body, kind in (*((one, "application/json") for one in bodies), (b"{}", "text/plain")):
             status, content, _ = browser.send("POST", "/api/predict", body, Content_Type=kind)
             said = json.loads(content)["error"]
             assert status == 400 and ("JSON" in said or "mapping" in said)
@@ -304,6 +306,11 @@ def test_only_a_loopback_host_goes_without_a_token() -> None:
     tokens = {Guard.of(host).token for host in ("0.0.0.0", "::", "lab.example", "")}
     assert len(tokens) == 4 and all(len(token) > 20 for token in tokens)
     assert not is_loopback("localhost.evil.example")
+
+
+def test_the_link_for_others_names_this_machine() -> None:
+    assert _name("0.0.0.0") == _name("::") == socket.gethostname()
+    assert (_name("127.0.0.1"), _name("::1"), _name("lab.example")) == ("127.0.0.1", "[::1]", "lab.example")
 
 
 def test_two_browsers_at_once_each_get_their_own_answer(served: Any) -> None:
