@@ -1,9 +1,9 @@
-"""A worker in a process of its own: what the scheduler has it do, call by call. Ray starts it, but it imports no Ray.
+"""A worker in a process of its own, with the calls that the scheduler makes. Ray starts it, but it imports no Ray.
 
-Only names travel, so each node has to find the files that the driver finds, under the same paths. A node that does not
-would make failed rows of good images, and one that finds other files rows of other weights or data. Therefore each
-actor looks, before it works, for what the driver sees and hashes what it loads (`jobs/sameness.py`); what is missing
-or different ends the run with a message.
+Only names travel, so each node must find the same files as the driver, under the same paths. On a node that lacks them,
+good images would become failed rows; on a node with other files, rows would come from other weights or data. So before
+an actor works, it checks that everything the driver sees is there, and it hashes what it loads (`jobs/sameness.py`).
+If anything is missing or different, the run ends with a message.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Lost:
-    """An answer: the actor's GPU is lost, so that it has to be ended like one that died."""
+    """An answer: the actor's GPU is lost, so the scheduler must end the actor, as if it had died."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Unopened:
-    """An answer: the shard's first sample cannot be opened here. The driver finds out whether that is so everywhere."""
+    """An answer: the shard's first sample cannot be opened here. The driver then tries to open it itself."""
 
     reason: str
 
@@ -48,7 +48,7 @@ class Unopened:
 class Actor:
     """A process that works for a run.
 
-    `load` builds the worker, not the constructor: of what an actor's constructor raises, Ray keeps only the text.
+    The worker is built in `load`, not in the constructor: if an actor's constructor raises, Ray keeps only the text.
     """
 
     def load(
@@ -103,21 +103,22 @@ class Actor:
         return next(self.reading, "")
 
     def read(self) -> str:
-        """Do what `open`, or this one, has announced.
+        """Do what the last call of `open` or `read` announced.
 
         Returns:
-            As `open`.
+            What the next call will do, as in `open`.
         """
         return next(self.reading, "")
 
     def accept(self, dataset: str) -> None:
-        """Take a data set as it is: what cannot be opened here cannot be opened anywhere."""
+        """Stop trying to open a data set's samples beforehand: the driver cannot open this one either."""
         self.accepted.add(dataset)
 
     def run(self, shard: Shard) -> list[Outcome] | Lost | Unopened:
-        """Evaluate a shard, as far as its time goes, and write it: one outcome a job.
+        """Evaluate a shard, or as much of it as the time allows, and write it: one outcome a job.
 
-        The first sample of each data set is opened beforehand, so that files that are missing here alone make no rows.
+        The first sample of each data set is opened beforehand. If its files are missing on this node only, the run
+        ends, and no good image becomes a failed row.
         """
         name = label(shard.dataset)
         if name not in self.accepted:
@@ -137,7 +138,7 @@ def visible_paths(kind: str, entry: Plugin) -> frozenset[str]:
 
 
 def check_paths(kind: str, entry: Plugin, wanted: frozenset[str]) -> None:
-    """Look for what the driver finds.
+    """Check that this node has every path that the driver finds.
 
     Args:
         kind: "methods" or "datasets".
@@ -145,7 +146,7 @@ def check_paths(kind: str, entry: Plugin, wanted: frozenset[str]) -> None:
         wanted: The keys that `visible_paths` gives on the driver.
 
     Raises:
-        UserError: Something is not there.
+        UserError: A path is not there.
     """
     paths = files.paths(kind, entry.name, entry.params)
     absent = [f"{key}={paths[key]}" for key in sorted(wanted) if not _is_there(paths[key])]
@@ -158,9 +159,11 @@ def unopened(dataset: Dataset, sample_id: str) -> str:
     try:
         with contained():
             dataset.load(sample_id)
-    except OSError as error:  # A damaged image is one too, but without an error of the system's.
+    # PIL raises OSError for a damaged image, too, but without the system's error number. A damaged image is the same on
+    # every node and becomes a failed row, like everything else that is raised here.
+    except OSError as error:
         return described(error) if isinstance(error, FileNotFoundError) or error.errno else ""
-    except Exception:  # The evaluation makes failed rows of it.
+    except Exception:
         return ""
     return ""
 

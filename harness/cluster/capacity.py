@@ -1,4 +1,4 @@
-"""What a Ray cluster has, and what an actor of a method asks of it."""
+"""What a Ray cluster has, and what an actor of a method needs of it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from harness.plugins import registry
 from harness.structures import UserError
 
 PLACE_TIMEOUT_S = 60
-"""How long the cluster may take to give a run its first actor, its process included, before the run gives up.
+"""How long the cluster may take to start a run's first actor, its process included, before the run gives up.
 
-Longer would not help: Ray itself starts a process anew that does not report within as long, again and again.
+A longer time would not help: Ray kills a process that does not report within this time, and starts another.
 """
 
 LOOK_EVERY_S = 2.0
-"""How often the cluster is asked what it has, as nodes come and go."""
+"""How often the list of nodes is read again, as nodes come and go."""
 
 
 class Capacity:
-    """The nodes of the cluster that this process has joined, looked at anew every few seconds.
+    """The nodes of the cluster that this process has joined, read again every few seconds.
 
     Args:
-        workers: What an actor asks for, unless its method says otherwise.
+        workers: What an actor needs, unless its method says otherwise.
     """
 
     def __init__(self, workers: Workers) -> None:
@@ -38,7 +38,7 @@ class Capacity:
 
     @property
     def nodes(self) -> list[dict[str, float]]:
-        """Resource -> amount, by Ray's names, of every node that is there now."""
+        """For every living node: resource, by Ray's name -> amount."""
         if time.monotonic() - self._looked >= LOOK_EVERY_S:
             self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             self._looked = time.monotonic()
@@ -51,11 +51,11 @@ class Capacity:
         return {kind: sum(node.get(kind, 0) for node in self.nodes) for kind in kinds}
 
     def asked(self, method: MethodEntry) -> dict[str, float]:
-        """For one actor of a method."""
+        """What one actor of a method needs: resource, by Ray's name -> amount."""
         return {"CPU": method.cpus or self.workers.cpus, "GPU": self._gpus(method), **method.resources}
 
     def _gpus(self, method: MethodEntry) -> float:
-        """The GPUs of a method's worker: what its entry says, or else the config, or else one where there are any."""
+        """The GPUs of a method's worker: by its entry, else by the config, else 1 if the cluster has any GPU."""
         for wanted in (method.gpus, self.workers.gpus):
             if wanted is not None:
                 return wanted
@@ -63,8 +63,8 @@ class Capacity:
 
     def holds(self, more: Mapping[str, float], held: Iterable[Mapping[str, float]]) -> bool:
         """Whether there is room for one more beside what is held."""
-        # Over all nodes together. The rest may lie in pieces that hold no actor: two nodes with half a GPU free each
-        # are one GPU here. The actor then waits in PLACING, which does no harm while others work.
+        # All nodes are summed up, although an actor must fit on one: two nodes with half a GPU free each count as one
+        # GPU here. An actor that fits on no single node then waits in PLACING, which does no harm while others work.
         taken, total = list(held), self.total
         return all(
             amount + sum(one.get(kind, 0) for one in taken) <= total.get(kind, 0) for kind, amount in more.items()
@@ -74,7 +74,7 @@ class Capacity:
         """Refuse a method whose actor fits on no node of the cluster.
 
         Raises:
-            UserError: With what was asked, and what there is.
+            UserError: Its text says what the actor needs, and what there is.
         """
         asked = self.asked(method)
         if not any(all(node.get(kind, 0) >= wanted for kind, wanted in asked.items()) for node in self.nodes):

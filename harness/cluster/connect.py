@@ -1,4 +1,4 @@
-"""A Ray cluster to join, or to start on this machine, and what its workers run in."""
+"""Joins a Ray cluster or starts one on this machine, and chooses the environment of its workers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Node:
 
 
 def this_node(_: object) -> Node:
-    """Where this process runs; the argument is the actor that Ray passes."""
+    """The node that this process runs on; the argument is the actor, which Ray passes."""
     return Node(ray.get_runtime_context().get_node_id(), socket.gethostname(), ray.util.get_node_ip_address())
 
 
@@ -48,7 +48,7 @@ def alive(node: Node | None) -> bool:
 
 
 def complaint(said: str, node: Node | None, home: Node) -> UserError:
-    """What is wrong, with the node if that is known and not the driver's."""
+    """A message as a UserError, with the node's name in front if it is known and not the driver's."""
     return UserError(said if node in (None, home) else f"On node {node}: {said}")
 
 
@@ -64,15 +64,16 @@ def _address(address: str | None) -> str:
 def connect(address: str | None) -> None:
     """Join a cluster or start one on this machine; workers run a copy of this checkout, or the installed harness.
 
-    Without an address only RAY_ADDRESS names one, which `ray job submit` sets: not whatever else runs on this machine.
+    Without an address RAY_ADDRESS is used, which `ray job submit` sets; without that a cluster of its own is started,
+    even if another Ray runs on this machine.
 
     Raises:
         UserError: What keeps Ray from starting, or the cluster at the address from being joined.
     """
     if ray.is_initialized():
         return
-    # Older Rays hide the GPUs from a process that asks for none, and warn that this will change; newer ones do as "0"
-    # says.
+    # Older versions of Ray hide the GPUs from a process that asks for none, and warn that this will change. "0" chooses
+    # the new behaviour and silences the warning.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     where, named = _address(address), f"--address {address}" if address else f"RAY_ADDRESS={_address(address)}"
     # Ray's web page costs a laptop seconds at every start.
@@ -87,14 +88,14 @@ def connect(address: str | None) -> None:
             ray.init(address=where, runtime_env=sent, **quiet)
     except UserError:
         raise
-    except Exception as error:  # Whatever keeps Ray from it: its own types are many, and most are none.
+    except Exception as error:  # Ray raises many types here, few of them its own.
         with suppress(Exception):
             ray.shutdown()  # It may have joined halfway.
         raise _not_joined(error, None if is_own(address) else named) from error
 
 
 def _not_joined(error: Exception, named: str | None) -> UserError:
-    """What Ray says, and what to do; `named` is the address that was to be joined, None for a Ray on this machine."""
+    """The message for a cluster that could not be joined or, with `named` None, not be started on this machine."""
     told = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, AuthenticationError):
         at = named or "this machine"
@@ -113,7 +114,10 @@ def _not_joined(error: Exception, named: str | None) -> UserError:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Ray answers SIGTERM in its own way from its start on; a scheduler's is to end this process in order."""
+    """Keep this process's handler of SIGTERM, which Ray replaces when it starts.
+
+    A batch scheduler sends SIGTERM to end a job; our handler then ends the run in order.
+    """
     before = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -121,14 +125,15 @@ def _own_sigterm() -> Iterator[None]:
 
 
 def _runtime_env() -> dict[str, Any]:
-    """What workers run in; nothing where `ray job submit` has sent the checkout already.
+    """The environment of the workers; empty where `ray job submit` has sent the checkout already.
 
-    A checkout is copied to every node. An installed harness is there already, on nodes that were set up alike, and Ray
-    itself lets workers import from the driver's current folder.
+    A checkout is copied to every node. An installed harness must be installed on every node; for it, Ray itself lets
+    workers import from the driver's current folder.
     """
     if "working_dir" in _sent_with_job():
         return {}
-    # Each worker would else make listings of its own, and look for relative entries of PYTHONPATH in its own folder.
+    # Workers run in another folder than the driver. There relative paths would mean something else: each worker would
+    # make its own index of the data, and would not find the entries of PYTHONPATH. So both become absolute here.
     index = Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
     variables = {"HARNESS_INDEX": str(places.ROOT / index)}
     if most := os.environ.get("HARNESS_MAX_MEGAPIXELS"):  # harness/images/opening.py
@@ -144,16 +149,16 @@ def _runtime_env() -> dict[str, Any]:
 
 
 def _sent_with_job() -> dict[str, Any]:
-    """The runtime environment of the job that this process is the driver of."""
+    """The runtime environment of the `ray job submit` job that this process belongs to; empty outside of a job."""
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     return job.get("runtime_env") or {}
 
 
 def check_kept(folder: Folder) -> None:
-    """Refuse to write a run into the copy of the checkout that Ray makes for a job, and deletes.
+    """Refuse to write a run into the copy of the checkout that Ray makes for a job, and deletes after it.
 
     Raises:
-        UserError: It would lie there.
+        UserError: The run's folder lies there.
     """
     if folder.local and goes_with_the_job(folder.local):
         raise UserError(
@@ -168,7 +173,7 @@ def goes_with_the_job(path: Path) -> bool:
 
 
 def readable(resources: dict[str, float]) -> str:
-    """`2 CPU, 1 GPU`, and what else users name; what Ray names of itself is left out."""
+    """`2 CPU, 1 GPU`, and resources that users named; those that Ray adds by itself are left out."""
     own = {kind for kind in resources if ":" in kind or kind in ("memory", "object_store_memory")}
     kinds = ["CPU", "GPU", *sorted(resources.keys() - own - {"CPU", "GPU"})]
     return ", ".join(f"{resources.get(kind, 0):g} {kind}" for kind in kinds)

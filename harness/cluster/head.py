@@ -1,8 +1,8 @@
-"""Asks a cluster's head, before Ray itself does, whether it is one, lets this process in and has its versions.
+"""Checks an address before Ray joins it: whether a Ray head answers there, accepts the token and has the same versions.
 
-Ray's own way to join takes minutes where nobody answers in its language, ends in a traceback where Python or Ray
-differ, and says of a refused token only that it cannot connect. One small request to the head tells all of these
-apart within seconds: what it answers, or by which of gRPC's codes it does not.
+When Ray itself joins, a wrong address takes minutes, another version of Python or Ray ends in a traceback, and a
+refused token is reported as "cannot connect". One small request to the head tells these cases apart within seconds, by
+its answer or by the error code of gRPC.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TOKEN = (
 
 
 def remedy(named: str) -> str:
-    """What to do about a cluster that is not there; `named` says where its address is from."""
+    """What to do about a cluster that is not there; `named` says where its address comes from."""
     other = "unset RAY_ADDRESS" if named.startswith("RAY_ADDRESS") else "leave out --address"
     return f"Start one there, or {other}: then Ray is started on this machine."
 
@@ -39,11 +39,11 @@ def check(address: str, named: str) -> None:
 
     Args:
         address: host:port, ray://host:port, or "auto" for the cluster that `ray start` made on this machine.
-        named: Where the address is from, for messages: `--address 10.0.0.1:6379`.
+        named: Where the address comes from, for messages: `--address 10.0.0.1:6379`.
 
     Raises:
-        UserError: Nobody answers there, or what answers is no head of Ray's, wants a token, or has another Python or
-            Ray.
+        UserError: Nothing answers there; or what answers is no head of Ray, refuses the token, or has another version
+            of Python or Ray.
     """
     try:
         place = services.canonicalize_bootstrap_address_or_die("auto") if address == "auto" else address
@@ -58,10 +58,10 @@ def check(address: str, named: str) -> None:
 
 
 def knock(address: str) -> None:
-    """See whether anybody listens at host:port; gRPC would try again and again.
+    """Check with a plain socket that something listens at host:port; gRPC would try again and again.
 
     Raises:
-        OSError: Nobody does.
+        OSError: Nothing listens there.
     """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdecimal():
@@ -69,10 +69,10 @@ def knock(address: str) -> None:
 
 
 def asked(host: str, as_client: bool, named: str) -> tuple[str, str] | None:
-    """The head's versions of Ray and of Python; None where it does not say them, as to Ray's client.
+    """The head's versions of Ray and of Python; None where it does not say them, as on the port for Ray's client.
 
     Raises:
-        UserError: It wants a token, or is no head.
+        UserError: It refuses the token, or is no head of Ray.
     """
     with grpc_utils.init_grpc_channel(host) as channel:
         try:
@@ -90,10 +90,10 @@ def asked(host: str, as_client: bool, named: str) -> tuple[str, str] | None:
 
 
 def check_code(code: grpc.StatusCode, named: str, as_client: bool) -> None:
-    """What gRPC says of a request that failed; a head that cannot answer this one may still be joined.
+    """Turn the gRPC code of a failed request into a message; other codes pass, since the head may still be joined.
 
     Raises:
-        UserError: It was refused for its token, or nobody there speaks gRPC.
+        UserError: The token was refused, or what listens there does not speak gRPC.
     """
     if code is grpc.StatusCode.UNAUTHENTICATED:
         raise UserError(f"cluster: the head at {named} wants a token, and was shown none or another. {TOKEN}")
@@ -109,7 +109,7 @@ def check_versions(ray_version: str, python_version: str, named: str) -> None:
     """Refuse a head of other versions, by Ray's own rule, which RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL can loosen.
 
     Raises:
-        UserError: With both sides' versions.
+        UserError: The versions differ; its text names both.
     """
     said = {"ray_version": ray_version, "python_version": python_version}
     try:

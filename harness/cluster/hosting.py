@@ -1,7 +1,7 @@
-"""Objects that live in processes of a cluster and answer calls, one a process: the methods of `try`'s page.
+"""Objects in processes of a cluster, one a process, that can be called from here: the methods of `try`'s page.
 
-An object is built in its process when it is first called. If the process ends, by itself or with its node, Ray starts
-another, which builds the object anew at its next call; the call that was under way fails with a message.
+An object is built in its process at its first call. If the process ends, by itself or with its node, Ray starts
+another, which builds the object anew at the next call. The call that was under way fails with a message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.structures import UserError
 
 
 class HostError(UserError):
-    """A process of the cluster did not answer; the text says why, and that it can be asked again."""
+    """A process of the cluster did not answer; the text says why, and that the call can be repeated."""
 
 
 class Guest:
@@ -41,17 +41,19 @@ class Guest:
                 self.built = self.build(*self.given)
             return getattr(self.built, name)(*given)
         except DeviceLost:
-            os._exit(1)  # This process can do nothing more with its GPU; the next one can.
+            # After such an error every further CUDA call in this process fails. So the process ends, and Ray starts
+            # another one, which can use the GPU again.
+            os._exit(1)
 
 
 class Host:
     """An object in a process of the cluster.
 
     Args:
-        named: What messages call it.
-        asked: What its process asks of the cluster, as `Capacity.asked` gives it.
-        build: Builds it there; found by its module's name, as everything that is given.
-        given: What `build` is given.
+        named: Its name in messages.
+        asked: The resources of its process, as `Capacity.asked` gives them.
+        build: Builds the object in the process. It travels as the name of its module and function.
+        given: The arguments of `build`.
     """
 
     def __init__(self, named: str, asked: dict[str, float], build: Callable[..., Any], *given: Any) -> None:
@@ -61,7 +63,7 @@ class Host:
         self._actor = ray.remote(**options)(Guest).remote(build, *given)
 
     def call(self, name: str, *given: Any) -> Future[Any]:
-        """Call one of the object's functions; the future has what it returns, or raises.
+        """Call one of the object's functions; the future gives what the function returns or raises.
 
         Raises:
             UserError: From the future: the object cannot be built, for a reason that the reader can mend.
@@ -85,7 +87,7 @@ class Host:
 
 
 def stored(value: Any) -> Any:
-    """Put something large into the cluster once; what comes back stands for it in every call."""
+    """Put something large into the cluster once; calls get the returned reference in its place."""
     return ray.put(value)
 
 

@@ -1,6 +1,6 @@
-"""What the workers of a training on Ray report, kept by an actor that outlives them.
+"""Keeps what the workers of a training on Ray report, in an actor that outlives them.
 
-The actor's process imports this file, and would wait seconds for torch and Ray Train if it imported them.
+The actor's process imports this file. It must not import torch or Ray Train, which would take seconds.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from harness.training.one_rank import Progress
 
 RESTARTS = 5
-"""The deaths of workers that a training survives."""
+"""How many deaths of workers a training survives."""
 
 
 class Ledger:
-    """An actor through which the workers of a training report, and learn that another start would be of no use."""
+    """An actor to which the workers of a training report, and which tells new workers if the training was given up."""
 
     def __init__(self) -> None:
         self.reported: list[Progress] = []
@@ -36,11 +36,11 @@ class Ledger:
             self.deaths_here.clear()
 
     def loader_died(self, rank: int, reason: str) -> None:
-        """A loader of a worker died; the training is given up where that does not look like chance.
+        """Note that a loader of a worker died; give the training up if that does not look like chance.
 
-        It does not if the same worker lost one before and the training came no further since, as with an image that no
-        memory suffices for, or if it loses them again and again, as with a leak. Workers lose theirs together when
-        the machine is short of memory, so deaths are counted by worker.
+        It is no chance if the same worker lost one before and the training came no further since, as with an image that
+        is too large for the memory; or if it loses them again and again, as with a leak. If the machine is short of
+        memory, all workers lose theirs together, so deaths are counted by worker.
         """
         #    rank 0 loses a loader at step 40          1 here, 1 in all: another start
         #    the new start reports step 60             it came further: 0 here, 1 in all
@@ -52,7 +52,7 @@ class Ledger:
             self.give_up(UserError(reason))
 
     def begin(self) -> Exception | None:
-        """A worker begins; returns why it should not."""
+        """Note that a worker begins; returns the reason why it should not, or None."""
         self.begun = True
         return self.reason
 
@@ -62,9 +62,9 @@ class Ledger:
         return reported, self.begun
 
     def give_up(self, reason: Exception) -> None:
-        """Something happened that another start would only meet again."""
+        """Note an error that would only come again at another start; the first one is kept."""
         self.reason = self.reason or reason
 
     def given_up(self) -> Exception | None:
-        """Why further starts are of no use, if they are not."""
+        """The reason why the training was given up; None while it was not."""
         return self.reason

@@ -1,4 +1,4 @@
-"""Where a Ray that is started here keeps its sockets and logs: a folder that it can write, of a short enough path."""
+"""Chooses the folder for the sockets and logs of a Ray that is started here: writable, and with a short path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 103 if sys.platform == "darwin" else 107
 
 
 def choose() -> None:
-    """Let Ray take /tmp where TMPDIR is too long for its sockets, as a batch system's often is.
+    """Let Ray use /tmp if the path of TMPDIR is too long for its sockets, as a batch system's often is.
 
     Raises:
         UserError: RAY_TMPDIR is too long, or the folder cannot be written.

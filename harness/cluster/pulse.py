@@ -1,7 +1,7 @@
-"""Watches whether the run's Ray cluster is still there, so that a run whose cluster is lost ends with a clear message.
+"""Checks that the run's Ray cluster is still there, so that a run whose cluster is lost ends with a clear message.
 
-Ray itself says little. Without its head it stays silent for a minute and then ends the process; without the node that
-this process is part of, workers seem to die one after the other and there seems to be no place for others.
+Ray itself says little. If its head is gone, it hangs for a minute and then ends the process. If the node of this
+process is gone, workers seem to die one after the other, and new ones find no place.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from harness.cluster.connect import Node, alive, this_node
 from harness.structures import UserError
 
 LOOK_EVERY_S = 2.0
-"""How often the cluster is looked at."""
+"""The least time between two checks."""
 
 RETURNS_S = 30.0
-"""How long the head of a cluster that was joined may be silent: Kubernetes starts one anew within that time."""
+"""How long the head of a cluster that was joined may be silent: Kubernetes starts a new one within that time."""
 
 _KNOCK_S = 5.0
 
@@ -38,13 +38,14 @@ class Pulse:
         self.home: Node = this_node(None)
         self.patience_s = 0.0 if own else RETURNS_S
         self.head: str = ray.get_runtime_context().gcs_address
-        self.watched = not _silent(self.head)  # A client behind a gateway may not reach it at all.
+        # A client behind a gateway cannot reach the head's port although the cluster is fine: then it is not checked.
+        self.watched = not _silent(self.head)
         self.looked = time.monotonic()
 
     def check(self) -> None:
-        """Look at the cluster, if that is due; wait for a head that is silent, as long as it may be.
+        """Check the cluster, if that is due; wait for a silent head as long as it may be silent.
 
-        Call it before whatever else asks Ray: a call to a head that is gone blocks for a minute.
+        Call this before any other call to Ray: with the head gone, such a call blocks for a minute.
 
         Raises:
             ClusterLostError: It is gone.
@@ -75,8 +76,8 @@ def _silent(address: str) -> str:
     """Why there is no answer at host:port; "" if there is one."""
     host, _, port = address.rpartition(":")
     try:
-        # The kernel of a machine that runs answers or refuses at once, and only a machine that is gone takes all of the
-        # time. A call through Ray would retry for a minute in either case.
+        # If the machine runs, its kernel accepts or refuses at once; only if the machine is gone does this take the
+        # whole timeout. A call through Ray would retry for a minute in both cases.
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
     except (OSError, ValueError) as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""A training's state as Ray Train keeps it, and as a killed start leaves it behind."""
+"""A training's state in Ray Train's checkpoints, and the cleaning up after a killed start."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RayStates:
     Attributes:
         key: The recipe's key.
         ledger: The training's `Ledger`.
-        last: The state that an earlier start kept and that Ray Train does not know of.
+        last: A state of an earlier start that is missing in Ray Train's own list.
     """
 
     key: str
@@ -57,8 +57,8 @@ class RayStates:
 
 def keep(name: str, content: Mapping[str, Any]) -> None:
     """Make rank 0's content the latest checkpoint; every worker calls this."""
-    # `report` waits until every worker has called it, so a worker that returned without a call would block the
-    # others.
+    # `report` waits until every worker has called it. Workers without content call it, too: one that returned without a
+    # call would block the others for ever.
     if ray.train.get_context().get_world_rank() != 0:
         ray.train.report({})
         return
@@ -69,7 +69,7 @@ def keep(name: str, content: Mapping[str, Any]) -> None:
 
 
 def read(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
-    """A file of a checkpoint; None where it is another's.
+    """The content of a checkpoint's file; None if the checkpoint has no file of this name.
 
     Raises:
         UserError: It is damaged.
@@ -83,14 +83,18 @@ def read(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
 
 
 def cleaned(states: Folder) -> Checkpoint | None:
-    """Remove what killed starts left half written, and find the state that Ray Train's own list has lost.
+    """Remove what killed starts left half written, and find a state that is missing in Ray Train's own list.
 
-    A worker copies a checkpoint's files to its folder, and is killed half-way; Ray Train lists a checkpoint once it is
-    whole. No start would ever look at the others, or remove them. The list itself is written in place, so that a kill
-    may cut it off, or come before it is there; then the last checkpoint that can be read is gone on from.
+    Ray Train lists a checkpoint once it is whole. If a worker is killed while it copies one, a folder stays that is not
+    in the list, and that no later start would read or remove:
+
+        checkpoint_0001/ whole     checkpoint_0002/ whole     checkpoint_0003/ half a file     list: 0001, 0002
+
+    The list itself is written in place, so a kill may cut it off. Then the training goes on from the last checkpoint
+    that can be read.
 
     Returns:
-        That checkpoint; None where the list is whole, or there is none.
+        That checkpoint; None where the list is whole, or there is no checkpoint.
     """
     states.remove_left_over()
     folders = sorted(name for name in states.folders() if name.startswith("checkpoint_"))
@@ -107,7 +111,7 @@ def cleaned(states: Folder) -> Checkpoint | None:
 
 
 def _listed(states: Folder) -> set[str] | None:
-    """The checkpoints that Ray Train's list names; None where it is cut off or not there."""
+    """The checkpoints in Ray Train's list; None if the list is cut off or not there."""
     try:
         listed = json.loads(states.read(_SNAPSHOT))
         return {one["checkpoint_dir_name"] for kind in _LISTS for one in listed[kind]}

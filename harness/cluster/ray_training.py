@@ -1,7 +1,7 @@
 """A training on Ray Train: its workers share every batch, and start anew from the last state if one of them dies.
 
-Recipes and states travel; data and weights are found by each worker on its own, as in evaluation. Workers run a copy
-of the checkout, so they never use the checkout's path: the driver exports what they trained.
+Recipes and states travel between processes; each worker finds data and weights by their paths, as in evaluation.
+Workers run in a copy of the checkout, so they do not write into the checkout: the driver exports what they trained.
 """
 
 from __future__ import annotations
@@ -47,9 +47,13 @@ def fit_on_ray(
     """Train with `recipe.workers` workers.
 
     Ray Train replaces all workers when one dies and gives the new ones the latest checkpoint, from which `fit` goes on
-    as after any interrupt. It cannot tell a dead node from a learner's bug: what would only happen again is noted in
-    the ledger, a small actor that outlives workers, and workers that find it there end at once. The finished weights
-    come back the same way as states do, as a last checkpoint.
+    as after any interrupt. It cannot tell a dead node from a learner's bug. So a mistake that would only come again is
+    noted in the ledger, a small actor that outlives the workers, and new workers that find it there end at once:
+
+        worker dies with its node     -> Ray Train starts all workers again -> they go on from the last state
+        the learner's loss raises     -> ledger: given up                   -> new workers return, `fit_on_ray` raises
+
+    The finished weights come back in the same way as states, as a last checkpoint.
 
     Args:
         recipe: The checked recipe.
@@ -65,7 +69,7 @@ def fit_on_ray(
     pulse = Pulse(is_own(address))
     scaling = scaling_of(recipe)
     ledger = ray.remote(num_cpus=0)(Ledger).remote()
-    ray.get(ledger.given_up.remote())  # It lives before anybody writes into it.
+    ray.get(ledger.given_up.remote())  # Waits until the ledger's process runs.
     last = cleaned(storage / _folder(recipe))
     if last and (found := read(last, FITTED)):
         return _fitted(found)
@@ -74,8 +78,8 @@ def fit_on_ray(
     asked = f"{recipe.workers} workers that ask for {readable(scaling.resources_per_worker or {})} each"
     with _passed_on(ledger, report, f"{asked}, and write to {storage}"):
         ended = _ended(trainer, pulse)
-    # First of all: workers that find a reason return at once, so that Ray Train takes the training for a success, and
-    # has no checkpoint of its end.
+    # The ledger must be read first. Workers that find a reason there return at once, so Ray Train takes the training
+    # for a success, although there is no checkpoint with finished weights.
     if reason := ray.get(ledger.given_up.remote()):
         raise reason
     if isinstance(ended, WorkerGroupError):
@@ -91,7 +95,7 @@ def _folder(recipe: KnownRecipe) -> str:
 
 
 def _trainer(recipe: KnownRecipe, storage: Folder, scaling: ScalingConfig, given: dict[str, Any]) -> TorchTrainer:
-    """Ray Train's own trainer, all of whose workers are `given` the same."""
+    """Ray Train's own trainer; every worker gets the same `given`."""
     return TorchTrainer(
         _work,
         train_loop_config=given,
@@ -114,7 +118,7 @@ def _ended(trainer: TorchTrainer, pulse: Pulse) -> Result | WorkerGroupError:
         ClusterLostError: There is no cluster any more.
     """
     try:
-        # In a thread, for in the main one Ray Train would take Ctrl-C over and keep it.
+        # In a thread of its own: in the main thread Ray Train would replace the handler of Ctrl-C for good.
         coming = aside(trainer.fit)
         while not wait([coming], timeout=LOOK_EVERY_S).done:
             pulse.check()
@@ -123,7 +127,7 @@ def _ended(trainer: TorchTrainer, pulse: Pulse) -> Result | WorkerGroupError:
     except WorkerGroupError as error:
         return error
     except RayError:
-        pulse.check()  # It may be the cluster's end.
+        pulse.check()  # If the cluster is gone, this raises the clearer message.
         raise
 
 
@@ -133,8 +137,9 @@ def _fitted(found: Mapping[str, Any]) -> Fitted:
 
 
 def _blame_deaths(error: WorkerGroupError) -> None:
-    """Raise a UserError, if it is deaths that ended a training."""
-    # A worker whose process ended failed Ray Train's health check; one whose own code raised has that error instead.
+    """Raise a UserError if workers' deaths ended a training."""
+    # If a worker's process ended, Ray Train's health check failed; if the worker's code raised, its own error is there
+    # instead.
     deaths = [one for one in error.worker_failures.values() if hasattr(one, "health_check_failure")]
     if deaths:
         last = next(iter(str(deaths[0]).splitlines()), type(deaths[0]).__name__).rstrip(".")
@@ -151,12 +156,13 @@ def forget(recipe: KnownRecipe, storage: Folder) -> None:
 
 @contextmanager
 def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
-    """Report what workers report, until the block ends; warn while none has begun."""
+    """Pass the workers' reports on until the block ends; warn as long as no worker has begun."""
     done = threading.Event()
 
     def watch() -> None:
         ended, quiet_s = False, 0.0
-        # The wait also is the pace. Once the block has ended there is one more round, for what came since the last one.
+        # The wait sets the pace. Once the block has ended there is one more round, for reports that came since the
+        # last.
         while not ended:
             ended = done.wait(_NEWS_EVERY_S)
             if not ray.is_initialized():  # An interrupt left this thread behind; a call would start Ray anew.
@@ -173,7 +179,7 @@ def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
             try:
                 for progress in news:
                     report(progress)
-            except Exception as error:  # Such as that another start took over: workers look when they keep a state.
+            except Exception as error:  # Another start took over, perhaps. Workers see it when they next keep a state.
                 ray.get(ledger.give_up.remote(error))
                 return
 
@@ -183,7 +189,7 @@ def _passed_on(ledger: Any, report: Report, waits_for: str) -> Iterator[None]:
         yield
     finally:
         done.set()
-        thread.join(RETURNS_S)  # It waits for an actor, which a lost cluster has no longer.
+        thread.join(RETURNS_S)  # Not for ever: the thread may wait for an actor of a cluster that is lost.
 
 
 def _work(given: Mapping[str, Any]) -> None:
@@ -196,12 +202,12 @@ def _work(given: Mapping[str, Any]) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        # A worker that died after the last checkpoint makes Ray Train start all of them again, with nothing left to do.
+        # If a worker dies after the last checkpoint, Ray Train starts all of them again, with nothing left to do.
         if checkpoint and read(checkpoint, FITTED):
             return
         fitted = fit(recipe, RayStates(given["key"], ledger, given["last"]), ledger.report.remote, given["every"])
-    # What is raised here makes Ray Train start anew, which helps against a loader that died by chance. A mistake of
-    # the user would come again at every start, so the ledger keeps it, and `begin` ends the next workers at once.
+    # Whatever is raised here makes Ray Train start all workers again, which helps if a loader died by chance. A user's
+    # mistake would come again at every start, so the ledger keeps it, and the next workers end at once (`begin`).
     except LoaderDiedError as error:
         ray.get(ledger.loader_died.remote(ray.train.get_context().get_world_rank(), str(error)))
         raise

@@ -1,24 +1,24 @@
-"""Shards on Ray: long-lived actors, one method loaded in each, that take work from one queue.
+"""Shards on Ray: long-lived actors, one method loaded in each, which get their work from one queue a method.
 
-Shards carry ids, never pixels; actors write their own files, so the driver holds no results. When a method's work is
-done its actors go, and another method's start on what they leave free. A method's variants have actors in common.
+Shards carry ids, never pixels, and actors write their own files, so no results pass through the driver. When a method's
+work is done its actors end, and actors of another method start in their place. A method's variants share actors.
 
-An actor goes through phases, one call or several in each; its answer to a call moves it on:
+An actor goes through phases, with one call or several in each; the answer to a call decides the next phase:
 
     PLACING --> LOADING --> WORKING <--> OPENING
     gets a      builds      evaluates    builds a data set and reads its names, once
-    process     the method  shards       the shards that it was given are done
+    process     the method  shards       its earlier shards are done
                              |    ^
                              v    |      only after its first shard: the driver looks
                             ARRIVING     for the file where it reads files itself
 
-In LOADING, OPENING and WORKING it may take only so long (`workers.timeout_s`). An actor that takes longer, or whose
-process or GPU dies, is buried, and another one takes its place. What else follows from its death depends on the phase:
+LOADING, OPENING and WORKING have a time limit (`workers.timeout_s`). An actor that takes longer, or whose process or
+GPU dies, is removed, and another one takes its place. What else happens depends on the phase in which it died:
 
 - Outside WORKING deaths are counted: after three in a row with the same method or data set the run ends.
-- In WORKING the shard that it was at is suspect. It is tried again in halves (`jobs/queue.py`) until one image of one
-  job has killed two actors: that image becomes failed rows, and the run goes on. An end that comes from outside, such
-  as a node that goes, counts apart. The next start of the run tries the image again.
+- In WORKING the shard that it worked on is suspect. It is tried again in halves (`jobs/queue.py`) until one image of
+  one job has killed two actors: that image becomes failed rows, and the run goes on. If the death came from outside,
+  such as with its node, it is counted separately. The next start of the run tries the image again.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ from harness.storage.store import Store
 from harness.structures import UserError
 
 DEATHS_LOADING = 3
-"""Actors that may die or hang in a row while they load one method or data set before the run gives up."""
+"""The run ends when this many actors in a row die or hang while they load one method or data set."""
 
 ARRIVES_S = 60.0
-"""How long a file that another node wrote may take to show on a shared disk: NFS looks anew after 60 s at most."""
+"""How long a file from another node may take to appear on a shared disk: NFS refreshes its view after 60 s at most."""
 
 _DEATH = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 
@@ -65,7 +65,7 @@ class Cluster:
         workers: How many actors, and what each needs.
         store: Where actors write.
         address: The address of a running cluster; None starts one on this machine.
-        begins: Called with what takes a while and has no outcome: "starting Ray", "loading SAM".
+        begins: Called before anything that takes a while and has no outcome: "starting Ray", "loading SAM".
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class Cluster:
         self.answered = time.monotonic()
 
     def run(self, shards: Sequence[Shard]) -> Generator[Outcome]:
-        """Evaluate all shards; outcomes come as they are done.
+        """Evaluate all shards; outcomes come as shards are done.
 
         Raises:
-            UserError: Raised by a worker, or an actor that cannot be had.
+            UserError: A worker raised it, or the cluster has no place for an actor.
         """
         for shard in shards:
             own = self.queues.setdefault(method_of(shard), Waiting(self.workers.samples_per_shard))
@@ -103,39 +103,40 @@ class Cluster:
         for method in self.queues:
             self.capacity.check(self.entries[method])
         try:
-            # Two halves by turns, in one thread: give everybody something to do, then take what is answered. All that
-            # the driver knows changes in these two places alone, so no lock is needed and no answer can come in
-            # between.
+            # Two steps by turns, in one thread: hand out work (`_staff`), then take answers (`_collect`). The driver's
+            # state changes only in these two, so no lock is needed, and no answer can come in the middle of handing
+            # out.
             while self._staff():
                 yield from self._collect()
         except ClusterLostError:
-            self.slots.clear()  # Nobody is there to end them.
+            self.slots.clear()  # Without a cluster there are no actors to end, and a call to Ray would hang.
             raise
         finally:
             self.close()
 
     def close(self) -> None:
-        """Let all actors go; what they were at is lost, what they wrote is kept."""
+        """End all actors; the shards that they work on are lost, what they wrote is kept."""
         for slot in list(self.slots):
             self._release(slot)
 
     def _staff(self) -> bool:
-        """Let idle actors go, start actors for the methods that have work left, and hand out that work.
+        """End idle actors, start actors for the methods that have work left, and hand out that work.
 
         Returns:
-            Whether any work is left, or an actor is at it.
+            Whether any work is left, or an actor still works.
 
         Raises:
             ClusterLostError: There is no cluster any more.
         """
         self.pulse.check()
-        # Also one that still loads, if others emptied the queue meanwhile. Should a death or a shard that was left
-        # half-done fill the queue again, `_neediest` starts another actor.
+        # An actor that still loads is ended, too, if the others emptied the queue meanwhile. If a death or a half-done
+        # shard fills the queue again, `_neediest` starts another actor.
         for slot in [slot for slot in self.slots if not slot.calls and not self.queues[slot.method]]:
             self._release(slot)
         while method := self._neediest():
             self.slots.append(self._start(method))
-        # Everybody gets a first shard before anybody gets a second one, which then waits in the actor's process:
+        # Every actor gets a first shard before any gets a second one. The second waits in the actor's process, so that
+        # the actor need not wait for the driver between two shards:
         #
         #    depth 0    A: shard 1    B: shard 2    C: shard 3
         #    depth 1    A: shard 4    B: shard 5    C: nothing is left
@@ -148,21 +149,22 @@ class Cluster:
         return bool(self.slots) or any(self.queues.values())
 
     def _hand_out(self, slot: Slot) -> None:
-        """Give an actor its next shard: a part of a long one, smaller where less is left, so that all end together."""
+        """Give an actor its next shard. Shards get smaller as work runs out, so that all actors end together."""
         queue = self.queues[slot.method]
-        # Only the head of the queue is looked at, so that data sets are opened in the order of the work.
+        # If the next shard's data set is not open in this actor yet, it is opened first. Later shards are not
+        # preferred, so data sets are opened in the order of the work.
         if label(queue.shards[0].dataset) not in slot.opened:
             self._open(slot, queue.shards[0])
             return
         shard = queue.take(sum(one.method == slot.method for one in self.slots))
-        # The clock of `hangs` is that of the oldest shard. One that waits behind it starts its own when that is
-        # answered.
+        # The time limit (`hangs`) runs for the oldest shard only. That of a shard that waits behind it starts when the
+        # oldest is answered.
         if not slot.calls:
             slot.begin()
         slot.calls[slot.actor.run.remote(shard)] = shard
 
     def _open(self, slot: Slot, shard: Shard) -> None:
-        """Let an actor build a shard's data set, once it has nothing else to do."""
+        """Let an actor build a shard's data set, if it has no shard to work on."""
         if slot.calls:
             return
         dataset, name = shard.dataset, label(shard.dataset)
@@ -174,7 +176,7 @@ class Cluster:
         slot.enter(Phase.OPENING, slot.actor.open.remote(dataset, self.visible[name], shard.data, texts))
 
     def _neediest(self) -> str | None:
-        """The method with the most shards per actor, among those with work and room for one more actor."""
+        """The method with the most waiting work per actor, among those with room for one more actor."""
         actors = Counter(slot.method for slot in self.slots)
         idle = Counter(slot.method for slot in self.slots if not slot.calls)
         # Actors are added one at a time to where most work waits for each, the new one counted in. Four places, 12
@@ -186,8 +188,8 @@ class Cluster:
         #    A A           4                 4                -> A, the first of equals
         #    A A A         3                 4                -> B
         #
-        # So places are shared out as the work is, 3 to 1. An actor that has nothing yet will take a piece that waits
-        # now: only pieces beyond those ask for one more actor.
+        # So the places are divided like the work, 3 to 1. An actor without a shard will take one of the waiting pieces:
+        # only if there are more pieces than such actors is another actor of use.
         waiting = {
             method: queue.pieces / (1 + actors[method])
             for method, queue in self.queues.items()
@@ -205,11 +207,11 @@ class Cluster:
     def _start(self, method: str) -> Slot:
         entry = self.entries[method]
         asked = self.capacity.asked(entry)
-        # Ray must not restart it by itself: an actor that came back would have no method and no data set.
+        # Ray must not restart it by itself: the new process would have no method and no data set.
         options = {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"], "resources": entry.resources, "max_restarts": 0}
         self.begins(f"starting a process for {method}")
         actor = ray.remote(**options)(Actor).remote()
-        # A call of no work, whose answer says that the actor has a process, and on which node.
+        # A call that does no work. Its answer shows that the actor's process has started, and on which node.
         placing = actor.__ray_call__.remote(this_node)
         return Slot(actor, method, asked, Phase.PLACING, placing, f"'{method}'")
 
@@ -230,8 +232,8 @@ class Cluster:
         """Wait a moment for an answer and take it."""
         waiting = {call: slot for slot in self.slots for call in slot.pending}
         if not waiting:
-            time.sleep(1.0)  # Until a node comes back, or a file shows.
-        # One second at most, for hung actors and lost nodes have to be noticed while no answer comes.
+            time.sleep(1.0)  # Until a node comes back, or a file appears.
+        # At most one second, since hung actors and lost nodes must be noticed even while no answer comes.
         answered, _ = ray.wait(list(waiting), num_returns=1, timeout=1.0) if waiting else ([], [])
         for call in answered:
             self.answered = time.monotonic()
@@ -253,8 +255,8 @@ class Cluster:
                 raise complaint(str(error.cause), slot.node, self.home) from None
             raise
         except _DEATH as error:
-            # Ray tells of a dead node in several ways, at times only as a dead actor. Whether the node is still part of
-            # the cluster is asked as well: an image must not be blamed for a machine that was switched off.
+            # Ray reports a dead node in several ways, at times only as a dead actor. So it is also checked whether the
+            # node is still in the cluster: an image must not be blamed for a machine that was switched off.
             outside = isinstance(error, (NodeDiedError, OutOfMemoryError)) or not alive(slot.node)
             yield from self._bury(slot, " ".join(str(error).split())[:300], outside)
             return
@@ -266,7 +268,7 @@ class Cluster:
                 self.begins(f"{announced} for {slot.method}")
                 slot.enter(Phase.OPENING, slot.actor.read.remote())
             case ((Phase.LOADING | Phase.OPENING), _):
-                # One that lives clears the count: only deaths in a row say that loading itself is what kills.
+                # A success resets the count: only deaths in a row show that loading itself is what kills.
                 self.deaths_loading[slot.loads] = 0
                 slot.enter(Phase.WORKING)
             case Phase.WORKING, Lost(reason):
@@ -275,8 +277,8 @@ class Cluster:
                 slot.begin()
                 shard = slot.calls.pop(call)
                 self._check_unopened(slot, shard, reason)
-                # An actor does its calls in the order in which they came, so it accepts the data set before it sees the
-                # shard again. A second shard that it already has comes back in the same way.
+                # An actor handles its calls in the order in which they were made, so it accepts the data set before it
+                # gets the shard again. If it has a second shard of this data set, that comes back in the same way.
                 slot.actor.accept.remote(label(shard.dataset))
                 self.queues[slot.method].shards.appendleft(shard)
             case Phase.WORKING, outcomes if slot.trusted:
@@ -286,10 +288,10 @@ class Cluster:
                 slot.enter(Phase.ARRIVING)
 
     def _check_unopened(self, slot: Slot, shard: Shard, reason: str) -> None:
-        """Refuse a node that cannot open what the driver's node can.
+        """Refuse a node that cannot open an image which the driver's node can open.
 
         Raises:
-            UserError: It cannot.
+            UserError: The driver can open it.
         """
         if slot.node == self.home:
             return
@@ -299,10 +301,10 @@ class Cluster:
             raise complaint(said, slot.node, self.home)
 
     def _take_arrived(self) -> Iterator[Outcome]:
-        """Take the first answers of actors, once the driver finds the files that they wrote.
+        """Accept the first answer of an actor once the driver finds the file that the actor wrote.
 
         Raises:
-            UserError: A file does not show: the node writes on a disk of its own.
+            UserError: The file does not appear: the node writes to a disk of its own.
         """
         for slot in [slot for slot in self.slots if slot.phase is Phase.ARRIVING]:
             file, worker = slot.unseen[0].file, slot.unseen[0].worker
@@ -319,7 +321,7 @@ class Cluster:
                 raise complaint(said, slot.node, self.home)
 
     def _done(self, slot: Slot, call: Any, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-        """A shard is evaluated, as far as its time went, and written."""
+        """Note that a shard, or as much of it as the time allowed, is evaluated and written."""
         slot.begin()
         shard = slot.calls.pop(call)
         self._count(shard, outcomes)
@@ -327,7 +329,7 @@ class Cluster:
         yield from outcomes
 
     def _count(self, shard: Shard, outcomes: Sequence[Outcome]) -> None:
-        """For Prometheus, at the port that Ray names: ray_harness_instances_total."""
+        """Count the instances for Prometheus, as ray_harness_instances_total at the port that Ray names."""
         for job, done in zip(shard.jobs, outcomes, strict=True):
             tags = {"method": job.facts.method, "dataset": job.facts.dataset}
             for status, number in (("ok", done.instances - done.failed), ("failed", done.failed)):
@@ -335,7 +337,8 @@ class Cluster:
                     self.instances.inc(number, tags | {"status": status})
 
     def _check_placed(self) -> None:
-        # While one actor works, the others may wait for whatever else runs on the cluster.
+        # The run waits for places as long as any of its actors works: the rest of the cluster may be in use by others.
+        # Only if every actor waits, and nothing was answered for a minute, does it give up.
         late = time.monotonic() - self.answered >= capacity.PLACE_TIMEOUT_S
         if not late or any(slot.phase is not Phase.PLACING for slot in self.slots):
             return
@@ -349,14 +352,14 @@ class Cluster:
             )
 
     def _bury(self, slot: Slot, reason: str, outside: bool = False) -> Iterator[Outcome]:
-        """An actor died: what it was at is tried again in halves; an image that kills a job's twice is given up.
+        """Remove an actor that died. Its shard is tried again in halves; an image that killed two actors is given up.
 
         Args:
-            slot: The actor's.
-            reason: For messages and rows.
-            outside: Whether something else than the work ended it: its node went, or Ray freed memory.
+            slot: The actor's slot.
+            reason: Why it died, for messages and rows.
+            outside: Whether something other than the work ended it: its node was lost, or Ray freed memory.
         """
-        self.pulse.check()  # Its death may be that of the cluster.
+        self.pulse.check()  # If the whole cluster died, this raises, and nothing is blamed on the shard.
         self._release(slot)
         if slot.phase is not Phase.WORKING:
             self._bury_unloaded(slot.loads, reason)
@@ -367,9 +370,9 @@ class Cluster:
         self.deaths_loading[what] += 1
         if self.deaths_loading[what] == DEATHS_LOADING:
             raise UserError(
-                f"cluster: {DEATHS_LOADING} workers died while they loaded {what} ({reason}). Wanted one that lives. "
-                "Lower `workers.count` if memory is short, raise `workers.timeout_s` if loading takes so long, or see "
-                "Ray's logs in /tmp/ray."
+                f"cluster: {DEATHS_LOADING} workers in a row died while they loaded {what} ({reason}). Lower "
+                "`workers.count` if memory is short, raise `workers.timeout_s` if loading takes so long, or see Ray's "
+                "logs in /tmp/ray."
             )
 
     def _given_up(self, shard: Shard, reason: str) -> Outcome:

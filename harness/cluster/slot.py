@@ -1,4 +1,4 @@
-"""An actor and what it is at: the phases that it goes through."""
+"""An actor, its phase and the shards that it has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.jobs.worker import SHARD_S, Outcome
 
 
 class Phase(Enum):
-    """What an actor is at."""
+    """What an actor does now; `harness.cluster.scheduler` draws the way from phase to phase."""
 
     PLACING = auto()
     LOADING = auto()
@@ -26,20 +26,20 @@ class Phase(Enum):
 
 @dataclass(eq=False)
 class Slot:
-    """An actor and what it is at.
+    """An actor, its phase and the shards that it has.
 
     Attributes:
         method: The label of the method that it loads.
         asked: Resources that it holds, by Ray's names.
-        phase: Where it stands.
+        phase: Its phase.
         setup: The call that ends PLACING, LOADING or OPENING; None in the other phases.
-        loads: What the setup is for, as messages name it: the method, or a data set.
-        node: The node that it got its place on; None in PLACING.
+        loads: What the setup loads, for messages: the method, or a data set.
+        node: The node that it runs on; None in PLACING.
         opened: Labels of the data sets that it has built, or builds now.
-        trusted: What it wrote was found where the driver looks for it.
+        trusted: Whether the driver has found a file that it wrote.
         calls: In WORKING and ARRIVING: call -> shard, in the order in which they are answered.
         unseen: In ARRIVING: the answer to the first call, whose files the driver has not found yet.
-        busy_since: When it began with its setup, or with the first of its shards.
+        busy_since: When it began its setup, or the first of its shards.
     """
 
     actor: Any
@@ -57,7 +57,7 @@ class Slot:
 
     @property
     def pending(self) -> list[Any]:
-        """All calls whose answers are waited for, in the order in which they come."""
+        """The calls whose answers the driver waits for, in the order in which they come."""
         if self.phase is Phase.ARRIVING:
             return []
         return list(self.calls) if self.phase is Phase.WORKING else [self.setup]
@@ -68,11 +68,11 @@ class Slot:
         self.begin()
 
     def begin(self) -> None:
-        """Note that it begins with something now."""
+        """Start the clock of `hangs` anew."""
         self.busy_since = time.monotonic()
 
     def hangs(self, timeout_s: float) -> bool:
-        """Whether it sets up, or works on one batch, for too long; a batch may take so long for each of its jobs."""
+        """Whether its setup, or one batch, takes too long; a batch has `timeout_s` for each of the shard's jobs."""
         match self.phase:
             case Phase.PLACING | Phase.ARRIVING:
                 return False
@@ -80,7 +80,7 @@ class Slot:
                 may_take_s = timeout_s
             case Phase.WORKING:
                 oldest = next(iter(self.calls.values()), None)
-                # A worker begins no batch once SHARD_S are over, so a shard takes at most that long and the batch it
-                # was at. A batch asks each of the shard's jobs in turn, and each of them may take `timeout_s`.
+                # A worker begins no batch after SHARD_S, so a shard takes at most SHARD_S plus one batch. A batch goes
+                # through the shard's jobs one after the other, and each of them may take `timeout_s`.
                 may_take_s = timeout_s * len(oldest.jobs) + SHARD_S if oldest else math.inf
         return time.monotonic() - self.busy_since > may_take_s

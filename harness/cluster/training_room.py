@@ -1,4 +1,4 @@
-"""What the workers of a training ask of the cluster, and how many of them it has room for."""
+"""What the workers of a training need of the cluster, and how many of them it has room for."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from harness.structures import UserError
 def side_by_side(recipes: Sequence[Recipe], address: str | None = None) -> int:
     """How many of these trainings, all with workers, the cluster has room for at once.
 
-    Of those that take more than others, the largest that it has room for at all decides.
+    The training that needs the most room decides, except those that do not fit at all.
     """
     connect(address)
     return min(filter(None, (_room(_asked(recipe)) // recipe.workers for recipe in recipes)), default=1)
 
 
 def scaling_of(recipe: Recipe) -> ScalingConfig:
-    """The workers and what each asks for: a GPU, where the recipe wants one, or leaves it open and there are any.
+    """The number of workers and the resources of each, with a GPU if `device` is cuda, or "auto" and there is one.
 
     Raises:
-        UserError: The cluster does not hold the workers; Ray itself would wait for ever.
+        UserError: The cluster has no room for the workers; Ray itself would wait for ever.
     """
     asked = _asked(recipe)
     room = _room(asked)
@@ -40,15 +40,15 @@ def scaling_of(recipe: Recipe) -> ScalingConfig:
 
 
 def _asked(recipe: Recipe) -> dict[str, float]:
-    """What a worker asks of its node."""
+    """The resources that a worker needs on its node."""
     gpus = ray.cluster_resources().get("GPU", 0)
     on_gpu = recipe.device.startswith("cuda") or (recipe.device == "auto" and gpus > 0)
     return {"CPU": float(recipe.threads + recipe.loaders), **({"GPU": 1.0} if on_gpu else {})}
 
 
 def _room(asked: Mapping[str, float]) -> int:
-    """How many workers that ask for so much the nodes hold."""
-    # A worker lies on one node: two nodes of 7 CPUs hold two workers of 4, although 14 CPUs would be enough for
-    # three.
+    """How many workers with these resources fit on the nodes."""
+    # A worker must fit on one node: two nodes of 7 CPUs have room for two workers of 4, although 14 CPUs would be
+    # enough for three.
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(min(int(node.get(kind, 0) // amount) for kind, amount in asked.items()) for node in nodes)

@@ -1,6 +1,6 @@
-"""One image opened or listed in a process of its own, since it may be an image that kills the process.
+"""Opens or lists one image in a process of its own, since that image may kill the process.
 
-The driver asks this where an actor could not open an image, or died on it.
+The driver does this if an actor could not open an image, or died on it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.structures import Listed
 
 @dataclass(frozen=True)
 class Trials:
-    """Short calls beside those of the actors.
+    """Short calls in processes of their own, beside the actors.
 
     Attributes:
         pulse: The cluster's.
@@ -35,7 +35,7 @@ class Trials:
     timeout_s: float
 
     def opens(self, dataset: Plugin, sample_id: str) -> bool:
-        """Whether the driver's node can open a sample's files; False where the process dies of it.
+        """Whether the driver's node can open a sample's files; False if that kills the process.
 
         Raises:
             ClusterLostError: There is no cluster any more.
@@ -47,7 +47,7 @@ class Trials:
             return False
 
     def listed(self, dataset: Plugin, sample_id: str) -> list[Listed]:
-        """What a data set lists of a sample; one nameless instance where the process dies of it.
+        """The instances that a data set lists for a sample; one nameless instance if listing kills the process.
 
         Raises:
             ClusterLostError: There is no cluster any more.
