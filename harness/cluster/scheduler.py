@@ -370,9 +370,8 @@ class Cluster:
         self.deaths_loading[what] += 1
         if self.deaths_loading[what] == DEATHS_LOADING:
             raise UserError(
-                f"cluster: {DEATHS_LOADING} workers in a row died while they loaded {what} ({reason}). Lower "
-                "`workers.count` if memory is short, raise `workers.timeout_s` if loading takes so long, or see Ray's "
-                "logs in /tmp/ray."
+                f"cluster: {DEATHS_LOADING} workers died while they loaded {what} ({reason}). Lower `workers.count` if "
+                "memory is short, raise `workers.timeout_s` if loading takes so long, or see Ray's logs in /tmp/ray."
             )
 
     def _given_up(self, shard: Shard, reason: str) -> Outcome:

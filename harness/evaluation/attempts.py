@@ -1,4 +1,4 @@
-"""Ask a method for many things at once, and for each alone where that fails: one bad image does not fail the others.
+"""Calls a method for many items at once and, if that fails, for each alone: one bad image does not fail the others.
 
 segment([a, b, c])           fails
 segment([a])               answers
@@ -7,8 +7,9 @@ segment([b, prompt 1])   answers
 segment([b, prompt 2])   fails: this exception is the answer to this prompt
 segment([c])               answers
 
-What b raised explains why the three failed together. Where each answers alone, nothing explains it: memory that does
-not suffice for all, or a method that fails now and then. Its first exception is then kept beside the answers.
+Here the failure of b explains why the three failed together. If all answer when they are alone, nothing explains the
+first failure: perhaps memory was short for all at once, or the method fails now and then. Its exception is then kept
+beside the answers.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Tried(NamedTuple):
     """What a function returned for items.
 
     Attributes:
-        results: One an item; an exception in place of what failed.
-        failure: What the items raised together, where none of them raised anything alone; else None.
+        results: One an item; the exception for an item that failed.
+        failure: The exception of the call for all items, if none of them failed alone; else None.
     """
 
     results: list[Any]
@@ -40,8 +41,8 @@ class Answers(NamedTuple):
     """What a method answered to the prompts of one image.
 
     Attributes:
-        given: One a prompt; an exception in place of what failed.
-        retried: Why a first try failed, where the prompts were answered at a second one; else "".
+        given: One a prompt; the exception for a prompt that failed.
+        retried: Why the first try failed, if the prompts were answered at a second one; else "".
     """
 
     given: list[Prediction | Exception]
@@ -49,7 +50,7 @@ class Answers(NamedTuple):
 
 
 def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> Tried:
-    """What the function returns for the items together; if that fails, for each alone, exceptions in place."""
+    """The function's results for all items together; if that fails, for each alone, with exceptions for failures."""
     if not items:
         return Tried([])
     try:
@@ -64,8 +65,8 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> T
         failure = error
     if len(items) == 1:
         return Tried([failure])
-    # Each alone, not in halves: an image that takes too much memory fails by itself either way, and of few images at
-    # once halving saves nothing.
+    # Each alone, not in halves: a batch has few images, so halving would save no calls, and an image that takes too
+    # much memory fails alone in either case.
     alone = [result for item in items for result in attempted(function, [item]).results]
     return Tried(alone, None if any(isinstance(one, Exception) for one in alone) else failure)
 
@@ -75,22 +76,23 @@ def segmented(
 ) -> list[Answers]:
     """One answer or exception a prompt: all groups at once; if that fails, each image alone, then each prompt alone.
 
-    Chance is seeded before each call from `seed`, `click`, the ids of the images that are asked together, and `piece`
-    from 1 on.
+    The random generators are seeded before each call from `seed`, `click`, the ids of the images of the call and, from
+    1 on, `piece`.
 
     Args:
-        method: To be asked.
+        method: The method to call.
         groups: The images' states and prompts.
         ids: The ids of the images.
         seed: The run's seed.
         click: The number of clicks that the prompts have.
-        piece: Which part of a large image's prompts these are.
+        piece: The number of the part of a large image's prompts.
 
     Returns:
         The answers of each image.
     """
 
     def asked(items: list[tuple[str, Group]]) -> list[Any]:
+        # Piece 0 is left out of the seed: nearly all images have no other, and their numbers stay as without pieces.
         chance.seed(seed, "segment", click, *(id_ for id_, _ in items), *[piece][: bool(piece)])
         return method.segment([group for _, group in items])
 
@@ -116,13 +118,13 @@ def text_fits(
     """How well each name fits around each prompt's first positive click, by the method; all at once, else each alone.
 
     Args:
-        method: To be asked.
-        state: Of the image.
-        clicks: Those of each prompt; where none is positive, the first one counts.
-        names: The data set's classes as they are said; where there are none, the method is not asked.
+        method: The method to call.
+        state: The image's state, as `encode` returned it.
+        clicks: The clicks of each prompt; where none is positive, the first one counts.
+        names: The data set's classes as prompts say them; without any, the method is not called.
 
     Returns:
-        As many numbers a prompt as there are names, or why there are none.
+        For each prompt a number for each name, or the exception that was raised.
     """
 
     def asked(some: list[Click]) -> list[Any]:
@@ -139,7 +141,7 @@ def text_fits(
 
 
 def _only(answer: Any) -> Prediction | Exception:
-    """The one prediction that answers one prompt."""
+    """The one prediction in an answer to one prompt, or an exception that says what was found instead."""
     if isinstance(answer, Exception):
         return answer
     if isinstance(answer, Sequence) and len(answer) == 1:

@@ -1,8 +1,8 @@
-"""Seeds the generators that code may draw from without being given one.
+"""Seeds the random generators that belong to the whole process.
 
-A method that draws (dropout left on, random crops, a sampler of points) takes its numbers from generators that belong
-to the whole process. Left alone, they stand where earlier images have moved them, and an image's rows depend on the
-shard, the worker and the start that computed it.
+A method with random steps (dropout left on, random crops, a sampler of points) may draw from these generators. Without
+a new seed before each image, its numbers would depend on the images that came before, and so on the shard, the worker
+and the start that computed it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import numpy as np
 def seed(*values: int | str) -> None:
     """Seed Python's `random`, NumPy's global generator, torch's of the CPU and of every GPU, and OpenCV's.
 
-    It takes about 25 us. torch and OpenCV are seeded where they are loaded. OpenCV has a generator a thread, so call
-    this in the thread that draws. What takes its seed from the system is out of reach: `numpy.random.default_rng()`.
+    It takes about 25 us. torch and OpenCV are seeded if they are loaded. OpenCV has a generator for each thread, so
+    call this in the thread that draws. A generator that takes its seed from the system, as `numpy.random.default_rng()`
+    does, cannot be seeded from here.
 
     Args:
-        values: What the seed is made of; equal values give equal numbers in every process.
+        values: The seed is made from these; equal values give equal numbers in every process.
     """
     number = int.from_bytes(hashlib.blake2b(repr(values).encode(), digest_size=8).digest())
     # Each generator takes as many bits as it can hold: NumPy's seed has 32, OpenCV's is an int with a sign.
@@ -39,7 +40,7 @@ def seed(*values: int | str) -> None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Leave Python's, NumPy's and torch's generators as they were found, OpenCV's aside, which cannot be read.
+    """Restore Python's, NumPy's and torch's generators after the block; OpenCV's cannot be read, so it is left out.
 
     A training that evaluates between its epochs would otherwise draw the same numbers after each evaluation.
     """

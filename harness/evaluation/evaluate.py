@@ -1,19 +1,19 @@
-"""A method on a data set in one plain process: sample ids in, records out. It knows no Ray and no disk.
+"""A method on a data set in one plain process: sample ids in, records out. It uses neither Ray nor a disk.
 
-                    once an image                   for each way of asking, round after round of clicks
+                    once an image                   for each variant of the method, round after round of clicks
     sample id -> decode -> encode  ->  open prompts -> [ click -> segment -> score and record ] -> records
 
-An image is decoded and encoded once, in however many ways it is asked; the prompts on a large one go through their
-rounds piece by piece (`pieces.py`). Whatever fails (an image that does not decode,
-an annotation, a method on one prompt, a click rule or a text rule on one instance, a metric that has no number of a
-mask) becomes a failed record with the reason, one an instance, and the rest goes on; an instance that failed is not
-asked again.
+An image is decoded and encoded once for all variants of the method (`Way`). The prompts on a large image go through
+their rounds piece by piece (`pieces.py`). Anything may fail: the decoding of an image, an annotation, the method on one
+prompt, a click rule or a text rule on one instance, a metric on one mask. Then each instance concerned gets one failed
+record with the reason and no further click, and the rest goes on.
 
-Where the method works on a GPU, two threads take turns with it (`Evaluation.turn`), so that it need not wait:
+If the method works on a GPU, two threads take turns with it (`Evaluation.turn`), so that the GPU need not wait for
+scoring on the CPU:
 
-    thread 1   asks on image 1   scores image 1    asks on image 3   scores image 3
-    thread 2   waits             asks on image 2   scores image 2    asks on image 4
-    loader     decodes 2 and 3   decodes 4         decodes 5         decodes 6
+    thread 1   segments image 1   scores image 1     segments image 3   scores image 3
+    thread 2   waits              segments image 2   scores image 2     segments image 4
+    loader     decodes 2 and 3    decodes 4          decodes 5          decodes 6
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 Batch = tuple[Sequence[str], list[Picture]]
-"""Samples that are done at once: their ids and their pictures."""
+"""Samples that are processed together: their ids and their pictures."""
 
 Answered = tuple[Sequence[str], list[list[Record]]]
-"""The ids of a batch that is done, and the records of each way of asking."""
+"""The ids of a batch that is done, and a list of records for each way of asking."""
 
 CHANGED = "the method changed its image; wanted it left as it was (work on a copy)."
-"""Why a method is given no mask on an image any more, in this way of asking and in those that follow."""
+"""Why all further masks on an image are refused, in this way of asking and in those that follow."""
 
 
 class Evaluation:
-    """A method on a data set, asked in one or more ways.
+    """A method on a data set, prompted in one or more ways.
 
     Args:
         method: Called by one thread at a time.
         dataset: Loads the images.
         ways: For each way, how records name method and data set, and the protocol. The first sets the size of a batch.
-        probe: Asks the method with other words, too, where it does not say whether it uses them.
+        probe: Also prompts the method with other words, if it does not say whether it uses the text.
     """
 
     def __init__(
@@ -76,7 +76,8 @@ class Evaluation:
         self.ways = [Way(names, protocol, dataset.classes, *told) for names, protocol in ways]
         said = getattr(method, "device", None)
         self.device = str(said or "cpu")
-        # One core cannot decode while it computes: a second thread there only costs, half as much again in all.
+        # On a GPU a thread decodes the next images meanwhile. On a CPU the method itself needs the core: a second
+        # thread there made everything take half as long again.
         self.loads_ahead = not str(said).startswith("cpu")
         self.overlaps = said is not None and self.loads_ahead
         self.turn = threading.Lock()
@@ -92,12 +93,12 @@ class Evaluation:
 
         Args:
             sample_ids: At least one.
-            until: No further batch is begun after this time of the monotonic clock; the first one is in any case.
+            until: No further batch is begun after this time of the monotonic clock; the first one always is.
         """
         size = self.ways[0].protocol.images_per_batch
         load = partial(loaded, self.dataset)
         pictures = ahead(load, sample_ids, size) if self.loads_ahead else map(load, sample_ids)
-        # Three stages, each of which pulls from the one before it: pictures are decoded, put into batches, asked about.
+        # Three stages, each of which pulls from the one before: decode pictures, put them into batches, segment them.
         waiting = batched(sample_ids, pictures, size, until)
         yield from ahead(self._answered, waiting, 1, threads=2) if self.overlaps else map(self._answered, waiting)
 
@@ -106,11 +107,15 @@ class Evaluation:
         return sample_ids, [self._asked(way, pictures) for way in self.ways]
 
     def _asked(self, way: Way, pictures: Sequence[Picture]) -> list[Record]:
-        """The records of a batch in one way of asking, in pieces; first those of the first click, then of the next."""
+        """The records of a batch in one way of asking: all of the first click, then all of the second, and so on."""
         opened, records = self._opened(way, pictures)
-        # A piece goes through all its rounds before the next piece begins, but rows are kept round by round, as without
-        # pieces: the same run gives the same rows in the same order, however large its pictures are.
-        # By text alone there is one round, without a click.
+        # A piece goes through all its rounds before the next piece begins. Its records are sorted into a list for each
+        # round, so the order of the rows does not depend on how the pictures were cut into pieces:
+        #
+        #    computed    piece 0: round 1, round 2      piece 1: round 1, round 2
+        #    returned    round 1: pieces 0, 1           round 2: pieces 0, 1
+        #
+        # A protocol by text alone has one round, without a click.
         rounds: list[list[Record]] = [[] for _ in range(way.protocol.clicks.max_clicks or 1)]
         for piece in pieces(opened, self.method.prompts_per_batch):
             self._through(way, piece, rounds)
@@ -120,9 +125,9 @@ class Evaluation:
         return [*records, *chain.from_iterable(rounds)]
 
     def _through(self, way: Way, piece: Piece, rounds: Sequence[list[Record]]) -> None:
-        """Ask and score a piece round after round of clicks, and add the records to those of each round.
+        """Segment and score a piece, round after round of clicks, and add the records to those of each round.
 
-        An instance is pending as long as it has not failed and has clicks left.
+        An instance stays pending until it fails or has all its clicks.
         """
         pending = piece.askings
         for number, records in enumerate(rounds, start=1):
@@ -131,7 +136,7 @@ class Evaluation:
             asking.forget()
 
     def _round(self, way: Way, piece: Piece, number: int, records: list[Record]) -> list[Asking]:
-        """Click, ask and score once, and add the records; what is pending then."""
+        """One round: click, segment and score, and add the records. Returns what is still pending."""
         clicked = []
         for asking in piece.askings:
             instance = asking.target.instance
@@ -154,14 +159,14 @@ class Evaluation:
             made = self._scored(way, asking, answer, segment_ms)
             records += made
             more = len(asking.clicks) < way.protocol.clicks.max_clicks
-            # One that failed is out: its next click would correct a mask that does not exist.
+            # After a failure there is no next round: its click would correct a mask that does not exist.
             if isinstance(answer, Prediction) and made[0].status == "ok" and more:
                 asking.remember(answer)
                 pending.append(asking)
         return pending
 
     def _opened(self, way: Way, pictures: Sequence[Picture]) -> tuple[list[Asking], list[Record]]:
-        """Encode a batch; what can be asked for now, with its words, and a failed record of everything else."""
+        """Encode a batch. Returns the prompts that are ready, with their words, and a failed record of all others."""
         asked: list[Asking] = []
         records: list[Record] = []
         for picture in pictures:
@@ -190,7 +195,10 @@ class Evaluation:
         return opened, records
 
     def _worded(self, way: Way, clicked: Sequence[Asking], records: list[Record]) -> list[Asking]:
-        """Those that a text rule which looks at the picture has words for, after the first click."""
+        """Choose words by the picture, after the first click; returns the prompts that got some.
+
+        A text rule that guesses the class scores each name around the click, which takes the encoded picture.
+        """
         worded = []
         for picture, some in groupby(clicked, key=lambda one: one.picture):
             own = list(some)
@@ -207,12 +215,13 @@ class Evaluation:
         return worded
 
     def _answers(self, way: Way, asked: Piece, click: int) -> tuple[list[Prediction | Exception], float]:
-        """What the method answers to every prompt, or why it does not, and the time of one prompt in ms."""
+        """A prediction or an exception for every prompt, and the mean time of one prompt in ms."""
+        # `groupby` groups neighbours only. Prompts of one picture are neighbours here, as they were opened so.
         by_picture = [(picture, list(own)) for picture, own in groupby(asked.askings, key=lambda one: one.picture)]
         groups = [(picture.state, [way.prompt(asking) for asking in own]) for picture, own in by_picture]
         ids = [picture.sample.id for picture, _ in by_picture]
-        # The lock holds the GPU's half of the work alone. Clicks and scores are computed without it, so that one thread
-        # scores on the CPU while the other one segments.
+        # The lock is held for the method's call only. Clicks and scores are computed without it, so one thread scores
+        # on the CPU while the other one segments on the GPU.
         with self.turn:
             started = time.perf_counter()
             answers = segmented(self.method, groups, ids, way.protocol.seed, click, asked.number)
@@ -246,7 +255,7 @@ class Evaluation:
         return [Record(**said, **vars(one), holds_click=asking.held_by(answer.masks[one.candidate])) for one in scores]
 
     def _seen(self, way: Way, asking: Asking) -> SalientPixels | None:
-        """Where the method saw the words, if a metric is of that and the method has a map.
+        """The method's saliency map of the words, if a metric measures it and the method has one.
 
         Raises:
             MetricError: The method fails on it, or returns no map.
@@ -278,11 +287,11 @@ def batched(sample_ids: Sequence[str], pictures: Iterator[Picture], size: int, u
 
 
 def ahead(function: Callable[[S], T], items: Iterable[S], count: int, threads: int = 1) -> Generator[T]:
-    """`function` of each item, in order, computed in threads that stay up to `count` items ahead of the consumer."""
+    """`function` of each item, in order, computed in threads, up to `count` items ahead of the consumer."""
     pool = ThreadPoolExecutor(threads)
     coming: deque[Future[T]] = deque()
     try:
-        # One more is submitted before one is waited for. With `count` 1 and two threads:
+        # One more item is submitted before a result is waited for. With `count` 1 and two threads:
         #
         #    submit 0
         #    submit 1    -> wait for 0, hand it on       1 is computed meanwhile

@@ -1,4 +1,4 @@
-"""One image of a data set with what can be asked of it: decoded once, encoded once."""
+"""One image of a data set with the instances that can be prompted: decoded once, encoded once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.structures import NOT_LISTED, Image, Instance, Listed, Sample
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """An instance that can be asked for, with its region; every way of asking shares it."""
+    """An instance that can be prompted, with its region; all ways of asking share it."""
 
     instance: Instance
     truth: Region
@@ -32,14 +32,14 @@ class Picture:
     """An image, which is decoded once and encoded once for all prompts on it.
 
     Attributes:
-        sample: As its data set loaded it; nothing but the id where it did not load.
-        image: The sample's, read-only: a method that writes on it would change it for the prompts that follow.
-        targets: The instances that can be asked for.
-        failed: The instances that cannot be asked for, with the reason.
-        objects: The targets' objects, to say what lies under a click and what a mask hit.
-        state: What the method's `encode` made of the image, or the exception that it raised.
-        encode_ms: How long that took; None as long as the image is not encoded.
-        retried: Why a first `encode` failed, where a second one did not; else "".
+        sample: As its data set loaded it; if it did not load, a sample with an id and nothing else.
+        image: The sample's image, read-only: a method that writes on it would change it for later prompts.
+        targets: The instances that can be prompted.
+        failed: The instances that cannot be prompted, with the reason.
+        objects: The targets' objects, which show what lies under a click and what a mask hit.
+        state: What the method's `encode` returned for the image, or the exception that it raised.
+        encode_ms: How long that took; None before the image is encoded.
+        retried: Why the first `encode` failed, if a second one succeeded; else "".
     """
 
     sample: Sample
@@ -60,22 +60,23 @@ class Picture:
         return frozenset(instance.category for instance in self.sample.instances)
 
     def changed(self) -> bool:
-        """Whether anything wrote on the image since it was loaded: torch writes on read-only arrays, too.
+        """Whether the image was written on since it was loaded: torch ignores that an array is read-only.
 
-        The sum of its words tells, which takes 60 us of 640 x 480; what only moves whole words goes unseen.
+        The sum of its words is compared, which takes 60 us for 640 x 480. A change that only moves whole words around
+        is not noticed.
         """
         return self._summed() != self._sum
 
     def _summed(self) -> int:
         pixels = np.ascontiguousarray(self.image).reshape(-1)
-        # Eight bytes are added as one number, modulo 2^64, which is eight times fewer additions than byte by byte. Any
-        # one byte that changes changes the sum. A hash would miss less, and costs many times as much on every round.
+        # Eight bytes are added as one number, modulo 2^64: an eighth of the additions of a sum of bytes. If one byte
+        # changes, so does the sum. A hash would miss less, but costs many times as much in every round.
         words = pixels[: pixels.size // 8 * 8].view(np.uint64)
         return int(words.sum()) + int(pixels[words.nbytes :].sum())
 
 
 def loaded(dataset: Dataset, sample_id: str) -> Picture:
-    """A sample's picture; where it does not load, all that it should hold has failed."""
+    """A sample's picture; if it does not load, all its listed instances are failed."""
     try:
         picture = prepared(_sample(dataset, sample_id))
         if picture.sample.broken:
@@ -90,10 +91,10 @@ def loaded(dataset: Dataset, sample_id: str) -> Picture:
 
 
 def _sample(dataset: Dataset, sample_id: str) -> Sample:
-    """The sample that was asked for.
+    """The sample with this id.
 
     Raises:
-        ValueError: It is another one, or none, or has no list of instances.
+        ValueError: The data set returned another sample, something else, or one without a list of instances.
     """
     with contained():
         sample = dataset.load(sample_id)
@@ -109,7 +110,7 @@ def _sample(dataset: Dataset, sample_id: str) -> Sample:
 
 def prepared(sample: Sample) -> Picture:
     """A loaded sample with a target for every instance that can be clicked and scored."""
-    # A view, so that the flag is set here alone: the data set may keep its own array, and write on it.
+    # The flag is set on a view, so the data set's own array stays writable for the data set.
     image = sample.image.view()
     image.flags.writeable = False
     targets: list[Target] = []
@@ -154,7 +155,7 @@ def ground_truth(instance: Instance, sample: Sample) -> Region:
 
 
 def listed(dataset: Dataset, sample_id: str) -> list[Listed]:
-    """A sample's instances by its listing; where that fails, one that stands for them all."""
+    """A sample's instances by its listing; if that fails, one instance that stands for all."""
     try:
         with contained():
             return dataset.list_instances(sample_id)
@@ -168,17 +169,17 @@ def not_listed(sample_id: str) -> list[Listed]:
 
 
 def encode(method: Method, pictures: Sequence[Picture], seed: int) -> None:
-    """Encode the pictures that are not encoded yet, all at once; if that fails, each alone, exceptions in place.
+    """Encode the pictures that are not encoded yet, all at once; if that fails, each alone, keeping exceptions.
 
-    Chance is seeded from `seed` and the ids of the pictures that are encoded together.
+    The random generators are seeded from `seed` and the ids of the pictures that are encoded together.
     """
 
     def encoded(some: list[Picture]) -> list[Any]:
         chance.seed(seed, "encode", *(picture.sample.id for picture in some))
         return method.encode([picture.image for picture in some])
 
-    # The ways of asking come one after the other, and the first one encodes for all. A state that is an exception is
-    # kept as well: `encode_ms` says that it was tried, so that a broken image is not encoded once for each way.
+    # The ways of asking come one after the other, and the first one encodes for all. An exception is kept as the state,
+    # too, and `encode_ms` marks it as tried: a broken image is not encoded again for each way.
     fresh = [picture for picture in pictures if picture.encode_ms is None]
     started = time.perf_counter()
     states, failure = attempted(encoded, fresh)

@@ -1,9 +1,9 @@
-"""Cuts what is asked of large pictures into pieces, so that memory does not grow with the number of instances.
+"""Cuts the prompts on large pictures into pieces, so that memory does not grow with the number of instances.
 
-A prompt's candidates, its mask, its saliency and what the method remembers of it are as large as the picture. A piece
-of an image's prompts goes through all its rounds of clicks, and is scored, before the next piece begins:
+Each prompt needs arrays of the picture's size: its candidates, its mask, its saliency and what the method remembers. So
+a piece of an image's prompts goes through all its rounds of clicks, and is scored, before the next piece begins:
 
-    1000 instances on 1500 x 2000      11 prompts a piece: click, ask, score; click, ask, score; ...; the next 11
+    1000 instances on 1500 x 2000      11 prompts a piece: click, segment, score; click, ...; then the next 11
     9 instances on 480 x 640           one piece, as nearly always
 """
 
@@ -16,15 +16,15 @@ from typing import NamedTuple
 from harness.evaluation.protocol import Asking
 
 PIXELS_AT_ONCE = 2**25
-"""Prompts times pixels of a piece. RITM, which takes most, holds 10 bytes of each: a third of a GiB."""
+"""The most prompts times pixels of a piece. RITM, which needs most, takes 10 bytes for each: a third of a GiB."""
 
 
 class Piece(NamedTuple):
-    """Prompts that are asked and scored together.
+    """Prompts that are segmented and scored together.
 
     Attributes:
         number: Its place among the pieces of its picture, from 0.
-        askings: In the order of the batch; of several pictures only where these fit into one piece.
+        askings: The prompts, in the order of the batch; those of several pictures only if all fit into one piece.
     """
 
     number: int
@@ -32,14 +32,14 @@ class Piece(NamedTuple):
 
 
 def pieces(askings: Sequence[Asking], batch: int) -> Iterator[Piece]:
-    """Cut a batch of pictures with all that is asked of them.
+    """Cut the prompts of a batch of pictures into pieces.
 
-    The size follows from the picture's and the method's alone: no machine's memory decides what a row's prompt was
-    computed together with.
+    The size of a piece depends on the picture's size and on the method, never on the machine's memory. So a prompt is
+    computed together with the same others on every machine, and rows are the same.
 
     Args:
-        askings: The questions, those of one picture after each other.
-        batch: How many prompts of a picture the method computes together: a piece is of whole batches where it can.
+        askings: The prompts, those of one picture next to each other.
+        batch: How many prompts of a picture the method computes together; pieces are whole batches where possible.
     """
     # Nearly always: pictures that are small enough stay together, as a method may segment several at once.
     if sum(_pixels(one) for one in askings) <= PIXELS_AT_ONCE:
@@ -54,8 +54,8 @@ def pieces(askings: Sequence[Asking], batch: int) -> Iterator[Piece]:
 
 def at_once(pixels: int, batch: int) -> int:
     """The number of prompts in a piece, at least 1, for a picture with this number of pixels."""
-    # 480 x 640 pixels: 109 prompts. A method that computes 32 at once gets 96, three whole batches, for 109 would be
-    # three and a rest of 13. One that computes 256 at once gets 109: fewer than a batch, but all that fit.
+    # On 480 x 640 pixels 109 prompts fit. A method that computes 32 at once gets 96, which are three whole batches; 109
+    # would be three and a rest of 13. A method that computes 256 at once gets 109: less than a batch, but all that fit.
     most = max(1, PIXELS_AT_ONCE // max(1, pixels))
     return most - most % batch if most > batch else most
 

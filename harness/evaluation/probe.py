@@ -1,9 +1,13 @@
-"""Whether a method that does not say `uses_text` reads the text all the same.
+"""Finds out whether a method that does not declare `uses_text` reads the text anyway.
 
-Tables measure what the text adds against methods that are given none. A method that reads the words without saying so
-would pass for one of these. So the first instance of the first images is asked for twice more, with its own words and
-with others, after the image's rows are made: if only the other words change the masks, the method reads them. Chance is
-seeded before each call, so that neither a method that draws nor any row is touched.
+Tables measure what the text adds against methods without text. A method that reads the words without declaring it would
+be taken for one of those. So on the first images, after their rows are made, the first instance is prompted again:
+
+    own words                 mask 1
+    own words again           mask 1      a method that draws at random may differ here; then nothing follows
+    other words               mask 2      differs: the method reads the text
+
+The random generators are seeded before each call, so these extra calls change no row.
 """
 
 from __future__ import annotations
@@ -22,21 +26,21 @@ from harness.plugins.interfaces import Method
 from harness.structures import Prediction
 
 IMAGES = 3
-"""Images that are asked about, of each way of asking, by each worker."""
+"""How many images each worker uses for this, for each way of asking."""
 
 OTHER = "something else"
-"""What is asked for where the data set knows no other class."""
+"""The other words if the data set has no other class."""
 
 _log = logging.getLogger(__name__)
 
 
 def says_uses_text(method: type[Method]) -> bool:
-    """Whether a method's class, or one that it extends, says whether it uses the text."""
+    """Whether a method's class, or one that it extends, declares `uses_text`."""
     return any("uses_text" in vars(one) for one in method.__mro__ if issubclass(one, Method) and one is not Method)
 
 
 class Probe:
-    """Asks a method with other words, on the first images of every way of asking.
+    """Prompts a method with other words, on the first images of every way of asking.
 
     Attributes:
         found: The labels of the methods that read the text.
@@ -47,7 +51,7 @@ class Probe:
         self.found: set[str] = set()
 
     def ask(self, method: Method, way: Way, asked: Sequence[Asking]) -> None:
-        """Ask about the first of the instances, whose images are encoded and whose rows are made."""
+        """Prompt the first of the instances again; their images must be encoded and their rows made."""
         label = way.names.method
         most = way.protocol.clicks.max_clicks
         first = next((one for one in asked if (one.clicks or not most) and one.text is not None), None)
@@ -57,14 +61,14 @@ class Probe:
         try:
             if _changes(method, way, first):
                 self.found.add(label)
-        except Exception as error:  # What fails here is no row; where it matters, it fails in the rows, too.
+        except Exception as error:  # A failure here costs no row. If it matters, it also shows as failed rows.
             _log.debug("%s: not asked with other words: %s", label, error)
 
 
 def _changes(method: Method, way: Way, asking: Asking) -> bool:
     """Whether other words change the masks, and the same words do not."""
-    # Three answers: to the own words, to the own words again, and to others. A method that draws in a way that no
-    # seed reaches gives other masks the second time, too, and then nothing follows from a difference.
+    # The answer to the own words is asked for twice, since a method may draw from a generator that no seed reaches. Its
+    # masks then differ anyway, and the difference to other words proves nothing.
     prompt = replace(way.prompt(asking), previous=None)
     other = next((name for name in way.wording.vocabulary if name != asking.text), OTHER)
     prompts = [prompt, prompt, replace(prompt, text=other)]

@@ -32,16 +32,16 @@ START_ROUND = -1
 
 @dataclass(frozen=True)
 class Protocol:
-    """The settings by which a run asks its methods: seed, clicks, text and metrics.
+    """The settings by which a run prompts its methods: seed, clicks, text and metrics.
 
     Attributes:
         run: The run's name.
         seed: What the random clicks and texts depend on.
         clicks: The strategy, its options and the number of clicks.
-        text: Which words the prompts have.
-        metrics: Their names.
+        text: The rule for the words of the prompts.
+        metrics: Names of metrics.
         images_per_batch: How many images the method encodes at once.
-        trained_classes: The classes that the method was trained on, where it names them. On a data set without a split
+        trained_classes: The classes that the method was trained on, if it names them. On a data set without a split
             they decide what counts as seen.
     """
 
@@ -55,9 +55,9 @@ class Protocol:
 
     @cached_property
     def click_options(self) -> str | None:
-        """All options of the click rule as rows keep them: JSON, by name, "start" among them where there is one.
+        """All options of the click rule as rows keep them: JSON, sorted by name, with "start" if there is one.
 
-        None where no clicks are made, from nothing.
+        None if prompts have neither clicks nor a start.
         """
         if not self.clicks.max_clicks and not self.clicks.start:
             return None
@@ -66,13 +66,13 @@ class Protocol:
 
 
 def start_said(clicks: Clicks) -> dict[str, Any]:
-    """What prompts begin with, as an option of the click rule: first clicks follow from it, too."""
+    """The rule of what prompts begin with, as an option of the click rule: the first click depends on it, too."""
     return {"start": clicks.start.protocol} if clicks.start else {}
 
 
 @dataclass(frozen=True)
 class Names:
-    """How the records name a job's method and data set: by the labels and by the plugins."""
+    """The names of a job's method and data set in records: labels and plugins."""
 
     method: str
     method_plugin: str
@@ -82,23 +82,23 @@ class Names:
 
 @dataclass(eq=False)
 class Asking:
-    """The questions about one instance: a method gets one click after the other.
+    """The state of one instance's prompts, which grows by a round of clicks at a time.
 
     Attributes:
-        picture: The image that it is in.
+        picture: The image of the instance.
         target: The instance, with its region.
-        draw: Which of several times that the instance is asked for this is, from 0.
-        pair: The instance with the other object that its click must lie in, where the click rule asks for pairs.
-        text: The words of every prompt; None where there are none.
-        guess: The class that these words name, where the text rule guessed it.
+        draw: The number of the draw of its clicks, from 0.
+        pair: The instance with the other object that its click must lie in, if the click rule makes pairs.
+        text: The words of every prompt; None for no words.
+        guess: The class that these words name, if the text rule guessed it.
         started: What the prompts begin with beside clicks; None for nothing.
-        start_iou: The IoU of that with the ground truth.
+        start_iou: The IoU of `started` with the ground truth.
         clicks: All clicks so far.
         place: Where the first positive click fell; None before it.
-        predicted: The mask that the method's first ranking took in the last round; before the first round the one that
-            the instance starts from, if any.
-        memory: What the method is given back with the next click.
-        retried: Why the method's first try at the last round failed, where a second one did not; else "".
+        predicted: The mask that the method's first ranking chose in the last round; before the first round the mask
+            that the instance starts from, if any.
+        memory: What the method returned with that mask; it gets it back with the next click.
+        retried: Why the method's first try at the last round failed, if a second one succeeded; else "".
     """
 
     picture: Picture
@@ -126,31 +126,31 @@ class Asking:
         return None if first is None else bool(mask[first.y, first.x])
 
     def remember(self, prediction: Prediction) -> None:
-        """Keep what the next round starts from. It is a copy: a method may fill the same array with its next answer."""
+        """Keep what the next round starts from, as a copy: a method may put its next answer into the same array."""
         self.predicted, self.memory = carried(prediction)
 
     def forget(self) -> None:
-        """After the last round, let go of what is as large as the image."""
+        """Free the arrays of the image's size, after the last round."""
         self.predicted = self.memory = self.started = None
         self.target.truth.forget()
 
 
 def carried(prediction: Prediction) -> tuple[Mask, Any]:
-    """What one round hands to the next: the mask that the first ranking took, and what the method is given back."""
+    """What one round passes to the next: the mask that the first ranking chose, and the method's memory of it."""
     taken = next(iter(choices(prediction).values()))
     mask = prediction.masks[taken].copy()
     return mask, prediction.memory[taken] if len(prediction.memory) else mask
 
 
 class Way:
-    """One way of asking a method about a data set; the variants of a method are as many ways.
+    """One way of prompting a method on a data set; each variant of a method is a way of its own.
 
     Args:
-        names: For the records.
-        protocol: What is asked.
-        classes: The data set's.
-        present_only: Whether the method is told only the names of what is in the image.
-        told_instances: Whether its prompts name the instance.
+        names: The names for the records.
+        protocol: The settings of the prompts.
+        classes: The data set's classes.
+        present_only: Whether the method gets only the names of the classes in the image as its vocabulary.
+        told_instances: Whether its prompts have the instance's id and draw, as for masks that are read from a file.
     """
 
     def __init__(
@@ -169,10 +169,10 @@ class Way:
         self.wording = Wording(protocol.text, classes)
 
     def askings(self, picture: Picture) -> Iterator[Asking]:
-        """The questions about an image: one for each instance and draw, or one for each instance and partner.
+        """The prompts on an image: one for each instance and draw, or one for each instance and partner.
 
         Raises:
-            ClickRuleError: The rule does not say which pairs of objects it asks for.
+            ClickRuleError: The rule's function for pairs failed.
         """
         if not self.pairs:
             draws = range(self.protocol.clicks.draws)
@@ -194,7 +194,7 @@ class Way:
         """Give an instance what its prompts begin with: the config's, or else the data set's own mask.
 
         Raises:
-            ValueError: There is none for it.
+            ValueError: The rule has nothing for this instance.
         """
         sample, instance = asking.picture.sample, asking.target.instance
         if start := self.protocol.clicks.start:
@@ -208,26 +208,27 @@ class Way:
             asking.start_iou = iou(asking.target.truth, Region(asking.started.filled(sample.size), sample.ignore))
 
     def word(self, asking: Asking, fits: Sequence[float] = ()) -> None:
-        """Put the instance into the words of all its prompts.
+        """Choose the words of all prompts of an instance.
 
         Args:
             asking: The instance.
             fits: How well each class fits around the click, for a text rule that looks at the picture.
 
         Raises:
-            ValueError: The rule has none for it, or fails.
+            ValueError: The rule has no words for it, or fails.
         """
         picture, instance = asking.picture, asking.target.instance
-        rng = partial(self._rng, picture.sample.id, instance, TEXT_ROUND)  # Other clicks, but the same words.
+        # The draw is left out of the seed: an instance's draws have other clicks, but the same words.
+        rng = partial(self._rng, picture.sample.id, instance, TEXT_ROUND)
         asking.text = self.wording.said(instance, picture.categories, rng, fits).text
         asking.guess = self.wording.guessed(asking.text)
 
     def new_clicks(self, asking: Asking, number: int) -> tuple[Click, ...]:
-        """The clicks of an instance's next round, the first of which is number 1; none where it is asked by text alone.
+        """The clicks of an instance's next round, counted from 1; none if prompts have text alone.
 
         Raises:
             NoClickError: The strategy finds no pixel for one of them.
-            ClickRuleError: It fails, or returns what are no such clicks.
+            ClickRuleError: The strategy fails, or does not return clicks on the image.
         """
         if not self.protocol.clicks.max_clicks:
             return ()
@@ -241,12 +242,13 @@ class Way:
 
     def _rng(self, sample_id: str, instance: Instance, number: int, draw: int = 0) -> Any:
         """The random generator of a round: it depends on nothing but seed, data set, object, round and draw."""
-        # The method is left out on purpose: every method gets the same clicks, be it evaluated first or last, on one
-        # worker or on many. So is the instance's own id: an object under three texts is clicked at one place.
+        # The method is left out on purpose: every method gets the same clicks, whether it is evaluated first or last,
+        # on one worker or on many. The object's id is used, not the instance's: an object under three texts is clicked
+        # at one place.
         return click_rng(self.protocol.seed, self.names.dataset_plugin, sample_id, instance.object_id, number, draw)
 
     def prompt(self, asking: Asking) -> Prompt:
-        """What the method is given beside the image."""
+        """The prompt of the next call."""
         start, words = asking.started or Start("nothing"), self._vocabulary(asking.picture)
         who = (asking.target.instance.id, asking.draw) if self.told_instances else ()
         return Prompt(asking.clicks, asking.text, asking.memory, words, start.mask, start.boxes, *who)
@@ -278,7 +280,7 @@ def facts(
     asking: Asking | None,
     device: str,
 ) -> dict[str, Any]:
-    """What a record says of the prompt, also where no mask came back; empty where there was no prompt."""
+    """The columns of a record that describe the prompt; most are None if there was no prompt."""
     whole = instance if isinstance(instance, Instance) else None
     size = whole.cropped.size if whole and whole.cropped else (None, None)
     clicks, place = (asking.clicks, asking.place) if asking else ((), None)
@@ -314,7 +316,7 @@ def facts(
 
 
 def seen(protocol: Protocol, instance: Instance | Listed) -> bool | None:
-    """Whether an instance's class is seen: by the data set's split or, without one, by the classes of the training."""
+    """Whether an instance's class is seen: by the data set's split or, without a split, by the training's classes."""
     if instance.seen is not None or not protocol.trained_classes or not instance.category:
         return instance.seen
     return instance.category in protocol.trained_classes

@@ -1,6 +1,6 @@
 """A method's candidates and the ground truth -> one score a ranking.
 
-The method ranks its own candidates; the oracle, which takes the best by IoU, is known to the scorer alone.
+The method ranks its own candidates. The oracle, which chooses the best by IoU with the ground truth, is added here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.structures import Mask, Prediction
 
 
 class MetricError(Exception):
-    """A metric has no number for a mask; the text says why."""
+    """A metric gave no valid number for a mask; the text says why."""
 
 
 ORACLE = "oracle"
@@ -30,7 +30,7 @@ SINGLE = "single"
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """The scores of the mask that one ranking took; the fields are those of `Record`."""
+    """The scores of the mask that one ranking chose; the fields are those of `Record`."""
 
     ranking: str
     candidate: int
@@ -45,10 +45,10 @@ class Score:
 
 
 def check(prediction: Prediction, size: tuple[int, int]) -> None:
-    """Refuse what is no answer for an image of (h, w).
+    """Refuse a prediction that does not fit an image of (h, w).
 
     Raises:
-        ValueError: Saying what was returned and what was wanted.
+        ValueError: Its text says what was returned and what was wanted.
     """
     wanted = f"wanted bool (k, {size[0]}, {size[1]}), k >= 1, the image's (h, w)"
     if not isinstance(prediction, Prediction):
@@ -71,10 +71,10 @@ def check(prediction: Prediction, size: tuple[int, int]) -> None:
 
 
 def check_map(salient: Any, size: tuple[int, int]) -> None:
-    """Refuse what is no map of an image of (h, w).
+    """Refuse a saliency map that does not fit an image of (h, w).
 
     Raises:
-        ValueError: Saying what was returned and what was wanted.
+        ValueError: Its text says what was returned and what was wanted.
     """
     found = np.asarray(salient)
     if found.dtype.kind != "f" or found.shape != size or not np.isfinite(found).all():
@@ -82,7 +82,7 @@ def check_map(salient: Any, size: tuple[int, int]) -> None:
 
 
 def choices(prediction: Prediction) -> dict[str, int]:
-    """Ranking -> the candidate it takes, the oracle left out; a lone candidate is every ranking's, or "single"."""
+    """Ranking -> the candidate that it chooses, without the oracle; {"single": 0} for a mask without scores."""
     if not prediction.scores:
         return {SINGLE: 0}
     return {ranking: int(np.argmax(np.asarray(scores))) for ranking, scores in prediction.scores.items()}
@@ -104,23 +104,23 @@ def score(
         1  tie              0.7        0.8     0.9          clip       -> candidate 1
         2  knot             0.4        0.5     0.2          oracle     -> candidate 1
 
-    A candidate that several rankings take is measured once. A lone mask that was ranked has an oracle, too: where the
-    number of candidates varies, the oracle's mean is over the same instances as the rankings' means.
+    A candidate that several rankings choose is measured once. A single mask with a score has an oracle, too: if the
+    number of candidates varies, the oracle's mean is then over the same instances as the rankings' means.
 
     Args:
-        prediction: As `check` lets it pass.
+        prediction: Checked by `check`.
         truth: The instance's region, built once, with the same `ignore`.
-        metrics: The run's.
+        metrics: The run's metrics.
         ignore: Pixels that do not count, bool (h, w).
-        what_it_hit: Where a mask went among the image's objects (`harness.masks.destinations`), for `Score.hit`.
-        partner: The other object that the click was put into, for `Score.partner_iou`; built with the same `ignore`.
-        seen: The text's map, for metrics of it; None where the method has none, which leaves them out.
+        what_it_hit: Finds what a mask hit among the image's objects (`harness.masks.destinations`), for `Score.hit`.
+        partner: The other object that the click lies in, for `Score.partner_iou`; built with the same `ignore`.
+        seen: The text's saliency map, for metrics that measure it; without it, these metrics are left out.
 
     Raises:
-        MetricError: One of the metrics fails, is no number, or lies outside of its bounds.
+        MetricError: A metric fails, returns no number, or is outside of its bounds.
     """
-    # The oracle compares all candidates, by IoU alone. The other metrics are computed of those candidates only that
-    # some ranking takes, which are fewer.
+    # The oracle needs the IoU of all candidates. All other metrics are computed only for candidates that some ranking
+    # chooses, which are fewer.
     regions = {index: Region(prediction.masks[index], ignore) for index in range(len(prediction.masks))}
     chosen = choices(prediction)
     if prediction.scores:
@@ -145,7 +145,7 @@ def measured(metric: Metric, truth: Region, predicted: Region | SalientPixels) -
     """A metric's value.
 
     Raises:
-        MetricError: It fails, is no number, or lies outside of the bounds that the metric declares.
+        MetricError: The metric fails, returns no number, or is outside of the bounds that it declares.
     """
     named = f"metric '{metric.name}' ({metric.place})"
     try:

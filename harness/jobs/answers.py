@@ -1,4 +1,4 @@
-"""A checkpoint answers for itself: what it says of its training is held against the config before anything runs."""
+"""Compares what a checkpoint says about its training with the config, before anything runs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 
 
 def training_of(method: MethodEntry) -> Trained | None:
-    """How a method's checkpoint was trained, by itself; one that is not there yet, by the entry's recipe.
+    """How a method's checkpoint was trained: by its own metadata or, before it exists, by the entry's recipe.
 
-    None for weights that say nothing, as published ones.
+    None for weights without such metadata, such as published ones.
     """
     path = files.paths("methods", method.name, method.params).get("checkpoint")
     own = trained_by(path) if path is not None and path.is_file() else None
@@ -31,10 +31,10 @@ def training_of(method: MethodEntry) -> Trained | None:
 
 
 def check_answers(methods: Iterable[MethodEntry]) -> None:
-    """Refuse methods that are asked with another saliency than their weights were trained with.
+    """Refuse methods with another saliency than that of their weights' training.
 
     Raises:
-        UserError: All such methods in one message; none of an entry that says `saliency_differs: footnote`.
+        UserError: Its text names all such methods, except entries that say `saliency_differs: footnote`.
     """
     wrong = [
         f"method '{label(method)}': its saliency is not that of its training: {said}. Wanted the same: the masks would "
@@ -65,7 +65,7 @@ def _spec(value: Any) -> Mapping[str, Any]:
 
 
 def _differing(at: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """The parameters that differ, those that neither config names by their defaults."""
+    """The parameters that differ; one that a config does not name has its default."""
     if then["name"] != now["name"]:
         yield f"{at}name: trained with {then['name']}, asked with {now['name']}"
         return
@@ -77,7 +77,10 @@ def _differing(at: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iter
 
 
 def _same(before: Any, after: Any) -> bool:
-    """Whether two values are one in JSON, or name files of one content, or files of one name where one is elsewhere."""
+    """Whether two values are equal as JSON, or are paths of files with equal content.
+
+    If one of the two files is not on this machine, equal names count.
+    """
     if json.dumps(before, default=str) == json.dumps(after, default=str):
         return True
     if not (isinstance(before, str) and isinstance(after, str)):
@@ -94,9 +97,9 @@ def _shown(value: Any) -> str:
 
 
 def classes_trained_on(trained: Trained | None, classes: Sequence[str]) -> tuple[str, ...]:
-    """Which of a data set's classes the weights were trained on, perhaps under another data set's names.
+    """The classes of a data set that the weights were trained on, perhaps under another data set's names.
 
-    Where the names differ, two are one class if harness/config/words.csv says the same for both: VOC's "aeroplane" is
+    If the names differ, two classes are the same if they share a word in harness/config/words.csv: VOC's "aeroplane" is
     COCO's "airplane", and "tvmonitor" has the synonym of "tv".
     """
     learnt = trained.classes if trained else ()
@@ -107,18 +110,18 @@ def classes_trained_on(trained: Trained | None, classes: Sequence[str]) -> tuple
 
 
 def knows_names(trained: Trained | None, classes: Sequence[str]) -> bool:
-    """Whether all classes of the training are classes of a data set, too, so that its others were not trained on."""
+    """Whether all classes of the training are classes of a data set. Then the data set's others are surely unseen."""
     return trained is not None and bool(trained.classes) and {*trained.classes} <= {*classes}
 
 
 def seen_classes(method: MethodEntry, trained: Trained | None, classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes that are seen on a data set without a split: the checkpoint's, or else those of the config."""
+    """The classes that count as seen on a data set without a split: the checkpoint's, or else those of the config."""
     own = trained.classes if trained and knows_names(trained, classes) else ()
     return own or tuple(method.trained_on.classes)
 
 
 def check_classes(method: MethodEntry, trained: Trained | None) -> None:
-    """Warn of a config that names fewer classes than the checkpoint was trained on; the checkpoint is believed."""
+    """Warn if the config names fewer classes than the checkpoint was trained on; the checkpoint's count."""
     named, own = {*method.trained_on.classes}, {*(trained.classes if trained else ())}
     if named & own and (more := sorted(own - named)):
         _log.warning(

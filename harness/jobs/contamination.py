@@ -1,6 +1,9 @@
-"""Which of the images that a method is asked on are among those it was trained on: found, not declared.
+"""Finds the images of a run that are among a method's training images.
 
-Pictures go by `Dataset.image_key`, so a method that was trained on COCO's train2017 is found out on refCOCO.
+Pictures are compared by `Dataset.image_key`, which names the picture, not the data set that uses it:
+
+    trained on coco        keys coco/139, coco/285, ...
+    asked on refcoco       keys coco/285, coco/632, ...       coco/285 is in both, though the data sets differ
 """
 
 from __future__ import annotations
@@ -25,13 +28,15 @@ _log = logging.getLogger(__name__)
 def training_images(method: MethodEntry) -> frozenset[str] | None:
     """Keys of the pictures that a method's training could draw from; None where they are unknown.
 
-    What its `trained_on` names: data sets, a file of keys; or else its recipe's data sets, that of the entry or the
-    one that the checkpoint holds. A checkpoint that names more than the config is believed. Training on seen classes
-    alone skips pictures without any, which count here all the same.
+    They come from the entry's `trained_on`: data sets, and a file of keys. Without it, they come from the data sets of
+    the recipe, which is the entry's or the one in the checkpoint. If the checkpoint names more than the config, those
+    count, too. A training on seen classes alone skips pictures without any; here they are counted.
 
     Raises:
-        UserError: The file of keys is none.
+        UserError: The file of keys cannot be read, or has other lines than keys.
     """
+    # `named` is what the user says, `made` what the checkpoint says. Both are united, since a forgotten data set would
+    # hide contamination, while one too many only overstates it.
     named, made = method.trained_on, training_of(method)
     by_recipe = made.recipe.datasets if made else ()
     entries = named.datasets or by_recipe
@@ -51,7 +56,7 @@ def training_images(method: MethodEntry) -> frozenset[str] | None:
 
 
 def _left_out(method: MethodEntry, keys: set[str], by_recipe: Sequence[Plugin]) -> set[str]:
-    """The images that the checkpoint's own recipe trained it on, where the config does not name them."""
+    """The images of the checkpoint's own recipe that the config does not name."""
     left_out = {key for entry in by_recipe for key in _keys(entry)} - keys
     if left_out:
         _log.warning(
@@ -63,7 +68,7 @@ def _left_out(method: MethodEntry, keys: set[str], by_recipe: Sequence[Plugin]) 
 
 
 def _check_data(method: MethodEntry, made: Trained) -> None:
-    """Warn where a data set is not as the training found it: its images may be others, too."""
+    """Warn if a data set has changed since the training: its images may have changed, too."""
     for entry, then in zip(made.recipe.datasets, made.data, strict=False):
         now = {"name": entry.name, **_built(entry).fingerprint()}
         if other := [key for key, value in then.items() if key in now and json.loads(json.dumps(now[key])) != value]:
@@ -72,7 +77,7 @@ def _check_data(method: MethodEntry, made: Trained) -> None:
 
 
 def asked_again(images: frozenset[str] | None, dataset: Dataset, sample_ids: Iterable[str]) -> int | None:
-    """How many of these samples' images are among the training images; None where these are unknown."""
+    """How many of these samples' images are among the training images; None if these are unknown."""
     return None if images is None else sum(dataset.image_key(sample_id) in images for sample_id in sample_ids)
 
 

@@ -1,10 +1,11 @@
-"""What a run is divided into: jobs, each a method on a data set, and shards of their samples.
+"""The parts of a run: jobs, each a method on a data set, and shards of their samples.
 
     config                 jobs                       shards
     2 methods       ->     2 x 3 jobs          ->     samples 1 to 64 of a job, 65 to 128 of it, ...
     3 data sets            (one row folder each)      (what a worker does at once)
 
-A method's variants are jobs of their own, which share shards: a worker decodes and encodes each image once for all.
+A method's variants are jobs of their own. They share shards, so that a worker decodes and encodes each image once for
+all of them.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ class Job:
     """A method on a data set.
 
     Attributes:
-        facts: What names and identifies its rows.
+        facts: The labels, and what makes the job's rows.
         method: The config's entry.
         dataset: The config's entry.
-        sample_ids: Every sample that the run wants, in the data set's order. Empty in a shard's jobs, which travel.
-        protocol: How the method is asked.
-        weights: Sample -> how many instances it has, where the listing knows that without opening images. Empty in a
+        sample_ids: Every sample of the run, in the data set's order. Empty in a shard's jobs, which are sent to
+        workers.
+        protocol: The settings of the prompts.
+        weights: Sample -> how many instances it has, if the listing knows that without opening images. Empty in a
             shard's jobs.
     """
 
@@ -51,10 +53,10 @@ class Shard:
     """One unit of work: some samples of one job, or of the jobs of a method's variants, which share each image.
 
     Attributes:
-        jobs: They share a data set, and `as_loaded` makes their methods one.
-        sample_ids: To be done for each of the jobs.
+        jobs: They have one data set, and methods that are equal after `as_loaded`.
+        sample_ids: The samples to evaluate for each of the jobs.
         deaths: How many workers died on exactly this shard.
-        outside: How many of its workers were ended by something else than the work.
+        outside: How many of its workers were ended by something other than the work.
     """
 
     jobs: tuple[Job, ...]
@@ -89,6 +91,9 @@ class Shard:
 
 
 def as_loaded(method: MethodEntry) -> MethodEntry:
-    """What a worker loads for a method, with the label of that: the same for all variants of one method."""
+    """The entry that a worker loads for a method: the same for all variants of one method.
+
+    All that only changes the prompts is taken out, and the label is that of the method that they are variants of.
+    """
     unasked = {"text": None, "clicks": None, "datasets": (), "variant_of": ""}
     return method.model_copy(update={"label": method.variant_of or label(method), **unasked})

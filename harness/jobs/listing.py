@@ -1,4 +1,4 @@
-"""A data set of a run, listed once for all its methods; a listing that cannot be right is refused before any work."""
+"""Lists a data set once for all methods of a run, and refuses a listing that must be wrong before any work begins."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Listing:
     Attributes:
         entry: The config's entry.
         dataset: Built from it.
-        fingerprint: It tells a later start whether the data changed.
-        sample_ids: The ids that the run wants, in the data set's order.
-        weights: Sample -> how many instances it has; empty where only opening the images would tell.
-        left_out: What the data set's files hold and no sample shows -> how many.
+        fingerprint: A later start compares it, to see whether the data changed.
+        sample_ids: The ids of the run's samples, in the data set's order.
+        weights: Sample -> how many instances it has; empty if that takes opening the images.
+        left_out: Kind of things that are in the data set's files but in no sample -> how many.
     """
 
     entry: Plugin
@@ -42,7 +42,7 @@ def listing_of(entry: Plugin, limit: int | None = None, only: Collection[str] = 
     """List a data set, or its first `limit` samples, or only those that are named.
 
     Raises:
-        UserError: The plugin fails, or lists what cannot be: no classes, no sample, something else than texts, an id
+        UserError: The plugin fails, or its listing must be wrong: no classes, no sample, ids that are no texts, an id
             twice, no instance.
     """
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
@@ -61,13 +61,13 @@ def listing_of(entry: Plugin, limit: int | None = None, only: Collection[str] = 
 
 
 def no_instance(name: str, images: int) -> str:
-    """What is wrong with a data set that has images and no instance in them."""
+    """The message for a data set that has images and no instance in them."""
     where = "its image" if images == 1 else f"any of its {images} images"
     return f"{name} has no instance in {where}; wanted one at least. Correct its parameters, or the plugin."
 
 
 def listed_twice(name: str, instance_id: str, how: str = "list_instances() lists") -> str:
-    """What is wrong with a data set that gives two instances one id, as where each image counts its own from 0."""
+    """The message for a data set that gives two instances one id, such as when each image counts its own from 0."""
     return (
         f"{name}: {how} the instance '{instance_id}' twice; wanted ids that are unique in the data set, such as "
         "'<sample>/<instance>'. Correct the plugin."
@@ -75,7 +75,7 @@ def listed_twice(name: str, instance_id: str, how: str = "list_instances() lists
 
 
 def check_classes(dataset: Dataset, name: str) -> None:
-    """See that a data set says its classes, as prompts and tables need them.
+    """Check that a data set names its classes, which prompts and tables need.
 
     Raises:
         UserError: It does not, or they are no texts.
@@ -142,7 +142,7 @@ def checked_ids(dataset: Dataset, name: str) -> tuple[str, ...]:
 
 
 def _repeated(ids: Iterable[str], known: set[str]) -> str | None:
-    """The first id that is known already; all before it join those that are."""
+    """The first id that is in `known` already; all ids before it are added to `known`."""
     for one in ids:
         if one in known:
             return one

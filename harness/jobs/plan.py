@@ -43,7 +43,7 @@ def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
 
     Args:
         config: The run's.
-        due: Methods that are not trained yet, so that no checkpoint of theirs can be hashed.
+        due: Methods that are not trained yet, and so have no checkpoint to hash.
 
     Raises:
         UserError: Missing checkpoints, or a data set that is not there.
@@ -68,7 +68,7 @@ def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
 
 
 def shards(jobs: Sequence[Job], done: Sequence[set[str]], size: int | None) -> Iterator[Shard]:
-    """What is left of a method's variants on a data set, in shards of `size` samples, or in as few as possible.
+    """The remaining work of a method's variants on a data set, in shards of `size` samples, or in as few as possible.
 
     A shard belongs to all jobs that lack its samples, so that they share the images:
 
@@ -79,10 +79,11 @@ def shards(jobs: Sequence[Job], done: Sequence[set[str]], size: int | None) -> I
     The samples with the most instances come first, so that no long one is left for the end.
 
     Args:
-        jobs: Jobs on one data set that want the same samples.
+        jobs: Jobs on one data set with the same samples.
         done: The samples that each of the jobs has done.
         size: How many samples a shard has at most.
     """
+    # A job's list of samples may be long. It is left out of the jobs in shards, which travel to workers one by one.
     light = [replace(job, sample_ids=(), weights={}) for job in jobs]
     lacking: dict[tuple[int, ...], list[str]] = {}
     # The sort is stable: samples with equally many instances, or with an unknown number, keep the data set's order.
@@ -124,9 +125,9 @@ def _job(
     images: frozenset[str] | None,
     trained: Trained | None,
 ) -> Job:
-    # Three ways in which rows remember what made them. `parts` decide: a row was made by this job only if all of them
-    # are equal, and other rows are refused. `about` is for readers, who cannot read fingerprints. `code` is between
-    # the two: an edited plugin is named beneath every table, but its rows stay, for most edits change no mask.
+    # A job's facts say in three ways what made its rows. `parts` decide whether rows may be used: if any differs, they
+    # are refused. `about` is for people, who cannot read fingerprints. `code` is in between: if a plugin was edited, it
+    # is named beneath every table, but its rows stay, since most edits change no mask.
     entry, weights = listing.entry, files.hashes("methods", method.name, method.params)
     about = _about(config, method, listing, weights) | {
         "training_images_asked": asked_again(images, listing.dataset, listing.sample_ids),
@@ -220,7 +221,7 @@ def _method_facts(method: MethodEntry) -> dict[str, Any]:
 
 
 def _training_facts(method: MethodEntry, trained: Trained | None, classes: Sequence[str]) -> dict[str, Any]:
-    """What tables must know of how a method's weights were trained, by themselves; nothing of such as do not say."""
+    """What tables must know about the training of a method's weights; empty for weights without such metadata."""
     if trained is None:
         return {}
     learnt = classes_trained_on(trained, classes)

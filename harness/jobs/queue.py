@@ -1,7 +1,7 @@
-"""What is left of one method's work: shards that no worker has, and what becomes of those on which one died.
+"""The remaining work of one method: shards that no worker has, and how those are tried again on which a worker died.
 
-A worker that dies does not say what of. It works on a shard's samples in order, a few at a time, so the one that killed
-it, if one did, is among the first. These are tried again in halves, which other workers take:
+A worker that dies does not say why. It works on a shard's samples in order, a few at a time. So if a sample killed it,
+that sample is among the first, and these are tried again in halves by other workers:
 
     a b c d e f g h    a worker dies on this shard; two batches of two are suspect
     a b c d | e f g h  the suspects are cut off; the rest waits as it is
@@ -11,11 +11,11 @@ it, if one did, is among the first. These are tried again in halves, which other
     d       done
     c       dies       for the second time: given up; the scheduler writes failed rows
 
-So n suspects cost about log2(n) + 2 workers, and no image but the one that kills. A worker that something else ended
-(its node was switched off, Ray freed memory for another process) says nothing of the image: its shard is tried again as
-it is. Only where that happens OUTSIDE_DEATHS times to one shard is it taken for a death by the shard's own work, for an
-image may be what fills the memory. A shard of several jobs (the variants of a method) is halved by its images first and
-then by its jobs: only the variant that kills loses rows.
+So n suspects cost about log2(n) + 2 workers, and only the image that kills is lost. If something else ended the worker
+(its node was switched off, or Ray freed memory for another process), the images are not suspect, and the shard is tried
+again unchanged. After OUTSIDE_DEATHS such deaths at one shard it is treated as suspect, since an image may be what
+fills the memory. A shard of several jobs (the variants of a method) is halved by its images first and then by its jobs:
+only the variant that kills loses rows.
 """
 
 from __future__ import annotations
@@ -31,19 +31,22 @@ from harness.jobs.worker import Outcome
 T = TypeVar("T")
 
 IN_FLIGHT = 2
-"""Shards a worker has at once, so that it never waits for the driver."""
+"""How many shards a worker has at once, so that it never waits for the driver."""
 
 MOST_SAMPLES = 4096
-"""In one shard, so that its message stays small."""
+"""The most samples in one shard, so that its message stays small."""
 
 LEASES_SUSPECTED = 2
-"""A worker died among the first samples of its shard: as many as two workers did before they wrote what they had."""
+"""How many samples of a dead worker's shard are suspect, in units of what a worker does before it writes.
+
+A worker writes after each unit, so the killer should be in the first one. The second allows for units that differ.
+"""
 
 OUTSIDE_DEATHS = 5
-"""How often workers at one shard may be ended from outside before the shard is suspect."""
+"""How often workers may be ended from outside at one shard before the shard is suspect."""
 
 FIRST_SUSPECTED = 8
-"""How many samples that is taken to be before any worker has written."""
+"""The size of a unit in samples, before any worker has written one."""
 
 
 class Waiting:
@@ -63,15 +66,15 @@ class Waiting:
 
     @property
     def pieces(self) -> int:
-        """Among how many workers the shards may be divided."""
+        """How many workers could share the waiting shards, each with a piece."""
         # Rounded up. Without a size any sample may be a piece of its own: 5 samples keep up to 5 workers busy.
         return sum(-(-len(shard.sample_ids) // (self.size or 1)) for shard in self.shards)
 
     def take(self, workers: int) -> Shard:
-        """The next shard: a part of a long one, smaller where less is left, so that all workers end together."""
+        """The next shard. A long one is cut, into smaller parts as work runs out, so that all workers end together."""
         shard = self.shards.popleft()
-        # What is left, cut for all places that workers have: with 2 workers, of 2 shards each, a quarter of it. So
-        # parts shrink as the work runs out, and no worker ends with a long shard while the others are idle:
+        # Each part is what is left, divided by all places of the workers: with 2 workers that have 2 shards each, a
+        # quarter. So parts shrink as the work runs out, and no worker ends with a long shard while the others are idle:
         #
         #    100 left    parts of 25, 19, 14, 11, 8, 6, 5, 3, 3, 2, 1, 1, 1, 1
         fair = -(-len(shard.sample_ids) // (IN_FLIGHT * workers))
@@ -81,20 +84,20 @@ class Waiting:
         return shard
 
     def done(self, shard: Shard, outcomes: Sequence[Outcome]) -> None:
-        """A worker did a shard, or some of it: what it left is handed out next."""
+        """Note that a worker did a shard, or some of it; the rest of it is handed out next."""
         self.done_at_once |= {outcome.job: outcome.samples for outcome in outcomes}
         if left := outcomes[0].left:
             self.shards.appendleft(replace(shard, sample_ids=left))
 
     def died(self, shards: Iterable[Shard], outside: bool = False) -> Shard | None:
-        """A worker died on the first of its shards, which is tried again in halves. The others wait as they are.
+        """Note that a worker died on the first of its shards: that one is tried again in halves, the others unchanged.
 
         Args:
             shards: The shards that it had.
-            outside: Whether something else than the work ended it; then the first is tried again as it is.
+            outside: Whether something other than the work ended it; then the first is tried again unchanged.
 
         Returns:
-            What is given up, if anything: one image of one job, on which two workers died.
+            One image of one job on which two workers died, which is given up; None if nothing is.
         """
         suspect, *innocent = shards
         if outside and suspect.outside < OUTSIDE_DEATHS:
@@ -102,7 +105,7 @@ class Waiting:
             return None
         done_at_once = self.done_at_once.get(suspect.jobs[0].facts.key, FIRST_SUSPECTED)
         suspect, rest = suspect.split(LEASES_SUSPECTED * done_at_once)
-        # All go to the front, where the next worker finds them: a killer is settled while there is work for the others.
+        # All go to the front of the queue. So the killer is found early, while other workers still have other work.
         self.shards.extendleft([*innocent, *([rest] if rest else [])])
         if len(suspect.sample_ids) > 1 or len(suspect.jobs) > 1:
             self.shards.extendleft(halves(suspect))

@@ -1,8 +1,8 @@
-"""Whether a worker loads what the run was planned with: the weights, the data set, and each file as it is read.
+"""Checks that a worker loads what the run was planned with: the weights, the data set, and each file that it reads.
 
-The driver hashes weights and data sets before the work, and the manifest says what it found. Workers read the same
-paths later and elsewhere: another node may hold other files there, and a file may be replaced at any time. Rows of
-both would stand under one name. So each worker hashes what it loads, and a difference ends the run.
+The driver hashes weights and data sets before the work and writes the hashes into the manifest. Workers read the same
+paths later, perhaps on another node: there may be other files there, and a file may be replaced at any time. Rows made
+from both would have one name. So each worker hashes what it loads, and a difference ends the run.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ REMEDY = (
 
 @contextmanager
 def same_weights(method: Plugin, wanted: Mapping[str, str] | None) -> Iterator[None]:
-    """Build a method within: its files are hashed before, and are still the same afterwards.
+    """Check a method's files before and after the block that builds the method from them.
 
-    The second look costs nothing where a file's size, time and inode are what they were.
+    The second check costs nothing if a file's size, time and inode are unchanged.
 
     Args:
         method: The entry that is built.
         wanted: What `files.hashes` gave when the run was planned; None compares nothing.
 
     Raises:
-        UserError: A file is another one than when the run was planned.
+        UserError: A file has changed since the run was planned.
     """
     _check_weights(method, wanted)
     yield
@@ -48,7 +48,8 @@ def _check_weights(method: Plugin, wanted: Mapping[str, str] | None) -> None:
         return
     here = files.hashes("methods", method.name, method.params)
     paths = {**files.paths("methods", method.name, method.params), **files.files("methods", method.name, method.params)}
-    for key, there in sorted(wanted.items()):  # A file that was not there then may be one that the method writes.
+    # Only files that were there when the run was planned: a new one may have been written by the method itself.
+    for key, there in sorted(wanted.items()):
         found = here.get(key, "no file")
         if there != found:
             raise UserError(
@@ -78,9 +79,9 @@ def check_dataset(entry: Plugin, dataset: Dataset, wanted: Mapping[str, Any] | N
 
 
 class FilesAsOpened:
-    """The files of a data set's samples, as they were when it was opened: size and modification time.
+    """The sizes and modification times of a data set's files when it was opened, to compare with later.
 
-    A fingerprint cannot hold these, since each copy of a data set has its own times.
+    They cannot be in the fingerprint, since each copy of a data set has its own times.
 
     Args:
         entry: The config's.
@@ -93,10 +94,10 @@ class FilesAsOpened:
         self.states = {one: _states(_files(dataset, one)) for one in dataset.sample_ids()} if names_files else {}
 
     def check(self, dataset: Dataset, sample_ids: Sequence[str]) -> None:
-        """Look again at the files of samples that were read.
+        """Compare the files of samples that were just read.
 
         Raises:
-            UserError: One was changed since.
+            UserError: A file was changed since the data set was opened.
         """
         for sample_id in sample_ids:
             if sample_id not in self.states:
@@ -120,7 +121,7 @@ def _files(dataset: Dataset, sample_id: str) -> Sequence[Path]:
 
 
 def _states(paths: Sequence[Path]) -> tuple[int, ...]:
-    """A number for each file, which changes with its size and time; 0 for one that is not there."""
+    """A number for each file, which changes with its size and time; 0 for a missing file."""
     return tuple(map(_state, paths))
 
 

@@ -1,8 +1,8 @@
-"""The images of a run in an order of which every beginning is a stratified part, so that a larger part holds a smaller.
+"""Orders a run's images so that the first n, for every n, are a stratified sample that holds all smaller ones.
 
-Each stratum is spread evenly over the order, from a beginning of its own (systematic sampling with a random start:
-Cochran, "Sampling Techniques", 3rd edition, 1977, chapter 8): every share of the images has about that share of each
-class, and every image comes early as often as any other.
+Each stratum is spread evenly over the order, with a random start of its own (systematic sampling: Cochran, "Sampling
+Techniques", 3rd edition, 1977, chapter 8). So the first 40 % of the images have about 40 % of each class, and over all
+seeds every image comes early as often as any other.
 
     stratum    places of its images, from 0 to 1             the first 40 %
     cat (4)    0.10   0.35   0.60   0.85                     two of four
@@ -42,13 +42,13 @@ class Asked:
 
 
 def in_order(config: RunConfig) -> list[Asked]:
-    """Every image that a run asks for, of all data sets, in an order of which every beginning is stratified.
+    """Every image of a run, of all data sets, in stratified order.
 
-    An image's stratum is the rarest class in it, seen or unseen. Of a data set that tells its classes only by opening
-    images all are one stratum. The order is that of the run's seed, whatever the machine.
+    An image's stratum is the rarest class in it, seen or unseen. If a data set knows the classes only by opening its
+    images, all of them are one stratum. The order depends on the run's seed, not on the machine.
 
     Raises:
-        UserError: A data set is not there, or lists what cannot be.
+        UserError: A data set is not there, or its listing must be wrong.
     """
     placed: list[tuple[float, Asked]] = []
     for entry in config.datasets:
@@ -62,7 +62,7 @@ def in_order(config: RunConfig) -> list[Asked]:
 
 
 def spread(classes: Mapping[str, Sequence[Stratum]], seed: int) -> list[tuple[float, str]]:
-    """Each sample with its place, from 0 to 1, in that order.
+    """Each sample with its place, from 0 to 1, sorted by place.
 
     Args:
         classes: Sample -> the strata of its instances.
@@ -75,6 +75,9 @@ def spread(classes: Mapping[str, Sequence[Stratum]], seed: int) -> list[tuple[fl
         strata.setdefault(rarest, []).append(sample_id)
     places = []
     for stratum, members in strata.items():
+        # Four members get the places (0 + b) / 4, (1 + b) / 4, (2 + b) / 4 and (3 + b) / 4, in random order, where b is
+        # the stratum's own random number from 0 to 1. Without b, the first member of every stratum would come at 0:
+        # rare classes would crowd the beginning.
         begins = _chance(seed, "stratum", *stratum)
         for rank, sample_id in enumerate(sorted(members, key=lambda one: _chance(seed, "sample", one))):
             places.append(((rank + begins) / len(members), sample_id))

@@ -1,4 +1,4 @@
-"""One worker: it loads a method once and data sets as shards want them, and writes finished shards to the store."""
+"""One worker: it loads one method, opens data sets when shards need them, and writes finished shards to the store."""
 
 from __future__ import annotations
 
@@ -32,28 +32,30 @@ from harness.storage.store import Store
 from harness.structures import Record, UserError
 
 SHARD_S = 10.0
-"""How long a worker works before it writes what it has: what the death of one may cost."""
+"""How long a worker works before it writes: the most work that its death may cost."""
 
 IDS_LOOKED_AT = 1000
-"""The first instances of a worker, whose ids are compared: a plugin that repeats them does so from the second image."""
+"""How many ids of instances a worker compares: a plugin that repeats them does so from its second image on."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a shard for one of its jobs.
+    """The result of a shard for one of its jobs.
 
     Attributes:
         job: The job's key.
         samples: Images done.
-        instances: Instances asked for; `failed` of them have no mask.
+        instances: Instances done, with and without a mask.
+        failed: How many of them have no mask.
         error: The most frequent reason, if any failed.
         seconds: The worker's time for the shard, all its jobs together.
-        left: The shard's samples for which the time did not suffice.
+        left: The shard's samples for which the time was too short.
         device: Where the method ran.
         worker: Host and process.
         file: The shard's file that was written, within the run's folder.
-        memory_mib: The process's peak; `gpu_mib` is torch's peak on the GPU.
-        reads_text: Whether the method was seen to read the text, which it does not say.
+        memory_mib: The process's peak memory.
+        gpu_mib: torch's peak memory on the GPU.
+        reads_text: Whether the probe found that the method reads the text without declaring it.
     """
 
     job: str
@@ -75,14 +77,14 @@ class Worker:
     """Evaluates shards of one method in this process.
 
     Args:
-        method: Built now, with its weights.
+        method: The entry of the method, which is built at once.
         store: Where the records go.
         threads: How many threads torch and OpenCV may use on the CPU.
         weights: The hashes of the method's files when the run was planned; None compares nothing.
         as_opened: The files of data sets that earlier workers of this process opened, by label; new ones are added.
 
     Raises:
-        UserError: The method's constructor says so, or its files are others than then.
+        UserError: The method's constructor raises it, or a file has changed since the run was planned.
     """
 
     def __init__(
@@ -102,11 +104,11 @@ class Worker:
         self.image_of: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def run(self, shard: Shard, for_s: float = SHARD_S) -> list[Outcome]:
-        """Evaluate a shard, or as much of it as the time suffices for, and write a file for each of its jobs.
+        """Evaluate a shard, or as much of it as the time allows, and write a file for each of its jobs.
 
         Args:
             shard: A shard of this worker's method.
-            for_s: No batch is begun after so many seconds, but the first one is in any case.
+            for_s: No batch is begun after this many seconds, but the first one always is.
         """
         started = time.monotonic()
         ways = [(job.names, job.protocol) for job in shard.jobs]
@@ -116,8 +118,8 @@ class Worker:
         done: list[str] = []
         records: list[list[Record]] = [[] for _ in shard.jobs]
         for sample_ids, found in evaluation.batches(shard.sample_ids, started + for_s):
-            # After the batch is computed and before anything is written: a file that was replaced meanwhile leaves no
-            # row.
+            # The check comes after the batch is computed and before anything is written, so that a file which was
+            # replaced in between leaves no row.
             as_opened.check(dataset, sample_ids)
             done += sample_ids
             for own, new in zip(records, found, strict=True):
@@ -134,10 +136,10 @@ class Worker:
         ]
 
     def _check_ids(self, name: str, dataset: Dataset, records: Sequence[Record]) -> None:
-        """See that no instance's id is that of another image's, where no listing has shown it before the run.
+        """Check that no two images have an instance of the same id, if no listing has shown that before the run.
 
         Raises:
-            UserError: One is, as where the plugin counts each image's instances from 0.
+            UserError: Two do, such as when the plugin counts each image's instances from 0.
         """
         known = self.image_of[name]
         if type(dataset).list_instances is not Dataset.list_instances or len(known) > IDS_LOOKED_AT:
@@ -147,18 +149,18 @@ class Worker:
                 raise UserError(listed_twice(f"data set '{name}'", record.instance_id, "load() gives"))
 
     def reads_text(self, job: Job) -> bool:
-        """Whether the method does not say that it uses the text, and its masks were seen to change with the words."""
+        """Whether the probe found that the method reads the text without declaring it."""
         return self.probe is not None and job.facts.method in self.probe.found
 
     def dataset(self, entry: Plugin, wanted: Mapping[str, Any] | None = None) -> Dataset:
-        """A data set, built when it is first asked for.
+        """A data set, built at the first call.
 
         Args:
-            entry: The config's.
+            entry: The config's entry.
             wanted: Its fingerprint when the run was planned; None compares nothing.
 
         Raises:
-            UserError: The data set's constructor says so, or it is another one than then.
+            UserError: The data set's constructor raises it, or the data have changed since the run was planned.
         """
         if label(entry) not in self.datasets:
             dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
@@ -169,16 +171,16 @@ class Worker:
         return self.datasets[label(entry)]
 
     def read_names(self, dataset: Dataset, texts: Sequence[Text]) -> Iterator[str]:
-        """Have the method read a data set's names, as each of the texts says them; as `Method.read_names`."""
+        """Let the method read a data set's names, once for each way of saying them; yields as `Method.read_names`."""
         try:
             for names in dict.fromkeys(Wording(text, dataset.classes).vocabulary for text in texts):
                 yield from self.method.read_names(names)
-        except Exception:  # A name that cannot be read: the instances that are asked for by it become failed rows.
+        except Exception:  # A name cannot be read. Its instances become failed rows when they are prompted.
             return
 
 
 def silent(_what: str) -> None:
-    """Ignores what begins now."""
+    """Ignore the announcement."""
 
 
 def run_here(
@@ -190,10 +192,10 @@ def run_here(
         shards: They may be of several methods.
         store: Where the records go.
         threads: How many threads each method may use.
-        begins: Told what takes a while and has no outcome: "loading SAM".
+        begins: Called before anything that takes a while and has no outcome: "loading SAM".
     """
     as_opened: dict[str, FilesAsOpened] = {}
-    # One method after the other, so that each is loaded once and never two lie in memory at a time.
+    # Sorted by method, so that each is loaded once and never two are in memory at a time.
     for _, own in groupby(sorted(shards, key=method_of), key=method_of):
         first, *others = own
         begins(f"loading {method_of(first)}")
@@ -238,11 +240,11 @@ def load_method(entry: MethodEntry, weights: Mapping[str, str] | None, threads: 
         threads: How many threads torch and OpenCV may use on the CPU.
 
     Raises:
-        UserError: The method's constructor says so, or its files are others than then.
+        UserError: The method's constructor raises it, or a file has changed since the run was planned.
     """
-    # Images are read-only, which torch warns of; no method may write on them.
+    # torch warns of read-only arrays, and images are read-only on purpose, since no method may write on them.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-    # Weights that a constructor draws are the same in every worker, and under every label.
+    # If the constructor draws random weights, they are the same in every worker, and under every label.
     chance.seed("build", entry.name)
     with same_weights(entry, weights):
         method: Method = parameters.build("methods", entry.name, entry.params)
@@ -251,7 +253,7 @@ def load_method(entry: MethodEntry, weights: Mapping[str, str] | None, threads: 
 
 
 def limit_threads(threads: int) -> None:
-    """Keep a worker to its cores: torch's and OpenCV's own threads would fight those of the other workers."""
+    """Limit torch's and OpenCV's own threads, which would take cores from the other workers."""
     cv2.setNumThreads(threads)
     if "torch" in sys.modules:  # Importing it takes seconds, which a method without it need not wait for.
         sys.modules["torch"].set_num_threads(threads)
