@@ -1,4 +1,4 @@
-"""Drawn instances become the batches of one worker, in this process; `harness.training.loaders` makes them ahead."""
+"""Turns drawn instances into the batches of one worker, in this process; `harness.training.loaders` does so ahead."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Example = Mapping[str, np.ndarray]
 Batch = dict[str, torch.Tensor]
 Drawn = list[tuple[Draw, np.random.Generator]]
 Made = tuple[Draw, Example]
-"""An example, with the draw that it shows."""
+"""An example, with the draw that it was made from."""
 
 
 @runtime_checkable
@@ -39,7 +39,7 @@ class Preparing(Protocol):
     """A learner that computes something for a step's images and texts together, before their examples are made."""
 
     def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
-        """Do what is faster for several at once, and keep it; each text comes with its vocabulary."""
+        """Compute and keep what is faster for several images at once; each text comes with its vocabulary."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +53,14 @@ class Batches:
         worker 0  [0 1][2 3]
         worker 1          [4 5][6 7]
 
-    Every worker draws the whole step and takes its share, so that workers need not tell each other what they drew.
+    Every worker draws the whole step, which is cheap, and takes its share: so workers need not exchange their draws.
 
     Attributes:
         rank: The worker's number.
         world: How many workers there are.
         parts: How many batches the worker's share is cut into.
-        threads: Threads that make a step's examples together.
-        text: What the instances are called.
+        threads: How many threads make a step's examples.
+        text: The rule for the words of the instances.
     """
 
     learner: Learner
@@ -99,13 +99,15 @@ class Batches:
         return list(self.draws.at(step))[self.rank * size : (self.rank + 1) * size]
 
     def _prepare(self, learner: Preparing, share: Drawn) -> None:
+        # Draws without an image or words are left out here in silence. `_example` meets them again, warns of them and
+        # draws others; those few are then computed one by one.
         found = [one for one in self._each(self._shown, share) if one is not None]
         images, said = [image for image, _ in found], [said for _, said in found]
         with blamed(f"{named(self.learner)}: a step of {_called(share[0][0])} and others cannot be prepared"):
             learner.prepare(images, [one.text or "" for one in said], [one.vocabulary for one in said])
 
     def _shown(self, draw: Draw, rng: np.random.Generator) -> tuple[Image, Said] | None:
-        """A draw's image and words; None where it has no words or is not there, of which `_example` says more."""
+        """A draw's image and words; None if it has no words or is not there, which `_example` reports."""
         sample = self.samples.without_masks(draw.dataset, draw.sample_id)
         for instance in (one for one in sample.instances if one.id == draw.instance_id):
             try:
@@ -116,7 +118,7 @@ class Batches:
         return None
 
     def _said(self, draw: Draw, sample: Sample, instance: Instance, rng: np.random.Generator) -> Said:
-        """What an instance is called, as `evaluation.protocol.Way` would have it.
+        """The words for an instance, by the same rule as in an evaluation (`evaluation.protocol.Way`).
 
         Raises:
             ValueError: The text rule has no words for it.
@@ -132,9 +134,10 @@ class Batches:
             return list(pool.map(lambda drawn: make(*drawn), share))
 
     def _example(self, draw: Draw, rng: np.random.Generator) -> Made:
-        """One drawn instance as the learner wants it; in the place of one unreadable, unclickable or nameless, another.
+        """The learner's example of a draw; if that draw is of no use, another draw takes its place.
 
-        The other one is drawn by the same generator, so that it is the same in every start of the training.
+        A draw is of no use if it cannot be read or clicked, or has no words. The other one is drawn with the same
+        generator, so that it is the same in every start of the training.
 
         Raises:
             UserError: As many in a row are unreadable as there are instances, or the learner's own code fails.
@@ -162,7 +165,7 @@ class Batches:
             return stacked([one for _, one in made])
         except MemoryError:
             raise
-        except Exception as error:  # Anything may stand in the place of arrays.
+        except Exception as error:  # A learner may return anything in place of arrays.
             told = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(
                 f"{named(self.learner)}: its examples do not stack to a batch. {told}. Found "
@@ -205,7 +208,7 @@ def batches_of(
         recipe: The recipe of the whole training.
         rank: The worker's number.
         world: How many workers there are.
-        device: Where the worker trains; what else its learner puts on a GPU goes there, too.
+        device: Where the worker trains. Whatever else its learner puts on a GPU goes to the same one.
         processes: Processes that share the memory for decoded images.
         threads: Threads that make a step's examples together.
     """

@@ -54,7 +54,7 @@ def card(
     """The card of trained weights, in Markdown.
 
     Args:
-        recipe: What trained them.
+        recipe: The recipe that trained them.
         path: The checkpoint; its size, hash and date are read from it.
         commit: The code's commit, with "+" where files differed from it; empty where unknown.
         categories: The categories of the instances that could be drawn.
@@ -73,7 +73,7 @@ def card(
 
 
 def card_of(path: Path) -> str:
-    """The card of a checkpoint, from its metadata; where that has no recipe, the card beside it that names this file.
+    """The card of a checkpoint, from its metadata; without a recipe there, the .md file beside it that has its hash.
 
     Raises:
         UserError: No such file, no safetensors file, or one that no recipe of this harness made.

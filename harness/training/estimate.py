@@ -17,25 +17,25 @@ from harness.training.one_rank import Training
 from harness.training.samples import KEPT_BYTES, SampleCache
 
 MOST_STEPS = 10
-"""The measured steps of a pass, at most."""
+"""The most steps that a pass measures."""
 
 _LEAST_STEPS = 3
 
 _WEIGHED = 8
-"""The images whose mean size stands for that of all."""
+"""How many images are loaded to estimate the mean size of all."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a training would take with workers as fast as this process.
+    """The time of a training with workers as fast as this process.
 
     Attributes:
-        steps_per_s: Of one worker with its share of the batch; what workers tell each other takes time, too, and is
-            left out, as are validation and checkpoints.
+        steps_per_s: The steps per second of one worker with its share of the batch. The workers' exchange of gradients,
+            validation and checkpoints are left out.
         device: What was measured: a GPU's name, or a CPU's with torch's threads.
         hours: From start to end.
         device_hours: Hours times workers: GPU-hours, or those of a CPU worker.
-        measured: Steps that the figures rest on.
+        measured: How many steps were measured.
     """
 
     steps_per_s: float
@@ -46,33 +46,35 @@ class Expected:
 
 
 def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
-    """Train a few steps, and forget them.
+    """Train a few steps, measure them, and throw the result away.
 
     The same steps are taken twice: the first time their images have to be decoded, the second time images and saliency
-    features are in memory. A training begins like the first pass and goes on like the second, if memory holds its
-    images, so a step takes the second pass's time plus, for the share of examples whose image is not in memory yet,
-    the difference between the two:
+    features are in memory. If the memory is large enough for all images, a training begins like the first pass and goes
+    on like the second. So the difference between the two passes counts for the share of examples whose image is not in
+    memory yet:
 
         seconds = at_hand + (decoding - at_hand) * share        share: images / examples drawn in all, at most 1;
-                                                                1 where memory does not hold the images
+                                                                1 if the images do not fit into memory
+
+    For example, 0.3 s with decoding and 0.1 s without, 1000 images and 10 000 examples: 0.1 + 0.2 * 0.1 = 0.12 s.
 
     Args:
         recipe: What would be trained, from the start.
-        for_s: No further step begins after so many seconds, once three are measured; listing the data, starting the
-            loaders and a first step of each come before.
+        for_s: No further step begins after this many seconds, once three are measured. Listing the data, starting the
+            loaders and a first step of each loader come before and are not counted.
 
     Raises:
         UserError: For the same reasons as `fit`.
     """
     workers = max(1, recipe.workers)
     with memory_blamed(recipe.device), closing(Training.of(recipe, 0, workers)) as training:
-        begun = training.processes  # The first step of each is slower than all others.
+        begun = training.processes  # The first step of each process is slower than all others, and is not measured.
         _paced(training, range(begun), math.inf)
         end = time.monotonic() + for_s
         # The first pass may take half of the time, so that as much is left for the second.
         first = _paced(training, range(begun, begun + MOST_STEPS), end - for_s / 2)
         if training.loaders:
-            training.loaders.settle()  # What the first pass asked for and did not take.
+            training.loaders.settle()  # Steps that the first pass requested and did not use are still being made.
         again = _paced(training, range(begun, begun + len(first)), end) if time.monotonic() < end else first
         decoding, at_hand = _mean(first), _mean(again)
         seconds = at_hand + max(0.0, decoding - at_hand) * _decoded(training)
@@ -81,7 +83,7 @@ def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
 
 
 def _paced(training: Training, steps: Sequence[int], end: float) -> list[float]:
-    """Seconds of each of the steps; those that would begin after `end` are left out, but for the first three."""
+    """Seconds of each of the steps; a step that would begin after `end` is left out, except the first three."""
     taken: list[float] = []
     batches = training.steps(steps[0], steps[-1] + 1)
     for step in steps:
@@ -101,6 +103,8 @@ def _decoded(training: Training) -> float:
     """The share of a training's examples whose image is not in memory yet."""
     recipe, draws = training.recipe, training.batches.draws.draws
     images = list(dict.fromkeys((draw.dataset, draw.sample_id) for draw in draws))
+    # Each process keeps the images in a memory of its own, so all of them must fit into a process's part of it, and
+    # each is decoded once a process.
     if len(images) * _bytes_an_image(training.batches.samples, images[:_WEIGHED]) > KEPT_BYTES // training.processes:
         return 1.0
     return min(1.0, training.processes * len(images) / (recipe.steps * recipe.batch / max(1, recipe.workers)))

@@ -1,6 +1,6 @@
-"""How a training went: a Parquet file and TensorBoard's events, kept after it is done.
+"""The reports of a training, kept in a Parquet file and in TensorBoard's events.
 
-Neither is worth a training of days: where one cannot be written the training goes on, with one warning.
+If one of them cannot be written, the training goes on with one warning: it may be days long, and is worth more.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 class Journal:
     """Keeps every report.
 
-    A resumed training repeats the steps since its last state. Their rows of the earlier start are dropped as the first
-    report of the new one arrives, and TensorBoard is told to forget those points, so that no step stands there twice:
+    A resumed training repeats the steps since its last state. When its first report arrives, the earlier start's rows
+    of these steps are dropped, and TensorBoard is told to forget their points. So no step is there twice:
 
         start 1   20 40 60 80 x             killed after 80; the last state is that of step 50
         start 2           60 80 100 ...     the file then has 20 40 60 80 100 ...
@@ -50,9 +50,10 @@ class Journal:
         self.warned = False
 
     def add(self, progress: Progress) -> None:
-        """Keep a report, in memory at least: the file gets all of them as soon as there is room again."""
+        """Keep a report, at least in memory: after a full disk, the file gets all of them once there is room again."""
         earlier = self._kept() if self.rows is None else self.rows
-        if self.rows is None or (earlier and progress.step <= earlier[-1]["step"]):  # A worker that was replaced.
+        # Steps go back in two cases: at this start's first report, and after a worker on Ray was replaced.
+        if self.rows is None or (earlier and progress.step <= earlier[-1]["step"]):
             self.close()
             self.rows = [row for row in earlier if row["step"] < progress.step]
         self.rows.append({**asdict(progress), "time_s": time.time()})
@@ -97,11 +98,12 @@ class Journal:
 class Events:
     """TensorBoard's file, each report written as it arrives.
 
-    tensorboardX's SummaryWriter writes in a thread, which a full disk ends; its caller then waits for it for ever.
+    tensorboardX's SummaryWriter is not used: it writes in a thread, which a full disk ends, and its caller then waits
+    for that thread for ever.
 
     Args:
-        folder: Where TensorBoard looks.
-        first: The step from which on TensorBoard is to forget what earlier files say.
+        folder: The folder that TensorBoard is pointed to.
+        first: TensorBoard forgets earlier files' points from this step on.
     """
 
     def __init__(self, folder: Path, first: int) -> None:
@@ -130,6 +132,6 @@ class Events:
         self.writer.write_event(Event(step=step, wall_time=time.time(), **content))
 
     def close(self) -> None:
-        """Close the file; what is not written yet is lost where the disk refuses it."""
+        """Close the file; if the disk is full, the last points are lost."""
         with suppress(OSError):
             self.writer.close()

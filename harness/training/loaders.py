@@ -1,19 +1,19 @@
 """A training's next steps, made ahead by processes of their own.
 
-Threads of the training's process would share Python's lock with it: each of the thousand kernels of a step on a GPU
-then waits its turn. On one H100 twelve such threads cost 40 % of the speed (docs/performance.md).
+Threads in the training's own process would share Python's lock with it: each of the thousand kernel launches of a step
+on a GPU would wait for the lock. On one H100 twelve such threads cost 40 % of the speed (docs/performance.md).
 
-Each process makes whole steps in turn, and has up to `STEPS_AHEAD` of them to do; the training takes them in order.
-With two processes:
+Each process makes whole steps in turn and has up to `STEPS_AHEAD` of them to do; the training takes them in order. With
+two processes:
 
-    process 0   step 0   step 2   step 4 ...       step % 2 decides who makes a step: asked for once more,
-    process 1     step 1   step 3   step 5 ...     it is made by the process that has its images in memory
+    process 0   step 0   step 2   step 4 ...       step % 2 decides which process makes a step: if a step is needed
+    process 1     step 1   step 3   step 5 ...     again, the process that has its images in memory makes it
     training          0 1 2 3 4 5 ...
 
-A whole step to one process, and not one example to each, is what lets a learner prepare a step's images together. A
-process makes the step with threads of its own: decoding and resizing release Python's lock, and threads share the
-decoded images, which processes would each keep a copy of. Batches come back through shared memory (/dev/shm), where
-torch puts a tensor that crosses a process's border: only its name goes through the pipe.
+A process makes whole steps, not single examples, so that a learner can prepare a step's images together. Within a
+process, threads make the examples: decoding and resizing release Python's lock, and threads share the decoded images,
+of which each process would need a copy. Batches come back through shared memory (/dev/shm): torch puts a tensor that
+goes from process to process there, and only its name goes through the pipe.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from harness.structures import UserError
 from harness.training.batches import Batch, Batches
 
 THREADS = 4
-"""The threads of a process, at most: more of them would wait for each other."""
+"""The most threads of a process; more would wait for each other."""
 
 STEPS_AHEAD = 2
-"""The steps that a process has to do at once: the one that it is at, and one that it need not wait for."""
+"""How many steps a process has at once: the one that it makes, and the next one, so that it never waits for work."""
 
 Make = Callable[[int, int], Batches]
-"""A worker's batches, given how many processes share its memory and how many threads each has; to be pickled."""
+"""(processes that share the worker's memory, threads of each) -> the worker's batches; it must be picklable."""
 
 _make: Callable[[], Batches]
-"""Set in a loader's process alone: builds its batches."""
+"""Builds the batches; set in a loader's process only."""
 
 
 class LoaderDiedError(UserError):
@@ -57,12 +57,12 @@ class Loaders:
     Args:
         make: Builds the batches, once in each process.
         count: The threads of all processes together.
-        pinned: Whether batches lie in memory from which a GPU copies while it computes.
+        pinned: Whether batches are copied into page-locked memory, from which a GPU can copy while it computes.
     """
 
     def __init__(self, make: Make, count: int, pinned: bool) -> None:
         processes = -(-count // THREADS)
-        spawn = get_context("spawn")  # A fork cannot use the GPU.
+        spawn = get_context("spawn")  # A forked process could not use the GPU.
         ended, self.end = spawn.Pipe(duplex=False)
         # 10 threads are three processes, of 4, 3 and 3.
         threads = [count // processes + (number < count % processes) for number in range(processes)]
@@ -79,13 +79,13 @@ class Loaders:
         """
         ahead = STEPS_AHEAD * len(self.pools)
         coming: deque[Future[list[Batch]]] = deque()
-        try:  # A broken pool raises as it is given a step, too.
-            # Steps are asked for `ahead` of where they are handed out. With two processes, 4 ahead, from step 0:
+        try:  # `submit` is inside, too: a broken pool already raises there.
+            # Steps are requested `ahead` of the one that is yielded. With two processes, 4 ahead, from step 0:
             #
-            #    0 1 2 3        asked for; nothing is handed out yet
-            #    4              asked for; 0 is handed out, as soon as it is made
-            #    5              asked for; 1 ...
-            #    end to end+3   nothing more to ask for; the last four are handed out
+            #    0 1 2 3        requested; nothing is yielded yet
+            #    4              requested; 0 is yielded, as soon as it is made
+            #    5              requested; 1 is yielded, ...
+            #    end to end+3   nothing more to request; the last four are yielded
             for step in range(first, end + ahead):
                 if step < end:
                     made = self.pools[step % len(self.pools)].submit(_at, step)
@@ -110,8 +110,8 @@ class Loaders:
         return [{key: value.pin_memory() for key, value in one.items()} for one in batches] if self.pinned else batches
 
     def settle(self) -> None:
-        """Wait until all that was asked for is made."""
-        # Each pool has one process, which does its tasks in turn: once this empty task is done, so are all before it.
+        """Wait until all requested steps are made."""
+        # Each pool has one process, which does its tasks in turn: once this empty task is done, all before it are, too.
         for asked in [pool.submit(int) for pool in self.pools]:
             asked.result()
 
@@ -124,13 +124,13 @@ class Loaders:
 
 
 def _why(error: BrokenProcessPool) -> str:
-    """What Python knows of the reason: nothing where a process was killed."""
+    """What Python knows about the reason; "" if the process was killed."""
     lines = str(error.__cause__ or "").strip(" \n\"'").splitlines()
     return f" (here: {lines[-1]})" if lines else ""
 
 
 def _begin(make: Make, processes: int, threads: int, ended: connection.Connection) -> None:
-    """Set up a new process. Ctrl-C reaches it, too, but the training decides when it ends."""
+    """Set up a new process. It ignores Ctrl-C, which reaches it, too: the training decides when it ends."""
     global _make
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _make = lambda: make(processes, threads)  # noqa: E731
@@ -140,7 +140,7 @@ def _begin(make: Make, processes: int, threads: int, ended: connection.Connectio
 
 
 def _end_with_parent(ended: connection.Connection) -> None:
-    """End this process when the training closes its end of the pipe or is killed; else it would stay for ever."""
+    """End this process when the training closes its end of the pipe or is killed; else it would run for ever."""
     parent = parent_process()
     assert parent is not None
     connection.wait([parent.sentinel, ended])
@@ -149,7 +149,7 @@ def _end_with_parent(ended: connection.Connection) -> None:
 
 @cache
 def _batches() -> Batches:
-    """Built at the first step, so that what goes wrong comes back as its result."""
+    """The process's batches, built at its first step, so that an error comes back as that step's result."""
     return _make()
 
 

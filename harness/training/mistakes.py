@@ -1,4 +1,4 @@
-"""The messages of a training in place of tracebacks: which learner failed, where it is written, what to lower."""
+"""Messages of a training that replace tracebacks: which learner failed, in which file and line, what to lower."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.structures import UserError
 
 
 def named(learner: Learner) -> str:
-    """How messages call a learner."""
+    """The name of a learner in messages."""
     return f"learner '{getattr(learner, 'name', '') or type(learner).__name__}'"
 
 
@@ -24,7 +24,7 @@ def defined(function: Callable[..., Any]) -> str:
 
 
 def damaged(file: object, error: Exception, delete: str = "it") -> UserError:
-    """The message on a state that cannot be read."""
+    """The message about a state that cannot be read."""
     return UserError(f"{file}: found a damaged file ({type(error).__name__}); delete {delete} to train anew.")
 
 
@@ -36,7 +36,7 @@ def memory_blamed(device: str) -> Iterator[None]:
         device: The recipe's.
 
     Raises:
-        UserError: In place of what torch or Python raised for it.
+        UserError: It replaces the exception of torch or Python.
     """
     try:
         yield

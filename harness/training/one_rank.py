@@ -1,7 +1,7 @@
-"""One worker's part of a training: the whole of it, where there is but one.
+"""One worker's part of a training, which is the whole training if there is one worker.
 
-Everything random comes from (seed, step): a training that was stopped and resumed ends with the weights of one that
-was not.
+All random numbers come from (seed, step), so a training that was stopped and resumed ends with the same weights as one
+that ran through.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harness.training.state import States, TrainingState
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands.
+    """How far a training has come.
 
     Attributes:
         step: Steps done.
@@ -38,8 +38,8 @@ class Progress:
         lr: The learning rate.
         steps_per_s: Since this process started.
         waited: The share of that time in which it waited for examples.
-        validation: The mean loss of the fixed examples, where they were looked at since the last report.
-        since: The step of the kept state from which this start went on; 0 where it began anew.
+        validation: The mean loss of the fixed examples, if it was computed since the last report.
+        since: The step of the kept state from which this start went on; 0 if it began anew.
     """
 
     step: int
@@ -62,14 +62,14 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a finished training is exported from.
+    """The result of a training, from which the checkpoint is made.
 
     Attributes:
         weights: On the CPU.
-        metadata: The learner's own.
+        metadata: What the learner wants in the checkpoint.
         categories: The categories of the instances that could be drawn.
         data: Each data set's name and fingerprint.
-        vocabulary: The names of the data sets' classes, as they were said.
+        vocabulary: The names of the data sets' classes, as the training said them.
     """
 
     weights: dict[str, torch.Tensor]
@@ -80,11 +80,11 @@ class Fitted:
 
 
 def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fitted:
-    """Train this worker's part; in a process group every worker calls this, and gets the same.
+    """Train this worker's part. In a process group every worker calls this, and all get the same result.
 
     Raises:
-        UserError: The data holds nothing to train on, the device is absent, the learner's own code fails, the memory
-            does not suffice, the loss is not finite, or a loader died.
+        UserError: The data holds nothing to train on, the device is absent, the learner's own code fails, the memory is
+            too small, the loss is not finite, or a loader died.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     with memory_blamed(recipe.device), closing(Training.of(recipe, rank, world)) as training:
@@ -98,8 +98,7 @@ def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fi
             share = course.awaited(batches)
             course.losses.append(state.step(step, share))
             done = step + 1
-            # Every worker comes here, although one state is written: on Ray they wait for each other, and a worker that
-            # went on alone would leave the others waiting.
+            # Only one state is written, but every worker must call this: on Ray the call waits for all of them.
             if done % recipe.save_every == 0:
                 states.keep(state.as_dict(done))
             if fixed and done % fixed.every == 0:
@@ -111,7 +110,7 @@ def fit(recipe: Recipe, states: States, report: Report, report_every: int) -> Fi
 
 @dataclass(eq=False)
 class Course:
-    """What the next report says: the pace since this process started, and the losses since the last report."""
+    """Collects the next report: the pace since this process started, and the losses since the last report."""
 
     first: int
     steps: int
@@ -121,14 +120,14 @@ class Course:
     validation: float | None = None
 
     def awaited(self, batches: Iterator[list[Batch]]) -> list[Batch]:
-        """The next batches; notes how long they took to come."""
+        """The next batches; the time that they took to come is added to `waited`."""
         asked = time.monotonic()
         share = next(batches)
         self.waited += time.monotonic() - asked
         return share
 
     def progress(self, done: int, lr: float) -> Progress:
-        """Where the training stands after so many steps; what was noted of losses is forgotten."""
+        """The report after this many steps; the losses are cleared for the next one."""
         seconds, loss, validation = time.monotonic() - self.started, float(np.mean(self.losses)), self.validation
         self.losses, self.validation = [], None
         rate = (done - self.first) / seconds
@@ -137,15 +136,15 @@ class Course:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What one worker of a training works with.
+    """The parts of one worker's training.
 
     Attributes:
         recipe: The recipe of the whole training.
-        learner: Its network lies on the device, in training mode.
+        learner: Its network is on the device, in training mode.
         datasets: The recipe's.
-        state: Before the first step.
-        batches: This worker's share of every step's.
-        loaders: What makes them ahead; None where they are made in turn with the steps.
+        state: Network, optimiser and average.
+        batches: This worker's share of every step.
+        loaders: The processes that make batches ahead; None if this process makes them between the steps.
     """
 
     recipe: Recipe
@@ -168,12 +167,12 @@ class Training:
         batches = batches_of(recipe, rank, world, device)
         learner, on_gpu = batches.learner, device.type == "cuda"
         learner.network.to(device).train()
-        if on_gpu:  # The order in which tensor cores read what a convolution is given.
+        if on_gpu:  # The memory layout that the convolutions of tensor cores read fastest.
             learner.network.to(memory_format=torch.channels_last)
         loaders = None
         if recipe.loaders:
             loaders = Loaders(partial(batches_of, recipe, rank, world, device), recipe.loaders, pinned=on_gpu)
-            batches.samples.forget()  # They have the memory for images.
+            batches.samples.forget()  # The loaders' processes use the memory for images.
         return cls(recipe, learner, batches.samples.datasets, TrainingState(learner, recipe, device), batches, loaders)
 
     def steps(self, first: int, end: int) -> Iterator[list[Batch]]:
@@ -182,7 +181,7 @@ class Training:
 
     @property
     def processes(self) -> int:
-        """Those that make examples, each with a memory of its own for images."""
+        """How many processes make examples, each with a memory of its own for images."""
         return len(self.loaders.pools) if self.loaders else 1
 
     def close(self) -> None:
@@ -191,7 +190,7 @@ class Training:
             self.loaders.close()
 
     def fitted(self) -> Fitted:
-        """What it has come to."""
+        """The result of the training so far."""
         weights = {name: tensor.detach().cpu() for name, tensor in self.state.weights().items()}
         metadata = {key: str(value) for key, value in self.learner.metadata().items()}
         entries = zip(self.recipe.datasets, self.datasets, strict=True)
@@ -201,10 +200,10 @@ class Training:
 
 
 def chosen_device(device: str) -> torch.device:
-    """What a recipe's `device` is here; "auto" takes the GPU if there is one.
+    """The torch device of a recipe's `device`; "auto" takes the GPU if there is one.
 
     Raises:
-        UserError: A GPU is asked for where there is none, or not as many.
+        UserError: The recipe wants a GPU that is not there.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= gpus:
@@ -215,9 +214,9 @@ def chosen_device(device: str) -> torch.device:
 
 @dataclass(frozen=True, eq=False)
 class FixedExamples:
-    """Examples that are the same at every look, for validation.
+    """Examples for validation, which are the same every time.
 
-    Every worker computes all of them, so that none waits for another; they are few.
+    Every worker computes all of them, since they are few: so no worker has to wait for another.
     """
 
     every: int
@@ -225,7 +224,7 @@ class FixedExamples:
 
     @classmethod
     def of(cls, recipe: Recipe, learner: Learner) -> FixedExamples | None:
-        """The recipe's, of all classes; None where it wants none."""
+        """The recipe's examples, of all classes; None if the recipe has no validation."""
         wanted = recipe.validation
         if wanted is None:
             return None
@@ -241,8 +240,8 @@ class FixedExamples:
 
     def loss(self, state: TrainingState) -> float:
         """The mean loss of the examples."""
-        # The network is in eval mode, but a learner's loss may draw by itself. Each training step seeds anew, so that
-        # nothing after this depends on whether there was a look.
+        # The network is in eval mode, but a learner's loss may draw random numbers itself. Each training step seeds
+        # anew, so validation changes nothing in the steps that follow.
         torch.manual_seed(0)
         with state.evaluating():
             losses = [state.loss(batch).item() for batch in self.batches]

@@ -1,4 +1,4 @@
-"""Which instances a training step sees, decided by the seed and the step alone, and their samples in memory."""
+"""Draws the instances of a training step, by the seed and the step alone, and keeps their samples in memory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from harness.plugins.interfaces import Dataset
 from harness.structures import Instance, Sample, UserError
 
 KEPT_BYTES = 4 * 2**30
-"""The bytes of decoded samples that stay in memory."""
+"""How many bytes of decoded samples stay in memory."""
 
 WORDS = 2**32 - 1
-"""The last part of the seed of a draw's words; `Generator.spawn`, which counts from 0, does not come so far."""
+"""The last part of the seed of a draw's words. `Generator.spawn` counts from 0, so it never reaches this number."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """An instance that training may draw, by its data set's position and its ids."""
+    """An instance that training may draw: the position of its data set, and its ids."""
 
     dataset: int
     sample_id: str
@@ -37,7 +37,7 @@ class SampleCache:
 
     Args:
         datasets: Where samples come from.
-        limit: Bytes; beyond it the samples that were kept longest go.
+        limit: In bytes; beyond it the samples that came first are dropped.
     """
 
     def __init__(self, datasets: Sequence[Dataset], limit: int = KEPT_BYTES) -> None:
@@ -54,7 +54,7 @@ class SampleCache:
         return self._packed(dataset, sample_id).sample()
 
     def without_masks(self, dataset: int, sample_id: str) -> Sample:
-        """The sample, the masks of its instances left empty, which takes no time."""
+        """The sample with empty masks, which saves the time to unpack them."""
         return self._packed(dataset, sample_id).without_masks
 
     def held(self, dataset: int, sample_id: str) -> int:
@@ -65,8 +65,8 @@ class SampleCache:
         key = (dataset, sample_id)
         packed = self.kept.get(key)
         if packed is None:
-            # Decoded outside of the lock, for decoding is what threads are there for. Two of them may decode the same
-            # sample; `_keep` drops the second.
+            # Decoded outside of the lock, so that threads can decode at the same time. If two decode the same sample,
+            # `_keep` drops the second.
             packed = PackedSample.packed(self._loaded(dataset, sample_id))
             with self.lock:
                 self._keep(key, packed)
@@ -81,7 +81,7 @@ class SampleCache:
             ) from error
 
     def _keep(self, key: tuple[int, str], packed: PackedSample) -> None:
-        if key in self.kept:  # Another loader was faster.
+        if key in self.kept:  # Another thread was faster.
             return
         self.kept[key] = packed
         self.bytes += packed.bytes
@@ -90,7 +90,7 @@ class SampleCache:
             self.bytes -= self.kept.pop(next(iter(self.kept))).bytes
 
     def forget(self) -> None:
-        """Drop all samples, and keep no more than the latest from now on."""
+        """Drop all samples, and from now on keep only the latest one."""
         with self.lock:
             self.kept, self.bytes, self.limit = {}, 0, 0
 
@@ -105,7 +105,7 @@ class SampleCache:
         ]
 
     def _listed(self, position: int, dataset: Dataset, sample_id: str) -> Sequence[Any]:
-        """A sample's instances as the data set lists them; where listing loads the sample, the cache does so once."""
+        """A sample's instances as the data set lists them. If listing means loading, the cache loads, and keeps it."""
         if type(dataset).list_instances is Dataset.list_instances:
             return self.sample(position, sample_id).instances
         return dataset.list_instances(sample_id)
@@ -145,17 +145,18 @@ class PackedSample:
 
 
 class Draws:
-    """Which instances a step sees: every category equally often, or every instance.
+    """Draws the instances of a step: every category equally often, or every instance.
 
     A step's instances are drawn with replacement from all of them, by a generator made from (seed, step) alone. There
-    is no epoch and no shuffled order, so a resumed training has no place in the data to find again, and step 5000 can
-    be drawn without the 4999 before it, by any process.
+    is no epoch and no shuffled order, so a resumed training need not find its place in the data, and any process can
+    draw step 5000 without the 4999 before it.
 
-    Without `balance` every instance is as likely as any other. With it an instance's share is one by how many
-    instances its category has, so that categories are equally likely, and so are the instances within each:
+    Without `balance` every instance is as likely as any other. With it an instance's probability is proportional to one
+    over the number of instances of its category, so all categories are equally likely, and so are the instances within
+    each:
 
-        3 dogs, 1 cat     balance: false   dog, dog, dog, cat   1/4 each: dogs are 3/4 of what is drawn
-                          balance: true    dog, dog, dog 1/6 each, cat 1/2: dogs and cats half each
+        3 dogs, 1 cat     balance: false   dog, dog, dog, cat 1/4 each: dogs are 3/4 of the draws
+                          balance: true    dog, dog, dog 1/6 each, cat 1/2: dogs and cats are half each
     """
 
     def __init__(self, draws: Sequence[Draw], recipe: Recipe) -> None:
@@ -172,27 +173,27 @@ class Draws:
     def at(self, step: int) -> Iterator[tuple[Draw, np.random.Generator]]:
         """The step's draws, each with a generator of its own for clicks and augmentation.
 
-        Generators are spawned from the step's, one a draw, so that an example is the same in whichever process or
-        thread it is made, and whatever random numbers the other examples of the step used up.
+        Each draw's generator is spawned from the step's. So an example is the same whichever process or thread makes
+        it, and however many random numbers the other examples of the step use.
         """
         rng = np.random.default_rng((self.seed, step))
         picks = rng.choice(len(self.draws), size=self.size, p=self.shares)
         return zip((self.draws[pick] for pick in picks), rng.spawn(self.size), strict=True)
 
     def another(self, rng: np.random.Generator) -> Draw:
-        """A draw in the place of one that turned out to be unreadable."""
+        """A draw in place of one that turned out to be unreadable."""
         return self.draws[rng.choice(len(self.draws), p=self.shares)]
 
     @property
     def categories(self) -> list[str]:
-        """The categories that may be drawn, as far as the listings know."""
+        """The categories that may be drawn, as far as the listings name them."""
         return sorted({draw.category for draw in self.draws} - {""})
 
 
 def words_rng(rng: np.random.Generator) -> np.random.Generator:
-    """The generator of a draw's words: the same at every call, while the draw's own stays where it is.
+    """The generator of a draw's words: the same at every call, without advancing the draw's own generator.
 
-    So a text rule that draws takes nothing from clicks and augmentation, and one that does not changes nothing.
+    So clicks and augmentation stay the same whether or not the text rule draws random numbers.
     """
     seeds: Any = rng.bit_generator.seed_seq
     return np.random.default_rng(np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, WORDS)))

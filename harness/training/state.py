@@ -1,4 +1,4 @@
-"""What a training changes step by step, and what of it the next start needs to go on."""
+"""The state that a training changes step by step, and the file from which the next start goes on."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class TrainingState:
     """A learner with its optimiser, its schedule and, if wanted, the moving average of its weights.
 
     Args:
-        learner: Its network lies on the device already.
-        recipe: The recipe of the whole training; `workers` is not looked at: the process group says how many there are.
+        learner: Its network is on the device already.
+        recipe: The recipe of the whole training. Its `workers` is not used: the process group has the number.
         device: Where the forward passes run.
     """
 
@@ -41,14 +41,15 @@ class TrainingState:
         self.optimizer = optimizer_of(learner, recipe)
         self.forward: Forward | nn.parallel.DistributedDataParallel = Forward(learner)
         if self.world > 1:
-            # Learners may leave parameters unused, as CLIP's without its crops.
+            # Learners may leave parameters unused, as CLIP's learner does without its crops. DDP must know: otherwise
+            # it would wait for their gradients for ever.
             ids = [self.device.index or 0] if self.device.type == "cuda" else None
             self.forward = nn.parallel.DistributedDataParallel(self.forward, ids, find_unused_parameters=True)
         self.average = copy.deepcopy(learner.network.state_dict()) if recipe.ema else None
         self.lr = 0.0
 
     def set_mode(self) -> None:
-        """Training mode, but for batch norms that stay as they are."""
+        """Training mode, except for batch norms that the recipe freezes."""
         self.learner.network.train()
         if self.recipe.batch_norm == "frozen":
             for module in self.learner.network.modules():
@@ -75,7 +76,9 @@ class TrainingState:
         Raises:
             UserError: The loss is not finite. The last state that was kept stays; the step is not taken.
         """
-        # All chance in a step, dropout too, comes from (seed, step, rank): no generator's state has to be kept.
+        # All random numbers of a step, those of dropout included, come from (seed, step, rank). So no generator's state
+        # has to be kept. The factors keep the three apart: a rank counts in units of 2^40, a seed in units of 1 000
+        # 003.
         torch.manual_seed(self.recipe.seed * 1_000_003 + step + self.rank * 2**40)
         self.lr = learning_rate(self.recipe, step)
         for group in self.optimizer.param_groups:
@@ -114,11 +117,11 @@ class TrainingState:
             self.set_mode()
 
     def _average_in(self) -> None:
-        """Move the average of the weights a little towards what they are now: ema * average + (1 - ema) * weights.
+        """Move the average of the weights a little towards the present ones: ema * average + (1 - ema) * weights.
 
-        With ema 0.999 it is, roughly, the mean of the last thousand steps' weights, which swings less than the weights
-        themselves. It starts from the initial weights, so a training should take several times 1 / (1 - ema) steps.
-        Running statistics are averaged as well; counters, which are integers, are copied.
+        With ema 0.999 it is roughly the mean of the last thousand steps' weights, which varies less from step to step
+        than the weights themselves. It starts from the initial weights, so a training should take several times
+        1 / (1 - ema) steps. Running statistics are averaged as well; counters, which are integers, are copied.
         """
         if self.average is None or self.recipe.ema is None:
             return
@@ -130,16 +133,16 @@ class TrainingState:
                 kept.copy_(value)
 
     def weights(self) -> dict[str, Tensor]:
-        """What is to be exported."""
+        """The weights to export: the average, if there is one."""
         return self.learner.network.state_dict() if self.average is None else self.average
 
     def as_dict(self, step: int) -> dict[str, Any]:
         """All that a resumed training needs besides its recipe, after `step` steps.
 
-        Weights, the optimiser's momenta and the average are what earlier steps added up to. Nothing else is: which
-        examples a step sees, their augmentation and dropout come from generators that are made anew from the seed and
-        the step's number (`Draws.at`, `TrainingState.step`), and so does the learning rate. So there is no generator's
-        state and no position in the data to keep, and the resumed training ends with the same weights, bit for bit.
+        Only weights, the optimiser's momenta and the average depend on earlier steps. The examples of a step, their
+        augmentation, dropout and the learning rate follow from the seed and the step's number (`Draws.at`,
+        `TrainingState.step`). So there is no generator's state and no position in the data to keep, and the resumed
+        training ends with the same weights, bit for bit.
         """
         network, optimizer = self.learner.network.state_dict(), self.optimizer.state_dict()
         average = {} if self.average is None else {"average": self.average}
@@ -155,7 +158,7 @@ class TrainingState:
 
 
 class States(Protocol):
-    """Where the state of a training waits for its next start."""
+    """The place where the state of a training is kept for its next start."""
 
     def load(self) -> Mapping[str, Any] | None:
         """The latest state of this training, on the CPU; None where no state was kept."""
@@ -170,14 +173,14 @@ class StateFile:
 
     Attributes:
         path: The file.
-        key: The recipe's; a state of another one is not gone on from.
+        key: The recipe's key; a state of another recipe is ignored.
     """
 
     path: Path
     key: str
 
     def load(self) -> Mapping[str, Any] | None:
-        """The state, if it is one of this very recipe.
+        """The state, if it is of this recipe.
 
         Raises:
             UserError: The file is damaged.

@@ -1,4 +1,4 @@
-"""What an optimiser step is made of: the loss, the optimiser, its learning rate, and what workers average."""
+"""The parts of an optimiser step: the loss, the optimiser, its learning rate, and the averages over workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Batch = Mapping[str, Tensor]
 
 
 class Forward(nn.Module):
-    """A learner's loss as the forward of a module, which is what DDP wraps: it then sees every parameter in use."""
+    """A learner's loss as the forward of a module: DDP wraps modules, and only sees parameters used in `forward`."""
 
     def __init__(self, learner: Learner) -> None:
         super().__init__()
@@ -40,7 +40,9 @@ class Forward(nn.Module):
                 loss = self.loss(batch)
         except UserError as error:
             if dist.is_initialized() and isinstance(error.__cause__, RuntimeError):
-                raise error.__cause__ from None  # The death of another worker looks the same.
+                # If another worker died, this worker's exchange with it raises RuntimeError, too. It must not be
+                # reported as the learner's mistake, after which no further start is tried.
+                raise error.__cause__ from None
             raise
         if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.requires_grad < torch.is_grad_enabled():
             wanted = "a tensor of one number that depends on the network's parameters"
