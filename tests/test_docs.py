@@ -111,6 +111,27 @@ def check_config(path: Path, overrides: list[str]) -> None:
     (RunConfig if "methods" in raw else Recipe).model_validate(raw)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in FILES if "-m benchmarks." in PAGES[page]])
+def test_each_benchmark_takes_its_options(page: str) -> None:
+    text = re.sub(r"\\\n\s*", " ", PAGES[page])
+    for name, options in re.findall(r"-m benchmarks\.(\w+)([^`#\n]*)", text):
+        module = importlib.import_module(f"benchmarks.{name}")
+        if hasattr(module, "main"):
+            benchmark = typer.Typer()
+            benchmark.command()(module.main)
+            typer.main.get_command(benchmark).make_context(name, shlex.split(options.strip(" []")))
+
+
+@pytest.mark.parametrize("page", FILES)
+def test_files_and_targets_that_a_shell_is_given_are_there(page: str) -> None:
+    text = "\n".join(blocks(page, "sh"))
+    files = re.findall(r"(?<![\w/.])(?:configs|deploy|docs|methods|templates|tests)/[\w./]+", text)
+    assert [one for one in files if Path(one).name not in INVENTED and not (ROOT / one).exists()] == []
+    targets = re.findall(r"(?:^|`)make (\w+)", text, re.MULTILINE)
+    assert [one for one in targets if not re.search(rf"^{one}:", (ROOT / "Makefile").read_text(), re.MULTILINE)] == []
+
+
 # YAML
 
 QUICKSTART = yaml_file.read(ROOT / "configs" / "quickstart.yaml")
@@ -126,6 +147,7 @@ OWN = ("centroid/v1", "file", "'run'")
 """Click rules of a reader's own, and options that are files or runs of theirs: only the model looks at such clicks."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", with_blocks("yaml"))
 def test_each_yaml_is_a_config_or_a_part_of_one(page: str) -> None:
     for text in blocks(page, "yaml"):
@@ -181,6 +203,7 @@ def sentences(page: str) -> str:
     return re.sub(r"^ *```.*?^ *```", "", PAGES[page], flags=re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in FILES if KEYS.search(sentences(page))])
 def test_each_key_in_a_sentence_is_one_that_a_config_takes(page: str) -> None:
     for text in KEYS.findall(sentences(page)):
@@ -235,7 +258,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(folder: Path) -> None:
     source = "import sys\nfor name in sys.argv[1:]: exec(compile(open(name).read(), name, 'exec'), {'__name__': name})"
     command = [sys.executable, "-c", source, *(f"{Path(page).stem}.txt" for page in RUN_HERE)]
     for path in folder.glob("*.txt"):
-        path.write_text(re.sub(r"limit=\d+", "limit=2", path.read_text()))  # Fewer scenes; nothing else is changed.
+        path.write_text(re.sub(r"limit=\d+", "limit=1", path.read_text()))  # Fewer scenes; nothing else is changed.
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -247,8 +270,8 @@ OUTPUT_IS_HELD_BY = {
     "docs/tutorial.md": "tests/test_tutorial.py",
     "docs/plugins.md": "tests/checking/test_subjects.py",
 }
-ADDED = {"doctor configs/quickstart.yaml": "--set datasets.0.params.count=51 --set workers.executor=local"}
-"""What a test adds to a command, to draw 51 scenes and start no Ray: the lines that a page shows are the same."""
+ADDED = {"doctor configs/quickstart.yaml": "--set datasets.0.params.count=3 --set workers.executor=local"}
+"""What a test adds to a command, to draw 3 scenes and start no Ray: the lines that a page shows are the same."""
 SEEN_ELSEWHERE = {
     "On node": "tests/cluster/test_nodes.py, in a cluster of two nodes",
     "The method mine was edited": "tests/storage/test_edits.py, after an edit",

@@ -56,7 +56,8 @@ def test_a_method_of_one_s_own_on_pictures_of_one_s_own(
     assert "grow:Grow: no probe failed" in here(*check).stdout
     done = here(*run, *local)
     assert done.returncode == 0 and scores(done.stdout) == printed and len(printed) == 4
-    assert here(*compared).returncode == 0 and here(*board).returncode == 0 and (tmp_path / "board.html").is_file()
+    assert differences(here(*compared).stdout) == pytest.approx(differences(PAGE), abs=0.3)
+    assert here(*board).returncode == 0 and (tmp_path / "board.html").is_file()
 
     grow = tmp_path / "grow.py"
     grow.write_text(FILES["grow.py"].replace("found[None, 1:-1, 1:-1] > 0", "found[None] > 0"))
@@ -74,6 +75,11 @@ def scores(text: str) -> dict[tuple[str, ...], float]:
     """The table's mIoU by method and ranking."""
     found = re.findall(r"^my pictures .*?(SAM tiny|Click only|Grow) +(\w+) [¹ ]*([\d.]+)", text, re.MULTILINE)
     return {(method, ranking): float(mean) for method, ranking, mean in found}
+
+
+def differences(text: str) -> list[float]:
+    """Both means of the comparison's first line, and their difference."""
+    return [float(one) for one in re.findall(r"^all +([\d.]+) +([\d.]+) +([-+][\d.]+)", text, re.MULTILINE)[0]]
 
 
 def test_the_fast_method_passes_every_probe(here: Callable[..., subprocess.CompletedProcess[str]]) -> None:
