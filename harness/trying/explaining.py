@@ -20,12 +20,22 @@ from harness.figures.source import Pictures
 from harness.masks import rle
 from harness.results.recorded import Recorded
 from harness.storage.manifest import JobFacts
-from harness.structures import Click, Image, Instance, Sample, UserError
+from harness.structures import Box, Click, Image, Instance, Sample, UserError
 from harness.trying.panels import COLUMNS, Panel, drawn, in_rows
 from harness.trying.replaying import images_of, stored_rows
 
 SHOWN = (1, 2, 3, 5, 10, 20)
 """Of a line with more than `COLUMNS` clicks, the rounds that are shown, beside the last."""
+
+BEGUN = {
+    "box": "a box",
+    "eroded": "an eroded mask",
+    "dilated": "a dilated mask",
+    "holed": "a holed mask",
+    "run": "a run's mask",
+    "given": "the given mask",
+}
+"""What prompts began with (`harness.clicks.starts.Start.kind`)."""
 
 Row = Mapping[str, Any]
 
@@ -94,11 +104,13 @@ def _shown(line: Line) -> Sequence[Row]:
 
 
 def _panel(name: str, image: Image, row: Row) -> Panel:
-    """A mask over the image, with the clicks that led to it."""
+    """A mask over the image, with the clicks and the box that led to it."""
     answered = row["mask"] is not None and row["status"] == "ok"
     pixels = tinted(image, rle.decode(row["mask"], (row["height"], row["width"])), MASK) if answered else image
     count = row["click_index"]
     asked = f"{count} click{'s' * (count != 1)}" if count else "no click"
+    if row["start"] and row["start_iou"] is not None:
+        asked += f", from {BEGUN[row['start']]} of IoU {100 * row['start_iou']:.1f}"
     score = f"IoU {100 * row['iou']:.1f}" if answered and row.get("iou") is not None else "failed"
     clicks = [Click(one["x"], one["y"], one["positive"]) for one in row["clicks"] or ()]
-    return Panel(pixels, name, f"{asked}: {score}", clicks)
+    return Panel(pixels, name, f"{asked}: {score}", clicks, [Box(**one) for one in row["boxes"] or ()])

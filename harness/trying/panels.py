@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from harness.figures.drawing import literal
 from harness.figures.grids import show, show_clicks
-from harness.structures import Click
+from harness.structures import Box, Click
 
 COLUMNS = 5
 """Panels in a row, where nothing else says how many."""
@@ -26,12 +27,14 @@ class Panel:
         title: Stands above.
         said: Stands below.
         clicks: Marked on it.
+        boxes: Outlined on it.
     """
 
     pixels: np.ndarray
     title: str
     said: str = ""
     clicks: Sequence[Click] = ()
+    boxes: Sequence[Box] = ()
 
 
 def in_rows(panels: Sequence[Panel], columns: int = COLUMNS) -> list[Sequence[Panel]]:
@@ -58,5 +61,8 @@ def drawn(rows: Sequence[Sequence[Panel]], title: str = "") -> Figure:
 def _draw(axes: Axes, panel: Panel) -> None:
     show(axes, panel.pixels)
     show_clicks(axes, panel.clicks)
+    for box in panel.boxes:
+        edges = (box.left, box.top), box.right - box.left, box.bottom - box.top
+        axes.add_patch(Rectangle(*edges, fill=False, edgecolor="#00b0ff"))
     axes.set_title(literal(panel.title), fontsize=8)
     axes.set_xlabel(literal(panel.said), fontsize=6.5, wrap=True)

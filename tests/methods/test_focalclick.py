@@ -384,6 +384,16 @@ def test_the_crops_ends() -> None:
     assert Crop(7, 91, 7, 91).place(Click(8, 28), 256) == (21 * 256 / 84, 256 / 84)
 
 
+def test_a_change_of_one_row_at_the_edge_leaves_a_crop() -> None:
+    row, nothing = boxed(0, 0, 20, 79), boxed(0, -1, 0, -1)
+    whole = Window.whole((100, 150))
+    assert focus_crop(row, nothing, Click(30, 0), whole, 1.4)[:2] == (0, 1)
+    assert focus_crop(boxed(20, 79, 0, 0), nothing, Click(0, 30), whole, 1.4)[2:] == (0, 1)
+    # Row 50 x 1.4 is from 49.3 to 50.7: row 49 alone, which does not lie in this window.
+    assert focus_crop(boxed(50, 50, 20, 79), nothing, Click(30, 50), whole, 1.4)[:2] == (49, 50)
+    assert focus_crop(boxed(50, 50, 20, 79), nothing, Click(30, 50), Window(50, 60, 0, 149), 1.4)[:2] == (50, 51)
+
+
 # The files.
 
 

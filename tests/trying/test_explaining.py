@@ -60,6 +60,32 @@ def test_every_stored_mask_is_a_panel_with_its_score(folder: Path) -> None:
     assert len(head) == 2 and "1b (" in figure.get_suptitle()
 
 
+def test_what_prompts_began_with_is_shown(tmp_path: Path) -> None:
+    begins = {"name": "fakes:Begins", "label": "begins"}
+    variants = [
+        {"label": "box", "clicks": {"start": "box/v1", "max_clicks": 0}},
+        {"label": "mask", "clicks": {"start": {"rule": "rough/v1", "options": {"how": "holed"}}, "max_clicks": 1}},
+    ]
+    run(
+        load_run(written(tmp_path / "a.yaml", methods=[begins | {"variants": variants}], text="none", limit=2)),
+        Quiet(),
+        runs=str(tmp_path),
+    )
+    known = recorded_at(tmp_path / "a")
+    (figure,) = explained(known, "1b", Pictures(known.config))
+    rows = known.rows().query("instance_id == '1b'").set_index("method")
+    began = {name.removeprefix("begins, "): f"{100 * value:.1f}" for name, value in rows["start_iou"].items()}
+    labels = {label for line in said(figure)[1:] for label in line} | set(said(figure)[0])
+    # The method answers with what it began with.
+    assert f"no click, from a box of IoU {began['box']}: IoU {began['box']}" in labels
+    assert f"1 click, from a holed mask of IoU {began['mask']}: IoU {began['mask']}" in labels
+    (drawn,) = [patch for axes in figure.axes for patch in axes.patches]
+    ((box,),) = rows["boxes"].dropna()
+    assert drawn.get_bbox().bounds == pytest.approx(  # type: ignore[attr-defined]
+        (box["left"], box["top"], box["right"] - box["left"], box["bottom"] - box["top"])
+    )
+
+
 def test_of_many_clicks_the_usual_rounds_and_the_last_are_shown() -> None:
     rounds = tuple({"click_index": click} for click in range(1, 18))
     assert [row["click_index"] for row in _shown(Line("a", rounds))] == [1, 2, 3, 5, 17]
