@@ -159,8 +159,8 @@ def merged(found: Mask, before: Mask, click: Click) -> Mask:
 def _enlarged(first: float, last: float, ratio: float, length: int, limits: tuple[int, int]) -> tuple[int, int]:
     """A range of rows or columns, `ratio` times as long about its centre, cut at the image's edges and the window's.
 
-    Of a change that is a pixel high at the edge, as on an image of one row, nothing would be left, and the official code
-    fails. Here the row or column of its centre is left.
+    If a change is one pixel high and lies at the edge, as on an image of one row, nothing is left, and the official
+    code fails. Here the row or column of its centre is left.
     """
     centre, half = (first + last) / 2, ratio * (last - first + 1) / 2
     start, end = max(0, limits[0], int(centre - half)), min(length, limits[1], int(centre + half))
