@@ -1,4 +1,4 @@
-r"""Where FocalClick looks: a window of the image for the coarse network, and a crop of the window for the refiner.
+r"""The parts of the image that FocalClick's networks see: a window for the coarse one, a crop of it for the refiner.
 
 Paper: Chen et al., "FocalClick", CVPR 2022, https://arxiv.org/abs/2204.02574, sections 3.1 ("Target Crop", "Focus
 Crop") and 3.2 ("Progressive Merge"). Rules and values are those of alibaba/ClickSEG at d61a76b.
@@ -12,8 +12,8 @@ Crop") and 3.2 ("Progressive Merge"). Rules and values are those of alibaba/Clic
     |      +-----------------+      |     #  mask,  x  the newest click
     +-------------------------------+
 
-The window's rule has the name of RITM's (ZoomIn), but it is another one: it is found anew for each click, may be as
-small as ten pixels, and what it shows is squeezed to the network's square.
+The window's rule has the name of RITM's (ZoomIn), but differs: the window is computed anew for each click, may be as
+small as ten pixels, and is squeezed to the network's square.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from ..ritm.hrnet_ocr import resized
 from ..ritm.zoom import View, Window, ZoomIn
 
 SEEN_ABOVE = 0.49
-"""Of a probability: the mask of the round before, for the window and for what a click changed."""
+"""Probabilities above it are the mask of the round before, for the window and for what a click changed."""
 
 CHANGED_ABOVE = 1 / (1 + np.exp(-0.49))
-"""Of a probability: the coarse mask of this round, for the crop. The official code compares the logit with 0.49."""
+"""Probabilities above it are this round's coarse mask, for the crop. The official code compares logits with 0.49."""
 
 FEW = 10
 """A mask of fewer pixels has the whole image as its box."""
 
 SMALL = 1 / 3
-"""A change is small if its box has less than this share of the mask's height or width ..."""
+"""A change is small if its box has less than this share of the mask's height or width. Then `AROUND` applies."""
 
 AROUND = 0.2
-"""... and is then replaced by a square around the click, this share of the mask's longer side to each side of it."""
+"""A small change is replaced by a square around the click, with this share of the mask's longer side to each side."""
 
 
 class Crop(NamedTuple):
@@ -83,7 +83,7 @@ class Crop(NamedTuple):
 
 
 def view(seen: Mask, kept: Window | None, clicks: Sequence[Click], ratio: float) -> View:
-    """Where the coarse network looks, and where its answer goes.
+    """The window that the coarse network sees, and the one where its answer is pasted.
 
     Args:
         seen: The mask after the round before; empty before the first answer.
@@ -94,18 +94,19 @@ def view(seen: Mask, kept: Window | None, clicks: Sequence[Click], ratio: float)
     if len(clicks) <= 1:
         return View(None, kept)
     wanted = ZoomIn(expansion_ratio=ratio, min_crop_size=FEW).around(seen, clicks)
-    # Without a mask the whole image is shown; the official code then pastes the answer into the window that it had.
+    # Without a mask the network sees the whole image. The official code then pastes its answer into the window of the
+    # round before, which is kept here, too.
     return View(wanted, wanted) if wanted else View(None, kept)
 
 
 def focus_crop(found: Mask, before: Mask, click: Click, window: Window, ratio: float) -> Crop:
-    """What the refiner is shown.
+    """The part of the image that the refiner sees.
 
     Args:
         found: The coarse mask, in the image.
         before: The mask of the round before.
         click: The newest click.
-        window: What the coarse network has been shown; the crop lies within.
+        window: The part that the coarse network saw; the crop lies within.
         ratio: How much larger than its box the crop is.
     """
     box = focus_box(found, before, click)
@@ -116,6 +117,9 @@ def focus_crop(found: Mask, before: Mask, click: Click, window: Window, ratio: f
 
 def focus_box(found: Mask, before: Mask, click: Click) -> tuple[float, float, float, float]:
     """First row, last row, first column and last column of what the refiner should look at."""
+    # First click: there is no mask yet, and the refiner sees all of the coarse mask. Later: XOR of both masks is what
+    # changed, and its connected part under the click is what the click changed. If that part is tiny, its box would
+    # show next to nothing, so a square around the click is shown instead.
     whole = box_of(found)
     if not before.any():
         return whole
@@ -128,7 +132,7 @@ def focus_box(found: Mask, before: Mask, click: Click) -> tuple[float, float, fl
 
 
 def box_of(mask: Mask) -> tuple[int, int, int, int]:
-    """First row, last row, first column, last column; of a mask of fewer than ten pixels (0, h, 0, w)."""
+    """First row, last row, first column, last column; (0, h, 0, w) for a mask of fewer than ten pixels."""
     if np.count_nonzero(mask) < FEW:
         return 0, mask.shape[0], 0, mask.shape[1]
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -136,7 +140,7 @@ def box_of(mask: Mask) -> tuple[int, int, int, int]:
 
 
 def component(mask: Mask, click: Click) -> Mask:
-    """The connected part of the mask that holds the click; if the mask does not, all that is not in the mask.
+    """The connected part of the mask that holds the click; if the click is off the mask, all pixels off the mask.
 
     Pixels that touch at a corner are connected.
     """
@@ -149,8 +153,12 @@ def component(mask: Mask, click: Click) -> Mask:
 def merged(found: Mask, before: Mask, click: Click) -> Mask:
     """Progressive Merge: the mask before, changed only in the region under the newest click.
 
-    If the click lies where nothing changed, the official code takes all that did not change for the part to merge, so
-    that the mask becomes nearly the whole image or nearly nothing. That is kept.
+        before      found       changed     click in the right part     merged
+        # # . . .   # # . . #   . . . . +   -> only that part           # # . . #
+        # # . . .   . # . . #   + . . . +      is taken over            # # . . #
+
+    If the click lies where nothing changed, the official code merges all pixels that did not change, so the mask
+    becomes nearly the whole image or nearly empty. That is kept.
     """
     part = component(found ^ before, click)
     return before & ~part if before[click.y, click.x] else before | part

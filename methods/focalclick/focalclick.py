@@ -5,9 +5,12 @@ https://arxiv.org/abs/2204.02574
 Code: https://github.com/alibaba/ClickSEG at d61a76b (README: MIT; LICENSE: Apache-2.0). This file is a rewrite of its
 FocalClick predictor: the same weights and clicks give the same probabilities.
 
-One round: choose the window (`crops.view`), show it to the coarse network at 256 x 256, paste the answer back; choose
-the crop (`crops.focus_crop`), show it to the refiner at 256 x 256, and paste its answer over the coarse one. All inputs
-have this one size, so prompts of all images share forward passes.
+One round:
+
+1. Choose the window (`crops.view`), run the coarse network on it at 256 x 256, and paste its answer into the image.
+2. Choose the crop (`crops.focus_crop`), run the refiner on it at 256 x 256, and paste its answer over the coarse one.
+
+All inputs have this one size, so prompts on all images share forward passes.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from .checkpoint import CHECKPOINTS
 from .crops import CHANGED_ABOVE, SEEN_ABOVE, Crop, focus_crop, merged, view
 
 SETTLED = 10
-"""After this many clicks a round changes the mask within the refiner's crop alone."""
+"""After this many clicks, a round changes the mask only within the refiner's crop."""
 
 PUBLISHED = {
     "focalclick_hrnet18s_s1_coco_lvis.pth": {
@@ -88,8 +91,8 @@ PUBLISHED = {
     },
 }
 """What the authors print for each of their checkpoints, under the names that `weights list` gives the files
-(`FocalClick.published_in`). Theirs of Pascal VOC and of their sample of COCO are left out, whose lists of instances are
-not at hand."""
+(`FocalClick.published_in`). Their numbers on Pascal VOC and on their sample of COCO are left out, since the lists of
+instances are not public."""
 
 Ratio = Annotated[float, Field(gt=0)]
 Places = list[tuple[float, float]]
@@ -101,9 +104,9 @@ class FocalClickMemory:
 
     Attributes:
         probabilities: Probabilities of the object, at the image's size: an input of the coarse network.
-        window: The window of the coarse network; None while it has been shown whole images only.
-        mask: Where a mask was given to start from: the mask so far, after Progressive Merge. None elsewhere.
-        answered: Whether there has been a round yet; before it there is nothing to zoom in to.
+        window: The window of the coarse network; None while it has only seen whole images.
+        mask: The mask so far, after Progressive Merge, if the prompt started from a mask; else None.
+        answered: Whether there was a round already; before the first there is nothing to zoom in to.
     """
 
     probabilities: Float32[np.ndarray, "h w"]
@@ -119,7 +122,7 @@ class FocalClickMemory:
 
     @property
     def seen(self) -> Mask:
-        """What the next window is chosen around."""
+        """The mask around which the next window is chosen."""
         if not self.answered:
             return np.zeros(self.probabilities.shape, bool)
         return self.probabilities > SEEN_ABOVE if self.mask is None else self.mask
@@ -133,7 +136,7 @@ class Question:
         image: Its image.
         clicks: Its clicks.
         memory: The state after the round before.
-        view: Where the coarse network looks, and where its answer goes.
+        view: The window that the coarse network sees, and the one where its answer is pasted.
     """
 
     image: EncodedImage
@@ -143,12 +146,12 @@ class Question:
 
     @property
     def shown(self) -> Window:
-        """What the coarse network is shown."""
+        """The part of the image that the coarse network sees."""
         return self.view.shown or Window.whole(self.image.size)
 
     @property
     def window(self) -> Window:
-        """Where its answer goes."""
+        """The part of the image where its answer is pasted."""
         return self.view.kept or Window.whole(self.image.size)
 
 
@@ -156,14 +159,14 @@ class Question:
 class FocalClick(Method):
     """FocalClick with the settings of the published numbers; it ignores the text.
 
-    A prompt with a mask to start from (`initial`, or a mask of another method as `previous`) keeps that mask but for
-    what each click changes around itself.
+    A prompt with a mask to start from (`initial`, or a mask of another method as `previous`) keeps that mask, except
+    for what each click changes around itself.
 
     Args:
-        checkpoint: The authors' weights (.pth), or such as training here saves (.safetensors).
-        infer_size: Both networks see squares of so many pixels; 256 in the paper's evaluation.
+        checkpoint: The authors' weights (.pth), or weights that training here saved (.safetensors).
+        infer_size: Both networks see squares of this side, in pixels; 256 in the paper's evaluation.
         target_crop_ratio: How much larger the coarse network's window is than the box of mask and positive clicks.
-        focus_crop_ratio: How much larger the refiner's crop is than the box of what it should look at.
+        focus_crop_ratio: How much larger the refiner's crop is than the box of what it should refine.
         threshold: A pixel whose probability is above it belongs to the mask.
         progressive_merge: Whether a mask that was given to start from is kept where a click changes nothing.
         device: Where the networks run; "auto" takes the GPU that the worker sees, else the CPU.
@@ -230,11 +233,14 @@ class FocalClick(Method):
         if before is None or not self.progressive_merge:
             return Prediction(found[None], memory=(FocalClickMemory(probabilities, question.view.kept),))
         kept = merged(found, before, question.clicks[-1])
-        # The next round's network is given the probabilities as they are, not merged.
+        # The next round's network gets the probabilities of this round without the merge, as in the official code.
         return Prediction(kept[None], memory=(FocalClickMemory(probabilities, question.view.kept, kept),))
 
     def _probabilities(self, batch: Sequence[Question]) -> list[Float32[np.ndarray, "h w"]]:
         """The probabilities of the object after both networks, at the images' sizes."""
+        # First half: n windows, resized to side x side, go through the coarse network; each answer (1 side side) is
+        # pasted into a map of its image's size. Second half: each answer decides a crop, n crops are resized to
+        # side x side and refined, and each result is written over the coarse answer of its image.
         side = self.infer_size
         inputs = torch.cat([self._input(question) for question in batch])
         places = [[one.shown.place(click, (side, side)) for click in one.clicks] for one in batch]
@@ -255,25 +261,27 @@ class FocalClick(Method):
         ]
 
     def _input(self, question: Question) -> Float[Tensor, "1 4 s s"]:
-        """The image and the probabilities of the round before, cut to where the coarse network looks."""
+        """The image and the probabilities of the round before, cut to the window that the coarse network sees."""
         previous = torch.from_numpy(question.memory.probabilities).to(self.device)[None, None]
         side = (self.infer_size, self.infer_size)
         return torch.cat([question.shown.cut(maps, side) for maps in (question.image.pixels, previous)], dim=1)
 
     def _clicks(self, batch: Sequence[Question], places: Sequence[Places]) -> Float[Tensor, "n k 3"]:
-        """Row, column and sign of each prompt's clicks, which lie at these places."""
+        """Row, column and sign of each prompt's clicks, from their places in the network's input."""
         placed = [zip(one.clicks, own, strict=True) for one, own in zip(batch, places, strict=True)]
         made = [[(*place, 1.0 if click.positive else -1.0) for click, place in one] for one in placed]
         return as_tensor(made, self.device)
 
     def _crop(self, question: Question, answer: Float[Tensor, "1 1 h w"]) -> Crop:
-        """What the refiner is shown."""
+        """The part of the image that the refiner sees."""
         found = (answer[0, 0] > CHANGED_ABOVE).cpu().numpy()
         before = question.memory.probabilities > SEEN_ABOVE
         return focus_crop(found, before, question.clicks[-1], question.window, self.focus_crop_ratio)
 
     def _base(self, question: Question, answer: Float[Tensor, "1 1 h w"]) -> Float[Tensor, "1 1 h w"]:
         """The probabilities into which the refiner's are written."""
+        # At first the coarse answer, so that a click may change the whole mask. After `SETTLED` clicks the mask is
+        # nearly right everywhere, and the answer of the round before protects it outside of the crop.
         if len(question.clicks) <= SETTLED:
             return answer
         return torch.from_numpy(question.memory.probabilities).to(self.device)[None, None].clone()

@@ -1,8 +1,8 @@
 """FocalClick's two networks: a coarse one over a window of the image, a refiner over a small part of that window.
 
 Paper: Chen et al., "FocalClick: Towards Practical Interactive Image Segmentation", CVPR 2022,
-https://arxiv.org/abs/2204.02574. The coarse network is a SegFormer or RITM's HRNet with OCR. "S1" runs it on half of
-its input's pixels a side, "S2" on all of them; the files of the two have the same tensors.
+https://arxiv.org/abs/2204.02574. The coarse network is a SegFormer or RITM's HRNet with OCR. "S1" halves its input's
+sides first, "S2" does not; the files of the two have the same tensors.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class FocalClickArchitecture:
 
     Attributes:
         backbone: The coarse network.
-        pipeline: "s1": the coarse network sees half of its input's pixels a side; "s2": all.
+        pipeline: "s1": the coarse network's input is halved in height and width; "s2": it is not.
         coarse_radius: Radius of the clicks, in pixels of the coarse input before it is halved.
-        refiner_radius: Likewise, in pixels of the refiner's crop.
+        refiner_radius: Radius of the clicks, in pixels of the refiner's crop.
         refiner_width: Channels of the refiner.
         norm_mean_std: Mean and deviation of the image, for values from 0 to 1; the refiner's image is not normalised.
     """
@@ -73,7 +73,7 @@ class Coarse(NamedTuple):
 
     Attributes:
         logits: The object's logits, at the input's size.
-        features: What they are made of, at a quarter of the size that the network saw.
+        features: The features before the logits, at a quarter of the size that the network saw.
         auxiliary: Logits of HRNet's auxiliary head, for training; None for a SegFormer.
     """
 
@@ -113,6 +113,8 @@ class FocalClickNetwork(nn.Module):
             previous: Probabilities of the round before; zeros in the first round.
             clicks: The clicks in the form of `click_maps`, in the window's pixels.
         """
+        # Clicks are drawn at the full size, 256 x 256, and halved with the image for "s1": a disk of radius 5 becomes
+        # one of 2.5 with soft edges, as in training.
         size = (pixels.shape[2], pixels.shape[3])
         maps = click_maps(clicks, size, self.architecture.coarse_radius, disks=True)
         image, prompt = self._normalised(pixels), torch.cat([previous, maps], dim=1)
@@ -134,7 +136,7 @@ class FocalClickNetwork(nn.Module):
         coarse: Coarse,
         boxes: Float[Tensor, "n 4"],
     ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n 1 h w"]]:
-        """The mask in a part of that window, as logits, and the logits of where its details are believed.
+        """The mask in a part of that window, as logits, and the logits of how much its details count at each pixel.
 
         Args:
             pixels: The part of the image, RGB, 0 to 1.

@@ -1,11 +1,11 @@
-"""FocalClick's refiner: draws the mask anew within a small part of the image, from features that are there already.
+"""FocalClick's refiner: computes the mask of a small part of the image in detail, from features computed before.
 
 Paper: Chen et al., "FocalClick", CVPR 2022, https://arxiv.org/abs/2204.02574, section 3.1 ("Refiner"). Its tensors have
 the names of the authors' checkpoints.
 
-The coarse network has seen its window at 256 pixels. The refiner sees a crop of that window, again at 256 pixels: what
-the coarse network found there (its logits and features, cut out by RoIAlign), and the crop's own pixels and clicks. It
-answers with two maps: the details, and where in the crop to believe them ("trimap": a band along the outline).
+The coarse network has seen its window at 256 pixels. The refiner sees a crop of that window, again at 256 pixels. Its
+input is the coarse network's logits and features there (cut out by RoIAlign), and the crop's own pixels and clicks. It
+returns two maps: the details, and how much they count at each pixel ("trimap": mostly a band along the outline).
 
     answer = details * t + coarse logits * (1 - t),    t = sigmoid(trimap)
 """
@@ -50,19 +50,21 @@ class Refiner(nn.Module):
         features: Float[Tensor, "n c fh fw"],
         boxes: Float[Tensor, "n 4"],
     ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n 1 h w"]]:
-        """The crop's logits, and the logits of where its details are believed.
+        """The crop's logits, and the logits of how much its details count at each pixel.
 
         Args:
             pixels: The crop, RGB, 0 to 1; not normalised.
             clicks: Maps of the positive and of the negative clicks in the crop.
-            coarse: The coarse network's logits, of its whole input.
-            features: Its features, likewise.
+            coarse: The coarse network's logits of its whole input.
+            features: Its features of its whole input.
             boxes: Where each crop lies in that input: left, top, right, bottom, in its pixels, fractions allowed.
         """
+        # Sizes for a crop of 256 x 256 and a width of 32:
         size = (pixels.shape[2], pixels.shape[3])
-        logits = cropped(coarse, boxes, size, 1.0)
-        shown = self.image_conv1(torch.cat([pixels, clicks, logits.sigmoid()], dim=1))
+        logits = cropped(coarse, boxes, size, 1.0)  # (n 1 256 256): the coarse answer in the crop
+        shown = self.image_conv1(torch.cat([pixels, clicks, logits.sigmoid()], dim=1))  # (n 32 128 128)
         shown = self.image_conv3(self.image_conv2(shown))
+        # The features are smaller than the input by `scale`, and so are the boxes in them.
         scale = features.shape[-1] / coarse.shape[-1]
         known = self.refine_fusion(cropped(features, boxes, (features.shape[2], features.shape[3]), scale))
         joined = shown + resized(known, (shown.shape[2], shown.shape[3]))

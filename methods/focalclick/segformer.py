@@ -9,7 +9,7 @@ code under NVIDIA's licence for non-commercial use; entrance and head are writte
     prompt -> entrance --|-----+               |               |               |
                          +-------- each to one width, at 1/4, joined ----------+--> features -> logits
 
-What the head reads of stage 1 is taken before the prompt is added: stage 1 is blind to the clicks.
+The head reads stage 1 before the prompt is added, so what it gets from stage 1 does not depend on the clicks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PROMPT_CHANNELS = 3
 STAGES = 4
 
 STOCHASTIC_DEPTH = 0.1
-"""How often training leaves out the last block; the earlier ones less."""
+"""How often training leaves out the last block; earlier blocks are left out less often."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ class SegFormerArchitecture:
     Attributes:
         widths: Channels of each stage.
         depths: Blocks of each stage.
-        heads: Of the attention in each stage; a stage's width is a multiple of them.
-        reductions: By how much keys and values are shrunk a side before the attention of each stage.
-        head_width: Channels of the head, which are also those that the refiner is given.
+        heads: Attention heads of each stage; a stage's width is a multiple of them.
+        reductions: The factor by which keys and values are shrunk, in height and in width, before each stage's
+        attention.
+        head_width: Channels of the head, and of the features that the refiner gets.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
@@ -64,11 +65,11 @@ PUBLISHED = {
     "b0": SegFormerArchitecture((32, 64, 160, 256), (2, 2, 2, 2)),
     "b3": SegFormerArchitecture((64, 128, 320, 512), (3, 4, 18, 3), head_width=512),
 }
-"""The two for which there are weights, by their `model_version`."""
+"""The two architectures with published weights, by their `model_version`."""
 
 
 class SegFormer(nn.Module):
-    """Backbone and head: logits of the object and the features that they are made of, at a quarter of the input."""
+    """Backbone and head: logits of the object and the features before them, at a quarter of the input's size."""
 
     def __init__(self, architecture: SegFormerArchitecture) -> None:
         super().__init__()
@@ -146,8 +147,10 @@ class Head(nn.Module):
         """Logits and the features before them."""
         size = (stages[0].shape[2], stages[0].shape[3])
         projections = (self.linear_c4, self.linear_c3, self.linear_c2, self.linear_c1)
-        # The published head resizes the four maps, joins them and mixes them with one 1 x 1 convolution. Resizing and
-        # such a convolution may change places: mixed at its own size, a low resolution costs next to nothing.
+        # The published head resizes the four maps to a quarter of the input, joins them to 4 w channels and mixes these
+        # to w with one 1 x 1 convolution. Both steps are linear, resizing within a channel and the convolution within a
+        # pixel, so they may change places: each map is mixed with its own share of the weights (w w 1 1) at its own
+        # size, then resized, and the four are added. A map at 1/32 has 64 times fewer pixels to mix.
         shares = self.linear_fuse.conv.weight.chunk(len(stages), dim=1)
         mixed = [
             enlarged(F.conv2d(project(stage), share), size)
@@ -170,7 +173,7 @@ class Projection(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The weights that mix the stages' maps, which `Head` applies: a 1 x 1 convolution without bias, normalisation."""
+    """The weights that mix the stages' maps: a 1 x 1 convolution without bias, and its norm. `Head` applies them."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

@@ -13,8 +13,8 @@ exchange features (`Exchange`); at the end they are joined at the highest one:
     1/16            \----*----+
     1/32                  \---+
 
-The OCR head makes a first guess of the object (the auxiliary logits), averages the features over the guess, and
-joins that average, the object's context, to every pixel's features before the final logits.
+The OCR head makes a first guess of the object (the auxiliary logits), averages the features over that guess, and joins
+the average, the object's context, to every pixel's features before the final logits.
 """
 
 from __future__ import annotations
@@ -84,12 +84,13 @@ class HrnetOcr(nn.Module):
         self, inputs: Float[Tensor, "n 3 h w"], added: Float[Tensor, "n 64 sh sw"] | None = None
     ) -> tuple[Float[Tensor, "n 1 qh qw"], Float[Tensor, "n 1 qh qw"], Float[Tensor, "n c qh qw"]]:
         """What `forward` returns, and the pixels' features with the object's context, of which the logits are made."""
-        stem = torch.relu(self.bn1(self.conv1(inputs)))
+        # Sizes for an input of 400 x 400 and a width of 18, with an OCR width of 64:
+        stem = torch.relu(self.bn1(self.conv1(inputs)))  # (n 64 200 200)
         stem = stem if added is None else stem + added
-        features = self._features(torch.relu(self.bn2(self.conv2(stem))))
-        auxiliary = self.aux_head(features)
-        pixels = self.conv3x3_ocr(features)
-        contextual = self.ocr_distri_head(pixels, gathered(pixels, auxiliary))
+        features = self._features(torch.relu(self.bn2(self.conv2(stem))))  # (n 270 100 100): 18 + 36 + 72 + 144
+        auxiliary = self.aux_head(features)  # (n 1 100 100): the first guess
+        pixels = self.conv3x3_ocr(features)  # (n 128 100 100)
+        contextual = self.ocr_distri_head(pixels, gathered(pixels, auxiliary))  # (n 128 100 100)
         return self.cls_head(contextual), auxiliary, contextual
 
     def _features(self, stem: Float[Tensor, "n 64 qh qw"]) -> Float[Tensor, "n c qh qw"]:
@@ -100,7 +101,8 @@ class HrnetOcr(nn.Module):
             (self.transition2, self.stage3),
             (self.transition3, self.stage4),
         ):
-            # A stage has one resolution more than the one before; its new, lowest one is made from the lowest so far.
+            # A stage has one more resolution than the one before. `step` makes each of its maps: those that were there
+            # come from themselves, and the new, lowest one from the lowest so far (hence `min`).
             maps = stage([step(maps[min(at, len(maps) - 1)]) for at, step in enumerate(widened)])
         size = (maps[0].shape[2], maps[0].shape[3])
         return torch.cat([maps[0], *(resized(one, size) for one in maps[1:])], dim=1)
@@ -140,8 +142,9 @@ class Exchange(nn.Module):
 class ContextHead(nn.Module):
     """Gives every pixel the object's context.
 
-    The published module lets a pixel attend to several regions, with weights from `f_pixel` and `f_object`. With one
-    region the weight is always 1. These two layers are kept, frozen, because checkpoints hold them, but never computed.
+    The published module lets a pixel attend to several regions, with softmax weights from `f_pixel` and `f_object`.
+    With a single region the weight is always 1, so these two layers have no effect. They are kept, frozen, since
+    checkpoints have their tensors, but never computed.
     """
 
     def __init__(self, channels: int, key_channels: int) -> None:
@@ -165,7 +168,8 @@ class ContextHead(nn.Module):
 def gathered(pixels: Float[Tensor, "n c h w"], logits: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n c 1 1"]:
     """The object's features: the mean over pixels, weighted by the softmax of the logits over the image."""
     # The softmax runs over the pixels, not over classes: the weights of an image sum to 1, whatever the object's size.
-    weights = logits.flatten(2).softmax(dim=2)
+    weights = logits.flatten(2).softmax(dim=2)  # (n 1 hw)
+    # (n 1 hw) times (n hw c) is (n 1 c): a weighted mean over the pixels, which is then turned to (n c 1 1).
     return torch.matmul(weights, pixels.flatten(2).transpose(1, 2)).transpose(1, 2)[..., None]
 
 
@@ -198,7 +202,7 @@ def first_layer(blocks: int) -> nn.Sequential:
 
 
 def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
-    """Lead from the resolutions of one stage to those of the next, whose additional one is made from the lowest."""
+    """Layers from the resolutions of one stage to those of the next, whose additional one is made from the lowest."""
     kept = [
         nn.Identity() if inputs == outputs else nn.Sequential(*normalised(convolution(inputs, outputs)), nn.ReLU())
         for inputs, outputs in zip(before, after, strict=False)
@@ -208,7 +212,7 @@ def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
 
 
 def exchanged(widths: Sequence[int], source: int, target: int) -> nn.Module:
-    """What one resolution passes to another before upsampling: halvings on the way down, a projection on the way up."""
+    """The layers between two resolutions, before upsampling: halvings on the way down, a projection on the way up."""
     if source == target:
         return nn.Identity()
     if source > target:

@@ -1,4 +1,4 @@
-"""RITM's network and its checkpoints. It takes an image, the mask before and the clicks, and returns logits.
+"""RITM's network and its checkpoints: from an image, the mask of the round before and the clicks to logits.
 
 Paper: Sofiiuk, Petrov, Konushin, "Reviving Iterative Training with Mask Guidance for Interactive
 Segmentation", ICIP 2022, https://arxiv.org/abs/2102.06583. The checkpoints of its authors' code
@@ -38,7 +38,7 @@ class PromptInput:
         norm_radius: Radius of the clicks, in pixels of the network's input.
         use_disks: Whether a click is a disk of this radius; otherwise it is a distance map, tanh(2 d / radius).
         with_prev_mask: Whether the probabilities of the round before are an input.
-        binary_prev_mask: Whether they are cut at 0.5.
+        binary_prev_mask: Whether these are turned into 0 and 1 at 0.5.
         norm_mean_std: Mean and deviation of the image, for values from 0 to 1.
         clicks_groups: Separate maps for the first clicks. Not supported: no published weights have them.
         cpu_dist_maps: Another way to draw clicks, on whole pixels. Not supported: no published weights have it.
@@ -104,8 +104,12 @@ class RitmNetwork(nn.Module):
         self.architecture = architecture
         prompt = architecture.prompt_channels
         activation = nn.LeakyReLU(0.2) if architecture.use_leaky_relu else nn.ReLU()
-        # The three ways in which published versions feed the prompt in: mixed with the image before the backbone, or
-        # added after its first convolution, through one convolution or through two.
+        # Published versions feed the prompt in by one of three ways. The first mixes it with the image before the
+        # backbone; the other two add it after the backbone's first convolution, which halves the size:
+        #
+        #    use_rgb_conv    image 3 + prompt p channels -> 1 x 1 -> p + 6 -> 1 x 1 -> 3 channels, the backbone's image
+        #    conv_extend     prompt p -> 3 x 3, stride 2 -> 64 channels at half size, added
+        #    else            prompt p -> 1 x 1 -> 16 -> 3 x 3, stride 2 -> 64, times a learned factor, added
         if architecture.use_rgb_conv:
             mixed = prompt + 6
             self.rgb_conv = nn.Sequential(
@@ -169,11 +173,13 @@ def click_maps(
     unit = 1 if disks else radius
     rows = torch.arange(size[0], dtype=torch.float32, device=clicks.device)
     columns = torch.arange(size[1], dtype=torch.float32, device=clicks.device)
-    # Squared distances separate into a row's part and a column's part, so that h + w numbers a click are computed, and
-    # h x w only added.
+    # A squared distance is the sum of a part that depends on the row alone and one that depends on the column alone:
+    # (n k h 1) + (n k 1 w) -> (n k h w). So h + w squares a click are computed, and h x w sums.
     down = ((rows - clicks[..., 0, None]) / unit).square()
     across = ((columns - clicks[..., 1, None]) / unit).square()
     squares = down[..., :, None] + across[..., None, :]
+    # 1 for a positive click, -1 for a negative one, and 0 for what fills up the batch or lies above and left of the
+    # map.
     counts = clicks[..., 2] * (clicks[..., :2].amax(dim=2) >= 0)
     nearest = torch.stack([_nearest(squares, counts > 0), _nearest(squares, counts < 0)], dim=1)
     return (nearest <= radius**2).float() if disks else (2 * nearest.sqrt()).tanh()

@@ -38,8 +38,8 @@ from .zoom import View, Window, ZoomIn
 OFFICIAL_ZOOM = ZoomIn()
 
 LARGE_PX = 2**20
-"""Above so many pixels an input has a forward pass of its own, also its mirror image: each takes up to 700 bytes of a
-pixel (HRNet-32), more than what sharing a pass saves in time."""
+"""An input of more pixels has a forward pass of its own, and so has its mirror image. A pass takes up to 700 bytes a
+pixel (HRNet-32): that memory is worth more than the time that sharing a pass would save."""
 
 PUBLISHED = {
     "sbd_h18_itermask.pth": {
@@ -73,13 +73,13 @@ PUBLISHED = {
         "davis": {"NoC@85": 4.11, "NoC@90": 5.34, "mIoU@1": 72.53},
     },
 }
-"""What the authors print for each of their checkpoints (`Ritm.published_in`). Theirs of Pascal VOC is left out: it is
-over a list of instances that they do not distribute, in which some objects are merged."""
+"""What the authors print for each of their checkpoints (`Ritm.published_in`). Their numbers on Pascal VOC are left out:
+they use a list of instances that is not distributed, in which some objects are merged."""
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """The image as the prompts on it share it: RGB from 0 to 1, on the network's device, at the image's size."""
+    """The image that all prompts on it share: RGB from 0 to 1, on the network's device, at the image's size."""
 
     pixels: Float[Tensor, "1 3 h w"]
 
@@ -102,8 +102,8 @@ class RitmMemory:
     Attributes:
         probabilities: Probabilities of the object, at the image's size.
         window: The window that ZoomIn looked at; None while it has not zoomed.
-        answered: Whether there has been a round yet. Before it there is nothing to zoom in to: as in the official
-            predictor, a mask to start from is an input of the network and moves no window.
+        answered: Whether there was a round already. Before the first one there is nothing to zoom in to: as in the
+            official predictor, a mask to start from is an input of the network and moves no window.
     """
 
     probabilities: Float32[np.ndarray, "h w"]
@@ -117,7 +117,7 @@ class RitmMemory:
 
     @property
     def seen(self) -> Float32[np.ndarray, "h w"]:
-        """What the next window is chosen around."""
+        """The probabilities around which the next window is chosen."""
         return self.probabilities if self.answered else np.zeros_like(self.probabilities)
 
 
@@ -147,16 +147,17 @@ class Ritm(Method):
     A prompt with a mask to start from (`initial`, or a mask of another method as `previous`) starts from that mask.
 
     Args:
-        checkpoint: The authors' weights (.pth), or such as training here saves (.safetensors).
-        zoom: Where it looks; the defaults are those of the paper's evaluation, null is the whole image always.
+        checkpoint: The authors' weights (.pth), or weights that training here saved (.safetensors).
+        zoom: The rules by which a window is chosen; the defaults are those of the paper's evaluation. With null the
+            network always sees the whole image.
         flip: Average the logits with those of the mirrored image.
         threshold: A pixel whose probability is above it belongs to the mask.
-        clicks_limit: The network sees no more than the first so many clicks; null: all.
+        clicks_limit: The network sees only the first clicks, up to this many; null: all.
         device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Prompts whose inputs are of one size, also on several images, share forward passes of this
-            many; a CPU gains nothing by it. Inputs above a megapixel have passes of their own.
-        max_megapixels: An input above is refused, for a pass takes 0.4 to 0.7 GB a megapixel. Inputs are as large as
-            the picture where the zoom does not say otherwise: at the first click by default.
+        prompts_per_batch: This many prompts with inputs of one size, also on several images, share a forward pass; on a
+            CPU that saves nothing. Inputs above a megapixel have passes of their own.
+        max_megapixels: A larger input is refused, since a pass takes 0.4 to 0.7 GB a megapixel. Without a window an
+            input is as large as the picture; by default that is so at the first click.
     """
 
     uses_text = False
@@ -208,9 +209,10 @@ class Ritm(Method):
             for (state, prompt), memory in zip(asked, memories, strict=True)
         ]
         found = self._answers(questions)
-        # With skip_clicks of 0, a first answer that turns out to be small is asked for once more, zoomed to itself.
+        # With skip_clicks 0, the network answers once more if its first mask is small, this time in a window around it.
         again = [at for at, one in enumerate(found) if self.zoom and self.zoom.again(one.probabilities, one.window)]
-        # Asking again, the official predictor has the answer of the round before, but no mask to start from.
+        # For this second answer the official predictor gives the network the mask of the round before, but not a mask
+        # to start from.
         before = {at: memories[at] if memories[at].answered else RitmMemory.starting(asked[at][0].size) for at in again}
         closer = [self._question(*asked[at], before[at], found[at]) for at in again]
         for at, memory in zip(again, self._answers(closer), strict=True):
@@ -218,7 +220,7 @@ class Ritm(Method):
         return [Prediction((memory.probabilities > self.threshold)[None], memory=(memory,)) for memory in found]
 
     def _question(self, state: EncodedImage, prompt: Prompt, previous: RitmMemory, seen: RitmMemory) -> Question:
-        """What to ask the network. Where it looks follows from `seen`, the latest answer."""
+        """A prompt's input for the network. The window follows from `seen`, the latest answer."""
         check_clicks(prompt.clicks, state.size)
         view = self.zoom.view(seen.seen, seen.window, prompt.clicks) if self.zoom else View(None, None)
         size = self.zoom.size(view.shown) if self.zoom and view.shown else state.size
@@ -254,15 +256,18 @@ class Ritm(Method):
         clicks = [clicks_in_view(question) for question in batch]
         if not self.flip:
             return self._logits(inputs, clicks).sigmoid()
-        # The mirror image of column c is w - 1 - c. Both halves run in one forward pass, and the mirrored answer is
-        # mirrored back before the mean, which is taken of logits, as in the official predictor.
+        # Column c becomes w - 1 - c in the mirror image. Images and mirror images run in one forward pass:
+        #
+        #    inputs (n 4 h w) and mirrored (n 4 h w) -> logits (2n 1 h w) -> two halves (n 1 h w), the second mirrored
+        #
+        # The mean is taken of logits, not of probabilities, as in the official predictor.
         mirrored = [[(row, batch[0].size[1] - column - 1, sign) for row, column, sign in one] for one in clicks]
         logits = self._logits(torch.cat([inputs, inputs.flip(3)]), clicks + mirrored)
         straight, flipped = logits.chunk(2)
         return (0.5 * (straight + flipped.flip(3))).sigmoid()
 
     def _input(self, question: Question) -> Float[Tensor, "1 4 sh sw"]:
-        """The image and the probabilities of the round before, cut to where the network looks."""
+        """The image and the probabilities of the round before, cut to the window and resized to the input's size."""
         previous = torch.from_numpy(question.previous).to(self.device)[None, None]
         parts, shown = (question.state.pixels, previous), question.view.shown
         return resized(torch.cat([shown.part(one) if shown else one for one in parts], dim=1), question.size)
@@ -287,7 +292,7 @@ def clicks_in_view(question: Question) -> list[tuple[float, float, float]]:
 
 
 def placed(probabilities: Float[Tensor, "1 1 sh sw"], view: View, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
-    """The network's answer at the image's size, zero outside the window."""
+    """The network's answer at the image's size, 0 outside the window."""
     whole = view.kept.pasted(probabilities, size) if view.kept else probabilities
     return whole[0, 0].cpu().numpy()
 
@@ -319,12 +324,12 @@ def remembered(prompt: Prompt, size: tuple[int, int], own: type[M]) -> M:
     """The state from which a prompt starts: the method's own memory, a mask, or nothing.
 
     Args:
-        prompt: Whose `previous` counts, or else its `initial`.
+        prompt: Its `previous` counts or, if that is None, its `initial`.
         size: (h, w) of the image.
-        own: The kind of the method's memory.
+        own: The type of the method's memory.
 
     Raises:
-        ValueError: It is something else, or belongs to another image.
+        ValueError: The prompt has something else there, or a mask of another size.
     """
     previous: Any = prompt.initial if prompt.previous is None else prompt.previous
     if previous is None:

@@ -1,11 +1,11 @@
-"""Chooses the part of the image that RITM looks at after the first click (ZoomIn), and maps between part and image.
+"""Chooses the part of the image that RITM's network sees after the first click (ZoomIn), and maps between both.
 
 Paper: Sofiiuk et al., "f-BRS", CVPR 2020, https://arxiv.org/abs/2001.10331, section 3.4. Rules and values are those of
 SamsungLabs/ritm_interactive_segmentation at b9b4460 (`isegm/inference/transforms/zoom_in.py`).
 
-The network sees about 400 pixels whatever the image's size, so a small object in a large image is a few pixels. ZoomIn
-shows the network the surroundings of the object instead. After the first click it takes the box around the mask so far
-and all positive clicks, makes it 1.4 times larger, and keeps that window for the next rounds as long as it suits:
+The network sees about 400 pixels whatever the image's size, so a small object in a large image would be a few pixels.
+ZoomIn shows the network the surroundings of the object instead. After the first click it takes the box around the mask
+so far and all positive clicks, makes it 1.4 times larger, and keeps that window in the next rounds, under conditions:
 
     +--------------------------------+      kept until a positive click falls outside, or until the
     |         +-------------+        |      wanted window differs much (overlap below 0.5)
@@ -68,7 +68,9 @@ class Window(NamedTuple):
         return image
 
     def place(self, click: Click, size: tuple[int, int]) -> tuple[float, float]:
-        """Row and column of a click in the window resized to (h, w), by RITM's rule, which is half a pixel off."""
+        """Row and column of a click in the window resized to (h, w), by RITM's rule, which is slightly off."""
+        # Window rows 10 to 29 resized to 40 rows: row 15 becomes 40 * (15 - 10) / 20 = 10. As `resized` keeps corners
+        # in place, its pixels go to 39 * 5 / 19 = 10.26. The published weights were evaluated with the former.
         height, width = self.size
         return size[0] * (click.y - self.top) / height, size[1] * (click.x - self.left) / width
 
@@ -77,7 +79,7 @@ class Window(NamedTuple):
         return _shared(self[:2], other[:2]) * _shared(self[2:], other[2:])
 
     def holds(self, clicks: Sequence[Click]) -> bool:
-        """Whether all positive clicks lie in it, and none in its last row or column."""
+        """Whether all positive clicks lie in it, and not in its last row or column."""
         return all(
             self.top <= click.y < self.bottom and self.left <= click.x < self.right
             for click in clicks
@@ -87,16 +89,16 @@ class Window(NamedTuple):
 
 def _shared(first: tuple[int, ...], second: tuple[int, ...]) -> float:
     """IoU of two ranges of pixels."""
-    # Rows 10 to 19 and 15 to 24 share 5 of 15: 1/3. "+ 1", since the last row belongs to the range.
+    # Rows 10 to 19 and 15 to 24 share 5 of 15 rows: 1/3. The last row belongs to a range, hence "+ 1".
     intersection = max(0, min(first[1], second[1]) - max(first[0], second[0]) + 1)
     return intersection / (max(first[1], second[1]) - min(first[0], second[0]) + 1)
 
 
 class View(NamedTuple):
-    """Where the network looks, and where its answer goes; None is the whole image at its own size.
+    """The window that the network sees, and the one where its answer is pasted; None is the whole image.
 
     The two differ in one case: if the mask of the round before is empty, the official code shows the whole image and
-    pastes the answer into the window that it had kept.
+    pastes the answer into the window of an earlier round. That is kept, although it squeezes the answer.
     """
 
     shown: Window | None
@@ -114,8 +116,8 @@ class ZoomIn:
             if its mask is small. With -1, the first click sees the whole image at target_size.
         expansion_ratio: How much larger than the mask's box a window is.
         min_crop_size: The least side of a window, in pixels, unless the image is smaller.
-        recompute_thresh_iou: A window is kept as long as its overlap with the wanted one is at least this.
-        prob_thresh: The mask of the round before is where its probabilities exceed this.
+        recompute_thresh_iou: A window is kept as long as its overlap with the newly computed one is at least this.
+        prob_thresh: A pixel with a larger probability belongs to the mask of the round before.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
@@ -128,7 +130,7 @@ class ZoomIn:
     prob_thresh: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     def view(self, probabilities: Float32[np.ndarray, "h w"], kept: Window | None, clicks: Sequence[Click]) -> View:
-        """Where to look next.
+        """The window of the next round.
 
         Args:
             probabilities: Probabilities of the round before; zeros in the first round.
@@ -137,8 +139,8 @@ class ZoomIn:
         """
         if len(clicks) <= self.skip_clicks:
             return View(None, kept)
-        # The window of the round before is kept unless a positive click lies outside of it, or the wanted window has
-        # become another one.
+        # The window of the round before is kept, so that the network sees the same picture in several rounds. It is
+        # replaced if a positive click lies outside, or if the newly computed window overlaps it too little.
         wanted = self.around(probabilities > self.prob_thresh, clicks)
         if wanted is None:
             if self.skip_clicks >= 0:

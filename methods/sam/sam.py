@@ -77,7 +77,9 @@ class SamNetwork(Network):
 
         With a box for each prompt (left, top, right, bottom, in pixels of the image) there may be no click.
         """
-        # Clicks are scaled by the rounded size of the resized image, as the package does, not by the exact ratio.
+        # SAM's coordinates are pixels of the resized image, whose longest side is 1024. Clicks are scaled by its
+        # rounded size, as in the package: 427 x 640 becomes 683 x 1024, so rows are scaled by 683 / 427, not by 1024 /
+        # 640.
         height, width = input_size(size, self.side)
         scale = np.array([width / size[1], height / size[0]])
         points = torch.as_tensor(clicks_xy * scale, dtype=torch.float32, device=self.device)
@@ -102,8 +104,8 @@ class SamNetwork(Network):
 
     def upsampled(self, logits: Float[Tensor, "m 1 gh gw"], size: tuple[int, int]) -> Float[Tensor, "m 1 h w"]:
         """Upsample in two bilinear steps and cut off the padding between them, as the published model does."""
-        # The logits cover the padded square, of which the image fills the top left part:
-        # 256 x 256 -> 1024 x 1024 -> cut to the resized image, 1024 x 683 -> the image's size, 640 x 427.
+        # The network sees a square; the image fills its top left part, and the rest is padding. So logits of 256 x 256
+        # go to 1024 x 1024, are cut to the resized image, 683 x 1024, and go to the image's size, 427 x 640.
         height, width = input_size(size, self.side)
         padded = F.interpolate(logits, (self.side, self.side), mode="bilinear", align_corners=False)
         return F.interpolate(padded[..., :height, :width], size, mode="bilinear", align_corners=False)
@@ -113,24 +115,26 @@ class SamNetwork(Network):
 class Sam(MultiMask):
     """SAM. Its candidates are ranked by its own predicted IoU and, with a text, by CLIP or a saliency.
 
-    It takes clicks, a box, or both; a box is unambiguous, so that by default it is answered with the single mask.
+    It takes clicks, a box, or both. A box is unambiguous, so by default SAM answers it with the single mask.
 
     Args:
         checkpoint: Released weights (.pth), or weights that our training saved (.safetensors).
         backbone: The backbone that the checkpoint must have; None accepts any.
-        rankings: Any of "confidence", SAM's own predicted IoU, "clip", by each candidate's crop, and "saliency", by
-            where the text is seen in the image; the first one's choice is fed back in iterative protocols.
+        rankings: Any of "confidence", SAM's own predicted IoU; "clip", CLIP's score of each candidate's crop; and
+            "saliency", the text's saliency on each candidate. With several clicks, the first ranking's choice goes back
+            into SAM.
         clip_model: The model that ranks by the text: a name or config of open_clip_model.load_clip.
         clip_checkpoint: The weights of `clip_model`; needed to rank by it.
-        crop: What CLIP is shown of a candidate.
+        crop: How a candidate is cut out for CLIP.
         template: The sentence that CLIP reads, with {} for the text.
-        multimask: When SAM answers with three masks: at the "first" click, with one mask for more clicks, as SAM's
-            authors do, and so does a box; "always", as RClicks and SegNext do; or "never".
+        multimask: When SAM answers with three masks: at the "first" click only, and with one mask for more clicks or a
+            box, as its authors do; "always", as RClicks and SegNext do; or "never".
         candidates: "all", or only the one "chosen" by the single ranking, which is cheaper but has no oracle.
         device: Where SAM and CLIP run; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: How many prompts are decoded at once; by default 8 on the CPU, 64 on a GPU.
         precision: Precision of the matrix products of SAM's image encoder and of CLIP.
-        saliency: Ranks "saliency": a candidate's mean inside less that outside. Any will do; nothing is trained.
+        saliency: The saliency for the ranking "saliency", whose score is the map's mean inside a candidate minus the
+            mean outside. Any saliency may be used; nothing is trained.
     """
 
     takes = frozenset({"boxes"})
@@ -197,8 +201,8 @@ def load_sam(checkpoint: Path, backbone: Backbone | None = None) -> Any:
 def with_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path) -> nn.Module:
     """The model that `build` makes, with these weights.
 
-    It is built without storage first: drawing random weights for 640 M parameters takes longer than reading the right
-    ones.
+    It is built without storage first: drawing random weights for 640 M parameters would take longer than reading the
+    file.
 
     Raises:
         UserError: A tensor is missing, is unknown to the model or has another shape.

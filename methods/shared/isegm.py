@@ -40,18 +40,18 @@ class IsegmCheckpoints(Generic[A]):
     """How the checkpoints of one kind of network are read.
 
     Attributes:
-        reader: The file of ours that wants them, for messages.
-        network: What they hold, in words, for messages.
+        reader: Our file that reads them, for messages.
+        network: What they contain, in words, for messages.
         classes: The classes that an official config may name.
         architecture: A dataclass with the arguments of the official class.
         build: Makes the network of an architecture.
         named: Names an architecture in a message.
-        without_effect: Arguments of the official class that change training only.
-        arguments: Turns the official arguments into those of `architecture`, where they differ.
-        official: Class -> a dataclass of its arguments whose `architecture()` is that of the network, where an official
-            config says things in other words than `architecture`.
-        unused: Beginnings of the names of tensors that official files hold and the network never reads.
-        skipped: Full names of objects that official files hold beside tensors. None is built or called.
+        without_effect: Arguments of the official class that only change training.
+        arguments: Turns the official arguments into those of `architecture`, if they differ.
+        official: Class -> a dataclass of its arguments with a method `architecture()`, if an official config has other
+            arguments than `architecture`.
+        unused: Beginnings of the names of tensors that official files have and the network never reads.
+        skipped: Full names of objects that official files have beside tensors. None is built or called.
     """
 
     reader: str
@@ -91,7 +91,8 @@ class IsegmCheckpoints(Generic[A]):
         Raises:
             UserError: A tensor is missing, is unknown to the network or has another shape.
         """
-        # On the meta device, a network takes no memory, however large a one the file describes.
+        # On the meta device a network takes no memory, even if a malicious file describes a huge one. Only after the
+        # file's tensors fit its shapes are they assigned.
         with torch.device("meta"):
             network = self.build(architecture)
         if wrong := misfits(weights, network.state_dict()):
@@ -135,8 +136,9 @@ class IsegmCheckpoints(Generic[A]):
             raise self._wrong(path, f"a model of class {name!r}")
         taken = self.official.get(name, self.architecture)
         known = {one.name for one in fields(taken)}
-        # An argument that is unknown here and was left at its default is dropped, as the official loader does: the
-        # class has lost it since, and the makers of the model did not choose it.
+        # An unknown argument that was left at its default is dropped, as in the official loader: a later version of the
+        # class has lost it, and the makers of the model did not choose its value. One that they did choose is kept, and
+        # refused below.
         kept = {
             key: value
             for key, (value, specified) in given.items()

@@ -1,10 +1,13 @@
-"""The part that Segment Anything and its successors share: several candidate masks for a click, and their ranking.
+"""The common part of Segment Anything and its successors: several candidate masks for a click, and their ranking.
 
-The network encodes an image once and decodes all prompts on it in batches. A lone click is ambiguous (it may mean the
-whole, a part, or a part of the part), so the network answers it with three candidates. Each prompt's candidates are
-ranked by the network's own predicted IoU ("confidence"), by CLIP's view of each candidate ("clip") and by where a
-saliency sees the text ("saliency"). The oracle, which knows the ground truth, is a
-matter of the scorer.
+The network encodes an image once and decodes all prompts on it in batches. A single click is ambiguous: it may mean the
+whole, a part, or a part of the part. So the network answers it with three candidates, and rankings choose among them:
+
+    image -> features --+-> decode -> logits (n k 256 256) -> masks (n k h w) --+-> "confidence": predicted IoU
+    n prompts ----------+                                                       +-> "clip": each candidate's crop, text
+                                                                                +-> "saliency": the text's map
+
+The oracle, which knows the ground truth, is added by the scorer.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ class Network(ABC):
 
     Attributes:
         device: Where it runs.
-        logits_size: (h, w) of the logits that it returns, and accepts back as a prompt.
+        logits_size: (h, w) of the logits that it returns, and that a prompt of the next round may contain.
     """
 
     device: torch.device
@@ -81,14 +84,14 @@ class Network(ABC):
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """What the prompts on one image share.
+    """The data that all prompts on one image share.
 
     Attributes:
         image: The image, of which the CLIP ranking takes crops.
         size: (h, w) of the image.
         features: The network's features of the image.
-        seen: The saliency's features of the image; None where it ranks nothing.
-        patches: The ranking CLIP's patches of the image, computed when they are first asked for; None without it.
+        seen: The saliency's features of the image; None without a ranking by saliency.
+        patches: Computes the ranking CLIP's patches of the image, once, at its first call; None without that CLIP.
     """
 
     image: Image
@@ -120,12 +123,12 @@ class MultiMask(Method):
 
     Args:
         network: The network with its weights.
-        rankings: How candidates are ranked. In iterative protocols the choice of the first ranking is fed back.
-        clip: Ranks by the text; needed if `rankings` has "clip".
-        saliency: Ranks by the text; needed if `rankings` has "saliency".
+        rankings: How candidates are ranked. With several clicks, the first ranking's choice goes into the next round.
+        clip: The model for the ranking "clip".
+        saliency: The saliency for the ranking "saliency".
         multimask: When the network returns several candidates: at the "first" click, "always" or "never".
         candidates: Whether "all" are returned, or only the one "chosen" by the single ranking. The scorer calls the
-            ranking of a lone mask "single" and has no oracle for it, since the others might have been better.
+            ranking of a single mask "single" and has no oracle for it, since the other candidates might be better.
         prompts_per_batch: How many prompts are decoded at once; by default 8 on the CPU, where more is slower, and 64
             on a GPU.
 
@@ -137,7 +140,7 @@ class MultiMask(Method):
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """CLIP's, where it ranks."""
+        """CLIP's limit, if it ranks."""
         if "clip" not in params["rankings"]:
             return ()
         return (clip_text_limit(params["clip_model"], (params["template"],)),)
@@ -170,7 +173,7 @@ class MultiMask(Method):
         ]
 
     def _patches(self, image: Image) -> Callable[[], Any] | None:
-        # Only a text rule that looks at the picture asks for them, so that other runs do not pay for the pass.
+        # Only a text rule that looks at the picture needs them: other runs save this forward pass.
         return cache(partial(self.clip.patches, image)) if self.clip else None
 
     @torch.inference_mode()
@@ -196,7 +199,7 @@ class MultiMask(Method):
 
     @torch.inference_mode()
     def read_names(self, names: Sequence[str]) -> Iterator[str]:
-        """As `Method.read_names` says: those that the saliency contrasts with."""
+        """See `Method.read_names`: the names that the saliency contrasts a text with."""
         if self.saliency is not None:
             yield from self.saliency.read_names(names)
 
@@ -210,7 +213,7 @@ class MultiMask(Method):
     def text_fits(
         self, state: EncodedImage, clicks: Sequence[Click], texts: Sequence[str]
     ) -> Float32[np.ndarray, "n k"]:
-        """By the saliency that ranks or, without one, by the patches of the CLIP that ranks crops."""
+        """See `Method.text_fits`: by the saliency that ranks or, without one, by the patches of the CLIP that ranks."""
         if self.saliency is not None:
             return self.saliency.text_fits(state.seen, clicks, texts)
         if state.patches is None or self.clip is None:
@@ -219,7 +222,7 @@ class MultiMask(Method):
 
     @classmethod
     def has_clip(cls, params: Mapping[str, Any]) -> bool:
-        """Whether a saliency ranks that answers, or CLIP does."""
+        """Whether `text_fits` works: a saliency with texts ranks, or CLIP does."""
         return fits_texts(params.get("saliency")) if params.get("saliency") else "clip" in params["rankings"]
 
     def _check(self, prompt: Prompt, size: tuple[int, int]) -> None:
@@ -255,12 +258,12 @@ class MultiMask(Method):
         return [answers[index] for index in range(len(prompts))]
 
     def _decoded(self, state: EncodedImage, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-        # Three masks resolve the ambiguity of a lone click; after a second click, and with a box, SAM's authors take
-        # the single mask. All prompts of a batch have equally many clicks and boxes, so the first stands for all.
+        # Three masks are for the ambiguity of a single click. After a second click, and with a box, SAM's authors take
+        # the single mask. All prompts of a batch have equally many clicks and boxes, so the first one decides for all.
         clicks, shape = [prompt.clicks for prompt in prompts], (len(prompts), len(prompts[0].clicks))
         lone = len(clicks[0]) == 1 and not prompts[0].boxes
         several = self.multimask == "always" or (self.multimask == "first" and lone)
-        # Only networks that take boxes are handed any, so that others need no such argument.
+        # Passed on only if there are boxes, so networks without boxes need no such argument.
         boxes = [(one.left, one.top, one.right, one.bottom) for prompt in prompts for one in prompt.boxes]
         boxed = {"boxes_xyxy": np.array(boxes, np.float64)} if boxes else {}
         return self.network.decode(
@@ -290,8 +293,9 @@ class MultiMask(Method):
         """The masks of every answer at the image's size."""
         if not answers:
             return []
-        # Each plane is a batch item with one channel: on the CPU, torch's bilinear is three times slower on several
-        # channels. Planes are upsampled in parts, so that many prompts on a large image do not fill the memory.
+        # All candidates of all answers in one batch, (sum of k, 1, 256, 256). Each is a batch item with one channel,
+        # since on the CPU torch's bilinear resizing is three times slower on several channels. The batch is upsampled
+        # in parts, so that many prompts on a large image do not fill the memory; `ends` splits it by answer again.
         logits = torch.cat([answer.logits for answer in answers])[:, None]
         at_once = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
         parts = [(self.network.upsampled(part, size)[:, 0] > 0).cpu().numpy() for part in logits.split(at_once)]
@@ -365,7 +369,7 @@ def batches(prompts: Sequence[Prompt], largest: int) -> Iterator[list[int]]:
     def kind(index: int) -> tuple[int, bool, bool]:
         return len(prompts[index].clicks), prompts[index].previous is not None, bool(prompts[index].boxes)
 
-    # `groupby` joins neighbours alone, so equals are brought together first; the sort keeps their order.
+    # `groupby` joins neighbours only, so equal prompts are first brought together; the sort is stable.
     for _, members in groupby(sorted(range(len(prompts)), key=kind), key=kind):
         alike = list(members)
         yield from (alike[start : start + largest] for start in range(0, len(alike), largest))

@@ -1,9 +1,9 @@
-"""SimpleClick's network and its checkpoints. It takes an image, the mask before and the clicks, and returns logits.
+"""SimpleClick's network and its checkpoints: from an image, the mask of the round before and the clicks to logits.
 
 Paper: Liu, Xu, Bertasius, Niethammer, "SimpleClick: Interactive Image Segmentation with Simple Vision Transformers",
 ICCV 2023, https://arxiv.org/abs/2210.11006. The checkpoints of its authors' code (uncbiag/SimpleClick at f33112e, MIT)
-load as they are. They hold the loss of the training as an object of a class of theirs; it becomes an empty stand-in,
-and no code is run.
+load as they are. These files also contain the training's loss as a Python object. It is replaced by an empty stand-in,
+and no code of the file is run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .plain_vit import WINDOW_PX, Head, PlainViT, Pyramid, tokens_of
 CLASS = "isegm.model.is_plainvit_model.PlainVitModel"
 LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
 SKIPPED = (f"{LOSS}.CrossEntropyLoss", f"{LOSS}.cross_entropy")
-"""The loss that the published files hold: an object of a class, and a function that it refers to."""
+"""The loss in the published files: an object of a class, and a function that it refers to."""
 
 WITHOUT_EFFECT = ("with_aux_output", "use_rgb_conv", "use_leaky_relu", "backbone_lr_mult", "norm_layer")
 """Arguments of the official class that change training only, or nothing."""
@@ -49,10 +49,10 @@ class Backbone:
         in_chans: Channels of an image.
         mlp_ratio: How much wider than a patch its MLP is.
         qkv_bias: Whether the attention's projections have a bias.
-        num_classes: Outputs of the classifier that files hold and nobody uses.
-        group: Blocks of a group, of which the last attends over the whole image; null is the published rule: 6 of 12
-            blocks, else a quarter of them.
-        window: Side of the square that counts the others' windows, in pixels.
+        num_classes: Outputs of a classifier that the files contain and that is not used.
+        group: Blocks of a group. The last of a group attends over the whole image, the others within windows. Null is
+            the published rule: 6 of 12 blocks, else a quarter of them.
+        window: Side of the square that decides the number of windows, in pixels (`WINDOW_PX`).
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = FORBID
@@ -98,7 +98,7 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Neck:
-    """The pyramid: channels of the ViT's map and of the four maps that are made of it."""
+    """The pyramid: channels of the ViT's map and of the four maps that are made from it."""
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = FORBID
 
@@ -113,11 +113,11 @@ class Segmenter:
     Attributes:
         in_channels: Channels of the four maps.
         channels: Channels before the logits.
-        upsample: By how much the logits are larger than the largest map.
-        in_index: Which maps it takes.
-        num_classes: Maps of logits.
+        upsample: How much larger than the largest map the logits are.
+        in_index: The maps that it takes.
+        num_classes: How many maps of logits it gives.
         align_corners: How it resizes the maps.
-        dropout_ratio: Of the training; nothing is dropped when a mask is wanted.
+        dropout_ratio: The dropout in training; it has no effect when masks are computed.
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = FORBID
@@ -171,7 +171,7 @@ class SimpleClickNetwork(nn.Module):
     def forward(
         self, pixels: Float[Tensor, "n 3 h w"], previous: Float[Tensor, "n 1 h w"], clicks: Float[Tensor, "n k 3"]
     ) -> tuple[Float[Tensor, "n 1 h w"], None]:
-        """Logits of the object; in the second place, where RITM's network has its auxiliary head's, nothing.
+        """Logits of the object, and None, where RITM's network returns the logits of its auxiliary head.
 
         Args:
             pixels: RGB, 0 to 1.
@@ -181,8 +181,9 @@ class SimpleClickNetwork(nn.Module):
         Raises:
             ValueError: The input cannot be cut into whole patches and windows.
         """
-        prompt = self.patch_embed_coords["proj"](self.architecture.prompt(previous, clicks))
-        maps = self.backbone(self.architecture.image(pixels), tokens_of(prompt))
+        # Sizes of ViT-B at 448 x 448. The prompt becomes patches like the image, and is added to the image's patches:
+        prompt = self.patch_embed_coords["proj"](self.architecture.prompt(previous, clicks))  # (n 768 28 28)
+        maps = self.backbone(self.architecture.image(pixels), tokens_of(prompt))  # (n 768 28 28)
         return resized(self.head(self.neck(maps)), (pixels.shape[2], pixels.shape[3])), None
 
 

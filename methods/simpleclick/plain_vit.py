@@ -23,7 +23,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 WINDOW_PX = 224
-"""As many windows as whole squares of this side fit into an input share it evenly: 2 x 2 at 448, 3 x 3 at 672."""
+"""The number of windows is that of whole squares of this side in the input: 2 x 2 at 448 pixels, 3 x 3 at 672."""
 
 
 class Cut(NamedTuple):
@@ -45,7 +45,7 @@ class PlainViT(VisionTransformer):
     def __init__(self, group: int, window: int, **shape: object) -> None:
         super().__init__(global_pool="avg", **shape)
         self.group, self.window = group, window
-        # The published files hold these, from the pre-training, but nothing is computed with them.
+        # The published files have these tensors, left from the pre-training, but nothing is computed with them.
         for unused in (self.cls_token, *self.fc_norm.parameters(), *self.head.parameters()):
             unused.requires_grad_(False)
 
@@ -58,6 +58,9 @@ class PlainViT(VisionTransformer):
             image: Normalised.
             added: Features of the prompt's patches, which are added to those of the image's.
         """
+        # Attention over all patches costs the square of their number: 28 x 28 = 784 patches at 448 pixels. Within 2 x 2
+        # windows of 14 x 14 = 196 it costs a quarter. One block in each group attends over all patches, so that windows
+        # exchange what they know.
         size = (image.shape[2], image.shape[3])
         grid, windows = self.cut(size)
         tokens = tokens_of(self.patch_embed.proj(image)) + added + self.positions(size)
@@ -65,7 +68,8 @@ class PlainViT(VisionTransformer):
             *within, across = self.blocks[at : at + self.group]
             tokens = windowed(tokens, grid, windows, within) if within else tokens
             tokens = across(tokens)
-        # On a CPU, a convolution rounds by how its input lies in memory. It lies as in the official code.
+        # On a CPU, how a convolution rounds depends on its input's layout in memory. This layout is the official
+        # code's.
         return tokens.transpose(1, 2).unflatten(2, grid)
 
     def cut(self, size: tuple[int, int]) -> Cut:
@@ -89,7 +93,7 @@ class PlainViT(VisionTransformer):
         return Cut(grid, counts)
 
     def positions(self, size: tuple[int, int]) -> Float[Tensor, "1 grid width"]:
-        """What tells each patch its place, for an input of (h, w): resized from the size that was trained with."""
+        """The position embedding of each patch for an input of (h, w), resized from that of the training's size."""
         places = self.pos_embed[:, 1:]  # the first is the class token's
         if size == self.patch_embed.img_size:
             return places
@@ -100,7 +104,7 @@ class PlainViT(VisionTransformer):
 def windowed(
     tokens: Float[Tensor, "n grid c"], grid: tuple[int, int], windows: tuple[int, int], blocks: Sequence[nn.Module]
 ) -> Float[Tensor, "n grid c"]:
-    """The patches after blocks that see one window at a time: to them each window is an image of its own."""
+    """The patches after blocks that see one window at a time, as if each window were an image of its own."""
     n, _, channels = tokens.shape
     (height, width), (down, across) = grid, windows
     # A grid of 4 x 4 patches in 2 x 2 windows. Reshaped to (down, rows, across, columns), a window's rows lie apart;
@@ -125,6 +129,8 @@ class Pyramid(nn.Module):
         outputs: Channels of the four.
     """
 
+    # A plain ViT has one resolution only. A head for segmentation wants several, so each is made from the ViT's last
+    # map alone: a quarter and an eighth of the input by enlarging it, a 32nd by halving it.
     def __init__(self, width: int, outputs: Sequence[int]) -> None:
         super().__init__()
         quarter, eighth, same, half = outputs
@@ -159,7 +165,7 @@ class Head(nn.Module):
         self.up_conv2 = nn.Sequential(*doubled(width // 2, width // 4), *projected(width // 4, width // 4))
         self.conv_seg = nn.Conv2d(channels, 1, 1)
         self.steps = int(math.log2(enlarged))
-        # Every published file holds both, whether the network enlarges or not.
+        # Every published file has both layers, whether the network enlarges or not.
         for unused in (self.up_conv1, self.up_conv2)[self.steps :]:
             unused.requires_grad_(False)
 

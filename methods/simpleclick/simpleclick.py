@@ -2,9 +2,9 @@
 
 Paper: Liu, Xu, Bertasius, Niethammer, "SimpleClick: Interactive Image Segmentation with Simple Vision Transformers",
 ICCV 2023, https://arxiv.org/abs/2210.11006
-Code: https://github.com/uncbiag/SimpleClick at f33112e, MIT. Its predictor and ZoomIn are RITM's, and so they are here
-(`methods/ritm`). Only the network differs, and that it always sees a square of 448 pixels: the whole image at the first
-click, then the window that ZoomIn chose, both without regard to their aspect.
+Code: https://github.com/uncbiag/SimpleClick at f33112e, MIT. Its predictor and ZoomIn are RITM's, so `methods/ritm` is
+used here. Two things differ: the network, and that it always sees a square of 448 pixels. The whole image at the first
+click, and then the window that ZoomIn chose, are squeezed to this square, whatever their aspect.
 
 The authors' evaluation shows 672 pixels on DAVIS alone: `zoom: {target_size: [672, 672], skip_clicks: -1}`.
 """
@@ -47,8 +47,8 @@ PUBLISHED = {
         "davis": {"NoC@90": 4.78},
     },
 }
-"""What is printed for the authors' checkpoints, as far as it was seen in print (`SimpleClick.published_in`): their
-NoC@85 and the rest of those trained on SBD were not."""
+"""Published numbers of the authors' checkpoints (`SimpleClick.published_in`). Their NoC@85, and most numbers of the
+checkpoints trained on SBD, were not found in print."""
 
 
 @register_method("simpleclick")
@@ -58,19 +58,18 @@ class SimpleClick(Ritm):
     A prompt with a mask to start from (`initial`, or a mask of another method as `previous`) starts from that mask.
 
     Args:
-        checkpoint: The authors' weights (.pth), or such as training here saves (.safetensors).
-        zoom: Where it looks, and at which size; the defaults are those of the authors' evaluation but on DAVIS. The ViT
-            takes few sizes, so `target_size` is (h, w) and `skip_clicks` -1. Null is the whole image at its own size,
-            which must be such a size.
+        checkpoint: The authors' weights (.pth), or weights that training here saved (.safetensors).
+        zoom: The rules by which a window is chosen, and the input's size; the defaults are those of the authors'
+            evaluation, except on DAVIS. A ViT accepts few sizes, so `target_size` is (h, w) and `skip_clicks` -1. With
+            null the network sees the whole image at its own size, which must be such a size.
         flip: Average the logits with those of the mirrored image.
         threshold: A pixel whose probability is above it belongs to the mask.
-        clicks_limit: The network sees no more than the first so many clicks; null: all.
+        clicks_limit: The network sees only the first clicks, up to this many; null: all.
         device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Prompts, also on several images, share forward passes of this many; a CPU gains nothing by
-            it.
+        prompts_per_batch: This many prompts, also on several images, share a forward pass; on a CPU that saves nothing.
 
     Raises:
-        UserError: The checkpoint is none of SimpleClick's, or its ViT cannot see `zoom.target_size`.
+        UserError: The checkpoint is not one of SimpleClick, or its ViT does not accept `zoom.target_size`.
     """
 
     checkpoints: ClassVar[IsegmCheckpoints[Any]] = CHECKPOINTS
