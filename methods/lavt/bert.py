@@ -50,7 +50,7 @@ class BertSizes:
 
 
 class Bert(nn.Module):
-    """Word pieces -> an embedding of each that depends on all (the last hidden state).
+    """Word pieces -> an embedding of each, which depends on all pieces of the text (the last hidden state).
 
     Args:
         sizes: Its architecture.
@@ -70,7 +70,9 @@ class Bert(nn.Module):
         )
 
     def forward(self, ids: Int64[Tensor, "b t"], known: Float[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        """The embeddings of the word pieces; those of padding (`known` 0) mean nothing."""
+        """The embeddings of the word pieces; those of padding (`known` 0) are not to be used."""
+        # Ids (b t) become the sum of three embeddings (b t d): of the piece, of its place in the text, and of the
+        # segment, which is always the first. The layers then mix the pieces, without those of padding.
         places = torch.arange(ids.shape[1], device=ids.device)
         found = self.norm(self.pieces(ids) + self.places(places) + self.segments.weight[0])
         for layer in self.layers:

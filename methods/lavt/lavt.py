@@ -5,19 +5,22 @@ https://arxiv.org/abs/2112.02244
 Code: https://github.com/yz93/LAVT-RIS at 1da0af9, GPL-3.0. Nothing of it is used here: this is written from the paper
 and from the released weights' names and shapes, and gives the logits of the official code to 1e-3.
 
-One answer: the image is squashed to 480 x 480 pixels, its sides' ratio lost, and its patches go through the first stage
-of a Swin transformer; a BERT reads the first 20 word pieces of the text; the rest of the network works on both, and a
-pixel belongs to the mask where the object's logit is above the background's. The mask is then brought back to the
-image's size, each pixel from the one whose centre is nearest ("nearest-exact"). The authors' demo takes torch's plain
-"nearest" instead, which puts the mask half a pixel off.
+How an answer is computed:
+
+1. The image is squashed to 480 x 480 pixels, whatever its aspect, and its patches go through the first stage of a Swin
+   transformer.
+2. A BERT reads the first 20 word pieces of the text.
+3. The rest of the network works on both. A pixel belongs to the mask if the object's logit is above the background's.
+4. The mask is resized to the image's size; each pixel takes the value of the pixel whose centre is nearest
+   ("nearest-exact"). The authors' demo uses torch's plain "nearest", which shifts the mask by half a pixel.
 
 The authors evaluate at 480 x 480, with the ground truth shrunk; here everything is measured at the image's own size.
 Over 40 objects whose masks were shifted by up to 12 pixels the two differ by 0.0008 of IoU on average, 0.01 at most.
 
-The weights learned from train2014 images of COCO, RefCOCO's val and test images of RefCOCO+ and G-Ref among them:
-evaluate a checkpoint on the set that it was trained for.
+The weights were trained on train2014 images of COCO. For a checkpoint of RefCOCO these include val and test images of
+RefCOCO+ and G-Ref: evaluate a checkpoint on the data set that it was trained for.
 
-The learner `lavt` trains such a network here (configs/scenes_lavt.yaml). Its checkpoint holds the side of its square
+The learner `lavt` trains such a network here (configs/scenes_lavt.yaml). Its checkpoint contains the side of its square
 and its vocabulary.
 """
 
@@ -53,15 +56,15 @@ SIDE = 480
 
 @register_method("lavt")
 class Lavt(TextMasks):
-    """LAVT, from either of the authors' implementations (`lavt`, `lavt_one`); the checkpoint tells which.
+    """LAVT, from either of the authors' implementations (`lavt`, `lavt_one`), which the checkpoint's names tell apart.
 
-    Its answers are ranked `text` (the mask, as published) and `component` (the mask's piece at the click). It wants
-    sentences as people typed them (REFER's `raw`, which the data set `refcoco` gives).
+    Its answers are ranked `text` (the mask, as published) and `component` (the mask's piece at the click). Sentences
+    should be as people typed them (REFER's `raw`, which the data set `refcoco` gives).
 
     Args:
         checkpoint: The authors' weights (.pth): a Swin transformer of any width and depth, one head in each fusion. Or
             weights that the learner `lavt` saved (.safetensors).
-        vocab: For the authors' weights the vocabulary of bert-base-uncased, a word piece a line.
+        vocab: The vocabulary of bert-base-uncased, a word piece a line; for the authors' weights only.
         device: Where it runs, in float32 anywhere; "auto" takes the GPU that the worker sees, else the CPU.
         pairs_per_batch: Pairs of an image and a text in a forward pass; by default 1 on the CPU, 16 on a GPU.
     """
@@ -86,7 +89,7 @@ class Lavt(TextMasks):
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """BERT's; nothing where no vocabulary is there to count by."""
+        """BERT's limit; empty without a vocabulary to count by."""
         if params["vocab"]:
             return word_piece_limit(located(params["vocab"]))
         try:
@@ -111,7 +114,7 @@ class Lavt(TextMasks):
 
     @in_float32
     def encode(self, images: Sequence[Image]) -> list[TextImage]:
-        """Squash the images and compute the first stage, before the text comes in."""
+        """Squash the images and compute the first stage, which does not depend on the text."""
         tokens = [self.network.begin(self._pixels(image)) for image in images]
         return [TextImage(one, image.shape[:2]) for one, image in zip(tokens, images, strict=True)]
 
@@ -137,7 +140,7 @@ class Lavt(TextMasks):
 
 
 def squashed(image: Image, side: int = SIDE) -> Float32[np.ndarray, "3 s s"]:
-    """The image as the network wants it, resized by PIL: its bilinear filter smooths what it shrinks, OpenCV's not."""
+    """The network's input for an image. It is resized by PIL, whose bilinear filter smooths; OpenCV's does not."""
     resized = PIL.Image.fromarray(image).resize((side, side), PIL.Image.Resampling.BILINEAR)
     mean, std = np.array([IMAGENET_MEAN, IMAGENET_STD], np.float32)
     normalised = (np.asarray(resized, np.float32) / 255 - mean) / std
@@ -145,5 +148,5 @@ def squashed(image: Image, side: int = SIDE) -> Float32[np.ndarray, "3 s s"]:
 
 
 def at_size(mask: Tensor, size: tuple[int, int]) -> Mask:
-    """The square mask at the image's size, each pixel from the one whose centre is nearest."""
+    """The square mask at the image's size; each pixel takes the value of the pixel whose centre is nearest."""
     return F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0].bool().cpu().numpy()

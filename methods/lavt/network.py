@@ -1,8 +1,13 @@
-"""LAVT's network: a Swin transformer that looks at the words after each of its stages, and a small decoder.
+"""LAVT's network: a Swin transformer that mixes in the words after each of its stages, and a small decoder.
 
-The code is written from the paper and from the released weights' names and shapes. torchvision's Swin is the right one:
-like LAVT's it pads a map to whole windows first and shifts it then, where timm's shifts first. At 480 pixels they
-differ in the fourth stage, whose 15 x 15 tokens make no whole windows of 12.
+The code is written from the paper and from the released weights' names and shapes. It uses torchvision's Swin, since
+that pads a map to whole windows before it shifts it, like LAVT's; timm's shifts first. At 480 pixels they differ in the
+fourth stage, whose 15 x 15 tokens make no whole windows of 12. Sizes for Swin-B at 480 x 480:
+
+    pixels -> stage 1 --+--> stage 2 --+--> stage 3 --+--> stage 4 --+
+            120 x 120   |   60 x 60    |   30 x 30    |   15 x 15    |      each + : Fusion with the words (20 x 768)
+              x 128     v    x 256     v    x 512     v    x 1024    v
+                       map 1          map 2          map 3          map 4 --> decoder --> logits (2, 120, 120)
 
 Paper: Yang et al., "LAVT: Language-Aware Vision Transformer for Referring Image Segmentation", CVPR 2022,
 https://arxiv.org/abs/2112.02244
@@ -47,7 +52,7 @@ class Architecture:
         """The sizes that a network with these weights has, in the names of `LavtNetwork`.
 
         Raises:
-            KeyError: One of the tensors that tell is missing.
+            KeyError: A tensor whose shape is needed is missing.
         """
         depths: list[int] = []
         while (blocks := _blocks(weights, len(depths))) > 0:
@@ -86,7 +91,7 @@ class LavtNetwork(nn.Module):
         self.decoder = Decoder(widths)
 
     def begin(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b th tw c"]:
-        """What needs no text: the patches and the first stage's blocks, which all texts on an image share."""
+        """The patches and the first stage's blocks, which need no text: all texts on an image share them."""
         return self.features[1](self.features[0](pixels))
 
     def finish(
@@ -112,18 +117,24 @@ class LavtNetwork(nn.Module):
         """The map of each stage that the decoder reads."""
         maps = []
         for stage, (fusion, norm) in enumerate(zip(self.fusions, self.norms, strict=True)):
+            # `features` has patches, stage 1, step, stage 2, step, ...: a step halves the sides and doubles the
+            # channels. `begin` has done the first two entries.
             if stage:
                 tokens = self.features[2 * stage + 1](self.features[2 * stage](tokens))
             said, tokens = fusion(tokens, words, known)
-            maps.append(norm(said).permute(0, 3, 1, 2))  # what the text adds, not the sum: as released
+            # The decoder gets what the text adds, not the sum with the tokens, as in the released code.
+            maps.append(norm(said).permute(0, 3, 1, 2))
         return maps
 
 
 class Fusion(nn.Module):
-    """Adds to each token what the words say about it (the paper's pixel-word attention and language pathway).
+    """Mixes the words into each token (the paper's pixel-word attention and language pathway).
 
-    Each token asks the words by attention, with a single head; the answer is multiplied with the token, and a gate
-    decides how much of the product is added to it.
+    Each token attends to the words, with a single head. The result is multiplied with the token, and a gate decides how
+    much of the product is added to the token:
+
+        token -> query --attends to--> words -> answer --times--> image(token) -> product ("said")
+        token' = token + gate(said) * said
 
     Args:
         width: Channels of a token.
@@ -145,7 +156,8 @@ class Fusion(nn.Module):
         """What the text adds to the tokens, and the tokens with the gated part of it."""
         flat, kept = tokens.flatten(1, 2), known[..., None]
         asked = over_places(self.query(flat))
-        # Padding gets 10,000 less than a word, and so none of the attention. The scale is one over the root of `width`.
+        # (b hw c) queries and (b t c) keys give (b hw t) weights. Padding gets 10,000 less than a word, and so none of
+        # the attention. The scale is one over the root of `width`.
         heard = F.scaled_dot_product_attention(
             asked, self.key(words) * kept, self.value(words) * kept, attn_mask=(known[:, None] - 1) * 1e4
         )
@@ -159,7 +171,7 @@ def over_places(tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
 
 
 class Decoder(nn.Module):
-    """From the coarsest map to the finest, each enlarged, put beside the next and convolved twice.
+    """Goes from the coarsest map to the finest: enlarge, join with the next finer map, convolve twice.
 
     Args:
         widths: Channels of the maps, the finest first.
@@ -183,7 +195,7 @@ class Decoder(nn.Module):
         """Logits of background and object at the finest map's size."""
         found, *finer = reversed(maps)
         for step, finer_map in zip(self.steps, finer, strict=True):
-            # Fine where the sizes are equal, too: aligned corners then leave the map as it is.
+            # If the sizes are equal, aligned corners leave the map unchanged.
             larger = F.interpolate(found, finer_map.shape[2:], mode="bilinear", align_corners=True)
             found = step(torch.cat([larger, finer_map], dim=1))
         return self.logits(found)

@@ -1,8 +1,8 @@
 """Cuts a text into the word pieces that BERT knows, as LAVT's authors do.
 
-The package `tokenizers` (Apache-2.0, in the extra `referring`) does the cutting. The published weights want the
-vocabulary that BERT's authors publish, a text file with a piece a line. Weights that were trained here hold their
-words, and every other word is spelled:
+The package `tokenizers` (Apache-2.0, in the extra `referring`) does the cutting. The published weights need the
+vocabulary that BERT's authors publish, a text file with a piece a line. Weights that were trained here contain their
+own words; any other word is spelled letter by letter:
 
     left car      [CLS] left car [SEP]
     left boat     [CLS] left b ##o ##a ##t [SEP]
@@ -25,13 +25,13 @@ from harness.plugins.interfaces import TextLimit
 from harness.structures import UserError
 
 LENGTH = 20
-"""Word pieces that LAVT reads of a text, those that begin and end it among them."""
+"""How many word pieces LAVT reads, the marks at the beginning and the end included."""
 
 BERT_BASE_UNCASED = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 """SHA-256 of the vocabulary of bert-base-uncased, with which all published weights were trained."""
 
 MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-"""The pieces that stand for no part of a word: padding, an unknown word, a text's beginning and its end."""
+"""The pieces that are no part of a word: padding, an unknown word, a text's beginning and its end."""
 
 WHERE = "methods/lavt/word_pieces.py"
 REMEDY = "Set `vocab` to the vocabulary of bert-base-uncased: python -m harness weights fetch bert_base_uncased_vocab."
@@ -41,7 +41,7 @@ class WordPieces:
     """Texts -> the numbers of their word pieces.
 
     Args:
-        vocabulary: The word pieces, each at its number.
+        vocabulary: The word pieces; the place in this list is the piece's number.
         source: Where they come from, for messages.
     """
 
@@ -68,9 +68,9 @@ class WordPieces:
         return cls(read_vocabulary(vocab, size), str(vocab))
 
     def __call__(self, texts: list[str]) -> tuple[Int64[Tensor, "n 20"], Float[Tensor, "n 20"]]:
-        """The pieces' numbers, padded with 0, and 1 for each piece that is none.
+        """The pieces' numbers, padded with 0; and a 1 for each piece, 0 for padding.
 
-        A text with more pieces loses its end, also the piece that marks it: so the weights were trained.
+        A text with more pieces is cut, and the mark at its end is cut off, too, as in the weights' training.
 
         Raises:
             ValueError: The vocabulary has no piece for any word of a text, as far as it is read.
@@ -94,13 +94,13 @@ class WordPieces:
 
 
 def spelling(words: Sequence[str]) -> tuple[str, ...]:
-    """A vocabulary of these words, in which every other word is spelled by its letters and digits."""
+    """A vocabulary of these words, and of all letters and digits, by which any other word is spelled."""
     signs = string.ascii_lowercase + string.digits
     return tuple(dict.fromkeys([*MARKS, *words, *signs, *(f"##{sign}" for sign in signs)]))
 
 
 def word_piece_limit(vocab: Path | Sequence[str]) -> list[TextLimit]:
-    """How many word pieces LAVT reads; nothing where the package is not there, or no vocabulary of BERT.
+    """LAVT's limit of word pieces; empty if the package is missing, or the file is no vocabulary of BERT.
 
     Args:
         vocab: The vocabulary's file, or the word pieces, each at its number.
@@ -123,7 +123,7 @@ def word_piece_limit(vocab: Path | Sequence[str]) -> list[TextLimit]:
 
 
 def read_vocabulary(vocab: Path, size: int) -> list[str]:
-    """The word pieces in a file; warns where it is not the published one.
+    """The word pieces in a file; warns if it is not the published one.
 
     Raises:
         UserError: There is no such file, it is no vocabulary of BERT, or it has another number of pieces.

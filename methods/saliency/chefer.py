@@ -1,14 +1,18 @@
-"""Chefer et al.'s relevance: which patches the class token attends to where more attention would raise a text's score.
+"""Chefer et al.'s relevance: the patches that the class token attends to and that raise a text's score by it.
 
 Paper: Chefer, Gur, Wolf, "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder
 Transformers", ICCV 2021, https://arxiv.org/abs/2103.15679
 Code: https://github.com/hila-chefer/Transformer-MM-Explainability at 58eaea8, MIT (CLIP_explainability.ipynb)
 
 With A the attention of block l and S a text's score, cam = mean over heads of max(A * dS/dA, 0). R starts as the
-identity and becomes R + cam R, block by block. The map is the class token's row of R. The code does so with whole
-matrices, one copy of the image a text. Only that row is needed: r starts as the class token alone and, from the last
-block back, becomes r + r cam. For the last block alone, the code's default, that is the class token's row of cam,
-which needs no backward pass through the image tower (`class_token.py`).
+identity and becomes R + cam R, block by block. The map is the class token's row of R. The official code computes whole
+matrices, with one copy of the image for each text. Here only that row is computed: r starts as the class token's unit
+vector and, from the last block back, becomes r + r cam.
+
+    two blocks    R = (1 + cam2) (1 + cam1)       its first row:  e (1 + cam2) (1 + cam1), from the left, row by row
+
+With the last block alone, the code's default, that is the class token's row of cam, which needs no backward pass
+through the image tower (`class_token.py`).
 """
 
 from __future__ import annotations
@@ -50,22 +54,23 @@ class Chefer(ClipSaliency):
         input: Literal["own"] | int = "own",
         device: str = "auto",
     ) -> None:
-        """Load the model; every default but `device` is what the code has.
+        """Load the model; every default except `device` is that of the official code.
 
         Args:
             model: An open_clip name or the path of a config, of a ViT that reads the image by its class token; OpenAI's
                 weights need a "-quickgelu" one.
             checkpoint: The weights (`harness.methods.shared.open_clip_model.load_clip`).
-            start_layer: The first block that counts, from 0; below 0 from the end, so that -1 is the last block alone.
-                Any other goes backward through these blocks for each text.
-            score: What is differentiated (`harness.methods.shared.class_token.Score`).
-            templates: "none": the text as it is, as in the code; "plain": "a photo of a {}."; "published": MaskCLIP's
-                85, averaged.
-            contrast: "none", as in the code; "softmax": the text's share among a vocabulary's names (`ClipSaliency`).
+            start_layer: The first block that counts, from 0; negative numbers count from the end, so -1 is the last
+                block alone. Any other value takes a backward pass through these blocks for each text.
+            score: The score that is differentiated (`harness.methods.shared.class_token.Score`).
+            templates: "none": the text as it is, as in the official code; "plain": "a photo of a {}."; "published":
+                MaskCLIP's 85, averaged.
+            contrast: "none", as in the official code; "softmax": the text's share among a vocabulary's names
+                (`ClipSaliency`).
             temperature: The temperature of that softmax; smaller is sharper.
-            normalise: Whose mean and standard deviation pixels are normalised by.
-            input: The whole image is squeezed to a square of so many pixels; "own" is the size that the model was
-                trained with. Positions are interpolated for others, which the code does not do.
+            normalise: The mean and standard deviation for pixels: CLIP's own or ImageNet's.
+            input: The whole image is squeezed to a square of this side, in pixels; "own" is the size that the model was
+                trained with. For other sizes the positions are interpolated, which the official code does not do.
             device: Where the model runs; "auto" is the GPU if there is one.
 
         Raises:
@@ -98,7 +103,8 @@ class Chefer(ClipSaliency):
 
     def _several(self, before: Float[Tensor, "n t c"], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n t"]:
         heads, tokens = self.counted[0].attn.num_heads, before.shape[1]
-        # Attention gets something added that is 0 everywhere: its gradient is the attention's, later blocks included.
+        # Zeros are added to the attention of each block. The gradient by these zeros is the gradient by the attention
+        # itself, later blocks included: (blocks, n, heads, t, t).
         nothing = before.new_zeros(len(self.counted), len(before), heads, tokens, tokens)
 
         def embedded(added: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +131,7 @@ class Chefer(ClipSaliency):
 def attended(
     block: ResidualAttentionBlock, x: Float[Tensor, "n t c"], added: Float[Tensor, "n h t t"]
 ) -> tuple[Float[Tensor, "n t c"], Float[Tensor, "n h t t"]]:
-    """A block's answer with something added to its attention, and that attention, which open_clip does not hand out."""
+    """A block's output with something added to its attention, and that attention, which open_clip does not return."""
     query, key, value = (layer.heads(block.ln_1(x), block.attn.num_heads) for layer in projections(block))
     weights = torch.einsum("nhte,nhse->nhts", query, key).softmax(-1) + added
     found = torch.einsum("nhts,nhse->nhte", weights, value).transpose(1, 2).flatten(2)

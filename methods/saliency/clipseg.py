@@ -1,4 +1,4 @@
-"""CLIPSeg: a text's saliency from a small decoder that was trained, on a frozen CLIP, to segment what a phrase says.
+"""CLIPSeg: a text's saliency from a small decoder that was trained on a frozen CLIP to segment what a phrase means.
 
 Paper: Lüddecke, Ecker, "Image Segmentation Using Text and Image Prompts", CVPR 2022, https://arxiv.org/abs/2112.10003
 Code: https://github.com/timojl/clipseg at 77c4e2d, MIT without the weights; here the port in Hugging Face's
@@ -6,14 +6,19 @@ Code: https://github.com/timojl/clipseg at 77c4e2d, MIT without the weights; her
 (`python -m harness weights list clipseg_rd64_refined`).
 
 Published: mean IoU, foreground IoU and average precision of its own masks on PhraseCut, at thresholds that the authors
-tuned. None of these is of a saliency for another network, and none is shown beside one.
+tuned. None of these measures a saliency for another network, so none is shown in a table.
 
-The image is squashed to the snapshot's square (352 x 352 pixels), its sides' ratio lost, and goes through CLIP's image
-tower once. Three of its layers are kept, brought to the decoder's width. For each text the decoder modulates them by
-CLIP's vector of the text and gives a logit a pixel. The map is their sigmoid, stretched bilinearly over the image.
+The image is squashed to the snapshot's square (352 x 352 pixels), whatever its aspect, and goes through CLIP's image
+tower once. Three of its layers are kept, reduced to the decoder's width. For each text the decoder modulates them by
+CLIP's vector of the text and gives a logit for each pixel. The map is their sigmoid, stretched bilinearly over the
+image:
 
-MaskCLIP's map is stretched from 0 to 1 in each image and contrasted with a vocabulary's names. This one is neither: the
-decoder learned from phrases of what is not there, too, so a low map everywhere says that the text is absent.
+    image -> CLIP, hidden states 4, 7 and 10 of (n, 485, 768) -> reduced to (n, 3, 485, 64), once an image
+    text  -> CLIP (k, 512) ----------------------> decoder, once a pair -> logits (352, 352) -> map (h, w)
+
+MaskCLIP's map is stretched from 0 to 1 in each image and contrasted with a vocabulary's names. This map is neither
+stretched nor contrasted: the decoder was also trained on phrases that are not in the image, so a low map everywhere
+says that the text is absent.
 
 Unlike MaskCLIP's and Grad-CAM's, these maps were trained with masks, those of PhraseCut's phrases on images of Visual
 Genome, of which many are COCO's: unseen classes of a data set are not unseen to them.
@@ -46,21 +51,21 @@ from ..shared.texts import EachOnce
 WHERE = "methods/saliency/clipseg.py"
 
 PAIRS_AT_ONCE = 16
-"""Pairs of an image and a text that go through the decoder together, at most."""
+"""The most pairs of an image and a text that go through the decoder together."""
 
 LONGEST = 77
-"""Pieces of words that CLIP reads, its two marks among them, where the snapshot says nothing else."""
+"""The most word pieces that CLIP reads, its two marks included, unless the snapshot says otherwise."""
 
 TEXTS_KEPT = 4096
-"""Texts whose vector is remembered: 2 kB each."""
+"""How many texts' vectors are remembered: 2 kB each."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeenImage:
-    """What CLIPSeg keeps of an image.
+    """CLIPSeg's features of an image.
 
     Attributes:
-        layers: The layers that the decoder reads, in the order in which it does, at its width; the class token first.
+        layers: The layers that the decoder reads, in its order and at its width; the class token comes first.
         size: (h, w) of the image.
     """
 
@@ -78,9 +83,9 @@ class ClipSeg(Saliency):
         device: Where it runs, in float32; "auto" is the GPU if there is one.
 
     Attributes:
-        device: Where the model lies, with its number.
-        image_encodings: Images that went through the image tower so far.
-        text_encodings: Texts that went through the text tower so far.
+        device: The model's device, with its number.
+        image_encodings: How many images went through the image tower so far.
+        text_encodings: How many texts went through the text tower so far.
     """
 
     def __init__(self, snapshot: Path, template: str = "{}", device: str = "auto") -> None:
@@ -100,14 +105,14 @@ class ClipSeg(Saliency):
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """Its CLIP's."""
+        """Its CLIP's limit."""
         folder = located(params["snapshot"])
         most = int(snapshot_config(folder, "text_config").get("max_position_embeddings", LONGEST))
         return snapshot_text_limit(folder, most, "CLIPSeg", lambda text: params["template"].replace("{}", text))
 
     @torch.inference_mode()
     def features(self, images: Sequence[Image]) -> list[SeenImage]:
-        """What the decoder reads of each image; several images share a forward pass of the image tower."""
+        """The layers for the decoder, of each image; several images share a forward pass of the image tower."""
         found = []
         with aside(self.stream):
             for start in range(0, len(images), IMAGES_AT_ONCE):
@@ -121,7 +126,8 @@ class ClipSeg(Saliency):
         shown = [PIL.Image.fromarray(image) for image in images]
         pixels = self.processor.image_processor(shown, return_tensors="pt")["pixel_values"].to(self.device)
         states = self.clip.vision_model(pixels, output_hidden_states=True).hidden_states
-        # The decoder begins with the deepest layer, and with narrowing each: done here, it is done once an image.
+        # The decoder reads the deepest layer first, and reduces each layer to its own width before anything else. That
+        # step does not depend on the text, so it is done here, once an image.
         read = zip(self.decoder.reduces, reversed(self.extracted), strict=True)
         return torch.stack([narrowed(states[place]) for narrowed, place in read], dim=1)
 
@@ -132,7 +138,7 @@ class ClipSeg(Saliency):
         texts: Sequence[str],
         vocabulary: Sequence[str],  # noqa: ARG002
     ) -> Float32[np.ndarray, "n h w"]:
-        """One map a text, whatever the vocabulary."""
+        """One map a text; the vocabulary changes nothing."""
         return self._maps([features] * len(texts), texts, features.size)
 
     @torch.inference_mode()
@@ -142,7 +148,7 @@ class ClipSeg(Saliency):
         texts: Sequence[str],
         vocabularies: Sequence[Sequence[str]],  # noqa: ARG002
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """As `Saliency.maps_of_each` says; all images share the decoder's batches."""
+        """See `Saliency.maps_of_each`; all images share the decoder's batches."""
         with aside(self.stream):
             logits = self.logits(features, texts)
             return [self._stretched(one[None], seen.size)[0] for one, seen in zip(logits, features, strict=True)]
@@ -169,7 +175,9 @@ class ClipSeg(Saliency):
         return torch.cat(parts)
 
     def _decoded(self, layers: Float[Tensor, "n k tokens c"], texts: Float[Tensor, "n d"]) -> Float[Tensor, "n s s"]:
-        """`CLIPSegDecoder.forward` of the package, from where the layers are narrow."""
+        """`CLIPSegDecoder.forward` of the package, from the reduced layers on."""
+        # Layer by layer the reduced features are added and go through a transformer block, (n, tokens, 64). At one of
+        # them the text scales and shifts each channel (FiLM): that is its only way in.
         decoder, output = self.decoder, torch.zeros_like(layers[:, 0])
         for place, block in enumerate(decoder.layers):
             output = output + layers[:, place]
@@ -184,7 +192,7 @@ class ClipSeg(Saliency):
         """CLIP's vector of each text.
 
         Raises:
-            ValueError: One is longer than the text tower can read. Where two phrases differ may lie beyond.
+            ValueError: A text is longer than the text tower can read. Two phrases may differ only in what is cut off.
         """
         found = self.processor.tokenizer(texts, padding=True, return_tensors="pt")
         for text, count in zip(texts, found["attention_mask"].sum(1).tolist(), strict=True):

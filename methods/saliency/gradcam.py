@@ -1,4 +1,4 @@
-"""Grad-CAM of a CLIP's score of a text: which features the score rises with, and where these are.
+"""Grad-CAM of a CLIP's score of a text: the features that raise the score, and where they are.
 
 Paper: Selvaraju et al., "Grad-CAM", ICCV 2017, https://arxiv.org/abs/1610.02391.
 It has no settings for CLIP; these are of
@@ -10,8 +10,14 @@ It has no settings for CLIP; these are of
   58eaea8 (DETR/modules/ExplanationGenerator.py, `gradcam`).
 
 Each channel of a layer is weighted by the mean of the score's gradient over the cells; a cell's evidence is the
-weighted sum of its channels. The official codes go backward through the image tower once a text. Here these means
-follow from the gradient of one token (`class_token.py`), but for a ResNet's earlier stages.
+weighted sum of its channels. With two channels and three cells:
+
+    gradient, cells 1 2 3     mean      features, cells 1 2 3     evidence
+    channel a   0.2 0.4 0.0    0.2        1   2   0                0.2 * 1 - 0.1 * 3 = -0.1,  0.4,  -0.2
+    channel b  -0.1 0.0 -0.2  -0.1        3   0   2
+
+The official codes run a backward pass through the image tower for each text. Here these means follow from the gradient
+of one token (`class_token.py`), except for a ResNet's earlier stages.
 """
 
 from __future__ import annotations
@@ -69,19 +75,20 @@ class Gradcam(ClipSaliency):
             model: An open_clip name or the path of a config, of a ViT that reads the image by its class token or of a
                 ModifiedResNet; OpenAI's weights need a "-quickgelu" one.
             checkpoint: The weights (`harness.methods.shared.open_clip_model.load_clip`).
-            layer: Whose channels: a ViT's "ln_1", the norm before its last attention, or that "attention", whose
-                heads are the channels; a ResNet's stage. "auto": "ln_1" or "layer4". What comes after a ViT's last
-                attention has no gradient but in the class token.
-            score: What is differentiated (`harness.methods.shared.class_token.Score`); "auto": "dot" for a ResNet,
-                "cosine" for a ViT, as the codes have it.
-            templates: "none": the text as it is, as in the codes; "plain": "a photo of a {}."; "published": MaskCLIP's
-                85, averaged.
-            contrast: "none", as in the codes; "softmax": the text's share among a vocabulary's names (`ClipSaliency`).
+            layer: The layer whose channels are used: for a ViT "ln_1", the norm before its last attention, or that
+                "attention", whose heads are the channels; for a ResNet a stage. "auto": "ln_1" or "layer4". After a
+                ViT's last attention only the class token has a gradient, so no later layer will do.
+            score: The score that is differentiated (`harness.methods.shared.class_token.Score`); "auto": "dot" for a
+                ResNet, "cosine" for a ViT, as in the official codes.
+            templates: "none": the text as it is, as in the official codes; "plain": "a photo of a {}."; "published":
+                MaskCLIP's 85, averaged.
+            contrast: "none", as in the official codes; "softmax": the text's share among a vocabulary's names
+                (`ClipSaliency`).
             temperature: The temperature of that softmax; smaller is sharper.
-            interpolation: How cells are stretched over the image; "bicubic" in the ResNet's code, which undershoots.
-            normalise: Whose mean and standard deviation pixels are normalised by.
-            input: The whole image is squeezed to a square of so many pixels; "own" is the size that the model was
-                trained with. Positions are interpolated for others, which no code does.
+            interpolation: How cells are stretched over the image; the ResNet's code uses "bicubic", which undershoots.
+            normalise: The mean and standard deviation for pixels: CLIP's own or ImageNet's.
+            input: The whole image is squeezed to a square of this side, in pixels; "own" is the size that the model was
+                trained with. For other sizes the positions are interpolated, which no official code does.
             device: Where the model runs; "auto" is the GPU if there is one.
 
         Raises:
@@ -125,8 +132,8 @@ class Gradcam(ClipSaliency):
 
     def _earlier(self, cells: Float[Tensor, "n c gh gw"], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n c"]:
         """The mean gradients of an earlier stage, backward through the later ones."""
-        # RESNET_LAYERS begins with the last stage: of "layer2" the later ones are layer4 and layer3, to be run
-        # backwards.
+        # RESNET_LAYERS begins with the last stage. After "layer2" come layer4 and layer3 in this order, so they are run
+        # in reverse.
         later = [getattr(self.visual, name) for name in RESNET_LAYERS[: RESNET_LAYERS.index(self.layer)]]
 
         def embedded(x: Any) -> Tensor:
@@ -145,8 +152,10 @@ class Gradcam(ClipSaliency):
 def over_tokens(last: LastAttention, gradients: Float[Tensor, "k n h e"]) -> Float[Tensor, "k n cells"]:
     """Grad-CAM of the tokens that a ViT's last attention reads, the class token left out.
 
-    A token j reaches the score by its value, with the gradient A_j g, and by its key, with d_j q; d is the softmax's
-    gradient, d_j = A_j (g.v_j - sum over i of A_i g.v_i). The means over all cells go back through both layers.
+    A token j changes the score in two ways: by its value, with the gradient A_j g, and by its key, with the gradient
+    d_j q, where d_j = A_j (g.v_j - sum over i of A_i g.v_i) is the softmax's gradient. (A: attention weights, g: the
+    text's gradient of `attended`, q: the query, v: the values.) The layers of keys and values are linear, so the mean
+    over all cells may be taken before it goes back through them: one vector instead of one for each cell.
     """
     products = last.products(gradients)
     softmax = last.weights * (products - (last.weights * products).sum(-1, keepdim=True))
@@ -158,7 +167,8 @@ def over_tokens(last: LastAttention, gradients: Float[Tensor, "k n h e"]) -> Flo
 def over_heads(last: LastAttention, gradients: Float[Tensor, "k n h e"]) -> Float[Tensor, "k n cells"]:
     """Grad-CAM whose channels are the heads of the last attention.
 
-    The code takes the mean gradient of all t x t weights; only the class token's row has any.
+    The official code takes the mean gradient over all t x t weights. Only the class token's row has a gradient other
+    than 0, so its sum is divided by t * t.
     """
     tokens = last.weights.shape[-1]
     of_head = last.products(gradients).sum(-1) / tokens**2
@@ -168,9 +178,9 @@ def over_heads(last: LastAttention, gradients: Float[Tensor, "k n h e"]) -> Floa
 def mean_of_cells(last: LastAttention, gradients: Float[Tensor, "k n h e"]) -> Float[Tensor, "k n c"]:
     """The mean gradient over the cells that an attention pool reads, whose query is the cells' mean.
 
-    The query's token is the cells' mean, so what reaches it counts with the others: the sum is over all tokens. Over
-    them, attention sums to 1, which leaves g itself of the values, and the softmax's gradient to 0, which leaves
-    nothing of the keys.
+    The query's token is the cells' mean, so its gradient is shared out to the cells: the sum over cells becomes a sum
+    over all tokens. In that sum the attention weights add up to 1, so the values contribute just g; and the softmax's
+    gradients add up to 0, so the keys contribute nothing. The query's own part is left.
     """
     products = last.products(gradients)
     softmax = last.weights * (products - (last.weights * products).sum(-1, keepdim=True))

@@ -1,11 +1,14 @@
-"""MaskCLIP: a text's saliency from CLIP's own image tower, its last pooling left out; nothing is trained.
+"""MaskCLIP: a text's saliency from CLIP's own image tower, without its last pooling; nothing is trained.
 
 Paper: Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP", ECCV 2022, https://arxiv.org/abs/2112.01071
 Code: https://github.com/chongzhou96/MaskCLIP at 245d31f (head: mmseg/models/decode_heads/maskclip_head.py, last block
 of a ViT: mmseg/models/backbones/vit.py); key smoothing and prompt denoising are off, as in that code's configs.
 
-The order is that of https://github.com/nikolaiwarner7/MaskCLIP at 37b9df0: a cosine for each name of the vocabulary ->
-bilinear upsampling to the image -> softmax over the vocabulary -> the text's channel -> min-max over the image.
+The steps are those of https://github.com/nikolaiwarner7/MaskCLIP at 37b9df0. For an image of 480 x 640, a ResNet-50 and
+a vocabulary of 80 names:
+
+    dense features (1024, 15, 20)   -> cosine with each name (80, 15, 20)   -> bilinear upsampling (80, 480, 640)
+    -> softmax over the names       -> the text's channel (480, 640)        -> min-max over the image, 0 to 1
 """
 
 from __future__ import annotations
@@ -50,10 +53,10 @@ _RESNET_STRIDE = 32
 
 @dataclass(frozen=True, eq=False)
 class DenseImage:
-    """What `MaskClip.features` keeps of an image.
+    """The result of `MaskClip.features` for an image.
 
     Attributes:
-        dense: Unit vectors, on a grid that is stretched over the image.
+        dense: Unit vectors, on a grid that covers the image.
         size: (h, w) of the image.
     """
 
@@ -65,13 +68,13 @@ class DenseImage:
 class MaskClip(Saliency):
     """Where CLIP sees a text, in contrast to the names of a vocabulary.
 
-    A text is contrasted with the vocabulary and itself, never with the other texts of a call: its map depends on
-    nothing but the image, the text and the vocabulary. With nothing to contrast with, where a softmax would be
-    1 everywhere, the map is the cosine itself. A map without any variation is 0 everywhere.
+    A text is contrasted with the vocabulary and itself, never with the other texts of a call: its map depends only on
+    the image, the text and the vocabulary. Without a vocabulary a softmax would be 1 everywhere, so the map is the
+    cosine itself. A map without any variation is 0 everywhere.
 
     Attributes:
-        device: Where the model lies, with its number: threads begin on the first GPU, whatever the process chose.
-        image_encodings: Images that went through the image tower so far.
+        device: The model's device, with its number: a new thread begins on the first GPU, whatever the process chose.
+        image_encodings: How many images went through the image tower so far.
     """
 
     incidental = frozenset({"device", "half"})
@@ -90,17 +93,17 @@ class MaskClip(Saliency):
         half: bool = False,
         device: str = "auto",
     ) -> None:
-        """Load the model; every default but `device` is what the paper used.
+        """Load the model; every default except `device` is that of the paper.
 
         Args:
             model: An open_clip name or the path of a config; OpenAI's weights need a "-quickgelu" one.
             checkpoint: The weights (`harness.methods.shared.open_clip_model.load_clip`).
             templates: "published": 85, averaged; "plain": "a photo of a {}." alone.
             temperature: The temperature of the softmax over the vocabulary; smaller is sharper.
-            normalise: By which mean and standard deviation pixels are normalised: ImageNet's or CLIP's own.
-            input: "native" keeps the image's size but for `max_side`; a number squeezes every image to that square.
-            max_side: Only an image with a longer side than this, in pixels, is made smaller ("native") ...
-            resize_to: ... until its longer side has so many.
+            normalise: The mean and standard deviation for pixels: ImageNet's or CLIP's own.
+            input: "native" keeps the image's size up to `max_side`; a number squeezes every image to that square.
+            max_side: With "native", an image whose longer side has more pixels than this is made smaller.
+            resize_to: The longer side of an image that is made smaller, in pixels.
             residual: Whether a ViT's last block keeps its residual and MLP, as published, or is its value projection.
             half: Whether the image tower runs in float16, on a GPU.
             device: Where the model runs; "auto" is the GPU if there is one.
@@ -108,7 +111,7 @@ class MaskClip(Saliency):
         clip = load_clip(model, checkpoint, device)
         self.device = next(clip.module.parameters()).device
         self.clip = replace(clip, device=self.device)
-        if self.device.type == "cuda":  # The order in which tensor cores read what a convolution is given.
+        if self.device.type == "cuda":  # The memory layout that the convolutions of tensor cores read fastest.
             self.clip.module.visual.to(memory_format=torch.channels_last)
         self.templates = TEMPLATES[templates]
         self.temperature = temperature
@@ -124,23 +127,23 @@ class MaskClip(Saliency):
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """CLIP's."""
+        """CLIP's limit."""
         return (clip_text_limit(params["model"], TEMPLATES[params["templates"]]),)
 
     @property
     def text_encodings(self) -> int:
-        """Distinct texts whose vectors it has: from the text tower, or kept by an earlier process."""
+        """How many distinct texts it has vectors of, from the text tower or kept by an earlier process."""
         return len(self.texts.known)
 
     def read_names(self, names: Sequence[str]) -> Iterator[str]:
-        """As `Saliency.read_names` says."""
+        """See `Saliency.read_names`."""
         if work := self.texts.work_of(names):
             yield work
             with aside(self.stream):
                 self.texts.of(names)
 
     def features(self, images: Sequence[Image]) -> list[DenseImage]:
-        """Dense features, ready to be read; images of one size at the network's input share a forward."""
+        """Dense features; images with one size at the network's input share a forward pass."""
         sizes = [self.input_size(image) for image in images]
 
         def seen(size: tuple[int, int], indices: Sequence[int]) -> Iterable[DenseImage]:
@@ -154,7 +157,7 @@ class MaskClip(Saliency):
     def maps(
         self, features: DenseImage, texts: Sequence[str], vocabulary: Sequence[str]
     ) -> Float32[np.ndarray, "n h w"]:
-        """One map a text, as `Saliency.maps` says; a text missing from the vocabulary joins it for its own map."""
+        """See `Saliency.maps`: one map a text. A text that is not in the vocabulary joins it for its own map."""
         with aside(self.stream):
             return self._maps([features], texts, tuple(vocabulary)).cpu().numpy()
 
@@ -171,7 +174,7 @@ class MaskClip(Saliency):
     def maps_of_each(
         self, features: Sequence[DenseImage], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """As `Saliency.maps_of_each` says; images of one size together, and on a GPU without a wait between them."""
+        """See `Saliency.maps_of_each`; images of one size are computed together, on a GPU without a wait in between."""
         alike = [(one.size, one.dense.shape, tuple(own)) for one, own in zip(features, vocabularies, strict=True)]
 
         def computed(key: tuple[Any, Any, tuple[str, ...]], some: Sequence[int]) -> Iterable[Tensor]:
@@ -189,7 +192,8 @@ class MaskClip(Saliency):
         if not texts:
             return torch.zeros((0, *size), device=self.device)
         scores = self._scores(images, names)
-        # `scores[0, places]` takes several texts of the one image, `scores[[0, 1, 2], places]` one text of each image.
+        # `scores` is (images, names, gh, gw). `scores[0, places]` picks several texts of the one image, and
+        # `scores[[0, 1, 2], places]` one text for each of three images.
         asked = torch.arange(len(texts), device=self.device) if len(images) > 1 else 0
         score = upsampled(scores[asked, places], size)
         others = log_sum_exp(scores[:, :known], size) if known else None
@@ -236,9 +240,9 @@ def dense_features(
 ) -> Float[Tensor, "n d gh gw"]:
     """MaskCLIP's features of a CLIP image tower, a unit vector a cell, in CLIP's joint space; differentiable.
 
-    A ViT's input is padded with zeros (the mean colour) at the bottom and the right to whole patches; a ResNet's
-    grid rounds down, so that only an input smaller than one cell is padded. Both are the published code's rules,
-    and as there `MaskClip.maps` stretches the grid over the image, whatever was added or lost at its far edges.
+    A ViT's input is padded with zeros (the mean colour) at the bottom and the right to whole patches. A ResNet's grid
+    rounds down, so only an input smaller than one cell is padded. Both are the published code's rules. As there,
+    `MaskClip.maps` then stretches the grid over the image, although its far edges were padded or cut off.
 
     Args:
         visual: `open_clip.CLIP.visual`, a VisionTransformer or a ModifiedResNet.

@@ -1,15 +1,15 @@
-"""What a CLIP's image embedding takes from each cell of the image: its last attention, and a text's gradients there.
+"""The last attention of a CLIP's image tower, and a text's gradients there: what the embedding takes from each cell.
 
-A CLIP reads an image once at its end: a single query (a ViT's class token, a ModifiedResNet's mean over all cells)
-attends to all tokens, and what comes out, `attended`, goes through layers that see it alone:
+At its end a CLIP reads the image with a single query (a ViT's class token, or a ModifiedResNet's mean over all cells)
+that attends to all tokens. The result, `attended`, is one vector, which goes through the last few layers:
 
     tokens --key, value--> attended = weights x value --readout--> image embedding --score--> a number for each text
 
-So a text's gradient reaches the cells through `attended`, a vector, and only through it. It is computed for all texts
-together by going backward through the few layers after it, for one token. Nothing goes backward through the image
-tower; the gradients of weights and tokens then follow in closed form.
+So a text's gradient reaches the cells through the vector `attended` only. That gradient takes a backward pass through
+the readout, for one token, and is computed for all texts together. The gradients of the attention weights and of the
+tokens then follow by formulas, and no backward pass goes through the image tower.
 
-Example, ViT-B/16 at 224: the tower has 12 blocks of 197 tokens. A text goes backward for one token, through the last
+Example, ViT-B/16 at 224: the tower has 12 blocks of 197 tokens. For a text, one token goes backward through the last
 block's MLP and two projections.
 """
 
@@ -31,8 +31,8 @@ from harness.structures import UserError
 from .clip_vit import resized_positions
 
 Score = Literal["cosine", "dot"]
-"""What is differentiated: "cosine", CLIP's logit, exp(logit_scale) times the cosine of image and text; "dot", the
-product of the image embedding, of whatever length, with the text's unit vector."""
+"""The score that is differentiated. "cosine": CLIP's logit, exp(logit_scale) times the cosine of image and text. "dot":
+the product of the image embedding, which is not normalised, with the text's unit vector."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +61,15 @@ class LastAttention:
     """The last attention of an image tower, on n images: h heads of e channels, one query, t tokens.
 
     Attributes:
-        tokens: What keys and values are made of; the first is the query's own.
+        tokens: The tokens from which keys and values are made; the first is the query's own.
         query: Already divided by sqrt(e).
         key: The key of every token.
         value: The value of every token.
-        weights: Softmax of the products of query and keys.
+        weights: The attention weights: the softmax of the products of query and keys.
         of_query: The layer that makes the query, with its scale.
         of_key: The layer that makes the keys.
         of_value: The layer that makes the values.
-        readout: From what is attended to, (n, h * e), to the image embedding, (n, d); row by row.
+        readout: From `attended`, (n, h * e), to the image embedding, (n, d); each row by itself.
     """
 
     tokens: Float[Tensor, "n t c"]
@@ -84,7 +84,7 @@ class LastAttention:
 
     @property
     def attended(self) -> Float[Tensor, "n he"]:
-        """What the query finds, all heads together."""
+        """The attention's result, all heads together."""
         return torch.einsum("nht,nhte->nhe", self.weights, self.value).flatten(1)
 
     def gradients(self, texts: Float[Tensor, "k m d"], score: Score, scale: float | Tensor) -> Float[Tensor, "k n h e"]:
@@ -92,18 +92,18 @@ class LastAttention:
 
         Args:
             texts: Unit vectors, for each image (m = n) or the same for all (m = 1).
-            score: Which score's gradient.
-            scale: exp(logit_scale), of the cosine.
+            score: The score that is differentiated.
+            scale: exp(logit_scale), for the cosine.
         """
-        # One forward pass through the readout, then a backward pass for each text: `vjp` keeps what the forward pass
-        # made, and `vmap` sends the gradients of all texts back together.
+        # One forward pass through the readout, (n he) -> (n d), then a backward pass for each text, (k n d) -> (k n
+        # he): `vjp` keeps what the forward pass computed, and `vmap` runs the backward passes of all texts together.
         embedded, pull = torch.func.vjp(self.readout, self.attended)  # type: ignore[misc]
         towards = score_gradient(embedded, texts, score, scale)
         back: Tensor = torch.func.vmap(lambda one: pull(one)[0])(towards)
         return back.unflatten(-1, self.query.shape[1:])
 
     def products(self, gradients: Float[Tensor, "k n h e"]) -> Float[Tensor, "k n h t"]:
-        """Each text's gradient of the attention weights: how much it gains by more attention to a token."""
+        """Each text's gradient of the attention weights: how much its score gains by more attention to a token."""
         return torch.einsum("knhe,nhte->knht", gradients, self.value)
 
 
@@ -112,7 +112,7 @@ def score_gradient(
 ) -> Float[Tensor, "k n d"]:
     """The gradient of every text's score by the image embedding.
 
-    That of cos(i, t) = i . t / |i| is (t - cos(i, t) i / |i|) / |i|: what lies across the image embedding.
+    The gradient of cos(i, t) = i . t / |i| is (t - cos(i, t) i / |i|) / |i|: the part of t at a right angle to i.
     """
     if score == "dot":
         return texts.expand(-1, len(embedded), -1)
@@ -122,7 +122,7 @@ def score_gradient(
 
 
 def vit_attention(visual: VisionTransformer, before: Float[Tensor, "n t c"]) -> LastAttention:
-    """A ViT's, from the input of its last block; the query is the class token's."""
+    """A ViT's last attention, from the input of its last block; the query is the class token's."""
     block = visual.transformer.resblocks[-1]
     of_query, of_key, of_value = projections(block)
     tokens, heads = block.ln_1(before), block.attn.num_heads
@@ -137,7 +137,7 @@ def vit_attention(visual: VisionTransformer, before: Float[Tensor, "n t c"]) -> 
 
 
 def resnet_attention(pool: AttentionPool2d, cells: Float[Tensor, "n c gh gw"]) -> LastAttention:
-    """A ModifiedResNet's, from the cells of its last stage; the query is their mean's."""
+    """A ModifiedResNet's attention pool, from the cells of its last stage; the query is made from their mean."""
     flat = cells.flatten(2).transpose(1, 2)
     tokens = torch.cat([flat.mean(1, keepdim=True), flat], dim=1)
     tokens = tokens + pool_positions(pool, (cells.shape[2], cells.shape[3]))

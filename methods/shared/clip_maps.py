@@ -1,4 +1,4 @@
-"""From a text's score in each cell of a grid to its map of the image: what the saliencies on CLIP share."""
+"""From a text's score in each cell of a grid to its map of the image: the common part of the saliencies on CLIP."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 IMAGES_AT_ONCE = 8
-"""Images in a forward pass of CLIP's image tower, at most."""
+"""The most images in a forward pass of CLIP's image tower."""
 
 _CLASSES_AT_ONCE = 8
-"""At least: what stays in a CPU's cache."""
+"""How many classes are upsampled together on a CPU, which fit into its cache; the least number on a GPU."""
 _ON_GPU_AT_ONCE = 2**26
-"""Pixels of classes: a GPU is faster with many of them."""
+"""How many pixels, of all classes together, a GPU upsamples at once: it is faster with many."""
 _FLAT = 1e-6
 
 
@@ -46,17 +46,17 @@ def alike_together(keys: Sequence[K], compute: Callable[[K, Sequence[int]], Iter
 
 
 def own_stream(device: torch.device) -> torch.cuda.Stream | None:
-    """A GPU's stream for what loaders compute, which would else wait for the training step that is queued before it."""
+    """A GPU's stream for the loaders' work, which would otherwise wait behind the training steps that are queued."""
     if device.type != "cuda":
         return None
     stream = torch.cuda.Stream(device, priority=-1)
-    stream.wait_stream(torch.cuda.current_stream(device))  # The weights are still on their way there.
+    stream.wait_stream(torch.cuda.current_stream(device))  # The weights may still be on their way to the GPU.
     return stream
 
 
 @contextmanager
 def aside(stream: torch.cuda.Stream | None) -> Iterator[None]:
-    """On a GPU, compute in a stream, and wait for it at the end, so that other streams may read what it computed."""
+    """On a GPU, compute the block in a stream, and wait for it at the end, so that other streams may use the result."""
     with torch.cuda.stream(stream):
         yield
     if stream is not None:
@@ -78,8 +78,10 @@ def upsampled(scores: Float32[Tensor, "n gh gw"], size: tuple[int, int]) -> Floa
 
 def log_sum_exp(scores: Float32[Tensor, "n k gh gw"], size: tuple[int, int]) -> Float32[Tensor, "n h w"]:
     """The softmax's normaliser over k classes at (h, w), a few classes in memory at a time."""
-    # No class exceeds the bound anywhere, since interpolation is monotone: no exp overflows. It is linear, too: what is
-    # subtracted from the few cells need not be subtracted from all pixels.
+    # For the numbers 2, 5 and 1: log(e^2 + e^5 + e^1) = 5 + log(e^-3 + e^0 + e^-4). With the largest taken out, no exp
+    # can overflow. Here the largest over the classes is taken in each cell and upsampled, `bound`. Interpolation is
+    # monotone, so no class exceeds it at any pixel; and it is linear, so subtracting it from the few cells before the
+    # upsampling is the same as subtracting it from all pixels after.
     most = scores.amax(1, keepdim=True)
     bound = upsampled(most[:, 0], size)
     total = torch.zeros_like(bound)
@@ -90,7 +92,7 @@ def log_sum_exp(scores: Float32[Tensor, "n k gh gw"], size: tuple[int, int]) -> 
 
 
 def min_max(values: Float32[Tensor, "n h w"]) -> Float32[Tensor, "n h w"]:
-    """Each stretched to [0, 1]; zeros where the values vary by no more than rounding does."""
+    """Each map stretched to [0, 1]; zeros for a map whose values vary by no more than rounding errors."""
     low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
     flat = high - low <= _FLAT * torch.maximum(low.abs(), high.abs())  # Not an `if`, which would wait for a GPU.
     return (values - low).div_(high - low).masked_fill_(flat, 0.0)  # In place: a map takes 4 bytes a pixel.
@@ -103,20 +105,20 @@ def contrasted(
 
     Args:
         score: The scores of the texts.
-        others: The vocabulary's normaliser, of all of them or of each.
+        others: The vocabulary's normaliser, one for all texts or one for each.
         places: The texts' places among all names, the first `known` of which are the vocabulary.
         known: How many names the vocabulary has.
     """
     if others is None:
         return score
-    # The normaliser is the log of a sum of exponentials, log(e^a + e^b + ...), over the vocabulary. A text that is
-    # not in it joins: log(e^others + e^score). A text that is in it has been counted.
+    # The normaliser is log(e^a + e^b + ...) over the vocabulary. A text that is not in the vocabulary is added to the
+    # sum, log(e^others + e^score); one that is in it was counted already.
     if max(places) >= known:
         joined = torch.tensor([place >= known for place in places], device=score.device)[:, None, None]
         others = torch.where(joined, torch.logaddexp(others, score), others)
     probability = (score - others).exp_()
     if known > 1:
         return probability
-    # Where the vocabulary is the text itself and nothing else, its share is 1 everywhere and shows nothing.
+    # If the vocabulary is just the text itself, its share is 1 everywhere and shows nothing: the score is used instead.
     alone = torch.tensor([place < known for place in places], device=score.device)[:, None, None]
     return torch.where(alone, score, probability)

@@ -1,7 +1,7 @@
-"""What the saliencies share that ask a CLIP which cells of the image a text's score comes from.
+"""The common part of the saliencies that find the cells of the image from which a CLIP's score of a text comes.
 
-A subclass says what it keeps of an image and how a text's evidence in each cell follows from it. Here is the rest:
-texts become vectors, evidence becomes maps of the image's size, with or without a contrast to a vocabulary's names.
+A subclass defines what it keeps of an image, and how a text's evidence in each cell follows from it. The rest is here:
+texts become vectors, and evidence becomes maps of the image's size, with or without a contrast to a vocabulary's names.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 @dataclass(frozen=True, eq=False)
 class SeenImage:
-    """What a saliency keeps of an image.
+    """A saliency's features of an image.
 
     Attributes:
-        kept: What the image tower gave: a ViT's tokens (t, c) or a ResNet's cells (c, gh, gw).
+        kept: The image tower's output: a ViT's tokens (t, c) or a ResNet's cells (c, gh, gw).
         size: (h, w) of the image.
     """
 
@@ -49,14 +49,14 @@ class SeenImage:
 class ClipSaliency(Saliency):
     """A text's evidence in each cell of a CLIP's image tower, as a map of the image.
 
-    The evidence is cut off below 0, stretched over the image and then from 0 to 1; a map without any variation is 0
-    everywhere. With `contrast: softmax` the map shows the text's share among the vocabulary's names and itself instead,
-    as MaskCLIP has it; evidence, whose size differs from CLIP to CLIP, then counts in units of the vocabulary's largest
-    in that image. Either way a text's map does not depend on the other texts of a call.
+    Negative evidence becomes 0; the rest is stretched over the image, and its values to 0 to 1. A map without any
+    variation is 0 everywhere. With `contrast: softmax` the map is the text's share among the vocabulary's names and
+    itself, as in MaskCLIP. The size of the evidence differs from CLIP to CLIP, so it is then divided by the largest one
+    of the vocabulary in that image. In both cases a text's map does not depend on the other texts of a call.
 
     Attributes:
-        device: Where the model lies, with its number.
-        image_encodings: Images that went through the image tower so far.
+        device: The model's device, with its number.
+        image_encodings: How many images went through the image tower so far.
     """
 
     def __init__(
@@ -87,16 +87,16 @@ class ClipSaliency(Saliency):
 
     @property
     def text_encodings(self) -> int:
-        """Distinct texts whose vectors it has: from the text tower, or kept by an earlier process."""
+        """How many distinct texts it has vectors of, from the text tower or kept by an earlier process."""
         return len(self.texts.known)
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """CLIP's."""
+        """CLIP's limit."""
         return (clip_text_limit(params["model"], TEMPLATES[params["templates"]]),)
 
     def read_names(self, names: Sequence[str]) -> Iterator[str]:
-        """As `Saliency.read_names` says; without a contrast the names do not matter."""
+        """See `Saliency.read_names`; without a contrast the names do not matter."""
         if self.softmax and (work := self.texts.work_of(names)):
             yield work
             with aside(self.stream):
@@ -104,14 +104,14 @@ class ClipSaliency(Saliency):
 
     @abstractmethod
     def kept(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n ..."]:
-        """What is kept of images, normalised and of the network's size: the slow half."""
+        """The features of images that are normalised and have the network's size: the slow half."""
 
     @abstractmethod
     def evidence(self, kept: Float[Tensor, "n ..."], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n gh gw"]:
-        """Each text's evidence in each cell, of either sign and any size.
+        """Each text's evidence in each cell; it may be negative and has no unit.
 
         Args:
-            kept: What `kept` returns for n images.
+            kept: The result of `kept` for n images.
             texts: Unit vectors, for each image (m = n) or the same for all (m = 1).
         """
 
@@ -166,9 +166,9 @@ class ClipSaliency(Saliency):
             return min_max(self._stretched(own.clamp(min=0), size))
         names = tuple(dict.fromkeys(vocabulary))
         others = self.evidence(kept, self._vectors(names)[:, None]).transpose(0, 1)
-        # Evidence has no unit. Where one CLIP's lies between, say, -3 and 3, and another's between -0.01 and 0.01, one
-        # temperature would make the softmax of the first sharp and of the second flat. So the largest of the vocabulary
-        # counts as 1.
+        # Evidence has no unit. One CLIP's may lie between -3 and 3, another's between -0.01 and 0.01; with the same
+        # temperature the first softmax would be sharp and the second flat. So the vocabulary's largest evidence in the
+        # image counts as 1.
         unit = others.abs().amax((1, 2, 3), keepdim=True) * self.temperature
         unit = torch.where(unit > 0, unit, 1)
         known = log_sum_exp(others / unit, size)
@@ -188,7 +188,7 @@ class ClipSaliency(Saliency):
 
 
 def squeezed(image: Image, size: tuple[int, int]) -> Image:
-    """The whole image at (h, w), by the bicubic filter of CLIP's own preprocessing, which would cut off its ends."""
+    """The whole image at (h, w), by the bicubic filter of CLIP's own preprocessing but without its centre crop."""
     if image.shape[:2] == size:
         return image
     return np.asarray(PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC))

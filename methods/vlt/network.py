@@ -1,4 +1,4 @@
-"""VLT's network: an image and a sentence make queries, which a transformer asks about the image.
+"""VLT's network: queries are made from an image and a sentence, and a transformer looks them up in the image.
 
 Paper: Ding et al., "Vision-Language Transformer and Query Generation for Referring Segmentation", ICCV 2021,
 https://arxiv.org/abs/2108.05565
@@ -10,10 +10,10 @@ torch that takes the same weights.
                                                                                                     |
     logits of 208 x 208 <-- 16 maps of 26 x 26 <-- each answer, times how sure its query is <-------+
 
-The weights go by the numbers that Keras gave its layers, in the order of their creation: `convs["59"]` is conv2d_59.
-A few choices of Keras and of the packages around it decide every pixel: batch norm adds 1e-3 to the variance, the GRU
-resets its state before the product, each projection of an attention ends with a ReLU, and a decoder's query sees none
-of those after it.
+Layers are named by the numbers that Keras gave them, in the order of their creation: `convs["59"]` is conv2d_59. A few
+choices of Keras and of the packages around it change every pixel, so they are kept: batch norm adds 1e-3 to the
+variance, the GRU resets its state before the product, each projection of an attention ends with a ReLU, and in the
+decoder a query attends only to itself and to earlier queries.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ FIRST_FREE = 59
 """The number of the first convolution behind Darknet and its six further ones."""
 
 BIASED = (73, 80)
-"""The convolutions that have a bias, no norm and no ReLU after them."""
+"""The convolutions with a bias and without a norm and a ReLU."""
 
 COORDINATES = 6
-"""Channels that tell a query map where it is: x three times, y three times, from -1 to 1."""
+"""Channels with each place's coordinates: x three times, y three times, from -1 to 1."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Sizes:
     """The widths of a network.
 
     Attributes:
-        convs: Channels that each convolution gives, by its number.
-        dense: Numbers that each dense layer gives, by its number.
+        convs: Output channels of each convolution, by its number.
+        dense: Output width of each dense layer, by its number.
         word: Numbers of a word vector.
         rnn: State of a GRU.
         width: The transformer's width.
@@ -64,7 +64,7 @@ class Sizes:
 
     @property
     def side(self) -> int:
-        """Tokens of a query map's side: a dense layer gives one number for each place."""
+        """The side of a query map, in tokens: dense layer 12 gives one number for each of side x side places."""
         return int(self.dense[12] ** 0.5)
 
     @classmethod
@@ -82,7 +82,7 @@ class Sizes:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the network makes of an image without a text: maps of 13 x 13, 26 x 26 and 26 x 26 at 416 pixels."""
+    """The network's features of an image, without a text: maps of 13 x 13, 26 x 26 and 26 x 26 at 416 pixels."""
 
     coarse: Float[Tensor, "b c h w"]
     middle: Float[Tensor, "b _c2 _h2 _w2"]
@@ -114,9 +114,9 @@ class VltNetwork(nn.Module):
         self.decoder = nn.ModuleList(Layer(width, reads=True) for _ in range(LAYERS))
 
     def see(self, pixels: Float[Tensor, "b 3 h w"]) -> Seen:
-        """What needs no text: Darknet-53, and the first convolution of each of its three maps."""
+        """The part that needs no text: Darknet-53, and the first convolution of each of its three maps."""
         found = self._conv(pixels, 1)
-        # Each stage is one convolution that halves the map and then pairs that are added to what they read:
+        # Each stage is one convolution that halves the map, then pairs whose output is added to their input:
         #
         #    stage    halves    pairs              next
         #    1        2         3-4                5
@@ -136,9 +136,10 @@ class VltNetwork(nn.Module):
         return Seen(last + self._conv(last, 59, 60), self._conv(maps[3], 61), fine)
 
     def hear(self, vectors: Float[Tensor, "b t w"]) -> tuple[Float[Tensor, "b t r"], Float[Tensor, "b c"]]:
-        """What needs no image: each word in its sentence, and the sentence as a whole."""
+        """The part that needs no image: each word in its sentence, and the sentence as a whole."""
         words = self.words(vectors)
-        # Each channel is a mean over the words, weighted by a softmax over the words; padding is among them.
+        # Each channel of the sentence is a weighted mean over the words, (b t r) -> (b r), with a softmax over the
+        # words. Padding takes part, as in training.
         weights = self.dense["1"](words).tanh().softmax(dim=1)
         whole = self.dense["2"]((words * weights).sum(dim=1))
         return words, F.leaky_relu(self.sentence_norm(whole), LEAK)
@@ -160,7 +161,9 @@ class VltNetwork(nn.Module):
     def fused(
         self, seen: Seen, sentence: Float[Tensor, "b c"]
     ) -> tuple[Float[Tensor, "b q h w"], Float[Tensor, "b n d"]]:
-        """The query maps' features, and the image's tokens that the encoder reads: both know the sentence."""
+        """The features for the query maps, and the image's tokens for the encoder; both depend on the sentence."""
+        # The sentence (b c) multiplies every place of the coarsest map (b c 13 13): channels that fit the words grow.
+        # That product is enlarged to 26 x 26 and joined with the finer maps. `tokens` is (b 676 d), row by row.
         product = F.leaky_relu(self.product_norm(seen.coarse * sentence[..., None, None]), LEAK)
         large = doubled(product)
         middle = self._conv(torch.cat([large, seen.middle], 1), 62)
@@ -170,7 +173,9 @@ class VltNetwork(nn.Module):
         return maps, tokens.flatten(2).transpose(1, 2)
 
     def queries(self, maps: Float[Tensor, "b q h w"], words: Float[Tensor, "b t r"]) -> Float[Tensor, "b k d"]:
-        """16 queries: each looks at the image in its own way, and weighs the words by what it sees."""
+        """16 queries: each is a map of the image, and attends to the words by what it sees."""
+        # `_conv` gives 16 maps (b 16 26 26). Flattened, each is a vector of 676 numbers, which dense layer 3 turns into
+        # a query of width d: (b 16 d). Each query then adds what it hears of the words.
         placed = torch.cat([maps, coordinates(maps)], dim=1)
         seen = self.dense["3"](self._conv(placed, 70, 71, 72, 73).flatten(2)).relu()
         said = located(self.dense["4"](words).relu())
@@ -181,6 +186,8 @@ class VltNetwork(nn.Module):
 
     def drawn(self, queries: Float[Tensor, "b k d"], answers: Float[Tensor, "b k d"]) -> Float[Tensor, "b gh gw"]:
         """The answers as maps, each times the confidence in its query (the paper's query balance), enlarged."""
+        # `sure` is (b 16 1), from each query and its answer side by side. Dense layer 12 turns an answer (d) into a map
+        # of 26 x 26; three doublings give 208 x 208.
         asked, given = self.dense["8"](queries).relu(), self.dense["9"](answers).relu()
         sure = self.dense["11"](self.dense["10"](torch.cat([given, asked], 2)).relu()).sigmoid()
         maps = self.dense["12"](sure * answers).relu().unflatten(2, (self.side, self.side))
@@ -196,7 +203,9 @@ class VltNetwork(nn.Module):
 
 
 def wiring(out: Mapping[int, int]) -> dict[int, tuple[int, int, int]]:
-    """What each convolution reads: its number -> channels, the kernel's side, the stride."""
+    """The input of each convolution: its number -> input channels, the kernel's side, the stride."""
+    # The numbers below follow `see`, `fused`, `queries` and `drawn`: 59 to 60 the coarse map, 61 the middle one, 63 the
+    # fine one; 62 and 64 to 69 `fused`; 70 to 73 `queries`; 74 to 80 `drawn`. A sum is a concatenation of inputs.
     found = {1: (3, 3, 1)}
     number = 2
     for blocks in STAGES:
@@ -215,7 +224,7 @@ def wiring(out: Mapping[int, int]) -> dict[int, tuple[int, int, int]]:
 
 
 def dense_inputs(sizes: Sizes) -> dict[int, int]:
-    """What each dense layer reads: its number -> how many numbers."""
+    """The input width of each dense layer, by its number."""
     out, width = sizes.dense, sizes.width
     return {1: sizes.rnn, 2: sizes.rnn, 3: sizes.side**2, 4: sizes.rnn, 5: out[3], 6: out[4], 7: out[4]} | dict(
         zip(range(8, 13), (out[3], width, out[9] + out[8], out[10], width), strict=True)
@@ -232,7 +241,7 @@ class Conv(nn.Module):
         self.stride = stride
 
     def forward(self, found: Float[Tensor, "b _c _h _w"]) -> Float[Tensor, "b _c2 _h2 _w2"]:
-        """The layer's map; a stride of 2 pads one row above and one column to the left."""
+        """The layer's map. With a stride of 2 only the top and the left are padded, by one, as in the Keras code."""
         found = self.conv(F.pad(found, (1, 0, 1, 0)) if self.stride > 1 else found)
         return found if self.norm is None else F.leaky_relu(self.norm(found), LEAK)
 
@@ -245,14 +254,17 @@ class Words(nn.Module):
         self.there, self.back = Gru(word, state), Gru(word, state)
 
     def forward(self, vectors: Float[Tensor, "b t w"]) -> Float[Tensor, "b t r"]:
-        """The sum of both states at each word."""
+        """The sum of both states at each word; the second GRU reads the words backwards, and its states are turned."""
         return self.there(vectors) + self.back(vectors.flip(1)).flip(1)
 
 
 class Gru(nn.Module):
-    """Keras' GRU: its state is reset before the product with the new state's weights, where torch's resets the product.
+    """Keras' GRU. It resets the state before the product with the weights; torch's GRU resets the product.
 
-    Its arrays hold the gates side by side: update, reset, new.
+        Keras    new = tanh(in + (reset * state) @ W)
+        torch    new = tanh(in + reset * (state @ W))
+
+    The arrays have the three gates side by side: update, reset, new.
     """
 
     def __init__(self, word: int, state: int) -> None:
@@ -266,8 +278,8 @@ class Gru(nn.Module):
         update_in, reset_in, new_in = (vectors @ self.kernel + self.bias).chunk(3, dim=2)
         update_by, reset_by, new_by = self.recurrent.chunk(3, dim=1)
         state, states = vectors.new_zeros(len(vectors), len(self.recurrent)), []
-        # The products with the words do not depend on the state, so they are made for all words at once, above; only
-        # the products with the state have to wait for the word before.
+        # The products with the words do not depend on the state and are computed for all words at once, above. Only the
+        # products with the state must wait for the word before.
         for word in range(vectors.shape[1]):
             update = (update_in[:, word] + state @ update_by).sigmoid()
             reset = (reset_in[:, word] + state @ reset_by).sigmoid()
@@ -292,7 +304,7 @@ class Attention(nn.Module):
         values: Float[Tensor, "b n d"],
         causal: bool = False,
     ) -> Float[Tensor, "b k d"]:
-        """What each asker hears; `causal`: the first asker hears the first place alone, the second two, and so on."""
+        """Attention of k askers to n places; `causal`: asker i attends only to the places up to i."""
         query, key, value = (
             layer(one).relu().unflatten(2, (HEADS, -1)).transpose(1, 2)
             for layer, one in ((self.query, asking), (self.key, keys), (self.value, values))
@@ -302,7 +314,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """A layer of the encoder or, where it `reads`, of the decoder; each part is added to its input and normalised."""
+    """A layer of the encoder or, if it `reads`, of the decoder; each part is added to its input and normalised."""
 
     def __init__(self, width: int, reads: bool = False) -> None:
         super().__init__()
@@ -313,7 +325,7 @@ class Layer(nn.Module):
         self.out_norm = nn.LayerNorm(width, LAYER_NORM_EPS)
 
     def forward(self, found: Float[Tensor, "b k d"], known: Float[Tensor, "b n d"] | None = None) -> Tensor:
-        """The tokens after the layer; `known` is what a layer of the decoder reads."""
+        """The tokens after the layer; `known` are the encoder's tokens, for a layer of the decoder."""
         found = self.attention_norm(found + self.attention(found, found, found, causal=self.reading is not None))
         if self.reading is not None and self.reading_norm is not None:
             found = self.reading_norm(found + self.reading(found, known, known))
@@ -321,7 +333,7 @@ class Layer(nn.Module):
 
 
 def located(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-    """The tokens plus their positions: sines and cosines by turns, of ever longer waves."""
+    """The tokens plus their positions, sines and cosines by turns, with longer and longer waves."""
     count, width = tokens.shape[1:]
     place = torch.arange(count, dtype=torch.float64)[:, None]
     turns = place / 10000 ** (torch.arange(0, width, 2, dtype=torch.float64) / width)

@@ -5,18 +5,21 @@ https://arxiv.org/abs/2108.05565
 Code: https://github.com/henghuiding/Vision-Language-Transformer at 9b24015, MIT, on Keras 2.3.1. This is a rewrite of
 its evaluation: the same weights, word vectors and sentence give its logits to 1e-3.
 
-One answer: the image is shrunk to fit 416 x 416 (bicubic) and put in the middle of a grey square; each word of the
-sentence becomes a vector, and rows of zeros follow up to a fixed number of words, which the network reads like words;
-the logits' probabilities are enlarged to 416 x 416, cut to the image, brought to its size (bilinear), and a pixel
-belongs to the mask where its probability is above 0.35.
+How an answer is computed:
+
+1. The image is resized to fit 416 x 416 (bicubic) and put in the middle of a grey square.
+2. Each word of the sentence becomes a vector. Rows of zeros fill up to a fixed number of words; the network reads them
+   like words.
+3. The probabilities (208 x 208) are enlarged to 416 x 416, cut to the image and resized to its size (bilinear). A pixel
+   belongs to the mask if its probability is above 0.35.
 
 Published: 65.65 / 68.29 / 62.73 on RefCOCO val / testA / testB, 55.50 / 59.20 / 49.36 on RefCOCO+, 52.99 / 56.65 on
-G-Ref val / test (UMD). Its released evaluation gives the mean IoU over sentences, at the image's own size; the paper
+G-Ref val / test (UMD). The released evaluation computes the mean IoU over sentences, at the image's own size; the paper
 does not say which mean it prints.
 
-The weights learned from COCO's train2014 images, and Darknet-53 from COCO without the val and test images of RefCOCO,
-RefCOCO+ and G-Ref. The published run took spaCy's word vectors (en_vectors_web_lg 2.3, which are GloVe's of Common
-Crawl); with vectors of another file the words have other numbers than in training.
+The network was trained on COCO's train2014 images, and its Darknet-53 on COCO without the val and test images of
+RefCOCO, RefCOCO+ and G-Ref. The published run used spaCy's word vectors (en_vectors_web_lg 2.3, which are GloVe's of
+Common Crawl); in another file the words have other vectors than in training.
 """
 
 from __future__ import annotations
@@ -58,8 +61,8 @@ class Vlt(TextMasks):
     Args:
         checkpoint: The authors' weights, a Keras .h5, with a network of any width.
         vectors: A text file of word vectors, a word and its numbers a line: GloVe, word2vec or fastText (.vec).
-        words: Words of a text that the network sees, padding among them: 15 as published for RefCOCO and RefCOCO+, 20
-            for G-Ref. Longer texts are cut.
+        words: How many words the network sees, padding included: 15 as published for RefCOCO and RefCOCO+, 20 for
+            G-Ref. Longer texts are cut.
         threshold: A pixel whose probability is above it belongs to the mask.
         device: Where it runs, in float32 anywhere; "auto" takes the GPU that the worker sees, else the CPU.
         pairs_per_batch: Pairs of an image and a text in a forward pass; by default 1 on the CPU, 16 on a GPU.
@@ -87,7 +90,7 @@ class Vlt(TextMasks):
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """`words`."""
+        """The limit is `words`."""
         most = params["words"]
 
         def beyond(text: str) -> int:
@@ -98,7 +101,7 @@ class Vlt(TextMasks):
 
     @in_float32
     def encode(self, images: Sequence[Image]) -> list[TextImage]:
-        """Compute what needs no text: Darknet-53."""
+        """Compute the part that needs no text: Darknet-53."""
         found = []
         for image in images:
             pixels = torch.from_numpy(letterboxed(image)).to(self.device)
@@ -107,17 +110,17 @@ class Vlt(TextMasks):
 
     @in_float32
     def read(self, texts: list[str]) -> list[Any]:
-        """Each text's words and its sentence, before an image comes in."""
+        """Each text's words and its sentence, which do not depend on the image."""
         vectors = torch.from_numpy(np.stack([self.rows(text) for text in texts])).to(self.device)
         return list(zip(*self.network.hear(vectors), strict=True))
 
     def unknown_words(self, text: str) -> tuple[int, int]:
-        """Words without a vector, and all that the network sees."""
+        """How many words have no vector, and how many the network sees."""
         words = cleaned(text).split()[: self.length]
         return sum(self.vectors.of(word) is None for word in words), len(words)
 
     def rows(self, text: str) -> Float32[np.ndarray, "words width"]:
-        """A vector for each word, zeros for one that has none and for padding.
+        """A vector for each word; zeros for a word without one, and for padding.
 
         Raises:
             ValueError: None of the words has a vector.
@@ -153,19 +156,19 @@ class Vlt(TextMasks):
 
 
 def cleaned(text: str) -> str:
-    """A text as REFER cleans it: lower case; an apostrophe goes, any other mark but the hyphen parts words."""
+    """A text cleaned as in REFER: lower case; apostrophes are removed, all other marks but hyphens become blanks."""
     return re.sub(r"[^\w\s-]|_", " ", re.sub(r"['’]", "", text.lower()))
 
 
 def fit(size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Where an image of (h, w) lies in the square: top, left, height, width."""
+    """The place of an image of (h, w) in the square: top, left, height, width."""
     scale = min(SIDE / size[1], SIDE / size[0])
     height, width = max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
     return (SIDE - height) // 2, (SIDE - width) // 2, height, width
 
 
 def letterboxed(image: Image) -> Float32[np.ndarray, "416 416 3"]:
-    """The image in the middle of a grey square, RGB from 0 to 1; it is enlarged or shrunk as whole numbers, bicubic."""
+    """The image in the middle of a grey square, RGB from 0 to 1; resized as uint8, bicubic, as in the official code."""
     top, left, height, width = fit(image.shape[:2])
     square = np.full((SIDE, SIDE, 3), GREY, np.float32)
     resized = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_CUBIC)

@@ -1,7 +1,7 @@
 """Reads word vectors from a text file: GloVe's, word2vec's or fastText's (.vec), a word and its numbers a line.
 
-Pickles and binary files are never read. A file of millions of words takes gigabytes as numbers, so only the place of
-each word in the file is kept, and a word's line is read when it is asked for.
+Pickles and binary files are never read. The vectors of millions of words would take gigabytes of memory, so only each
+word's place in the file is kept, and its line is read when it is needed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.structures import UserError
 WHERE = "methods/vlt/word_vectors.py"
 WANTED = "wanted word vectors as text, a word and its numbers a line, as GloVe, word2vec and fastText publish them"
 HEADER = re.compile(rb"\d+ \d+\s*")
-"""The first line of word2vec's and fastText's files: how many words, how many numbers."""
+"""The first line of word2vec's and fastText's files: the number of words, and that of numbers a word."""
 
 VERBS = ("do", "does", "did", "is", "are", "was", "were", "ca", "could", "wo", "would", "should", "has", "have", "had")
 CONTRACTIONS = {f"{verb}nt": (verb, "nt") for verb in VERBS} | {
@@ -28,7 +28,7 @@ CONTRACTIONS = {f"{verb}nt": (verb, "nt") for verb in VERBS} | {
     "theyre": ("they", "re"),
     "thats": ("that", "s"),
 }
-"""Words without their apostrophe that spaCy, which the published run used, takes for two."""
+"""Words without their apostrophe that spaCy, which the published run used, splits in two."""
 
 
 class WordVectors:
@@ -36,7 +36,7 @@ class WordVectors:
 
     Args:
         path: The file.
-        width: Numbers of a vector, as the network wants them.
+        width: Numbers of a vector; the network's.
     """
 
     def __init__(self, path: Path, width: int) -> None:
@@ -44,7 +44,7 @@ class WordVectors:
         self.places = places_of(path, width)
 
     def of(self, word: str) -> Float32[np.ndarray, " width"] | None:
-        """A word's vector: the mean over its parts ("t-shirt": t, -, shirt), as in spaCy; None where no part has one.
+        """A word's vector: the mean over its parts ("t-shirt": t, -, shirt), as in spaCy; None if no part has one.
 
         Raises:
             ValueError: A line of the file holds something else than numbers.
@@ -68,9 +68,9 @@ class WordVectors:
 
 
 def places_of(path: Path, width: int) -> dict[str, int]:
-    """The byte at which each word's line begins; a word that comes twice counts as it came first.
+    """The byte at which each word's line begins; if a word comes twice, its first line.
 
-    A line with another number of fields is passed over: some of GloVe's words have blanks in them.
+    Lines with another number of fields are left out: some of GloVe's words contain blanks.
 
     Raises:
         UserError: The file is missing, is no text, holds no vectors, or they have another width.
