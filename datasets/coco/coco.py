@@ -33,17 +33,18 @@ class Coco(Dataset):
 
     A sample's id is the image's, without leading zeros. Images without an instance are not listed; the others come in
     the order of their ids. Masks and pixels are in the file's stored orientation; EXIF is not applied. An annotation
-    that does not decode is listed, and `load` names it as broken. So is an annotation with the id of an earlier one,
-    which is listed as "<id>#2".
+    that does not decode is listed, and `load` names it as broken. The same holds for an annotation with the id of an
+    earlier one, which is listed as "<id>#2".
 
     Args:
         root: The folder that holds `annotations/instances_<split>.json` and the images, `<split>/*.jpg`.
         split: "val2017", "train2017" or another split that the folder holds.
         seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
-        crowd: "drop" disregards crowd regions. With "ignore", no metric counts a crowd's pixels, except those that an
-            instance covers. With "keep", they are instances as all others: annotation tools mark brush masks so.
-        min_area: Instances whose `area` in the JSON is smaller, in pixels, are left out. They still count as instances
-            of their class in the image.
+        crowd: "drop" leaves crowd regions out. With "ignore", no metric counts a crowd's pixels, except those that an
+            instance covers. With "keep", they are instances like all others: some annotation tools mark brush masks as
+            crowds.
+        min_area: Instances whose `area` in the JSON is smaller, in pixels, are left out. They still count in the number
+            of instances of their class in the image.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Coco(Dataset):
 
     @property
     def _listing(self) -> Listing:
-        # The module keeps it, so that a pickled data set stays small and a process parses the file once.
+        # `parsed` keeps it for the whole process, so a pickled data set stays small, and the file is parsed once.
         return parsed(self.json_path, self._version)
 
     @cached_property
@@ -153,7 +154,7 @@ class Coco(Dataset):
         return sizes_digest(path for one in self.sample_ids() for path in self.files(one))
 
     def _kept(self, rows: Rows) -> Rows:
-        """The annotations that are instances here, those without an area included."""
+        """The annotations that are instances here, including those without an area."""
         # Not `area >= min_area`: a missing area is NaN, for which every comparison is false.
         return rows[self._candidates(rows) & ~(rows["area"] < self.min_area)]
 
@@ -203,6 +204,7 @@ class Coco(Dataset):
         if not masks:
             return None
         ignored = np.logical_or.reduce(masks)
-        for instance in instances:  # Crowd regions are coarse: some cover an instance, which must still be scored.
+        # Crowd regions are drawn coarsely, and some cover an instance. Its pixels must still be scored.
+        for instance in instances:
             ignored &= ~instance.mask
         return ignored

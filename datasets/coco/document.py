@@ -1,10 +1,10 @@
-"""Walks a JSON file with one very long list: each of its elements is given with its place in the file, and not kept.
+"""Walks a JSON file with one very long list: yields each element with its place in the file, and keeps none of them.
 
     {"info": {...}, "images": [...], "annotations": [{...}, {...}, ...], "categories": [...]}
                                                      start^   ^stop
 
-The walk parses the outermost object key by key, so it knows where it is: a list of the same name inside "images" is a
-part of an image, and stays there.
+The walk parses the outermost object key by key. So it cannot mistake a list of the same name inside "images" for the
+long one, as a search for the text `"annotations"` could.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ class Document:
             raise ValueError("its text is UTF-16; wanted UTF-8. Save it in that encoding")
         self.rest: dict[str, Any] = {}
         self._content, self._long = content, long
-        # Latin-1 has one character for each byte, so that positions in the text are positions in the file. Text beyond
-        # ASCII is read wrongly so, and is parsed again from its bytes.
+        # Python's parsers work on text, but positions must be in bytes. Latin-1 has one character for each byte, so
+        # both are the same. It reads text beyond ASCII wrongly ("é", two bytes in UTF-8, becomes "Ã©"), so such values
+        # are parsed again from their bytes.
         self._text = str(content, "latin-1")
         self._is_ascii = self._text.isascii()
 
     def elements(self) -> Iterator[tuple[Any, int, int]]:
         """Each element of the long list, and where its text begins and ends, in bytes.
 
-        Large numbers, those with a point or an exponent, and letters beyond ASCII may not be as the file says: `exact`
-        gives those.
+        Numbers with a point or an exponent, very large numbers and letters beyond ASCII may differ from the file:
+        `exact` parses an element exactly.
 
         Raises:
             ValueError, RecursionError: The file is no whole JSON object, or has no such list, or a key twice.
@@ -72,11 +73,11 @@ class Document:
             raise ValueError(f"more text after the end, at byte {at}")
 
     def exact(self, start: int, stop: int) -> Any:
-        """The value whose text lies there."""
+        """The value whose text is at these bytes."""
         return json.loads(self._content[start:stop])
 
     def _elements(self, at: int) -> Generator[tuple[Any, int, int], None, int]:
-        """Give the elements of the list that begins at `at`, and return where it ends."""
+        """Yield the elements of the list that begins at `at`, and return where it ends."""
         if self._text[at : at + 1] != "[":
             raise ValueError(f"no list of `{self._long}`")
         at, more = self._opened("[", "]", at)
@@ -89,14 +90,15 @@ class Document:
     def _element(self, at: int) -> tuple[Any, int]:
         """The element that begins at `at`, and where it ends.
 
-        An object ends at a "}", mostly at the first: what is a whole object up to there cannot be the beginning of
-        another one. orjson is several times as fast as json, but does not say where a value ends.
+        orjson is several times as fast as Python's json, but it must be told where a value ends, while json finds out.
+        An object ends at a "}", mostly at the first one. So the text up to there is tried with orjson, and if that is
+        no whole object, json reads it.
         """
         #    {"id": 1, "area": 2.5}                   whole at its first "}": orjson reads it
         #    {"id": 1, "s": {"size": [2, 3]}, ...}    {"id": 1, "s": {"size": [2, 3]} is no whole object: json reads it
-        #    {"id": 1, "name": "a}b"}                 {"id": 1, "name": "a} is none either
+        #    {"id": 1, "name": "a}b"}                 {"id": 1, "name": "a} is no whole object: json reads it
         #
-        # A text that is whole at its first "}" ends there, since what follows a whole object is no part of it.
+        # The try cannot be wrong: if a text is a whole object at its first "}", the object ends there.
         stop = self._text.find("}", at) + 1
         try:
             return orjson.loads(self._text[at:stop]), stop
@@ -109,19 +111,19 @@ class Document:
         return (value if in_ascii else self.exact(at, stop)), stop
 
     def _opened(self, sign: str, end: str, at: int) -> tuple[int, bool]:
-        """Where the first element or key begins, or what follows the end of an empty list or object."""
+        """Past an opening sign: where the first element or key begins, or the end of an empty list or object."""
         at = self._past(sign, at)
         return (self._past(end, at), False) if self._text[at : at + 1] == end else (at, True)
 
     def _past(self, sign: str, at: int) -> int:
-        """Where the text goes on after the sign and the blanks around it."""
+        """The position after a sign and the blanks around it."""
         found = _SIGN.match(self._text, at)
         if found is None or found[1] != sign:
             raise ValueError(f"no '{sign}' at byte {at}")
         return found.end()
 
     def _next(self, at: int, end: str) -> tuple[int, bool]:
-        """Where the next element or key begins, or what follows the end; and whether there is one."""
+        """Past a comma or the end: where the next element or key begins, and whether there is one."""
         found = _SIGN.match(self._text, at)
         if found is None or found[1] not in (",", end):
             raise ValueError(f"no ',' or '{end}' at byte {at}")

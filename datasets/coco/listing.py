@@ -32,15 +32,17 @@ _DOWNLOAD = (
 _EXPORT = "Mend it, or export it again from the tool that made it."
 
 _KEPT_FROM_BYTES = 8_000_000
-"""Listings of smaller files take about 0.3 s, so they are not kept from one run to the next."""
+"""Listings of larger files are kept from one run to the next; those of smaller ones take only about 0.3 s."""
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
     """A JSON without its segmentations, which are read from the file one image at a time.
 
-    The annotations of an image lie together in `rows`, so `bounds` is enough to find them: those of the third image are
-    rows[bounds[2]:bounds[3]].
+    The annotations of an image are neighbours in `rows`, so two entries of `bounds` find them:
+
+        image_ids    "9"    "25"   "30"
+        bounds       0      3      3     5          rows[3:5] are those of the third image, "30"; "25" has none
 
     Attributes:
         path: The JSON.
@@ -71,7 +73,7 @@ class Listing:
 
     def annotations(self, rows: Rows) -> Iterator[tuple[np.void, Mapping[str, Any]]]:
         """Each row with its annotation, as the JSON has it."""
-        # Positions are those of the file as it was listed. In a file that changed since they would point anywhere.
+        # The positions are those of the file as it was listed. If it has changed since, they would point anywhere.
         with self.path.open("rb") as file:
             if version_of(os.fstat(file.fileno())) != self.version:
                 raise ValueError(f"{self.path}: changed since it was listed; wanted one state. Start the run again.")
@@ -97,14 +99,14 @@ def check_layout(json_path: Path, image_folder: Path) -> None:
 
 
 def _elsewhere(json_path: Path, image_folder: Path) -> str:
-    """Where other tools put their JSON: beside the pictures, or in the root."""
+    """A hint if a JSON lies where other tools put it: beside the pictures, or in the root."""
     root = json_path.parent.parent
     found = [str(path.relative_to(root)) for folder in (root, image_folder) for path in sorted(folder.glob("*.json"))]
     return f" There is {', '.join(found[:3])}: if that is it, move it there." if found else ""
 
 
 def _advice(json_path: Path, own: str) -> str:
-    """Where COCO's own files are downloaded, or what helps with somebody's own file."""
+    """Advice: where to download COCO's own files or, for somebody's own file, `own`."""
     return _DOWNLOAD if json_path.stem.removeprefix("instances_") in _PUBLISHED else own
 
 
@@ -115,12 +117,14 @@ def version_of(stat: os.stat_result) -> tuple[int, int]:
 
 @lru_cache(maxsize=4)
 def parsed(path: Path, version: tuple[int, int]) -> Listing:
-    """The listing of the file in its state `version`. A process makes it once; that of a large file is kept on disk.
+    """The listing of the file in its state `version`; kept in memory and, for a large file, on disk.
 
     Raises:
         UserError: It is not a whole COCO instances file.
     """
-    scan = cache(lambda: scanned(path))  # One pass makes both tables; if both are on disk, none is made.
+    # Two tables are kept on disk, and one pass over the JSON makes both. `cache` runs that pass at most once, and not
+    # at all if both tables are found on disk.
+    scan = cache(lambda: scanned(path))
     try:
         if version[0] < _KEPT_FROM_BYTES:
             return _listing(path, version, *scan())
@@ -147,7 +151,7 @@ def _listing(path: Path, version: tuple[int, int], annotations: pa.Table, pictur
         dict(json.loads(annotations.schema.metadata[b"categories"])),
         dict(zip(pictures["id"].to_pylist(), map(Picture, *columns), strict=True)),
         image_ids,
-        # Rows are sorted by image: images 0 0 0 2 2 of three have the bounds 0 3 3 5, and image 1 the empty rows[3:3].
+        # Rows are sorted by image. For the images 0 0 0 2 2, of three, this gives the bounds 0 3 3 5.
         np.searchsorted(rows["image"], np.arange(len(image_ids) + 1)),
         rows,
     )

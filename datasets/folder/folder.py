@@ -1,4 +1,4 @@
-"""A folder of one's own: images/, masks/ and, for words, texts.csv. The convention: docs/datasets.md."""
+"""A data set in a folder of your own: images/, masks/ and, for words, texts.csv. The layout: docs/datasets.md."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ _LAYOUT = "docs/datasets.md shows the layout."
 class Folder(Dataset):
     """`images/<image>.*`, and for each `masks/<image>.png` or the folder `masks/<image>/` with one file an instance.
 
-    `initial/`, laid out as `masks/`, may hold masks to start from, of some or all instances (`Instance.initial`).
+    `initial/`, with the layout of `masks/`, may have masks to start from, for some or all instances
+    (`Instance.initial`).
 
-    A sample's id is the image's name without suffix; an instance's is that of the sample, or "<sample>/<file>" or
+    A sample's id is the image's name without suffix. An instance's id is the sample's, or "<sample>/<file>" or
     "<sample>/<value>". Both come in order. Masks and pixels are in the file's stored orientation.
 
     Args:
         root: The folder.
-        masks: "binary": a mask file is one instance, its pixels other than 0 (black). "index": a file holds
-            several, one a value other than 0.
-        ignore: Pixels of this value, 1 to 255, count in no metric, for no instance of the image; None where all count.
+        masks: "binary": a mask file is one instance, its pixels other than 0 (black). "index": a file has several
+            instances, one for each value other than 0.
+        ignore: Pixels of this value, 1 to 255, count in no metric, for no instance of the image; with None all count.
     """
 
     def __init__(self, root: Path, masks: Literal["binary", "index"] = "binary", ignore: int | None = None) -> None:
@@ -81,7 +82,7 @@ class Folder(Dataset):
 
     @cached_property
     def _initial(self) -> Mapping[str, Mapping[str, Path]]:
-        """The files of `initial/`, as `_masks` has those of `masks/`; empty without that folder."""
+        """Image -> name -> file, of `initial/`; empty without that folder."""
         found = self._read_layout("initial") if (self.root / "initial").exists() else {}
         for stem, files in found.items():
             for name in files.keys() - self._masks.get(stem, {}).keys():
@@ -109,7 +110,7 @@ class Folder(Dataset):
 
     @cached_property
     def _values(self) -> Mapping[str, Sequence[int]]:
-        """Image -> the instances' values in its index mask; none where that cannot be read."""
+        """Image -> the instances' values in its index mask; empty if it cannot be read."""
         paths = [files[""] for files in self._masks.values()]
         table = cached("folder index 1", paths, lambda: _listed_values(paths))
         held = zip(self._masks, table["values"].to_pylist(), strict=True)
@@ -117,24 +118,25 @@ class Folder(Dataset):
 
     @cached_property
     def _texts(self) -> Mapping[str, Mapping[str, Words]]:
-        """Image -> instance -> what texts.csv says of it."""
+        """Image -> instance -> its words in texts.csv."""
         stems = {stem: stem for stem in self._images}
         stems |= {stem + path.suffix: stem for stem, path in self._images.items()}
         texts = read_texts(self.root / "texts.csv", stems)
-        # The instances of an index mask that cannot be read are unknown; loading it says so.
+        # If an index mask cannot be read, its instances are unknown, and rows about them cannot be checked. Loading the
+        # sample reports the mask.
         return {stem: named(texts[stem], keys) for stem in texts if (keys := self._keys(stem))}
 
     def sample_ids(self) -> list[str]:
         """The images' names, sorted.
 
         Raises:
-            UserError: Images and masks do not pair, or texts.csv says what cannot be meant.
+            UserError: Images and masks do not pair, or texts.csv names what is not there.
         """
         self._texts, self._initial  # noqa: B018 - a mistake there ends the run before it starts
         return list(self._masks)
 
     def list_instances(self, sample_id: str) -> list[Listed]:
-        """The image's instances; an index mask that cannot be read, or holds none, stands for one."""
+        """The image's instances; an index mask that cannot be read, or has no instance, is listed as one."""
         return [listed for _, listed in self._listed(sample_id)]
 
     def load(self, sample_id: str) -> Sample:
@@ -142,8 +144,8 @@ class Folder(Dataset):
 
         Raises:
             OSError: The image, or its index mask, is missing or damaged.
-            ValueError: Which way the masks are drawn is not clear, the index mask is none, or a mask cannot be
-                read of which pixels are to be ignored for the other instances.
+            ValueError: It is not clear how the masks are drawn, the index mask is not valid, or a mask cannot be read
+                whose ignored pixels would also matter for the other instances.
         """
         image = read_rgb(self._images[sample_id])
         read = self._reader(sample_id, image)
@@ -165,7 +167,7 @@ class Folder(Dataset):
         return Sample(sample_id, image, tuple(instances), broken, ignore if ignore.any() else None)
 
     def image_key(self, sample_id: str) -> str:
-        """The folder and the name: it is not known to be any published picture."""
+        """The folder and the name, since nobody knows whether it is a published picture."""
         return f"folder/{self.root.as_posix()}/{sample_id}"
 
     def files(self, sample_id: str) -> Sequence[Path]:
@@ -174,7 +176,7 @@ class Folder(Dataset):
         return [self._images[sample_id], *self._masks[sample_id].values(), *starts]
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """How many, and a digest of the files."""
+        """The number of samples and a digest of the files."""
         return {"samples": len(self.sample_ids()), "sha256": self._digest}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -202,7 +204,7 @@ class Folder(Dataset):
             )
 
     def _keys(self, sample_id: str) -> list[str]:
-        """What tells the image's instances apart: a file's name or a value."""
+        """The keys of the image's instances: names of files, or values."""
         return [*map(str, self._values[sample_id])] if self.masks == "index" else [*self._masks[sample_id]]
 
     def _listed(self, sample_id: str) -> list[tuple[str, Listed]]:
@@ -216,7 +218,7 @@ class Folder(Dataset):
         return _fitting(path, image, *read_binary(path, None))[0] if path else None
 
     def _reader(self, sample_id: str, image: Image) -> Callable[[str], tuple[Mask, Mask]]:
-        """Gives the mask of an instance's key, and the pixels that it ignores."""
+        """A function from an instance's key to its mask and the ignored pixels."""
         paths = self._masks[sample_id]
         if self.masks == "binary":
             return lambda key: _fitting(paths[key], image, *read_binary(paths[key], self.ignore))
@@ -238,7 +240,7 @@ def _id(sample_id: str, key: str) -> str:
 
 
 def _listed_values(paths: Sequence[Path]) -> pa.Table:
-    """The values in each mask; none of one that cannot be read."""
+    """The values in each mask; an empty list for one that cannot be read."""
     with ThreadPoolExecutor() as pool:
         return pa.table({"values": pa.array(list(pool.map(_values_in, paths)), pa.list_(pa.uint8()))})
 

@@ -1,6 +1,7 @@
-"""Open Images' masks, listed in one pass over their CSV and kept; flags of their boxes, from the CSV of boxes.
+"""Lists Open Images' masks in one pass over their CSV, with flags from the CSV of boxes, and keeps the list on disk.
 
-Registers no data set.
+There are millions of masks and boxes. So everything is an array with an entry a mask, and masks and boxes are matched
+by sorting and binary search, never by a loop in Python. Registers no data set.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from ..shared.index_cache import cached
 from .tables import DOWNLOAD, batches
 
 FLAGS = ("IsGroupOf", "IsDepiction", "IsInside")
-"""Of a box; the first is bit 0 of `Index.flags`."""
+"""Columns of the CSV of boxes; the first is bit 0 of `Index.flags`."""
 
 FOUND = 1 << 7
-"""The bit of `Index.flags` that tells that the box was found."""
+"""The bit of `Index.flags` that says that the mask's box was found."""
 
 _SAME_BOX = 1e-3
-"""How far apart coordinates of one box may be in the two tables, as shares of the image: they are rounded alike or not,
-and a thousandth is about a pixel."""
+"""The largest difference of one box's coordinates in the two tables, as a share of the image's side. The tables may be
+rounded differently, and a thousandth is about a pixel."""
 
 _MASKS_AT_ONCE = 50_000
 _MASK_COLUMNS = dict.fromkeys(("MaskPath", "ImageID", "LabelName"), pa.string())
@@ -38,7 +39,7 @@ _BOX = dict.fromkeys(("XMin", "XMax", "YMin", "YMax"), pa.float32())
 
 
 Ids = Shaped[np.ndarray, " ids"]
-"""Bytes of one width: a sixth of the memory of Python's strings, and sorted as they are."""
+"""Ids as bytes of one width: a sixth of the memory of Python's strings, and they sort in the same order."""
 
 
 class Row(NamedTuple):
@@ -56,11 +57,11 @@ class Index:
     """A split's masks, image by image, those of one image as in the file.
 
     Attributes:
-        image_ids: Those with masks, in UTF-8, sorted.
-        bounds: Image -> its first mask; one more at the end.
+        image_ids: The ids of the images with masks, in UTF-8, sorted.
+        bounds: Image -> its first mask; one more entry at the end.
         instance_ids: The masks' file names without ".png".
-        uses: How many masks have had the id so far, this one included: 1 for all but copies.
-        labels: The LabelNames that there are.
+        uses: The number of masks with this id up to this one: 1, or 2 and more for a repeated id.
+        labels: The distinct LabelNames.
         label: Mask -> position in `labels`.
         flags: Mask -> which of `FLAGS` its box has, as bits, and `FOUND`; 0 where no box was found or asked for.
     """
@@ -89,12 +90,12 @@ class Index:
 
 @lru_cache(maxsize=2)
 def index_of(mask_csv: Path, boxes_csv: Path | None, versions: tuple[int, ...]) -> Index:  # noqa: ARG001
-    """The index of the files' state `versions`, once a process; built once until a file changes.
+    """The index of the files, kept in memory and on disk; it is built anew if a file changes.
 
     Args:
         mask_csv: "<split>-annotations-object-segmentation.csv".
-        boxes_csv: "<split>-annotations-bbox.csv", if flags are wanted.
-        versions: Tells states of the files apart.
+        boxes_csv: "<split>-annotations-bbox.csv", if flags are needed.
+        versions: Sizes and times of the files: a key of the memory's cache.
 
     Raises:
         UserError: A file is not whole.
@@ -121,8 +122,8 @@ def _built(mask_csv: Path, boxes_csv: Path | None) -> pa.Table:
     image = np.sort(image)
     label, labels = _sorted_codes(table["LabelName"])
     instance_ids = pc.replace_substring_regex(table["MaskPath"], r"\.png$", "")
-    # An image and a label as one number, so that the boxes of a mask's image and label are one range of sorted keys,
-    # found by two binary searches: with 350 labels, label 7 of image 2 is 2 * 350 + 7 = 707.
+    # Image and label as one number: with 350 labels, label 7 of image 2 is 2 * 350 + 7 = 707. Boxes sorted by this key
+    # have those of one image and label in one range, which two binary searches find.
     key = image.astype(np.int64) * len(labels) + label
     flags = np.zeros(len(table), np.uint8)
     if boxes_csv is not None:
@@ -139,12 +140,12 @@ def _built(mask_csv: Path, boxes_csv: Path | None) -> pa.Table:
 
 
 def _sorted_codes(column: pa.ChunkedArray) -> tuple[Int[np.ndarray, " rows"], pa.StringArray]:
-    """Each value's position among the distinct values, and those, sorted."""
+    """The distinct values, sorted, and the position of each row's value among them."""
     encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()
     order = pc.sort_indices(encoded.dictionary).to_numpy()
     rank = np.empty(len(order), np.int32)
-    # `order` says which value comes first; its inverse, `rank`, says where each value comes. Of "b a c" the order is
-    # 1 0 2 and the rank 1 0 2; of "b c a" the order is 2 0 1 and the rank 1 2 0.
+    # `order` lists the values' numbers from the first to the last in sorted order. Its inverse, `rank`, has each
+    # value's place in that order. For the dictionary "b c a" the order is 2 0 1 ("a" is number 2) and the rank 1 2 0.
     rank[order] = np.arange(len(order))
     return rank[encoded.indices.to_numpy()], encoded.dictionary.take(order)
 
@@ -154,21 +155,23 @@ def _ids(strings: pa.StringArray) -> Ids:
 
 
 def _positions(ids: Ids, wanted: Ids) -> Int[np.ndarray, " wanted"]:
-    """Where each of the wanted stands among sorted ids; -1 where it does not."""
+    """The position of each wanted id among sorted ids; -1 for one that is not there."""
+    # `searchsorted` gives the place where an id would have to be, which may be one past the end. Whether it is really
+    # there is compared afterwards; 0 is as good a place as any for those past the end, since none of them is equal.
     position = np.searchsorted(ids, wanted)
     position[position == len(ids)] = 0
     return np.where(ids[position] == wanted, position, -1)
 
 
 def _uses(ids: pa.ChunkedArray) -> Int[np.ndarray, " rows"]:
-    """How often each id has come so far."""
+    """For each row, how many rows with its id there are up to it: 1 for an id that comes once."""
     codes, distinct = _sorted_codes(ids)
     if len(distinct) == len(codes):
         return np.ones(len(codes), np.int32)
-    # The place among equals, in the file's order. For the ids a b a:
+    # A row's place in a stable sort, minus the place of the first row with the same id, plus 1. For the ids a b a:
     #
-    #    sorted stably    a a b     first place of a is 0, of b is 2
-    #    own place        0 2 1     less the first place, from 1: 1 1 2
+    #    sorted stably    a a b     the first a is at 0, the first b at 2
+    #    own places       0 2 1     minus the first place, plus 1: 1 1 2
     order = np.argsort(codes, kind="stable")
     first = np.searchsorted(codes[order], codes)
     position = np.empty(len(codes), np.int32)
@@ -187,19 +190,20 @@ def _flags(
     key: Int64[np.ndarray, " masks"],
     corners: Float32[np.ndarray, "masks 4"],
 ) -> UInt8[np.ndarray, " masks"]:
-    """The flags of each mask's box: of the same image and label, at the same place."""
+    """The flags of each mask's box, which has the same image, label and corners."""
     box_key, box_corners, box_flags = _boxes(boxes_csv, image_ids, labels)
     start, stop = np.searchsorted(box_key, key), np.searchsorted(box_key, key, "right")
     flags = np.zeros(len(key), np.uint8)
     for first in range(0, len(key), _MASKS_AT_ONCE):
         some = slice(first, first + _MASKS_AT_ONCE)
-        # Every mask beside every box of its range, as two flat lists of equal length, without a loop over masks. With
-        # ranges from 4, 9 and 9, of 2, 0 and 3 boxes:
+        # All pairs of a mask and a box of its range, as two flat arrays of equal length, without a loop over masks.
+        # With three masks whose ranges begin at 4, 9 and 9 and have 2, 0 and 3 boxes:
         #
         #    mask                       0 0 2 2 2
         #    0 1 2 3 4 + 4 4 7 7 7  =   4 5 9 10 11    box
         #
-        # What is added brings each mask's first place in the list to the first box of its range.
+        # The number that is added for a mask is the start of its range minus its first place in the list: 4 - 0 for
+        # mask 0, and 9 - 2 for mask 2.
         counts = (stop - start)[some]
         mask = np.repeat(np.arange(first, first + len(counts)), counts)
         box = np.arange(len(mask)) + np.repeat(start[some] - np.cumsum(counts) + counts, counts)
@@ -216,7 +220,7 @@ def _flags(
 def _boxes(
     path: Path, image_ids: Ids, labels: pa.StringArray
 ) -> tuple[Int64[np.ndarray, " boxes"], Float32[np.ndarray, "boxes 4"], UInt8[np.ndarray, " boxes"]]:
-    """Key, corners and flags of the boxes that a mask may be of, sorted by key."""
+    """Key, corners and flags of the boxes whose image and label have masks, sorted by key."""
     parts = []
     for batch in batches(path, _BOX_COLUMNS | _BOX | dict.fromkeys(FLAGS, pa.int8())):
         of_batch = batch["ImageID"].combine_chunks().dictionary_encode()

@@ -1,4 +1,4 @@
-"""Open Images' mask pictures, brought to the size of the image that they are of.
+"""Reads Open Images' mask pictures and resizes them to their image.
 
 Registers no data set.
 """
@@ -14,19 +14,19 @@ from harness.images.opening import TooLargeError, opened
 from harness.structures import Mask
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-"""What PIL raises on a damaged file, depending on where the damage lies."""
+"""The exceptions that PIL raises for a damaged file, depending on where the damage is."""
 
 _MOST_STRETCHED = 0.02
-"""By how much a mask's sides may differ from the image's in proportion, beyond what rounding explains."""
+"""How much a mask's proportions may differ from the image's, beyond what rounding explains."""
 
 
 def read_mask(path: Path, height: int, width: int) -> Mask:
     """The mask of a PNG, at the image's size: bool (height, width), with one pixel at least.
 
     Masks were drawn on larger or smaller copies of the images (1600 pixels long for 1024 is common; see
-    openimages/dataset#92 on GitHub), so that sizes differ and proportions agree, but for rounding. Each
-    pixel of the image takes the mask's pixel under its centre: what is inside stays a yes or no of the annotators,
-    and nothing is shifted, as it is by OpenCV's INTER_NEAREST, which takes the pixel under the corner.
+    openimages/dataset#92 on GitHub), so sizes differ while proportions agree, except for rounding. Each pixel of the
+    image takes the mask's pixel under its centre. So every value is one that an annotator gave, and nothing is shifted;
+    OpenCV's INTER_NEAREST takes the pixel under the corner, which shifts the mask.
 
     Raises:
         OSError: There is no such file, or it does not decode.
@@ -62,7 +62,9 @@ def _decoded(path: Path) -> Mask:
 
 
 def _check_proportions(mask: tuple[int, ...], image: tuple[int, int]) -> None:
-    """Refuse what is turned or cropped: sides that no rounding of one picture's to whole pixels explains."""
+    """Refuse a mask that is turned or cropped: its proportions differ by more than rounding to pixels explains."""
+    # A side of n pixels may be off by half a pixel on either side of the rounding, a share of at most 1 / n: small
+    # pictures are given more room. A turned one, 4 : 3 against 3 : 4, is off by 0.44 or more.
     zoom = mask[0] / image[0], mask[1] / image[1]
     rounding = max(1 / side for side in (*mask, *image))
     if abs(zoom[0] / zoom[1] - 1) > _MOST_STRETCHED + 2 * rounding:
@@ -73,7 +75,8 @@ def _check_proportions(mask: tuple[int, ...], image: tuple[int, int]) -> None:
 
 
 def _under_centres(there: int, here: int) -> np.ndarray:
-    """For each of `here` pixels along a side, which of `there` pixels its centre lies in."""
-    # In integers, which leave no question of rounding. Of 8 pixels for 4 it takes 1 3 5 7, of 4 for 8 it takes 0 0 1
-    # 1 2 2 3 3.
+    """For each of `here` pixels along a side, the one of `there` pixels that its centre lies in."""
+    # Pixel i has its centre at (i + 1/2) / here of the side, which is pixel floor((i + 1/2) * there / here) of the
+    # other. Written in integers, nothing depends on rounding. From 8 to 4 pixels it gives 1 3 5 7, and from 4 to 8 it
+    # gives 0 0 1 1 2 2 3 3.
     return (2 * np.arange(here) + 1) * there // (2 * here)

@@ -46,10 +46,10 @@ _BEFORE_V7 = {"Ball (Object)": "Ball", "Orange (fruit)": "Orange"}
 class OpenImages(Dataset):
     """Every mask of a class of the list is one instance; its id is the mask's file name without ".png".
 
-    A sample's id is the image's; images come in the order of their ids, those without an instance are not listed.
-    Pixels are as stored, as the masks are: `Rotation` in the CSVs of image ids turns both, and is not applied. A mask
-    that is missing or damaged is listed, and `load` names it as broken; so is one whose class nothing names, and one
-    whose file an earlier row names: it is listed as "<id>#2".
+    A sample's id is the image's. Images come in the order of their ids; those without an instance are not listed.
+    Images and masks are used as stored: `Rotation` in the CSVs of image ids would turn both, and is not applied. A mask
+    that is missing or damaged is listed, and `load` names it as broken. The same holds for a mask whose class has no
+    name, and for one whose file an earlier row names, which is listed as "<id>#2".
 
     Args:
         root: Folder that holds the tables (there, or in `annotations/`), the images, `<split>/*.jpg`, and the masks,
@@ -58,8 +58,8 @@ class OpenImages(Dataset):
         split: "validation", "test" or "train".
         classes: How many: 350, or the challenge's 300. Masks of other classes are no instances.
         seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
-        drop_group_of: Leave out the masks whose box is flagged to hold a group. Those left out still count among
-            their class's instances in the image, and a mask is kept whose box has no such flag or is not found.
+        drop_group_of: Leave out the masks whose box is flagged as a group. They still count in the number of instances
+            of their class in the image. A mask is kept if its box has no such flag or is not found.
         drop_depiction: Whether to leave out drawings and the like.
         drop_inside: Whether to leave out pictures taken from the inside of the object.
     """
@@ -87,7 +87,7 @@ class OpenImages(Dataset):
         self._versions = tuple(number for path in tables for number in (path.stat().st_size, path.stat().st_mtime_ns))
 
     def _file(self, *names: str) -> Path:
-        """The first of some files that there is."""
+        """The first of some files that exists."""
         for name in names:
             for path in (self.root / name, self.root / "annotations" / name):
                 if path.is_file():
@@ -98,7 +98,7 @@ class OpenImages(Dataset):
         )
 
     def _folders(self, name: str, archives: str) -> tuple[str, ...]:
-        """Where files may lie, with {} for the first character of the image's id, as archives are named."""
+        """The folders that may have the files; {} stands for the first character of the image's id, as in archives."""
         places = (name, f"{archives}{{}}", f"{name}/{archives}{{}}")
         found = tuple(place for place in places if any(self.root.glob(place.format("?"))))
         if not found:
@@ -110,13 +110,13 @@ class OpenImages(Dataset):
         return found
 
     def _path(self, folders: Sequence[str], image_id: str, name: str) -> Path:
-        """Where a file lies; where it should, if it is missing."""
+        """The path of a file; if it is missing, the path where it should be."""
         paths = [self.root / folder.format(image_id[:1].lower()) / within(name) for folder in folders]
         return next((path for path in paths if path.is_file()), paths[0])
 
     @property
     def _index(self) -> Index:
-        # Kept by the module, so that a pickled data set stays small and a process reads the tables once.
+        # `index_of` keeps it for the whole process, so a pickled data set stays small, and the tables are read once.
         return index_of(self._mask_csv, self._boxes_csv, self._versions)
 
     @cached_property
@@ -183,7 +183,7 @@ class OpenImages(Dataset):
         """
         rows = self._rows(sample_id)
         image = read_rgb(self._path(self._image_folders, sample_id, f"{sample_id}.jpg"), turned=True)
-        # A class is a name; several labels may have it.
+        # Classes are told apart by their names, since several labels may have one name. Repeated rows are not counted.
         count = Counter(self._categories[row.label] for row in self._index.of_image(sample_id) if row.use == 1)
         instances, broken = [], {}
         for listed, row in rows:

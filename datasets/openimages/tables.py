@@ -1,4 +1,4 @@
-"""Open Images' tables: the large ones in batches, so that memory stays bounded, and the small ones that name classes.
+"""Reads Open Images' tables: the large ones in batches, so that memory stays bounded, and those that name classes.
 
 Registers no data set.
 """
@@ -25,11 +25,11 @@ DOWNLOAD = "Download it from https://storage.googleapis.com/openimages/web/downl
 
 
 class Classes(NamedTuple):
-    """What classes there are.
+    """The classes of a list, and the names of all classes.
 
     Attributes:
-        listed: LabelName ("/m/01yrx") -> display name ("Cat"), of a list of classes, in its order.
-        names: LabelName -> display name, of every class that the descriptions name.
+        listed: LabelName ("/m/01yrx") -> display name ("Cat"), for the classes of a list, in its order.
+        names: LabelName -> display name, for every class in the descriptions.
     """
 
     listed: Mapping[str, str]
@@ -37,10 +37,10 @@ class Classes(NamedTuple):
 
 
 def batches(path: Path, types: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
-    """The wanted columns, block by block; what takes long says on stderr how far it is.
+    """The wanted columns of a CSV, block by block; a large file shows its progress on stderr.
 
     Raises:
-        UserError: It is not, from the first row to the last, a CSV with these columns, or has no row.
+        UserError: The file is not a CSV with these columns from the first row to the last, or has no row.
     """
     size, said, rows = path.stat().st_size, time.monotonic(), 0
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Reads REFER's refs: each names an object of an image and the sentences about it.
+"""Reads REFER's refs, each of which names an object of an image and has the sentences about it.
 
 Source: https://github.com/lichengunc/refer at e3bbaa3. Registers no data set.
 """
@@ -26,7 +26,7 @@ SPLITS = {
     ("refcocog", "google"): ("train", "val"),
     ("refcocog", "umd"): ("train", "val", "test"),
 }
-"""Data set and who split it -> the published splits."""
+"""(Data set, author of the split) -> the published splits."""
 
 LAYOUT = (
     "Lay it out as REFER's data folder (https://github.com/lichengunc/refer, Download): instances.json and "
@@ -52,8 +52,8 @@ class Sentence(NamedTuple):
     """One expression for an object.
 
     Attributes:
-        id: The file's `sent_id`; from the second of a ref that has it on with "#2", "#3", ...
-        text: As it was typed (`raw`), without blanks around it; empty where there is a problem.
+        id: The file's `sent_id`; repeated ids of a ref get "#2", "#3", ...
+        text: As it was typed (`raw`), without blanks around it; empty if there is a problem.
         problem: Why it cannot be used, or "".
     """
 
@@ -63,11 +63,12 @@ class Sentence(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """One object that was spoken of.
+    """One object with the sentences about it.
 
     Attributes:
-        id: The file's `ref_id`; from the second that has it on with "#2", "#3", ...
-        ann_id: Of the annotation in instances.json, as `category_id`; -1 where the file has no number.
+        id: The file's `ref_id`; repeated ids get "#2", "#3", ...
+        ann_id: The id of its annotation in instances.json; -1 if the file has no number.
+        category_id: The id of its category; -1 if the file has no number.
         problem: Why it cannot be used, or "".
         sentences: In the file's order.
     """
@@ -80,10 +81,10 @@ class Ref(NamedTuple):
 
 
 def check_split(dataset: str, split_by: str, split: str) -> None:
-    """Refuse what was never published.
+    """Refuse a split that was never published.
 
     Raises:
-        UserError: Saying what there is.
+        UserError: Its text names the splits that were.
     """
     by = [known_by for known, known_by in SPLITS if known == dataset]
     if split_by not in by:
@@ -96,10 +97,10 @@ def check_split(dataset: str, split_by: str, split: str) -> None:
 
 
 def check_layout(json_path: Path, refs_path: Path, image_folder: Path) -> None:
-    """Refuse a root that is not laid out as REFER's data folder is.
+    """Refuse a root without the layout of REFER's data folder.
 
     Raises:
-        UserError: Saying what is missing.
+        UserError: Its text says what is missing.
     """
     for path in (json_path, refs_path):
         if not path.is_file():
@@ -165,7 +166,7 @@ def _rows(refs: Any) -> Iterator[dict[str, Any]]:
 
 
 def _flaw(ref: Mapping[str, Any], uses: int) -> str:
-    """What is wrong with a ref, whatever its words."""
+    """What is wrong with a ref, apart from its sentences; "" if nothing is."""
     if uses > 1:
         return "found the id of an earlier ref; wanted one of its own"
     missing = [key for key in ("ann_id", "category_id") if _number(ref.get(key)) < 0]
@@ -185,7 +186,7 @@ def _sentences(sentences: Sequence[Any], where: str) -> Iterator[dict[str, str]]
 
 
 def _complaint(raw: Any) -> str:
-    """What is wrong with a sentence's words."""
+    """What is wrong with a sentence's text; "" if nothing is."""
     if type(raw) is not str:
         return "found a sentence without a text `raw`; wanted words"
     if not raw.strip():
@@ -206,7 +207,7 @@ def _unique(number: int, uses: int) -> str:
 
 
 def _number(value: Any) -> int:
-    """An id; -1 for what cannot be one."""
+    """An id; -1 for a value that cannot be one."""
     return value if type(value) is int and 0 <= value < 2**63 else -1
 
 

@@ -1,7 +1,14 @@
 """REFER's pickles, read without running anything: lists, tuples, dictionaries, texts, bytes, numbers, booleans, None.
 
-A pickle is a program, and `pickle.load` runs whatever it names. Here an instruction that can name, build or call
-anything else is not known, and the reading ends before it. Registers no data set.
+A pickle is a program for a small stack machine, and `pickle.load` runs it, including any function that it names:
+
+    EMPTY_LIST        stack: []
+    BINUNICODE "a"    stack: [] "a"
+    APPEND            stack: ["a"]            plain values are built like this
+    GLOBAL os system  stack: ["a"] <function> refused here: this instruction is not known, and the reading ends before
+    it
+
+So a reader that knows only instructions for plain values can run any file safely. Registers no data set.
 
 Format: https://docs.python.org/3/library/pickletools.html
 """
@@ -24,11 +31,12 @@ _PLAIN = (
     "BINBYTES SHORT_BINBYTES BINBYTES8 LIST EMPTY_LIST APPEND APPENDS "
     "TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT"
 )
-"""What Python's own unpickler is trusted with; sets are missing, for REFER has none, and hashing may do harm."""
+"""The instructions that Python's own unpickler may carry out. Those for sets are left out: REFER's files have none, and
+hashing their elements may do harm."""
 
 
 class _Instructions(dict[int, Callable[[Any], None]]):
-    """Code -> what carries it out; a code that is not there is refused by its name."""
+    """Code of an instruction -> the function that carries it out; any other code is refused by its name."""
 
     def __missing__(self, code: int) -> Callable[[Any], None]:
         names = [known.name for known in pickletools.opcodes if known.code == chr(code)]
@@ -37,7 +45,7 @@ class _Instructions(dict[int, Callable[[Any], None]]):
 
 
 def _checked(keys: Sequence[Any]) -> None:
-    # Hashing a nested tuple can take for ever, or all of the stack.
+    # A dictionary hashes its keys, and hashing a cleverly nested tuple can take for ever, or all of the stack.
     for key in keys:
         if type(key) is not str:
             raise pickle.UnpicklingError(f"found a dictionary's key of type {type(key).__name__}; wanted a text")

@@ -28,23 +28,23 @@ from .listing import LAYOUT, Ref, check_layout, check_split, refs_by_image
 
 @register_dataset("refcoco")
 class RefCoco(Dataset):
-    """A ref - one object, spoken of by one to a few people - is one instance, or each of its sentences is.
+    """A ref is one object with sentences by one or a few people. Each ref is an instance, or each of its sentences is.
 
     A sample is an image with its refs of the split; its id is COCO's, without leading zeros. The mask is that of the
-    ref's annotation, all its polygons united. A ref that cannot be matched with an annotation of its image and of its
-    category, or whose words are missing where they are wanted, is listed, and `load` names it as broken; so are the
-    later of two refs, or of two sentences of a ref, with one id: they are listed as "<id>#2".
+    ref's annotation, with all its polygons. A ref is listed, and `load` names it as broken, if no annotation of its
+    image and category fits it, or if it has no sentence where one is needed. The same holds for the second of two refs,
+    or of two sentences of a ref, with one id, which is listed as "<id>#2".
 
-    Sentences are given as they were typed (`raw`), for so LAVT reads them; REFER's `sent` is a cleaned copy.
+    Sentences are given as they were typed (`raw`), as LAVT reads them; REFER's `sent` is a cleaned copy.
 
     Args:
         root: REFER's data folder.
         dataset: "refcoco", "refcoco+" or "refcocog".
         split_by: Who split it: "unc", "google" or "umd".
         split: "train", "val", "testA", "testB" or "test".
-        text: "class_name": an instance a ref, without words of its own, as in the paper. "phrase": likewise, with the
-            ref's first sentence. "all_phrases": an instance a sentence, "<ref id>~<sentence id>", as in LAVT's
-            evaluation; those of one ref share their clicks, which are also those of the other two.
+        text: "class_name": an instance for each ref, without words of its own, as in the paper. "phrase": an instance
+            for each ref, with its first sentence. "all_phrases": an instance for each sentence,
+            "<ref id>~<sentence id>", as in LAVT's evaluation. A ref has the same clicks in all three.
         seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
     """
 
@@ -128,7 +128,7 @@ class RefCoco(Dataset):
         return Sample(sample_id, image, tuple(instances), broken)
 
     def files(self, sample_id: str) -> Sequence[Path]:
-        """The picture; the JSON is looked at by `load`, and the refs are read once."""
+        """The picture; `load` itself checks the JSON, and the refs are read once."""
         picture = self._listing.pictures.get(sample_id)
         return [self.image_folder / picture.file_name] if picture else []
 
@@ -144,7 +144,7 @@ class RefCoco(Dataset):
         }
 
     def _rows(self, ref: Ref) -> Iterator[tuple[Listed, str]]:
-        """A ref's instances, each with what is wrong with its sentence, or ""."""
+        """A ref's instances, each with the problem of its sentence, or ""."""
         category = self._listing.categories.get(ref.category_id, "")
         seen = self._seen.get(category)
         if self.text == "class_name":
@@ -165,7 +165,7 @@ class RefCoco(Dataset):
             return self._listing.rows[:0]
 
     def _object(self, ref: Ref, annotations: Rows, image: Image) -> tuple[Mask, int]:
-        """The mask of what the ref speaks of, and how many of its category the image holds."""
+        """The mask of the ref's object, and how many objects of its category the image has."""
         row = self._annotation(ref, annotations)
         ((_, annotation),) = self._listing.annotations(row)
         mask = decode(annotation.get("segmentation"), image.shape[0], image.shape[1])
@@ -177,7 +177,8 @@ class RefCoco(Dataset):
         """The one row of the ref's annotation."""
         if ref.problem:
             raise ValueError(ref.problem)
-        # A listing names the second annotation of an id with "#2": in one image, no one knows which of them is meant.
+        # A listing names the second annotation with an id "<id>#2". If both are in the ref's image, nobody knows which
+        # is meant, so the part before "#" is compared, and two hits are refused.
         names = np.array([name.partition(b"#")[0] for name in annotations["id"]], dtype=object)
         own = annotations[names == str(ref.ann_id).encode()] if len(names) else annotations
         if len(own) != 1:

@@ -1,14 +1,14 @@
-"""Phrases that say by its place which of several objects of a class is meant: "left car", "second door from the left".
+"""Phrases that name one of several objects of a class by its place: "left car", "second door from the left".
 
-People who describe an object to each other name its class, and its place where the class alone would not do. A place is
-told along the axis on which the objects lie furthest apart:
+People describe an object by its class and, if that is not enough, by its place. The place is given along the axis on
+which the objects of the class are furthest apart:
 
     one car                      "car"
     two cars side by side        "left car", "right car"
     three apples in a column     "top apple", "middle apple", "bottom apple"
     four windows in a row        "first window from the left", ... "fourth window from the left"
 
-Two objects at the very same place along that axis keep the order in which they were drawn.
+Two objects at the same place along that axis keep the order in which they were drawn.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The embedded benchmark: drawn scenes, made on the fly from a split's name and a number.
 
-A person wears a shirt, a tie on it and a hat; cars and buses have wheels and windows, houses roofs, doors
-and windows, trees apples, boats sails, bottles labels. A part's mask lies inside its whole's, and all masks
-are modal: what a later object hides belongs to that object alone. Nothing is read from disk; the same name
-and number draw the same scene on every machine.
+A person wears a shirt, a tie on it and a hat; cars and buses have wheels and windows, houses roofs, doors and windows,
+trees apples, boats sails, bottles labels. A part's mask lies inside that of its whole. All masks are modal: a pixel
+that a later object hides belongs only to that object. Nothing is read from disk; the same name and number draw the same
+scene on every machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .drawing.layouts import developed, draw_scene
 from .phrases import phrases
 
 RECIPE = "2"
-"""Version of the drawing: to be raised with every change of a pixel."""
+"""The version of the drawing; raise it with every change of a pixel."""
 
 CLASSES = (
     "person",
@@ -49,13 +49,13 @@ CLASSES = (
     "lamp",
 )
 SEEN = ("person", "shirt", "car", "wheel", "house", "door", "tree", "table", "bottle", "cup")
-"""The default seen half: wholes and parts, as the other half."""
+"""The default seen half. It has wholes and parts, like the other half."""
 
 MIN_AREA = 0.0025
-"""Of the image: what shows less of itself is no instance, since no one would ask for it."""
+"""The least share of the image that an instance's visible pixels have; nobody would click on less."""
 
 MIN_VISIBLE = 0.25
-"""Of its own unhidden area: what shows less of itself is no instance."""
+"""The least share of an instance's own area that is visible."""
 
 _SEEDS = {"train": 1, "val": 2, "test": 3}
 _COUNTS = {"train": 2000, "val": 200, "test": 200}
@@ -133,7 +133,7 @@ class Scenes(Dataset):
 
 
 def _instances(canvas: Canvas) -> Iterator[tuple[str, Mask]]:
-    """Class and visible pixels of whatever shows enough of itself, in the order of drawing."""
+    """Class and visible pixels of each region of which enough is visible, in the order of drawing."""
     for number, region in enumerate(canvas.regions, 1):
         mask = canvas.mask(number)
         visible = int(np.count_nonzero(mask))

@@ -1,6 +1,6 @@
-"""Keeps listings that take long to make, as Parquet, from one run to the next.
+"""Keeps listings that take long to make, as Parquet files, from one run to the next.
 
-An index is only a cache: it may be deleted at any time, and if it cannot be written, the work goes on without it.
+The files are only a cache: they may be deleted at any time, and if one cannot be written, the work goes on without it.
 
 An entry's file name has three parts, `voc_2_val-<state>-<content>.parquet`: the kind of index, a digest of the state
 (path, size, time of change) of the files that it was made of, and a digest of its own bytes. So a reader needs no lock:
@@ -23,16 +23,16 @@ from harness import atomic
 from harness.places import index_folder
 
 _KEPT = 8
-"""How many entries of a kind are kept, the last used ones: enough for several roots or splits, not for every state."""
+"""How many entries of a kind are kept, those last used: enough for several roots or splits, not for every state."""
 
 _log = logging.getLogger("harness.index_cache")
 
 
 def cached(name: str, files: Sequence[Path], build: Callable[[], pa.Table]) -> pa.Table:
-    """The table that `build` makes of the files, read from the index folder if they have not changed since.
+    """The table that `build` makes from the files; read from the index folder if they have not changed since.
 
-    Several processes may call this at once: each builds the table, and whole entries replace each other. That a file is
-    missing is a state, too.
+    Several processes may call this at once: each builds the table, and whole entries replace each other. A missing file
+    is a state, too, so the table is built anew once the file is there.
 
     Args:
         name: The kind of index, with the version of its builder and all else that it depends on ("voc 2 val").
@@ -44,7 +44,7 @@ def cached(name: str, files: Sequence[Path], build: Callable[[], pa.Table]) -> p
     """
     folder, kind = index_folder(), re.sub(r"[^a-zA-Z0-9_.]", "_", name)[:80]
     key = f"{kind}-{_digest_of_states(name, files)}"
-    # Usually there is one. An entry whose bytes do not match its name is passed over.
+    # Usually there is one entry. One whose bytes do not match its name is damaged and is skipped.
     for path in folder.glob(f"{key}-*.parquet"):
         table = _read(path)
         if table is not None:
@@ -61,8 +61,8 @@ def cached(name: str, files: Sequence[Path], build: Callable[[], pa.Table]) -> p
 def _digest_of_states(name: str, files: Sequence[Path]) -> str:
     digest = hashlib.sha256(repr(name).encode())
     for path in files:
-        # Size and time stand for the content: hashing it would take as long as reading the file, which the index is to
-        # save.
+        # Size and time stand for the content. Hashing the content would take as long as reading the file, and saving
+        # that time is the point of the index.
         digest.update(repr((os.fspath(path.absolute()), *_state(path))).encode())
     return digest.hexdigest()[:20]
 

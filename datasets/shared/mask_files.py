@@ -1,4 +1,4 @@
-"""Reads mask files of people's own as they were drawn: what other formats or transparency would change raises."""
+"""Reads people's own mask files exactly as they were drawn, and refuses formats or transparency that change values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.images.opening import TooLargeError, opened, orientation
 from harness.structures import Image
 
 MASKS = (".png", ".bmp", ".tif", ".tiff")
-"""Suffixes of mask files, in small letters: formats that keep every value."""
+"""Suffixes of mask files, in small letters: lossless formats."""
 
 Values = UInt8[np.ndarray, "h w"]
 
@@ -38,7 +38,7 @@ def read_picture(path: Path) -> PIL.Image.Image:
 
 
 def read_colours(path: Path) -> Image:
-    """The colours of a mask file, those of its palette where it has one.
+    """The colours of a mask file; with a palette, the palette's colours.
 
     Raises:
         OSError, ValueError: As `read_picture`, or its greys are those of a soft edge.
@@ -49,7 +49,7 @@ def read_colours(path: Path) -> Image:
 
 
 def read_grey(path: Path) -> Values:
-    """The grey values of a mask file, those of its palette where it has one.
+    """The grey values of a mask file; with a palette, the palette's greys.
 
     Raises:
         OSError, ValueError: As `read_colours`, or there are colours.
@@ -58,10 +58,10 @@ def read_grey(path: Path) -> Values:
 
 
 def one_channel(path: Path, colours: Image) -> Values:
-    """The values that all channels have.
+    """The one channel of a grey image.
 
     Raises:
-        ValueError: They differ.
+        ValueError: The channels differ.
     """
     if (colours != colours[:, :, :1]).any():
         raise refused(path, "colours", "grey, or a palette: a number a pixel")
@@ -74,7 +74,7 @@ def refused(path: Path, found: str, wanted: str) -> ValueError:
 
 
 def _check_edge(path: Path, colours: Image) -> None:
-    """Refuse what was a JPEG once, or was resized: its edge holds greys that a threshold puts on either side."""
+    """Refuse a mask with many greys: it was a JPEG once, or was resized, and which pixels are inside is not clear."""
     if (colours == colours[:, :, :1]).all() and (found := len(np.unique(colours))) > _MOST_GREYS:
         raise refused(path, f"{found} greys", f"{_MOST_GREYS} at most: no soft edge, and no noise of a JPEG")
 

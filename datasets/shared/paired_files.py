@@ -1,4 +1,4 @@
-"""Reads images and masks that lie in two folders, paired by name: a base for data sets of one object an image."""
+"""Reads images and masks from two folders, paired by name: a base for data sets with one object an image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LITTER = ("thumbs.db", "desktop.ini")
 
 
 class PairedFiles(Dataset):
-    """A data set with one object an image and without classes: the category is empty, so a prompt has no text.
+    """A data set with one object an image and no classes: the category is empty, so a prompt has no text.
 
     The id of a sample and of its instance is the file's name without suffix. An image without a mask and a mask without
     an image are listed too; loading them fails.
@@ -129,7 +129,10 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def by_stem(dataset: str, paths: Iterable[Path], suffixes: Sequence[str]) -> dict[str, Path]:
-    """Name without suffix -> file. Names are in Unicode's composed form, since macOS decomposes letters with accents.
+    """Name without suffix -> file.
+
+    Names are in Unicode's composed form: macOS stores "é" as "e" and an accent, other systems as one character, and
+    both must pair.
 
     Raises:
         UserError: A file has another suffix or a name that is not UTF-8, or two files share a name.
@@ -162,8 +165,9 @@ def digest(images: Iterable[Path], masks: Iterable[Path]) -> str:
     hashed = hashlib.sha256()
     for path in images:
         hashed.update(f"{path.name}\0{path.stat().st_size if path.exists() else 0}\0".encode())
-    # Masks are small and decide the scores, so their content counts. Images are large, so their sizes must do. The
-    # length before the content keeps two files from being taken for one long one.
+    # Masks are small and decide the scores, so their content is hashed; of the large images only the sizes are. Each
+    # content has its length before it: otherwise moving bytes from the end of one file to the start of the next would
+    # not change the hash.
     for path in masks:
         content = _content(path)
         hashed.update(f"{path.parent.name}\0{path.name}\0{len(content)}\0".encode() + content)

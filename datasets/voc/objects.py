@@ -1,4 +1,4 @@
-"""Pascal VOC's pictures with numbered objects: what VOC's own masks and SBD's have in common.
+"""Pascal VOC's pictures with numbered objects: the common part of VOC's own masks and SBD's.
 
 Registers no data set.
 """
@@ -65,10 +65,11 @@ class Annotation:
     """The ground truth of one picture.
 
     Attributes:
-        objects: The number of the object that a pixel shows; numbers that the next two lack are none.
+        objects: The number of the object that a pixel shows. A number that is in neither `categories` nor `broken` is
+            no object.
         categories: Object -> its class, in the order of the numbers.
         broken: Object -> why its class is not known.
-        void: Pixels of which nobody knows what they show; None where there are none.
+        void: Pixels that the annotators left open; None if there are none.
     """
 
     objects: UInt8[np.ndarray, "h w"]
@@ -78,10 +79,10 @@ class Annotation:
 
 
 def ids_in(path: Path) -> tuple[str, ...]:
-    """The image ids of a split's list: one a line, blank lines do not count.
+    """The image ids of a split's list, one a line; blank lines are skipped.
 
     Raises:
-        UserError: It is not such a list, names nothing, or a picture twice.
+        UserError: The file is not such a list, is empty, or names a picture twice.
     """
     try:
         ids = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
@@ -116,11 +117,11 @@ class VocObjects(Dataset):
 
     @abstractmethod
     def _picture(self, sample_id: str) -> Path:
-        """Where the picture lies."""
+        """The picture's file."""
 
     @abstractmethod
     def _truth_files(self, sample_id: str) -> tuple[Path, ...]:
-        """All that `_annotation` reads."""
+        """All files that `_annotation` reads."""
 
     @abstractmethod
     def _annotation(self, sample_id: str) -> Annotation:
@@ -138,6 +139,7 @@ class VocObjects(Dataset):
             OSError: The ground truth is missing or damaged.
             ValueError: It is not what the data set promises.
         """
+        # Object 0 in the index marks ground truth that could not be read. Reading it again raises the reason.
         rows = self._index.get(sample_id, [])
         if rows and rows[0][0] == 0:
             rows = list(_named(self._annotation(sample_id)))
@@ -197,7 +199,7 @@ class VocObjects(Dataset):
         except (OSError, ValueError):
             yield {"image": sample_id, "object": 0, "category": "", "area": 0, "crc32": 0}
             return
-        # Areas alone would not notice an object that was moved; the checksum of the whole map does.
+        # An object that was moved keeps its area; the checksum of the whole map changes.
         areas, crc32 = np.bincount(annotation.objects.ravel()), zlib.crc32(annotation.objects.tobytes())
         for number, name in _named(annotation):
             yield {"image": sample_id, "object": number, "category": name, "area": areas[number], "crc32": crc32}
@@ -210,7 +212,7 @@ class VocObjects(Dataset):
         return index
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was read: a pickled data set stays small."""
+        """The attributes without cached properties, so that a pickled data set stays small."""
         return {
             key: value
             for key, value in vars(self).items()
@@ -219,6 +221,6 @@ class VocObjects(Dataset):
 
 
 def _named(annotation: Annotation) -> Iterator[tuple[int, str]]:
-    """Every object with its class, or with "" where that is not known, by its number."""
+    """Every object with its class, or with "" for an unknown class, by its number."""
     for number in sorted({*annotation.categories, *annotation.broken}):
         yield number, annotation.categories.get(number, "")

@@ -1,17 +1,17 @@
-"""Reads SBD's `inst/*.mat`: MATLAB files whose struct GTinst holds the map of objects and their classes.
+"""Reads SBD's `inst/*.mat`: MATLAB files whose struct GTinst has the map of objects and their classes.
 
-A file is a header of 128 bytes and elements, each a tag (type, number of bytes) and its data. A matrix is an element
-made of elements, and a packed element holds one element more:
+A file is a header of 128 bytes and then elements, each with a tag (type, number of bytes) and data. A matrix is an
+element whose data are elements, and a packed element's data unpack to one element:
 
     packed > matrix GTinst, a struct: flags, shape, name, length of a field's name, the fields' names, then one a field
         matrix Segmentation: flags, shape, name, numbers
-        matrix Boundaries: the outlines, most of the file; passed over, whatever they hold
+        matrix Boundaries: the outlines, most of the file; skipped without a look at their content
         matrix Categories: flags, shape, name, numbers
 
-scipy.io.loadmat decodes the outlines too, and trusts them. A damaged file within our size limit then ends the process
-(cells nested 5,000 deep overflow the stack), takes 17 s and 4 GB (2^32 letters in no bytes) or asks for 32 GiB
-(65,536 x 65,536 empty cells), and a packed file may unpack to a thousand times its size. Here such outlines are passed
-over, and such a map fails its own sample.
+scipy.io.loadmat also decodes the outlines, and trusts them. A damaged file within our size limit can then end the
+process (cells nested 5,000 deep overflow the stack), take 17 s and 4 GB (2^32 letters in no bytes) or demand 32 GiB
+(65,536 x 65,536 empty cells), and a packed file may unpack to a thousand times its size. Here outlines are skipped, and
+a damaged map only fails its own sample.
 
 Format: "MAT-File Format", MathWorks, level 5, https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
 Registers no data set.
@@ -39,7 +39,7 @@ _LEVEL_5 = b"\x00\x01IM"
 _MATRIX, _COMPRESSED = 14, 15
 _STRUCT = 2
 _NUMBERS = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8", 12: "<i8", 13: "<u8"}
-"""An element's type -> what it holds."""
+"""The type of an element -> NumPy's type of its numbers."""
 
 
 def read_annotation(path: Path) -> Annotation:
@@ -80,7 +80,7 @@ def _annotation(objects: np.ndarray, classes: list[int]) -> Annotation:
 
 def _whole(numbers: np.ndarray) -> np.ndarray:
     """The numbers as uint8; MATLAB stores whole numbers in any type."""
-    with np.errstate(invalid="ignore"):  # of NaN, which is found unequal
+    with np.errstate(invalid="ignore"):  # NaN becomes some number, which then is not equal to NaN
         small = numbers.astype(np.uint8)
     if not np.array_equal(small, numbers):
         raise ValueError("numbers other than 0 to 255")
@@ -102,22 +102,26 @@ def _gtinst(content: memoryview) -> Mapping[str, np.ndarray]:
 def _unpacked(data: memoryview) -> memoryview:
     unpacker = zlib.decompressobj()
     unpacked = unpacker.decompress(data, _LARGEST_BYTES)
-    if not unpacker.eof:  # without its end the checksum was not compared
+    if not unpacker.eof:  # the stream's end, where zlib compares its checksum, was not reached
         raise ValueError("packed data that are cut off or too large")
     return memoryview(unpacked)
 
 
 def _elements(content: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The elements that lie one after another: type and data."""
+    """The type and the data of each element, one after another."""
     at = 0
     while at < len(content):
         kind, size = struct.unpack_from("<II", content, at)
-        if kind >> 16:  # up to four bytes stand within the tag, and their number beside the type
+        # A tag is two numbers of 4 bytes: type and size. Data of up to four bytes are stored within the tag, in place
+        # of the size; the size is then in the upper half of the first number:
+        #
+        #    type 4 bytes | size 4 bytes | data, filled up to a multiple of 8 bytes
+        #    type 2 | size 2 | data 4 bytes
+        if kind >> 16:
             kind, size, start, after = kind & 0xFFFF, kind >> 16, at + 4, at + 8
         else:
             start = at + 8
-            # Elements begin at multiples of 8 bytes: 5 bytes of data are followed by -5 % 8 = 3 that mean nothing.
-            # Packed ones alone lie without a gap.
+            # 5 bytes of data are followed by -5 % 8 = 3 bytes without meaning. Only packed elements have no such gap.
             after = start + size + (0 if kind == _COMPRESSED else -size % 8)
         if start + size > len(content):
             raise ValueError(f"an element of {size} bytes where {len(content) - start} are left")

@@ -1,4 +1,4 @@
-"""What lies behind the objects: sky, hills, a street, the sea, a room. None of it belongs to an instance."""
+"""The scenery behind the objects: sky, hills, a street, the sea, a room. It belongs to no instance."""
 
 from __future__ import annotations
 

@@ -24,11 +24,12 @@ def draw_house(pen: Pen, rng: np.random.Generator) -> None:
     half, eaves = float(rng.uniform(38, 48)), float(rng.uniform(-66, -50))
     colour = lighter(pick(rng), float(rng.uniform(0.1, 0.6)))
     ridge = eaves - float(rng.uniform(28, 40))
-    if rng.random() < 0.6:
+    if rng.random() < 0.6:  # a chimney, which the roof will cover below
         x = float(rng.choice([-1, 1]) * rng.uniform(16, 26))
         pen.fill(box(x - 5, ridge - 4, x + 5, eaves), gradient(darker(colour, 0.3)))
         pen.fill(box(x - 6.5, ridge - 7, x + 6.5, ridge - 3), Paint(darker(colour, 0.5)))
     pen.fill(box(-half, eaves - 1, half, 0), _wall(rng, colour))
+    # The roof's shadow on the wall, and the base of the house.
     pen.detail(box(-half, eaves, half, eaves + 5), Paint(INK, opacity=0.22), 1.0)
     pen.detail(box(-half, -4, half, 0), Paint(darker(colour, 0.35)))
     _roof(pen.part("roof"), rng, half, eaves, ridge)
@@ -47,6 +48,11 @@ def _roof(roof: Pen, rng: np.random.Generator, half: float, eaves: float, ridge:
     if rng.random() < 0.4:
         paint = gradient(colour)
     over = half + float(rng.uniform(4, 8))
+    # Three kinds of roof, seen from the gable:
+    #
+    #       0  /\        1  ____        2   /\         0 a gable, 1 a flat top, 2 two slopes on each side
+    #         /  \         /    \          /  \
+    #        /    \       /      \        |    |
     kind = int(rng.integers(3))
     if kind == 0:
         outline = polygon((-over, eaves + 3), (0, ridge - 4), (over, eaves + 3))

@@ -1,7 +1,13 @@
-"""The sheet that scenes are painted on, which remembers for every pixel what was painted there last.
+"""The canvas that scenes are painted on; it remembers for every pixel which region was painted there last.
 
-Scenes are laid out on a square of UNITS x UNITS, x right and y down, whatever the image's size. The sheet has
-two pixels for each of the image's, along each axis; an object that is painted later hides what lies below.
+Scenes are laid out on a square of UNITS x UNITS, x right and y down, whatever the image's size. The canvas has two
+pixels for each of the image's, along each axis. An object that is painted later hides what is below it, in the picture
+and in the masks:
+
+    owner after the car (1) with its window (2)      after a tree (3) in front of it
+    . 1 1 1 1 .                                      . 1 1 3 1 .
+    1 1 2 2 1 1                                      1 1 2 3 1 1       mask of the car: owners 1 and 2, its part
+    1 1 1 1 1 1                                      1 1 1 3 1 1       mask of the window: owner 2
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ BACKGROUND = 0
 
 _SUBPIXEL_BITS = 4
 _WEIGHTS = (34, 25, 23, 18)
-"""Of a pixel's quarters, in per cent. Unequal, so that an edge through a pixel's middle belongs to one side."""
+"""The weights of a pixel's four quarters, in per cent. They differ, so that no two quarters together are just half."""
 
 Outline = Float64[np.ndarray, "n 2"]
 """A closed polygon of (x, y)."""
@@ -35,7 +41,7 @@ Alpha = UInt8[np.ndarray, "h w"]
 
 @dataclass(frozen=True)
 class Region:
-    """A whole or a part of one: its class, and the number of the region it is a part of (BACKGROUND: none)."""
+    """An object or a part of one: its class, and the number of the region that it is a part of (BACKGROUND: none)."""
 
     category: str
     parent: int
@@ -47,8 +53,8 @@ class Canvas:
     Attributes:
         pixels: float32 (2 size, 2 size, 3), RGB, 0 to 255.
         owner: uint8 (2 size, 2 size): BACKGROUND, or the number of the region painted there last.
-        regions: Number n is at n - 1.
-        whole_area: Region number -> its pixels of the sheet, parts included, before later objects hid any.
+        regions: The region with number n is at n - 1.
+        whole_area: Region number -> its pixels on the canvas, parts included, before later objects hid any.
     """
 
     def __init__(self, size: int) -> None:
@@ -85,9 +91,9 @@ class Canvas:
         self._blend(window, alpha, paint)
 
     def finish_object(self) -> None:
-        """Remember how large the regions added since the last call are while nothing hides them."""
-        # One pixel of every four is counted, and taken four times: the shares that this decides need no more, and it
-        # takes a quarter of the time.
+        """Note the sizes of the regions that were added since the last call, before anything hides them."""
+        # One pixel of every four is counted, and the count is multiplied by four. That is exact enough for the shares
+        # that are computed from it, and takes a quarter of the time.
         counts = np.bincount(self.owner[::2, ::2].ravel(), minlength=len(self.regions) + 1)
         for region in range(len(self.whole_area) + 1, len(self.regions) + 1):
             self.whole_area[region] = 4 * int(sum(counts[number] for number in self.family(region)))
@@ -102,11 +108,11 @@ class Canvas:
         return family
 
     def mask(self, region: int) -> Mask:
-        """Pixels (size, size) of which the region and its parts cover more than half."""
+        """The pixels, bool (size, size), of which the region and its parts cover more than half."""
         inside = np.zeros(256, np.uint8)
         inside[self.family(region)] = 1
-        # Each of the image's pixels is four of the sheet's. A pixel with its upper two quarters on the region is
-        # covered by 34 + 25 = 59 per cent, and is in the mask; its neighbour with the lower two, 41, is not:
+        # A pixel of the image is four of the canvas. If its upper two quarters are on the region, 34 + 25 = 59 per cent
+        # are covered, and it is in the mask; with the lower two it is 41 per cent, and it is not:
         #
         #    34 25      # #  59: in      . .  41: out
         #    23 18      . .              # #
@@ -116,8 +122,9 @@ class Canvas:
         return coverage > sum(_WEIGHTS) // 2
 
     def _rasterised(self, outline: Outline, blur: float = 0.0) -> tuple[Window, Alpha]:
-        """The part of the sheet around a polygon, and how much of each pixel there it covers, 0 to 255."""
-        # OpenCV's whole numbers are centres of pixels, where the layout's are edges between them: hence the half.
+        """The part of the canvas around a polygon, and how much of each pixel there it covers, 0 to 255."""
+        # In OpenCV's coordinates whole numbers are centres of pixels; in the layout's they are edges between pixels.
+        # Hence the half.
         points = outline * self.scale - 0.5
         margin = 2 + 2 * int(np.ceil(blur * self.scale))
         x0, y0 = np.clip(np.floor(points.min(0)).astype(int) - margin, 0, 2 * self.size)
@@ -127,13 +134,16 @@ class Canvas:
         if alpha.size:
             corners = np.round((points - (x0, y0)) * 2**_SUBPIXEL_BITS).astype(np.int32)
             cv2.fillPoly(alpha, [corners], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
-            # OpenCV's soft edge reaches a third of a pixel too far: in the picture as in the mask.
+            # OpenCV's soft edge reaches a third of a pixel too far, in the picture and in the mask alike. Two box blurs
+            # one after the other look like a soft shadow and are much faster than a Gaussian.
             if blur:
                 width = 2 * int(blur * self.scale) + 1
                 alpha = cv2.blur(cv2.blur(alpha, (width, width)), (width, width))
         return window, alpha
 
     def _blend(self, window: Window, alpha: Alpha, paint: Paint) -> None:
+        # pixel = pixel + (paint - pixel) * share, where share is how much of the pixel the polygon covers, times the
+        # paint's opacity. `patch` is a view, so this writes on the canvas.
         if alpha.size:
             patch = self.pixels[window]
             share = alpha.astype(np.float32)[..., None] * np.float32(paint.opacity / 255)
@@ -145,11 +155,11 @@ class Pen:
     """Paints in an object's own coordinates, for one region.
 
     Attributes:
-        canvas: What it paints on.
-        region: What it paints.
-        x, y: Where the object's origin, mostly the middle of its foot, is in the layout.
-        scale: The layout's units for one of the object's.
-        mirrored: Whether the object's x points left.
+        canvas: The canvas that it paints on.
+        region: The number of the region that it paints.
+        x, y: The place of the object's origin in the layout; mostly the middle of the object's foot.
+        scale: How many of the layout's units one of the object's units has.
+        mirrored: Whether the object's x axis points left.
         tilt: Clockwise, in radians.
     """
 
@@ -180,6 +190,7 @@ class Pen:
 
     def placed(self, outline: Outline) -> Outline:
         """An outline in the layout's coordinates."""
+        # Mirror, turn, scale, move, in this order: an object is drawn about its own origin.
         x = -outline[:, 0] if self.mirrored else outline[:, 0]
         y = outline[:, 1]
         cos, sin = np.cos(self.tilt), np.sin(self.tilt)

@@ -25,12 +25,13 @@ def draw_table(pen: Pen, rng: np.random.Generator, width: float, height: float, 
     """
     colour = pick(rng, _WOOD) if rng.random() < 0.6 else pick(rng)
     w, d = width / 2, depth / 2
-    if rng.random() < 0.3:
+    if rng.random() < 0.3:  # a round table on one foot
         pen.fill(limb((0, 0), (0, height), 10, 14), gradient(darker(colour, 0.25), across=True))
         pen.fill(ellipse(0, height, w * 0.45, 5), gradient(darker(colour, 0.25)))
         pen.fill(ellipse(0, 5, w, d), Paint(darker(colour, 0.35)))
         pen.fill(ellipse(0, 0, w, d), _top(rng, colour))
         return
+    # Four legs; the far ones, which begin at y = 0, are darker and shorter. Then the edge of the top, and the top.
     for x, y in ((-0.84 * w, d), (0.84 * w, d), (-0.7 * w, 0), (0.7 * w, 0)):
         far = y == 0
         tone = darker(colour, 0.4 if far else 0.2)

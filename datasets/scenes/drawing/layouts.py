@@ -1,4 +1,4 @@
-"""Which objects a scene holds and where they stand."""
+"""Chooses the objects of a scene and their places."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .paints import GLASS, INK, WHITE, Paint, lighter, mixed, pick
 
 INDOOR_SHARE = 0.4
 REPEAT_SHARE = 0.4
-"""Of the scenes, how many get a second object of a kind they already hold, on purpose."""
+"""The share of scenes that get a second object of a kind they already have: only then must a click say which."""
 
 Draw = Callable[[Pen, np.random.Generator], None]
 
@@ -58,7 +58,7 @@ def _light(rng: np.random.Generator, size: int) -> Float32[np.ndarray, "h w"]:
 
 
 def _place(canvas: Canvas, rng: np.random.Generator, kind: str, x: float, y: float, scale: float, draw: Draw) -> None:
-    """Draw one object that nothing hides yet."""
+    """Draw one object in front of all others so far."""
     mirrored = bool(rng.random() < 0.5)
     tilt = float(rng.normal(0, 0.015))
     draw(Pen(canvas, canvas.add(kind), x, y, scale, mirrored, tilt), rng)
@@ -75,7 +75,7 @@ def _outdoors(canvas: Canvas, rng: np.random.Generator, repeat: bool) -> None:
     kinds = rng.choice(list(_OUTDOORS), 2, replace=False, p=[0.22, 0.24, 0.18, 0.16, 0.2]).tolist()
     if repeat:
         kinds.append(kinds[int(rng.integers(2))])
-    # In the table's order, tall and far kinds first: what is painted later lies in front.
+    # Sorted in the table's order, tall and far kinds first, since what is painted later is in front.
     kinds.sort(key=list(_OUTDOORS).index)
     crowded = 0.86 if len(kinds) > 2 else 1.0
     for kind, x in zip(kinds, _columns(rng, len(kinds)), strict=True):
@@ -90,7 +90,7 @@ def _outdoors(canvas: Canvas, rng: np.random.Generator, repeat: bool) -> None:
 
 
 def _columns(rng: np.random.Generator, count: int) -> list[float]:
-    """Middles of as many columns, in any order, a little shifted."""
+    """The middles of `count` columns, in random order, a little shifted."""
     width = UNITS / count
     return [(int(column) + 0.5) * width + float(rng.uniform(-0.16, 0.16)) * width for column in rng.permutation(count)]
 
@@ -116,6 +116,7 @@ def _shore(canvas: Canvas, rng: np.random.Generator, repeat: bool) -> None:
 def _boat(canvas: Canvas, rng: np.random.Generator, x: float, y: float, scale: float) -> None:
     canvas.tint(ellipse(x, y + 4 * scale, 50 * scale, 5), Paint(INK, opacity=0.25), blur=2.5)
     _place(canvas, rng, "boat", x, y, scale, vehicles.draw_boat)
+    # Waves in front of the hull. They belong to the background, and so take pixels from the boat's mask.
     for step in rng.uniform(-46, 40, 7):
         wave = ellipse(x + step * scale, y + 5 * scale, 9 * scale, 2.2 * scale)
         canvas.fill(wave, Paint(lighter((120, 180, 206), 0.4), opacity=0.75), BACKGROUND)
@@ -123,6 +124,8 @@ def _boat(canvas: Canvas, rng: np.random.Generator, x: float, y: float, scale: f
 
 def _room(canvas: Canvas, rng: np.random.Generator, repeat: bool) -> None:
     """A table with a few things on it, and a person, a door or a window behind."""
+    # From far to near: what hangs on the wall, then a person or a lamp on one side, then the table on the other side,
+    # then the things on it.
     foot = backdrops.room(canvas, rng)
     left = bool(rng.random() < 0.5)
     near, far = (48.0, 144.0) if left else (144.0, 48.0)
@@ -194,12 +197,13 @@ def _still_life(canvas: Canvas, rng: np.random.Generator, repeat: bool) -> None:
         backdrops.picture(canvas, rng, place, 44)
     y, width = float(rng.uniform(146, 156)), float(rng.uniform(160, 230))
     _place(canvas, rng, "table", 96, y, 1, lambda pen, r: furniture.draw_table(pen, r, width, 70, 26))
+    # If a person sits behind the table, the things stand on the other side, so that they do not hide the person.
     span = (24.0, 168.0) if behind >= 0.5 else ((84.0, 170.0) if place < 96 else (22.0, 108.0))
     _things(canvas, rng, _chosen(rng, 3 if behind >= 0.5 else 2, repeat), span, y + 4, 1.0)
 
 
 def _chosen(rng: np.random.Generator, count: int, repeat: bool) -> list[str]:
-    """Things for a table, all different but for one more of a kind on request."""
+    """Things for a table, all different; with `repeat`, one more of a kind that is there."""
     things = rng.choice(["bottle", "cup", "lamp", "apple"], count, replace=False, p=[0.32, 0.24, 0.22, 0.22]).tolist()
     return [*things, things[int(rng.integers(count))]] if repeat else things
 

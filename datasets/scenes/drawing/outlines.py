@@ -1,4 +1,4 @@
-"""Closed polygons of (x, y), y down: what objects are built from."""
+"""Closed polygons of (x, y), y down, from which objects are built."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def ellipse(x: float, y: float, rx: float, ry: float, start: float = 0.0, end: f
 
 def rounded(x0: float, y0: float, x1: float, y1: float, radius: float) -> Outline:
     """A rectangle with round corners."""
+    # Four quarter circles, clockwise from the lower right; the polygon's edges join them:
+    #
+    #    3 .----. 4       each has its centre a radius inside of its corner, and begins at `turn` of a full turn:
+    #      |    |         1 lower right from 0 (right) to 0.25 (down), 2 lower left, 3 upper left, 4 upper right
+    #    2 '----' 1
     r = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
     centres = [(x1 - r, y1 - r, 0.0), (x0 + r, y1 - r, 0.25), (x0 + r, y0 + r, 0.5), (x1 - r, y0 + r, 0.75)]
     angles = np.linspace(0, 0.25, 7)[:, None] * 2 * np.pi
@@ -55,6 +60,7 @@ def smooth(points: Sequence[Point], rounds: int = 3) -> Outline:
 
 def limb(start: Point, end: Point, width: float, end_width: float | None = None) -> Outline:
     """A bar with round ends between two points."""
+    # Two half circles, each facing away from the other end; the polygon's edges join them to a bar.
     a, b = np.array(start), np.array(end)
     along = np.arctan2(b[1] - a[1], b[0] - a[0])
     half = np.linspace(-0.5, 0.5, 9) * np.pi
@@ -64,6 +70,8 @@ def limb(start: Point, end: Point, width: float, end_width: float | None = None)
 
 def blob(rng: np.random.Generator, x: float, y: float, rx: float, ry: float, lobes: int, depth: float) -> Outline:
     """A cloud-like curve: an ellipse with lobes, each `depth` of the radius deep."""
+    # |sin(lobes * angle / 2)| rises and falls `lobes` times around the curve, with sharp notches where it is 0. A
+    # slower wave is added, so that the lobes are not all alike.
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     bumps = np.abs(np.sin(angles * lobes / 2 + rng.uniform(0, np.pi)))
     wobble = 0.5 * depth * np.sin(angles * 2 + rng.uniform(0, 2 * np.pi))

@@ -31,7 +31,7 @@ PALETTE: tuple[Colour, ...] = (
     (176, 184, 194),
     (84, 92, 108),
 )
-"""Shared by all classes, so that a colour gives none of them away."""
+"""All classes use these colours, so that a colour does not give a class away."""
 
 SKIN: tuple[Colour, ...] = ((250, 214, 184), (236, 186, 148), (205, 147, 107), (156, 104, 72), (106, 70, 52))
 WHITE: Colour = (250, 248, 242)
@@ -43,11 +43,11 @@ PATTERNS = ("stripes", "bars", "slant", "checks", "dots", "bricks")
 
 @dataclass(frozen=True)
 class Paint:
-    """What fills an outline's bounding box.
+    """A colour, gradient or pattern, over an outline's bounding box.
 
     Attributes:
-        colour: At the top, or at the left.
-        toward: At the other end; None: the same colour everywhere.
+        colour: The colour at the top or, with `across`, at the left.
+        toward: The colour at the other end; None: the same colour everywhere.
         across: Whether the gradient runs from left to right.
         pattern: One of PATTERNS, drawn in `ink`; "": none.
         ink: The pattern's colour.
@@ -78,6 +78,8 @@ class Paint:
 
 def _inked(pattern: str, pitch: float, height: int, width: int) -> Float32[np.ndarray, "#h #w"]:
     """1 where a pattern has ink, 0 elsewhere."""
+    # x and y count periods, so `x % 1` is the place within a period. A pattern that depends on one axis alone has
+    # length 1 along the other, (1, w) or (h, 1), and broadcasts.
     y = (np.arange(height, dtype=np.float32) / np.float32(pitch))[:, None]
     x = (np.arange(width, dtype=np.float32) / np.float32(pitch))[None, :]
     if pattern == "stripes":
@@ -90,6 +92,8 @@ def _inked(pattern: str, pitch: float, height: int, width: int) -> Float32[np.nd
         return np.float32(0.5) * (x % 1 < 0.5) + np.float32(0.5) * (y % 1 < 0.5)
     if pattern == "dots":
         return ((x % 1 - 0.5) ** 2 + (y % 1 - 0.5) ** 2 < 0.07).astype(np.float32)
+    # Bricks: two rows a period. Mortar is at the top of each row, and between two bricks of a row; every other row is
+    # shifted by half a brick.
     rows = np.floor(2 * y) % 2
     return ((2 * y % 1 < 0.14) | ((x + 0.5 * rows) % 1 < 0.07)).astype(np.float32)
 
@@ -100,17 +104,17 @@ def mixed(a: Colour, b: Colour, share: float) -> Colour:
 
 
 def darker(colour: Colour, share: float = 0.2) -> Colour:
-    """Toward ink."""
+    """The colour, mixed with a share of dark ink."""
     return mixed(colour, INK, share)
 
 
 def lighter(colour: Colour, share: float = 0.25) -> Colour:
-    """Toward white."""
+    """The colour, mixed with a share of white."""
     return mixed(colour, WHITE, share)
 
 
 def jittered(rng: np.random.Generator, colour: Colour, amount: float = 14.0) -> Colour:
-    """A colour near another."""
+    """A random colour near another."""
     r, g, b = np.clip(np.array(colour) + rng.uniform(-amount, amount, 3), 0, 255).tolist()
     return (r, g, b)
 

@@ -20,6 +20,8 @@ _HAIR: tuple[Colour, ...] = (
 
 def draw_person(pen: Pen, rng: np.random.Generator) -> None:
     """A standing person seen from the front."""
+    # From back to front: hair that hangs behind, legs, arms, torso, neck, tie, head, hat. Each covers the end of the
+    # one before. All random numbers come from `rng` in a fixed order: another order would draw other scenes.
     skin, hair = pick(rng, SKIN), pick(rng, _HAIR)
     build = float(rng.uniform(0.9, 1.15))
     shirt = pen.part("shirt")
@@ -31,7 +33,7 @@ def draw_person(pen: Pen, rng: np.random.Generator) -> None:
     _legs(pen, rng, build)
     _arms(pen, shirt, rng, build, skin, fabric, long_sleeves)
     _torso(shirt, rng, build, skin, fabric)
-    pen.fill(limb((0, -72), (0, -62), 9), gradient(darker(skin, 0.12)))
+    pen.fill(limb((0, -72), (0, -62), 9), gradient(darker(skin, 0.12)))  # the neck
     if rng.random() < 0.6:
         _tie(shirt.part("tie"), shirt, rng)
     _head(pen, rng, skin, hair, long_hair)
@@ -44,16 +46,19 @@ def _legs(pen: Pen, rng: np.random.Generator, build: float) -> None:
     stance = float(rng.uniform(5, 9))
     for side in (-1, 1):
         pen.fill(rounded(side * stance - 6.5 + side * 2, -5, side * stance + 6.5 + side * 2, 0.5, 3), shoes)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3:  # a skirt, from the waist to below the knees
         flare = float(rng.uniform(17, 22))
         pen.fill(polygon((-13 * build, -40), (13 * build, -40), (flare, -13), (-flare, -13)), trousers)
         return
     for side in (-1, 1):
         pen.fill(limb((side * 6 * build, -36), (side * stance, -7), 13 * build, 9.5), trousers)
+    # The hips, which join the two legs.
     pen.fill(box(-12.5 * build, -40, 12.5 * build, -31), trousers)
 
 
 def _torso(shirt: Pen, rng: np.random.Generator, build: float, skin: Colour, fabric: Paint) -> None:
+    # The outline goes from the neck over the right shoulder to the hip, and back on the left side. What follows is
+    # paint on the shirt's own pixels: the hem, a shadow on one side, and skin in the neckline.
     w, hip = 19 * build, 14.5 * build
     body = [(-6, -70), (6, -70), (w, -67), (w, -58), (hip, -46), (hip + 1, -33), (-hip - 1, -33), (-hip, -46)]
     shirt.fill(smooth([*body, (-w, -58), (-w, -67)], 2), fabric)
@@ -69,6 +74,8 @@ def _torso(shirt: Pen, rng: np.random.Generator, build: float, skin: Colour, fab
 def _arms(
     pen: Pen, shirt: Pen, rng: np.random.Generator, build: float, skin: Colour, fabric: Paint, long_sleeves: bool
 ) -> None:
+    # The bare arm first, then the sleeve over it: to the elbow, or to three quarters of the forearm. Sleeves belong to
+    # the shirt, hands and forearms to the person alone.
     for side in (-1, 1):
         shoulder = (side * 15.5 * build, -63.0)
         elbow, hand = _arm(rng, side, build)
@@ -84,9 +91,9 @@ def _arms(
 def _arm(rng: np.random.Generator, side: int, build: float) -> tuple[tuple[float, float], tuple[float, float]]:
     """Elbow and hand: hanging, on the hip, or waving."""
     kind = int(rng.integers(4))
-    if kind == 0:
+    if kind == 0:  # on the hip: the hand is nearer to the body than the elbow
         return (side * 26 * build, -52), (side * 15 * build, -41)
-    if kind == 1:
+    if kind == 1:  # waving: the hand is above the shoulder
         return (side * 28 * build, -60), (side * 31 * build, -78 - float(rng.uniform(0, 6)))
     swing = float(rng.uniform(0, 5))
     return (side * (19 + swing / 2) * build, -50), (side * (20 + swing) * build, -36)
@@ -97,6 +104,7 @@ def _tie(tie: Pen, shirt: Pen, rng: np.random.Generator) -> None:
     fabric = cloth(rng, pick(rng), 0.5, 4)
     for side in (-1, 1):
         shirt.fill(polygon((0, -63), (side * 8, -71), (side * 10, -63.5), (side * 5, -58)), Paint(WHITE))
+    # A bow tie in one case of five: two wings and a knot. Otherwise the blade, and the knot over its upper end.
     if rng.random() < 0.2:
         for side in (-1, 1):
             tie.fill(smooth([(0, -64), (side * 13, -69), (side * 13, -55), (0, -60)], 2), fabric)
@@ -113,7 +121,7 @@ def _head(pen: Pen, rng: np.random.Generator, skin: Colour, hair: Colour, long_h
     pen.fill(ellipse(0, -83, 13.2, 14.5), gradient(skin, 0.08))
     fringe = float(rng.uniform(-92, -87))
     pen.fill(smooth(_hair_line(fringe, long_hair)), gradient(hair))
-    if rng.random() < 0.18 and not long_hair:
+    if rng.random() < 0.18 and not long_hair:  # a beard
         pen.fill(smooth([(-12, -80), (-7, -75), (7, -75), (12, -80), (9, -69), (0, -66), (-9, -69)]), gradient(hair))
     _face(pen, rng, skin)
 
@@ -125,6 +133,7 @@ def _hair_line(fringe: float, long_hair: bool) -> list[tuple[float, float]]:
 
 
 def _face(pen: Pen, rng: np.random.Generator, skin: Colour) -> None:
+    # Eyes and cheeks, the nose, the mouth; in one case of five, sunglasses.
     ink = Paint(INK)
     for side in (-1, 1):
         pen.fill(ellipse(side * 5, -82, 1.35, 1.7), ink)

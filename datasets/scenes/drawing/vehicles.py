@@ -21,6 +21,7 @@ def draw_car(pen: Pen, rng: np.random.Generator) -> None:
     pen.fill(_car_body(kind), paint)
     pen.detail(box(-60, -13, 60, -9), Paint(lighter(colour, 0.3)))
     pen.detail(box(-60, -9, 60, 0), Paint(darker(colour, 0.35)))
+    # Wheel arches, a head light and a tail light; then windows, the door's handle and, in front of all, wheels.
     for x in (-29, 29):
         pen.fill(ellipse(x, -radius + 1, radius + 2.4, radius + 2.4, 0.48, 1.02), Paint(darker(colour, 0.6)))
     pen.fill(rounded(43, -23, 49.5, -17, 2.5), Paint((255, 240, 180)))
