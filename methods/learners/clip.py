@@ -1,8 +1,8 @@
 """Trains a small CLIP from scratch on masks: for MaskCLIP's saliency and for ranking crops.
 
-This is no contrastive pretraining on captions, which a data set of 20 drawn classes cannot feed: the patches that
-MaskCLIP reads are taught with ground-truth masks, the image embedding with crops of single instances. The
-model therefore knows every class of its data set; it is no zero-shot model.
+CLIP itself was trained on millions of captions, for which a data set of 20 drawn classes is no substitute. Here the
+patches that MaskCLIP reads are trained with ground-truth masks, and the image embedding with crops of single instances.
+So the model knows every class of its data set, and is no zero-shot model.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from ..shared.open_clip_model import load_clip
 from .shared.augmentation import jittered
 
 GREY = 127
-"""What lies around an instance in a masked crop."""
+"""The grey value around an instance in a masked crop."""
 
 
 @register_learner("clip")
 class ClipLearner(Learner):
-    """Patches learn each class's mask, crops learn their class, and a name's templates learn to agree.
+    """Trains patches on each class's mask, crops on their class, and texts so that a name's templates agree.
 
-    It learns the names of classes, as the recipe's `text:` says them, and no words of single objects.
+    It trains on the names of classes, as the recipe's `text:` says them, not on words of single objects.
 
     Args:
         model: An open_clip config.
         checkpoint: Weights to start from; None starts from random ones.
         scale: The factor of the patch-text cosine in the sigmoid.
-        offset: Subtracted from the scaled cosine; cos = offset / scale is the decision.
+        offset: Subtracted from the scaled cosine, so a cosine of offset / scale means a probability of one half.
         patch_weight: Weight of the patches' loss; 0 trains for ranking crops alone.
         crop_weight: Weight of the crops' cross-entropy; 0 trains for saliency alone.
-        image_weight: Weight of telling which classes a whole image holds by its embedding, for the saliencies that ask
-            what that embedding looks at; 0 leaves it untaught.
-        name_weight: Weight of telling the names apart by their texts alone; without it the small text tower maps
-            all of them to one direction, which costs the patches least at first, and takes long to leave it.
+        image_weight: Weight of the loss by which the whole image's embedding says which classes are in it. Saliencies
+            that explain this embedding need it.
+        name_weight: Weight of the loss that tells names apart by their texts alone. Without it the small text tower
+            maps all names to one direction, which is cheapest for the patches at first, and takes long to change that.
         jitter: Strength of the colour jitter.
     """
 
@@ -110,8 +110,8 @@ class ClipLearner(Learner):
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The weighted losses; the two templates of the batch's first example serve all."""
         names, others = (F.normalize(self.network.encode_text(tokens), dim=-1) for tokens in batch["names"][0])
-        # Two templates of every name: "a photo of a cup." must be nearer to "a drawing of a cup." than to any other
-        # name's text. The right answer of line i is column i.
+        # Two templates of every name, (c d) each: "a photo of a cup." must be nearer to "a drawing of a cup." than to
+        # any other name's text. In the (c c) matrix of cosines, the right answer for row i is column i.
         similarity = self.network.logit_scale.exp() * names @ others.T
         loss = self.name_weight * F.cross_entropy(similarity, torch.arange(len(names), device=names.device))
         if self.patch_weight:
@@ -143,8 +143,8 @@ def patch_loss(logits: Float[Tensor, "n c gh gw"], covered: Float[Tensor, "n c g
     The weight of a class's covered part is 6 * sqrt(0.05 / its coverage in the batch), at most 30.
     """
     share = covered.mean((0, 2, 3), keepdim=True).clamp(min=0.002)
-    # A class that covers 5 % of the batch weighs 6; one of 0.2 %, the least that counts, weighs 30. Without weights,
-    # "nowhere" would be nearly right for every rare class.
+    # A class that covers 5 % of the batch has the weight 6; one of 0.2 % or less has 30. Without weights the answer
+    # "nowhere" would be nearly right for every rare class, and cheap to learn.
     weight = 6 * torch.sqrt(0.05 / share)
     return F.binary_cross_entropy_with_logits(logits, covered, pos_weight=weight)
 

@@ -1,10 +1,10 @@
 """Trains FocalClick's two networks together: the coarse one on a window, the refiner on a crop of that window.
 
 Paper: Chen et al., "FocalClick", CVPR 2022, https://arxiv.org/abs/2204.02574, section 3.3. Code: alibaba/ClickSEG at
-d61a76b. As there, the coarse network is trained as RITM is (`learners/ritm.py`), and the refiner on a crop around the
-object that is larger than its box and shifted, both with the normalised focal loss; where the refiner is to be believed
-is taught as a band along the outline. Not as there: the band's pixels have no weight of their own in the crop's loss,
-there are no ImageNet weights, and what RITM's learner does differently.
+d61a76b. As there, the coarse network is trained like RITM (`learners/ritm.py`), and the refiner on a crop around the
+object that is larger than its box and shifted, both with the normalised focal loss. The target of the refiner's trimap,
+which says where its details count, is a band along the outline. Three things differ: the band's pixels have no weight
+of their own in the crop's loss, there are no ImageNet weights, and the differences of RITM's learner apply.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from .ritm import InteractiveLearner, Share, normalised_focal_loss
 from .shared.augmentation import jittered
 
 LEAST_WINDOW = 32
-"""No side of a window is smaller, in the image's pixels."""
+"""The least side of a window, in the image's pixels."""
 
 BAND = 7
-"""Thickness of the band along the outline in which the refiner is to be believed, in pixels of the crop."""
+"""Thickness of the band along the outline in which the refiner's details count, in pixels of the crop."""
 
 SHIFT = 0.15
-"""By how much of its size, at most, a crop lies beside the object's box."""
+"""The largest shift of a crop from the object's box, as a share of the box's size."""
 
 
 @register_learner("focalclick")
@@ -47,17 +47,17 @@ class FocalClickLearner(InteractiveLearner):
 
     Args:
         widths: Channels of the SegFormer's four stages.
-        depths: Blocks of each.
-        heads: Of the attention of each.
-        reductions: By how much keys and values are shrunk a side, of each.
+        depths: Blocks of each stage.
+        heads: Attention heads of each stage.
+        reductions: The factor by which keys and values are shrunk, in height and in width, in each stage.
         head_width: Channels of the head.
         refiner_width: Channels of the refiner.
         radius: The radius of a click's disk, in pixels of the networks' inputs.
-        size: The inputs of both networks are squares of so many pixels.
-        next_clicks: A batch gets up to this many further clicks, all numbers equally often.
+        size: The side of both networks' square inputs, in pixels.
+        next_clicks: A batch gets up to this many further clicks, each number equally often.
         zoomed: Share of the examples whose window is a part of the image around the object.
         strategy: The simulator of the first click.
-        click_options: The simulator's own.
+        click_options: The simulator's options.
         flip: Mirror half of the examples.
         jitter: Strength of the colour jitter; 0 for none.
     """
@@ -121,7 +121,7 @@ class FocalClickLearner(InteractiveLearner):
         return {f"{name}pixels": shown[:3].div(255).numpy(), f"{name}target": (shown[3] > 0.5).numpy()}
 
     def _crop(self, mask: Mask, window: Window, rng: np.random.Generator) -> Crop:
-        """A part of the window around the object, larger than its box and a little beside it."""
+        """A part of the window around the object, larger than its box and a little shifted."""
         top, bottom, left, right = box_of(mask)
         ratio = rng.uniform(1.1, 1.7)
         rows, columns = (
@@ -134,8 +134,11 @@ class FocalClickLearner(InteractiveLearner):
         """Normalised focal losses of the window's mask and of the crop's, and the cross-entropy of the band.
 
         Raises:
-            UserError: A batch of one, of which batch normalisation knows no variance.
+            UserError: The batch has one example, which has no variance for batch normalisation.
         """
+        # Both networks are trained in one step. The coarse answer is of the whole window; the refiner gets it, cut to
+        # the crop, and its own clicks in the crop's pixels. Gradients flow from the refiner into the coarse network,
+        # too.
         self.check_batch(batch)
         previous, clicks = self.interacted(batch["pixels"], batch["target"], batch["clicks"])
         coarse = self.network.coarse(batch["pixels"], previous, clicks)
@@ -151,7 +154,7 @@ class FocalClickLearner(InteractiveLearner):
     def answered(
         self, pixels: Float[Tensor, "n 3 h w"], previous: Float[Tensor, "n 1 h w"], clicks: Float[Tensor, "n k 3"]
     ) -> Float[Tensor, "n 1 h w"]:
-        """The coarse network's logits: in training, rounds are of it alone."""
+        """The coarse network's logits: the rounds of a training use that network alone."""
         logits: Tensor = self.network.coarse(pixels, previous, clicks).logits
         return logits
 

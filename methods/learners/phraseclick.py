@@ -1,6 +1,6 @@
-"""Trains PhraseClick (methods/phraseclick/network.py) as Text+Click is trained: one instance, its clicks, its phrase.
+"""Trains PhraseClick (methods/phraseclick/network.py) like Text+Click: an instance with its clicks and its phrase.
 
-At times an example has no phrase and at times no click, so that one checkpoint answers to either alone.
+Some examples have no phrase and some no click, so that one checkpoint can be used with either alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @register_learner("phraseclick")
 class PhraseClickLearner(PromptedDeepLabLearner):
-    """Two losses: the mask's cross-entropy, and that of telling which of the vocabulary's words are in the phrase.
+    """Two losses: the cross-entropy of the mask, and that of which words of the vocabulary are in the phrase.
 
     Args:
         words: The vocabulary: a list, or a text file with a word a line. Any other word of a phrase is [unknown].
@@ -113,7 +113,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
 
     @property
     def phrase_architecture(self) -> PhraseArchitecture:
-        """What the checkpoint holds."""
+        """The architecture in the checkpoint."""
         plain = self.architecture
         return PhraseArchitecture(
             plain.channels,
@@ -128,7 +128,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
     def example(
         self, sample: Sample, instance: Instance, said: Said, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        """Text+Click's example, with the words as numbers, and whether it has clicks; it lacks one of both at most.
+        """Text+Click's example, with the words as numbers and whether it has clicks; at least one of both is there.
 
         Raises:
             UserError: The instance has no words.
@@ -141,10 +141,10 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         return found | {"words": np.array(words), "clicked": np.array(clicked)}
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The mask's cross-entropy and, for examples with a phrase, that of telling which words it has.
+        """The mask's cross-entropy and, for examples with a phrase, that of which words it has.
 
         Raises:
-            UserError: A batch of one, of which batch normalisation knows no variance.
+            UserError: The batch has one example, which has no variance for batch normalisation.
         """
         if len(batch["target"]) < 2 and self._has_statistics():
             raise UserError(f"{WHERE}: found batches of 1; wanted 2 or more. Raise `batch`.")
@@ -153,12 +153,14 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         spoken = said(batch["words"])
         if not self.attribute_weight or not spoken.any():
             return loss
+        # Word numbers (n t) become one-hot (n t words); the maximum over t says which words are in the phrase, (n
+        # words). The first numbers are padding and the unknown word, which are no words to predict.
         present = F.one_hot(batch["words"], FIRST + len(self.words)).amax(dim=1)[:, FIRST:].float()
         named = F.binary_cross_entropy_with_logits(attributes.float()[spoken], present[spoken])
         return loss + self.attribute_weight * named
 
     def _inputs(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "n c s s"]:
-        """Pixels and clicks; every click's map is at its far value where an example has none."""
+        """Pixels and clicks; for an example without clicks all click maps have their far value, as if far away."""
         inputs = super()._inputs(batch)
         far = self.architecture.channels.click_range[1]
         clicks = torch.where(batch["clicked"][:, None, None, None], inputs[:, 3:], far)

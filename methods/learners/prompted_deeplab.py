@@ -1,6 +1,6 @@
-"""Trains the networks of Text+Click and click-only: one instance, one set of clicks, one text an example.
+"""Trains the networks of Text+Click and click-only; an example is one instance with its clicks and its text.
 
-Paper: Warner et al., BMVC 2023, section 4, whose loss is the default; the schedule is the recipe's matter. Code:
+Paper: Warner et al., BMVC 2023, section 4, whose loss is the default; the recipe sets the schedule. Code:
 nikolaiwarner7/MaskCLIP at 37b9df0, whose random crops are `crop: published`; by default images are resized to squares.
 """
 
@@ -54,38 +54,37 @@ class PromptedDeepLabLearner(Learner):
     """DeepLabV3+ over RGB, saliency if any, and clicks.
 
     Args:
-        saliency: Turns what the recipe's `text:` calls an instance into a channel; None trains click-only.
+        saliency: Turns an instance's words, by the recipe's `text:`, into a channel; None trains click-only.
         encoder: An encoder of segmentation-models-pytorch.
         decoder_channels: The channels of the ASPP and the decoder.
         output_stride: The encoder's output stride, 8 or 16.
         initialisation: "scratch" (the paper's text) or "imagenet" (the paper's code).
-        size: Images are resized to a square of so many pixels, or crops have this side.
-        click_range: What a click's distance map spans.
-        saliency_range: What the saliency map spans.
+        size: The side of the square that images are resized to, or of crops, in pixels.
+        click_range: The least and the largest value of a click's distance map.
+        saliency_range: The least and the largest value of the saliency map.
         strategy: The click simulator.
-        click_options: The simulator's own.
+        click_options: The simulator's options.
         clicks: "fixed": an instance has the same clicks in every epoch (the paper's code); "fresh": new ones.
         loss: "ce": cross-entropy of the two classes (the paper); "ce_dice": plus the object's soft dice.
         flip: Mirror half of the examples.
         jitter: Strength of the colour jitter; 0 for none, as in the paper.
-        positive_clicks: Channels for positive clicks, one each; the strategy's options must make so many.
-        negative_clicks: Channels for negative ones, after them.
+        positive_clicks: Channels for positive clicks, one each; the strategy's options must make this many.
+        negative_clicks: Channels for negative clicks, after the positive ones.
         samples_per_instance: Sets of fixed clicks that an instance has; the paper's Table 5 says 5 for refCOCO.
-        crop: "none" shows whole images; "published" a random crop of the rescaled image, in which one label covers
-            less than 75 % if ten tries find one, without a look at where the object is; "must_contain_click" any crop
-            with the first click in it.
+        crop: "none": whole images. "published": a random crop of the rescaled image, wherever the object is; up to ten
+            more are tried while one label covers 75 % or more. "must_contain_click": any crop with the first click.
         scale: For crops the image's short side becomes `size` times a number drawn from this range.
-        side_channels: Of a crop: "whole" cuts the maps of the whole image as the published code, whose channels pass
-            its crop together; "crop" spans distances and saliency anew within the crop.
-        ignore: What the loss makes of pixels that the data set ignores: "background", as the published code does with
+        side_channels: How a crop's saliency and click maps are made. "whole": cut out of the maps of the whole image,
+            as in the published code. "crop": distances and saliency span their ranges within the crop.
+        ignore: How the loss treats pixels that the data set ignores: "background", as the published code does with
             VOC's void, or "skip". Padding of a crop is never counted.
         auxiliary: Weight of an FCN head's loss on the encoder's last but one stage; 0.4 in the published code.
-        dropout: Of the ASPP; the published code has 0.1, before the last convolution.
-        encoder_weights: A file to start the encoder from, in place of `initialisation`.
-        first_filters: Of a first convolution that the file has for RGB alone: "random", all of it (the published code),
-            or "rgb", what is not RGB.
-        features_folder: Where MaskCLIP's dense features of training images are kept on disk; None keeps some in memory.
-        features_gib: At most, there.
+        dropout: Dropout in the ASPP; the published code has 0.1, before the last convolution.
+        encoder_weights: A file with weights to start the encoder from, in place of `initialisation`.
+        first_filters: If the file's first convolution is for RGB only: "random" draws all its filters anew (the
+            published code), "rgb" keeps those for RGB and draws the others.
+        features_folder: The folder for MaskCLIP's dense features of training images; None keeps some in memory.
+        features_gib: The most GiB that they may take there.
     """
 
     def __init__(
@@ -154,10 +153,10 @@ class PromptedDeepLabLearner(Learner):
         return network
 
     def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
-        """On a GPU, compute a step's saliency maps in one go, and what features of its images are not kept already.
+        """On a GPU, compute a step's saliency maps together, and the features of images that are not kept yet.
 
-        A CPU gains nothing by it, and which images share a forward pass would decide the last bits of the weights: a
-        resumed job would no longer end with those of an undisturbed one.
+        On a CPU that saves nothing, and would do harm: the last bits of the features depend on which images share a
+        forward pass, so a resumed training would no longer end with the same weights as an undisturbed one.
         """
         if self.saliency is not None and self.saliency.device.type == "cuda":
             self.saliency.prepare(images, texts, vocabularies)
@@ -166,6 +165,8 @@ class PromptedDeepLabLearner(Learner):
         self, sample: Sample, instance: Instance, said: Said, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """Image, saliency, clicks (in pixels of the full image) and target, mirrored together or not at all."""
+        # Clicks and saliency are made from the stored image and mirrored afterwards. So fixed clicks are the same in
+        # both, and features that are kept for the stored image serve for its mirror image, too.
         image, mask = sample.image, instance.mask
         clicks = self.clicking.clicks(sample, instance, rng)
         saliency = self._saliency(sample, instance, said)
@@ -199,7 +200,9 @@ class PromptedDeepLabLearner(Learner):
         clicks: Int[np.ndarray, "c 2"],
         rng: np.random.Generator,
     ) -> dict[str, np.ndarray]:
-        """A crop of the rescaled image; clicks and the whole image's corners in the crop's pixels, for the device."""
+        """A crop of the rescaled image. Clicks and the image's corners are given in the crop's pixels."""
+        # The distance maps of the clicks are computed later, on the device, from these few numbers. `extent` says over
+        # which rectangle they span their range: the whole image, of which the crop is a part, or the crop.
         channels, size = self.architecture.channels, (image.shape[0], image.shape[1])
         scaled = rescaled(size, channels.size * rng.uniform(*self.scale))
         target = labels_at(truth, scaled)
@@ -234,7 +237,7 @@ class PromptedDeepLabLearner(Learner):
         return saliency_channel(maps, size, self.architecture.channels.saliency_range)[0].numpy()
 
     def _saliency(self, sample: Sample, instance: Instance, said: Said) -> Float32[np.ndarray, "h w"]:
-        """The instance's words in the image as it is stored, not mirrored or jittered."""
+        """The saliency map of the instance's words, in the image as it is stored, not mirrored or jittered."""
         if self.saliency is None:
             return np.zeros(sample.size, np.float32)
         if not said.text or not said.text.strip():
@@ -245,10 +248,10 @@ class PromptedDeepLabLearner(Learner):
         return self.saliency.map_of(sample.image, said.text, said.vocabulary)
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Cross-entropy of the two classes, the object's dice if asked for, and the auxiliary head's cross-entropy.
+        """Cross-entropy of the two classes, the object's dice if wanted, and the auxiliary head's cross-entropy.
 
         Raises:
-            UserError: A batch of one, of which batch normalisation knows no variance.
+            UserError: The batch has one example, which has no variance for batch normalisation.
         """
         target = batch["target"]
         if len(target) < 2 and self._has_statistics():
@@ -305,7 +308,7 @@ def auxiliary_head(channels: int) -> nn.Sequential:
 
 
 def labels(mask: Mask, ignored: Mask | None) -> UInt8[np.ndarray, "h w"]:
-    """1 on the object, 0 off it, NO_LABEL where neither counts."""
+    """1 on the object, 0 off it, NO_LABEL on ignored pixels."""
     found = mask.astype(np.uint8)
     if ignored is not None:
         found[ignored] = NO_LABEL

@@ -1,9 +1,11 @@
-"""Trains RITM's network on its own mistakes: each further click lies where the mask before it errs the deepest.
+"""Trains RITM's network on its own mistakes: each further click is at the deepest pixel of the last mask's error.
+
+    first click -> mask 1 -> click into its error -> mask 2 -> ... -> the loss of the last mask alone
 
 Paper: Sofiiuk, Petrov, Konushin, ICIP 2022, https://arxiv.org/abs/2102.06583, section 3; losses and their weights are
-those of SamsungLabs/ritm_interactive_segmentation at b9b4460. Not as there: an example starts from one click of a
-simulator, not from up to 24 random ones; a further click lies at the deepest pixel of the error, where the evaluation
-puts it, not at a random one well inside; no ImageNet weights.
+those of SamsungLabs/ritm_interactive_segmentation at b9b4460. Three things differ from that code: an example starts
+from one click of a simulator, not from up to 24 random ones; a further click is at the deepest pixel of the error, as
+in the evaluation, not at a random pixel well inside; there are no ImageNet weights.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from .shared.augmentation import jittered
 from .shared.clicking import clicks_made
 
 AUXILIARY_WEIGHT = 0.4
-"""Of the loss of the auxiliary head, which tells the OCR head where the object is."""
+"""The weight of the auxiliary head's loss. That head tells the OCR head where the object is."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -41,18 +43,18 @@ class InteractiveLearner(Learner):
     """Trains a network that takes clicks and the mask before, on the mistakes that it makes round after round.
 
     Attributes:
-        threshold: A pixel whose probability is above it belongs to the mask, as when the method answers.
+        threshold: A pixel whose probability is above it belongs to the mask; the same as in the method.
 
     Args:
         architecture: A dataclass that describes the network; saved with the weights.
-        network: Takes pixels, the probabilities before and the clicks; returns logits, and those of an auxiliary head
-            or None (`answered` and `loss` may call it otherwise).
-        size: Inputs are squares of so many pixels.
-        next_clicks: A batch gets up to this many further clicks, all numbers equally often.
+        network: Takes pixels, the probabilities of the round before and the clicks; returns logits, and the logits of
+            an auxiliary head or None (a subclass may override `answered` and `loss` for another form).
+        size: The side of the square inputs, in pixels.
+        next_clicks: A batch gets up to this many further clicks, each number equally often.
         zoomed: Share of the examples that show a part of the image around the object, as ZoomIn does.
-        min_crop_size: No side of that part is smaller, in the image's pixels.
+        min_crop_size: The least side of that part, in the image's pixels.
         strategy: The simulator of the first click.
-        click_options: The simulator's own.
+        click_options: The simulator's options.
         flip: Mirror half of the examples.
         jitter: Strength of the colour jitter; 0 for none.
     """
@@ -102,7 +104,7 @@ class InteractiveLearner(Learner):
         return {"pixels": shown[:3].div(255).numpy(), "target": (shown[3] > 0.5).numpy(), "clicks": places}
 
     def _window(self, mask: Mask, clicks: tuple[Click, ...], rng: np.random.Generator) -> Window:
-        """The whole image, or a part of it around the object that is at times tighter than ZoomIn's, at times wider."""
+        """The whole image, or a part of it around the object: a window as ZoomIn's, but of random tightness."""
         whole = Window.whole((mask.shape[0], mask.shape[1]))
         if rng.random() >= self.zoomed:
             return whole
@@ -123,12 +125,14 @@ class InteractiveLearner(Learner):
     def interacted(
         self, pixels: Float[Tensor, "n 3 h w"], target: Bool[Tensor, "n h w"], clicks: Float[Tensor, "n k 3"]
     ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n more 3"]]:
-        """The network's latest probabilities after some rounds of clicks, and all clicks, the newest unanswered."""
+        """The network's probabilities after some rounds of clicks, and all clicks with the next one."""
+        # With `next_clicks` 3, a batch has 0, 1, 2 or 3 rounds. In each, the network answers to the clicks so far, and
+        # the deepest pixel of its error is added: (n k 3) -> (n k+1 3). The loss then is of the answer to all of them.
         previous = torch.zeros_like(pixels[:, :1])
         rounds = int(torch.randint(self.next_clicks + 1, ()))
         training = self.network.training
-        # These rounds only imitate a user. In training mode they would move the batch norms' running statistics, and
-        # would answer otherwise than the network that is evaluated.
+        # These rounds only imitate a user, so they need no gradient. In training mode they would change the batch
+        # norms' running statistics, and the answers would differ from those of an evaluation.
         self.network.eval()
         for _ in range(rounds):
             previous = self.answered(pixels, previous, clicks).sigmoid()
@@ -139,15 +143,15 @@ class InteractiveLearner(Learner):
     def answered(
         self, pixels: Float[Tensor, "n 3 h w"], previous: Float[Tensor, "n 1 h w"], clicks: Float[Tensor, "n k 3"]
     ) -> Float[Tensor, "n 1 h w"]:
-        """The logits with which the network answers in a round."""
+        """The network's logits in a round."""
         logits: Tensor = self.network(pixels, previous, clicks)[0]
         return logits
 
     def check_batch(self, batch: Mapping[str, Tensor]) -> None:
-        """Refuse what batch normalisation cannot be trained with.
+        """Refuse a batch that batch normalisation cannot be trained with.
 
         Raises:
-            UserError: A batch of one, of which it knows no variance.
+            UserError: The batch has one example, which has no variance.
         """
         if len(batch["pixels"]) < 2 and self.network.training:
             raise UserError(f"learners/{self.name}.py: found batches of 1; wanted 2 or more. Raise `batch`.")
@@ -159,18 +163,18 @@ class InteractiveLearner(Learner):
 
 @register_learner("ritm")
 class RitmLearner(InteractiveLearner):
-    """HRNet18s' layout, as narrow as wanted, with disks for clicks and the mask before as an input.
+    """HRNet18s' layout in any width, with disks for clicks and the mask of the round before as an input.
 
     Args:
         width: Channels of HRNet at its highest resolution; 18 is HRNet18s.
         ocr_width: Channels of the OCR head; 48 in HRNet18s.
         norm_radius: The radius of a click's disk, in pixels of the network's input.
-        size: Inputs are squares of so many pixels.
-        next_clicks: A batch gets up to this many further clicks, all numbers equally often.
+        size: The side of the square inputs, in pixels.
+        next_clicks: A batch gets up to this many further clicks, each number equally often.
         zoomed: Share of the examples that show a part of the image around the object, as ZoomIn does.
-        min_crop_size: No side of that part is smaller, in the image's pixels.
+        min_crop_size: The least side of that part, in the image's pixels.
         strategy: The simulator of the first click.
-        click_options: The simulator's own.
+        click_options: The simulator's options.
         flip: Mirror half of the examples.
         jitter: Strength of the colour jitter; 0 for none.
     """
@@ -213,9 +217,9 @@ class RitmLearner(InteractiveLearner):
 
 
 def next_clicks(predicted: Bool[Tensor, "n h w"], target: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 1 3"]:
-    """Row, column and sign of the pixel deepest in what was missed (1) or wrongly taken (-1); sign 0 if nothing was.
+    """Row, column and sign of the deepest missing (1) or surplus (-1) pixel; sign 0 for a perfect mask.
 
-    A tie of the two goes to what was wrongly taken, as in RITM's evaluation.
+    At a tie the surplus pixel is taken, as in RITM's evaluation.
     """
     made = [next_click(one, truth) for one, truth in zip(predicted.cpu().numpy(), target.cpu().numpy(), strict=True)]
     return torch.tensor(made, dtype=torch.float32, device=target.device)[:, None]
@@ -241,15 +245,16 @@ def deepest(mask: Mask) -> tuple[float, int, int]:
 def normalised_focal_loss(
     logits: Float[Tensor, "n h w"], target: Bool[Tensor, "n h w"], alpha: float = 0.5, gamma: float = 2.0
 ) -> Tensor:
-    """Focal loss whose weights of an image's pixels have mean 1, however few it gets wrong; mean over pixels.
+    """Focal loss whose weights have mean 1 over an image's pixels, even if few pixels are wrong; mean over all pixels.
 
     Source: Sofiiuk et al., "AdaptIS", ICCV 2019, https://arxiv.org/abs/1909.07829. No gradient flows through the mean.
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
     focus = (1 - torch.exp(-cross_entropy)) ** gamma
-    # Focal weights fall as the network learns: where it is right by 0.99 a pixel weighs 0.0001, and the few wrong
-    # ones are lost among thousands of such in the mean. Divided by their mean over the image, weights sum to the
-    # number of pixels again, and what is wrong keeps its share of the loss.
+    # exp(-cross_entropy) is the probability p of the right answer. Focal weights (1 - p)^2 fall as the network learns:
+    # at p = 0.99 a pixel weighs 0.0001. In a plain mean over the image the few wrong pixels would then hardly count.
+    # Divided by their mean, the weights sum to the number of pixels again, and wrong pixels keep their share of the
+    # loss.
     share = focus.mean(dim=(1, 2), keepdim=True).detach().clamp(min=1e-12)
     weight = torch.where(target, alpha, 1 - alpha)
     return (weight * focus / share * cross_entropy).mean()

@@ -1,9 +1,9 @@
-"""Trains a small SAM from scratch: a scene and clicks on several of its instances an example, no classes.
+"""Trains a small SAM from scratch; an example is a scene with a click on several of its instances, without classes.
 
 Paper: Kirillov et al., ICCV 2023, https://arxiv.org/abs/2304.02643, appendix A: focal and dice loss 20 : 1, the
-smallest loss of the three masks, mean squared error of the predicted IoU, and a second click drawn from what the first
-mask got wrong. One such round instead of ten, and no boxes. The smallest loss alone leaves two of the three masks
-untaught for long on so little data: a share of the mean is added.
+smallest loss of the three masks, mean squared error of the predicted IoU, and a second click drawn from the first
+mask's error. Three things differ: one such round instead of ten, no boxes, and a share of the mean loss is added, since
+on so little data the smallest loss alone leaves two of the three masks untrained for long.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class SamLearner(Learner):
         depth: How many blocks the image encoder has.
         heads: How many attention heads each of its blocks has.
         prompt_width: The width of the prompt encoder and the mask decoder.
-        instances: Clicked in each image; one encoding serves them all.
+        instances: How many instances of each image are clicked; the image is encoded once for all.
         mean_weight: The weight of the three masks' mean loss, beside their smallest.
-        refined: Of each image's instances, so many have a second round: one more click, the first round's logits, one
-            mask. None of it is taught with 0.
+        refined: How many of each image's instances have a second round: one more click, the first round's logits, one
+            mask. With 0 there is no second round.
         jitter: Strength of the colour jitter.
     """
 
@@ -66,7 +66,7 @@ class SamLearner(Learner):
     ) -> None:
         self.architecture = Architecture(image_size, patch_size, width, depth, heads, prompt_width)
         self.network: Any = self.architecture.network()
-        # No boxes are shown: nothing would reach the embeddings of their corners.
+        # Training has no boxes, so the embeddings of a box's corners would never get a gradient.
         self.network.prompt_encoder.point_embeddings[2:].requires_grad_(False)
         if not 0 <= refined <= instances:
             raise UserError(f"learners/sam.py: found refined={refined}; wanted 0 to {instances}, the `instances`.")
@@ -80,9 +80,9 @@ class SamLearner(Learner):
         said: Said,  # noqa: ARG002 - no classes
         rng: np.random.Generator,
     ) -> dict[str, np.ndarray]:
-        """The image, a click on the instance and on others of the sample, and what each covers of the logits' grid.
+        """The image, a click on the instance and on others of the sample, and each one's mask on the logits' grid.
 
-        The others are seen if the instance is: a recipe for seen classes is shown no others.
+        The others are seen if the instance is: so a recipe for seen classes never trains on unseen ones.
         """
         others = [other for other in sample.instances if other is not instance and other.seen == instance.seen]
         others = others or [instance]
@@ -128,14 +128,15 @@ class SamLearner(Learner):
         labels = torch.ones(len(points), 1, device=points.device)
         logits, confidence = self._decoded(embeddings, points, labels, None, several=True)
         each = mask_loss(logits, target)
-        # A click may mean the whole, a part or a part of the part, and the example knows only one of these as right. If
-        # all three masks were pulled to it they would be one mask. The smallest loss teaches the mask that is nearest
-        # already, so that each can settle on another meaning.
+        # A click may mean the whole, a part or a part of the part, and the example has only one of these as its target.
+        # If all three masks were trained towards it, they would become one mask. The smallest loss trains only the mask
+        # that is nearest already, so that each can specialise in another meaning. `each` is (n, 3).
         first = each.min(1).values + self.mean_weight * each.mean(1) + confidence_loss(logits, confidence, target)
         if not self.refined:
             return first.mean()
         best = logits.gather(1, each.argmin(1)[:, None, None, None].expand(-1, 1, *logits.shape[2:])).detach()
-        # Prompts lie image by image, `instances` of each: with 6 of which 2 are refined, 0 1, 6 7, 12 13, ...
+        # Prompts are ordered image by image, with `instances` for each: with 6, of which 2 are refined, the prompts 0
+        # 1, 6 7, 12 13, ... are.
         again = torch.arange(len(points), device=points.device) % self.instances < self.refined
         second = self._second_loss(embeddings, points[again], labels[again], best[again], target[again])
         return (first.sum() + second.sum()) / len(points)
@@ -150,7 +151,7 @@ class SamLearner(Learner):
     def _second_clicks(
         self, points: Float[Tensor, "n 1 2"], labels: Float[Tensor, "n 1"], logits: Tensor, target: Tensor
     ) -> tuple[Float[Tensor, "n 2 2"], Float[Tensor, "n 2"]]:
-        """One more click each: positive where the mask misses the object, negative where it exceeds it."""
+        """One more click for each prompt: positive on a missing pixel, negative on a surplus one."""
         cells, positive = drawn_from_error(logits[:, 0] > 0, target[:, 0] > 0.5)
         cell = self.architecture.image_size / logits.shape[-1]
         # A cell of 4 pixels begins at pixel 0 and ends with pixel 3: its centre is 1.5 = (0 + 0.5) * 4 - 0.5.
@@ -184,10 +185,13 @@ def several_images(
     Args:
         decoder: A `MaskDecoder`.
         joint: Each prompt's image embedding with its dense prompt added.
-        positions: Of the image embedding's cells, (1, d, gh, gw).
+        positions: The position embeddings of the image embedding's cells, (1, d, gh, gw).
         sparse: Each prompt's tokens.
-        several: Whether to answer with the three masks or with the single one.
+        several: Whether to return the three masks or the single one.
     """
+    # A prompt's tokens are the IoU token, four mask tokens (one for the single mask, three for the others) and the
+    # prompt's own. After the transformer each mask token becomes a vector, whose product with every upscaled cell's
+    # features is that cell's logit.
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(len(sparse), -1, -1)
     tokens, cells = decoder.transformer(joint, positions.expand(len(joint), -1, -1, -1), torch.cat([own, sparse], 1))
     upscaled = decoder.output_upscaling(cells.transpose(1, 2).reshape(joint.shape))
@@ -199,7 +203,10 @@ def several_images(
 
 
 def mask_loss(logits: Float[Tensor, "n k g g"], target: Float[Tensor, "n 1 g g"]) -> Float[Tensor, "n k"]:
-    """20 times the focal loss (gamma 2, alpha 0.25) and the dice loss of each mask."""
+    """20 times the focal loss (gamma 2, alpha 0.25) plus the dice loss, of each mask."""
+    # The target is a cell's covered share, 0 to 1, so `right` is the probability of the right answer only at 0 and 1,
+    # and a mix of both in a cell on the outline. Dice has 1 above and below the line, which keeps an empty target
+    # finite.
     target = target.expand_as(logits)
     probability = logits.sigmoid()
     right = probability * target + (1 - probability) * (1 - target)

@@ -1,8 +1,12 @@
 """Turns an image, clicks and a saliency map into the channels of one network input.
 
 Paper: Warner et al., "Text and Click inputs for unambiguous open vocabulary instance segmentation", BMVC 2023,
-sections 3 and 4. Where its code (nikolaiwarner7/MaskCLIP at 37b9df0) says more than the paper, or something else, the
+sections 3 and 4. Where its code (nikolaiwarner7/MaskCLIP at 37b9df0) differs from the paper or is more exact, the
 defaults follow the code.
+
+    channels   0 1 2   red, green, blue, normalised
+               3       the text's saliency, -1 to 1        (Text+Click only)
+               4       distance to the click, 0 to 1       (one more for each further click)
 """
 
 from __future__ import annotations
@@ -142,8 +146,8 @@ def click_channels(
     distance = torch.hypot(xs[None, :] - x, ys[:, None] - y)
     # The farthest pixel of a rectangle from any point is one of its corners, the farther one in each direction.
     farthest = torch.hypot(torch.maximum(x, width - 1 - x), torch.maximum(y, height - 1 - y))
-    # An image of one pixel has a farthest distance of 0. Centres in the network's outermost pixels can lie up to half a
-    # pixel beyond the image's corner, so that values slightly above 1 are cut.
+    # An image of one pixel has a farthest distance of 0, hence `min=1`. The centres of the network's outermost pixels
+    # may lie up to half a pixel beyond the image's corner pixels, so values slightly above 1 are cut.
     unit = (distance / farthest.clamp(min=1)).clamp(0, 1)
     return span[0] + unit * (span[1] - span[0])
 
@@ -155,8 +159,8 @@ def window_click_channels(
 
     Args:
         clicks: x, y in pixels of the window; they may lie outside it.
-        extent: Where the farthest pixel is searched, in the whole image or in the window: the centres of its left, top,
-            right and bottom pixels, in pixels of the window.
+        extent: The rectangle whose farthest pixel has the largest value, the whole image or the window: the centres of
+            its left, top, right and bottom pixels, in pixels of the window.
         size: (h, w) of the windows.
         span: The values at the click and at the farthest pixel.
     """
@@ -172,6 +176,7 @@ def normalised_pixels(rgb: UInt8[Tensor, "n h w 3"], inside: Int[Tensor, "n 2"])
     """RGB with ImageNet's mean and deviation, and 0 outside of the `inside` (h, w), as MMSegmentation's `Pad` does."""
     mean, std = (torch.tensor(values, device=rgb.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = (rgb.permute(0, 3, 1, 2).float() / 255 - mean) / std
+    # Two comparisons of (n h) and (n w), multiplied to (n 1 h w): True inside each image's own rectangle.
     rows, columns = (torch.arange(length, device=rgb.device) for length in rgb.shape[1:3])
     shown = (rows < inside[:, :1])[:, None, :, None] & (columns < inside[:, 1:])[:, None, None, :]
     return pixels * shown

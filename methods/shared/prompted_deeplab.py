@@ -36,7 +36,7 @@ AUXILIARY = "auxiliary."
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is needed to build a checkpoint's network again; the checkpoint holds it.
+    """All that is needed to build a checkpoint's network again; the checkpoint contains it.
 
     Attributes:
         channels: The layout of the input.
@@ -74,7 +74,7 @@ class Architecture:
 
 
 class PaddedNetwork(nn.Module):
-    """Makes a network that needs sides divisible by its stride take any size: pads right and below, crops the logits.
+    """Runs a network that needs sides divisible by its stride on any size: pads right and below, crops the logits.
 
     The padding repeats the last pixels. Zeros would be wrong: in a click's channel, 0 means that the click is there.
     """
@@ -94,7 +94,7 @@ class PaddedNetwork(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """What the prompts on one image share.
+    """The data that all prompts on one image share.
 
     Attributes:
         size: (h, w) of the image.
@@ -117,7 +117,7 @@ class PromptedDeepLab(Method):
         checkpoint: Weights that our training saved, with their architecture.
         saliency: Turns the text into a channel; None if the checkpoint has no such channel.
         device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: How many prompts of an image share a forward pass, at most.
+        prompts_per_batch: The most prompts of an image that share a forward pass.
     """
 
     def __init__(
@@ -158,11 +158,12 @@ class PromptedDeepLab(Method):
             return
         side = self._side_channels(state, prompts)
         for start in range(0, len(prompts), self.prompts_per_batch):
-            # The image's channels are the same for all prompts: `expand` repeats them without a copy, `cat` makes it.
+            # (3 h w) pixels for all prompts and (n c h w) other channels become (n 3+c h w): `expand` repeats the
+            # pixels without a copy, and `cat` then makes one.
             batch = side[start : start + self.prompts_per_batch]
             inputs = torch.cat([state.pixels.expand(len(batch), -1, -1, -1), batch], dim=1)
             logits = self.network(inputs).float()
-            # Logits are resized, and not masks: the outline then falls between pixels of the network's size.
+            # Logits are resized, not masks: so the outline can run between the network's pixels.
             resized = F.interpolate(logits, size=state.size, mode="bilinear", align_corners=False)
             for mask in (resized[:, 1] > resized[:, 0]).cpu().numpy():
                 yield Prediction(mask[None])
@@ -181,7 +182,7 @@ class PromptedDeepLab(Method):
 
     @torch.inference_mode()
     def saliency_map(self, state: EncodedImage, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:
-        """The map that the network is given for a prompt; None for click-only."""
+        """The saliency map that the network gets for a prompt; None for click-only."""
         return self._saliency(state, [prompt])[0] if self.saliency else None
 
     def _saliency(self, state: EncodedImage, prompts: Sequence[Prompt]) -> Float32[np.ndarray, "n h w"]:

@@ -1,7 +1,7 @@
-"""Ranks candidate masks by CLIP, by how similar each mask's crop of the image is to the text.
+"""Ranks candidate masks by CLIP: by the similarity of each mask's crop of the image with the text.
 
-Paper: Warner et al., BMVC 2023, section 4.3 ("CLIP score", with ViT-L/14@336px). It says neither what a crop shows nor
-how the text is phrased, so both are options here.
+Paper: Warner et al., BMVC 2023, section 4.3 ("CLIP score", with ViT-L/14@336px). The paper does not say how a mask is
+cropped or how the text is phrased, so both are options here.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from .clip_texts import TextVectors
 from .open_clip_model import load_clip
 
 Crop = Literal["box", "masked", "masked_padded"]
-"""What CLIP is shown of a candidate: the image within its bounding box ("box"); the same with all but the candidate
-grey ("masked"); the latter, padded with grey to a square ("masked_padded"). The first two are stretched to CLIP's
-square, where CLIP's own preprocessing would cut off the ends of a long object."""
+"""How a candidate is cut out for CLIP. "box": the image within the bounding box. "masked": the same, with everything
+but the candidate grey. "masked_padded": the latter, padded with grey to a square. The first two are stretched to CLIP's
+square; CLIP's own preprocessing would cut off the ends of a long object."""
 
 GREY = 127
 """The colour around a masked candidate. The CLIP of the embedded benchmark was trained on the same."""
@@ -43,14 +43,14 @@ class ClipRanking:
     Args:
         model: A model of `open_clip_model.load_clip`.
         checkpoint: The model's weights.
-        crop: What CLIP is shown of a candidate.
-        template: The sentence into which the text is put, at its "{}".
+        crop: How a candidate is cut out.
+        template: The sentence for CLIP, with "{}" for the text.
         device: Where CLIP runs; "auto" takes the GPU if there is one.
         dtype: Type of the image tower's matrix products.
         crops_per_batch: How many crops are encoded at once; 64 are enough for all candidates of most images.
 
     Attributes:
-        whole_images: How many images were seen whole, for `text_fits`, so far.
+        whole_images: How many whole images were encoded so far, for `text_fits`.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ClipRanking:
             texts: A text for each mask.
         """
         scores = np.full(len(masks), EMPTY, np.float32)
-        # An empty mask has no box to crop. It keeps the lowest score, so that it is chosen only where all are empty.
+        # An empty mask has no box to crop. It keeps the lowest score, so it is chosen only if all masks are empty.
         shown = [index for index, mask in enumerate(masks) if mask.any()]
         if shown:
             crops = self._images(image, [masks[index] for index in shown])
@@ -109,7 +109,7 @@ class ClipRanking:
         """The cosine of each text, in the template, with the patches around each click (`fits_at`).
 
         Args:
-            patches: Of the image, from `patches`.
+            patches: The image's, from `patches`.
             size: (h, w) of the image.
             clicks: In pixels of the image.
             texts: Without the template.
@@ -140,7 +140,7 @@ class ClipRanking:
 
 
 def cropped(image: Image, mask: Mask, crop: Crop) -> UInt8[np.ndarray, "ch cw 3"]:
-    """What CLIP is shown of a mask with at least one pixel, before it is resized."""
+    """The crop of a mask with at least one pixel, before it is resized for CLIP."""
     left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     box = (slice(top, top + height), slice(left, left + width))
     if crop == "box":

@@ -36,11 +36,11 @@ def remembered(saliency: Saliency, folder: Path | None, limit_gib: float) -> Rem
 class Remembered(Saliency):
     """Keeps a saliency's features of images in memory. Images are recognised by their pixels, since ids may repeat.
 
-    Several threads may call it. Two threads that need the same new image may both compute it.
+    Several threads may call it. Two threads that need the same new image at once may both compute it.
 
     Args:
         saliency: The saliency.
-        limit: How many images are kept; the one kept longest goes first.
+        limit: How many images are kept; beyond it the one that came first is dropped.
 
     Attributes:
         device: Where the saliency computes them.
@@ -93,7 +93,7 @@ class Remembered(Saliency):
             found = {key: self.kept[key] for key in asked if key in self.kept}
         new = {key: image for key, image in zip(asked, images, strict=True) if key not in found}
         if new:
-            # Outside of the lock: computing takes long, and the other threads may find theirs meanwhile.
+            # Outside of the lock, since computing takes long: other threads can use what is kept in the meantime.
             computed = dict(zip(new, self.saliency.features(list(new.values())), strict=True))
             self._keep(computed)
             found |= computed
@@ -124,9 +124,9 @@ class KeptMaskClip(Saliency):
     else that decides the features. So another model never reads them. Texts and temperatures do not matter: they are
     applied to the features later.
 
-    Once the files take `limit_gib`, the features of further images are computed each time they are needed. Files are
-    never thrown out: training visits images at random, so an old file is as likely to be needed as a new one. Several
-    processes may share the folder; each may exceed the limit by up to `RECOUNTED_EVERY` files.
+    Once the files take `limit_gib`, the features of further images are computed each time they are needed. No file is
+    removed: training visits images at random, so an old file is as likely to be needed as a new one. Several processes
+    may share the folder; each may exceed the limit by up to `RECOUNTED_EVERY` files.
 
     Args:
         saliency: MaskCLIP.
@@ -182,8 +182,8 @@ class KeptMaskClip(Saliency):
 
     def _keep(self, path: Path, dense: np.ndarray) -> None:
         with self.lock:
-            # Counting the files of a large folder takes seconds, so a process counts now and then, and in between adds
-            # up what it writes itself. Other processes' files show at the next count.
+            # Counting the files of a large folder takes seconds. So a process counts now and then, and in between only
+            # adds what it writes itself; the files of other processes are included at its next count.
             if self.added % RECOUNTED_EVERY == 0:
                 self.bytes = _size(self.folder)
             if self.bytes + dense.nbytes > self.limit:

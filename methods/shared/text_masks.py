@@ -1,11 +1,11 @@
-"""Methods whose mask depends on the image and the text alone: what they share, and what a click is worth to them.
+"""The base of methods whose mask depends on the image and the text alone, with a use for the click.
 
-Such a network has one mask for a text, wherever one clicks. The click can still choose a part of it, and that costs no
-second look: each answer has two candidates, with a ranking for either.
+Such a network has one mask for a text, wherever the click is. The click can still choose a part of that mask, which
+takes no second forward pass. So each answer has two candidates, with a ranking for each:
 
 - `text`: the mask, as published;
-- `component`: of the mask's connected pieces (a pixel touches all eight neighbours) the one under the first positive
-  click. Where the click is beside the mask it is the piece with the pixel nearest to it: a click empties no mask.
+- `component`: the connected piece of the mask under the first positive click (a pixel touches all eight neighbours). If
+  the click is beside the mask, it is the piece nearest to the click, so that a click never gives an empty mask.
 
       mask   # # . . #        click at the top right      component   . . . . #
              # . . . #        (column 4, row 0)                       . . . . #
@@ -27,17 +27,17 @@ from harness.structures import Click, Mask, Prediction, Prompt
 from .texts import EachOnce, required_text
 
 TEXTS_KEPT = 256
-"""Texts whose reading is remembered: all class names of a usual data set, and the phrases of some dozens of images."""
+"""How many texts' readings are kept: enough for all class names of a usual data set, or the phrases of some images."""
 
 
 @dataclass(frozen=True, eq=False)
 class TextImage:
-    """An image as all texts on it share it.
+    """The data of an image that all texts on it share.
 
     Attributes:
-        features: What the network computes without a text.
+        features: The network's features of the image, without a text.
         size: (h, w) of the image.
-        masks: The mask of each text that was asked for on this image: further clicks, rounds and variants cost nothing.
+        masks: Text -> its mask, for texts that were used on this image: further clicks, rounds and variants reuse it.
     """
 
     features: Any
@@ -63,10 +63,10 @@ class TextMasks(Method):
 
     @abstractmethod
     def read(self, texts: list[str]) -> list[Any]:
-        """What the network makes of each text, without an image.
+        """The network's features of each text, without an image.
 
         Raises:
-            ValueError: It can make nothing of a text.
+            ValueError: The network cannot use a text.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What training does to an image before a network sees it."""
+"""Random changes and crops of training images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Shaped, UInt8
 
 NO_LABEL = 255
-"""In a crop's labels: a pixel that the loss does not count."""
+"""The label of a pixel that the loss does not count."""
 
 _LONGEST = 4
 _RETRIES = 10
@@ -30,12 +30,13 @@ def jittered(
 
 @dataclass(frozen=True)
 class Window:
-    """A square of a resized image; what lies beyond the image's right and lower edges is padding.
+    """A square of a resized image; beyond the image's right and lower edges it is padding.
 
     Attributes:
-        size: (h, w) of the image before.
+        size: (h, w) of the image before it is resized.
         scaled: (h, w) after.
-        top: The window's top row, in pixels of the resized image, as `left`; never negative.
+        top: The window's top row, in pixels of the resized image; never negative.
+        left: The window's left column, likewise.
         side: The window's side.
     """
 
@@ -47,7 +48,7 @@ class Window:
 
     @property
     def inside(self) -> tuple[int, int]:
-        """(h, w) of what shows the image."""
+        """(h, w) of the part of the window that shows the image."""
         return min(self.side, self.scaled[0] - self.top), min(self.side, self.scaled[1] - self.left)
 
     def place(self, points_xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
@@ -58,7 +59,7 @@ class Window:
         return (points_xy + 0.5) * ratio - 0.5 - [self.left, self.top]
 
     def cut(self, resized: Shaped[np.ndarray, "h w ..."], padding: Any) -> Shaped[np.ndarray, "s s ..."]:
-        """The window of what has been resized."""
+        """The window's part of a resized array, with padding."""
         rows, columns = self.inside
         found = np.full((self.side, self.side, *resized.shape[2:]), padding, resized.dtype)
         found[:rows, :columns] = resized[self.top : self.top + rows, self.left : self.left + columns]
@@ -66,7 +67,10 @@ class Window:
 
 
 def rescaled(size: tuple[int, int], short_side: float) -> tuple[int, int]:
-    """(h, w) with the short side so long, or the long one four times that: MMSegmentation's `Resize`."""
+    """(h, w) with a short side of this length, or less if the long side would be over four times that length.
+
+    This is MMSegmentation's `Resize`.
+    """
     scale = min(short_side / min(size), _LONGEST * short_side / max(size))
     return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
@@ -78,16 +82,16 @@ def resized_to(values: Shaped[np.ndarray, "h w ..."], size: tuple[int, int]) -> 
 
 
 def labels_at(labels: UInt8[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "sh sw"]:
-    """Labels at (h, w), the nearest one's."""
+    """Labels at (h, w), each that of the nearest pixel: a mean of labels would be another label."""
     return cv2.resize(np.ascontiguousarray(labels), size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def published_window(
     labels: UInt8[np.ndarray, "sh sw"], size: tuple[int, int], side: int, rng: np.random.Generator
 ) -> Window:
-    """Any window; another, up to ten times, while one label covers 75 % of it or more.
+    """A random window; up to ten times another one, as long as one label covers 75 % of it or more.
 
-    Source: MMSegmentation 0.x, `RandomCrop(cat_max_ratio=0.75)`. As there the last try is taken whatever it shows:
+    Source: MMSegmentation 0.x, `RandomCrop(cat_max_ratio=0.75)`. As there, the last try is taken whatever it shows, so
     small objects are often cropped away.
     """
     window = _anywhere(labels, size, side, rng)
@@ -112,12 +116,12 @@ def window_with(
     side: int,
     rng: np.random.Generator,
 ) -> Window:
-    """Any of the windows that show a click, given in pixels of the image."""
+    """A random window among those that show a click, which is given in pixels of the image."""
     whole = Window(size, scaled, 0, 0, side)
     x, y = np.clip(np.rint(whole.place(click_xy[None])[0]), 0, [scaled[1] - 1, scaled[0] - 1]).astype(int)
     top, left = (
-        # Of an image 10 long and a window of 4, a click at 8 is shown by windows that start at 5 or 6: at 5 or later to
-        # reach it, at 6 or earlier to end in the image.
+        # In an image of length 10, a window of 4 shows a click at 8 if it starts at 5 or 6: at 5 or later to reach the
+        # click, at 6 or earlier to end within the image.
         int(rng.integers(max(0, at - side + 1), min(at, max(0, length - side)) + 1))
         for at, length in zip((y, x), scaled, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Which clicks a training example has."""
+"""Makes the clicks of a training example."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Clicking:
     Attributes:
         channels: The network's channels.
         strategy: The simulator.
-        options: The simulator's own.
+        options: The simulator's options.
         fixed: Whether an instance has the same clicks in every epoch; else every draw has new ones.
-        sets: How many sets of fixed clicks an instance has, one of which a draw takes.
+        sets: How many sets of fixed clicks an instance has; each draw takes one at random.
 
     Raises:
-        UserError: No such simulator, or one that makes another number of clicks.
+        UserError: There is no such simulator, or it makes another number of clicks.
     """
 
     channels: Channels
@@ -55,6 +55,9 @@ class Clicking:
 
     def clicks(self, sample: Sample, instance: Instance, rng: np.random.Generator) -> Int[np.ndarray, "c 2"]:
         """x, y in pixels of the image, in the order of the channels."""
+        # Fixed clicks come from a generator of their own, made from the ids and the number of the set alone: the same
+        # in every epoch, process and start. The seed is 0, whatever the recipe's, so that two seeds compare on equal
+        # clicks.
         draw = int(rng.integers(self.sets)) if self.sets > 1 else 0
         if self.fixed:
             rng = click_rng(0, "training", sample.id, instance.id, 1, draw)
