@@ -145,8 +145,8 @@ def test_tables_say_what_prompts_began_with() -> None:
     assert clicks_said(Asked("paper/v1", {"margin": 0.35, "start": start}, 0, "none", draws=2)) == (
         "no click, from box/v1 (jitter 0.1), 2 draws"
     )
-    of_people = Asked("recorded/v1", {"file": "clicks", "dataset": ""}, 1, "none")
-    assert clicks_said(of_people) == "1 click by recorded/v1 (file clicks)", "what was left out is not said"
+    of_people = Asked("recorded/v1", {"file": "clicks", "dataset": "", "sha256": "0123456789abcdef"}, 1, "none")
+    assert clicks_said(of_people) == "1 click by recorded/v1 (file clicks, sha256 0123456789ab)"
 
 
 # Another method's masks.

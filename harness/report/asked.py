@@ -14,6 +14,9 @@ from harness.report.layout import Table
 Ways = Mapping[tuple[str, str], Asked]
 """(method's label, data set's label) -> how the run asked."""
 
+HASH = 12
+"""Characters of a file's hash that are shown."""
+
 MOST = 4
 """Ways of clicking, or of wording, that a line spells out."""
 
@@ -60,12 +63,15 @@ def clicks_said(asked: Asked) -> str:
 
 def _listed(options: Mapping[str, Any]) -> str:
     """` (margin 0.35)`; nothing where there are no options."""
-    told = [f"{name} {_value(value)}" for name, value in options.items() if value not in (None, "")]
+    told = [f"{name} {_value(name, value)}" for name, value in options.items() if value not in (None, "")]
     return f" ({', '.join(told)})" if told else ""
 
 
-def _value(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _value(name: str, value: object) -> str:
+    """An option's value; of a file's hash, which the rows keep whole, as much as tells files apart."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return value[:HASH] if name == "sha256" else value
 
 
 def _told(ways: Mapping[tuple[str, str], str], many: str) -> str:

@@ -103,7 +103,8 @@ def read_whole(
             f"torch.save({saved}, 'weights.pth'), or correct `checkpoint`."
         ) from error
     except Exception as error:  # A damaged pickle fails in as many ways as pickle has opcodes.
-        reason = instead(path) or f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        text = str(error).strip().partition("\n")[0]
+        reason = instead(path) or f"{type(error).__name__}{text and f': {text}'}"
         raise UserError(
             f"{reader}: {path}: found no whole file of tensors ({reason}); wanted tensors "
             f"alone; nothing of it was executed. {again(path)}, or correct `checkpoint`."
