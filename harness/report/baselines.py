@@ -1,14 +1,14 @@
 """Against whom tables measure what the text adds: the method that plays click-only, by one rule for all tables.
 
-On a data set these play it, the first that anybody does:
+On each data set, the first of these groups that has a member there plays click-only:
 
-1. those that the config names, `baseline: LABEL`;
+1. the methods that the config names, `baseline: LABEL`;
 2. the methods of the plugin `click_only`;
 3. the methods that are given no text, whose masks do not change with the words, and that answer with one mask.
 
-Of several, a method is held against those that are most like it: clicked alike, then trained on as many classes, then
-with the same seed. If that leaves more than one, or nobody plays it, there are no gains, and a note says how to name
-one.
+If the group has several members, a method is compared with those that are most like it: clicked in the same way, then
+trained on the same number of classes, then trained with the same seed. If more than one is left, or if no group has a
+member, there are no gains, and a note says how to name a baseline.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Baselines:
                     yield f"{dataset}, {method}: no gains over click alone, for {several} play it. {NAME_ONE}"
 
     def _alike(self, dataset: str, method: str) -> Sequence[str]:
-        """Those who play it and are most like the method."""
+        """The baselines on this data set that are most like the method."""
         facts = self.context.facts
         tests: tuple[Callable[[str], Any], ...] = (
             lambda name: self.clicks[dataset, name],
@@ -79,6 +79,8 @@ class Baselines:
             lambda name: facts(name).seed,
         )
         alike = [name for name in self.playing.get(dataset, ()) if name != method]
+        # Each test keeps those that agree with the method. If nobody agrees the test says nothing, and all stay (`or`):
+        # a baseline with another seed is better than none.
         for test in tests:
             alike = [name for name in alike if test(name) == test(method)] or alike
         return alike

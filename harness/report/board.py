@@ -26,12 +26,12 @@ KNOWN: Mapping[str, Scale] = dict.fromkeys(SHOWN, SHARE)
 def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, Scale] = KNOWN) -> Table:
     """The leaderboard of `entries`, best mean first.
 
+    A method of several runs has one line where their printed means agree, and otherwise a line for each run.
+
     Args:
         found: What `entries` returned.
         notes: Further notes beneath the table.
         scales: The scale of each metric, as `scales_of` finds them.
-
-    A method of several runs has one line where they agree in print, and a line a run where they do not.
     """
     if found.empty:
         return Table("Leaderboard", (Column("Method"),), (), (*notes, NO_ROWS))
@@ -83,22 +83,24 @@ def linked(
 def named_for_others(runs: Sequence[str]) -> dict[str, str]:
     """Run -> its name on a leaderboard, which others may read: as it was given, but no absolute path.
 
-    Of such a path as many of the last parts stay as tell it from the other runs: `x` of `/home/ada/runs/x`, but `a/x`
-    and `b/x` of `/home/a/x` and `/home/b/x`.
+    An absolute path is shortened to its last parts, as many as tell it from the other runs: `/home/ada/runs/x` becomes
+    `x`, but `/home/a/x` and `/home/b/x` become `a/x` and `b/x`.
     """
     found = {}
     for run in runs:
         parts = Path(run).parts if Path(run).is_absolute() else (run,)
         tails = ("/".join(parts[-count:]) for count in range(1, len(parts)))
+        # The slash before both makes whole parts match: "x" is no end of "/runs/max".
         others = [f"/{other}" for other in runs if other != run]
         found[run] = next((tail for tail in tails if not any(one.endswith(f"/{tail}") for one in others)), parts[-1])
     return found
 
 
 def _manifest(run: str, home: Path) -> str:
-    """Where a run's manifest lies, as seen from a folder; a bucket's as it is.
+    """The path of a run's manifest relative to a folder; a bucket's address stays as it is.
 
-    "" where the way leads up to the root: it would say the absolute path, and be of no use to others.
+    "" where run and folder have only the root in common: the relative path would then contain the absolute one, which
+    is of no use to others.
     """
     if "://" in run:
         return f"{run}/manifest.json"
@@ -126,10 +128,12 @@ def _link(entry: Mapping[Any, Any] | pd.Series[Any]) -> str:
 
 
 def _standing(own: pd.DataFrame) -> tuple[Any, ...]:
-    """What sorts a line: methods of more data sets first, those that were clicked in another way last, the best first.
+    """The key that sorts a line: methods on more data sets first, those that were clicked in another way last.
 
-    Means are compared over the same data sets, and over all of their instances with failures counted as 0.
+    Among methods on the same data sets the best comes first, by the mean over all of their instances with failures
+    counted as 0.
     """
+    # The names of the data sets stand in the key before the mean, so that means over other data sets never meet.
     known = own[own["iou_mean"].notna()]
     mean = known["iou_failed_as_0"].mean()
     apart = bool(own["apart"].any()) if "apart" in own else False

@@ -1,4 +1,4 @@
-"""Who is compared with whom: the parts that methods play, the ranking that stands for a method, and paired gains.
+"""Which methods a table compares: the parts that methods play, the ranking that stands for a method, and paired gains.
 
 A method's part follows from its plugin, never from its label: two entries of one plugin both play it.
 """
@@ -85,9 +85,9 @@ def gains(
     metric: str = "iou",
     scale: Scale = SHARE,
 ) -> tuple[dict[str, Gain], list[str]]:
-    """What a gains over b on the instances of a data set that both segmented, by part, and the note that says so.
+    """How much better a is than b on the instances of a data set that both segmented, by part, and a note with it.
 
-    Seen and unseen are left out where they are blank for b, whose training had other classes than the split's.
+    Seen and unseen are left out where they are blank for b, because b was trained on other classes than the split's.
 
     Args:
         final: The run's.
@@ -196,12 +196,13 @@ def text_rules(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def answers(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
-    """One line of `scores` for each data set and method: the ranking whose masks the next clicks are made into.
+    """One line of `scores` for each data set and method: the ranking whose masks the next clicks correct.
 
-    The method's first, by the config. Where that says nothing, or no row has it: a lone mask's, or the method's own
-    confidence's; without either, its first ranking by name but the oracle's.
+    This is the method's first ranking by the config. If the config names none, or no row has it, it is "single" (a lone
+    mask) or else "confidence" (the method's own); without either, the first other ranking by name, the oracle last.
     """
-    # 0 is the config's own first ranking, 4 any other; of two with 4 the name decides. The oracle is no answer.
+    # The smallest number is taken; 0 is the config's own first ranking, and 4 any that is not named here: among several
+    # of these the name decides. The oracle looks at the ground truth, so that it is no answer of the method's.
     known = {"single": 1, "confidence": 2, "": 3, "oracle": 5}
     pairs = zip(lines["method"], lines["ranking"], strict=True)
     order = [

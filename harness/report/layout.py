@@ -117,6 +117,8 @@ class Table:
     @property
     def groups(self) -> tuple[tuple[str, int], ...]:
         """The header's upper row: each group and how many columns it spans; () where no column has one."""
+        # ("", "", "VOC", "VOC", "COCO") -> ("", 1), ("", 1), ("VOC", 2), ("COCO", 1): columns without a group are not
+        # joined, since each has its own heading below and no common one above.
         spans: list[tuple[str, int]] = []
         for group, columns in itertools.groupby(self.columns, key=lambda column: column.group):
             count = len(list(columns))
@@ -162,11 +164,15 @@ def comparable(cells: Sequence[Cell]) -> list[bool]:
     """Which of several means may be compared: those over the most instances, and over the same ones, clicked alike.
 
     A method that fails on the hard instances has the better mean over the others, so that a mean over fewer never
-    competes. Of several sets of equal size the one of most means counts; where there is no such set, none does.
+    competes. If the largest means are over different sets of equal size, the set that most of these means share is
+    compared; if no set has more means than the others, nothing is.
     """
     #    a    0.70 over 100        compared
     #    b    0.68 over 100        compared, if over the same 100, clicked alike
     #    c    0.75 over 80         not: the 20 that it failed on may be the hard ones
+    #
+    # With a fourth method d, 0.72 over 100 other instances, a and b are still compared (two against one), d is not.
+    # Without b, one set stands against another, nobody can say which is right, and nothing is printed bold.
     known = [cell for cell in cells if _worth(cell) is not None]
     most = max((cell.n or 0 for cell in known), default=0)
     sets = Counter(cell.alike for cell in known if (cell.n or 0) == most).most_common(2)
@@ -190,6 +196,7 @@ def best_of_columns(rows: Sequence[Row], columns: Sequence[int]) -> tuple[Row, .
 
     Only numbers that are `comparable` have a best.
     """
+    # Rows that do not compete stay in the table, so the places among the competing rows are translated back.
     chosen: list[set[int]] = [set() for _ in rows]
     competing = [at for at, row in enumerate(rows) if not (row.quoted or row.bound)]
     for column in columns:

@@ -31,24 +31,34 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
     """The summary of every method, ranking and data set, in the config's order, and blank where it is not whole.
 
     Returns:
-        The columns of `summarise`, with intervals where the context asks for them, then `missing`: how many of the
-        expected instances no row speaks of, or, below zero, how many rows are too many; and `doubts`. Expected are the
-        context's, or else all that any method's rows name. Where some are missing the means are NaN: a mean over a
-        part is another number. What has no row at all has a line too, with ranking "". `scale` is the metric's;
-        `alike` says of the mean, the seen and the unseen mean which instances they are over, and how these were
-        clicked, and `as_worst` is the mean with each failure counted as the metric's worst value, 0 of a share: over
-        all that any method of the data set has an answer to or failed on, and NaN where the metric has no worst value.
+        The columns of `summarise`, with intervals where the context asks for them, and these further ones:
+
+        - `missing`: how many of the expected instances have no row; below zero, how many rows are too many. The
+          context says how many are expected; where it does not, all instances that any method's rows name are. Where
+          some are missing the means are NaN, for a mean over a part of the instances is another number.
+        - `doubts`: what a reader must know before comparing the line with others.
+        - `scale`: the metric's.
+        - `alike`: for the mean, the seen mean and the unseen mean, which instances each is over and how these were
+          clicked. Only means whose `alike` are equal may be compared.
+        - `as_worst`: the mean with each failure counted as the metric's worst value (0 for a share), over all
+          instances that any method of the data set answered or failed on; NaN where the metric has no worst value.
+
+        A method without any row has a line too, with ranking "".
     """
     if metric not in final.rows:  # The run did not measure it.
         final = replace(final, rows=final.rows.assign(**{metric: math.nan}))
     lines = _with_absent(summarise(final, ENTRY, metric, context.intervals), context)
     pairs = list(zip(lines["method"], lines["dataset"], strict=True))
     lines = _whole(lines, pairs, final, context)
+    # Two means may be compared if they are over the same instances, which were clicked in the same way. An entry's
+    # instances are told by three hashes, of all, the seen and the unseen ones, to which the way of clicking is added.
     sets = instance_sets(final, metric)
     keys = [sets.get(tuple(entry), (0, 0, 0)) for entry in lines[ENTRY].itertuples(index=False)]
     ways = [clicks_said(context.asked[pair]) if pair in context.asked else "" for pair in pairs]
     alike = [tuple((key, way) for key in own) for own, way in zip(keys, ways, strict=True)]
     lines = lines.assign(alike=_objects(lines, alike), asked_by=_objects(lines, ways))
+    # The number of instances that a mean with failures is over. Where every method has scored every listed instance it
+    # is known at once; otherwise the rows must be searched, which takes longer.
     of = final.listed if lines["n"].eq(lines["dataset"].map(final.listed)).all() else told_of(final, metric)
     scale = context.scale(metric)
     lines["as_worst"] = _as_worst(lines, of, scale.worst)
@@ -60,6 +70,7 @@ def _whole(lines: pd.DataFrame, pairs: Sequence[tuple[str, str]], final: FinalCl
     """The lines with what is missing of each method on each data set, and no means where anything is."""
     known = context.expected_instances
     expected = [known[pair] if pair in known else final.listed.get(pair[1], 0) for pair in pairs]
+    # Every instance with a row is in exactly one of these three counts.
     found = lines[["n", "failed", "unscored"]].sum(axis=1)
     missing = pd.Series(expected, index=lines.index, dtype=int) - found
     return lines.assign(
@@ -71,7 +82,7 @@ def _whole(lines: pd.DataFrame, pairs: Sequence[tuple[str, str]], final: FinalCl
 
 
 def _objects(lines: pd.DataFrame, values: Sequence[Any]) -> pd.Series[Any]:
-    """A column of anything, which pandas takes apart no further."""
+    """A column of objects. pandas would make several columns of a list of tuples, and this keeps it from that."""
     return pd.Series(values, index=lines.index, dtype=object)
 
 

@@ -1,7 +1,7 @@
-"""The entries of a leaderboard of several runs: one a run, data set, method and ranking.
+"""The entries of a leaderboard of several runs: one for each run, data set, method and ranking.
 
-Runs meet only where they were asked alike: with the same clicks, words and seed, on the same samples of each data set,
-by their manifests. Otherwise they are refused, or, on request, merged with a note.
+Runs are compared only if their manifests say that they asked the same: the same clicks, words and seed, on the same
+samples of each data set. Otherwise they are refused or, on request, merged with a note.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from harness.storage.manifest import JobFacts
 from harness.structures import UserError
 
 ALIKE = ("clicks", "text", "seed", "dataset")
-"""The parts of a job that say what was asked."""
+"""The parts of a job that say what its method was asked to do."""
 
 LINE = ["method", "ranking", "weights", "trained_on"]
 """What a line of the leaderboard is."""
@@ -62,7 +62,7 @@ class Source:
         return FinalClicks.of(self.rows)
 
     def expecting(self, more: Mapping[tuple[str, str], int]) -> Source:
-        """The same run, whose tables expect at least so many instances of each method."""
+        """The same run, but its tables expect at least this many instances of each method."""
         known = self.context.expected_instances
         expected = dict(more) | {job: max(count, more.get(job, 0)) for job, count in known.items()}
         return replace(self, context=replace(self.context, expected_instances=expected))
@@ -119,12 +119,14 @@ def entries(sources: Sequence[Source], mix: bool = False) -> pd.DataFrame:
 
 
 def expecting_alike(sources: Sequence[Source]) -> list[Source]:
-    """The runs, each expecting of its methods also the instances that only another run has rows of.
+    """The runs, each of which now also expects from its methods the instances that only another run has rows for.
 
-    Runs that were asked otherwise stay as they are.
+    Runs that were not asked alike stay as they are.
     """
     if len(sources) < 2 or next(differences(sources), None):
         return list(sources)
+    # Run A stopped early and has rows for 80 instances, run B for 100. By its own rows A looks whole; together with B's
+    # it lacks 20, and its mean is left blank.
     together = [pd.concat(source.rows.reindex(columns=INSTANCE).drop_duplicates() for source in sources)]
     return [source.expecting(expected_of(source.rows, together) if len(source.rows) else {}) for source in sources]
 
@@ -148,11 +150,12 @@ def scales_of(sources: Sequence[Source]) -> dict[str, Scale]:
 
 
 def differences(sources: Sequence[Source]) -> Iterator[str]:
-    """What the runs asked otherwise on one data set; a method's own words or clicks are its own affair."""
+    """What differs between the runs' questions on one data set, except for a method's own words or clicks."""
     for dataset in sorted(
         {str(name) for source in sources for name in source.rows.get("dataset", pd.Series()).unique()}
     ):
         for part in ALIKE:
+            # What was asked -> the runs that asked it. With one key all runs agree in this part.
             found: dict[str, list[str]] = {}
             for source in sources:
                 for state in sorted(_states(source, dataset, part)):
@@ -163,7 +166,7 @@ def differences(sources: Sequence[Source]) -> Iterator[str]:
 
 
 def _states(source: Source, dataset: str, part: str) -> set[str]:
-    """How a run asked all methods that were not asked in a way of their own."""
+    """How a run asked the methods for which the config sets nothing of their own in this part."""
     rows = source.rows[source.rows["dataset"] == dataset]
     alike = [method for method in rows["method"].unique() if source.entry(method).get(part) is None]
     limit = source.context.limited if part == "dataset" else None
@@ -173,6 +176,7 @@ def _states(source: Source, dataset: str, part: str) -> set[str]:
 
 
 def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]:
+    # `scores` gives every metric's lines in the same order, so that line `at` of each is of the same entry.
     means = {metric: scores(source.final, source.context, metric) for metric in metrics}
     costs = _costs(source.rows)
     for at, (_, line) in enumerate(means["iou"].iterrows()):
@@ -235,6 +239,7 @@ def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
     ok = rows[rows["status"] == "ok"].reindex(columns=[*ENTRY, "image_id", "status", *COSTS]) if len(rows) else rows
     found = {}
     for (dataset, method, ranking), own in ok.groupby(ENTRY) if len(ok) else ():
+        # All rows of an image repeat its encoding time, which may count once; the time of a prompt is the row's own.
         spent = (own.drop_duplicates("image_id")["encode_ms"], own["segment_ms"])
         values = [float(one.astype(float).quantile(share)) for one in spent for share in SHARES.values()]
         named = zip(COST_NAMES, (*values, s_per_1000_masks(own)), strict=True)
@@ -243,7 +248,7 @@ def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
 
 
 def _compared(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
-    """With a rank among those over the same instances and clicks, and footnotes at the others."""
+    """The entries with a rank among those over the same instances and clicks, and footnotes at the others."""
     cells = [mean_cell(entry, "iou", "mean", SHARE) for entry in found.to_dict("records")]
     found = placed(found.assign(cell=pd.Series(cells, index=found.index, dtype=object)))
     most = found.where(found["iou_mean"].notna()).groupby(found["dataset"])["n_iou"].transform("max")
@@ -257,7 +262,7 @@ def _compared(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
 
 
 def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
-    """With the ranks of each data set by itself; what two runs print alike counts once."""
+    """The entries with their ranks, for each data set separately; what two runs print alike counts once."""
     whole = found[found["ranked"]]
     once = whole.assign(printed=whole["iou_mean"].map(percent)).drop_duplicates([*LINE, "dataset", "n_iou", "printed"])
     parts = []

@@ -26,8 +26,8 @@ _NOTES = (
     "NoC@q: mean clicks until the IoU is at least q %; an instance that is never so good counts the last click. "
     "NoF@90: never at 90 % (strict), or needing the last click (as RITM counts, >=). AuC: area under the mean IoU "
     "against clicks, in percent of the whole.",
-    "Over instances with a mask after every click; the others are failed. Of a method with rankings, those masks "
-    "count into which the next clicks were made.",
+    "Over instances with a mask after every click; the others are failed. For a method with several rankings, the "
+    "masks that the next clicks corrected count.",
 )
 
 

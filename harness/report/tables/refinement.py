@@ -36,7 +36,7 @@ CLICKS = (0, 1, 2, 3, 5, 10, 20)
 def refinement(final: FinalClicks, context: Context) -> Table:
     """For each data set and method a line for some numbers of clicks, by how the input was rough.
 
-    Of a method with rankings it is the one whose masks the next clicks correct (`answers`).
+    For a method with several rankings, the line is of the ranking whose masks the next clicks correct (`answers`).
     """
     body: list[Row] = []
     notes: list[str] = []
