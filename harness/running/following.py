@@ -1,7 +1,7 @@
-"""What a config has told of its run: loggers of every row and of the end, commands of the end alone.
+"""Tells loggers and commands of the config how its run goes: loggers get every row and the end, commands the end.
 
-Nothing here makes rows, and nothing here may cost any: what a logger or a command gets wrong is said once, and the run
-goes on without it.
+Nothing here makes rows, and no row may be lost through it: if a logger or a command fails, a warning says so once, and
+the run goes on without it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Following:
 
 @contextmanager
 def told_of_the_end(config: RunConfig, folder: Folder) -> Iterator[list[Following]]:
-    """A command's work on a run: however it ends, its loggers and `on_end:` learn how.
+    """Surrounds a command's work on a run: however it ends, the loggers are told how, and `on_end:` is run.
 
     Yields:
         A list, for the `Following` whose loggers are to be told.

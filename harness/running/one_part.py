@@ -1,8 +1,9 @@
-"""One part of a run that is cut into parts: an independent command, which finds the others' work only in the folder.
+"""One part of a run that is cut into parts: an independent command, which sees the others' work only in the folder.
 
-A part holds its own lock throughout, and the run's only for moments: when it starts, to write the manifest or to agree
-with the one that is there, and when it ends, to add what it was. Two parts may work on different machines or one
-after the other. Nobody directs them; whichever finds at its end that no image is missing writes the run's tables.
+A part holds its own lock all the time, and the run's lock only twice and briefly: at its start, to write the manifest
+or to compare itself with the one that is there, and at its end, to add what it did. Parts may work on different
+machines at the same time or one after the other. No process directs them; the part that finds at its end that no image
+is missing writes the run's tables.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from harness.storage.store import Store, store_of
 from harness.structures import UserError
 
 WAIT_S = STALE_S + 30.0
-"""How long a part waits for the run's lock: a part that was killed while it held it is taken over within that time."""
+"""How long a part waits for the run's lock; the lock of a part that was killed while holding it is free before that."""
 
 
 @dataclass(frozen=True)
 class PartDone:
-    """What a part came to.
+    """The result of a part.
 
     Attributes:
-        images: How many images x methods it holds; `missing` of them are not done, since too much failed.
+        images: How many images x methods it holds; `missing` of them are not done because too much failed.
         instances: How many instances this start asked for; `failed` of them have no mask.
         over_budget: Whether a method failed on more than `max_failures` allows, so that the part was stopped.
         incomplete: The parts of the run that lack images.
@@ -60,14 +61,14 @@ def run_part(
     """Execute a part of a config; what an earlier start of it finished is kept.
 
     Args:
-        config: Checked; the same for all parts.
-        part: Which one.
-        watcher: Told of everything that takes time.
-        address: Of a Ray cluster; None uses this machine.
+        config: A config that was checked; the same for all parts.
+        part: Which part.
+        watcher: Is told of everything that takes time.
+        address: The address of a Ray cluster; None uses this machine.
         runs: Where runs are kept; None as `store_of` says.
 
     Raises:
-        UserError: Something that the reader can mend, such as another start that is at this part, or a config or
+        UserError: Something that the user can correct, such as another start that works on this part, or a config or
             weights that are not those of the other parts.
     """
     store = store_of(config.run, runs)
@@ -89,6 +90,9 @@ def run_part(
         stopped, peaks, readers = evaluate(config, left, store, address, budget, watcher, lock)
         instances, failed = budget.instances.total(), budget.failed.total()
         ended = {"ended": now(), "instances": instances, "failed": failed, "peaks": peaks}
+        # One lock holds for the question whether other parts lack images and for the writing of the tables. If two
+        # parts end at the same moment, the second sees all rows of the first: the tables are written, and never by both
+        # at once.
         with _for_a_moment(store, watcher):
             store.close(start["id"], **ended, **({"reads_text": sorted(readers)} if readers else {}))
             facts = [job.facts for job in jobs]
@@ -107,10 +111,10 @@ def _own(job: Job, part: Part) -> Job:
 
 @contextmanager
 def _for_a_moment(store: Store, watcher: Watcher) -> Iterator[None]:
-    """Hold the run's lock, which other parts hold for moments, too.
+    """Hold the run's lock, which other parts also hold only briefly.
 
     Raises:
-        UserError: Somebody holds it for longer, such as a start of the whole run.
+        UserError: Another process holds it for longer, such as a start of the whole run.
     """
     deadline = time.monotonic() + WAIT_S
     while True:
@@ -152,7 +156,7 @@ def _agree(store: Store, config: RunConfig, jobs: Sequence[Job], part: Part, sta
 
 
 def _differing(manifest: dict[str, Any], jobs: Sequence[Job], part: Part) -> str:
-    """How a manifest is not that of these jobs and of so many parts; "" where it is."""
+    """How a manifest differs from these jobs and this number of parts; "" where it does not."""
     known = {key: JobFacts(**job) for key, job in manifest["jobs"].items()}
     for job in jobs:
         before = known.get(job.facts.key)

@@ -70,6 +70,9 @@ class Budget:
 
     def spent(self, outcome: Outcome) -> bool:
         """Count an outcome; returns whether its job has failed on more than the allowed share of its instances."""
+        # How many instances the whole job has is not known before its images are read, so it is extrapolated. A share
+        # of 0.1, 100 images, and after 10 of them 50 instances with 20 failures: 500 instances are expected in all, of
+        # which 50 may fail. The run goes on; the 51st failure stops it, not the first bad image.
         job = outcome.job
         self.done[job] += outcome.samples
         self.instances[job] += outcome.instances
@@ -89,21 +92,23 @@ def run(
     """Execute a config; what an earlier start of it finished is kept.
 
     Args:
-        config: Checked.
-        watcher: Told of everything that takes time.
+        config: A config that was checked.
+        watcher: Is told of everything that takes time.
         address: The address of a Ray cluster; None uses this machine.
         runs: Where runs are kept; None as `store_of` says.
         retry_failed: Redo the samples in which an instance failed.
-        redo: Labels of methods and data sets: redo their samples that a plugin's code made which was edited since.
+        redo: Labels of methods and data sets: redo those of their samples whose plugin's code was edited since.
 
     Raises:
-        UserError: Something that the reader can mend, such as another start that is at this run, or data sets without
-            any instance.
+        UserError: Something that the user can correct, such as another start that works on this run, or data sets
+            without any instance.
     """
     _check_redo(config, redo)
     store = store_of(config.run, runs)
     with Lock(store.folder) as lock:
         _check_parts(store)
+        # Training may take days, so everything that can be wrong with the evaluation is looked for before it. Only
+        # after it are all weights there, whose hashes the manifest needs; so the jobs are planned (again) after it.
         if due := untrained(config):
             check_kept(due, store.folder)
             look_ahead(config, due)
@@ -117,6 +122,7 @@ def run(
         stopped, peaks, readers = evaluate(config, left, store, address, budget, watcher, lock)
         if readers:
             store.close(reads_text=sorted(readers))
+        # Tables are made with the lock held: another start would add rows while they are read.
         store.begun()
         finished = report(recorded(store), stopped)
         ended = {"ended": now(), "instances": finished.instances, "failed": finished.failed, "peaks": peaks}
@@ -128,6 +134,8 @@ def run(
 
 def _opened(store: Store, config: RunConfig, jobs: Sequence[Job], retry_failed: bool, redo: Sequence[str]) -> int:
     """Add this start to the manifest, and remove the rows that it makes again; returns how many samples failed."""
+    # What is left to do is found by which samples have no rows. So to redo a sample is to forget its rows here, before
+    # `remaining` looks.
     facts = [job.facts for job in jobs]
     start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
     store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
@@ -161,7 +169,7 @@ def _check_redo(config: RunConfig, redo: Sequence[str]) -> None:
 
 
 def done_samples(jobs: Sequence[Job], left: Sequence[Shard]) -> dict[str, int]:
-    """Job's key -> how many of the samples that it wants are in none of the shards that are left."""
+    """Job's key -> how many of its samples are in none of the shards that are left."""
     waiting: Counter[str] = Counter()
     for shard in left:
         waiting.update({job.facts.key: len(shard.sample_ids) for job in shard.jobs})
@@ -190,6 +198,8 @@ def evaluate(
     """
     peaks: Peaks = {}
     readers: set[str] = set()
+    # Jobs that share a shard (entries of one loaded method on one data set) all report the seconds of the whole shard.
+    # Each is charged its share, so that their sum is what was spent.
     sharing = {job.facts.key: len(shard.jobs) for shard in shards for job in shard.jobs}
     if not shards:
         return False, peaks, readers
@@ -199,10 +209,11 @@ def evaluate(
         from harness.cluster.scheduler import Cluster
 
         coming = Cluster(config.workers, store, address, watcher.begins).run(shards)
+    # Closing the generator stops the workers, also where the budget or an error ends the loop early.
     with closing(coming):
         for outcome in coming:
             watcher.outcome(outcome)
-            lock.check()
+            lock.check()  # If another start has taken the lock over, this one must not write on.
             own = peaks.setdefault(outcome.job, {"memory_mib": 0, "gpu_mib": 0, "images": 0, "spent_ms": 0})
             own |= {name: max(own[name], getattr(outcome, name)) for name in ("memory_mib", "gpu_mib")}
             own["images"] += outcome.samples

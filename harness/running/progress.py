@@ -37,9 +37,9 @@ class JobState:
     """How far a method is on a data set.
 
     Attributes:
-        images: How many of the `of` images are done, those of earlier starts included.
+        images: How many of the `of` images are done, including those of earlier starts.
         instances: How many instances this start has done; `failed` of them have no mask.
-        instances_per_s: Rate of this start since its first shard began; None before any time has passed.
+        instances_per_s: The rate of this start since its first shard began; None before any time has passed.
         to_go_s: Seconds until all images are done at that rate; None before the first shard.
         devices: The devices it runs on, with the workers seen on each.
         memory_mib: Peak memory of the largest worker; `gpu_mib` is the peak on a GPU.
@@ -70,6 +70,8 @@ class JobState:
         self.failed += outcome.failed
         if seconds > 0:  # 0 where the driver gives up an image that kills its workers: no worker spent any time.
             self.instances_per_s = self.instances / seconds
+            # Images of earlier starts cost this one no time, so they count for neither the rate nor the rest: with 40
+            # of 100 done before and 20 more in 60 s, the other 40 will take 120 s.
             self.to_go_s = (self.of - self.images) * seconds / max(1, self.images - images_before)
         workers = self.devices.setdefault(outcome.device, [])
         if outcome.worker not in workers:
@@ -172,6 +174,7 @@ class Live:
         """Show a shard that is done."""
         self._has_begun()
         state, now = self.states[outcome.job], time.monotonic()
+        # The driver hears of a shard at its end. The first of a job began as long ago as the worker says it took.
         began = self.began.setdefault(outcome.job, now - outcome.seconds)
         state.add(outcome, now - began, self.before[outcome.job])
         failures = f"{state.failed} failed" if state.failed else ""
@@ -246,7 +249,7 @@ def said_of(event: str, about: Mapping[str, Any]) -> str:
 
 
 def went_on(since: int) -> str:
-    """Where a training that was resumed went on."""
+    """The step from which a resumed training went on; "" for a new one."""
     return f" (resumed at step {since})" if since else ""
 
 

@@ -1,4 +1,4 @@
-"""The networks that a run lacks, trained before anything is evaluated: side by side where a cluster has room."""
+"""Trains the networks that a run lacks before anything is evaluated, at the same time where a cluster has room."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
 
 
 def check_kept(due: Sequence[MethodEntry], run: Folder) -> None:
-    """Refuse to train for a run, or networks, that would lie in the copy of the checkout that Ray makes for a job.
+    """Refuse a run or a network that would be written into the copy of the checkout that Ray makes for a job.
 
     Raises:
-        UserError: One would, and be deleted with the job.
+        UserError: One would be, and Ray would delete it at the job's end.
     """
     from harness.cluster import connect as joining
 
@@ -84,16 +84,17 @@ def check_kept(due: Sequence[MethodEntry], run: Folder) -> None:
 def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = None, runs: str | None = None) -> None:
     """Train every network that is not there, once for all methods that share it.
 
-    Networks with `workers` train side by side, as many as the cluster has room for; before them, one after the other,
-    those that this process trains. Where one fails the others go on: they may take days, and not all share its fault.
+    First this process trains the networks without `workers`, one after the other. Then those with `workers` train at
+    the same time, as many as the cluster has room for. If one fails the others go on, since they may take days and need
+    not have the same fault.
 
-    All networks are claimed before the first of them begins, so that a second start of this run, or another run that
-    shares some, is refused at once and not after hours. Two networks of one key (one recipe, saved to two places) share
-    their state and so their lock; they take turns.
+    The locks of all networks are taken before the first training begins, so that a second start of this run, or another
+    run that shares a network, is refused at once and not after hours. Two networks with the same key (one recipe, saved
+    to two places) have the same state and therefore the same lock; they are trained one after the other.
 
     Args:
         due: Methods whose checkpoint is not there.
-        said: Called now and then, in any thread.
+        said: Is called now and then, in any thread.
         address: The address of a Ray cluster; None uses this machine.
         runs: As `training.train` takes it.
 
@@ -158,7 +159,9 @@ def _failure(name: str, error: Exception, alone: bool) -> UserError:
 
 
 def _at_once(count: int, networks: Sequence[Network], train: Callable[[Network], Failure]) -> dict[str, Failure]:
-    """Train each network in a thread of its own, `count` at a time; networks of one key take turns."""
+    """Train each network in a thread of its own, `count` at a time; networks with the same key never at once."""
+    # A thread takes its key's lock before it takes one of the `count` places. The other way round, two networks of one
+    # key would hold two places, one of which only waits, and others could not use it.
     room, turns = threading.Semaphore(count), {one.recipe.key: threading.Lock() for one in networks}
 
     def trained(network: Network) -> Failure:

@@ -131,7 +131,10 @@ def _read(folder: Folder) -> dict[str, Any] | None:
 
 
 def _with_lock(folder: Folder, status: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The status, corrected by the lock, which alone tells of a start that still trains or works on a long batch."""
+    """The status, corrected by what the run's lock says."""
+    # The status file is written when the images begin and after shards. While a start still trains, it is missing or of
+    # an earlier start; during a long batch it is old. The lock is renewed all the time: if its holder wrote the status,
+    # that process is alive; if not, the status is of an earlier start and says nothing about this one.
     writer = holder(folder)
     if writer is None:
         return status
