@@ -1,6 +1,6 @@
-"""A plugin's code as a hash, by which a run notices that it was edited.
+"""Hashes a plugin's code, so that a run notices when it was edited.
 
-The code is the module that the plugin stands in and, from there on, what each module imports of the plugin's author:
+The code is the module that contains the plugin and all modules by the same author that it imports, directly or not:
 
     my_repo/mine.py  imports  my_repo.parts       followed: the same package, wherever it is installed
                               beside              followed: a module outside the installed libraries
@@ -9,8 +9,9 @@ The code is the module that the plugin stands in and, from there on, what each m
                               harness.structures  not followed: the harness, whose commit the manifest has
                               torch               not followed: a library, whose version the manifest has
 
-A plugin in harness/clicks, harness/masks or harness/config is followed within its own package. Nothing is imported for
-it: the import statements tell, those within functions too. Comments, docstrings and layout do not count.
+A plugin in harness/clicks, harness/masks or harness/config is followed within its own package. No module is imported
+for this: the import statements are read from the text, also those within functions. Comments, docstrings and layout do
+not change the hash.
 """
 
 from __future__ import annotations
@@ -91,14 +92,15 @@ def _is_followed(name: str, start: str) -> bool:
 
 
 def _scope(module: str) -> str:
-    """The package that is one author's: the first part of a name, of the harness's own the first two."""
+    """The package by which an author is told: a name's first part, or its first two for the harness itself."""
+    # "my_repo.models.parts" -> "my_repo", "harness.clicks.centre" -> "harness.clicks".
     parts = module.split(".")
     return ".".join(parts[: 2 if parts[0] == "harness" else 1])
 
 
 @lru_cache
 def _is_library(package: str) -> bool:
-    """Whether a package of this name is installed or comes with Python; what has no place at all does, too."""
+    """Whether a package is installed or comes with Python; one without any file (built in) counts as well."""
     spec = _spec(package)
     places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
     found = [Path(place) for place in places if Path(place).exists() and place]
@@ -114,7 +116,7 @@ def _absolute(dots: int, base: str, package: str) -> str:
 
 
 def _named(module: str, name: str) -> str:
-    """What an import statement means: of `from a import b` it is `a.b` where that is a module, or else `a`."""
+    """The module that an import statement reads: for `from a import b`, `a.b` if that is a module, or else `a`."""
     inner = f"{module}.{name}".strip(".")
     return inner if _file(inner) else module
 
@@ -127,7 +129,7 @@ def _file(module: str) -> Path | None:
 
 
 def _spec(module: str) -> ModuleSpec | None:
-    """How a module would be found; no package is imported for it, as `find_spec` alone would do."""
+    """How Python would find a module. `find_spec("a.b")` alone would import `a`; this imports nothing."""
     parent = module.rpartition(".")[0]
     try:
         if not parent:

@@ -1,7 +1,7 @@
 """What is done when a plugin's code fails: which failures are its own, and how a message says where it failed.
 
-Kinds of failures are told apart by their types. A GPU that is lost and memory that does not suffice are no plugin's
-mistake: the first ends the process, the second may be gone with the next image. All else is an ordinary failure.
+Failures are told apart by their types. A lost GPU and a lack of memory are not the plugin's mistake: after the first
+the process must end, while the second may not occur with the next image. Everything else is an ordinary failure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PASSING = re.compile(
     r"|(?<=\bprocess )\d+\b ?|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b",
     re.IGNORECASE,
 )
-"""What another process or another start would say otherwise: where an object lies, ids of processes, addresses."""
+"""Parts of messages that differ with each process or start: addresses of objects, ids of processes, IP addresses."""
 _OUT_OF_MEMORY = 2
 """CUDA's number of the error (`cudaErrorMemoryAllocation`)."""
 
@@ -42,26 +42,26 @@ TEXT_MOST, REASON_MOST = 1000, 1200
 class DeviceLost(BaseException):
     """The GPU failed under this process, which has to end.
 
-    It is no Exception, so that no `except Exception` on the way makes failed rows of it.
+    It is a BaseException so that no `except Exception` on its way turns it into failed rows.
     """
 
 
 def is_device_lost(error: BaseException) -> bool:
-    """Whether a GPU can do nothing more in this process: CUDA answers every call after such an error with the error.
+    """Whether a GPU is of no more use to this process: after such an error CUDA answers every call with it.
 
-    torch raises AcceleratorError for what CUDA itself reports. What cuBLAS and its sisters report comes as a bare
-    RuntimeError with words alone, so there exactly that type and their beginning count.
+    torch raises AcceleratorError for errors of CUDA itself. Errors of cuBLAS and similar libraries come as a plain
+    RuntimeError, which is recognised by exactly this type and by how its text begins.
     """
     words = type(error) is RuntimeError and said_by(error).startswith("CUDA error")
     return words or isinstance(error, _of_torch("AcceleratorError"))
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether the memory of a GPU or of the machine did not suffice.
+    """Whether a GPU or the machine had too little memory.
 
-    Python and numpy raise MemoryError, torch OutOfMemoryError, or AcceleratorError where CUDA itself finds no memory
-    for its own needs. torch's allocator on the CPU has no type: it raises a bare RuntimeError that names it, so there
-    exactly that type counts. A plugin's own `ValueError("... out of memory slots")` is an error like any other.
+    Python and numpy raise MemoryError. torch raises OutOfMemoryError, or AcceleratorError where CUDA itself finds no
+    memory for its own needs. torch's allocator on the CPU raises a plain RuntimeError with its name in the text, so
+    exactly this type counts. A plugin's own `ValueError("... out of memory slots")` is an error like any other.
     """
     if isinstance(error, _of_torch("AcceleratorError")):
         return getattr(error, "error_code", None) == _OUT_OF_MEMORY
@@ -70,19 +70,19 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def _of_torch(name: str) -> tuple[type[BaseException], ...]:
-    """An exception type of torch; none where torch is not loaded, for then it has raised nothing."""
+    """An exception type of torch; () if torch is not loaded, since then it cannot have raised anything."""
     found = getattr(sys.modules.get("torch"), name, None)
     return (found,) if found else ()
 
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """Turn what a plugin raises to end the process into an exception like others: SystemExit, KeyboardInterrupt, ...
+    """Turn exceptions by which a plugin would end the process (SystemExit, KeyboardInterrupt, ...) into ordinary ones.
 
     What a signal raises stays as it is: Ctrl-C, and the exit by which SIGTERM ends a worker.
 
-    A plugin may fork. A child that leaves the plugin's code, by whatever way, ends there: it would go on with the run
-    as a second writer.
+    A plugin may fork. The child ends as soon as it leaves the plugin's code, by a return or an exception: otherwise it
+    would go on with the run as a second writer.
     """
     process = os.getpid()
     try:
@@ -97,15 +97,17 @@ def contained() -> Iterator[None]:
             said = f"sys.exit({said_by(error, lambda one: repr(one.code))})"
         raise RuntimeError(said).with_traceback(error.__traceback__) from None
     finally:
+        # Another process id here means that this is a forked child. `_exit` skips all `finally` blocks above, which
+        # would release locks and delete files that are the parent's.
         if os.getpid() != process:
             os._exit(0)
 
 
 def _by_signal(error: BaseException) -> bool:
-    """Whether a signal's handler raised it, whose frame is then in the traceback.
+    """Whether a signal's handler raised the exception; then the handler's frame is in the traceback.
 
-    Python's own handler of Ctrl-C leaves no frame. Where it is in place, as in a notebook, a KeyboardInterrupt of the
-    main thread, the only one that signals reach, is taken for the user's.
+    Python's own handler of Ctrl-C is written in C and leaves no frame. If it is in place, as in a notebook, every
+    KeyboardInterrupt in the main thread, the only one in which handlers run, is taken for the user's.
     """
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     in_main = threading.current_thread() is threading.main_thread()
@@ -123,7 +125,7 @@ def blamed(what: str) -> Iterator[None]:
         what: The message's start: `methods/ours.py cannot be imported`.
 
     Raises:
-        UserError: In place of what was raised; but what a lost or full GPU, or full memory, raises stays as it is.
+        UserError: In place of what was raised. Errors by a lost GPU or by a lack of memory are raised as they are.
     """
     try:
         with contained():
@@ -157,14 +159,17 @@ def said_by(error: BaseException, how: Callable[[Any], str] = str) -> str:
 
 
 def _name(error: BaseException) -> str:
-    """The name of an exception's class, also where its metaclass has another one, or none, to tell."""
+    """The name of an exception's class, also where its metaclass hides it."""
+    # `type(error).__name__` would ask the metaclass, which a plugin can write. `type`'s own descriptor reads the name
+    # that the class was made with.
     name: str = type.__dict__["__name__"].__get__(type(error))
     return one_line(name)
 
 
 def one_line(text: str, most: int = REASON_MOST) -> str:
     """The text on one line, cut to `most` characters and a note of its length, without what differs at each start."""
-    # Cut before it is cleaned: a text of a gigabyte must not go through regular expressions.
+    # Cut before it is cleaned: a text of a gigabyte must not go through regular expressions. Four times as
+    # much as is kept leaves room for what cleaning removes.
     cut = " ".join(text[: 4 * most].split())
     cut = _PASSING.sub("", readable(cut))
     whole = len(text) <= 4 * most and len(cut) <= most
@@ -172,7 +177,7 @@ def one_line(text: str, most: int = REASON_MOST) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """A plugin's line rather than a library's; nothing where harness/ refused a value."""
+    """Where a plugin's own code was when it failed, for a message; "" where harness/ refused a value."""
     *_, raised = [Path(), *(Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))]
     found = None if isinstance(error, ValueError) and raised.is_relative_to(_HARNESS) else own_line(error)
     return "" if found is None or found[0].is_relative_to(_HARNESS) else f" ({found[0].name}, line {found[1]})"
@@ -180,6 +185,11 @@ def _place(error: BaseException) -> str:
 
 def own_line(error: BaseException) -> tuple[Path, int] | None:
     """Where a plugin's code was when it raised: its last line before a library's or the harness' own."""
+    # A traceback goes from the caller to where it was raised, such as
+    #
+    #    harness/evaluation/loop.py  ->  mine.py, line 12  ->  mine.py, line 40  ->  torch/nn/functional.py
+    #
+    # The author can change mine.py alone, and line 40 is the closest to the failure.
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _imports(frame.filename)]
     written = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)]
     own = [frame for frame in written if not Path(frame.filename).is_relative_to(_HARNESS)]

@@ -1,7 +1,8 @@
 """A plugin's parameters: checked against its constructor on the driver (`resolve`), built in the worker (`build`).
 
-A parameter annotated `Path` counts from the checkout's root; what lies under data/, weights/ or runs/, which
-no worker's copy of the checkout holds, is made absolute on the driver, and `HARNESS_DATA` stands for data/.
+A relative path in a parameter annotated `Path` counts from the checkout's root. Workers have a copy of the checkout
+without data/, weights/ and runs/, so a path below these is made absolute on the driver. `HARNESS_DATA` stands for
+data/.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ ANY_OTHER = "**"
 
 
 def resolve(kind: str, name: str, params: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Check parameters against the constructor; what can only be found on this machine becomes absolute.
+    """Check parameters against the constructor; paths that a worker's copy of the checkout lacks become absolute.
 
     Returns:
-        JSON values of the annotated types, from which `build` makes the same object in any worker.
+        JSON values, from which `build` makes the same object in any worker.
 
     Raises:
         UserError: An unknown, a missing or an ill-typed parameter.
@@ -39,7 +40,7 @@ def resolve(kind: str, name: str, params: Mapping[str, Any], where: str = "") ->
 
 
 def arguments(taker: Callable[..., Any], name: str, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check keyword arguments of a class, or those of a function beyond its first; JSON values, as `resolve` says.
+    """Check keyword arguments of a class, or of a function without its first argument; returns JSON, as `resolve`.
 
     Args:
         taker: The class or the function.
@@ -61,7 +62,7 @@ def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
     """Construct a plugin from what `resolve` returned.
 
     Raises:
-        UserError: Its constructor raised; but what a lost or full GPU, or full memory, raises stays as it is.
+        UserError: Its constructor raised. Errors by a lost GPU or by a lack of memory are raised as they are.
     """
     cls = find(kind, name)
     wanted = parameters_of(cls)
@@ -75,6 +76,7 @@ def parameters_of(taker: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     function: Any = inspect.getattr_static(taker, "__init__") if isinstance(taker, type) else taker
     if function is object.__init__:
         return {}
+    # In a file with `from __future__ import annotations` the signature holds annotations as texts; this makes types.
     try:
         hints = get_type_hints(function, include_extras=True)
     except NameError as error:
@@ -93,7 +95,7 @@ def _annotation(wanted: Mapping[str, tuple[Any, Any]], key: str) -> Any:
 
 
 def plugin_kind(annotation: Any) -> str | None:
-    """The kind of plugin that a parameter is itself, as in `saliency: Saliency | None`."""
+    """The kind of plugin that a parameter takes, as in `saliency: Saliency | None`; None if it takes no plugin."""
     options = (annotation, *get_args(annotation))
     return next((name for name, kind in KINDS.items() if kind.base and kind.base in options), None)
 
@@ -117,7 +119,7 @@ def _resolved(annotation: Any, value: Any, where: str) -> Any:
 
 
 def _with_slashes(path: Path, where: str) -> Path:
-    """Refuse a path in Windows's writing, where it is one name and no file has it."""
+    """Refuse a path with backslashes where they do not separate folders, unless a file has this very name."""
     if os.sep == "/" and "\\" in str(path) and not located(path).exists():
         slashed = str(path).replace("\\", "/")
         raise UserError(f"{where}: found {path}; wanted '/' between folders, which Windows takes too: {slashed}.")
@@ -125,7 +127,9 @@ def _with_slashes(path: Path, where: str) -> Path:
 
 
 def _check_keys(annotation: Any, mistakes: Iterable[Mapping[str, Any]], where: str) -> None:
-    """Refuse a key that a dataclass or a TypedDict lacks or does not have, wherever it is in a parameter."""
+    """Refuse a missing or an unknown key of a dataclass or a TypedDict, however deep in a parameter it is."""
+    # pydantic gives a mistake's place as a path: ("crops", 1, "sise") for the key `sise` in the second of a list of
+    # crops. Going along it, the annotation's fields tell which keys may stand there.
     for mistake in mistakes:
         if mistake["type"] in ("missing", "unexpected_keyword_argument", "extra_forbidden"):
             known, place = _fields(annotation), where
@@ -138,7 +142,7 @@ def _check_keys(annotation: Any, mistakes: Iterable[Mapping[str, Any]], where: s
 
 
 def _fields(annotation: Any) -> dict[Any, Any]:
-    """Key -> annotation, of the dataclass or TypedDict that an annotation is or holds: `list[Crop]`, `Crop | None`."""
+    """Key -> annotation, for the dataclass or TypedDict that an annotation is or contains (`list[Crop]`)."""
     if isinstance(annotation, type) and is_dataclass(annotation):
         hints = get_type_hints(annotation, include_extras=True)
         return {field.name: hints[field.name] for field in fields(annotation)}

@@ -5,10 +5,10 @@ A config names a plugin in one of three ways:
 - by the name that its decorator gives it, in a file that comes with the harness: `register_method("sam")` in
   methods/sam/sam.py, `register_metric("iou")` in harness/masks/metrics.py;
 - by an entry point of an installed package in the group `harness.<kind>`: `harness.methods`, `harness.metrics`, ...;
-- as `module:name`, from anywhere on Python's path, where the name is the class's or the function's own or the one that
+- as `module:name`, from anywhere on Python's path, where the name is that of the class or the function, or the one that
   its decorator gives it: `my_package.clicks:mine/v1`.
 
-Names, not objects, go to workers: each looks a plugin up for itself.
+Workers are sent names, not objects, and look each plugin up themselves.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Entry:
         name: What its decorator made it known as; without one, its entry point's name or its own.
         thing: The class or the function.
         options: What else its decorator was given.
-        spec: The module whose execution registered it, as the import system describes it.
+        spec: How the import system describes the module that registered it; each execution of a module has its own.
     """
 
     name: str
@@ -91,7 +91,7 @@ def register_learner(name: str) -> Callable[[T], T]:
 def register_metric(
     name: str, *, higher_is_better: bool = True, bounds: tuple[float, float] = (0.0, 1.0), unit: str = ""
 ) -> Callable[[T], T]:
-    """Function decorator: makes a metric of two masks known as `name`, which is its column in the rows.
+    """Function decorator: makes a metric of two masks known as `name`, which is also its column in the rows.
 
     Args:
         name: An identifier: "dice".
@@ -150,6 +150,8 @@ def _registering(kind: str, name: str, **options: Any) -> Callable[[T], T]:
 
 
 def _register(kind: Kind, name: str, options: Mapping[str, Any], thing: T) -> T:
+    # A decorator runs while its module is being executed, so the module's spec is that of this execution. `_same` tells
+    # a reload from a second definition by it.
     module = sys.modules.get(getattr(thing, "__module__", ""))
     new = Entry(name, thing, options, getattr(module, "__spec__", None))
     pattern, example = kind.form
@@ -165,12 +167,16 @@ def _register(kind: Kind, name: str, options: Mapping[str, Any], thing: T) -> T:
 
 
 def _same(old: Entry, new: Entry) -> bool:
-    """Whether a name is registered for the same thing again, and not for two.
+    """Whether a name is registered again for the same thing, rather than for two different things.
 
-    A module that is executed again (a reload, a notebook's cell) makes its classes and functions anew, under the module
-    spec of that execution: the same module and name with another spec is a reload, with the same spec a second
-    definition in one file. One file may also be two modules: `__main__`, where it was started, and itself.
+    A module that is executed again (a reload, a notebook's cell) creates its classes and functions anew. One file may
+    also be two modules: `__main__`, if it was started as a script, and the module of its own name.
     """
+    #    same module, same class name, another spec    a reload, or a notebook's cell, without any spec: the newer
+    # counts
+    #    same module, same class name, same spec       written twice in one file: refused
+    #    another module, same file and line            a script that is also imported: the same thing
+    #    another module, another place                 two plugins of one name: refused
     if old.thing is new.thing:
         return True
     if old.thing.__module__ != new.thing.__module__:
@@ -203,13 +209,14 @@ def entry(kind: str, name: str, where: str = "") -> Entry:
 
 
 def check_at_hand(name: str) -> None:
-    """Refuse a plugin's name that would have a further module imported; for names that a run's folder gives.
+    """Refuse a plugin's name, found in a run's folder, if another module would have to be imported for it.
 
-    The folder may come from anybody, and `module:name` may be a file in that very folder. What comes with the harness,
-    is installed, or is loaded since the reader's own command or config names it is at hand.
+    The folder may come from anybody, and `module:name` may be a file in that very folder, so importing it would run a
+    stranger's code. A plugin is safe if it comes with the harness or an installed package, or if its module is loaded
+    already because the user's own command or config names it.
 
     Raises:
-        UserError: It is not.
+        UserError: The module is not loaded.
     """
     module, colon, _ = name.partition(":")
     if colon and module not in sys.modules:
@@ -243,24 +250,26 @@ def names(kind: str) -> list[str]:
 
 
 def own_plugins(kind: str, name: str | None = None) -> list[Written]:
-    """The plugins of a kind that come with the harness, as their files' texts show them; all, or those of a name."""
+    """The plugins of a kind that come with the harness, read from their files' text; all, or those with a name."""
     found = [one for file in KINDS[kind].files for one in written(file, KINDS[kind].decorator, name)]
     return [one for one in found if name in (None, one.name)]
 
 
 def installed_plugins(kind: str) -> tuple[EntryPoint, ...]:
-    """The entry points of a kind that installed packages have."""
+    """The entry points of a kind in the installed packages."""
     return _points(kind, tuple(sys.path))
 
 
 @lru_cache
 def _points(kind: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:  # noqa: ARG001
-    """What the packages on a path offer; every look at them takes 10 ms."""
+    """What the packages on a path offer; kept, since each look at them takes 10 ms. Another path is looked at anew."""
     return tuple(entry_points(group=f"harness.{kind}"))
 
 
 def _named(kind: Kind, name: str, at: str) -> Entry:
     """A plugin that comes with the harness or has an entry point."""
+    # All places of a name are found before anything is imported: were the first one taken, an installed package could
+    # replace a plugin of the harness without anybody noticing.
     own = own_plugins(kind.name, name)
     points = {point.value for point in installed_plugins(kind.name) if point.name == name}
     places = sorted({f"{kind.shown(one.file)}, line {one.line}" for one in own} | points)
@@ -268,13 +277,15 @@ def _named(kind: Kind, name: str, at: str) -> Entry:
         raise UserError(f"{at}'{name}' is {' and '.join(places)}. Rename one, or name the one meant as module:name.")
     if points:
         return _imported(kind, places[0], f"{at}{name}, the entry point {places[0]}", name)
-    # A file of this name whose decorator's name is no plain text is found by importing it.
+    # A decorator may compute its name, `register_method(PREFIX + "a")`, and then the file's text does not show it. If
+    # the file is called like the plugin it is imported all the same, which tells.
     files = [one.file for one in own] or [file for file in kind.files if file.stem == name]
     for file in files:
         with blamed(f"{at}{kind.shown(file)} cannot be imported"):
             importlib.import_module(kind.module(file))
     found = _ENTRIES[kind.name].get(name)
-    # Ray may have cleaned up the copy of the checkout that a worker's modules were imported from.
+    # `files` may be empty for a plugin that is loaded: Ray may have removed the copy of the checkout from which a
+    # worker's modules were imported.
     if found and (files or found.thing.__module__.startswith("harness.")):
         return found
     lacks = f"no {kind.folder}/{name}.py" if kind.base else f"no {kind.noun} '{name}'"

@@ -1,4 +1,4 @@
-"""How a metric's values are read: which of two is better, where they lie, and how they are printed."""
+"""How a metric's values are to be read: which of two is better, their bounds, and how they are printed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from harness.structures import UserError
 
 ROUNDING = 1e-9
-"""How far a value may lie beyond its bounds, as the rounding of float64 makes a share 1.0000000000000002."""
+"""How far a value may lie beyond its bounds: rounding in float64 can make a share 1.0000000000000002."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What a metric declares of its values.
+    """What a metric declares about its values.
 
-    A share, which has bounds 0 and 1 and no unit, is printed in percent, and differences of it in points. Every other
-    value is printed as it is, in its own unit.
+    A share, with bounds 0 and 1 and no unit, is printed in percent, and differences between shares in percentage
+    points. Every other value is printed as it is, in its own unit.
 
     Attributes:
         higher_is_better: Which of two values is the better one.
@@ -52,13 +52,13 @@ class Scale:
 
     @property
     def written(self) -> dict[str, Any]:
-        """JSON values; null for a bound that there is not."""
+        """The scale as JSON values; null for a bound that does not exist, since JSON has no infinity."""
         bounds = [bound if math.isfinite(bound) else None for bound in self.bounds]
         return {"higher_is_better": self.higher_is_better, "bounds": bounds, "unit": self.unit}
 
     @property
     def worst(self) -> float:
-        """The worst value that there is: 0 of a share; infinite where nothing bounds it."""
+        """The worst possible value: 0 for a share; infinite where there is no bound."""
         return self.bounds[0] if self.higher_is_better else self.bounds[1]
 
     @property
@@ -92,14 +92,14 @@ class Scale:
         return self.bounds[0] - ROUNDING <= value <= self.bounds[1] + ROUNDING
 
     def shown(self, value: float) -> str:
-        """0.5776 -> `57.76` of a share, 3.25 -> `3.25` of pixels; a dash where there is no number."""
+        """0.5776 -> `57.76` for a share, 3.25 -> `3.25` for pixels; a dash where there is no number."""
         return "–" if math.isnan(value) else f"{self.factor * value:.2f}"
 
     def signed(self, difference: float) -> str:
-        """0.0452 -> `+4.52` of a share; never `-0.00`; a dash where there is no number."""
+        """0.0452 -> `+4.52` for a share; never `-0.00`; a dash where there is no number."""
         text = "–" if math.isnan(difference) else f"{self.factor * difference:+.2f}"
         return "+0.00" if text == "-0.00" else text
 
 
 SHARE = Scale()
-"""That of IoU, and of a metric that says nothing else."""
+"""The scale of IoU, and of every metric that declares no other."""

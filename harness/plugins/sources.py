@@ -1,7 +1,7 @@
-"""What a file's text says of its plugins, read without importing it.
+"""Reads from a file's text which plugins it has, without importing it.
 
-Importing every method to print one line on each would load torch and take seconds. The syntax tree tells the same: the
-decorators hold the names, the docstrings the lines, and the import statements which modules must be there.
+Importing every method to print one line on each would load torch and take seconds. The syntax tree says the same: the
+decorators hold the names, the docstrings the descriptions, and the import statements which modules are needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Written:
     """A plugin as a file's text shows it.
 
     Attributes:
-        name: What the decorator makes it known as.
+        name: The name that the decorator gives it.
         file: Where it is written.
         line: Where the class or the function begins; 0 in a file that cannot be parsed.
         says: The first line of its docstring.
@@ -57,10 +57,10 @@ def written(file: Path, decorator: str, name: str | None = None) -> list[Written
 
 
 def failure(file: Path) -> str:
-    """Why a file cannot be imported, as far as its text tells and that of the files it imports by `from .x import y`.
+    """Why a file cannot be imported, judged by its text and by that of the files it imports by `from .x import y`.
 
-    It tells of a syntax error and of a module that is not there; "" where it finds neither. What a module does when
-    it is imported can still fail. An import within `try`, `if` or a function may lack: the file provides for that.
+    The answer is a syntax error or a module that is not installed; "" where neither is found. Code that runs at import
+    can still fail. A missing import within `try`, `if` or a function does not count: the file itself provides for it.
     """
     # Files that import each other would be read without an end: each is read once.
     seen: set[Path] = set()
