@@ -26,7 +26,7 @@ SIZES = ((1, 1), (1, 17), (17, 1), (31, 47))
 """Heights and widths that are easily forgotten: one pixel, one row, one column, odd numbers."""
 
 PAIRS = (((0.7, 0.2), (0.45, 0.85)), ((0.9, 0.5), (0.15, 0.4)))
-"""Pairs of clicks in shares of the shorter side. Of each pair neither lies where the other one's swap does."""
+"""Pairs of clicks, x and y in shares of the shorter side. With x and y swapped, neither click lies on the other."""
 
 
 def check_method(asked: Asked) -> Iterator[Outcome]:

@@ -25,8 +25,9 @@ class Optimizer(Model):
         name: Which of the two.
         lr: The learning rate after the warm-up.
         weight_decay: How strongly weights are pulled to zero.
-        betas: Of AdamW.
-        decays: What `weight_decay` pulls at: what the learner chose (no norms, no biases), or "all", as MMSegmentation.
+        betas: AdamW's two decay rates, for the means of gradients and of their squares; SGD ignores them.
+        decays: Which weights `weight_decay` pulls: those that the learner chose (no norms, no biases), or "all", as in
+            MMSegmentation.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -41,7 +42,7 @@ class Schedule(Model):
 
     Attributes:
         name: How it falls: as a power of the steps that are left, as a cosine, or not at all.
-        power: Of `poly`.
+        power: The exponent of `poly`; the others ignore it.
         warmup: Steps over which the learning rate rises to `lr`.
         min_lr: The least learning rate.
         horizon: The step at which the factor of `poly` and `cosine` is zero; all steps by default.
@@ -78,12 +79,12 @@ class Recipe(Model):
         checkpoint: Where the trained weights go, with a card beside them; by default
             weights/trained/<hash of this recipe>.safetensors.
         datasets: Training samples come from these.
-        text: What an instance is called, as in a run: the rule, or rule, template and words file. A network is to be
-            asked with the words that it was trained on.
-        classes: "seen" trains on instances of the data sets' seen categories only, as zero-shot training does.
+        text: What an instance is called, as in a run: the rule, or rule, template and words file. A network should
+            later be given the same words that it was trained on.
+        classes: "seen" trains only on instances of the data sets' seen categories, as zero-shot training does.
         balance: Draw categories equally often, instead of instances.
         steps: Optimiser steps.
-        batch: Examples a step, of all workers together.
+        batch: Examples in each step, of all workers together.
         optimizer: What turns gradients into steps.
         schedule: How the learning rate changes over the steps.
         clip_norm: Gradients are scaled down to this norm; None leaves them.
@@ -93,15 +94,15 @@ class Recipe(Model):
         save_every: Steps between resumable checkpoints.
         precision: The type of the saved weights.
         note: Said in the card: what these weights are and are not.
-        workers: Processes that Ray Train shares each batch among, one a GPU where there are any; 0 is this process
-            alone, without Ray.
+        workers: Processes among which Ray Train divides each batch, one for each GPU if there are any; 0 is this
+            process alone, without Ray.
         accumulate: Forward passes that a worker's share of a batch is cut into.
         compute: "bf16" runs forward passes in autocast; weights, gradients and optimiser stay float32.
         batch_norm: Over a worker's own examples, over those of all workers ("sync"), or with statistics that stay as
             they are ("frozen").
         ema: The exported weights are this moving average of the trained ones; None exports those themselves.
-        loaders: Threads, in processes of up to four, that make the next steps' examples; 0 makes them in turn with the
-            training.
+        loaders: Threads, in processes of up to four, that make the next steps' examples; 0 makes them between the
+            steps, in the training's own process.
         validation: A look at fixed examples now and then.
     """
 
@@ -148,7 +149,7 @@ class Recipe(Model):
 
 
 class KnownRecipe(Recipe):
-    """A recipe and what its weights go by, found at one moment by `identified`, which alone makes these.
+    """A recipe with the key and the path of its weights; only `identified` makes these.
 
     Attributes:
         key: Hash of all that decides the trained weights.
@@ -164,7 +165,7 @@ class KnownRecipe(Recipe):
         return places.located(self.saved_as)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Recipe:  # type: ignore[override]
-        """A plain recipe: what was changed has another key, and is to be identified anew."""
+        """A plain recipe: after a change the key is another one, which `identified` must find anew."""
         plain = Recipe.model_construct(**{name: getattr(self, name) for name in Recipe.model_fields})
         return plain.model_copy(update=update, deep=deep)
 
@@ -172,12 +173,13 @@ class KnownRecipe(Recipe):
 def identified(recipe: Recipe) -> KnownRecipe:
     """The recipe with its key, for which plugins are imported and the files that it names are hashed.
 
-    A command does this once, as it reads its config, and passes the result on: hashing takes time, and files that
-    change while it runs do not make it lose the name under which it began. A known recipe is returned as it is.
+    A command does this once, when it reads its config, and passes the result on: hashing takes time, and the key must
+    not change during the command if a file does. A known recipe is returned as it is.
 
-    The key is of the weights, not of the recipe's text. Two recipes that differ in where files lie (another machine's
-    data/), in the note or in how often a state is kept train the same weights, bit for bit, and share a key, so that
-    one resumes what the other began. Two that name one path get different keys once the file there changed.
+    The key stands for the weights, not for the recipe's text. Two recipes that differ only in where files lie (another
+    machine's data/), in the note or in how often a state is kept train the same weights, bit for bit. They have the
+    same key, so that one resumes what the other began. Two recipes that name the same path have different keys if the
+    file there has changed between them.
     """
     if isinstance(recipe, KnownRecipe):
         return recipe
@@ -187,7 +189,7 @@ def identified(recipe: Recipe) -> KnownRecipe:
 
 
 def _says(recipe: Recipe) -> list[Any]:
-    """What a recipe itself says of its weights: all but the places of files, and what no weight depends on."""
+    """The values in a recipe that decide its weights, without the places of files."""
     # What cannot change a weight: names, notes, who makes the examples (`Draws.at` gives each its own generator), and
     # a look at fixed examples. Plugins and text are left out here because they are said below, without places of
     # files.

@@ -15,11 +15,11 @@ from harness.structures import UserError
 
 INTEGER = "tag:yaml.org,2002:int"
 DIGITS = 1000
-"""Of a whole number, at most: Python itself refuses to read some thousands, which take long."""
+"""The most digits of a whole number: reading more takes long, and Python refuses numbers with some thousands."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key stands once (of two, plain YAML silently drops the first), and every text is Unicode."""
+    """YAML without repeated keys (plain YAML silently drops the first of two), in which every text is Unicode."""
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)

@@ -76,8 +76,9 @@ def read_rgb(path: Path, turned: bool = False) -> Image:
         )
     try:
         with opened(path) as image:
-            has_16_bits = ";16" in str(image.tile)  # Of three channels of 16 bits PIL reads the upper 8 bits alone.
-            # PIL finds that of some PNGs after loading alone, and turns a TIFF by it then, and forgets it.
+            has_16_bits = ";16" in str(image.tile)  # PIL reads only the upper 8 bits of three channels of 16 bits.
+            # The orientation is read both before and after loading. PIL finds that of some PNGs only after loading,
+            # while loading a TIFF turns the pixels and removes the orientation.
             before = orientation(image)
             image.load()
             # Modes that begin with I or F hold 16 or 32 bits; PIL's conversion to RGB would clip them.

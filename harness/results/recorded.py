@@ -72,11 +72,14 @@ class Recorded:
         return with_metrics(rows, self.metrics)
 
     def _seen_by_checkpoints(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows, with a class that the split calls unseen as seen where a method's checkpoint was trained on it.
+        """The rows, in which classes that a method's checkpoint was trained on are seen, whatever the split says.
 
-        Where that leaves no class unseen, a method's rows are neither seen nor unseen. `attrs["said"]` has a sentence
-        for each method's and data set's label of which this changed rows.
+        If that leaves no class unseen, the method's rows are neither seen nor unseen. `attrs["said"]` has a sentence
+        for each pair of a method's and a data set's label whose rows were changed.
         """
+        # A checkpoint trained on 70 of 80 classes, in a split with 60 seen and 20 unseen ones: "unseen" would mix ten
+        # classes that it knows with ten that it does not. A checkpoint trained on all 80 has nothing unseen, and a mean
+        # over "seen" alone would only repeat the mean over all.
         said: dict[tuple[str, str], str] = {}
         for job in self.jobs:
             learnt = job.about.get("classes_trained_on", ())
@@ -104,7 +107,7 @@ class Recorded:
         return {name: said for job in self.jobs for name, said in job.about.get("metrics", {}).items()}
 
     def context(self, rows: pd.DataFrame) -> Context:
-        """What the tables must know besides the rows."""
+        """What the tables need besides the rows."""
         again = {(job.method, job.dataset): job.about.get("training_images_asked") or 0 for job in self.jobs}
         expected, uncounted = self._expected(rows)
         facts = {label(method): self._method_facts(method) for method in self.config.methods}
@@ -162,15 +165,18 @@ class Recorded:
         }
 
     def absent(self, job: JobFacts) -> set[str]:
-        """The samples that a job was asked for and has no rows of."""
+        """The job's samples without rows."""
         return set(self.samples[job.dataset]) - self.store.done(job)
 
     def _expected(self, rows: pd.DataFrame) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
         """How many instances each job was asked for, and in how many images they were not counted.
 
-        Rows tell of the images that any method has done. Of the others the data set's listing told when the run was
-        made. An image of which neither tells counts as one instance, which is enough for its means to stay blank.
+        The rows of any method show how many instances the images have that it has done. For the other images the
+        number is what the data set's listing said when the run was made. An image without either counts as one
+        instance, which is enough for the means to stay blank.
         """
+        # Method a has done images 1 and 2, method b image 1 alone, and nobody image 3. Of b's missing images, 2 is
+        # counted by a's rows (in `known`, or `of` for a method without rows) and only 3 by the listing.
         known = expected_of(rows)
         of = {dataset: max(own for (_, data), own in known.items() if data == dataset) for _, dataset in known}
         absent = {(job.method, job.dataset): self.absent(job) for job in self.jobs}

@@ -77,7 +77,7 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
     failed = rows.loc[rows["status"] != "ok", ASKED].drop_duplicates()
     final = FinalClicks.of(rows, withhold=True)
     why, bare = tuple(reasons(rows)), tuple(_without_instance(run, rows))
-    del rows  # Of millions they are a gigabyte, of which the final ones are a copy.
+    del rows  # Millions of rows take a gigabyte, and `final` has its own copy of those that it needs.
     made = [table_or_why(name, final, context) for name in run.config.tables]
     tables = (*(table for table, _ in made), *([failures_table(why, run.config.run)] if why else []))
     give_back()
@@ -94,9 +94,9 @@ def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished
 
 
 def _check_ids(asked: pd.DataFrame) -> None:
-    """Refuse instances of several images under one id, which means would take for one.
+    """Refuse instances of several images with the same id, which means would count as one instance.
 
-    A worker sees it (`jobs.worker`), but not where each worker had another image.
+    A worker notices this (`jobs.worker`), but only if it had both images.
     """
     twice = asked[asked.duplicated(["dataset", "method", "instance_id"])]
     if len(twice):

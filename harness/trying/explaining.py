@@ -25,7 +25,7 @@ from harness.trying.panels import COLUMNS, Panel, drawn, in_rows
 from harness.trying.replaying import images_of, stored_rows
 
 SHOWN = (1, 2, 3, 5, 10, 20)
-"""Of a line with more than `COLUMNS` clicks, the rounds that are shown, beside the last."""
+"""The rounds that are shown, beside the last one, of an instance with more than `COLUMNS` clicks."""
 
 BEGUN = {
     "box": "a box",
