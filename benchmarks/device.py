@@ -1,9 +1,10 @@
-"""How busy a worker keeps its GPU: `python -m benchmarks.device`, a minute, two idle cores, no GPU, no downloads.
+"""How busy a worker keeps its GPU: `python -m benchmarks.device`, three minutes, two idle cores, no GPU, no downloads.
 
 The GPU is simulated: `encode` and `segment` sleep as long as the bare models took on an H100 (docs/performance.md), and
 leave the processor alone meanwhile, as a GPU does. All else is real: JPEGs are decoded, instances clicked, masks scored
 and written as Parquet. Busy is the share of the time that the worker spends in these sleeps. What it decodes, clicks,
-scores and writes hides behind them if that share is near 1.
+scores and writes hides behind them if that share is near 1. Each measurement is one shard of a worker, which by default
+holds as many images as ten seconds suffice for: its beginning and its end, where nothing hides, count as in a run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from harness.config.click_protocol import Clicks
 from harness.config.wording import Text
 from harness.evaluation.evaluate import Evaluation
 from harness.evaluation.protocol import Names, Protocol
+from harness.jobs.worker import SHARD_S
 from harness.plugins.interfaces import Group
 from harness.storage.store import Store
 from harness.structures import Image, Prediction
@@ -38,7 +40,6 @@ ENCODING = 0.8
 """The share of an image's time that its encoding takes; the rest is its prompts'."""
 
 LEAST_BUSY = 0.95
-IMAGES_A_SHARD = 10
 
 
 class Simulated(Null):
@@ -66,32 +67,35 @@ class Simulated(Null):
         self.slept_s += time.perf_counter() - start
 
 
-def busy(rate: float, dataset: Coco, store: Store) -> float:
-    """The share of the time in which the simulated GPU works, shard by shard, as a worker does it."""
+def busy(rate: float, dataset: Coco, store: Store, for_s: float) -> float:
+    """The share of the time in which the simulated GPU works on a shard that takes so long, written at its end."""
     method = Simulated(rate)
     way = Names("simulated", "simulated", "coco", "coco"), Protocol("benchmark", 0, Clicks(), Text(), METRICS)
-    evaluation, ids = Evaluation(method, dataset, [way]), dataset.sample_ids()
+    evaluation, shard = Evaluation(method, dataset, [way]), dataset.sample_ids()[: images_in(for_s, rate)]
     start = time.perf_counter()
-    for place in range(0, len(ids), IMAGES_A_SHARD):
-        shard = ids[place : place + IMAGES_A_SHARD]
-        store.write(FACTS, shard, list(evaluation.records(shard)))
+    store.write(FACTS, shard, list(evaluation.records(shard)))
     return method.slept_s / (time.perf_counter() - start)
 
 
+def images_in(for_s: float, rate: float) -> int:
+    """How many images the GPU does in a time."""
+    return max(1, round(for_s * rate / INSTANCES_AN_IMAGE))
+
+
 def main(
-    images: Annotated[int, typer.Option(min=10, help="How many images, of 7 instances each.")] = 60,
+    for_s: Annotated[float, typer.Option(min=0.1, help="How long a shard takes.")] = SHARD_S,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured; the median counts.")] = 3,
 ) -> None:
     """Print how busy each model's GPU would be."""
     cv2.setNumThreads(1)
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        generate(root, images)
+        generate(root, images_in(for_s, max(RATES.values())))
         dataset, store = Coco(root, SPLIT, seen=None), Store(root / "run")
         shares: dict[str, list[float]] = {name: [] for name in RATES}
         for _ in range(rounds):
             for name, rate in RATES.items():
-                shares[name].append(busy(rate, dataset, store))
+                shares[name].append(busy(rate, dataset, store, for_s))
     table = Table("model", "instances/s, bare on an H100", "busy", "goal", title="A worker's simulated GPU")
     goal = f"at least {LEAST_BUSY:.0%}"
     for name, found in shares.items():
