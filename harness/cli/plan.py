@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from harness.cli.costs import say_costs
 from harness.cli.options import Address, ConfigPath, Limit, Only, Runs, Set, loaded
 from harness.cli.power import say_detect
 from harness.cli.terminal import console, say, warn
@@ -29,6 +30,9 @@ def plan(
     probe: Annotated[
         bool, typer.Option(help="Measure a few steps of every training that is due, a minute at most: GPU-hours.")
     ] = False,
+    cost: Annotated[
+        bool, typer.Option(help="Ask each method about one picture here: its parameters and operations.")
+    ] = False,
     detect: Annotated[
         float | None,
         typer.Option(
@@ -41,7 +45,7 @@ def plan(
 ) -> None:
     """Say what `run` would do: images, instances, what is there already, what must be trained.
 
-    Computes nothing but what --probe asks for.
+    Computes nothing but what --probe and --cost ask for.
     """
     from harness.jobs.plan import instances, planned, samples_of
     from harness.jobs.requirements import untrained
@@ -74,6 +78,8 @@ def plan(
     console.print(listing)
     for line in left_out_of([job.facts for job in jobs]):
         say(line)
+    if cost:
+        say_costs(asked)
     if detect is not None:
         say_detect(store, asked, detect)
 

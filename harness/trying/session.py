@@ -132,7 +132,7 @@ class Session:
             Exception: Whatever the method raises, as where it wants words and there are none.
         """
         loaded = self.methods[label]
-        picture = self._encoded(loaded.method)
+        picture = self.encoded(loaded.method)
         if isinstance(picture.state, Exception):
             raise picture.state
         prompt = Prompt(tuple(clicks), _said(loaded, text), None, self._names(loaded.method))
@@ -152,9 +152,17 @@ class Session:
         except Exception as error:
             return replace(answer, prediction=None, error=described(error))
 
+    def encoded(self, method: Method) -> Picture:
+        """The picture as a method encoded it, once; labels that share a method share it."""
+        if id(method) not in self._pictures:
+            own = replace(self.picture, state=None, encode_ms=None)
+            encode(method, [own], self.seed)
+            self._pictures[id(method)] = own
+        return self._pictures[id(method)]
+
     def _asked(self, loaded: Loaded, clicks: tuple[Click, ...], text: str | None, before: Prediction | None) -> Answer:
         """One round, which starts from the answer to the round before."""
-        picture = self._encoded(loaded.method)
+        picture = self.encoded(loaded.method)
         if isinstance(picture.state, Exception):
             return Answer(loaded.label, error=f"encode: {described(picture.state)}")
         prompt = Prompt(clicks, text, carried(before)[1] if before else None, self._names(loaded.method))
@@ -175,14 +183,6 @@ class Session:
 
     def _names(self, method: Method) -> tuple[str, ...]:
         return self.present if method.present_only else self.vocabulary
-
-    def _encoded(self, method: Method) -> Picture:
-        """The picture as a method encoded it, once; labels that share a method share it."""
-        if id(method) not in self._pictures:
-            own = replace(self.picture, state=None, encode_ms=None)
-            encode(method, [own], self.seed)
-            self._pictures[id(method)] = own
-        return self._pictures[id(method)]
 
 
 def _said(loaded: Loaded, text: str | None) -> str | None:

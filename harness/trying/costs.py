@@ -1,0 +1,117 @@
+"""What each method of a config computes for one picture: its parameters, and its operations as torch counts them.
+
+A picture is asked about twice. The first time fills what is computed once for all pictures, such as the vectors of
+texts; what is counted is the second time, which every further picture costs. An operation is a multiply or an add of a
+matrix product or a convolution, which is what torch's counter knows; work in NumPy and OpenCV is not among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.config.parts import label
+from harness.config.run_config import RunConfig
+from harness.config.wording import Wording
+from harness.evaluation.pictures import Picture, loaded
+from harness.jobs.listing import checked_ids
+from harness.plugins import parameters
+from harness.plugins.interfaces import Dataset
+from harness.structures import Click, UserError
+from harness.trying.methods import Loaded, load_methods
+from harness.trying.session import Session
+
+_WITHOUT_NETWORKS = ("builtins", "numpy", "torch", "functools", "pathlib")
+"""Packages whose other objects are not looked into."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method computes for one picture.
+
+    Attributes:
+        label: The method's.
+        parameters: How many numbers the networks that it holds have; 0 for a method without a network of torch's.
+        image_operations: Once for all prompts on a picture.
+        prompt_operations: For one click and a class name.
+        error: Why the method gave no answer; "" where it did.
+    """
+
+    label: str
+    parameters: int
+    image_operations: int = 0
+    prompt_operations: int = 0
+    error: str = ""
+
+
+def costs(config: RunConfig) -> tuple[tuple[int, int], list[Cost]]:
+    """Ask every method of a config about the first picture of its first data set, in this process.
+
+    Returns:
+        The picture's (h, w), and what each method computes.
+
+    Raises:
+        UserError: The picture shows nothing that can be asked for, or as `load_methods` says.
+    """
+    entry = config.datasets[0]
+    dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
+    picture = loaded(dataset, checked_ids(dataset, f"data set '{label(entry)}'")[0])
+    if not picture.targets:
+        raise UserError(f"data set '{label(entry)}': nothing in its first image can be asked for; wanted an instance.")
+    wording = Wording(config.text, dataset.classes)
+    return picture.sample.size, [_cost(one, picture, wording) for one in load_methods(config)]
+
+
+def parameters_of(method: object) -> int:
+    """How many numbers all networks have that an object holds, however deep; a shared one counts once."""
+    found: dict[int, int] = {}
+    due, seen = [method], set()
+    while due:
+        one = due.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, nn.Module):
+            found |= {id(tensor): tensor.numel() for tensor in one.parameters()}
+        elif isinstance(one, Mapping):
+            due += one.values()
+        elif isinstance(one, list | tuple):
+            due += one
+        elif not isinstance(one, type) and type(one).__module__.partition(".")[0] not in _WITHOUT_NETWORKS:
+            due += vars(one).values() if hasattr(one, "__dict__") else ()
+    return sum(found.values())
+
+
+def _cost(one: Loaded, picture: Picture, wording: Wording) -> Cost:
+    instance = picture.targets[0].instance
+    rows, columns = picture.targets[0].truth.mask.nonzero()
+    click = Click(int(columns[len(columns) // 2]), int(rows[len(rows) // 2]))
+    word = wording.vocabulary[wording.classes.index(instance.category)]
+    size = parameters_of(one.method)
+    first = Session([one], picture, wording.vocabulary).ask(one.label, (click,), word)
+    if first.error:
+        return Cost(one.label, size, error=first.error)
+    again = Session([one], picture, wording.vocabulary)
+    with _counted() as image:
+        again.encoded(one.method)
+    with _counted() as prompt:
+        again.ask(one.label, (click,), word)
+    return Cost(one.label, size, image.get_total_flops(), prompt.get_total_flops())
+
+
+@contextmanager
+def _counted() -> Iterator[FlopCounterMode]:
+    """Count operations; attention is computed by plain matrix products meanwhile, for the counter knows no others."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
