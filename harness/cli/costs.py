@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.markup import escape
 from rich.table import Table
 
 from harness.cli.terminal import console, say, warn
-from harness.config.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from harness.config.run_config import RunConfig
 
 MILLION, BILLION = 1e6, 1e9
 
