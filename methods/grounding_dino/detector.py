@@ -1,8 +1,14 @@
-"""Grounding DINO as the package has it, with its two towers run apart: an image's once, a text's once.
+"""Grounding DINO from the package, whose two towers run separately: once for each image, once for each text.
 
-The rest of the network mixes image and text from its first layer on, so it runs for every pair of the two. The
-package's own `forward` does that. Where it would run a tower, a stand-in hands it what the tower gave before; no layer
-of the network is written anew here.
+The rest of the network mixes image and text from its first layer on, so it must run for every pair of the two. The
+package's own `forward` does this. In the place of each tower it finds a stand-in, which hands it the tower's earlier
+output, so that no layer of the network is written anew here.
+
+    see(image)      image tower --> SeenImage ---+
+                                                 |  Handed
+    boxes(image, texts)                          +--> forward: mixing layers --> boxes, scores
+                                                 |  EachTextOnce
+                    text tower, if the text is new
 """
 
 from __future__ import annotations
@@ -67,7 +73,7 @@ class Boxes:
 
 
 class Handed(nn.Module):
-    """Stands for the image tower: hands out the features that were put here, for as many texts as are asked."""
+    """Takes the image tower's place: returns the features that were put here, repeated for each text."""
 
     def __init__(self, tower: Any) -> None:
         super().__init__()
@@ -84,7 +90,7 @@ class Handed(nn.Module):
 
 
 class EachTextOnce(nn.Module):
-    """Stands for the text tower: each text goes through it once, as long as it is remembered."""
+    """Takes the text tower's place: a text goes through the tower once, and then its output is remembered."""
 
     def __init__(self, tower: nn.Module) -> None:
         super().__init__()
@@ -93,6 +99,8 @@ class EachTextOnce(nn.Module):
 
     def forward(self, ids: Tensor, *given: Tensor, **options: Any) -> Any:
         """What the tower returns for rows of ids; their masks and positions, `given`, follow from the ids."""
+        # rows (dog, cat, dog), with cat remembered: `new` is [0], the first place of each row that is not. Those places
+        # alone go through the tower, and its output is put together for all rows again.
         rows = [tuple(row) for row in ids.tolist()]
         new = [rows.index(row) for row in dict.fromkeys(rows) if row not in self.known]
         if new:
@@ -100,6 +108,7 @@ class EachTextOnce(nn.Module):
             found = self.tower(ids[new], *(one[new] for one in given), **options).last_hidden_state
             self.known |= {rows[place]: one for place, one in zip(new, found, strict=True)}
         states = torch.stack([self.known[row] for row in rows])
+        # A dict keeps the order of insertion, so the texts that were read first are forgotten.
         for row in list(self.known)[:-TEXTS_KEPT]:
             del self.known[row]
         return SimpleNamespace(last_hidden_state=states)
@@ -154,7 +163,7 @@ class Detector:
         self.handed.image = image
         pixels = torch.zeros((), device=self.device).expand(
             len(ids), 3, *image.shown
-        )  # Of which only the shape is used.
+        )  # Only its shape is used, by `Handed`.
         pieces = torch.tensor(ids, device=self.device)
         answer = self.network(
             pixel_values=pixels,
@@ -163,6 +172,7 @@ class Detector:
             pixel_mask=torch.ones((len(ids), *image.shown), dtype=torch.long, device=self.device),
             return_dict=True,
         )
+        # Boxes come as middle and size, (x, y, w, h), each a share of the image's width or height.
         height, width = image.size
         middle, half = answer.pred_boxes[..., :2], answer.pred_boxes[..., 2:] / 2
         corners = torch.cat([middle - half, middle + half], -1) * middle.new_tensor([width, height, width, height])

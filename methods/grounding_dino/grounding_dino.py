@@ -57,7 +57,7 @@ class GroundingDino(MultiMask):
         device: Where both run; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: How many prompts SAM decodes at once; by default 8 on the CPU, 64 on a GPU.
         texts_per_batch: How many texts on an image share Grounding DINO's pass; by default 1 on the CPU, 8 on a GPU.
-        precision: Of the matrix products of SAM's image encoder; Grounding DINO runs in float32.
+        precision: The precision of the matrix products in SAM's image encoder; Grounding DINO runs in float32.
     """
 
     uses_text = True

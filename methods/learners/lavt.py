@@ -30,7 +30,7 @@ from .shared.phrases import required_phrase
 
 WHERE = "methods/learners/lavt.py"
 CLASS_WEIGHTS = (0.9, 1.1)
-"""Of background and object in the loss."""
+"""The weights of background and object pixels in the loss, as the authors have them."""
 
 
 class BothHalves(nn.Module):

@@ -1,11 +1,11 @@
 """PhraseClick, reimplemented: clicks say where, a phrase says what; each works alone, too.
 
 Paper: Ding et al., "PhraseClick: Toward Achieving Flexible Interactive Segmentation by Phrase and Click", ECCV 2020,
-with neither code nor weights. What of this network is certain, what a reader's notes say and what is ours stands in
-methods/phraseclick/network.py; so no published number can be held against it, and none is shown beside it.
+with neither code nor weights. methods/phraseclick/network.py says which facts about the network are certain, which are
+from a reader's notes and which are our choice. So it cannot be compared with published numbers, and none is shown.
 
-It knows the words of its training. Any other word is [unknown], the same for all: the paper's section 6.10 finds that
-such a method gains on seen classes alone.
+It knows the words of its training. All other words are read as the same [unknown] word: the paper's section 6.10 finds
+that such a method gains on seen classes alone.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ class PhraseClick(Method):
             words = torch.tensor([self._numbered(prompt) for prompt in batch], device=self.device)
             clicks = torch.cat([self._clicks(image, prompt) for prompt in batch])
             inputs = torch.cat([image.pixels.expand(len(batch), -1, -1, -1), clicks], dim=1)
+            # The encoder needs sides that are multiples of its stride: the right and bottom edges are repeated as far
+            # as needed (`-width % stride` pixels), and cut off again from the answer.
             (height, width), stride = inputs.shape[-2:], self.architecture.output_stride
             padded = F.pad(inputs, (0, -width % stride, 0, -height % stride), mode="replicate")
             logits = self.network(padded, words)[0][..., :height, :width].float()
@@ -117,7 +119,7 @@ class PhraseClick(Method):
         return numbered(prompt.text, self.architecture.words)
 
     def _clicks(self, image: Shown, prompt: Prompt) -> Float[Tensor, "1 c h w"]:
-        """A distance map a click; without clicks every map is at its far value."""
+        """A distance map for each click; without clicks every map has its far value everywhere."""
         channels = self.architecture.channels
         size = (image.pixels.shape[1], image.pixels.shape[2])
         if not prompt.clicks:

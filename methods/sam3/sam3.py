@@ -2,23 +2,24 @@
 
 Paper: Carion et al., "SAM 3: Segment Anything with Concepts", 2025, https://arxiv.org/abs/2511.16719
 Code: https://github.com/facebookresearch/sam3 at 99d02f2, SAM licence; here the port in Hugging Face's `transformers`
-5.24, Apache-2.0 (extra `transformers`), with the snapshot facebook/sam3, SAM licence. The hub gives it to whom its
-owners let in: ask on its page, then `hf auth login` (`python -m harness weights list sam3`). PyPI's `sam3` is none of
-this; never install it here.
+5.24, Apache-2.0 (extra `transformers`), with the snapshot facebook/sam3, SAM licence. The hub gives it only to people
+whom its owners have accepted: ask on its page, then `hf auth login` (`python -m harness weights list sam3`). PyPI's
+`sam3` is another project; never install it here.
 
-No public call takes a text and a click together. So the two networks answer apart, on one pass of their image tower:
+No public call takes a text and a click together. So the two networks answer separately, after one pass of their common
+image tower:
 
-- `concept`: of the instances that the text finds with a score above `score_threshold` the best whose mask holds the
-  first positive click; with several clicks, the best of those that agree with the most of them. Where no instance holds
-  the click it is the answer of `confidence`: the text says nothing of that place.
-- `confidence`: SAM 3's tracker by the clicks alone, as SAM 2 answers: three masks for a lone click, ranked by their
-  predicted IoU, one for several clicks, starting from its last mask.
+- `concept`: among the instances that the text finds with a score above `score_threshold`, the best one whose mask holds
+  the first positive click; with several clicks, the best of those that agree with the most of them. If no instance
+  holds the click, it is the answer of `confidence`, since the text says nothing about that place.
+- `confidence`: SAM 3's tracker with the clicks alone. It answers as SAM 2 does: three masks for a single click, ranked
+  by their predicted IoU, and one for several clicks, starting from its last mask.
 
 The oracle is the best of all of these. By text alone the answer is the instance with the highest score, whatever it is;
 without a text it is the tracker's. Phrases are short and say what a thing is. Where it is ("left car") is mostly
 ignored (facebookresearch/sam3, issue 461).
 
-Either network's answers are the package's but for one vector of the tracker's, which the package loses
+Both networks' answers are those of the package, except for one vector of the tracker's, which the package loses
 (`Sam3Network._embedded`).
 
 Published: 48.5 mask AP on LVIS and 54.1 cgF1 on SA-Co Gold (README at 99d02f2), of all instances of a phrase. No number
@@ -104,7 +105,14 @@ class Sam3(MultiMask):
         return [self._answer(found.get(said(one)), one, tracked.get(place)) for place, one in enumerate(prompts)]
 
     def _answer(self, found: Instances | None, prompt: Prompt, tracked: tuple[Answer, np.ndarray] | None) -> Prediction:
-        """The tracker's masks and the text's instance behind them, with what either ranking makes of each."""
+        """The tracker's masks followed by the text's instance, each with its score in both rankings."""
+        # A click with three tracker masks of predicted IoU 0.9, 0.7, 0.6, and an instance of score 0.8:
+        #
+        #                   tracker's masks       instance
+        #    confidence      0.9   0.7   0.6      -1.0       the tracker's best mask wins
+        #    concept        -0.1  -0.3  -0.4       0.8       the instance wins
+        #
+        # Without an instance at the click, the last column is missing and the tracker's best mask wins both.
         taken = None if found is None else chosen(found, prompt.clicks, self.network.threshold)
         if tracked is None:  # By text alone.
             assert found is not None and taken is not None
@@ -113,7 +121,7 @@ class Sam3(MultiMask):
         quality, memory = answer.confidence.float().cpu().tolist(), list(answer.logits)
         if found is None:
             return Prediction(masks, {"confidence": quality}, memory)
-        # A predicted IoU is from 0 to 1: less 1, the tracker's masks come after any instance, in their own order.
+        # A predicted IoU is from 0 to 1. Minus 1, it ranks the tracker's masks behind any instance, in their own order.
         concept = [one - 1 for one in quality]
         if taken is None:
             return Prediction(masks, {"confidence": quality, "concept": concept}, memory)
@@ -132,10 +140,11 @@ def said(prompt: Prompt) -> str:
 def chosen(found: Instances, clicks: Sequence[Click], threshold: float) -> int | None:
     """The place of the instance that the clicks choose; None where none is chosen.
 
-    An instance must have a score above the threshold and hold the first positive click. Of several it is the one that
-    agrees with the most clicks (holds a positive one, leaves out a negative one), and then the one with the highest
-    score. Without a positive click it is the one with the highest score, whatever it is.
+    An instance must have a score above the threshold and hold the first positive click. Among several, the one that
+    agrees with the most clicks is chosen (it holds a positive click, it leaves out a negative one), and among equals
+    the one with the highest score. Without a positive click it is the one with the highest score, however low.
     """
+    # The network returns the instances by descending score.
     first = next((click for click in clicks if click.positive), None)
     if first is None:
         return 0

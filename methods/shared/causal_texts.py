@@ -1,8 +1,8 @@
-"""A CLIP's causal text tower, without the padding and with what several sentences begin with computed once.
+"""A CLIP's causal text tower without padding, which computes a common beginning of several sentences only once.
 
 open_clip pads every text to the context length, 77 tokens, of which "a photo of a dog." needs 7. In a causal tower a
-token sees those before it and none after it, and a text's vector is read at its end mark. So what comes after that mark
-may be left out, and so may what comes before a name be computed for all names together:
+token sees only the tokens before it, and a text's vector is read at its end mark. So everything after that mark can be
+left out, and what stands before the name can be computed once for all names:
 
     [start] a photo of a | dog . [end]          the start of a sentence: once, as keys and values of each layer
                          | hair drier . [end]   its end: for each name, attending to them
@@ -61,10 +61,12 @@ def starts_of(module: open_clip.CLIP, tokens: Sequence[Sequence[int]]) -> Starts
 
     Args:
         module: A CLIP for which `is_causal` holds.
-        tokens: Of each beginning, with the start mark.
+        tokens: The tokens of each beginning, the start mark included.
     """
     padded = nn.utils.rnn.pad_sequence([torch.tensor(one) for one in tokens], batch_first=True)
     there = module.positional_embedding.device
+    # Shorter beginnings are padded at their end. The pads do no harm: a token attends only to those before it, and
+    # later steps read no further than each beginning's own length.
     length = padded.shape[1]
     x = module.token_embedding(padded.to(there)) + module.positional_embedding[:length]
     causal = torch.ones(length, length, dtype=torch.bool, device=there).tril()
@@ -87,7 +89,13 @@ def vectors_of(
     which, before = which.to(there), starts.lengths[which.to(there)]
     steps = torch.arange(length, device=there)
     x = module.token_embedding(tokens.to(there)) + module.positional_embedding[before[:, None] + steps]
-    # A token sees its sentence's beginning, without the padding of shorter ones, and what stands between it and that.
+    # The mask (sentences, tokens, keys): each token sees its sentence's beginning and, of the sentence's other tokens,
+    # those up to itself. A beginning of 2 tokens, padded to 3, and a rest of 3 tokens, where x is seen:
+    #
+    #            beginning   rest
+    #    rest 1    x x .     x . .
+    #    rest 2    x x .     x x .
+    #    rest 3    x x .     x x x
     padded = torch.arange(starts.past[0][0].shape[2], device=there)
     earlier: Bool[Tensor, "n 1 t p"] = (padded < before[:, None])[:, None, None].expand(-1, -1, length, -1)
     own = (steps <= steps[:, None]).expand(count, 1, -1, -1)
@@ -98,7 +106,8 @@ def vectors_of(
 def _through(
     module: open_clip.CLIP, x: Float32[Tensor, "n t c"], seen: Bool[Tensor, "*n t s"], past: Past | None
 ) -> tuple[Float32[Tensor, "n t c"], Past]:
-    """All layers: what comes out, and the keys and values of these tokens."""
+    """Run all layers; returns their output, and the keys and values of these tokens for each layer."""
+    # The layers of open_clip's ResidualAttentionBlock, written out: its own forward takes no earlier keys and values.
     kept = []
     for number, block in enumerate(module.transformer.resblocks):
         attention = block.attn

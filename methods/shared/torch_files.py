@@ -78,7 +78,7 @@ _INSTRUCTIONS = (
     "TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT SETITEM SETITEMS GLOBAL STACK_GLOBAL "
     "REDUCE NEWOBJ BUILD BINPERSID"
 )
-"""What TorchScript writes and what is close to it. Of the others some reserve memory by a number in the file."""
+"""The opcodes that TorchScript writes, and similar ones. Some others reserve as much memory as the file tells them."""
 
 MODULES = 1_000_000
 """Attributes that are looked at; modules that hold one another in a circle, or doubly many times, have more."""
