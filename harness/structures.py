@@ -24,9 +24,9 @@ Masks = Bool[np.ndarray, "k h w"]
 
 
 class UserError(Exception):
-    """A mistake that the reader can mend. It is shown as one message, without a traceback, and exit code 2.
+    """A mistake that the user can correct. It is shown as one message, without a traceback, and with exit code 2.
 
-    The message says where, what was found, what was wanted and what to do.
+    The message says where it is, what was found, what was wanted and what to do.
     """
 
 
@@ -56,7 +56,7 @@ class Box:
     bottom: float
 
     def __post_init__(self) -> None:
-        """Refuse what a network would answer all the same."""
+        """Refuse impossible boxes: a network would answer them as if nothing were wrong."""
         # An infinite side leaves a difference of infinity or NaN, which is no finite number either.
         if not all(0 <= side < math.inf for side in (self.right - self.left, self.bottom - self.top)):
             raise ValueError(f"found {self}; wanted left <= right and top <= bottom, in pixels.")
@@ -67,22 +67,23 @@ class Prompt:
     """All that a method is given besides the image.
 
     Attributes:
-        clicks: The clicks in the order in which they were made; none where a run asks by text alone, which only a
-            method is asked that does not need one.
+        clicks: The clicks in the order in which they were made; none if a run prompts by text alone, which it does
+            only with methods that need no click.
         text: The words, as the data set or the user gave them; None for a prompt by clicks alone.
-        previous: After the first of several rounds, the `Prediction.memory` of the candidate that was taken in the
-            round before, or that candidate's mask if the method keeps no memory.
+        previous: From the second round on, the `Prediction.memory` of the candidate that was taken in the round
+            before, or that candidate's mask if the method keeps no memory.
         vocabulary: The names from which `text` was chosen: the data set's categories as they are said, in its order. A
             method may contrast the text with them, as MaskCLIP's softmax does. Empty where they are unknown, as for
             free text.
-        initial: A mask to start from, bool (h, w), the same in every round; None to start from nothing. A method that
-            does not look at it starts from nothing.
+        initial: A mask to start from, bool (h, w), the same in every round; None to start from nothing.
         boxes: Boxes around the object, the same in every round; none in most runs.
-        instance: The instance's id, and `draw` which of several times it is asked for: told only to a method that says
-            `told_instances`, which looks up a mask that was made elsewhere.
+        instance: The instance's id. It is filled in only for a method with `told_instances`, which looks up masks that
+            were made elsewhere; for others it is "".
+        draw: The number of the repetition if the instance is segmented several times with clicks drawn anew; filled in
+            like `instance`.
 
-    A method need not know of boxes and masks. One that takes them says so (`Method.takes`); a config that asks another
-    one with them is refused.
+    Boxes and masks are optional for a method. One that uses them says so (`Method.takes`); a config that gives them to
+    another method is refused.
     """
 
     clicks: tuple[Click, ...]
@@ -99,7 +100,7 @@ class Said(NamedTuple):
     """What an instance is called, and the names among which it is: in training as in evaluation.
 
     Attributes:
-        text: The words for the instance; None where the text rule wants none.
+        text: The words for the instance; None where the text rule gives none.
         vocabulary: The data set's classes as they are said ("tv monitor"), in its order; empty where it has none.
         classes: The same classes as the data set prints them ("tvmonitor").
     """
@@ -114,9 +115,9 @@ class Instance:
     """One object of a sample, with its ground-truth mask.
 
     Attributes:
-        id: Unique in its data set and stable, since the chance in drawing clicks depends on it.
+        id: Unique in its data set, and the same each time the data set is read: the random clicks depend on it.
         mask: The visible pixels. They may overlap other instances (a tie lies on a person). The instance keeps a copy
-            of what lies in their box; each time that the mask is asked for it is a new array.
+            of only their bounding box, and each access to `mask` makes a new array of the image's size.
         category: The class name, as the data set prints it.
         seen: Whether the category is among the seen ones of the data set's split; None without a split.
         same_class_count: How many instances of this category the image holds, this one included (Figure 8's N).
@@ -138,7 +139,7 @@ class Instance:
 
     @property
     def cropped(self) -> Cropped | None:
-        """The mask as its box holds it; None where it is no bool array of two dimensions."""
+        """The mask's bounding box and the pixels in it; None if the mask is not a bool array of two dimensions."""
         kept = vars(self)["mask"]
         return kept if isinstance(kept, Cropped) else None
 
@@ -149,7 +150,7 @@ class Instance:
 
 
 NOT_LISTED = " (not listed)"
-"""What follows a sample's id in that of the one instance that stands for all of them, where nobody can name them."""
+"""Ends the id of an instance that stands for all of a sample's if these are not known; the sample's id precedes it."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ class Listed:
 
 
 def _keep_readable(one: Instance | Listed) -> None:
-    r"""Write what is no Unicode in its texts as `\udce9`: an annotation may hold it, and no row can."""
+    r"""Write characters that are not valid Unicode as `\udce9`: annotations may contain them, but rows cannot."""
+    # The data classes are frozen, and `object.__setattr__` goes past that while they are being made.
     for name in ("id", "category", "text"):
         value = getattr(one, name)
         if isinstance(value, str) and not value.isascii():
@@ -233,10 +235,10 @@ class Prediction:
 
     Attributes:
         masks: The k candidates at the image's size, k >= 1.
-        scores: Ranking's name -> k numbers. The candidate with the largest number is the ranking's answer; of equal
-            ones, the first. A lone candidate needs no score.
-        memory: One for each candidate, or nothing: what the method wants back as `Prompt.previous` when it gets the
-            next click on the same instance (low-resolution logits, a region of interest).
+        scores: Ranking's name -> k numbers. The candidate with the largest number is the ranking's answer; among
+            equals it is the first. A single candidate needs no score.
+        memory: One value for each candidate, or none at all: what the method needs for the next click on the same
+            instance (low-resolution logits, a region of interest). It gets it back as `Prompt.previous`.
     """
 
     masks: Masks
@@ -259,29 +261,30 @@ class Record:
             or "single" where there was one without a score; whatever is ranked has an oracle's row too. None in a
             failed row, which stands for every ranking.
         image_id: The sample's id.
-        draw: Which of several times that the instance is asked for this is, from 0; 0 where it is asked once.
-        click_index: How many clicks the method had been given; 0 where it was asked by text alone.
+        draw: The number of the repetition, from 0, if the instance is segmented several times; otherwise 0.
+        click_index: How many clicks the method had been given; 0 if it was prompted by text alone.
         guess: The class that a text rule which looks at the picture chose, as the data set prints it; None for others.
-        click_strategy: The rule that made the clicks; None where none were wanted.
-        click_options: The options of the click strategy, those that the config leaves to it too, as JSON.
+        click_strategy: The rule that made the clicks; None for a prompt by text alone.
+        click_options: All options of the click strategy as JSON, with the defaults of those that the config leaves out.
         start: What the prompts began with beside clicks: "box", "eroded", "dilated", "holed", "run" or "given"
             (`harness.clicks.starts.Start.kind`); None for nothing. Then `boxes` are the boxes, if any, and `start_iou`
             is the IoU of the mask that they started from, or of the filled box, with the ground truth.
-        under_click: How many of the image's objects hold the first positive click, the asked one included; with
-            `under_click_area_ratio` and `click_depth_px` as `Place` (masks/destinations.py) has them. None before any
+        under_click: How many of the image's objects contain the first positive click, this one included;
+            `under_click_area_ratio` and `click_depth_px` are those of `Place` (masks/destinations.py). None before any
             click.
-        partner: The other object that the click lies in, by its instance's id, where a click rule asks for pairs of
-            objects; then `shared_px` are the pixels that count in both, and `partner_iou` is the mask's IoU with it.
+        partner: The instance id of the other object in which the click lies, if the click rule clicks where two
+            objects overlap; then `shared_px` are the pixels that count in both, and `partner_iou` is the mask's IoU
+            with the other object.
         hit: Where the mask went: "right", "part", "whole", "same_class", "other_class", "background" or "nothing", as
             `harness.masks.destinations.Objects.hit` decides it.
         candidate: The mask's position among the candidates.
         metrics: Metric name -> value; each is a column.
-        intersection_px: Pixels in both masks, `union_px` in either, `gt_area_px` and `pred_area_px` in one; ignored
-            ones are not counted.
+        intersection_px: The number of pixels in both masks; `union_px` in at least one of them, `gt_area_px` and
+            `pred_area_px` in each by itself. Ignored pixels are not counted.
         mask: The predicted mask, COCO's compressed RLE of (height, width).
         holds_click: Whether it holds the first positive click; None where there is none.
         encode_ms: Time for the image, shared by all its rows; `segment_ms` is the mean over the prompts of its batch.
-        retried: What the method raised at its first try, where it answered at a second one; else None.
+        retried: What the method raised at its first try, if it answered at the second one; otherwise None.
         status: "ok" or "failed"; `error` says why.
     """
 
