@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -27,10 +28,14 @@ class Start(Model):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What rows depend on: of another run its masks, by their hash, and not where its folder lies."""
-        hashed = self.options.get("sha256")
-        kept = {name: value for name, value in self.options.items() if not (hashed and name == "run")}
-        return {"rule": self.rule, "options": kept}
+        """What rows depend on."""
+        return {"rule": self.rule, "options": _portable(self.options)}
+
+
+def _portable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options less the place of a file or a run that is known by its hash, and may have moved."""
+    places_of_hashed = ("file", "run") if options.get("sha256") else ()
+    return {name: value for name, value in options.items() if name not in places_of_hashed}
 
 
 def _as_start(value: Any) -> Any:
@@ -61,7 +66,7 @@ class Clicks(Model):
         if not self.max_clicks:
             return {"max_clicks": 0} | ({"draws": self.draws} if self.draws > 1 else {}) | started
         unsaid = {"start"} if self.draws > 1 else {"start", "draws"}
-        return self.model_dump(exclude=unsaid) | started
+        return self.model_dump(exclude=unsaid) | {"options": _portable(self.options)} | started
 
     @property
     def by_box_alone(self) -> bool:

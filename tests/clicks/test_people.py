@@ -138,6 +138,10 @@ def test_a_run_replays_recordings_and_counts_instances_without_one(tmp_path: Pat
     (last,) = answered[answered["instance_id"].eq("1a") & answered["click_index"].eq(2)]["clicks"].iloc[:1]
     assert [(one["x"], one["y"], one["positive"]) for one in last] == [(5, 6, True), (30, 7, False)]
     assert rows["error"].str.contains("has no recordings of instance '0a'").any()
+    # Where the recordings lie makes no difference.
+    folder = folder.rename(tmp_path / "moved")
+    moved = load_run(written(tmp_path / "a.yaml", clicks=clicks | {"options": {"file": str(folder)}}, limit=3))
+    assert moved.clicks.protocol == config.clicks.protocol and moved.clicks.options != config.clicks.options
     # Another recording makes other rows, which do not go under the same name.
     kept(folder, ("0a", [(5, 6, True)]))
     changed = load_run(tmp_path / "a.yaml")
