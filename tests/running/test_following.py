@@ -160,8 +160,9 @@ def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
 def test_mlflow_gets_the_curves_and_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow", reason="no MLflow here: pip install mlflow-skinny")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path / 'mlruns'}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # A server or a database is what MLflow 3 wants by itself.
     _, store = followed(tmp_path, [{"name": "mlflow", "params": {"experiment": "toys"}}])
     client = mlflow.MlflowClient()
     (found,) = client.search_runs([client.get_experiment_by_name("toys").experiment_id])
     assert found.info.status == "FINISHED" and found.data.tags["folder"] == str(store.folder)
-    assert len(client.get_metric_history(found.info.run_id, "toys/steady, confidence/iou at 1")) == 3
+    assert len(client.get_metric_history(found.info.run_id, "toys/steady_ confidence/iou at 1")) == 3

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 
 from harness.plugins.interfaces import Ended, Logger
 from harness.plugins.registry import register_logger
 from harness.running.means_so_far import MeansSoFar
 from harness.structures import UserError
+
+_REFUSED = re.compile(r"[^\w.\- :/]")
+"""What MLflow takes in no metric's name, as the comma of "SAM, confidence"."""
 
 
 @register_logger("mlflow")
@@ -35,7 +40,7 @@ class Mlflow(Logger):
         if not self.run:
             self.run = self.client.create_run(self.experiment, run_name=rows["run"].iloc[0]).info.run_id
         for name, (mean, count) in self.means.add(rows).items():
-            self.client.log_metric(self.run, name.replace("@", " at "), mean, step=count)
+            self.client.log_metric(self.run, _REFUSED.sub("_", name.replace("@", " at ")), mean, step=count)
 
     def on_end(self, ended: Ended) -> None:
         """Close the run, with its exit code and its folder."""
