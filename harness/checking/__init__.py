@@ -1,4 +1,4 @@
-"""Short probes of a plugin: does a method, or a data set, keep what a run relies on."""
+"""Short probes that show whether a method or a data set behaves as a run needs it to."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""A method under test and how the probes ask it: with copies of pictures, seeded as in a run."""
+"""Calls the method under test for the probes: with copies of pictures, and with seeded random generators."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ from harness.plugins.registry import find
 from harness.structures import Image, Prediction, Prompt
 
 TIPPED = 2e-3
-"""The share of pixels by which two answers may differ where sums are taken in another order: pixels on the outline."""
+"""The largest share of pixels in which a batch's answer may differ from a single one.
+
+A batch of another size lets a network add its numbers in another order. The last bits of its output then differ, and
+pixels whose value is almost the threshold change sides. Those lie on the outline: 0.2 % is 25 pixels of 96 x 128.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A method and what the probes ask it with.
+    """A method, and the pictures and prompts that the probes give it.
 
     Attributes:
         method: Built, with its weights.
         questions: Pictures and prompts.
-        another: Builds the same method once more; on a device where one is named, and then None is returned if the
-            constructor takes no `device`. None where only the built method is at hand.
+        another: Builds the same method once more. Given a device, it builds it there, or returns None if the
+            constructor takes no `device`. None if only the built method is at hand.
         gpu: The name of a GPU on this machine: "cuda". None where there is none.
     """
 
@@ -40,11 +44,13 @@ class Asked:
     gpu: str | None = None
 
     def states(self, images: Sequence[Image], method: Method | None = None, copied: bool = True) -> list[Any]:
-        """What `encode` returns for the images together, or for copies of them.
+        """Call `encode` once with all images, or with copies of them, and return the states.
 
         Raises:
-            BrokenError: It is not a list of one state for each image.
+            BrokenError: `encode` does not return a list with one state for each image.
         """
+        # Before every call the generators get the same seed. A method that draws from them, as a run allows, then draws
+        # the same numbers in both answers that a probe compares; only one that draws elsewhere shows a difference.
         chance.seed("check", "encode")
         states = (method or self.method).encode([image.copy() if copied else image for image in images])
         if not isinstance(states, Sequence) or len(states) != len(images):
@@ -54,10 +60,10 @@ class Asked:
         return list(states)
 
     def answers(self, groups: Sequence[Group], method: Method | None = None) -> list[list[Prediction]]:
-        """What `segment` answers to the groups together.
+        """Call `segment` once with all groups and return its predictions: a list for each image, in the same order.
 
         Raises:
-            BrokenError: It is not one prediction for each prompt of each image.
+            BrokenError: `segment` does not return one prediction for each prompt of each image.
         """
         chance.seed("check", "segment")
         answers = (method or self.method).segment(groups)
@@ -72,27 +78,28 @@ class Asked:
         return [list(one) for one in answers]
 
     def answer(self, image: Image, prompt: Prompt, method: Method | None = None) -> Prediction:
-        """The checked answer to one prompt on an image that is encoded anew.
+        """Encode a copy of the image, segment one prompt, and return the checked prediction.
 
         Raises:
-            BrokenError: It is none for an image of this size.
+            BrokenError: The prediction does not fit an image of this size.
         """
         (state,) = self.states([image], method)
         ((given,),) = self.answers([(state, [prompt])], method)
         return checked(given, image)
 
     def predicted(self, image: Image, clicks: Any, prompt: Prompt) -> Prediction:
-        """What `predict` returns, given the words and names of a prompt and these clicks."""
+        """Call `predict` with these clicks and a prompt's words, and return the checked prediction."""
         chance.seed("check", "predict")
+        # A class that writes `predict` alone may leave the vocabulary out of its signature, as README's example does.
         names = [prompt.vocabulary] if _takes_vocabulary(self.method) else []
         return checked(self.method.predict(image.copy(), clicks, prompt.text, *names), image)
 
 
 def checked(given: Prediction, image: Image) -> Prediction:
-    """The answer, where it is one for an image of this size.
+    """Return the prediction if the scorer of a run would accept it for this image.
 
     Raises:
-        BrokenError: It is not.
+        BrokenError: The scorer would refuse it; the message is the scorer's.
     """
     try:
         check(given, image.shape[:2])
@@ -102,7 +109,8 @@ def checked(given: Prediction, image: Image) -> Prediction:
 
 
 def apart(one: Prediction, other: Prediction) -> float:
-    """The share of pixels, over all candidates, in which two answers differ; 1 where they cannot be compared."""
+    """The share of pixels, over all candidates, in which two answers differ; 1 if they cannot be compared."""
+    # Other scores count as another answer, even with equal masks: a ranking would pick another candidate by them.
     if one.masks.shape != other.masks.shape or one.scores.keys() != other.scores.keys():
         return 1.0
     same = all(np.allclose(scores, other.scores[name], rtol=1e-3, atol=1e-3) for name, scores in one.scores.items())
@@ -110,10 +118,15 @@ def apart(one: Prediction, other: Prediction) -> float:
 
 
 def on_device(kind: str, name: str, params: Mapping[str, Any], device: str) -> dict[str, Any] | None:
-    """A plugin's parameters with every `device` in it set, those of plugins among them too; None where none has one."""
+    """A plugin's parameters with every `device` set, also in the plugins that it uses; None if nothing takes one.
+
+    For example {"saliency": {"name": "clipseg", "params": {}}} becomes
+    {"device": "cpu", "saliency": {"name": "clipseg", "params": {"device": "cpu"}}}.
+    """
     wanted = parameters.parameters_of(find(kind, name))
     moved: dict[str, Any] = {"device": device} if "device" in wanted else {}
     for key, value in params.items():
+        # A method's own `device` is not enough: its saliency would still compute where the config puts it.
         inner = parameters.plugin_kind(wanted[key][0]) if key in wanted else None
         if inner and value is not None:
             told = on_device(inner, value["name"], value["params"], device)

@@ -1,4 +1,8 @@
-"""What a data set holds, as hashes that two objects or two processes can compare."""
+"""Hashes of what a data set holds, so that two objects or two processes can compare it.
+
+Hashes are small enough to send between processes and to keep for 20 images. Each part of a sample has its own, so that
+a message can name the part that differs: "a.jpg, the mask of 3 is another one when it is loaded again".
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,14 @@ from harness.structures import Sample
 
 
 def contents(dataset: Dataset, sample_ids: Sequence[str]) -> dict[str, str]:
-    """What it is -> its hash: the list of ids, the fingerprint, and each sample's image, instances and ignored pixels.
+    """Hash the list of ids, the fingerprint, and the parts of some samples.
 
     Args:
         dataset: The data set.
         sample_ids: The samples to load, in this order.
+
+    Returns:
+        The part's name -> its hash, or its text where that is short.
     """
     found = {
         "the list of ids": _hash(json.dumps(list(dataset.sample_ids())).encode()),
@@ -31,7 +38,7 @@ def contents(dataset: Dataset, sample_ids: Sequence[str]) -> dict[str, str]:
 
 
 def contents_elsewhere(name: str, params: Mapping[str, Any], sample_ids: Sequence[str]) -> dict[str, str]:
-    """The same, of a data set that this process builds by its name; for a process of its own."""
+    """Build a data set by its name and return its `contents`. Another process calls this, as a worker would."""
     return contents(parameters.build("datasets", name, params), sample_ids)
 
 
@@ -43,6 +50,8 @@ def _of_sample(sample: Sample) -> dict[str, str]:
 
 
 def _of_array(array: Any) -> str:
+    # The bytes alone would not tell 2 x 6 pixels from 6 x 2, so type and shape stand beside their hash. A view, such as
+    # a mirrored image, has its bytes in another order in memory; the copy brings them into the order of its pixels.
     made = np.ascontiguousarray(array)
     return f"{made.dtype} {made.shape} {_hash(made.tobytes())}"
 

@@ -1,4 +1,8 @@
-"""Twelve probes of a data set: are its ids, images, masks and classes what a run and its workers rely on."""
+"""Twelve probes of a data set: whether ids, images, masks and classes are as a run and its workers need them.
+
+The first eight look at what is there: classes, ids, images, masks. The last four compare two readings of the same
+images, since a run reads each image again and again: in every worker, for every method, and after a restart.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +37,13 @@ CLASSES, IDS, LOADS, MASKS, TWICE, FINGERPRINT = (
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """A data set and the images of it that are looked at.
+    """A data set and the images of it that the probes look at.
 
     Attributes:
         name: The plugin's name.
-        params: By which workers build it.
-        dataset: Built from them.
-        limit: How many images are looked at, at most; they are spread over all.
+        params: The constructor's arguments, by which workers build it.
+        dataset: The data set, built from them.
+        limit: The most images that are looked at. They are spread over the whole list.
     """
 
     name: str
@@ -49,14 +53,16 @@ class Looked:
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """The images that are looked at."""
+        """The ids of the images that are looked at."""
+        # Evenly spaced and with both ends: 4 of 10 are numbers 0, 3, 6 and 9. The first ones alone would often be of
+        # one class or one folder.
         ids = checked_ids(self.dataset, "the data set")
         places = np.linspace(0, len(ids) - 1, min(self.limit, len(ids)))
         return tuple(ids[round(float(place))] for place in places)
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """What `load` gives for them, each checked as a run does."""
+        """The loaded samples, each checked as a run checks it."""
         return [_loaded(self.dataset, sample_id) for sample_id in self.ids]
 
     def instances(self) -> Iterator[tuple[Sample, Instance]]:
@@ -65,12 +71,12 @@ class Looked:
 
 
 def check_dataset(name: str, params: Mapping[str, Any], limit: int = 20) -> Iterator[Outcome]:
-    """Go through the twelve probes.
+    """Run the twelve probes.
 
     Args:
-        name: The plugin's, as a config writes it.
+        name: The plugin's name, as a config writes it.
         params: The constructor's arguments, as `parameters.resolve` returns them.
-        limit: How many images are looked at, at most.
+        limit: The most images that are looked at.
 
     Raises:
         UserError: The data set cannot be built.
@@ -88,7 +94,11 @@ def classes(looked: Looked) -> str:
 
 
 def sample_ids(looked: Looked) -> str:
-    """The ids are texts, each once, and the same in the same order whenever they are asked for."""
+    """The ids are texts, each occurs once, and every call returns them in the same order.
+
+    A run cuts this list into shards, and a limit takes its beginning. If a second object listed the ids in another
+    order, as it does where they come from a set or an unsorted folder, the same config would choose other images.
+    """
     first = _plainly(checked_ids, looked.dataset)
     again = parameters.build("datasets", looked.name, looked.params).sample_ids()
     if list(first) != list(looked.dataset.sample_ids()):
@@ -99,7 +109,9 @@ def sample_ids(looked: Looked) -> str:
 
 
 def every_image_loads(looked: Looked) -> str:
-    """`load` gives the sample of the id that it was asked for, an image uint8 (h, w, 3)."""
+    """`load` returns the sample of the given id, with an image uint8 (h, w, 3)."""
+    # Loading is what can fail here: the property `samples` raises for the first image that a run would refuse. An
+    # instance in `broken` is no failure, since the data set declared it itself; a run writes a failed row for it.
     broken = [f"{sample.id}: {reason}" for sample in looked.samples for reason in sample.broken.values()]
     told = f"; {len(broken)} instances will be failed rows, the first {broken[0]}" if broken else ""
     return f"{len(looked.samples)} looked at{told}"
@@ -108,6 +120,7 @@ def every_image_loads(looked: Looked) -> str:
 def masks(looked: Looked) -> str:
     """Masks are bool, at the image's size."""
     for sample, one in looked.instances():
+        # `cropped` is None where the mask is no bool array of two axes, so this finds a wrong type as well as a size.
         cropped = one.cropped
         if cropped is None or cropped.size != sample.size:
             found = (
@@ -120,7 +133,11 @@ def masks(looked: Looked) -> str:
 
 
 def no_empty_instance(looked: Looked) -> str:
-    """Every instance has a pixel that counts, and there is one at all."""
+    """Every instance has a pixel that counts, and there is at least one instance.
+
+    A pixel counts if the mask holds it and the sample's `ignore` does not. Without one there is no place to click on
+    and nothing to score.
+    """
     empty = []
     for sample, one in looked.instances():
         try:
@@ -135,7 +152,10 @@ def no_empty_instance(looked: Looked) -> str:
 
 
 def instance_ids(looked: Looked) -> str:
-    """Instance ids are unique in the data set, not only in their image."""
+    """Instance ids are unique in the data set, not only in their image.
+
+    Rows of two methods are paired by the instance's id. If every image counted from 0, the pairs would mix images.
+    """
     owner: dict[str, str] = {}
     for sample, one in looked.instances():
         if one.id in owner:
@@ -154,9 +174,14 @@ def categories(looked: Looked) -> str:
 
 
 def listing(looked: Looked) -> str:
-    """`list_instances` tells what `load` gives: ids, seen, texts, and categories where it knows them."""
+    """`list_instances` and `load` agree on ids, seen and texts, and on categories where the listing knows them.
+
+    By the listing a run chooses images, counts what is planned, and writes the failed rows of an image that does not
+    load. An instance that only one of the two knows would be counted wrongly, or be lost without a failed row.
+    """
     for sample in looked.samples:
         listed = {one.id: one for one in looked.dataset.list_instances(sample.id)}
+        # A broken instance is listed as well: its failed row must be expected.
         given = {one.id for one in sample.instances} | set(sample.broken)
         if set(listed) != given:
             other = sorted(set(listed) ^ given)
@@ -169,16 +194,22 @@ def listing(looked: Looked) -> str:
 
 
 def loading_twice(looked: Looked) -> str:
-    """The same id gives the same pixels, instances and masks, from this object and from one that is built anew."""
+    """The same id gives the same pixels, instances and masks, from this object and from a second one."""
     first = contents(looked.dataset, looked.ids)
     _same(first, contents(looked.dataset, looked.ids), "is another one when it is loaded again")
+    # The second object loads the images in the opposite order. A data set that draws from one generator for all images,
+    # or that keeps something of the image before, gives the same sequence twice in the same order; reversed it shows.
     another = parameters.build("datasets", looked.name, looked.params)
     _same(first, contents(another, looked.ids[::-1]), "is another one from a data set that is built again")
     return "equal"
 
 
 def fingerprint(looked: Looked) -> str:
-    """The fingerprint is JSON, and the same as long as the data are."""
+    """The fingerprint is JSON, and stays equal as long as the data stay equal.
+
+    A run stores it and refuses to resume on data with another one. A fingerprint with a time of now, or with `id()`,
+    would make every resume fail.
+    """
     found = dict(looked.dataset.fingerprint())
     try:
         json.dumps(found)
@@ -192,14 +223,17 @@ def fingerprint(looked: Looked) -> str:
 
 
 def pickles(looked: Looked) -> str:
-    """A training's loaders get the data set pickled."""
+    """A pickled copy loads the same images. The loaders of a training get the data set in this way."""
+    # Three images suffice: what is lost by pickling, such as an open file or a table, is lost for every image.
     pickled = pickle.dumps(looked.dataset)
     _same(contents(looked.dataset, looked.ids[:3]), contents(pickle.loads(pickled), looked.ids[:3]), "is another one")
     return f"{len(pickled):,} bytes"
 
 
 def another_process(looked: Looked) -> str:
-    """A worker, which is a process of its own, builds it by its name and sees the same data."""
+    """Another process builds the data set by its name, as a worker does, and finds the same data."""
+    # A spawned process starts Python anew, unlike a forked one. So it has another random hash of texts, which changes
+    # the order of sets, and nothing of what a script set in this process: both faults that workers would show.
     own = contents(looked.dataset, looked.ids[:3])
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         there = process.submit(contents_elsewhere, looked.name, dict(looked.params), looked.ids[:3]).result()
@@ -276,11 +310,11 @@ PROBES = (
         (LOADS, TWICE),
     ),
 )
-"""In this order."""
+"""The probes in the order in which they run. A later one may name earlier ones that it depends on."""
 
 
 def _plainly(check: Any, dataset: Dataset) -> Any:
-    """What one of the run's own checks returns, its refusal as what the probe found."""
+    """Call one of the run's own checks; turn its refusal into the failure of a probe."""
     try:
         return check(dataset, "the data set")
     except UserError as error:
@@ -288,6 +322,8 @@ def _plainly(check: Any, dataset: Dataset) -> Any:
 
 
 def _loaded(dataset: Dataset, sample_id: str) -> Sample:
+    # A run never stops for an image: `loaded` returns an empty one, with the reason on each instance, where `load`
+    # failed. Here that is the finding.
     picture = loaded(dataset, sample_id)
     if picture.sample.image.size == 0:
         raise BrokenError(f"{sample_id}: {picture.failed[0][1]}" if picture.failed else f"{sample_id}: an empty image.")

@@ -1,7 +1,9 @@
-"""Twelve probes of a method: does it answer in a run as its author means it to.
+"""Twelve probes of a method: whether it answers in a run as its author means it to.
 
-Each asks on its own, with fresh copies of the pictures, and compares what comes back. Together they take a second for a
-method that draws a disk, and a minute for a network of published size on a CPU.
+Nobody knows the right mask of a method, so the probes compare answers that must be equal (asked twice, in a batch, on
+another device) or must differ in a certain way (other words, another click). Each probe is independent of the others
+and uses fresh copies of the pictures. Together they take a second for a method that draws a disk, and a minute for a
+network of published size on a CPU.
 """
 
 from __future__ import annotations
@@ -20,17 +22,27 @@ from harness.structures import Click, Image, Mask, Prompt, UserError
 
 TYPES, TWICE = "shapes and types", "the same answer twice"
 ON_GPU = 5e-3
-"""The share of pixels by which a GPU's answers may differ from the CPU's."""
+"""The largest mean share of pixels by which a GPU's answers may differ from the CPU's: 0.5 %, 61 pixels of 96 x 128.
+
+More than `TIPPED`, since every layer rounds differently there, not only the sums over a batch. It is a mean over all
+prompts, so that one mask with an unclear outline does not decide. Half precision usually stays above it.
+"""
 
 SIZES = ((1, 1), (1, 17), (17, 1), (31, 47))
-"""Heights and widths that are easily forgotten: one pixel, one row, one column, odd numbers."""
+"""Heights and widths that code often fails on: one pixel, one row, one column, odd numbers."""
 
 PAIRS = (((0.7, 0.2), (0.45, 0.85)), ((0.9, 0.5), (0.15, 0.4)))
-"""Pairs of clicks, x and y in shares of the shorter side. With x and y swapped, neither click lies on the other."""
+"""Pairs of clicks, x and y in shares of the shorter side, so that a click with x and y swapped is inside as well.
+
+    . . . A . .       A: the first click, (0.7, 0.2); a: where it lies with x and y swapped, (0.2, 0.7)
+    . . . b . .       B: the second click, (0.45, 0.85); b: (0.85, 0.45)
+    a . . . . .
+    . . B . . .       The windows around the four places do not overlap.
+"""
 
 
 def check_method(asked: Asked) -> Iterator[Outcome]:
-    """Go through the twelve probes.
+    """Run the twelve probes.
 
     Args:
         asked: The method, the pictures and prompts, and how to build it again.
@@ -39,12 +51,13 @@ def check_method(asked: Asked) -> Iterator[Outcome]:
 
 
 def shapes_and_types(asked: Asked) -> str:
-    """The answers are what the scorer takes, from `predict` with a lone click or a list of clicks too."""
+    """The scorer accepts the answers, also those of `predict` for a lone click and for a list of clicks."""
     counts = set()
     for image, prompts in asked.questions:
         answer = asked.answer(image, prompts[0])
         for clicks in (prompts[0].clicks[0], [*prompts[0].clicks]):
             asked.predicted(image, clicks, prompts[0])
+        # A run takes the memory of the candidate that it chose into the next round, so it looks it up by position.
         if len(answer.memory) not in (0, len(answer.masks)):
             raise BrokenError(
                 f"memory has {len(answer.memory)} entries; wanted none or {len(answer.masks)}, one a mask."
@@ -56,7 +69,11 @@ def shapes_and_types(asked: Asked) -> str:
 
 
 def same_answer_twice(asked: Asked) -> str:
-    """The same picture and prompt, encoded and asked anew, get the same pixels."""
+    """The same picture and prompt, encoded and asked a second time, get the same pixels.
+
+    This shows dropout that was left on, a generator that takes its seed from the clock, and counters on `self`. No
+    tolerance is needed: the same computation on the same device gives the same bits.
+    """
     filled = 0
     for image, prompts in asked.questions:
         first, again = (asked.answer(image, prompts[0]) for _ in range(2))
@@ -65,13 +82,18 @@ def same_answer_twice(asked: Asked) -> str:
                 f"the second answer to one prompt differs from the first in {_percent(share)} of the pixels."
             )
         filled += int(first.masks.sum())
+    # Empty masks are equal whatever the method does, so they prove nothing, here or in most later probes.
     if not filled:
         raise UntoldError("every mask is empty: give words that it knows (--text), or a config with its data set")
     return "equal in every pixel"
 
 
 def batch_against_single(asked: Asked) -> str:
-    """Several pictures with several prompts each, in one call, get the answers of one prompt at a time."""
+    """Several pictures with several prompts each, in one call, get the same answers as one prompt at a time.
+
+    This shows a `segment` that uses the first picture's state for all groups, or returns the groups in another order.
+    A worker batches as it likes, so such a method's rows would depend on the batch size.
+    """
     images = asked.questions.images
     groups = list(zip(asked.states(images), asked.questions.prompts, strict=True))
     together = asked.answers(groups)
@@ -86,7 +108,13 @@ def batch_against_single(asked: Asked) -> str:
 
 
 def swapped_x_and_y(asked: Asked) -> str:
-    """What another click changes lies near that click, and not where it would with x and y swapped."""
+    """The pixels that another click changes lie near that click, not where it would lie with x and y swapped.
+
+    A single mask does not tell: it may cover both places. So two clicks are compared. Where the masks differ, the
+    method took note of the click, and these pixels are counted in windows around the clicks (`own`) and around the
+    clicks with x and y swapped (`swapped`). For a method that draws a disk around the click, `own` is every pixel of
+    the windows and `swapped` is 0; with x and y mixed up it is the other way round.
+    """
     own = swapped = looked_at = 0
     for image, _ in asked.questions:
         for first, second in PAIRS:
@@ -97,6 +125,8 @@ def swapped_x_and_y(asked: Asked) -> str:
                 own += sum(_near(changed, click.x, click.y) for click in clicks)
                 swapped += sum(_near(changed, click.y, click.x) for click in clicks)
                 looked_at += sum(_near(np.ones_like(changed), click.x, click.y) for click in clicks)
+    # A method that answers by the words alone, or with whole objects, changes little near a click. Below a twentieth of
+    # the windows' pixels the two counts are chance. Twice as many is asked for, since objects may reach both places.
     if max(own, swapped) <= looked_at / 20:
         raise UntoldError("another click changes no mask near it, or hardly any")
     if swapped > 2 * own:
@@ -107,7 +137,15 @@ def swapped_x_and_y(asked: Asked) -> str:
 
 
 def leaking_state(asked: Asked) -> str:
-    """A picture's answers do not depend on pictures that came before, nor change when others come after."""
+    """A picture's answers do not depend on the pictures before it, and do not change when others come after.
+
+    It looks for three faults in turn:
+
+        encode(1), answer 1                           kept as it is
+        encode(1), encode(2), answer 2, answer 1      1. the kept array changed: the method returns one buffer each time
+                                                      2. the answer differs: `encode` leaves the picture on `self`
+        new method: encode(2), answer 2               3. the answer differs: a cache still holds something of picture 1
+    """
     first, second = asked.questions.images[:2]
     prompt, other = asked.questions.prompts[0][0], asked.questions.prompts[1][0]
     alone = asked.answer(first, prompt)
@@ -121,6 +159,7 @@ def leaking_state(asked: Asked) -> str:
         )
     if apart(again, replace(alone, masks=kept)):
         raise BrokenError("a picture's answer is another one after a second picture was encoded.")
+    # Weights may load into other memory and add in another order, so this comparison has the tolerance of a batch.
     fresh = asked.another and asked.another(None)
     if fresh and apart(asked.answer(second, other, fresh), later) > TIPPED:
         raise BrokenError("a picture's answer is another one where the method has seen a picture before it.")
@@ -128,7 +167,10 @@ def leaking_state(asked: Asked) -> str:
 
 
 def empty_text(asked: Asked) -> str:
-    """Without words it answers, or refuses with a sentence of its own: a ValueError, and not what None has not."""
+    """Without words the method answers, or refuses by a ValueError with a sentence of its own.
+
+    A refusal becomes a failed row with that sentence. An AttributeError because None has no `lower` is a fault.
+    """
     refused = ""
     for text in (None, ""):
         for image, prompts in asked.questions:
@@ -140,7 +182,11 @@ def empty_text(asked: Asked) -> str:
 
 
 def border_click(asked: Asked) -> str:
-    """A click in each corner and at the middle of each side gets an answer."""
+    """A click in each corner, at the middle of each side and in the centre gets an answer.
+
+    There a window around the click is cut off. `image[y - 9 : y + 9]` at y = 3 starts at -6, which
+    NumPy counts from the end, so the window is empty.
+    """
     image = asked.questions.images[0]
     h, w = image.shape[:2]
     for x in (0, w // 2, w - 1):
@@ -151,11 +197,13 @@ def border_click(asked: Asked) -> str:
 
 
 def odd_sizes(asked: Asked) -> str:
-    """Pictures of one pixel, one row or column, of odd sizes, and views of an array are pictures too."""
+    """Pictures of one pixel, one row, one column or odd sizes get an answer, and so does a view of an array."""
     whole = asked.questions.images[0]
     for h, w in SIZES:
         with _named(f"a picture of {h} x {w} pixels"):
             asked.answer(np.ascontiguousarray(np.resize(whole, (h, w, 3))), _prompt(asked, Click(w // 2, h // 2)))
+    # A mirrored view has a negative stride. torch.from_numpy refuses it, and C code that reads the memory from its
+    # start sees other pixels; then the answer differs from that to a copy, which has its pixels in order.
     mirrored, prompt = whole[:, ::-1], asked.questions.prompts[0][0]
     with _named("a mirrored view of a picture (image[:, ::-1])"):
         (state,) = asked.states([whole.copy()[:, ::-1]], copied=False)
@@ -166,7 +214,11 @@ def odd_sizes(asked: Asked) -> str:
 
 
 def input_left_alone(asked: Asked) -> str:
-    """The picture, the list of clicks and a mask to start from are after the call what they were before."""
+    """The picture, the list of clicks and the mask to start from are unchanged after the call.
+
+    A run's images are read-only, but torch.from_numpy writes on them all the same. If a method normalized the picture
+    in place, its next answer would be about other pixels.
+    """
     for image, prompts in asked.questions:
         given, start = image.copy(), np.zeros(image.shape[:2], bool)
         clicks = [*prompts[0].clicks]
@@ -185,7 +237,10 @@ def input_left_alone(asked: Asked) -> str:
 
 
 def uses_text_is_true(asked: Asked) -> str:
-    """Other words change some mask if the class says `uses_text = True`, and none if it does not."""
+    """Other words change a mask if the class says `uses_text = True`, and change none if it does not.
+
+    By this flag tables choose which methods are compared with and without words.
+    """
     changed = any(_differ(asked, image, prompt) for image, prompts in asked.questions for prompt in prompts)
     says = says_uses_text(type(asked.method))
     told = f"uses_text = {asked.method.uses_text}" if says else "nothing of uses_text"
@@ -195,7 +250,10 @@ def uses_text_is_true(asked: Asked) -> str:
 
 
 def gpu_against_cpu(asked: Asked) -> str:
-    """Built on the CPU and on the GPU it answers alike."""
+    """Built on the CPU and built on the GPU, the method gives the same answers up to a few pixels.
+
+    This shows a tensor that stays on one device, and lower precision on the GPU that nobody meant (TF32, autocast).
+    """
     if not asked.gpu:
         raise UntoldError("no GPU that it could use")
     on_cpu, on_gpu = (asked.another and asked.another(device) for device in ("cpu", asked.gpu))
@@ -212,8 +270,9 @@ def gpu_against_cpu(asked: Asked) -> str:
 
 
 def predict_against_segment(asked: Asked) -> str:
-    """`predict` gives what `encode` and `segment` give: what is tried by hand is what is benchmarked."""
+    """`predict` gives the same answers as `encode` and `segment`, so that trying by hand shows what is benchmarked."""
     for image, prompts in asked.questions:
+        # `predict` also takes a click that is not in a list, (x, y) or Click; a plugin may handle that in its own way.
         given = [(prompt, prompt.clicks, "") for prompt in prompts]
         for prompt, clicks, how in [*given, (prompts[0], prompts[0].clicks[0], " of a click that stands alone")]:
             share = apart(asked.predicted(image, clicks, prompt), asked.answer(image, prompt))
@@ -303,17 +362,22 @@ PROBES = (
         (TYPES, TWICE),
     ),
 )
-"""In this order."""
+"""The probes in the order in which they run.
+
+Those that compare two answers come after "the same answer twice": two answers of a method that draws without a seed
+always differ, which would tell nothing of batches, words or devices.
+"""
 
 
 def _differ(asked: Asked, image: Image, prompt: Prompt) -> bool:
+    """Whether another word changes a mask. Every pixel counts: words that change the scores alone do not."""
     other = next(word for word in asked.questions.words if word != prompt.text)
     own, others = (asked.answer(image, one) for one in (prompt, replace(prompt, text=other)))
     return not np.array_equal(own.masks, others.masks)
 
 
 def _prompt(asked: Asked, click: Click) -> Prompt:
-    """The first prompt, with another click."""
+    """The first picture's first prompt, with another click."""
     return replace(asked.questions.prompts[0][0], clicks=(click,))
 
 
@@ -323,7 +387,7 @@ def _at(image: Image, share: tuple[float, float]) -> Click:
 
 
 def _near(changed: Mask, x: int, y: int) -> int:
-    """How many pixels changed in a small window around a point."""
+    """How many pixels changed in a window around a point: 13 x 13 pixels on 96 x 128, less at the border."""
     reach = max(1, min(changed.shape) // 16)
     return int(changed[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].sum())
 
@@ -334,7 +398,7 @@ def _percent(share: float) -> str:
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Say which case it was that failed."""
+    """Put the failing case before the message of a probe that goes through several cases."""
     try:
         yield
     except BrokenError as reason:

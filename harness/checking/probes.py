@@ -1,4 +1,4 @@
-"""What a probe is, and how a list of them is gone through: one that fails stops no other."""
+"""Defines a probe and runs a list of them. A probe that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Outcome:
 
     Attributes:
         probe: The probe's name.
-        verdict: Whether it passed, failed, or could not be asked here.
-        text: What was seen, or why it could not be asked.
+        verdict: Whether it passed, failed, or could not be run here.
+        text: What was seen, or why it could not be run.
         mend: What to do about a failure; "" otherwise.
     """
 
@@ -39,22 +39,22 @@ class Outcome:
 
 
 class BrokenError(Exception):
-    """The plugin does not keep what the probe looks at; the text says what was found and what was wanted."""
+    """The plugin fails the probe; the text says what was found and what was wanted."""
 
 
 class UntoldError(Exception):
-    """The probe cannot tell, here or with these pictures; the text says why."""
+    """The probe has no result on this machine or with these pictures; the text says why."""
 
 
 @dataclass(frozen=True)
 class Probe(Generic[S]):
-    """One question to a plugin.
+    """One test of a plugin.
 
     Attributes:
         name: A few words, as the table shows them.
-        asks: Asks the plugin, and returns in a few words what was seen.
-        mend: What to do where it fails.
-        after: Probes that must not have failed, or this one would fail for their reason.
+        asks: Runs the test, and returns in a few words what was seen.
+        mend: What to do if it fails.
+        after: Names of earlier probes. If one of them failed, this one would fail for the same reason and is skipped.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Probe(Generic[S]):
 
 
 def outcomes(probes: Sequence[Probe[S]], subject: S) -> Iterator[Outcome]:
-    """Go through the probes in their order, each of them once.
+    """Run the probes in their order, and yield each outcome as soon as it is known.
 
     A probe whose answer would only repeat an earlier failure is skipped: a method that draws without a seed fails "the
     same answer twice", and not also every other probe that compares two answers.
@@ -72,6 +72,7 @@ def outcomes(probes: Sequence[Probe[S]], subject: S) -> Iterator[Outcome]:
     failures: dict[str, str] = {}  # A probe that failed, or was skipped for it -> the one that failed.
     for probe in probes:
         if before := [failures[name] for name in probe.after if name in failures]:
+            # A skipped probe passes the reason on: with A failed, B after A, and C after B, C names A and not B.
             failures[probe.name] = before[0]
             yield Outcome(probe.name, Verdict.SKIPPED, f"not asked, since '{before[0]}' failed")
             continue

@@ -1,4 +1,4 @@
-"""What the probes of a method ask with: three pictures, clicks into their objects, and the objects' words."""
+"""The pictures and prompts that the probes of a method use: three pictures, clicks into objects, and their words."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.plugins.interfaces import Dataset
 from harness.structures import Click, Image, Instance, Prompt, Sample, UserError
 
 PICTURES = 3
-"""So many pictures, which differ."""
+"""The number of pictures. Two would be enough to see one leak into the other; three also show a mixed-up order."""
 
 PROMPTS = 3
-"""At most so many objects of a picture, the largest ones."""
+"""The most objects of a picture that are clicked on; the largest ones."""
 
 TOP, BOTTOM = 16, 112
-"""The rows that are kept of a scene of 128 x 128 pixels: a picture that is not square shows a swap of x and y."""
+"""The rows of a 128 x 128 scene that are kept. A square picture would hide that a method swaps height and width."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class Questions:
 
     Attributes:
         images: Pictures, uint8 (h, w, 3), RGB.
-        prompts: The prompts on each picture: one click each, with words.
-        words: Two different words or more.
+        prompts: The prompts on each picture; each has one click and words.
+        words: At least two different words.
     """
 
     images: tuple[Image, ...]
@@ -44,7 +44,7 @@ def of_scenes(words: Sequence[str] = ()) -> Questions:
     """Questions about scenes of the embedded benchmark, 96 x 128 pixels, which need no download.
 
     Args:
-        words: To ask with, in turn; the objects' class names by default.
+        words: The prompts' words, used in turn; by default the objects' class names.
     """
     scenes: Dataset = parameters.build("datasets", "scenes", {"split": "test", "size": 128})
     samples = (_cropped(scenes.load(sample_id)) for sample_id in scenes.sample_ids()[:20])
@@ -52,16 +52,18 @@ def of_scenes(words: Sequence[str] = ()) -> Questions:
 
 
 def of_samples(samples: Iterable[Sample], vocabulary: Sequence[str], words: Sequence[str] = ()) -> Questions:
-    """Questions about the first samples that show objects: a click at the deepest point of each.
+    """Questions about the first samples that show objects, with a click at the deepest point of each object.
 
     Raises:
         UserError: There is no object, or no second word.
     """
+    # Fewer than three pictures with objects are used again in turn, so that every probe has its second picture.
     asked = [(one.image, found) for one in samples if (found := _objects(one))]
     pictures = list(islice(cycle(asked), PICTURES)) if asked else []
     if not pictures:
         raise UserError("check: found no picture with an object to click on; wanted one. Leave the data set out.")
     names = [one.text or one.category for _, found in pictures for one, _ in found]
+    # The objects' own words come first; a data set of one class still has a second word where it lists other classes.
     known = tuple(dict.fromkeys(words or [*names, *vocabulary]))
     if len(known) < 2:
         raise UserError(f"check: found {len(known)} words; wanted two that differ: --text car --text house.")
@@ -76,6 +78,8 @@ def _objects(sample: Sample) -> list[tuple[Instance, Click]]:
     """The largest objects of a sample, with a click deep inside each."""
     known = [one for one in sample.instances if one.cropped is not None and one.cropped.size == sample.size]
     found = [(one, point) for one in known if (point := deepest(one.mask))]
+    # "Largest" by depth, the distance of the click from the outline: a long thin object may have more pixels, but a
+    # method that is a pixel off would miss it, and the probes are about other faults.
     found.sort(key=lambda pair: -pair[1].squared)
     return [(one, Click(point.x, point.y)) for one, point in found[:PROMPTS]]
 

@@ -1,4 +1,4 @@
-"""Finds the plugins that `check` goes through: one by its name, or the methods and data sets of a config."""
+"""Finds the plugins that `check` tests: one by its name, or the methods and data sets of a config."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Subject:
 
     Attributes:
         kind: "methods" or "datasets".
-        name: The plugin's, as a config writes it.
-        label: How the config calls it; the name without one.
+        name: The plugin's name, as a config writes it.
+        label: The config's label; without a config, the name.
         params: The constructor's arguments, as `parameters.resolve` returns them.
-        config: Where it was named; None for a plugin by itself.
+        config: The config that names it; None for a plugin by itself.
     """
 
     kind: str
@@ -46,29 +46,31 @@ class Subject:
     config: RunConfig | None = None
 
     def outcomes(self, words: Sequence[str] = (), limit: int = 20) -> Iterator[Outcome]:
-        """Build the plugin, and go through the probes of its kind.
+        """Build the plugin, and run the probes of its kind.
 
         Args:
-            words: What a method is asked with; the objects' class names by default.
-            limit: How many images of a data set are looked at, at most.
+            words: The words of a method's prompts; by default the objects' class names.
+            limit: The most images of a data set that are looked at.
 
         Raises:
             UserError: It cannot be built.
         """
         if self.kind == "datasets":
             return check_dataset(self.name, self.params, limit)
+        # A config's method is loaded as `predict` and `try` load it, with their checks: are weights there and trained.
         method = load_methods(self.config, [self.label])[0].method if self.config else self._built(None)
         assert method is not None
         return check_method(Asked(method, self._questions(words), self._built, _gpu()))
 
     def _built(self, device: str | None) -> Method | None:
-        """The method once more; on a device, None where it takes none."""
+        """Build the method once more. Given a device, build it there, or return None if it takes no device."""
+        # With the seed that a worker builds it with: layers that start from random numbers get equal ones each time.
         params = on_device(self.kind, self.name, self.params, device) if device else self.params
         chance.seed("build", self.name)
         return None if params is None else parameters.build(self.kind, self.name, params)
 
     def _questions(self, words: Sequence[str]) -> Questions:
-        """About the first data set of the config, or about embedded scenes."""
+        """Questions about the config's first data set, or about embedded scenes without a config."""
         if self.config is None:
             return of_scenes(words)
         first = self.config.datasets[0]
@@ -79,13 +81,14 @@ class Subject:
 def named(
     what: str, params: Mapping[str, Any] = {}, methods: Sequence[str] = (), datasets: Sequence[str] = ()
 ) -> list[Subject]:
-    """The plugins that a name, or a config, stands for.
+    """Find the plugins that a name or a config stands for.
 
     Args:
-        what: `module:Class`, a registered name, or a config: a YAML file, or the name of one that comes along.
-        params: The constructor's arguments, of a plugin by its name.
-        methods: Labels of a config's methods; with `datasets` empty as well, all of both.
-        datasets: Labels of its data sets.
+        what: `module:Class`, a registered name, or a config: a YAML file, or the name of one that comes with the
+            harness.
+        params: The constructor's arguments; only for a plugin by its name.
+        methods: Labels of the config's methods to check. If `datasets` is empty as well, all of both are checked.
+        datasets: Labels of the config's data sets to check.
 
     Raises:
         UserError: Nothing has that name, two kinds of plugins have it, or a label is unknown.
@@ -100,7 +103,9 @@ def named(
 
 
 def _kind(what: str) -> str:
-    """The kind of a plugin's name; "" for a config's."""
+    """The kind of the plugin with this name; "" if the name is a config's."""
+    # From the plainest sign to the least plain: an ending, a colon, a registered name. A plugin comes before a config
+    # of the same name, since a config can always be named by its file.
     if Path(what).suffix in (".yaml", ".yml"):
         return ""
     if ":" in what:
@@ -124,6 +129,7 @@ def _kind_of_class(what: str) -> str:
         try:
             find("datasets", what, "check")
         except UserError:
+            # Where it is neither, or cannot be imported, both messages are alike; a method is the likelier intention.
             raise not_a_method from None
         return "datasets"
     return "methods"
@@ -144,6 +150,7 @@ def _of_config(config: RunConfig, methods: Sequence[str], datasets: Sequence[str
 
 
 def _gpu() -> str | None:
-    """The GPU of this machine; None where there is none, or the plugin loaded no torch to use it."""
+    """The name of this machine's GPU; None if there is none, or if the plugin did not import torch."""
+    # Importing torch here would take seconds for a method that only uses NumPy.
     torch = sys.modules.get("torch")
     return "cuda" if torch and torch.cuda.is_available() else None

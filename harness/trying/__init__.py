@@ -1,4 +1,4 @@
-"""Asks a config's methods about one picture of one's own, without ground truth."""
+"""Tries methods from Python or on a picture of one's own: `predict`, `evaluate`, `replay`, and what answers `try`."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,9 @@
-"""What each method of a config computes for one picture: its parameters, and its operations as torch counts them.
+"""Counts each method's parameters, and its operations for one picture as torch counts them.
 
-A picture is asked about twice. The first time fills what is computed once for all pictures, such as the vectors of
-texts; what is counted is the second time, which every further picture costs. An operation is a multiply or an add of a
-matrix product or a convolution, which is what torch's counter knows; work in NumPy and OpenCV is not among them.
+Each method gets the picture twice. The first time fills what is computed once for all pictures, such as the vectors of
+texts. The second time is counted: it is what every further picture costs. An operation is a multiply or an add of a
+matrix product or a convolution, for example 2 x 8 x 4 x 16 = 1024 for (8, 4) @ (4, 16). That is all torch's counter
+knows; work in NumPy and OpenCV is not counted.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from harness.trying.methods import Loaded, load_methods
 from harness.trying.session import Session
 
 _WITHOUT_NETWORKS = ("builtins", "numpy", "torch", "functools", "pathlib")
-"""Packages whose other objects are not looked into."""
+"""Packages whose objects cannot hold a network; `parameters_of` does not look into them."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Cost:
 
     Attributes:
         label: The method's.
-        parameters: How many numbers the networks that it holds have; 0 for a method without a network of torch's.
-        image_operations: Once for all prompts on a picture.
-        prompt_operations: For one click and a class name.
-        error: Why the method gave no answer; "" where it did.
+        parameters: How many numbers its networks have; 0 for a method without a torch network.
+        image_operations: Operations of encoding a picture, once for all prompts.
+        prompt_operations: Operations for one click and a class name.
+        error: Why the method gave no answer; "" if it did.
     """
 
     label: str
@@ -51,13 +52,13 @@ class Cost:
 
 
 def costs(config: RunConfig) -> tuple[tuple[int, int], list[Cost]]:
-    """Ask every method of a config about the first picture of its first data set, in this process.
+    """Run every method of a config on the first picture of its first data set, in this process.
 
     Returns:
         The picture's (h, w), and what each method computes.
 
     Raises:
-        UserError: The picture shows nothing that can be asked for, or as `load_methods` says.
+        UserError: The picture has no instance that can be asked for, or as `load_methods` says.
     """
     entry = config.datasets[0]
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
@@ -69,7 +70,9 @@ def costs(config: RunConfig) -> tuple[tuple[int, int], list[Cost]]:
 
 
 def parameters_of(method: object) -> int:
-    """How many numbers all networks have that an object holds, however deep; a shared one counts once."""
+    """How many numbers all networks have that an object holds, however deep; a shared tensor counts once."""
+    # A search through attributes, mappings and lists. `seen` ends it at circles, such as a model that knows its owner.
+    # A tensor is counted by its identity: two networks may share an encoder, or one its input and output embeddings.
     found: dict[int, int] = {}
     due, seen = [method], set()
     while due:
@@ -91,6 +94,8 @@ def parameters_of(method: object) -> int:
 def _cost(one: Loaded, picture: Picture, wording: Wording) -> Cost:
     instance = picture.targets[0].instance
     rows, columns = picture.targets[0].truth.mask.nonzero()
+    # `nonzero` goes through the mask row by row; the middle one of these pixels lies inside, unlike the centroid of a
+    # ring. Which pixel it is changes no count.
     click = Click(int(columns[len(columns) // 2]), int(rows[len(rows) // 2]))
     word = wording.vocabulary[wording.classes.index(instance.category)]
     size = parameters_of(one.method)
@@ -107,7 +112,7 @@ def _cost(one: Loaded, picture: Picture, wording: Wording) -> Cost:
 
 @contextmanager
 def _counted() -> Iterator[FlopCounterMode]:
-    """Count operations; attention is computed by plain matrix products meanwhile, for the counter knows no others."""
+    """Count operations in the block. Attention is computed by plain matrix products there, which the counter knows."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -1,7 +1,8 @@
-"""Methods that are asked about many pictures, of which the last ones stay encoded: what answers `try`'s page.
+"""Answers the questions of `try`'s page about many pictures, and keeps the last pictures encoded.
 
-A desk answers one question at a time. It lives in a thread of the page's own process, or in a process of a cluster,
-which is why a question names its picture by a key and brings the pixels along.
+A desk answers one question at a time. It is used in one thread of the page's process, or in processes of a cluster.
+There nobody knows which pictures a process still holds, so each question brings a key and the pixels: under a known
+key the pixels are not looked at, else they are encoded. A process that was started again so needs no extra step.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ PICTURES = 8
 
 @dataclass(frozen=True)
 class Facts:
-    """What a page says of a method.
+    """What a page shows of a method.
 
     Attributes:
-        label: As the config calls it.
+        label: The config's label.
         plugin: The plugin's name.
         reads: Whether the words may change its mask.
-        needs_click: Whether it answers only to a click.
-        device: Where it runs; "" where it does not say.
+        needs_click: Whether it needs a click.
+        device: Where it runs; "" if the method does not say.
     """
 
     label: str
@@ -50,13 +51,13 @@ class Question:
     """A prompt on a picture.
 
     Attributes:
-        label: The method's.
-        picture: A key of the picture, the same for the same pixels.
-        name: The picture's id, on which the chance of methods that draw depends, as in a run.
-        clicks: In their order, inside the picture.
+        label: The method's label.
+        picture: A key of the picture; equal keys mean equal pixels.
+        name: The picture's id, from which methods that draw are seeded, as in a run.
+        clicks: The clicks in their order, inside the picture.
         text: The words; None for none.
-        vocabulary: The names that the words are contrasted with; none leaves them to the method.
-        present: The names of what is in the picture, for methods that are told those alone.
+        vocabulary: The names that the words are contrasted with; if empty, the method uses its own.
+        present: The names of what is in the picture, for methods that get only those.
     """
 
     label: str
@@ -70,11 +71,11 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Where a method saw the words.
+    """A method's saliency map of the words.
 
     Attributes:
-        saliency: From 0 to 1; None where the method looks at no saliency, or failed.
-        error: Why it failed; "" where it did not.
+        saliency: The map, from 0 to 1; None if the method has none, or failed.
+        error: Why the method failed; "" if it did not.
     """
 
     saliency: Float32[np.ndarray, "h w"] | None = None
@@ -86,7 +87,7 @@ class Desk:
 
     Args:
         methods: As `load_methods` returns them.
-        seed: As a run's, for methods that draw.
+        seed: A run's `seed`, for methods that draw.
     """
 
     def __init__(self, methods: Sequence[Loaded], seed: int = 0) -> None:
@@ -94,7 +95,8 @@ class Desk:
         self._sessions: Kept[str, Session] = Kept(PICTURES)
 
     def facts(self) -> list[Facts]:
-        """What a page says of the methods."""
+        """What a page shows of each method."""
+        # A method that does not declare `uses_text` may still read it, so the page offers it words, too.
         return [
             Facts(
                 one.label,
@@ -107,19 +109,20 @@ class Desk:
         ]
 
     def ask(self, question: Question, image: Image) -> Answer:
-        """A method's answer, without its memory, which stays here for the next click."""
+        """A method's answer without its memory. The session keeps the memory for the next click."""
+        # The memory may be a tensor on the GPU, which another process could not read, and the page has no use for it.
         answer = self._session(question, image).ask(question.label, question.clicks, question.text)
         return replace(answer, prediction=answer.prediction and replace(answer.prediction, memory=()))
 
     def saliency(self, question: Question, image: Image) -> Seen:
-        """Where a method saw the words."""
+        """A method's saliency map of the words."""
         try:
             return Seen(self._session(question, image).saliency(question.label, question.clicks, question.text))
         except Exception as error:
             return Seen(error=described(error))
 
     def _session(self, question: Question, image: Image) -> Session:
-        """The picture's, which holds what its methods encoded and answered."""
+        """The picture's session, which holds what its methods encoded and answered."""
         known = self._sessions.get(question.picture)
         if known is not None:
             return known

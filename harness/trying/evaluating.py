@@ -1,4 +1,4 @@
-"""A method on a data set from Python, in this process: the rows of a run, without a config and without a folder."""
+"""Evaluates a method on a data set in this process: the rows of a run, without a config and without a folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def evaluate(
     trained_on: Sequence[str] = (),
     masks: bool = False,
 ) -> pd.DataFrame:
-    """A method's rows on a data set, as a run of the same would have them; nothing is written.
+    """Compute a method's rows on a data set, equal to those of a run with the same settings; nothing is written.
 
         ours = harness.method("quickstart", "Text+Click")
         rows = harness.evaluate(ours, "scenes", limit=20)
@@ -74,9 +74,11 @@ def evaluate(
         method failed has a row that says why, and a warning says how many there are.
 
     Raises:
-        UserError: An argument is none that a config could have, or the data set lists what cannot be.
+        UserError: An argument has a value that no config could have, or the data set's list of ids is not valid.
     """
     _check_method(method)
+    # The arguments become a config, so that defaults, checks and messages are those of a run, and only those given are
+    # in it, so that None means the config's default.
     plugin = name_of("methods", type(method))
     data = _entry(dataset)
     asked = {"limit": limit, "clicks": clicks, "text": text, "metrics": metrics, "seed": seed}
@@ -89,6 +91,8 @@ def evaluate(
         }
     )
     _check_askable(method, config)
+    # An evaluation seeds the generators before every image. Without this, a training that evaluates after each epoch
+    # would draw the same augmentations in every epoch.
     with chance.kept():
         records = _records(method, dataset if isinstance(dataset, Dataset) else _built(data), config)
     return _as_rows(records, config, masks)
@@ -120,7 +124,7 @@ def _built(entry: Plugin) -> Dataset:
 
 
 def _checked(raw: Mapping[str, Any]) -> RunConfig:
-    """The arguments as a config, which has the defaults; the method's own parameters are not asked for."""
+    """The arguments as a checked config with defaults. The method is already built, so it has no parameters there."""
     config: RunConfig = validated(RunConfig, raw, WHERE)
     check_metrics(WHERE, config.metrics)
     checked = {
@@ -131,7 +135,7 @@ def _checked(raw: Mapping[str, Any]) -> RunConfig:
 
 
 def _check_askable(method: Method, config: RunConfig) -> None:
-    """Refuse to ask with neither a click nor words, without a click or a CLIP where these are needed."""
+    """Refuse a prompt with neither click nor words, and one that lacks the click or the CLIP that it needs."""
     if looks_at_pictures(config.text) and type(method).text_fits is Method.text_fits:
         raise UserError(
             f"{WHERE}: found text: {config.text.rule}, which guesses words by the method's own CLIP, and "
@@ -171,10 +175,14 @@ def _warn_failed(records: Sequence[Record], of: str, method: str) -> None:
 
 
 def _as_rows(records: Sequence[Record], config: RunConfig, masks: bool) -> pd.DataFrame:
-    """The records as `harness.load` returns a run's rows, with what those remember of metrics and draws."""
+    """The records as a frame like that of `harness.load`, with its attributes on metrics and draws.
+
+    Columns and order are those of results.parquet: a table's function, or a reader's script, takes either.
+    """
     (asked,), (data,) = config.methods, config.datasets
     measured = {one.name: metric_facts(one) for one in map(metric, config.metrics)}
     whole = table(records, tuple(measured)).select(schema(measured, masks).names)
+    # `ordered` yields pieces, and none for no rows; the empty slice keeps the columns then.
     rows = as_frame(pa.concat_tables([whole.slice(0, 0), *ordered([whole])]))
     rows.attrs[DRAWS] = {label_of(data): {label_of(asked): config.clicks.draws}}
     return with_metrics(rows, measured)

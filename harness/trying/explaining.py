@@ -1,10 +1,10 @@
-"""One instance of a run as one picture: what every method made of it, click by click, from the rows that are stored.
+"""Draws one instance of a run as one picture: every method's masks, click by click, from the stored rows.
 
     image           saliency   ground truth
     method A        1 click    2 clicks    3 clicks
     method B        1 click    2 clicks    3 clicks
 
-No method is asked: the masks are the stored ones. The image and its ground truth are read by the data set.
+No method is run. The image and its ground truth are loaded by the data set.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from harness.trying.panels import COLUMNS, Panel, drawn, in_rows
 from harness.trying.replaying import images_of, stored_rows
 
 SHOWN = (1, 2, 3, 5, 10, 20)
-"""The rounds that are shown, beside the last one, of an instance with more than `COLUMNS` clicks."""
+"""The rounds that are shown beside the last one if an instance has more than `COLUMNS` clicks.
+
+The first clicks change a mask most, so they are close together: of 20 clicks, 1, 2, 3, 5 and 20 are shown.
+"""
 
 BEGUN = {
     "box": "a box",
@@ -35,7 +38,7 @@ BEGUN = {
     "run": "a run's mask",
     "given": "the given mask",
 }
-"""What prompts began with (`harness.clicks.starts.Start.kind`)."""
+"""`harness.clicks.starts.Start.kind` -> how the picture says what a prompt began with."""
 
 Row = Mapping[str, Any]
 
@@ -46,7 +49,7 @@ class Line:
 
     Attributes:
         name: "SAM (oracle)", or the method's label alone where it has one ranking.
-        rows: One a click, in order; a failed one has no mask.
+        rows: One row for each number of clicks, in order; a failed row has no mask.
     """
 
     name: str
@@ -57,7 +60,7 @@ def explained(run: Recorded, instance_id: str, pictures: Pictures) -> Iterator[F
     """A figure of the instance for each data set that has it.
 
     Raises:
-        UserError: No row is of such an instance, or its image cannot be read.
+        UserError: No row has this instance id, or its image cannot be read.
     """
     for dataset, image_id in images_of(run, instance_id).items():
         sample = pictures.sample(dataset, image_id)
@@ -73,7 +76,7 @@ def explained(run: Recorded, instance_id: str, pictures: Pictures) -> Iterator[F
 
 
 def _lines(run: Recorded, job: JobFacts, image_id: str, instance_id: str) -> Iterator[Line]:
-    """A job's answers, a line a ranking; of an instance that was asked several times, the first draw."""
+    """A job's answers, one line for each ranking; only the first draw of an instance with several."""
     rows = [row for row in stored_rows(run, job, image_id, instance_id) if row["draw"] == 0]
     rankings = list(dict.fromkeys(row["ranking"] for row in rows))
     for ranking in rankings:
@@ -96,7 +99,7 @@ def _drawn(dataset: str, sample: Sample, instance: Instance, lines: Sequence[Lin
 
 
 def _shown(line: Line) -> Sequence[Row]:
-    """The rounds that there is room for."""
+    """The rounds that fit into a row of panels; the last one is always among them."""
     if len(line.rows) <= COLUMNS:
         return line.rows
     kept = [row for row in line.rows[:-1] if row["click_index"] in SHOWN][: COLUMNS - 1]

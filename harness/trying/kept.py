@@ -1,4 +1,4 @@
-"""Keeps what was used last, as much of it as memory is set aside for."""
+"""Keeps the values that were used last, up to a given amount of memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ V = TypeVar("V")
 
 
 class Kept(Generic[K, V]):
-    """Values by keys, up to a weight; those that were not used for the longest time are dropped first.
+    """Values by keys, up to a total weight; those that were not used for the longest time are dropped first.
+
+        kept = Kept(100)
+        kept.put("a", one, 60), kept.put("b", two, 30)    a and b: 90
+        kept.get("a")                                     a is now the last one used
+        kept.put("c", three, 50)                          b, then a is dropped, as a and c together weigh 110
 
     Several threads may use it.
 
     Args:
-        most: The weight of all values together: bytes, or a number of them where each weighs 1. The value that was put
-            last stays even where it alone weighs more.
+        most: The largest total weight: bytes, or a number of values if each weighs 1. The value that was put last stays
+            even if it alone weighs more.
     """
 
     def __init__(self, most: int) -> None:
@@ -32,7 +37,7 @@ class Kept(Generic[K, V]):
         return len(self._held)
 
     def get(self, key: K) -> V | None:
-        """The value, which is then the last one used; None where it is not kept."""
+        """Return the value and mark it as the last one used; None if it is not kept."""
         with self._lock:
             if key not in self._held:
                 return None
@@ -40,7 +45,11 @@ class Kept(Generic[K, V]):
             return self._held[key][0]
 
     def put(self, key: K, value: V, weight: int = 1) -> V:
-        """Keep a value, in place of what was kept under its key, and drop what there is no room for."""
+        """Keep a value in place of the one under its key, and drop the oldest ones until there is room.
+
+        Two threads that miss the same key both compute the value, and the later one replaces the earlier: the lock is
+        not held while a value is made, which may take seconds.
+        """
         with self._lock:
             self._weight += weight - (self._held.pop(key)[1] if key in self._held else 0)
             self._held[key] = value, weight

@@ -24,9 +24,9 @@ class Loaded:
     """A method that can be asked.
 
     Attributes:
-        label: As the config calls it. Variants of one method are one, under the name that they share.
-        method: With its weights.
-        reads: Whether it is given the words; not where the config asks it with `text: none`.
+        label: The config's label. Variants of one method are one entry, under the label that they share.
+        method: The method with its weights.
+        reads: Whether it gets the words; False if the config asks it with `text: none`.
         plugin: The plugin's name.
     """
 
@@ -40,13 +40,13 @@ def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = 
     """Load a config's methods. Entries with the same plugin and parameters share one object.
 
     Args:
-        config: Checked. Its data sets are not opened.
-        labels: Which ones to load, in this order; all by default.
-        clicked: Whether they will be asked with a click.
+        config: A checked config. Its data sets are not opened.
+        labels: Which methods to load, in this order; by default all.
+        clicked: Whether they will get a click.
 
     Raises:
         UserError: A label is unknown, weights are missing or not trained yet, they were trained with another saliency
-            than the config asks them with, or a method needs the click that there will not be.
+            than the config has now, or a method needs a click and `clicked` is False.
     """
     wanted = chosen(config, labels)
     if not clicked:
@@ -54,6 +54,8 @@ def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = 
     _check_trained(config, wanted)
     check_weights(wanted)
     check_answers(wanted)
+    # Entries that differ only in how they are asked, such as in their text rule, would load the same weights twice.
+    # Parameters may hold lists, so they are no keys; their text is.
     built: dict[str, Method] = {}
     for entry in wanted:
         key = repr((entry.name, entry.params))
@@ -67,13 +69,13 @@ def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = 
 
 
 def method(config: str | Path, label: str | None = None) -> Method:
-    """One method of a config, with its weights, to be asked by `harness.predict`.
+    """Load one method of a config with its weights, for `harness.predict` or `harness.evaluate`.
 
         ours = harness.method("quickstart", "Text+Click")
 
     Args:
         config: A YAML file, or the name of one that comes with the harness.
-        label: As the config calls it; may be left out where there is only one.
+        label: The config's label; may be left out if there is only one method.
 
     Raises:
         UserError: As `load_methods`, or the config has several methods and no label is given.
@@ -87,7 +89,7 @@ def method(config: str | Path, label: str | None = None) -> Method:
 
 
 def chosen(config: RunConfig, labels: Sequence[str] = ()) -> list[MethodEntry]:
-    """A config's entries of the labels, in their order; all by default.
+    """A config's entries with these labels, in the labels' order; by default all.
 
     Raises:
         UserError: A label is unknown.
@@ -100,7 +102,7 @@ def chosen(config: RunConfig, labels: Sequence[str] = ()) -> list[MethodEntry]:
 
 
 def entries(config: RunConfig) -> Iterator[MethodEntry]:
-    """The config's entries; variants, which ask one method in several ways, once under the name that they share."""
+    """The config's entries. Variants, which ask one method in several ways, are one entry under their shared label."""
     seen: set[str] = set()
     for entry in config.methods:
         one = as_loaded(entry) if entry.variant_of else entry

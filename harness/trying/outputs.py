@@ -1,4 +1,4 @@
-"""What `predict` leaves behind: a picture of all answers, the masks as PNG files, or COCO's JSON."""
+"""Writes what `predict` found: a picture of all answers, the masks as PNG files, or COCO's JSON."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from harness.trying.session import Answer
 
 
 def write(place: Path, image: Image, name: str, clicks: Sequence[Click], answers: Sequence[Answer]) -> list[Path]:
-    """Write the answers in the form that a path asks for, and say which files that made.
+    """Write the answers in the form that the path's ending names, and return the files that were written.
 
     Args:
-        place: A picture's file (.png, .pdf, .svg, .jpg), a .json file, or a folder for one PNG a mask.
-        image: What was asked about.
-        name: The image's, for JSON.
+        place: A picture's file (.png, .pdf, .svg, .jpg), a .json file, or a folder for one PNG for each mask.
+        image: The image of the prompt.
+        name: The image's name, for JSON.
         clicks: The prompt's clicks.
-        answers: One a method; those that failed leave no mask.
+        answers: One answer for each method; a failed one has no mask.
 
     Raises:
-        UserError: The path asks for another form.
+        UserError: The path has another ending.
     """
     suffix = place.suffix.lower()
     if suffix in PICTURES:
@@ -48,7 +48,7 @@ def write(place: Path, image: Image, name: str, clicks: Sequence[Click], answers
 
 
 def _masks(folder: Path, answers: Sequence[Answer]) -> Iterator[Path]:
-    """Each method's mask, 0 and 255, as a PNG of the image's size; one a ranking where it has several."""
+    """Write each method's mask as a PNG of 0 and 255 at the image's size, one for each ranking if it has several."""
     folder.mkdir(parents=True, exist_ok=True)
     for answer in answers:
         if answer.prediction is None:
@@ -63,7 +63,7 @@ def _masks(folder: Path, answers: Sequence[Answer]) -> Iterator[Path]:
 
 
 def coco_results(name: str, answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """Every candidate as COCO's results have it, with the method, its own scores and the rankings that take it."""
+    """Every candidate in COCO's result form, with the method, its own scores and the rankings that choose it."""
     return [
         {
             "image_id": name,
@@ -96,7 +96,7 @@ def _panels(image: Image, answer: Answer) -> Iterator[Panel]:
 
 
 def candidate_said(answer: Answer, place: int) -> str:
-    """What is said of a candidate: its scores, and which rankings take it ("candidate 2: confidence 0.91, taken")."""
+    """A candidate's scores, and which rankings choose it: "candidate 2: confidence 0.910 (taken)"."""
     assert answer.prediction is not None
     if len(answer.prediction.masks) == 1 and not answer.prediction.scores:
         return ""

@@ -1,4 +1,4 @@
-"""Pictures made of panels side by side: an image, a mask over it or a saliency map, with what is said of each."""
+"""Figures made of panels side by side: an image, a mask over it or a saliency map, each with a title and a caption."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.figures.grids import show, show_clicks
 from harness.structures import Box, Click
 
 COLUMNS = 5
-"""Panels in a row, where nothing else says how many."""
+"""Panels in a row, by default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +24,10 @@ class Panel:
 
     Attributes:
         pixels: An image, uint8 (h, w, 3), or a map of floats from 0 to 1, (h, w).
-        title: Stands above.
-        said: Stands below.
-        clicks: Marked on it.
-        boxes: Outlined on it.
+        title: The line above it.
+        said: The line below it.
+        clicks: Clicks to mark on it.
+        boxes: Boxes to outline on it.
     """
 
     pixels: np.ndarray
@@ -43,8 +43,9 @@ def in_rows(panels: Sequence[Panel], columns: int = COLUMNS) -> list[Sequence[Pa
 
 
 def drawn(rows: Sequence[Sequence[Panel]], title: str = "") -> Figure:
-    """The rows as one figure; where a row is shorter than another its end stays empty."""
+    """Draw the rows as one figure; the end of a shorter row stays empty."""
     columns = max(map(len, rows))
+    # 2.4 inches a column, as high as the first panel's proportions want, and 0.65 inches for title and caption.
     height, width = rows[0][0].pixels.shape[:2]
     figure = Figure(figsize=(2.4 * columns, (2.4 * height / width + 0.65) * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)

@@ -1,11 +1,13 @@
-"""Asks a run's methods for one of its instances again, and says what differs from the rows that are stored.
+"""Computes the rows of one instance of a run again, and says how they differ from the stored ones.
 
-    stored rows of the instance  ---------------------------.
-    the run's config -> its image, asked as a worker asks it -> compare: clicks, words, masks, scores -> verdict
+    stored rows of the instance  ------------------------------.
+    the run's config -> its image, computed as a worker does it -> compare: clicks, words, masks, scores -> verdict
 
-The whole image is asked, as in the run, so that a method that draws takes the same numbers. This runs the methods and
-data sets that the run's folder names, which a stranger may have written. So only such plugins are taken from there as
-come with the harness or are installed; everything else is taken from a config of the reader.
+All instances of the image are computed, as in the run. With fewer prompts in a batch, a network may add its numbers in
+another order, and a method that draws would take other random numbers, so that masks would differ for no fault.
+
+The run's folder names the methods and data sets, and a stranger may have written it. So plugins named there are used
+only if they come with the harness or are installed; all others must be named by a config of the reader.
 """
 
 from __future__ import annotations
@@ -41,18 +43,23 @@ E = TypeVar("E", bound=Plugin)
 Row = Mapping[str, Any]
 
 CLOSE = 1e-9
-"""Scores that differ by less are the same: sums of floats in another order."""
+"""Scores that differ by less count as equal.
+
+Masks, clicks and words are compared exactly. A score is a float, and another version of NumPy may add its parts in
+another order; that changes the last of its 16 digits. A mask with one other pixel changes the IoU by more: by 1e-6 for
+an object of a million pixels.
+"""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a method's instance when it was asked for again.
+    """How one method's new rows of the instance compare with the stored ones.
 
     Attributes:
-        method: Its label.
+        method: The method's label.
         dataset: The data set's label.
         rows: How many rows were compared.
-        differing: How they differ, a sentence a row; empty where all are as they were.
+        differing: How they differ, a sentence for each differing row; empty if all are equal.
     """
 
     method: str
@@ -62,24 +69,24 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether every row came out as it is stored."""
+        """Whether every new row equals the stored one."""
         return not self.differing
 
 
 def replayed(
     run: Recorded, instance_id: str, labels: Sequence[str] = (), mine: RunConfig | None = None
 ) -> Iterator[Verdict]:
-    """Ask for an instance again, one method after the other.
+    """Compute an instance again, one method after the other.
 
     Args:
-        run: As its folder tells it.
-        instance_id: As the rows have it. Where several data sets have such an instance, all are asked.
-        labels: Which methods to ask; all that have rows of the instance by default.
+        run: The run, as read from its folder.
+        instance_id: The id in the rows. If several data sets have an instance of this id, all are computed.
+        labels: Which methods to run; by default all that have rows of the instance.
         mine: The reader's config, whose methods and data sets of the same labels are built in place of those that the
-            folder names. Clicks, words, seed and metrics are the run's in any case.
+            folder names. Clicks, words, seed and metrics are always the run's.
 
     Raises:
-        UserError: The run has no such instance or method, the data are others than then, or a plugin is not at hand.
+        UserError: The run has no such instance or method, the data have changed since, or a plugin is not at hand.
     """
     known = {job.method for job in run.jobs}
     for name in labels:
@@ -87,6 +94,7 @@ def replayed(
             raise UserError(f"no method labelled '{name}' in {run.store.folder}. {messages.suggest(name, known)}")
     images = images_of(run, instance_id)
     wanted = [job for job in run.jobs if job.dataset in images and (not labels or job.method in labels)]
+    # All jobs are checked before the first is built: building imports code, and the first method may take minutes.
     for job in wanted:
         _check_at_hand(_named(run, job, mine is not None))
     for job in wanted:
@@ -96,10 +104,10 @@ def replayed(
 
 
 def images_of(run: Recorded, instance_id: str) -> dict[str, str]:
-    """Data set's label -> the image of an instance.
+    """The data set's label -> the id of the image that holds the instance.
 
     Raises:
-        UserError: No row is of such an instance.
+        UserError: No row has this instance id.
     """
     rows = latest_rows(run.store, run.jobs, run.samples)
     own = rows[rows["instance_id"] == instance_id]
@@ -116,7 +124,7 @@ def stored_rows(run: Recorded, job: JobFacts, image_id: str, instance_id: str) -
 
 
 def _asked(run: Recorded, job: JobFacts, mine: RunConfig | None) -> tuple[MethodEntry, Plugin]:
-    """A job's method and data set as they are built: by the reader's config where there is one."""
+    """The entries by which a job's method and data set are built: the reader's config's, if there is one."""
     method = _labelled(run.config.methods, job.method)
     dataset = _labelled(run.config.datasets, job.dataset)
     if mine is None:
@@ -129,7 +137,10 @@ def _labelled(entries: Sequence[E], name: str) -> E:
 
 
 def _mine(entry: E, entries: Sequence[Plugin], noun: str) -> E:
-    """An entry of the run with the plugin and the parameters that the reader's config has under its label."""
+    """The run's entry with the plugin and the parameters that the reader's config has under the same label.
+
+    Everything else of the entry, such as its clicks and its words, stays the run's.
+    """
     own = next((one for one in entries if label(one) == label(entry)), None)
     if own is None:
         near = messages.suggest(label(entry), map(label, entries))
@@ -138,14 +149,18 @@ def _mine(entry: E, entries: Sequence[Plugin], noun: str) -> E:
 
 
 _IMPORTABLE = re.compile(r"[^\W\d][\w.]*:[^\W\d]\w*")
-"""What may name a plugin as module:name, wherever it stands in parameters: a saliency's name in a method's."""
+"""A text that may name a plugin as module:name, such as "mine.maps:Saliency" deep in a method's parameters.
+
+A text that only looks like one ("C:drive") is refused as well, which costs a reader a config; the other way round a
+stranger's code would run.
+"""
 
 
 def _check_at_hand(names: Iterable[str]) -> None:
-    """Refuse plugins of the run's folder that would have code imported which the reader has not named.
+    """Refuse plugins that would import code which only the run's folder names.
 
     Raises:
-        UserError: Saying which, and that a config of one's own names it.
+        UserError: It says which plugin, and that the reader can name it by a config.
     """
     for name in names:
         try:
@@ -159,7 +174,8 @@ def _check_at_hand(names: Iterable[str]) -> None:
 
 
 def _named(run: Recorded, job: JobFacts, trusted: bool) -> Iterator[str]:
-    """The plugins that asking a job's instance again would run; those of the reader's own config left out."""
+    """The plugins that a replay of a job would run because the run's folder names them."""
+    # Click rule, text rule and metrics are the run's even with a config of the reader, so they are always checked.
     method, dataset = _labelled(run.config.methods, job.method), _labelled(run.config.datasets, job.dataset)
     clicks, text = run.config.clicks_of(method), run.config.text_of(method)
     yield from (clicks.strategy, text.rule, *run.config.metrics)
@@ -170,6 +186,7 @@ def _named(run: Recorded, job: JobFacts, trusted: bool) -> Iterator[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
+    """Every text in nested parameters."""
     if isinstance(value, str):
         yield value
     for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
@@ -181,11 +198,16 @@ def _verdict(run: Recorded, job: JobFacts, image_id: str, stored: Sequence[Row],
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
     check_dataset(entry, dataset, job.about.get("dataset_fingerprint"))
     try:
+        # Workers load variants of a method once, without what only tells how it is asked; `load_method` checks the
+        # weights' hashes against the run's. With other weights the verdict is a difference, and other methods go on.
+        # The number of threads is the run's, since it decides how sums are split.
         bare = as_loaded(method)
         threads = max(1, int(bare.cpus or run.config.workers.cpus))
         loaded = load_method(bare, job.about.get("weights_sha256"), threads)
     except UserError as error:
         return Verdict(job.method, job.dataset, len(stored), (str(error).removesuffix(REMEDY).strip(),))
+    # The plugins' names take part in seeds and records. They are the run's, also where the reader's config calls the
+    # plugin otherwise, such as mine:Method for a file that has moved.
     was = _labelled(run.config.methods, job.method), _labelled(run.config.datasets, job.dataset)
     names = Names(job.method, was[0].name, job.dataset, was[1].name)
     clicks, text = run.config.clicks_of(was[0]), run.config.text_of(was[0])
@@ -196,7 +218,15 @@ def _verdict(run: Recorded, job: JobFacts, image_id: str, stored: Sequence[Row],
 
 
 def differences(stored: Sequence[Row], made: Sequence[Row], metrics: Sequence[str]) -> Iterator[str]:
-    """How an instance's rows of now differ from those of then, a sentence a row; nothing where they do not."""
+    """How an instance's new rows differ from the stored ones: a sentence for each row that differs.
+
+    Rows are matched by draw, number of clicks and ranking. With stored rows for clicks 1 and 2, and new ones for
+    clicks 1 (other mask) and 3:
+
+        click 1, single: mask differs in 12 pixels, iou 0.812000 stored, 0.809000 now
+        click 2, single: no such row now
+        click 3, single: a row that is not stored
+    """
     then, now = ({_key(row): row for row in rows} for rows in (stored, made))
     for key in {**then, **now}:
         if key not in now or key not in then:
@@ -206,6 +236,7 @@ def differences(stored: Sequence[Row], made: Sequence[Row], metrics: Sequence[st
 
 
 def _key(row: Row) -> tuple[int, int, str]:
+    # A failed row has no ranking, as no candidate was chosen.
     return row["draw"], row["click_index"], row["ranking"] or "failed"
 
 
@@ -215,6 +246,7 @@ def _said(key: tuple[int, int, str]) -> str:
 
 
 def _differing(then: Row, now: Row, metrics: Sequence[str]) -> Iterator[str]:
+    # Clicks first: a corrective click is placed by the mask before it, so an earlier difference explains later ones.
     for name in ("clicks", "text", "candidate"):
         if then[name] != now[name]:
             yield f"{name} {then[name]!r} stored, {now[name]!r} now"
@@ -222,6 +254,7 @@ def _differing(then: Row, now: Row, metrics: Sequence[str]) -> Iterator[str]:
         yield _other_mask(then, now)
     for name in metrics:
         before, after = then.get(name), now.get(name)
+        # Both may be None, for a failed row; then they are equal, and only `!=` below can say so.
         close = before is not None and after is not None and math.isclose(before, after, abs_tol=CLOSE)
         if not close and before != after:
             yield f"{name} {_number(before)} stored, {_number(after)} now"

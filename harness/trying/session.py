@@ -1,12 +1,12 @@
-"""One picture and the methods that are asked about it, click after click.
+"""Runs methods on one picture, click after click, with the answers that a run would have.
 
-A run asks for each instance in rounds: a click, an answer, a further click, and so on. Interactive methods (RITM, SAM)
-start each round from their last mask. A session asks in the same way, so that its answer to k clicks is that of a run's
-row with click_index k:
+A run segments each instance in rounds: a click, a mask, a further click, and so on. Interactive methods (RITM, SAM)
+start each round from their last mask. A session works in the same way, so its answer to k clicks equals a run's row
+with click_index k:
 
     clicks a, b, c   ->   ask(a)   ask(a, b)   ask(a, b, c)       each with the memory of the one before
 
-Answers are kept, so that a further click costs one question, and going back costs none.
+Answers are kept. After a, b, c a fourth click costs one round, and going back to a, b costs none.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ Point = Click | tuple[int, int] | tuple[int, int, bool]
 """A click: (x, y) for a positive one, (x, y, False) for a negative one, in pixels of the full image."""
 
 Asked = tuple[str, tuple[Click, ...], str | None]
-"""What an answer depends on: the method's label, the clicks so far, the words."""
+"""What an answer depends on: the method's label, the clicks so far in their order, the words."""
 
 ANSWERS_BYTES = 128 * 2**20
-"""Masks of one picture that are kept, as bytes: 140 answers of three masks on a picture of 640 x 480."""
+"""Most bytes of masks that are kept for one picture: 140 answers of three masks on 640 x 480 pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a method makes of a prompt.
+    """A method's answer to a prompt.
 
     Attributes:
-        label: The method's.
-        prediction: Its candidates; None where it failed.
-        error: Why it failed; "" where it did not.
-        saliency: What it saw for the words, float32 (h, w) from 0 to 1, where that was asked for (`Session.shown`);
-            None where it looks at no saliency.
+        label: The method's label.
+        prediction: The candidates; None if the method failed.
+        error: Why the method failed; "" if it did not.
+        saliency: The saliency map of the words, float32 (h, w) from 0 to 1, if `Session.shown` was called; None for a
+            method without one.
         encode_ms: How long encoding the picture took, once for all prompts.
-        segment_ms: How long the last question took.
+        segment_ms: How long the last round took.
     """
 
     label: str
@@ -65,20 +65,20 @@ class Answer:
 
     @property
     def taken(self) -> dict[str, int]:
-        """Ranking -> the candidate that it takes; "single" for a lone candidate without a score."""
+        """Ranking -> the index of the candidate that it chooses; "single" for a lone candidate without a score."""
         return scoring.choices(self.prediction) if self.prediction else {}
 
 
 class Session:
-    """Asks methods about one picture.
+    """Runs methods on one picture.
 
     Args:
         methods: As `load_methods` returns them.
         picture: An image without instances, or one of a data set.
-        vocabulary: The names that words are contrasted with: those of the data set. Without any, each method takes the
+        vocabulary: The names that words are contrasted with: those of the data set. Without any, each method uses the
             names of its own training.
-        seed: As a run's `seed`, for methods that draw.
-        present: The names of what is in the picture, for methods that are told those alone (`Method.present_only`).
+        seed: A run's `seed`, for methods that draw.
+        present: The names of what is in the picture, for methods that get only those (`Method.present_only`).
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class Session:
         """A method's answer to some clicks and words.
 
         Args:
-            label: The method's.
-            clicks: Inside the picture; each is a round of its own. None for one round by text alone.
+            label: The method's label.
+            clicks: Clicks inside the picture; each is a round of its own. Without any there is one round by text alone.
             text: The words; None for none.
             at_once: Whether all clicks are one prompt, in a single round.
         """
@@ -115,6 +115,9 @@ class Session:
             return Answer(label, error="no click; wanted at least one.")
         if at_once:
             return self._asked(loaded, tuple(clicks), said, None)
+        # Rounds that were answered before come from memory; the first new one starts from the last of those. All are
+        # put again, also known ones, so that the rounds of the current clicks are the last to be dropped. A round that
+        # failed is kept as well, and ends the loop: the next one would have no mask to start from.
         answer = Answer(label)
         for count in range(1, len(clicks) + 1) if clicks else (0,):
             key = (label, tuple(clicks[:count]), said)
@@ -126,10 +129,10 @@ class Session:
         return answer
 
     def saliency(self, label: str, clicks: Sequence[Click], text: str | None) -> Float32[np.ndarray, "h w"] | None:
-        """Where a method saw the words, from 0 to 1; None where it looks at no saliency.
+        """A method's saliency map of the words, from 0 to 1; None for a method without one.
 
         Raises:
-            Exception: Whatever the method raises, as where it wants words and there are none.
+            Exception: Whatever the method raises, for example if it needs words and there are none.
         """
         loaded = self.methods[label]
         picture = self.encoded(loaded.method)
@@ -143,7 +146,7 @@ class Session:
         return found
 
     def shown(self, label: str, clicks: Sequence[Click], text: str | None, at_once: bool = False) -> Answer:
-        """As `ask`, together with what the method saw for the words."""
+        """As `ask`, with the method's saliency map of the words."""
         answer = self.ask(label, clicks, text, at_once)
         if answer.prediction is None:
             return answer
@@ -153,7 +156,8 @@ class Session:
             return replace(answer, prediction=None, error=described(error))
 
     def encoded(self, method: Method) -> Picture:
-        """The picture as a method encoded it, once; labels that share a method share it."""
+        """The picture as encoded by a method; each method encodes it once, for all labels that share the method."""
+        # The key is the object's id. It cannot be another object's later, since `self.methods` keeps the method alive.
         if id(method) not in self._pictures:
             own = replace(self.picture, state=None, encode_ms=None)
             encode(method, [own], self.seed)
@@ -175,6 +179,7 @@ class Session:
                 raise found
             with contained():
                 scoring.check(found, self.size)
+                # A method may write its next masks into the same array; answers are kept, so they need their own.
                 kept = replace(found, masks=found.masks.copy())
         except Exception as error:
             return Answer(loaded.label, error=described(error), encode_ms=picture.encode_ms or 0.0)
@@ -186,12 +191,12 @@ class Session:
 
 
 def _said(loaded: Loaded, text: str | None) -> str | None:
-    """The words as the method gets them: none for one that the config asks without words."""
+    """The words that the method gets: none if the config asks it without words."""
     return (text or None) if loaded.reads else None
 
 
 def own_picture(image: Image | Path | str) -> Picture:
-    """A picture without ground truth: a file's, or an array's.
+    """A picture without ground truth, from a file or from an array.
 
     Raises:
         UserError: The file is no image that can be shown faithfully, or the array is not uint8 (h, w, 3).
@@ -211,6 +216,8 @@ def clicks_on(points: Point | Sequence[Point], size: tuple[int, int]) -> tuple[C
     Raises:
         UserError: One outside the picture, or one that is not of whole numbers.
     """
+    # (3, 5) is one click and ((3, 5), (7, 9)) are two: the first element of a lone click is a whole number. NumPy's
+    # whole numbers count too, hence `Integral`.
     given: Any = points  # A type checker cannot tell one pair from several.
     lone = isinstance(given, Click) or (len(given) in (2, 3) and isinstance(given[0], Integral))
     found = [_click(point) for point in ([given] if lone else given)]
@@ -238,7 +245,7 @@ def predict(
     vocabulary: Sequence[str] = (),
     at_once: bool = False,
 ) -> Prediction:
-    """What a method makes of one picture, some clicks and a few words: the answer that a run's row would have.
+    """Segment one picture by clicks and words, with the answer that a run's row would have.
 
         found = harness.predict(ours, "photo.jpg", (120, 80), "kayak paddle")
         found.masks[0]  # bool (h, w)
@@ -247,8 +254,8 @@ def predict(
         method: From `harness.method`, or one that you built.
         image: A file, or uint8 (h, w, 3) in RGB.
         click: (x, y), or (x, y, False) for a negative one, in pixels; or several. Each is a round of its own, as in a
-            run: the method starts it from its last mask. None for a method that segments by text alone.
-        text: The words, just as the method is to get them.
+            run: the method starts it from its last mask. Leave it out for a method that segments by text alone.
+        text: The words, exactly as the method gets them.
         vocabulary: The names that the words are contrasted with; by default those of the method's training.
         at_once: Whether all clicks are one prompt, in a single round.
 
@@ -256,7 +263,7 @@ def predict(
         The candidates, bool (k, h, w), with their scores.
 
     Raises:
-        UserError: The image cannot be read, a click lies outside of it, the method needs one and gets none, or it
+        UserError: The image cannot be read, a click lies outside of it, the method needs a click and gets none, or it
             fails on the image.
     """
     picture = own_picture(image)
