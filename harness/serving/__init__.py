@@ -1,8 +1,15 @@
 """Serves the page of `try`: click on a picture, type a word, see every method's mask.
 
-The server listens on this machine alone, unless it is told otherwise. What a browser sends is a name to be looked up,
-a click, a few words, or the bytes of a picture: no path that comes from it is ever opened. The page's scripts are in
-the folder page/, and those that it shares with the report page in harness/page/.
+The server listens on this machine only, unless `--host` names another address. A browser sends a name to be looked up,
+a click, a few words, or the bytes of a picture; the server never opens a path that a browser sent. The page's scripts
+are in the folder page/, and those that it shares with the report page in harness/page/.
+
+Which thread does what:
+
+    event loop      HTTP, checks of requests; nothing that takes long
+    "pictures"      one thread that reads data sets, folders and uploads, one picture after the other
+    "methods"       one thread that encodes and segments, or one process of a cluster for each method
+    asyncio's pool  what shares nothing: scaling pictures, run lengths of masks, writing recordings
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""What the page may ask of the server, as JSON in and JSON out. It knows neither HTTP nor a browser.
+"""The requests that the page can make, with JSON in and JSON out. Nothing here depends on HTTP or a browser.
 
-Nothing is kept of a browser: every question names its picture and brings all its clicks and words. So a link has the
-whole state, two windows do not meet, and a server that was started again answers as the one before.
+The server keeps nothing about a browser: every request names its picture and brings all its clicks and words. So a link
+holds the whole state, two windows do not disturb each other, and a restarted server answers as the one before.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from harness.trying.session import Answer, clicks_on
 T = TypeVar("T")
 
 PAGE = 48
-"""Pictures of a list that are sent together."""
+"""The number of pictures of a list that are sent together."""
 
 
 class Named(Model):
@@ -43,7 +43,7 @@ class Named(Model):
 
 
 class Clicked(Named):
-    """A picture with clicks: x, y and whether positive, in pixels of the full picture."""
+    """A picture with clicks: x, y and whether it is positive, in pixels of the full picture."""
 
     clicks: Annotated[tuple[tuple[int, int, bool], ...], Field(max_length=100)] = ()
 
@@ -58,6 +58,7 @@ class Asked(Clicked):
 class Recorded(Clicked):
     """A prompt to be kept: its random id, the instance that was meant, words, and how many seconds it took."""
 
+    # The browser draws the id, so that a request that it repeats after a lost reply does not record the prompt twice.
     id: Annotated[str, Field(pattern=f"^{ID.pattern}$")]
     clicks: Annotated[tuple[tuple[int, int, bool], ...], Field(min_length=1, max_length=100)]
     text: Annotated[str, Field(max_length=1000)] = ""
@@ -72,8 +73,8 @@ class Api:
         config: The run's config.
         gallery: The pictures.
         answering: The methods.
-        for_others: Whether others than this machine's user are answered, who are told no folder of it.
-        recordings: The folder for prompts whose authors agree; None where none are kept.
+        for_others: Whether the page is open to people besides this machine's user. Messages then name no folder.
+        recordings: The folder for prompts whose authors agree; None if none are kept.
     """
 
     def __init__(
@@ -87,19 +88,20 @@ class Api:
         self.recordings = recordings
         self.config, self.gallery, self.answering, self.for_others = config, gallery, answering, for_others
         self.labels = {facts.label for facts in answering.facts}
-        # Data sets bear no two threads at once either; reading pictures does not wait for methods.
+        # One thread, since data sets are not safe in several threads: their open files have one position. It is not the
+        # methods' thread, so the list can be scrolled while a method computes.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
     def close(self) -> None:
-        """Drop what waits."""
+        """Drop the requests that wait for the reader."""
         self._reader.shutdown(wait=False, cancel_futures=True)
 
     def said(self, text: str) -> str:
-        """A message without what its reader may not see, such as folders of this machine."""
+        """A message without this machine's folders, if it is for others."""
         return without_folders(text) if self.for_others else text
 
     async def about(self) -> dict[str, Any]:
-        """What the page is built of: methods, sources, limits."""
+        """What the page is built from: methods, sources, limits."""
         return {
             "run": self.config.run,
             "methods": [vars(facts) for facts in self.answering.facts],
@@ -173,12 +175,15 @@ class Api:
             "clicks": [vars(click) for click in clicks],
             "seconds": asked.seconds,
         }
-        # In the event loop's own thread two browsers would wait for each other's disk; each has a file of its own.
+        # Recording waits for the disk, so it is not done in the event loop, where all browsers would wait. Each
+        # recording is a file of its own, so several threads may write at once.
         await asyncio.to_thread(record, self.recordings, row)
         return {"kept": await asyncio.to_thread(count, self.recordings)}
 
     async def predict(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """A method's candidates; where it fails, its error in their place."""
+        """A method's candidates; or its error, if it fails."""
+        # `waited_ms` holds the time in the queue as well. The method's own two times leave that out, so that a slow
+        # neighbour is not taken for a slow method.
         asked = _checked(Asked, raw)
         shown = await self._shown(asked)
         started = time.perf_counter()
@@ -194,7 +199,7 @@ class Api:
         return reply | {"candidates": await asyncio.to_thread(_candidates, answer, shown, _clicks(asked, shown))}
 
     async def saliency(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """Where a method saw the words: a grey PNG in base64, "" where it looks at no saliency; or its error."""
+        """A method's saliency map of the words as a grey PNG in base64, "" for a method without one; or its error."""
         asked = _checked(Asked, raw)
         shown = await self._shown(asked)
         seen: Seen = await self._called("saliency", asked, shown)
@@ -202,6 +207,11 @@ class Api:
         return {"png": base64.b64encode(png).decode("ascii"), "error": self.said(seen.error)}
 
     async def _called(self, what: str, asked: Asked, shown: Shown) -> Any:
+        """Queue a question, and wait for its answer.
+
+        If the browser takes the request back, this task is cancelled and cancels the future with it. A question that
+        still waits is then dropped; one that is being computed ends, and its answer is kept for the next request.
+        """
         if asked.method not in self.labels:
             raise UserError(f"no method '{asked.method[:200]}' here; there are: {', '.join(sorted(self.labels))}.")
         name, clicks = shown.picture.sample.id, _clicks(asked, shown)
@@ -210,6 +220,7 @@ class Api:
         return await asyncio.wrap_future(self.answering.call(what, question, shown.picture.image))
 
     async def _shown(self, asked: Named) -> Shown:
+        # A picture in memory is returned at once; only one that must be read waits for the reader's thread.
         known = self.gallery.known(asked.source, asked.name)
         return await self._read(self.gallery.shown, asked.source, asked.name) if known is None else known
 
@@ -228,7 +239,7 @@ def _clicks(asked: Clicked, shown: Shown) -> tuple[Click, ...]:
 
 
 def _candidates(answer: Answer, shown: Shown, clicks: tuple[Click, ...]) -> list[dict[str, Any]]:
-    """Each candidate's view, size, own scores, and how it fits what lies under the click."""
+    """Each candidate's view, size in pixels, own scores, and its IoU with each object under the click."""
     if answer.prediction is None:
         return []
     places = under(shown, clicks)

@@ -1,7 +1,7 @@
-"""The pictures that a page offers: those of a config's data sets, of a folder, and what was uploaded.
+"""The pictures that a page offers: those of a config's data sets, those of folders, and uploads.
 
-A browser names a picture by its source and by a name from that source's own list. A name that is in no list is no
-picture, whatever file may lie there.
+A browser names a picture by its source and by a name from that source's list. Only listed names are looked up. So
+"../../secret.png" is an unknown name, even if there is such a file.
 """
 
 from __future__ import annotations
@@ -29,19 +29,22 @@ from harness.structures import Image, Sample, UserError
 from harness.trying.kept import Kept
 
 UPLOAD_MIB, UPLOAD_MEGAPIXELS = 32, 50
-"""The largest file that is taken, and the most pixels that it may hold."""
+"""The largest file that can be uploaded, and the most pixels that it may have."""
 
 KEPT_BYTES = 512 * 2**20
-"""Pixels of uploaded pictures that are kept; those not used for the longest time are dropped. As much again is kept of
-pictures of the other sources, which can be read anew."""
+"""Bytes of uploaded pictures that are kept; those not used for the longest time are dropped.
+
+As much again is kept of pictures that were shown. Two limits, because a picture of a data set can be read again and an
+upload cannot: looking through a data set must not drop it.
+"""
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""What is taken of uploads, by PIL's names. Some other formats of PIL's would start a program to read them."""
+"""The formats of uploads, by PIL's names. For others PIL may start a program: for EPS it runs Ghostscript."""
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 LISTED_MOST = 50_000
-"""Pictures of a data set in whose instances' classes is searched, at most."""
+"""The largest data set, in pictures, whose instances' classes are searched."""
 
 
 class NoPictureError(UserError):
@@ -53,9 +56,9 @@ class Shown:
     """A picture that can be asked about.
 
     Attributes:
-        key: The picture's name among all that this process may show.
-        picture: Its pixels, read-only, and its ground truth where there is any.
-        wording: How the data set's objects are put into words; None where it is of no data set.
+        key: The picture's name among all sources: the source's label, a line break, the name in its list.
+        picture: The pixels, read-only, and the ground truth if there is any.
+        wording: How the data set's objects are put into words; None if the picture is not from a data set.
     """
 
     key: str
@@ -64,7 +67,7 @@ class Shown:
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The names that words are contrasted with; none without a data set."""
+        """The names that words are contrasted with; empty without a data set."""
         return self.wording.vocabulary if self.wording else ()
 
     @property
@@ -77,7 +80,7 @@ class Source(ABC):
     """Where pictures come from.
 
     Attributes:
-        label: What the page calls it.
+        label: The name on the page.
         kind: "data set", "folder" or "uploads".
     """
 
@@ -86,15 +89,15 @@ class Source(ABC):
 
     @abstractmethod
     def names(self, search: str) -> Sequence[str]:
-        """The names of its pictures, or of those that words in lower case find."""
+        """The names of its pictures; given a search text in lower case, only those that match it."""
 
     @abstractmethod
     def load(self, name: str) -> Shown:
         """Read a picture.
 
         Raises:
-            NoPictureError: It is not in the list.
-            UserError: It cannot be read.
+            NoPictureError: The name is not in the list.
+            UserError: The picture cannot be read.
         """
 
     @property
@@ -116,7 +119,7 @@ class OfDataset(Source):
         """The data set.
 
         Raises:
-            UserError: It is not on this machine, or its code fails.
+            UserError: The data are not on this machine, or the plugin's code fails.
         """
         with blamed(f"data set '{self.label}'"):
             built: Dataset = parameters.build("datasets", self.entry.name, self.entry.params)
@@ -124,7 +127,7 @@ class OfDataset(Source):
 
     @cached_property
     def ids(self) -> dict[str, None]:
-        """Its samples, in order."""
+        """Its samples' ids in order; a dictionary, since every request looks up an id."""
         with blamed(f"data set '{self.label}', sample_ids()"):
             return dict.fromkeys(self.dataset.sample_ids())
 
@@ -138,14 +141,15 @@ class OfDataset(Source):
         return self._wording.vocabulary
 
     def names(self, search: str) -> Sequence[str]:
-        """The samples' ids; where instances are listed without opening images, their classes are searched, too."""
+        """The samples' ids; a search also looks at classes, if instances are listed without opening images."""
         if not search:
             return list(self.ids)
         return [one for one in self.ids if search in one.lower() or search in self._classes.get(one, "")]
 
     @cached_property
     def _classes(self) -> dict[str, str]:
-        """Sample -> its classes in lower case; empty where finding them would open every image."""
+        """Sample -> its classes in lower case; empty if finding them would open every image."""
+        # The base class lists instances by loading the sample, so only a plugin's own listing is cheap.
         cheap = type(self.dataset).list_instances is not Dataset.list_instances
         if not cheap or len(self.ids) > LISTED_MOST:
             return {}
@@ -175,13 +179,14 @@ class OfFolder(Source):
         self._paths: dict[str, Path] = {}
 
     def names(self, search: str) -> Sequence[str]:
-        """Their paths below the folder, as it is now."""
+        """Their paths below the folder, which is read anew each time: a picture may have been added."""
         found = sorted(path for path in self.root.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
         self._paths = {path.relative_to(self.root).as_posix(): path for path in found}
         return [one for one in self._paths if search in one.lower()]
 
     def load(self, name: str) -> Shown:
-        """A picture, turned as viewers show it."""
+        """A picture, turned as its EXIF data say."""
+        # After a restart a link may name a picture before any list was asked for, so the folder is read then.
         if name not in self._paths:
             self.names("")
         path = self._paths.get(name)
@@ -194,7 +199,7 @@ class OfFolder(Source):
 
 
 class Uploads(Source):
-    """Pictures that were dropped on the page; they are in memory alone, and gone when the server ends."""
+    """Pictures that were dropped on the page. They are in memory only, and are gone when the server ends."""
 
     label, kind = "your own", "uploads"
 
@@ -202,7 +207,10 @@ class Uploads(Source):
         self._held: Kept[str, Image] = Kept(KEPT_BYTES)
 
     def names(self, search: str) -> Sequence[str]:
-        """None are listed: a picture is known to the browser that brought it, by the hash of its bytes."""
+        """No upload is listed: only the browser that brought it knows its name, the hash of its bytes.
+
+        So people who share a server do not see each other's pictures: a name of 128 bits cannot be guessed.
+        """
         del search
         return []
 
@@ -218,13 +226,13 @@ class Uploads(Source):
 
         Args:
             content: The file's bytes.
-            called: Its name on the browser's machine, for messages alone.
+            called: Its name on the browser's machine; used in messages only.
 
         Returns:
-            Its name here: the same for the same bytes.
+            The name in this source; equal bytes have equal names.
 
         Raises:
-            UserError: It is too large, or no picture that can be shown faithfully.
+            UserError: It is too large, or is no picture that can be shown faithfully.
         """
         if len(content) > UPLOAD_MIB * 2**20:
             raise UserError(
@@ -238,7 +246,9 @@ class Uploads(Source):
 
 
 def _read(content: bytes, called: str) -> Image:
-    """The pixels of an uploaded file, by the reader that reads all pictures here, which wants a path."""
+    """The pixels of an uploaded file, read by the same reader as every other picture."""
+    # That reader takes a path, so the bytes go through a temporary file. Its path is no news for the browser: messages
+    # name the file as the browser does.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "upload"
         atomic.write(path, content)
@@ -250,10 +260,14 @@ def _read(content: bytes, called: str) -> Image:
 
 
 def _check(path: Path) -> None:
-    """Refuse what may be dangerous or too large, by its header alone.
+    """Refuse a file that may be dangerous or too large, by its header alone.
+
+    A PNG of a few megabytes can hold 50,000 x 50,000 pixels of one colour, which would be 7 GB in memory. The header
+    says so before anything is decoded.
 
     Raises:
-        ValueError: It is. What is no picture at all passes: the reader says what is wrong with it.
+        ValueError: The format is not one of `FORMATS`, or there are too many pixels. A file that is no picture passes,
+            since the reader says what is wrong with it.
     """
     try:
         with opened(path) as image:
@@ -273,8 +287,8 @@ class Gallery:
     """All sources, and the pictures that were shown last.
 
     Args:
-        config: Its data sets are sources.
-        folders: More of them.
+        config: The config, whose data sets are sources.
+        folders: Folders with pictures, which are sources as well.
     """
 
     def __init__(self, config: RunConfig, folders: Sequence[Path] = ()) -> None:
@@ -282,7 +296,7 @@ class Gallery:
         self.uploads = Uploads()
         self.sources: dict[str, Source] = {}
         for source in (*of_config, *map(OfFolder, folders), self.uploads):
-            while source.label in self.sources:  # Two folders of one name, or one named as a data set.
+            while source.label in self.sources:  # Two folders have one name, or a folder has a data set's.
                 source.label += " (another)"
             self.sources[source.label] = source
         self._shown: Kept[str, Shown] = Kept(KEPT_BYTES)
@@ -294,16 +308,17 @@ class Gallery:
         Raises:
             NoPictureError: There is none.
         """
+        # A dictionary of names, never a path: what a browser sends selects a source and cannot make one.
         if name not in self.sources:
             raise NoPictureError(f"no data set or folder '{name}' here.")
         return self.sources[name]
 
     def known(self, source: str, name: str) -> Shown | None:
-        """A picture that is in memory; None where `shown` would have to read it."""
+        """A picture that is in memory; None if `shown` would have to read it."""
         return self._shown.get(f"{source}\n{name}")
 
     def shown(self, source: str, name: str) -> Shown:
-        """A picture, read where it is not in memory.
+        """A picture, which is read if it is not in memory.
 
         Raises:
             NoPictureError: There is none of that name.

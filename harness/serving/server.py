@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SHARED = ("page.css", "data.js", "paint.js", "theme.js")
-"""Files of the report page that this page uses, too."""
+"""Files of the report page that this page uses as well."""
 
 OWN = ("try.css", "state.js", "server.js", "gallery.js", "tiles.js", "stage.js", "save.js", "record.js", "try.js")
 
@@ -68,7 +68,10 @@ def application(api: Api, guard: Guard) -> web.Application:
 
 
 def _page(guard: Guard) -> Handler:
-    """The page. A link with the token leads to the page without it, so that no address that is passed on has it."""
+    """The page. A link with the token sets the cookie and redirects to the page's address without the token.
+
+    So the token stands neither in the browser's history nor in an address that somebody copies for a friend.
+    """
     html = places.shipped("harness/serving/page/try.html").read_bytes()
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -82,6 +85,7 @@ def _page(guard: Guard) -> Handler:
 
 
 def _file(path: str) -> Handler:
+    # Read once, when the server starts: a request then opens no file, whatever its path says.
     content = places.shipped(path).read_bytes()
     kind = "text/css" if path.endswith(".css") else "text/javascript"
 
@@ -148,7 +152,7 @@ def _json(value: Any, status: int = 200) -> web.Response:
 
 
 def _answered(api: Api, guard: Guard) -> Any:
-    """What stands around every handler: who may ask, and what a mistake comes to."""
+    """Wraps every handler: checks who may ask, and turns errors into replies. All replies get `HEADERS`."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -160,6 +164,7 @@ def _answered(api: Api, guard: Guard) -> Any:
 
 
 async def _response(api: Api, guard: Guard, request: web.Request, handler: Handler) -> web.StreamResponse:
+    # The site is checked before the token: a browser sends its cookie along with another site's request, too.
     if why := guard.refusal(request):
         return _json({"error": why}, 403)
     if not guard.knows_token(request):
@@ -179,12 +184,13 @@ async def _response(api: Api, guard: Guard, request: web.Request, handler: Handl
 
 @asynccontextmanager
 async def listening(api: Api, guard: Guard, host: str, port: int) -> AsyncIterator[str]:
-    """A server that answers as long as the block runs; gives the address of its page.
+    """A server that answers as long as the block runs; yields the address of its page.
 
     Raises:
         UserError: It cannot listen there.
     """
-    # A browser that takes a question back, as for a later click, leaves no work behind.
+    # When a browser takes a request back, as it does at the next click, its handler is cancelled, and with it a
+    # question that still waits for its turn. Without this, ten quick clicks would be ten answers in a row.
     runner = web.AppRunner(application(api, guard), handler_cancellation=True, access_log=None)
     await runner.setup()
     try:
@@ -203,7 +209,7 @@ async def listening(api: Api, guard: Guard, host: str, port: int) -> AsyncIterat
 
 
 def _name(host: str) -> str:
-    """How a browser names a host that is listened at."""
+    """The name by which a browser reaches a host that the server listens at."""
     # These stand for all addresses of this machine, and lead nowhere from another one.
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
@@ -211,13 +217,13 @@ def _name(host: str) -> str:
 
 
 def serve(api: Api, host: str, port: int, begins: Callable[[str], None]) -> None:
-    """Answer until an interrupt.
+    """Answer requests until an interrupt.
 
     Args:
-        api: What answers.
-        host: Where to listen.
-        port: Likewise; 0 takes a free one.
-        begins: Told the page's address once it can be opened.
+        api: Answers the requests.
+        host: The host to listen at.
+        port: The port to listen at; 0 takes a free one.
+        begins: Called with the page's address once it can be opened.
 
     Raises:
         UserError: It cannot listen there.

@@ -1,7 +1,9 @@
-"""What the ground truth says of a click and of a mask, where a picture has any.
+"""Compares a click and a mask with the ground truth, if a picture has any.
 
-3 objects lie under this click: tie, shirt, person          the smallest first
-the mask against each of the three                          IoU, and what it hit if that one was meant
+    3 objects lie under this click: tie, shirt, person      the smallest first
+    the mask against each of the three                      IoU, and what the mask hit if that object was meant
+
+Nobody says which object a click on the page means. So a mask is compared with each object that holds the click.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ from harness.structures import Click, Instance, Mask
 
 def under(shown: Shown, clicks: Sequence[Click]) -> list[int]:
     """The positions of the objects that hold the first positive click, the smallest first."""
+    # The smallest first, for a part lies in its whole: a click on the tie is also one on the person.
     first = next((click for click in clicks if click.positive), None)
     objects = shown.picture.objects
     return [] if first is None else sorted(objects.holding(first), key=lambda place: int(objects.areas[place]))
 
 
 def truth(shown: Shown, clicks: Sequence[Click]) -> dict[str, Any]:
-    """What lies under the first positive click, as JSON values; "known" is false where there is no ground truth."""
+    """What lies under the first positive click, as JSON values; "known" is False without ground truth."""
     if not shown.picture.objects.regions:
         return {"known": False, "said": "", "under": []}
     found = list(_objects(shown, under(shown, clicks)))
@@ -53,14 +56,14 @@ def _objects(shown: Shown, places: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 
 def words(shown: Shown, instance: Instance) -> str:
-    """What an object may be called: the data set's own words for it, or else its class as it is said."""
+    """An object's words, in the config's template: the data set's own words for it, or else its class name."""
     assert shown.wording is not None, "ground truth comes with a data set"
     own = instance.text or shown.wording.words.said(instance.category)
     return shown.wording.asked.template.replace("{}", own)
 
 
 def against(shown: Shown, places: Sequence[int], mask: Mask) -> dict[str, dict[str, Any]]:
-    """A mask's IoU with each of some objects, by its id, and what it hit if that object was meant."""
+    """Object's id -> the mask's IoU with it, and what the mask hit if that object was meant."""
     if not places:
         return {}
     objects = shown.picture.objects

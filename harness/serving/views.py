@@ -1,8 +1,8 @@
 """Pictures, masks and maps in the form and at the size in which a browser shows them.
 
-A photograph of 12 megapixels, eight methods and three candidates each would be 300 megapixels of canvas. So a browser
-gets everything at the size of the view, 1200 pixels on the longer side at most, and says clicks in pixels of the full
-picture. Scores are computed of the full masks.
+A photograph of 12 megapixels with three candidates of eight methods would be 300 megapixels of canvas. So a browser
+gets everything at the size of the view, at most 1200 pixels on the longer side. It sends clicks in pixels of the full
+picture, and scores are computed from the full masks.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from harness.masks import rle
 from harness.structures import Image, Mask
 
 SIDE, THUMB_SIDE = 1200, 160
-"""Pixels of the longer side: of a picture that is clicked on, and of one in the list."""
+"""Most pixels of the longer side, of a picture that is clicked on and of one in the list."""
 
 LOSSLESS_PX = 512 * 512
-"""Up to so many pixels a picture is sent as PNG, beyond as JPEG: what is shown is not what methods are given."""
+"""A picture of at most so many pixels is sent as PNG, a larger one as JPEG. Methods get the original pixels."""
 
 
 def view_size(size: tuple[int, int], side: int = SIDE) -> tuple[int, int]:
-    """(h, w) of a picture of (h, w) as it is shown: no larger than it is, and at least one pixel."""
+    """(h, w) of a picture's view: (3000, 4000) becomes (900, 1200), and a small picture keeps its size."""
+    # The shorter side of 1 x 5000 pixels would round to 0.
     scale = min(1.0, side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
