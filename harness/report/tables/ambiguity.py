@@ -1,6 +1,8 @@
-"""Where a click leaves open what is meant: how methods do there, and which objects wrong masks hit instead.
+"""Clicks that leave open what is meant: how good masks are there, and which objects wrong masks hit instead.
 
-A click is ambiguous if the pixel lies in two objects at least (`under_click`), as one on the tie of a person does.
+A click is ambiguous if its pixel lies in at least two objects (`under_click`), as on the tie of a person. With a gain
+of +6 points by the text on ambiguous clicks and of +2 on the others, the notes also give the difference, +4, with its
+own interval: only if that leaves out 0 do the words help more where the click is ambiguous.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from harness.statistics.means import Gain, paired_gain
 from harness.structures import UserError
 
 KINDS = {"ambiguous": (2, np.inf), "unambiguous": (1, 1)}
-"""How many objects, at least and at most, hold the pixel of a click of this kind."""
+"""A kind of click -> the fewest and the most objects that hold its pixel."""
 
 Entry = tuple[str, str]
 """A method's label and one of its rankings."""
@@ -153,9 +155,10 @@ def _reads(line: pd.Series[Any], final: FinalClicks, context: Context) -> bool:
 
 
 def _against(line: pd.Series[Any], lines: pd.DataFrame, baseline: str | None) -> Entry | None:
-    """Whom a line with text is held against: a ranking by it against the same method's confidence, else click alone.
+    """The entry with which a line with text is compared; None if a mean of either is blank.
 
-    None where a mean of either is blank.
+    A ranking by the text chooses among the same candidates as the same method's confidence, so only the choice differs.
+    Any other line is compared with click alone.
     """
     here = lines[(lines["dataset"] == line["dataset"]) & lines["mean"].notna()]
     whole = set(zip(here["method"], here["ranking"], strict=True))
@@ -171,7 +174,7 @@ def _gains(
     baseline: str | None,
     context: Context,
 ) -> tuple[dict[str, Gain], list[str]]:
-    """What a line with text gains over one without by kind of click, and what a note says of it."""
+    """The gains of a line with text over one without, by kind of click, and a note on them."""
     b = _against(line, lines, baseline) if _reads(line, final, context) else None
     if b is None:
         return {}, []

@@ -1,5 +1,7 @@
 """The words given, guessed from the click, or none: how often the guess is right, and how much of the gain it keeps.
 
+    mean IoU      none 0.50     guessed 0.57     given 0.60     recovered (0.57 - 0.50) / (0.60 - 0.50) = 0.70
+
 Paper: Warner et al., BMVC 2023, https://arxiv.org/abs/2311.14822, section 5: "automatically detecting the best category
 present around a user's foreground click, to remove the necessity of an additional text input". It has no such numbers.
 """
@@ -43,18 +45,18 @@ _GENERAL = (
 
 @dataclass(frozen=True, eq=False)
 class Trio:
-    """A method on a data set by what its words were.
+    """A method on a data set with no words, given words and guessed words.
 
     Attributes:
-        lines: "none", "given", "guessed" -> its line of `scores`, as far as there is one.
-        found: The same -> its scored rows after the last click, one a draw.
+        lines: "none", "given", "guessed" -> the line of `scores`, if there is one.
+        found: The same keys -> the scored rows after the last click, one for each draw.
     """
 
     lines: Mapping[str, pd.Series[Any]]
     found: Mapping[str, pd.DataFrame]
 
     def pairs(self, one: str, other: str) -> pd.DataFrame | None:
-        """The rows of one kind of words, with what they gain over another; None where either is not whole."""
+        """The rows of one kind of words, with their gain over another kind; None if either lacks rows."""
         if any(kind not in self.lines or pd.isna(self.lines[kind]["mean"]) for kind in (one, other)):
             return None
         return paired(self.found[one], self.found[other])
@@ -113,7 +115,7 @@ def _row(kind: str, trio: Trio, final: FinalClicks, context: Context, starts: bo
 
 
 def _right(rows: pd.DataFrame) -> pd.DataFrame:
-    """Whether each instance's guess is its class, 1 or 0, the mean over draws; also of the seen and the unseen."""
+    """Whether each instance's guess is its class, 1 or 0, mean over draws; for all, the seen and the unseen."""
     right = pd.DataFrame({"right": (rows["guess"].astype(str) == rows["category"].astype(str)).astype(float)})
     kept = over_draws(right, rows)
     own = rows.loc[kept.index]
@@ -133,7 +135,7 @@ def _gain(pairs: pd.DataFrame | None, context: Context) -> Cell:
 
 
 def _said(trio: Trio) -> Iterator[str]:
-    """The differences with their intervals, how often the guess is right, and what follows from it."""
+    """The notes: how often the guess is right, the differences with their intervals, and the recovered share."""
     line = trio.lines["guessed"]
     who = f"{line['dataset']}, {line['method']}"
     right = _right(trio.found["guessed"])

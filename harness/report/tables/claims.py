@@ -1,8 +1,9 @@
 """The paper's checkable sentences, each a test on a run's paired rows, and what the paper's own numbers say of it.
 
-A sentence holds where the whole 95 % interval of its number agrees with it, does not hold where no part does, and
-cannot be told where the interval leaves it open or the run lacks what it takes: a method, a number of clicks, a part of
-the instances. What its numbers are: harness/report/paper/claims.py.
+A sentence holds if the whole 95 % interval of its number agrees with it, does not hold if no part agrees, and cannot be
+told if the interval leaves it open or the run lacks a method, a number of clicks or a part of the instances. For "text
+helps", whose number is the gain: [+1, +5] holds, [-4, -1] does not hold, [-1, +3] cannot be told. For "similar", within
+2 points: [-1, +1] holds, [+3, +6] does not hold. What the numbers are: harness/report/paper/claims.py.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ FILTERS: Mapping[str, tuple[str, Callable[[pd.Series[float]], pd.Series[bool]]]]
     "ambiguous": ("under_click", lambda values: values > 1),
     "unambiguous": ("under_click", lambda values: values == 1),
 }
-"""A word of a claim's part -> the column of the rows that tells it, and which of its values are in it."""
+"""A word of a claim's part -> the column of the rows that decides, and a test of its values."""
 
 
 @register_table("claims")
 def claims(final: FinalClicks, context: Context) -> Table:
-    """Every sentence of the paper that can be asked of a run's data sets, held against its rows."""
+    """Test every sentence of the paper that is about a run's data sets on its rows."""
     printed = printed_verdicts(printed_rows(), known_findings())
     run = Asked.of(final, context)
     found = [run.verdict(claim, dataset) for claim in load_claims() for dataset in run.datasets(claim)]
@@ -53,7 +54,7 @@ def claims(final: FinalClicks, context: Context) -> Table:
 
 
 def published_claims() -> Table:
-    """What the paper's printed numbers alone say of its sentences."""
+    """Test the paper's sentences on its own printed numbers."""
     found = printed_verdicts(printed_rows(), known_findings())
     body = [_row(one, index, found) for index, one in enumerate(found)]
     return Table("The paper's claims by its own numbers", COLUMNS, tuple(body), (_counted(found), NUMBERS))
@@ -79,14 +80,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Asked:
-    """A run, as the claims ask it.
+    """A run, with what the claims need of it.
 
     Attributes:
-        final: Its rows.
-        context: What else is known of it.
+        final: The rows.
+        context: What else is known of the run.
         settings: Method's label -> its clicks.
-        lines: The lines of `scores`, for what is missing.
-        classes: The numbers of classes that ours were trained on, the most first; none unless there are several.
+        lines: The lines of `scores`, which say what is missing.
+        classes: The numbers of classes that ours were trained on, largest first; empty unless there are several.
     """
 
     final: FinalClicks
@@ -105,14 +106,14 @@ class Asked:
         return cls(final, context, settings, lines, tuple(classes))
 
     def datasets(self, claim: Claim) -> Iterator[str]:
-        """The run's data sets that a claim is about: those that it names, and such as are none of the paper's."""
+        """The run's data sets that a claim is about: those that it names and, for a general one, any new ones."""
         for dataset in self.lines["dataset"].unique():
             plugin = plugin_of(self.final, dataset)
             if plugin in claim.datasets or (claim.elsewhere and plugin not in SHARES):
                 yield str(dataset)
 
     def verdict(self, claim: Claim, dataset: str) -> Verdict:
-        """What the rows of a data set say of a claim."""
+        """Test a claim on the rows of a data set."""
         entries = [self._entry(side, dataset) for side in claim.terms]
         lacking = [entry for entry in entries if isinstance(entry, str)]
         if lacking:
@@ -136,7 +137,8 @@ class Asked:
         return Verdict(claim, dataset, said, 100 * gain.difference, low, high, tuple(map(len, pairs)), why)
 
     def _entry(self, side: Side, dataset: str) -> tuple[str, str] | str:
-        """The label and ranking that play a side, the first of the config; or why none does."""
+        """The label and ranking that play a side, the config's first that fits; or the reason why none does."""
+        # From the general to the special, so that the reason names the first thing that the run lacks.
         here = self.lines[(self.lines["dataset"] == dataset) & (self.lines["ranking"] != "")]
         part = SAM if side.method in SAM.plugins else Part((side.method,))
         labels = players(part, here, self.final, self.context)
@@ -187,7 +189,7 @@ def _means(pairs: pd.DataFrame, a: tuple[str, str], b: tuple[str, str]) -> str:
 
 
 def _said(verdict: Verdict, run: Asked, printed: Sequence[Verdict]) -> str:
-    """What the paper's numbers say of the same claim: on the same data set, or else on how many of its own."""
+    """The verdict of the paper's numbers on the same claim and data set; else how often each verdict occurs."""
     own = [one for one in printed if one.claim == verdict.claim]
     same = [one.said for one in own if one.dataset == plugin_of(run.final, verdict.dataset)]
     return same[0] if same else "; ".join(f"{said}: {count}" for said, count in Counter(o.said for o in own).items())

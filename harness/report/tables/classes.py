@@ -1,4 +1,8 @@
-"""Class by class: the mean over classes beside the mean over instances, and what the text gains on each class."""
+"""Class by class: the mean over classes beside the mean over instances, and what the text gains on each class.
+
+With the IoUs 0.9, 0.7 and 0.8 of cups and 0.4 of a plate, the mean over instances is 0.70 and the mean over classes is
+(0.80 + 0.40) / 2 = 0.60: a frequent class counts no more than a rare one.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +60,7 @@ Own = Mapping[str, tuple["pd.Series[Any]", pd.DataFrame]]
 
 
 def _pairs(final: FinalClicks, lines: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
-    """The gains of a method over another on a data set; none where either lacks rows."""
+    """The instances that both methods scored, with the gain of the first over the second; none if either lacks rows."""
     every = scored(final, ["category"], by_draw=True)
     whole = {line["method"]: line for _, line in lines[lines["mean"].notna()].iterrows()}
     first, second = (of_line(every, whole[name]) if name in whole else every.iloc[:0] for name in (a, b))
@@ -95,7 +99,7 @@ def _rows(
 
 
 def _of(rows: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
-    """The rows that have this value; all of them for None."""
+    """The rows that have this value; all rows for None."""
     return rows if value is None else rows[rows[column].eq(value).fillna(False).astype(bool)]
 
 
@@ -104,6 +108,7 @@ def _mean(rows: pd.DataFrame) -> Gain:
 
 
 def _class_gain(pairs: pd.DataFrame) -> Gain:
+    # Over the draws of an instance first, so that one that was asked five times counts once in its class.
     over = pairs.groupby([*INSTANCE, "category"])["gain"].mean().reset_index()
     return class_mean(over, "gain")
 

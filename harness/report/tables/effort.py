@@ -1,7 +1,7 @@
-"""What a word is worth: mean IoU by the seconds that its prompts cost, and the clicks that one click with text saves.
+"""Mean IoU by the seconds that prompts cost, and how many clicks one click with text saves.
 
-A prompt costs `click_s` a click and `word_s` a word, as the config's `effort:` says; nobody was timed. Words are
-counted in the rows, as blanks part them.
+A prompt costs `click_s` for each click and `word_s` for each word, as the config's `effort:` says; nobody was timed.
+Words are counted in the rows, separated by blanks. With 2 s and 1.5 s, a click and "white cup" cost 2 + 2 x 1.5 = 5 s.
 
     click alone        clicks   1      2      3       with text, 1 click
     mean IoU                    0.40   0.50   0.60    0.55                 equals 3 clicks: the fewest that are as good
@@ -33,12 +33,12 @@ SHOWN = (0, 1, 2, 3, 5, 10, 20)
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A method on a data set, as it was asked.
+    """A method on a data set, and what its prompts were.
 
     Attributes:
-        line: Its line of `scores`.
-        own: Its IoUs click by click.
-        words: Mean number of words of a prompt; 0 where it was given none, or reads none.
+        line: The method's line of `scores`.
+        own: The method's IoUs click by click.
+        words: Mean number of words of a prompt; 0 if it got none, or does not read them.
     """
 
     line: pd.Series[Any]
@@ -47,7 +47,7 @@ class Asked:
 
     @property
     def clicked(self) -> bool:
-        """Whether it was asked by clicks alone."""
+        """Whether its prompts were clicks alone."""
         return not self.words and bool(self.own.clicks.any())
 
 
@@ -104,7 +104,7 @@ def _rows(
 
 
 def _parts(instances: pd.DataFrame) -> Mapping[str, Bool[np.ndarray, " n"]]:
-    """Sizes and classes that have instances -> which of them."""
+    """Sizes and classes -> which instances belong to them; without those that have none."""
     sizes = numbers(instances["gt_area_px"]) if "gt_area_px" in instances else pd.Series(np.nan, instances.index)
     found = {name: ((sizes >= least) & (sizes < below)).to_numpy() for name, (least, below) in SIZES.ranges.items()}
     classes = instances["category"] if "category" in instances else pd.Series("", instances.index)
@@ -135,22 +135,24 @@ def _row(
 def _saved(
     one: Asked, others: Mapping[str, Sequences], clicked: Sequence[str], within: Bool[np.ndarray, " n"]
 ) -> list[str]:
-    """How many clicks of each method without text are as good as one click with text; "" where that is no question."""
+    """How many clicks of each method without text are as good as one click with text; "" if nothing can be compared."""
     known = others if one.words else {}
     return [fewest(one.own, known[name], within) if name in known else "" for name in clicked]
 
 
 def fewest(texted: Sequences, clicked: Sequences, within: Bool[np.ndarray, " n"]) -> str:
-    """The fewest clicks without text whose mean IoU is at least that of one click with text, over the same instances.
+    """The fewest clicks without text whose mean IoU is at least that of one click with text, on the same instances.
 
     Args:
-        texted: With text, with a round that ended after one click.
-        clicked: Without.
+        texted: The IoUs with text, among them those after one click.
+        clicked: The IoUs without text.
         within: Which instances of `texted` count.
 
     Returns:
-        `3`; `> 20` where the last click is not enough; "" over nothing.
+        `3`; `> 20` if the last click is not enough; "" if there is no common instance.
     """
+    # `get_indexer` gives the place of each instance of `texted` in `clicked`, or -1 where that one failed. Both means
+    # are over the instances that both segmented, or hard ones that only one of them lacks would decide.
     places = clicked.instances.get_indexer(texted.instances)
     both = within & (places >= 0)
     if not both.any():

@@ -1,4 +1,17 @@
-"""Seen against unseen classes where objects are equally large: how much of the gap is size."""
+"""Seen against unseen classes where objects are equally large: how much of the gap is size.
+
+Small objects are harder, and seen classes may have larger ones. So objects are compared within bins of about one size:
+
+    area in pixels     seen             unseen           weight n m / (n + m)
+    512 to 1024        1 x 0.50         3 x 0.50         1 x 3 / 4 = 0.75
+    1024 to 2048       3 x 0.80         1 x 0.80         3 x 1 / 4 = 0.75
+
+    plain              0.725            0.575            gap +15 points
+    at matched size    0.65             0.65             gap 0: all of it was size
+
+The weight is the one that gives the gap the smallest variance if all IoUs vary alike; a bin with one object on a side
+counts little, as it says little.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +72,8 @@ def _row(line: pd.Series[Any], own: pd.DataFrame, starts: bool, final: FinalClic
     own = own[own["seen"].notna()]
     seen = own["seen"].astype(bool)
     bins = octave(numbers(own["gt_area_px"]))
+    # Both gaps are sums of means of strata: (+1, seen), (-1, unseen) for the plain one, and each bin's two halves with
+    # plus and minus its weight at matched size. So one function gives both, with intervals from the same images.
     weights = matched_weights(bins, seen)
     strata = pd.Series(list(zip(bins, seen, strict=True)), index=own.index, dtype=object)
     by_half = pd.Series([(half,) for half in seen], index=own.index, dtype=object)

@@ -46,6 +46,8 @@ def people(final: FinalClicks, context: Context) -> Table:
     notes: list[str] = []
     found = scored(final)
     for one, other in _pairs(lines, final, context):
+        # Without `draw`: the simulator's third draw and the third person's click have nothing in common, so an
+        # instance's mean over one side's draws is compared with its mean over the other's.
         by_people, simulated = (of_line(found, line).drop(columns="draw", errors="ignore") for line in (one, other))
         pairs = paired(simulated, by_people, same_clicks=False)
         starts = not body or body[-1].cells[0].text != one["dataset"]
@@ -63,7 +65,7 @@ def people(final: FinalClicks, context: Context) -> Table:
 def _pairs(
     lines: pd.DataFrame, final: FinalClicks, context: Context
 ) -> Iterator[tuple[pd.Series[Any], pd.Series[Any]]]:
-    """A line by people's clicks with each of the same method, data set and kind of words by simulated ones."""
+    """Each line by people's clicks, with each line of the same method, data set and words by simulated clicks."""
     rules, words = _click_rules(final), text_rules(final.rows)
     for _, one in lines.iterrows():
         if not rules.get(one["method"], "").startswith(PEOPLES):

@@ -4,6 +4,12 @@ Means over sentences, overall IoU (all intersections over all unions, so that la
 precision (the share of sentences with an IoU of at least the threshold), as `evaluate` in test.py of
 https://github.com/yz93/LAVT-RIS at 1da0af9 computes them: where prediction and truth are both empty the IoU is 0.
 
+For object A with two sentences and object B with one, in pixels:
+
+    A, "the left cup"     intersection 80, union 100    IoU 0.80      object    ((0.80 + 0.60) / 2 + 0.40) / 2 = 0.55
+    A, "a white cup"      intersection 60, union 100    IoU 0.60      sentence  (0.80 + 0.60 + 0.40) / 3 = 0.60
+    B, "the plate"        intersection 4, union 10      IoU 0.40      overall   144 / 210 = 0.69;  P@0.5 = 2 / 3
+
 A failed row has no masks: it enters no mean, no precision and neither sum of the overall IoU, and is counted, as in
 every table. An object's IoU is the mean over those of its sentences that did not fail; it has none if all did.
 """
@@ -54,15 +60,16 @@ def referring(final: FinalClicks, context: Context) -> Table:
 
 
 def measures(own: pd.DataFrame) -> dict[str, float]:
-    """What the table shows of one line, 0 to 1; NaN over nothing, and where the rows lack the pixels.
+    """The table's numbers for one line, 0 to 1; NaN over nothing, and if the rows lack the pixels.
 
     Args:
-        own: A row a sentence and draw, of one data set, method and ranking, at the last click, each with its IoU.
+        own: A row for each sentence and draw of one data set, method and ranking, at the last click, with its IoU.
 
     Returns:
         The names of MEASURES, in their order.
     """
     shares = _shares(own)
+    # Without skipping: rows of an older run have no pixels, and a sum over the others would pass for the whole.
     intersection, union = (shares[column].sum(skipna=False) for column in _PIXELS)
     means = {
         "object": float(shares["sentence"].groupby(objects_of(own.loc[shares.index])).mean().mean()),
@@ -73,11 +80,13 @@ def measures(own: pd.DataFrame) -> dict[str, float]:
 
 
 def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """95 % intervals of `measures`, images being drawn anew.
+    """95 % intervals of `measures`, by resampling the images.
 
     Args:
-        own: As there, with the columns of INSTANCE.
+        own: As for `measures`, with the columns of INSTANCE.
     """
+    # Every measure is a sum over images divided by another: IoUs over a count of objects or sentences, intersections
+    # over unions. So all are resampled together, as two arrays (images, measures), with the same drawn images.
     shares = _shares(own)
     own = own.loc[shares.index]
     named = ["sentence", *_PRECISION]
@@ -91,7 +100,7 @@ def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 
 def measured(own: pd.DataFrame, line: pd.Series[Any], context: Context) -> dict[str, Cell]:
-    """The cells of `measures`, blank where a line of `scores` is not whole, with intervals where they are asked for."""
+    """The cells of `measures`, blank if the line of `scores` lacks rows, with intervals if the context wants them."""
     found = measures(own) if line["missing"] == 0 else dict.fromkeys(MEASURES, float("nan"))
     objects, sentences = objects_of(own).nunique(), own["instance_id"].nunique()
     counts, over = dict.fromkeys(MEASURES, sentences) | {"object": objects}, line["alike"][0][0]
@@ -103,7 +112,7 @@ def measured(own: pd.DataFrame, line: pd.Series[Any], context: Context) -> dict[
 
 
 def _shares(own: pd.DataFrame) -> pd.DataFrame:
-    """A line a sentence: its IoU, whether it is above each threshold, and its pixels; means over its draws."""
+    """A line for each sentence: its IoU, whether it reaches each threshold, and its pixels; means over its draws."""
     iou = _ious(own)
     above = {f"P@{at}": (iou >= at).astype(float) for at in THRESHOLDS}
     return over_draws(pd.DataFrame({"sentence": iou, **above, **own[_PIXELS]}), own)
@@ -115,7 +124,7 @@ def _ious(own: pd.DataFrame) -> pd.Series[float]:
 
 
 def objects_of(own: pd.DataFrame) -> pd.Series[str]:
-    """Which object each row is about, as `Instance.object_id` says it."""
+    """The id of each row's object, as `Instance.object_id` makes it: "12~0" and "12~1" are sentences on object 12."""
     return own["instance_id"].map(lambda name: str(name).partition("~")[0])
 
 

@@ -1,4 +1,8 @@
-"""Published checkpoints on the data that their authors measured: the authors' numbers beside ours."""
+"""Published checkpoints on the data that their authors measured: the authors' numbers beside ours.
+
+A difference of clicks that is near 0 says that weights, preprocessing and click rule are the authors'. So the footnote
+of each difference says how we clicked: another rule, or another limit, changes NoC without any fault.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +61,7 @@ def _section(line: pd.Series[Any], printed: Mapping[str, float], final: FinalCli
 
 
 def _ours(measure: str, own: Sequences, doubts: tuple[str, ...], context: Context) -> tuple[Cell, float]:
-    """A measure of a run as a cell and as a number, in clicks or in percent."""
+    """Our value of a measure as a cell, and as a number in the unit of the published one: clicks or percent."""
     if measure.startswith(NOC):
         quality = float(measure.removeprefix(NOC)) / 100
         return needed(own, quality, doubts, context), own.noc(quality)
@@ -66,7 +70,7 @@ def _ours(measure: str, own: Sequences, doubts: tuple[str, ...], context: Contex
 
 
 def _asked(line: pd.Series[Any], own: Sequences, final: FinalClicks) -> str:
-    """How we clicked, for a reader who compares it with the authors' way."""
+    """How we clicked, so that a reader can compare it with the authors' way."""
     rows = final.rows.reindex(columns=["method", "dataset", "click_strategy"])
     mine = rows[(rows["method"] == line["method"]) & (rows["dataset"] == line["dataset"])]
     rules = ", ".join(sorted(mine["click_strategy"].dropna().unique()))

@@ -1,7 +1,12 @@
 """How much a method's answer depends on where an object is clicked.
 
-The positions are the variants of one method, each clicking every object in its own cell of a grid (`grid/v1`) or in its
-own group of likely places (`rclicks/v1`).
+The positions are the variants of one method. Each variant clicks every object in its own cell of a grid (`grid/v1`) or
+in its own group of likely places (`rclicks/v1`). For an object with the IoUs 0.9, 0.8, 0.8 and 0.1 from four positions:
+
+    mean 0.65     std 0.32     worst 0.1 (a tenth of four is less than one, so one)     best 0.9
+
+The mean of these over all objects is shown. The std of all positions' means would be near 0 even if every object had
+one bad position, as long as it is another one each time.
 """
 
 from __future__ import annotations
@@ -62,7 +67,7 @@ def robustness(final: FinalClicks, context: Context) -> Table:
 
 
 def spread(ious: Float64[np.ndarray, "n positions"]) -> pd.DataFrame:
-    """Mean, std, worst and best of each instance's IoUs over its positions, one at least: a line an instance."""
+    """Mean, std, worst and best of each instance's IoUs over its positions, of which there is at least one."""
     worst = math.ceil(WORST * ious.shape[1])
     return pd.DataFrame(
         {
@@ -75,7 +80,7 @@ def spread(ious: Float64[np.ndarray, "n positions"]) -> pd.DataFrame:
 
 
 def _groups(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Data set, method, and the lines of its variants: those with one kind of text, for other words are no place."""
+    """Data set, method, and the lines of its variants with one text rule: a variant with other words is no position."""
     known = final.rows.reindex(columns=["method", "text_rule"]).dropna().drop_duplicates("method")
     rules = lines["method"].map(known.set_index("method")["text_rule"]).fillna("")
     named = lines.assign(base=[base(method, context) for method in lines["method"]], rule=rules)
@@ -90,7 +95,7 @@ def _position(line: pd.Series[Any], context: Context) -> str:
 
 
 def _ious(own: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """The IoUs of the instances that have one from every position, a column a position; none where rows are missing."""
+    """IoUs (instances, positions) of the instances that have one from every position; no rows if any are missing."""
     parts = [of_line(found, line).set_index(INSTANCE)["iou"] for _, line in own.iterrows()]
     ious = pd.concat(parts, axis=1, join="inner").sort_index()
     return ious if (own["missing"] == 0).all() else ious.iloc[:0]

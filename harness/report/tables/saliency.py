@@ -1,4 +1,4 @@
-"""One network with each saliency: how well the maps find objects, and how well the masks do that are made with them.
+"""One network with each saliency: how well the maps find objects, and how good the masks are that are made with them.
 
 The paper's authors tried other saliencies than MaskCLIP "informally" and print no numbers.
 """
@@ -71,7 +71,7 @@ def saliency(final: FinalClicks, context: Context) -> Table:
 
 
 def _made_with_maps(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
-    """A line for each data set and method: the ranking by a saliency, else what the method answers."""
+    """A line for each data set and method: the ranking by a saliency if there is one, else the method's answer."""
     keys = ["dataset", "method"]
     ranked = lines[lines["ranking"] == SALIENCY]
     rest = answers(lines, context)
@@ -85,7 +85,9 @@ def _measured(final: FinalClicks) -> list[str]:
 
 
 def _maps(found: pd.DataFrame, line: pd.Series[Any], context: Context) -> Iterator[Cell]:
-    """The means of each metric of the maps: over all instances, and over those alone of their class."""
+    """The means of each metric of the maps: over all instances, and over those alone of their class in the image."""
+    # Of two cups in an image the map of "cup" covers both. For either one, half of the map then lies beside the
+    # object, which is no fault of the map; the second column leaves such instances out.
     for name in MAPS:
         for own in (found, found[found["same_class_count"] == 1]):
             values = own[name].dropna().astype(float) if name in own else pd.Series(dtype=float)
@@ -99,7 +101,7 @@ def _maps(found: pd.DataFrame, line: pd.Series[Any], context: Context) -> Iterat
 def _gain(
     line: pd.Series[Any], baseline: str | None, every: pd.DataFrame, final: FinalClicks
 ) -> tuple[Gain | None, list[str]]:
-    """The gain over none, with its note; none for the method without text, or where a mean is blank."""
+    """The gain over none, with its note; none for the method without text, or if a mean is blank."""
     whole = every[(every["dataset"] == line["dataset"]) & every["mean"].notna()]
     pairs = set(zip(whole["method"], whole["ranking"], strict=True))
     a = (str(line["method"]), str(line["ranking"]))

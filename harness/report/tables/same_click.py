@@ -1,4 +1,14 @@
-"""Measures what the paper's Figure 1 shows: a click lies in two objects, and each is asked for by its own name."""
+"""Measures what the paper's Figure 1 shows: a click lies in two objects, and each is asked for by its own name.
+
+One click on a tie gives two rows: one asks for "tie", one for "person". The pair is right for `both` if each mask has
+an IoU of at least 50 % with its own object. Two columns say whether the words did anything at all: `mask` counts any
+changed pixel, `object` only a mask that moved to the other object:
+
+    mask for "tie"      mask for "person"     right      mask changes     object changes
+    the tie             the person            both       yes              yes
+    the person          the person, 3 px off  one        yes              no
+    the tie             the tie               one        no               no
+"""
 
 from __future__ import annotations
 
@@ -56,7 +66,7 @@ _COLUMNS = ("partner", "shared_px", "partner_iou", "gt_area_px", "pred_area_px")
 def _rows(
     line: pd.Series[Any], every: pd.DataFrame, starts: bool, final: FinalClicks, context: Context
 ) -> Iterator[Row]:
-    """A method's pairs: all of them and, where there are both kinds, by kind."""
+    """A line for all pairs of a method and, if there are both kinds, one for each kind."""
     here = every[(every["dataset"] == line["dataset"]) & (every["method"] == line["method"])]
     ok = here["status"] == "ok"
     own = here[ok & (here["ranking"] == line["ranking"])]
@@ -73,7 +83,7 @@ def _rows(
 
 
 def _one_kind(dataset: str, own: pd.DataFrame) -> str:
-    """What a note says of a data set whose pairs are all of one kind; "" where there are both."""
+    """A note on a data set whose pairs are all of one kind; "" if there are both kinds."""
     ok = own[(own["status"] == "ok") & own["partner"].notna()]
     first = ok.groupby(ENTRY[1:]).ngroup() == 0  # The ground truth is the same in every method's rows.
     nested = pairs(ok[first])["nested"]
@@ -91,7 +101,7 @@ def _names(line: pd.Series[Any], first: bool, final: FinalClicks, context: Conte
 
 
 def _shares(line: pd.Series[Any], some: pd.DataFrame, context: Context) -> list[Cell]:
-    """The means of the pairs; blank where rows are missing."""
+    """The means over the pairs; blank if rows are missing."""
     whole = line["missing"] == 0 and len(some)
     means = [share(float(some[name].mean()) if whole else math.nan, gaps(line), n=len(some)) for name in SHARES]
     return list(with_intervals(means, some[list(SHARES)], some, context))

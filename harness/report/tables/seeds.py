@@ -1,4 +1,12 @@
-"""The same recipe trained with several seeds: what of a mean, and of a gain, is chance of the training."""
+"""The same recipe trained with several seeds: how much of a mean, and of a gain, is chance of the training.
+
+    mIoU with seeds 0, 1, 2      with text 60, 62, 64      click only 58, 57, 59
+    means                        62.00 ± 2.00              58.00 ± 1.00
+    gains seed by seed           2, 5, 5 -> +4.00 ± 1.73
+
+The spread of a gain is taken from the gains themselves: two networks of one seed share their initial weights and the
+order of their batches, so part of the chance is the same in both and cancels.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +72,7 @@ def _line(group: pd.DataFrame, name: str, context: Context, starts: bool) -> Row
 
 
 def _gains(dataset: str, lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[Row]:
-    """What the text adds, seed by seed, in each pair of a text + click and a click-only recipe."""
+    """The gain of the text, seed by seed, for each pair of a text + click and a click-only recipe."""
     ours, click = (_seeds(players(part, lines, final, context), context) for part in (OURS, CLICK))
     for name, own in ours.items():
         for other, baseline in click.items():
@@ -82,7 +90,7 @@ def _gain_row(dataset: str, name: str, common: Sequence[int], found: Sequence[Ma
 
 
 def _seeds(methods: Sequence[str], context: Context) -> dict[str, dict[int, str]]:
-    """The label that seeds share -> seed -> the label of that seed's entry."""
+    """The label that all seeds share -> seed -> the label of that seed's entry."""
     found: dict[str, dict[int, str]] = {}
     for method in methods:
         facts = context.facts(method)
@@ -92,5 +100,6 @@ def _seeds(methods: Sequence[str], context: Context) -> dict[str, dict[int, str]
 
 
 def _spread(values: Sequence[float]) -> str:
-    """` ± 0.31`, in points; nothing where there is one value."""
+    """` ± 0.31`, in points; "" for a single value."""
+    # n - 1 in the divisor (`stdev`): the seeds are a sample of all that could have been drawn.
     return f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""

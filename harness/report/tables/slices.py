@@ -1,4 +1,8 @@
-"""Slices of the same rows: by distractors, as the paper's Figure 8, by size, by how deep the click lies."""
+"""Slices of the same rows: by distractors, as in the paper's Figure 8, by size, and by how deep the click lies.
+
+A slice is a range of one column, with its lower end and without its upper one: an object of 1024 pixels is medium, one
+of 1023 is small. Each number is a plain mean over the slice's instances, with their count in parentheses.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +43,8 @@ class Slices:
     Attributes:
         title: The table's title.
         column: The column of the rows that is cut.
-        ranges: How the table calls a slice -> its least value, and what its values stay below.
-        note: What the column is.
+        ranges: The slice's heading -> its least value, and the value that it stays below.
+        note: What the column means.
     """
 
     title: str
@@ -49,7 +53,7 @@ class Slices:
     note: str
 
     def build(self, final: FinalClicks, context: Context) -> Table:
-        """A line a data set, method, ranking and half of the classes; a column a slice: the mean and how many."""
+        """A line for each data set, method, ranking and half of the classes; a column for each slice."""
         lines, found = scores(final, context), scored(final, [self.column], by_draw=True)
         body: list[Row] = []
         for _, line in lines.iterrows():
@@ -76,11 +80,14 @@ class Slices:
         doubts = gaps(line)
         if unknown:
             doubts += (f"{unknown} of {len(own)} rows have no {self.column}.",)
+        # Rows without a value belong to no slice. As nobody knows to which they would, every slice's mean is blank.
         whole = line["missing"] == 0 and not unknown
         bounds = self.ranges.items()
         parts = pd.DataFrame(
             {name: some["iou"].where((values >= low) & (values < high)) for name, (low, high) in bounds}
         )
+        # A column for each slice, NaN outside of it. Draws of one instance may lie in several slices (each draw has a
+        # click depth of its own); the instance then counts in each of them by the mean of its draws there.
         parts = over_draws(parts, some)
         counts = [int(parts[name].count()) for name in parts]
         means = [float(parts[name].mean()) if whole else np.nan for name in parts]

@@ -1,6 +1,8 @@
 """The paper's Table 1: what the text adds to a click, on all, seen and unseen classes.
 
-Gains are paired: means over the instances that both methods segmented, from the same clicks.
+Gains are paired: means over the instances that both methods segmented, from the same clicks. If text and click has the
+IoUs 0.8, 0.7 and 0.3, and click alone 0.6, 0.6 and a failure, the means are 0.60 and 0.60, and the gain is
+((0.8 - 0.6) + (0.7 - 0.6)) / 2 = +15 points. The difference of the means is 0, as only one has the third.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ def _row(line: pd.Series[Any], over: Mapping[str, Gain], said: tuple[str, ...], 
 def _gains(
     final: FinalClicks, lines: pd.DataFrame, line: pd.Series[Any], baseline: str | None
 ) -> tuple[dict[str, Gain], list[str]]:
-    """The gains of a method with text, by part; none where either mean is blank. And the note with their intervals."""
+    """The gains of a method with text, by part, and a note with their intervals; none if either mean is blank."""
     whole = lines[lines["mean"].notna()]["method"].tolist()
     if not line["text"] or line["method"] not in whole or baseline is None or baseline not in whole:
         return {}, []

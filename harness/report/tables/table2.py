@@ -1,6 +1,7 @@
 """The paper's Table 2: what the text adds to a click, as the number of classes seen in training changes.
 
-The halves are the data set's split whatever a method was trained on: the paper's are of its 64 classes in every line.
+Seen and unseen are the data set's split in every line, whatever a method was trained on. The paper does so, too: its
+lines for 34 and 23 classes have the halves of its 64. So a column compares the same instances down the table.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def table2(final: FinalClicks, context: Context) -> Table:
 
 
 def _section(final: FinalClicks, lines: pd.DataFrame, context: Context) -> tuple[list[Row], list[str]]:
-    """One data set's lines, those of the most classes first, the paper's of as many classes beneath."""
+    """One data set's lines, those with the most classes first; below each the paper's with as many classes."""
     dataset = str(lines["dataset"].iloc[0])
     printed: dict[int, list[Published]] = {}
     for row in printed_beside(2, dataset, final, context):

@@ -1,7 +1,9 @@
 """The paper's Table 3: SAM's candidates by each ranking, click alone, and ours.
 
-Beneath it: how much the text resolves of what a click leaves open. The oracle gap is the oracle's mean less
-confidence's; the recovered share is what a ranking by the text gains over confidence, as a share of that gap.
+The notes say how much of what a click leaves open the text resolves. The oracle gap is the oracle's mean less
+confidence's; the recovered share is the gain of a ranking by the text over confidence, divided by that gap:
+
+    confidence 0.50, CLIP 0.56, oracle 0.70:    gap +20 points, recovered share (0.56 - 0.50) / (0.70 - 0.50) = 0.30
 """
 
 from __future__ import annotations
@@ -47,9 +49,9 @@ class Slot:
     """One column of means.
 
     Attributes:
-        heading: The paper's.
-        method: Whose label stands above it; "" where nobody plays the part.
-        rankings: Which of its lines, as in `Part`.
+        heading: The paper's heading.
+        method: The label above it; "" if no method plays the part.
+        rankings: Which of the method's lines, as in `Part`.
         printed: Method and variant of the published number that belongs here; None for a second entry of a part.
     """
 
@@ -127,7 +129,7 @@ def _section(
 
 
 def _counts(found: Sequence[pd.Series[Any]]) -> list[str]:
-    """A note a method: how many instances stand behind its means, its rankings named where they differ."""
+    """A note for each method: how many instances its means are over, by ranking if that differs."""
     counts: dict[tuple[str, str], list[str]] = {}
     for line in found:
         counts.setdefault((f"{line['dataset']}, {line['method']}", counted(line)), []).append(line["ranking"])
@@ -139,7 +141,7 @@ def _counts(found: Sequence[pd.Series[Any]]) -> list[str]:
 
 
 def _recovered(dataset: str, lines: pd.DataFrame, slots: Sequence[Slot], final: FinalClicks) -> Iterator[str]:
-    """A note for each SAM with an oracle: how far it lies above confidence, and how much of that a text recovers."""
+    """A note for each SAM with an oracle: how far that lies above confidence, and how much of it a text recovers."""
     for sam in [slot.method for slot in slots if slot.heading == "Oracle"]:
         own = {name: line_of(lines, dataset, sam, (name,)) for name in ("confidence", "oracle", *BY_TEXT)}
         whole = {name for name, line in own.items() if line is not None and not math.isnan(line["mean"])}
@@ -155,6 +157,8 @@ def _gap(final: FinalClicks, sam: str, rankings: set[str]) -> str:
     gap = paired_gain(final, (sam, "oracle"), (sam, "confidence"))
     said = f"oracle gap {interval(gap)} (oracle less confidence, n = {gap.n})"
     for ranking in BY_TEXT:
+        # A share of two gains over other instances would be no share of anything, so both must be over the same n. It
+        # is blank if confidence is as good as the oracle: then nothing is left to recover.
         over = paired_gain(final, (sam, ranking), (sam, "confidence")) if ranking in rankings else None
         if over is not None and over.n == gap.n:
             share = f"{over.difference / gap.difference:.3f}" if gap.difference > 0 else "–"

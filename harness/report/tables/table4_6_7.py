@@ -1,4 +1,8 @@
-"""The paper's Tables 4, 6 and 7: ours against others that are given the click alone, on seen and unseen classes."""
+"""The paper's Tables 4, 6 and 7: ours against others that get the click alone, on seen and unseen classes.
+
+All three have the same form, so `Versus` builds them: a line for each method that plays a part, the paper's lines
+below, and a note with the paired gain of ours over each other.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +50,10 @@ class Versus:
 
     Attributes:
         number: The paper's table.
-        title: Without the run's name.
-        parts: Who is compared, in the order of the lines.
-        metric: A metric of the rows, by its column.
-        mean: How the column heading calls its mean.
+        title: The title, without the run's name.
+        parts: The parts that are compared, in the order of the lines.
+        metric: The column of the rows with the metric.
+        mean: The name of its mean in the column's heading.
         trained: Whether a column says what the weights were trained on.
     """
 
@@ -107,7 +111,7 @@ class Versus:
         return (model, Cell(train), Cell(dataset)) if self.trained else (Cell(dataset), model)
 
     def _gains(self, dataset: str, shown: Sequence[Shown], final: FinalClicks, scale: Scale) -> Iterator[str]:
-        """A note for each of ours against each other; none where a mean is blank."""
+        """A note for each pair of ours and another method; none if either mean is blank."""
         whole = [(part, line) for part, line in shown if not math.isnan(line["mean"])]
         for ours, a in whole:
             for other, b in whole:

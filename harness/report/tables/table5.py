@@ -36,7 +36,7 @@ TRAINED = (
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is given, in the table's order: more clicks first, with text before without."""
+    """What a method is given: text or none, and how many positive and negative clicks."""
 
     text: bool
     positive: int
@@ -94,7 +94,11 @@ def asked_with(final: FinalClicks, context: Context) -> dict[str, Setting]:
 
 
 def _lines(final: FinalClicks, context: Context, methods: Sequence[str]) -> pd.DataFrame:
-    """The lines of `scores` of each method by itself, for methods here are clicked in different ways."""
+    """The lines of `scores` of each method by itself, since methods here get different clicks.
+
+    `scores` over all of them would refuse a gain, and put a footnote on every mean, because the clicks differ. Here the
+    table's lines say how each was clicked.
+    """
     parts = [
         answers(scores(final.where(final.rows["method"] == method), _only(context, method)), context)
         for method in methods
@@ -141,7 +145,7 @@ def _means(own: pd.DataFrame, datasets: Sequence[str], final: FinalClicks) -> It
 
 
 def _printed(setting: Setting, rows: Sequence[Published]) -> Published | None:
-    """The paper's number for a setting, of those that it prints for a data set."""
+    """The paper's number for a setting, among those that it prints for a data set."""
     for row in rows:
         if Setting(row.text != "none", row.positive_clicks, row.negative_clicks) == setting:
             return row
@@ -149,7 +153,7 @@ def _printed(setting: Setting, rows: Sequence[Published]) -> Published | None:
 
 
 def _gains(dataset: str, asked: Asked, lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[str]:
-    """What the text adds at each number of clicks: ours against click-only, on the instances that both segmented."""
+    """The gain of the text for each number of clicks: ours over click-only, on the instances that both segmented."""
     whole = lines[(lines["dataset"] == dataset) & lines["mean"].notna()]
     ours, click = (players(part, whole, final, context) for part in (OURS, CLICK))
     for a in ours:

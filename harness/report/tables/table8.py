@@ -1,8 +1,9 @@
-"""The paper's Table 8, for any methods: what each is given, words and clicks, and how well it then segments.
+"""The paper's Table 8, for any methods: which words and clicks each gets, and how well it then segments.
 
-The paper sets ours, with a class name and clicks, beside referring segmentation with a phrase and no click. Its one
-column mixes metrics, so the measures of both fields stand here in columns of their own: the mean over objects (ours),
-the mean over sentences and the overall IoU (theirs), as the table `referring` defines them.
+The paper compares ours, with a class name and clicks, with referring segmentation by a phrase and no click. Its single
+column mixes metrics: a mean over objects for ours, and for the others the number of their papers, which may be an
+overall IoU. Here each measure has a column of its own (see the example in the table `referring`), and a printed number
+stands in the column that it measures.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TEXT = "text"
 
 PIXELS = ("intersection_px", "union_px", "text", "category")
 PRINTED = {"miou": "object", "sentence_iou": "sentence", "overall_iou": "overall"}
-"""What a printed number measures -> the column that it stands in, by its name in `referring`."""
+"""What a printed number measures -> the name of its column, as in `referring`."""
 SHOWN = {"sentence": "by sentence", "overall": "overall IoU", "P@0.5": "P@0.5", "P@0.7": "P@0.7", "P@0.9": "P@0.9"}
 COLUMNS = ("object", *SHOWN)
 GIVEN = {
@@ -44,7 +45,7 @@ GIVEN = {
     "wrong_present": "Wrong name",
     "wrong_absent": "Wrong name",
 }
-"""A text rule -> how the input names its words; other rules' are read from the words themselves."""
+"""A text rule -> the name of its words in the column `Input`; for other rules the words themselves decide."""
 
 
 @register_table("table8")
@@ -76,7 +77,9 @@ def table8(final: FinalClicks, context: Context) -> Table:
 
 
 def _by_objects(final: FinalClicks, context: Context) -> Context:
-    """Data sets that ask with every sentence of the paper's objects are the paper's list here, where objects count."""
+    """The context without the footnote "another list" for data sets that hold all of the paper's objects."""
+    # A run that asks with every sentence has more instances than the paper's list, but the same objects. This table
+    # takes means over objects, so there the two lists are the same.
     rows = final.rows
     splits = {dataset: asked.split for (_, dataset), asked in context.asked.items()}
     others: dict[str, str] = {}
@@ -96,7 +99,7 @@ def _in_the_papers_order(lines: pd.DataFrame, final: FinalClicks, context: Conte
 
 
 def _shown(method: str, dataset: str, final: FinalClicks, context: Context) -> Iterator[tuple[Row, str]]:
-    """A method's lines: after all its clicks, and after the first where it had several. With their notes."""
+    """A method's lines with their notes: after all its clicks and, if it had several, after the first."""
     rows, every = final.rows, final.every
     last = final.where((rows["method"] == method) & (rows["dataset"] == dataset))
     asked = every[(every["method"] == method) & (every["dataset"] == dataset)]
@@ -122,7 +125,7 @@ def _row(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[Ro
 
 
 def _input(line: pd.Series[Any], final: FinalClicks, context: Context) -> str:
-    """`Class name + 1 click`, by the rows; an answer to the text alone was given no click."""
+    """`Class name + 1 click`, by the rows; for an answer to the text alone, the words without clicks."""
     rows = of_line(final.segmented, line)
     clicks = 0 if line["ranking"] == TEXT else int(click_counts(rows["clicks"]).max(initial=0))
     given = f"{clicks} click{'s' if clicks != 1 else ''}" if clicks else ""
@@ -130,7 +133,7 @@ def _input(line: pd.Series[Any], final: FinalClicks, context: Context) -> str:
 
 
 def _words(rows: pd.DataFrame) -> str:
-    """What kind of words the rows were given."""
+    """The kind of words in the rows: that of their text rule, or "Class name" if all are class names, else "Phrase"."""
     own = rows[["text", "category"]].dropna().astype("str") if "text" in rows else rows.iloc[:0]
     rule = str(rows["text_rule"].iloc[0]) if len(rows) and "text_rule" in rows else ""
     if rule in GIVEN or own.empty:

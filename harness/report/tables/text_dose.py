@@ -1,7 +1,14 @@
 """The same click with other words: none, the right ones, a synonym, a hypernym, a wrong class.
 
-A dose is a text rule. What each is worth shows on the instances that were segmented with every dose:
-some images hold one class only, so that no wrong class is present, and some names have no synonym.
+A dose is a text rule. Doses are compared on the instances that were segmented with every dose: in some images there is
+one class only, so no wrong class is present, and some names have no synonym.
+
+    mean IoU      none 0.50     class name 0.60     wrong 0.35
+    over none                   +10 points          -15 points
+    gullibility                                     0.60 - 0.35 = 25 points
+
+A method that ignores the text has a gullibility of 0, and gains nothing either. One that uses the text well gains much
+from the right words; a large gullibility beside that says that it follows the words against the click.
 """
 
 from __future__ import annotations
@@ -57,9 +64,9 @@ class Dose:
     """A method's answers to one kind of text, on one data set.
 
     Attributes:
-        kind: The rule of its texts; "none" for a method that uses none, whatever it was given.
-        line: Its line of `scores`.
-        found: Its scored rows after the last click.
+        kind: The rule of the texts; "none" for a method that reads no text, whatever it was given.
+        line: The line of `scores`.
+        found: The scored rows after the last click.
     """
 
     kind: str
@@ -78,7 +85,7 @@ class Dose:
 
 
 Gains = dict[str, Gain]
-"""What a dose gains, under "over none" and "gullibility"; a gain that cannot be told is left out."""
+"""A dose's gains, by the keys "over none" and "gullibility"; a gain that cannot be computed is left out."""
 
 
 @register_table("text_dose")
@@ -106,7 +113,7 @@ def text_dose(final: FinalClicks, context: Context) -> Table:
 def _series(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterator[list[Dose]]:
     """The doses of each data set and method that was given text, in order.
 
-    Where it segments nothing without text, as a network does that was trained with it, click-only stands in.
+    If a method segments nothing without text, as a network that was trained with it does, click-only is its "none".
     """
     found, rules = scored(final), text_rules(final.rows)
     spoken = {name: with_text(name, final, context) for name in lines["method"]}

@@ -1,7 +1,7 @@
-"""One network, one click, one text, contrasted with other names: how much of a result is in the vocabulary.
+"""One network, one click, one text, contrasted with other names: how much of a result is due to the vocabulary.
 
-A saliency tells where a text is rather than other names. Which names, those of unseen classes perhaps among them, is a
-choice, and part of what a method is told.
+A saliency compares a text with other names: a pixel is "cup" if it fits "cup" better than "plate", "fork" and so on.
+Which names these are is a choice, and part of what a method is told. If unseen classes are among them, it is told more.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def vocabulary(final: FinalClicks, context: Context) -> Table:
 
 
 def _gain(line: pd.Series[Any], base: pd.Series[Any] | None, final: FinalClicks) -> tuple[Gain | None, list[str]]:
-    """The difference to the data set's names, with its note; none for them, or where either mean is blank."""
+    """The difference to the data set's names, with its note; none for these names, or if either mean is blank."""
     if base is None or line["method"] == base["method"] or pd.isna(line["mean"]) or pd.isna(base["mean"]):
         return None, []
     pair = [(one["method"], one["ranking"]) for one in (line, base)]
