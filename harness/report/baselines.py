@@ -28,13 +28,13 @@ NAME_ONE = "Name one in the config, as `baseline: LABEL`."
 
 @dataclass(frozen=True, eq=False)
 class Baselines:
-    """Who plays click-only.
+    """The methods that play click-only.
 
     Attributes:
-        playing: Data set's label -> the labels of those who play it there.
-        texts: Data set's label -> the labels of the methods that are given text there.
-        clicks: (data set's label, method's label) -> how it was clicked there.
-        context: The run's.
+        playing: Data set's label -> the labels of the methods that play it there.
+        texts: Data set's label -> the labels of the methods that get text there.
+        clicks: (data set's label, method's label) -> how the method was clicked there.
+        context: The run's context.
     """
 
     playing: Mapping[str, Sequence[str]]
@@ -43,13 +43,13 @@ class Baselines:
     context: Context
 
     def of(self, dataset: str, method: str) -> str | None:
-        """The baseline of a method on a data set; None where there is none, or not one alone."""
+        """The baseline of a method on a data set; None if there is none, or more than one."""
         alike = self._alike(dataset, method)
         return alike[0] if len(alike) == 1 else None
 
     @property
     def said(self) -> str:
-        """The baselines by their labels, for a title; "click alone" where there is none."""
+        """The baselines' labels, for a title; "click alone" if there is none."""
         found = [self.of(dataset, method) for dataset, methods in self.texts.items() for method in methods]
         # Where no method is given text, nothing is held against them, but they are there.
         named = [one for one in found if one] or [own[0] for own in self.playing.values() if len(own) == 1]
@@ -87,12 +87,12 @@ class Baselines:
 
 
 def baselines(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Baselines:
-    """Who plays click-only, and who is given text, by the rule above.
+    """Find the methods that play click-only and those that get text, by the rule above.
 
     Args:
-        lines: The lines of `scores`, of the methods that may play it.
+        lines: The lines of `scores` of the methods that may play it.
         final: The run's rows.
-        context: The run's.
+        context: The run's context.
     """
     playing, texts = {}, {}
     for dataset in lines["dataset"].unique():

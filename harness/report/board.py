@@ -1,4 +1,4 @@
-"""The leaderboard of several runs: a line a method, weights and training data; columns a data set, metric and half."""
+"""The leaderboard of several runs: a line for each method, weights and training data; columns for data sets."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ KNOWN: Mapping[str, Scale] = dict.fromkeys(SHOWN, SHARE)
 def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, Scale] = KNOWN) -> Table:
     """The leaderboard of `entries`, best mean first.
 
-    A method of several runs has one line where their printed means agree, and otherwise a line for each run.
+    A method of several runs has one line if their printed means agree, and otherwise a line for each run.
 
     Args:
-        found: What `entries` returned.
-        notes: Further notes beneath the table.
+        found: The frame that `entries` returned.
+        notes: Further notes below the table.
         scales: The scale of each metric, as `scales_of` finds them.
     """
     if found.empty:
@@ -66,8 +66,8 @@ def linked(
     Args:
         table: The table that `board` made.
         found: The `entries` that it shows.
-        out: The file that it is written to, from whose folder local links count; None: from here.
-        places: Run's name -> its folder or bucket, where that is another than the name.
+        out: The file that the table is written to. Local links are relative to its folder; None: to the current one.
+        places: Run's name -> its folder or bucket, if that differs from the name.
     """
     home = Path() if out is None else out.parent
     names = {_link(entry): str(entry["run"]) for entry in found.to_dict("records")}
@@ -110,7 +110,7 @@ def _manifest(run: str, home: Path) -> str:
 
 
 def _lines(found: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The entries of each line: one a data set."""
+    """The entries of each line of the table, one for each data set."""
     for _, same in found.groupby(LINE, sort=True):
         # Two runs of one method rarely agree to the last bit, as on another GPU. What is printed alike is one result,
         # and gets one line that names both runs.

@@ -1,4 +1,4 @@
-"""A table by its name: one function in a file of harness/report/tables/, or a plugin from elsewhere."""
+"""Builds a table by its name: a function in a file of harness/report/tables/, or a plugin from elsewhere."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ TableBuilder = Callable[[FinalClicks, Context], Table]
 
 
 class TableError(UserError):
-    """A table's own code failed, or returned what is no table."""
+    """A table's own code failed, or returned something other than a table."""
 
 
 def build_table(name: str, rows: Rows, context: Context) -> Table:
-    """Build one table, which says what run it is of, how that run asked, its notes and, loudly, whether it was limited.
+    """Build one table, and add the run's name, how the run asked, its notes and, in the title, whether it was limited.
 
     A data set that `rows` withhold has no line or column; the first note says why. A table from elsewhere gets texts as
-    texts, not as the categoricals that ours know how to handle.
+    plain texts. Ours get categoricals, which are smaller, but surprise: grouping by one also lists absent values.
 
     Args:
-        name: As a config names it under `tables`.
-        rows: A run's; for several tables make one `FinalClicks.of` them, so that they are checked and sorted once.
+        name: The name in a config's `tables`.
+        rows: A run's rows. For several tables pass one `FinalClicks.of` them, so that they are checked and sorted once.
         context: What the run's config and manifest add.
 
     Raises:
-        UserError: No such table, or rows that no table can be made of.
-        TableError: The table's own code fails, or returns what is no table.
+        UserError: There is no such table, or no table can be made of the rows.
+        TableError: The table's own code fails, or returns something other than a table.
     """
     builder: TableBuilder = find("tables", name, "report")
     final = FinalClicks.of(rows)
@@ -50,13 +50,14 @@ def build_table(name: str, rows: Rows, context: Context) -> Table:
 
 
 def _built(name: str, builder: TableBuilder, final: FinalClicks, context: Context) -> Table:
-    """The table that its code makes; an exception of that code becomes a message."""
+    """Call the table's code; an exception of that code becomes a message that names the table."""
     try:
         with contained():
             made = builder(final, context)
     except UserError:
         raise
     except Exception as error:
+        # These two are faults of the machine, not of the table: the caller handles them for the whole command.
         if is_device_lost(error) or lacks_memory(error):
             raise
         raise TableError(f"table '{name}' failed with {described(error)}.") from error
@@ -66,7 +67,9 @@ def _built(name: str, builder: TableBuilder, final: FinalClicks, context: Contex
 
 
 def _wrong(made: object) -> str:
-    """What keeps something from being a table that every format can print; "" for nothing."""
+    """Why something is no table that every format can print; "" if it is one."""
+    # Checked here once and named by the table, since a cell that is a number would fail in a renderer, far from its
+    # cause.
     if not isinstance(made, Table):
         return f"{type(made).__name__}; wanted harness.report.layout.Table"
     for what, kind, parts in (("columns", Column, made.columns), ("body", Row, made.body), ("notes", str, made.notes)):

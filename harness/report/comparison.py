@@ -1,6 +1,7 @@
 """Which methods a table compares: the parts that methods play, the ranking that stands for a method, and paired gains.
 
-A method's part follows from its plugin, never from its label: two entries of one plugin both play it.
+A table of the paper compares parts, such as "ours" and "SAM". A run's method plays a part if its plugin is one of the
+part's; its label does not matter. So a run with two entries of the plugin `sam` has two lines for that part.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ PARTS = {"mean": "overall", "seen": "seen", "unseen": "unseen"}
 
 
 RIGHT_WORDS = ("class_name", "given")
-"""The rules of the right words; other words are held against those of the first that a run has."""
+"""The text rules that give the right words. Other words are compared with the first of these that a run has."""
 
 BY_TEXT = ("clip", "saliency")
-"""Rankings that the text decides, whatever the method makes of it otherwise."""
+"""Rankings that choose a mask by the text, also if the method makes its masks without it."""
 
 CONCEPT = "concept"
 """SAM 3's ranking by the text and the click; its `confidence` beside it is by the clicks alone."""
@@ -38,11 +39,11 @@ CONCEPT = "concept"
 
 @dataclass(frozen=True)
 class Part:
-    """What a table shows of a method: the first of these rankings that it has.
+    """One side of a table's comparison: some plugins, and the ranking that a table shows of them.
 
     Attributes:
         plugins: The plugins whose methods play the part.
-        rankings: The best one first; "" is a method that segmented nothing.
+        rankings: The first of these that a method has is shown; "" is for a method that segmented nothing.
     """
 
     plugins: tuple[str, ...]
@@ -57,6 +58,7 @@ SAM = Part(("sam", "sam_hq", "sam2"), ("confidence", "single", ""))
 
 def players(part: Part, lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[str]:
     """The labels of the methods that play a part, in the config's order."""
+    # The rows know the plugin that made them. The config's facts stand in for a method without rows.
     known = {}
     if "method_plugin" in final.rows:
         known = final.rows.dropna(subset="method_plugin").groupby("method")["method_plugin"].min().to_dict()
@@ -68,7 +70,7 @@ def players(part: Part, lines: pd.DataFrame, final: FinalClicks, context: Contex
 
 
 def line_of(lines: pd.DataFrame, dataset: str, method: str, rankings: Sequence[str]) -> pd.Series[Any] | None:
-    """A method's line of `scores`, of the first of these rankings that it has there."""
+    """A method's line of `scores` for the first of these rankings that it has on the data set; None without any."""
     own = lines[(lines["dataset"] == dataset) & (lines["method"] == method)]
     for ranking in rankings:
         found = own[own["ranking"] == ranking]
@@ -85,16 +87,16 @@ def gains(
     metric: str = "iou",
     scale: Scale = SHARE,
 ) -> tuple[dict[str, Gain], list[str]]:
-    """How much better a is than b on the instances of a data set that both segmented, by part, and a note with it.
+    """How much better a is than b on the instances that both segmented: overall, seen and unseen, with a note.
 
-    Seen and unseen are left out where they are blank for b, because b was trained on other classes than the split's.
+    Seen and unseen are left out if b has no such halves, because b was trained on other classes than the split's.
 
     Args:
-        final: The run's.
-        dataset: Its label.
+        final: The run's rows.
+        dataset: The data set's label.
         a: A method's label and ranking.
-        b: Likewise.
-        metric: A metric of the rows, by its column.
+        b: Another method's label and ranking.
+        metric: The column of the rows with the metric.
         scale: What the metric declares.
     """
     both = final.where((final.rows["dataset"] == dataset) & final.rows["method"].isin([a[0], b[0]]))
@@ -112,13 +114,13 @@ def gains(
 
 
 def interval(gain: Gain, scale: Scale = SHARE) -> str:
-    """`+4.52 [+3.10, +5.90]`, in points of a share; without an interval where one image cannot give it."""
+    """`+4.52 [+3.10, +5.90]`, in points of a share; without an interval if all instances are of one image."""
     ends = "from one image" if math.isnan(gain.low) else f"[{scale.signed(gain.low)}, {scale.signed(gain.high)}]"
     return f"{scale.signed(gain.difference)} {ends}"
 
 
 def gain_cell(gain: Gain | None, context: Context, doubts: tuple[str, ...] = ()) -> Cell:
-    """A difference in points, with its interval and n where they are asked for; empty where there is none."""
+    """A cell with a difference in points, and its interval and n if the context wants them; empty for no gain."""
     if gain is None:
         return Cell("", doubts)
     behind = spread(signed(gain.low), signed(gain.high), gain.n) if context.intervals else ""
@@ -132,13 +134,13 @@ def absent(parts: Sequence[Part], lines: pd.DataFrame, final: FinalClicks, conte
 
 
 def printed_beside(number: int, dataset: str, final: FinalClicks, context: Context) -> list[Published]:
-    """What the paper's table prints of a data set's plugin; nothing beside another list of instances than the paper's.
+    """The rows that a table of the paper prints for a data set; none if our instances are not the paper's.
 
     Args:
-        number: The table's.
+        number: The table's number.
         dataset: The data set's label.
         final: The run's rows.
-        context: The run's.
+        context: The run's context.
     """
     return [] if dataset in context.other_lists else published_rows(number, plugin_of(final, dataset))
 
@@ -146,13 +148,13 @@ def printed_beside(number: int, dataset: str, final: FinalClicks, context: Conte
 def quoted_note(
     number: int, body: Sequence[Row], final: FinalClicks, context: Context, how: str = "for one click"
 ) -> list[str]:
-    """What printed rows are, where there are any, and why there are none of a data set that the paper has."""
+    """Notes that say what the printed rows are, if there are any, and why they are left out for a data set."""
     said = f"published: as the paper's Table {number} prints it, {how}; not measured here."
     return [*([said] if any(row.quoted for row in body) else []), *left_out(number, final, context)]
 
 
 def left_out(number: int, final: FinalClicks, context: Context) -> list[str]:
-    """A note for each data set whose printed numbers the paper's table has, and ours leaves out."""
+    """A note for each data set whose printed numbers are left out because they are over other instances."""
     return [
         f"{dataset}: the paper's numbers are left out, for they are over other instances. {differs}."
         for dataset, differs in context.other_lists.items()
@@ -161,7 +163,7 @@ def left_out(number: int, final: FinalClicks, context: Context) -> list[str]:
 
 
 def printed_cell(row: Published, column: str, more: str = "") -> Cell:
-    """A printed mean with the doubts about it; empty where the paper prints none."""
+    """A cell with a printed mean and the doubts about it as footnotes; a dash if the paper prints none."""
     value = getattr(row, column)
     if value is None:
         return Cell("–")
@@ -169,12 +171,12 @@ def printed_cell(row: Published, column: str, more: str = "") -> Cell:
 
 
 def base(method: str, context: Context) -> str:
-    """The entry that a method is a variant of, by the config; itself otherwise."""
+    """The label of the entry that a method is a variant of, by the config; else its own label."""
     return context.facts(method).variant_of or method
 
 
 def with_text(method: str, final: FinalClicks, context: Context) -> bool:
-    """Whether a method uses the text, and was given any."""
+    """Whether a method uses the text and was given some."""
     if not context.facts(method).uses_text or "text_rule" not in final.rows:
         return context.facts(method).uses_text
     rules = final.rows.loc[final.rows["method"] == method, "text_rule"].dropna().unique()
@@ -183,6 +185,8 @@ def with_text(method: str, final: FinalClicks, context: Context) -> bool:
 
 def reads_text(line: pd.Series[Any], final: FinalClicks, context: Context) -> bool:
     """Whether the text takes part in the masks of a line of `scores`."""
+    # SAM 3 makes its masks from the clicks, and `concept` chooses among them by the words. Its line by `confidence`
+    # therefore is an answer to the clicks alone, though the method as a whole uses the text.
     own = final.rows[final.rows["method"] == line["method"]]
     if line["ranking"] == "confidence" and (own["ranking"] == CONCEPT).any():
         return False
@@ -190,7 +194,7 @@ def reads_text(line: pd.Series[Any], final: FinalClicks, context: Context) -> bo
 
 
 def text_rules(rows: pd.DataFrame) -> dict[str, str]:
-    """Method's label -> the rule of its texts, by a run's rows."""
+    """Method's label -> the text rule in the run's rows."""
     known = rows.reindex(columns=["method", "text_rule"]).dropna()
     return {str(method): str(rule) for method, rule in known.groupby("method")["text_rule"].min().items()}
 

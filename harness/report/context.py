@@ -1,4 +1,8 @@
-"""What a table must know of a run besides its rows."""
+"""What a table needs to know of a run besides its rows.
+
+It is made from the run's config and manifest once, before any table. So tables read no file and import no plugin, and
+work on a run whose methods are no longer installed.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +19,20 @@ class MethodFacts:
     """What a run's config and manifest know of a method, and its rows do not.
 
     Attributes:
-        uses_text: Whether it is given the text.
-        trained_on: The data set whose training half its weights saw, by the plugin's name; None where unknown.
+        uses_text: Whether the method declares that it uses the text.
+        trained_on: The data set whose training half the weights saw, by the plugin's name; None if unknown.
         weights: Where the weights came from, for a footnote.
-        plugin: Its plugin, for a method that has no row to say so.
-        variant_of: The entry that it is a variant of, asked in another way; "" for one that is none.
-        trained_classes: How many classes its weights were trained on; None where the config does not say.
-        training: "all" or "seen", the classes that its recipe trains on; "" where the config names no recipe.
-        seed_of: What it shares with the same recipe's networks of other seeds; "" for one that stands alone.
-        seed: The seed of its training, for one of several.
-        first_ranking: Whose masks the next clicks are made into; "" for a method that takes no `rankings`.
-        vocabulary: What its text is contrasted with, as its config says: "dataset", ... or a file; "" for a method that
-            has no such choice.
-        published_in: Where its authors print numbers for these weights; "" if nowhere.
-        reads_text: Whether it does not say that it uses the text, and its masks change with the words all the same.
+        plugin: The plugin's name, for a method without rows.
+        variant_of: The entry that it is a variant of, asked in another way; "" if it is no variant.
+        trained_classes: How many classes the weights were trained on; None if the config does not say.
+        training: "all" or "seen", the classes that the recipe trains on; "" if the config names no recipe.
+        seed_of: The label that it shares with the same recipe's networks of other seeds; "" if it stands alone.
+        seed: The seed of the training, for one of several.
+        first_ranking: The ranking whose masks the next clicks correct; "" for a method that takes no `rankings`.
+        vocabulary: What the text is contrasted with, as the config says: "dataset", ... or a file; "" for a method
+            without such a choice.
+        published_in: Where the authors print numbers for these weights; "" if nowhere.
+        reads_text: Whether the masks change with the words although the method does not declare `uses_text`.
     """
 
     uses_text: bool = False
@@ -52,12 +56,12 @@ class Asked:
 
     Attributes:
         clicks: The click rule.
-        options: All of its options.
-        max_clicks: Clicks an instance.
-        text: The text rule, with its template where that is more than the words.
-        split: The data set's split; "" where it has none.
+        options: All options of the rule.
+        max_clicks: Clicks for each instance.
+        text: The text rule, with its template if that is more than the words.
+        split: The data set's split; "" if it has none.
         seed: The run's seed.
-        draws: How often an instance was asked for, with clicks drawn anew.
+        draws: How often each instance was asked for, with clicks drawn anew.
     """
 
     clicks: str
@@ -117,7 +121,7 @@ class Context:
     other_lists: Mapping[str, str] = field(default_factory=dict)
 
     def scale(self, metric: str) -> Scale:
-        """How a metric's values are read, as the run declares it; a share where it says nothing."""
+        """The scale of a metric as the run declares it; by default a share from 0 to 1, where more is better."""
         return Scale.read(self.metrics.get(metric, {}))
 
     @property

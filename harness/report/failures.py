@@ -1,4 +1,4 @@
-"""Why instances failed, as a table and in a line."""
+"""Shows why instances failed, as a table and in a single line."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from harness.report.layout import Cell, Column, Row, Table
 from harness.statistics.reasons import Reason
 
 SAID = 3
-"""Reasons that a line spells out."""
+"""The number of reasons that the line spells out."""
 
 _MOST = 200
 """Characters of a reason in a line."""
 
 
 def failures_table(reasons: Sequence[Reason], run: str) -> Table:
-    """A line a reason, the most frequent first."""
+    """A line for each reason, the most frequent first."""
     columns = (Column("Method"), Column("Dataset"), Column("Instances", align="right"), Column("Reason"), Column("At"))
     body = tuple(
         Row((Cell(one.method), Cell(one.dataset), Cell(str(one.instances)), Cell(one.text), Cell(one.image_id)))

@@ -1,6 +1,6 @@
-"""What keeps a run's tables from being whole, in sentences: data sets that none shows, methods that lack rows.
+"""Says in sentences what is missing from a run's tables: data sets that no table shows, methods that lack rows.
 
-Every command that prints tables says these sentences and ends with exit code 1 if there is one.
+Every command that prints tables prints these sentences, and ends with exit code 1 if there is one.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from harness.statistics.final_clicks import FinalClicks
 def shortfalls(
     run: str, final: FinalClicks, context: Context, methods: Collection[str] | None = None
 ) -> tuple[str, ...]:
-    """Names the data sets that no table shows and the methods whose rows are incomplete, a sentence each.
+    """Name the data sets that no table shows and the methods whose rows are incomplete, with a sentence for each.
 
     Args:
         run: The run's folder, as the sentences name it.
-        final: All of the run's.
-        context: What the run set out to do.
-        methods: The labels of those that are of interest; all by default.
+        final: All of the run's rows.
+        context: The run's context, which knows how many instances are expected.
+        methods: The labels of the methods to look at; by default all.
     """
     expected, gaps = context.expected_instances, lacking(final, context.expected_instances)
     sentences = [

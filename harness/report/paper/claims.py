@@ -1,12 +1,20 @@
-"""The paper's checkable sentences as data, what makes one true, and whether the printed numbers bear it out.
+"""The paper's checkable sentences as data, when a sentence is true, and whether the printed numbers support it.
 
 A sentence of claims.csv is about one number, a difference of means or a difference of two such differences:
 
     a - b over `part`                             "text improves the overall mIoU": text_click - click_only, on all
     (a - b over `part`) - (c - d over `against`)  "mostly from unseen classes": the same on unseen, less that on seen
 
-c and d are a and b where the file leaves them out. `relation` says what the number must be: above 0 (`more`), not below
-0 by more than `value` (`reaches`), within `value` of 0 (`alike`), or `value` itself (`by`); in points.
+c and d are a and b if the file leaves them out. `relation` says what the number must be, in points: above 0 (`more`),
+not below 0 by more than `value` (`reaches`), within `value` of 0 (`alike`), or `value` itself (`by`).
+
+A number is known within bounds: an interval of a run, or what rounding leaves of a printed number. With the value 2:
+
+    relation    must lie in     holds           does not hold     cannot be told
+    more        (0, inf)        [+1, +5]        [-4, -1]          [-1, +3]
+    reaches     (-2, inf)       [-1, +5]        [-4, -3]          [-3, +1]
+    alike       (-2, 2)         [-1, +1]        [+3, +6]          [+1, +3]
+    by          2               [+1, +3]        [+3, +6]          never
 """
 
 from __future__ import annotations
@@ -29,18 +37,18 @@ MEANS = {"all": "overall", "seen": "seen", "unseen": "unseen"}
 """A part of the instances -> what the paper prints of it."""
 
 UNSAFE = {"share", "changed", "repeated", "boundary"}
-"""The rules whose findings say that a printed mean is not what it is called; nothing is concluded from it."""
+"""The rules whose findings say that a printed mean is not what its heading says; no verdict rests on such a mean."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """Who is held against whom: `sam:confidence`, `text_click 2+1`, `click_only fewest`.
+    """One side of a difference: `sam:confidence`, `text_click 2+1`, `click_only fewest`.
 
     Attributes:
         method: The method's plugin.
-        ranking: Which of its masks; "" for its only one.
-        clicks: Positive and negative ones.
-        training: "all" or "seen" classes, or one of TRAINING; "" whatever they were.
+        ranking: The ranking that chooses its mask; "" for a lone mask.
+        clicks: The numbers of positive and of negative clicks.
+        training: "all" or "seen" classes, or one of TRAINING; "" for any.
     """
 
     method: str
@@ -50,7 +58,7 @@ class Side:
 
     @classmethod
     def of(cls, said: str) -> Side:
-        """A side as the file writes it; one positive click where it says none."""
+        """Read a side as the file writes it; without clicks it means one positive click."""
         (method, _, ranking), side = said.split()[0].partition(":"), cls("")
         for word in said.split()[1:]:
             positive, plus, negative = word.partition("+")
@@ -71,15 +79,15 @@ class Claim:
     """One line of claims.csv.
 
     Attributes:
-        where: Where the paper says it.
-        sentence: What it says, in short.
-        tables: Where it prints the numbers, those to look in first.
-        datasets: Which data sets it is about, by their plugins.
-        elsewhere: Whether it is worth asking of a data set that is none of the paper's.
-        terms: a and b, then c and d where a second difference is taken off.
-        parts: Over which instances the differences are; one a pair of `terms`.
+        where: The place in the paper.
+        sentence: The sentence, in short.
+        tables: The paper's tables with the numbers; they are searched in this order.
+        datasets: The data sets that it is about, by their plugins.
+        elsewhere: Whether it can be tested on a data set that is not one of the paper's.
+        terms: a and b, then c and d if a second difference is subtracted.
+        parts: The instances that each difference is over; one part for each pair of `terms`.
         relation: "more", "reaches", "alike" or "by".
-        value: In points.
+        value: The relation's value, in points.
         metric: "iou" or "boundary_iou".
     """
 
@@ -95,7 +103,7 @@ class Claim:
     metric: str
 
     def verdict(self, low: float, high: float) -> str:
-        """What follows where the number lies between two bounds, in points."""
+        """The verdict if the number lies between two bounds, in points."""
         bounds = {
             "more": (0.0, float("inf")),
             "reaches": (-self.value, float("inf")),
@@ -105,22 +113,23 @@ class Claim:
         least, most = bounds[self.relation]
         if high < least or low > most:
             return FAILS
+        # For a single value the question is turned round: no interval lies within a point, but it may contain it.
         inside = low <= self.value <= high if self.relation == "by" else least < low and high < most
         return HOLDS if inside else OPEN
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim on one data set.
+    """The result of testing a claim on one data set.
 
     Attributes:
-        claim: Which.
+        claim: The claim.
         dataset: The data set's name.
         said: HOLDS, FAILS or OPEN.
-        difference: The number that it is about, in points; None where there is none.
-        low: The lower end of its 95 % interval; None for printed numbers. `high` is the upper one.
-        n: Over how many instances; of two differences both.
-        why: What it rests on, or what is missing.
+        difference: The number that it is about, in points; None if there is none.
+        low: The lower end of its 95 % interval; None for printed numbers. `high` is the upper end.
+        n: The number of instances; for two differences both numbers.
+        why: The means behind it, or what is missing.
     """
 
     claim: Claim
@@ -158,11 +167,11 @@ def _claim(line: Mapping[str, str]) -> Claim:
 
 
 def printed_verdicts(rows: Sequence[Published], found: Sequence[Finding]) -> list[Verdict]:
-    """What the printed numbers alone say of every claim, on each data set that it is about.
+    """Test every claim on the printed numbers alone, on each data set that it is about.
 
     Args:
         rows: The printed lines.
-        found: What is wrong in them: a mean that is not what it is called decides nothing.
+        found: What is wrong in them: no verdict rests on a mean that is not what its heading says.
     """
     return [_judged(claim, name, rows, found) for claim in load_claims() for name in claim.datasets]
 
@@ -190,6 +199,8 @@ def _judged(claim: Claim, dataset: str, rows: Sequence[Published], found: Sequen
     unsafe = [one for one in found if one.row in used and one.rule in UNSAFE and _concerns(one, claim.parts)]
     numbers = [getattr(rows[line], MEANS[part]) for line, part in zip(used, parts, strict=True)]
     difference = sum(sign * number for sign, number in zip((1, -1, -1, 1), numbers, strict=False))
+    # Each printed mean may be off by half of its last digit, so a difference of two lies within 0.01 of the true one:
+    # 61.52 - 53.65 = 7.87 stands for [7.86, 7.88].
     slack = ROUNDING * len(numbers) + 1e-9
     said = claim.verdict(difference - slack, difference + slack)
     pairs = zip(numbers[::2], numbers[1::2], strict=True)
@@ -202,13 +213,13 @@ def _judged(claim: Claim, dataset: str, rows: Sequence[Published], found: Sequen
 
 
 def _concerns(finding: Finding, parts: Sequence[str]) -> bool:
-    """Whether it speaks of one of the means; one of a whole line puts its halves in doubt."""
+    """Whether a finding is about one of the means. One about a whole line puts both halves in doubt."""
     columns = finding.columns or ("seen", "unseen")
     return any(MEANS.get(part) in columns for part in parts)
 
 
 def _line(side: Side, claim: Claim, dataset: str, rows: Sequence[Published]) -> int | None:
-    """The index of the printed line of a side: the first table's that has one."""
+    """The index of the printed line of a side, in the first of the claim's tables that has one."""
     kind = "boundary_iou" if claim.metric == "boundary_iou" else "miou"
     for table in claim.tables:
         own = [(index, row) for index, row in enumerate(rows) if (row.table, row.dataset) == (table, dataset)]
@@ -224,6 +235,6 @@ def _line(side: Side, claim: Claim, dataset: str, rows: Sequence[Published]) -> 
 
 
 def _count(row: Published) -> int:
-    """The number in `seen34`; -1 where there is none."""
+    """The number in `seen34`; -1 without one."""
     digits = row.train_classes.removeprefix("seen")
     return int(digits) if digits.isdecimal() else -1

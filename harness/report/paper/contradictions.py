@@ -1,6 +1,6 @@
-"""Printed means that cannot, or can hardly, stand side by side: one model in two tables, or two lines of one table.
+"""Printed means that cannot both be right, or hardly: one model in two tables, or two lines of one table.
 
-`findings` looks at a line and its neighbours under one heading; here the paper's tables are held against each other.
+`findings` looks at a line and its neighbours in one table; this file compares the paper's tables with each other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from harness.report.paper.findings import SHARES, Finding, halved, model
 from harness.report.paper.rows import Published
 
 AS_MUCH = 0.95
-"""From which share of the text's gain a single negative click is said to give as much."""
+"""If a single negative click gives at least this share of the text's gain, the finding says that it gives as much."""
 
 
 def contradictions(rows: Sequence[Published]) -> Iterator[Finding]:
@@ -40,6 +40,8 @@ def _supervised(rows: Sequence[Published]) -> Iterator[Finding]:
         few = next((one for one in rows if one.train_classes == "seen" and _trained_alike(one, row)), None)
         if row.train_classes != "all" or few is None or few.seen is None or row.overall >= few.seen:
             continue
+        # If more training classes took nothing from the seen ones, their mean is still at least `few.seen`. The rest of
+        # the overall mean must then come from the others: 70 = 0.8 * 75 + 0.2 * x gives x = 50.
         share = SHARES[row.dataset]
         rest = (row.overall - share * few.seen) / (1 - share)
         said = (
@@ -51,7 +53,7 @@ def _supervised(rows: Sequence[Published]) -> Iterator[Finding]:
 
 
 def _trained_alike(one: Published, other: Published) -> bool:
-    """Whether two lines are of one model, but for the classes that it was trained on."""
+    """Whether two lines are of one model, apart from the classes that it was trained on."""
     given = [(*model(row)[:-1], row.metric) for row in (one, other)]
     return given[0] == given[1]
 

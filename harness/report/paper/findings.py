@@ -1,8 +1,12 @@
-"""What is wrong with printed means, found by arithmetic on them and on nothing else.
+"""Finds what is wrong with printed means by arithmetic on the means alone.
 
 A printed overall, seen and unseen mean imply w = (overall - unseen) / (seen - unseen), the share of seen instances.
-Each number was rounded, so w is known within bounds. Where these exclude the data set's own share, or the share of
-another line of the same table, the numbers cannot all be right.
+Each number was rounded, so w is known within bounds. If these exclude the data set's own share, or the share of
+another line of the same table, the numbers cannot all be right:
+
+    overall 60.00, seen 62.00, unseen 50.00      w = 10 / 12 = 0.833, with rounding 0.8325 to 0.8342
+    a data set with a share of 0.82              fits, as 0.82 is within 0.02
+    seen and unseen swapped                      w = -2 / -12 = 0.167, which is the share of unseen instances
 """
 
 from __future__ import annotations
@@ -29,11 +33,11 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-        rule: Which check found it.
+        rule: The check that found it.
         row: The index of the printed line that it is about; None if it is about the text alone.
-        columns: Which of its means; none for the whole line.
+        columns: The means that it is about; empty for the whole line.
         text: A sentence for a footnote.
-        where: Where in the text, for what is about no line.
+        where: The place in the text, if it is about no line.
     """
 
     rule: str
@@ -44,12 +48,14 @@ class Finding:
 
 
 def implied_share(overall: float, seen: float, unseen: float, rounding: float = ROUNDING) -> tuple[float, float, float]:
-    """The share of seen instances that three means in percent imply, with the bounds that their rounding leaves it.
+    """The share of seen instances that three means in percent imply, with the bounds that rounding allows.
 
-    NaN with infinite bounds where seen and unseen may be equal.
+    NaN with infinite bounds if seen and unseen may be equal.
     """
     if abs(seen - unseen) <= 2 * rounding:
         return float("nan"), float("-inf"), float("inf")
+    # w is monotonic in each of the three means while the denominator keeps its sign, which was just made sure of. So
+    # its extremes over all true values are at the eight corners, each mean rounded down or up.
     steps = itertools.product((-rounding, rounding), repeat=3)
     corners = [(overall + a - unseen - c) / (seen + b - unseen - c) for a, b, c in steps]
     return (overall - unseen) / (seen - unseen), min(corners), max(corners)
@@ -62,7 +68,7 @@ def findings(rows: Sequence[Published]) -> list[Finding]:
 
 
 def _shares(rows: Sequence[Published]) -> Iterator[Finding]:
-    """Means that do not fit the data set's seen share; as they stand, or with seen and unseen swapped."""
+    """Lines whose means do not fit the data set's seen share; the finding says if they do once seen and unseen swap."""
     for index, row in enumerate(rows):
         if row.seen is None or row.unseen is None or row.dataset not in SHARES:
             continue
@@ -81,7 +87,7 @@ def _shares(rows: Sequence[Published]) -> Iterator[Finding]:
 
 
 def halved(rows: Sequence[Published]) -> list[tuple[int, Published, tuple[float, float, float]]]:
-    """The lines that print both halves, but for those that look swapped: index, line and implied share."""
+    """The lines that print both halves, without those that look swapped: index, line and implied share."""
     swapped = {found.row for found in _shares(rows) if found.columns == HALVES}
     return [
         (index, row, implied_share(row.overall, row.seen, row.unseen))
@@ -100,7 +106,7 @@ def _swapped(rows: Sequence[Published], row: Published, share: float, swapped: f
 
 
 def _instances(rows: Sequence[Published]) -> Iterator[Finding]:
-    """Lines of one table and data set whose shares exclude each other."""
+    """Lines of one table and data set whose bounds on the seen share do not overlap."""
     for (i, one, a), (j, other, b) in itertools.combinations(halved(rows), 2):
         if _group(one) == _group(other) and (a[1] > b[2] or b[1] > a[2]):
             said = (
@@ -116,6 +122,7 @@ def _gains(rows: Sequence[Published]) -> Iterator[Finding]:
         base = next((one for one in rows if _group(one) == _group(row) and one.text == "none"), None)
         for name in MEANS if base else ():
             printed, value, other = row.gains.get(name), getattr(row, name), getattr(base, name)
+            # Rounded means may differ by 0.01 from a gain that was computed before rounding.
             if printed is not None and abs(printed - (value - other)) > 2 * ROUNDING + 1e-6:
                 said = f"The paper prints this gain as {printed:+.2f}; its own means give {value - other:+.2f}."
                 yield Finding("gain", index, (name,), said)
@@ -134,7 +141,7 @@ def _changed(rows: Sequence[Published]) -> Iterator[Finding]:
 
 
 def _mended(row: Published, name: str, value: float) -> str:
-    """What another value would do to the seen share."""
+    """`, with which the seen share is 0.820`, if the other value would mend the line; else ""."""
     means = {one: getattr(row, one) for one in MEANS} | {name: value}
     if None in means.values() or row.dataset not in SHARES:
         return ""
@@ -143,7 +150,7 @@ def _mended(row: Published, name: str, value: float) -> str:
 
 
 def _repeated(rows: Sequence[Published]) -> Iterator[Finding]:
-    """A half's mean that is another method's, to both digits, on the same data set."""
+    """A half's mean that equals another method's to both digits on the same data set: it may have been copied."""
     for index, row in enumerate(rows):
         others = [one for one in rows if one.dataset == row.dataset and one.method != row.method]
         for name in HALVES:
@@ -191,7 +198,7 @@ def _asked(row: Published) -> tuple[object, ...]:
 
 
 def model(row: Published) -> tuple[object, ...]:
-    """A model and what it is given; the classes of COCO that are called seen are VOC's 20."""
+    """A key of a model and its prompts. COCO's seen classes are VOC's 20, so "voc20" and "seen" are one there."""
     classes = "seen" if row.train_classes == "voc20" and row.train_data == "coco" else row.train_classes
     given = (row.text, row.positive_clicks, row.negative_clicks)
     return (row.dataset, row.method, row.variant, *given, row.train_data, classes)

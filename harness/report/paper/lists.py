@@ -1,4 +1,4 @@
-"""The lists of instances that the paper's numbers are over: its numbers stand beside ours only on the same list."""
+"""The lists of instances that the paper's numbers are over. Tables show the paper's numbers only for the same list."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ def difference(plugin: str, split: str, objects: int, whole: bool) -> str:
     """How the instances of a run differ from the paper's list.
 
     Args:
-        plugin: The data set's.
-        split: The run's.
-        objects: How many instances the run set out to segment.
-        whole: Whether it set out to segment all of the split, without `--limit`.
+        plugin: The data set's plugin.
+        split: The run's split.
+        objects: How many instances the run was to segment.
+        whole: Whether it was to segment the whole split, without `--limit`.
 
     Returns:
-        `published: val, 3422 objects; here: trainval, 25`; "" on the same list, and where the paper has none.
+        `published: val, 3422 objects; here: trainval, 25`; "" for the same list, and if the paper has none.
     """
+    # Split and count together tell a list: the counts are the data sets' own, to the last object, so a run on another
+    # split, or without its crowds, has another.
     paper = LISTS.get(plugin)
     if paper is None or (whole and (split, objects) == (paper.split, paper.objects)):
         return ""

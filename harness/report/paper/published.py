@@ -1,10 +1,14 @@
-"""The paper's printed numbers, to stand beside ours, and what is known to be wrong with them.
+"""The paper's printed numbers, which tables show beside ours, and what is known to be wrong with them.
 
 Source: Warner, Hahn, Huang, Essa and Birodkar, "Text and Click inputs for unambiguous open vocabulary instance
-segmentation", Tables 1 to 8. `published.csv` holds them as printed, in percent. What arithmetic finds in them is in
-findings.py; what it takes other knowledge to doubt is stated here. Nothing here is ever held equal to ours: the tables
-show both, with these flags. What holds the tables against each other, against the text and against the paper's own
-sentences is in contradictions.py, stated.py and claims.py.
+segmentation", Tables 1 to 8. `published.csv` holds them as printed, in percent. No test expects our numbers to equal
+them: the tables show both, with footnotes on what is doubtful. Where the doubts come from:
+
+    findings.py         arithmetic on the means of one table
+    contradictions.py   one table compared with another
+    stated.py           the text compared with itself
+    claims.py           the paper's sentences compared with its numbers
+    FLAGS below         what needs other knowledge, such as the README of LAVT
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from harness.report.paper.stated import Stated, disagreements, load_stated
 
 @dataclass(frozen=True)
 class Flag:
-    """A doubt about printed rows: those that agree with every field which is not None."""
+    """A doubt about printed rows: about all that agree with every field which is not None."""
 
     text: str
     table: int | None = None
@@ -77,12 +81,13 @@ def printed_rows() -> tuple[Published, ...]:
 
 @cache
 def known_findings() -> tuple[Finding, ...]:
-    """What is wrong in the paper's printed numbers, text and sentences."""
+    """All that is wrong in the paper's printed numbers, text and sentences."""
     return tuple(everything_wrong(printed_rows(), load_stated()))
 
 
 def everything_wrong(rows: Sequence[Published], figures: Sequence[Stated]) -> list[Finding]:
     """What all rules find in printed rows, in the figures of the text, and in the sentences that rest on them."""
+    # The sentences come last, since none of them is judged by a number that the other rules put in doubt.
     found = [*findings(rows), *contradictions(rows), *disagreements(rows, figures)]
     return [*found, *unborne(rows, found)]
 

@@ -17,14 +17,14 @@ class Published:
         table: The paper's table, 1 to 8.
         dataset: The data set plugin's name.
         method: The method plugin's name.
-        variant: Its saliency ("maskclip") or ranking ("clip", "confidence"), or "".
-        text: What text it was given: "class_name", "phrase" or "none".
-        train_classes: Which classes of `train_data`: "seen", "all", "voc20", "seen64", "seen34" or "seen23".
+        variant: The saliency ("maskclip") or ranking ("clip", "confidence"), or "".
+        text: The text that it was given: "class_name", "phrase" or "none".
+        train_classes: The classes of `train_data`: "seen", "all", "voc20", "seen64", "seen34" or "seen23".
         metric: "miou" or "boundary_iou", as the table's heading says.
         gains: "overall", "seen", "unseen" -> the gain that stands in parentheses, in points; those that are printed.
         measured: What the number is by its source, whatever the heading says: "miou", a mean over instances;
             "boundary_iou"; "sentence_iou", a mean over sentences; "overall_iou", all intersections over all unions.
-        flags: What is known to be wrong or unknown, of the line or any of its means.
+        flags: Sentences on what is wrong or unknown about the line or any of its means.
         doubts: "overall", "seen", "unseen" -> those of `flags` that are about this mean.
     """
 
@@ -55,5 +55,5 @@ class Published:
 
     @property
     def label(self) -> str:
-        """How tables name it: `published: text_click (maskclip)`."""
+        """The name in tables: `published: text_click (maskclip)`."""
         return f"published: {self.method}" + (f" ({self.variant})" if self.variant else "")

@@ -1,4 +1,4 @@
-"""Figures that the paper's text and captions state, and that stand in none of its tables."""
+"""Figures that the paper's text and captions state, and that none of its tables has."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Stated:
     """One line of stated.csv.
 
     Attributes:
-        about: What the figure is of; two lines of one name should agree.
+        about: What the figure is; two lines with the same text should have the same value.
         value: The figure.
-        table: The table of the paper that it speaks of; None where it speaks of none.
-        dataset: The lines of that table that it speaks of, by the data set plugin's name.
-        source: Where it stands: a section or a caption.
+        table: The table of the paper that it is about; None for none.
+        dataset: The lines of that table that it is about, by the data set plugin's name.
+        source: Its place in the paper: a section or a caption.
         said: The words there.
     """
 
@@ -44,7 +44,7 @@ def load_stated() -> tuple[Stated, ...]:
 
 
 def disagreements(rows: Sequence[Published], figures: Sequence[Stated]) -> Iterator[Finding]:
-    """What has two values; a finding of the table's lines that it speaks of, or of the text alone."""
+    """Figures with two values; a finding on the table's lines that they are about, or on the text alone."""
     for about in dict.fromkeys(one.about for one in figures):
         own = [one for one in figures if one.about == about]
         if len({one.value for one in own}) == 1:
