@@ -1,4 +1,4 @@
-"""How instances are clicked: the `clicks:` of a config, and what is checked of it."""
+"""How instances are clicked: a config's `clicks:`, and its checks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Start(Model):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What rows depend on."""
+        """The part that rows depend on."""
         return {"rule": self.rule, "options": _portable(self.options)}
 
 
 def _portable(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options less the place of a file or a run that is known by its hash, and may have moved."""
+    """The options without the place of a file or a run if its hash is known: the file may move, its content counts."""
     places_of_hashed = ("file", "run") if options.get("sha256") else ()
     return {name: value for name, value in options.items() if name not in places_of_hashed}
 
@@ -43,7 +43,7 @@ def _as_start(value: Any) -> Any:
 
 
 class Clicks(Model):
-    """The click protocol: rounds of a strategy until `max_clicks` are made; or none, for methods that segment by text.
+    """The click protocol: rounds of a strategy until `max_clicks` are made; or no click, to segment by the text alone.
 
     Attributes:
         strategy: One of harness/clicks/, by name and version.
@@ -61,7 +61,9 @@ class Clicks(Model):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What rows depend on; one draw and no start go without saying, as in runs of before there were any."""
+        """The part that rows depend on."""
+        # One draw and no start are left out. Rows are found again by the hash of this mapping, and those of runs that
+        # were made before these two keys existed would otherwise be computed again.
         started = {"start": self.start.protocol} if self.start else {}
         if not self.max_clicks:
             return {"max_clicks": 0} | ({"draws": self.draws} if self.draws > 1 else {}) | started
@@ -75,7 +77,14 @@ class Clicks(Model):
 
 
 def checked_clicks(clicks: Clicks, where: str) -> Clicks:
-    """Clicks with the strategy's options checked against its function; `where` begins the message.
+    """Check the strategy's options against its function, and return the clicks with all options filled in.
+
+    The order is from the parts to the whole: the start, the rule's name, its options, and then what follows from them:
+    how many clicks a round has, and whether a second draw would differ from the first.
+
+    Args:
+        clicks: The clicks as the config says them.
+        where: The begin of a message, such as "configs/a.yaml, clicks".
 
     Raises:
         UserError: At the first mistake.
@@ -116,7 +125,7 @@ def checked_clicks(clicks: Clicks, where: str) -> Clicks:
 
 
 def _checked_start(start: Start, where: str) -> Start:
-    """With all its options, checked; of another run's masks the hash is noted, by which rows remember them."""
+    """Check a start, fill in its options, and add the hash of another run's masks, by which rows know them."""
     from harness.clicks.other_masks import RESULTS, masks_of
     from harness.clicks.starts import STARTS
 
@@ -132,15 +141,17 @@ def _checked_start(start: Start, where: str) -> Start:
         masks_of(run, *(options.get(name, "") for name in ("method", "ranking", "dataset")))
     except UserError as error:
         raise UserError(f"{where}.options: {error}") from error
+    # If the other run is computed again, its masks change, and with the hash so does this run's protocol: rows that
+    # began with the old masks are not mixed with new ones.
     known = {"run": str(run), "sha256": places.sha256(places.located(run) / RESULTS)}
     return start.model_copy(update={"options": options | known})
 
 
 def check_takes(clicks: Clicks, method: type[Method], where: str) -> None:
-    """Refuse to begin with what a method does not take; `where` begins the message.
+    """Refuse a start that a method does not take; `where` begins the message.
 
     Raises:
-        UserError: It does not say that it takes it.
+        UserError: The method's class does not declare it in `takes`.
     """
     from harness.clicks.starts import STARTS
 
@@ -156,14 +167,14 @@ def check_takes(clicks: Clicks, method: type[Method], where: str) -> None:
 
 
 def _begins_differ(clicks: Clicks) -> bool:
-    """Whether what prompts begin with is another one in each draw."""
+    """Whether prompts begin with something else in each draw."""
     from harness.clicks.starts import STARTS
 
     return clicks.start is not None and STARTS[clicks.start.rule].draws(clicks.start.options)
 
 
 def _no_clicks(clicks: Clicks, where: str) -> Clicks:
-    """A protocol without clicks: it has no strategy that could be another."""
+    """A protocol without clicks. It keeps no strategy, so configs that differ only in the strategy have equal rows."""
     if clicks.draws > 1 and not _begins_differ(clicks):
         raise UserError(f"{where}.draws: found {clicks.draws}; without clicks every draw is the same: wanted 1.")
     return Clicks(max_clicks=0, draws=clicks.draws, start=clicks.start)

@@ -1,4 +1,10 @@
-"""A method of a run: what a config says of it, its recipe, its seeds and its variants."""
+"""A method's entry in a run's config: its parameters, its recipe, its seeds and its variants.
+
+One entry of the file may become several of the run, first by its seeds and then by its variants:
+
+    {label: ours, seeds: [0, 1], variants: [{label: none}, {label: synonym}]}
+    -> "ours, seed 0, none"   "ours, seed 0, synonym"   "ours, seed 1, none"   "ours, seed 1, synonym"
+"""
 
 from __future__ import annotations
 
@@ -97,7 +103,7 @@ class MethodEntry(Plugin):
     variant_of: str = ""
 
     def seeded(self, where: str) -> list[MethodEntry]:
-        """An entry a seed, the recipe's own with the recipe's own checkpoint; itself where it has none.
+        """One entry for each seed; the entry itself if it has none. The recipe's own seed keeps its checkpoint.
 
         Raises:
             UserError: There is no recipe that a seed could change, or one checkpoint for all.
@@ -117,7 +123,7 @@ class MethodEntry(Plugin):
         return self.model_copy(update={"label": f"{name}, seed {seed}", "train": own, "seeds": (), "seed_of": name})
 
     def expanded(self) -> list[MethodEntry]:
-        """An entry a variant; itself where it has none."""
+        """One entry for each variant; the entry itself if it has none."""
         if not self.variants:
             return [self]
         name = label(self)
@@ -136,7 +142,9 @@ class MethodEntry(Plugin):
 
 
 def read_recipes(raw: Mapping[str, Any], path: Path) -> None:
-    """Put the recipes in place of their paths."""
+    """Replace the paths of recipes by the recipes."""
+    # Before validation, so that the model of a run knows a single form. Wrong types are left for the validation, whose
+    # message names the key.
     methods = raw.get("methods")
     for index, method in enumerate(methods if isinstance(methods, list) else []):
         train = method.get("train") if isinstance(method, dict) else None
@@ -185,7 +193,7 @@ def _checked(entry: MethodEntry, where: str) -> MethodEntry:
 
 
 def _check_evaluated(entry: MethodEntry, train: KnownRecipe, where: str) -> None:
-    """Refuse to evaluate another file than the one that is trained."""
+    """Refuse an entry that trains one file and evaluates another."""
     named = places.located(str(entry.params["checkpoint"]))
     if named.resolve() != train.output.resolve():
         raise UserError(

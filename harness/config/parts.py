@@ -1,4 +1,4 @@
-"""What every config is made of: models that refuse unknown keys, a plugin by its name, and the hash of a value."""
+"""The parts of every config: models that refuse unknown keys, a plugin by its name, and the hash of a value."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from harness.plugins import parameters
 
 
 class Model(BaseModel):
-    """Every part of a config: it has no unknown keys, and does not change once it is read."""
+    """A part of a config. It refuses unknown keys, and does not change once it is read."""
 
+    # Frozen, since a config is shared by the driver, plans and workers: all must see what the file said. A change makes
+    # a copy (`model_copy`).
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -35,7 +37,7 @@ P = TypeVar("P", bound=Plugin)
 
 
 def label(entry: Plugin) -> str:
-    """How tables name a plugin."""
+    """The name of a plugin in tables and rows."""
     return entry.label or entry.name
 
 
@@ -50,4 +52,5 @@ def resolved(entry: P, kind: str, where: str) -> P:
 
 def fingerprint(value: Any) -> str:
     """16 hexadecimal digits of the SHA-256 of the value's JSON; the order of keys does not matter."""
+    # 64 bits: among a million values, two share their digits by chance with a probability of 3e-8.
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -189,10 +189,13 @@ def identified(recipe: Recipe) -> KnownRecipe:
 
 
 def _says(recipe: Recipe) -> list[Any]:
-    """The values in a recipe that decide its weights, without the places of files."""
-    # What cannot change a weight: names, notes, who makes the examples (`Draws.at` gives each its own generator), and
-    # a look at fixed examples. Plugins and text are left out here because they are said below, without places of
-    # files.
+    """The values in a recipe that decide its weights, without the places of files.
+
+    For example `data/coco` and `/mnt/coco` say the same here; their content is compared by `_holds`.
+    """
+    # Left out because they cannot change a weight: names, notes, the number of loaders (`Draws.at` gives each example
+    # a generator of its own), and the validation, which looks at fixed examples. Plugins and text are left out because
+    # they follow below, without the places of files.
     silent = {"checkpoint", "note", "save_every", "device", "learner", "datasets", "loaders", "validation", "text"}
     values = recipe.model_dump(mode="json", exclude=silent)
     values["text"] = deciding(recipe.text)
@@ -202,7 +205,7 @@ def _says(recipe: Recipe) -> list[Any]:
 
 
 def _holds(recipe: Recipe) -> list[dict[str, str]]:
-    """The hashes of the files that its plugins start from."""
+    """The hashes of the files that the recipe's plugins start from."""
     return [files.hashes(kind, entry.name, entry.params) for kind, entry in _plugins(recipe)]
 
 
@@ -238,6 +241,8 @@ def load_recipe(
         )
     for key, value in (changes or {}).items():
         yaml_file.change(raw, key, value, f"{path}, set")
+    # A changed recipe must not save to the file that the unchanged one names: whoever loads that file would get
+    # other weights than the recipe says. Changes that train the same weights, such as of a note, keep the name.
     recipe = _read(raw, path)
     update = {"note": f"{recipe.note} {remark}".strip()}
     if (overrides or changes) and recipe.checkpoint:

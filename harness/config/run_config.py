@@ -137,17 +137,21 @@ class RunConfig(Model):
 
 
 def asked_on(named: Sequence[str], dataset: str) -> bool:
-    """Whether a run asks a method on a data set: its `datasets:` names the data set's label, or is empty."""
+    """Whether a method is evaluated on a data set: its `datasets:` names the data set's label, or is empty."""
     return not named or dataset in named
 
 
 def part_of(sample_ids: Sequence[str], limit: int | None, only: Collection[str] = ()) -> tuple[str, ...]:
-    """The samples of a data set that a run asks for, in the data set's order: some, the first ones, or all."""
+    """The samples of a data set that a run uses, in the data set's order: those of `only`, the first ones, or all."""
     return tuple(one for one in sample_ids if one in only) if only else tuple(sample_ids)[:limit]
 
 
 def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read and check a run's config; `overrides` are `key.path=value`, the value in YAML.
+
+    The checks go from the cheap and local to those that need other parts: names of metrics and tables; labels; each
+    method with its recipe, seeds and variants; what methods need of each other and of the run; data sets, clicks, text
+    and loggers; and last whether each method can answer the prompts that it will get.
 
     Raises:
         UserError: At the first mistake.
@@ -155,6 +159,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     raw = yaml_file.read(path)
     for override in overrides:
         yaml_file.override(raw, override)
+    # A recipe that was given to this command is found before validation, which would only say that keys are unknown.
     if "learner" in raw and "methods" not in raw:
         raise UserError(
             f"{path}: found the recipe of a training, with `learner`; wanted the config of a run, with `run` and "
@@ -188,14 +193,16 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         "loggers": tuple(resolved(one, "loggers", f"{path}, loggers[{i}]") for i, one in enumerate(config.loggers)),
     }
     config = config.model_copy(update=checked)
-    _check_looking(path, config, methods)  # Now the run's own text rule is known to exist.
+    # These look a rule up by its name, or its options, so they come after `checked_text` and `checked_clicks`: a
+    # misspelt rule gets the message with the nearest name, and not a KeyError.
+    _check_looking(path, config, methods)
     for method in methods:
         check_takes(config.clicks_of(method), find("methods", method.name), f"{path}: '{label(method)}'")
     return config
 
 
 def _check_without_clicks(path: Path, config: RunConfig, methods: Sequence[MethodEntry]) -> None:
-    """Refuse to ask a method that needs a click with none, and any method with neither a click nor a text."""
+    """Refuse prompts without a click for a method that needs one, and prompts with neither a click nor a text."""
     for method in methods:
         clicks = config.clicks_of(method)
         if clicks.max_clicks or clicks.by_box_alone:
@@ -212,7 +219,7 @@ def _check_without_clicks(path: Path, config: RunConfig, methods: Sequence[Metho
 
 
 def _check_looking(path: Path, config: RunConfig, methods: Sequence[MethodEntry]) -> None:
-    """Refuse a text rule that looks around a click where there is no click, or no CLIP to look with."""
+    """Refuse a text rule that guesses words around a click if there is no click, or if the method has no CLIP."""
     for method in methods:
         text = config.text_of(method)
         if not looks_at_pictures(text):
@@ -221,6 +228,7 @@ def _check_looking(path: Path, config: RunConfig, methods: Sequence[MethodEntry]
         if not config.clicks_of(method).max_clicks:
             raise UserError(f"{asked}, and with clicks.max_clicks: 0; wanted a click.")
         cls = find("methods", method.name)
+        # Whether there is a CLIP may depend on a parameter, such as SAM's `rankings`; the method is not built for that.
         given = {key: default for key, (_, default) in parameters.parameters_of(cls).items()} | dict(method.params)
         if not cls.has_clip(given):
             raise UserError(
@@ -231,7 +239,7 @@ def _check_looking(path: Path, config: RunConfig, methods: Sequence[MethodEntry]
 
 
 def check_metrics(path: Path | str, metrics: Sequence[str]) -> None:
-    """Refuse metrics that are none, or whose columns have one name; `path` begins the message.
+    """Refuse unknown metrics, and two with one column's name; `path` begins the message.
 
     Raises:
         UserError: At the first mistake.
@@ -257,7 +265,7 @@ def _check_labels(path: Path, key: str, entries: Sequence[Plugin]) -> None:
 
 
 def _check_checkpoints(path: Path, methods: Sequence[MethodEntry]) -> None:
-    """Refuse two recipes that train other weights to one file, where the first's would pass for the second's."""
+    """Refuse two recipes that train different weights to one file: the first's would be evaluated as the second's."""
     first: dict[Path, tuple[MethodEntry, KnownRecipe]] = {}
     for method in methods:
         if method.train is None:

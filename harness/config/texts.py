@@ -1,4 +1,4 @@
-"""What a prompt's words are: one function each, registered by its name.
+"""The rules that give a prompt its words: one function each, registered by its name.
 
 `harness/config/words.csv` holds the words that the rules need beside a data set's own: how a name that it prints as one
 word is said ("tvmonitor": "tv monitor"), a synonym and a hypernym of it.
@@ -23,12 +23,12 @@ COLUMNS = ("name", "said", "synonym", "hypernym")
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """The rows of a words file by the data set's name: said, synonym, hypernym; empty where the file has none."""
+    """The rows of a words file, by the class name that the data set prints: said, synonym, hypernym; "" for none."""
 
     rows: Mapping[str, Mapping[str, str]]
 
     def said(self, name: str) -> str:
-        """How a class name is said; as it is printed where the file says nothing."""
+        """How a class name is said ("tvmonitor": "tv monitor"); as it is printed if the file says nothing."""
         return self.rows.get(name, {}).get("said") or name
 
     def other(self, name: str, kind: str) -> str:
@@ -45,14 +45,15 @@ class Words:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What a rule may look at.
+    """What a rule gets.
 
     Attributes:
-        instance: Whose text is wanted.
-        present: The categories of the sample's instances; empty where the sample could not be loaded.
+        instance: The instance whose words are wanted.
+        present: The categories of the sample's instances; empty if the sample could not be loaded.
         vocabulary: The data set's categories.
-        words: Said, synonyms, hypernyms.
-        rng: Makes the generator of this instance alone; most rules need none.
+        words: How names are said, synonyms and hypernyms.
+        rng: Makes the random generator of this instance; most rules need none. Its seed comes from the run's seed and
+            the instance, so the words do not depend on the order in which workers come to it.
         fits: For a rule that looks at the picture: how well each category of the vocabulary fits what lies around the
             first click, by the method's own CLIP (`Method.text_fits`); the largest fits best. Empty for other rules.
     """
@@ -81,7 +82,7 @@ def given(asked: Asked) -> str | None:
 
 @register_text_rule("class_name")
 def class_name(asked: Asked) -> str | None:
-    """The class name; none where the data set has no classes."""
+    """The class name; no text if the data set has no classes."""
     return asked.words.said(asked.instance.category) or None
 
 
@@ -139,6 +140,7 @@ def best_around_click(asked: Asked) -> str | None:
 
 
 def _wrong(asked: Asked, names: list[str]) -> str:
+    # Names in the data set's order, so that one generator draws the same word everywhere; a set has no order.
     others = [name for name in names if name != asked.instance.category]
     if not others:
         raise ValueError("no other class to name; this instance cannot be asked for with a wrong text")
@@ -147,7 +149,7 @@ def _wrong(asked: Asked, names: list[str]) -> str:
 
 @lru_cache(maxsize=8)
 def read_words(path: Path) -> Words:
-    """A words file: CSV with the columns name, said, synonym, hypernym.
+    """Read a words file: CSV with the columns name, said, synonym, hypernym.
 
     Raises:
         UserError: It is no such file.

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its training: recipe, classes, data. It stands in the header; no weight is loaded."""
+"""Reads from a checkpoint's header how it was trained: recipe, classes, data. No weight is loaded."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Trained:
     """How weights were trained.
 
     Attributes:
-        recipe: As it was stored, paths relative to the checkout's root.
-        classes: Those of the instances that could be drawn, as the data sets print them; empty where unknown.
-        data: Each data set's name and fingerprint, in the recipe's order; empty where unknown.
+        recipe: The recipe as it was stored, with paths relative to the checkout's root.
+        classes: The classes of the instances that could be drawn, as the data sets print them; empty if unknown.
+        data: Each data set's name and fingerprint, in the recipe's order; empty if unknown.
     """
 
     recipe: Recipe
@@ -34,7 +34,7 @@ class Trained:
 
 
 def trained_by(path: Path) -> Trained | None:
-    """What a checkpoint says of itself or, where it is older than that, the card beside it that names its SHA-256.
+    """How a checkpoint was trained, by its header or, for an old one, by the card beside it that names its SHA-256.
 
     None for weights that no recipe of this harness made, and for those of a recipe that this version cannot read.
     """
@@ -47,7 +47,8 @@ def _changed_ns(path: Path) -> int:
 
 @lru_cache(maxsize=256)
 def _told(path: Path, *changed_ns: int) -> Trained | None:
-    """As `trained_by`; a checkpoint or a card that changed is read anew."""
+    """As `trained_by`; a checkpoint or a card that changed is read again."""
+    # The times are part of the cache's key, and of nothing else.
     del changed_ns
     about = files.metadata(path) if path.suffix == ".safetensors" else {}
     try:
@@ -64,6 +65,7 @@ def _by_card(path: Path) -> Trained | None:
     beside = path.with_suffix(".md")
     text = beside.read_text("utf-8") if beside.is_file() else ""
     recipe = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    # A card beside other weights of the same name must not speak for them.
     if recipe is None or places.sha256(path) not in text:
         return None
     classes = re.search(r"^\| Categories \| (.*) \|$", text, re.MULTILINE)

@@ -1,6 +1,8 @@
-"""What an instance is called: a config's `text:`, and the one way from an instance to its words.
+"""A config's `text:`, and the one way from an instance to its words.
 
-Evaluation and training both go through `Wording`, so that a network is trained on the words that it is asked with.
+    Instance(category="tvmonitor") --rule class_name--> "tv monitor" --template "a {}"--> "a tv monitor"
+
+Evaluation and training both use `Wording`, so that a network is trained with the words that it gets later.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ from harness.plugins.registry import entry, find
 from harness.structures import Instance, Listed, Said, UserError
 
 READ_SAID_ALONE = ("given", "class_name", "none")
-"""The rules that read nothing of a words file but how names are said."""
+"""The rules that read only how names are said from a words file, and no synonyms or hypernyms."""
 
 
 class Text(Model):
-    """What a prompt's words are; a rule's name alone stands for it with the defaults.
+    """How a prompt gets its words; a rule's name alone stands for it with the defaults.
 
     Attributes:
         rule: One of harness/config/texts.py: "given", "class_name", "none", "synonym", "wrong_present", ...
@@ -46,7 +48,7 @@ TextOrRule = Annotated[Text, BeforeValidator(_as_text)]
 
 
 def words_of(text: Text) -> Words:
-    """What its words file says.
+    """Read the words file of a `text:`; without a file every name is said as it is printed.
 
     Raises:
         UserError: It is no such file.
@@ -55,7 +57,7 @@ def words_of(text: Text) -> Words:
 
 
 def checked_text(text: Text, where: str) -> Text:
-    """With its rule, template and words file checked.
+    """Check rule, template and words file, and return the text with a path that workers can follow.
 
     Raises:
         UserError: At the first mistake; `where` is its start, such as "configs/a.yaml, text".
@@ -71,7 +73,7 @@ def checked_text(text: Text, where: str) -> Text:
 
 
 def looks_at_pictures(text: Text) -> bool:
-    """Whether the rule of a `text:` chooses by the picture and a method's CLIP, as `auto/v1` does."""
+    """Whether the rule of a `text:` chooses words by the picture and a method's CLIP, as `auto/v1` does."""
     return bool(entry("texts", text.rule).options.get("looks"))
 
 
@@ -90,11 +92,11 @@ class Wording:
 
     Args:
         text: The rule, the template and the words file.
-        classes: The data set's, as it prints them.
+        classes: The data set's classes, as it prints them.
 
     Attributes:
         vocabulary: The classes as they are said, each in the template, in the data set's order.
-        looks: Whether the rule looks at the picture: it is asked after the first click, with `fits`.
+        looks: Whether the rule looks at the picture. It is then called after the first click, with `fits`.
     """
 
     def __init__(self, text: Text, classes: Sequence[str]) -> None:
@@ -110,16 +112,16 @@ class Wording:
         rng: Callable[[], np.random.Generator],
         fits: Sequence[float] = (),
     ) -> Said:
-        """What an instance is called, and the names among which it is.
+        """The words of an instance, and the names with which they are contrasted.
 
         Args:
-            instance: One of the data set's.
+            instance: An instance of the data set.
             present: The categories of its sample.
-            rng: Makes the generator of this instance's words; most rules need none.
+            rng: Makes the random generator of this instance's words; most rules need none.
             fits: How well each class fits around the click, for a rule that looks at the picture.
 
         Raises:
-            ValueError: The rule has no words for it, fails, or returns what are none.
+            ValueError: The rule has no words for it, fails, or returns something other than words.
         """
         try:
             with contained():
@@ -137,11 +139,12 @@ class Wording:
 
     def guessed(self, text: str | None) -> str | None:
         """The class that a rule which looks at the picture chose, by its words; None for other rules and words."""
+        # Two classes may be said alike. Reversed, so that the first of them is the last to be put, and stays.
         named = dict(zip(reversed(self.vocabulary), reversed(self.classes), strict=True))
         return named.get(text or "") if self.looks else None
 
     def present(self, categories: frozenset[str]) -> tuple[str, ...]:
-        """Those names of the vocabulary that a sample's categories are called by."""
+        """The names in the vocabulary of a sample's categories."""
         return self._said([name for name in self.classes if name in categories])
 
     def _said(self, names: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""One YAML file -> a validated model; every mistake is a UserError that says file, key, what was found and wanted."""
+"""Reads a YAML file into a validated model. Each mistake is a UserError with file, key, what was found and wanted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ DIGITS = 1000
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without repeated keys (plain YAML silently drops the first of two), in which every text is Unicode."""
+    """YAML without repeated keys (plain YAML silently drops the first of two), in which every text is Unicode.
+
+    Both are checked while reading, where the line is still known for the message.
+    """
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
@@ -55,7 +58,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parsed(text: str, where: str) -> Any:
-    """What a YAML text says; a key that stands twice is a mistake."""
+    """Parse a YAML text; a key that occurs twice is a mistake."""
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
@@ -69,7 +72,7 @@ def parsed(text: str, where: str) -> Any:
 
 
 def override(raw: dict[str, Any], given: str) -> None:
-    """Change what a file says by `key.path=value`, the value in YAML."""
+    """Change a file's mapping by `key.path=value`, the value in YAML."""
     key, separator, value = given.partition("=")
     where = f"--set {given}"
     if not separator:
@@ -78,9 +81,13 @@ def override(raw: dict[str, Any], given: str) -> None:
 
 
 def change(raw: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Put a value at `key.path` or `key[0].path`; mappings on the way are made, list entries must be there.
+    """Put a value at `key.path` or `key[0].path`. Missing mappings on the way are made; list entries must exist.
 
-    What follows `training` or a method's `set`, which hold changes of recipes by key path, is one key.
+        workers.count                    raw["workers"]["count"]
+        methods[0].params.device         raw["methods"][0]["params"]["device"]
+        training.optimizer.lr            raw["training"]["optimizer.lr"]
+
+    In the last one the rest is a single key: `training` and a method's `set` hold changes of recipes by key path.
     """
     of_recipes = _OF_RECIPES.fullmatch(key)
     path, inner = of_recipes.groups() if of_recipes else (key, None)
@@ -100,7 +107,7 @@ _OF_RECIPES = re.compile(r"(training|methods[.\[]\d+\]?\.train\.set)\.(.+)")
 
 
 def _place(target: Any, part: str, where: str) -> Any:
-    """A part of an override's key as the mapping or the list there takes it."""
+    """A part of an override's key as the key of a mapping or the index of a list."""
     if isinstance(target, dict):
         return part
     if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
@@ -110,7 +117,8 @@ def _place(target: Any, part: str, where: str) -> Any:
 
 
 def validated(model: type[Any], raw: Mapping[str, Any], path: Path | str) -> Any:
-    """The model that a mapping makes; a mistake names its key, and the nearest known one."""
+    """Make a model from a mapping; a mistake names its key, and the nearest known one."""
+    # Only the first mistake is told: pydantic lists one for each alternative of a union, which hides the real one.
     try:
         made = model.model_validate(raw)
         for key in _truths_as_numbers(made, raw):
@@ -126,7 +134,7 @@ def validated(model: type[Any], raw: Mapping[str, Any], path: Path | str) -> Any
 
 
 def _truths_as_numbers(made: Any, raw: Any, key: str = "") -> Iterator[str]:
-    """The keys where `true` or `false` was read as the number 1 or 0, as pydantic does."""
+    """The keys where `true` or `false` was read as the number 1 or 0, as pydantic does: `limit: yes` would mean 1."""
     if isinstance(raw, bool):
         if isinstance(made, (int, float)) and not isinstance(made, bool):
             yield key
@@ -140,6 +148,8 @@ def _truths_as_numbers(made: Any, raw: Any, key: str = "") -> Iterator[str]:
 
 def _fields_at(model: Any, location: Sequence[int | str]) -> list[str]:
     """The keys that the model at a location takes."""
+    # The JSON schema has them for nested models, lists and alternatives alike. Of several alternatives (a Text or the
+    # name of a rule) the one that is a model is followed.
     schema = model.model_json_schema()
     node = schema
     for part in location:
