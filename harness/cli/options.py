@@ -30,7 +30,7 @@ Runs = Annotated[
     typer.Option(envvar="HARNESS_RUNS", help="Where runs are kept: a folder, s3://... or gs://...; runs/ by default."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write what happens as JSON lines to stdout, in place of bars.")]
-RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or bucket, such as runs/quickstart.")]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, bucket or name: runs/quickstart.")]
 
 Data = Annotated[
     list[str],

@@ -46,11 +46,11 @@ def report(
     from harness.results.recorded import recorded
     from harness.results.reported import report as build
     from harness.storage.lock import Lock, holder
-    from harness.storage.store import Store
+    from harness.storage.store import found_at
 
     if not is_config and (set_ or limit):
         raise UserError(f"{target}: --set and --limit belong to a config; a run's folder reports what was run.")
-    run = _as_configured(Path(target), set_, limit, runs) if is_config else recorded(Store(target))
+    run = _as_configured(Path(target), set_, limit, runs) if is_config else recorded(found_at(target))
     folder = run.store.folder
     writer = holder(folder)
     writes = writer is None and folder.writable()

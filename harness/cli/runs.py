@@ -30,10 +30,10 @@ def verify(
 
     The run's folder is all that is needed. With --data its images and instances are compared with the data sets, too.
     """
-    from harness.storage.store import Store
+    from harness.storage.store import found_at
     from harness.storage.verify import verified
 
-    found = verified(Store(run), loaded(data, [], None).datasets if data else ())
+    found = verified(found_at(run), loaded(data, [], None).datasets if data else ())
     for line in found.proved:
         say(f"proved: {line}")
     for line in found.unproved:
@@ -53,9 +53,9 @@ def merge(
     """Put the rows of several runs, of other machines or other methods, into one run."""
     from harness.storage.folder import Folder
     from harness.storage.merge import merged
-    from harness.storage.store import Store
+    from harness.storage.store import Store, found_at
 
     with in_order():
-        copied, rows = merged([Store(source) for source in sources], Store(Folder.at(into)))
+        copied, rows = merged([found_at(source) for source in sources], Store(Folder.at(into)))
     say(f"{into}: {copied} shards copied, {rows} rows in results.parquet.")
     say(f"python -m harness verify {into}; python -m harness report {into}")

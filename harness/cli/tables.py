@@ -83,8 +83,8 @@ def _of_runs(table: str, runs: Sequence[str]) -> tuple[list[Table], list[str]]:
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="RUN, RUN:METHOD, METHOD or METHOD (RANKING).")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    a: Annotated[str, typer.Argument(metavar="RUN:METHOD", help="Also RUN, or METHOD or METHOD (RANKING) with --run.")],
+    b: Annotated[str, typer.Argument(metavar="RUN:METHOD", help="Likewise.")],
     run: Annotated[str | None, typer.Option(help="The run of a method that names none.")] = None,
     metric: Annotated[str, typer.Option(help="A metric of the rows.")] = "iou",
     tie: Annotated[
@@ -101,11 +101,11 @@ def compare(
     from harness.report.two_methods import tables_of
     from harness.results.recorded import recorded_at
     from harness.statistics.comparisons import compare as compared
-    from harness.storage.folder import Folder
     from harness.storage.rows import metrics_in
+    from harness.storage.store import found_at
 
     sides = [_split(one, run) for one in (a, b)]
-    if Folder.at(sides[0][0]) == Folder.at(sides[1][0]):  # The same folder may be written in two ways.
+    if found_at(sides[0][0]).folder == found_at(sides[1][0]).folder:  # The same folder may be written in two ways.
         sides[1] = (sides[0][0], sides[1][1])
     runs = {folder: recorded_at(folder) for folder, _ in sides}
     named = named_for_others(list(runs))
@@ -274,7 +274,7 @@ def _split(named: str, run: str | None) -> tuple[str, str]:
         *(named[:at] for at in range(len(named) - 1, 0, -1) if named[at] == ":" and named[at - 1 : at + 3] != "s://"),
     ]
     for start in starts:
-        if _is_run(start):
+        if _is_run(start, by_name=run is None):
             return start, named[len(start) + 1 :]
     if run is None:
         raise UserError(
@@ -284,11 +284,12 @@ def _split(named: str, run: str | None) -> tuple[str, str]:
     return run, named
 
 
-def _is_run(place: str) -> bool:
-    from harness.storage.folder import Folder
+def _is_run(place: str, by_name: bool) -> bool:
+    """Whether a run lies there; a name alone may be a method's, too, where --run says the run."""
+    from harness.storage.store import Store, found_at
 
     try:
-        return Folder.at(place).exists("manifest.json")
+        return (found_at(place) if by_name or "/" in place else Store(place)).folder.exists("manifest.json")
     except UserError:
         return False
 

@@ -30,7 +30,7 @@ from harness.results.reported import table_or_why
 from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Rows
 from harness.statistics.reasons import reasons
-from harness.storage.store import Store
+from harness.storage.store import found_at
 from harness.structures import UserError
 
 PICTURES = 200
@@ -77,7 +77,7 @@ def build_page(
     Raises:
         UserError: No run, or a folder that holds something else.
     """
-    store = Store(run)
+    store = found_at(run)
     local = store.folder.local
     if out is None and local is None:
         raise UserError(f"{run}: a bucket; wanted a folder for the page. Say it: -o report_page.")

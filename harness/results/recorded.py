@@ -26,10 +26,9 @@ from harness.statistics.final_clicks import DRAWS, SHOWN
 from harness.statistics.reasons import doubts
 from harness.statistics.scales import Remembered, with_metrics
 from harness.storage.edits import old_rows, said_of
-from harness.storage.folder import Folder
 from harness.storage.manifest import MANIFEST, JobFacts, Samples, read_samples
 from harness.storage.results_file import latest_rows
-from harness.storage.store import Store, store_of
+from harness.storage.store import Store, found_at, no_run
 from harness.storage.words import unknown_words
 from harness.structures import UserError
 
@@ -241,7 +240,7 @@ def recorded(store: Store) -> Recorded:
     """
     manifest = store.manifest()
     if not manifest:
-        raise UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
+        raise no_run(store)
     config = validated(RunConfig, manifest["config"], f"{store.folder / MANIFEST}: config")
     samples = read_samples(store.folder)
     jobs = []
@@ -253,14 +252,12 @@ def recorded(store: Store) -> Recorded:
 
 
 def recorded_at(run: str | Path) -> Recorded:
-    """A run by its folder or bucket or, where there is no such folder, by its name.
+    """A run by its folder, bucket or name (`found_at`).
 
     Raises:
         UserError: No such run, or its files are damaged.
     """
-    if Folder.at(run).exists("manifest.json"):
-        return recorded(Store(run))
-    named = Store(run) if "/" in str(run) else store_of(str(run))
-    if Path(run).suffix in (".yaml", ".yml") and not named.folder.exists("manifest.json"):
+    named = found_at(run)
+    if Path(run).suffix in (".yaml", ".yml") and not named.folder.exists(MANIFEST):
         raise UserError(f"{run}: a config's name; wanted a run's folder, such as runs/x, or the name x, its `run:`.")
     return recorded(named)

@@ -17,6 +17,7 @@ from harness.interrupts import in_order
 from harness.running.progress import STATUS, JobState, clock, facts, said_of, write_plain
 from harness.storage.folder import Folder
 from harness.storage.lock import holder
+from harness.storage.store import found_at
 from harness.structures import UserError
 
 SILENT_S = 60
@@ -54,7 +55,7 @@ def news(run: str | Path) -> Iterator[dict[str, Any]]:
         UserError: There is no status and no process that writes the run: there is no such run, or it never came to its
             first image.
     """
-    folder, last = Folder.at(run), -1.0
+    folder, last = found_at(run).folder, -1.0
     while True:
         status = _read(folder)
         if status is None or status["ended"] or _silent(status):

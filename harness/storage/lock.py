@@ -143,10 +143,10 @@ class Lock:
             UserError: Another writer has.
         """
         if self.lost:
-            raise UserError(
-                f"{self.folder / NAME}: this start held the {self.what} and no longer does; now it is "
-                f"{holder(self.folder) or 'nobody'}. What was written is kept. Let the other finish, or run again."
-            )
+            other = holder(self.folder)
+            gone = "the file is gone, and perhaps the folder with it. Run again: what is missing is computed"
+            found = f"{other}, holds it now. Let that one finish, or run again" if other else gone
+            raise UserError(f"{self.folder / NAME}: this start held the {self.what} and no longer does: {found}.")
 
     def _take(self) -> None:
         mine = (json.dumps(asdict(self.owner), indent=1) + "\n").encode()

@@ -22,7 +22,7 @@ from harness.storage.lock import Lock
 from harness.storage.manifest import JobFacts, Samples, read_samples, save_manifest, save_samples
 from harness.storage.results_file import write_results
 from harness.storage.shards import is_name
-from harness.storage.store import READERS, Store
+from harness.storage.store import READERS, Store, no_run
 from harness.storage.verify import job_of, label_of, pairs_of
 from harness.structures import UserError
 
@@ -45,7 +45,8 @@ def merged(sources: Sequence[Store], into: Store) -> tuple[int, int]:
         runs = {str(source.folder): (source, source.manifest()) for source in (into, *sources)}
         if not runs[str(into.folder)][1]:
             del runs[str(into.folder)]
-        _check_runs({place: manifest for place, (_, manifest) in runs.items()})
+        if empty := [source for source, manifest in runs.values() if not manifest]:
+            raise no_run(empty[0])
         _check_together({place: manifest for place, (_, manifest) in runs.items()})
         samples = _samples({place: read_samples(source.folder) for place, (source, _) in runs.items()})
         copied = sum(_copied(source, into, _jobs(manifest)) for source, manifest in runs.values())
@@ -68,12 +69,6 @@ def _name(into: Store) -> str:
     if not RUN_NAME.fullmatch(name):
         raise UserError(f"merge: -o {into.folder}: '{name}' is no run's name; wanted {RUN_NAME_SAID}.")
     return name
-
-
-def _check_runs(runs: Mapping[str, Mapping[str, Any]]) -> None:
-    for place, manifest in runs.items():
-        if not manifest:
-            raise UserError(f"{place}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
 
 
 def _check_together(runs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from harness import places
+from harness import messages, places
 from harness.storage.folder import Folder
 from harness.storage.manifest import (
     MANIFEST,
@@ -43,6 +43,9 @@ from harness.structures import Record, UserError
 
 READERS = 8
 """How many shards are read at once: in a bucket, most of the time is spent waiting for answers."""
+
+NAMED = 20
+"""How many runs a message names at most, the newest ones."""
 
 RESULTS, REPORT = "results.parquet", "report.md"
 
@@ -309,4 +312,32 @@ def store_of(run: str, runs: str | Path | None = None) -> Store:
         run: The run's name.
         runs: Where runs are kept, a folder or a bucket; by default what HARNESS_RUNS says, or runs/ in the checkout.
     """
-    return Store(Folder.at(runs or os.environ.get("HARNESS_RUNS") or places.ROOT / "runs") / run)
+    return Store(Folder.at(runs or _runs()) / run)
+
+
+def found_at(place: str | Path) -> Store:
+    """The store of a run that was made, by its folder, its bucket or its name.
+
+    A relative folder counts from the current one or, if no run lies there, from ROOT, as the paths in configs do. A
+    name is that of a folder where runs are kept. If no run is found, the store has no manifest.
+    """
+    here = Store(place)
+    if "://" in str(place):
+        return here
+    tried = [here, Store(places.ROOT / place)] if "/" in str(place) else [here, store_of(str(place))]
+    return next((store for store in tried if store.folder.exists(MANIFEST)), tried[0 if "/" in str(place) else 1])
+
+
+def no_run(store: Store) -> UserError:
+    """The error for a folder in which no run lies: it names the newest runs of this machine."""
+    kept = Folder.at(_runs()).local
+    found = sorted(kept.glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime) if kept else []
+    names = [file.parent.name for file in found[-NAMED:]]
+    name = store.folder.path.rpartition("/")[2]
+    there = messages.suggest(name, names) if names else "There is none yet: python -m harness run CONFIG makes one."
+    return UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, or its name. {there}")
+
+
+def _runs() -> str | Path:
+    """Where runs are kept: what HARNESS_RUNS says, or runs/ under ROOT."""
+    return os.environ.get("HARNESS_RUNS") or places.ROOT / "runs"

@@ -36,7 +36,7 @@ from harness.storage.parts import at_work, incomplete, said_of_parts
 from harness.storage.results_file import results_intact
 from harness.storage.rows import COLUMNS, PIECE, as_frame, schema, with_dictionaries
 from harness.storage.shards import Header, changed, is_name
-from harness.storage.store import RESULTS, Store
+from harness.storage.store import RESULTS, Store, no_run
 from harness.structures import UserError
 
 NAMED_AT_MOST = 5
@@ -56,7 +56,7 @@ def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
     """
     found, manifest = Findings(), store.manifest()
     if not manifest:
-        raise UserError(f"{store.folder}: no manifest.json in it; wanted the folder of a run, such as runs/quickstart.")
+        raise no_run(store)
     if writer := holder(store.folder):
         found.unproved.append(f"what is still to come: {writer} is writing this run")
     for name, owner in at_work(store.folder).items():

@@ -154,7 +154,7 @@ def test_an_owner_whose_name_is_gone_stops_and_leaves_the_others(folder: Folder,
         else:
             folder.remove("lock.json")
         until(lambda: mine.lost)
-        with pytest.raises(UserError, match="now it is process .* of bea" if how == "taken" else "now it is nobody"):
+        with pytest.raises(UserError, match="of bea.*, holds it now" if how == "taken" else "the file is gone, and"):
             mine.check()
     assert holder(folder) == (other if how == "taken" else None)
 

@@ -27,7 +27,7 @@ from harness.storage.manifest import JobFacts, read_samples, save_manifest
 from harness.storage.results_file import latest_rows, read_results, results_hold, write_results
 from harness.storage.rows import COLUMNS, MEASURED, ORDER, as_frame, schema, table
 from harness.storage.shards import Header, header_of, name_of, packed
-from harness.storage.store import Store, store_of
+from harness.storage.store import Store, found_at, no_run, store_of
 from harness.structures import Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -523,6 +523,26 @@ def test_where_runs_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("HARNESS_RUNS", str(tmp_path))
     assert store_of("r").folder.local == tmp_path / "r"
     assert store_of("r", "elsewhere").folder.local == Path.cwd() / "elsewhere" / "r"
+
+
+def test_a_run_is_found_by_its_folder_here_or_at_the_root_and_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here, root, kept = (tmp_path / name for name in ("here", "root", "kept"))
+    for folder in (here / "runs" / "both", root / "runs" / "both", root / "runs" / "far", kept / "named"):
+        folder.mkdir(parents=True)
+        save_manifest(Folder.at(folder), {"jobs": {}})
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("harness.places.ROOT", root)
+    monkeypatch.setenv("HARNESS_RUNS", str(kept))
+    assert found_at("runs/both").folder.local == here / "runs" / "both"
+    assert found_at("runs/far").folder.local == root / "runs" / "far"
+    assert found_at("named").folder.local == kept / "named"
+    assert found_at(root / "runs" / "far").folder.local == root / "runs" / "far"
+    assert found_at("runs/gone").folder.local == here / "runs" / "gone"
+    assert str(no_run(found_at("nmaed"))).endswith("or its name. Did you mean 'named'? There are: named.")
+    monkeypatch.setenv("HARNESS_RUNS", str(tmp_path / "nothing"))
+    assert "There is none yet: python -m harness run CONFIG" in str(no_run(found_at("nmaed")))
 
 
 CRASH = """
