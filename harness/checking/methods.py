@@ -298,7 +298,9 @@ PROBES = (
     Probe(
         "batch against single",
         batch_against_single,
-        "In `segment`, go through all groups in their order and use each group's own state and prompts.",
+        "In `segment`, go through all groups in their order and use each group's own state and prompts. With `predict` "
+        "alone, its random numbers continue from prompt to prompt: seed them at its start, as by cv2.setRNGSeed(0) for "
+        "OpenCV's grabCut and kmeans.",
         (TYPES, TWICE),
     ),
     Probe(
@@ -331,7 +333,7 @@ PROBES = (
         "1-pixel and odd sizes",
         odd_sizes,
         "Pad or resize to what the network takes, and bring the mask back to the image's (h, w), whatever they are. "
-        "np.ascontiguousarray(image) makes an array of a view.",
+        "np.ascontiguousarray(image) makes an array of a view. A run works without, if no picture is so small.",
         (TYPES, TWICE),
     ),
     Probe(
@@ -358,7 +360,8 @@ PROBES = (
     Probe(
         "predict against segment",
         predict_against_segment,
-        "Write `predict` alone, or `encode` and `segment` alone: harness.Method derives the other.",
+        "Write `predict` alone, or `encode` and `segment` alone: harness.Method derives the other. If you did, seed "
+        "random numbers where they are drawn.",
         (TYPES, TWICE),
     ),
 )

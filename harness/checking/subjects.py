@@ -19,7 +19,7 @@ from harness.config.run_config import RunConfig, load_run
 from harness.evaluation import chance
 from harness.plugins import parameters
 from harness.plugins.interfaces import Dataset, Method
-from harness.plugins.registry import find, names
+from harness.plugins.registry import find, in_this_folder, names
 from harness.structures import UserError
 from harness.trying.methods import chosen, load_methods
 
@@ -117,7 +117,8 @@ def _kind(what: str) -> str:
         return having[0] if having else ""
     known = [*places.config_names(), *(name for kind in KINDS for name in names(kind))]
     raise UserError(
-        f"check: no method, data set or config '{what}'; wanted one, or module:Class. {messages.nearest(what, known)}"
+        f"check: no method, data set or config '{what}'; wanted one, or module:Class."
+        f"{in_this_folder(what) or f' {messages.nearest(what, known)}'}".rstrip()
     )
 
 

@@ -91,11 +91,25 @@ def main() -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _refuse_another_checkout()
+        _tell_how_to_resume(sys.argv[1:])
         app()
     except UserError as error:
         errors.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
     sys.exit(0)
+
+
+def _tell_how_to_resume(words: list[str]) -> None:
+    """Answer what many try first: a command or an option that resumes.
+
+    Raises:
+        UserError: One of them was given.
+    """
+    if asked := [*({"resume", "continue"} & {*words[:1]}), *({"--resume", "--continue"} & {*words})]:
+        raise UserError(
+            f"{asked[0]}: no such command or option, for none is needed: `run CONFIG` and `train RECIPE` go on where "
+            "they were stopped. Give the same command again. Images that failed: run CONFIG --retry-failed."
+        )
 
 
 def _refuse_another_checkout() -> None:

@@ -45,16 +45,23 @@ def read(path: Path) -> dict[str, Any]:
     try:
         raw = parsed(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
-        folder = path.parent if path.parent.is_dir() else places.located(path.parent)
-        near = sorted(str(path.parent / other.name) for other in folder.glob("*.yaml"))
-        near += [] if path.suffix else places.config_names()
-        raise UserError(f"{path}: no such file. {messages.suggest(str(path), near)}") from error
+        raise UserError(f"{path}: no such file. {_near(path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Wanted a YAML file.") from error
     if not isinstance(raw, dict):
         found = "an empty file" if raw is None else f"a {type(raw).__name__} at the top"
         raise UserError(f"{path}: found {found}; wanted keys such as `run:` and `methods:`.")
     return raw
+
+
+def _near(path: Path) -> str:
+    """Which configs a reader may have meant by a path that leads to no file."""
+    if not path.is_absolute() and (there := places.ROOT / path).is_file():
+        return f"The current folder is {Path.cwd()}. Did you mean {there}?"
+    folder = path.parent if path.parent.is_dir() else places.located(path.parent)
+    near = sorted(str(path.parent / other.name) for other in folder.glob("[!.]*.yaml"))
+    near += [] if path.suffix else places.config_names()
+    return messages.suggest(str(path), near) if near else f"{folder.absolute()} has no .yaml file."
 
 
 def parsed(text: str, where: str) -> Any:

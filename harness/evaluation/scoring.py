@@ -56,7 +56,7 @@ def check(prediction: Prediction, size: tuple[int, int]) -> None:
     masks = prediction.masks
     if not isinstance(masks, np.ndarray) or masks.dtype != bool or masks.shape[1:] != size or not len(masks):
         kind = f"{masks.dtype} {masks.shape}" if isinstance(masks, np.ndarray) else type(masks).__name__
-        raise ValueError(f"predict returned masks of {kind}; {wanted}.")
+        raise ValueError(f"predict returned masks of {kind}; {wanted}.{_remedy(masks, size)}")
     for ranking, scores in prediction.scores.items():
         if ranking in (ORACLE, SINGLE) or not isinstance(ranking, str):
             raise ValueError(
@@ -68,6 +68,19 @@ def check(prediction: Prediction, size: tuple[int, int]) -> None:
             )
     if len(masks) > 1 and not prediction.scores:
         raise ValueError(f"predict returned {len(masks)} masks without scores; wanted at least one ranking of them.")
+
+
+def _remedy(masks: Any, size: tuple[int, int]) -> str:
+    """What mends the common mistakes: probabilities, a lone mask, h and w swapped."""
+    if not isinstance(masks, np.ndarray):
+        return ""
+    shape = masks.shape
+    if masks.dtype != bool and shape[1:] == size:
+        return " Compare with a threshold: masks > 0.5."
+    if shape == size:
+        return " Give a lone mask as mask[None]."
+    swapped = size[0] != size[1] and shape[1:] == size[::-1]
+    return " Its h and w are swapped: OpenCV and PIL give sizes as (w, h)." if swapped else ""
 
 
 def check_map(salient: Any, size: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ from harness.config.method_entry import MethodEntry
 from harness.config.parts import Plugin, label
 from harness.config.recipe import KnownRecipe, identified
 from harness.config.run_config import RunConfig
+from harness.messages import nearest
 from harness.plugins import files
 from harness.plugins.vocabularies import names_in
 from harness.structures import UserError
@@ -58,7 +59,8 @@ def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = (
     named = [(method, key, path) for method in methods for key, path in starts_from(method, method in due).items()]
     absent = [
         f"method '{label(method)}': no {'folder' if key.endswith(files.SNAPSHOT) else 'file'} at {key}={path}. "
-        f"{fetched_by(path) or 'Download or train it (README, Training)'}, or correct `{key}` in the config."
+        f"{_near(path)}{fetched_by(path) or 'Download or train it (README, Training)'}, or correct `{key}` in the "
+        "config."
         for method, key, path in named
         if (key.endswith(("checkpoint", "encoder_weights")) and not path.is_file())
         or (key.endswith(files.SNAPSHOT) and not path.is_dir())
@@ -68,6 +70,13 @@ def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = (
     for method, key, path in named:
         if key.endswith("vocabulary"):
             _check_names(method, path)
+
+
+def _near(path: Path) -> str:
+    """`Did you mean 'a.pth'? `, of the files beside the one that is not there; "" where none has nearly its name."""
+    beside = (one.name for one in path.parent.iterdir()) if path.parent.is_dir() else ()
+    meant = nearest(path.name, beside)
+    return f"{meant} " if meant else ""
 
 
 def _check_names(method: MethodEntry, path: Path) -> None:

@@ -291,7 +291,14 @@ def _named(kind: Kind, name: str, at: str) -> Entry:
     lacks = f"no {kind.folder}/{name}.py" if kind.base else f"no {kind.noun} '{name}'"
     lacks = f"{kind.shown(files[0])} registers no '{name}'" if files else lacks
     elsewhere = f" {found.place} registers it: write {found.thing.__module__}:{name}." if found else ""
-    raise UserError(f"{at}{lacks}.{elsewhere} {suggest(name, names(kind.name))}")
+    raise UserError(f"{at}{lacks}.{elsewhere}{in_this_folder(name)} {suggest(name, names(kind.name))}")
+
+
+def in_this_folder(name: str) -> str:
+    """What a message adds for a name without its class, `grow` or `grow.py`, if the current folder has grow.py."""
+    module = name.removesuffix(".py")
+    there = module.isidentifier() and Path(f"{module}.py").is_file()
+    return f" Did you mean {module}.py in this folder? Write {module}:Class, the name in it." if there else ""
 
 
 def _imported(kind: Kind, name: str, what: str, own_name: str = "") -> Entry:

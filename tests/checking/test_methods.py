@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from checked import BAD_METHODS, Good
+from checked import BAD_METHODS, Good, around
 from fakes import ByText
+from harness import Click, Prediction
 from harness.checking.asking import Asked, on_device
 from harness.checking.methods import PROBES, TYPES, check_method
 from harness.checking.probes import Outcome
@@ -52,6 +54,20 @@ def test_a_bad_method_fails_its_own_probe_alone(bad: type[Method], questions: Qu
     assert failed.text and failed.mend
     for skipped in (one for one in outcomes if one.verdict == "skipped"):
         assert skipped.text == f"not asked, since '{name}' failed" or "takes no `device`" in skipped.text
+
+
+def test_a_predict_that_draws_from_prompt_to_prompt_is_told_to_seed(questions: Questions) -> None:
+    class Drawing(Method):
+        uses_text = False
+
+        def predict(self, image, click, text):  # type: ignore[no-untyped-def]
+            last = click if isinstance(click, Click) else click[-1]
+            return Prediction(around(image.shape[:2], last.x, last.y, 9 + 9 * np.random.random())[None])
+
+    outcomes = {one.probe: one for one in found(Drawing, questions)}
+    assert outcomes["the same answer twice"].verdict == "passed", "a run seeds NumPy's generator before each call"
+    assert outcomes["batch against single"].verdict == "failed"
+    assert "seed them at its start" in outcomes["batch against single"].mend
 
 
 def test_what_cannot_be_told_is_skipped_with_the_reason(questions: Questions) -> None:

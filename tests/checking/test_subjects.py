@@ -79,6 +79,7 @@ def test_the_page_shows_what_is_printed(here: Command, repository: Path, monkeyp
     ("given", "said"),
     [
         (["scene"], "no method, data set or config 'scene'; wanted one, or module:Class. Did you mean 'scenes'"),
+        (["checked"], "no method, data set or config 'checked'; wanted one, or module:Class.\n"),
         (["checked:Goody"], "check: checked:Goody: module checked has no method 'Goody'. Did you mean 'Good'?"),
         (["checked:Good", "--params", "7"], "--params 7: wanted a mapping as in a config, such as '{radius: 7}'."),
         (["checked:Good", "--params", "{a: 1}"], "checked:Good takes no such parameter"),

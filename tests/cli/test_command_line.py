@@ -96,13 +96,16 @@ def test_a_mistake_is_one_message_and_exit_code_2(
             "Wanted a folder, or a bucket as s3://bucket/prefix",
         ),
         (["run", "configs/quickstart.yaml", "--limit", "0"], "--limit"),
+        (["run", "configs/quickstart.yaml", "--resume"], "--resume: no such command or option, for none is needed"),
+        (["resume", "runs/quickstart"], "resume: no such command or option, for none is needed"),
+        (["compare"], "Missing argument 'RUN:METHOD'"),
         (["train", "configs/gone.yaml"], "error configs/gone.yaml: no such file."),
         (
             ["report", "configs/quickstart.yaml", "--set", "run=gone"],
             "no such run. Start it: python -m harness run",
         ),
     ],
-    ids=["report", "limit", "verify", "merge", "bucket", "usage", "recipe", "not yet"],
+    ids=["report", "limit", "verify", "merge", "bucket", "usage", "--resume", "resume", "compare", "recipe", "not yet"],
 )
 def test_what_is_no_run_or_recipe_is_one_message_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str

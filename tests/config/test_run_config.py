@@ -68,8 +68,17 @@ def test_no_such_file(tmp_path: Path) -> None:
     _file(tmp_path, BASE, "quickstart.yaml")
     with pytest.raises(UserError, match=r"quikstart\.yaml: no such file\. Did you mean '.*/quickstart\.yaml'\?"):
         load_run(tmp_path / "quikstart.yaml")
-    with pytest.raises(UserError, match=r"no such file\. There are: none"):
+    with pytest.raises(UserError, match=r"no such file\. .* has no \.yaml file"):
         load_run(tmp_path / "nowhere" / "a.yaml")
+
+
+def test_a_config_at_the_root_is_told_of_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _file(tmp_path, BASE, "mine.yaml")
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr("harness.places.ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path / "docs")
+    with pytest.raises(UserError, match=f"mine.yaml: no such file. The current folder is .* mean {tmp_path}/mine.yaml"):
+        load_run(Path("mine.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -114,3 +114,18 @@ def test_masks_may_lie_in_memory_as_they_like() -> None:
 def test_what_is_no_answer_is_refused(prediction: Prediction, found: str) -> None:
     with pytest.raises(ValueError, match=found):
         check(prediction, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("masks", "remedy"),
+    [
+        (np.zeros((1, 32, 48), np.float32), "Compare with a threshold: masks > 0.5."),
+        (np.zeros((32, 48), bool), "Give a lone mask as mask[None]."),
+        (np.zeros((1, 48, 32), bool), "Its h and w are swapped"),
+        (np.zeros((1, 33, 49), bool), "the image's (h, w)."),
+    ],
+)
+def test_a_common_mistake_is_told_with_what_mends_it(masks: np.ndarray, remedy: str) -> None:
+    with pytest.raises(ValueError, match="wanted bool") as told:
+        check(Prediction(masks), SIZE)
+    assert remedy in str(told.value)

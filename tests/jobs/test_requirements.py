@@ -30,6 +30,13 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
         check_weights([MethodEntry(name="fakes:Steady", label="steady", params={"checkpoint": str(tmp_path / "gone")})])
 
 
+def test_a_misspelt_checkpoint_is_told_which_file_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"")
+    params = {"checkpoint": str(tmp_path / "weihgts.pth")}
+    with pytest.raises(UserError, match=r"Did you mean 'weights\.pth'\? "):
+        check_weights([MethodEntry(name="fakes:Steady", label="steady", params=params)])
+
+
 def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     gone = [str(tmp_path / name) for name in ("gone.pth", "sam_vit_b_01ec64.pth")]
     entries = tuple(MethodEntry(name="fakes:Steady", label=path[-7:], params={"checkpoint": path}) for path in gone)

@@ -63,6 +63,13 @@ def test_what_is_no_name_is_not_imported(name: str) -> None:
         registry.find("methods", name)
 
 
+def test_a_file_of_this_folder_is_told_by_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "grow.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"Did you mean grow\.py in this folder\? Write grow:Class"):
+        registry.find("methods", "grow")
+
+
 def test_a_file_that_registers_nothing(checkout: Callable[[str, str], Path]) -> None:
     checkout("silent", "X = 1")
     with pytest.raises(UserError, match=r"methods/silent\.py registers no 'silent'"):
