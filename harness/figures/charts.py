@@ -2,8 +2,8 @@
 
 A metric of the run's own has the same charts, in its own unit and within its own bounds.
 
-Means are over instances at the last click; intervals draw images anew, 95 %. What a table would leave blank, because
-rows lack, no chart shows: its name stands in the chart's notes instead.
+Means are over instances at the last click; 95 % intervals come from resampling the images. A mean that a table leaves
+blank, because rows are missing, is in no chart; the chart's notes name it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from harness.statistics.resampling import intervals_of_means
 
 @dataclass(frozen=True)
 class Series:
-    """One method's (and ranking's) numbers, one a group of the chart; NaN where there is no instance.
+    """The numbers of one method and ranking, one for each group of the chart; NaN for a group without instances.
 
-    `at` is where a point stands along x; the other kinds stand at their groups.
+    `at` is a point's place along x; bars and lines are at their groups.
     """
 
     name: str
@@ -43,19 +43,20 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure before anybody drew it.
+    """A chart as numbers. The report page draws it by a script, and `drawing.py` for paper.
 
     Attributes:
         name: The name of its file: "figure8_coco".
         dataset: The data set's label.
-        kind: Bars, a cluster a group; lines over the groups; or points, each at its series' `at` on a logarithmic x.
+        kind: Bars, with a cluster for each group; lines over the groups; or points, each at its series' `at` on a
+            logarithmic x.
         x: What the groups are.
-        groups: Along x.
-        series: One a line of the leaderboard, in its order.
+        groups: The groups' names along x.
+        series: One for each line of the leaderboard, in its order.
         notes: What the reader must know.
         y: What the numbers are, with their unit.
-        factor: Drawn number / number: 100 where they are drawn in percent.
-        ends: Where the axis begins and ends, in drawn numbers; None where the metric has no bound.
+        factor: Drawn number / number: 100 if they are drawn in percent.
+        ends: The ends of the axis, in drawn numbers; None if the metric has no bound.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Chart:
     ends: tuple[float | None, float | None] = (0, 100)
 
     def of(self, metric: str, scale: Scale) -> Chart:
-        """The same chart as one of a metric of the run's own."""
+        """The same chart for a metric of the run's own: with its name, unit and bounds."""
         unit = f", {scale.printed_in}" if scale.printed_in else ""
         better = "" if scale.higher_is_better else ", lower is better"
         ends = [scale.factor * bound if math.isfinite(bound) else None for bound in scale.bounds]
@@ -86,8 +87,8 @@ class Cut:
 
     Attributes:
         column: The column of the rows that is cut; "seen" for the split's halves.
-        ranges: Group -> the least value, and what values stay below; empty for the split's halves.
-        unseen: Whether only unseen classes count, where the data set has a split.
+        ranges: Group -> the least value, and the value that it stays below; empty for the split's halves.
+        unseen: Whether only unseen classes count, if the data set has a split.
     """
 
     name: str
@@ -98,7 +99,7 @@ class Cut:
     unseen: bool = False
 
     def groups(self, own: pd.DataFrame) -> dict[str, pd.Series[bool]]:
-        """Which rows each group holds; none where the rows do not know the column."""
+        """Which rows each group holds; no group if a row has no value in the column."""
         seen = numbers(own["seen"])
         everything = pd.Series(True, own.index)
         if self.column == "seen":
@@ -189,7 +190,7 @@ def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, datase
 
 
 def _by_time(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, dataset: str) -> Iterator[Chart]:
-    """The mean IoU of each method beside the time that an instance takes it; nothing where a run kept no times."""
+    """Each method's mean IoU and its time for an instance; no chart if the run kept no times."""
     everything = {"all": pd.Series(True, own.index)}
     series = []
     for line in _whole(lines):
@@ -204,7 +205,7 @@ def _by_time(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, dataset
 
 
 def _measured(own: pd.DataFrame, masks: Mapping[Any, pd.Series[bool]], metric: str) -> pd.DataFrame:
-    """A line a mask: mean, low, high and count of the rows that it holds."""
+    """A line for each group's mask of rows: mean, low, high and count of these rows."""
     # A column a group, NaN where an instance is not in it: one drawing of the images answers for all groups of all
     # charts. A bootstrap for each bar would take as many times as long.
     values = pd.DataFrame({place: own[metric].where(mask[own.index]) for place, mask in enumerate(masks.values())})
@@ -223,7 +224,7 @@ def _series(name: str, measured: pd.DataFrame, keys: list[Any]) -> Series:
 
 
 def _whole(lines: pd.DataFrame) -> list[pd.Series[Any]]:
-    """The lines whose every instance has a row, and one at least a score."""
+    """The lines without missing rows and with at least one score."""
     return [line for _, line in lines.iterrows() if line["missing"] == 0 and line["n"]]
 
 

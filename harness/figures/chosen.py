@@ -1,7 +1,7 @@
-"""Which instances a grid of pictures shows: by rules that stand under the figure, never by taste.
+"""Chooses the instances of a grid of pictures by rules that are printed under the figure, never by taste.
 
-Every rule is a condition on the scores and an order; of what meets the condition the first are taken, one an image
-and one a class. Equal ones come in the order of their ids, so that a run's figures are always the same.
+Every rule is a condition on the scores and an order. The first instances that meet the condition are shown, at most one
+of an image and, while there are enough, one of a class. Equal ones are ordered by id, so a run's figures never change.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from harness.statistics.final_clicks import INSTANCE, FinalClicks
 from harness.statistics.means import Rows
 
 RIGHT, WRONG, FAILED = 0.8, 0.5, 0.3
-"""IoU from which a mask counts as right, below which as wrong, below which everybody's mask makes a failure."""
+"""At least this IoU is right; below this is wrong; if all methods are below this, nobody finds the object."""
 
 FACTS = ["category", "seen", "text", "gt_area_px", "under_click", "under_click_area_ratio"]
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Who plays which part in a data set's figures: names as `comparison.named` writes them; None: no method."""
+    """The methods that play the parts in a data set's figures, by the names of `named`; None for no method."""
 
     text: str | None = None
     click: str | None = None
@@ -35,12 +35,12 @@ class Roles:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """A data set's instances, a line each: the facts, and the IoU of every method and ranking.
+    """A data set's instances: the facts, and the IoU of every method and ranking.
 
     Attributes:
-        facts: The index is `INSTANCE`, sorted.
-        iou: The same lines; a column an entry, NaN where it has no score.
-        roles: Whose columns the rules speak of.
+        facts: A line for each instance; the index is `INSTANCE`, sorted.
+        iou: The same lines; a column for each entry, NaN for no score.
+        roles: The columns that the rules use.
     """
 
     facts: pd.DataFrame
@@ -54,7 +54,7 @@ class Answers:
         return (seen == 0) | (not seen.notna().any())
 
     def role(self, name: str) -> pd.Series[float]:
-        """The IoU of who plays a part."""
+        """The IoUs of the method that plays a part."""
         return self.iou[getattr(self.roles, name)]
 
 
@@ -68,9 +68,9 @@ class Rule:
     Attributes:
         name: The name of its file.
         said: The rule in words, as the figure prints it.
-        roles: Parts that must be played; without them there is no such figure.
-        order: Answers -> a number an instance, the least first; NaN leaves it out.
-        saliency: The saliency must find the object (`saliency.finds`), which is looked at afterwards.
+        roles: The parts that must be played; otherwise there is no such figure.
+        order: Answers -> a number for each instance; the smallest is first, and NaN leaves an instance out.
+        saliency: Whether the saliency must find the object (`source.finds`). It is computed for the first ones only.
     """
 
     name: str
@@ -98,14 +98,14 @@ def answers(rows: Rows, context: Context) -> dict[str, Answers]:
 
 
 def entries(rows: pd.DataFrame) -> pd.Series[str]:
-    """What `comparison.named` calls each row's line."""
+    """The name of each row's method and ranking, as `named` writes it: "SAM (oracle)"."""
     ranked = ~rows["ranking"].isin(["single", ""])
     methods, rankings = rows["method"].astype("str"), rows["ranking"].astype("str")
     return methods.where(~ranked, methods + " (" + rankings + ")")
 
 
 def first(answers: Answers, order: pd.Series[float], count: int) -> list[tuple[str, str, str]]:
-    """The first `count` by the order: one an image and a class, then, if these are too few, one an image."""
+    """The first `count` by the order: one of each image and class and, if these are too few, others of new images."""
     ranked = order[np.isfinite(order)].sort_values(kind="stable")
     frame = ranked.index.to_frame(index=False).assign(category=answers.facts.loc[ranked.index, "category"].to_numpy())
     # By the order, the best instance of each image and class; the classes' others follow if there is room. Ranked cup
@@ -129,13 +129,14 @@ def _anywhere(found: Answers) -> pd.Series[bool]:
 
 
 def _parts(found: Answers) -> pd.Series[bool]:
-    """The click lies on a larger object, too."""
+    """Whether the click also lies on a larger object."""
     ratio = numbers(found.facts["under_click_area_ratio"])
     return found.unseen & (numbers(found.facts["under_click"]) > 1) & (ratio < 1)
 
 
 def _usual(found: Answers) -> pd.Series[float]:
-    """How far an object is from its class's median size."""
+    """How far an object is from its class's median size, as a difference of logarithms of areas."""
+    # By logarithms, half the median size is as far away as twice the median size.
     area = numbers(found.facts["gt_area_px"]).transform(np.log1p)
     median = area.groupby(found.facts["category"]).transform("median")
     return (area - median).abs()

@@ -1,4 +1,4 @@
-"""Charts and grids on paper: matplotlib, as PDF for print and PNG for screens; the same bytes for the same numbers."""
+"""Draws charts by matplotlib and writes figures, as PDF for print and PNG for screens; the same bytes each time."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def literal(text: str) -> str:
 
 
 def file_name(name: str) -> str:
-    """A data set's label may hold what no file's name can."""
+    """A data set's label as a file's name, with hyphens for signs that a file's name should not have."""
     return re.sub(r"[^\w.-]+", "-", name)
 
 
@@ -79,7 +79,7 @@ def write(figure: Figure, path: Path) -> None:
 
 
 def draw(chart: Chart) -> Figure:
-    """A chart with its 95 % intervals, the counts under the groups."""
+    """Draw a chart with its 95 % intervals, and the counts below the groups."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     {"bars": _bars, "lines": _lines, "points": _points}[chart.kind](axes, chart)
@@ -98,7 +98,7 @@ def draw(chart: Chart) -> Figure:
 
 
 def _counted(chart: Chart) -> Iterator[tuple[str, str]]:
-    """Each group and how many instances stand behind it; a range where failures make the methods differ."""
+    """Each group and its number of instances; a range if methods differ, because some failed."""
     for place, group in enumerate(chart.groups):
         counts = [one.counts[place] for one in chart.series] or [0]
         low, high = min(counts), max(counts)
@@ -151,7 +151,8 @@ def _drawn(values: Sequence[float], chart: Chart) -> np.ndarray:
 
 
 def _spread(one: Series, chart: Chart) -> np.ndarray:
-    """What matplotlib wants of an interval: distances from the mean, none where it is unknown."""
+    """An interval as matplotlib takes it: distances below and above the mean, 0 if they are unknown."""
+    # Clipped, since rounding may put an end of an interval of width 0 a hair on the wrong side, which it refuses.
     means, lows, highs = (_drawn(values, chart) for values in (one.means, one.lows, one.highs))
     below, above = means - lows, highs - means
     return np.nan_to_num(np.clip([below, above], 0, None))

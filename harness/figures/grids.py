@@ -1,4 +1,4 @@
-"""Grids of pictures, as the paper's Figures 4 to 7 and 9: the click, the saliency, every mask and the ground truth."""
+"""Draws grids of pictures like the paper's Figures 4 to 7 and 9: click, saliency, every mask and the ground truth."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from harness.storage.clicks import click_lists
 from harness.structures import Click, Image, Mask
 
 LINES = 4
-"""Instances a grid."""
+"""Instances in a grid."""
 
 LOOKED_AT = 60
-"""Images at most whose saliency is computed to find those of Figure 9."""
+"""The most images whose saliency is computed to find those of Figure 9."""
 
 MASK, TRUTH = (255, 64, 64), (40, 200, 90)
 SALIENCY = "magma"
@@ -36,10 +36,10 @@ class Line:
     """An instance as a grid shows it.
 
     Attributes:
-        name: The text and where it is from.
-        clicks: x, y and whether positive.
-        saliencies: What each saliency saw, by what it is called; empty without one.
-        masks: Entry -> its mask and IoU, in the leaderboard's order; None where it failed.
+        name: The text, and the image's id.
+        clicks: x, y and whether the click is positive.
+        saliencies: The saliency's name -> its map of the text; empty without one.
+        masks: Entry -> its mask and IoU, in the leaderboard's order; None if it failed.
     """
 
     name: str
@@ -81,7 +81,7 @@ def grids(source: Source) -> Iterator[Grid]:
 
 
 def drawn(title: str, said: str, lines: Sequence[Line]) -> Figure:
-    """One grid: a line an instance, a column a picture."""
+    """One grid, with a row for each instance and a column for each kind of picture."""
     saliencies = list(dict.fromkeys(name for line in lines for name in line.saliencies))
     maps = [name if name == "saliency" else f"saliency: {name}" for name in saliencies]
     heads = ["image and click", *maps, *lines[0].masks, "ground truth"]
@@ -105,7 +105,7 @@ def _lines(source: Source, found: Answers, rule: Rule) -> Iterator[Line]:
 
 
 def _found(source: Source, found: Answers, order: pd.Series[float]) -> pd.Series[float]:
-    """The order of those instances whose saliency finds them, of the first LOOKED_AT that vary images and classes."""
+    """The order of the instances that the saliency finds, among the first LOOKED_AT of different images and classes."""
     if source.saliency_entry() is None:
         return order.iloc[:0]
     picks = {pick: _line(source, found, pick) for pick in first(found, order, LOOKED_AT)}
@@ -119,7 +119,7 @@ def _finds(saliency: SaliencyMap | None, truth: Mask) -> bool:
 
 
 def _line(source: Source, found: Answers, pick: tuple[str, str, str]) -> Line | None:
-    """None where the picture or its ground truth cannot be read."""
+    """The instance's line; None if the picture or its ground truth cannot be read."""
     dataset, image_id, instance_id = pick
     sample = source.sample(dataset, image_id)
     instance = next((one for one in sample.instances if one.id == instance_id), None) if sample else None
@@ -179,7 +179,8 @@ def show(axes: Axes, picture: np.ndarray) -> None:
 
 
 def tinted(image: Image, mask: Mask, colour: tuple[int, int, int]) -> Image:
-    """The image, grey and pale, with the mask's pixels half in a colour and its outline whole."""
+    """The image in pale grey, with the mask's pixels half in a colour and its outline in the full colour."""
+    # Only the mask keeps the image's colours, so that even a small mask is seen at once.
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, axis=2)
     picture = (0.5 * grey + 0.5 * 255).astype(np.uint8)
     picture[mask] = (0.5 * image[mask] + 0.5 * np.array(colour)).astype(np.uint8)

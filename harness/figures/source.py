@@ -1,4 +1,4 @@
-"""A run, opened for its figures: rows and context, and, where they are there, the pictures and the saliency."""
+"""A run, opened for its figures: rows and context and, if they are on this machine, the pictures and the saliency."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ SaliencyMap = Float32[np.ndarray, "h w"]
 class Pictures:
     """A run's pictures, their ground truth and saliency, as far as they are on this machine.
 
+    What cannot be read never stops a report: it is left out, and the first reason of each data set is kept in `unread`.
+
     Attributes:
         config: The config of the run's last start.
-        roots: Data set's label -> the folder it lies in on this machine, where that is another than the run's.
+        roots: Data set's label -> its folder on this machine, if that differs from the run's.
         unread: Data set's label -> why its pictures are not shown.
     """
 
@@ -55,7 +57,7 @@ class Pictures:
             raise UserError(f"--data: no data set '{min(wrong)}' in this run. {messages.suggest(min(wrong), known)}")
 
     def sample(self, dataset: str, sample_id: str) -> Sample | None:
-        """An image with its ground truth; None, and a line in `unread`, where it cannot be read."""
+        """An image with its ground truth; None, and a line in `unread`, if it cannot be read."""
         plugin = self.dataset(dataset)
         try:
             return plugin.load(sample_id) if plugin else None
@@ -64,7 +66,7 @@ class Pictures:
             return None
 
     def dataset(self, name: str) -> Dataset | None:
-        """The data set behind a label; None, and a line in `unread`, where it is not on this machine."""
+        """The data set with a label; None, and a line in `unread`, if it is not on this machine."""
         if name not in self._datasets:
             try:
                 self._datasets[name] = self._built(name)
@@ -74,7 +76,7 @@ class Pictures:
         return self._datasets[name]
 
     def saliency_maps(self, dataset: str, sample: Sample, text: str) -> dict[str, SaliencyMap]:
-        """What each of the run's saliencies saw for a text: "saliency" if there is one, else by its method's label."""
+        """The map of a text by each of the run's saliencies; the key is "saliency" for one, else its method's label."""
         plugin, methods = self.dataset(dataset), self._with_saliency()
         if plugin is None:
             return {}
@@ -86,7 +88,7 @@ class Pictures:
         }
 
     def _saliency(self, name: str, method: MethodEntry) -> tuple[Saliency, Contrast] | None:
-        """A method's saliency and its names to contrast with; None, and a line in `unread`, where a file is missing."""
+        """A method's saliency and its names to contrast with; None, and a line in `unread`, if a file is missing."""
         if name not in self._seen:
             self._seen[name] = None
             try:
@@ -137,11 +139,11 @@ class Pictures:
 
 @dataclass(eq=False, kw_only=True)
 class Source(Pictures):
-    """What a run's figures are made of: its pictures, and its rows.
+    """A run's pictures and rows, from which its figures are made.
 
     Attributes:
-        rows: The run's, with their masks.
-        context: What the tables know besides.
+        rows: The run's rows, with their masks.
+        context: The tables' context.
     """
 
     rows: pd.DataFrame
@@ -160,10 +162,10 @@ def _contrast(method: MethodEntry) -> Contrast:
 
 
 def opened(store: Store, roots: Mapping[str, Path] | None = None) -> Source:
-    """A run as it is stored.
+    """Open a stored run for its figures.
 
     Args:
-        store: The run's.
+        store: The run's store.
         roots: As `Source.roots`.
 
     Raises:

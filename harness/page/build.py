@@ -1,4 +1,4 @@
-"""A run -> the folder of its report page."""
+"""Builds the folder of a run's report page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from harness.storage.store import found_at
 from harness.structures import UserError
 
 PICTURES = 200
-"""Images that a page holds unless it is given another number."""
+"""The number of images in a page, by default."""
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("data.js", "paint.js", "charts.js", "viewer.js", "explorer.js", "theme.js", "page.js")
@@ -43,7 +43,7 @@ _STYLE, _CHARTS, _LICENCE = "page.css", "vendor/chart.umd.min.js", "vendor/LICEN
 
 @dataclass(frozen=True)
 class Counts:
-    """What a page holds, and what its tables do not show for lack of rows."""
+    """The counts of what a page holds, and sentences on what its tables lack."""
 
     page: Path
     instances: int
@@ -63,19 +63,19 @@ def build_page(
     tell: Tell = silent,
     published: bool = False,
 ) -> Counts:
-    """Build the report page of a run from its rows, and from its pictures where they are there.
+    """Build the report page of a run from its rows, and from its pictures if they are on this machine.
 
     Args:
         run: The run's folder or bucket.
         out: The page's folder; `<run>/page` by default.
-        pictures: Images that the page holds, a sample of all classes.
-        figures: Whether to draw the figures for paper, too.
-        roots: Data set's label -> its folder on this machine, where that is another than when the run was made.
-        tell: Told how far it is.
+        pictures: The number of images in the page, a sample of all classes.
+        figures: Whether to draw the figures for paper as well.
+        roots: Data set's label -> its folder on this machine, if it has moved since the run.
+        tell: Called with the progress.
         published: Whether the folder is for others: with the rows as Parquet, a card, and an index.html.
 
     Raises:
-        UserError: No run, or a folder that holds something else.
+        UserError: There is no run, or the page's folder holds something else.
     """
     store = found_at(run)
     local = store.folder.local
@@ -85,6 +85,7 @@ def build_page(
     with replaced(out) as folder:
         tell("reading the rows", 0, 0)
         source = opened(store, roots)
+        # Pictures before tables: data sets that cannot be read are known only then, and the page's notes name them.
         listing = Listing.of(source.final, source.context)
         shown = stratified(listing.instances, pictures) if pictures else []
         held = write_pictures(source, shown, folder / "pictures", tell) if pictures else {}
@@ -107,7 +108,7 @@ def build_page(
 
 
 def write_page(rows: Rows, context: Context, tables: Sequence[Table], out: Path) -> Counts:
-    """The page of rows alone, without pictures or figures for paper."""
+    """Build a page from rows alone, without pictures or figures for paper."""
     final = FinalClicks.of(rows)
     with replaced(out) as folder:
         counts = _written(final, context, Listing.of(final, context), tables, {}, {}, [], folder, figures=False)
@@ -158,6 +159,8 @@ def _page(
     made_by: str,
 ) -> str:
     template = string.Template((_HERE / "template.html").read_text("utf-8"))
+    # Deferred scripts run in this order. data.js defines `report.receive`, which the data files call, and page.js comes
+    # last, since it draws what all others have brought.
     scripts = [f"scripts/{Path(name).name}" for name in (_CHARTS, *_SCRIPTS[:-1])]
     scripts += ["data/charts.js", "data/instances.js", f"scripts/{_SCRIPTS[-1]}"]
     counts = f"{len(listing.instances):,} instances, {len(listing.names)} methods and rankings, {pictures:,} pictures"
@@ -183,7 +186,7 @@ def _folded(table: Table) -> str:
 
 
 def _figure(path: Path, caption: str) -> str:
-    """Its size stands beside it: pictures that arrive late must not move what is being read."""
+    """A grid with its caption. It has the picture's size, so that a late picture does not move what is being read."""
     file = html.escape(path.stem)
     with PIL.Image.open(path) as picture:
         width, height = picture.size
@@ -199,7 +202,7 @@ def _escaped(text: str) -> str:
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with None for NaN, which JSON lacks."""
+    """The same value with None in place of NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

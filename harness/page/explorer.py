@@ -1,4 +1,11 @@
-"""Rows -> what the page's explorer knows: a line an instance, in columns; the masks in small files, read on demand."""
+"""The data of the page's explorer: a line for each instance, in columns, and the masks in small files.
+
+A run of 36,000 instances and six methods has 200,000 masks, some 100 MB, which a browser should not read at once. So
+the main file has what filters, sorting and counts need. The masks are cut by instance into files of about equal size,
+and the page finds an instance's file by its line alone:
+
+    line 250, per_file 100    ->    masks/2.js, entry 50        (files from 0: lines 0 to 99, 100 to 199, 200 to 299)
+"""
 
 from __future__ import annotations
 
@@ -22,10 +29,10 @@ from harness.storage.clicks import click_points
 from harness.storage.rows import as_text
 
 A_FILE = 100
-"""Instances whose masks share a file, of one click each: some 100 kB."""
+"""The number of instances in a file of masks, at one click each: some 100 kB, which opens without a wait."""
 
 FAILED, ABSENT = -1, -2
-"""In place of an IoU."""
+"""In place of an IoU: the method failed on the instance, or has no row of it."""
 
 _DIGITS = 40
 """Digits of the longest number in an id that sorts as a number: UUIDs as numbers have 39."""
@@ -38,7 +45,7 @@ class Picture:
     """An image that the page holds.
 
     Attributes:
-        file: Its name in pictures/, without the ending.
+        file: The name in pictures/, without the ending.
         truths: Instance id -> the ground truth's run lengths.
     """
 
@@ -51,10 +58,11 @@ class Listing:
     """Everything of a run that the explorer shows.
 
     Attributes:
-        instances: A line each, sorted, ids as numbers where they are: `INSTANCE`, category, text, seen and the facts.
-        names: The names of the entries, in the leaderboard's order.
-        answers: The rows at the last click; `line` and `entry` say where they belong.
-        rounds: The segmented rows at every click, those of the first before those of the second; likewise.
+        instances: A line for each instance, sorted by its ids, numbers in them by value: `INSTANCE`, category, text,
+            seen and the facts.
+        names: The names of the entries (a method, or one of its rankings), in the leaderboard's order.
+        answers: The rows at the last click, with `line` and `entry`: places in `instances` and `names`.
+        rounds: The segmented rows at every click, in the order of clicks, with `line` and `entry` as well.
         metrics: The run's own metrics beside IoU, with their scales.
     """
 
@@ -66,7 +74,9 @@ class Listing:
 
     @classmethod
     def of(cls, final: FinalClicks, context: Context) -> Listing:
-        """Read a run's rows, with their masks."""
+        """Make the listing from a run's rows, with their masks."""
+        # Facts of an instance stand in every method's row; a failed row may lack them. Sorted with "ok" before "error",
+        # the first row of each instance that knows a fact gives it.
         names = tuple(dict.fromkeys(named(line) for _, line in scores(final, context).iterrows()))
         answers = _answers(final.rows)
         order = answers.sort_values([*INSTANCE, "status"], ascending=[True, True, True, False], kind="stable")
@@ -82,11 +92,14 @@ class Listing:
 
     @property
     def per_file(self) -> int:
-        """Instances whose masks share a file; fewer, the more clicks each had."""
+        """The number of instances in a file of masks: fewer, the more clicks each had, for files of equal size."""
         return max(1, A_FILE // max(1, self.rounds["click_index"].nunique()))
 
     def columns(self, pictures: Mapping[tuple[str, str], Picture]) -> dict[str, Any]:
-        """The explorer's main file, JSON values: numbers and places in lists of names, one a line."""
+        """The explorer's main file as JSON values: lists with a number for each line.
+
+        Names that repeat are sent once: `categories` is ["cup", "plate"] and `category` [0, 0, 1, 0].
+        """
         own = self.instances
         datasets, of_dataset = _coded(own["dataset"])
         categories, of_category = _coded(own["category"])
@@ -119,10 +132,12 @@ class Listing:
         }
 
     def files(self, pictures: Mapping[tuple[str, str], Picture]) -> Iterator[list[Any]]:
-        """`per_file` instances after the other: size, ground truth, and of each entry its error and its rounds.
+        """The files of masks, of `per_file` instances each: size, ground truth, and each entry's error and rounds.
 
         A round is the number of clicks made, the clicks, the mask, what it hit, the IoU as in the main file, and the
-        printed numbers of the run's own metrics.
+        printed numbers of the run's own metrics:
+
+            [[h, w], truth or null, [["", [[1, clicks, mask, hit, 8123, []], [2, ...]]], ["load: OSError", []]]]
         """
         own = self.instances
         cells: list[list[Any]] = [[["", []] for _ in self.names] for _ in range(len(own))]
@@ -154,7 +169,7 @@ class Listing:
         return [list(map(int, line)) for line in table]
 
     def _values(self, metric: str, scale: Scale) -> list[list[float | None]]:
-        """A list for each entry, with the printed number of every line; None where it has none."""
+        """A list for each entry, with the printed number of every line; None for no number."""
         table: list[list[float | None]] = [[None] * len(self.instances) for _ in self.names]
         ok = self.answers[self.answers["status"] == "ok"]
         for entry, line, value in zip(ok["entry"], ok["line"], _printed(ok[metric], scale), strict=True):
@@ -196,13 +211,13 @@ def natural(ids: pd.Series[str]) -> pd.Series[str]:
 
 
 def write_data(path: Path, name: str, value: Any) -> None:
-    """A data file: a script that hands one JSON value to the page."""
+    """Write a data file: a script that passes one JSON value to the page."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     atomic.write(path, f"report.receive({json.dumps(name)},{_safe(text)});\n".encode())
 
 
 def _safe(text: str) -> str:
-    """JSON that stays inert if somebody pastes it into HTML; the two separators end lines in older scripts."""
+    """JSON that is harmless even inside HTML, without the two separators that end lines in old scripts."""
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
@@ -213,7 +228,7 @@ def _answers(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _placed(own: pd.DataFrame, lines: pd.MultiIndex, names: Sequence[str]) -> pd.DataFrame:
-    """With `line` and `entry`; without the rows of instances that are not listed."""
+    """The rows with `line` and `entry`, their places in the listing; without rows of instances that it lacks."""
     places = {name: place for place, name in enumerate(names)}
     line = lines.get_indexer(pd.MultiIndex.from_frame(own[INSTANCE]))
     return own.assign(line=line, entry=entries(own).map(places).astype(int))[line >= 0]
@@ -230,7 +245,7 @@ def _printed(column: pd.Series[Any], scale: Scale) -> list[float | None]:
 
 
 def _coded(column: pd.Series[str]) -> tuple[list[str], list[int]]:
-    """The distinct names, sorted, and the place of each line's."""
+    """The distinct names, sorted, and for each line the place of its name among them."""
     codes, names = pd.factorize(column.astype(object), sort=True)
     return [str(name) for name in names], codes.tolist()
 

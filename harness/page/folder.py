@@ -1,8 +1,8 @@
-"""A page's folder: a new page takes the place of the earlier one, and of nothing else.
+"""A page's folder: a new page replaces the earlier one, and nothing else.
 
 `page_files.txt` lists the files that the page wrote. The next page replaces those that it writes again and removes the
-others of the list; every file that is not in the list is the user's and stays. A new page is built in a folder of its
-own inside, and moved file by file when it is whole, so that an interrupted building leaves the earlier page.
+others in the list. Every file that is not in the list is the user's and stays. A new page is built in a folder of its
+own inside, and its files are moved when it is whole, so an interrupted build leaves the earlier page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BUILDING = ".page_being_built"
 
 @contextmanager
 def replaced(out: Path) -> Iterator[Path]:
-    """A folder to build a page in; when the block ends the page takes the place of the one in `out`.
+    """Yield a folder to build a page in; when the block ends, the new page replaces the one in `out`.
 
     Raises:
         UserError: `out` holds files and no page, or a file that is not a page's where the page would put one.
@@ -46,9 +46,10 @@ def replaced(out: Path) -> Iterator[Path]:
 
 
 def _earlier(out: Path) -> set[str]:
-    """The files of the page in `out`; none where there is no page yet.
+    """The files of the page in `out`; none if there is no page yet.
 
-    A list may come from anybody. A name that leads out of the folder, also by a link, is no file of a page.
+    The list may come with a folder from anybody, and its files are removed. So names that lead out of the folder
+    ("../../notes.txt", or through a link) are ignored.
     """
     if not out.is_dir() or not any(path.name != _BUILDING for path in out.iterdir()):
         return set()

@@ -1,4 +1,4 @@
-"""The pictures that a report page holds: a sample of the images, small, with their ground truth."""
+"""Writes the pictures of a report page: a sample of the images, made smaller, with their ground truth."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from harness.page.explorer import Picture
 from harness.structures import Sample
 
 SIDE, THUMB_SIDE = 800, 96
-"""Pixels of the longer side: of the picture under the masks, and of the one in the list."""
+"""Most pixels of the longer side, of the picture under the masks and of the one in the list."""
 
 Tell = Callable[[str, int, int], None]
-"""Called with what is being made, how many of it are done, and of how many: 0 of 0 where that is unknown."""
+"""Called with what is being made, how many are done, and of how many: 0 of 0 if that is unknown."""
 
 
 def silent(_what: str, _done: int, _of: int) -> None:
@@ -30,14 +30,15 @@ def write_pictures(
     """Write `<n>.jpg` and `<n>s.jpg` of every image that can be read.
 
     Args:
-        source: Knows the data sets.
-        images: (data set's label, image id).
-        folder: Where the pictures go.
-        tell: Told of each picture.
+        source: The run, which loads the images by its data sets.
+        images: Pairs of a data set's label and an image id.
+        folder: The folder for the pictures.
+        tell: Called after each picture.
 
     Returns:
-        (data set's label, image id) -> what was written.
+        (data set's label, image id) -> the picture; without those that could not be read.
     """
+    # Files are named by number: an image id may hold slashes, or letters that a file system or an address cannot.
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for number, (dataset, image_id) in enumerate(images):

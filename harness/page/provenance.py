@@ -1,4 +1,4 @@
-"""A run's manifest -> what made its rows, as a table for the page: weights, clicks, words, seed, commits, packages."""
+"""A table for the page that says what made a run's rows: weights, clicks, words, seed, commits, packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Manifest = Mapping[str, Any]
 
 
 def provenance(config: RunConfig, manifest: Manifest) -> Table:
-    """A line a method and data set; how they were asked, and every start of the run, are notes. No machine is named."""
+    """A line for each method and data set; notes on prompts and on the run's starts. No machine is named."""
     body = tuple(_row(job) for job in manifest.get("jobs", {}).values())
     return Table("What made these rows", tuple(Column(head) for head in HEADS), body, tuple(_notes(config, manifest)))
 

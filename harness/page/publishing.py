@@ -1,7 +1,7 @@
-"""What makes a report page a published one: its rows as Parquet, and a card that says what they are.
+"""Adds what a report page needs to be published: its rows as Parquet, a card that describes them, and index.html.
 
-The folder is then ready for any host of static files, or for a Space of Hugging Face's hub (`sdk: static`): the card is
-the README.md that the hub shows, and index.html, which hosts open first, leads to the page.
+The folder is then ready for any host of static files, or for a Space of Hugging Face's hub (`sdk: static`): the hub
+shows the card, README.md, and hosts open index.html first, which leads to the page.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ Promptable instance segmentation, compared: each method was asked for the same i
 
 
 def write_beside(folder: Path, run: Recorded, tables: Sequence[Table], made_by: Table, pictures: int) -> None:
-    """Write the rows, the card and index.html into the page's folder; absolute paths lose their folders.
+    """Write the rows, the card and index.html into the page's folder; absolute paths are shortened to file names.
 
     Args:
-        folder: The page's.
+        folder: The page's folder.
         run: The run that is published.
-        tables: The tables that the card shows.
-        made_by: What made the rows.
-        pictures: Images that the page holds.
+        tables: The tables for the card.
+        made_by: The table that says what made the rows.
+        pictures: The number of images in the page.
     """
     content, rows = as_parquet(run.store, run.jobs, run.samples, {}, _without_folders)
     atomic.write(folder / ROWS, content)

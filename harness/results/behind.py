@@ -1,4 +1,7 @@
-"""The rows behind a cell of a table: which instances a mean is over, and which of them are the worst."""
+"""Finds the rows behind a cell of a table: the instances that a mean is over, and the worst of them.
+
+The rows are selected from the same `FinalClicks` as the tables', so the mean printed with them is the table's.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,18 @@ from harness.structures import UserError
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which rows are wanted; a field that is not given leaves nothing out.
+    """A selection of rows; a field that is not given excludes nothing.
 
     Attributes:
         method: A method's label.
         dataset: A data set's label.
         ranking: One of the method's rankings, or "oracle".
         category: A class.
-        seen: Rows of seen, or of unseen, classes.
+        seen: Whether the class is seen (True) or unseen (False).
         failed: Only the instances without a mask.
-        metric: What `worst` sorts by, and what the means are of.
-        worst: So many rows with the worst scores, the worst first; the best for `best`.
-        best: Likewise.
+        metric: The metric of the means, by which `worst` and `best` sort.
+        worst: The number of rows with the worst scores, the worst first.
+        best: The number of rows with the best scores, the best first.
     """
 
     method: str = ""
@@ -51,7 +54,7 @@ class Behind:
     """Rows, and the means that tables print of them.
 
     Attributes:
-        rows: With all columns but the masks, one an instance, method and ranking, after the last click.
+        rows: All columns but the masks, with a row for each instance, method and ranking, after the last click.
         means: A sentence for each data set, method and ranking: "58.38 over 1552 instances, 0 failed". They are over
             all rows that were asked for, also where `rows` are only the worst of these.
     """
@@ -61,10 +64,10 @@ class Behind:
 
 
 def rows_behind(run: Recorded, wanted: Wanted) -> Behind:
-    """The rows that a table's means are over: each instance's after the last click, over draws their means.
+    """The rows that a table's means are over: each instance's row after the last click, with means over its draws.
 
     Raises:
-        UserError: A label, ranking, class or metric that the run does not have.
+        UserError: The run has no such label, ranking, class or metric.
     """
     rows = as_text(FinalClicks.of(run.rows(coded=True)).rows)
     if wanted.metric not in run.metrics:
@@ -78,6 +81,11 @@ def rows_behind(run: Recorded, wanted: Wanted) -> Behind:
     if wanted.failed:
         rows = rows[rows["status"] != "ok"]
     elif most := wanted.worst or wanted.best:
+        # Ascending puts small values first. These are the worst if more is better, and the best if less is better:
+        #
+        #    wanted    more is better (IoU)    less is better (missed_px)
+        #    worst     ascending               descending
+        #    best      descending              ascending
         better_last = scale_of(rows, wanted.metric).higher_is_better == (wanted.worst is not None)
         scored = rows[rows[wanted.metric].notna()]
         rows = scored.sort_values(wanted.metric, ascending=better_last, kind="stable").head(most)
@@ -104,7 +112,7 @@ def _means(rows: pd.DataFrame, metric: str) -> Iterable[str]:
 
 
 def as_table(behind: Behind, run: Recorded) -> Table:
-    """The rows for people: who was asked for what, by which clicks and words, and what came of it."""
+    """The rows as a table for people: instance, method, clicks, words, scores, and what the mask hit."""
     metrics = [name for name in run.metrics if name in behind.rows]
     scales = {name: scale_of(behind.rows, name) for name in metrics}
     texts = ("instance_id", "image_id", "method", "ranking", "category", "seen", "text")

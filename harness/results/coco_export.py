@@ -1,4 +1,4 @@
-"""A run's masks as COCO's results, with the instance that each one is of: what COCOeval and `score` read."""
+"""Exports a run's masks in COCO's result form, with the instance of each mask. COCOeval and `score` read it."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def coco_results(
 ) -> Results:
     """One method's masks on one data set; instances without a mask are left out.
 
-    A number stands for an id of digits, as in COCO's own files. `score` is 1: rows keep which mask a ranking took, and
-    not how sure the method was.
+    An id of digits becomes a number, as in COCO's own files. `score` is always 1: rows keep which mask a ranking chose,
+    but not how sure the method was.
 
     Args:
-        run: As its folder tells it.
-        method: Its label; may be left out where the run has one.
-        dataset: Its label; may be left out where the run has one.
-        ranking: Whose choice among the candidates; by default that of the method's first ranking.
-        every_click: The masks after each click and in each draw, with `click_index` and `draw`; otherwise those after
-            the last click of the first draw.
+        run: The run.
+        method: The method's label; may be left out if the run has one method.
+        dataset: The data set's label; may be left out if the run has one data set.
+        ranking: The ranking that chooses among the candidates; by default the method's first one.
+        every_click: Whether to export the masks after each click and of each draw, with `click_index` and `draw`;
+            otherwise those after the last click of the first draw.
         annotations: COCO's annotation file, whose category ids are written. Without it, the categories of the rows are
             numbered from 1 in the order of their names.
 
     Raises:
-        UserError: No such method, data set or ranking, or a category that the annotation file lacks.
+        UserError: There is no such method, data set or ranking, or the annotation file lacks a category.
     """
     job = _job(run, method, dataset)
     rows = run.store.rows([job], run.samples, masks=True)
@@ -114,5 +114,6 @@ def _results(rows: pd.DataFrame, category_ids: Mapping[str, int], every_click: b
 
 
 def _id(text: str) -> int | str:
-    """The number where an id is one, written without zeros in front and small enough for any JSON reader."""
+    """The id as a number if it is one without leading zeros, else as it is: "139" -> 139, "000139" -> "000139"."""
+    # JSON readers in JavaScript keep whole numbers exactly up to 2^53, which has 16 digits.
     return int(text) if text.isascii() and text.isdecimal() and str(int(text)) == text and len(text) < 16 else text

@@ -1,4 +1,4 @@
-"""A run's folder -> its rows as a DataFrame. No data, no weights, no plugins, no GPU."""
+"""Loads a run's rows as a DataFrame. It needs no data, weights, plugins or GPU."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from harness.storage.results_file import latest_rows
 
 
 def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
-    """All rows of a run, as docs/results.md describes them; a warning says what is missing of an unfinished one.
+    """Load all rows of a run, as docs/results.md describes them; a warning says what an unfinished run lacks.
 
     Args:
-        run: Its folder or bucket, or its name, which is its config's `run:`.
-        masks: Whether to read the predicted masks, too, which are most of the bytes.
+        run: The run's folder or bucket, or its name, which is its config's `run:`.
+        masks: Whether to read the predicted masks as well, which are most of the bytes.
 
     Returns:
-        A row a mask, with a column for each metric that the run measured; what the run declares of a metric (which of
-        two values is better, bounds, unit) goes with the rows, for `harness.compare` and the like. `clicks` is one
-        Arrow column, so that three million rows take a gigabyte; each element is a list of mappings, as it is in
+        A row for each mask, with a column for each metric that the run measured. The frame's attributes keep what the
+        run declares of a metric (whether more is better, bounds, unit), for `harness.compare` and others. `clicks` is
+        one Arrow column, so that three million rows take a gigabyte; each element is a list of mappings, as in
         results.parquet.
 
     Raises:
-        UserError: No such run, or its files are damaged.
+        UserError: There is no such run, or its files are damaged.
     """
     found = recorded_at(run)
     for job in found.jobs:

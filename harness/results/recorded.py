@@ -1,7 +1,7 @@
-"""A run as its folder tells it: config, jobs and samples as they were, its rows, and what its tables must know.
+"""A run as its folder describes it: config, jobs and samples as they were, the rows, and what tables need to know.
 
-Nothing else is looked at: no data, no weights, no plugin. All that tables need of those was written into the manifest
-when the run was made.
+Nothing but the folder is read: no data, no weights, no plugin. The manifest has all that tables need of those; it was
+written when the run was made.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.storage.words import unknown_words
 from harness.structures import UserError
 
 ASKED = ["dataset", "method", "image_id", "instance_id"]
-"""What a row was asked for."""
+"""The columns that say which method was asked for which instance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +41,10 @@ class Recorded:
     """A run's config with its jobs.
 
     Attributes:
-        store: Where the rows are.
-        config: The config of the run's last start, or another that its rows are to be reported by.
+        store: The run's folder.
+        config: The config of the run's last start, or another one by which its rows are to be reported.
         jobs: The jobs of the config, as they were made.
-        samples: What the jobs were asked for.
+        samples: Data set's label -> the samples that the jobs were to segment.
     """
 
     store: Store
@@ -53,7 +53,7 @@ class Recorded:
     samples: Samples
 
     def rows(self, masks: bool = False, coded: bool = False) -> pd.DataFrame:
-        """All rows, with the columns that every table may look at: of a metric that was not measured, empty.
+        """All rows, with the columns that every table may use; the column of a metric that was not measured is empty.
 
         Args:
             masks: Whether to read the predicted masks, too.
@@ -63,7 +63,7 @@ class Recorded:
         return self.told(rows.assign(**{name: np.nan for name in SHOWN if name not in rows}))
 
     def told(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows, which remember what the run declares of its metrics, and how often it asked for an instance."""
+        """The rows, with what the run declares of its metrics and draws in the frame's attributes."""
         draws: dict[str, dict[str, int]] = {}
         for (method, dataset), asked in self.asked.items():
             draws.setdefault(dataset, {})[method] = asked.draws
@@ -106,7 +106,7 @@ class Recorded:
         return {name: said for job in self.jobs for name, said in job.about.get("metrics", {}).items()}
 
     def context(self, rows: pd.DataFrame) -> Context:
-        """What the tables need besides the rows."""
+        """The context that tables need besides the rows."""
         again = {(job.method, job.dataset): job.about.get("training_images_asked") or 0 for job in self.jobs}
         expected, uncounted = self._expected(rows)
         facts = {label(method): self._method_facts(method) for method in self.config.methods}
@@ -131,7 +131,7 @@ class Recorded:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What stands under every table: what data leave out, unknown words, edits, other saliencies."""
+        """The notes under every table: what data sets leave out, unknown words, edits, other saliencies."""
         differing = {job.method: job.about.get("saliency_differs", ()) for job in self.jobs}
         said = [f"{name} is not asked as it was trained: {'; '.join(own)}." for name, own in differing.items() if own]
         said += [*left_out_of(self.jobs), *unknown_words(self.store, self.jobs, self.samples)]
@@ -143,7 +143,7 @@ class Recorded:
         return {(job.method, job.dataset): self._asked(job) for job in self.jobs}
 
     def _asked(self, job: JobFacts) -> Asked:
-        """How a job's instances were asked; by the config for what its manifest does not say."""
+        """How a job's instances were asked, by its manifest, and by the config for what that does not say."""
         method = next(one for one in self.config.methods if label(one) == job.method)
         clicks, text = self.config.clicks_of(method), self.config.text_of(method)
         options = job.about.get("click_options", clicks.options)
@@ -152,7 +152,7 @@ class Recorded:
         return Asked(clicks.strategy, options, clicks.max_clicks, words, split, seed, clicks.draws)
 
     def _other_lists(self, expected: Mapping[tuple[str, str], int]) -> dict[str, str]:
-        """Data set's label -> how its instances differ from the paper's list; "" where they do not."""
+        """Data set's label -> how its instances differ from the paper's list; "" if they do not."""
         return {
             job.dataset: difference(
                 job.about.get("dataset_plugin", ""),
@@ -228,7 +228,9 @@ def _split(job: JobFacts) -> str:
 
 
 def _count(named: Collection[str], own: Collection[str]) -> int | None:
-    """How many classes weights were trained on: as the config says, unless the checkpoint knows of others."""
+    """The number of classes that weights were trained on: by the config, unless the checkpoint lists others."""
+    # A checkpoint lists the classes of its own training. If the config names all of these and more, the config counts:
+    # it may know of an earlier training, such as a backbone's.
     return len(named if {*own} <= {*named} else own) or None
 
 
@@ -255,7 +257,7 @@ def recorded_at(run: str | Path) -> Recorded:
     """A run by its folder, bucket or name (`found_at`).
 
     Raises:
-        UserError: No such run, or its files are damaged.
+        UserError: There is no such run, or its files are damaged.
     """
     named = found_at(run)
     if Path(run).suffix in (".yaml", ".yml") and not named.folder.exists(MANIFEST):

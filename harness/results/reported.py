@@ -1,4 +1,4 @@
-"""A run's rows -> its tables: built, counted and written to its folder."""
+"""Builds a run's tables from its rows, counts what is missing or failed, and writes the report."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _JOB = ["method", "dataset"]
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run comes to.
+    """The result of a run.
 
     Attributes:
         tables: The tables that the config names.
-        instances: Instances x methods in the tables' rows; `failed` of them have no mask.
-        over_budget: A method failed on more of a data set's instances than `max_failures` allows.
-        missing: Instances x methods that have no row.
-        uncounted: Images x methods without a row whose instances nobody has counted; each counts as one.
-        too_many: Which are over the budget, as `SAM on coco: 35 of 46`.
-        shortfalls: What the tables do not show: for lack of rows, since methods were not asked for the same, or since a
-            table's own code failed.
+        instances: Pairs of an instance and a method in the tables' rows; `failed` of them have no mask.
+        over_budget: Whether a method failed on more of a data set's instances than `max_failures` allows.
+        missing: Pairs of an instance and a method without a row.
+        uncounted: Pairs of an image and a method without a row whose instances nobody counted; each counts as one.
+        too_many: The methods over the budget, as `SAM on coco: 35 of 46`.
+        shortfalls: Sentences on what the tables do not show: rows are missing, methods were not asked for the same
+            instances, or a table's own code failed.
         reasons: Why instances failed, the most frequent reason first.
-        doubts: What is odd about the rows: masks that miss their clicks, answers at a second try.
+        doubts: Sentences on odd rows: masks that miss their clicks, answers at a second try.
     """
 
     tables: tuple[Table, ...]
@@ -58,15 +58,15 @@ class Finished:
 
 
 def report(run: Recorded, stopped: bool = False, write: bool = True) -> Finished:
-    """Tables of all rows that are there, printed by the caller, and written to the run's folder.
+    """Build the tables of all rows that exist, and write them to the run's folder. The caller prints them.
 
     Args:
         run: The run to report.
         stopped: Whether it was stopped because too much failed.
-        write: Whether to write report.md, and results.parquet where it is not of the shards that are there.
+        write: Whether to write report.md, and results.parquet if that is older than the shards.
 
     Raises:
-        UserError: Two images have an instance of one id.
+        UserError: Two images have an instance of the same id.
     """
     if write and not results_hold(run.store, run.jobs, run.samples):
         write_results(run.store, run.jobs, run.samples)
@@ -105,7 +105,7 @@ def _check_ids(asked: pd.DataFrame) -> None:
 
 
 def _without_instance(run: Recorded, rows: pd.DataFrame) -> Iterator[str]:
-    """What is wrong with each data set whose images are all done, and left no row: nothing could be asked of them."""
+    """A sentence for each data set whose images are all done without a single row: they have no instance."""
     asked = {job.dataset for job in run.jobs} - {*rows["dataset"].unique()}
     for name in sorted(asked):
         jobs = [job for job in run.jobs if job.dataset == name]
@@ -123,12 +123,12 @@ def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterat
 
 
 def table_or_why(name: str, final: FinalClicks, context: Context) -> tuple[Table, str]:
-    """A table of a run's config; one that cannot be built here, as where its plugin is gone, says so in its place.
+    """Build a table of a run's config; if that fails, as without its plugin, a table in its place says why.
 
-    The config may be of a foreign folder, so that a table is built only if its plugin is at hand.
+    The config may come with a stranger's folder, so no code is imported that is not installed here.
 
     Returns:
-        The table, and what is wrong with its own code where that failed, else "".
+        The table; and the error of its own code, if that failed, else "".
     """
     try:
         check_at_hand(name)
