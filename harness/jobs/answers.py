@@ -48,7 +48,11 @@ def check_answers(methods: Iterable[MethodEntry]) -> None:
 
 
 def differing(method: MethodEntry) -> list[str]:
-    """What differs between a method's saliency and that of its training: `temperature: trained with 1.0, asked ...`."""
+    """The differences between a method's saliency and that of its training: `temperature: trained with 1.0, ...`.
+
+    A network learns to trust its saliency map as it was in training. With another temperature the map is sharper or
+    paler, and the masks say little about the method.
+    """
     trained = training_of(method)
     then = trained.recipe.learner.params if trained else {}
     taken = parameters.parameters_of(registry.find("methods", method.name))
@@ -61,6 +65,7 @@ def differing(method: MethodEntry) -> list[str]:
 
 
 def _spec(value: Any) -> Mapping[str, Any]:
+    # A recipe in a checkpoint may name a saliency alone; a checked config always has name and params.
     return {"name": value, "params": {}} if isinstance(value, str) else {"params": {}, **value}
 
 
@@ -72,6 +77,7 @@ def _differing(at: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iter
     saliency = registry.find("saliency", now["name"])
     for key, (_, default) in parameters.parameters_of(saliency).items():
         before, after = (one["params"].get(key, default) for one in (then, now))
+        # Incidental parameters, such as the device, change no map.
         if key not in saliency.incidental and not _same(before, after):
             yield f"{at}{key}: trained with {_shown(before)}, asked with {_shown(after)}"
 

@@ -44,7 +44,7 @@ class Job:
 
     @property
     def names(self) -> Names:
-        """How its records name the method and the data set."""
+        """The names of the method and of the data set in its records."""
         return Names(self.facts.method, self.method.name, self.facts.dataset, self.dataset.name)
 
 
@@ -76,12 +76,12 @@ class Shard:
 
     @property
     def weights(self) -> Mapping[str, str] | None:
-        """The hashes of the method's files when the run was planned; None where they were not noted."""
+        """The hashes of the method's files when the run was planned; None if they were not recorded."""
         return self.jobs[0].facts.about.get("weights_sha256")
 
     @property
     def data(self) -> Mapping[str, Any] | None:
-        """The data set's fingerprint when the run was planned; None where it was not noted."""
+        """The data set's fingerprint when the run was planned; None if it was not recorded."""
         return self.jobs[0].facts.about.get("dataset_fingerprint")
 
     def split(self, size: int) -> tuple[Shard, Shard | None]:

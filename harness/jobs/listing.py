@@ -19,11 +19,11 @@ from harness.structures import UserError
 
 @dataclass(frozen=True)
 class Listing:
-    """What a data set lists.
+    """A data set with its ids and counts.
 
     Attributes:
         entry: The config's entry.
-        dataset: Built from it.
+        dataset: The data set, built from the entry.
         fingerprint: A later start compares it, to see whether the data changed.
         sample_ids: The ids of the run's samples, in the data set's order.
         weights: Sample -> how many instances it has; empty if that takes opening the images.
@@ -53,6 +53,8 @@ def listing_of(entry: Plugin, limit: int | None = None, only: Collection[str] = 
         raise UserError(
             f"{name}: found no image '{min(lacking)}'. {messages.nearest(min(lacking), dataset.sample_ids())}"
         )
+    # The base class lists instances by loading the sample. Doing that for a whole data set would delay a start by
+    # minutes, so such data sets have no weights, and shards are then cut by images.
     opens_images = type(dataset).list_instances is Dataset.list_instances
     weights = {} if opens_images else _weights(dataset, sample_ids, name)
     if weights and not any(weights.values()):

@@ -78,7 +78,7 @@ def _run_name(name: str) -> str:
 
 
 def _clicks(clicks: Clicks, results: Results) -> Clicks:
-    """The config's clicks, as many as the masks were made after."""
+    """The config's click protocol, with as many clicks as the masks were made after."""
     most = results.most_clicks
     in_draws = any(one.draw is not None for one in results.all)
     draws = clicks.draws if in_draws else 1
@@ -90,10 +90,10 @@ def _clicks(clicks: Clicks, results: Results) -> Clicks:
 
 
 def _data_of(config: RunConfig, results: Results, file: Path, wanted: str) -> tuple[Plugin, Dataset]:
-    """The data set that a file's masks are of.
+    """The data set of a file's masks: the one that has all its images.
 
     Raises:
-        UserError: None has one of its images, or several have all.
+        UserError: No data set has all of them, or several do.
     """
     known = {label(entry): entry for entry in config.datasets}
     if wanted and wanted not in known:
@@ -119,13 +119,13 @@ def _data_of(config: RunConfig, results: Results, file: Path, wanted: str) -> tu
 
 
 def _check_instances(dataset: Dataset, results: Results, name: str) -> None:
-    """See that every mask is of an instance of its image, and that masks are of their image's size.
+    """Check that every mask is of an instance of its image, and that masks have their image's size.
 
-    Sizes are looked at on the first image alone: where one is wrong, as of a network that answers at a size of its
-    own, all are. A later one is a failed row that says so.
+    Sizes are checked on the first image only: a network that answers at a size of its own does so for all images. A
+    later mask of a wrong size becomes a failed row that says so.
 
     Raises:
-        UserError: The first one that is not.
+        UserError: It names the first mask that is wrong.
     """
     by_image: dict[str, list[Result]] = {}
     for one in results.all:

@@ -1,4 +1,4 @@
-"""What must be there before a run begins: checkpoints, and the trainings that make those that are absent."""
+"""Checks what a run needs before it begins: checkpoints, and the trainings that make the missing ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _log = logging.getLogger(__name__)
 
 
 def untrained(config: RunConfig) -> list[MethodEntry]:
-    """The methods that must be trained first; warns of a checkpoint that is there, but made by another recipe."""
+    """The methods that must be trained first. Warns of a checkpoint that exists but was made by another recipe."""
+    # A warning and no error: the recipe may differ in something that the user knows to be harmless, and training again
+    # may take days. The rows know the checkpoint by its hash in any case.
     trained = [(method, identified(method.train)) for method in config.methods if method.train is not None]
     there = {recipe.output: recipe for _, recipe in trained if recipe.output.is_file()}
     for path, recipe in there.items():
@@ -32,9 +34,10 @@ def untrained(config: RunConfig) -> list[MethodEntry]:
 
 
 def _made_by(recipe: KnownRecipe) -> str:
-    """The key of the recipe that made the checkpoint, "" where it does not say, or where not all is here to tell.
+    """The key of the recipe that made the checkpoint; "" if the header does not say, or if it cannot be compared.
 
-    A checkpoint without the recipe itself is older than its keys are now; what a key was made of may lie elsewhere.
+    Keys are made from files' hashes, so without these files the recipe's own key is not the one of then. A checkpoint
+    without the recipe's text is so old that keys were made otherwise.
     """
     plugins = [("learners", recipe.learner), *(("datasets", dataset) for dataset in recipe.datasets)]
     if not all(path.exists() for kind, one in plugins for path in files.paths(kind, one.name, one.params).values()):
@@ -51,10 +54,11 @@ def training_data(due: Sequence[MethodEntry]) -> list[Plugin]:
 
 
 def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = ()) -> None:
-    """Look for the checkpoints and lists of names of all methods, and for what trainings start from, before anything.
+    """Check that the checkpoints and lists of names of all methods exist, and the files that trainings start from.
 
     Raises:
-        UserError: Some are absent: all of them in one message. Or a list of names is none.
+        UserError: Some are missing; the message names all of them, so that they can be fetched at once. Or a file is
+            no list of names.
     """
     named = [(method, key, path) for method in methods for key, path in starts_from(method, method in due).items()]
     absent = [
@@ -73,14 +77,14 @@ def check_weights(methods: Iterable[MethodEntry], due: Sequence[MethodEntry] = (
 
 
 def _near(path: Path) -> str:
-    """`Did you mean 'a.pth'? `, of the files beside the one that is not there; "" where none has nearly its name."""
+    """`Did you mean 'a.pth'? `, from the files in the missing one's folder; "" if none has a similar name."""
     beside = (one.name for one in path.parent.iterdir()) if path.parent.is_dir() else ()
     meant = nearest(path.name, beside)
     return f"{meant} " if meant else ""
 
 
 def _check_names(method: MethodEntry, path: Path) -> None:
-    """A name that is no choice, such as "Dataset", counts as a path: without this, rows would not tell them apart."""
+    """Check a file of names. A misspelt choice, such as "Dataset" for "dataset", counts as a path and is found here."""
     try:
         names_in(path)
     except UserError as error:

@@ -1,7 +1,8 @@
 """Counts the words by which a method was asked for instances, and those of them that it does not know.
 
-A method that was trained with a vocabulary of its own takes any other word for "unknown". What it makes of a class that
-it has never heard of is another matter than what it makes of one that it knows, so tables say how often it happened.
+A method that was trained with a vocabulary of its own reads any other word as "unknown". For such a class its mask is
+as good as without words, so tables say how often that happened. For the texts "left car" and "kayak", and a vocabulary
+with "left" and "car", the counts are (0 unknown, 2 read) and (1, 1).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from harness.structures import Record
 
 
 def words_asked(method: Method, records: Sequence[Record]) -> dict[str, tuple[int, int]]:
-    """Image's id -> how many of its instances' words the method does not know, and how many it reads.
+    """Image's id -> how many words of its instances the method does not know, and how many it reads.
 
     An instance counts once, however many clicks, draws and rankings its rows are of; a failed one counts, too.
 
@@ -38,7 +39,7 @@ def words_asked(method: Method, records: Sequence[Record]) -> dict[str, tuple[in
 
 
 def _counted(method: Method, text: str) -> tuple[int, int]:
-    """The counts of one text; (0, 0) where the method fails on it, for then its row says so."""
+    """The counts of one text; (0, 0) if the method fails on it, since its row then says so."""
     try:
         with contained():
             return method.unknown_words(text) or (0, 0)

@@ -1,7 +1,7 @@
-"""Checks whether everything that a run needs is there, and is what was published: data, weights, machine.
+"""Checks whether everything that a run needs exists and is what was published: data, weights, machine.
 
-`python -m harness doctor configs/x.yaml`. Every check only looks; none computes a result. A finding that is wrong says
-what was found, what was wanted and what to do.
+`python -m harness doctor configs/x.yaml`. No check computes a result. A finding that is wrong says what was found, what
+was wanted and what to do. `run` stops at its first mistake; doctor goes through all, so that one visit mends them all.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from harness.structures import Listed, UserError
 from harness.weights import catalogue as weights
 
 OPENED_WHOLE = 50
-"""Doctor opens all images of a data set that has no more: seconds, for large ones too."""
+"""All images of a data set with at most this many are opened, which takes seconds even for large images."""
 
 BYTES_A_ROW = 1000
-"""A result row on disk: mostly the mask, 583 bytes on average at 640 x 480."""
+"""Bytes of a result row on disk, rounded up: mostly the mask, 583 bytes on average at 640 x 480."""
 
 TRAINED = ("checkpoint", "weights")
-"""How the names of parameters end that are weights, which can be trained."""
+"""The ends of names of parameters that are weights, and so can be trained."""
 
 SHARED_MEMORY_MIB = 256
 """Ray passes messages through shared memory. Ours are small, but containers often have 64 MiB, which makes Ray slow."""
 
 
 class State(StrEnum):
-    """Whether what a check found is in order, worth knowing, or to be mended."""
+    """Whether a finding is in order, worth knowing, or must be mended."""
 
     FINE = "fine"
     NOTE = "note"
@@ -55,10 +55,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        subject: What was looked at: a data set, a method, the disk.
+        subject: What was checked: a data set, a method, the disk.
         text: What was found; if it is wrong, also what was wanted and what to do.
     """
 
@@ -68,7 +68,9 @@ class Finding:
 
 
 def examined(config: RunConfig) -> Iterator[Finding]:
-    """Look at the data sets, the methods, what trainings need, and whether the rows have room."""
+    """Check the data sets, the methods, what trainings need, and whether the disk has room for the rows."""
+    # Data sets first, since the checks of methods read their listings. A data set that cannot be built is one finding
+    # and is left out of the rest; otherwise each method would repeat it.
     built: list[tuple[Plugin, Dataset]] = []
     listings: dict[str, Mapping[str, Sequence[Listed]]] = {}
     for entry in config.datasets:
@@ -92,7 +94,7 @@ def examined(config: RunConfig) -> Iterator[Finding]:
 
 
 def fitness(config: RunConfig, address: str | None = None) -> Iterator[Finding]:
-    """Look at the machine, or at the cluster that a run would join: GPU, Ray, shared memory."""
+    """Check the machine, or the cluster that a run would join: GPU, Ray, shared memory."""
     yield _gpu(config)
     if config.workers.executor == "ray":
         yield _ray(config, address)
@@ -100,7 +102,7 @@ def fitness(config: RunConfig, address: str | None = None) -> Iterator[Finding]:
 
 
 def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, Mapping[str, Sequence[Listed]]]:
-    """Look at one data set, and return what it lists: its samples with their instances."""
+    """Check one data set, and return its listing: its samples with their instances."""
     name = label(entry)
     check_classes(dataset, f"data set '{name}'")
     ids = checked_ids(dataset, f"data set '{name}'")
@@ -127,7 +129,7 @@ def _dataset(entry: Plugin, dataset: Dataset) -> Generator[Finding, None, Mappin
 
 
 def _listed(dataset: Dataset, ids: Sequence[str]) -> tuple[dict[str, list[Listed]], dict[str, str]]:
-    """The instances of each image, and for each whose instances cannot be listed the reason."""
+    """The instances of each image, and the reason for each image whose instances cannot be listed."""
     listing: dict[str, list[Listed]] = {}
     unlisted: dict[str, str] = {}
     for sample_id in ids:
@@ -143,7 +145,7 @@ def _listed(dataset: Dataset, ids: Sequence[str]) -> tuple[dict[str, list[Listed
 def _decoded(name: str, dataset: Dataset, ids: Sequence[str]) -> Iterator[Finding]:
     """Decode every image of a small data set; of a larger one the first, the middle and the last.
 
-    Three are enough to see that images and masks lie where they should, and not to see that each is sound.
+    Three are enough to see that images and masks are in the right place, but not that each of them is sound.
     """
     chosen = list(dict.fromkeys(ids if len(ids) <= OPENED_WHOLE else (ids[0], ids[len(ids) // 2], ids[-1])))
     sound = 0
@@ -196,7 +198,7 @@ def _share(name: str, share: float, known: Published) -> Finding:
 
 
 def _files(method: MethodEntry, due: bool) -> Iterator[Finding]:
-    """Look at the files that the method reads and, if it must be trained first, at those that its training reads."""
+    """Check the files that the method reads and, if it must be trained first, those that its training reads."""
     name = label(method)
     if due and method.train is not None:
         yield Finding(name, State.NOTE, f"no {identified(method.train).saved_as} yet: `run` trains it first")
@@ -209,7 +211,7 @@ def _files(method: MethodEntry, due: bool) -> Iterator[Finding]:
 
 
 def _file(name: str, key: str, path: Path) -> Finding:
-    """Look at one file: published checkpoints are hashed and compared, other files are hashed."""
+    """Check one file: published checkpoints are hashed and compared, other files are hashed."""
     if not path.exists():
         trained = ", or train it (README, Training)" if key.endswith(TRAINED) else ""
         todo = weights.hint(path) or f"Correct `{key}`{trained}."
@@ -229,7 +231,7 @@ def _file(name: str, key: str, path: Path) -> Finding:
 
 
 def _saliency(method: MethodEntry) -> Iterator[Finding]:
-    """Whether the method is asked with the saliency that its checkpoint says it was trained with."""
+    """Check that the method's saliency is the one that its checkpoint was trained with."""
     if said := "; ".join(differing(method)):
         wrong = method.saliency_differs == "refuse"
         todo = " Correct it, or write `saliency_differs: footnote` beside `params`." if wrong else " Tables say so."
@@ -238,7 +240,7 @@ def _saliency(method: MethodEntry) -> Iterator[Finding]:
 
 
 def _training_images(method: MethodEntry, built: Sequence[tuple[Plugin, Dataset]]) -> Iterator[Finding]:
-    """How many of the images that the method is evaluated on it was trained on."""
+    """Count the images that the method was trained on among those on which it is evaluated."""
     images = training_images(method)
     for entry, dataset in built:
         again = asked_again(images, dataset, dataset.sample_ids())
@@ -254,7 +256,7 @@ def _texts(
     built: Sequence[tuple[Plugin, Dataset]],
     listings: Mapping[str, Mapping[str, Sequence[Listed]]],
 ) -> Iterator[Finding]:
-    """How many texts of each data set are longer than the method reads."""
+    """Count the texts of each data set that are longer than the method reads."""
     limits = list(limits_of("methods", method.name, method.params))
     for entry, dataset in built if limits else ():
         if not asked_on(method.datasets, label(entry)):
@@ -276,7 +278,9 @@ def _to_train_on(entry: Plugin) -> Finding:
 
 
 def _disk(config: RunConfig, instances: int) -> Finding:
-    """Whether the rows have room twice over, at three rankings a click."""
+    """Check that the disk has twice the room that the rows need, at three rankings for each click."""
+    # Twice, because results.parquet holds all rows once more beside the shards. For 1000 instances, one method and 20
+    # clicks: 3 x 20 x 1000 rows of 1000 bytes are 57 MiB, so 114 must be free.
     asked = [config.clicks_of(method) for method in config.methods]
     needed = 3 * sum(max(1, one.max_clicks) * one.draws for one in asked) * instances * BYTES_A_ROW
     folder = store_of(config.run).folder

@@ -71,7 +71,7 @@ class Following:
             self._tell("on_rows", lambda: self._rows(outcome.file))
 
     def ended(self, ended: Ended) -> None:
-        """Tell the loggers of the end."""
+        """Pass the end of the run to the loggers."""
         self._tell("on_end", lambda: ended)
 
     def _rows(self, file: str) -> Any:
@@ -80,6 +80,8 @@ class Following:
 
     def _tell(self, hook: str, what: Any) -> None:
         """Call a hook of every logger, and drop a logger that raises."""
+        # A tracker that is down must not end a run of hours: rows are on the disk anyway. A logger that failed once is
+        # not called again, or each shard would wait for its timeout.
         try:
             told = what()
         except (UserError, ValueError, OSError) as error:
@@ -96,10 +98,10 @@ class Following:
 
 @contextmanager
 def told_of_the_end(config: RunConfig, folder: Folder) -> Iterator[list[Following]]:
-    """Surrounds a command's work on a run: however it ends, the loggers are told how, and `on_end:` is run.
+    """Surround a command's work on a run: however it ends, the loggers get the result, and `on_end:` is run.
 
     Yields:
-        A list, for the `Following` whose loggers are to be told.
+        A list, to which the command adds the `Following` whose loggers get the result.
     """
     following: list[Following] = []
     code, said = 1, ""
@@ -124,12 +126,13 @@ def told_of_the_end(config: RunConfig, folder: Folder) -> Iterator[list[Followin
 
 
 def run_commands(commands: Sequence[str], ended: Ended) -> None:
-    """Run the commands of `on_end:` one after the other, by the shell; what they print goes to this terminal.
+    """Run the commands of `on_end:` one after the other in a shell; their output goes to this terminal.
 
     Args:
-        commands: As a config writes them.
-        ended: What their environment says of the run.
+        commands: The commands, as the config has them.
+        ended: The result of the run, which goes into their environment.
     """
+    # By the environment and not by arguments: a message of an error may hold quotes, which a shell would interpret.
     told = {
         "HARNESS_RUN": ended.run,
         "HARNESS_RUN_FOLDER": ended.folder,

@@ -1,4 +1,4 @@
-"""The texts of a run that are longer than its methods read: those that fail, and those that lose their ends.
+"""Finds the texts of a run that are longer than its methods read: some will fail, others will be cut.
 
 No weights are loaded and no image is opened: the words come from a data set's listing, by the run's text rule.
 """
@@ -29,10 +29,10 @@ def texts_of(
     """The texts that a method gets for a data set's instances, each once, in the order of the listing.
 
     Args:
-        config: The run's.
+        config: The run's config.
         method: One of its methods.
-        entry: The data set's, in the config.
-        dataset: Built from it.
+        entry: The data set's entry in the config.
+        dataset: The data set, built from the entry.
         listed: Its samples with their instances.
     """
     wording = Wording(config.text_of(method), dataset.classes)
@@ -42,6 +42,7 @@ def texts_of(
     for sample_id, instances in listed.items():
         present = frozenset(one.category for one in instances)
         for one in instances:
+            # The generator of a run's own evaluation, so that a rule that draws gives the very words of the run.
             rng = partial(click_rng, config.seed, entry.name, sample_id, one.id.partition("~")[0], TEXT_ROUND, 0)
             try:
                 text = wording.said(one, present, rng).text
@@ -53,7 +54,7 @@ def texts_of(
 
 
 def too_long(texts: Sequence[str], limit: TextLimit) -> str:
-    """One sentence on the texts that have more than a reader reads, with the longest; "" where none has."""
+    """A sentence on the texts that are longer than a reader's limit, with the longest one; "" if there are none."""
     over = {text: count for text in texts if (count := limit.beyond(text))}
     if not over:
         return ""
@@ -67,7 +68,7 @@ def too_long(texts: Sequence[str], limit: TextLimit) -> str:
 
 
 def limits_of(kind: str, name: str, params: Mapping[str, Any]) -> Iterator[TextLimit]:
-    """How much a plugin reads of a text, and so does each saliency among its parameters."""
+    """The limits of a plugin's texts, and those of each saliency among its parameters."""
     cls = registry.find(kind, name)
     taken = parameters.parameters_of(cls)
     given = {key: default for key, (_, default) in taken.items()} | dict(params)

@@ -1,4 +1,7 @@
-"""The means of a run while its rows come in, for loggers: of what is done so far, and no numbers for a paper."""
+"""Running means of a run's metrics while its rows come in, for loggers.
+
+They are over the rows so far, which are of whichever images were done first, so they are no results.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ class MeansSoFar:
         self.counts: Counter[str] = Counter()
 
     def add(self, rows: pd.DataFrame) -> dict[str, tuple[float, int]]:
-        """Take in rows.
+        """Add rows.
 
         Returns:
-            What they changed: `scenes/SAM/iou@1` -> the mean, and over how many rows. Several rankings have a part
-            each, `scenes/SAM, confidence/iou@1`.
+            The means that changed: `scenes/SAM/iou@1` -> the mean, and the number of rows. A method with several
+            rankings has one for each, `scenes/SAM, confidence/iou@1`.
         """
         changed: dict[str, tuple[float, int]] = {}
         ok = rows[rows["status"] == "ok"]

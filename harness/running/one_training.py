@@ -1,4 +1,11 @@
-"""Runs one training, in this process or on Ray: a recipe goes in, a checkpoint with its card comes out."""
+"""Runs one training, in this process or on Ray: from a recipe to a checkpoint with its card.
+
+The recipe's key names everything: the lock, the state from which a stopped training goes on, and the journal.
+
+    runs/training/<key>.pt      the state; removed once the checkpoint is saved
+    runs/training/<key>/        the journal: how the loss went
+    weights/....safetensors     the checkpoint, with a card of the same name (.md)
+"""
 
 from __future__ import annotations
 
@@ -37,12 +44,12 @@ def train(
     """Train, and save the weights to the recipe's checkpoint; goes on where an earlier call was stopped.
 
     Args:
-        recipe: What to train.
+        recipe: The recipe.
         report: Called every `report_every` steps and at the end.
-        report_every: Steps.
+        report_every: The number of steps between two reports.
         address: The address of a Ray cluster, for a recipe with `workers`; None uses this machine.
-        runs: Where runs are kept, and with them the states of such a training; None as HARNESS_RUNS says.
-        lock: What `claimed` returned, if the caller has entered it already.
+        runs: The folder of runs, which then also keeps the states of such a training; None means HARNESS_RUNS.
+        lock: The lock from `claimed`, if the caller has entered it already.
 
     Raises:
         UserError: The data holds nothing to train on, the device or the workers are not to be had, a loader died, the
@@ -59,6 +66,7 @@ def train(
             atomic.remove_left_over(file)
 
         def reported(progress: Progress) -> None:
+            # If this machine slept longer than the lock lasts, another start may have taken it; then this one ends.
             held.check()
             journal.add(progress)
             report(progress)
@@ -71,34 +79,33 @@ def train(
             export(known, fit_on_ray(known, storage, reported, report_every, address))
             forget(known, storage)
         else:
+            # The checkpoint is saved before the state is removed: killed in between, the next start finds both, and a
+            # finished state only needs to be exported again.
             export(known, fit(known, StateFile(state, known.key), reported, report_every))
             state.unlink(missing_ok=True)
     return known.output
 
 
 def claimed(recipe: KnownRecipe, runs: str | None = None) -> Lock:
-    """The lock that, once entered, keeps others from training the same: they would share its state."""
+    """The lock that, once entered, keeps others from the same training, since they would write the same state."""
     state = resumable(recipe)
     states = _storage(state, runs) if recipe.workers else Folder.at(state.parent)
     return Lock(states / recipe.key, what="training")
 
 
 def resumable(recipe: KnownRecipe) -> Path:
-    """Where a training in this process keeps what it needs to go on: runs/training/<key>.pt.
-
-    The folder of that name without ".pt" keeps how it went.
-    """
+    """The file from which a training in this process goes on: runs/training/<key>.pt."""
     return places.ROOT / "runs" / "training" / f"{recipe.key}.pt"
 
 
 def _storage(state: Path, runs: str | None) -> Folder:
-    """Where Ray's workers keep states: with the runs, which every node reaches, or where this machine does."""
+    """The folder for the states of Ray's workers: with the runs, which every node reaches, else this machine's own."""
     place = runs or os.environ.get("HARNESS_RUNS")
     return Folder.at(place) / "training" if place else Folder.at(state.parent)
 
 
 def export(recipe: KnownRecipe, fitted: Fitted) -> None:
-    """Save the weights as safetensors that say what they are, with their card."""
+    """Save the weights as safetensors with their recipe, classes and data in the header, and a card beside them."""
     weights = {name: stored(tensor, half=recipe.precision == "fp16") for name, tensor in fitted.weights.items()}
     made_by = commit()
     about = {
@@ -119,6 +126,7 @@ def export(recipe: KnownRecipe, fitted: Fitted) -> None:
 
 def stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
     """A tensor as the checkpoint keeps it: float32, or float16 unless a value exceeds that; integers as they are."""
+    # float16 ends at 65,504. A larger value would become infinite, so such a tensor alone stays in float32.
     tensor = tensor.detach().cpu().contiguous()
     if not tensor.is_floating_point():
         return tensor

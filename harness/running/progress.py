@@ -1,4 +1,8 @@
-"""Shows how a run goes: bars in a terminal, lines elsewhere, and a file for `python -m harness watch`."""
+"""Shows the progress of a run: bars in a terminal, lines elsewhere, and a file for `python -m harness watch`.
+
+The file goes to the run's folder and holds the same facts, so that another shell, or another machine that reaches the
+folder, can show them. It is written at most every 2 s, on a bucket every 10 s, where each write is a request.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +131,7 @@ class Live:
         self._write_file(ended=True)
 
     def begins(self, what: str) -> None:
-        """Show what begins now and has no bar of its own, until the next begins or a first result is there."""
+        """Show a step without a bar of its own, until the next step begins or a first result arrives."""
         if what == self.begun:  # As where several workers load one method.
             return
         self.begun = what
@@ -143,7 +147,7 @@ class Live:
             self.bars.update(self.beginning, visible=False)
 
     def part(self, what: str, done: int = 0, of: int = 0) -> None:
-        """Show how many of several alike parts are done, such as a page's pictures; `of` is 0 where unknown."""
+        """Show how many of several equal parts are done, such as a page's pictures; `of` is 0 if it is unknown."""
         if not of:
             self.begins(what)
             return

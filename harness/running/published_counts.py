@@ -1,4 +1,4 @@
-"""What the published data sets count to: images, instances, and the share of instances of seen categories."""
+"""The published counts of data sets: images, instances, and the share of instances of seen categories."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNTS = Path(__file__).with_suffix(".csv")
 
 @dataclass(frozen=True)
 class Published:
-    """What a whole data set should count to; None where nothing was published.
+    """The counts of a whole data set; None for what was not published.
 
     Attributes:
         w: The share of instances whose category is seen.
@@ -36,6 +36,7 @@ class Published:
 
 def published(entry: Plugin) -> Published | None:
     """The counts of a data set with these parameters: the first line of published_counts.csv that fits them."""
+    # Defaults count as well: a config that leaves `split` out means the same as one that names the default.
     defaults = {key: default for key, (_, default) in parameters_of(registry.find("datasets", entry.name)).items()}
     given = defaults | entry.params
     for line in lines():

@@ -1,4 +1,8 @@
-"""Shows from another shell how a run goes: `python -m harness watch runs/x`."""
+"""Shows a run's progress from another shell: `python -m harness watch runs/x`.
+
+It only reads the run's folder: the progress file, and the lock, which says whether the process is alive when the file
+is old. So it works for a run on another machine, and cannot disturb one.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +33,12 @@ LOOK_EVERY_S = {"disk": 1.0, "bucket": 5.0}
 
 
 def follow(run: str | Path, console: Console, as_json: bool = False) -> None:
-    """Show how a run goes until it ends: a table that changes in a terminal, lines where there is none.
+    """Show a run's progress until it ends: a table that changes in a terminal, otherwise lines.
 
     Args:
         run: The run's folder or bucket.
-        console: Where it is shown.
-        as_json: Write JSON lines, in a terminal, too.
+        console: The terminal or file for the output.
+        as_json: Whether to write JSON lines, even to a terminal.
 
     Raises:
         UserError: As `news`.
