@@ -1,4 +1,4 @@
-"""`run --budget 20m`: the part of a run that a time suffices for, and which difference that part finds."""
+"""`run --budget 20m`: takes as many images as a time suffices for, and says which difference they can show."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def seconds_of(time: str) -> int:
 def part_within(
     asked: RunConfig, budget: str, address: str | None = None, runs: str | None = None, as_json: bool = False
 ) -> RunConfig:
-    """The config of as many images as the budget suffices for; said in a line.
+    """Reduce the config to as many images as the budget suffices for, and print a line on that.
 
     Raises:
-        UserError: No such time; as `running.budget.within`.
+        UserError: The time cannot be read, or as `running.budget.within`.
     """
     budget_s = seconds_of(budget)
     from harness.running.budget import within
@@ -53,7 +53,7 @@ def part_within(
 
 
 def say_found(asked: RunConfig, runs: str | None = None) -> None:
-    """Say which difference the images of a run find between each two methods."""
+    """Print for each two methods the smallest difference that the run's images can show."""
     from harness.storage.store import store_of
 
     for one in known_powers(store_of(asked.run, runs), asked):

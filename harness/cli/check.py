@@ -76,7 +76,7 @@ def _table(title: str, found: list[Outcome]) -> Table:
 
 
 def _mapping(text: str) -> dict[str, Any]:
-    """The params as a config would have them.
+    """Read `--params` as a config would.
 
     Raises:
         UserError: They are no mapping.

@@ -1,4 +1,8 @@
-"""The commands, in the order in which `--help` lists them, and what their mistakes come to."""
+"""The commands, in the order of `--help`, and what happens to their errors.
+
+Commands import what they need inside their functions. So `--help` imports neither torch nor pandas, and a command
+imports only its own part of the harness.
+"""
 
 from __future__ import annotations
 
@@ -87,6 +91,8 @@ def options(
 
 def main() -> NoReturn:
     """Run the command line; a UserError, or a loss that is not finite, becomes one message and exit code 2."""
+    # A UserError is what the user can mend: its text is the whole message. Anything else is a bug, and keeps its
+    # traceback and Python's exit code 1.
     if isinstance(sys.stdout, io.TextIOWrapper):  # A name that the terminal's encoding lacks is escaped, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -100,7 +106,7 @@ def main() -> NoReturn:
 
 
 def _tell_how_to_resume(words: list[str]) -> None:
-    """Answer what many try first: a command or an option that resumes.
+    """Answer a command or an option that many try first, and that is not needed: one that resumes.
 
     Raises:
         UserError: One of them was given.

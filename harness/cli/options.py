@@ -42,7 +42,7 @@ Data = Annotated[
 
 
 def loaded(path: Path, overrides: list[str], limit: int | None, only: str | None = None) -> RunConfig:
-    """Read and check a run's config; `limit` or `only` makes it that of a part.
+    """Read and check a run's config; `limit` or `only` reduces it to a part of the images.
 
     Raises:
         UserError: At the first mistake.
@@ -60,7 +60,10 @@ def loaded(path: Path, overrides: list[str], limit: int | None, only: str | None
 
 
 def data_places(data: list[str]) -> dict[str, Path]:
-    """Data set's label -> its folder, by `--data`; the plugins of the configs that it names are imported.
+    """Data set's label -> its folder, by `--data`. Plugins of configs that it names are imported.
+
+    A run's folder may name a plugin of the reader's own, which is imported only if the reader names it as well. Loading
+    a config does that, and its values are not needed.
 
     Raises:
         UserError: At the first mistake.

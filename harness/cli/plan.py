@@ -85,7 +85,7 @@ def plan(
 
 
 def _say_training(methods: list[MethodEntry], probe: bool) -> None:
-    """What must be trained first, each checkpoint once; with what it takes on the device at hand, if asked."""
+    """Print what must be trained first, each checkpoint once, and with `probe` how long that takes on this device."""
     from harness.config.parts import label
     from harness.config.recipe import identified
 
@@ -105,7 +105,7 @@ def _say_training(methods: list[MethodEntry], probe: bool) -> None:
 
 
 def _expected(recipes: Iterable[KnownRecipe]) -> dict[Path, Expected]:
-    """What each training takes, by its checkpoint; those that differ in the seed alone are measured once."""
+    """Checkpoint -> how long its training takes. Trainings that differ only in the seed are measured once."""
     from harness.training.estimate import expected_hours
 
     expected: dict[Path, Expected] = {}

@@ -15,7 +15,7 @@ from harness.messages import number_of
 from harness.structures import UserError
 
 SHOWN = 40
-"""Rows that a terminal is shown where no number is asked for."""
+"""The number of rows that a terminal shows by default."""
 
 
 def rows(

@@ -72,7 +72,7 @@ def execute(
     redo: Sequence[str] = (),
     as_json: bool = False,
 ) -> None:
-    """Execute a run's config, show how it goes, and print its tables; `again` is the command that goes on with it."""
+    """Execute a run's config, show its progress, and print its tables. `again` is the command that resumes it."""
     from harness.running.following import Following, told_of_the_end
     from harness.running.one_run import run as started
     from harness.storage.store import store_of
@@ -117,9 +117,10 @@ def _execute_part(asked: RunConfig, said: str, address: str | None, runs: str | 
 
 
 def _keep_memory_small() -> None:
-    """Have Arrow give memory back: its own pool keeps what is freed, and the driver of a long run stays at its peak.
+    """Make Arrow return memory to the system; its own pool keeps what is freed, so a driver would stay at its peak.
 
-    Here, not in running/, because the pool is the whole process's, and only the command line owns its process.
+    This is done here and not in running/, because the pool belongs to the whole process: a program that imports harness
+    may have chosen its own.
     """
     import pyarrow as pa
 
@@ -136,7 +137,7 @@ def _print(finished: Finished, place: Folder) -> None:
 
 
 def _again(config: Path, set_: list[str], given: Mapping[str, object]) -> str:
-    """The command that was given, to be pasted."""
+    """The command that was given, as a text to be pasted into a shell."""
     options = [*(part for one in set_ for part in ("--set", one)), *(f"{k}={v}" for k, v in given.items() if v)]
     return shlex.join(["python", "-m", "harness", "run", str(config), *options])
 
@@ -156,6 +157,6 @@ def _warn_failed(finished: Finished, max_failures: float, retry: str) -> None:
 
 
 def _shown(folder: Folder) -> str:
-    """A folder's path, from the root where it lies under it."""
+    """A folder's path, relative to the checkout if it is inside."""
     local = folder.local
     return str(local.relative_to(places.ROOT) if local and local.is_relative_to(places.ROOT) else folder)

@@ -1,4 +1,4 @@
-"""What the command line makes of rows that are there: reports, audits, comparisons and leaderboards."""
+"""Commands that print tables of existing rows: reports, audits, comparisons and leaderboards."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def claims(
 
 
 def _of_runs(table: str, runs: Sequence[str]) -> tuple[list[Table], list[str]]:
-    """One table of each run, and what they do not show."""
+    """One table of each run, and sentences on what they lack."""
     from harness.report.build import build_table
     from harness.report.shortfalls import shortfalls
     from harness.results.recorded import recorded_at
@@ -160,7 +160,7 @@ def leaderboard(
 
 
 def tabulate(run: str, table: str, form: Form | None, output: Path | None, intervals: bool) -> None:
-    """Make one of the tables of a run's rows, those of its config, or all that there are: the paper's first."""
+    """Make one table of a run's rows, those that its config names, or all that exist, the paper's first."""
     from harness.plugins.registry import names
     from harness.report.build import build_table
     from harness.report.shortfalls import shortfalls
@@ -206,7 +206,7 @@ def _write(content: bytes, output: Path | None) -> None:
 
 
 def _chosen(form: Form | None, output: Path | None) -> Form:
-    """The format asked for, or that of the file's name."""
+    """The given format, or that of the file's ending."""
     if output is None:
         if form is Form.parquet:
             raise UserError("--format parquet: no terminal shows it. Say where it goes: -o tables.parquet.")
@@ -221,7 +221,11 @@ def _chosen(form: Form | None, output: Path | None) -> Form:
 def _sides(
     sides: Sequence[tuple[str, str]], runs: Mapping[str, Recorded], named: Mapping[str, str]
 ) -> tuple[pd.DataFrame, tuple[str, str], tuple[str, str], list[str]]:
-    """The rows of both sides, folder and method each, under labels of their own; and what either side lacks."""
+    """The rows of both sides with the label and ranking of each, and sentences on what either side lacks.
+
+    Two runs may hold a method of one label, such as the same method before and after a change. The labels then get the
+    run's name ("SAM, runs/a" and "SAM, runs/b"), since a comparison tells methods apart by their labels.
+    """
     import pandas as pd
 
     from harness.report.several_runs import Source, expecting_alike
@@ -249,10 +253,10 @@ def _sides(
 
 
 def _declared(metric: str, runs: Mapping[str, Recorded]) -> Scale:
-    """What the runs declare of a metric.
+    """The scale of a metric, as the runs declare it.
 
     Raises:
-        UserError: They do not declare the same.
+        UserError: Two runs declare different scales.
     """
     from harness.plugins.scale import Scale
 
@@ -268,7 +272,11 @@ def _declared(metric: str, runs: Mapping[str, Recorded]) -> Scale:
 
 
 def _split(named: str, run: str | None) -> tuple[str, str]:
-    """The run's folder and the method, "" for its only one: the longest start up to a ":" that is a run, else --run."""
+    """Split RUN:METHOD into the run's folder and the method's label, which is "" for a run with one method.
+
+    Both may hold colons ("s3://bucket/runs/a:SAM: large"). So the longest part before a colon that names a run is the
+    run; the colon of "s3://" is none of these. If no part names one, the whole is a method of `--run`.
+    """
     starts = [
         named,
         *(named[:at] for at in range(len(named) - 1, 0, -1) if named[at] == ":" and named[at - 1 : at + 3] != "s://"),
@@ -285,7 +293,7 @@ def _split(named: str, run: str | None) -> tuple[str, str]:
 
 
 def _is_run(place: str, by_name: bool) -> bool:
-    """Whether a run lies there; a name alone may be a method's, too, where --run says the run."""
+    """Whether a place holds a run. With `--run`, a name without a slash may be a method's and is not looked up."""
     from harness.storage.store import Store, found_at
 
     try:
@@ -295,7 +303,7 @@ def _is_run(place: str, by_name: bool) -> bool:
 
 
 def _entry(rows: pd.DataFrame, folder: str, named: str) -> tuple[str, str]:
-    """A method's label and ranking, by what tables call it."""
+    """A method's label and ranking, by its name in tables: "SAM (oracle)", or "SAM" if it has one ranking."""
     ok = rows[rows["status"] == "ok"]
     pairs = list(ok[["method", "ranking"]].drop_duplicates().itertuples(index=False, name=None))
     known = {(label if ranking == "single" else f"{label} ({ranking})"): (label, ranking) for label, ranking in pairs}

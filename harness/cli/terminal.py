@@ -32,16 +32,15 @@ def warn(text: str) -> None:
 
 
 def end(shortfalls: Sequence[str], again: str = "", failing: bool = False) -> None:
-    """Say what tables do not show; every command that prints tables ends so.
+    """Print what the tables lack. Every command that prints tables ends with this.
 
     Args:
-        shortfalls: For lack of rows, since methods were not asked for the same, or since a table's code failed: a
-            sentence each.
-        again: The command that makes rows that are missing.
-        failing: Whether there is another reason for exit code 1, which has been said.
+        shortfalls: Sentences on what is missing: rows, methods that were not asked for the same, or a failed table.
+        again: The command that makes the missing rows.
+        failing: Whether there is another reason for exit code 1, which was printed before.
 
     Raises:
-        typer.Exit: With exit code 1, if there is anything.
+        typer.Exit: With exit code 1, if anything is missing.
     """
     for said in shortfalls:
         warn(said)

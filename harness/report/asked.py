@@ -1,4 +1,7 @@
-"""The line under a table that says how its methods were asked: clicks, words, data and seed."""
+"""Writes the line under a table that says how its methods were asked: clicks, words, data and seed.
+
+Asked: 1 click by paper/v1 (margin 0.35); text given; text none for Click only; scenes val; seed 0.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def with_asked(table: Table, context: Context) -> Table:
 
 
 def asked_lines(runs: Mapping[str, Ways]) -> list[str]:
-    """The line of several runs, by their folders, where it is the same for all; otherwise one a run."""
+    """A single line if it is the same for all runs; otherwise a line for each run, with its folder."""
     lines = {folder: line for folder, asked in runs.items() if (line := asked_line(asked))}
     if len(set(lines.values())) < 2:
         return list(dict.fromkeys(lines.values()))
@@ -36,9 +39,9 @@ def asked_lines(runs: Mapping[str, Ways]) -> list[str]:
 
 
 def asked_line(asked: Ways) -> str:
-    """`Asked: 1 click by paper/v1 (margin 0.35); text given; scenes val; seed 0.`; "" where nothing is known.
+    """`Asked: 1 click by paper/v1 (margin 0.35); text given; scenes val; seed 0.`; "" if nothing is known.
 
-    What most methods were asked with stands first, what others were asked with behind their names.
+    The usual clicks and texts come first, then the others with the methods that got them.
     """
     if not asked:
         return ""
@@ -50,7 +53,7 @@ def asked_line(asked: Ways) -> str:
 
 
 def clicks_said(asked: Asked) -> str:
-    """`1 click by paper/v1 (margin 0.35)`, and `, 5 draws` where there are several; `no click` by text or box alone."""
+    """`1 click by paper/v1 (margin 0.35)`, with `, 5 draws` if there are several; `no click` for text or box alone."""
     start = asked.options.get("start")
     begun = f", from {start['rule']}{_listed(start['options'])}" if start else ""
     draws = f", {asked.draws} draws" if asked.draws > 1 else ""
@@ -62,20 +65,20 @@ def clicks_said(asked: Asked) -> str:
 
 
 def _listed(options: Mapping[str, Any]) -> str:
-    """` (margin 0.35)`; nothing where there are no options."""
+    """` (margin 0.35)`; "" without options."""
     told = [f"{name} {_value(name, value)}" for name, value in options.items() if value not in (None, "")]
     return f" ({', '.join(told)})" if told else ""
 
 
 def _value(name: str, value: object) -> str:
-    """An option's value; of a file's hash, which the rows keep whole, as much as tells files apart."""
+    """An option's value as text; only the first digits of a file's hash, which the rows keep whole."""
     if not isinstance(value, str):
         return json.dumps(value)
     return value[:HASH] if name == "sha256" else value
 
 
 def _told(ways: Mapping[tuple[str, str], str], many: str) -> str:
-    """The most frequent way, then each other one with the methods that it is of."""
+    """The most frequent way, then each other one with its methods."""
     counts = Counter(ways.values())
     if len(counts) > MOST:
         return f"{len(counts)} {many}"

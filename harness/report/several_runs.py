@@ -48,7 +48,7 @@ class Source:
         folder: The run's folder or bucket, as it was named.
         rows: The run's rows, without masks.
         context: What its config and manifest add.
-        manifest: The store's.
+        manifest: The run's manifest.
     """
 
     folder: str
@@ -69,22 +69,22 @@ class Source:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that a leaderboard shows of it."""
+        """The metrics of this run that a leaderboard shows."""
         return tuple(dict.fromkeys([*SHOWN, *self.context.own_metrics]))
 
     def job(self, method: str, dataset: str) -> Mapping[str, Any]:
-        """What the manifest says of a job; nothing where it does not know it."""
+        """The manifest's entry of a job; empty if it has none."""
         jobs = self.manifest.get("jobs", {}).values()
         return next((job for job in jobs if (job["method"], job["dataset"]) == (method, dataset)), {})
 
     def peaks(self, job: Mapping[str, Any]) -> dict[str, float]:
-        """The most memory that a worker of this job held at any start, in MiB; NaN where none says."""
+        """The most memory that a worker of this job used at any start, in MiB; NaN if no start recorded it."""
         key = JobFacts(job["method"], job["dataset"], {}, {}).key if job else ""
         said = [start.get("peaks", {}).get(key, {}) for start in self.manifest.get("starts", [])]
         return {f"peak_{name}": max((one[name] for one in said if one.get(name)), default=math.nan) for name in PEAKS}
 
     def entry(self, method: str) -> Mapping[str, Any]:
-        """What the config says of a method."""
+        """The config's entry of a method."""
         entries = self.manifest.get("config", {}).get("methods", [])
         return next((one for one in entries if (one.get("label") or one["name"]) == method), {})
 
@@ -96,14 +96,14 @@ class Source:
 
 
 def entries(sources: Sequence[Source], mix: bool = False) -> pd.DataFrame:
-    """One line a run, data set, method and ranking: everything that the leaderboard shows, for machines.
+    """One line for each run, data set, method and ranking, with everything that the leaderboard shows.
 
     Args:
         sources: The runs, from `expecting_alike`.
-        mix: Accept runs that were asked otherwise; they are not ranked among each other.
+        mix: Whether to accept runs that were asked in different ways; they are not ranked among each other.
 
     Raises:
-        UserError: They were asked otherwise.
+        UserError: The runs were asked in different ways.
     """
     differing = list(differences(sources))
     if differing and not mix:
@@ -132,10 +132,10 @@ def expecting_alike(sources: Sequence[Source]) -> list[Source]:
 
 
 def scales_of(sources: Sequence[Source]) -> dict[str, Scale]:
-    """Every metric that a leaderboard of these runs shows, as the runs declare it.
+    """Every metric that a leaderboard of these runs shows, with its declared scale.
 
     Raises:
-        UserError: Two runs declare one metric otherwise, so that their numbers are of different things.
+        UserError: Two runs declare different scales for one metric, so their numbers cannot be compared.
     """
     found: dict[str, tuple[Scale, str]] = {}
     for source in sources:
@@ -166,7 +166,7 @@ def differences(sources: Sequence[Source]) -> Iterator[str]:
 
 
 def _states(source: Source, dataset: str, part: str) -> set[str]:
-    """How a run asked the methods for which the config sets nothing of their own in this part."""
+    """How a run asked its methods, without those for which the config sets this part separately."""
     rows = source.rows[source.rows["dataset"] == dataset]
     alike = [method for method in rows["method"].unique() if source.entry(method).get(part) is None]
     limit = source.context.limited if part == "dataset" else None
@@ -219,7 +219,7 @@ def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]
 
 
 def weights_said(about_job: Mapping[str, Any]) -> str:
-    """`checkpoint e546d3f8`, a file each."""
+    """`checkpoint e546d3f8`: each file with the first digits of its hash."""
     return ", ".join(f"{name} {sha[:8]}" for name, sha in about_job.get("weights_sha256", {}).items())
 
 
@@ -248,7 +248,7 @@ def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
 
 
 def _compared(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
-    """The entries with a rank among those over the same instances and clicks, and footnotes at the others."""
+    """The entries with ranks among those over the same instances and clicks, and with footnotes on the others."""
     cells = [mean_cell(entry, "iou", "mean", SHARE) for entry in found.to_dict("records")]
     found = placed(found.assign(cell=pd.Series(cells, index=found.index, dtype=object)))
     most = found.where(found["iou_mean"].notna()).groupby(found["dataset"])["n_iou"].transform("max")
@@ -262,7 +262,7 @@ def _compared(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
 
 
 def _ranked(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
-    """The entries with their ranks, for each data set separately; what two runs print alike counts once."""
+    """The entries with their ranks on each data set. A method with the same printed mean in two runs counts once."""
     whole = found[found["ranked"]]
     once = whole.assign(printed=whole["iou_mean"].map(percent)).drop_duplicates([*LINE, "dataset", "n_iou", "printed"])
     parts = []

@@ -35,23 +35,23 @@ FOLDER = ROOT / "weights"
 CHUNK = 1 << 20
 TIMEOUT_S = 30.0
 LARGEST_MB = 20_000
-"""What a download may be long where the catalogue states no size."""
+"""The largest download in MB if the catalogue states no size."""
 
 SLACK = 0.1
-"""By which share a file may differ from its stated size, which is rounded, and in MB or MiB."""
+"""The share by which a file may differ from its stated size: sources round, and some mean MiB (5 % more) by MB."""
 
 PAGES_NOT_FILES = ("drive.google.com", "sharepoint.com")
-"""Ends of hosts that show a page where one presses a button, where a program would get that page's HTML."""
+"""Ends of hosts that show a page with a button. A program would download that page's HTML instead of the file."""
 
 HUB = "https://huggingface.co/"
-"""Followed by an owner and a name alone it is a snapshot: a folder of files, which the hub's own program downloads."""
+"""An address with only an owner and a name after it is a snapshot: a folder, which the hub's program downloads."""
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and, if the server states it, the bytes of the whole file."""
 
 
 class State(StrEnum):
-    """Whether a file is the published one; UNKNOWN where no checksum was published."""
+    """Whether a file is the published one; UNKNOWN if no checksum was published."""
 
     MISSING = "missing"
     OK = "ok"
@@ -163,6 +163,8 @@ def remembered(checkpoint: Checkpoint, folder: Path = FOLDER) -> State:
     if not path.is_file():
         return State.MISSING
     note = _note(checkpoint, path)
+    # A file that was replaced after its note is newer than the note. The note must also have today's checksum: the
+    # catalogue may have been corrected since.
     fresh = bool(checkpoint.checksum) and note.is_file() and note.stat().st_mtime_ns >= path.stat().st_mtime_ns
     if fresh and note.read_text(encoding="utf-8").startswith(checkpoint.checksum.partition(":")[2]):
         return State.OK

@@ -13,9 +13,9 @@ _FORMULA = ("=", "+", "-", "@")
 
 
 def to_csv(table: Table) -> str:
-    """A line a row, and behind its cells the row's footnotes, the table's title and the table's notes.
+    """A line for each row: its cells, then its footnotes, the table's title and the table's notes.
 
-    Title and notes stand in every line, so that a line that is copied elsewhere still says that its run was LIMITED. A
+    Title and notes are in every line, so that a line that is copied elsewhere still says that its run was LIMITED. A
     table without rows has one line for them.
     """
     file = io.StringIO()
@@ -31,9 +31,10 @@ def to_csv(table: Table) -> str:
 
 
 def _cell(text: str) -> str:
-    """The text, with an apostrophe before it where a spreadsheet would take it for a formula and run it.
+    """The text, with an apostrophe in front if a spreadsheet would take it for a formula and run it.
 
-    Names come from runs of anybody: a method may be called `=HYPERLINK(...)`. A number with a sign is no formula.
+    Runs may come from anybody, and with them a method named `=HYPERLINK(...)`. A number with a sign, such as +4.52, is
+    no formula and stays a number.
     """
     text = plain(text)
     return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text

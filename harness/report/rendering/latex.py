@@ -30,7 +30,7 @@ _LATEX = {
 }
 
 _LIGATURES = {"--": "-{}-", ",,": ",{},", "''": "'{}'"}
-"""What T1 fonts would draw as one sign."""
+"""Pairs of signs that T1 fonts draw as one sign: "--" becomes a dash."""
 
 _UNSET = "ĦħĸĿŀŉŦŧſ"
 """The letters of Latin-1 and Latin Extended-A that LaTeX does not know in T1 fonts."""
@@ -64,6 +64,8 @@ def to_latex(table: Table) -> str:
 
 def _escaped(text: str) -> str:
     text = "".join(_LATEX.get(char, char if _in_t1(char) else f"U+{ord(char):04X}") for char in plain(text))
+    # Twice, for three in a row: in "---" the first pass replaces the first two, and the third then stands beside a "-"
+    # again.
     for signs, apart in _LIGATURES.items():
         text = text.replace(signs, apart).replace(signs, apart)
     return text
@@ -74,7 +76,7 @@ def _in_t1(char: str) -> bool:
 
 
 def _line(cells: Iterable[str]) -> str:
-    r"""A line of the table; after the \\ before it a bracket or a star would be an argument."""
+    r"""A line of the table. One that begins with [ or * would be read as an argument of the \\ before it."""
     line = " & ".join(cells)
     return ("{}" if line.startswith(("[", "*")) else "") + line + r" \\"
 

@@ -1,4 +1,7 @@
-"""Tables as Parquet: a line a cell, for machines."""
+"""Writes tables as Parquet with a line for each cell, for machines.
+
+The tables' own columns differ from table to table; a line for each cell has one schema for all of them.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,10 @@ def to_parquet(tables: Sequence[Table]) -> bytes:
 
 
 def to_arrow(tables: Sequence[Table]) -> pa.Table:
-    """A line a cell, for machines.
+    """The tables with a line for each cell.
 
-    Its columns: table, row (from 0), column (its heading), text, value with low and high (its 95 % interval) in unit
-    ("%", or a metric's own), n (instances), published (another's number), strong, notes.
+    Its columns: table, row (from 0), column (the heading), text, value with low and high (its 95 % interval) in unit
+    ("%", or a metric's own), n (instances), published (whether it is quoted), strong, notes.
     """
     lines = [
         {

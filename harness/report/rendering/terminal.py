@@ -1,4 +1,8 @@
-"""What a table looks like in a terminal."""
+"""Prints tables in a terminal. One that is too wide is cut into parts, each with the columns of names:
+
+Dataset  Method   mIoU   seen            Dataset  Method   unseen   n
+coco     SAM      61.2   60.4            coco     SAM      63.0     900
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,13 @@ from harness.report.layout import Column, Table, beneath, plain, texts_of
 
 
 def to_terminal(table: Table) -> RenderableType:
-    """What a rich console prints, in colour where it has some; a table that is too wide, in several parts."""
+    """The table for a rich console; one that is too wide is printed in several parts."""
     return _Printed(table)
 
 
 @dataclass(frozen=True)
 class _Printed:
-    """Knows its width only when it is printed."""
+    """A table that is laid out when it is printed, since only then the console's width is known."""
 
     table: Table
 
@@ -59,7 +63,7 @@ WRAPPED = 24
 
 
 def _parts(table: Table, body: Texts, width: int) -> list[list[int]]:
-    """The columns that fit beside each other; those of words at the start, or the first, are in every part."""
+    """Cut the columns into parts that fit the width; the columns of words at the start are in every part."""
     widths = [_width(column, [texts[at] for texts in body]) for at, column in enumerate(table.columns)]
     names = list(itertools.takewhile(lambda at: table.columns[at].align != "right", range(len(widths)))) or [0]
     parts: list[list[int]] = [[]]
