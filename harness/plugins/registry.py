@@ -298,7 +298,8 @@ def in_this_folder(name: str) -> str:
     """What a message adds for a name without its class, `grow` or `grow.py`, if the current folder has grow.py."""
     module = name.removesuffix(".py")
     there = module.isidentifier() and Path(f"{module}.py").is_file()
-    return f" Did you mean {module}.py in this folder? Write {module}:Class, the name in it." if there else ""
+    said = f" Did you mean {module}.py in this folder? Write {module}:NAME, where NAME is its class or function."
+    return said if there else ""
 
 
 def _imported(kind: Kind, name: str, what: str, own_name: str = "") -> Entry:

@@ -142,4 +142,4 @@ def _notes(found: Comparison) -> Iterator[str]:
     for line in found.latency.to_dict("records"):
         if not math.isnan(line["ratio"]):
             named = line["cost"].removesuffix("_ms")
-            yield f"{named}, median: {line['a']:.1f} ms against {line['b']:.1f} ms, ratio {line['ratio']:.2f}."
+            yield f"{named}, median: {line['a']:.1f} ms against {line['b']:.1f} ms, ratio {line['ratio']:.3g}."

@@ -66,7 +66,7 @@ def test_what_is_no_name_is_not_imported(name: str) -> None:
 def test_a_file_of_this_folder_is_told_by_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "grow.py").write_text("")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"Did you mean grow\.py in this folder\? Write grow:Class"):
+    with pytest.raises(UserError, match=r"Did you mean grow\.py in this folder\? Write grow:NAME"):
         registry.find("methods", "grow")
 
 
