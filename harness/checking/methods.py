@@ -333,7 +333,7 @@ PROBES = (
         "1-pixel and odd sizes",
         odd_sizes,
         "Pad or resize to what the network takes, and bring the mask back to the image's (h, w), whatever they are. "
-        "np.ascontiguousarray(image) makes an array of a view. A run works without, if no picture is so small.",
+        "np.ascontiguousarray(image) makes an array of a view. Where no picture is so small, a run does not need this.",
         (TYPES, TWICE),
     ),
     Probe(
