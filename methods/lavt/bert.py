@@ -53,7 +53,7 @@ class Bert(nn.Module):
     """Word pieces -> an embedding of each, which depends on all pieces of the text (the last hidden state).
 
     Args:
-        sizes: Its architecture.
+        sizes: The architecture.
     """
 
     def __init__(self, sizes: BertSizes) -> None:
@@ -62,6 +62,7 @@ class Bert(nn.Module):
         self.places = nn.Embedding(sizes.places, sizes.width)
         self.segments = nn.Embedding(2, sizes.width)
         self.norm = nn.LayerNorm(sizes.width, NORM_EPS)
+        # torch's layers normalise after each half by default, as BERT does. The 0.0 is the dropout.
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 *(sizes.width, sizes.width // HEAD_WIDTH, sizes.hidden, 0.0, "gelu", NORM_EPS), batch_first=True

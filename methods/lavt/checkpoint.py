@@ -78,13 +78,13 @@ WITHOUT_USE = ("pooler.", "embeddings.position_ids")
 
 @dataclass(frozen=True)
 class Loaded:
-    """All that LAVT needs to answer.
+    """The loaded parts of a LAVT.
 
     Attributes:
-        network: Its eyes, and what looks at the words.
-        bert: Its reader.
-        pieces: What cuts a text for the reader.
-        side: Pixels of the square that it sees.
+        network: The Swin transformer with the fusions and the decoder.
+        bert: The BERT that reads the text.
+        pieces: Cuts a text into BERT's word pieces.
+        side: Pixels of the side of the network's square input.
     """
 
     network: LavtNetwork
@@ -95,13 +95,13 @@ class Loaded:
 
 @dataclass(frozen=True)
 class TrainedHere:
-    """What a checkpoint of our own training says of its networks, in JSON.
+    """The description of the networks in a checkpoint of our own training, in JSON.
 
     Attributes:
         network: Sizes of the network.
         bert: Sizes of its BERT.
         vocabulary: The word pieces, each at its number.
-        side: Pixels of the square that it sees.
+        side: Pixels of the side of the network's square input.
     """
 
     network: Architecture
@@ -110,7 +110,7 @@ class TrainedHere:
     side: int
 
     def as_json(self) -> str:
-        """What `from_json` reads."""
+        """The description as JSON; `from_json` reads it."""
         return json.dumps(asdict(self))
 
     @classmethod

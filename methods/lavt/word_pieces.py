@@ -79,11 +79,13 @@ class WordPieces:
         for row, text in enumerate(texts):
             found = self.tokenizer.encode(text).ids
             self._check(text, found)
+            # A slice ends where the row ends, so a longer text fills the row and leaves no padding.
             ids[row, : len(found)] = torch.tensor(found[:LENGTH])
             known[row, : len(found)] = 1
         return ids, known
 
     def _check(self, text: str, found: list[int]) -> None:
+        # Without the marks at both ends. A text of unknown words alone would get a mask that has nothing to do with it.
         if all(one == self.unknown for one in found[1:-1][: LENGTH - 1]):
             raise ValueError(f"found no word in {text!r} that {self.source} knows; wanted one at least.")
         if len(found) > LENGTH:

@@ -98,6 +98,8 @@ class Chefer(ClipSaliency):
         return found[..., 1:].unflatten(-1, grid_size(self.visual, self.input))
 
     def _last(self, before: Float[Tensor, "n t c"], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n t"]:
+        # dS/dA of the class token's row is the text's gradient times the values, (k, n, heads, tokens), which
+        # `products` gives. The row of R = 1 + cam is that of cam but for the class token's own place, which is cut off.
         last = vit_attention(self.visual, before)
         return (last.weights * last.products(last.gradients(texts, self.score, self.scale))).clamp(min=0).mean(2)
 
@@ -117,6 +119,8 @@ class Chefer(ClipSaliency):
         found, pull, weights = torch.func.vjp(embedded, nothing, has_aux=True)  # type: ignore[misc]
 
         def relevance(towards: Float[Tensor, "n d"]) -> Float[Tensor, "n t"]:
+            # One pull gives the gradients of all blocks: (blocks, n, t, t) after the mean over heads. Then the class
+            # token's row goes through the blocks from the last to the first.
             cams = (weights * pull(towards)[0]).clamp(min=0).mean(2)
             row = F.one_hot(before.new_zeros(len(before), dtype=torch.long), tokens).to(before.dtype)
             for cam in reversed(cams.unbind()):

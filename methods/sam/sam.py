@@ -51,6 +51,7 @@ class SamNetwork(Network):
         self.dtype: torch.dtype = getattr(torch, precision)
         self.side = int(model.image_encoder.img_size)
         self.logits_size = tuple(model.prompt_encoder.mask_input_size)
+        # The encoding of the grid's places depends on the network alone, so it is computed once for all prompts.
         with torch.inference_mode():
             self.positions = model.prompt_encoder.get_dense_pe()
 
@@ -207,6 +208,8 @@ def with_weights(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], 
     Raises:
         UserError: A tensor is missing, is unknown to the model or has another shape.
     """
+    # A model on "meta" has shapes and no values. `assign` then puts the file's tensors in place of its own, without a
+    # copy; all must be there, as one that is missing would stay without values.
     with torch.device("meta"):
         model = build()
     check_fit(model, weights, path)

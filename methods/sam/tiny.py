@@ -36,6 +36,8 @@ class Architecture:
 
     def network(self) -> Any:
         """A segment_anything.modeling.Sam with random weights."""
+        # 128 pixels in patches of 8 are a grid of 16 x 16, and logits of 64 x 64. The decoder has SAM's two layers,
+        # with 4 heads in place of 8, and feed-forward layers of 2 in place of 8 times its width.
         grid = self.image_size // self.patch_size
         width = self.prompt_width
         transformer = TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=2 * width, num_heads=4)
