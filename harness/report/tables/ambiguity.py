@@ -127,6 +127,8 @@ def _row(
     starts: bool,
 ) -> Row:
     parts = _parts(own)
+    # A click on no listed object has 0 objects under it, and one of an old run has none recorded. Neither is in a part,
+    # so a single such row blanks both means: nobody knows to which kind it belongs.
     unknown = len(own) - sum(len(part) for part in parts.values())
     doubts = gaps(line)
     if unknown:
@@ -181,6 +183,7 @@ def _gains(
     a = (str(line["method"]), str(line["ranking"]))
     rows = final.drawn
     scores_there = (rows["status"] == "ok") & rows["iou"].notna()
+    # By draw, since each draw has a click of its own: one may lie on two objects, the next on one.
     here = final.where_drawn((rows["dataset"] == line["dataset"]) & rows["method"].isin([a[0], b[0]]) & scores_there)
     under = numbers(scored(here, ["under_click"], by_draw=True)["under_click"])
     try:

@@ -154,6 +154,8 @@ def _said(trio: Trio) -> Iterator[str]:
     if over is None:
         return
     yield f"{who}, over none: {_by_part(over, mean_gain, interval)}."
+    # Split by the guess itself: right guesses should gain what given words gain, and wrong ones show the cost of a
+    # guess. Their mixture alone would not tell a good guesser with a weak method from a bad one with a strong method.
     is_right = over["guess"].astype(str) == over["category"].astype(str)
     halves = [
         f"where the guess is {name} {interval(gain)} (n = {gain.n})"

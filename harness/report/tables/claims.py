@@ -125,6 +125,8 @@ class Asked:
             # instances, less (c less d) on the other.
             (a, b), (first, second) = named[2 * at : 2 * at + 2], claim.terms[2 * at : 2 * at + 2]
             rows = [self._rows(dataset, entry, claim.metric) for entry in (a, b)]
+            # A sentence about "2+1 clicks against 1" compares different clicks on purpose; all others must be over the
+            # very same ones.
             both = paired(rows[0], rows[1], claim.metric, same_clicks=first.clicks == second.clicks)
             pairs.append(_within(both, part))
             if pairs[-1].empty:

@@ -95,6 +95,7 @@ def _rows(
     starts = beside[0] is one
     said = about(one.line, final, context) + failures(one.line, final)
     every = np.ones(len(one.own.instances), bool)
+    # Clicks saved are compared with one click and text, the paper's setting; the other lines leave these columns empty.
     for index, clicks in enumerate(made := [k for k in SHOWN if k in one.own.clicks]):
         saved = _saved(one, others, clicked, every if clicks == 1 else ~every)
         yield _row(one, "all", every, clicks, saved, said, context, starts and not index)
@@ -123,6 +124,7 @@ def _row(
     starts: bool = False,
 ) -> Row:
     """The mean over some of a method's instances after some clicks."""
+    # `ious` is (instances, rounds). A round need not be one click, so its column is found by the number of clicks.
     ious = pd.DataFrame({"iou": one.own.ious[within, list(one.own.clicks).index(clicks)]})
     instances = one.own.instances[within].to_frame(index=False)
     seconds = clicks * context.click_s + one.words * context.word_s

@@ -49,6 +49,7 @@ def leaderboard(final: FinalClicks, context: Context) -> Table:
     shown = pd.MultiIndex.from_frame(final.rows[ENTRY]).isin(ranked)
     places = places_of(final.where(shown), context) if len(ranked) else {}
     worst = context.scale(metrics[0]).worst
+    # A distance has no worst value, so its failures cannot be counted in; the column is then left out.
     failing = bool(lines["failed"].any()) and math.isfinite(worst)
     body = tuple(
         _row(line, metrics, places, (*other_clicks(line), *about(line, final, context)), bool(starts[index]), failing)
@@ -58,6 +59,8 @@ def leaderboard(final: FinalClicks, context: Context) -> Table:
     said = f"{means_said(metrics, context.scale)}; w is the share of seen instances."
     notes = (said, RANKED, *([AS_WORST.format(f"{worst:g}")] if failing else []), *clicks_note(made))
     columns = [*_columns(made, metrics, context), *([Column(f"Failed as {worst:g}", align="right")] if failing else [])]
+    # Four columns of names come first, then the metrics, then n, w and Failed, which have no best, and at last the mean
+    # with failures as the worst value, if it is shown.
     best = best_strong(body, [*range(4, 4 + len(metrics)), *range(7 + len(metrics), len(columns))])
     return Table("Leaderboard", tuple(columns), best, notes if body else (NO_ROWS,))
 

@@ -119,6 +119,7 @@ def _cells(
     line: pd.Series[Any], own: Sequences, shown: Sequence[int], final: FinalClicks, context: Context
 ) -> tuple[Cell, ...]:
     doubts, n = gaps(line), len(own.ious)
+    # Over no instance a count would be 0, which reads as a perfect score.
     counts = [str(count) if n else "–" for count in (own.nof_strict(FAILED_AT), own.nof_ritm(FAILED_AT))]
     means = _means(own, _after(own, shown).assign(area=own.areas()), doubts, context)
     clicks = [needed(own, quality, doubts, context) for quality in QUALITIES]

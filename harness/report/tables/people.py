@@ -95,6 +95,7 @@ def _row(
     ways = [Cell(_way(line, name), failures(line, final)) for line in (one, other)]
     # Both means are over the same instances, so how many each method has alone is no doubt; rows that are missing are.
     doubts = tuple(dict.fromkeys(note for line in (one, other) if line["missing"] for note in gaps(line)))
+    # Other than a failure, a missing row may still come, and then changes the means: until then they stay blank.
     whole = pairs if not (one["missing"] or other["missing"]) else pairs.iloc[:0]
     values = whole[["score_b", "score"]]
     means = [share(float(values[column].mean()), doubts, n=len(whole)) for column in values]

@@ -96,6 +96,8 @@ def _position(line: pd.Series[Any], context: Context) -> str:
 
 def _ious(own: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """IoUs (instances, positions) of the instances that have one from every position; no rows if any are missing."""
+    # An inner join: an instance that failed from one position has fewer IoUs than the others, and its worst tenth would
+    # be over other positions than theirs.
     parts = [of_line(found, line).set_index(INSTANCE)["iou"] for _, line in own.iterrows()]
     ious = pd.concat(parts, axis=1, join="inner").sort_index()
     return ious if (own["missing"] == 0).all() else ious.iloc[:0]
@@ -112,6 +114,7 @@ def _row(
 ) -> Row:
     said = [(about(line, final, context) + failures(line, final), gaps(line)) for _, line in own.iterrows()]
     names, doubts = (tuple(dict.fromkeys(note for pair in said for note in pair[part])) for part in (0, 1))
+    # Failed from at least one position: what is listed less what has an IoU from every one.
     listed = int((own["n"] + own["failed"] + own["unscored"]).max())
     failed = str(listed - len(ious)) if (own["missing"] == 0).all() else "–"
     found = spread(ious.to_numpy(dtype=np.float64))

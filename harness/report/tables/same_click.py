@@ -71,6 +71,7 @@ def _rows(
     ok = here["status"] == "ok"
     own = here[ok & (here["ranking"] == line["ranking"])]
     found = pairs(own[own["partner"].notna()])
+    # A pair fails if either of its two instances does. Failed rows have no ranking and count for each of them.
     failed = asked(here[~ok | (here["ranking"] == line["ranking"])]) - len(found)
     nested = found["nested"].astype(bool)
     kinds = {"all": found, "part and whole": found[nested], "others": found[~nested]}

@@ -76,6 +76,7 @@ def _gains(dataset: str, lines: pd.DataFrame, final: FinalClicks, context: Conte
     ours, click = (_seeds(players(part, lines, final, context), context) for part in (OURS, CLICK))
     for name, own in ours.items():
         for other, baseline in click.items():
+            # Seed by seed, and only seeds that both have: the gain of seed 0 over seed 1 would mix in their chance.
             common = [seed for seed in own if seed in baseline]
             found = [gains(final, dataset, (own[seed], "single"), (baseline[seed], "single"))[0] for seed in common]
             if found:

@@ -34,6 +34,8 @@ MEANS_SAID = (
 def table1(final: FinalClicks, context: Context) -> Table:
     """Every method that answers with one mask, those with text first; their gains over click-only."""
     every = scores(final, context)
+    # One mask a click, as in the paper's table. Methods with several candidates are in the leaderboard, by ranking; a
+    # note names them. "" is a method that segmented nothing, which must not vanish.
     lines = every[every["ranking"].isin(["single", ""])]
     against = baselines(lines, final, context)
     body: list[Row] = []

@@ -52,6 +52,7 @@ def _section(final: FinalClicks, lines: pd.DataFrame, context: Context) -> tuple
         printed.setdefault(int(row.train_classes.removeprefix("seen")), []).append(row)
     body: list[Row] = []
     notes: list[str] = []
+    # The baseline is sought among methods with as many classes, so a gain compares two networks of one training set.
     for classes in sorted({*lines["classes"], *printed}, reverse=True):
         own = lines[lines["classes"] == classes]
         if len(own):

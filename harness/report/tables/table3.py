@@ -83,6 +83,7 @@ def table3(final: FinalClicks, context: Context) -> Table:
 def _slots(lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[Slot]:
     slots = []
     for index, sam in enumerate(players(SAM, lines, final, context) or [""]):
+        # The paper's numbers go under the first SAM of the run alone: it prints one SAM and does not say which.
         clip, confidence = (None, None) if index else (("sam", "clip"), ("sam", "confidence"))
         ranked = lines.loc[lines["method"] == sam, "ranking"].eq("saliency").any()
         slots += [

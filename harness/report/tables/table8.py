@@ -110,7 +110,8 @@ def _shown(method: str, dataset: str, final: FinalClicks, context: Context) -> I
         lines = scores(some, only)
         own = lines[(lines["method"] == method) & (lines["dataset"] == dataset)]
         for _, line in own.iterrows():
-            if line["ranking"] != TEXT or some is last:  # further clicks leave it as it is
+            # An answer to the text alone is the same after any number of clicks, so it is shown once.
+            if line["ranking"] != TEXT or some is last:
                 yield _row(line, some, context)
 
 
@@ -139,6 +140,7 @@ def _words(rows: pd.DataFrame) -> str:
     if rule in GIVEN or own.empty:
         return GIVEN.get(rule, "")
     words = read_words(WORDS)
+    # Either as the data set prints a name ("tvmonitor") or as it is said ("tv monitor").
     names = (own["text"] == own["category"]) | (own["text"] == own["category"].map(words.said))
     return "Class name" if names.all() else "Phrase"
 

@@ -143,6 +143,8 @@ def _gains(doses: Sequence[Dose], final: FinalClicks, common: pd.MultiIndex) -> 
     whole = [dose for dose in doses if dose.whole]
     if not whole:
         return [{} for _ in doses]
+    # All gains are over the common instances, not each over those of its own pair: so a table's gains may be compared,
+    # and a dose that exists for easy instances only does not look better for it.
     paired = final.where(pd.MultiIndex.from_frame(final.rows[INSTANCE]).isin(common))
     none = next((dose for dose in whole if dose.kind == "none"), None)
     right = next((dose for kind in RIGHT_WORDS for dose in whole if dose.kind == kind), None)
