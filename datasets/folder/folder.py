@@ -48,7 +48,7 @@ class Folder(Dataset):
 
     def __init__(self, root: Path, masks: Literal["binary", "index"] = "binary", ignore: int | None = None) -> None:
         self.root, self.masks, self.ignore = root, masks, ignore
-        check_folders("folder", root, ("images", "masks"), _LAYOUT)
+        check_folders("folder/folder", root, ("images", "masks"), _LAYOUT)
         if ignore is not None and not 0 < ignore < 256:
             raise UserError(
                 f"datasets/folder/folder.py: found ignore={ignore}; wanted a mask's value, 1 to 255, or none."
@@ -68,7 +68,7 @@ class Folder(Dataset):
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
-        images = by_stem("folder", list_files(self.root / "images"), IMAGES)
+        images = by_stem("folder/folder", list_files(self.root / "images"), IMAGES)
         if not images:
             raise UserError(f"datasets/folder/folder.py: no image in {self.root / 'images'}. {_LAYOUT}")
         return images
@@ -96,7 +96,7 @@ class Folder(Dataset):
         """Image -> name -> file, of a folder of masks."""
         paths = list_files(self.root / folder_name)
         suffixes = MASKS if self.masks == "binary" else (".png",)
-        files = by_stem("folder", [path for path in paths if not path.is_dir()], suffixes)
+        files = by_stem("folder/folder", [path for path in paths if not path.is_dir()], suffixes)
         masks: dict[str, Mapping[str, Path]] = {stem: {"": path} for stem, path in files.items()}
         for folder in (path for path in paths if path.is_dir()):
             name = unicodedata.normalize("NFC", folder.name)
@@ -105,7 +105,7 @@ class Folder(Dataset):
                 raise UserError(
                     f"datasets/folder/folder.py: found {folder} and {folder_name}/{name}.*; wanted {wanted}."
                 )
-            masks[name] = by_stem("folder", list_files(folder), suffixes)
+            masks[name] = by_stem("folder/folder", list_files(folder), suffixes)
         return masks
 
     @cached_property

@@ -247,7 +247,10 @@ def load_method(entry: MethodEntry, weights: Mapping[str, str] | None, threads: 
     # If the constructor draws random weights, they are the same in every worker, and under every label.
     chance.seed("build", entry.name)
     with same_weights(entry, weights):
-        method: Method = parameters.build("methods", entry.name, entry.params)
+        try:
+            method: Method = parameters.build("methods", entry.name, entry.params)
+        except UserError as error:
+            raise UserError(f"method '{label(entry)}': {error}") from error
     limit_threads(threads)
     return method
 

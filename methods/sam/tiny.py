@@ -68,6 +68,6 @@ def described_architecture(about: str, path: Path) -> Architecture:
         return Architecture(**json.loads(about))
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: found the architecture {about}; wanted that of a small SAM that training here saved. "
-            "Train it again (README, Training) or correct `checkpoint`."
+            f"{path}: found the architecture {about}; wanted that of a small SAM that training here saved. The file "
+            "may be another method's: correct `checkpoint`. If it is an older SAM, train it again (README, Training)."
         ) from error

@@ -268,7 +268,7 @@ def test_workers_that_die_while_they_load_end_the_run(store: Store) -> None:
 def test_a_mistake_in_a_constructor_is_its_own_message(store: Store) -> None:
     with pytest.raises(UserError) as error:
         ran(jobs(fragile("mistake", -1)), store)
-    assert str(error.value) == "fakes: found nothing; wanted something. Mend it."
+    assert str(error.value) == "method 'fragile': fakes: found nothing; wanted something. Mend it."
 
 
 def test_a_bug_in_a_constructor_is_one_message_that_says_where(store: Store) -> None:

@@ -212,7 +212,7 @@ def test_each_method_is_built_once(store: Store, monkeypatch: pytest.MonkeyPatch
 
 def test_a_mistake_in_a_constructor_stays_a_message(store: Store) -> None:
     mistake = {"name": "fakes:Fragile", "label": "fragile", "params": {"how": "mistake", "at": -1}}
-    with pytest.raises(UserError, match="^fakes: found nothing"):
+    with pytest.raises(UserError, match="^method 'fragile': fakes: found nothing"):
         list(run_here(remaining(jobs([mistake]), store, 1), store, 1))
 
 

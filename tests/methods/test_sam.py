@@ -22,7 +22,7 @@ from harness.methods.shared.checkpoints import read_tensors
 from harness.methods.shared.multimask import MultiMask
 from harness.methods.shared.open_clip_model import load_clip
 from harness.methods.shared.ranking import ClipRanking
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from segment_anything import SamPredictor, sam_model_registry
 
 from harness.config.click_protocol import Clicks
@@ -446,6 +446,12 @@ def test_files_that_are_no_checkpoint_of_sam(tmp_path: Path, weights: Path) -> N
             load_sam(tmp_path / name, "vit_b")
         assert name in str(caught.value)
         assert "orrect `" in str(caught.value)
+
+
+def test_weights_that_training_made_for_another_method_are_called_so(tmp_path: Path, weights: Path) -> None:
+    save_file(load_file(weights), tmp_path / "another.safetensors", {"architecture": '{"channels": {}}'})
+    with pytest.raises(UserError, match="The file may be another method's: correct `checkpoint`"):
+        load_sam(tmp_path / "another.safetensors")
 
 
 def test_a_damaged_published_file_names_the_command(tmp_path: Path) -> None:
