@@ -87,12 +87,12 @@ def _objects(lines: pd.DataFrame, values: Sequence[Any]) -> pd.Series[Any]:
 
 
 def mean_cell(line: pd.Series[Any], column: str = "mean", more: str = "") -> Cell:
-    """A mean of a line of `scores`, with what keeps it from being whole, and its interval and n where asked for.
+    """A cell with a mean of a line of `scores`, its footnotes, and its interval and n if the line has them.
 
     Args:
         line: A line of `scores`.
         column: "mean", "seen" or "unseen".
-        more: Stands behind the number, as a gain in parentheses does.
+        more: Text after the number, such as a gain in parentheses.
     """
     value, n, scale = float(line[column]), int(line["n" if column == "mean" else f"n_{column}"]), line["scale"]
     alike = line["alike"][MEANS.index(column)]
@@ -114,12 +114,12 @@ def _as_worst(lines: pd.DataFrame, of: Mapping[str, int], worst: float) -> list[
 
 
 def named(line: pd.Series[Any]) -> str:
-    """`SAM ViT-H (confidence)`; the label alone where the method has one answer."""
+    """`SAM ViT-H (confidence)`; the label alone if the method has one answer."""
     return str(line["method"]) + (f" ({line['ranking']})" if line["ranking"] not in ("single", "") else "")
 
 
 def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
-    """What keeps a line of `scores` from being whole, or from being compared, as footnotes."""
+    """Footnotes on a line of `scores`: why it lacks a mean, or why it must not be compared."""
     found = int(line["n"] + line["failed"] + line["unscored"])
     missing, unscored = int(line["missing"]), int(line["unscored"])
     notes = []
@@ -136,7 +136,7 @@ def gaps(line: pd.Series[Any]) -> tuple[str, ...]:
 
 
 def about(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[str, ...]:
-    """What a reader must know of a line's weights, as footnotes."""
+    """Footnotes on a line's weights: training data, training images among those asked, notes."""
     facts, plugin = context.facts(line["method"]), plugin_of(final, line["dataset"])
     notes = [READS_TEXT] if facts.reads_text else []
     if facts.trained_on and plugin and facts.trained_on != plugin:
@@ -151,7 +151,7 @@ def about(line: pd.Series[Any], final: FinalClicks, context: Context) -> tuple[s
 
 
 def plugin_of(final: FinalClicks, dataset: str) -> str:
-    """The plugin behind a data set's label, by its rows; "" where they name none."""
+    """The plugin of a data set's label, by its rows; "" if they name none."""
     if "dataset_plugin" not in final.rows:
         return ""
     named = final.rows.loc[final.rows["dataset"] == dataset, "dataset_plugin"].dropna()
@@ -159,7 +159,7 @@ def plugin_of(final: FinalClicks, dataset: str) -> str:
 
 
 def failures(line: pd.Series[Any], final: FinalClicks) -> tuple[str, ...]:
-    """Why nothing was segmented, as a footnote; none where something was."""
+    """A footnote that says why a line has no mask at all; none if it has one."""
     if line["n"] or not line["failed"]:
         return ()
     own = of_line(final.rows, line)
@@ -169,13 +169,13 @@ def failures(line: pd.Series[Any], final: FinalClicks) -> tuple[str, ...]:
 
 
 def counted(line: pd.Series[Any]) -> str:
-    """`n = 2801, w = 0.819, failed 0`: what stands behind a line of `scores`."""
+    """The counts of a line of `scores`: `n = 2801, w = 0.819, failed 0`."""
     share = "–" if math.isnan(line["w"]) else f"{line['w']:.3f}"
     return f"n = {line['n']}, w = {share}, failed {line['failed']}"
 
 
 def iou_heading(made: tuple[int, int] | None, name: str = "mIoU") -> str:
-    """`mIoU@1`: the mean after one click; without the number where `clicks_made` differ, or are none."""
+    """`mIoU@1`, the mean after one click; without the number if `clicks_made` differ, or are none."""
     return f"{name}@{made[0]}" if made and made[0] == made[1] and made[0] else name
 
 
@@ -184,26 +184,26 @@ def _clicks(made: float) -> str:
 
 
 NAMES = {"iou": "mIoU", "boundary_iou": "boundary mIoU"}
-"""A metric -> how a heading calls its mean; others go by their own names."""
+"""A metric -> the name of its mean in a heading; other metrics have their own names."""
 
 
 def metric_heading(made: tuple[int, int] | None, metric: str, context: Context) -> str:
-    """`iou_heading` of any metric, with its unit where it is no share, and which is better where that is less."""
+    """`iou_heading` of any metric, with its unit if it is no share, and with "lower is better" if that is so."""
     return iou_heading(made, NAMES.get(metric, metric)) + context.scale(metric).said
 
 
 def clicks_note(made: tuple[int, int] | None) -> tuple[str, ...]:
-    """How many clicks the instances had, where they had not all the same number."""
+    """A note on how many clicks the instances had, if not all had the same number."""
     return (f"Clicks an instance: {made[0]} to {made[1]}.",) if made and made[0] != made[1] else ()
 
 
 def scored(final: FinalClicks, columns: Sequence[str] = (), metric: str = "iou", by_draw: bool = False) -> pd.DataFrame:
-    """The final rows that have a score, with these columns of the store's, which are NaN where the run lacks them.
+    """The final rows that have a score, with some columns of the store, which are NaN if the run lacks them.
 
     Args:
-        final: The run's.
+        final: The run's rows.
         columns: The columns.
-        metric: The score.
+        metric: The metric that must have a value.
         by_draw: A row for each draw of an instance, for columns that depend on the click; then means are those of
             `over_draws`.
     """
@@ -224,12 +224,12 @@ def numbers(column: pd.Series[Any]) -> pd.Series[float]:
 
 
 def with_intervals(means: Sequence[Cell], values: pd.DataFrame, rows: pd.DataFrame, context: Context) -> Sequence[Cell]:
-    """The cells of means, each with its 95 % interval and n where the context asks for them.
+    """The cells of means, each with its 95 % interval and n if the context wants them.
 
     Args:
-        means: As many as `values` has columns; one without a value stays as it is.
-        values: What the means are of, a line an instance; NaN where an instance is not in a mean.
-        rows: As many, with `dataset` and `image_id`: images are drawn anew.
+        means: A cell for each column of `values`; one without a value stays as it is.
+        values: The values that the means are of, a line for each instance; NaN if an instance is not in a mean.
+        rows: The same lines with `dataset` and `image_id`, since images are resampled.
         context: The table's context.
     """
     if not context.intervals:
@@ -238,7 +238,7 @@ def with_intervals(means: Sequence[Cell], values: pd.DataFrame, rows: pd.DataFra
 
 
 def bounds(values: pd.DataFrame, rows: pd.DataFrame) -> list[tuple[float, float]]:
-    """95 % intervals of the means of the columns, images being drawn anew; the arguments are `with_intervals`'s."""
+    """95 % intervals of the columns' means, by resampling images; the arguments are those of `with_intervals`."""
     low, high = intervals_of_means(*by_image(rows, values))
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
@@ -262,7 +262,7 @@ def _with_absent(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
 
 
 def _in_order(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
-    """Sort the lines by data set, method and ranking; what the config does not name comes last, by name."""
+    """Sort the lines by data set, method and ranking, in the config's order; others come last, by name."""
     methods = list(context.labels)
     datasets = list(dict.fromkeys(dataset for _, dataset in context.expected_instances))
 
@@ -276,7 +276,7 @@ def _in_order(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
 
 
 def doubts(lines: pd.DataFrame) -> list[tuple[str, ...]]:
-    """What a reader must know before comparing the lines of `scores`: a tuple of sentences a line."""
+    """For each line of `scores` the sentences that a reader must know before comparing it with others."""
     all_lines = lines.to_dict("records")
     shown: dict[str, list[Mapping[Any, Any]]] = {}
     for line in all_lines:
@@ -286,7 +286,7 @@ def doubts(lines: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def _doubts(line: Mapping[Any, Any], shown: Sequence[Mapping[Any, Any]]) -> Iterator[str]:
-    """What is doubtful in one line; `shown` are the lines of its data set that have a mean."""
+    """The doubts about one line; `shown` are the lines of its data set that have a mean."""
     halves = line["n_seen"] + line["n_unseen"]
     if 0 < halves < line["n"]:
         yield (

@@ -120,7 +120,7 @@ class Api:
         return {"names": list(names[start : start + PAGE]), "total": len(names), "vocabulary": words}
 
     async def picture(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """What is known of a picture: its size, that of its view, the names to choose words from."""
+        """A picture's facts: its size, the size of its view, the names to choose words from."""
         shown = await self._shown(_checked(Named, raw))
         size = shown.picture.sample.size
         known = bool(shown.picture.objects.regions)
@@ -150,7 +150,7 @@ class Api:
         return {"source": self.gallery.uploads.label, "name": name}
 
     async def truth(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """What lies under the first positive click."""
+        """The objects under the first positive click."""
         asked = _checked(Clicked, raw)
         shown = await self._shown(asked)
         return await asyncio.to_thread(truth, shown, _clicks(asked, shown))
