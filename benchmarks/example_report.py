@@ -1,9 +1,9 @@
 """Writes docs/example_report: `python -m benchmarks.example_report`, minutes on two cores, no downloads.
 
-Two configs, of all methods and of one click in two objects, are run in a temporary folder, unless a folder with
-finished runs of them is named. What any machine would write of a run (no masks, no times, no names of machines) is kept
-as a run's folder, and the documents beside it are made of these folders by the commands that its README names.
-`--kept` makes them anew of the rows kept there.
+Two configs, of every system with weights in the checkout and of one click in two objects, are run in a temporary
+folder, unless a folder with finished runs of them is named. What any machine would write of a run (no masks, no times,
+no names of machines) is kept as a run's folder, and the documents beside it are made of these folders by the commands
+that its README names. `--kept` makes them anew of the rows kept there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EXAMPLE = Path("docs/example_report")
 RUN, PAIRS = EXAMPLE / "run", EXAMPLE / "run_same_click"
 """From the checkout's root, where the commands are given."""
 
-CONFIGS = {"configs/sam_vs_ours_scenes.yaml": RUN, "configs/same_click_scenes.yaml": PAIRS}
+CONFIGS = {"configs/sam_vs_ours_all_scenes.yaml": RUN, "configs/same_click_scenes.yaml": PAIRS}
 """A config -> where its rows are kept."""
 
 LEFT_OUT = ("mask", *MEASURED)
@@ -44,6 +44,7 @@ MACHINE = ("id", "started", "ended", "host", "cpus", "gpus", "python", "peaks")
 """What the manifest says of a start, and of no other."""
 
 GRID = "figure5_text_right_scenes"
+PICTURED = ("Text+Click", "Click only", "SAM tiny", "RITM tiny")
 CHARTS = ("figure8_scenes", "seen_unseen_scenes")
 SIDE = 1400
 """Pixels of the grid's longer side."""
@@ -80,9 +81,15 @@ def keep_all(runs: Path) -> None:
     """Keep the rows of every config's run, and a grid, for which masks and pictures are needed."""
     for config, example in CONFIGS.items():
         keep(runs / Path(config).stem, example)
+    keep_grid(runs / next(Path(config).stem for config, example in CONFIGS.items() if example == RUN))
+
+
+def keep_grid(run: Path) -> None:
+    """Keep a grid of some methods' masks: of all, each picture would be as small as a stamp."""
     with tempfile.TemporaryDirectory() as folder, style():
-        source = opened(Store(runs / next(Path(config).stem for config, example in CONFIGS.items() if example == RUN)))
-        figure = next(one.figure for one in grids(source) if one.name == GRID)
+        source = opened(Store(run))
+        few = replace(source, rows=source.rows[source.rows["method"].isin(PICTURED)])
+        figure = next(one.figure for one in grids(few) if one.name == GRID)
         _shrunk(save(figure, Path(folder), GRID)[-1], EXAMPLE / f"{GRID}.jpg")
 
 
@@ -123,7 +130,8 @@ def _keep_job(store: Store, example: Store, key: str) -> None:
     samples = tuple(sorted(one for header in headers.values() for one in header.samples))
     first, *others = headers.values()
     assert all((one.parts, one.code) == (first.parts, first.code) for one in others)
-    content = packed(pa.table(columns, schema=rows.schema), replace(first, samples=samples))
+    words = {sample: counts for header in headers.values() for sample, counts in header.words.items()}
+    content = packed(pa.table(columns, schema=rows.schema), replace(first, samples=samples, words=words))
     example.folder.write(f"shards/{key}/{name_of(content)}", content)
 
 

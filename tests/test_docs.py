@@ -338,7 +338,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_statistics_says_how_many_images_each_two_methods_need(capsys: pytest.CaptureFixture[str]) -> None:
     """What `plan --detect` prints, without the listing of all scenes before it."""
-    say_detect(Store(KEPT), load_run(ROOT / "configs" / "sam_vs_ours_scenes.yaml"), 0.5)
+    say_detect(Store(KEPT), load_run(ROOT / "configs" / "sam_vs_ours_all_scenes.yaml"), 0.5)
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     table = PAGES["docs/statistics.md"].partition("| half a point needs |\n")[2].split("\n\n")[0]
     for line in table.splitlines()[1:]:
