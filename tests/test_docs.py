@@ -253,7 +253,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader works: a run's rows, as a run that ended leaves them, and a scene as a picture."""
     made = tmp_path_factory.mktemp("reader")
     (made / "runs").mkdir()
-    for name in ("quickstart", "x", "sam_vs_ours_scenes"):
+    for name in ("quickstart", "x", "sam_vs_ours_all_scenes"):
         (made / "runs" / name).symlink_to(KEPT)
     PIL.Image.fromarray(Scenes("val").load("val-00003").image).save(made / "scene.png")
     return made
