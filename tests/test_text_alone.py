@@ -78,7 +78,7 @@ def test_the_masks_are_those_that_the_text_asks_for(folder: Path) -> None:
 def test_verify_proves_such_a_run(folder: Path, name: str) -> None:
     found = verified(store_of(name, folder))
     assert not found.lacking
-    assert any("12 instances x 1 rankings x no click = 12 rows" in one for one in found.proved)
+    assert any("12 instances x 1 ranking x no click = 12 rows" in one for one in found.proved)
 
 
 def test_a_start_goes_on_where_the_last_one_ended(folder: Path) -> None:

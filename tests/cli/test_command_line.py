@@ -329,7 +329,7 @@ def test_runs_are_verified_merged_and_reported(
     assert merged.returncode == 0 and "24 shards copied, 24 rows in results.parquet." in merged.stdout
     proved = here("verify", tmp_path / "both")
     assert proved.returncode == 0 and proved.stderr == "" and proved.stdout.rstrip().endswith("both: complete.")
-    assert "proved: wide on far_away:Boxes: 12 images, 12 instances x 1 rankings x 1 clicks = 12 rows" in proved.stdout
+    assert "proved: wide on far_away:Boxes: 12 images, 12 instances x 1 ranking x 1 click = 12 rows" in proved.stdout
 
     shutil.rmtree(next((tmp_path / "both" / "shards").glob("wide-*")))
     lacking = here("verify", tmp_path / "both")

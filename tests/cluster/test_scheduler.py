@@ -272,8 +272,8 @@ def test_a_mistake_in_a_constructor_is_its_own_message(store: Store) -> None:
 
 
 def test_a_bug_in_a_constructor_is_one_message_that_says_where(store: Store) -> None:
-    said = r"^methods: 'fakes:Fragile' cannot be built\. RuntimeError: a bug in a plugin \(\S*fakes\.py, line \d+\)\.$"
-    with pytest.raises(UserError, match=said):
+    built = r"^method 'fragile': methods: 'fakes:Fragile' cannot be built\."
+    with pytest.raises(UserError, match=built + r" RuntimeError: a bug in a plugin \(\S*fakes\.py, line \d+\)\.$"):
         ran(jobs(fragile("bug", -1)), store)
 
 

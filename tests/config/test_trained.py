@@ -36,7 +36,7 @@ def test_older_weights_are_told_by_the_card_that_names_their_sha256(tmp_path: Pa
     assert found and found.recipe.learner.params["saliency"]["params"]["input"] == 128
     assert found.classes == ("bottle", "car", "cup", "door", "house", "person", "shirt", "table", "tree", "wheel")
     for suffix in ("safetensors", "md"):
-        shutil.copy(WEIGHTS / f"scenes_ritm.{suffix}", tmp_path / f"own.{suffix}")
+        shutil.copy(WEIGHTS / f"scenes_sam.{suffix}", tmp_path / f"own.{suffix}")
     assert trained_by(tmp_path / "own.safetensors")
     shutil.copy(WEIGHTS / "scenes_text_click.md", tmp_path / "own.md")
     assert trained_by(tmp_path / "own.safetensors") is None
