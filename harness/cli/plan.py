@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,8 @@ from harness.cli.terminal import console, say, warn
 if TYPE_CHECKING:
     from harness.config.method_entry import MethodEntry
     from harness.config.recipe import KnownRecipe
+    from harness.jobs.jobs import Job
+    from harness.storage.store import Store
     from harness.training.estimate import Expected
 
 
@@ -47,11 +49,10 @@ def plan(
 
     Computes nothing but what --probe and --cost ask for.
     """
-    from harness.jobs.plan import instances, planned, samples_of
+    from harness.jobs.plan import planned, samples_of
     from harness.jobs.requirements import untrained
     from harness.results.recorded import left_out_of
     from harness.storage.edits import old_rows, redo, said_of
-    from harness.storage.labels import renamed
     from harness.storage.store import store_of
 
     asked = loaded(config, set_, limit, only)
@@ -62,6 +63,20 @@ def plan(
     store.check([job.facts for job in jobs if job.method not in due])
     if old := old_rows(store, [job.facts for job in jobs], samples_of(jobs)):
         warn(f"{said_of(old)} `run` computes them again with {redo(old)}.")
+    _say_jobs(store, jobs, due)
+    for line in left_out_of([job.facts for job in jobs]):
+        say(line)
+    if cost:
+        say_costs(asked)
+    if detect is not None:
+        say_detect(store, asked, detect)
+
+
+def _say_jobs(store: Store, jobs: Sequence[Job], due: Sequence[MethodEntry]) -> None:
+    """Print the images and instances of each job and how many are done, also those done under another label."""
+    from harness.jobs.plan import instances
+    from harness.storage.labels import renamed
+
     taken: dict[str, set[str]] = {}
     for same in renamed(store, [job.facts for job in jobs]):
         warn(f"{same}")
@@ -76,12 +91,6 @@ def plan(
         done = "not trained yet" if job.method in due else done
         listing.add_row(escape(job.facts.method), escape(name), str(len(job.sample_ids)), str(counts[name]), done)
     console.print(listing)
-    for line in left_out_of([job.facts for job in jobs]):
-        say(line)
-    if cost:
-        say_costs(asked)
-    if detect is not None:
-        say_detect(store, asked, detect)
 
 
 def _say_training(methods: list[MethodEntry], probe: bool) -> None:

@@ -41,7 +41,7 @@ def known_powers(store: Store, asked: RunConfig) -> list[Power]:
 
 
 def say_detect(store: Store, asked: RunConfig, points: float) -> None:
-    """Say for each two methods how many images a difference of so many points of mIoU needs.
+    """Print, for every pair of methods, how many images it takes to find a difference of `points` of mIoU.
 
     Raises:
         UserError: The config does not measure the IoU.

@@ -92,7 +92,7 @@ def _is_followed(name: str, start: str) -> bool:
 
 
 def _scope(module: str) -> str:
-    """The package by which an author is told: a name's first part, or its first two for the harness itself."""
+    """The package that one author wrote: a module's first part, or the first two parts of the harness's own modules."""
     # "my_repo.models.parts" -> "my_repo", "harness.clicks.centre" -> "harness.clicks".
     parts = module.split(".")
     return ".".join(parts[: 2 if parts[0] == "harness" else 1])

@@ -1,4 +1,4 @@
-"""Says in sentences what is missing from a run's tables: data sets that no table shows, methods that lack rows.
+"""Sentences on what a run's tables lack: data sets that no table shows, and methods without some of the rows.
 
 Every command that prints tables prints these sentences, and ends with exit code 1 if there is one.
 """

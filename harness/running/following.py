@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class Following:
-    """Passes on what a watcher is told of a run, and tells the config's loggers of the rows.
+    """Passes a run's events on to its watcher, and its new rows to the config's loggers.
 
     Args:
         watcher: The run's.

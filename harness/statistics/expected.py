@@ -48,7 +48,7 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
 
 
 def lacking(final: FinalClicks, expected: Mapping[tuple[str, str], int]) -> Jobs:
-    """How many instances each method has no final row of; with several rankings, in the one that lacks most.
+    """For how many instances each method has no final row. With several rankings, the one that lacks most counts.
 
     A data set whose rows are withheld is left out.
     """

@@ -1,4 +1,4 @@
-"""Pairs of answers to one click that lies in two objects; each object is asked for by its own words.
+"""Pairs of answers to one click that lies in two objects: one prompt has the words of the first, one of the second.
 
     the click x lies in the person and in the tie        words         mask        IoU with person   with tie
     a method that reads the words                        "person"      person            0.9            0.1

@@ -322,10 +322,12 @@ def found_at(place: str | Path) -> Store:
     name is that of a folder where runs are kept. If no run is found, the store has no manifest.
     """
     here = Store(place)
-    if "://" in str(place):
+    if "://" in str(place) or here.folder.exists(MANIFEST):
         return here
-    tried = [here, Store(places.ROOT / place)] if "/" in str(place) else [here, store_of(str(place))]
-    return next((store for store in tried if store.folder.exists(MANIFEST)), tried[0 if "/" in str(place) else 1])
+    if "/" not in str(place):
+        return store_of(str(place))
+    at_root = Store(places.ROOT / place)
+    return at_root if at_root.folder.exists(MANIFEST) else here
 
 
 def no_run(store: Store) -> UserError:

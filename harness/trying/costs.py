@@ -29,7 +29,7 @@ from harness.trying.methods import Loaded, load_methods
 from harness.trying.session import Session
 
 _WITHOUT_NETWORKS = ("builtins", "numpy", "torch", "functools", "pathlib")
-"""Packages whose objects cannot hold a network; `parameters_of` does not look into them."""
+"""Packages whose objects cannot hold a network; `parameter_count` does not look into them."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def costs(config: RunConfig) -> tuple[tuple[int, int], list[Cost]]:
     return picture.sample.size, [_cost(one, picture, wording) for one in load_methods(config)]
 
 
-def parameters_of(method: object) -> int:
+def parameter_count(method: object) -> int:
     """How many numbers all networks have that an object holds, however deep; a shared tensor counts once."""
     # A search through attributes, mappings and lists. `seen` ends it at circles, such as a model that knows its owner.
     # A tensor is counted by its identity: two networks may share an encoder, or one its input and output embeddings.
@@ -98,7 +98,7 @@ def _cost(one: Loaded, picture: Picture, wording: Wording) -> Cost:
     # ring. Which pixel it is changes no count.
     click = Click(int(columns[len(columns) // 2]), int(rows[len(rows) // 2]))
     word = wording.vocabulary[wording.classes.index(instance.category)]
-    size = parameters_of(one.method)
+    size = parameter_count(one.method)
     first = Session([one], picture, wording.vocabulary).ask(one.label, (click,), word)
     if first.error:
         return Cost(one.label, size, error=first.error)

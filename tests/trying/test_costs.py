@@ -13,7 +13,7 @@ from torch import nn
 
 from harness.config.run_config import load_run
 from harness.structures import UserError
-from harness.trying.costs import costs, parameters_of
+from harness.trying.costs import costs, parameter_count
 from toy_networks import WIDTH
 
 SIZE = 192
@@ -58,7 +58,7 @@ def test_a_shared_tensor_counts_once_and_a_ring_of_objects_ends() -> None:
             self.network, self.other = nn.Linear(2, 3), self
 
     holder = Holder()
-    assert parameters_of([holder, {"again": holder.network}, holder.network.weight]) == 9
+    assert parameter_count([holder, {"again": holder.network}, holder.network.weight]) == 9
 
 
 def test_plan_prints_them(config: Path, here: Callable[..., CompletedProcess[str]]) -> None:

@@ -144,7 +144,7 @@ def needed(own: Sequences, quality: float, doubts: tuple[str, ...], context: Con
 
 
 def mean_iou(own: Sequences, clicks: int, doubts: tuple[str, ...], context: Context) -> Cell:
-    """Mean IoU after so many clicks: a share."""
+    """The mean IoU after `clicks` clicks, from 0 to 1."""
     (cell,) = _means(own, _after(own, [clicks]), doubts, context)
     return cell
 

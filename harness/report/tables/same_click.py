@@ -1,4 +1,4 @@
-"""Measures what the paper's Figure 1 shows: a click lies in two objects, and each is asked for by its own name.
+"""Measures what the paper's Figure 1 shows: one click lies in two objects, and a prompt names one of them.
 
 One click on a tie gives two rows: one asks for "tie", one for "person". The pair is right for `both` if each mask has
 an IoU of at least 50 % with its own object. Two columns say whether the words did anything at all: `mask` counts any
