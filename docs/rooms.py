@@ -30,7 +30,7 @@ SAID = {
     "methods": "One file or folder a method",
     "datasets": "One file or folder a data set",
 }
-"""What the picture says of rooms that are no packages; a package says it itself, in its docstring's first line."""
+"""The purpose of rooms that are no packages; for a package it is the first line of its docstring."""
 
 RUN = ["config", "running", "jobs", "cluster", "evaluation", "storage", "statistics", "report"]
 """The rooms that a run passes, in this order: the numbers in the picture."""
@@ -208,7 +208,7 @@ def path(points: list[tuple[float, float]]) -> str:
 
 
 def box(room: str, left: float, top: float, wide: float, high: float = HIGH) -> Iterator[str]:
-    """A room, with what it says of itself and its number on a run's way."""
+    """A room with its purpose, and its number on a run's way."""
     kind = "run" if room in RUN else "room"
     middle = left + wide / 2
     yield f'<rect x="{left:.0f}" y="{top:.0f}" width="{wide:.0f}" height="{high}" rx="6" class="{kind}"/>'
@@ -221,7 +221,7 @@ def box(room: str, left: float, top: float, wide: float, high: float = HIGH) -> 
 
 
 def said_of(room: str) -> str:
-    """What a room is for."""
+    """The purpose of a room, in a line."""
     if room in SAID:
         return SAID[room]
     if room == GROUND:

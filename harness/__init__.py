@@ -50,8 +50,8 @@ _LIES_IN = {
     "register_text_rule": "plugins.registry",
     "summarise": "statistics.means",
 }
-"""Name -> its module. A name is imported when it is first asked for: `import harness` alone loads nothing, so that the
-command line answers Ctrl-C before NumPy loads, and so that workers load no pandas."""
+"""Name -> its module. A name is imported when it is first used: `import harness` alone loads nothing, so that the
+command line reacts to Ctrl-C before NumPy loads, and so that workers load no pandas."""
 
 __all__ = [
     "Box",

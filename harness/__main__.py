@@ -29,7 +29,10 @@ def main() -> NoReturn:
 
 
 def unfit() -> str:
-    """Why this Python cannot run the harness, as where its environment was not activated, and what to do; else ""."""
+    """The reason why this Python cannot run the harness, with what to do; "" if it can.
+
+    A common reason is an environment that was not activated.
+    """
     version = ".".join(map(str, sys.version_info[:3]))
     wanted = ".".join(map(str, LEAST_PYTHON))
     lacks = [name for name in NEEDED if find_spec(name) is None]

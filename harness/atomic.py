@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         # Before the rename, the bytes must be on the disk. A file system may write names before contents: after a power
-        # cut the new name could then stand for an empty file, and the old content would be gone.
+        # cut the new name could then lead to an empty file, and the old content would be gone.
         with temporary.open("xb") as file:
             yield file
             _sync(file)
@@ -50,7 +50,7 @@ def write(path: Path, content: bytes) -> None:
     """Write a whole file.
 
     Raises:
-        OSError: It cannot be written; what was there is still there.
+        OSError: It cannot be written; the old file is kept.
     """
     with replacing(path) as file:
         file.write(content)
@@ -64,9 +64,9 @@ def create(path: Path, content: bytes) -> bool:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # "x" fails where the file exists, and the system decides between two processes. A temporary file and a rename
-        # would not do: a rename replaces what is there, and both would believe that they were first. The price is that
-        # a reader may meet the file before its few bytes are in it.
+        # "x" fails if the file exists, and the system decides between two processes. A temporary file and a rename
+        # would not do: a rename replaces the existing file, and both would believe that they were first. The price is
+        # that a reader may open the file before its few bytes are in it.
         file = path.open("xb")
     except FileExistsError:
         return False
@@ -80,7 +80,7 @@ def create(path: Path, content: bytes) -> bool:
 
 
 def is_left_over(name: str) -> bool:
-    """Whether a file is named as one that is being written, or that a killed writer left."""
+    """Whether a file has the name of a temporary file that is being written, or that a killed writer left."""
     return re.fullmatch(r"\..+\.[0-9a-f]{32}", name) is not None
 
 

@@ -1,6 +1,6 @@
-"""Keeps the mask of an object as what lies in its box, so that many objects on a large picture take little memory.
+"""Keeps only the pixels in the box of an object's mask, so that many objects on a large picture take little memory.
 
-    the image's mask                    what is kept
+    the image's mask                    kept
     . . . . . . . . . . . . . .
     . . . . . # # . . . . . . .         size  (5, 14), the image's (h, w)
     . . . . # # # # . . . . . .   ->    box   (4, 1, 8, 4): x0, y0, x1, y1
@@ -22,17 +22,17 @@ Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the full image, x1 and y1 excluded; (0, 0, 0, 0) around nothing."""
 
 Crop = UInt8[np.ndarray, "box_h box_w"]
-"""What lies in a box: 0 or 1, C-contiguous."""
+"""The pixels of a mask in a box: 0 or 1, C-contiguous."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cropped:
-    """A mask as its box holds it.
+    """A mask, kept as its box and the pixels in it.
 
     Attributes:
         size: (h, w) of the image.
-        box: The smallest one around the mask's pixels.
-        crop: A copy of what the mask holds there.
+        box: The smallest box around the mask's pixels.
+        crop: A copy of the mask's pixels in the box.
     """
 
     size: tuple[int, int]
@@ -56,7 +56,7 @@ class Cropped:
 class KeptCropped:
     """A dataclass attribute for a mask: it stores the crop, and each read gives a new mask of the image's size.
 
-    What is no bool array of two dimensions is kept as it is, for whoever checks it.
+    A value that is no bool array of two dimensions is kept as it is; the owner's own checks refuse it.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -68,7 +68,7 @@ class KeptCropped:
 
     def __get__(self, owner: Any, kind: type | None = None) -> Any:
         if owner is None:
-            raise AttributeError(self.name)  # By which a dataclass knows that the attribute has no default.
+            raise AttributeError(self.name)  # This error tells a dataclass that the attribute has no default.
         kept = vars(owner)[self.name]
         return kept.whole() if isinstance(kept, Cropped) else kept
 
@@ -91,6 +91,6 @@ def bounding_box(mask: Bool[np.ndarray, "h w"]) -> Box:
 
 
 def cut(mask: Bool[np.ndarray, "h w"], box: Box) -> Crop:
-    """A copy of what a mask holds in a box."""
+    """A copy of a mask's pixels in a box, 0 or 1."""
     x0, y0, x1, y1 = box
     return mask[y0:y1, x0:x1].copy().view(np.uint8)

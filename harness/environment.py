@@ -1,4 +1,4 @@
-"""What a run or a training is made with: versions, commit, machine, time."""
+"""Describes the environment of a run or a training: versions, commit, machine, time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("torch", "torchvision", "ray", "open_clip_torch", "segmentation_mode
 
 
 def environment() -> dict[str, Any]:
-    """What this start runs on."""
+    """The environment of this start, as JSON values for the manifest."""
     return {
         "started": now(),
         "commit": commit(),
@@ -46,9 +46,9 @@ def _version(package: str) -> str:
 
 
 def commit() -> str:
-    """What code this is: the checkout's commit, with "+" where files differ from it; "v0.1.0" where it is installed.
+    """The version of this code: the checkout's commit, with "+" if files differ from it; "v0.1.0" if it is installed.
 
-    In a checkout without git, as in Ray's copies, it is what HARNESS_COMMIT says, or nothing.
+    In a checkout without git, as in Ray's copies, it is the value of HARNESS_COMMIT, or "".
     """
     if not CHECKOUT:
         return os.environ.get("HARNESS_COMMIT") or f"v{_version('text-click-harness')}"

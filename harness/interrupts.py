@@ -1,8 +1,9 @@
 """Ends a command by one line and exit code 130 at Ctrl-C or a scheduler's SIGTERM, at any moment.
 
-Until work begins nothing is lost by ending at once; an exception would come out of any import as an error of its own.
-Once work has begun it ends in order: what is being computed is given up, to be redone, and locks are released. While
-it does, a second SIGTERM changes nothing, for schedulers send several; a second Ctrl-C ends the process at once.
+Until work begins the process ends at once. Nothing is lost by that, while an exception in the middle of an import would
+come out as another error. Once work has begun it ends in order: unfinished results are given up, to be computed again,
+and locks are released. Meanwhile a second SIGTERM changes nothing, for schedulers send several; a second Ctrl-C ends
+the process at once.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ T = TypeVar("T")
 EXIT_CODE = 130
 
 interrupted = threading.Event()
-"""Set once an interrupt has begun to end the work: what then fails in a thread left behind is not worth a word."""
+"""Set once an interrupt has begun to end the work: later failures in threads left behind are then not reported."""
 
 INTERRUPTED = "Interrupted. What is done is kept: the same command goes on from here."
-"""What an interrupt prints, where no command knows better."""
+"""The message that an interrupt prints if the command has none of its own."""
 
 
 def answer_at_once() -> None:
@@ -36,14 +37,14 @@ def answer_at_once() -> None:
 
 
 def tell_apart() -> None:
-    """From now on Ctrl-C raises its KeyboardInterrupt in a frame of its own: a plugin's comes from elsewhere."""
+    """From now on Ctrl-C raises KeyboardInterrupt in a handler of ours, so that a plugin's own can be told apart."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
 
 
 @contextmanager
 def in_order(said: str = INTERRUPTED) -> Iterator[None]:
-    """Work that an interrupt ends in order; `said` is the one line then."""
+    """Run a block of work that an interrupt ends in order; `said` is the line that is then printed."""
     interrupted.clear()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
@@ -61,13 +62,16 @@ def in_order(said: str = INTERRUPTED) -> Iterator[None]:
 
 
 def aside(work: Callable[[], T]) -> Future[T]:
-    """What `work` will return, in a thread that an interrupt leaves behind: it ends with the process."""
+    """Start `work` in a thread, and return the future of its result; an interrupt leaves the thread behind.
+
+    The thread is a daemon, so it ends with the process.
+    """
     ended: Future[T] = Future()
 
     def worked() -> None:
         try:
             ended.set_result(work())
-        except BaseException as error:  # Whatever it is, the waiting thread gets it.
+        except BaseException as error:  # Any exception is passed on to the waiting thread.
             ended.set_exception(error)
 
     threading.Thread(target=worked, daemon=True).start()

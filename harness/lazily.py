@@ -1,7 +1,7 @@
-"""A package's face: the names that it offers, each imported when it is first asked for.
+"""Lets a package offer names that are imported only when they are first used.
 
-Most packages name what they offer with plain imports. Where that would load pandas, torch or scipy for whoever opens
-one small file of the package, its `__init__` says instead in which module each name lies:
+Most packages offer their names by plain imports. If that would load pandas, torch or scipy for every import of one
+small file of the package, its `__init__` lists the module of each name instead:
 
     if TYPE_CHECKING:  # for type checkers and editors
         from harness.storage.store import Store

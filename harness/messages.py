@@ -1,4 +1,4 @@
-"""How a message to the reader is made: what was meant, what was found and what was wanted."""
+"""Makes parts of messages to the reader: what was meant, what was found and what was wanted."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _WANTED = {
     "invalid_key": "text as every key",
     "dataclass_type": "a mapping",
 }
-"""pydantic's error type -> what a reader who knows YAML, but not Python, is told to write."""
+"""pydantic's error type -> the wanted value, in words for a reader who knows YAML but not Python."""
 
 
 def readable(text: str) -> str:
-    r"""Text that every file and terminal takes: what is no Unicode, as of a file's name in Latin-1, as `\udce9`."""
+    r"""Text that every file and terminal takes: bytes that are no Unicode, as in Latin-1 names, become `\udce9`."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 _FOLDERS = re.compile(r"(?:^|(?<=[\s'\"`(=\[{,:]))(?:file://)?/(?:[^\s/'\"`,;:()\[\]{}<>|]+/)*(?=[\w.])")
-"""The folders of an absolute path, up to its last part; not those of an url, nor the / of "and/or" or "</b>"."""
+"""The folders of an absolute path, up to its last part; not the folders of a URL or the / of "and/or" or "</b>"."""
 
 
 def without_folders(text: str) -> str:
@@ -55,7 +55,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def complaint(mistakes: Sequence[Mapping[str, Any]]) -> str:
-    """What pydantic says of one value, in the words of this project: `found 'four'; wanted a valid integer.`"""
+    """The mistakes that pydantic found in a value, in this project's words: `found 'four'; wanted a valid integer.`"""
     absent = mistakes[0]["type"] == "missing" or mistakes[0]["input"] is None
     found = "nothing" if absent else repr(mistakes[0]["input"])
     wanted = [_WANTED.get(mistake["type"]) or mistake["msg"].removeprefix("Input should be ") for mistake in mistakes]

@@ -1,6 +1,6 @@
-"""Where things lie: the code and what comes with it, the user's files, and a file's hash.
+"""Finds files: those that come with the harness, and the user's; and hashes them.
 
-There are two ways to have the harness. In a checkout, the folders harness/, methods/, datasets/ and configs/ lie side
+There are two ways to have the harness. In a checkout, the folders harness/, methods/, datasets/ and configs/ are side
 by side, and relative paths count from their root, wherever a command is started. A wheel installs one package:
 
     site-packages/harness/            harness/ of the checkout
@@ -8,8 +8,8 @@ by side, and relative paths count from their root, wherever a command is started
     site-packages/harness/datasets/   datasets/
     site-packages/harness/configs/    configs/
 
-Relative paths then count from the current folder. What is not there, but in one of the four folders that come with the
-harness, is taken from the package: `configs/quickstart.yaml` works in an empty folder.
+Relative paths then count from the current folder. A file that is not there, but is in one of the four folders that come
+with the harness, is taken from the package: `configs/quickstart.yaml` works in an empty folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ONLY_HERE = ("data", "runs", "weights")
 
 
 def is_checkout(folder: Path) -> bool:
-    """Whether the harness's source lies in this folder, as git has it."""
+    """Whether this folder is a checkout of the harness's source."""
     return (folder / "pyproject.toml").is_file() and (folder / "harness" / "places.py").is_file()
 
 
@@ -34,7 +34,7 @@ CHECKOUT = _PACKAGE.parent if is_checkout(_PACKAGE.parent) else None
 """The checkout that this code is part of; None where the harness is installed."""
 
 ROOT = CHECKOUT or Path.cwd()
-"""What relative paths count from."""
+"""The folder from which relative paths count."""
 
 
 def shipped(path: str | Path) -> Path:
@@ -43,14 +43,14 @@ def shipped(path: str | Path) -> Path:
 
 
 def is_installed(path: Path) -> bool:
-    """Whether a file lies in the installed package; never in a checkout, whose files are the user's to change."""
+    """Whether a file is in the installed package; False in a checkout, whose files the user may change."""
     return CHECKOUT is None and path.is_relative_to(_PACKAGE)
 
 
 def located(path: str | Path) -> Path:
-    """Where a config's path leads on this machine.
+    """The file or folder on this machine to which a config's path leads.
 
-    HARNESS_DATA stands for data/. A relative path counts from ROOT; what is not there may come with the harness.
+    HARNESS_DATA replaces data/. A relative path counts from ROOT; a file that is not there may come with the harness.
     """
     path = Path(path).expanduser()
     data = os.environ.get("HARNESS_DATA")
@@ -61,15 +61,15 @@ def located(path: str | Path) -> Path:
 
 
 def index_folder() -> Path:
-    """Where listings and embedded texts are kept from one run to the next: HARNESS_INDEX, or runs/.index under ROOT."""
+    """The folder that keeps listings and embedded texts between runs: HARNESS_INDEX, or runs/.index under ROOT."""
     return ROOT / Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
 
 
 def for_workers(path: str | Path) -> Path:
-    """A config's path as workers find the same file on any node.
+    """A config's path in the form by which workers find the same file on any node.
 
-    What comes with the harness keeps its relative path, since each node has its own copy. Everything else becomes
-    absolute: it lies on this machine, or on a disk that all nodes share.
+    A file that comes with the harness keeps its relative path, since each node has its own copy. Every other path
+    becomes absolute: its file is on this machine, or on a disk that all nodes share.
     """
     path = Path(path).expanduser()
     only_here = path.is_absolute() or (path.parts[:1] and path.parts[0] in _ONLY_HERE)
@@ -92,7 +92,7 @@ def config_names() -> list[str]:
 
 
 def file_state(path: Path) -> tuple[int, int, int]:
-    """What changes when a file is written or replaced: its size in bytes, its modification time in ns, its inode.
+    """Three numbers that show if a file is written or replaced: its size in bytes, modification time in ns, and inode.
 
     Raises:
         OSError: There is none.

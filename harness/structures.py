@@ -64,7 +64,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Prompt:
-    """All that a method is given besides the image.
+    """Everything that a method is given besides the image.
 
     Attributes:
         clicks: The clicks in the order in which they were made; none if a run prompts by text alone, which it does
@@ -72,9 +72,9 @@ class Prompt:
         text: The words, as the data set or the user gave them; None for a prompt by clicks alone.
         previous: From the second round on, the `Prediction.memory` of the candidate that was taken in the round
             before, or that candidate's mask if the method keeps no memory.
-        vocabulary: The names from which `text` was chosen: the data set's categories as they are said, in its order. A
-            method may contrast the text with them, as MaskCLIP's softmax does. Empty where they are unknown, as for
-            free text.
+        vocabulary: The names from which `text` was chosen: the data set's categories in their spoken form, in its
+            order. A method may contrast the text with them, as MaskCLIP's softmax does. Empty if they are unknown, as
+            for free text.
         initial: A mask to start from, bool (h, w), the same in every round; None to start from nothing.
         boxes: Boxes around the object, the same in every round; none in most runs.
         instance: The instance's id. It is filled in only for a method with `told_instances`, which looks up masks that
@@ -97,11 +97,11 @@ class Prompt:
 
 
 class Said(NamedTuple):
-    """What an instance is called, and the names among which it is: in training as in evaluation.
+    """The words for an instance, and the names of its data set's classes; the same in training and evaluation.
 
     Attributes:
-        text: The words for the instance; None where the text rule gives none.
-        vocabulary: The data set's classes as they are said ("tv monitor"), in its order; empty where it has none.
+        text: The words for the instance; None if the text rule gives none.
+        vocabulary: The data set's classes in their spoken form ("tv monitor"), in its order; empty if it has none.
         classes: The same classes as the data set prints them ("tvmonitor").
     """
 
@@ -115,13 +115,13 @@ class Instance:
     """One object of a sample, with its ground-truth mask.
 
     Attributes:
-        id: Unique in its data set, and the same each time the data set is read: the random clicks depend on it.
+        id: An id that is unique in its data set, and the same at each reading: the random clicks depend on it.
         mask: The visible pixels. They may overlap other instances (a tie lies on a person). The instance keeps a copy
             of only their bounding box, and each access to `mask` makes a new array of the image's size.
         category: The class name, as the data set prints it.
         seen: Whether the category is among the seen ones of the data set's split; None without a split.
         same_class_count: How many instances of this category the image holds, this one included (Figure 8's N).
-        text: The data set's own words for this one object (refCOCO's phrase); empty where it has only the category.
+        text: The data set's own words for this one object (refCOCO's phrase); empty if it has only the category.
         initial: A mask from which prompts start, bool (h, w), which the clicks correct; None to start from nothing.
     """
 
@@ -150,14 +150,14 @@ class Instance:
 
 
 NOT_LISTED = " (not listed)"
-"""Ends the id of an instance that stands for all of a sample's if these are not known; the sample's id precedes it."""
+"""The ending, after the sample's id, of the id of an instance that represents all instances if these are unknown."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What a data set's listing knows of an instance without opening its image; the fields are those of `Instance`.
+    """The facts about an instance in a data set's listing, without opening its image; with fields of `Instance`.
 
-    `category` is empty if only loading the image would tell it.
+    `category` is empty if the image would have to be loaded to find it.
     """
 
     id: str
@@ -184,10 +184,10 @@ class Sample:
     """One image with its instances.
 
     Attributes:
-        id: Unique in its data set.
+        id: An id that is unique in its data set.
         image: uint8 (h, w, 3), RGB.
         instances: The instances whose ground truth could be read.
-        broken: Instance id -> why its ground truth could not be read. Each becomes a failed row.
+        broken: Instance id -> the reason why its ground truth could not be read. Each becomes a failed row.
         ignore: Pixels that no metric counts (VOC's void, crowds on request); None if all count.
 
     Raises:
@@ -237,8 +237,8 @@ class Prediction:
         masks: The k candidates at the image's size, k >= 1.
         scores: Ranking's name -> k numbers. The candidate with the largest number is the ranking's answer; among
             equals it is the first. A single candidate needs no score.
-        memory: One value for each candidate, or none at all: what the method needs for the next click on the same
-            instance (low-resolution logits, a region of interest). It gets it back as `Prompt.previous`.
+        memory: One value for each candidate, or none at all. The method gets the chosen candidate's value back as
+            `Prompt.previous` at the next click on the same instance (low-resolution logits, a region of interest).
     """
 
     masks: Masks
@@ -248,7 +248,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One row of the results: one mask of one instance after one round of clicks, or why there is none.
+    """One row of the results: one mask of one instance after one round of clicks, or the reason why there is none.
 
     The primary key is (dataset, method, instance_id, draw, click_index, ranking). docs/results.md describes every
     column.
@@ -257,35 +257,36 @@ class Record:
         run: The run's name.
         dataset: The data set's label; `dataset_plugin` its plugin.
         method: The method's label; `method_plugin` its plugin.
-        ranking: Which of the method's candidates was taken: by "confidence", "clip", ..., by the scorer's "oracle",
-            or "single" where there was one without a score; whatever is ranked has an oracle's row too. None in a
-            failed row, which stands for every ranking.
+        ranking: The ranking that chose among the method's candidates: "confidence", "clip", ..., the scorer's "oracle",
+            or "single" for one candidate without a score. Ranked candidates have an oracle's row, too. None in a failed
+            row, which counts for every ranking.
         image_id: The sample's id.
         draw: The number of the repetition, from 0, if the instance is segmented several times; otherwise 0.
         click_index: How many clicks the method had been given; 0 if it was prompted by text alone.
         guess: The class that a text rule which looks at the picture chose, as the data set prints it; None for others.
         click_strategy: The rule that made the clicks; None for a prompt by text alone.
         click_options: All options of the click strategy as JSON, with the defaults of those that the config leaves out.
-        start: What the prompts began with beside clicks: "box", "eroded", "dilated", "holed", "run" or "given"
-            (`harness.clicks.starts.Start.kind`); None for nothing. Then `boxes` are the boxes, if any, and `start_iou`
-            is the IoU of the mask that they started from, or of the filled box, with the ground truth.
+        start: The start of the prompts beside clicks: "box", "eroded", "dilated", "holed", "run" or "given"
+            (`harness.clicks.starts.Start.kind`); None for none. With a start, `boxes` are its boxes, if any, and
+            `start_iou` is the IoU of its mask, or of the filled box, with the ground truth.
         under_click: How many of the image's objects contain the first positive click, this one included;
             `under_click_area_ratio` and `click_depth_px` are those of `Place` (masks/destinations.py). None before any
             click.
         partner: The instance id of the other object in which the click lies, if the click rule clicks where two
-            objects overlap; then `shared_px` are the pixels that count in both, and `partner_iou` is the mask's IoU
-            with the other object.
-        hit: Where the mask went: "right", "part", "whole", "same_class", "other_class", "background" or "nothing", as
-            `harness.masks.destinations.Objects.hit` decides it.
+            objects overlap; then `shared_px` is the number of counted pixels in both, and `partner_iou` is the mask's
+            IoU with the other object.
+        hit: The kind of object that the mask hit: "right", "part", "whole", "same_class", "other_class", "background"
+            or "nothing", by `harness.masks.destinations.Objects.hit`.
         candidate: The mask's position among the candidates.
         metrics: Metric name -> value; each is a column.
         intersection_px: The number of pixels in both masks; `union_px` in at least one of them, `gt_area_px` and
             `pred_area_px` in each by itself. Ignored pixels are not counted.
         mask: The predicted mask, COCO's compressed RLE of (height, width).
-        holds_click: Whether it holds the first positive click; None where there is none.
-        encode_ms: Time for the image, shared by all its rows; `segment_ms` is the mean over the prompts of its batch.
-        retried: What the method raised at its first try, if it answered at the second one; otherwise None.
-        status: "ok" or "failed"; `error` says why.
+        holds_click: Whether the mask holds the first positive click; None if there is none.
+        encode_ms: The time for the image, shared by all its rows; `segment_ms` is the mean over the prompts of its
+            batch.
+        retried: The error that the method raised at its first try, if it answered at the second one; otherwise None.
+        status: "ok" or "failed"; `error` has the reason.
     """
 
     run: str

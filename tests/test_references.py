@@ -57,7 +57,7 @@ def test_every_public_name_has_a_section_with_what_its_docstring_lists() -> None
     assert set(sections) == set(harness.__all__)
     assert (
         "    limit: int | None = None,\n" in sections["evaluate"]
-        and "\n- `limit`: At most so many" in sections["evaluate"]
+        and "\n- `limit`: The most images" in sections["evaluate"]
     )
     assert sections["evaluate"].count("\n    *,\n") == 1
     assert "encode(images: Sequence[Image]) -> list[Any]" in sections["Method"]

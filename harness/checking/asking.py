@@ -90,7 +90,7 @@ class Asked:
     def predicted(self, image: Image, clicks: Any, prompt: Prompt) -> Prediction:
         """Call `predict` with these clicks and a prompt's words, and return the checked prediction."""
         chance.seed("check", "predict")
-        # A class that writes `predict` alone may leave the vocabulary out of its signature, as README's example does.
+        # A class that only has `predict` may leave the vocabulary out of its signature, as README's example does.
         names = [prompt.vocabulary] if _takes_vocabulary(self.method) else []
         return checked(self.method.predict(image.copy(), clicks, prompt.text, *names), image)
 

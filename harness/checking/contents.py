@@ -1,4 +1,4 @@
-"""Hashes of what a data set holds, so that two objects or two processes can compare it.
+"""Hashes of a data set's content, so that two objects or two processes can compare it.
 
 Hashes are small enough to send between processes and to keep for 20 images. Each part of a sample has its own, so that
 a message can name the part that differs: "a.jpg, the mask of 3 is another one when it is loaded again".
@@ -50,7 +50,7 @@ def _of_sample(sample: Sample) -> dict[str, str]:
 
 
 def _of_array(array: Any) -> str:
-    # The bytes alone would not tell 2 x 6 pixels from 6 x 2, so type and shape stand beside their hash. A view, such as
+    # The bytes alone would not tell 2 x 6 pixels from 6 x 2, so type and shape are added to their hash. A view, such as
     # a mirrored image, has its bytes in another order in memory; the copy brings them into the order of its pixels.
     made = np.ascontiguousarray(array)
     return f"{made.dtype} {made.shape} {_hash(made.tobytes())}"

@@ -1,7 +1,7 @@
-"""Twelve probes of a data set: whether ids, images, masks and classes are as a run and its workers need them.
+"""Twelve probes of a data set: whether a run and its workers can use its ids, images, masks and classes.
 
-The first eight look at what is there: classes, ids, images, masks. The last four compare two readings of the same
-images, since a run reads each image again and again: in every worker, for every method, and after a restart.
+The first eight look at the content: classes, ids, images, masks. The last four compare two readings of the same images,
+since a run reads each image again and again: in every worker, for every method, and after a restart.
 """
 
 from __future__ import annotations
@@ -174,10 +174,10 @@ def categories(looked: Looked) -> str:
 
 
 def listing(looked: Looked) -> str:
-    """`list_instances` and `load` agree on ids, seen and texts, and on categories where the listing knows them.
+    """`list_instances` and `load` agree on ids, seen and texts, and on categories if the listing has them.
 
-    By the listing a run chooses images, counts what is planned, and writes the failed rows of an image that does not
-    load. An instance that only one of the two knows would be counted wrongly, or be lost without a failed row.
+    By the listing a run chooses images, counts the planned instances, and writes the failed rows of an image that does
+    not load. An instance that only one of the two has would be counted wrongly, or be lost without a failed row.
     """
     for sample in looked.samples:
         listed = {one.id: one for one in looked.dataset.list_instances(sample.id)}
@@ -224,7 +224,7 @@ def fingerprint(looked: Looked) -> str:
 
 def pickles(looked: Looked) -> str:
     """A pickled copy loads the same images. The loaders of a training get the data set in this way."""
-    # Three images suffice: what is lost by pickling, such as an open file or a table, is lost for every image.
+    # Three images suffice: if pickling loses something, such as an open file or a table, it is lost for every image.
     pickled = pickle.dumps(looked.dataset)
     _same(contents(looked.dataset, looked.ids[:3]), contents(pickle.loads(pickled), looked.ids[:3]), "is another one")
     return f"{len(pickled):,} bytes"
@@ -233,7 +233,7 @@ def pickles(looked: Looked) -> str:
 def another_process(looked: Looked) -> str:
     """Another process builds the data set by its name, as a worker does, and finds the same data."""
     # A spawned process starts Python anew, unlike a forked one. So it has another random hash of texts, which changes
-    # the order of sets, and nothing of what a script set in this process: both faults that workers would show.
+    # the order of sets, and no variable that a script set in this process. Workers are in the same situation.
     own = contents(looked.dataset, looked.ids[:3])
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         there = process.submit(contents_elsewhere, looked.name, dict(looked.params), looked.ids[:3]).result()

@@ -1,4 +1,4 @@
-"""Twelve probes of a method: whether it answers in a run as its author means it to.
+"""Twelve probes of a method: whether it behaves in a run as its author means it to.
 
 Nobody knows the right mask of a method, so the probes compare answers that must be equal (asked twice, in a batch, on
 another device) or must differ in a certain way (other words, another click). Each probe is independent of the others
@@ -34,7 +34,7 @@ SIZES = ((1, 1), (1, 17), (17, 1), (31, 47))
 PAIRS = (((0.7, 0.2), (0.45, 0.85)), ((0.9, 0.5), (0.15, 0.4)))
 """Pairs of clicks, x and y in shares of the shorter side, so that a click with x and y swapped is inside as well.
 
-    . . . A . .       A: the first click, (0.7, 0.2); a: where it lies with x and y swapped, (0.2, 0.7)
+    . . . A . .       A: the first click, (0.7, 0.2); a: the same click with x and y swapped, (0.2, 0.7)
     . . . b . .       B: the second click, (0.45, 0.85); b: (0.85, 0.45)
     a . . . . .
     . . B . . .       The windows around the four places do not overlap.
@@ -108,12 +108,12 @@ def batch_against_single(asked: Asked) -> str:
 
 
 def swapped_x_and_y(asked: Asked) -> str:
-    """The pixels that another click changes lie near that click, not where it would lie with x and y swapped.
+    """The pixels that another click changes are near that click, not near the point with x and y swapped.
 
-    A single mask does not tell: it may cover both places. So two clicks are compared. Where the masks differ, the
-    method took note of the click, and these pixels are counted in windows around the clicks (`own`) and around the
-    clicks with x and y swapped (`swapped`). For a method that draws a disk around the click, `own` is every pixel of
-    the windows and `swapped` is 0; with x and y mixed up it is the other way round.
+    A single mask does not show this: it may cover both places. So the masks of two clicks are compared. Pixels in which
+    they differ depend on the click; these are counted in windows around the clicks (`own`) and around the clicks with x
+    and y swapped (`swapped`). For a method that draws a disk around the click, `own` is every pixel of the windows and
+    `swapped` is 0; with x and y mixed up it is the other way round.
     """
     own = swapped = looked_at = 0
     for image, _ in asked.questions:
@@ -126,7 +126,7 @@ def swapped_x_and_y(asked: Asked) -> str:
                 swapped += sum(_near(changed, click.y, click.x) for click in clicks)
                 looked_at += sum(_near(np.ones_like(changed), click.x, click.y) for click in clicks)
     # A method that answers by the words alone, or with whole objects, changes little near a click. Below a twentieth of
-    # the windows' pixels the two counts are chance. Twice as many is asked for, since objects may reach both places.
+    # the windows' pixels the two counts are chance. A factor of two is required, since objects may reach both places.
     if max(own, swapped) <= looked_at / 20:
         raise UntoldError("another click changes no mask near it, or hardly any")
     if swapped > 2 * own:
@@ -237,7 +237,7 @@ def input_left_alone(asked: Asked) -> str:
 
 
 def uses_text_is_true(asked: Asked) -> str:
-    """Other words change a mask if the class says `uses_text = True`, and change none if it does not.
+    """Other words change a mask if the class has `uses_text = True`, and change none if it has not.
 
     By this flag tables choose which methods are compared with and without words.
     """
@@ -367,8 +367,8 @@ PROBES = (
 )
 """The probes in the order in which they run.
 
-Those that compare two answers come after "the same answer twice": two answers of a method that draws without a seed
-always differ, which would tell nothing of batches, words or devices.
+Probes that compare two answers come after "the same answer twice": two answers of a method that draws without a seed
+always differ, which would show nothing about batches, words or devices.
 """
 
 

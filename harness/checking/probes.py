@@ -14,7 +14,7 @@ S = TypeVar("S")
 
 
 class Verdict(StrEnum):
-    """How a probe ended."""
+    """The verdict of a probe."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -23,13 +23,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a probe found.
+    """The result of a probe.
 
     Attributes:
         probe: The probe's name.
         verdict: Whether it passed, failed, or could not be run here.
-        text: What was seen, or why it could not be run.
-        mend: What to do about a failure; "" otherwise.
+        text: The observation, or the reason why the probe could not be run.
+        mend: Advice for a failure; "" otherwise.
     """
 
     probe: str
@@ -39,11 +39,11 @@ class Outcome:
 
 
 class BrokenError(Exception):
-    """The plugin fails the probe; the text says what was found and what was wanted."""
+    """The plugin fails the probe; the message says what was found and what was wanted."""
 
 
 class UntoldError(Exception):
-    """The probe has no result on this machine or with these pictures; the text says why."""
+    """The probe has no result on this machine or with these pictures; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Probe(Generic[S]):
     """One test of a plugin.
 
     Attributes:
-        name: A few words, as the table shows them.
-        asks: Runs the test, and returns in a few words what was seen.
-        mend: What to do if it fails.
+        name: A few words, as in the table.
+        asks: A function that runs the test, and returns the observation in a few words.
+        mend: Advice for a failure.
         after: Names of earlier probes. If one of them failed, this one would fail for the same reason and is skipped.
     """
 

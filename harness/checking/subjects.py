@@ -81,7 +81,7 @@ class Subject:
 def named(
     what: str, params: Mapping[str, Any] = {}, methods: Sequence[str] = (), datasets: Sequence[str] = ()
 ) -> list[Subject]:
-    """Find the plugins that a name or a config stands for.
+    """Find the plugins that a name or a config leads to.
 
     Args:
         what: `module:Class`, a registered name, or a config: a YAML file, or the name of one that comes with the
@@ -130,7 +130,7 @@ def _kind_of_class(what: str) -> str:
         try:
             find("datasets", what, "check")
         except UserError:
-            # Where it is neither, or cannot be imported, both messages are alike; a method is the likelier intention.
+            # If it is neither, or cannot be imported, both messages are alike; a method is the likelier intention.
             raise not_a_method from None
         return "datasets"
     return "methods"

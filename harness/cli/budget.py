@@ -1,4 +1,4 @@
-"""`run --budget 20m`: takes as many images as a time suffices for, and says which difference they can show."""
+"""`run --budget 20m`: takes as many images as fit into a time, and prints which difference they can show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands, in the order of `--help`, and what happens to their errors.
+"""The commands, in the order of `--help`, and the handling of their errors.
 
 Commands import what they need inside their functions. So `--help` imports neither torch nor pandas, and a command
 imports only its own part of the harness.
@@ -91,8 +91,8 @@ def options(
 
 def main() -> NoReturn:
     """Run the command line; a UserError, or a loss that is not finite, becomes one message and exit code 2."""
-    # A UserError is what the user can mend: its text is the whole message. Anything else is a bug, and keeps its
-    # traceback and Python's exit code 1.
+    # A UserError is a mistake that the user can mend: its text is the whole message. Anything else is a bug, and keeps
+    # its traceback and Python's exit code 1.
     if isinstance(sys.stdout, io.TextIOWrapper):  # A name that the terminal's encoding lacks is escaped, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -122,7 +122,7 @@ def _refuse_another_checkout() -> None:
     """Refuse to run one checkout's code from within another: `pip install -e` binds `harness` to one of them.
 
     Raises:
-        UserError: The current folder lies in another checkout than this code.
+        UserError: The current folder is in another checkout than this code.
     """
     here = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if places.is_checkout(folder)), None)
     if here and places.CHECKOUT and here != places.CHECKOUT:

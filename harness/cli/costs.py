@@ -1,4 +1,4 @@
-"""`python -m harness plan CONFIG --cost`: what each method computes."""
+"""`python -m harness plan CONFIG --cost`: each method's parameters and operations."""
 
 from __future__ import annotations
 

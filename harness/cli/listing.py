@@ -1,4 +1,4 @@
-"""`python -m harness list`: every name that a config may use, and what one of them takes."""
+"""`python -m harness list`: every name that a config may use, or the parameters of one of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.plugins.kinds import KINDS
 from harness.plugins.listing import described
 
 Kind = StrEnum("Kind", list(KINDS))  # type: ignore[misc]
-"""What `list` lists."""
+"""The kinds of plugins that `list` lists."""
 
 
 def list_(
@@ -34,7 +34,7 @@ def list_(
 
 
 def _say_one(kind: str, name: str) -> None:
-    """A plugin's docstring, and a table of what its constructor, or the function beyond its subjects, takes."""
+    """Print a plugin's docstring and a table of its parameters: its constructor's, or the options of a function."""
     from harness.plugins.annotations import default_in_words, in_words
     from harness.plugins.docstrings import entries, prose
     from harness.plugins.parameters import ANY_OTHER, parameters_of

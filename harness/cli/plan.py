@@ -1,4 +1,4 @@
-"""`python -m harness plan` and `doctor`: what a run would do, and whether all that it needs is there."""
+"""`python -m harness plan` and `doctor`: the work of a run before it begins, and checks that everything is there."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from harness.trying.replaying import Verdict
 
 ROWS_SHOWN = 6
-"""Rows that differ, told one by one."""
+"""The most rows that are printed one by one if they differ."""
 
 
 def replay(

@@ -53,7 +53,7 @@ def report(
     run = _as_configured(Path(target), set_, limit, runs) if is_config else recorded(found_at(target))
     folder = run.store.folder
     writer = holder(folder)
-    # Reports of a run that is going on, or of a folder that belongs to somebody else, are printed and not written.
+    # If the run is still going on, or its folder cannot be written, the report is only printed.
     writes = writer is None and folder.writable()
     with in_order(), Lock(folder) if writes else nullcontext():
         finished = build(run, write=writes)
@@ -71,7 +71,7 @@ def report(
 
 
 def _as_configured(path: Path, set_: list[str], limit: int | None, runs: str | None) -> Recorded:
-    """The run of a config. Its rows must have been made as the config says now."""
+    """The run of a config. Its rows must have been made with the config's present settings."""
     from harness.jobs.plan import planned, samples_of
     from harness.results.recorded import Recorded
     from harness.storage.labels import renamed

@@ -117,7 +117,7 @@ def _execute_part(asked: RunConfig, said: str, address: str | None, runs: str | 
 
 
 def _keep_memory_small() -> None:
-    """Make Arrow return memory to the system; its own pool keeps what is freed, so a driver would stay at its peak.
+    """Make Arrow return memory to the system; its own pool keeps freed memory, so a driver would stay at its peak.
 
     This is done here and not in running/, because the pool belongs to the whole process: a program that imports harness
     may have chosen its own.

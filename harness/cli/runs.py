@@ -1,4 +1,4 @@
-"""`python -m harness watch`, `verify` and `merge`: runs as they lie in folders and buckets."""
+"""`python -m harness watch`, `verify` and `merge`: commands on the folders and buckets of runs."""
 
 from __future__ import annotations
 

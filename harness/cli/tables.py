@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Form(StrEnum):
-    """What a table is written as."""
+    """The format in which a table is written."""
 
     terminal = "terminal"
     md = "md"
@@ -66,7 +66,7 @@ def claims(
 
 
 def _of_runs(table: str, runs: Sequence[str]) -> tuple[list[Table], list[str]]:
-    """One table of each run, and sentences on what they lack."""
+    """One table of each run, and sentences on what the tables lack."""
     from harness.report.build import build_table
     from harness.report.shortfalls import shortfalls
     from harness.results.recorded import recorded_at
@@ -206,7 +206,7 @@ def _write(content: bytes, output: Path | None) -> None:
 
 
 def _chosen(form: Form | None, output: Path | None) -> Form:
-    """The given format, or that of the file's ending."""
+    """The given format, or the one of the file's ending."""
     if output is None:
         if form is Form.parquet:
             raise UserError("--format parquet: no terminal shows it. Say where it goes: -o tables.parquet.")

@@ -1,4 +1,4 @@
-"""What every command prints with."""
+"""The consoles and functions by which every command prints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def warn(text: str) -> None:
 
 
 def end(shortfalls: Sequence[str], again: str = "", failing: bool = False) -> None:
-    """Print what the tables lack. Every command that prints tables ends with this.
+    """Print what the tables lack; every command that prints tables ends with this.
 
     Args:
         shortfalls: Sentences on what is missing: rows, methods that were not asked for the same, or a failed table.

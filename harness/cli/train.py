@@ -1,4 +1,4 @@
-"""`python -m harness train` and `card`: make a checkpoint, and say how one was made."""
+"""`python -m harness train` and `card`: make a checkpoint, and print how one was made."""
 
 from __future__ import annotations
 

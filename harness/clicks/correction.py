@@ -1,4 +1,4 @@
-"""Corrective clicks: each lies at the deepest point of what the prediction so far gets wrong.
+"""Corrective clicks: each lies at the deepest point of the wrong pixels of the prediction so far.
 
 Two kinds of pixels are wrong: those that the prediction misses, and the surplus ones that it has beyond the object.
 
@@ -53,14 +53,14 @@ def sam(at: Situation, first: Literal["deepest", "random"] = "deepest") -> tuple
     """The SAM paper's clicks: first the object's deepest pixel, then the deepest pixel of the whole error region.
 
     Missing and surplus pixels form one region, where `center/v1` has two. The click is positive if its pixel lies on
-    the object. Where nothing is left to correct, the click is that of `center/v1`.
+    the object. If nothing is left to correct, it makes the click of `center/v1`.
 
     Source: Kirillov et al., "Segment Anything", ICCV 2023, https://arxiv.org/abs/2304.02643, section 7.1 and
     appendix D.1 ("farthest from the object boundary", "of the error region"; a random first point as the harder way).
 
     Args:
-        at: The generator matters for a random first click alone.
-        first: "random": the first click is uniform over the object.
+        at: The situation; its generator is used for a random first click alone.
+        first: "deepest", or "random" for a first click that is uniform over the object.
     """
     if first == "random" and not at.clicks:
         return (_anywhere(at),)
@@ -84,8 +84,8 @@ def _corrective(at: Situation) -> Click | None:
     """Into the deeper of the two regions; None where no wrong pixel is left that was not clicked."""
     missing, extra = wrong(at)
     off = deepest(extra, at.clicks)
-    # At a tie the click is negative, so the missing region must be strictly deeper to win. `least` says so to
-    # `deepest`, which also saves time: where no missing pixel can be that deep, it stops after its first, cheap bound.
+    # At a tie the click is negative, so the missing region must be strictly deeper to win: hence `least`. It also saves
+    # time: if no missing pixel can be that deep, `deepest` stops after its first, cheap bound.
     on = deepest(missing, at.clicks, least=off.squared + 1 if off else 1)
     if on:
         return Click(on.x, on.y)

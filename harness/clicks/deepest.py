@@ -17,11 +17,11 @@ A distance transform computes all of these. Only the largest is needed here, so 
    h + 1 rows and columns, but nothing within h, and so h + 1 <= depth <= sqrt(2) (h + 1). Squares cost little: a mask
    of one byte a pixel is AND-ed with itself, shifted. The largest h is found by doubling it, then by halving the steps.
 2. A first bound. Some pixels that the largest square fits around are measured exactly; the best is the bound. Around a
-   pixel as deep as that fit a square, an upright and a level line whose sizes follow from the bound (`_possible`).
-   All three fit around few pixels.
-3. Exact distances of these, in order (`_Rows`). The nearest outside pixel lies in some row, dy rows away, and there it
-   is the nearest within that row. So the squared depth is the smallest, over the rows above and below, of dy * dy plus
-   the squared distance within that row, which one pass over the rows finds for all pixels:
+   pixel as deep as that, a square, an upright line and a level line fit whose sizes follow from the bound
+   (`_possible`). All three fit around few pixels.
+3. Exact distances of these, in order (`_Rows`). The nearest outside pixel is in some row, dy rows away, and is the
+   nearest one of that row. So the squared depth is the smallest sum, over the rows above and below, of dy * dy and the
+   squared distance within the row, which one pass over the rows finds for all pixels:
 
         dy = -1    # # # # .      the nearest in that row is 2 columns away: 4 + 1 = 5
         dy =  0    # # X # #
@@ -43,7 +43,7 @@ SEEDS = 32
 """How many pixels are measured for a first bound."""
 
 CHUNK = 1024
-"""How many pixels are measured at once: what they need stays in the caches."""
+"""How many pixels are measured at once: few enough for the processor's caches."""
 
 Places = Int[np.ndarray, " n"]
 """Positions in a flattened array."""
@@ -95,7 +95,7 @@ def deepest(region: Mask, barred: Sequence[Click] = (), least: int = 1) -> Deepe
 
 
 def _cut(region: Mask) -> tuple[Mask, int, int]:
-    """The region's box with a rim of one pixel that is outside, and where the rim's corner lies in the image."""
+    """The region's box with a rim of one pixel that is outside, and the rim's corner as column and row of the image."""
     rows = np.flatnonzero(region.any(axis=1))
     if not rows.size:
         return np.zeros((2, 2), bool), 0, 0
@@ -121,8 +121,8 @@ def _without(crop: Mask, barred: Sequence[Click], left: int, top: int) -> Mask:
 
 def _largest_squares(crop: Mask, free: Mask) -> tuple[int, Places]:
     """The largest h for which a square of 2 h + 1 pixels fits around a free pixel, and those pixels."""
-    # Eroding what is eroded already by h once more by s leaves what a square of h + s fits around, so that each try
-    # goes on from the last one that succeeded. With 6 as the largest h:
+    # A mask eroded by h and then by s is the mask eroded by h + s, so each try goes on from the last one that
+    # succeeded. With 6 as the largest h:
     #
     #    h = 0    + 1 fits    h = 1    + 2 fits    h = 3    + 4 does not    the step is halved from here on
     #             + 2 fits    h = 5    + 1 fits    h = 6    step 0: done
@@ -139,11 +139,11 @@ def _largest_squares(crop: Mask, free: Mask) -> tuple[int, Places]:
 
 
 def _possible(crop: Mask, free: Mask, squared: int) -> Places:
-    """The free pixels that may be so deep: the square, the upright and the level line that this takes fit.
+    """The free pixels that may be so deep: a square, an upright line and a level line of the needed sizes fit there.
 
-    Nothing outside may lie at a squared distance below `squared`. Straight up, down, left and right that is a line of
-    floor(sqrt(squared - 1)) pixels to each side. A square of s pixels to each side has its corners at 2 * s * s, so the
-    largest that lies within the distance has s = floor(sqrt((squared - 1) / 2)).
+    No outside pixel may be at a squared distance below `squared`. So a line of floor(sqrt(squared - 1)) pixels to each
+    side must fit, upright and level. A square of s pixels to each side has its corners at a squared distance of
+    2 * s * s, so the largest square that must fit has s = floor(sqrt((squared - 1) / 2)).
     """
     # With squared = 9, depth 3: lines of isqrt(8) = 2 pixels to each side, and a square of isqrt(4) = 2. With
     # squared = 20: lines of 4 pixels, and a square of 3, whose corner at 2 * 9 = 18 is still nearer than 20.
@@ -160,15 +160,15 @@ def _possible(crop: Mask, free: Mask, squared: int) -> Places:
 
 
 def _eroded(mask: Mask, half: int) -> Mask:
-    """Where a square of 2 half + 1 pixels fits, margins of `half` cut off."""
+    """The centres of squares of 2 half + 1 pixels that fit into the mask, with margins of `half` cut off."""
     return _eroded_along(_eroded_along(mask, half, 0), half, 1)
 
 
 def _eroded_along(mask: Mask, half: int, axis: int) -> Mask:
-    """Where a line of 2 half + 1 pixels fits along an axis, margins of `half` cut off.
+    """The centres of lines of 2 half + 1 pixels that fit along an axis, with margins of `half` cut off.
 
-    `mask[i] & mask[i + 1]` says where two pixels in a row are set; AND-ed with itself, shifted by two, where four are.
-    So a line of n pixels takes about log2(n) passes rather than n.
+    `mask[i] & mask[i + 1]` is set where two pixels in a row are; AND-ed with itself, shifted by two, where four are. So
+    a line of n pixels takes about log2(n) passes rather than n.
     """
     mask, length = mask.swapaxes(0, axis), 1
     while length < 2 * half + 1:

@@ -1,4 +1,4 @@
-"""How far the pixels of a mask are from its outside, for every pixel of it.
+"""Computes for every pixel of a mask how far it is from the outside.
 
 A distance between pixels is the root of an integer, dx * dx + dy * dy. OpenCV computes the root in single precision,
 and its last bit differs with the alignment of the arrays, with the place of an object in the image and with the number
@@ -31,12 +31,12 @@ SquaredDepth = Int32[np.ndarray, "box_h box_w"]
 
 @dataclass(frozen=True, eq=False)
 class Distances:
-    """How far the pixels in a box of an image are from something; exact to a distance of 1000 pixels.
+    """The distances of the pixels in a box of an image; exact to a distance of 1000 pixels.
 
     Attributes:
         raw: OpenCV's distances. Only the nearest integer of their squares is exact.
-        left: Column of the image at which the box begins.
-        top: Row of the image at which the box begins.
+        left: The column of the image at which the box begins.
+        top: The row of the image at which the box begins.
     """
 
     raw: Raw
@@ -45,7 +45,7 @@ class Distances:
 
     @property
     def squared(self) -> SquaredDepth:
-        """The integers behind the distances."""
+        """The exact squares of the distances, as integers."""
         return squared(self.raw)
 
     @cached_property
@@ -54,11 +54,11 @@ class Distances:
         return np.float32(math.sqrt(round(float(self.raw.max()) ** 2)))
 
     def at_least(self, distance: float) -> Mask:
-        """Which pixels are at least this far away; those at distance 0 never are."""
+        """The pixels that are at least this far away, without those at distance 0."""
         return self.raw > _short_of(_first_square(distance))
 
     def at_most(self, distance: int) -> Mask:
-        """Which pixels are at most this far away; those at distance 0 never are."""
+        """The pixels that are at most this far away, without those at distance 0."""
         return (self.raw > 0) & (self.raw < _short_of(distance**2 + 1))
 
 
@@ -67,7 +67,7 @@ def inside(region: Region) -> Distances:
 
     Computed on the box alone, which is exact and cheaper than on the image.
     """
-    # OpenCV knows nothing beyond an array's edge. A rim of zeros is what makes the edge count as outside; it is cut off
+    # OpenCV does not count the area beyond an array's edge as outside. A rim of zeros makes it count; it is cut off
     # again below.
     padded = cv2.copyMakeBorder(region.crop, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     return Distances(to_nearest_zero(padded)[1:-1, 1:-1], *region.box[:2])
@@ -76,8 +76,9 @@ def inside(region: Region) -> Distances:
 def eroded(region: Region, margin: float) -> Mask:
     """The pixels of a mask that are at least `margin` deep: those of `inside(region).at_least(margin)`.
 
-    A pixel is so deep exactly if a disc around it lies in the mask, so an erosion by the disc finds them. For the small
-    margins of click rules that takes a fraction of a distance transform's time. The disc for a margin of 2.2 pixels:
+    A pixel is that deep exactly if a disc around it lies in the mask, so an erosion by the disc finds these pixels. For
+    the small margins of click rules that takes a fraction of a distance transform's time. The disc for a margin of 2.2
+    pixels:
 
         . . # . .
         . # # # .     5 is the least integer whose root is at least 2.2,
@@ -125,7 +126,7 @@ def squared_depth(mask: Mask) -> tuple[SquaredDepth, int, int]:
 
 
 def to_nearest_zero(region: UInt8[np.ndarray, "h w"]) -> Raw:
-    """OpenCV's distance of every pixel to the nearest that is 0, of which there must be one."""
+    """OpenCV's distance of every pixel to the nearest pixel with the value 0; there must be at least one."""
     return cv2.distanceTransform(region, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 

@@ -1,7 +1,7 @@
 """The masks that a method made in a finished run, which another method starts from.
 
-They are read from the run's results.parquet, which every finished run has (docs/results.md). Its manifest.json says
-what the file's SHA-256 is; a file that was altered since is refused.
+They are read from the run's results.parquet, which every finished run has (docs/results.md). Its manifest.json has the
+file's SHA-256; a file that was altered since is refused.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class OtherMasks:
     """A method's masks after each instance's last click.
 
     Attributes:
-        said: Whose masks these are, for messages.
-        known: (image's id, instance's id) -> its run lengths and (h, w); the first draw's where there are several.
+        said: The run, data set, method and ranking, for messages.
+        known: (image's id, instance's id) -> its run lengths and (h, w); of several draws the first one's.
     """
 
     said: str
@@ -58,12 +58,12 @@ def masks_of(run: Path, method: str, ranking: str = "", dataset: str = "", sha25
     Args:
         run: The run's folder.
         method: The method's label there.
-        ranking: Which ranking's masks; may be empty where the method has one ranking, the oracle's not counted.
-        dataset: The data set's label there; may be empty where the run has one.
+        ranking: The ranking whose masks are taken; may be empty if the method has one ranking besides the oracle's.
+        dataset: The data set's label there; may be empty if the run has one.
         sha256: The hash that the file must have; empty accepts any.
 
     Raises:
-        UserError: No such run, method, ranking or data set; several where one is needed; or another file.
+        UserError: No such run, method, ranking or data set; several of them, and none was chosen; or another file.
     """
     path = places.located(run) / RESULTS
     if not path.is_file():
@@ -90,8 +90,8 @@ def _read(path: Path, state: tuple[int, int, int], method: str, ranking: str, da
     rows = rows.filter(pc.equal(rows["status"], "ok"))
     for column, wanted in (("dataset", dataset), ("ranking", ranking)):
         rows = _only(rows, column, wanted, f"rough/v1: {path}, method '{method}'")
-    # Rows are sorted by draw and click. Among the rows of the first draw, an instance's last row is thus that of its
-    # last click, and building the dict from first to last keeps just that one.
+    # Rows are sorted by draw and click. So an instance's last row of the first draw has its last click, and a dict that
+    # is built from first to last keeps just this row.
     first = rows.filter(pc.equal(rows["draw"], 0)).select(["image_id", "instance_id", *_OF_MASKS])
     known = {
         (row["image_id"], row["instance_id"]): (row["mask"], (row["height"], row["width"])) for row in first.to_pylist()

@@ -29,7 +29,7 @@ def interior(at: Situation, margin: Annotated[float, Field(ge=0, le=1)] = 0.35) 
     object's greatest depth, so that every object, however thin, has such pixels.
 
     Args:
-        at: Only the instance and the generator matter.
+        at: The situation; only its instance and generator are used.
         margin: 0 (anywhere inside) to 1 (the deepest pixels only).
     """
     # A margin in pixels would leave thin objects without any pixel to click. As a share of the greatest depth it always
@@ -59,20 +59,20 @@ def prompt(
     pixels.
 
     Source: the paper, section 6.1 (150 px; 40 px is what it recommends after Xu et al.; negatives "from other
-    instances of the same class" and "along the outside boundary"). It gives neither the width of the band, here that
-    of Xu et al., nor how the two kinds of negatives are mixed.
+    instances of the same class" and "along the outside boundary"). It does not give the width of the band, for which
+    that of Xu et al. is taken here, nor how the two kinds of negatives are mixed.
 
     Args:
-        at: The predictions do not matter.
-        positives: A round.
-        negatives: A round.
+        at: The situation; its predictions are not used.
+        positives: The number of positive clicks in each round.
+        negatives: The number of negative clicks in each round.
         margin: The least depth of positives, as a share of the object's greatest depth, 0 to 1.
-        margin_px: The same in pixels, in place of `margin`; where the object is nowhere so deep, its deepest pixels are
+        margin_px: The same in pixels, in place of `margin`; if the object is nowhere that deep, its deepest pixels are
             used.
-        distance: Between positives, in pixels.
-        sources: Where negatives lie: "boundary" (off the object, within `band`), "same_class" and "any_class" (on
+        distance: The least distance between positives, in pixels.
+        sources: The places of negatives: "boundary" (off the object, within `band`), "same_class" and "any_class" (on
             other instances).
-        band: In pixels.
+        band: The width of the band around the object, in pixels.
 
     Raises:
         NoClickError: No pixel off the object is left for a negative click.

@@ -36,10 +36,10 @@ def hashed(file: Path, **others: Any) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    """The SHA-256 of a file; of a folder of recordings, that of its files' hashes.
+    """The SHA-256 of a file; for a folder of recordings, the SHA-256 of its files' hashes.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no such file or folder.
     """
     hashes = [places.sha256(one) for one in ([path] if path.is_file() else files_of(path))]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
@@ -71,9 +71,9 @@ def recorded(at: Situation, file: Path, dataset: str = "", sha256: str = "") -> 
     so on: with `draws: 3`, three people's prompts are replayed. The words are not replayed.
 
     Args:
-        at: Its image's and instance's ids say which recording; its earlier clicks, how many were made.
+        at: The situation; its ids choose the recording, and the number of its earlier clicks chooses the next click.
         file: A Parquet file of recordings, or a folder of them.
-        dataset: Only recordings on the data set that had this label in `try`; may be empty where ids tell them apart.
+        dataset: Only recordings on the data set that had this label in `try`; may be empty if ids are unique.
         sha256: The file's hash; filled in when the config is read.
 
     Raises:
@@ -105,23 +105,24 @@ def _human(file: Path, dataset: str = "", **others: Any) -> dict[str, Any]:
 def human(at: Situation, file: Path, dataset: str, sha256: str = "") -> tuple[Click, ...]:
     """A person's first click, from RClicks' `clicks.csv`; later clicks as `center/v1`.
 
-    A line is one person's click on one object. Its click_type is "first" where the person saw the picture and the
-    object; the others, "fn" and "fp", correct a mask that some method had made, which no run here has, and are left
-    out. A first click is positive, at x and y in pixels of the full image; one beyond it is put on its edge.
-    `full_stem` is the image file's name without its suffix; where an image has several objects, "_______" and the
-    object's value in the mask follow. Zeros in front of numbers do not count.
+    A line is one person's click on one object. Its click_type is "first" if the person saw the picture and the object.
+    The other types, "fn" and "fp", correct a mask that some method had made, which no run here has, and are left out. A
+    first click is positive, at x and y in pixels of the full image; a click beyond the image is put on its edge.
+    `full_stem` is the image file's name without its suffix; if an image has several objects, "_______" and the object's
+    value in the mask follow. Leading zeros of numbers do not count.
 
     If an object has several clicks, draw 0 takes the first in the file, draw 1 the second, and so on. A click that
     misses the object is kept, since people do miss.
 
     Source: Antonov et al., "RClicks: Realistic Click Simulation for Benchmarking Interactive Segmentation", NeurIPS
-    2024, https://arxiv.org/abs/2410.11722. The format is what the authors' code reads (isegm/inference/evaluation.py
-    and rclicks/clickmap.py of https://github.com/emb-ai/rclicks at e20bf76); their clicks.csv was not at hand.
+    2024, https://arxiv.org/abs/2410.11722. The format is the one that the authors' code reads
+    (isegm/inference/evaluation.py and rclicks/clickmap.py of https://github.com/emb-ai/rclicks at e20bf76); their
+    clicks.csv was not at hand.
 
     Args:
-        at: Its ids say which lines.
+        at: The situation; its ids choose the lines.
         file: `clicks.csv`.
-        dataset: Which lines, by their column dataset: GrabCut, Berkeley, DAVIS or, for COCO_MVal, COCO.
+        dataset: The value of the column dataset in the lines to use: GrabCut, Berkeley, DAVIS or, for COCO_MVal, COCO.
         sha256: The file's hash; filled in when the config is read.
 
     Raises:
@@ -143,7 +144,7 @@ def human(at: Situation, file: Path, dataset: str, sha256: str = "") -> tuple[Cl
 WANTED = ("dataset", "full_stem", "x", "y", "click_type")
 FIRST = "first"
 OBJECT = "_______"
-"""What stands in RClicks' names between an image's and an object's."""
+"""The sign in RClicks' names between the image's and the object's part."""
 
 
 def rclicks(path: Path, dataset: str) -> Prompts:

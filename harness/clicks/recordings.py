@@ -1,7 +1,7 @@
 """People's prompts, as `try` records them: the columns, and files or folders of them read again.
 
-One row a prompt: which instance was meant, where the person clicked, what the person typed, how long it took. Nothing
-says who it was, from where, or when.
+Each prompt has one row: the instance that was meant, the person's clicks, the words typed, and the time it took. No
+column identifies the person, the place or the date.
 """
 
 from __future__ import annotations

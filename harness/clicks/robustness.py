@@ -25,18 +25,18 @@ def rclicks(
 ) -> tuple[Click, ...]:
     """A first click of likely or unlikely places: a pixel's probability is proportional to its depth in the object.
 
-    RClicks samples from a network's map of where people click. There is no network here: people click well inside an
-    object, and its depth stands for that. As in RClicks, the pixels are sorted from the least likely to the most, and
-    cut into groups of equal probability: group 1 is the rim, the last one the middle. Among equally likely pixels the
-    first by row, then by column, counts as the less likely one.
+    RClicks samples from a network's map of where people click. Here the depth in the object takes the place of this
+    map, since people click well inside an object. As in RClicks, the pixels are sorted from the least likely to the
+    most, and cut into groups of equal probability: group 1 is the rim, the last one the middle. Among equally likely
+    pixels the first by row, then by column, counts as the less likely one.
 
     Source: Antonov et al., "RClicks: Realistic Click Simulation for Benchmarking Interactive Segmentation", NeurIPS
     2024, https://arxiv.org/abs/2410.11722, for the groups.
 
     Args:
-        at: Predictions matter after the first click alone.
-        group: 1 (the least likely) to `groups` (the most likely): draw from it alone; 0 from all of them.
-        groups: How many.
+        at: The situation; its predictions are used after the first click alone.
+        group: The group to draw from, 1 (the least likely) to `groups` (the most likely); 0 for all of them.
+        groups: The number of groups.
 
     Raises:
         UserError: There is no such group.
@@ -64,14 +64,15 @@ def grid(
     """A first click in one cell of a grid over the object, whose cells hold equally many of its pixels.
 
     The object's pixels in row-major order are cut into `side` bands, and each band's, in column-major order, into
-    `side` cells. The click is at the pixel of the cell nearest to its centroid, the first of equals; so every
-    cell of an object of any shape has one, and a mean over the cells is one over the object. An object of fewer
-    pixels than cells has some clicked twice.
+    `side` cells. The click is at the pixel of the cell nearest to its centroid, the first of equals. So every cell of
+    an object of any shape has a click, and a mean over the cells is a mean over the object. If an object has fewer
+    pixels than cells, some pixels are clicked twice.
 
     Args:
-        at: Predictions matter after the first click alone.
+        at: The situation; its predictions are used after the first click alone.
         side: Cells in a row, and in a column.
-        cell: Which cell, from 0, row by row; by default the draw's number, which starts over after the last cell.
+        cell: The cell's number, from 0, row by row; by default the draw's number, which starts over after the last
+            cell.
 
     Raises:
         UserError: There is no such cell.

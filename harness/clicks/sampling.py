@@ -20,8 +20,8 @@ SMALL = 10
 class Pixels(NamedTuple):
     """Some pixels of an image, in row-major order.
 
-    Rules draw an index into this list. The order must be the same everywhere, since a seed gives the same index and
-    must thus give the same pixel.
+    Rules draw an index into this list. The order must be the same everywhere, so that a seed, which gives the same
+    index, also gives the same pixel.
     """
 
     x: Int[np.ndarray, " n"]
@@ -46,7 +46,7 @@ class Pixels(NamedTuple):
 
 
 def pixels(mask: Mask, left: int = 0, top: int = 0) -> Pixels:
-    """Where a mask is set; `left` and `top` say where it lies in the image."""
+    """The set pixels of a mask that begins at column `left` and row `top` of the image."""
     return at_places(np.flatnonzero(mask), mask.shape[1], left, top)
 
 
@@ -81,9 +81,9 @@ def deep_inside(region: Region, margin: float) -> Mask:
 
 
 def around(at: Situation, reach: int, margin: float = 0) -> Pixels:
-    """The pixels off the object that count, at most `reach` pixels from it and at least `margin`.
+    """The counted pixels off the object that are at least `margin` and at most `reach` pixels from it.
 
-    Where none is so far away, the farthest.
+    If no pixel is `margin` away, the farthest ones are taken.
     """
     away = outside(at.instance.mask, at.truth, reach)
     near = away.at_most(reach) & counted_in(at, away.raw.shape, away.left, away.top)
@@ -96,7 +96,7 @@ def around(at: Situation, reach: int, margin: float = 0) -> Pixels:
 
 
 def counted_in(at: Situation, size: tuple[int, ...], left: int, top: int) -> Mask | np.bool_:
-    """Which pixels of a window no metric ignores."""
+    """The pixels of a window that no metric ignores, bool; one True if the sample ignores no pixels."""
     ignored = at.sample.ignore
     return np.True_ if ignored is None else ~ignored[top : top + size[0], left : left + size[1]]
 

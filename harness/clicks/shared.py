@@ -1,9 +1,8 @@
-"""One click that lies in two objects at once, so that only the words say which of them is meant.
+"""One click that lies in two objects at once, so that only the words tell which of them is meant.
 
 Source: "Text and Click inputs for unambiguous open vocabulary instance segmentation", BMVC 2023,
-https://arxiv.org/abs/2311.14822, Figure 1: one click on a tie means the tie or the man, and the word says which. The
-paper shows it in pictures. Which objects are paired, how much they must overlap and which pixel is clicked is our
-choice.
+https://arxiv.org/abs/2311.14822, Figure 1: one click on a tie means the tie or the man, and the word decides. The paper
+shows this in pictures only. The choice of pairs, of the least overlap and of the clicked pixel is ours.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ def shared(at: Situation, least_px: Annotated[int, Field(ge=1)] = 25) -> tuple[C
         + - - - - - - - - - +
 
     Args:
-        at: The instance, its partner and the ignored pixels matter; nothing is drawn by chance.
-        least_px: How many pixels that count the two must share.
+        at: The situation; its instance, partner and ignored pixels are used; nothing is drawn by chance.
+        least_px: How many counted pixels the two must share.
 
     Raises:
         NoClickError: There is no partner, or too small an overlap.

@@ -1,12 +1,12 @@
-"""What a prompt begins with beside clicks: a box around the object, or a rough mask of it to be corrected.
+"""The start of a prompt beside its clicks: a box around the object, or a rough mask of it to be corrected.
 
 Paper: Warner et al., BMVC 2023, https://arxiv.org/abs/2311.14822, section 5, names "a rough or low quality input
 (bounding box, point, low quality mask)" as later work and defines none. The box's jitter is SAM's; the other
 definitions are ours.
 
-A rule is a function of a `Situation` before any click, like a click rule: it knows the ground truth, never the method.
-Its generator is seeded from the run's seed, the data set, the image, the object and the draw (`click_rng`), so that
-every method and every worker gets the same box and the same rough mask for an instance.
+A rule is a function of a `Situation` before any click, like a click rule: it is given the ground truth, never the
+method. Its generator is seeded from the run's seed, the data set, the image, the object and the draw (`click_rng`), so
+that every method and every worker gets the same box and the same rough mask for an instance.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ WAYS: tuple[Way, ...] = ("eroded", "dilated", "holed")
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """What one instance's prompts begin with.
+    """The start of one instance's prompts.
 
     Attributes:
-        kind: "box"; or how a mask was made rough ("eroded", "dilated", "holed"); or "run" for another method's mask; or
-            "given" for one that comes with the data set.
-        boxes: For `Prompt.boxes`.
-        mask: For `Prompt.initial`, bool (h, w).
+        kind: "box"; the way in which a mask was made rough ("eroded", "dilated", "holed"); "run" for another method's
+            mask; or "given" for one that comes with the data set.
+        boxes: The value of `Prompt.boxes`.
+        mask: The value of `Prompt.initial`, bool (h, w).
     """
 
     kind: str
@@ -76,8 +76,8 @@ def box(
         jitter: The standard deviation as a share of the side's length; 0 keeps the tight box.
         most_px: No side moves farther, in pixels.
     """
-    # A region's box ends after its last pixel, a prompt's box on it: hence x1 - 1 and y1 - 1, while the sides' lengths
-    # count pixels.
+    # A region's box ends after its last pixel, and a prompt's box on it: hence x1 - 1 and y1 - 1. The lengths of the
+    # sides count pixels.
     x0, y0, x1, y1 = at.truth.box
     height, width = at.truth.size
     tight, sides = np.array([x0, y0, x1 - 1, y1 - 1]), np.array([x1 - x0, y1 - y0, x1 - x0, y1 - y0])
@@ -103,23 +103,23 @@ def rough(
 
     - eroded: the pixels of the object whose distance to the outside is more than R. One with distance D is left.
     - dilated: the object, and the pixels of the image at most R away from it.
-    - holed: the object without the pixels at most R away from one of its own, which is drawn evenly.
+    - holed: the object without the pixels at most R away from one of its pixels, which is drawn evenly.
     - any: one of the three, drawn evenly for each instance.
 
     Example: a square of 9 x 9 pixels has D = 5. With `strength` 0.5, R = 2.5: eroded leaves the 5 x 5 pixels whose
-    distance is at least 3, dilated adds all pixels at most 2.5 away, holed takes 21 pixels out where none of them lies
+    distance is at least 3, dilated adds all pixels at most 2.5 away, and holed takes 21 pixels out if none of them is
     beyond the square's edge.
 
     Args:
-        at: The instance and the generator matter; ignored pixels play no part.
-        how: What is done to the ground truth.
-        strength: How much, as a share of D.
+        at: The situation; its instance and generator are used, ignored pixels are not.
+        how: The change to the ground truth.
+        strength: The size of the change, as a share of D.
         run: A finished run's folder, such as runs/quickstart: its masks after each instance's last click take the place
             of the ground truth's; `how` and `strength` then do nothing.
         method: The label of the method there.
-        ranking: Whose masks, where that method ranks several.
-        dataset: The label of the data set there, where the run has several.
-        sha256: The hash of the run's results.parquet. The config's check fills it in, so that rows remember whose masks
+        ranking: The ranking whose masks are taken, if that method has several.
+        dataset: The label of the data set there, if the run has several.
+        sha256: The hash of the run's results.parquet. The config's check fills it in, so that rows record the masks
             they started from. Another file at that place is refused.
 
     Raises:
@@ -145,8 +145,8 @@ def _eroded(at: Situation, strength: float) -> Mask:
 def _dilated(at: Situation, strength: float) -> Mask:
     truth = at.instance.mask
     reach = strength * float(inside(at.truth).most)
-    # `reach` is rounded up for the window alone: it must hold every pixel within reach. Which pixels are added is
-    # decided by the distance itself. Pixels of the object have distance 0 and stay in.
+    # `reach` is rounded up for the window alone, which must hold every pixel within reach. The distance itself decides
+    # which pixels are added. Pixels of the object have distance 0 and stay in.
     around = outside(truth, at.truth, int(np.ceil(reach)))
     near = around.raw <= np.float32(reach)
     truth[around.top : around.top + near.shape[0], around.left : around.left + near.shape[1]] |= near
@@ -181,7 +181,7 @@ class Rule(NamedTuple):
     draws: Callable[[Mapping[str, Any]], bool]
 
     def start(self, at: Situation, options: Mapping[str, Any]) -> Start:
-        """What an instance begins with; errors as the rule's."""
+        """The start of an instance's prompts, by the rule; it raises what the rule raises."""
         return self.function(at, **options)
 
 

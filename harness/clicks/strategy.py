@@ -1,4 +1,4 @@
-"""What a click rule is given and returns, and the generator that it draws from."""
+"""The input and output of a click rule, and the random generator that it draws from."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class ClickRuleError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Situation:
-    """What a simulator may look at when it chooses the clicks of one round.
+    """The facts that a click rule may use to choose the clicks of one round.
 
     Attributes:
         sample: The image's instances and ignored pixels.
         instance: The instance that is meant; its mask holds at least one pixel.
         clicks: The clicks of earlier rounds, in order.
         predicted: The method's mask after them, bool (h, w); before the first round the instance's `initial`, if any.
-        rng: Seeded for this instance, this draw and this round.
-        draw: Which of several prompts of the same instance this is, from 0.
+        rng: A random generator, seeded for this instance, this draw and this round.
+        draw: The number of this prompt among several of the same instance, from 0.
         partner: The other object that the click must lie in, for a rule that is registered with `pairs`; else None.
         known: The region of the instance's mask, if the caller has it. It saves a search of the whole image for the
             mask's box.
@@ -74,9 +74,10 @@ def click_rng(
     seed: int, dataset: str, sample_id: str, instance_id: str, number: int, draw: int = 0
 ) -> np.random.Generator:
     """The generator of one instance's round: the same in every process, on every machine, in any order."""
-    # Python's own `hash` differs from process to process, and one generator for all instances would depend on the order
-    # of the work. So each round has a generator of its own, seeded by a hash of its names. The separator keeps
-    # ("a", "1b") and ("a1", "b") apart. Draw 0 adds nothing to the key: its clicks are those of runs without draws.
+    # Python's own `hash` differs from process to process, and with one generator for all instances the clicks would
+    # depend on the order of the work. So each round has a generator of its own, seeded by a hash of its names. The
+    # separator keeps ("a", "1b") and ("a1", "b") apart. Draw 0 adds nothing to the key, so its clicks are the same as
+    # in runs without draws.
     parts = [str(seed), dataset, sample_id, instance_id, str(number)]
     key = "\x1f".join(parts + [str(draw)] * (draw > 0))
     digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
@@ -125,7 +126,7 @@ class ClickRule:
         return tuple(_on_image(self.name, click, at.sample.size) for click in made)
 
     def _made(self, at: Situation) -> Any:
-        """What the strategy returns, not checked yet."""
+        """The strategy's return value, not checked yet."""
         try:
             with contained():
                 return self.function(at, **self.options)
@@ -172,7 +173,7 @@ def clicks_a_round(name: str, options: Mapping[str, Any]) -> int:
     """How many clicks a strategy adds each round, found by calling it on a made-up image.
 
     Raises:
-        UserError: It does not take these options, they contradict each other, or they need more pixels than that image
+        UserError: It does not take these options, they contradict each other, or they need more pixels than the image
             has; or the strategy raises, or returns no clicks.
     """
     if _replays(name):
@@ -206,7 +207,7 @@ def _replays(name: str) -> Callable[..., Mapping[str, Any]] | None:
 
 
 def _tried(name: str, options: Mapping[str, Any], draw: int = 0) -> tuple[Click, ...]:
-    """What a strategy makes on a made-up image of two objects."""
+    """The clicks of a strategy on a made-up image of two objects."""
     rule = find("clicks", name)
     arguments(rule, name, options, "click options")
     left, right = np.zeros((2, 48, 64), bool)

@@ -36,20 +36,20 @@ def xu(
     3. the first is uniform over the background within `band`; each further one is at the pixel of it that is farthest
        from the negatives so far and from the band's two borders, so that together they cover the outline.
 
-    Where an object is too small for a margin or a step, its deepest or its farthest pixels are clicked; the paper drops
-    the click. The paper draws how many clicks to make (up to 5 positive ones; up to 10, 5 an object, and 10 negative
-    ones by strategy); here the config says how many.
+    If an object is too small for a margin or a step, its deepest or its farthest pixels are clicked; the paper drops
+    the click. The paper draws the number of clicks: up to 5 positive ones, and by strategy up to 10, 5 on each object,
+    and 10 negative ones. Here the config gives the number.
 
     Source: Xu et al., "Deep Interactive Object Selection", CVPR 2016, https://arxiv.org/abs/1603.04042, section 3.1.
 
     Args:
-        at: The predictions do not matter.
-        positives: A round.
-        negatives: A round.
-        negatives_by: Their strategy.
-        step: In pixels, as `margin` and `band`.
-        margin: From the border of what is clicked.
-        band: How far from the object its surroundings reach.
+        at: The situation; its predictions are not used.
+        positives: The number of positive clicks in each round.
+        negatives: The number of negative clicks in each round.
+        negatives_by: The strategy of negative clicks.
+        step: The least distance between clicks, in pixels.
+        margin: The least distance from the border of the region that is clicked, in pixels.
+        band: The width of the background around the object that may be clicked, in pixels.
 
     Raises:
         NoClickError: No pixel off the object counts.
@@ -77,7 +77,7 @@ def _some(choice: Pixels) -> Pixels:
 
 
 def _on_others(at: Situation, margin: float) -> Iterator[np.ndarray]:
-    """For every other object: the pixels of it that lie deep enough to be clicked, as an image."""
+    """For every other object an image of the pixels that are deep enough to be clicked."""
     for mask in others(at, same_class=False):
         region = Region(mask)
         x0, y0, x1, y1 = region.box

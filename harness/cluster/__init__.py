@@ -9,5 +9,5 @@ if TYPE_CHECKING:  # for type checkers and editors
     from harness.cluster.scheduler import Cluster
 
 __all__ = ["Cluster", "fit_on_ray"]
-# A worker that evaluates would else load Ray Train and torch, 3.4 CPU seconds, before it knows its method.
+# Otherwise each worker that evaluates would load Ray Train and torch, 3.4 CPU seconds, before it gets its method.
 __getattr__ = imported_when_asked(__name__, {"Cluster": "scheduler", "fit_on_ray": "ray_training"})

@@ -2,7 +2,7 @@
 
 Only names travel, so each node must find the same files as the driver, under the same paths. On a node that lacks them,
 good images would become failed rows; on a node with other files, rows would come from other weights or data. So before
-an actor works, it checks that everything the driver sees is there, and it hashes what it loads (`jobs/sameness.py`).
+an actor works, it checks that every file the driver sees is there, and it hashes those it loads (`jobs/sameness.py`).
 If anything is missing or different, the run ends with a message.
 """
 
@@ -62,14 +62,14 @@ class Actor:
         """Build the worker.
 
         Args:
-            method: What it loads.
-            wanted: Which of the method's paths the driver finds, as `visible_paths` gives them.
-            store: Where it writes.
+            method: The config's entry of the method that it loads.
+            wanted: The method's paths that the driver finds, as `visible_paths` gives them.
+            store: The run's store, to which it writes.
             threads: How many threads it may use.
             weights: The hashes of the method's files when the run was planned.
 
         Raises:
-            UserError: This node does not find them or finds others, or the method's constructor says so.
+            UserError: This node lacks the files or has others, or the method's constructor raises it.
         """
         tell_apart()
         check_paths("methods", method, wanted)
@@ -87,15 +87,15 @@ class Actor:
 
         Args:
             dataset: The config's entry.
-            wanted: Which of its paths the driver finds.
+            wanted: The data set's paths that the driver finds.
             data: Its fingerprint when the run was planned.
-            texts: How the jobs on it say its names.
+            texts: The `text:` rules by which the jobs on it put its names into words.
 
         Returns:
-            What `read` will do with the names first; "" if nothing that takes long.
+            The first step that `read` will do with the names, in words; "" if no step takes long.
 
         Raises:
-            UserError: This node does not find them or finds other data, or the data set's constructor says so.
+            UserError: This node lacks the files or has other data, or the data set's constructor raises it.
         """
         check_paths("datasets", dataset, wanted)
         built = self.worker.dataset(dataset, data)
@@ -103,10 +103,10 @@ class Actor:
         return next(self.reading, "")
 
     def read(self) -> str:
-        """Do what the last call of `open` or `read` announced.
+        """Do the step that the last call of `open` or `read` announced.
 
         Returns:
-            What the next call will do, as in `open`.
+            The step of the next call, as in `open`.
         """
         return next(self.reading, "")
 

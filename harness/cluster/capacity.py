@@ -1,4 +1,4 @@
-"""What a Ray cluster has, and what an actor of a method needs of it."""
+"""The resources of a Ray cluster, and those that a method's actor needs."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from harness.plugins import registry
 from harness.structures import UserError
 
 PLACE_TIMEOUT_S = 60
-"""How long the cluster may take to start a run's first actor, its process included, before the run gives up.
+"""The longest time in which the cluster may start a run's first actor, its process included; then the run gives up.
 
 A longer time would not help: Ray kills a process that does not report within this time, and starts another.
 """
 
 LOOK_EVERY_S = 2.0
-"""How often the list of nodes is read again, as nodes come and go."""
+"""The time between two reads of the list of nodes, since nodes come and go."""
 
 
 class Capacity:
     """The nodes of the cluster that this process has joined, read again every few seconds.
 
     Args:
-        workers: What an actor needs, unless its method says otherwise.
+        workers: The config's `workers:`, the needs of an actor unless its method has others.
     """
 
     def __init__(self, workers: Workers) -> None:
@@ -46,12 +46,12 @@ class Capacity:
 
     @property
     def total(self) -> dict[str, float]:
-        """What all nodes have together."""
+        """The resources of all nodes together: resource, by Ray's name -> amount."""
         kinds = {kind for node in self.nodes for kind in node}
         return {kind: sum(node.get(kind, 0) for node in self.nodes) for kind in kinds}
 
     def asked(self, method: MethodEntry) -> dict[str, float]:
-        """What one actor of a method needs: resource, by Ray's name -> amount."""
+        """The resources that one actor of a method needs: resource, by Ray's name -> amount."""
         return {"CPU": method.cpus or self.workers.cpus, "GPU": self._gpus(method), **method.resources}
 
     def _gpus(self, method: MethodEntry) -> float:
@@ -62,7 +62,7 @@ class Capacity:
         return float(self.total.get("GPU", 0) >= 1)
 
     def holds(self, more: Mapping[str, float], held: Iterable[Mapping[str, float]]) -> bool:
-        """Whether there is room for one more beside what is held."""
+        """Whether there is room for one more actor beside those that hold resources already."""
         # All nodes are summed up, although an actor must fit on one: two nodes with half a GPU free each count as one
         # GPU here. An actor that fits on no single node then waits in PLACING, which does no harm while others work.
         taken, total = list(held), self.total
@@ -74,7 +74,7 @@ class Capacity:
         """Refuse a method whose actor fits on no node of the cluster.
 
         Raises:
-            UserError: Its text says what the actor needs, and what there is.
+            UserError: No node has room; the message names the actor's needs and the nodes' resources.
         """
         asked = self.asked(method)
         if not any(all(node.get(kind, 0) >= wanted for kind, wanted in asked.items()) for node in self.nodes):
@@ -103,7 +103,7 @@ class Capacity:
 
 
 def resources(config: RunConfig, address: str | None) -> dict[str, float]:
-    """What the cluster has, once a worker's process has answered.
+    """The resources of the cluster, once a worker's process has answered.
 
     Raises:
         UserError: A method's worker does not fit, or none answers.

@@ -43,7 +43,7 @@ def this_node(_: object) -> Node:
 
 
 def alive(node: Node | None) -> bool:
-    """Whether the cluster still has a node; True where the node is not known yet."""
+    """Whether the cluster still has a node; True if the node is not known yet."""
     return node is None or any(one["NodeID"] == node.id and one["Alive"] for one in ray.nodes())
 
 
@@ -68,7 +68,7 @@ def connect(address: str | None) -> None:
     even if another Ray runs on this machine.
 
     Raises:
-        UserError: What keeps Ray from starting, or the cluster at the address from being joined.
+        UserError: Ray cannot be started, or the cluster at the address cannot be joined; the message has the reason.
     """
     if ray.is_initialized():
         return
@@ -100,7 +100,7 @@ def _not_joined(error: Exception, named: str | None) -> UserError:
     if isinstance(error, AuthenticationError):
         at = named or "this machine"
         return UserError(f"cluster: Ray at {at} wants a token, and found none ({error.message}). {head.TOKEN}")
-    if "Version mismatch" in told:  # Ray's client learns of it late, and says it in a bare RuntimeError.
+    if "Version mismatch" in told:  # Ray's client finds it late, and raises a bare RuntimeError.
         return UserError(
             f"cluster: another Python or Ray at {named}: {told} Ray demands the same everywhere (docs/clusters.md)."
         )
@@ -132,8 +132,8 @@ def _runtime_env() -> dict[str, Any]:
     """
     if "working_dir" in _sent_with_job():
         return {}
-    # Workers run in another folder than the driver. There relative paths would mean something else: each worker would
-    # make its own index of the data, and would not find the entries of PYTHONPATH. So both become absolute here.
+    # Workers run in another folder than the driver, so relative paths would lead elsewhere: each worker would make its
+    # own index of the data, and would not find the entries of PYTHONPATH. So both become absolute here.
     index = Path(os.environ.get("HARNESS_INDEX") or "runs/.index").expanduser()
     variables = {"HARNESS_INDEX": str(places.ROOT / index)}
     if most := os.environ.get("HARNESS_MAX_MEGAPIXELS"):  # harness/images/opening.py

@@ -29,7 +29,7 @@ TOKEN = (
 
 
 def remedy(named: str) -> str:
-    """What to do about a cluster that is not there; `named` says where its address comes from."""
+    """Advice for a cluster that is not there; `named` is the origin of its address."""
     other = "unset RAY_ADDRESS" if named.startswith("RAY_ADDRESS") else "leave out --address"
     return f"Start one there, or {other}: then Ray is started on this machine."
 
@@ -39,11 +39,11 @@ def check(address: str, named: str) -> None:
 
     Args:
         address: host:port, ray://host:port, or "auto" for the cluster that `ray start` made on this machine.
-        named: Where the address comes from, for messages: `--address 10.0.0.1:6379`.
+        named: The origin of the address, for messages: `--address 10.0.0.1:6379`.
 
     Raises:
-        UserError: Nothing answers there; or what answers is no head of Ray, refuses the token, or has another version
-            of Python or Ray.
+        UserError: Nothing answers there; or the server that answers is no head of Ray, refuses the token, or has
+            another version of Python or Ray.
     """
     try:
         place = services.canonicalize_bootstrap_address_or_die("auto") if address == "auto" else address
@@ -69,7 +69,7 @@ def knock(address: str) -> None:
 
 
 def asked(host: str, as_client: bool, named: str) -> tuple[str, str] | None:
-    """The head's versions of Ray and of Python; None where it does not say them, as on the port for Ray's client.
+    """The head's versions of Ray and of Python; None if its answer lacks them, as on the port for Ray's client.
 
     Raises:
         UserError: It refuses the token, or is no head of Ray.

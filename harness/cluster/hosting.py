@@ -24,7 +24,7 @@ from harness.structures import UserError
 
 
 class HostError(UserError):
-    """A process of the cluster did not answer; the text says why, and that the call can be repeated."""
+    """A process of the cluster did not answer; the message gives the reason, and that the call can be repeated."""
 
 
 class Guest:
@@ -94,13 +94,13 @@ def stored(value: Any) -> Any:
 def hosted(
     config: RunConfig, entries: Sequence[MethodEntry], address: str | None, build: Callable[..., Any]
 ) -> dict[str, Host]:
-    """A process for each method: with a GPU where the cluster has any, or as the config says.
+    """A process for each method, with the GPUs of the config; by default with one if the cluster has any.
 
     Args:
-        config: The methods'.
+        config: The config of the methods.
         entries: The methods to host.
         address: The address of a Ray cluster; None starts one on this machine, or joins that of RAY_ADDRESS.
-        build: Builds what a process hosts, from the config and a list of the one label.
+        build: Builds the object that a process hosts, from the config and a list of the one label.
 
     Raises:
         UserError: The cluster cannot be joined, or has no room for all of them at once.

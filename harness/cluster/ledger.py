@@ -1,4 +1,4 @@
-"""Keeps what the workers of a training on Ray report, in an actor that outlives them.
+"""Keeps the reports of the workers of a training on Ray, in an actor that outlives them.
 
 The actor's process imports this file. It must not import torch or Ray Train, which would take seconds.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.training.one_rank import Progress
 
 RESTARTS = 5
-"""How many deaths of workers a training survives."""
+"""The deaths of workers that a training survives; at the next one it ends."""
 
 
 class Ledger:
@@ -57,7 +57,7 @@ class Ledger:
         return self.reason
 
     def news(self) -> tuple[list[Progress], bool]:
-        """What was reported since the last call, and whether any worker has begun."""
+        """The reports since the last call, and whether any worker has begun."""
         reported, self.reported = self.reported, []
         return reported, self.begun
 

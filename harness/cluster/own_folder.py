@@ -11,7 +11,7 @@ from harness.structures import UserError
 
 SHORT = "/tmp"
 BELOW = f"/ray/session_2026-01-31_23-59-59_999999_{os.getpid()}/sockets/plasma_store"
-"""What Ray adds to the folder: the time and this process."""
+"""The longest path that Ray adds to the folder, with the time and the id of this process."""
 MOST = 103 if sys.platform == "darwin" else 107
 """Bytes that the path of a socket may have."""
 
@@ -45,6 +45,6 @@ def choose() -> None:
 
 
 def logs() -> str:
-    """Where the logs of the Ray that was started last are."""
+    """The folder with the logs of the Ray that was started last."""
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or SHORT
     return f"{folder}/ray/session_latest/logs"

@@ -1,6 +1,6 @@
 """Checks that the run's Ray cluster is still there, so that a run whose cluster is lost ends with a clear message.
 
-Ray itself says little. If its head is gone, it hangs for a minute and then ends the process. If the node of this
+Ray itself reports little. If its head is gone, it hangs for a minute and then ends the process. If the node of this
 process is gone, workers seem to die one after the other, and new ones find no place.
 """
 
@@ -18,7 +18,7 @@ LOOK_EVERY_S = 2.0
 """The least time between two checks."""
 
 RETURNS_S = 30.0
-"""How long the head of a cluster that was joined may be silent: Kubernetes starts a new one within that time."""
+"""The longest silence of the head of a cluster that was joined: Kubernetes starts a new one within that time."""
 
 _KNOCK_S = 5.0
 

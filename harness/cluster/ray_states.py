@@ -83,7 +83,7 @@ def read(checkpoint: Checkpoint, name: str) -> dict[str, Any] | None:
 
 
 def cleaned(states: Folder) -> Checkpoint | None:
-    """Remove what killed starts left half written, and find a state that is missing in Ray Train's own list.
+    """Remove checkpoints that killed starts left half written, and find one that is missing in Ray Train's own list.
 
     Ray Train lists a checkpoint once it is whole. If a worker is killed while it copies one, a folder stays that is not
     in the list, and that no later start would read or remove:
@@ -94,7 +94,7 @@ def cleaned(states: Folder) -> Checkpoint | None:
     that can be read.
 
     Returns:
-        That checkpoint; None where the list is whole, or there is no checkpoint.
+        That checkpoint; None if the list is whole, or there is no checkpoint.
     """
     states.remove_left_over()
     folders = sorted(name for name in states.folders() if name.startswith("checkpoint_"))

@@ -57,13 +57,13 @@ def fit_on_ray(
 
     Args:
         recipe: The checked recipe.
-        storage: Every node reaches it; states wait there, in <key>.ray.
+        storage: A folder that every node reaches; states are kept there, in <key>.ray.
         report: Called in a thread of the driver.
-        report_every: How many steps lie between two reports.
+        report_every: The number of steps between two reports.
         address: The address of a Ray cluster; None uses this machine.
 
     Raises:
-        UserError: The cluster is too small or lost, workers die again and again, or what `fit` raises.
+        UserError: The cluster is too small or lost, workers die again and again, or `fit` raises it.
     """
     connect(address)
     pulse = Pulse(is_own(address))
@@ -112,7 +112,7 @@ def _trainer(recipe: KnownRecipe, storage: Folder, scaling: ScalingConfig, given
 
 
 def _ended(trainer: TorchTrainer, pulse: Pulse) -> Result | WorkerGroupError:
-    """Train to the end; an error of the workers is returned, since the ledger may know better.
+    """Train to the end; an error of the workers is returned, since the ledger may have its cause.
 
     Raises:
         ClusterLostError: There is no cluster any more.
@@ -132,7 +132,7 @@ def _ended(trainer: TorchTrainer, pulse: Pulse) -> Result | WorkerGroupError:
 
 
 def _fitted(found: Mapping[str, Any]) -> Fitted:
-    """What the workers kept at the end."""
+    """The result of the training, from the checkpoint that the workers wrote at the end."""
     return Fitted(found["weights"], *json.loads(found["about"]))
 
 
@@ -206,7 +206,7 @@ def _work(given: Mapping[str, Any]) -> None:
         if checkpoint and read(checkpoint, FITTED):
             return
         fitted = fit(recipe, RayStates(given["key"], ledger, given["last"]), ledger.report.remote, given["every"])
-    # Whatever is raised here makes Ray Train start all workers again, which helps if a loader died by chance. A user's
+    # Any exception here makes Ray Train start all workers again, which helps if a loader died by chance. A user's
     # mistake would come again at every start, so the ledger keeps it, and the next workers end at once (`begin`).
     except LoaderDiedError as error:
         ray.get(ledger.loader_died.remote(ray.train.get_context().get_world_rank(), str(error)))

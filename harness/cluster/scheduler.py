@@ -53,7 +53,7 @@ DEATHS_LOADING = 3
 """The run ends when this many actors in a row die or hang while they load one method or data set."""
 
 ARRIVES_S = 60.0
-"""How long a file from another node may take to appear on a shared disk: NFS refreshes its view after 60 s at most."""
+"""The longest time until a file from another node appears on a shared disk: NFS refreshes its view within 60 s."""
 
 _DEATH = (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError)
 
@@ -62,8 +62,8 @@ class Cluster:
     """A Ray cluster, this machine's own or one to join, and the actors of one run on it.
 
     Args:
-        workers: How many actors, and what each needs.
-        store: Where actors write.
+        workers: The config's `workers:`: how many actors there are, and the resources that each needs.
+        store: The run's store, to which actors write.
         address: The address of a running cluster; None starts one on this machine.
         begins: Called before anything that takes a while and has no outcome: "starting Ray", "loading SAM".
     """
@@ -115,7 +115,7 @@ class Cluster:
             self.close()
 
     def close(self) -> None:
-        """End all actors; the shards that they work on are lost, what they wrote is kept."""
+        """End all actors; the shards that they work on are lost, finished shards are kept."""
         for slot in list(self.slots):
             self._release(slot)
 

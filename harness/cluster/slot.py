@@ -15,7 +15,7 @@ from harness.jobs.worker import SHARD_S, Outcome
 
 
 class Phase(Enum):
-    """What an actor does now; `harness.cluster.scheduler` draws the way from phase to phase."""
+    """A phase of an actor; `harness.cluster.scheduler` draws the way from phase to phase."""
 
     PLACING = auto()
     LOADING = auto()
@@ -39,7 +39,7 @@ class Slot:
         trusted: Whether the driver has found a file that it wrote.
         calls: In WORKING and ARRIVING: call -> shard, in the order in which they are answered.
         unseen: In ARRIVING: the answer to the first call, whose files the driver has not found yet.
-        busy_since: When it began its setup, or the first of its shards.
+        busy_since: The time when it began its setup, or the first of its shards.
     """
 
     actor: Any

@@ -1,4 +1,4 @@
-"""What the workers of a training need of the cluster, and how many of them it has room for."""
+"""The resources that the workers of a training need, and how many of them the cluster has room for."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ class Trials:
     """Short calls in processes of their own, beside the actors.
 
     Attributes:
-        pulse: The cluster's.
-        timeout_s: How long a call may take: as long as a process to start and a batch.
+        pulse: The cluster's pulse.
+        timeout_s: The time limit of a call, enough to start a process and to work on a batch.
     """
 
     pulse: Pulse

@@ -1,4 +1,4 @@
-"""How instances are clicked: a config's `clicks:`, and its checks."""
+"""A config's `clicks:`, by which instances are clicked, and its checks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from harness.structures import UserError
 
 
 class Start(Model):
-    """What prompts begin with beside clicks; a rule's name alone stands for it with its defaults.
+    """The start of prompts beside clicks; a rule's name alone may be written for a rule with its defaults.
 
     Attributes:
-        rule: One of harness/clicks/starts.py: "box/v1" or "rough/v1".
-        options: The rule's own.
+        rule: A rule of harness/clicks/starts.py: "box/v1" or "rough/v1".
+        options: The rule's options.
     """
 
     rule: str
@@ -46,11 +46,12 @@ class Clicks(Model):
     """The click protocol: rounds of a strategy until `max_clicks` are made; or no click, to segment by the text alone.
 
     Attributes:
-        strategy: One of harness/clicks/, by name and version.
-        options: The strategy's own.
-        max_clicks: Clicks an instance; a row is written after each round. 0 asks once, by the text alone.
+        strategy: A click rule of harness/clicks/, by name and version.
+        options: The click rule's options.
+        max_clicks: The number of clicks on an instance; a row is written after each round. 0 asks once, by the text
+            alone.
         draws: How often an instance is asked for, each time with clicks drawn anew.
-        start: What the prompts begin with beside clicks, in place of what the data set gives.
+        start: The box or rough mask that prompts start from, in place of the data set's own.
     """
 
     strategy: str = "paper/v1"
@@ -72,19 +73,19 @@ class Clicks(Model):
 
     @property
     def by_box_alone(self) -> bool:
-        """Whether prompts have a box and no click, for which the box then stands."""
+        """Whether prompts have a box and no click; the box then takes the click's place."""
         return not self.max_clicks and self.start is not None and self.start.rule == "box/v1"
 
 
 def checked_clicks(clicks: Clicks, where: str) -> Clicks:
     """Check the strategy's options against its function, and return the clicks with all options filled in.
 
-    The order is from the parts to the whole: the start, the rule's name, its options, and then what follows from them:
-    how many clicks a round has, and whether a second draw would differ from the first.
+    The order is from the parts to the whole: the start, the rule's name, its options, and then two facts that follow
+    from them: how many clicks a round has, and whether a second draw would differ from the first.
 
     Args:
-        clicks: The clicks as the config says them.
-        where: The begin of a message, such as "configs/a.yaml, clicks".
+        clicks: The clicks as in the config.
+        where: The start of a message, such as "configs/a.yaml, clicks".
 
     Raises:
         UserError: At the first mistake.
@@ -125,7 +126,7 @@ def checked_clicks(clicks: Clicks, where: str) -> Clicks:
 
 
 def _checked_start(start: Start, where: str) -> Start:
-    """Check a start, fill in its options, and add the hash of another run's masks, by which rows know them."""
+    """Check a start, fill in its options, and add the hash of another run's masks, so that rows record it."""
     from harness.clicks.other_masks import RESULTS, masks_of
     from harness.clicks.starts import STARTS
 

@@ -27,12 +27,12 @@ A = TypeVar("A", "MethodEntry", "Variant")
 
 
 class Variant(Model):
-    """A method asked in another way: what it changes of the run's `text` and `clicks`.
+    """A method asked in another way: changes of the run's `text` and `clicks`.
 
     Attributes:
-        label: What tables add to the method's label.
-        text: In place of the method's or the run's.
-        clicks: In place of the method's or the run's.
+        label: The part that tables add to the method's label.
+        text: The text rule, in place of the method's or the run's.
+        clicks: The clicks, in place of the method's or the run's.
     """
 
     label: Annotated[str, Field(min_length=1)]
@@ -41,14 +41,14 @@ class Variant(Model):
 
 
 class TrainedOn(Model):
-    """What a method's weights have seen; a name alone stands for it.
+    """The training data of a method's weights; a name alone may be written.
 
     Attributes:
-        name: How tables call the training data.
+        name: The name of the training data in tables.
         datasets: Data sets whose images it was trained on: those among a run's images are counted and flagged.
-        images: A file of such images' keys ("coco/139"), one a line.
-        classes: The classes that it was trained on, or the name of a split in harness/plugins/splits: what is seen
-            on a data set that has no split of its own.
+        images: A file with the keys of training images ("coco/139"), one on each line.
+        classes: The classes that it was trained on, or the name of a split in harness/plugins/splits. They count as
+            seen on a data set that has no split of its own.
     """
 
     name: str = ""
@@ -65,22 +65,22 @@ class MethodEntry(Plugin):
     """A method of a run.
 
     Attributes:
-        train: A recipe, the path of one, or `{recipe: PATH, set: {key.path: value}}`: trained first if its checkpoint
-            is absent.
-        seeds: Trained and asked once with each of these seeds of its recipe, each an entry of its own, labelled
-            "<label>, seed <n>".
+        train: A recipe, the path of one, or `{recipe: PATH, set: {key.path: value}}`. The method is trained first if
+            its checkpoint is absent.
+        seeds: Seeds of its recipe; it is trained and asked once with each. Each seed becomes an entry of its own,
+            labelled "<label>, seed <n>".
         seed_of: The label of the entry that it is one seed of.
-        trained_on: What its weights were trained on; known of those that `train` makes.
+        trained_on: The training data of its weights; found out for weights that `train` makes.
         saliency_differs: "refuse" ends a run that asks weights with another saliency than they were trained with;
             "footnote" runs it, and every table says so.
         uses_text: Whether it reads the text, for the tables' text column.
-        gpus: GPUs of one of its workers, in place of the run's; a share, too.
+        gpus: GPUs of one of its workers, in place of the run's; may be a fraction.
         cpus: Cores of one of its workers, in place of the run's.
-        resources: What else one of its workers asks of the cluster, by Ray's names: {"A100": 1}.
-        count: Workers of it at once, at most.
-        text: In place of the run's.
-        clicks: In place of the run's.
-        datasets: The labels of those data sets of the run that it is asked on; of all by default.
+        resources: Other resources of the cluster that one of its workers needs, by Ray's names: {"A100": 1}.
+        count: The most workers of it at once.
+        text: The text rule, in place of the run's.
+        clicks: The clicks, in place of the run's.
+        datasets: The labels of the run's data sets that it is asked on; all by default.
         variants: Ways to ask it; each becomes an entry of its own, labelled "<label>, <the variant's label>". An image
             is decoded and encoded once for all of them.
         variant_of: The label of the entry that it is a variant of.
@@ -143,7 +143,7 @@ class MethodEntry(Plugin):
 
 def read_recipes(raw: Mapping[str, Any], path: Path) -> None:
     """Replace the paths of recipes by the recipes."""
-    # Before validation, so that the model of a run knows a single form. Wrong types are left for the validation, whose
+    # Before validation, so that the model of a run has a single form. Wrong types are left for the validation, whose
     # message names the key.
     methods = raw.get("methods")
     for index, method in enumerate(methods if isinstance(methods, list) else []):
@@ -169,7 +169,7 @@ def _recipe_named(train: str | Mapping[str, Any], everywhere: Any, where: str) -
 
 
 def checked_entries(entry: MethodEntry, where: str) -> list[MethodEntry]:
-    """The entries that one of a config stands for, checked: one for each of its seeds and variants.
+    """The checked entries that one entry of a config expands to: one for each of its seeds and variants.
 
     Raises:
         UserError: At the first mistake; `where` begins the message.

@@ -14,8 +14,8 @@ from harness.plugins import parameters
 class Model(BaseModel):
     """A part of a config. It refuses unknown keys, and does not change once it is read."""
 
-    # Frozen, since a config is shared by the driver, plans and workers: all must see what the file said. A change makes
-    # a copy (`model_copy`).
+    # Frozen, since the driver, plans and workers share a config, and all must see the file's values. A change makes a
+    # copy (`model_copy`).
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -25,7 +25,7 @@ class Plugin(Model):
     Attributes:
         name: The file's name in its folder, an entry point, or module:Class.
         params: The constructor's arguments, checked and resolved once the config is loaded.
-        label: How tables name it; keeps two entries of one plugin apart. The name by default.
+        label: Its name in tables, which keeps two entries of one plugin apart; by default `name`.
     """
 
     name: str

@@ -22,12 +22,12 @@ class Optimizer(Model):
     """AdamW, or SGD with momentum 0.9 as in the paper.
 
     Attributes:
-        name: Which of the two.
+        name: The optimiser's name.
         lr: The learning rate after the warm-up.
-        weight_decay: How strongly weights are pulled to zero.
+        weight_decay: The strength by which weights are pulled to zero.
         betas: AdamW's two decay rates, for the means of gradients and of their squares; SGD ignores them.
-        decays: Which weights `weight_decay` pulls: those that the learner chose (no norms, no biases), or "all", as in
-            MMSegmentation.
+        decays: The weights that `weight_decay` pulls: those that the learner chose (no norms, no biases), or "all", as
+            in MMSegmentation.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -41,7 +41,7 @@ class Schedule(Model):
     """The learning rate after a linear warm-up.
 
     Attributes:
-        name: How it falls: as a power of the steps that are left, as a cosine, or not at all.
+        name: The form of its fall: a power of the steps that are left, a cosine, or none.
         power: The exponent of `poly`; the others ignore it.
         warmup: Steps over which the learning rate rises to `lr`.
         min_lr: The least learning rate.
@@ -58,12 +58,12 @@ class Schedule(Model):
 
 
 class Validation(Model):
-    """A look at how training goes: the mean loss, in eval mode, of the same few examples every time.
+    """A regular check of the training: the mean loss, in eval mode, over the same few examples every time.
 
     Attributes:
-        datasets: Where the examples come from.
-        every: Steps between two looks.
-        examples: How many.
+        datasets: The data sets of the examples.
+        every: Steps between two checks.
+        examples: The number of examples.
     """
 
     datasets: Annotated[tuple[Plugin, ...], Field(min_length=1)]
@@ -72,38 +72,39 @@ class Validation(Model):
 
 
 class Recipe(Model):
-    """One training job: what is trained, on what, how long.
+    """One training job: the learner, its data and the course of the training.
 
     Attributes:
         learner: A learner plugin.
-        checkpoint: Where the trained weights go, with a card beside them; by default
+        checkpoint: The file for the trained weights, with a card beside it; by default
             weights/trained/<hash of this recipe>.safetensors.
-        datasets: Training samples come from these.
-        text: What an instance is called, as in a run: the rule, or rule, template and words file. A network should
-            later be given the same words that it was trained on.
+        datasets: The data sets of the training samples.
+        text: The words for an instance, as in a run: the rule, or rule, template and words file. A network should later
+            be given the same words that it was trained on.
         classes: "seen" trains only on instances of the data sets' seen categories, as zero-shot training does.
         balance: Draw categories equally often, instead of instances.
-        steps: Optimiser steps.
+        steps: The number of optimiser steps.
         batch: Examples in each step, of all workers together.
-        optimizer: What turns gradients into steps.
-        schedule: How the learning rate changes over the steps.
-        clip_norm: Gradients are scaled down to this norm; None leaves them.
-        seed: What the network's start and the draws of examples depend on.
+        optimizer: The optimiser, with its learning rate and weight decay.
+        schedule: The course of the learning rate over the steps.
+        clip_norm: The norm to which larger gradients are scaled down; None leaves them.
+        seed: The seed of the network's first weights and of the draws of examples.
         device: "auto" (the GPU if there is one), "cpu", "cuda", or one of several GPUs, as "cuda:0".
         threads: How many threads torch has on the CPU.
         save_every: Steps between resumable checkpoints.
         precision: The type of the saved weights.
-        note: Said in the card: what these weights are and are not.
+        note: A remark for the card, on what these weights are and are not.
         workers: Processes among which Ray Train divides each batch, one for each GPU if there are any; 0 is this
             process alone, without Ray.
-        accumulate: Forward passes that a worker's share of a batch is cut into.
+        accumulate: The number of forward passes that a worker's share of a batch is cut into.
         compute: "bf16" runs forward passes in autocast; weights, gradients and optimiser stay float32.
-        batch_norm: Over a worker's own examples, over those of all workers ("sync"), or with statistics that stay as
-            they are ("frozen").
-        ema: The exported weights are this moving average of the trained ones; None exports those themselves.
+        batch_norm: The statistics of batch norms: over a worker's own examples, over those of all workers ("sync"), or
+            unchanged ("frozen").
+        ema: The decay of a moving average of the weights, which is exported in their place; None exports the weights
+            themselves.
         loaders: Threads, in processes of up to four, that make the next steps' examples; 0 makes them between the
             steps, in the training's own process.
-        validation: A look at fixed examples now and then.
+        validation: A regular check on fixed examples.
     """
 
     learner: Plugin
@@ -176,10 +177,10 @@ def identified(recipe: Recipe) -> KnownRecipe:
     A command does this once, when it reads its config, and passes the result on: hashing takes time, and the key must
     not change during the command if a file does. A known recipe is returned as it is.
 
-    The key stands for the weights, not for the recipe's text. Two recipes that differ only in where files lie (another
+    The key identifies the weights, not the recipe's text. Two recipes that differ only in the places of files (another
     machine's data/), in the note or in how often a state is kept train the same weights, bit for bit. They have the
-    same key, so that one resumes what the other began. Two recipes that name the same path have different keys if the
-    file there has changed between them.
+    same key, so that one resumes the training that the other began. Two recipes that name the same path have different
+    keys if the file there has changed between them.
     """
     if isinstance(recipe, KnownRecipe):
         return recipe
@@ -191,7 +192,7 @@ def identified(recipe: Recipe) -> KnownRecipe:
 def _says(recipe: Recipe) -> list[Any]:
     """The values in a recipe that decide its weights, without the places of files.
 
-    For example `data/coco` and `/mnt/coco` say the same here; their content is compared by `_holds`.
+    For example `data/coco` and `/mnt/coco` are equal here; their content is compared by `_holds`.
     """
     # Left out because they cannot change a weight: names, notes, the number of loaders (`Draws.at` gives each example
     # a generator of its own), and the validation, which looks at fixed examples. Plugins and text are left out because
@@ -220,13 +221,13 @@ def load_recipe(
 
     Args:
         path: The YAML file.
-        overrides: `key.path=value`, the value in YAML.
-        changes: Likewise, key -> value.
-        remark: Added to its note.
+        overrides: Changes as `key.path=value`, the value in YAML.
+        changes: Changes as key path -> value.
+        remark: A text that is added to its note.
 
     Returns:
-        The recipe. If it was changed into one that trains other weights, and not told where to save them, it goes by
-        its hash: it never saves to the file that the unchanged one names.
+        The recipe. If changes make it train other weights, and none of them names a checkpoint, the checkpoint is named
+        by the recipe's hash: it never saves to the file that the unchanged recipe names.
 
     Raises:
         UserError: At the first mistake.
@@ -241,8 +242,8 @@ def load_recipe(
         )
     for key, value in (changes or {}).items():
         yaml_file.change(raw, key, value, f"{path}, set")
-    # A changed recipe must not save to the file that the unchanged one names: whoever loads that file would get
-    # other weights than the recipe says. Changes that train the same weights, such as of a note, keep the name.
+    # A changed recipe must not save to the file that the unchanged one names: users of that file would get other
+    # weights than those of its recipe. Changes that train the same weights, such as of a note, keep the name.
     recipe = _read(raw, path)
     update = {"note": f"{recipe.note} {remark}".strip()}
     if (overrides or changes) and recipe.checkpoint:

@@ -24,17 +24,17 @@ from harness.structures import Record, UserError
 
 
 class Workers(Model):
-    """Where the work runs.
+    """The workers: their number, resources and units of work.
 
     Attributes:
         executor: "ray": actors, on this machine or a cluster; "local": this process alone.
-        count: Actors at once; by default one a GPU, or one a core without GPUs.
-        gpus: GPUs of one actor; None takes one where the cluster has any.
+        count: Actors at once; by default one for each GPU, or one for each core without GPUs.
+        gpus: GPUs of one actor; None takes one if the cluster has any.
         cpus: Cores of one actor, and as many threads of torch.
-        samples_per_shard: Images in one unit of work, at most; by default as many as ten seconds suffice for.
+        samples_per_shard: The most images in one unit of work; by default as many as take ten seconds.
         images_per_batch: Images encoded at once.
-        timeout_s: How long one batch of images may take, for each of the variants that share it, or loading a method or
-            a data set; a worker that takes longer is ended, as one that died.
+        timeout_s: The time limit for one batch of images, for each of the variants that share it, and for loading a
+            method or a data set. A worker that takes longer is ended, and treated like one that died.
     """
 
     executor: Literal["ray", "local"] = "ray"
@@ -47,11 +47,11 @@ class Workers(Model):
 
 
 class Effort(Model):
-    """What a prompt costs who gives it, for the table `effort`: assumptions, not measured here, printed beneath it.
+    """The time that a prompt costs a person, for the table `effort`: assumed, not measured; printed beneath it.
 
     Attributes:
         click_s: Seconds for a click.
-        word_s: Seconds for a word, typed or said.
+        word_s: Seconds for a word, typed or spoken.
     """
 
     click_s: Annotated[float, Field(ge=0)] = 2.0
@@ -76,24 +76,24 @@ class RunConfig(Model):
     """One comparison: every method on every instance of every data set, with the same clicks.
 
     Attributes:
-        run: Everything goes to runs/<run>/.
-        seed: What random clicks and words depend on.
+        run: The run's name; everything is written to runs/<run>/.
+        seed: The seed of random clicks and words.
         datasets: The data sets; every method is asked on each of them.
         methods: The methods.
-        clicks: How instances are clicked.
-        text: What a prompt's words are.
-        metrics: What each mask is measured by, from harness/masks/metrics.py.
-        tables: Printed at the end and written to the run's report.
-        effort: Seconds a click and a word, for the table `effort`.
-        workers: Where the work runs, and how much of it at once.
+        clicks: The click protocol.
+        text: The rule for a prompt's words.
+        metrics: The metrics of each mask, from harness/masks/metrics.py.
+        tables: The tables that are printed at the end and written to the run's report.
+        effort: Seconds for a click and for a word, for the table `effort`.
+        workers: The workers: their number, resources and units of work.
         max_failures: The share of a data set's instances on which a method may fail before the run stops.
-        baseline: The labels of the methods that play click-only, for the tables that measure what the text adds; one
-            label may stand alone. By default those of the plugin `click_only`.
-        limit: At most this many samples a data set; every table then says so.
-        only: Data set's label -> the only samples that are asked for; empty for all. Every table then says so, too.
-        loggers: Told of new rows and of the end, as a tracker's page wants them; no part of what makes rows.
-        on_end: Commands for the shell when a start ends or fails, which read HARNESS_RUN, HARNESS_RUN_FOLDER,
-            HARNESS_EXIT_CODE and HARNESS_ERROR; likewise.
+        baseline: The labels of the methods that play click-only, for the tables that measure the text's gain; a single
+            label needs no list. By default those of the plugin `click_only`.
+        limit: The most samples of each data set; every table then shows this limit.
+        only: Data set's label -> the only samples that are asked for; empty for all. Every table then shows this, too.
+        loggers: Plugins that are called with new rows and at the end, such as for a tracker's page; they change no row.
+        on_end: Shell commands that run when a start ends or fails, with HARNESS_RUN, HARNESS_RUN_FOLDER,
+            HARNESS_EXIT_CODE and HARNESS_ERROR in their environment; they change no row.
         training: Changes of the recipes of all methods that name one, by key path, over those of their own `set`.
     """
 
@@ -116,20 +116,20 @@ class RunConfig(Model):
     training: dict[str, Any] = Field(default_factory=dict)
 
     def clicks_of(self, method: MethodEntry) -> Clicks:
-        """How a method is clicked: in a way of its own, or as the run says."""
+        """The clicks of a method: its entry's own, or else the run's."""
         return method.clicks or self.clicks
 
     def text_of(self, method: MethodEntry) -> Text:
-        """How objects are named to a method: in a way of its own, or as the run says."""
+        """The text rule of a method: its entry's own, or else the run's."""
         return method.text or self.text
 
     @property
     def at_most(self) -> int | None:
-        """How many samples of a data set are asked for at most, where it may be a part; None for whole data sets."""
+        """The most samples that are asked for of a data set, if it may be a part; None for whole data sets."""
         return max(map(len, self.only.values())) if self.only else self.limit
 
     def pairs(self) -> Iterator[tuple[MethodEntry, Plugin]]:
-        """Each method, paired with each data set on which the run asks it."""
+        """Each method with each data set on which the run asks it."""
         for method in self.methods:
             for dataset in self.datasets:
                 if asked_on(method.datasets, label(dataset)):
@@ -159,7 +159,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     raw = yaml_file.read(path)
     for override in overrides:
         yaml_file.override(raw, override)
-    # A recipe that was given to this command is found before validation, which would only say that keys are unknown.
+    # A recipe given in place of a config is found before validation, which would only report unknown keys.
     if "learner" in raw and "methods" not in raw:
         raise UserError(
             f"{path}: found the recipe of a training, with `learner`; wanted the config of a run, with `run` and "

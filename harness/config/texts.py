@@ -1,7 +1,7 @@
 """The rules that give a prompt its words: one function each, registered by its name.
 
-`harness/config/words.csv` holds the words that the rules need beside a data set's own: how a name that it prints as one
-word is said ("tvmonitor": "tv monitor"), a synonym and a hypernym of it.
+`harness/config/words.csv` holds the words that the rules need beside a data set's own: the spoken form of a name that
+the data set prints as one word ("tvmonitor": "tv monitor"), a synonym and a hypernym.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Words:
     rows: Mapping[str, Mapping[str, str]]
 
     def said(self, name: str) -> str:
-        """How a class name is said ("tvmonitor": "tv monitor"); as it is printed if the file says nothing."""
+        """The spoken form of a class name ("tvmonitor": "tv monitor"); the name itself if the file has none."""
         return self.rows.get(name, {}).get("said") or name
 
     def other(self, name: str, kind: str) -> str:
@@ -45,16 +45,16 @@ class Words:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What a rule gets.
+    """The input of a text rule.
 
     Attributes:
-        instance: The instance whose words are wanted.
+        instance: The instance that needs words.
         present: The categories of the sample's instances; empty if the sample could not be loaded.
         vocabulary: The data set's categories.
-        words: How names are said, synonyms and hypernyms.
+        words: The spoken forms of names, synonyms and hypernyms.
         rng: Makes the random generator of this instance; most rules need none. Its seed comes from the run's seed and
-            the instance, so the words do not depend on the order in which workers come to it.
-        fits: For a rule that looks at the picture: how well each category of the vocabulary fits what lies around the
+            the instance, so the words do not depend on the order of the work.
+        fits: For a rule that looks at the picture: how well each category of the vocabulary fits the picture around the
             first click, by the method's own CLIP (`Method.text_fits`); the largest fits best. Empty for other rules.
     """
 
@@ -106,7 +106,7 @@ def hypernym(asked: Asked) -> str | None:
 
 @register_text_rule("wrong_present")
 def wrong_present(asked: Asked) -> str | None:
-    """The class name of something else in the image, drawn evenly."""
+    """The class name of another object in the image, drawn evenly from the other classes."""
     return _wrong(asked, [name for name in asked.vocabulary if name in asked.present])
 
 
@@ -118,14 +118,14 @@ def wrong_absent(asked: Asked) -> str | None:
 
 @register_text_rule("auto/v1", looks=True)
 def best_around_click(asked: Asked) -> str | None:
-    """The class that fits best what lies around the click, by the method's own CLIP: a guess, no ground truth.
+    """The class that fits the picture around the click best, by the method's own CLIP: a guess, no ground truth.
 
     The paper's section 5 leaves it to later work; the definition is ours. Every category of the data set is a
-    candidate, as it is said, in the run's template and in the sentences in which the method's CLIP reads words. The
-    fit of a name is the mean cosine of its vector with MaskCLIP's vectors of the patches around the first positive
-    click of the prompt: the four whose centres enclose it, by bilinear weights (`methods/shared/around_click.py`). That
-    is the value of MaskCLIP's map at the click, so that the best name is the one whose map is brightest there. Of
-    equal fits, the name that comes first in the data set's order. Later clicks do not change the words.
+    candidate, in its spoken form, in the run's template and in the sentences in which the method's CLIP reads words.
+    The fit of a name is the mean cosine of its vector with MaskCLIP's vectors of the patches around the prompt's first
+    positive click: the four whose centres enclose it, by bilinear weights (`methods/shared/around_click.py`). This is
+    the value of MaskCLIP's map at the click, so the best name is the one whose map is brightest there. Of equal fits,
+    the name that comes first in the data set's order is taken. Later clicks do not change the words.
 
     That few patches were chosen on 80 training scenes: 54 % of 571 guesses were right with the four, as with the one
     under the click; 48 % with 3 x 3 patches, 36 % with 5 x 5.

@@ -20,7 +20,7 @@ from harness.plugins import files
 
 @dataclass(frozen=True)
 class Trained:
-    """How weights were trained.
+    """The record of a training: its recipe, classes and data.
 
     Attributes:
         recipe: The recipe as it was stored, with paths relative to the checkout's root.
@@ -34,7 +34,7 @@ class Trained:
 
 
 def trained_by(path: Path) -> Trained | None:
-    """How a checkpoint was trained, by its header or, for an old one, by the card beside it that names its SHA-256.
+    """A checkpoint's training, by its header or, for an old one, by the card beside it that names its SHA-256.
 
     None for weights that no recipe of this harness made, and for those of a recipe that this version cannot read.
     """
@@ -48,7 +48,7 @@ def _changed_ns(path: Path) -> int:
 @lru_cache(maxsize=256)
 def _told(path: Path, *changed_ns: int) -> Trained | None:
     """As `trained_by`; a checkpoint or a card that changed is read again."""
-    # The times are part of the cache's key, and of nothing else.
+    # The times are only a part of the cache's key.
     del changed_ns
     about = files.metadata(path) if path.suffix == ".safetensors" else {}
     try:
@@ -65,7 +65,7 @@ def _by_card(path: Path) -> Trained | None:
     beside = path.with_suffix(".md")
     text = beside.read_text("utf-8") if beside.is_file() else ""
     recipe = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
-    # A card beside other weights of the same name must not speak for them.
+    # A card that belongs to other weights of the same name must not be used for these.
     if recipe is None or places.sha256(path) not in text:
         return None
     classes = re.search(r"^\| Categories \| (.*) \|$", text, re.MULTILINE)

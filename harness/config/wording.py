@@ -22,17 +22,17 @@ from harness.plugins.registry import entry, find
 from harness.structures import Instance, Listed, Said, UserError
 
 READ_SAID_ALONE = ("given", "class_name", "none")
-"""The rules that read only how names are said from a words file, and no synonyms or hypernyms."""
+"""The rules that read only the spoken forms of names from a words file, and no synonyms or hypernyms."""
 
 
 class Text(Model):
-    """How a prompt gets its words; a rule's name alone stands for it with the defaults.
+    """The rule for a prompt's words; a rule's name alone may be written for a rule with its defaults.
 
     Attributes:
-        rule: One of harness/config/texts.py: "given", "class_name", "none", "synonym", "wrong_present", ...
+        rule: A rule of harness/config/texts.py: "given", "class_name", "none", "synonym", "wrong_present", ...
         template: The sentence that the words are put in, at its "{}".
-        words: A file like harness/config/words.csv, with how names are said, synonyms and hypernyms; "" takes names as
-            the data set prints them.
+        words: A file like harness/config/words.csv, with the spoken forms of names, synonyms and hypernyms; "" takes
+            names as the data set prints them.
     """
 
     rule: str = "given"
@@ -48,7 +48,7 @@ TextOrRule = Annotated[Text, BeforeValidator(_as_text)]
 
 
 def words_of(text: Text) -> Words:
-    """Read the words file of a `text:`; without a file every name is said as it is printed.
+    """Read the words file of a `text:`; without a file every name is used as it is printed.
 
     Raises:
         UserError: It is no such file.
@@ -78,24 +78,24 @@ def looks_at_pictures(text: Text) -> bool:
 
 
 def deciding(text: Text) -> dict[str, Any]:
-    """All that decides the words, as JSON: rule, template, and what the rule may read of the words file."""
+    """Everything that decides the words, as JSON: rule, template, and the part of the words file that the rule uses."""
     words = words_of(text)
-    # A synonym that is added to the file changes no word of a rule that reads how names are said: the rows and
-    # weights that were made with it stay valid.
+    # A new synonym in the file changes no word of a rule that reads spoken forms only: the rows and weights that were
+    # made with it stay valid.
     said = {name: words.said(name) for name in words.rows if words.said(name) != name}
     read = {"said": said} if text.rule in READ_SAID_ALONE else {"words": dict(words.rows)}
     return {"rule": text.rule, "template": text.template, **read}
 
 
 class Wording:
-    """How the instances of one data set are put into words.
+    """Puts the instances of one data set into words.
 
     Args:
         text: The rule, the template and the words file.
         classes: The data set's classes, as it prints them.
 
     Attributes:
-        vocabulary: The classes as they are said, each in the template, in the data set's order.
+        vocabulary: The classes in their spoken forms, each in the template, in the data set's order.
         looks: Whether the rule looks at the picture. It is then called after the first click, with `fits`.
     """
 
@@ -139,7 +139,7 @@ class Wording:
 
     def guessed(self, text: str | None) -> str | None:
         """The class that a rule which looks at the picture chose, by its words; None for other rules and words."""
-        # Two classes may be said alike. Reversed, so that the first of them is the last to be put, and stays.
+        # Two classes may have the same spoken form. Reversed, so that the first of them is put last, and stays.
         named = dict(zip(reversed(self.vocabulary), reversed(self.classes), strict=True))
         return named.get(text or "") if self.looks else None
 

@@ -55,7 +55,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _near(path: Path) -> str:
-    """Which configs a reader may have meant by a path that leads to no file."""
+    """Suggests configs that a reader may have meant by a path that leads to no file."""
     if not path.is_absolute() and (there := places.ROOT / path).is_file():
         return f"The current folder is {Path.cwd()}. Did you mean {there}?"
     folder = path.parent if path.parent.is_dir() else places.located(path.parent)
@@ -125,7 +125,7 @@ def _place(target: Any, part: str, where: str) -> Any:
 
 def validated(model: type[Any], raw: Mapping[str, Any], path: Path | str) -> Any:
     """Make a model from a mapping; a mistake names its key, and the nearest known one."""
-    # Only the first mistake is told: pydantic lists one for each alternative of a union, which hides the real one.
+    # Only the first mistake is reported: pydantic lists one for each alternative of a union, which hides the real one.
     try:
         made = model.model_validate(raw)
         for key in _truths_as_numbers(made, raw):
@@ -155,8 +155,8 @@ def _truths_as_numbers(made: Any, raw: Any, key: str = "") -> Iterator[str]:
 
 def _fields_at(model: Any, location: Sequence[int | str]) -> list[str]:
     """The keys that the model at a location takes."""
-    # The JSON schema has them for nested models, lists and alternatives alike. Of several alternatives (a Text or the
-    # name of a rule) the one that is a model is followed.
+    # The JSON schema describes nested models, lists and alternatives in one form. Of several alternatives (a Text or
+    # the name of a rule) the one that is a model is followed.
     schema = model.model_json_schema()
     node = schema
     for part in location:

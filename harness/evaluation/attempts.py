@@ -1,11 +1,11 @@
 """Calls a method for many items at once and, if that fails, for each alone: one bad image does not fail the others.
 
-segment([a, b, c])           fails
-segment([a])               answers
-segment([b])               fails: b has two prompts, which are then tried one by one
-segment([b, prompt 1])   answers
-segment([b, prompt 2])   fails: this exception is the answer to this prompt
-segment([c])               answers
+    segment([a, b, c])              fails
+      segment([a])                  answers
+      segment([b])                  fails: b has two prompts, which are then tried one by one
+        segment([b, prompt 1])      answers
+        segment([b, prompt 2])      fails: this exception is the answer to this prompt
+      segment([c])                  answers
 
 Here the failure of b explains why the three failed together. If all answer when they are alone, nothing explains the
 first failure: perhaps memory was short for all at once, or the method fails now and then. Its exception is then kept
@@ -26,10 +26,10 @@ from harness.structures import Click, Prediction
 
 
 class Tried(NamedTuple):
-    """What a function returned for items.
+    """The results of a function for several items.
 
     Attributes:
-        results: One an item; the exception for an item that failed.
+        results: A result for each item; the exception for an item that failed.
         failure: The exception of the call for all items, if none of them failed alone; else None.
     """
 
@@ -38,11 +38,11 @@ class Tried(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What a method answered to the prompts of one image.
+    """A method's answers to the prompts of one image.
 
     Attributes:
-        given: One a prompt; the exception for a prompt that failed.
-        retried: Why the first try failed, if the prompts were answered at a second one; else "".
+        given: An answer for each prompt; the exception for a prompt that failed.
+        retried: The reason why the first try failed, if a second one succeeded; else "".
     """
 
     given: list[Prediction | Exception]
@@ -74,9 +74,9 @@ def attempted(function: Callable[[list[Any]], list[Any]], items: list[Any]) -> T
 def segmented(
     method: Method, groups: Sequence[Group], ids: Sequence[str], seed: int, click: int, piece: int = 0
 ) -> list[Answers]:
-    """One answer or exception a prompt: all groups at once; if that fails, each image alone, then each prompt alone.
+    """Ask all groups at once; if that fails, each image alone, then each prompt alone.
 
-    The random generators are seeded before each call from `seed`, `click`, the ids of the images of the call and, from
+    The random generators are seeded before each call from `seed`, `click`, the ids of the images in the call and, from
     1 on, `piece`.
 
     Args:
@@ -88,7 +88,7 @@ def segmented(
         piece: The number of the part of a large image's prompts.
 
     Returns:
-        The answers of each image.
+        The answers for each image: one answer or exception for each prompt.
     """
 
     def asked(items: list[tuple[str, Group]]) -> list[Any]:
@@ -115,13 +115,15 @@ def segmented(
 def text_fits(
     method: Method, state: Any, clicks: Sequence[Sequence[Click]], names: Sequence[str]
 ) -> list[Sequence[float] | Exception]:
-    """How well each name fits around each prompt's first positive click, by the method; all at once, else each alone.
+    """Let the method score how well each name fits around each prompt's first positive click.
+
+    All prompts are asked at once; if that fails, each alone.
 
     Args:
         method: The method to call.
         state: The image's state, as `encode` returned it.
-        clicks: The clicks of each prompt; where none is positive, the first one counts.
-        names: The data set's classes as prompts say them; without any, the method is not called.
+        clicks: The clicks of each prompt; if none is positive, the first one counts.
+        names: The data set's classes as prompts spell them; without any, the method is not called.
 
     Returns:
         For each prompt a number for each name, or the exception that was raised.
@@ -141,7 +143,7 @@ def text_fits(
 
 
 def _only(answer: Any) -> Prediction | Exception:
-    """The one prediction in an answer to one prompt, or an exception that says what was found instead."""
+    """The one prediction in an answer to one prompt, or an exception that describes the wrong answer."""
     if isinstance(answer, Exception):
         return answer
     if isinstance(answer, Sequence) and len(answer) == 1:

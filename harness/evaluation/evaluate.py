@@ -58,10 +58,11 @@ class Evaluation:
     """A method on a data set, prompted in one or more ways.
 
     Args:
-        method: Called by one thread at a time.
-        dataset: Loads the images.
-        ways: For each way, how records name method and data set, and the protocol. The first sets the size of a batch.
-        probe: Also prompts the method with other words, if it does not say whether it uses the text.
+        method: The method; it is called by one thread at a time.
+        dataset: The data set, which loads the images.
+        ways: For each way, the names of method and data set in records, and the protocol. The first one sets the size
+            of a batch.
+        probe: Whether to prompt the method with other words as well, if it does not declare `uses_text`.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class Evaluation:
             asking.forget()
 
     def _round(self, way: Way, piece: Piece, number: int, records: list[Record]) -> list[Asking]:
-        """One round: click, segment and score, and add the records. Returns what is still pending."""
+        """One round: click, segment and score, and add the records. Returns the prompts that are still pending."""
         clicked = []
         for asking in piece.askings:
             instance = asking.target.instance

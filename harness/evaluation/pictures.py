@@ -32,14 +32,14 @@ class Picture:
     """An image, which is decoded once and encoded once for all prompts on it.
 
     Attributes:
-        sample: As its data set loaded it; if it did not load, a sample with an id and nothing else.
+        sample: The sample that the data set loaded; if it did not load, a sample with only an id.
         image: The sample's image, read-only: a method that writes on it would change it for later prompts.
         targets: The instances that can be prompted.
         failed: The instances that cannot be prompted, with the reason.
-        objects: The targets' objects, which show what lies under a click and what a mask hit.
-        state: What the method's `encode` returned for the image, or the exception that it raised.
-        encode_ms: How long that took; None before the image is encoded.
-        retried: Why the first `encode` failed, if a second one succeeded; else "".
+        objects: The targets' objects, by which the objects under a click and the one that a mask hit are found.
+        state: The result of the method's `encode` for the image, or the exception that it raised.
+        encode_ms: The time of `encode`; None before the image is encoded.
+        retried: The reason why the first `encode` failed, if a second one succeeded; else "".
     """
 
     sample: Sample
@@ -60,10 +60,10 @@ class Picture:
         return frozenset(instance.category for instance in self.sample.instances)
 
     def changed(self) -> bool:
-        """Whether the image was written on since it was loaded: torch ignores that an array is read-only.
+        """Whether the image was changed since it was loaded; possible because torch ignores that an array is read-only.
 
-        The sum of its words is compared, which takes 60 us for 640 x 480. A change that only moves whole words around
-        is not noticed.
+        The sum of its machine words is compared, which takes 60 us for 640 x 480. A change that only moves whole words
+        around is not noticed.
         """
         return self._summed() != self._sum
 
@@ -155,7 +155,7 @@ def ground_truth(instance: Instance, sample: Sample) -> Region:
 
 
 def listed(dataset: Dataset, sample_id: str) -> list[Listed]:
-    """A sample's instances by its listing; if that fails, one instance that stands for all."""
+    """A sample's instances by its listing; if that fails, one instance that represents all."""
     try:
         with contained():
             return dataset.list_instances(sample_id)

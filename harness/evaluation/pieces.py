@@ -1,7 +1,7 @@
 """Cuts the prompts on large pictures into pieces, so that memory does not grow with the number of instances.
 
-Each prompt needs arrays of the picture's size: its candidates, its mask, its saliency and what the method remembers. So
-a piece of an image's prompts goes through all its rounds of clicks, and is scored, before the next piece begins:
+Each prompt needs arrays of the picture's size: its candidates, its mask, its saliency and the method's memory. So a
+piece of an image's prompts goes through all its rounds of clicks, and is scored, before the next piece begins:
 
     1000 instances on 1500 x 2000      11 prompts a piece: click, segment, score; click, ...; then the next 11
     9 instances on 480 x 640           one piece, as nearly always
@@ -24,7 +24,7 @@ class Piece(NamedTuple):
 
     Attributes:
         number: Its place among the pieces of its picture, from 0.
-        askings: The prompts, in the order of the batch; those of several pictures only if all fit into one piece.
+        askings: The prompts, in the order of the batch; they are of several pictures only if all fit into one piece.
     """
 
     number: int
@@ -38,7 +38,7 @@ def pieces(askings: Sequence[Asking], batch: int) -> Iterator[Piece]:
     computed together with the same others on every machine, and rows are the same.
 
     Args:
-        askings: The prompts, those of one picture next to each other.
+        askings: The prompts, with those of one picture next to each other.
         batch: How many prompts of a picture the method computes together; pieces are whole batches where possible.
     """
     # Nearly always: pictures that are small enough stay together, as a method may segment several at once.

@@ -1,7 +1,7 @@
 """Finds out whether a method that does not declare `uses_text` reads the text anyway.
 
-Tables measure what the text adds against methods without text. A method that reads the words without declaring it would
-be taken for one of those. So on the first images, after their rows are made, the first instance is prompted again:
+Tables measure the text's gain against methods without text. A method that reads the words without declaring it would be
+taken for one of those. So on the first images, after their rows are made, the first instance is prompted again:
 
     own words                 mask 1
     own words again           mask 1      a method that draws at random may differ here; then nothing follows
@@ -26,7 +26,7 @@ from harness.plugins.interfaces import Method
 from harness.structures import Prediction
 
 IMAGES = 3
-"""How many images each worker uses for this, for each way of asking."""
+"""How many images each worker probes, for each way of asking."""
 
 OTHER = "something else"
 """The other words if the data set has no other class."""

@@ -36,7 +36,7 @@ class Protocol:
 
     Attributes:
         run: The run's name.
-        seed: What the random clicks and texts depend on.
+        seed: The seed of the random clicks and texts.
         clicks: The strategy, its options and the number of clicks.
         text: The rule for the words of the prompts.
         metrics: Names of metrics.
@@ -91,14 +91,14 @@ class Asking:
         pair: The instance with the other object that its click must lie in, if the click rule makes pairs.
         text: The words of every prompt; None for no words.
         guess: The class that these words name, if the text rule guessed it.
-        started: What the prompts begin with beside clicks; None for nothing.
+        started: The box or mask from which the prompts start; None for none.
         start_iou: The IoU of `started` with the ground truth.
         clicks: All clicks so far.
-        place: Where the first positive click fell; None before it.
+        place: The surroundings of the first positive click; None before it.
         predicted: The mask that the method's first ranking chose in the last round; before the first round the mask
             that the instance starts from, if any.
-        memory: What the method returned with that mask; it gets it back with the next click.
-        retried: Why the method's first try at the last round failed, if a second one succeeded; else "".
+        memory: The memory that the method returned with that mask; it gets it back with the next click.
+        retried: The reason why the method's first try at the last round failed, if a second one succeeded; else "".
     """
 
     picture: Picture
@@ -121,12 +121,12 @@ class Asking:
         self.place = self.place or self.picture.objects.place(self.target.instance, self.clicks)
 
     def held_by(self, mask: Mask) -> bool | None:
-        """Whether a mask holds the first positive click; None where there is none."""
+        """Whether a mask holds the first positive click; None if there is none."""
         first = next((click for click in self.clicks if click.positive), None)
         return None if first is None else bool(mask[first.y, first.x])
 
     def remember(self, prediction: Prediction) -> None:
-        """Keep what the next round starts from, as a copy: a method may put its next answer into the same array."""
+        """Keep copies of mask and memory for the next round: a method may put its next answer into the same array."""
         self.predicted, self.memory = carried(prediction)
 
     def forget(self) -> None:
@@ -136,7 +136,7 @@ class Asking:
 
 
 def carried(prediction: Prediction) -> tuple[Mask, Any]:
-    """What one round passes to the next: the mask that the first ranking chose, and the method's memory of it."""
+    """The mask that the first ranking chose, and the method's memory of it; one round passes both to the next."""
     taken = next(iter(choices(prediction).values()))
     mask = prediction.masks[taken].copy()
     return mask, prediction.memory[taken] if len(prediction.memory) else mask
@@ -191,10 +191,10 @@ class Way:
             yield from (Asking(picture, target, draw, pair) for draw, pair in enumerate(own[target.instance.id]))
 
     def begin(self, asking: Asking) -> None:
-        """Give an instance what its prompts begin with: the config's, or else the data set's own mask.
+        """Set the start of an instance's prompts: by the config's rule, or else the data set's own mask.
 
         Raises:
-            ValueError: The rule has nothing for this instance.
+            ValueError: The rule has no start for this instance.
         """
         sample, instance = asking.picture.sample, asking.target.instance
         if start := self.protocol.clicks.start:
@@ -266,7 +266,7 @@ def failed(
     asking: Asking | None = None,
     device: str = "",
 ) -> Record:
-    """The record of an instance for which there is no mask; the reason is cut where it is too long."""
+    """The record of an instance for which there is no mask; a long reason is cut."""
     return Record(
         **facts(names, protocol, sample_id, instance, asking, device), status="failed", error=one_line(reason)
     )

@@ -21,7 +21,7 @@ from harness.structures import Mask, Prediction
 
 
 class MetricError(Exception):
-    """A metric gave no valid number for a mask; the text says why."""
+    """A metric gave no valid number for a mask; the message has the reason."""
 
 
 ORACLE = "oracle"
@@ -48,7 +48,7 @@ def check(prediction: Prediction, size: tuple[int, int]) -> None:
     """Refuse a prediction that does not fit an image of (h, w).
 
     Raises:
-        ValueError: Its text says what was returned and what was wanted.
+        ValueError: It does not fit; the message says what was returned and what was wanted.
     """
     wanted = f"wanted bool (k, {size[0]}, {size[1]}), k >= 1, the image's (h, w)"
     if not isinstance(prediction, Prediction):
@@ -71,7 +71,7 @@ def check(prediction: Prediction, size: tuple[int, int]) -> None:
 
 
 def _remedy(masks: Any, size: tuple[int, int]) -> str:
-    """What mends the common mistakes: probabilities, a lone mask, h and w swapped."""
+    """Advice for the common mistakes: probabilities, a lone mask, h and w swapped; "" for others."""
     if not isinstance(masks, np.ndarray):
         return ""
     shape = masks.shape
@@ -87,7 +87,7 @@ def check_map(salient: Any, size: tuple[int, int]) -> None:
     """Refuse a saliency map that does not fit an image of (h, w).
 
     Raises:
-        ValueError: Its text says what was returned and what was wanted.
+        ValueError: It does not fit; the message says what was returned and what was wanted.
     """
     found = np.asarray(salient)
     if found.dtype.kind != "f" or found.shape != size or not np.isfinite(found).all():
@@ -110,7 +110,7 @@ def score(
     partner: Region | None = None,
     seen: SalientPixels | None = None,
 ) -> Iterator[Score]:
-    """One score a ranking, and the oracle's beside them.
+    """A score for each ranking, and one for the oracle.
 
         masks            confidence   clip   IoU with the truth (known here alone)
         0  whole person     0.9        0.2     0.3          confidence -> candidate 0
@@ -121,7 +121,7 @@ def score(
     number of candidates varies, the oracle's mean is then over the same instances as the rankings' means.
 
     Args:
-        prediction: Checked by `check`.
+        prediction: A prediction that passed `check`.
         truth: The instance's region, built once, with the same `ignore`.
         metrics: The run's metrics.
         ignore: Pixels that do not count, bool (h, w).
@@ -130,7 +130,7 @@ def score(
         seen: The text's saliency map, for metrics that measure it; without it, these metrics are left out.
 
     Raises:
-        MetricError: A metric fails, returns no number, or is outside of its bounds.
+        MetricError: A metric fails, or returns no number, or one outside of its bounds.
     """
     # The oracle needs the IoU of all candidates. All other metrics are computed only for candidates that some ranking
     # chooses, which are fewer.

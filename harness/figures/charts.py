@@ -50,11 +50,11 @@ class Chart:
         dataset: The data set's label.
         kind: Bars, with a cluster for each group; lines over the groups; or points, each at its series' `at` on a
             logarithmic x.
-        x: What the groups are.
+        x: The heading of the groups.
         groups: The groups' names along x.
         series: One for each line of the leaderboard, in its order.
-        notes: What the reader must know.
-        y: What the numbers are, with their unit.
+        notes: Sentences for the reader.
+        y: The name of the numbers, with their unit.
         factor: Drawn number / number: 100 if they are drawn in percent.
         ends: The ends of the axis, in drawn numbers; None if the metric has no bound.
     """
@@ -99,7 +99,7 @@ class Cut:
     unseen: bool = False
 
     def groups(self, own: pd.DataFrame) -> dict[str, pd.Series[bool]]:
-        """Which rows each group holds; no group if a row has no value in the column."""
+        """For each group, whether each row is in it; no group if a row has no value in the column."""
         seen = numbers(own["seen"])
         everything = pd.Series(True, own.index)
         if self.column == "seen":
@@ -113,7 +113,7 @@ class Cut:
 
 
 def has_split(own: pd.DataFrame) -> bool:
-    """Whether any row says which half of a split its class is in."""
+    """Whether the rows are of a data set with a split into seen and unseen classes."""
     return bool(numbers(own["seen"]).notna().any())
 
 

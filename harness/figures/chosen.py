@@ -49,7 +49,7 @@ class Answers:
 
     @property
     def unseen(self) -> pd.Series[bool]:
-        """Which instances are of unseen classes; all of them if the data set has no split."""
+        """Whether each instance is of an unseen class; True for all if the data set has no split."""
         seen = numbers(self.facts["seen"])
         return (seen == 0) | (not seen.notna().any())
 
@@ -67,7 +67,7 @@ class Rule:
 
     Attributes:
         name: The name of its file.
-        said: The rule in words, as the figure prints it.
+        said: The rule in words, for the figure's caption.
         roles: The parts that must be played; otherwise there is no such figure.
         order: Answers -> a number for each instance; the smallest is first, and NaN leaves an instance out.
         saliency: Whether the saliency must find the object (`source.finds`). It is computed for the first ones only.
@@ -108,8 +108,8 @@ def first(answers: Answers, order: pd.Series[float], count: int) -> list[tuple[s
     """The first `count` by the order: one of each image and class and, if these are too few, others of new images."""
     ranked = order[np.isfinite(order)].sort_values(kind="stable")
     frame = ranked.index.to_frame(index=False).assign(category=answers.facts.loc[ranked.index, "category"].to_numpy())
-    # By the order, the best instance of each image and class; the classes' others follow if there is room. Ranked cup
-    # 1, cup 2, tie 1, cup 3, in four images: three are shown as cup 1, tie 1, cup 2.
+    # The best instance of each class comes first, and never two of one image; if there is room, the classes' other
+    # instances follow. Ranked cup 1, cup 2, tie 1, cup 3, in four images: three are shown as cup 1, tie 1, cup 2.
     alone = frame.drop_duplicates("image_id")
     varied = alone.drop_duplicates("category")
     taken = pd.concat([varied, alone.drop(varied.index)]).head(count)
@@ -135,7 +135,7 @@ def _parts(found: Answers) -> pd.Series[bool]:
 
 
 def _usual(found: Answers) -> pd.Series[float]:
-    """How far an object is from its class's median size, as a difference of logarithms of areas."""
+    """The distance of each object from its class's median size, as a difference of logarithms of areas."""
     # By logarithms, half the median size is as far away as twice the median size.
     area = numbers(found.facts["gt_area_px"]).transform(np.log1p)
     median = area.groupby(found.facts["category"]).transform("median")

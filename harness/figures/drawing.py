@@ -20,7 +20,7 @@ from harness.figures.charts import Chart, Series
 from harness.report.layout import plain
 
 COLOURS = ("#0b62a8", "#c8401f", "#15803d", "#8a3ea8", "#8a6100", "#0e7490", "#be185d", "#525252")
-"""Each at least 4.5 : 1 on white; the report page's, too. Hatches tell a second round of them from the first."""
+"""Colours with a contrast of at least 4.5 : 1 on white, as on the report page. Hatches mark a second round of them."""
 
 STYLE: Any = {
     "font.size": 9.0,

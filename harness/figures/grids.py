@@ -25,7 +25,7 @@ LINES = 4
 """Instances in a grid."""
 
 LOOKED_AT = 60
-"""The most images whose saliency is computed to find those of Figure 9."""
+"""The most images whose saliency is computed to choose the images of Figure 9."""
 
 MASK, TRUTH = (255, 64, 64), (40, 200, 90)
 SALIENCY = "magma"
@@ -56,7 +56,7 @@ class Grid:
 
     Attributes:
         name: The name of its file: "figure4_coco".
-        caption: What it shows, and the rule that chose.
+        caption: A description of the figure, and the rule that chose its pictures.
     """
 
     name: str

@@ -37,7 +37,8 @@ SaliencyMap = Float32[np.ndarray, "h w"]
 class Pictures:
     """A run's pictures, their ground truth and saliency, as far as they are on this machine.
 
-    What cannot be read never stops a report: it is left out, and the first reason of each data set is kept in `unread`.
+    A picture that cannot be read never stops a report: it is left out, and the first reason of each data set is kept in
+    `unread`.
 
     Attributes:
         config: The config of the run's last start.
@@ -177,10 +178,10 @@ def opened(store: Store, roots: Mapping[str, Path] | None = None) -> Source:
 
 
 def finds(saliency: SaliencyMap, truth: Mask) -> bool:
-    """Whether, of as many most salient pixels as the object has, at least half lie on it.
+    """Whether the saliency finds an object of n pixels: at least half of the n most salient pixels are on it.
 
-    Pixels as salient as the last that counts are taken by the share of them that is wanted, so that a map without
-    any variation finds an object only if it fills half of the image.
+    If several pixels are as salient as the last of the n, each counts by the share of them that is needed. So a map
+    without any variation finds an object only if it fills half of the image.
     """
     wanted = int(truth.sum())
     if not wanted:
@@ -188,8 +189,9 @@ def finds(saliency: SaliencyMap, truth: Mask) -> bool:
     # The `wanted`-th largest value: `partition` finds it without sorting all pixels.
     least = np.partition(saliency, -wanted, axis=None)[-wanted]
     above, equal = saliency > least, saliency == least
-    # An object of 4 pixels; above the least that counts are 2, of which 1 lies on it, and equal to it 4, of which 2
-    # do: half of the equal ones are wanted, so 1 + 0.5 * 2 = 2 of 4 lie on it, which is just enough.
+    # An object of 4 pixels, so the 4 most salient pixels count. Above the fourth value are 2 pixels, 1 of them on the
+    # object; 4 pixels are equal to it, 2 of them on the object. Half of the equal ones are needed, so 1 + 0.5 * 2 = 2
+    # of 4 are on the object, which is just enough.
     share = (wanted - above.sum()) / equal.sum()
     return bool((above & truth).sum() + share * (equal & truth).sum() >= wanted / 2)
 

@@ -24,13 +24,13 @@ class TooLargeError(ValueError):
 
 
 def opened(path: Path) -> PIL.ImageFile.ImageFile:
-    """As `PIL.Image.open`, which reads 179 million pixels at most, or as many as HARNESS_MAX_MEGAPIXELS says.
+    """As `PIL.Image.open`, but with at most 179 million pixels, or as many as HARNESS_MAX_MEGAPIXELS allows.
 
     Raises:
         TooLargeError: It has more.
         UserError: HARNESS_MAX_MEGAPIXELS is no number above 0.
     """
-    # PIL refuses what has more than twice this number.
+    # PIL refuses pictures with more than twice this number of pixels.
     PIL.Image.MAX_IMAGE_PIXELS = _most_pixels() // 2
     try:
         return PIL.Image.open(path)

@@ -31,7 +31,7 @@ _TURNS = {
     7: PIL.Image.Transpose.TRANSVERSE,
     8: PIL.Image.Transpose.ROTATE_90,
 }
-"""What brings stored pixels into the orientation that viewers show, by the EXIF number."""
+"""EXIF's number of an orientation -> the transposition of stored pixels to the orientation that viewers show."""
 
 
 def within(name: str) -> str:
@@ -54,15 +54,15 @@ def within(name: str) -> str:
 def read_rgb(path: Path, turned: bool = False) -> Image:
     """The pixels in the file's stored orientation, uint8 (h, w, 3) in RGB order.
 
-    An EXIF orientation is not applied, since the ground truths of the data sets are drawn on the stored pixels; only
-    TIFF's is, by PIL.
+    An EXIF orientation is not applied, since the ground truths of the data sets are drawn on the stored pixels; the
+    exception is TIFF, for which PIL applies it.
     Grey is repeated in the three channels, alpha is dropped, and CMYK is converted as PIL does (without colour
     profiles). A channel of 16 bits keeps its upper 8, so that nothing is clipped.
 
     Args:
         path: The file.
-        turned: Whether to read a picture that viewers turn to another of the same size. No size tells then which way
-            its masks are drawn, so this is for data sets whose publishers say it.
+        turned: Whether to read a picture that viewers turn without changing its size. The size of a mask then does not
+            show which way it is drawn, so this is for data sets whose publishers state it.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -135,7 +135,7 @@ def read_rgb_of(path: Path, size: tuple[int, int], stated_in: Path) -> Image:
 
 
 def _hint(path: Path) -> str:
-    """What may be meant by a name that no file has."""
+    """A hint on the name that may be meant by one that no file has; "" if there is none."""
     if "\\" in str(path) and os.sep == "/":
         return " Its name has backslashes: write '/' between folders."
     stem, suffix = path.stem, path.suffix

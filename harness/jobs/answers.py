@@ -1,4 +1,4 @@
-"""Compares what a checkpoint says about its training with the config, before anything runs."""
+"""Compares the training in a checkpoint's metadata with the config, before anything runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def training_of(method: MethodEntry) -> Trained | None:
-    """How a method's checkpoint was trained: by its own metadata or, before it exists, by the entry's recipe.
+    """The training of a method's checkpoint: by its own metadata or, before it exists, by the entry's recipe.
 
     None for weights without such metadata, such as published ones.
     """
@@ -34,7 +34,8 @@ def check_answers(methods: Iterable[MethodEntry]) -> None:
     """Refuse methods with another saliency than that of their weights' training.
 
     Raises:
-        UserError: Its text names all such methods, except entries that say `saliency_differs: footnote`.
+        UserError: There are such methods; the message names all of them. Entries with `saliency_differs: footnote` do
+            not count.
     """
     wrong = [
         f"method '{label(method)}': its saliency is not that of its training: {said}. Wanted the same: the masks would "
@@ -50,7 +51,7 @@ def check_answers(methods: Iterable[MethodEntry]) -> None:
 def differing(method: MethodEntry) -> list[str]:
     """The differences between a method's saliency and that of its training: `temperature: trained with 1.0, ...`.
 
-    A network learns to trust its saliency map as it was in training. With another temperature the map is sharper or
+    A network learns to use its saliency map as it was in training. With another temperature the map is sharper or
     paler, and the masks say little about the method.
     """
     trained = training_of(method)
@@ -116,12 +117,12 @@ def classes_trained_on(trained: Trained | None, classes: Sequence[str]) -> tuple
 
 
 def knows_names(trained: Trained | None, classes: Sequence[str]) -> bool:
-    """Whether all classes of the training are classes of a data set. Then the data set's others are surely unseen."""
+    """Whether all classes of the training are classes of a data set, so that its other classes are surely unseen."""
     return trained is not None and bool(trained.classes) and {*trained.classes} <= {*classes}
 
 
 def seen_classes(method: MethodEntry, trained: Trained | None, classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes that count as seen on a data set without a split: the checkpoint's, or else those of the config."""
+    """The classes that count as seen on a data set without a split: the checkpoint's, or else the config's."""
     own = trained.classes if trained and knows_names(trained, classes) else ()
     return own or tuple(method.trained_on.classes)
 

@@ -26,17 +26,17 @@ _log = logging.getLogger(__name__)
 
 
 def training_images(method: MethodEntry) -> frozenset[str] | None:
-    """Keys of the pictures that a method's training could draw from; None where they are unknown.
+    """Keys of the pictures that a method's training could draw from; None if they are unknown.
 
     They come from the entry's `trained_on`: data sets, and a file of keys. Without it, they come from the data sets of
-    the recipe, which is the entry's or the one in the checkpoint. If the checkpoint names more than the config, those
-    count, too. A training on seen classes alone skips pictures without any; here they are counted.
+    the recipe, which is the entry's or the one in the checkpoint. If the checkpoint names more data sets than the
+    config, these count, too. A training on seen classes alone skips pictures without them; here these are counted.
 
     Raises:
         UserError: The file of keys cannot be read, or has other lines than keys.
     """
-    # `named` is what the user says, `made` what the checkpoint says. Both are united, since a forgotten data set would
-    # hide contamination, while one too many only overstates it.
+    # `named` comes from the user, `made` from the checkpoint. Both are united, since a forgotten data set would hide
+    # contamination, while one too many only overstates it.
     named, made = method.trained_on, training_of(method)
     by_recipe = made.recipe.datasets if made else ()
     entries = named.datasets or by_recipe

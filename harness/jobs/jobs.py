@@ -25,13 +25,13 @@ class Job:
     """A method on a data set.
 
     Attributes:
-        facts: The labels, and what makes the job's rows.
-        method: The config's entry.
-        dataset: The config's entry.
+        facts: The labels, and the parts that make the job's rows.
+        method: The method's entry in the config.
+        dataset: The data set's entry in the config.
         sample_ids: Every sample of the run, in the data set's order. Empty in a shard's jobs, which are sent to
-        workers.
+            workers.
         protocol: The settings of the prompts.
-        weights: Sample -> how many instances it has, if the listing knows that without opening images. Empty in a
+        weights: Sample -> how many instances it has, if the listing gives that without opening images. Empty in a
             shard's jobs.
     """
 
@@ -53,7 +53,7 @@ class Shard:
     """One unit of work: some samples of one job, or of the jobs of a method's variants, which share each image.
 
     Attributes:
-        jobs: They have one data set, and methods that are equal after `as_loaded`.
+        jobs: The jobs; they have one data set, and methods that are equal after `as_loaded`.
         sample_ids: The samples to evaluate for each of the jobs.
         deaths: How many workers died on exactly this shard.
         outside: How many of its workers were ended by something other than the work.
@@ -93,7 +93,7 @@ class Shard:
 def as_loaded(method: MethodEntry) -> MethodEntry:
     """The entry that a worker loads for a method: the same for all variants of one method.
 
-    All that only changes the prompts is taken out, and the label is that of the method that they are variants of.
+    Settings that only change the prompts are taken out, and the label is that of the method behind the variants.
     """
     unasked = {"text": None, "clicks": None, "datasets": (), "variant_of": ""}
     return method.model_copy(update={"label": method.variant_of or label(method), **unasked})

@@ -1,4 +1,4 @@
-"""A run of a few images: which images of which data sets the ids are of that somebody gave."""
+"""Narrows a run to a few images: finds the data sets and images that given ids belong to."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from harness.structures import UserError
 def narrowed(config: RunConfig, ids: Sequence[str]) -> RunConfig:
     """The config for a few images alone, with the data sets that have them.
 
-    An image is asked for with all its instances, as in the whole run, so that its rows are the whole run's.
+    An image is asked for with all its instances, as in the whole run, so that its rows are equal to the whole run's.
 
     Args:
         config: The config of the whole run.
-        ids: Ids of images, or of instances for the images that hold them. One that several data sets have means all.
+        ids: Ids of images, or of instances for the images that hold them. An id in several data sets means all of them.
 
     Raises:
         UserError: No data set has such an image or instance.
@@ -47,7 +47,7 @@ def _images(entry: Plugin, ids: Iterable[str]) -> dict[str, str]:
     known, wanted = set(samples), set(ids)
     found = {one: one for one in wanted if one in known}
     wanted -= found.keys()
-    # Instances are looked for last: some data sets open an image to tell what is in it.
+    # Instances are looked for last, since some data sets must open each image to list them.
     for sample_id in samples if wanted else ():
         for one in listed(dataset, sample_id):
             if one.id in wanted:

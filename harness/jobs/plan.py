@@ -114,7 +114,7 @@ def instances(job: Job, sample_ids: Iterable[str] | None = None) -> int:
 
 
 def samples_of(jobs: Sequence[Job]) -> Samples:
-    """The samples that jobs ask for, by data set, with how many instances each holds where the listing tells."""
+    """The samples that jobs ask for, by data set, with the number of their instances if the listing gives it."""
     return {job.facts.dataset: {one: job.weights.get(one) for one in job.sample_ids} for job in jobs}
 
 
@@ -125,9 +125,9 @@ def _job(
     images: frozenset[str] | None,
     trained: Trained | None,
 ) -> Job:
-    # A job's facts say in three ways what made its rows. `parts` decide whether rows may be used: if any differs, they
-    # are refused. `about` is for people, who cannot read fingerprints. `code` is in between: if a plugin was edited, it
-    # is named beneath every table, but its rows stay, since most edits change no mask.
+    # A job's facts describe in three ways what made its rows. `parts` decide whether rows may be used: if any differs,
+    # they are refused. `about` is for people, who cannot read fingerprints. `code` is in between: if a plugin was
+    # edited, it is named beneath every table, but its rows stay, since most edits change no mask.
     entry, weights = listing.entry, files.hashes("methods", method.name, method.params)
     about = _about(config, method, listing, weights) | {
         "training_images_asked": asked_again(images, listing.dataset, listing.sample_ids),
@@ -159,7 +159,7 @@ def _parts(config: RunConfig, method: MethodEntry, listing: Listing, weights: Ma
 
 
 def _about(config: RunConfig, method: MethodEntry, listing: Listing, weights: Mapping[str, str]) -> dict[str, Any]:
-    """What a reader, and the tables, must know of a job's method, data set, clicks and metrics."""
+    """The facts about a job's method, data set, clicks and metrics, for readers and tables."""
     entry, clicks = listing.entry, config.clicks_of(method)
     return {
         "method_plugin": method.name,
@@ -197,15 +197,15 @@ def _split(dataset: Plugin) -> str:
 
 
 def metric_facts(metric: Metric) -> dict[str, Any]:
-    """What a reader of a metric's column must know, in a checkout that may lack the metric."""
+    """The facts about a metric for readers of its column, whose checkout may lack the metric."""
     return {**metric.scale.written, "description": metric.description}
 
 
 def _method_facts(method: MethodEntry) -> dict[str, Any]:
-    """What tables must know of a method's plugin, in a checkout that may lack the plugin.
+    """The facts about a method's plugin for tables, since a reader's checkout may lack the plugin.
 
-    "first_ranking" is the first of the entry's `rankings`, or of the plugin's own, and "vocabulary" what its text is
-    contrasted with; "" where the plugin takes none.
+    "first_ranking" is the first of the entry's `rankings`, or else of the plugin's default. "vocabulary" names the
+    words that its text is contrasted with. Either is "" if the plugin has no such parameter.
     """
     cls = registry.find("methods", method.name)
     takes = inspect.signature(cls).parameters
@@ -221,7 +221,7 @@ def _method_facts(method: MethodEntry) -> dict[str, Any]:
 
 
 def _training_facts(method: MethodEntry, trained: Trained | None, classes: Sequence[str]) -> dict[str, Any]:
-    """What tables must know about the training of a method's weights; empty for weights without such metadata."""
+    """The facts about the training of a method's weights for tables; empty for weights without such metadata."""
     if trained is None:
         return {}
     learnt = classes_trained_on(trained, classes)
@@ -235,7 +235,7 @@ def _training_facts(method: MethodEntry, trained: Trained | None, classes: Seque
 
 
 def _published(method: MethodEntry, dataset: Plugin) -> dict[str, Any]:
-    """What the method's authors print for the entry's checkpoint, known by its file's name, on the data set."""
+    """The authors' printed numbers for the entry's checkpoint on the data set, found by the checkpoint's file name."""
     cls = registry.find("methods", method.name)
     names = [Path(value).name for value in method.params.values() if isinstance(value, (str, Path))]
     printed = next((found for name in names if (found := cls.published.get(name, {}).get(dataset.name))), None)

@@ -22,7 +22,7 @@ from harness.plugins.interfaces import Dataset
 from harness.structures import NOT_LISTED, UserError
 
 _UNFIT = re.compile(r"[^\w.-]+")
-"""What a label may have and a run's name may not."""
+"""The signs that a label may have and a run's name may not."""
 
 
 def scoring(
@@ -36,14 +36,14 @@ def scoring(
 ) -> RunConfig:
     """The config of a run that scores a file's masks in place of the config's methods.
 
-    Clicks, words, seed and metrics stay those of the config, so that its rows stand beside those of a real method. As
-    many clicks are asked for as the file tells of (`click_index`), or one round.
+    Clicks, words, seed and metrics stay those of the config, so that its rows can be compared with a real method's. The
+    number of clicks is the largest `click_index` in the file, but at most the config's; without it there is one round.
 
     Args:
-        config: Names the data set, clicks and words that the masks were made for.
-        file: COCO's results with instances' ids.
+        config: The config with the data set, clicks and words that the masks were made for.
+        file: A file of COCO's results with instances' ids.
         name: The label of the method; the file's name without its suffix by default.
-        dataset: The label of the data set, where the file's images are in several.
+        dataset: The label of the data set, needed if the file's images are in several.
         run: The run's name; "<the config's>_<label>" by default.
         uses_text: Whether the masks were made with the text, for the tables' text column.
 
@@ -122,10 +122,10 @@ def _check_instances(dataset: Dataset, results: Results, name: str) -> None:
     """Check that every mask is of an instance of its image, and that masks have their image's size.
 
     Sizes are checked on the first image only: a network that answers at a size of its own does so for all images. A
-    later mask of a wrong size becomes a failed row that says so.
+    later mask of a wrong size becomes a failed row with that reason.
 
     Raises:
-        UserError: It names the first mask that is wrong.
+        UserError: A mask is wrong; the message names the first one.
     """
     by_image: dict[str, list[Result]] = {}
     for one in results.all:
@@ -133,7 +133,7 @@ def _check_instances(dataset: Dataset, results: Results, name: str) -> None:
     for number, (image_id, own) in enumerate(by_image.items()):
         ids = [one.id for one in listed(dataset, image_id)]
         if ids == [f"{image_id}{NOT_LISTED}"]:
-            continue  # the image does not load, and its row says so
+            continue  # the image does not load; its row will have the reason
         for one in own:
             if one.instance_id not in ids:
                 raise UserError(
@@ -152,7 +152,7 @@ def _near(one: Result, ids: Sequence[str]) -> str:
 def _check_sizes(dataset: Dataset, own: Sequence[Result]) -> None:
     try:
         height, width = dataset.load(own[0].image_id).size
-    except Exception:  # its row will say why
+    except Exception:  # its row will have the reason
         return
     for one in own:
         sized: Mapping[str, object] = one.segmentation if isinstance(one.segmentation, dict) else {}

@@ -1,6 +1,6 @@
-"""The remaining work of one method: shards that no worker has, and how those are tried again on which a worker died.
+"""The remaining work of one method: shards that no worker has, and shards on which a worker died, to be tried again.
 
-A worker that dies does not say why. It works on a shard's samples in order, a few at a time. So if a sample killed it,
+A worker that dies gives no reason. It works on a shard's samples in order, a few at a time. So if a sample killed it,
 that sample is among the first, and these are tried again in halves by other workers:
 
     a b c d e f g h    a worker dies on this shard; two batches of two are suspect
@@ -13,8 +13,8 @@ that sample is among the first, and these are tried again in halves by other wor
 
 So n suspects cost about log2(n) + 2 workers, and only the image that kills is lost. If something else ended the worker
 (its node was switched off, or Ray freed memory for another process), the images are not suspect, and the shard is tried
-again unchanged. After OUTSIDE_DEATHS such deaths at one shard it is treated as suspect, since an image may be what
-fills the memory. A shard of several jobs (the variants of a method) is halved by its images first and then by its jobs:
+again unchanged. After OUTSIDE_DEATHS such deaths at one shard it is treated as suspect, since one of its images may
+fill the memory. A shard of several jobs (the variants of a method) is halved by its images first and then by its jobs:
 only the variant that kills loses rows.
 """
 
@@ -37,13 +37,14 @@ MOST_SAMPLES = 4096
 """The most samples in one shard, so that its message stays small."""
 
 LEASES_SUSPECTED = 2
-"""How many samples of a dead worker's shard are suspect, in units of what a worker does before it writes.
+"""How many samples of a dead worker's shard are suspect, in units of the work between two writes.
 
-A worker writes after each unit, so the killer should be in the first one. The second allows for units that differ.
+A worker writes after each unit, so the sample that killed it should be in the first one. The second allows for units of
+different length.
 """
 
 OUTSIDE_DEATHS = 5
-"""How often workers may be ended from outside at one shard before the shard is suspect."""
+"""The number of times that workers may be ended from outside at one shard before the shard is suspect."""
 
 FIRST_SUSPECTED = 8
 """The size of a unit in samples, before any worker has written one."""
@@ -53,7 +54,7 @@ class Waiting:
     """The shards of one method, in the order in which they are handed out.
 
     Args:
-        size: How many samples a worker gets at most; None divides what is left fairly among the workers.
+        size: How many samples a worker gets at most; None divides the remaining samples fairly among the workers.
     """
 
     def __init__(self, size: int | None = None) -> None:
@@ -73,8 +74,8 @@ class Waiting:
     def take(self, workers: int) -> Shard:
         """The next shard. A long one is cut, into smaller parts as work runs out, so that all workers end together."""
         shard = self.shards.popleft()
-        # Each part is what is left, divided by all places of the workers: with 2 workers that have 2 shards each, a
-        # quarter. So parts shrink as the work runs out, and no worker ends with a long shard while the others are idle:
+        # Each part is the remaining work divided by all places of the workers: with 2 workers that have 2 shards each,
+        # a quarter. So parts shrink as the work runs out, and no worker ends with a long shard while others are idle:
         #
         #    100 left    parts of 25, 19, 14, 11, 8, 6, 5, 3, 3, 2, 1, 1, 1, 1
         fair = -(-len(shard.sample_ids) // (IN_FLIGHT * workers))

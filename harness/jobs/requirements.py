@@ -1,4 +1,4 @@
-"""Checks what a run needs before it begins: checkpoints, and the trainings that make the missing ones."""
+"""Checks before a run begins that its checkpoints are there, or that a training makes the missing ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 def untrained(config: RunConfig) -> list[MethodEntry]:
     """The methods that must be trained first. Warns of a checkpoint that exists but was made by another recipe."""
     # A warning and no error: the recipe may differ in something that the user knows to be harmless, and training again
-    # may take days. The rows know the checkpoint by its hash in any case.
+    # may take days. The rows record the checkpoint's hash in any case.
     trained = [(method, identified(method.train)) for method in config.methods if method.train is not None]
     there = {recipe.output: recipe for _, recipe in trained if recipe.output.is_file()}
     for path, recipe in there.items():
@@ -34,10 +34,10 @@ def untrained(config: RunConfig) -> list[MethodEntry]:
 
 
 def _made_by(recipe: KnownRecipe) -> str:
-    """The key of the recipe that made the checkpoint; "" if the header does not say, or if it cannot be compared.
+    """The key of the recipe that made the checkpoint; "" if the header has none, or if it cannot be compared.
 
-    Keys are made from files' hashes, so without these files the recipe's own key is not the one of then. A checkpoint
-    without the recipe's text is so old that keys were made otherwise.
+    Keys are made from files' hashes, so without these files the recipe's key of today differs from the one in the
+    checkpoint. A checkpoint without the recipe's text is so old that keys were made in another way.
     """
     plugins = [("learners", recipe.learner), *(("datasets", dataset) for dataset in recipe.datasets)]
     if not all(path.exists() for kind, one in plugins for path in files.paths(kind, one.name, one.params).values()):

@@ -1,8 +1,8 @@
-"""Checks that a worker loads what the run was planned with: the weights, the data set, and each file that it reads.
+"""Checks that a worker loads the same weights, data set and image files that the run was planned with.
 
 The driver hashes weights and data sets before the work and writes the hashes into the manifest. Workers read the same
 paths later, perhaps on another node: there may be other files there, and a file may be replaced at any time. Rows made
-from both would have one name. So each worker hashes what it loads, and a difference ends the run.
+from both would have one name. So each worker hashes the files that it loads, and a difference ends the run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def same_weights(method: Plugin, wanted: Mapping[str, str] | None) -> Iterator[N
 
     Args:
         method: The entry that is built.
-        wanted: What `files.hashes` gave when the run was planned; None compares nothing.
+        wanted: The result of `files.hashes` when the run was planned; None compares nothing.
 
     Raises:
         UserError: A file has changed since the run was planned.
@@ -62,9 +62,9 @@ def check_dataset(entry: Plugin, dataset: Dataset, wanted: Mapping[str, Any] | N
     """Compare a data set that a worker built with the one that the run was planned with.
 
     Args:
-        entry: The config's.
-        dataset: As the worker built it.
-        wanted: What its `fingerprint()` gave when the run was planned; None compares nothing.
+        entry: The config's entry.
+        dataset: The data set that the worker built.
+        wanted: The result of its `fingerprint()` when the run was planned; None compares nothing.
 
     Raises:
         UserError: They differ.
@@ -112,7 +112,7 @@ class FilesAsOpened:
 
 
 def _files(dataset: Dataset, sample_id: str) -> Sequence[Path]:
-    """The files that a data set names for a sample; none where it fails, since loading the sample says why."""
+    """The files that a data set names for a sample; none if it fails, since loading the sample gives the reason."""
     try:
         with contained():
             return dataset.files(sample_id)

@@ -32,8 +32,8 @@ class Asked:
 
     Attributes:
         dataset: The data set's label.
-        sample_id: The image.
-        instances: How many it has; None where only opening it would tell.
+        sample_id: The image's id.
+        instances: How many instances it has; None if the image would have to be opened to count them.
     """
 
     dataset: str
@@ -44,8 +44,8 @@ class Asked:
 def in_order(config: RunConfig) -> list[Asked]:
     """Every image of a run, of all data sets, in stratified order.
 
-    An image's stratum is the rarest class in it, seen or unseen. If a data set knows the classes only by opening its
-    images, all of them are one stratum. The order depends on the run's seed, not on the machine.
+    An image's stratum is the rarest class in it, seen or unseen. If a data set must open its images to list their
+    classes, all of them are one stratum. The order depends on the run's seed, not on the machine.
 
     Raises:
         UserError: A data set is not there, or its listing must be wrong.
@@ -66,7 +66,7 @@ def spread(classes: Mapping[str, Sequence[Stratum]], seed: int) -> list[tuple[fl
 
     Args:
         classes: Sample -> the strata of its instances.
-        seed: Another one gives another order.
+        seed: The seed of the order.
     """
     sizes = Counter(one for own in classes.values() for one in own)
     strata: dict[Stratum, list[str]] = {}

@@ -32,7 +32,7 @@ from harness.storage.store import Store
 from harness.structures import Record, UserError
 
 SHARD_S = 10.0
-"""How long a worker works before it writes: the most work that its death may cost."""
+"""The time that a worker works before it writes: the most work that its death may cost."""
 
 IDS_LOOKED_AT = 1000
 """How many ids of instances a worker compares: a plugin that repeats them does so from its second image on."""
@@ -50,8 +50,8 @@ class Outcome:
         error: The most frequent reason, if any failed.
         seconds: The worker's time for the shard, all its jobs together.
         left: The shard's samples for which the time was too short.
-        device: Where the method ran.
-        worker: Host and process.
+        device: The device on which the method ran.
+        worker: The worker's host and process.
         file: The shard's file that was written, within the run's folder.
         memory_mib: The process's peak memory.
         gpu_mib: torch's peak memory on the GPU.
@@ -78,7 +78,7 @@ class Worker:
 
     Args:
         method: The entry of the method, which is built at once.
-        store: Where the records go.
+        store: The run's store, to which it writes.
         threads: How many threads torch and OpenCV may use on the CPU.
         weights: The hashes of the method's files when the run was planned; None compares nothing.
         as_opened: The files of data sets that earlier workers of this process opened, by label; new ones are added.
@@ -189,8 +189,8 @@ def run_here(
     """Evaluate all shards in this process, one method after the other: `executor: local`.
 
     Args:
-        shards: They may be of several methods.
-        store: Where the records go.
+        shards: The shards, of one method or of several.
+        store: The run's store, to which the records are written.
         threads: How many threads each method may use.
         begins: Called before anything that takes a while and has no outcome: "loading SAM".
     """
@@ -235,7 +235,7 @@ def load_method(entry: MethodEntry, weights: Mapping[str, str] | None, threads: 
     """Build a method in this process, with its weights.
 
     Args:
-        entry: As `as_loaded` gives it.
+        entry: The method's entry, as `as_loaded` gives it.
         weights: The hashes of the method's files when the run was planned; None compares nothing.
         threads: How many threads torch and OpenCV may use on the CPU.
 

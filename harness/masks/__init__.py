@@ -1,4 +1,4 @@
-"""Masks: crops, metrics of two of them, run lengths, what lies under a click."""
+"""Masks: crops, metrics of two masks, run lengths, and the objects under a click."""
 
 from harness.masks.measure import Metric, metric
 from harness.masks.region import Region

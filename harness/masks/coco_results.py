@@ -3,8 +3,8 @@
     [{"image_id": 139, "instance_id": 1640282, "segmentation": {"size": [426, 640], "counts": "..."},
       "category_id": 1, "score": 0.93}, ...]
 
-COCO's own results do not say which instance a mask is meant for; here each one does, since a prompt asks for one
-object. `annotation_id` is read, too. What a run adds to tell its masks apart is optional: `click_index`, how many
+COCO's own results do not name the instance of a mask; here each mask names it, since a prompt asks for one object. The
+key may also be `annotation_id`. Two keys by which a run tells its masks apart are optional: `click_index`, how many
 clicks had been given, and `draw`.
 """
 
@@ -23,7 +23,7 @@ from harness.masks.segmentations import short
 from harness.structures import UserError
 
 INSTANCE_KEYS = ("instance_id", "annotation_id")
-"""Which of a result's keys may have the instance's id."""
+"""The keys of a result that may have the instance's id."""
 
 Key = tuple[str, int | None, int | None]
 """Instance's id, draw, number of clicks; None where the result is meant for all."""
@@ -35,12 +35,12 @@ class Result:
 
     Attributes:
         where: The file and its place there, for messages.
-        image_id: As text.
-        instance_id: As text.
+        image_id: The image's id, as text.
+        instance_id: The instance's id, as text.
         segmentation: Polygons or run lengths, not decoded.
-        score: None where the file has none.
-        click_index: After how many clicks; None for any number.
-        draw: In which draw of the clicks; None for all.
+        score: The score; None if the file has none.
+        click_index: The number of clicks after which it was made; None for any number.
+        draw: The draw of the clicks for which it was made; None for all.
     """
 
     where: str

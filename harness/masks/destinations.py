@@ -1,4 +1,4 @@
-"""What lies under a click, and what a mask hit: how ambiguous a prompt is, and where a wrong answer went.
+"""Finds the objects under a click, which show how ambiguous a prompt is, and the object that a mask hit.
 
     +--------------------------+
     | person                   |      the prompt means the tie; the click x lies on the tie and on the person:
@@ -9,7 +9,7 @@
     +--------------------------+
                                       a mask of the whole person is then a "whole", one of the tie's knot a "part"
 
-Both are found by comparing with all objects of an image, by their cropped regions. Only instances whose ground truth
+Both are found by comparing with the cropped regions of all objects in an image. Only instances whose ground truth
 could be read take part. Instances that are one object under several texts (`Instance.object_id`) count once; two
 annotations of the same pixels count twice. Ignored pixels are in no area and no intersection.
 """
@@ -46,7 +46,7 @@ INSIDE = 0.8
 
 @dataclass(frozen=True)
 class Place:
-    """Where an instance's first positive click fell.
+    """The surroundings of an instance's first positive click.
 
     Attributes:
         under_click: How many objects hold the pixel, the asked one included; at least 1.
@@ -65,10 +65,10 @@ class Pair:
     """Two objects of one image that share pixels; a prompt asks for one of them.
 
     Attributes:
-        asked: The one that is asked for.
+        asked: The object that is asked for.
         other: An object of another class.
-        region: The other's.
-        shared_px: How many pixels that count lie in both.
+        region: The other object's region.
+        shared_px: How many counted pixels lie in both.
     """
 
     asked: Instance
@@ -85,8 +85,8 @@ class Objects:
     """
 
     def __init__(self, found: Iterable[tuple[Instance, Region]]) -> None:
-        # Where several instances are one object, the first of them stands for it. Going backwards writes the first
-        # one last, so it is the one that stays in the dict.
+        # If several instances are one object, the first of them represents it. Going backwards writes the first one
+        # last, so it is the one that stays in the dict.
         once = {instance.object_id: (instance, region) for instance, region in reversed(list(found))}
         ids = list(reversed(once))
         self.positions = {one: position for position, one in enumerate(ids)}
@@ -98,7 +98,7 @@ class Objects:
         self.areas = np.array([region.area for region in self.regions])
 
     def place(self, asked: Instance, clicks: Sequence[Click]) -> Place | None:
-        """What is under the first positive click; None if there is none. Later clicks correct and do not count."""
+        """The surroundings of the first positive click; None without one. Later clicks are corrections, not used."""
         click = next((click for click in clicks if click.positive), None)
         if click is None:
             return None
@@ -108,13 +108,13 @@ class Objects:
         return Place(len(under), self.regions[own].area / largest, depth(self.regions[own], click))
 
     def pairs(self, least_px: int) -> list[Pair]:
-        """Pairs of objects of different classes that share at least `least_px` pixels; each pair is there both ways.
+        """Pairs of objects of different classes that share at least `least_px` pixels; each pair comes both ways round.
 
-        Where several instances are one object, the first of them takes part. Pairs are ordered by the asked object,
-        then by the other.
+        If several instances are one object, the first of them takes part. Pairs are ordered by the asked object, then
+        by the other.
         """
-        # Two filters before any pixel is compared: the boxes must meet, and what the boxes share, which is at least
-        # what the masks share, must be large enough.
+        # Two filters before any pixel is compared: the boxes must meet, and the pixels that the boxes share, which are
+        # at least as many as the masks share, must be enough.
         found = []
         for own, box in enumerate(self.boxes.T.tolist()):
             near = self._near(box)
@@ -133,13 +133,13 @@ class Objects:
                 yield index
 
     def hit(self, asked: Instance, predicted: Region) -> Hit:
-        """Where a mask went, by the first of these rules that holds.
+        """Names what a mask hit, by the first of these rules that holds.
 
-        - nothing: no pixel of it counts.
+        - nothing: the mask has no counted pixel.
         - right: its IoU with the asked object is at least 0.5, and with no other object larger.
         - part: no other object has a larger IoU, and at least half of the mask lies in the asked one: a piece of it,
           annotated or not.
-        - background: more than half of it lies on no object.
+        - background: more than half of the mask lies on no object.
         - otherwise it hit the other object with the largest IoU, the first of equals. That object is the "whole" if
           at least 0.8 of the asked one lies in it and it is no smaller, a "part" if at least 0.8 of it lies in the
           asked one, else a neighbour of the "same_class" or of an "other_class".
@@ -147,8 +147,8 @@ class Objects:
         if not predicted.area:
             return "nothing"
         own = self.positions[asked.object_id]
-        # The rules go from right to wrong, and each handles what the earlier ones left. A mask with IoU 0.6 with the
-        # tie and 0.3 with the person is right; with 0.1 and 0.9 it hit the person.
+        # The rules go from right to wrong, and each handles the masks that the earlier ones left. A mask with IoU 0.6
+        # with the tie and 0.3 with the person is right; with 0.1 and 0.9 it hit the person.
         own_iou = iou(self.regions[own], predicted)
         better = self._best_other(own, predicted, own_iou)
         if better is None and own_iou >= RIGHT:
@@ -161,10 +161,10 @@ class Objects:
         return "background" if other is None else self._relation(own, other)
 
     def _best_other(self, own: int, predicted: Region, above: float) -> int | None:
-        """The other object with the largest IoU, the first of equals; None where none is above a value.
+        """The other object with the largest IoU, the first of equals; None if no IoU is above a value.
 
-        Most objects of an image lie elsewhere. For each of the others boxes and areas alone give an upper bound of the
-        IoU, and pixels are compared only for those whose bound is above the best IoU so far.
+        Most objects of an image are not near the mask. For each one that is, box and area alone give an upper bound of
+        the IoU, and pixels are compared only if this bound is above the best IoU so far.
         """
         near, best = self._near(predicted.box), None
         for index, bound in zip(near.tolist(), self._bounds(near, predicted).tolist(), strict=True):
@@ -205,7 +205,7 @@ class Objects:
         return np.asarray(width * height)
 
     def _relation(self, own: int, other: int) -> Hit:
-        """How the object that was hit is related to the asked one."""
+        """The relation of the object that was hit to the asked one."""
         asked, found = self.regions[own], self.regions[other]
         shared = asked.intersection(found)
         if shared >= INSIDE * asked.area and found.area >= asked.area:
@@ -227,17 +227,16 @@ class Objects:
 def depth(region: Region, click: Click) -> float:
     """Pixels from a click to the nearest pixel outside the whole mask, or beyond the image; 0 for a click off it.
 
-    Only pixels around the click are searched. The distances straight up, down, left and right say how many: the nearest
-    of these four outside pixels is `reach` away, so the nearest of all is at most `reach` away, and lies in a window of
-    `reach` pixels to each side.
+    Only a window around the click is searched. The nearest outside pixel straight up, down, left or right is `reach`
+    away. So the nearest of all is at most `reach` away, and lies in a window of `reach` pixels to each side.
     """
     x, y = click.x - region.box[0], click.y - region.box[1]
     crop = region.crop
     if not (0 <= y < crop.shape[0] and 0 <= x < crop.shape[1]):
         return 0.0
     #        . . . . .         right of x the outside begins after 2 pixels, left 2, up 2, down 3: reach 2
-    #        . # # # .         only a window of 2 pixels to each side is searched; it also holds what lies on a slant
-    #        . # x # .         and may be nearer than all four
+    #        . # # # .         only a window of 2 pixels to each side is searched; it also has the pixels on a slant,
+    #        . # x # .         which may be nearer than all four
     #        . # # # .
     #        . # # # .
     reach = min(_run(line) for line in (crop[y, x:], crop[y, x::-1], crop[y:, x], crop[y::-1, x]))

@@ -1,4 +1,4 @@
-"""What people's JSON says of ids and sizes: whole numbers, also as `1.0` or "1", as other tools write them."""
+"""Reads ids and sizes from people's JSON: whole numbers, also written as `1.0` or "1", as other tools do."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def id_text(value: Any) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """The kind of a JSON value, in words."""
     return "nothing" if value is None else _KINDS[type(value)]

@@ -29,16 +29,16 @@ class SalientPixels:
     ignore: Mask | None = None
 
     def split(self, mask: Mask) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " m"]]:
-        """The values on a mask and those beside it, of pixels that count."""
+        """The values of counted pixels, on a mask and outside it."""
         counted = np.ones(mask.shape, bool) if self.ignore is None else ~self.ignore
         return self.values[mask & counted], self.values[~mask & counted]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that says how well a prediction meets the ground truth.
+    """A function that scores how well a prediction meets the ground truth, with the facts that its decorator gives.
 
-    The annotations of a metric's arguments say what it is called with:
+    The annotations of its arguments decide what it is called with:
 
     - (Region, Region): two regions;
     - (Region, SalientPixels): the truth's region and the text's saliency map; rows of methods without a map then have
@@ -49,9 +49,9 @@ class Metric:
     Attributes:
         name: Its column in the rows.
         function: (truth, prediction) -> value.
-        takes_regions: Whether it is given `Region`s, in place of masks.
+        takes_regions: Whether it is called with `Region`s in place of masks.
         place: The file and the line of its definition.
-        scale: Which of two values is the better one, their bounds and their unit.
+        scale: Whether higher is better, the bounds and the unit of its values.
         description: The first line of its docstring.
         takes_map: Whether it measures a text's saliency map instead of a predicted mask.
     """
@@ -72,7 +72,7 @@ class Metric:
 
     @property
     def takes(self) -> str:
-        """What it is called with, for messages."""
+        """Its arguments in words, for messages."""
         if self.takes_map:
             return "truth and map, a harness.masks.Region and SalientPixels"
         return f"truth and prediction, two {'harness.masks.Region' if self.takes_regions else 'bool (h, w) arrays'}"
@@ -95,7 +95,7 @@ def _annotated(function: Callable[..., Any], place: int, kind: type) -> bool:
     """Whether an argument is annotated with a class, by itself or, as text, by its name."""
     try:
         arguments = list(inspect.signature(function).parameters.values())
-    except ValueError:  # A function of an extension module, which does not say.
+    except ValueError:  # A function of an extension module, which has no readable signature.
         return False
     said = arguments[place].annotation if len(arguments) > place else None
     return said is kind or str(said).rpartition(".")[2] == kind.__name__

@@ -1,7 +1,7 @@
 """Two masks -> one number: the metrics that come with the harness.
 
 A metric is one function of (truth, prediction), decorated with its name. These take `Region`s, whose areas and bands
-are computed once; `harness/masks/measure.py` says what else a metric may take, and calls it.
+are computed once; `harness/masks/measure.py` lists the other arguments that a metric may take, and calls it.
 """
 
 from __future__ import annotations

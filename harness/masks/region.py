@@ -47,14 +47,14 @@ class Region:
     """A mask with its box, its area and its boundary band. It keeps no reference to the array it is made of.
 
     Args:
-        mask: May be empty; whole, or cropped already.
-        ignore: Pixels that do not count: neither in areas, intersections and unions nor in boundary bands. The
-            outline is the whole mask's all the same, so no band runs along ignored pixels. Only regions of the
-            same image with the same `ignore` can be compared.
+        mask: The mask, whole or cropped already; it may be empty.
+        ignore: Pixels that do not count: neither in areas, intersections and unions nor in boundary bands. The outline
+            is still that of the whole mask, so no band runs along ignored pixels. Only regions of the same image with
+            the same `ignore` can be compared.
 
     Attributes:
         size: (h, w) of the full image.
-        box: Around the whole mask, ignored pixels included.
+        box: The box around the whole mask, ignored pixels included.
         crop: The whole mask inside its box.
     """
 
@@ -107,8 +107,8 @@ class Region:
     def intersection(self, other: Region) -> int:
         """How many counted pixels lie in both masks."""
         assert self.size == other.size
-        # IoU, the pixel columns and the rules of what a mask hit all need the intersection of the same pair, one after
-        # the other: remembering the last pair is enough.
+        # IoU, the pixel columns and `Objects.hit` all need the intersection of the same pair, one after the other:
+        # remembering the last pair is enough.
         if self._last is None or self._last[0] is not other:
             self._last = other, self._whole.shared_with(other._whole)
         return self._last[1]
@@ -142,14 +142,16 @@ def _inner_band(crop: Crop, distance: int) -> Crop:
     # A square of 2 * distance + 1 pixels does not fit into such a crop: there is no core, and all of the mask is band.
     if min(crop.shape) <= 2 * distance:
         return crop
-    # The core is a part of the mask, so XOR sets exactly its pixels to 0. What is left is the band.
+    # The core is a part of the mask, so XOR sets exactly its pixels to 0. The pixels that are left are the band.
     band = crop.copy()
     band[distance:-distance, distance:-distance] ^= _core(crop, distance)
     return band
 
 
 def _core(crop: Crop, distance: int) -> UInt8[np.ndarray, "core_h core_w"]:
-    """Where a square window of 2 * distance + 1 pixels fits into the mask, the crop's margins of `distance` left out.
+    """The centres of square windows of 2 * distance + 1 pixels that fit into the mask: 1 there, else 0.
+
+    The crop's margins of `distance` pixels are left out.
 
     This is an erosion by a square: first by an upright line, then by a level one. A line of n pixels takes about
     log2(n) passes, since the AND of a window with itself, shifted by its length, is a window twice as long:

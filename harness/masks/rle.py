@@ -1,7 +1,7 @@
 """Mask <-> COCO's compressed run lengths, the `counts` of its result files.
 
-The runs go down the columns, from left to right, and start with background; the format's home is
-https://github.com/cocodataset/cocoapi (common/maskApi.c), whose bytes these are. A mask of 3 x 4 pixels:
+The runs go down the columns, from left to right, and start with background. The bytes are equal to those of
+https://github.com/cocodataset/cocoapi (common/maskApi.c), which defines the format. A mask of 3 x 4 pixels:
 
     . # # .
     . . # .     down the columns:  . . . # . # # # # . . .
@@ -9,9 +9,9 @@ https://github.com/cocodataset/cocoapi (common/maskApi.c), whose bytes these are
                 differences:       3     1 1 3       2        from the fourth run on: less the last run but one
                 string:            "31132"
 
-A number below 16 is one character, its value on from "0". Larger ones take several, with five bits each, the lowest
-first; all but the last have 32 added, which says that more follow. 100 is 3 * 32 + 4: "T3", for "T" is "0" + 32 + 4. A
-negative difference is a two's complement: the fifth bit of the last character is the sign.
+A number below 16 is one character, "0" plus its value. Larger numbers take several characters with five bits each, the
+lowest first; all but the last have 32 added, which means that more follow. 100 is 3 * 32 + 4: "T3", for "T" is "0" + 32
++ 4. A negative difference is a two's complement: the fifth bit of the last character is the sign.
 """
 
 from __future__ import annotations
@@ -55,21 +55,21 @@ def unpacked(counts: bytes) -> Runs:
     Source: rleToString in common/maskApi.c of https://github.com/cocodataset/cocoapi.
 
     Raises:
-        ValueError: It is no such string. What a well-formed string says may still be no run lengths (negative ones), or
-            those of an image of another size.
+        ValueError: It is no such string. The numbers of a well-formed string may still be no run lengths (if some are
+            negative), or those of an image of another size.
     """
     groups = np.frombuffer(counts, np.uint8) - np.uint8(ord("0"))
     if (foreign := groups > 63).any():
         raise ValueError(f"found {chr(counts[int(foreign.argmax())])!r} in the counts; wanted '0' to 'o'")
-    ends = np.flatnonzero(groups < 32) + 1  # the others say that more groups follow
+    ends = np.flatnonzero(groups < 32) + 1  # after each of the others more groups follow
     if ends[-1:].sum() != len(groups):
         raise ValueError("found counts that end within a number")
     starts = np.concatenate([ends[:0], [0], ends])[:-1]
     lengths = ends - starts
     if (lengths > _MOST_GROUPS).any():
         raise ValueError(f"found a number of {lengths.max()} characters in the counts; wanted {_MOST_GROUPS} at most")
-    # How far each character's five bits go to the left: its place within its number, times five. "T3" gives 0 and 5:
-    # 36 & 31 = 4, and 3 << 5 = 96, together 100.
+    # The bits by which each character's five bits are shifted left: its place within its number, times five. "T3" gives
+    # 0 and 5: 36 & 31 = 4, and 3 << 5 = 96, together 100.
     shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, lengths))
     runs = np.add.reduceat((groups & 31).astype(np.int64) << shifts, starts) if len(ends) else ends
     runs -= (groups[ends - 1] >> 4).astype(np.int64) << 5 * lengths  # the sign, in the last group
@@ -88,8 +88,8 @@ def filled(runs: Runs, size: tuple[int, int]) -> Mask:
     height, mask = size[0], np.zeros(size, np.bool_)
     ends = np.cumsum(runs)
     inside = len(runs) // 2 * 2  # up to the last run of the mask
-    # Runs go down columns, but the mask lies in rows: so columns are made and transposed, with OpenCV, which is faster
-    # at that than NumPy. Only the columns from the mask's first pixel, x0, to its last are made.
+    # Runs go down columns, but the mask is stored in rows: so columns are made and transposed, with OpenCV, which is
+    # faster at that than NumPy. Only the columns from the mask's first pixel, x0, to its last are made.
     x0, x1 = (int(ends[0]) // height, -(-int(ends[inside - 1]) // height)) if inside else (0, 0)
     if x0 < x1:
         lengths = np.append(runs[:inside], x1 * height - ends[inside - 1])
@@ -109,9 +109,8 @@ def _run_ends(mask: Mask, box: Box) -> Int64[np.ndarray, " runs_plus_1"]:
         return np.array([0, mask.size])
     # Only the box's columns can hold a change; OpenCV transposes bytes several times faster than NumPy.
     pixels = cv2.transpose(mask[:, x0:x1].view(np.uint8)).reshape(-1)
-    # A run ends where a pixel differs from the next one. The box cuts off two such places: where its first pixel is
-    # mask, the change lies just before the box; where its last pixel is mask, just after it, unless the image ends
-    # there.
+    # A run ends where a pixel differs from the next one. The box cuts off two such places: if its first pixel is mask,
+    # the change lies just before the box; if its last pixel is mask, just after it, unless the image ends there.
     changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + (x0 * height + 1)
     before = [0, x0 * height] if pixels[0] else [0]
     after = [x1 * height, mask.size] if pixels[-1] and x1 < width else [mask.size]

@@ -1,6 +1,6 @@
 """Metrics of a text's saliency map: how well the map itself finds the object.
 
-The map is what the method shows for the prompt (`Method.saliency_map`); rows of methods without one have no value.
+The map is the one that `Method.saliency_map` returns for the prompt; rows of methods without one have no value.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from harness.plugins.registry import register_metric
 
 @register_metric("saliency_auc")
 def saliency_auc(truth: Region, seen: SalientPixels) -> float:
-    """How often a pixel of the object is more salient than one beside it: the area under the ROC curve, 0 to 1.
+    """The share of pixel pairs, one on the object and one off it, in which the former is more salient, 0 to 1.
 
-    Pairs of equal pixels count half, so a map without any variation has 0.5. An object that has no pixels, or fills the
-    image, has 0.5, too: there is no pair to compare.
+    This is the area under the ROC curve. Pairs of equal pixels count half, so a map without any variation has 0.5. An
+    object that has no pixels, or fills the image, has 0.5, too: there is no pair to compare.
 
     It is computed from ranks (Mann-Whitney): with n pixels inside whose ranks among all pixels sum to R, and m
     outside, (R - n (n + 1) / 2) / (n m).
@@ -26,7 +26,7 @@ def saliency_auc(truth: Region, seen: SalientPixels) -> float:
     if not len(inside) or not len(outside):
         return 0.5
     # Inside 0.9 and 0.4, outside 0.4 and 0.1: four pairs. In three the inner value is larger, in one it is equal:
-    # 3.5 / 4 = 0.875. Ranks give the same number without going through the pairs, of which an image has billions:
+    # 3.5 / 4 = 0.875. An image has billions of pairs; ranks give the same number without going through them:
     #
     #    value    0.1    0.4    0.4    0.9
     #    rank     1      2.5    2.5    4        inside: R = 2.5 + 4 = 6.5, and (6.5 - 2 * 3 / 2) / (2 * 2) = 0.875

@@ -43,7 +43,7 @@ def _check_nesting(segmentation: list[Any]) -> None:
     """Refuse a flat list of numbers: one polygon without the outer list, or run lengths, which look the same.
 
     Raises:
-        ValueError: Its text says how either is written.
+        ValueError: It is a flat list; the message shows how either form is written.
     """
     if not isinstance(segmentation[0], list):
         raise ValueError(
@@ -78,8 +78,8 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
 def _check_unit(polygons: Sequence[Sequence[float]]) -> None:
     """Refuse polygons in shares of the image's sides, which would become one pixel in its corner.
 
-    All polygons must look so: one small polygon among others is a sliver in that corner, as in masks that were traced
-    by a program.
+    They are refused only if all polygons look like that: one small polygon among others is a sliver in that corner, as
+    in masks that were traced by a program.
 
     Raises:
         ValueError: All numbers lie between 0 and 1, and not all of them are whole.
@@ -107,7 +107,7 @@ def _runs(segmentation: Mapping[str, Any], height: int, width: int) -> rle.Runs:
 
 
 def _read_whole(values: Any) -> Any:
-    """A list's numbers as whole ones where all are, as 48.0 and "48" are; anything else as it is."""
+    """A list's numbers as ints if all are whole numbers, as 48.0 and "48" are; anything else as it is."""
     if not isinstance(values, list):
         return values
     read = [whole(value) for value in values]

@@ -43,7 +43,7 @@ _STYLE, _CHARTS, _LICENCE = "page.css", "vendor/chart.umd.min.js", "vendor/LICEN
 
 @dataclass(frozen=True)
 class Counts:
-    """The counts of what a page holds, and sentences on what its tables lack."""
+    """The numbers of things on a page, and sentences on what its tables lack."""
 
     page: Path
     instances: int
@@ -186,7 +186,7 @@ def _folded(table: Table) -> str:
 
 
 def _figure(path: Path, caption: str) -> str:
-    """A grid with its caption. It has the picture's size, so that a late picture does not move what is being read."""
+    """A grid with its caption. It has the picture's size, so that the text does not move when a picture loads late."""
     file = html.escape(path.stem)
     with PIL.Image.open(path) as picture:
         width, height = picture.size

@@ -1,8 +1,8 @@
 """The data of the page's explorer: a line for each instance, in columns, and the masks in small files.
 
 A run of 36,000 instances and six methods has 200,000 masks, some 100 MB, which a browser should not read at once. So
-the main file has what filters, sorting and counts need. The masks are cut by instance into files of about equal size,
-and the page finds an instance's file by its line alone:
+the main file has the data for filters, sorting and counts. The masks are cut by instance into files of about equal
+size, and the page finds an instance's file by its line alone:
 
     line 250, per_file 100    ->    masks/2.js, entry 50        (files from 0: lines 0 to 99, 100 to 199, 200 to 299)
 """
@@ -32,7 +32,7 @@ A_FILE = 100
 """The number of instances in a file of masks, at one click each: some 100 kB, which opens without a wait."""
 
 FAILED, ABSENT = -1, -2
-"""In place of an IoU: the method failed on the instance, or has no row of it."""
+"""Written in place of an IoU if the method failed on the instance, or has no row of it."""
 
 _DIGITS = 40
 """Digits of the longest number in an id that sorts as a number: UUIDs as numbers have 39."""
@@ -75,8 +75,8 @@ class Listing:
     @classmethod
     def of(cls, final: FinalClicks, context: Context) -> Listing:
         """Make the listing from a run's rows, with their masks."""
-        # Facts of an instance stand in every method's row; a failed row may lack them. Sorted with "ok" before "error",
-        # the first row of each instance that knows a fact gives it.
+        # Facts of an instance are in every method's row; a failed row may lack them. Sorted with "ok" before "error",
+        # each fact is taken from the first row of the instance that has it.
         names = tuple(dict.fromkeys(named(line) for _, line in scores(final, context).iterrows()))
         answers = _answers(final.rows)
         order = answers.sort_values([*INSTANCE, "status"], ascending=[True, True, True, False], kind="stable")

@@ -32,11 +32,11 @@ def replaced(out: Path) -> Iterator[Path]:
     shutil.rmtree(new, ignore_errors=True)  # of a building that was interrupted
     new.mkdir(parents=True)
     yield new
-    # The list names every file that may be the page's, at each moment. Killed in the middle of the moves, the folder
-    # holds files of both pages, all of them listed, and the next building knows them for its own.
+    # At each moment the list names every file that may be the page's. If the process is killed in the middle of the
+    # moves, the folder holds files of both pages, all of them listed, and the next page replaces them.
     made = {path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file()}
     _check_free(out, made - earlier)
-    _list(out, earlier | made)  # Interrupted from here on, what lies there is listed.
+    _list(out, earlier | made)  # If the moves are interrupted, all files are listed.
     for name in sorted(made):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (new / name).replace(out / name)

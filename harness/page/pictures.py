@@ -17,7 +17,7 @@ SIDE, THUMB_SIDE = 800, 96
 """Most pixels of the longer side, of the picture under the masks and of the one in the list."""
 
 Tell = Callable[[str, int, int], None]
-"""Called with what is being made, how many are done, and of how many: 0 of 0 if that is unknown."""
+"""Called with the name of the step, how many of its items are done, and how many there are; 0, 0 if unknown."""
 
 
 def silent(_what: str, _done: int, _of: int) -> None:

@@ -1,4 +1,4 @@
-"""A table for the page that says what made a run's rows: weights, clicks, words, seed, commits, packages."""
+"""A table for the page with everything that made a run's rows: weights, clicks, words, seed, commits, packages."""
 
 from __future__ import annotations
 

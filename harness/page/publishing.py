@@ -1,4 +1,4 @@
-"""Adds what a report page needs to be published: its rows as Parquet, a card that describes them, and index.html.
+"""Prepares a report page for publishing: adds its rows as Parquet, a card that describes them, and index.html.
 
 The folder is then ready for any host of static files, or for a Space of Hugging Face's hub (`sdk: static`): the hub
 shows the card, README.md, and hosts open index.html first, which leads to the page.
@@ -49,7 +49,7 @@ def write_beside(folder: Path, run: Recorded, tables: Sequence[Table], made_by: 
         folder: The page's folder.
         run: The run that is published.
         tables: The tables for the card.
-        made_by: The table that says what made the rows.
+        made_by: The table of everything that made the rows.
         pictures: The number of images in the page.
     """
     content, rows = as_parquet(run.store, run.jobs, run.samples, {}, _without_folders)

@@ -1,4 +1,4 @@
-"""What plugins promise, and how they are registered and found by name, checked and built."""
+"""The plugins' interfaces, and their registration, search by name, checks and building."""
 
 from harness.plugins.interfaces import Dataset, Learner, Method, Saliency
 from harness.plugins.registry import find, names

@@ -21,11 +21,11 @@ PLAIN = {
 """A type -> what YAML's writer calls it."""
 
 SIGNS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}", "min_length": "at least {} of them"}
-"""A constraint's attribute -> how it is said."""
+"""A constraint's attribute -> its wording."""
 
 
 def in_words(annotation: Any) -> str:
-    """What may be written for a parameter or a key of this annotation."""
+    """Describes the values that may be written for a parameter or a key of this annotation."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return ", ".join([in_words(inner[0]), *_limits(inner[1:])])

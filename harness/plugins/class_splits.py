@@ -37,7 +37,7 @@ def marked(names: Sequence[str] | None, classes: Sequence[str], where: str) -> M
 
 
 def split_hash(names: Iterable[str]) -> str:
-    """The first 12 digits of the SHA-256 of the names, sorted, one a line: what a split is, whatever it is called."""
+    """The first 12 digits of the SHA-256 of the sorted names, one a line: it identifies a split whatever its name."""
     return hashlib.sha256("".join(f"{name}\n" for name in sorted(set(names))).encode()).hexdigest()[:12]
 
 

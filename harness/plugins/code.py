@@ -122,14 +122,14 @@ def _named(module: str, name: str) -> str:
 
 
 def _file(module: str) -> Path | None:
-    """Where a module's code is; None for what is built in, has no file or is not there."""
+    """The file with a module's code; None if the module is built in, has no file or does not exist."""
     loaded = sys.modules.get(module)
     place = getattr(loaded, "__file__", None) if loaded else getattr(_spec(module), "origin", None)
     return Path(place) if place and Path(place).is_file() else None
 
 
 def _spec(module: str) -> ModuleSpec | None:
-    """How Python would find a module. `find_spec("a.b")` alone would import `a`; this imports nothing."""
+    """The spec by which Python would find a module. `find_spec("a.b")` would import `a`; this imports nothing."""
     parent = module.rpartition(".")[0]
     try:
         if not parent:
@@ -143,7 +143,7 @@ def _spec(module: str) -> ModuleSpec | None:
 
 @lru_cache(maxsize=1024)
 def _content(file: Path, changed_ns: int) -> tuple[str, tuple[tuple[int, str, str], ...]]:
-    """The hash of what a file does, and its imports as `_imports` gives them; a file that changed is read anew."""
+    """The hash of a file's code, and its imports as `_imports` gives them; a file that changed is read anew."""
     del changed_ns
     content = file.read_bytes()
     try:

@@ -1,4 +1,4 @@
-"""What a docstring says of each argument or attribute, read as it is written: in Google's form."""
+"""Reads docstrings in Google's form: the prose, and the text on each argument or attribute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def whole(thing: Any) -> str:
 
 
 def prose(thing: Any) -> str:
-    """What comes before the first section."""
+    """The part of a docstring before its first section."""
     return re.split(rf"^(?:{'|'.join(SECTIONS)}):$", whole(thing), maxsplit=1, flags=re.MULTILINE)[0].strip()
 
 
@@ -27,9 +27,9 @@ def section(thing: Any, heading: str) -> str:
 
 
 def entries(thing: Any, heading: str) -> dict[str, str]:
-    """Name -> what an entry of a section says, on one line: `radius: In pixels.`
+    """The entries of a section, name -> text on one line: from `radius: In pixels.`, "radius" -> "In pixels."
 
-    A class has those of the classes that it extends, too; its own come last and win.
+    A class also has the entries of the classes that it extends; its own replace theirs.
     """
     inherited = [one for one in reversed(thing.__mro__) if one is not object] if isinstance(thing, type) else [thing]
     found: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What is done when a plugin's code fails: which failures are its own, and how a message says where it failed.
+"""Handles failures of a plugin's code: tells which are the plugin's own, and names the line in the message.
 
 Failures are told apart by their types. A lost GPU and a lack of memory are not the plugin's mistake: after the first
 the process must end, while the second may not occur with the next image. Everything else is an ordinary failure.
@@ -36,7 +36,7 @@ _OUT_OF_MEMORY = 2
 """CUDA's number of the error (`cudaErrorMemoryAllocation`)."""
 
 TEXT_MOST, REASON_MOST = 1000, 1200
-"""Characters kept of what an exception says, and of the whole reason in a failed row."""
+"""The most characters kept of an exception's text, and of the whole reason in a failed row."""
 
 
 class DeviceLost(BaseException):
@@ -79,7 +79,7 @@ def _of_torch(name: str) -> tuple[type[BaseException], ...]:
 def contained() -> Iterator[None]:
     """Turn exceptions by which a plugin would end the process (SystemExit, KeyboardInterrupt, ...) into ordinary ones.
 
-    What a signal raises stays as it is: Ctrl-C, and the exit by which SIGTERM ends a worker.
+    Exceptions that a signal raises stay as they are: Ctrl-C, and the exit by which SIGTERM ends a worker.
 
     A plugin may fork. The child ends as soon as it leaves the plugin's code, by a return or an exception: otherwise it
     would go on with the run as a second writer.
@@ -125,7 +125,7 @@ def blamed(what: str) -> Iterator[None]:
         what: The message's start: `methods/ours.py cannot be imported`.
 
     Raises:
-        UserError: In place of what was raised. Errors by a lost GPU or by a lack of memory are raised as they are.
+        UserError: In place of the exception. Errors by a lost GPU or by a lack of memory are raised as they are.
     """
     try:
         with contained():
@@ -177,14 +177,14 @@ def one_line(text: str, most: int = REASON_MOST) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Where a plugin's own code was when it failed, for a message; "" where harness/ refused a value."""
+    """The file and line at which a plugin's own code failed, for a message; "" if harness/ refused a value."""
     *_, raised = [Path(), *(Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))]
     found = None if isinstance(error, ValueError) and raised.is_relative_to(_HARNESS) else own_line(error)
     return "" if found is None or found[0].is_relative_to(_HARNESS) else f" ({found[0].name}, line {found[1]})"
 
 
 def own_line(error: BaseException) -> tuple[Path, int] | None:
-    """Where a plugin's code was when it raised: its last line before a library's or the harness' own."""
+    """The file and line at which a plugin's code raised: its last line before a library's or the harness' own."""
     # A traceback goes from the caller to where it was raised, such as
     #
     #    harness/evaluation/loop.py  ->  mine.py, line 12  ->  mine.py, line 40  ->  torch/nn/functional.py

@@ -14,11 +14,14 @@ SNAPSHOT = "snapshot"
 """The name of a parameter that is a folder with one network's files, as Hugging Face's hub has it."""
 
 LOADED_OF_SNAPSHOTS = (".json", ".safetensors", ".txt", ".model")
-"""What a network is made of there; others (.bin, .pt) are the same weights once more, as pickles."""
+"""Suffixes of the files in a snapshot that make up a network; others (.bin, .pt) repeat the weights as pickles."""
 
 
 def paths(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Path]:
-    """What a plugin's `Path` parameters name, those of a plugin within it included, there or not: key -> path."""
+    """The paths in a plugin's `Path` parameters, key -> path, whether they exist or not.
+
+    Those of a plugin within it are included, under keys such as `saliency.checkpoint`.
+    """
     found: dict[str, Path] = {}
     for key, (annotation, _) in parameters_of(find(kind, name)).items():
         value, inner_kind = params.get(key), plugin_kind(annotation)
@@ -50,7 +53,7 @@ def hashes(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
 def metadata(path: Path) -> dict[str, str]:
     """The texts in the header of a .safetensors file; no tensor is read.
 
-    Empty for a file that is absent, damaged or of another kind: whoever loads it says what is wrong.
+    Empty for a file that is absent, damaged or of another kind: the code that loads the tensors reports the fault.
     """
     from safetensors import SafetensorError, safe_open  # Most commands read no checkpoint.
 
@@ -62,7 +65,7 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def portable(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters less the places of files and folders, which may move while what they hold stays the same."""
+    """The parameters without paths of files and folders, which may move while their content stays the same."""
     kept: dict[str, Any] = {}
     for key, (annotation, _) in parameters_of(find(kind, name)).items():
         value, inner_kind = params.get(key), plugin_kind(annotation)

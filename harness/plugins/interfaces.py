@@ -23,22 +23,22 @@ Group = tuple[Any, Sequence[Prompt]]
 """The state of one image, from `encode`, and the prompts on that image."""
 
 MAP_ROUNDING = 1e-3
-"""By how much a saliency's map may exceed 0 and 1, because of half precision's rounding."""
+"""The most by which a saliency's map may lie below 0 or above 1, because of half precision's rounding."""
 
 
 NO_CLIP = "{} has no CLIP that could tell which name fits around a click."
-"""What a method or a saliency without one answers to `text_fits`."""
+"""The error by which a method or a saliency without a CLIP answers `text_fits`."""
 
 
 @dataclass(frozen=True)
 class TextLimit:
-    """How much of a text is read.
+    """The longest text that a network reads whole.
 
     Attributes:
-        most: So many units.
-        units: What is counted: "tokens", "words".
-        reader: Who reads them: "the CLIP RN50".
-        beyond: Text -> its units, the sentence around it included, where there are more than `most`; else 0.
+        most: The largest number of units.
+        units: The name of the units: "tokens", "words".
+        reader: The name of the network that reads them: "the CLIP RN50".
+        beyond: Text -> the number of its units, with the sentence around it, if that is more than `most`; else 0.
         cut: Whether a longer text loses its end, as in the authors' code. Otherwise its instance is a failed row.
     """
 
@@ -56,28 +56,29 @@ class Method:
     from the other. A method never sees ground truth, keeps no state between calls and does not change its input.
 
     A method may draw: before each call of `encode` and `segment`, the generators of Python, NumPy, torch and OpenCV are
-    seeded from the run's seed and the call's images. Such a method wants one image a call, which is the default: with
-    several (`workers.images_per_batch`), where a shard ends decides which images share a seed.
+    seeded from the run's seed and the call's images. Such a method needs one image a call, which is the default: with
+    several (`workers.images_per_batch`), the end of a shard decides which images share a seed.
 
-    An instance may have an attribute `device`, which tells where it runs. If that is a GPU, two threads call the method
-    in turn: one clicks and scores an image while the method works on the next. So what it returned must not change.
+    An instance may have an attribute `device`, the device on which it runs. If that is a GPU, two threads call the
+    method in turn: one clicks and scores an image while the method works on the next. So results must not change
+    after they were returned.
 
     Attributes:
-        uses_text: Whether the text changes its masks; shown in the text column of tables. Say it, True or False: a
-            method that does not is asked with other words on its first images, and tables tell if its masks change.
+        uses_text: Whether the text changes its masks; shown in the text column of tables. Declare it, True or False:
+            a method that does not is asked with other words on its first images, and tables show if its masks change.
         needs_click: Whether a prompt must have a click. A method that segments by text alone says False; a run may
             then ask it with `clicks: {max_clicks: 0}`.
-        takes: What it makes of a prompt beside clicks and text: "boxes" and "initial", the fields of `Prompt`. A config
-            that asks with others is refused.
-        present_only: Whether the vocabulary of its prompts is cut to the names of what is in the image. That is ground
-            truth: for an ablation alone.
+        takes: The fields of `Prompt` that it uses besides clicks and text: "boxes" and "initial". A config that asks
+            with others is refused.
+        present_only: Whether the vocabulary of its prompts is cut to the names of the classes in the image. This uses
+            the ground truth, so it is for an ablation alone.
         told_instances: Whether its prompts name the instance (`Prompt.instance`), as no user can: for masks that were
             made elsewhere and are looked up.
-        prompts_per_batch: How many prompts of an image it computes together. An image that is so large, or has so many
-            instances, that its prompts are asked in pieces is asked for whole batches, where memory allows one.
+        prompts_per_batch: How many prompts of an image it computes together. If an image is so large, or has so many
+            instances, that its prompts are asked in pieces, each piece is a number of whole batches, if memory allows.
         published: Numbers that the authors print for their weights: a checkpoint's file name -> a data set plugin's
             name -> "NoC@90" -> mean clicks, or "mIoU@1" -> percent. The table `reproduction` shows them beside ours.
-        published_in: Where the authors print them, for a footnote.
+        published_in: The place where the authors print them, for a footnote.
     """
 
     name: ClassVar[str]
@@ -102,9 +103,9 @@ class Method:
         Args:
             image: uint8 (h, w, 3), RGB.
             click: One or several, in the order in which they were made; several are one prompt's and no rounds.
-            text: The words for the object, as a run's `text:` would say them; None for none.
-            vocabulary: The names that the text is contrasted with, where the method contrasts it with any. None leaves
-                that to the method: see its own `predict`.
+            text: The words for the object, as a run's `text:` would give them; None for none.
+            vocabulary: The names that the text is contrasted with, if the method contrasts it with any. With None the
+                method chooses them: see its own `predict`.
 
         Returns:
             The candidates, bool (k, h, w) at the image's size.
@@ -132,13 +133,13 @@ class Method:
         ]
 
     def saliency_map(self, state: Any, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:  # noqa: ARG002
-        """Where the method saw the prompt's words, from 0 to 1 at the image's size; None where it looks at no saliency.
+        """The map of where the method sees the prompt's words, 0 to 1, at the image's size; None without a saliency.
 
         It is shown (`predict`, `try`) and scored by metrics of maps, and changes no mask.
 
         Args:
-            state: The image's, from `encode`.
-            prompt: As `segment` gets it.
+            state: The image's state, from `encode`.
+            prompt: The prompt, as `segment` gets it.
         """
         return None
 
@@ -148,15 +149,15 @@ class Method:
         clicks: Sequence[Click],  # noqa: ARG002
         texts: Sequence[str],  # noqa: ARG002
     ) -> Float32[np.ndarray, "n k"]:
-        """How well each text fits what lies around each click, by the method's own CLIP; the largest fits best.
+        """Scores how well each text fits the picture around each click, by the method's CLIP; the largest fits best.
 
-        A text rule that looks at the picture, such as `auto/v1`, chooses by it. It is asked once an image, before the
-        first `segment`, for all first clicks together. A method that writes it says so in `has_clip`.
+        A text rule that looks at the picture, such as `auto/v1`, chooses by these scores. It is called once an image,
+        before the first `segment`, for all first clicks together. A method that has it declares it by `has_clip`.
 
         Args:
-            state: The image's, from `encode`.
+            state: The image's state, from `encode`.
             clicks: The first click of each prompt on the image.
-            texts: The names of the data set's classes, as they are said.
+            texts: The names of the data set's classes, spelled as prompts spell them.
 
         Raises:
             ValueError: The method has no CLIP.
@@ -171,34 +172,33 @@ class Method:
     def unknown_words(self, text: str) -> tuple[int, int] | None:  # noqa: ARG002
         """How many of a text's words it does not know, and how many it reads; None for one without a vocabulary.
 
-        A run counts them over its instances, and its tables say which share of the words the method did not know.
+        A run counts them over its instances, and its tables show the share of words that the method did not know.
         """
         return None
 
     def read_names(self, names: Sequence[str]) -> Iterator[str]:  # noqa: ARG002
-        """Do beforehand what all images of a data set share that has these names; a worker calls it before the first.
+        """Do the work that all images of a data set with these names share; a worker calls it before the first image.
 
         Args:
-            names: The vocabulary of its prompts.
+            names: The vocabulary of the data set's prompts.
 
         Returns:
-            What it is about to do, each time before it does something that takes long.
+            Before each step that takes long, a text that names the step.
         """
         yield from ()
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:  # noqa: ARG003
-        """How much of a text it reads, without a look at weights: `doctor` says which texts of a run are longer.
+        """The lengths of text that it reads, found without its weights; `doctor` names a run's texts that are longer.
 
         Args:
-            params: All parameters of the constructor, in JSON. Those of a saliency among them answer for themselves.
+            params: All parameters of the constructor, in JSON. A saliency among them is asked separately.
         """
         return ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # Each of the two is written here by the other one. A class that writes neither would call itself without an
-        # end.
+        # Here each of the two calls the other one. A class that writes neither would call itself without an end.
         if cls.predict is Method.predict and cls.segment is Method.segment:
             raise TypeError(f"{cls.__module__}:{cls.__name__} must write predict(), or encode() and segment().")
 
@@ -242,18 +242,18 @@ class Dataset(ABC):
     def image_key(self, sample_id: str) -> str:
         """The published image that a sample shows, the same in every data set: "coco/139" in COCO and in refCOCO.
 
-        It tells which of the images that a method is evaluated on were in its training.
+        By it a run finds the images that a method is evaluated on and was trained on.
         """
         return f"{getattr(self, 'name', type(self).__name__)}/{sample_id}"
 
     def left_out(self) -> Mapping[str, int]:
-        """What the files hold and no sample shows: what it is -> how many. `plan`, `doctor` and tables say it."""
+        """The content of the files that no sample shows: its kind -> how many. `plan`, `doctor` and tables list it."""
         return {}
 
     def files(self, sample_id: str) -> Sequence[Path]:  # noqa: ARG002 - for those that override it
-        """The files that `load` reads for this sample alone, there or not; a run notices if they change while it works.
+        """The files that `load` reads for this sample alone, whether they exist or not.
 
-        None by default, which looks at none.
+        A run notices if one of them changes while it works. By default there are none.
         """
         return ()
 
@@ -301,7 +301,7 @@ class Saliency(ABC):
 
         Args:
             features: The result of `features` for the image.
-            clicks: In pixels of the full image.
+            clicks: The clicks, in pixels of the full image.
             texts: The texts.
         """
         raise ValueError(NO_CLIP.format(f"the saliency {getattr(self, 'name', type(self).__name__)}"))
@@ -344,13 +344,13 @@ def checked_maps(saliency: Saliency, maps: Any, count: int, size: tuple[int, int
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run's command ended.
+    """The end of a run's command.
 
     Attributes:
         run: The run's name.
         folder: The run's folder, or its bucket.
         exit_code: As README lists them: 0 complete, 1 too many failures or missing rows, 2 a mistake, 130 interrupted.
-        error: What was wrong, in one line or several; "" where nothing was said.
+        error: The error's message, in one line or several; "" if there is none.
     """
 
     run: str
@@ -362,21 +362,21 @@ class Ended:
 class Logger:
     """Follows a run in the process that directs it, such as for a tracker's page.
 
-    It changes no row, and none is lost through it: where one of its methods raises, that is said once, and it is told
-    no more.
+    It changes no row, and it cannot lose one: if one of its methods raises, that is logged once, and the logger is not
+    called again.
     """
 
     name: ClassVar[str]
 
     def on_rows(self, rows: pd.DataFrame) -> None:
-        """New rows are written: those of a shard, with the columns of docs/results.md without masks."""
+        """Called with each shard's rows once they are written: the columns of docs/results.md, without masks."""
 
     def on_end(self, ended: Ended) -> None:
-        """The command ended, as it had to or not; nobody tells of a killed process."""
+        """Called when the command ends, successfully or not; not called if the process is killed."""
 
 
 class Learner(ABC):
-    """What a training optimises: a network, its examples, its loss, and what is saved with it.
+    """The parts of a training: a network, its examples, its loss, and the facts saved with the weights.
 
     Attributes:
         network: The module whose parameters are trained.
@@ -394,7 +394,7 @@ class Learner(ABC):
         Args:
             sample: The sample, as its data set loaded it.
             instance: An instance of the sample.
-            said: What the instance is called by the recipe's `text:`, as a run with that `text:` would ask for it.
+            said: The words for the instance by the recipe's `text:`, as a run with that `text:` would ask for it.
             rng: A generator for this draw alone, and the only source of chance.
         """
 

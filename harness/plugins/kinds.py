@@ -1,4 +1,4 @@
-"""The nine kinds of plugins: what each is called, where the harness' own lie, and what one must be."""
+"""The nine kinds of plugins: the name of each, the folder of the harness' own, and the form that one must have."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Kind:
     """One kind of plugin.
 
     Attributes:
-        name: As `harness list` takes it and, in `harness.<name>`, as an entry point's group.
-        noun: What messages call one of them.
+        name: The name that `harness list` takes; an entry point's group is `harness.<name>`.
+        noun: The word for one of them in messages.
         decorator: The function of `harness` that registers one.
-        folder: Where those lie that come with the harness, by its path in the checkout.
-        takes: What a function is called with, where a plugin of this kind is one.
-        base: The class that a plugin extends, where it is one.
+        folder: The folder of the plugins that come with the harness, by its path in the checkout.
+        takes: The arguments that a plugin of this kind is called with, if it is a function.
+        base: The class that a plugin of this kind extends, if it is a class.
         options: Whether a function takes further arguments, which a config gives under `options`.
-        form: What a name looks like, as a pattern, and one that fits.
+        form: The form of a name, as a regular expression, and a name that fits.
     """
 
     name: str

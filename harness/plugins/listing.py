@@ -1,4 +1,4 @@
-"""What plugins there are, with one line on each."""
+"""Lists the plugins, with one line on each."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from harness.structures import UserError
 
 
 def described(kind: str) -> list[tuple[str, str]]:
-    """Every name of a kind and the first line of its docstring, or why it cannot be used: a broken one hides no other.
+    """Every name of a kind with the first line of its docstring or, for a broken plugin, why it cannot be used.
 
-    Those that come with the harness are read, not imported: no torch is loaded. Those of installed packages are
-    imported, for only Python knows where they lie.
+    Plugins that come with the harness are read, not imported, so torch is not loaded. Plugins of installed packages are
+    imported, for only Python can find their files.
     """
     lines = [(one.name, _line(kind, one)) for one in own_plugins(kind)]
     lines += [(point.name, _imported_line(kind, point.name)) for point in installed_plugins(kind)]

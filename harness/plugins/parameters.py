@@ -44,9 +44,9 @@ def arguments(taker: Callable[..., Any], name: str, given: Mapping[str, Any], wh
 
     Args:
         taker: The class or the function.
-        name: How messages call it.
-        given: What is to be passed.
-        where: Where they were written: `configs/a.yaml, clicks.options`.
+        name: Its name in messages.
+        given: The arguments to pass.
+        where: The place where they were written: `configs/a.yaml, clicks.options`.
     """
     wanted = parameters_of(taker)
     for key in given:
@@ -105,8 +105,8 @@ def _resolved(annotation: Any, value: Any, where: str) -> Any:
     if kind:
         optional = type(None) in get_args(annotation)
         return None if value is None and optional else _nested(kind, value, where)
-    # To Python values and back to JSON: the first step finds mistakes and fills in types, the second makes what can
-    # be written into a manifest, hashed, and sent to a worker, which builds the Python values again.
+    # To Python values and back to JSON: the first step finds mistakes and converts types, the second makes values that
+    # can be written into a manifest, hashed, and sent to a worker, which builds the Python values again.
     adapter = _adapter(annotation)
     try:
         valid = adapter.validate_python(value)
@@ -129,7 +129,7 @@ def _with_slashes(path: Path, where: str) -> Path:
 def _check_keys(annotation: Any, mistakes: Iterable[Mapping[str, Any]], where: str) -> None:
     """Refuse a missing or an unknown key of a dataclass or a TypedDict, however deep in a parameter it is."""
     # pydantic gives a mistake's place as a path: ("crops", 1, "sise") for the key `sise` in the second of a list of
-    # crops. Going along it, the annotation's fields tell which keys may stand there.
+    # crops. The annotation's fields along this path give the keys that are allowed there.
     for mistake in mistakes:
         if mistake["type"] in ("missing", "unexpected_keyword_argument", "extra_forbidden"):
             known, place = _fields(annotation), where
@@ -163,7 +163,7 @@ def _nested(kind: str, value: Any, where: str) -> dict[str, Any]:
 
 
 def built(annotation: Any, value: Any) -> Any:
-    """A parameter's value as its annotation wants it, made from the JSON that `resolve` returned."""
+    """A parameter's value in the type of its annotation, made from the JSON that `resolve` returned."""
     kind = plugin_kind(annotation)
     if kind:
         return None if value is None else build(kind, value["name"], value["params"])

@@ -38,13 +38,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A plugin and how it is known.
+    """A plugin and its name.
 
     Attributes:
-        name: What its decorator made it known as; without one, its entry point's name or its own.
+        name: The name that its decorator gives it; without one, its entry point's name or its own.
         thing: The class or the function.
-        options: What else its decorator was given.
-        spec: How the import system describes the module that registered it; each execution of a module has its own.
+        options: The decorator's other arguments.
+        spec: The import system's spec of the module that registered it; each execution of a module has its own.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Entry:
 
 
 _ENTRIES: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
-"""Kind -> name -> what a decorator has registered in this process."""
+"""Kind -> name -> the plugin that a decorator has registered in this process."""
 
 
 def register_method(name: str) -> Callable[[T], T]:
@@ -97,7 +97,7 @@ def register_metric(
         name: An identifier: "dice".
         higher_is_better: Which of two values is the better one.
         bounds: The least and the largest value; a value beyond them is refused, and its row is a failed one.
-        unit: What the values count, such as "px". Without one, and with bounds 0 and 1, they are printed in percent.
+        unit: The unit of the values, such as "px". Without one, and with bounds 0 and 1, they are printed in percent.
 
     Raises:
         UserError: The bounds are not two numbers in order.
@@ -112,14 +112,14 @@ def register_metric(
 def register_click_rule(
     name: str, *, pairs: Callable[..., Any] | None = None, replays: Callable[..., Mapping[str, Any]] | None = None
 ) -> Callable[[T], T]:
-    """Function decorator: makes a click rule known as `name`, `<family>/v<number>`: rows go by it for good.
+    """Function decorator: makes a click rule known as `name`, of the form `<family>/v<number>`; rows keep this name.
 
     Args:
-        name: What configs and rows call it.
+        name: Its name in configs and rows.
         pairs: For a rule that asks for pairs of objects: (an image's `Objects`, **the rule's options) -> its `Pair`s
             (harness/masks/destinations.py). An instance is asked for once a pair, and not at all without one.
         replays: For a rule that takes its clicks from a file, one a round, and other ones in each draw: (**its options)
-            -> the options, with the file's hash; it raises `UserError` where the file is none.
+            -> the options, with the file's hash; it raises `UserError` if it is not such a file.
     """
     return _registering("clicks", name, pairs=pairs, replays=replays)
 
@@ -128,9 +128,9 @@ def register_text_rule(name: str, *, looks: bool = False) -> Callable[[T], T]:
     """Function decorator: makes a text rule known as `name`.
 
     Args:
-        name: What configs and rows call it.
-        looks: For a rule that chooses a class by the picture: it is asked after the first click, and given
-            `Asked.fits`. Only methods with a CLIP can be asked by it, and only where there is a click.
+        name: Its name in configs and rows.
+        looks: Whether the rule chooses a class by the picture: it is then called after the first click, with
+            `Asked.fits`. Only methods with a CLIP can be asked by it, and only with a click.
     """
     return _registering("texts", name, looks=looks)
 
@@ -150,8 +150,8 @@ def _registering(kind: str, name: str, **options: Any) -> Callable[[T], T]:
 
 
 def _register(kind: Kind, name: str, options: Mapping[str, Any], thing: T) -> T:
-    # A decorator runs while its module is being executed, so the module's spec is that of this execution. `_same` tells
-    # a reload from a second definition by it.
+    # A decorator runs while its module is being executed, and each execution of a module has a spec of its own. By it
+    # `_same` tells a reload from a second definition.
     module = sys.modules.get(getattr(thing, "__module__", ""))
     new = Entry(name, thing, options, getattr(module, "__spec__", None))
     pattern, example = kind.form
@@ -189,17 +189,17 @@ def find(kind: str, name: str, where: str = "") -> Any:
 
     Args:
         kind: One of `KINDS`: "methods", "metrics", ...
-        name: As a config writes it.
-        where: Where the name was written, for the message: `configs/a.yaml, methods[1].name`.
+        name: The name as in a config.
+        where: The place where the name was written, for the message: `configs/a.yaml, methods[1].name`.
 
     Raises:
-        UserError: No such name, or two of them, or what it names is not such a plugin or cannot be imported.
+        UserError: No such name, or two of them, or the thing of that name is no such plugin or cannot be imported.
     """
     return entry(kind, name, where).thing
 
 
 def entry(kind: str, name: str, where: str = "") -> Entry:
-    """A plugin by its name, with what its decorator says of it; arguments and errors as `find`'s."""
+    """A plugin by its name, with its decorator's arguments; arguments and errors as those of `find`."""
     at = f"{where}: " if where else ""
     found = _imported(KINDS[kind], name, at + name) if ":" in name else _named(KINDS[kind], name, at)
     _check(KINDS[kind], found.thing, at, name)
@@ -228,7 +228,7 @@ def check_at_hand(name: str) -> None:
 
 
 def name_of(kind: str, thing: type) -> str:
-    """How a config names a plugin's class: the name that it is known as here, or `module:Class`."""
+    """A class's name in a config: the name under which it is registered here, or `module:Class`."""
     known = str(vars(thing).get("name", ""))
     if ":" in known or known in names(kind):
         return known
@@ -236,7 +236,7 @@ def name_of(kind: str, thing: type) -> str:
 
 
 def fits_texts(saliency: Mapping[str, Any] | str | None) -> bool:
-    """Whether a saliency, as a config names it, says which text fits around a click (`Saliency.text_fits`)."""
+    """Whether a saliency, given as in a config, can score how texts fit around a click (`Saliency.text_fits`)."""
     if not saliency:
         return False
     name = saliency if isinstance(saliency, str) else saliency["name"]
@@ -262,7 +262,7 @@ def installed_plugins(kind: str) -> tuple[EntryPoint, ...]:
 
 @lru_cache
 def _points(kind: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:  # noqa: ARG001
-    """What the packages on a path offer; kept, since each look at them takes 10 ms. Another path is looked at anew."""
+    """The entry points of the packages on a path; cached by path, since each search takes 10 ms."""
     return tuple(entry_points(group=f"harness.{kind}"))
 
 
@@ -278,7 +278,7 @@ def _named(kind: Kind, name: str, at: str) -> Entry:
     if points:
         return _imported(kind, places[0], f"{at}{name}, the entry point {places[0]}", name)
     # A decorator may compute its name, `register_method(PREFIX + "a")`, and then the file's text does not show it. If
-    # the file is called like the plugin it is imported all the same, which tells.
+    # the file has the plugin's name it is therefore imported, which registers what it has.
     files = [one.file for one in own] or [file for file in kind.files if file.stem == name]
     for file in files:
         with blamed(f"{at}{kind.shown(file)} cannot be imported"):
@@ -295,7 +295,7 @@ def _named(kind: Kind, name: str, at: str) -> Entry:
 
 
 def in_this_folder(name: str) -> str:
-    """What a message adds for a name without its class, `grow` or `grow.py`, if the current folder has grow.py."""
+    """A hint for a name without its class, `grow` or `grow.py`; "" if the current folder has no grow.py."""
     module = name.removesuffix(".py")
     there = module.isidentifier() and Path(f"{module}.py").is_file()
     said = f" Did you mean {module}.py in this folder? Write {module}:NAME, where NAME is its class or function."
@@ -308,8 +308,8 @@ def _imported(kind: Kind, name: str, what: str, own_name: str = "") -> Entry:
     Args:
         kind: The plugin's kind.
         name: The module, and the plugin's name there or the one that its decorator gives it.
-        what: How a message starts.
-        own_name: What the plugin is known as if no decorator says it.
+        what: The start of a message.
+        own_name: The plugin's name if no decorator gives it one.
     """
     module, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in module.split(".")) or not re.fullmatch(r"[^\W\d][^\s:]*", attribute):
@@ -335,7 +335,7 @@ def _may_be(kind: Kind, thing: Any, module: str) -> bool:
 
 
 def _check(kind: Kind, thing: Any, at: str, name: str) -> None:
-    """Refuse what is no plugin of a kind."""
+    """Refuse a thing that is no plugin of this kind."""
     for other, registered in _ENTRIES.items():
         if other != kind.name and any(one.thing is thing for one in registered.values()):
             raise UserError(f"{at}{name} is a {KINDS[other].noun}; wanted a {kind.noun}.")
@@ -354,7 +354,7 @@ def _check_function(kind: Kind, function: Any, what: str) -> None:
         raise UserError(f"{what} is {function!r}; wanted {wanted}.")
     try:
         signature = inspect.signature(function)
-    except ValueError:  # A function of an extension module, which does not say.
+    except ValueError:  # A function of an extension module, which has no readable signature.
         return
     try:
         (signature.bind_partial if kind.options else signature.bind)(*kind.takes)

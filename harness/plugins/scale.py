@@ -1,4 +1,4 @@
-"""How a metric's values are to be read: which of two is better, their bounds, and how they are printed."""
+"""The scale of a metric's values: which of two is better, their bounds, and how they are printed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from harness.structures import UserError
 
 ROUNDING = 1e-9
-"""How far a value may lie beyond its bounds: rounding in float64 can make a share 1.0000000000000002."""
+"""The most by which a value may exceed its bounds: rounding in float64 can make a share 1.0000000000000002."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What a metric declares about its values.
+    """The facts that a metric declares about its values.
 
     A share, with bounds 0 and 1 and no unit, is printed in percent, and differences between shares in percentage
     points. Every other value is printed as it is, in its own unit.
 
     Attributes:
         higher_is_better: Which of two values is the better one.
-        bounds: The least and the largest value; infinite where there is none.
-        unit: What the values count ("px"); "" for a share or a plain number.
+        bounds: The least and the largest value; infinite if there is none.
+        unit: The unit of the values ("px"); "" for a share or a plain number.
 
     Raises:
         UserError: The bounds are not two numbers in order.
@@ -45,7 +45,7 @@ class Scale:
 
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> Scale:
-        """The scale that `Scale.written` described; the defaults for what is not said."""
+        """The scale that `Scale.written` described; missing entries get their defaults."""
         low, high = said.get("bounds", (0.0, 1.0))
         bounds = (-math.inf if low is None else low, math.inf if high is None else high)
         return cls(said.get("higher_is_better", True), bounds, said.get("unit", ""))
@@ -68,7 +68,7 @@ class Scale:
 
     @property
     def sign(self) -> int:
-        """What a difference is multiplied by, so that above zero is better."""
+        """1 or -1: a difference times this number is above zero if it is for the better."""
         return 1 if self.higher_is_better else -1
 
     @property
@@ -83,7 +83,7 @@ class Scale:
 
     @property
     def said(self) -> str:
-        """What a heading adds to the metric's name: ` (px, lower is better)`; nothing for a share, higher better."""
+        """The addition to the metric's name in a heading: ` (px, lower is better)`; "" if higher is better, no unit."""
         told = [*([self.unit] if self.unit else []), *([] if self.higher_is_better else ["lower is better"])]
         return f" ({', '.join(told)})" if told else ""
 

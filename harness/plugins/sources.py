@@ -1,7 +1,7 @@
 """Reads from a file's text which plugins it has, without importing it.
 
-Importing every method to print one line on each would load torch and take seconds. The syntax tree says the same: the
-decorators hold the names, the docstrings the descriptions, and the import statements which modules are needed.
+Importing every method to print one line on each would load torch and take seconds. The syntax tree has the same facts:
+the names in the decorators, the descriptions in the docstrings, and the needed modules in the import statements.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Written:
 
     Attributes:
         name: The name that the decorator gives it.
-        file: Where it is written.
-        line: Where the class or the function begins; 0 in a file that cannot be parsed.
+        file: The file that has it.
+        line: The line where the class or the function begins; 0 in a file that cannot be parsed.
         says: The first line of its docstring.
     """
 
@@ -57,9 +57,9 @@ def written(file: Path, decorator: str, name: str | None = None) -> list[Written
 
 
 def failure(file: Path) -> str:
-    """Why a file cannot be imported, judged by its text and by that of the files it imports by `from .x import y`.
+    """The reason why a file cannot be imported, found in its text and in the files it imports by `from .x import y`.
 
-    The answer is a syntax error or a module that is not installed; "" where neither is found. Code that runs at import
+    The reason is a syntax error or a module that is not installed; "" if neither is found. Code that runs at import
     can still fail. A missing import within `try`, `if` or a function does not count: the file itself provides for it.
     """
     # Files that import each other would be read without an end: each is read once.
@@ -88,7 +88,7 @@ def _text(file: Path, changed_ns: int) -> str:  # noqa: ARG001
 
 @lru_cache(maxsize=512)
 def _tree(file: Path, changed_ns: int) -> ast.Module | SyntaxError:  # noqa: ARG001
-    """A file's syntax tree, or what is wrong in it."""
+    """A file's syntax tree, or the error in its syntax."""
     try:
         return ast.parse(file.read_bytes())
     except SyntaxError as error:

@@ -1,7 +1,7 @@
 """The names that a text is contrasted with: from the data set, from the checkpoint, from a file, or none at all.
 
-A saliency such as MaskCLIP's tells where in an image a text is rather than other names, so its map depends on them.
-In the paper they are the names of the data set that is asked on, those of unseen classes among them.
+A saliency such as MaskCLIP's shows where in an image a text fits better than other names, so its map depends on these.
+In the paper they are all class names of the data set that is evaluated, unseen classes included.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.plugins.files import metadata
 from harness.structures import UserError
 
 Vocabulary = Literal["dataset", "checkpoint", "none", "present"] | Path
-"""Which names: the data set's that is asked on; those of the training; none; those in the image; those in a file."""
+"""The choice of names: of the evaluated data set; of the training; none; of the classes in the image; in a file."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Contrast:
     """The names that a method contrasts texts with.
 
     Attributes:
-        choice: Which names the method was told to take.
-        trained_with: The names that its checkpoint was trained with; empty where it does not say.
-        listed: The names in the file, where the choice is one.
+        choice: The choice in the method's parameters.
+        trained_with: The names that its checkpoint was trained with; empty if its metadata has none.
+        listed: The names in the file, if the choice is a file.
     """
 
     choice: Vocabulary
@@ -38,7 +38,7 @@ class Contrast:
         """The contrast of a method with these weights.
 
         Raises:
-            UserError: No such file, or the checkpoint does not say what it was trained with where that is wanted.
+            UserError: No such file, or the choice is "checkpoint" and the checkpoint's metadata has no names.
         """
         trained_with = recorded_in(checkpoint)
         if choice == "checkpoint" and not trained_with:
@@ -52,8 +52,8 @@ class Contrast:
         """The names for a prompt.
 
         Args:
-            given: The prompt's: the data set's, or those in the image where the method may know them. Where there are
-                none, those of the training stand for them.
+            given: The prompt's vocabulary: the data set's names, or those in the image if `present_only`. If it is
+                empty, the names of the training are taken instead.
         """
         if isinstance(self.choice, Path):
             return self.listed
@@ -63,7 +63,7 @@ class Contrast:
 
 
 def recorded_in(checkpoint: Path) -> tuple[str, ...]:
-    """The vocabulary in a checkpoint's metadata; empty where it has none. It reads the header alone."""
+    """The vocabulary in a checkpoint's metadata; empty if it has none. Only the header is read."""
     return tuple(map(str, json.loads(metadata(checkpoint).get("vocabulary", "[]"))))
 
 

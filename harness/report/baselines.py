@@ -1,4 +1,4 @@
-"""Against whom tables measure what the text adds: the method that plays click-only, by one rule for all tables.
+"""Chooses the baseline of the text's gain: the method that plays click-only, by one rule for all tables.
 
 On each data set, the first of these groups that has a member there plays click-only:
 
@@ -51,7 +51,7 @@ class Baselines:
     def said(self) -> str:
         """The baselines' labels, for a title; "click alone" if there is none."""
         found = [self.of(dataset, method) for dataset, methods in self.texts.items() for method in methods]
-        # Where no method is given text, nothing is held against them, but they are there.
+        # If no method is given text, nobody is compared with a baseline, but the methods that would play it are there.
         named = [one for one in found if one] or [own[0] for own in self.playing.values() if len(own) == 1]
         return ", ".join(dict.fromkeys(named)) or "click alone"
 
@@ -114,6 +114,6 @@ def _one_mask(lines: pd.DataFrame, method: str, context: Context) -> bool:
 
 
 def _clicks(line: pd.Series[Any], context: Context) -> Any:
-    """How a method was clicked, by the run's manifest; without one, how often."""
+    """The click rule, its options and the number of clicks, by the run's manifest; without one, the number alone."""
     asked = context.asked.get((line["method"], line["dataset"]))
     return (asked.clicks, asked.options, asked.max_clicks) if asked else line["clicks"]

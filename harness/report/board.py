@@ -61,7 +61,7 @@ def board(found: pd.DataFrame, notes: Sequence[str] = (), scales: Mapping[str, S
 def linked(
     table: Table, found: pd.DataFrame, out: Path | None, places: Mapping[str, str] = MappingProxyType({})
 ) -> Table:
-    """The leaderboard with every run's folder linked to the manifest that says what made its rows.
+    """The leaderboard with every run's folder linked to its manifest, which describes how the rows were made.
 
     Args:
         table: The table that `board` made.
@@ -99,7 +99,7 @@ def named_for_others(runs: Sequence[str]) -> dict[str, str]:
 def _manifest(run: str, home: Path) -> str:
     """The path of a run's manifest relative to a folder; a bucket's address stays as it is.
 
-    "" where run and folder have only the root in common: the relative path would then contain the absolute one, which
+    "" if run and folder have only the root in common: the relative path would then contain the absolute one, which
     is of no use to others.
     """
     if "://" in run:

@@ -15,7 +15,7 @@ from harness.statistics.means import Rows
 from harness.structures import UserError
 
 TableBuilder = Callable[[FinalClicks, Context], Table]
-"""The rows that means are over, and what else is known of the run -> the table."""
+"""Makes a table from the rows that its means are over and from the other facts about the run."""
 
 
 class TableError(UserError):

@@ -87,7 +87,7 @@ def gains(
     metric: str = "iou",
     scale: Scale = SHARE,
 ) -> tuple[dict[str, Gain], list[str]]:
-    """How much better a is than b on the instances that both segmented: overall, seen and unseen, with a note.
+    """The paired gains of a over b on the instances that both segmented: overall, seen and unseen, with a note.
 
     Seen and unseen are left out if b has no such halves, because b was trained on other classes than the split's.
 
@@ -97,7 +97,7 @@ def gains(
         a: A method's label and ranking.
         b: Another method's label and ranking.
         metric: The column of the rows with the metric.
-        scale: What the metric declares.
+        scale: The scale that the metric declares.
     """
     both = final.where((final.rows["dataset"] == dataset) & final.rows["method"].isin([a[0], b[0]]))
     try:
@@ -148,7 +148,7 @@ def printed_beside(number: int, dataset: str, final: FinalClicks, context: Conte
 def quoted_note(
     number: int, body: Sequence[Row], final: FinalClicks, context: Context, how: str = "for one click"
 ) -> list[str]:
-    """Notes that say what the printed rows are, if there are any, and why they are left out for a data set."""
+    """Notes that explain the printed rows, if there are any, and why they are left out for a data set."""
     said = f"published: as the paper's Table {number} prints it, {how}; not measured here."
     return [*([said] if any(row.quoted for row in body) else []), *left_out(number, final, context)]
 

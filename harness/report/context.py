@@ -1,7 +1,7 @@
-"""What a table needs to know of a run besides its rows.
+"""The facts about a run that a table needs besides the rows.
 
-It is made from the run's config and manifest once, before any table. So tables read no file and import no plugin, and
-work on a run whose methods are no longer installed.
+The context is made from the run's config and manifest once, before any table. So tables read no file and import no
+plugin, and work on a run whose methods are no longer installed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from harness.statistics.final_clicks import SHOWN
 
 @dataclass(frozen=True)
 class MethodFacts:
-    """What a run's config and manifest know of a method, and its rows do not.
+    """Facts about a method that are in a run's config and manifest, and not in its rows.
 
     Attributes:
         uses_text: Whether the method declares that it uses the text.
         trained_on: The data set whose training half the weights saw, by the plugin's name; None if unknown.
-        weights: Where the weights came from, for a footnote.
+        weights: The origin of the weights, for a footnote.
         plugin: The plugin's name, for a method without rows.
         variant_of: The entry that it is a variant of, asked in another way; "" if it is no variant.
         trained_classes: How many classes the weights were trained on; None if the config does not say.
@@ -29,9 +29,9 @@ class MethodFacts:
         seed_of: The label that it shares with the same recipe's networks of other seeds; "" if it stands alone.
         seed: The seed of the training, for one of several.
         first_ranking: The ranking whose masks the next clicks correct; "" for a method that takes no `rankings`.
-        vocabulary: What the text is contrasted with, as the config says: "dataset", ... or a file; "" for a method
-            without such a choice.
-        published_in: Where the authors print numbers for these weights; "" if nowhere.
+        vocabulary: The names that the text is contrasted with, as in the config: "dataset", ... or a file; "" for a
+            method without such a choice.
+        published_in: The place where the authors print numbers for these weights; "" if there is none.
         reads_text: Whether the masks change with the words although the method does not declare `uses_text`.
     """
 
@@ -52,7 +52,7 @@ class MethodFacts:
 
 @dataclass(frozen=True)
 class Asked:
-    """How a method was asked on a data set.
+    """The clicks, words, split and seed with which a method was asked on a data set.
 
     Attributes:
         clicks: The click rule.
@@ -61,7 +61,7 @@ class Asked:
         text: The text rule, with its template if that is more than the words.
         split: The data set's split; "" if it has none.
         seed: The run's seed.
-        draws: How often each instance was asked for, with clicks drawn anew.
+        draws: The number of times that each instance was asked for, with clicks drawn anew.
     """
 
     clicks: str
@@ -75,7 +75,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Context:
-    """What a table needs to know besides the rows.
+    """The facts about a run that a table needs besides the rows.
 
     Attributes:
         run: The run's name.
@@ -83,23 +83,23 @@ class Context:
         labels: Method's label -> facts, in the config's order, which the tables keep.
         expected_instances: (method's label, data set's label) -> how many instances the run set out to segment,
             in the config's order.
-        training_images_asked: (method's label, data set's label) -> how many of the images that it is asked on it was
-            trained on.
-        seen_otherwise: (method's label, data set's label) -> how what it has seen differs from the data set's split.
-        uncounted: (method's label, data set's label) -> in how many images without a row nobody has counted the
-            instances; each of these images counts as one in `expected_instances`.
-        metrics: Metric's name -> what the run's manifest says of it: "higher_is_better", "bounds", "unit",
-            "description".
+        training_images_asked: (method's label, data set's label) -> how many of the images that the method is asked
+            about were also among its training images.
+        seen_otherwise: (method's label, data set's label) -> a sentence on how the classes that the method has seen
+            differ from the data set's split.
+        uncounted: (method's label, data set's label) -> the number of images without a row whose instances nobody has
+            counted; each of these images counts as one instance in `expected_instances`.
+        metrics: Metric's name -> its entry in the run's manifest: "higher_is_better", "bounds", "unit", "description".
         published: (method's label, data set's label) -> "NoC@90" -> the number that the method's authors print.
-        notes: What stands under every table of the run.
-        doubts: What is odd about the run's rows; it stands there, too.
+        notes: Sentences that stand under every table of the run.
+        doubts: Sentences on what is odd about the run's rows; they stand there, too.
         asked: (method's label, data set's label) -> how the run asked, in the config's order.
-        baseline: The labels of those who play click-only, where the config names them.
+        baseline: The labels of the methods that play click-only, if the config names them.
         click_s: Seconds that a click costs, by the config's `effort`.
         word_s: Seconds that a word costs.
-        other_lists: Data set's label -> how its instances differ from those that the paper's numbers are over; nothing
-            of a data set that is the paper's list, or of which the paper has none.
-        intervals: Whether every mean says its 95 % interval and over how many instances it is.
+        other_lists: Data set's label -> how its instances differ from those that the paper's numbers are over; without
+            an entry for a data set that is the same list, and for one that the paper does not use.
+        intervals: Whether every mean is shown with its 95 % interval and the number of its instances.
     """
 
     run: str
@@ -135,5 +135,5 @@ class Context:
         return "iou" if "iou" in self.metrics else next(iter(self.metrics), "iou")
 
     def facts(self, method: str) -> MethodFacts:
-        """What is known of a method; the defaults if the config does not name it."""
+        """The facts about a method; the defaults if the config does not name it."""
         return self.labels.get(method, MethodFacts())

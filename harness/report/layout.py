@@ -28,7 +28,7 @@ class Column:
 
 
 class RowsOf(NamedTuple):
-    """Which rows a mean is over: those of a data set and an entry, "SAM ViT-H (confidence)"; `seen` None for all."""
+    """The rows that a mean is over: a data set's rows of an entry, "SAM ViT-H (confidence)"; `seen` None for all."""
 
     dataset: str
     entry: str
@@ -40,16 +40,16 @@ class Cell:
     """A cell's text and its footnotes, in full; the renderers number them.
 
     Attributes:
-        spread: What follows the text where it was asked for, its interval and n; a page may show and hide it.
-        value: The mean that the text rounds, for formats that machines read; None where there is none.
-        low: The lower end of the mean's 95 % interval, where it was asked for; `high` is the upper.
+        spread: The interval and n, which follow the text if intervals were asked for; a page may show and hide them.
+        value: The mean that the text rounds, for formats that programs read; None if there is none.
+        low: The lower end of the mean's 95 % interval, if intervals were asked for; `high` is the upper.
         n: How many instances the mean is over.
         strong: The best of its column; printed bold.
-        links: Texts and what they lead to, in place of the text where the format has links.
-        scale: How `value` is read: a share of which more is better, or what another metric declares.
-        alike: Which instances the mean is over, and how their clicks were made: the best is chosen among cells that
-            are alike.
-        rows: The rows behind it, to which a page that has them leads.
+        links: Texts with their targets, printed in place of the text if the format has links.
+        scale: The scale of `value`: a share, where more is better, or the scale that another metric declares.
+        alike: A key for the instances that the mean is over and for how they were clicked. The best is chosen among
+            cells with equal keys.
+        rows: The rows behind it; a page that has them links to them.
     """
 
     text: str = ""
@@ -76,10 +76,10 @@ class Row:
     """One line of the body.
 
     Attributes:
-        cells: As many as there are columns.
-        starts_section: A rule separates it from the line above, where the format has rules.
-        quoted: Another's numbers, not measured here: set apart where the format can.
-        bound: No result, such as the oracle's: never the best of a column.
+        cells: One for each column.
+        starts_section: Whether a rule separates it from the line above, in formats that have rules.
+        quoted: Whether its numbers are someone else's, not measured here; it is set apart where the format can.
+        bound: Whether it is an upper bound and no result, as the oracle's line; it is never the best of a column.
     """
 
     cells: tuple[Cell, ...]
@@ -156,12 +156,14 @@ def with_interval(cell: Cell, low: float, high: float) -> Cell:
 
 
 def spread(low: str, high: str, n: int | None) -> str:
-    """What stands behind a mean: its interval, and what it is over."""
+    """The text behind a mean: its interval and the number of its instances."""
     return f" [{low}, {high}], n = {n}"
 
 
 def comparable(cells: Sequence[Cell]) -> list[bool]:
-    """Which of several means may be compared: those over the most instances, and over the same ones, clicked alike.
+    """Says for each of several means whether it may be compared: only those over the same, largest set of instances.
+
+    The clicks on these instances must have been made in the same way, too.
 
     A method that fails on the hard instances has the better mean over the others, so that a mean over fewer never
     competes. If the largest means are over different sets of equal size, the set that most of these means share is
@@ -212,7 +214,7 @@ def best_of_row(row: Row, columns: Sequence[int]) -> Row:
 
 
 def _best(cells: Sequence[Cell]) -> list[int]:
-    """Which cells are the best of those that may be compared; none where there are not several."""
+    """The places of the cells that are the best of those that may be compared; none if fewer than two may."""
     may = [at for at, alike in enumerate(comparable(cells)) if alike]
     worths = {at: worth for at in may if (worth := _worth(cells[at])) is not None}
     return [at for at, worth in worths.items() if len(may) > 1 and worth == max(worths.values())]
@@ -266,7 +268,7 @@ def raised(table: Table, cell: Cell) -> str:
 
 
 URL = "/:.@"
-"""What a link's target may hold besides letters and digits; all else is spelled in percent."""
+"""The signs that a link's target may hold besides letters and digits; all others are percent-encoded."""
 
 
 def _worth(cell: Cell) -> float | None:

@@ -1,4 +1,4 @@
-"""Lines of a table: the means of every method, and what stands beside them: what is missing, doubtful, to be known."""
+"""The lines of a table: every method's means, with notes on missing rows, doubts and other things to know."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
         The columns of `summarise`, with intervals where the context asks for them, and these further ones:
 
         - `missing`: how many of the expected instances have no row; below zero, how many rows are too many. The
-          context says how many are expected; where it does not, all instances that any method's rows name are. Where
-          some are missing the means are NaN, for a mean over a part of the instances is another number.
-        - `doubts`: what a reader must know before comparing the line with others.
-        - `scale`: the metric's.
-        - `alike`: for the mean, the seen mean and the unseen mean, which instances each is over and how these were
-          clicked. Only means whose `alike` are equal may be compared.
+          context says how many are expected; if it does not, all instances that any method's rows name are. If some
+          are missing the means are NaN, for a mean over a part of the instances is another number.
+        - `doubts`: sentences that a reader must know before comparing the line with others.
+        - `scale`: the metric's scale.
+        - `alike`: three keys, for the mean, the seen mean and the unseen mean. A key stands for the instances that the
+          mean is over and for how they were clicked. Only means with equal keys may be compared.
         - `as_worst`: the mean with each failure counted as the metric's worst value (0 for a share), over all
           instances that any method of the data set answered or failed on; NaN where the metric has no worst value.
 
@@ -67,7 +67,7 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
 
 
 def _whole(lines: pd.DataFrame, pairs: Sequence[tuple[str, str]], final: FinalClicks, context: Context) -> pd.DataFrame:
-    """The lines with what is missing of each method on each data set, and no means where anything is."""
+    """The lines with the number of rows that each method lacks on each data set; without means if any are lacking."""
     known = context.expected_instances
     expected = [known[pair] if pair in known else final.listed.get(pair[1], 0) for pair in pairs]
     # Every instance with a row is in exactly one of these three counts.

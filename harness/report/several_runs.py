@@ -31,13 +31,13 @@ ALIKE = ("clicks", "text", "seed", "dataset")
 """The parts of a job that say what its method was asked to do."""
 
 LINE = ["method", "ranking", "weights", "trained_on"]
-"""What a line of the leaderboard is."""
+"""The columns that tell the leaderboard's lines on one data set apart."""
 
 COSTS = ("encode_ms", "segment_ms")
 SHARES = {"p50": 0.5, "p95": 0.95}
 COST_NAMES = (*(f"{cost}_{share}" for cost in COSTS for share in SHARES), "s_per_1000_masks")
 PEAKS = {"memory_mib": "memory", "gpu_mib": "GPU"}
-"""What the manifest's starts say of a job's largest worker -> its column."""
+"""The key of a job's largest worker in the manifest's starts -> its column."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Source:
     Attributes:
         folder: The run's folder or bucket, as it was named.
         rows: The run's rows, without masks.
-        context: What its config and manifest add.
+        context: The facts that its config and manifest add.
         manifest: The run's manifest.
     """
 
@@ -150,12 +150,12 @@ def scales_of(sources: Sequence[Source]) -> dict[str, Scale]:
 
 
 def differences(sources: Sequence[Source]) -> Iterator[str]:
-    """What differs between the runs' questions on one data set, except for a method's own words or clicks."""
+    """Sentences on how the runs' questions differ on each data set, apart from a method's own words or clicks."""
     for dataset in sorted(
         {str(name) for source in sources for name in source.rows.get("dataset", pd.Series()).unique()}
     ):
         for part in ALIKE:
-            # What was asked -> the runs that asked it. With one key all runs agree in this part.
+            # Each distinct question -> the runs that asked it. With one key all runs agree in this part.
             found: dict[str, list[str]] = {}
             for source in sources:
                 for state in sorted(_states(source, dataset, part)):
@@ -166,7 +166,7 @@ def differences(sources: Sequence[Source]) -> Iterator[str]:
 
 
 def _states(source: Source, dataset: str, part: str) -> set[str]:
-    """How a run asked its methods, without those for which the config sets this part separately."""
+    """The distinct ways in which a run asked its methods, except those for which the config sets this part itself."""
     rows = source.rows[source.rows["dataset"] == dataset]
     alike = [method for method in rows["method"].unique() if source.entry(method).get(part) is None]
     limit = source.context.limited if part == "dataset" else None
@@ -224,7 +224,7 @@ def weights_said(about_job: Mapping[str, Any]) -> str:
 
 
 def _own_way(source: Source, method: str, job: Mapping[str, Any]) -> Iterator[str]:
-    """How a method was asked by its own entry of the config; its clicks are `_compared` with those of the others."""
+    """A note on a method whose own config entry sets its text; differing clicks get their note in `_compared`."""
     asked = source.context.asked.get((method, str(job.get("dataset", ""))))
     if source.entry(method).get("text") is not None:
         said = asked.text if asked else job.get("parts", {}).get("text", "unknown")
@@ -232,9 +232,9 @@ def _own_way(source: Source, method: str, job: Mapping[str, Any]) -> Iterator[st
 
 
 def _costs(rows: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
-    """Data set, method and ranking -> medians and 95th percentiles of an image's encoding and of a prompt's answer.
+    """Data set, method and ranking -> the times: for an image's encoding, a prompt's answer, and 1000 masks.
 
-    And the seconds for 1000 masks.
+    The first two are medians and 95th percentiles in ms; the last is in seconds.
     """
     ok = rows[rows["status"] == "ok"].reindex(columns=[*ENTRY, "image_id", "status", *COSTS]) if len(rows) else rows
     found = {}

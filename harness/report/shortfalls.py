@@ -20,7 +20,7 @@ def shortfalls(
     Args:
         run: The run's folder, as the sentences name it.
         final: All of the run's rows.
-        context: The run's context, which knows how many instances are expected.
+        context: The run's context, with the number of expected instances.
         methods: The labels of the methods to look at; by default all.
     """
     expected, gaps = context.expected_instances, lacking(final, context.expected_instances)

@@ -29,8 +29,8 @@ def coco_results(
 ) -> Results:
     """One method's masks on one data set; instances without a mask are left out.
 
-    An id of digits becomes a number, as in COCO's own files. `score` is always 1: rows keep which mask a ranking chose,
-    but not how sure the method was.
+    An id of digits becomes a number, as in COCO's own files. `score` is always 1: rows record which mask a ranking
+    chose, but not how sure the method was.
 
     Args:
         run: The run.

@@ -19,9 +19,9 @@ def load(run: str | Path, masks: bool = False) -> pd.DataFrame:
         masks: Whether to read the predicted masks as well, which are most of the bytes.
 
     Returns:
-        A row for each mask, with a column for each metric that the run measured. The frame's attributes keep what the
-        run declares of a metric (whether more is better, bounds, unit), for `harness.compare` and others. `clicks` is
-        one Arrow column, so that three million rows take a gigabyte; each element is a list of mappings, as in
+        A row for each mask, with a column for each metric that the run measured. The frame's attributes hold the
+        scale of each metric (whether more is better, bounds, unit), for `harness.compare` and others. `clicks` is one
+        Arrow column, so that three million rows take a gigabyte; each element is a list of mappings, as in
         results.parquet.
 
     Raises:

@@ -1,7 +1,7 @@
-"""A run as its folder describes it: config, jobs and samples as they were, the rows, and what tables need to know.
+"""A run as its folder describes it: config, jobs and samples as they were, the rows, and the facts for tables.
 
-Nothing but the folder is read: no data, no weights, no plugin. The manifest has all that tables need of those; it was
-written when the run was made.
+Nothing but the folder is read: no data, no weights, no plugin. The manifest has all facts about these that tables need;
+it was written when the run was made.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.storage.words import unknown_words
 from harness.structures import UserError
 
 ASKED = ["dataset", "method", "image_id", "instance_id"]
-"""The columns that say which method was asked for which instance."""
+"""The columns that identify a method and the instance that it was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class Recorded:
         return self.told(rows.assign(**{name: np.nan for name in SHOWN if name not in rows}))
 
     def told(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows, with what the run declares of its metrics and draws in the frame's attributes."""
+        """The rows, with the run's facts about metrics and draws in the frame's attributes."""
         draws: dict[str, dict[str, int]] = {}
         for (method, dataset), asked in self.asked.items():
             draws.setdefault(dataset, {})[method] = asked.draws
@@ -71,14 +71,14 @@ class Recorded:
         return with_metrics(rows, self.metrics)
 
     def _seen_by_checkpoints(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows, in which classes that a method's checkpoint was trained on are seen, whatever the split says.
+        """The rows, in which classes that a method's checkpoint was trained on count as seen, whatever the split.
 
         If that leaves no class unseen, the method's rows are neither seen nor unseen. `attrs["said"]` has a sentence
         for each pair of a method's and a data set's label whose rows were changed.
         """
-        # A checkpoint trained on 70 of 80 classes, in a split with 60 seen and 20 unseen ones: "unseen" would mix ten
-        # classes that it knows with ten that it does not. A checkpoint trained on all 80 has nothing unseen, and a mean
-        # over "seen" alone would only repeat the mean over all.
+        # For example a checkpoint trained on 70 of 80 classes, in a split with 60 seen and 20 unseen ones: "unseen"
+        # would mix ten classes of its training with ten others. A checkpoint trained on all 80 has no unseen class, and
+        # a mean over "seen" alone would only repeat the mean over all.
         said: dict[tuple[str, str], str] = {}
         for job in self.jobs:
             learnt = job.about.get("classes_trained_on", ())
@@ -102,7 +102,7 @@ class Recorded:
 
     @property
     def metrics(self) -> dict[str, Mapping[str, Any]]:
-        """Metric's name -> what the run declares of it: "higher_is_better", "bounds", "unit", "description"."""
+        """Metric's name -> the run's facts about it: "higher_is_better", "bounds", "unit", "description"."""
         return {name: said for job in self.jobs for name, said in job.about.get("metrics", {}).items()}
 
     def context(self, rows: pd.DataFrame) -> Context:
@@ -143,7 +143,7 @@ class Recorded:
         return {(job.method, job.dataset): self._asked(job) for job in self.jobs}
 
     def _asked(self, job: JobFacts) -> Asked:
-        """How a job's instances were asked, by its manifest, and by the config for what that does not say."""
+        """The prompts of a job's instances, by its manifest, and by the config if the manifest lacks a value."""
         method = next(one for one in self.config.methods if label(one) == job.method)
         clicks, text = self.config.clicks_of(method), self.config.text_of(method)
         options = job.about.get("click_options", clicks.options)
@@ -171,8 +171,8 @@ class Recorded:
         """How many instances each job was asked for, and in how many images they were not counted.
 
         The rows of any method show how many instances the images have that it has done. For the other images the
-        number is what the data set's listing said when the run was made. An image without either counts as one
-        instance, which is enough for the means to stay blank.
+        number comes from the data set's listing when the run was made. An image without either counts as one instance,
+        which is enough for the means to stay blank.
         """
         # Method a has done images 1 and 2, method b image 1 alone, and nobody image 3. Of b's missing images, 2 is
         # counted by a's rows (in `known`, or `of` for a method without rows) and only 3 by the listing.
@@ -230,7 +230,7 @@ def _split(job: JobFacts) -> str:
 def _count(named: Collection[str], own: Collection[str]) -> int | None:
     """The number of classes that weights were trained on: by the config, unless the checkpoint lists others."""
     # A checkpoint lists the classes of its own training. If the config names all of these and more, the config counts:
-    # it may know of an earlier training, such as a backbone's.
+    # it may include an earlier training, such as a backbone's.
     return len(named if {*own} <= {*named} else own) or None
 
 

@@ -41,7 +41,7 @@ class Finished:
         too_many: The methods over the budget, as `SAM on coco: 35 of 46`.
         shortfalls: Sentences on what the tables do not show: rows are missing, methods were not asked for the same
             instances, or a table's own code failed.
-        reasons: Why instances failed, the most frequent reason first.
+        reasons: The reasons why instances failed, the most frequent one first.
         doubts: Sentences on odd rows: masks that miss their clicks, answers at a second try.
     """
 
@@ -123,7 +123,7 @@ def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterat
 
 
 def table_or_why(name: str, final: FinalClicks, context: Context) -> tuple[Table, str]:
-    """Build a table of a run's config; if that fails, as without its plugin, a table in its place says why.
+    """Build a table of a run's config; if that fails, as without its plugin, return a table with the reason.
 
     The config may come with a stranger's folder, so no code is imported that is not installed here.
 

@@ -1,4 +1,4 @@
-"""What each command starts: a run, a training, a look at the machine."""
+"""The work behind the commands: runs, trainings, and checks of the machine."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""As many images of a run as a given time allows, estimated from how long its methods took so far."""
+"""Chooses as many images of a run as a given time allows, estimated from the times of its methods so far."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PROBE = 4
 
 @dataclass(frozen=True)
 class Speed:
-    """How long a job takes, in seconds of one worker.
+    """The times of a job, in seconds of one worker.
 
     Attributes:
-        image_s: An image, without its instances.
-        instance_s: An instance, all its clicks.
-        instances: How many an image has on average, for images whose number of instances is not known.
+        image_s: Seconds for an image, without its instances.
+        instance_s: Seconds for an instance, with all its clicks.
+        instances: The mean number of instances in an image, for images whose number is not known.
     """
 
     image_s: float
@@ -36,7 +36,7 @@ class Speed:
     instances: float
 
     def seconds(self, instances: int | None) -> float:
-        """The time that an image takes, by its number of instances (None: as many as images have on average)."""
+        """The time that an image takes, by its number of instances; None takes the mean number."""
         return self.image_s + self.instance_s * (self.instances if instances is None else instances)
 
 
@@ -48,7 +48,7 @@ class Affordable:
         config: The run's config, limited to the images that are taken unless these are all.
         images: How many of the `of` images are taken.
         seconds: How long the taken images without rows will need, by the measured speeds.
-        workers: How many work at once.
+        workers: How many workers work at once.
     """
 
     config: RunConfig
@@ -63,19 +63,19 @@ def within(
 ) -> Affordable:
     """Take as many images as a budget allows, from the beginning of the stratified order.
 
-    The speeds are measured in the run's rows. Where a method has no rows on a data set yet, all methods first compute
-    the first images of every data set. This work is not lost: these images are also the first of the part.
+    The speeds are measured in the run's rows. If a method has no rows on a data set yet, all methods first compute the
+    first images of every data set. This work is not lost: these images are also the first of the part.
 
     Args:
-        config: The whole run's.
+        config: The config of the whole run.
         budget_s: Seconds of the evaluation, by the clock; images that have all their rows cost nothing. Trainings and
             the loading of methods come on top.
-        watcher: As for a run.
-        address: As for a run.
-        runs: As for a run.
+        watcher: As in `run`.
+        address: As in `run`.
+        runs: As in `run`.
 
     Raises:
-        UserError: As a run.
+        UserError: As in `run`.
     """
     order, store = in_order(config), store_of(config.run, runs)
     jobs = planned(config, untrained(config))
@@ -118,11 +118,11 @@ def _cost(one: Asked, jobs: Sequence[Job], speeds: Mapping[str, Speed], done: Ma
 
 
 def _speed(store: Store, job: Job) -> Speed:
-    """How long a job took so far, by the times in its rows and by the whole time of its workers."""
+    """The times of a job so far, by those in its rows and by the whole time of its workers."""
     # The rows time the method alone: 1000 images with 0.20 s in `encode_ms` and `segment_ms` for each. The workers'
     # notes in the manifest time everything: 0.30 s an image. So both times are multiplied by 0.30 / 0.20 = 1.5.
     rows = store.rows([job.facts], {job.facts.dataset: store.done(job.facts)})
-    once = rows.drop_duplicates([*ASKED, "click_index"])  # A row a ranking, which share the time.
+    once = rows.drop_duplicates([*ASKED, "click_index"])  # Each ranking has a row, and all of them have the same time.
     images, instances = max(1, rows["image_id"].nunique()), len(rows[ASKED[:3]].drop_duplicates())
     encode = float(np.nansum(rows.drop_duplicates("image_id")["encode_ms"].astype(float))) / 1000
     segment = float(np.nansum(once["segment_ms"].astype(float))) / 1000

@@ -1,7 +1,7 @@
-"""Checks whether everything that a run needs exists and is what was published: data, weights, machine.
+"""Checks whether everything that a run needs exists and equals the published original: data, weights, machine.
 
-`python -m harness doctor configs/x.yaml`. No check computes a result. A finding that is wrong says what was found, what
-was wanted and what to do. `run` stops at its first mistake; doctor goes through all, so that one visit mends them all.
+`python -m harness doctor configs/x.yaml`. No check computes a result. A finding of a fault says what was found, what
+was wanted and what to do. `run` stops at its first mistake; doctor lists all of them at once.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        subject: What was checked: a data set, a method, the disk.
-        text: What was found; if it is wrong, also what was wanted and what to do.
+        subject: The thing that was checked: a data set, a method, the disk.
+        text: The result; for a fault also what was wanted and what to do.
     """
 
     subject: str
@@ -159,7 +159,7 @@ def _decoded(name: str, dataset: Dataset, ids: Sequence[str]) -> Iterator[Findin
 
 
 def _loaded(name: str, dataset: Dataset, sample_id: str) -> Iterator[Finding]:
-    """What is wrong with one image or its masks."""
+    """A finding if one image cannot be loaded, or some of its masks cannot."""
     try:
         broken = dict(dataset.load(sample_id).broken)
     except Exception as error:  # A data set's own code may raise anything.
@@ -279,8 +279,8 @@ def _to_train_on(entry: Plugin) -> Finding:
 
 def _disk(config: RunConfig, instances: int) -> Finding:
     """Check that the disk has twice the room that the rows need, at three rankings for each click."""
-    # Twice, because results.parquet holds all rows once more beside the shards. For 1000 instances, one method and 20
-    # clicks: 3 x 20 x 1000 rows of 1000 bytes are 57 MiB, so 114 must be free.
+    # Twice, because results.parquet repeats all rows of the shards. For 1000 instances, one method and 20 clicks: 3 x
+    # 20 x 1000 rows of 1000 bytes are 57 MiB, so 114 must be free.
     asked = [config.clicks_of(method) for method in config.methods]
     needed = 3 * sum(max(1, one.max_clicks) * one.draws for one in asked) * instances * BYTES_A_ROW
     folder = store_of(config.run).folder

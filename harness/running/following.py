@@ -1,6 +1,6 @@
-"""Tells loggers and commands of the config how its run goes: loggers get every row and the end, commands the end.
+"""Calls a config's loggers with every row and at the run's end, and its commands at the end.
 
-Nothing here makes rows, and no row may be lost through it: if a logger or a command fails, a warning says so once, and
+Nothing here makes rows, and no row may be lost through it: if a logger or a command fails, there is one warning, and
 the run goes on without it.
 """
 
@@ -91,7 +91,7 @@ class Following:
             try:
                 with contained():
                     getattr(logger, hook)(told)
-            except Exception as error:  # Whatever a plugin raises.
+            except Exception as error:  # A plugin may raise anything.
                 _log.warning("loggers: %s failed in %s and is told no more: %s", name, hook, described(error))
                 del self.loggers[name]
 
@@ -132,7 +132,7 @@ def run_commands(commands: Sequence[str], ended: Ended) -> None:
         commands: The commands, as the config has them.
         ended: The result of the run, which goes into their environment.
     """
-    # By the environment and not by arguments: a message of an error may hold quotes, which a shell would interpret.
+    # By the environment and not by arguments: an error's message may hold quotes, which a shell would interpret.
     told = {
         "HARNESS_RUN": ended.run,
         "HARNESS_RUN_FOLDER": ended.folder,

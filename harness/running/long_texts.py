@@ -36,7 +36,7 @@ def texts_of(
         listed: Its samples with their instances.
     """
     wording = Wording(config.text_of(method), dataset.classes)
-    if wording.looks:  # It may say any of them, which nobody knows before the method has seen the pictures.
+    if wording.looks:  # It may choose any of them, depending on the pictures.
         return list(dict.fromkeys(wording.vocabulary))
     found: dict[str, None] = {}
     for sample_id, instances in listed.items():
@@ -46,7 +46,7 @@ def texts_of(
             rng = partial(click_rng, config.seed, entry.name, sample_id, one.id.partition("~")[0], TEXT_ROUND, 0)
             try:
                 text = wording.said(one, present, rng).text
-            except ValueError:  # The rule has no words for it, which its row will say.
+            except ValueError:  # The rule has no words for it; its failed row will have the reason.
                 continue
             if text is not None:
                 found[text] = None

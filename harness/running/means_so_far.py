@@ -1,6 +1,6 @@
 """Running means of a run's metrics while its rows come in, for loggers.
 
-They are over the rows so far, which are of whichever images were done first, so they are no results.
+They are over the images that happen to be done first, so they are no results.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One part of a run that is cut into parts: an independent command, which sees the others' work only in the folder.
 
 A part holds its own lock all the time, and the run's lock only twice and briefly: at its start, to write the manifest
-or to compare itself with the one that is there, and at its end, to add what it did. Parts may work on different
+or to compare itself with the one that is there, and at its end, to add its results. Parts may work on different
 machines at the same time or one after the other. No process directs them; the part that finds at its end that no image
 is missing writes the run's tables.
 """
@@ -31,7 +31,7 @@ from harness.storage.store import Store, store_of
 from harness.structures import UserError
 
 WAIT_S = STALE_S + 30.0
-"""How long a part waits for the run's lock; the lock of a part that was killed while holding it is free before that."""
+"""The time that a part waits for the run's lock, long enough for a killed part's lock to expire."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PartDone:
         instances: How many instances this start asked for; `failed` of them have no mask.
         over_budget: Whether a method failed on more than `max_failures` allows, so that the part was stopped.
         incomplete: The parts of the run that lack images.
-        finished: The whole run's tables, where this part was the last one.
+        finished: The whole run's tables, if this part was the last one.
     """
 
     images: int
@@ -58,18 +58,18 @@ class PartDone:
 def run_part(
     config: RunConfig, part: Part, watcher: Watcher, address: str | None = None, runs: str | None = None
 ) -> PartDone:
-    """Execute a part of a config; what an earlier start of it finished is kept.
+    """Execute a part of a config; rows of an earlier start are kept.
 
     Args:
         config: A config that was checked; the same for all parts.
-        part: Which part.
-        watcher: Is told of everything that takes time.
+        part: The part.
+        watcher: Called for everything that takes time.
         address: The address of a Ray cluster; None uses this machine.
-        runs: Where runs are kept; None as `store_of` says.
+        runs: The folder or bucket of all runs; None for the default of `store_of`.
 
     Raises:
         UserError: Something that the user can correct, such as another start that works on this part, or a config or
-            weights that are not those of the other parts.
+            weights that differ from those of the other parts.
     """
     store = store_of(config.run, runs)
     with Lock(part.folder(store.folder)) as lock:
@@ -90,7 +90,7 @@ def run_part(
         stopped, peaks, readers = evaluate(config, left, store, address, budget, watcher, lock)
         instances, failed = budget.instances.total(), budget.failed.total()
         ended = {"ended": now(), "instances": instances, "failed": failed, "peaks": peaks}
-        # One lock holds for the question whether other parts lack images and for the writing of the tables. If two
+        # The lock is held while other parts are searched for missing images and until the tables are written. If two
         # parts end at the same moment, the second sees all rows of the first: the tables are written, and never by both
         # at once.
         with _for_a_moment(store, watcher):
@@ -135,10 +135,10 @@ def _for_a_moment(store: Store, watcher: Watcher) -> Iterator[None]:
 
 
 def _agree(store: Store, config: RunConfig, jobs: Sequence[Job], part: Part, start: dict[str, Any]) -> None:
-    """Write the manifest, or see that the one that is there is of the same run, cut in the same way.
+    """Write the manifest, or check that the one in the folder is of the same run, cut in the same way.
 
     Raises:
-        UserError: It is not.
+        UserError: It is of another run, or cut in another way.
     """
     facts, manifest = [job.facts for job in jobs], store.manifest()
     if not manifest:
@@ -156,7 +156,7 @@ def _agree(store: Store, config: RunConfig, jobs: Sequence[Job], part: Part, sta
 
 
 def _differing(manifest: dict[str, Any], jobs: Sequence[Job], part: Part) -> str:
-    """How a manifest differs from these jobs and this number of parts; "" where it does not."""
+    """Describes how a manifest differs from these jobs and this number of parts; "" if it does not."""
     known = {key: JobFacts(**job) for key, job in manifest["jobs"].items()}
     for job in jobs:
         before = known.get(job.facts.key)

@@ -1,4 +1,4 @@
-"""One run from its config to its report: train what is missing, evaluate what is missing, print the tables."""
+"""One run from its config to its report: makes missing trainings, evaluates missing images, prints the tables."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Budget:
     """Stops a run in which a method fails on too much of a data set.
 
     Attributes:
-        share: How large a share of a job's instances may fail.
+        share: The share of a job's instances that may fail, 0 to 1.
         samples: Job's key -> how many samples it has in all.
     """
 
@@ -70,9 +70,9 @@ class Budget:
 
     def spent(self, outcome: Outcome) -> bool:
         """Count an outcome; returns whether its job has failed on more than the allowed share of its instances."""
-        # How many instances the whole job has is not known before its images are read, so it is extrapolated. A share
-        # of 0.1, 100 images, and after 10 of them 50 instances with 20 failures: 500 instances are expected in all, of
-        # which 50 may fail. The run goes on; the 51st failure stops it, not the first bad image.
+        # The number of instances in the whole job is not known before its images are read, so it is extrapolated. For
+        # example a share of 0.1, 100 images, and after 10 of them 50 instances with 20 failures: 500 instances are
+        # expected in all, and 50 may fail. The run goes on; the 51st failure stops it, not the first bad image.
         job = outcome.job
         self.done[job] += outcome.samples
         self.instances[job] += outcome.instances
@@ -89,13 +89,13 @@ def run(
     retry_failed: bool = False,
     redo: Sequence[str] = (),
 ) -> Finished:
-    """Execute a config; what an earlier start of it finished is kept.
+    """Execute a config; rows of an earlier start are kept.
 
     Args:
         config: A config that was checked.
-        watcher: Is told of everything that takes time.
+        watcher: Called for everything that takes time.
         address: The address of a Ray cluster; None uses this machine.
-        runs: Where runs are kept; None as `store_of` says.
+        runs: The folder or bucket of all runs; None for the default of `store_of`.
         retry_failed: Redo the samples in which an instance failed.
         redo: Labels of methods and data sets: redo those of their samples whose plugin's code was edited since.
 
@@ -134,8 +134,8 @@ def run(
 
 def _opened(store: Store, config: RunConfig, jobs: Sequence[Job], retry_failed: bool, redo: Sequence[str]) -> int:
     """Add this start to the manifest, and remove the rows that it makes again; returns how many samples failed."""
-    # What is left to do is found by which samples have no rows. So to redo a sample is to forget its rows here, before
-    # `remaining` looks.
+    # The remaining work is the samples without rows. So to redo a sample, its rows are removed here, before `remaining`
+    # looks for them.
     facts = [job.facts for job in jobs]
     start = {"id": uuid4().hex} | environment()  # merging tells two starts of one second apart
     store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
@@ -194,12 +194,12 @@ def evaluate(
 
     Returns:
         Whether the run was stopped because too much failed, its workers' peaks, and the keys of the jobs whose methods
-        read the text and do not say so.
+        read the text without declaring it.
     """
     peaks: Peaks = {}
     readers: set[str] = set()
     # Jobs that share a shard (entries of one loaded method on one data set) all report the seconds of the whole shard.
-    # Each is charged its share, so that their sum is what was spent.
+    # Each is charged its share, so that the sum is the time that was spent.
     sharing = {job.facts.key: len(shard.jobs) for shard in shards for job in shard.jobs}
     if not shards:
         return False, peaks, readers

@@ -38,7 +38,7 @@ STATUS = "progress.json"
 
 @dataclass
 class JobState:
-    """How far a method is on a data set.
+    """The progress of a method on a data set.
 
     Attributes:
         images: How many of the `of` images are done, including those of earlier starts.
@@ -65,7 +65,7 @@ class JobState:
         """Count a worker's shard.
 
         Args:
-            outcome: What the worker did.
+            outcome: The worker's result for the shard.
             seconds: Time since the job's first shard of this start began.
             images_before: Images that were done before this start.
         """
@@ -88,9 +88,9 @@ class Live:
     """Shows a line for each job: images done, instances a second, time to go, devices, memory, failures.
 
     Args:
-        console: Where the bars go, if it is a terminal.
-        run: The run's folder, where the same facts are written for other shells.
-        errors: Where plain lines with a time go, if `console` is no terminal; None writes none.
+        console: The console for the bars, if it is a terminal.
+        run: The run's folder, in which the same facts are written for other shells.
+        errors: The console for plain lines with a time, if `console` is no terminal; None writes none.
         as_json: Write events to `console` as JSON lines, in place of bars and plain lines.
     """
 
@@ -132,7 +132,7 @@ class Live:
 
     def begins(self, what: str) -> None:
         """Show a step without a bar of its own, until the next step begins or a first result arrives."""
-        if what == self.begun:  # As where several workers load one method.
+        if what == self.begun:  # Several workers may load one method; the line is shown once.
             return
         self.begun = what
         if self.draws:
@@ -178,7 +178,7 @@ class Live:
         """Show a shard that is done."""
         self._has_begun()
         state, now = self.states[outcome.job], time.monotonic()
-        # The driver hears of a shard at its end. The first of a job began as long ago as the worker says it took.
+        # The driver gets a shard's result at its end. So a job's first shard began as long ago as the worker needed.
         began = self.began.setdefault(outcome.job, now - outcome.seconds)
         state.add(outcome, now - began, self.before[outcome.job])
         failures = f"{state.failed} failed" if state.failed else ""

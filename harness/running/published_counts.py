@@ -19,12 +19,12 @@ COUNTS = Path(__file__).with_suffix(".csv")
 
 @dataclass(frozen=True)
 class Published:
-    """The counts of a whole data set; None for what was not published.
+    """The counts of a whole data set; None for a number that was not published.
 
     Attributes:
         w: The share of instances whose category is seen.
-        w_within: How much a share may differ from `w`.
-        source: Where the numbers were published.
+        w_within: The most by which a share may differ from `w`.
+        source: The publication of the numbers.
     """
 
     images: int | None

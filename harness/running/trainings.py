@@ -38,11 +38,11 @@ Said = Callable[[str, "training.Progress"], None]
 
 @dataclass(frozen=True)
 class Network:
-    """What is to be trained.
+    """A network that is to be trained.
 
     Attributes:
-        name: The label of the first method that it is for.
-        recipe: How it is trained.
+        name: The label of the first method that uses it.
+        recipe: Its recipe.
     """
 
     name: str
@@ -50,14 +50,14 @@ class Network:
 
 
 def look_ahead(config: RunConfig, due: Sequence[MethodEntry]) -> None:
-    """Find what a run lacks before its trainings begin, which may take days.
+    """Find mistakes of a run before its trainings begin, which may take days.
 
     Args:
         config: The run's config.
-        due: Which of its methods are to be trained.
+        due: The methods that are to be trained.
 
     Raises:
-        UserError: As `planned`, or a data set to train on is not there.
+        UserError: As in `planned`, or a data set to train on is not there.
     """
     planned(config, due)
     for entry in training_data(due):
@@ -94,12 +94,12 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
 
     Args:
         due: Methods whose checkpoint is not there.
-        said: Is called now and then, in any thread.
+        said: Called now and then with the progress, in any thread.
         address: The address of a Ray cluster; None uses this machine.
-        runs: As `training.train` takes it.
+        runs: As in `training.train`.
 
     Raises:
-        UserError: Some failed; those that did not are saved.
+        UserError: Some trainings failed; the weights of the others are saved.
     """
     from harness.running import one_training as training  # with torch; most runs have nothing to train
 
@@ -132,7 +132,7 @@ def train_missing(due: Sequence[MethodEntry], said: Said, address: str | None = 
 
 
 def _networks(due: Sequence[MethodEntry]) -> list[Network]:
-    """Each checkpoint once."""
+    """The networks to train: one for each checkpoint, even if several methods use it."""
     named: dict[Path, Network] = {}
     for method in due:
         if method.train:
@@ -142,9 +142,9 @@ def _networks(due: Sequence[MethodEntry]) -> list[Network]:
 
 
 def _failure(name: str, error: Exception, alone: bool) -> UserError:
-    """The error to raise once the others are done: its text alone, because the traceback holds what was trained.
+    """The error to raise once the others are done: only its text, because its traceback would keep the network alive.
 
-    After an interrupt nothing is logged: whatever fails then, fails because its cluster is going down.
+    After an interrupt nothing is logged: trainings then fail only because their cluster is going down.
     """
     if interrupted.is_set():
         return UserError(str(error))
@@ -175,7 +175,7 @@ def _at_once(count: int, networks: Sequence[Network], train: Callable[[Network],
 
 
 def _raise(failures: Mapping[str, Failure]) -> None:
-    """Raise all failures in one message, those of one reason on one line."""
+    """Raise all failures in one message; failures with the same reason share a line."""
     names: dict[str, list[str]] = {}
     for name, failure in failures.items():
         if failure:

@@ -1,7 +1,7 @@
 """Shows a run's progress from another shell: `python -m harness watch runs/x`.
 
-It only reads the run's folder: the progress file, and the lock, which says whether the process is alive when the file
-is old. So it works for a run on another machine, and cannot disturb one.
+It only reads the run's folder: the progress file, and the lock, which shows whether the process is alive when the file
+is old. So it works for a run on another machine, and cannot disturb a run.
 """
 
 from __future__ import annotations
@@ -136,10 +136,10 @@ def _read(folder: Folder) -> dict[str, Any] | None:
 
 
 def _with_lock(folder: Folder, status: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The status, corrected by what the run's lock says."""
+    """The status, corrected by the run's lock."""
     # The status file is written when the images begin and after shards. While a start still trains, it is missing or of
     # an earlier start; during a long batch it is old. The lock is renewed all the time: if its holder wrote the status,
-    # that process is alive; if not, the status is of an earlier start and says nothing about this one.
+    # that process is alive; if not, the status belongs to an earlier start and is not used.
     writer = holder(folder)
     if writer is None:
         return status

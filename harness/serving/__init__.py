@@ -4,12 +4,12 @@ The server listens on this machine only, unless `--host` names another address. 
 a click, a few words, or the bytes of a picture; the server never opens a path that a browser sent. The page's scripts
 are in the folder page/, and those that it shares with the report page in harness/page/.
 
-Which thread does what:
+The threads and their work:
 
     event loop      HTTP, checks of requests; nothing that takes long
     "pictures"      one thread that reads data sets, folders and uploads, one picture after the other
     "methods"       one thread that encodes and segments, or one process of a cluster for each method
-    asyncio's pool  what shares nothing: scaling pictures, run lengths of masks, writing recordings
+    asyncio's pool  work that shares no data: scaling pictures, run lengths of masks, writing recordings
 """
 
 from typing import TYPE_CHECKING

@@ -101,7 +101,7 @@ class Api:
         return without_folders(text) if self.for_others else text
 
     async def about(self) -> dict[str, Any]:
-        """What the page is built from: methods, sources, limits."""
+        """The facts from which the page is built: methods, sources, limits."""
         return {
             "run": self.config.run,
             "methods": [vars(facts) for facts in self.answering.facts],

@@ -34,7 +34,7 @@ class Hosting(Protocol):
     """Calls a function of a desk in another process (`harness.cluster.hosting.Host`)."""
 
     def call(self, name: str, *given: Any) -> Future[Any]:
-        """Call a function by its name; the future's result is what it returns."""
+        """Call a function by its name; the future has its result."""
 
 
 class Here:

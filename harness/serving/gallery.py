@@ -58,7 +58,7 @@ class Shown:
     Attributes:
         key: The picture's name among all sources: the source's label, a line break, the name in its list.
         picture: The pixels, read-only, and the ground truth if there is any.
-        wording: How the data set's objects are put into words; None if the picture is not from a data set.
+        wording: The wording of the data set's objects; None if the picture is not from a data set.
     """
 
     key: str
@@ -72,12 +72,12 @@ class Shown:
 
     @property
     def present(self) -> tuple[str, ...]:
-        """The names of what is in the picture."""
+        """The names of the classes in the picture."""
         return self.wording.present(self.picture.categories) if self.wording else ()
 
 
 class Source(ABC):
-    """Where pictures come from.
+    """A source of pictures.
 
     Attributes:
         label: The name on the page.
@@ -137,7 +137,7 @@ class OfDataset(Source):
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The data set's classes as they are said."""
+        """The data set's classes in their spoken form."""
         return self._wording.vocabulary
 
     def names(self, search: str) -> Sequence[str]:
@@ -185,7 +185,7 @@ class OfFolder(Source):
         return [one for one in self._paths if search in one.lower()]
 
     def load(self, name: str) -> Shown:
-        """A picture, turned as its EXIF data say."""
+        """A picture, turned by its EXIF orientation."""
         # After a restart a link may name a picture before any list was asked for, so the folder is read then.
         if name not in self._paths:
             self.names("")
@@ -207,7 +207,7 @@ class Uploads(Source):
         self._held: Kept[str, Image] = Kept(KEPT_BYTES)
 
     def names(self, search: str) -> Sequence[str]:
-        """No upload is listed: only the browser that brought it knows its name, the hash of its bytes.
+        """No name: an upload is never listed, and only the browser that sent it has its name, the hash of its bytes.
 
         So people who share a server do not see each other's pictures: a name of 128 bits cannot be guessed.
         """
@@ -247,7 +247,7 @@ class Uploads(Source):
 
 def _read(content: bytes, called: str) -> Image:
     """The pixels of an uploaded file, read by the same reader as every other picture."""
-    # That reader takes a path, so the bytes go through a temporary file. Its path is no news for the browser: messages
+    # That reader takes a path, so the bytes go through a temporary file. Its path must not reach the browser: messages
     # name the file as the browser does.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "upload"
@@ -263,11 +263,11 @@ def _check(path: Path) -> None:
     """Refuse a file that may be dangerous or too large, by its header alone.
 
     A PNG of a few megabytes can hold 50,000 x 50,000 pixels of one colour, which would be 7 GB in memory. The header
-    says so before anything is decoded.
+    shows this before anything is decoded.
 
     Raises:
         ValueError: The format is not one of `FORMATS`, or there are too many pixels. A file that is no picture passes,
-            since the reader says what is wrong with it.
+            since the reader refuses it with a better message.
     """
     try:
         with opened(path) as image:
@@ -308,7 +308,7 @@ class Gallery:
         Raises:
             NoPictureError: There is none.
         """
-        # A dictionary of names, never a path: what a browser sends selects a source and cannot make one.
+        # A dictionary of names, never a path: a name from a browser selects a source and cannot make one.
         if name not in self.sources:
             raise NoPictureError(f"no data set or folder '{name}' here.")
         return self.sources[name]

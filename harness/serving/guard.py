@@ -2,7 +2,7 @@
 
 Any web page can make its visitor's browser send requests to 127.0.0.1. These checks keep such a page out:
 
-    what the page does                                        what gives it away
+    the attack                                                is noticed by
     it sends to http://127.0.0.1:8007 from its own pages      Origin, or Sec-Fetch-Site, is not this server's
     it lets its own name stand for 127.0.0.1 (DNS rebinding)  Host is the page's name, and not localhost
 

@@ -1,4 +1,4 @@
-"""HTTP around `Api`: routes, what is refused, and the server's start and end."""
+"""HTTP around `Api`: routes, refused requests, and the server's start and end."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def application(api: Api, guard: Guard) -> web.Application:
 def _page(guard: Guard) -> Handler:
     """The page. A link with the token sets the cookie and redirects to the page's address without the token.
 
-    So the token stands neither in the browser's history nor in an address that somebody copies for a friend.
+    So the token is neither in the browser's history nor in an address that somebody copies for a friend.
     """
     html = places.shipped("harness/serving/page/try.html").read_bytes()
 
@@ -111,7 +111,7 @@ def _listed(query: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_json(answer: Callable[[Mapping[str, Any]], Awaitable[Any]]) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        # A form of another site's page can send JSON, but not say that it is JSON.
+        # A form of another site's page can send JSON, but not with JSON's content type.
         if request.content_type != "application/json" or (request.content_length or 0) > QUESTION_BYTES:
             raise UserError(f"request: wanted JSON, application/json, of {QUESTION_BYTES} bytes at most.")
         try:
@@ -210,7 +210,7 @@ async def listening(api: Api, guard: Guard, host: str, port: int) -> AsyncIterat
 
 def _name(host: str) -> str:
     """The name by which a browser reaches a host that the server listens at."""
-    # These stand for all addresses of this machine, and lead nowhere from another one.
+    # These mean all addresses of this machine, and lead nowhere from another one.
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host

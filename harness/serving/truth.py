@@ -27,7 +27,7 @@ def under(shown: Shown, clicks: Sequence[Click]) -> list[int]:
 
 
 def truth(shown: Shown, clicks: Sequence[Click]) -> dict[str, Any]:
-    """What lies under the first positive click, as JSON values; "known" is False without ground truth."""
+    """The objects under the first positive click, as JSON values; "known" is False without ground truth."""
     if not shown.picture.objects.regions:
         return {"known": False, "said": "", "under": []}
     found = list(_objects(shown, under(shown, clicks)))
@@ -63,7 +63,7 @@ def words(shown: Shown, instance: Instance) -> str:
 
 
 def against(shown: Shown, places: Sequence[int], mask: Mask) -> dict[str, dict[str, Any]]:
-    """Object's id -> the mask's IoU with it, and what the mask hit if that object was meant."""
+    """Object's id -> the mask's IoU with it, and the kind of hit if that object was meant."""
     if not places:
         return {}
     objects = shown.picture.objects

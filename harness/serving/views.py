@@ -44,7 +44,7 @@ def mask_counts(mask: Mask) -> str:
     """A mask's view as COCO's run lengths, at `view_size` of its own."""
     height, width = view_size((mask.shape[0], mask.shape[1]))
     if (height, width) != mask.shape:
-        # A pixel of the view belongs to the mask if half of what it stands for does.
+        # A pixel of the view belongs to the mask if half of the pixels behind it do.
         shares = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA)
         mask = shares >= 128
     return rle.encode(mask).decode("ascii")

@@ -26,10 +26,10 @@ class Sequences:
 
     Attributes:
         instances: Their names, sorted.
-        ious: 0 to 1, a line an instance; where it has several draws of the click, the mean over them.
+        ious: 0 to 1, a line for each instance; for several draws of the click, the mean over them.
         clicks: How many clicks had been made at the end of each round.
         failed: How many instances lack a whole sequence in any of their draws.
-        drawn: As `ious`, but a line a draw; equal to `ious` where each instance has one draw.
+        drawn: As `ious`, but a line for each draw; equal to `ious` if each instance has one draw.
         owners: For each line of `drawn`, the place of its instance in `instances`.
     """
 
@@ -55,8 +55,8 @@ class Sequences:
                           0.70   0.85   0.91   0.89   3, for it was good enough once
                           0.30   0.40   0.60   0.70   4, as if the last click had done it
 
-        NoC@90 is (1 + 3 + 4) / 3 = 2.67. A failure counts the last click as RITM's does, so NoC says little without
-        the number of failures beside it. NaN over nothing. IoUs are compared in float32, as RITM's are kept.
+        NoC@90 is (1 + 3 + 4) / 3 = 2.67. A failure counts as the last click, as in RITM, so read NoC only together
+        with the number of failures. NaN without instances. IoUs are compared in float32, in which RITM keeps them.
 
         Source: `compute_noc_metric` in `isegm/inference/utils.py` of
         https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460.
@@ -92,7 +92,7 @@ class Sequences:
         return reached
 
     def needed(self, quality: float) -> Float64[np.ndarray, " n"]:
-        """Each instance's clicks, as `noc` counts them; the mean over its draws."""
+        """The clicks that each instance needs, as `noc` counts them; the mean over its draws."""
         return self._over_draws(self._needed(quality))
 
     def _over_draws(self, values: np.ndarray) -> Float64[np.ndarray, " n"]:
@@ -102,7 +102,7 @@ class Sequences:
         return sums / np.bincount(self.owners, minlength=count)
 
     def _needed(self, quality: float) -> Int64[np.ndarray, " m"]:
-        """Each draw's clicks."""
+        """The clicks that each draw needs."""
         reached = self._reached(quality)
         last = self.clicks.max(initial=0)
         # `argmax` of booleans is the first True. It is 0 where there is none, which the last line replaces.
@@ -137,7 +137,7 @@ def sequences(rows: pd.DataFrame, metric: str = "iou") -> Sequences:
     lines = pd.MultiIndex.from_frame(wide.index.to_frame()[INSTANCE])
     broken = pd.MultiIndex.from_frame(rows.loc[rows["status"] != "ok", INSTANCE])
     short = lines[wide.isna().any(axis=1)]
-    # By instance, not by draw: one draw that broke off takes the instance's others with it, as in all other means.
+    # By instance, not by draw: if one draw broke off, the instance's other draws are left out, as in all other means.
     kept = ~lines.isin(broken) & ~lines.isin(short)
     drawn, lines = wide[kept], lines[kept]
     whole = drawn.groupby(INSTANCE, sort=True).mean()

@@ -9,8 +9,8 @@ each other far more than methods do, and in the difference of a pair that cancel
     a rope      0.35    0.30    0.05
 
 The differences have a mean, an interval of that mean (images are drawn anew) and a p (the signs of images are flipped),
-both from `resampling`. The same is computed for every slice of the instances (`slices`). Many slices are many tests, of
-which some come out small by chance; so each slice also has a q, which is corrected for all slices together.
+both from `resampling`. The same is computed for every slice of the instances (`slices`). Many slices are many tests,
+and some p are small by chance; so each slice also has a q, which is corrected for all slices together.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ TIE = 0.05
 """The largest difference of two shares (such as IoU) that counts as a tie."""
 
 LEAST_IMAGES = 5
-"""A slice of fewer images has no line of its own."""
+"""A slice of fewer images gets no line."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How method a compares with method b.
+    """The result of comparing method a with method b.
 
     Attributes:
-        a: The method's label, with its ranking where that says more.
+        a: The method's label, with its ranking if it has several.
         b: The other method's label, likewise.
         metric: A metric of the rows, by its column.
-        scale: What the metric declares. Positive differences are in favour of a; of b where less is better.
+        scale: The scale that the metric declares. Positive differences are in favour of a; of b if less is better.
         tie: Differences no larger than this are ties.
-        clicks: The number of clicks after which a and b were compared, which is the last one up to which their clicks
-            were the same; then the last click of a, and that of b.
-        lines: One a slice, all instances first: slice, value, n, images, a, b (means of the metric), difference (a less
-            b), low, high (95 %), p, q (the false-discovery rate among the slices; NaN in the first line), win, tie,
-            loss (on how many instances a is better, as good, worse).
-        dropped: Reason -> how many instances were left out, of those that a or b has a row of.
-        latency: A line a cost: cost ("encode_ms" of an image, "segment_ms" of an instance), a and b (medians),
+        clicks: Three numbers of clicks: the one after which a and b were compared, which is the last one up to which
+            their clicks were the same; the last click of a; and the last click of b.
+        lines: One for each slice, all instances first: slice, value, n, images, a, b (means of the metric), difference
+            (a less b), low, high (95 %), p, q (the false-discovery rate among the slices; NaN in the first line), win,
+            tie, loss (the numbers of instances on which a is better, as good, worse).
+        dropped: Reason -> how many of the instances with a row of a or b were left out.
+        latency: A line for each cost: cost ("encode_ms" of an image, "segment_ms" of an instance), a and b (medians),
             ratio = a / b.
-        noc: With several clicks and a share of which more is better, a line a data set and quality: dataset, quality,
-            n, images, a, b (mean clicks needed), difference, low, high (95 %), p; over the instances on which both
-            answered every click.
-        changed: The instances with the largest differences, half of them for a and half for b as far as there are, the
-            most for a first, the most for b last: the columns of INSTANCE, category, a, b, difference.
+        noc: If there are several clicks and the metric is a share that is better when higher, a line for each data set
+            and quality: dataset, quality, n, images, a, b (mean clicks needed), difference, low, high (95 %), p; over
+            the instances on which both answered every click.
+        changed: The instances with the largest differences, half in favour of a and half in favour of b as far as there
+            are any, from the best for a to the best for b: the columns of INSTANCE, category, a, b, difference.
     """
 
     a: str
@@ -98,9 +98,9 @@ def compare(
         b: The second.
         metric: A metric of the rows, by its column.
         slices: Columns to divide by: those of SLICES, or any that the rows have.
-        tie: The largest difference that is a tie; by default 0.05 of a share, and 0 of any other metric.
+        tie: The largest difference that is a tie; by default 0.05 for a share, and 0 for any other metric.
         most_changed: How many instances to name: half of those that a does better on, half of the others.
-        scale: Which of two values is better; by default what the rows of `harness.load` remember of the metric.
+        scale: The metric's scale; by default the one that the rows of `harness.load` carry.
 
     Raises:
         UserError: No such method, several rankings, one method twice, or no instance that both got the same clicks on.
@@ -155,7 +155,7 @@ def _resolved(rows: pd.DataFrame, entry: Entry) -> tuple[str, str]:
 
 
 def entry_said(entry: tuple[str, str]) -> str:
-    """A method's label, with its ranking where that says more."""
+    """A method's label, with its ranking unless it has one answer alone."""
     return entry[0] if entry[1] in ("single", "") else f"{entry[0]} ({entry[1]})"
 
 
@@ -248,9 +248,9 @@ _NOC = ["dataset", "quality", "n", "images", "a", "b", "difference", "low", "hig
 
 
 def _noc(a: pd.DataFrame, b: pd.DataFrame, pairs: pd.DataFrame, metric: str, scale: Scale) -> pd.DataFrame:
-    """Clicks needed, where both have rows click by click, on the instances that both got the same first click on.
+    """The clicks needed by both, if they have rows click by click, on the instances with the same first click.
 
-    Empty for a metric without a "quality of 90 %": one that is no share, or for which less is better.
+    Empty for a metric without a "quality of 90 %": one that is no share, or that is better when lower.
     """
     if not (scale.is_share and scale.higher_is_better):
         return pd.DataFrame(columns=_NOC)

@@ -1,4 +1,4 @@
-"""How long a method's answers took, from the times in its rows: by the worker's clock, on whatever device it ran.
+"""Computes the time of a method's answers from its rows: measured by the worker's clock, on the worker's device.
 
 An image is encoded once for all its instances and clicks. Each click of an instance is then timed by itself:
 
@@ -17,12 +17,12 @@ from harness.statistics.final_clicks import INSTANCE
 
 
 def ms_an_instance(rows: pd.DataFrame) -> float:
-    """The time of an instance: all its clicks and its share of the image's encoding; NaN where the rows have no times.
+    """The time of an instance: all its clicks and its share of the image's encoding; NaN if the rows have no times.
 
-    Where an instance has several draws of the click, the mean over them counts.
+    If an instance has several draws of the click, the mean over them counts.
 
     Args:
-        rows: One method's with one ranking, at every click.
+        rows: The rows of one method and one ranking, at every click.
     """
     ok, times = _timed(rows)
     draws = ok[INSTANCE].assign(draw=ok.get("draw", 0), ms=times["segment_ms"])

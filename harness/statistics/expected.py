@@ -1,4 +1,4 @@
-"""How many instances every method must have a row of: all that any method's rows name on the same data set.
+"""Counts the instances that every method must have a row of: all that any method's rows name on the same data set.
 
 A method's own rows cannot tell which instances of a finished image are missing; the rows of other methods can.
 """
@@ -29,8 +29,8 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
     Nothing more is expected of that method on this image.
 
     Args:
-        rows: A run's.
-        beside: The rows of other runs that were asked for the same.
+        rows: The rows of a run.
+        beside: The rows of other runs that were asked for the same instances.
     """
     columns = [*INSTANCE, "method"]
     own = rows.loc[~repeats(rows, columns), columns].drop_duplicates()
@@ -48,7 +48,7 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
 
 
 def lacking(final: FinalClicks, expected: Mapping[tuple[str, str], int]) -> Jobs:
-    """For how many instances each method has no final row. With several rankings, the one that lacks most counts.
+    """The number of instances without a final row of each method; of several rankings, the one that lacks most counts.
 
     A data set whose rows are withheld is left out.
     """
@@ -74,7 +74,7 @@ def _held(asked: pd.DataFrame) -> pd.Series[int]:
     """(Data set, image) -> how many instances the rows name in it; at least one."""
     named = asked.drop_duplicates()
     held = named.assign(held=(~_stands(named)).astype(int)).groupby(INSTANCE[:2])["held"].sum()
-    # If every row of an image stands for all of its instances, no instance is named, and yet each method has one row.
+    # If every row of an image stands for all of its instances, no instance is named, but each method has one row.
     return held.clip(lower=1)
 
 

@@ -84,11 +84,11 @@ class FinalClicks:
 
     @classmethod
     def of(cls, rows: pd.DataFrame | FinalClicks, withhold: bool = False) -> FinalClicks:
-        """Check rows and keep the final ones; what is checked already stays as it is.
+        """Check rows and keep the final ones; a `FinalClicks` is returned as it is, since it is checked already.
 
         Args:
-            rows: A run's, as the store holds them, or those of several runs.
-            withhold: Leave out the data sets whose methods did not get the same prompts, and say so in `withheld`.
+            rows: The rows of a run, as the store holds them, or those of several runs.
+            withhold: Leave out the data sets whose methods did not get the same prompts, and list them in `withheld`.
 
         Raises:
             UserError: Columns are missing, rows are double, the rows of several runs follow different protocols, or
@@ -109,14 +109,14 @@ class FinalClicks:
         return cls(_over_draws(drawn), drawn if len(drawn) == len(every) else every, drawn, withheld, _counted(lacking))
 
     def where(self, kept: pd.Series[bool] | Bool[np.ndarray, " rows"]) -> FinalClicks:
-        """A part of the final rows, with their draws: one method's, or those of a slice."""
+        """A part of the final rows, with their draws, such as the rows of one method or of a slice."""
         rows = self.rows[np.asarray(kept, dtype=bool)]
         if self.drawn is self.rows:
             return replace(self, rows=rows, drawn=rows)
         return replace(self, rows=rows, drawn=self.drawn[_of_lines(self.drawn, rows)])
 
     def where_drawn(self, kept: pd.Series[bool] | Bool[np.ndarray, " drawn"]) -> FinalClicks:
-        """Some of the draws, as if no others had been made: those whose click lies in several objects."""
+        """Some of the draws, as if no others had been made, such as those whose click lies in several objects."""
         drawn = self.drawn[np.asarray(kept, dtype=bool)]
         return replace(self, rows=_over_draws(drawn), drawn=drawn)
 
@@ -209,7 +209,7 @@ def _last(every: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _asked(rows: pd.DataFrame) -> list[str]:
-    """The columns that say which prompt a row answers: few, since there may be millions of rows."""
+    """The columns that identify the prompt of a row; as few as possible, since there may be millions of rows."""
     known = [name for name in ("click_strategy", "click_options", "partner") if name in rows]
     return [*INSTANCE, "draw", "method", "ranking", "run", "click_index", *known]
 
@@ -274,9 +274,9 @@ def _without(rows: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
 def _lack_draws(last: pd.DataFrame) -> Bool[np.ndarray, " last"]:
     """Whether each row's instance has fewer draws than it was asked for.
 
-    The run's config says how many draws there are. Rows without that knowledge (`DRAWS`) are expected to have as many
-    as the method has on any instance. An instance with partners has a draw for each partner, so the number differs from
-    instance to instance: it is the most that any method has of that instance.
+    The number of draws comes from the run's config. Rows without it (`DRAWS`) are expected to have as many draws as the
+    method has on any instance. An instance with partners has a draw for each partner, so its number is its own: the
+    most that any method has of that instance.
     """
     said: Mapping[str, Mapping[str, int]] = last.attrs.get(DRAWS, {})
     most = max((draws for own in said.values() for draws in own.values()), default=1)

@@ -32,12 +32,12 @@ MEANS = ("mean", "seen", "unseen")
 
 @dataclass(frozen=True)
 class Gain:
-    """How much better one method is than another, in the mean over the n instances that both segmented.
+    """The mean difference between two methods over the n instances that both segmented.
 
     Attributes:
-        difference: Above zero the first is better; if less is better in the metric, the first has the smaller values.
+        difference: Above zero if the first is better: if less is better in the metric, it has the smaller values.
         low: The lower end of its 95 % interval; NaN, as `high` is, with fewer than two images.
-        p: The two-sided p of the paired randomisation test; NaN over nothing.
+        p: The two-sided p of the paired randomisation test; NaN without instances.
     """
 
     difference: float
@@ -52,11 +52,11 @@ NO_GAIN = Gain(math.nan, math.nan, math.nan, 0)
 
 
 def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", intervals: bool = False) -> pd.DataFrame:
-    """One line a group, sorted by it.
+    """The means of each group of rows, a line for each group, sorted.
 
     Args:
-        rows: A run's; `at_click` of them to summarise an earlier click.
-        by: Columns of the rows that name a group; each instance may stand in a group once.
+        rows: The rows of a run; `at_click` of them to summarise an earlier click.
+        by: Columns of the rows that name a group; each instance may be in a group once.
         metric: A metric of the rows, by its column.
         intervals: Whether to add the means' 95 % intervals, images being drawn anew.
 
@@ -66,7 +66,7 @@ def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", interv
     Returns:
         The columns of `by`, then mean, n (instances in it), failed, unscored (segmented, but without this
         metric), seen and unseen (means over their halves), n_seen, n_unseen, clicks (the most clicks in the group; NaN
-        where nothing was segmented) and w = n_seen / (n_seen + n_unseen), so that the mean is
+        if nothing was segmented) and w = n_seen / (n_seen + n_unseen), so that the mean is
         w * seen + (1 - w) * unseen. A mean over nothing is NaN. With intervals, also mean_low and mean_high, seen_low,
         ..., which are NaN for fewer than two images.
     """
@@ -134,16 +134,16 @@ def paired_gain(
     seed: int = 0,
     scale: Scale | None = None,
 ) -> Gain:
-    """How much better a is than b on the instances that both segmented from the same clicks, in the metric's values.
+    """The mean gain of a over b on the instances that both segmented from the same clicks, in the metric's unit.
 
     Args:
         rows: The rows of a and b, at least; pass a part of them (the unseen, say) for the gain on that part.
-        a: A method's label, or (label, ranking) where it has several rankings.
-        b: The second method's; positive differences are in favour of a.
+        a: A method's label, or (label, ranking) if it has several rankings.
+        b: The second method, likewise; positive differences are in favour of a.
         metric: A metric of the rows, by its column.
         resamples: How often the images are drawn anew.
         seed: The seed of the resampling.
-        scale: Which of two values is better; by default what the rows of `harness.load` remember of the metric.
+        scale: The metric's scale; by default the one that the rows of `harness.load` carry.
 
     Raises:
         UserError: Their clicks differ, so that the difference would not be the methods' own.
@@ -237,7 +237,7 @@ def _facts(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _is(column: pd.Series[bool], value: bool) -> pd.Series[bool]:
-    """Where a column equals a value; a missing entry never does. Bools, objects and nullable booleans are alike."""
+    """Whether each entry of a column equals a value; False if it is missing. Any dtype of booleans may be given."""
     return column.eq(value).fillna(False).astype(bool)
 
 

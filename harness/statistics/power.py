@@ -1,6 +1,6 @@
-"""How many images are needed to find a difference between two methods, and which difference some images can find.
+"""Computes the images needed to find a difference between two methods, and the difference that given images can find.
 
-Both follow from how much the paired difference varies from image to image, which the rows of a run show.
+Both follow from how much the paired difference varies from image to image in the rows of a run.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ MOST_PAIRED = 6
 
 @dataclass(frozen=True)
 class Power:
-    """What the rows of two methods on a data set say about a run on more images.
+    """The paired difference of two methods on a data set and its spread, from which runs on more images are planned.
 
     Attributes:
         dataset: The data set's label.
         a: The first method's label and ranking.
-        b: The second's.
-        images: On how many images both answered from the same clicks.
+        b: The second method's.
+        images: The number of images on which both answered from the same clicks.
         difference: The mean of a's score minus b's on the instances of these images; -1 to 1 for a share.
         spread: The standard deviation of an image's influence on it (`resampling.spread_of_means`); NaN for fewer than
             two images.
@@ -58,7 +58,7 @@ class Power:
 
             n = (z(1 - 0.05 / 2) + z(0.80))^2 * spread^2 / difference^2 = 7.85 * (spread / difference)^2
 
-        where z(q) is the q-quantile of the standard normal distribution. Rounded up; None where the spread is unknown.
+        where z(q) is the q-quantile of the standard normal distribution. Rounded up; None if the spread is unknown.
         For example, with a spread of 0.2 a difference of 0.02 needs 7.85 * 10^2 = 785 images, and half that difference
         needs four times as many.
 

@@ -18,26 +18,26 @@ from harness.storage.clicks import click_keys
 from harness.storage.rows import as_text
 
 ALPHA = 0.05
-"""The largest p, after correction, at which one method is surely better than another."""
+"""The largest p, after correction, at which one method counts as surely better than another."""
 
 Pair = tuple[int, int]
 
 
 def ranks(rows: Rows, metric: str = "iou", scale: Scale | None = None) -> pd.DataFrame:
-    """The rank of each method on each data set, as a range where the rows cannot tell methods apart.
+    """The rank of each method on each data set, as a range if the rows cannot tell methods apart.
 
     Every pair is compared on the instances that both segmented from the same clicks, by the paired randomisation test.
     Holm's correction over the pairs of a data set makes all its ranks hold at once in 95 of 100 repetitions.
 
     Args:
-        rows: The store's; of several runs, too.
+        rows: The rows of a run or of several, as the store holds them.
         metric: A metric of the rows, by its column.
-        scale: Which of two values is better; by default what the rows of `harness.load` remember of the metric.
+        scale: The metric's scale; by default the one that the rows of `harness.load` carry.
 
     Returns:
         The columns of ENTRY, best mean first within a data set, then mean, rank_low = 1 + how many are surely better,
-        rank_high = how many are not surely worse, and tie_group: 1, 2, ...; a group's first is not surely better than
-        any other of it. The oracle is no method and has no line.
+        rank_high = how many are not surely worse, and tie_group: 1, 2, ...; the first method of a group is not surely
+        better than any other in it. The oracle is no method and has no line.
     """
     checked = FinalClicks.of(rows)
     scale = scale or scale_of(checked.rows, metric)

@@ -1,4 +1,4 @@
-"""Why instances failed, with counts, and what is doubtful about those that did not."""
+"""Counts the reasons why instances failed, and finds what is doubtful about those that did not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Reason:
     Attributes:
         method: The method's label.
         dataset: The data set's label.
-        instances: How many instances failed so.
+        instances: How many instances failed for this reason.
         text: The reason of the first of them; the others may differ in names and numbers.
         image_id: The image of the first of them.
     """
@@ -70,10 +70,10 @@ def doubts(rows: pd.DataFrame, by_words: Collection[str] = ()) -> list[str]:
 
 
 def _missed(rows: pd.DataFrame) -> Iterator[str]:
-    """Methods whose masks mostly miss the first click, as they do where x and y are swapped.
+    """A warning for each method whose masks mostly miss the first click, as they do if x and y are swapped.
 
-    Only some rows show that: the mask is not empty, it follows the first click, and the click lies on the object that
-    the words mean. With a click off the object, or words for another object, the mask may rightly lie elsewhere.
+    Only some rows can show that: the mask is not empty, it follows the first click, and the click lies on the object
+    that the words mean. With a click off the object, or words for another object, the mask may rightly lie elsewhere.
     """
     if "holds_click" not in rows or not rows["holds_click"].notna().any():
         return

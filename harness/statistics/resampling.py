@@ -1,8 +1,8 @@
-"""How much chance alone changes a mean over images: images are drawn anew, or the signs of differences are flipped.
+"""Measures how much chance changes a mean over images: by drawing images anew, or by flipping signs of differences.
 
 Instances of one image resemble each other, so images are drawn, not instances (Field and Welsh, "Bootstrapping
-clustered data", 2007). Everything here is plain arrays: a row an image, a column a question, and every column of a
-call is answered with the same draws, which makes many questions as cheap as one. Deterministic under a seed.
+clustered data", 2007). Everything here is plain arrays: a row for each image, a column for each question. All columns
+of a call are answered with the same draws, which makes many questions as cheap as one. Deterministic under a seed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def intervals_of_means(
 
     Args:
         sums: The sum of the values of an image's instances.
-        counts: How many instances an image has there; 0 where it has none.
+        counts: How many instances an image has in the column; 0 if it has none.
         resamples: How often images are drawn anew.
         seed: The seed of the draws.
     """
@@ -48,8 +48,8 @@ def intervals_of_means(
     #     2       0.3           1                     drawn 1 1 3:  4.3 / 6 = 0.72
     #     3       1.1           2                     drawn 2 3 3:  2.5 / 5 = 0.50
     #
-    # The spread of 2000 such means is what the choice of these images, and not of others, does to the mean. How often
-    # each image is drawn is a matrix of resamples x images, so that all columns are answered by one multiplication.
+    # The spread of 2000 such means shows how much the mean depends on the choice of images. The numbers of times that
+    # each image is drawn are a matrix of resamples x images, so that all columns are answered by one multiplication.
     low, high = np.full((2, sums.shape[1]), np.nan)
     clusters = (counts > 0).sum(axis=0)
     if clusters.max(initial=0) > 1:
@@ -72,7 +72,7 @@ def interval_of_means(
 
 
 def spread_of_means(sums: Columns, counts: Columns) -> Column:
-    """How much each column's sum / count varies with the choice of one image: a standard deviation, in the same unit.
+    """The standard deviation of an image's influence on each column's sum / count, in the same unit.
 
     Divided by the root of the number of images it is the standard error of the mean. The intervals above find the same
     by drawing. NaN for a column in which fewer than two images count.
@@ -82,7 +82,7 @@ def spread_of_means(sums: Columns, counts: Columns) -> Column:
 
     Args:
         sums: The sum of the values of an image's instances.
-        counts: How many instances an image has there; 0 where it has none.
+        counts: How many instances an image has in the column; 0 if it has none.
     """
     # To first order an image moves the mean by (its sum - mean * its count) / (instances of an image, on average):
     #
@@ -103,12 +103,12 @@ def sign_flip_p(sums: Columns, flips: int = RESAMPLES, seed: int = 0) -> Column:
     """Two-sided p of each column's sum, if every image's share of it could as well have had the other sign.
 
     This is the paired randomisation test, by images: if two methods are equally good, an image favours the one as often
-    as the other. Where no flip reaches the sum, p comes from the normal distribution that the flipped sums tend to, but
+    as the other. If no flip reaches the sum, p comes from the normal distribution that the flipped sums tend to, but
     is never below 2 / 2^images, the least that so few images can show. 1 where all differences are zero, NaN without an
     image.
 
     Args:
-        sums: The sum of the differences of an image's instances; 0 where it has none.
+        sums: The sum of the differences of an image's instances; 0 if it has none.
         flips: How often signs are flipped.
         seed: The seed of the signs.
     """
@@ -145,7 +145,7 @@ def benjamini_hochberg(p: Sequence[float] | Column) -> Column:
 
 
 def holm(p: Sequence[float] | Column) -> Column:
-    """The p values, adjusted so that the chance of any false finding among all is what p says; NaN stays NaN.
+    """The p values, adjusted so that each bounds the chance of any false finding among all of them; NaN stays NaN.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 1979.
     """
@@ -176,10 +176,10 @@ def _drawn_means(sums: Columns, counts: Columns, resamples: int, seed: int) -> F
 
 @lru_cache(maxsize=2)
 def _draws(images: int, resamples: int, seed: int) -> UInt8[np.ndarray, "resamples images"]:
-    """How often each image was drawn."""
+    """The number of times that each image is drawn, a row for each resample."""
     rng = np.random.default_rng(seed)
-    # A byte is enough for how often an image is drawn: of n images each is drawn once on average, and 256 times in
-    # practice never. Kept as bytes, 2000 x 5000 draws take 10 MB; `_chunks` makes floats of some lines at a time.
+    # A byte is enough for this number: of n images each is drawn once on average, and 256 times in practice never. As
+    # bytes, 2000 x 5000 numbers take 10 MB; `_chunks` makes floats of some lines at a time.
     drawn = np.empty((resamples, images), dtype=np.uint8)
     for line in drawn:
         line[:] = np.bincount(rng.integers(images, size=images, dtype=np.int32), minlength=images)
@@ -188,7 +188,7 @@ def _draws(images: int, resamples: int, seed: int) -> UInt8[np.ndarray, "resampl
 
 @lru_cache(maxsize=2)
 def _bits(images: int, flips: int, seed: int) -> Bool[np.ndarray, "flips images"]:
-    """Which images keep their sign, a line a flip."""
+    """Whether each image keeps its sign, a row for each flip."""
     rng = np.random.default_rng([seed, 1])
     # One random byte holds the signs of eight images.
     packed = rng.integers(256, size=(flips, (images + 7) // 8), dtype=np.uint8)

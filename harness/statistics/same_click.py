@@ -21,7 +21,7 @@ from harness.storage.rows import as_text
 from harness.structures import UserError
 
 PART = 0.9
-"""The share of one object's pixels, of the smaller one's, that lie in the other if they are part and whole."""
+"""Two objects are part and whole if at least this share of the smaller one's pixels lies in the other."""
 
 _ABOUT = ["partner_iou", "gt_area_px", "pred_area_px", "iou"]
 

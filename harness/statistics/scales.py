@@ -21,11 +21,11 @@ class Remembered(dict[Any, Any]):
 
 
 def with_metrics(rows: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """The rows, with what the manifest says of their metrics in `attrs`, which pandas keeps with any part of them."""
+    """The rows with the manifest's entries on their metrics in `attrs`, which pandas keeps with any part of them."""
     rows.attrs[_METRICS] = Remembered({name: dict(said) for name, said in metrics.items()})
     return rows
 
 
 def scale_of(rows: pd.DataFrame, metric: str) -> Scale:
-    """A metric's scale by its rows' `attrs`; where these say nothing, a share for which higher is better."""
+    """A metric's scale by its rows' `attrs`; if these lack it, a share that is better when higher."""
     return Scale.read(rows.attrs.get(_METRICS, {}).get(metric, {}))

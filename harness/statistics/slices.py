@@ -1,4 +1,4 @@
-"""What the instances of a comparison are divided by, such as size, class or number of objects under the click."""
+"""Divides the instances of a comparison into slices, such as by size, class or number of objects under the click."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Slice = tuple[str, str, Bool[np.ndarray, " instances"]]
 """A slice's name, its value, and which instances are in it."""
 
 SLICES = ("dataset", "seen", "size", "same_class_count", "under_click", "category")
-"""What the instances are divided by, besides their number of clicks."""
+"""The columns by which the instances are divided, besides their number of clicks."""
 
 SMALL, LARGE = 32**2, 96**2
 """Areas in pixels between which COCO calls an object medium."""
@@ -35,7 +35,7 @@ def sliced(final: pd.DataFrame, slices: Sequence[str]) -> Iterator[Slice]:
 
 
 def _place(value: Any) -> tuple[int, str]:
-    """Sizes from small to large, all else by name."""
+    """The key to sort by: sizes from small to large, all other values by name."""
     return (SIZES.index(value), "") if value in SIZES else (len(SIZES), str(value))
 
 

@@ -1,7 +1,7 @@
 """Weighted sums of the means of strata, such as the mean over classes of their means, with intervals by images.
 
-Classes with many instances dominate a mean over instances. Weights give every class the same say; likewise they make
-two groups of classes comparable that differ in something else, such as size:
+Classes with many instances dominate a mean over instances. Weights let every class count the same. They also make two
+groups of classes comparable that differ in something else, such as size:
 
     class      n     mean
     person   900     0.80        mean over instances   (900 * 0.80 + 100 * 0.40) / 1000 = 0.76
@@ -30,10 +30,10 @@ def stratified(rows: pd.DataFrame, value: str, strata: pd.Series[Any], weights: 
     one instance adds no width, since it does not show how much such instances differ.
 
     Args:
-        rows: One an instance, with `dataset` and `image_id`.
+        rows: One row for each instance, with `dataset` and `image_id`.
         value: The column of the values; a missing one counts nowhere.
         strata: The stratum of each row.
-        weights: Stratum -> its weight, of strata that have a value; rows of others do not count.
+        weights: Stratum -> its weight, for strata that have a value; rows of other strata do not count.
 
     Returns:
         The sum as `difference`; n counts the rows. NaN without weights; the bounds are NaN with a single image.

@@ -44,7 +44,7 @@ def click_keys(clicks: pd.Series[Any], most: int | None = None) -> UInt64[np.nda
     #    clicks     p q r                place     0 1 0
     #
     # So all clicks are packed and mixed at once, and `add.at` sums them by row. The place within the row is mixed in,
-    # since a sum alone would give [p q] and [q p] one number.
+    # since a sum alone would give [p q] and [q p] the same number.
     offsets = listed.offsets.to_numpy().astype(np.int64)
     x, y, positive = (np.asarray(listed.values.field(name)).astype(np.int64) for name in ("x", "y", "positive"))
     counts = np.diff(offsets)

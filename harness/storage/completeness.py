@@ -47,7 +47,7 @@ APART = (*MEASURED, "device", "run")
 
 @dataclass
 class Findings:
-    """What was proved, what is missing, and what could not be checked, as lines for people."""
+    """The results of all checks, as lines for people: proved, missing, and impossible to check."""
 
     proved: list[str] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Asked:
 
     @property
     def name(self) -> str:
-        """How messages name the job."""
+        """The job's name in messages."""
         return f"{self.job.method} on {self.job.dataset}"
 
     def own(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -198,7 +198,7 @@ def check_listing(
         dataset: Dataset = parameters.build("datasets", plugin.name, plugin.params)
         now = list(part_of(dataset.sample_ids(), config["limit"], config.get("only", {}).get(name, ())))
         instances = {one.id for sample in samples for one in listed(dataset, sample)}
-    except Exception as error:  # Whatever a plugin raises where its data is not.
+    except Exception as error:  # A plugin may raise anything if its data is absent.
         found.unproved.append(f"the listing of {name}: {' '.join(str(error).split())}")
         return
     lacking = [] if now == samples else [f"{name}: the data set lists other images now ({len(now)} of them)"]
@@ -225,7 +225,7 @@ def asked_of(job: JobFacts, samples: Collection[str], config: Mapping[str, Any],
 def check_repeats(found: Findings, store: Store, asked: Asked) -> None:
     """Check that all shards with the same image have the same rows of it.
 
-    After a merge or a killed driver an image may lie in several shards. Tables show the rows of one of them; if they
+    After a merge or a killed driver an image may be in several shards. Tables show the rows of one of them; if they
     differed, nobody would notice.
 
     Raises:
@@ -249,7 +249,7 @@ def check_repeats(found: Findings, store: Store, asked: Asked) -> None:
 
 
 def _again(store: Store, job: JobFacts) -> Iterator[tuple[str, set[str], pa.Table]]:
-    """Each shard that has images which also lie in another one: its name, these images and their rows."""
+    """Each shard that shares images with another one: its name, these images and their rows."""
     headers = {name: one for name, one in store.headers(job.key).items() if one.made_by(job.parts)}
     counts = Counter(image for header in headers.values() for image in header.samples)
     again = {image for image, shards in counts.items() if shards > 1}

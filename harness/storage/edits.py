@@ -34,7 +34,7 @@ def old_rows(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, Colle
     """The jobs with rows that older code of their plugins made; rows whose code was not noted are passed over.
 
     Args:
-        store: Where the rows are.
+        store: The run's store.
         jobs: The jobs, with the present code.
         samples: Data set's label -> the images that count.
     """
@@ -43,8 +43,8 @@ def old_rows(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, Colle
 
 
 def _of_job(store: Store, job: JobFacts, wanted: Collection[str]) -> OldRows:
-    # Shard by shard, from the headers alone: each says which code made its rows. `fresh` are the images that count in
-    # this shard and in no earlier one.
+    # Only the headers are read: each has the hashes of the code that made the shard's rows. `fresh` are the images that
+    # count in this shard and in no earlier one.
     plugins, images, of = set[str](), 0, 0
     for _, header, fresh in store.counting(job, wanted):
         edited = header.edited(job.code)

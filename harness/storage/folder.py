@@ -25,7 +25,7 @@ from harness.messages import readable
 from harness.structures import UserError
 
 PIECE_BYTES = 1 << 22
-"""How much of a file is in memory at once while it is hashed."""
+"""The number of bytes of a file in memory at once while it is hashed."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Folder:
     FileNotFoundError if there is no such file.
 
     Attributes:
-        system: The file system, as pyarrow has it.
+        system: The file system, pyarrow's object.
         path: The folder's path on that system.
-        scheme: What stands before a bucket's path, "s3://"; empty on a disk.
+        scheme: The prefix of a bucket's path, "s3://"; empty on a disk.
     """
 
     system: fs.FileSystem

@@ -1,4 +1,4 @@
-"""Rows that are removed, so that the next start makes them again: failed ones, and those of other code."""
+"""Removes rows, so that the next start makes them again: failed ones, and those of other code."""
 
 from __future__ import annotations
 

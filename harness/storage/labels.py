@@ -3,9 +3,9 @@
     config then    - {name: sam, label: SAM}            shards/SAM-coco-1f.../         rows of "SAM"
     config now     - {name: sam, label: SAM ViT-H}      shards/SAM-ViT-H-coco-9a.../   the same rows, of "SAM ViT-H"
 
-Each shard says what made it (`JobFacts.parts`), and no label is among that. So a job takes over shards that have the
-same parts as itself and lie under labels that the config no longer has, or now gives to something else: two labels may
-change places. Clicks, words and random numbers do not depend on labels either.
+Each shard names the parts that made it (`JobFacts.parts`), and no label is among them. So a job takes over shards that
+have its own parts and are stored under labels that the config no longer has, or now gives to something else: two labels
+may change places. Clicks, words and random numbers do not depend on labels either.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Renamed:
         then: The job with their labels until now.
         now: The config's job, which has the same parts.
         files: The shards of `then` that `now` takes over -> those of their samples that `now` lacks.
-        taken: Whether the config gives the old labels to something else, so that no shard may stay under them.
+        taken: Whether the config now uses the old labels for something else, so that no shard may stay under them.
     """
 
     then: JobFacts
@@ -52,12 +52,12 @@ def renamed(store: Store, jobs: Sequence[JobFacts]) -> list[Renamed]:
     """The rows under other labels that the jobs of a config can take over.
 
     Args:
-        store: Where the rows are. Its manifest says which labels it had.
+        store: The run's store. Its manifest has the former labels.
         jobs: All jobs of the config.
     """
-    # For each job of the config, every job that the manifest knows is a candidate. It is passed over if the config has
-    # it too, with the same parts: then its rows stay where they are. A shard is taken over once (`claimed`), even if
-    # two jobs of the config have equal parts.
+    # For each job of the config, every job in the manifest is a candidate. It is passed over if the config has it too,
+    # with the same parts: then its rows stay where they are. A shard is taken over once (`claimed`), even if two jobs
+    # of the config have equal parts.
     known = {key: JobFacts(**job) for key, job in store.manifest().get("jobs", {}).items()}
     wanted = {job.key: job for job in jobs}
     found: list[Renamed] = []
@@ -82,7 +82,7 @@ def renamed(store: Store, jobs: Sequence[JobFacts]) -> list[Renamed]:
 def rename(store: Store, one: Renamed) -> None:
     """Give rows their new label, shard by shard; if this is killed halfway, the next start does the rest.
 
-    The manifest must know the new job already, so that the rows are found again whichever labels the next config has.
+    The manifest must have the new job already, so that the rows are found again whichever labels the next config has.
     """
     manifest = store.manifest()
     for start in manifest["starts"]:
@@ -109,7 +109,7 @@ def _labelled(rows: pa.Table, job: JobFacts, header: Header, samples: set[str]) 
 
 
 def _say_of_both(start: dict[str, Any], then: str, now: str) -> None:
-    """Copy what the manifest's start says about the old job's key to the new job's key."""
+    """Copy the entries of the manifest's start for the old job to the new job's key."""
     if then in start.get("peaks", {}):
         start["peaks"][now] = start["peaks"][then]
     if then in start.get("reads_text", ()):

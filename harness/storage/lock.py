@@ -41,13 +41,13 @@ from harness.structures import UserError
 NAME = "lock.json"
 
 BEAT_S = 15.0
-"""How often the owner touches the file."""
+"""The time between two touches of the file by the owner."""
 
 STALE_S = 300.0
-"""How long an owner may be silent before another takes over; NFS may show a file's age 60 s late."""
+"""The time without a touch after which another start takes over; NFS may show a file's age 60 s late."""
 
 SETTLE_S = {"disk": 0.2, "bucket": 2.0}
-"""How long to wait before the file is read back, where creation is not exclusive."""
+"""The wait before the file is read back, where creation is not exclusive."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ class Owner:
         host: The host's name.
         processes: The boot and the pid namespace, within which a pid means one process; empty if the host does not say.
         pid: The process's number.
-        user: Who started it.
-        started: When, UTC.
+        user: The name of the user who started it.
+        started: The time of the start, UTC.
         token: A random text that only this start has.
     """
 
@@ -79,12 +79,12 @@ class Owner:
         return cls(platform.node(), _processes(), os.getpid(), _user(), started, uuid4().hex)
 
     def died(self) -> bool:
-        """Whether it ran on this host and its process has ended; False where that cannot be known."""
+        """Whether it ran on this host and its process has ended; False if that cannot be found out."""
         if (self.host, self.processes) != (platform.node(), _processes()) or self.pid <= 0:
             return False
         try:
-            # Signal 0 is never delivered: the call only says whether there is such a process. A process of another user
-            # may not be signalled, but is there.
+            # Signal 0 is never delivered: the call only checks whether there is such a process. A process of another
+            # user may not be signalled, but it is there.
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
@@ -128,7 +128,7 @@ class Lock:
         # could write the name again, and the next start would wait for a ghost.
         self._ended.set()
         self._thread.join()
-        with suppress(UserError, OSError):  # What cannot be removed now is taken over later.
+        with suppress(UserError, OSError):  # If the file cannot be removed now, it ages, and the next start takes over.
             if self._mine():
                 self.folder.remove(NAME)
             if self.folder.local:
@@ -203,7 +203,7 @@ class Lock:
 
 
 def holder(folder: Folder) -> Owner | None:
-    """The living owner of a folder's lock; None where there is none, as after a start that was killed."""
+    """The owner of a folder's lock if it still runs; None if there is none, as after a start that was killed."""
     other = named(folder)
     try:
         return other if other and last_sign_s(folder, other, STALE_S) is not None else None
@@ -212,7 +212,7 @@ def holder(folder: Folder) -> Owner | None:
 
 
 def last_sign_s(folder: Folder, owner: Owner, stale_s: float) -> float | None:
-    """How old an owner's last sign of life is, in seconds; None if the owner is gone.
+    """The seconds since an owner last touched the file; None if the owner is gone.
 
     The owner is gone if its process ended, which can only be seen on its own host, or if its file is gone or older than
     `stale_s`.

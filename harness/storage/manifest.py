@@ -1,7 +1,8 @@
 """The files that describe a whole run: manifest.json, readable and with a checksum, and samples.parquet.
 
-The manifest has all that reading a run needs: the config, and for every job what made its rows and what tables must
-know of its method, data set and metrics. It is filled in when the run is planned, so reading a run imports no plugin.
+The manifest has everything that is needed to read a run: the config, and for every job the parts that made its rows and
+the facts about its method, data set and metrics for the tables. It is filled in when the run is planned, so reading a
+run imports no plugin.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PARTS = "parts"
 Samples = Mapping[str, Mapping[str, int | None]]
 """Data set's label -> the samples asked for, in their order -> how many instances each holds.
 
-None where the data set's listing does not say how many, because that takes opening the image.
+None if the data set's listing does not give the number, because the image would have to be opened.
 """
 
 _SAMPLES = pa.schema([("dataset", pa.string()), ("image_id", pa.string()), ("instances", pa.int32())])
@@ -37,7 +38,7 @@ _SAMPLES = pa.schema([("dataset", pa.string()), ("image_id", pa.string()), ("ins
 
 @dataclass(frozen=True)
 class JobFacts:
-    """A job, which is a method on a data set: what made its rows, and what a reader of them must know.
+    """A job, which is a method on a data set: the parts that made its rows, and facts for readers of the rows.
 
     Attributes:
         method: The method's label.
@@ -120,10 +121,10 @@ def checksum(manifest: Mapping[str, Any]) -> str:
 
 
 def read_samples(folder: Folder) -> dict[str, dict[str, int | None]]:
-    """The samples that the last start asked for; empty where there is no manifest.
+    """The samples that the last start asked for; empty if there is no manifest.
 
     Raises:
-        UserError: The file is absent, damaged or not what the manifest says of it.
+        UserError: The file is absent or damaged, or does not match its fingerprint in the manifest.
     """
     manifest = read_manifest(folder)
     if not manifest:
@@ -149,15 +150,15 @@ def _listed(folder: Folder) -> dict[str, dict[str, int | None]]:
 
 
 def described(wanted: Samples) -> dict[str, Any]:
-    """What the manifest says about the samples that the run wants."""
+    """The manifest's entry on the samples that the run asks for: their count and fingerprint for each data set."""
     return {label: {"count": len(own), "fingerprint": fingerprint(list(own.items()))} for label, own in wanted.items()}
 
 
 def save_samples(folder: Folder, wanted: Samples) -> dict[str, Any]:
-    """Write which samples are asked for.
+    """Write the samples that are asked for to samples.parquet.
 
     Returns:
-        What the manifest says of them.
+        The manifest's entry on them.
     """
     lines = [(label, one, instances) for label, own in wanted.items() for one, instances in own.items()]
     columns = zip(*lines, strict=True) if lines else ([], [], [])
@@ -171,7 +172,7 @@ _TELL = {
     "dataset": ("dataset_plugin", "dataset_params", "dataset_fingerprint"),
     "clicks": ("clicks",),
 }
-"""Part of a job that is a fingerprint -> the keys of `JobFacts.about` that say what it was made of."""
+"""Part of a job that is a fingerprint -> the keys of `JobFacts.about` with the values that it was made of."""
 
 _PLUGINS = {"method_params": ("methods", "method_plugin"), "dataset_params": ("datasets", "dataset_plugin")}
 
@@ -179,7 +180,7 @@ _ABSENT = object()
 
 
 def difference(part: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """How a part of a job changed, in the config's words: `method_params.radius: 2.0 then, 3.0 now`.
+    """Describes how a part of a job changed, in the config's words: `method_params.radius: 2.0 then, 3.0 now`.
 
     Args:
         part: A key of `JobFacts.parts`.
@@ -187,7 +188,7 @@ def difference(part: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> st
         now: Its `about` now.
 
     Returns:
-        Every value that differs; empty where both say the same, as where only a file's content changed.
+        Every value that differs; "" if all are equal, as when only a file's content changed.
     """
     keys = [key for key in _TELL.get(part, ()) if key in then and key in now and _comparable(key, then, now)]
     return ", ".join(one for key in keys for one in _differing(key, *_values(key, then, now)))
@@ -203,7 +204,7 @@ def _differing(name: str, then: Any, now: Any) -> Iterator[str]:
 
 
 def _comparable(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a value may be compared: parameters only where the plugin is the same on both sides."""
+    """Whether a value may be compared: parameters only if the plugin is the same on both sides."""
     _, plugin = _PLUGINS.get(key, ("", ""))
     return then.get(plugin) == now.get(plugin)
 

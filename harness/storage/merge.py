@@ -1,6 +1,6 @@
 """Merges runs, of several machines or with methods added later, into one by copying their shards together.
 
-Shards are named by their content and say what made them, so they are copied unchanged:
+Shards are named by their content, and their headers say what made them, so they are copied unchanged:
 
     laptop/shards/sam-coco-1f../{a, b}     merged/shards/sam-coco-1f../{a, b, c}     b is there once: equal content,
     server/shards/sam-coco-1f../{b, c}                                              equal name

@@ -48,7 +48,7 @@ class Part:
         return cls(int.from_bytes(digest[:8]) % of + 1, of)
 
     def folder(self, run: Folder) -> Folder:
-        """Where its lock and its progress lie."""
+        """The folder of its lock and its progress."""
         return run / PARTS / f"{self.number}-of-{self.of}"
 
     def __str__(self) -> str:

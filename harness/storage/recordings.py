@@ -1,4 +1,4 @@
-"""People's prompts, written one a file: what was confirmed to a browser is on the disk, whatever comes then."""
+"""People's prompts, one in each file: a prompt is confirmed to the browser only once it is on the disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.storage.folder import write_bytes
 from harness.storage.shards import parquet
 
 ID = re.compile(r"[0-9a-f]{32}")
-"""What a recording's id must be, since it names its file."""
+"""The form of a recording's id, since it names its file."""
 
 
 def record(folder: Path, row: Mapping[str, Any]) -> Path:
@@ -23,8 +23,8 @@ def record(folder: Path, row: Mapping[str, Any]) -> Path:
     Two browsers never write the same file, and a prompt that is sent again replaces itself.
 
     Args:
-        folder: Where recordings are kept.
-        row: A value for each of `COLUMNS`; the id as `ID` wants it.
+        folder: The folder of recordings.
+        row: A value for each of `COLUMNS`; the id matches `ID`.
 
     Raises:
         UserError: The folder cannot be written.

@@ -51,11 +51,11 @@ def as_parquet(
     """All rows as one Parquet file, a part in memory at a time; also, how many rows they are.
 
     Args:
-        store: The run's.
+        store: The run's store.
         jobs: The jobs whose rows are written.
-        sample_ids: Data set's label -> the samples that the run wants.
-        metadata: Written into the file's schema.
-        changed: Applied to each part of the rows before it is written.
+        sample_ids: Data set's label -> the samples that the run asks for.
+        metadata: Entries for the file's schema.
+        changed: A function that is applied to each part of the rows before it is written.
     """
     sink, count = pa.BufferOutputStream(), 0
     columns = schema(metrics_of(jobs)).with_metadata(dict(metadata))
@@ -73,7 +73,7 @@ def latest_rows(
     masks: bool = False,
     coded: bool = False,
 ) -> pd.DataFrame:
-    """As `Store.rows`, but read from results.parquet, one file instead of many, where `results_hold`."""
+    """As `Store.rows`, but read from results.parquet, one file instead of many, if `results_hold`."""
     rows = read_results(store, masks, coded) if results_hold(store, jobs, sample_ids) else None
     return store.rows(jobs, sample_ids, masks, coded) if rows is None else rows
 

@@ -1,4 +1,4 @@
-"""A shard's file: the rows of some samples of one job, with a header that says which samples and what made them.
+"""A shard's file: the rows of some samples of one job, with a header that names the samples and what made the rows.
 
 It is named by the SHA-256 of its bytes. So a file that was cut or altered no longer matches its name, two different
 files with the same samples never overwrite each other, and shards may be copied from one run's folder to another's.
@@ -30,9 +30,9 @@ class Header:
 
     Attributes:
         samples: The ids of the samples that it is complete for. A sample without instances has no row, but is named.
-        parts: What made its rows: the `parts` of its `JobFacts`.
-        code: The hashes of the plugins' code that made its rows; empty where they were not noted.
-        given_up: Its rows are failed ones of an image on which workers died. The next start tries it again.
+        parts: The fingerprints of everything that made its rows: the `parts` of its `JobFacts`.
+        code: The hashes of the plugins' code that made its rows; empty if they were not noted.
+        given_up: Whether its rows are failed ones of an image on which workers died. The next start tries it again.
         words: Sample -> two numbers about the words of its prompts: how many the method does not know, and how many it
             reads. Empty for a method without a vocabulary of its own.
     """
@@ -128,7 +128,7 @@ def rows_of(content: bytes, columns: pa.Schema | None = None) -> pa.Table:
     try:
         # Threads of Arrow's keep memory for themselves.
         rows = pq.read_table(pa.BufferReader(content), schema=columns, use_threads=False)
-        if columns is not None and "draw" in columns.names:  # Early shards ask once for an instance and do not say so.
+        if columns is not None and "draw" in columns.names:  # Early shards lack the column: they have one draw each.
             at = columns.get_field_index("draw")
             rows = rows.set_column(at, columns.field(at), pyarrow.compute.fill_null(rows["draw"], 0))
         return rows.replace_schema_metadata()

@@ -7,8 +7,8 @@
     runs/<run>/report.md            its tables
     runs/<run>/lock.json            while it is being written: by whom
 
-A job is a method on a data set. Each shard says which samples it has and what made them, so a resumed run needs no
-other memory, and a run that loses its manifest loses only the record of its starts.
+A job is a method on a data set. The header of each shard names its samples and what made the rows, so a resumed run
+needs no other memory, and a run that loses its manifest loses only the record of its starts.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Store:
             samples: The samples that it asks for.
 
         Raises:
-            UserError: Rows with the same labels were made by something else, or by what nobody knows.
+            UserError: Rows with the same labels were made by something else, or by something unknown.
         """
         manifest = self.manifest()
         self.remove_left_over()
@@ -115,7 +115,7 @@ class Store:
         return manifest
 
     def manifest(self) -> dict[str, Any]:
-        """What the manifest says; empty before the first start."""
+        """The content of the manifest; empty before the first start."""
         return read_manifest(self.folder)
 
     def check(self, jobs: Sequence[JobFacts]) -> None:
@@ -230,7 +230,7 @@ class Store:
             ) from error
 
     def folder_of(self, key: str) -> Folder:
-        """Where a job's shards lie."""
+        """The folder of a job's shards."""
         return self.folder / "shards" / key
 
     def _parts(self, job: JobFacts, wanted: set[str], columns: pa.Schema) -> Iterator[pa.Table]:
@@ -247,7 +247,7 @@ class Store:
         #    shard 2    c d                          shard 2 counts for d, for c is taken
         left = set(wanted)
         for name, header in self.own(job).items():
-            # A sample may lie in two shards if a start was killed while its workers went on; the first one counts.
+            # A sample may be in two shards if a start was killed while its workers went on; the first one counts.
             fresh = left.intersection(header.samples)
             left -= fresh
             if fresh:
@@ -294,12 +294,12 @@ class Store:
 
 
 def file_of(key: str, content: pa.Buffer) -> str:
-    """Where a shard of a job lies, within the run's folder."""
+    """The path of a job's shard, within the run's folder."""
     return f"shards/{key}/{name_of(content)}"
 
 
 def _difference(part: str, then: Mapping[str, str], job: JobFacts, known: Mapping[str, Any]) -> str:
-    """How a part differs: value by value, if the manifest describes the same state as the shard."""
+    """Describes how a part differs: value by value, if the manifest describes the same state as the shard."""
     same = known and known["parts"].get(part) == then.get(part)
     said = difference(part, known["about"], job.about) if same else ""
     return said or f"{part}: {then.get(part, 'unknown')} then, {job.parts[part]} now"
@@ -310,7 +310,7 @@ def store_of(run: str, runs: str | Path | None = None) -> Store:
 
     Args:
         run: The run's name.
-        runs: Where runs are kept, a folder or a bucket; by default what HARNESS_RUNS says, or runs/ in the checkout.
+        runs: The folder or bucket of all runs; by default the one in HARNESS_RUNS, or runs/ in the checkout.
     """
     return Store(Folder.at(runs or _runs()) / run)
 
@@ -331,7 +331,7 @@ def found_at(place: str | Path) -> Store:
 
 
 def no_run(store: Store) -> UserError:
-    """The error for a folder in which no run lies: it names the newest runs of this machine."""
+    """The error for a folder without a run: it names the newest runs of this machine."""
     kept = Folder.at(_runs()).local
     found = sorted(kept.glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime) if kept else []
     names = [file.parent.name for file in found[-NAMED:]]
@@ -341,5 +341,5 @@ def no_run(store: Store) -> UserError:
 
 
 def _runs() -> str | Path:
-    """Where runs are kept: what HARNESS_RUNS says, or runs/ under ROOT."""
+    """The folder or bucket of all runs: the one in HARNESS_RUNS, or runs/ under ROOT."""
     return os.environ.get("HARNESS_RUNS") or places.ROOT / "runs"

@@ -29,12 +29,12 @@ def disputes(rows: pd.DataFrame) -> dict[str, str]:
     """The data sets in which methods disagree about an instance.
 
     Args:
-        rows: A run's, or those of several; columns that they lack are not compared. Clicks are compared within a run,
-            since another run may have another seed.
+        rows: The rows of a run or of several; columns that they lack are not compared. Clicks are compared within a
+            run, since another run may have another seed.
 
     Returns:
         Data set -> a sentence that counts the instances, names the first one with both its values, and says what to do.
-        Empty where all agree.
+        Empty if all agree.
     """
     found: dict[str, str] = {}
     for what, unlike in (("ground truth", _areas(rows)), ("first click", _first_clicks(rows))):
@@ -61,7 +61,7 @@ def _first_clicks(rows: pd.DataFrame) -> pd.DataFrame:
     Only the very first click is compared: later clicks may follow each method's own masks.
     """
     by = [name for name in (*_INSTANCE, "draw", "click_strategy", "click_options", "run") if name in rows]
-    if "click_strategy" not in rows:  # Nobody knows by which rules they were made.
+    if "click_strategy" not in rows:  # The click rules are unknown, so clicks cannot be compared.
         return _differing(rows.iloc[:0].assign(value=""), by)
     asked = rows.loc[click_counts(rows["clicks"]) > 0, [*by, "method", "click_index", "clicks"]]
     # Each method's own first round, which need not be round 1: a rule may begin with two clicks, and the rows may be a

@@ -40,7 +40,7 @@ from harness.storage.store import RESULTS, Store, no_run
 from harness.structures import UserError
 
 NAMED_AT_MOST = 5
-"""How many damaged shards are named one by one."""
+"""How many damaged shards are named one by one, at most."""
 
 
 def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
@@ -120,7 +120,7 @@ def _check_shards(found: Findings, store: Store, jobs: Mapping[str, Any]) -> boo
 
 
 def _doubts(header: Header | None, job: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a shard that can be read."""
+    """Sentences on what is wrong with a shard that can be read; none if nothing is."""
     if header is None:
         return ["it does not say which images it holds; delete it and run again"]
     differing = changed(job.get("parts", {}), header.parts)
@@ -180,14 +180,14 @@ def pairs_of(config: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Map
 
 
 def label_of(entry: Mapping[str, Any]) -> str:
-    """How a manifest's method or data set is named in tables."""
+    """The name in tables of a method or data set, from its entry in a manifest's config."""
     return str(entry.get("label") or entry["name"])
 
 
 def _rows_beside_results(
     store: Store, jobs: Sequence[JobFacts], wanted: Mapping[str, Collection[str]]
 ) -> tuple[pd.DataFrame, str]:
-    """The shards' rows, and what is wrong with results.parquet, which should have the same rows.
+    """The shards' rows, and a sentence on what is wrong with results.parquet, which should have the same rows.
 
     Both are read side by side in pieces, since all rows with their masks may not fit into memory. After the comparison
     only the columns that later checks need are kept.
@@ -214,11 +214,11 @@ class _Results:
     """Compares the rows of results.parquet with others, from its first to its last.
 
     Args:
-        folder: The run's.
-        files: Closes the file.
+        folder: The run's folder.
+        files: The stack that closes the file.
 
     Attributes:
-        wrong: What is wrong with the file; empty as long as nothing is.
+        wrong: A sentence on what is wrong with the file; "" as long as nothing is.
     """
 
     def __init__(self, folder: Folder, files: ExitStack) -> None:

@@ -1,4 +1,4 @@
-"""Which share of the words that a run's methods were asked with they do not know, by the headers of its shards."""
+"""Finds the share of a run's words that a method does not know, from the headers of its shards."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def unknown_words(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, 
     """A sentence for each job of a method that has a vocabulary of its own.
 
     Args:
-        store: Where the shards are.
-        jobs: Whose rows count.
+        store: The run's store.
+        jobs: The jobs whose rows count.
         samples: Data set's label -> the images that count.
     """
     several = len({job.dataset for job in jobs}) > 1

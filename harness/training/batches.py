@@ -39,15 +39,15 @@ class Preparing(Protocol):
     """A learner that computes something for a step's images and texts together, before their examples are made."""
 
     def prepare(self, images: Sequence[Image], texts: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> None:
-        """Compute and keep what is faster for several images at once; each text comes with its vocabulary."""
+        """Compute and keep results that are faster for several images at once; each text comes with its vocabulary."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
     """The examples that one worker of several trains on at each step.
 
-    A step's draws are cut into equal shares, one a worker, and each share into `parts` of one forward pass each, in
-    order. With 8 draws, 2 workers and 2 parts:
+    A step's draws are cut into equal shares, one for each worker, and each share into `parts` of one forward pass each,
+    in order. With 8 draws, 2 workers and 2 parts:
 
         draws      0 1 2 3 4 5 6 7
         worker 0  [0 1][2 3]
@@ -74,7 +74,7 @@ class Batches:
 
     @cached_property
     def wordings(self) -> list[Wording]:
-        """How the instances of each data set are put into words."""
+        """The wording of each data set, which puts its instances into words."""
         return [Wording(self.text, dataset.classes) for dataset in self.samples.datasets]
 
     def steps(self, first: int, end: int) -> Iterator[list[Batch]]:
@@ -134,10 +134,10 @@ class Batches:
             return list(pool.map(lambda drawn: make(*drawn), share))
 
     def _example(self, draw: Draw, rng: np.random.Generator) -> Made:
-        """The learner's example of a draw; if that draw is of no use, another draw takes its place.
+        """The learner's example of a draw; a draw that cannot be used is replaced by another one.
 
-        A draw is of no use if it cannot be read or clicked, or has no words. The other one is drawn with the same
-        generator, so that it is the same in every start of the training.
+        A draw cannot be used if its files cannot be read, it cannot be clicked, or it has no words. The other one is
+        drawn with the same generator, so that it is the same in every start of the training.
 
         Raises:
             UserError: As many in a row are unreadable as there are instances, or the learner's own code fails.
@@ -202,13 +202,13 @@ def _called(draw: Draw) -> str:
 def batches_of(
     recipe: Recipe, rank: int, world: int, device: torch.device, processes: int = 1, threads: int = 1
 ) -> Batches:
-    """The batches of one worker, with a learner whose network lies on the CPU.
+    """The batches of one worker, with a learner whose network is on the CPU.
 
     Args:
         recipe: The recipe of the whole training.
         rank: The worker's number.
         world: How many workers there are.
-        device: Where the worker trains. Whatever else its learner puts on a GPU goes to the same one.
+        device: The device on which the worker trains; its learner's other tensors on a GPU go to the same one.
         processes: Processes that share the memory for decoded images.
         threads: Threads that make a step's examples together.
     """

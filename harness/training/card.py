@@ -1,4 +1,4 @@
-"""The card beside a checkpoint: what the weights are, what they are not, and how to train them again."""
+"""Writes the card beside a checkpoint: what the weights are, what they are not, and how to train them again."""
 
 from __future__ import annotations
 

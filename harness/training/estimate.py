@@ -1,4 +1,4 @@
-"""How long a training would take, estimated from a few of its steps on the device at hand."""
+"""Estimates the time of a training from a few of its steps on the device at hand."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Expected:
     Attributes:
         steps_per_s: The steps per second of one worker with its share of the batch. The workers' exchange of gradients,
             validation and checkpoints are left out.
-        device: What was measured: a GPU's name, or a CPU's with torch's threads.
-        hours: From start to end.
-        device_hours: Hours times workers: GPU-hours, or those of a CPU worker.
+        device: The measured device: a GPU's name, or a CPU's name with the number of torch's threads.
+        hours: The hours from start to end.
+        device_hours: Hours times workers: GPU-hours, or hours of a CPU worker.
         measured: How many steps were measured.
     """
 
@@ -59,7 +59,7 @@ def expected_hours(recipe: Recipe, for_s: float = 60.0) -> Expected:
     For example, 0.3 s with decoding and 0.1 s without, 1000 images and 10 000 examples: 0.1 + 0.2 * 0.1 = 0.12 s.
 
     Args:
-        recipe: What would be trained, from the start.
+        recipe: The recipe that would be trained, from the start.
         for_s: No further step begins after this many seconds, once three are measured. Listing the data, starting the
             loaders and a first step of each loader come before and are not counted.
 
@@ -103,8 +103,8 @@ def _decoded(training: Training) -> float:
     """The share of a training's examples whose image is not in memory yet."""
     recipe, draws = training.recipe, training.batches.draws.draws
     images = list(dict.fromkeys((draw.dataset, draw.sample_id) for draw in draws))
-    # Each process keeps the images in a memory of its own, so all of them must fit into a process's part of it, and
-    # each is decoded once a process.
+    # Each process keeps images in a memory of its own. So all images must fit into one process's part of the memory,
+    # and each process decodes each image once.
     if len(images) * _bytes_an_image(training.batches.samples, images[:_WEIGHED]) > KEPT_BYTES // training.processes:
         return 1.0
     return min(1.0, training.processes * len(images) / (recipe.steps * recipe.batch / max(1, recipe.workers)))

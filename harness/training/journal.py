@@ -34,13 +34,13 @@ class Journal:
     """Keeps every report.
 
     A resumed training repeats the steps since its last state. When its first report arrives, the earlier start's rows
-    of these steps are dropped, and TensorBoard is told to forget their points. So no step is there twice:
+    of these steps are dropped, and their points are removed from TensorBoard. So no step is there twice:
 
         start 1   20 40 60 80 x             killed after 80; the last state is that of step 50
         start 2           60 80 100 ...     the file then has 20 40 60 80 100 ...
 
     Args:
-        folder: The training's own; made if need be.
+        folder: The training's folder; it is made if it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -124,7 +124,7 @@ class Loaders:
 
 
 def _why(error: BrokenProcessPool) -> str:
-    """What Python knows about the reason; "" if the process was killed."""
+    """The reason that Python gives; "" if the process was killed."""
     lines = str(error.__cause__ or "").strip(" \n\"'").splitlines()
     return f" (here: {lines[-1]})" if lines else ""
 
@@ -140,7 +140,7 @@ def _begin(make: Make, processes: int, threads: int, ended: connection.Connectio
 
 
 def _end_with_parent(ended: connection.Connection) -> None:
-    """End this process when the training closes its end of the pipe or is killed; else it would run for ever."""
+    """End this process when the training closes its end of the pipe or is killed; otherwise it would run for ever."""
     parent = parent_process()
     assert parent is not None
     connection.wait([parent.sentinel, ended])

@@ -18,7 +18,7 @@ def named(learner: Learner) -> str:
 
 
 def defined(function: Callable[..., Any]) -> str:
-    """The file and line of a plugin's function, in parentheses; "" where Python does not know them."""
+    """The file and line of a plugin's function, in parentheses; "" if Python does not know them."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f" ({code.co_filename}, line {code.co_firstlineno})" if code else ""
 
@@ -30,13 +30,13 @@ def damaged(file: object, error: Exception, delete: str = "it") -> UserError:
 
 @contextmanager
 def memory_blamed(device: str) -> Iterator[None]:
-    """Turn a lack of memory into a message that says what to lower.
+    """Turn a lack of memory into a message that names the settings to lower.
 
     Args:
-        device: The recipe's.
+        device: The recipe's device.
 
     Raises:
-        UserError: It replaces the exception of torch or Python.
+        UserError: In place of the exception of torch or Python.
     """
     try:
         yield
@@ -44,8 +44,8 @@ def memory_blamed(device: str) -> Iterator[None]:
         found = next((one for one in (error, error.__cause__) if one and lacks_memory(one)), None)
         if found is None:
             raise
-        # MemoryError is Python's and numpy's, a bare RuntimeError that of torch's CPU allocator; torch has types of its
-        # own for a GPU.
+        # Python and numpy raise MemoryError, and torch's CPU allocator a bare RuntimeError; for a GPU torch has types
+        # of its own.
         on_cpu = isinstance(found, MemoryError) or type(found) is RuntimeError
         where = "the CPU" if on_cpu else "cuda" if device == "auto" else device
         said = ". ".join(str(found).partition("\n")[0].split(". ")[:3]).rstrip(".") or type(found).__name__

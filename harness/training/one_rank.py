@@ -1,7 +1,7 @@
 """One worker's part of a training, which is the whole training if there is one worker.
 
-All random numbers come from (seed, step), so a training that was stopped and resumed ends with the same weights as one
-that ran through.
+All random numbers come from (seed, step), so a training that was stopped and resumed ends with the same weights as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from harness.training.state import States, TrainingState
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training has come.
+    """The progress of a training.
 
     Attributes:
         step: Steps done.
         steps: Steps in all.
-        loss: Mean over the steps since the last report.
+        loss: The mean loss over the steps since the last report.
         lr: The learning rate.
-        steps_per_s: Since this process started.
+        steps_per_s: Steps per second since this process started.
         waited: The share of that time in which it waited for examples.
         validation: The mean loss of the fixed examples, if it was computed since the last report.
         since: The step of the kept state from which this start went on; 0 if it began anew.
@@ -65,11 +65,11 @@ class Fitted:
     """The result of a training, from which the checkpoint is made.
 
     Attributes:
-        weights: On the CPU.
-        metadata: What the learner wants in the checkpoint.
+        weights: The network's weights, on the CPU.
+        metadata: The learner's entries for the checkpoint's metadata.
         categories: The categories of the instances that could be drawn.
         data: Each data set's name and fingerprint.
-        vocabulary: The names of the data sets' classes, as the training said them.
+        vocabulary: The names of the data sets' classes, as they were worded in the training.
     """
 
     weights: dict[str, torch.Tensor]
@@ -203,7 +203,7 @@ def chosen_device(device: str) -> torch.device:
     """The torch device of a recipe's `device`; "auto" takes the GPU if there is one.
 
     Raises:
-        UserError: The recipe wants a GPU that is not there.
+        UserError: The recipe asks for a GPU that is not there.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.startswith("cuda") and int(device.partition(":")[2] or 0) >= gpus:

@@ -16,7 +16,7 @@ from harness.plugins.interfaces import Dataset
 from harness.structures import Instance, Sample, UserError
 
 KEPT_BYTES = 4 * 2**30
-"""How many bytes of decoded samples stay in memory."""
+"""The most bytes of decoded samples that are kept in memory."""
 
 WORDS = 2**32 - 1
 """The last part of the seed of a draw's words. `Generator.spawn` counts from 0, so it never reaches this number."""
@@ -33,11 +33,11 @@ class Draw:
 
 
 class SampleCache:
-    """Decoded samples, kept in memory since training sees each many times; their masks are kept as bits.
+    """Decoded samples, kept in memory since a training uses each many times; their masks are kept as bits.
 
     Args:
-        datasets: Where samples come from.
-        limit: In bytes; beyond it the samples that came first are dropped.
+        datasets: The data sets of the samples.
+        limit: The most bytes; beyond it the samples that came first are dropped.
     """
 
     def __init__(self, datasets: Sequence[Dataset], limit: int = KEPT_BYTES) -> None:
@@ -128,7 +128,7 @@ class PackedSample:
 
     @property
     def bytes(self) -> int:
-        """What the image and the masks take in memory."""
+        """The memory of the image and the masks, in bytes."""
         return self.without_masks.image.nbytes + sum(bits.nbytes for bits in self.bits)
 
     def sample(self) -> Sample:
@@ -152,8 +152,8 @@ class Draws:
     draw step 5000 without the 4999 before it.
 
     Without `balance` every instance is as likely as any other. With it an instance's probability is proportional to one
-    over the number of instances of its category, so all categories are equally likely, and so are the instances within
-    each:
+    over the number of instances of its category. So all categories are equally likely, and so are the instances of one
+    category:
 
         3 dogs, 1 cat     balance: false   dog, dog, dog, cat 1/4 each: dogs are 3/4 of the draws
                           balance: true    dog, dog, dog 1/6 each, cat 1/2: dogs and cats are half each

@@ -27,9 +27,9 @@ class TrainingState:
     """A learner with its optimiser, its schedule and, if wanted, the moving average of its weights.
 
     Args:
-        learner: Its network is on the device already.
+        learner: The learner, whose network is on the device already.
         recipe: The recipe of the whole training. Its `workers` is not used: the process group has the number.
-        device: Where the forward passes run.
+        device: The device of the forward passes.
     """
 
     def __init__(self, learner: Learner, recipe: Recipe, device: torch.device | None = None) -> None:
@@ -41,8 +41,8 @@ class TrainingState:
         self.optimizer = optimizer_of(learner, recipe)
         self.forward: Forward | nn.parallel.DistributedDataParallel = Forward(learner)
         if self.world > 1:
-            # Learners may leave parameters unused, as CLIP's learner does without its crops. DDP must know: otherwise
-            # it would wait for their gradients for ever.
+            # Learners may leave parameters unused, as CLIP's learner does without its crops. DDP needs the flag below:
+            # otherwise it would wait for their gradients for ever.
             ids = [self.device.index or 0] if self.device.type == "cuda" else None
             self.forward = nn.parallel.DistributedDataParallel(self.forward, ids, find_unused_parameters=True)
         self.average = copy.deepcopy(learner.network.state_dict()) if recipe.ema else None
@@ -61,20 +61,20 @@ class TrainingState:
 
         The share comes in `accumulate` parts, for less memory. Each part's loss is divided by their number before its
         gradients are added up, so that the sum is the gradient of the mean over the share; DDP then averages it over
-        the workers. The step is therefore that of the whole batch, however it is cut:
+        the workers. So the step is the same as with the whole batch at once, however it is cut:
 
             worker 0   part 0, part 1 -> grad a        DDP exchanges gradients once, after the last part
             worker 1   part 0, part 1 -> grad b        every worker steps by (a + b) / 2
 
         Args:
-            step: Its number, counted from 0.
+            step: The step's number, counted from 0.
             batches: The parts of this worker's share.
 
         Returns:
             The loss before the step, the mean over all workers.
 
         Raises:
-            UserError: The loss is not finite. The last state that was kept stays; the step is not taken.
+            UserError: The loss is not finite. The step is not taken, and the last saved state stays.
         """
         # All random numbers of a step, those of dropout included, come from (seed, step, rank). So no generator's state
         # has to be kept. The factors keep the three apart: a rank counts in units of 2^40, a seed in units of 1 000
@@ -137,7 +137,7 @@ class TrainingState:
         return self.learner.network.state_dict() if self.average is None else self.average
 
     def as_dict(self, step: int) -> dict[str, Any]:
-        """All that a resumed training needs besides its recipe, after `step` steps.
+        """Everything that a resumed training needs besides its recipe, after `step` steps.
 
         Only weights, the optimiser's momenta and the average depend on earlier steps. The examples of a step, their
         augmentation, dropout and the learning rate follow from the seed and the step's number (`Draws.at`,
@@ -180,7 +180,7 @@ class StateFile:
     key: str
 
     def load(self) -> Mapping[str, Any] | None:
-        """The state, if it is of this recipe.
+        """The saved state, if it was made by this recipe; None if there is none, or by another recipe.
 
         Raises:
             UserError: The file is damaged.

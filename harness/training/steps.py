@@ -33,7 +33,7 @@ class Forward(nn.Module):
         """The loss of a batch.
 
         Raises:
-            UserError: The learner's own code fails, or returns something else.
+            UserError: The learner's own code fails, or returns something other than a loss.
         """
         try:
             with blamed(f"{self.subject} cannot be computed"):

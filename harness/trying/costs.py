@@ -1,9 +1,9 @@
 """Counts each method's parameters, and its operations for one picture as torch counts them.
 
-Each method gets the picture twice. The first time fills what is computed once for all pictures, such as the vectors of
-texts. The second time is counted: it is what every further picture costs. An operation is a multiply or an add of a
-matrix product or a convolution, for example 2 x 8 x 4 x 16 = 1024 for (8, 4) @ (4, 16). That is all torch's counter
-knows; work in NumPy and OpenCV is not counted.
+Each method gets the picture twice. The first time it also computes results that all pictures share, such as the vectors
+of texts. The second time is counted: it is the cost of every further picture. An operation is a multiply or an add of a
+matrix product or a convolution, for example 2 x 8 x 4 x 16 = 1024 for (8, 4) @ (4, 16). torch's counter counts nothing
+else; work in NumPy and OpenCV is not counted.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _WITHOUT_NETWORKS = ("builtins", "numpy", "torch", "functools", "pathlib")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method computes for one picture.
+    """The size of a method and its operations for one picture.
 
     Attributes:
-        label: The method's.
+        label: The method's label.
         parameters: How many numbers its networks have; 0 for a method without a torch network.
         image_operations: Operations of encoding a picture, once for all prompts.
         prompt_operations: Operations for one click and a class name.
-        error: Why the method gave no answer; "" if it did.
+        error: The reason why the method gave no answer; "" if it did.
     """
 
     label: str
@@ -55,10 +55,10 @@ def costs(config: RunConfig) -> tuple[tuple[int, int], list[Cost]]:
     """Run every method of a config on the first picture of its first data set, in this process.
 
     Returns:
-        The picture's (h, w), and what each method computes.
+        The picture's (h, w), and the cost of each method.
 
     Raises:
-        UserError: The picture has no instance that can be asked for, or as `load_methods` says.
+        UserError: The picture has no instance that can be asked for, or as in `load_methods`.
     """
     entry = config.datasets[0]
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
@@ -70,8 +70,9 @@ def costs(config: RunConfig) -> tuple[tuple[int, int], list[Cost]]:
 
 
 def parameter_count(method: object) -> int:
-    """How many numbers all networks have that an object holds, however deep; a shared tensor counts once."""
-    # A search through attributes, mappings and lists. `seen` ends it at circles, such as a model that knows its owner.
+    """The number of values in all networks that an object holds, at any depth; a shared tensor counts once."""
+    # A search through attributes, mappings and lists. `seen` ends it at circles, such as a model that refers to its
+    # owner.
     # A tensor is counted by its identity: two networks may share an encoder, or one its input and output embeddings.
     found: dict[int, int] = {}
     due, seen = [method], set()
@@ -94,8 +95,8 @@ def parameter_count(method: object) -> int:
 def _cost(one: Loaded, picture: Picture, wording: Wording) -> Cost:
     instance = picture.targets[0].instance
     rows, columns = picture.targets[0].truth.mask.nonzero()
-    # `nonzero` goes through the mask row by row; the middle one of these pixels lies inside, unlike the centroid of a
-    # ring. Which pixel it is changes no count.
+    # `nonzero` goes through the mask row by row. The middle one of these pixels lies on the mask, unlike the centroid
+    # of a ring. The choice of the pixel changes no count.
     click = Click(int(columns[len(columns) // 2]), int(rows[len(rows) // 2]))
     word = wording.vocabulary[wording.classes.index(instance.category)]
     size = parameter_count(one.method)
@@ -112,7 +113,7 @@ def _cost(one: Loaded, picture: Picture, wording: Wording) -> Cost:
 
 @contextmanager
 def _counted() -> Iterator[FlopCounterMode]:
-    """Count operations in the block. Attention is computed by plain matrix products there, which the counter knows."""
+    """Count operations in the block. Attention is computed by plain matrix products there, since these are counted."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -1,8 +1,8 @@
 """Answers the questions of `try`'s page about many pictures, and keeps the last pictures encoded.
 
-A desk answers one question at a time. It is used in one thread of the page's process, or in processes of a cluster.
-There nobody knows which pictures a process still holds, so each question brings a key and the pixels: under a known
-key the pixels are not looked at, else they are encoded. A process that was started again so needs no extra step.
+A desk answers one question at a time. It is used in one thread of the page's process, or in processes of a cluster. The
+page cannot know which pictures a process still holds, so each question brings a key and the pixels: if the key is
+known, the pixels are not used, otherwise they are encoded. So a process that was started again needs no extra step.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ PICTURES = 8
 
 @dataclass(frozen=True)
 class Facts:
-    """What a page shows of a method.
+    """The facts about a method that a page shows.
 
     Attributes:
         label: The config's label.
         plugin: The plugin's name.
         reads: Whether the words may change its mask.
         needs_click: Whether it needs a click.
-        device: Where it runs; "" if the method does not say.
+        device: The device on which it runs; "" if the method has no `device`.
     """
 
     label: str
@@ -57,7 +57,7 @@ class Question:
         clicks: The clicks in their order, inside the picture.
         text: The words; None for none.
         vocabulary: The names that the words are contrasted with; if empty, the method uses its own.
-        present: The names of what is in the picture, for methods that get only those.
+        present: The names of the classes in the picture, for methods that get only those.
     """
 
     label: str
@@ -95,7 +95,7 @@ class Desk:
         self._sessions: Kept[str, Session] = Kept(PICTURES)
 
     def facts(self) -> list[Facts]:
-        """What a page shows of each method."""
+        """The facts about each method that a page shows."""
         # A method that does not declare `uses_text` may still read it, so the page offers it words, too.
         return [
             Facts(
@@ -122,7 +122,7 @@ class Desk:
             return Seen(error=described(error))
 
     def _session(self, question: Question, image: Image) -> Session:
-        """The picture's session, which holds what its methods encoded and answered."""
+        """The picture's session, which holds its methods' encodings and answers."""
         known = self._sessions.get(question.picture)
         if known is not None:
             return known

@@ -30,7 +30,7 @@ from harness.storage.rows import as_frame, ordered, schema, table
 from harness.structures import Record, UserError
 
 WHERE = "harness.evaluate"
-"""What messages begin with."""
+"""The start of messages."""
 
 
 def evaluate(
@@ -56,29 +56,30 @@ def evaluate(
     left as they were, so that the training draws what it would have drawn.
 
     Args:
-        method: From `harness.method`, or one that you built.
-        dataset: One that you built, a name, or what a config says: `{"name": "scenes", "params": {"split": "val"}}`.
-        limit: At most so many images, the first ones.
-        clicks: As in a config: `{"strategy": "center/v1", "max_clicks": 3}`; a config's default, one random click
-            well inside the object, if it is left out.
-        text: As in a config: a rule's name, or `{"rule": ..., "template": ...}`.
-        metrics: What each mask is measured by; "iou" and "boundary_iou" by default.
-        seed: What random clicks and words depend on; 0 by default.
-        label: What the column `method` says; the plugin's name by default.
-        trained_on: The classes that the method was trained on, or the name of a split: what counts as seen on a data
-            set that has no split of its own.
+        method: A method from `harness.method`, or one that you built.
+        dataset: A data set that you built, a name, or an entry as in a config: `{"name": "scenes", "params":
+            {"split": "val"}}`.
+        limit: The most images; the first ones are taken.
+        clicks: The clicks as in a config: `{"strategy": "center/v1", "max_clicks": 3}`; by default a config's default,
+            one random click well inside the object.
+        text: The text rule as in a config: a rule's name, or `{"rule": ..., "template": ...}`.
+        metrics: The metrics of each mask; "iou" and "boundary_iou" by default.
+        seed: The seed of random clicks and words; 0 by default.
+        label: The value of the column `method`; the plugin's name by default.
+        trained_on: The classes that the method was trained on, or the name of a split. They count as seen on a data set
+            that has no split of its own.
         masks: Whether the rows hold the predicted masks, too.
 
     Returns:
         The columns of docs/results.md, sorted as in results.parquet; `run` is "evaluate". An instance on which the
-        method failed has a row that says why, and a warning says how many there are.
+        method failed has a row with the reason, and a warning counts these rows.
 
     Raises:
         UserError: An argument has a value that no config could have, or the data set's list of ids is not valid.
     """
     _check_method(method)
-    # The arguments become a config, so that defaults, checks and messages are those of a run, and only those given are
-    # in it, so that None means the config's default.
+    # The arguments become a config, so that defaults, checks and messages are the same as in a run. Arguments that are
+    # None are left out of it, so that they get the config's defaults.
     plugin = name_of("methods", type(method))
     data = _entry(dataset)
     asked = {"limit": limit, "clicks": clicks, "text": text, "metrics": metrics, "seed": seed}
@@ -99,7 +100,7 @@ def evaluate(
 
 
 def _check_method(method: Any) -> None:
-    """Refuse what is not a built method, such as its class or its name."""
+    """Refuse a value that is not a built method, such as its class or its name."""
     if isinstance(method, type):
         raise UserError(f"{WHERE}: found the class {method.__name__}; wanted a built method: {method.__name__}(...).")
     if not isinstance(method, Method):

@@ -38,7 +38,7 @@ BEGUN = {
     "run": "a run's mask",
     "given": "the given mask",
 }
-"""`harness.clicks.starts.Start.kind` -> how the picture says what a prompt began with."""
+"""`harness.clicks.starts.Start.kind` -> its wording in the picture."""
 
 Row = Mapping[str, Any]
 
@@ -48,7 +48,7 @@ class Line:
     """The answers of one method and ranking to one instance.
 
     Attributes:
-        name: "SAM (oracle)", or the method's label alone where it has one ranking.
+        name: "SAM (oracle)", or the method's label alone if it has one ranking.
         rows: One row for each number of clicks, in order; a failed row has no mask.
     """
 
@@ -91,7 +91,7 @@ def _drawn(dataset: str, sample: Sample, instance: Instance, lines: Sequence[Lin
     head += [Panel(found, name if name == "saliency" else f"saliency: {name}") for name, found in maps.items()]
     head += [Panel(tinted(sample.image, instance.mask, TRUTH), "ground truth")]
     rounds = [[_panel(line.name, sample.image, row) for row in _shown(line)] for line in lines]
-    # A line of its own for each method shows how its masks change; of single clicks all fit beside each other.
+    # Each method gets a line, which shows how its masks change. Methods with a single click each share one line.
     alone = all(len(own) == 1 for own in rounds)
     rows = in_rows([*head, *(own[0] for own in rounds)]) if alone else [*in_rows(head), *rounds]
     known = f"{instance.category}, " if instance.category else ""

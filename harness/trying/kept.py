@@ -33,7 +33,7 @@ class Kept(Generic[K, V]):
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """How many are kept."""
+        """How many values are kept."""
         return len(self._held)
 
     def get(self, key: K) -> V | None:

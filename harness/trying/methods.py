@@ -41,7 +41,7 @@ def load_methods(config: RunConfig, labels: Sequence[str] = (), clicked: bool = 
 
     Args:
         config: A checked config. Its data sets are not opened.
-        labels: Which methods to load, in this order; by default all.
+        labels: The labels of the methods to load, in this order; by default all.
         clicked: Whether they will get a click.
 
     Raises:

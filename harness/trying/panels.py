@@ -45,7 +45,7 @@ def in_rows(panels: Sequence[Panel], columns: int = COLUMNS) -> list[Sequence[Pa
 def drawn(rows: Sequence[Sequence[Panel]], title: str = "") -> Figure:
     """Draw the rows as one figure; the end of a shorter row stays empty."""
     columns = max(map(len, rows))
-    # 2.4 inches a column, as high as the first panel's proportions want, and 0.65 inches for title and caption.
+    # 2.4 inches for each column, the height by the first panel's proportions, and 0.65 inches for title and caption.
     height, width = rows[0][0].pixels.shape[:2]
     figure = Figure(figsize=(2.4 * columns, (2.4 * height / width + 0.65) * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)

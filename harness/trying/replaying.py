@@ -1,10 +1,10 @@
-"""Computes the rows of one instance of a run again, and says how they differ from the stored ones.
+"""Computes the rows of one instance of a run again, and describes how they differ from the stored ones.
 
     stored rows of the instance  ------------------------------.
     the run's config -> its image, computed as a worker does it -> compare: clicks, words, masks, scores -> verdict
 
 All instances of the image are computed, as in the run. With fewer prompts in a batch, a network may add its numbers in
-another order, and a method that draws would take other random numbers, so that masks would differ for no fault.
+another order, and a method that draws would take other random numbers, so that masks would differ without a fault.
 
 The run's folder names the methods and data sets, and a stranger may have written it. So plugins named there are used
 only if they come with the harness or are installed; all others must be named by a config of the reader.
@@ -53,13 +53,13 @@ an object of a million pixels.
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one method's new rows of the instance compare with the stored ones.
+    """The result of comparing one method's new rows of the instance with the stored ones.
 
     Attributes:
         method: The method's label.
         dataset: The data set's label.
         rows: How many rows were compared.
-        differing: How they differ, a sentence for each differing row; empty if all are equal.
+        differing: A sentence for each differing row; empty if all are equal.
     """
 
     method: str
@@ -81,9 +81,9 @@ def replayed(
     Args:
         run: The run, as read from its folder.
         instance_id: The id in the rows. If several data sets have an instance of this id, all are computed.
-        labels: Which methods to run; by default all that have rows of the instance.
-        mine: The reader's config, whose methods and data sets of the same labels are built in place of those that the
-            folder names. Clicks, words, seed and metrics are always the run's.
+        labels: The labels of the methods to run; by default all that have rows of the instance.
+        mine: The reader's config. Its methods and data sets are built in place of those with the same labels in the
+            folder. Clicks, words, seed and metrics are always the run's.
 
     Raises:
         UserError: The run has no such instance or method, the data have changed since, or a plugin is not at hand.
@@ -160,7 +160,7 @@ def _check_at_hand(names: Iterable[str]) -> None:
     """Refuse plugins that would import code which only the run's folder names.
 
     Raises:
-        UserError: It says which plugin, and that the reader can name it by a config.
+        UserError: There is one; the message names it, and says that the reader can name it in a config.
     """
     for name in names:
         try:
@@ -198,9 +198,9 @@ def _verdict(run: Recorded, job: JobFacts, image_id: str, stored: Sequence[Row],
     dataset: Dataset = parameters.build("datasets", entry.name, entry.params)
     check_dataset(entry, dataset, job.about.get("dataset_fingerprint"))
     try:
-        # Workers load variants of a method once, without what only tells how it is asked; `load_method` checks the
+        # Workers load variants of a method once, without the settings of their prompts; `load_method` checks the
         # weights' hashes against the run's. With other weights the verdict is a difference, and other methods go on.
-        # The number of threads is the run's, since it decides how sums are split.
+        # The number of threads is the run's, since sums are split by it.
         bare = as_loaded(method)
         threads = max(1, int(bare.cpus or run.config.workers.cpus))
         loaded = load_method(bare, job.about.get("weights_sha256"), threads)
@@ -218,7 +218,7 @@ def _verdict(run: Recorded, job: JobFacts, image_id: str, stored: Sequence[Row],
 
 
 def differences(stored: Sequence[Row], made: Sequence[Row], metrics: Sequence[str]) -> Iterator[str]:
-    """How an instance's new rows differ from the stored ones: a sentence for each row that differs.
+    """Compares an instance's new rows with the stored ones: a sentence for each row that differs.
 
     Rows are matched by draw, number of clicks and ranking. With stored rows for clicks 1 and 2, and new ones for
     clicks 1 (other mask) and 3:
@@ -254,7 +254,7 @@ def _differing(then: Row, now: Row, metrics: Sequence[str]) -> Iterator[str]:
         yield _other_mask(then, now)
     for name in metrics:
         before, after = then.get(name), now.get(name)
-        # Both may be None, for a failed row; then they are equal, and only `!=` below can say so.
+        # Both may be None, for a failed row; then they are equal, which only `!=` below can find.
         close = before is not None and after is not None and math.isclose(before, after, abs_tol=CLOSE)
         if not close and before != after:
             yield f"{name} {_number(before)} stored, {_number(after)} now"

@@ -36,7 +36,7 @@ Point = Click | tuple[int, int] | tuple[int, int, bool]
 """A click: (x, y) for a positive one, (x, y, False) for a negative one, in pixels of the full image."""
 
 Asked = tuple[str, tuple[Click, ...], str | None]
-"""What an answer depends on: the method's label, the clicks so far in their order, the words."""
+"""The things that decide an answer: the method's label, the clicks so far in their order, the words."""
 
 ANSWERS_BYTES = 128 * 2**20
 """Most bytes of masks that are kept for one picture: 140 answers of three masks on 640 x 480 pixels."""
@@ -49,11 +49,11 @@ class Answer:
     Attributes:
         label: The method's label.
         prediction: The candidates; None if the method failed.
-        error: Why the method failed; "" if it did not.
+        error: The reason why the method failed; "" if it did not.
         saliency: The saliency map of the words, float32 (h, w) from 0 to 1, if `Session.shown` was called; None for a
             method without one.
-        encode_ms: How long encoding the picture took, once for all prompts.
-        segment_ms: How long the last round took.
+        encode_ms: The time of encoding the picture, once for all prompts.
+        segment_ms: The time of the last round.
     """
 
     label: str
@@ -73,12 +73,12 @@ class Session:
     """Runs methods on one picture.
 
     Args:
-        methods: As `load_methods` returns them.
+        methods: The methods, from `load_methods`.
         picture: An image without instances, or one of a data set.
-        vocabulary: The names that words are contrasted with: those of the data set. Without any, each method uses the
-            names of its own training.
+        vocabulary: The names that words are contrasted with: the data set's. Without any, each method uses the names of
+            its own training.
         seed: A run's `seed`, for methods that draw.
-        present: The names of what is in the picture, for methods that get only those (`Method.present_only`).
+        present: The names of the classes in the picture, for methods that get only those (`Method.present_only`).
     """
 
     def __init__(
@@ -216,8 +216,8 @@ def clicks_on(points: Point | Sequence[Point], size: tuple[int, int]) -> tuple[C
     Raises:
         UserError: One outside the picture, or one that is not of whole numbers.
     """
-    # (3, 5) is one click and ((3, 5), (7, 9)) are two: the first element of a lone click is a whole number. NumPy's
-    # whole numbers count too, hence `Integral`.
+    # (3, 5) is one click and ((3, 5), (7, 9)) are two: the first element of a lone click is an integer. NumPy's
+    # integers count too, hence `Integral`.
     given: Any = points  # A type checker cannot tell one pair from several.
     lone = isinstance(given, Click) or (len(given) in (2, 3) and isinstance(given[0], Integral))
     found = [_click(point) for point in ([given] if lone else given)]
@@ -251,7 +251,7 @@ def predict(
         found.masks[0]  # bool (h, w)
 
     Args:
-        method: From `harness.method`, or one that you built.
+        method: A method from `harness.method`, or one that you built.
         image: A file, or uint8 (h, w, 3) in RGB.
         click: (x, y), or (x, y, False) for a negative one, in pixels; or several. Each is a round of its own, as in a
             run: the method starts it from its last mask. Leave it out for a method that segments by text alone.

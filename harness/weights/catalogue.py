@@ -2,8 +2,8 @@
 
 `catalogue.csv` has a line for each, with its sources. A checksum may be given by its first digits only: the six digits
 in the names of SAM's files are the beginning of their MD5, not of their SHA-256. A checkpoint without a published
-checksum can be fetched, but never verified. Some lie where only a browser gets them, on somebody's Google Drive: these
-are fetched by hand, and `fetch` says how.
+checksum can be fetched, but never verified. Some are on a Google Drive, where only a browser gets them: these are
+fetched by hand, and `fetch` says how.
 
 A download goes to `<name>.part` and is renamed when it is complete and verified. A later try continues the partial file
 (HTTP range), and removes it if the complete file has the wrong checksum. Hashing gigabytes takes long, so a verified
@@ -70,7 +70,7 @@ class Checkpoint:
         checksum: "sha256:" or "md5:" and hexadecimal digits, all or the first ones; "" if none was published.
         licence: The licence of the weights.
         used_by: The plugin that loads it.
-        source: Where this is stated: repository and commit, or page.
+        source: The source of these facts: repository and commit, or page.
     """
 
     name: str
@@ -177,7 +177,7 @@ def fetch(checkpoint: Checkpoint, progress: Progress, folder: Path = FOLDER) -> 
     Args:
         checkpoint: A checkpoint of the catalogue.
         progress: Called as the download goes on.
-        folder: Where the file goes; an older file is replaced.
+        folder: The folder for the file; an older file is replaced.
 
     Raises:
         UserError: There is no network or no such file on the server, the transfer broke off, or the file is wrong; or

@@ -34,7 +34,7 @@ TRAINING = ("most", "fewer", "fewest")
 """Networks of one kind that were trained on several numbers of classes, the most first."""
 
 MEANS = {"all": "overall", "seen": "seen", "unseen": "unseen"}
-"""A part of the instances -> what the paper prints of it."""
+"""A part of the instances -> the name of the mean that the paper prints of it."""
 
 UNSAFE = {"share", "changed", "repeated", "boundary"}
 """The rules whose findings say that a printed mean is not what its heading says; no verdict rests on such a mean."""

@@ -25,7 +25,7 @@ SHARE_TOLERANCE = 0.02
 """A list of instances may differ by rules on crowds and small objects; a share further off is another list or split."""
 
 ROUNDING = 0.005
-"""How far a number printed with two digits may lie from the true one, to either side."""
+"""The largest distance of a number printed with two digits from the true one, to either side."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ split of refCOCO and Open Images; these are the ones that its seen shares fit.""
 
 
 def difference(plugin: str, split: str, objects: int, whole: bool) -> str:
-    """How the instances of a run differ from the paper's list.
+    """Describes how the instances of a run differ from the paper's list.
 
     Args:
         plugin: The data set's plugin.

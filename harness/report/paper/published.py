@@ -37,7 +37,7 @@ class Flag:
     train_classes: str | None = None
 
     def concerns(self, row: Published) -> bool:
-        """Whether it speaks of this row."""
+        """Whether it is about this row."""
         wanted = [(name.name, getattr(self, name.name)) for name in fields(self) if name.name != "text"]
         return all(value is None or getattr(row, name) == value for name, value in wanted)
 
@@ -86,7 +86,7 @@ def known_findings() -> tuple[Finding, ...]:
 
 
 def everything_wrong(rows: Sequence[Published], figures: Sequence[Stated]) -> list[Finding]:
-    """What all rules find in printed rows, in the figures of the text, and in the sentences that rest on them."""
+    """The findings of all rules on printed rows, on figures in the text, and on the sentences that rest on them."""
     # The sentences come last, since none of them is judged by a number that the other rules put in doubt.
     found = [*findings(rows), *contradictions(rows), *disagreements(rows, figures)]
     return [*found, *unborne(rows, found)]

@@ -21,8 +21,8 @@ class Published:
         text: The text that it was given: "class_name", "phrase" or "none".
         train_classes: The classes of `train_data`: "seen", "all", "voc20", "seen64", "seen34" or "seen23".
         metric: "miou" or "boundary_iou", as the table's heading says.
-        gains: "overall", "seen", "unseen" -> the gain that stands in parentheses, in points; those that are printed.
-        measured: What the number is by its source, whatever the heading says: "miou", a mean over instances;
+        gains: "overall", "seen", "unseen" -> the gain that is printed in parentheses, in points, if there is one.
+        measured: The kind of the number by its source, whatever the heading says: "miou", a mean over instances;
             "boundary_iou"; "sentence_iou", a mean over sentences; "overall_iou", all intersections over all unions.
         flags: Sentences on what is wrong or unknown about the line or any of its means.
         doubts: "overall", "seen", "unseen" -> those of `flags` that are about this mean.

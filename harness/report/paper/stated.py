@@ -17,7 +17,7 @@ class Stated:
     """One line of stated.csv.
 
     Attributes:
-        about: What the figure is; two lines with the same text should have the same value.
+        about: A description of the figure; two lines with the same description should have the same value.
         value: The figure.
         table: The table of the paper that it is about; None for none.
         dataset: The lines of that table that it is about, by the data set plugin's name.

@@ -1,4 +1,4 @@
-"""Tables as CSV: the cells as printed, and in columns of their own all that the other formats say around them."""
+"""Tables as CSV: the cells as printed, and footnotes, title and notes in columns of their own."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _TEXTS: dict[str, Callable[[Table], str]] = {
 }
 
 FORMATS = (*_TEXTS, "html", "parquet")
-"""What a table can be written as."""
+"""The formats that a table can be written in."""
 
 
 def rendered(tables: Sequence[Table], form: str) -> bytes:

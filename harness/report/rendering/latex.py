@@ -37,9 +37,9 @@ _UNSET = "ĦħĸĿŀŉŦŧſ"
 
 
 def to_latex(table: Table) -> str:
-    r"""A `table` environment with booktabs' rules; it wants \usepackage{booktabs, amssymb} and T1 fonts.
+    r"""A `table` environment with booktabs' rules; it needs \usepackage{booktabs, amssymb} and T1 fonts.
 
-    Letters beyond Latin are spelled as `U+4E2D`, for pdflatex stops at them.
+    Letters beyond Latin are spelled as `U+4E2D`, since pdflatex stops at them.
     """
     align = "".join(column.align[0] for column in table.columns)
     body = [line for row in table.body for line in _row(table, row)]

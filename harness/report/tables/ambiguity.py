@@ -1,4 +1,4 @@
-"""Clicks that leave open what is meant: how good masks are there, and which objects wrong masks hit instead.
+"""Ambiguous clicks: how good the masks are there, and which objects wrong masks hit instead.
 
 A click is ambiguous if its pixel lies in at least two objects (`under_click`), as on the tie of a person. With a gain
 of +6 points by the text on ambiguous clicks and of +2 on the others, the notes also give the difference, +4, with its
@@ -48,7 +48,7 @@ Entry = tuple[str, str]
 
 @register_table("ambiguity")
 def ambiguity(final: FinalClicks, context: Context) -> Table:
-    """Mean IoU on ambiguous and unambiguous clicks, and what the text gains on either over click alone."""
+    """Mean IoU on ambiguous and unambiguous clicks, and the text's gain over click alone on each kind."""
     lines, found = scores(final, context), scored(final, ["under_click"], by_draw=True)
     against = baselines(lines, final, context)
     body: list[Row] = []

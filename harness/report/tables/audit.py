@@ -16,7 +16,7 @@ from harness.report.scores import NO_ROWS, gaps, named, scores
 from harness.statistics.final_clicks import FinalClicks
 
 Finding = tuple[str, ...]
-"""Where, line, means and what is wrong."""
+"""The place, the line, its means and a sentence on what is wrong."""
 
 CLEAN = "Nothing is wrong in this run's own means."
 

@@ -86,8 +86,8 @@ def _trios(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterato
     against = baselines(lines, final, context)
     for _, guessed in lines[lines["method"].isin(guessing)].iterrows():
         here = lines[lines["dataset"] == guessed["dataset"]]
-        # The method's own variants; where it says nothing without words, as a network that was trained with them,
-        # click-only stands for "none".
+        # The method's own variants. A network that was trained with words may have no answer without them; click-only
+        # then stands for "none".
         own = here[[base(name, context) == base(guessed["method"], context) for name in here["method"]]]
         given = next((line for rule in RIGHT_WORDS for line in _of_rule(own, rules, rule)), None)
         other = against.of(guessed["dataset"], guessed["method"])

@@ -1,9 +1,9 @@
-"""The paper's checkable sentences, each a test on a run's paired rows, and what the paper's own numbers say of it.
+"""The paper's checkable sentences, each tested on a run's paired rows and on the paper's own numbers.
 
 A sentence holds if the whole 95 % interval of its number agrees with it, does not hold if no part agrees, and cannot be
 told if the interval leaves it open or the run lacks a method, a number of clicks or a part of the instances. For "text
 helps", whose number is the gain: [+1, +5] holds, [-4, -1] does not hold, [-1, +3] cannot be told. For "similar", within
-2 points: [-1, +1] holds, [+3, +6] does not hold. What the numbers are: harness/report/paper/claims.py.
+2 points: [-1, +1] holds, [+3, +6] does not hold. harness/report/paper/claims.py explains the numbers.
 """
 
 from __future__ import annotations
@@ -80,13 +80,13 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Asked:
-    """A run, with what the claims need of it.
+    """A run, with everything that the claims need of it.
 
     Attributes:
         final: The rows.
-        context: What else is known of the run.
+        context: The other facts about the run.
         settings: Method's label -> its clicks.
-        lines: The lines of `scores`, which say what is missing.
+        lines: The lines of `scores`, which also count missing rows.
         classes: The numbers of classes that ours were trained on, largest first; empty unless there are several.
     """
 

@@ -33,7 +33,7 @@ SHOWN = (0, 1, 2, 3, 5, 10, 20)
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A method on a data set, and what its prompts were.
+    """A method on a data set, with its answers and the length of its prompts.
 
     Attributes:
         line: The method's line of `scores`.
@@ -55,7 +55,7 @@ class Asked:
 def effort(final: FinalClicks, context: Context) -> Table:
     """Mean IoU by the seconds of its prompts, and how many clicks without text equal one click with text."""
     every = scores(final, context)
-    # SAM 3's own answer is by the clicks alone; what its text is worth stands in a ranking of its own.
+    # SAM 3's own answer is by the clicks alone; the worth of its text shows in another ranking.
     lines = every[every.index.isin(answers(every, context).index) | (every["ranking"] == CONCEPT)]
     asked = [_asked(line, final, context) for _, line in lines.iterrows()]
     known = final.segmented.drop_duplicates(INSTANCE).set_index(INSTANCE) if len(lines) else pd.DataFrame()
@@ -137,7 +137,7 @@ def _row(
 def _saved(
     one: Asked, others: Mapping[str, Sequences], clicked: Sequence[str], within: Bool[np.ndarray, " n"]
 ) -> list[str]:
-    """How many clicks of each method without text are as good as one click with text; "" if nothing can be compared."""
+    """For each method without text the clicks that equal one click with text; "" if nothing can be compared."""
     known = others if one.words else {}
     return [fewest(one.own, known[name], within) if name in known else "" for name in clicked]
 

@@ -27,7 +27,7 @@ from harness.statistics.contrasts import mean_gain, paired
 from harness.statistics.final_clicks import FinalClicks
 
 PEOPLES = ("recorded/", "human/")
-"""How the names of the rules begin that replay people's clicks."""
+"""The names of rules that replay people's clicks begin with one of these."""
 
 _GENERAL = (
     "Means in percent over the n instances that were segmented by the clicks of both; over several draws an instance "

@@ -34,7 +34,7 @@ NONE = "The authors of this run's methods print no number for these weights on t
 
 @register_table("reproduction")
 def reproduction(final: FinalClicks, context: Context) -> Table:
-    """Published NoC and mIoU beside ours: a line a data set, method and measure that is printed for its weights."""
+    """Published NoC and mIoU beside ours: a line for each data set, method and measure that its authors print."""
     body: list[Row] = []
     for _, line in answers(scores(final, context), context).iterrows():
         if printed := context.published.get((line["method"], line["dataset"])):
@@ -70,7 +70,7 @@ def _ours(measure: str, own: Sequences, doubts: tuple[str, ...], context: Contex
 
 
 def _asked(line: pd.Series[Any], own: Sequences, final: FinalClicks) -> str:
-    """How we clicked, so that a reader can compare it with the authors' way."""
+    """Names our click rule and the most clicks, so that a reader can compare them with the authors'."""
     rows = final.rows.reindex(columns=["method", "dataset", "click_strategy"])
     mine = rows[(rows["method"] == line["method"]) & (rows["dataset"] == line["dataset"])]
     rules = ", ".join(sorted(mine["click_strategy"].dropna().unique()))

@@ -31,7 +31,7 @@ from harness.statistics.final_clicks import FinalClicks
 from harness.statistics.means import Gain
 
 MAPS = ("saliency_auc", "saliency_pointing")
-"""Metrics of the maps (harness/masks/salience.py), of which the table shows the means."""
+"""Metrics of the maps (harness/masks/salience.py); the table shows their means."""
 
 SALIENCY = "saliency"
 """The ranking of several masks by a saliency."""

@@ -42,7 +42,7 @@ _NOTES = (
 
 @register_table("same_click")
 def same_click(final: FinalClicks, context: Context) -> Table:
-    """How often both of two objects under one click are found by their names: a line a method and kind of pair."""
+    """Share of pairs under one click where both objects are found by their names: a line for each method and kind."""
     every = final.every.reindex(columns=list(dict.fromkeys([*final.every.columns, *_COLUMNS])))
     columns = (
         *[Column(name) for name in ("Dataset", "Method", "Ranking", "Pairs")],

@@ -44,7 +44,7 @@ class Slices:
         title: The table's title.
         column: The column of the rows that is cut.
         ranges: The slice's heading -> its least value, and the value that it stays below.
-        note: What the column means.
+        note: A sentence on what the column means.
     """
 
     title: str
@@ -119,17 +119,17 @@ DEPTHS = Slices(
 
 @register_table("distractors")
 def distractors(final: FinalClicks, context: Context) -> Table:
-    """By how many objects of the same class the image holds, the paper's Figure 8."""
+    """Slices by the number of objects of the same class in the image, as in the paper's Figure 8."""
     return DISTRACTORS.build(final, context)
 
 
 @register_table("object_size")
 def object_size(final: FinalClicks, context: Context) -> Table:
-    """By the area of the asked object."""
+    """Slices by the area of the object that was asked for."""
     return SIZES.build(final, context)
 
 
 @register_table("click_depth")
 def click_depth(final: FinalClicks, context: Context) -> Table:
-    """By the distance of the first click to the object's border."""
+    """Slices by the distance of the first click to the object's border."""
     return DEPTHS.build(final, context)

@@ -35,7 +35,7 @@ def table1(final: FinalClicks, context: Context) -> Table:
     """Every method that answers with one mask, those with text first; their gains over click-only."""
     every = scores(final, context)
     # One mask a click, as in the paper's table. Methods with several candidates are in the leaderboard, by ranking; a
-    # note names them. "" is a method that segmented nothing, which must not vanish.
+    # note names them. The ranking "" is kept too: it marks a method that segmented nothing, which must not vanish.
     lines = every[every["ranking"].isin(["single", ""])]
     against = baselines(lines, final, context)
     body: list[Row] = []
@@ -61,7 +61,7 @@ def mean_columns(heading: str) -> tuple[Column, ...]:
 def section(
     final: FinalClicks, lines: pd.DataFrame, context: Context, against: Baselines
 ) -> tuple[list[Row], list[str]]:
-    """A line of the table for each of one data set's lines of `scores`, and what the notes say of them."""
+    """A line of the table for each of one data set's lines of `scores`, and the notes on them."""
     lines = lines.assign(text=[with_text(method, final, context) for method in lines["method"]])
     lines = lines.sort_values("text", ascending=False, kind="stable")
     body: list[Row] = []

@@ -1,6 +1,6 @@
 """The paper's Table 3: SAM's candidates by each ranking, click alone, and ours.
 
-The notes say how much of what a click leaves open the text resolves. The oracle gap is the oracle's mean less
+The notes say how much of the click's ambiguity the text resolves. The oracle gap is the oracle's mean less
 confidence's; the recovered share is the gain of a ranking by the text over confidence, divided by that gap:
 
     confidence 0.50, CLIP 0.56, oracle 0.70:    gap +20 points, recovered share (0.56 - 0.50) / (0.70 - 0.50) = 0.30
@@ -51,7 +51,7 @@ class Slot:
     Attributes:
         heading: The paper's heading.
         method: The label above it; "" if no method plays the part.
-        rankings: Which of the method's lines, as in `Part`.
+        rankings: The rankings that choose the method's line, as in `Part`.
         printed: Method and variant of the published number that belongs here; None for a second entry of a part.
     """
 

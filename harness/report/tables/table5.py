@@ -36,7 +36,7 @@ TRAINED = (
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is given: text or none, and how many positive and negative clicks."""
+    """The prompt that a method is given: with text or without, and the numbers of positive and negative clicks."""
 
     text: bool
     positive: int

@@ -34,7 +34,7 @@ TEXT = "text"
 
 PIXELS = ("intersection_px", "union_px", "text", "category")
 PRINTED = {"miou": "object", "sentence_iou": "sentence", "overall_iou": "overall"}
-"""What a printed number measures -> the name of its column, as in `referring`."""
+"""The measure of a printed number -> the name of its column, as in `referring`."""
 SHOWN = {"sentence": "by sentence", "overall": "overall IoU", "P@0.5": "P@0.5", "P@0.7": "P@0.7", "P@0.9": "P@0.9"}
 COLUMNS = ("object", *SHOWN)
 GIVEN = {
@@ -50,7 +50,7 @@ GIVEN = {
 
 @register_table("table8")
 def table8(final: FinalClicks, context: Context) -> Table:
-    """What each method is given, and mean IoU over objects and sentences, overall IoU and precision."""
+    """Each method's input, with mean IoU over objects and over sentences, overall IoU and precision."""
     context = _by_objects(final, context)
     body: list[Row] = []
     notes: list[str] = []

@@ -1,7 +1,7 @@
 """One network, one click, one text, contrasted with other names: how much of a result is due to the vocabulary.
 
 A saliency compares a text with other names: a pixel is "cup" if it fits "cup" better than "plate", "fork" and so on.
-Which names these are is a choice, and part of what a method is told. If unseen classes are among them, it is told more.
+The choice of these names is a part of what a method is given. With unseen classes among them, it is given more.
 """
 
 from __future__ import annotations

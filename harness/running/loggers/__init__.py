@@ -1,1 +1,1 @@
-"""Loggers that come with the harness: each tells a run's rows and its end to another program."""
+"""Loggers that come with the harness: each sends a run's numbers to another program."""

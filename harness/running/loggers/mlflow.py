@@ -12,17 +12,17 @@ from harness.running.means_so_far import MeansSoFar
 from harness.structures import UserError
 
 _REFUSED = re.compile(r"[^\w.\- :/]")
-"""What MLflow takes in no metric's name, as the comma of "SAM, confidence"."""
+"""The signs that MLflow refuses in a metric's name, such as the comma of "SAM, confidence"."""
 
 
 @register_logger("mlflow")
 class Mlflow(Logger):
     """Each metric's mean so far, by data set, method and click, over the instances that are done.
 
-    Where the server is and who may write there MLflow reads from its own environment variables (MLFLOW_TRACKING_URI).
+    MLflow reads the server's address and the access rights from its own environment variables (MLFLOW_TRACKING_URI).
 
     Args:
-        experiment: The experiment that each start of a run becomes a run of.
+        experiment: The experiment; each start of a run becomes one of its runs.
     """
 
     def __init__(self, experiment: str = "harness") -> None:

@@ -17,7 +17,7 @@ class TensorBoard(Logger):
     """Each metric's mean so far, by data set, method and click, over the instances that are done.
 
     Args:
-        folder: Where each run gets a folder of its own, for `tensorboard --logdir FOLDER`.
+        folder: The folder in which each run gets its own, for `tensorboard --logdir FOLDER`.
     """
 
     def __init__(self, folder: Path = Path("runs/tensorboard")) -> None:
