@@ -33,5 +33,5 @@ class Davis(PairedFiles):
     )
 
     def read_mask(self, path: Path) -> tuple[Mask, Mask | None]:
-        """What is above 0 in any channel; nothing is ignored."""
+        """The pixels above 0 in any channel, and None, since nothing is ignored."""
         return read_colours(path).max(axis=2) > 0, None

@@ -33,7 +33,7 @@ from .shared.paired_files import another_size, digest, list_files
 WHERE = "datasets/davis585.py"
 DOWNLOAD = "Fetch it as https://github.com/alibaba/ClickSEG says, or correct `root`."
 INITIAL = {"stm": "init_stm_", "sp": "init_sp_"}
-"""What `initial` says -> what the names of such masks begin with."""
+"""The parameter `initial` -> the beginning of the names of such masks."""
 
 
 @register_dataset("davis585")
@@ -44,7 +44,7 @@ class Davis585(Dataset):
 
     Args:
         root: The folder with a folder for each sequence.
-        initial: Which mask a prompt starts from: "stm", of a video network; "sp", of superpixels; "none" as elsewhere.
+        initial: The mask from which a prompt starts: "stm", of a video network; "sp", of superpixels; or "none".
     """
 
     classes = ()
@@ -60,7 +60,7 @@ class Davis585(Dataset):
         found: dict[str, list[Path]] = {}
         for sequence in sorted(path for path in self.root.iterdir() if path.is_dir()):
             for path in list_files(sequence):
-                # As the authors' reader: a mask is any PNG without "init" in its name.
+                # As in the authors' reader, a mask is any PNG without "init" in its name.
                 if path.suffix == ".png" and "init" not in path.name:
                     found.setdefault(f"{sequence.name}/{path.stem.rpartition('_')[2]}", []).append(path)
         if not found:
@@ -129,7 +129,7 @@ def _object(path: Path, image: Image) -> Mask:
 
 
 def _mask(path: Path, image: Image) -> Mask:
-    """Where the blue channel, the first that the authors' OpenCV reads, is above 128."""
+    """The pixels above 128 in the blue channel, which is the first one that the authors' OpenCV reads."""
     mask: Mask = read_colours(path)[:, :, 2] > 128
     if mask.shape != image.shape[:2]:
         raise ValueError(another_size(path, mask, image))

@@ -17,9 +17,9 @@ class ClickOnly(PromptedDeepLab):
     """Ignores the text.
 
     Args:
-        checkpoint: Weights as training here saves them, which carry their architecture.
-        device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Forward passes are cut to this many prompts of an image.
+        checkpoint: Weights that our training saved, with their architecture.
+        device: The device of the network; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: The most prompts of an image that share a forward pass.
     """
 
     uses_text = False

@@ -19,8 +19,8 @@ from harness.structures import Image, Mask, Prediction, Prompt
 class Predictions(Method):
     """Answers each prompt with the masks that a file has for its instance, and fails on one that the file lacks.
 
-    It computes nothing. That the masks were made for the clicks and words that the rows show is for whoever made them
-    to say. Several masks of one instance are candidates, which their scores rank as "confidence".
+    It computes nothing, and cannot check that the masks were made for the clicks and words in the rows: their author
+    must ensure this. Several masks of one instance are candidates, which their scores rank as "confidence".
 
     Args:
         file: COCO's results with instances' ids (`harness/masks/coco_results.py`); hashed as weights are.
@@ -34,7 +34,7 @@ class Predictions(Method):
         self.results = coco_results.read(file)
 
     def encode(self, images: Sequence[Image]) -> list[Any]:
-        """The images' (h, w): all that is asked of them."""
+        """The images' (h, w), which is all that `segment` needs."""
         return [image.shape[:2] for image in images]
 
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:

@@ -38,7 +38,7 @@ Model = Literal[
 ]
 
 LOGITS_LIMIT = 32.0
-"""To which the package's predictor clips the logits that it feeds back."""
+"""The package's predictor clips the logits that it feeds back to plus or minus this value."""
 
 
 class Sam2Network(Network):
@@ -75,7 +75,7 @@ class Sam2Network(Network):
         previous: Float[Tensor, "n 1 gh gw"] | None,
         multimask: bool,
     ) -> tuple[Float[Tensor, "n k gh gw"], Float[Tensor, "n k"]]:
-        """As `Network.decode`; a single mask that is not stable gives way to the best of three, as in the package."""
+        """As `Network.decode`; a single mask that is not stable is replaced by the best of three, as in the package."""
         embedding, finer = features
         extent = torch.tensor([size[1], size[0]], dtype=torch.float32)
         points = torch.as_tensor(clicks_xy, dtype=torch.float32) / extent * self.model.image_size
@@ -96,7 +96,7 @@ class Sam2Network(Network):
         return logits, confidence
 
     def upsampled(self, logits: Float[Tensor, "m 1 gh gw"], size: tuple[int, int]) -> Float[Tensor, "m 1 h w"]:
-        """In one bilinear step: SAM 2 stretches images to a square."""
+        """Enlarge logits in one bilinear step, since SAM 2 stretches images to a square."""
         return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)
 
 
@@ -108,14 +108,14 @@ class Sam2(MultiMask):
         checkpoint: Released weights (.pt).
         model: The checkpoint's configuration.
         rankings: As for `sam`.
-        clip_model: As for `sam`, as are `clip_checkpoint`, `crop` and `template`.
+        clip_model: As for `sam`.
         clip_checkpoint: The weights of `clip_model`.
-        crop: What CLIP is shown of a candidate.
+        crop: The way in which a candidate is cut out for CLIP, as for `sam`.
         template: The sentence that CLIP reads, with {} for the text.
-        multimask: When SAM 2 answers with three masks.
+        multimask: The rounds in which SAM 2 answers with three masks, as for `sam`.
         candidates: "all", or only the one "chosen" by the single ranking.
-        device: Where it runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Decoded at once; by default 8 on the CPU, 64 on a GPU.
+        device: The device on which it runs; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: How many prompts are decoded at once; by default 8 on the CPU, 64 on a GPU.
         precision: The precision of the image encoder's and CLIP's matrix products.
         saliency: As for `sam`.
     """

@@ -28,9 +28,9 @@ class SamHqNetwork(SamNetwork):
     """segment_anything_hq's model, whose decoder also reads the encoder's first blocks.
 
     Args:
-        model: With its weights, on its device.
+        model: The model with its weights, on its device.
         precision: The precision of the image encoder's matrix products.
-        hq_token_only: The high-quality token's mask alone, instead of its sum with SAM's.
+        hq_token_only: Whether to take the high-quality token's mask alone, instead of its sum with SAM's.
     """
 
     def __init__(self, model: Any, precision: Precision = "float32", hq_token_only: bool = False) -> None:
@@ -60,12 +60,12 @@ class SamHq(MultiMask):
 
     Args:
         checkpoint: Released weights (.pth).
-        backbone: The checkpoint's.
-        multimask: When SAM's share is the best of its three masks and not the single one: "never", as in the
-            authors' demo, at the "first" click, or "always".
-        hq_token_only: Leave SAM's share out.
-        device: Where it runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Decoded at once; by default 8 on the CPU, 64 on a GPU.
+        backbone: The checkpoint's backbone.
+        multimask: The rounds in which SAM's share is the best of its three masks and not the single one: "never", as in
+            the authors' demo, at the "first" click, or "always".
+        hq_token_only: Whether to leave SAM's share out.
+        device: The device on which it runs; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: How many prompts are decoded at once; by default 8 on the CPU, 64 on a GPU.
         precision: The precision of the image encoder's matrix products.
     """
 

@@ -26,17 +26,18 @@ from .shared.prompted_deeplab import EncodedImage, PromptedDeepLab
 
 @register_method("text_click")
 class TextClick(PromptedDeepLab):
-    """The click says which instance, the text's saliency says which of the things under the click.
+    """The click chooses the instance, and the text's saliency chooses among the objects under the click.
 
     Args:
-        checkpoint: Weights as training here saves them, which carry their architecture and their vocabulary.
-        saliency: Turns the text into a channel; MaskCLIP in the paper. The one that the weights were trained with.
-        device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Forward passes are cut to this many prompts of an image.
-        vocabulary: The names that the saliency contrasts the text with. "dataset": those of the data set that is asked
-            on, unseen classes among them, as in the paper; without a data set, or where it has no classes, those of the
-            training. "checkpoint": those of the training in any case. "none": nothing. "present": those of what is in
-            the image, which only ground truth knows: an ablation. Otherwise the path of a file with a name a line.
+        checkpoint: Weights that our training saved, with their architecture and vocabulary.
+        saliency: The saliency that turns the text into a channel, the one of the training; MaskCLIP in the paper.
+        device: The device of the network; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: The most prompts of an image that share a forward pass.
+        vocabulary: The names that the saliency contrasts the text with. "dataset": those of the evaluated data set,
+            unseen classes included, as in the paper; without a data set, or if it has no classes, those of the
+            training. "checkpoint": those of the training in any case. "none": no names. "present": those of the classes
+            in the image, which only the ground truth shows: an ablation. Otherwise the path of a file with a name on
+            each line.
     """
 
     uses_text = True
@@ -60,15 +61,15 @@ class TextClick(PromptedDeepLab):
         text: str | None,
         vocabulary: Sequence[str] | None = None,
     ) -> Prediction:
-        """The mask of one prompt: that of a run's row, on the data set that the weights were trained on.
+        """The mask of one prompt, equal to a run's row on the data set that the weights were trained on.
 
         Args:
             image: uint8 (h, w, 3), RGB.
-            click: One or several.
+            click: One click or several.
             text: The words for the object.
-            vocabulary: The names to contrast them with, whatever the method was told to take; () for none. To be asked
-                as on another data set, give its names as they are said there. By default what the method was told to
-                take, the names of the training standing for those of a data set.
+            vocabulary: The names to contrast the words with, in place of the parameter `vocabulary`; () for none. For
+                the mask of a run on another data set, give that data set's names in their spoken form. By default the
+                parameter's names, with those of the training in place of a data set's.
         """
         if vocabulary is None:
             if not self.contrast.names(()) and self.contrast.choice in ("dataset", "present"):
@@ -82,12 +83,12 @@ class TextClick(PromptedDeepLab):
         return super().segment([(state, [Prompt(clicks_of(click), text, vocabulary=tuple(vocabulary))])])[0][0]
 
     def read_names(self, names: Sequence[str]) -> Iterator[str]:
-        """As `Method.read_names` says: those that the saliency contrasts with."""
+        """As `Method.read_names`, for the names that the saliency contrasts with."""
         assert self.saliency is not None
         yield from self.saliency.read_names(self.contrast.names(names))
 
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
-        """A mask for each prompt, its text contrasted with the names that the method was told to take."""
+        """A mask for each prompt, its text contrasted with the names that `vocabulary` chooses."""
         return super().segment([(state, [self._contrasted(one) for one in prompts]) for state, prompts in groups])
 
     def saliency_map(self, state: EncodedImage, prompt: Prompt) -> Float32[np.ndarray, "h w"] | None:
@@ -97,13 +98,13 @@ class TextClick(PromptedDeepLab):
     def text_fits(
         self, state: EncodedImage, clicks: Sequence[Click], texts: Sequence[str]
     ) -> Float32[np.ndarray, "n k"]:
-        """By the saliency's CLIP, whose view of the image is that of the map: no further pass."""
+        """As `Method.text_fits`, by the saliency's CLIP, from the features of the map: without another pass."""
         assert self.saliency is not None
         return self.saliency.text_fits(state.features, clicks, texts)
 
     @classmethod
     def has_clip(cls, params: Mapping[str, Any]) -> bool:
-        """Whether its saliency answers."""
+        """Whether its saliency can answer `text_fits`."""
         return fits_texts(params["saliency"])
 
     def _contrasted(self, prompt: Prompt) -> Prompt:

@@ -155,11 +155,11 @@ class Coco(Dataset):
 
     def _kept(self, rows: Rows) -> Rows:
         """The annotations that are instances here, including those without an area."""
-        # Not `area >= min_area`: a missing area is NaN, for which every comparison is false.
+        # Not `area >= min_area`: a missing area is NaN, with which every comparison is false.
         return rows[self._candidates(rows) & ~(rows["area"] < self.min_area)]
 
     def _candidates(self, rows: Rows) -> Bool[np.ndarray, " rows"]:
-        """Which annotations are instances of their class in the image, whatever their size."""
+        """Whether each annotation is an instance of its class in the image, whatever its size."""
         return ~rows["crowd"] | (self.crowd == "keep")
 
     def _image(self, sample_id: str) -> Image:
@@ -173,7 +173,7 @@ class Coco(Dataset):
         return read_rgb_of(path, (picture.height, picture.width), self.json_path)
 
     def _counts(self, rows: Rows) -> Counter[str]:
-        """How many of an image's annotations are of each class, which is a name: several ids may have it."""
+        """How many of an image's annotations are of each class; a class is a name, which several ids may have."""
         categories = self._listing.categories
         return Counter(categories.get(int(number), "") for number in rows["category_id"][self._candidates(rows)])
 

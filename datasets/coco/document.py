@@ -31,7 +31,7 @@ class Document:
         long: The key of the long list.
 
     Attributes:
-        rest: All other keys with their values; whole once `elements` has ended.
+        rest: All other keys with their values; complete once `elements` has ended.
     """
 
     def __init__(self, content: mmap.mmap | bytes, long: str) -> None:
@@ -46,13 +46,13 @@ class Document:
         self._is_ascii = self._text.isascii()
 
     def elements(self) -> Iterator[tuple[Any, int, int]]:
-        """Each element of the long list, and where its text begins and ends, in bytes.
+        """Each element of the long list, with the start and the end of its text in the file, in bytes.
 
         Numbers with a point or an exponent, very large numbers and letters beyond ASCII may differ from the file:
         `exact` parses an element exactly.
 
         Raises:
-            ValueError, RecursionError: The file is no whole JSON object, or has no such list, or a key twice.
+            ValueError, RecursionError: The file is no complete JSON object, or has no such list, or a key twice.
         """
         met: set[str] = set()
         at, more = self._opened("{", "}", len(_UTF_8_MARK) if self._content[:3] == _UTF_8_MARK else 0)
@@ -88,11 +88,11 @@ class Document:
         return at
 
     def _element(self, at: int) -> tuple[Any, int]:
-        """The element that begins at `at`, and where it ends.
+        """The element that begins at `at`, and the place where it ends.
 
-        orjson is several times as fast as Python's json, but it must be told where a value ends, while json finds out.
-        An object ends at a "}", mostly at the first one. So the text up to there is tried with orjson, and if that is
-        no whole object, json reads it.
+        orjson is several times as fast as Python's json, but it needs the end of a value, while json finds it. An
+        object ends at a "}", mostly at the first one. So the text up to there is tried with orjson, and if that is no
+        complete object, json reads it.
         """
         #    {"id": 1, "area": 2.5}                   whole at its first "}": orjson reads it
         #    {"id": 1, "s": {"size": [2, 3]}, ...}    {"id": 1, "s": {"size": [2, 3]} is no whole object: json reads it
@@ -102,7 +102,7 @@ class Document:
         stop = self._text.find("}", at) + 1
         try:
             return orjson.loads(self._text[at:stop]), stop
-        except orjson.JSONDecodeError:  # Another object lies inside, or it is no object, or has NaN.
+        except orjson.JSONDecodeError:  # It contains another object, or is no object, or has NaN.
             return _FLOATS_AS_TEXT.raw_decode(self._text, at)
 
     def _parsed(self, at: int) -> tuple[Any, int]:

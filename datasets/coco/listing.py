@@ -72,8 +72,8 @@ class Listing:
         return self.rows[self.bounds[position] : self.bounds[position + 1]]
 
     def annotations(self, rows: Rows) -> Iterator[tuple[np.void, Mapping[str, Any]]]:
-        """Each row with its annotation, as the JSON has it."""
-        # The positions are those of the file as it was listed. If it has changed since, they would point anywhere.
+        """Each row with its annotation from the JSON."""
+        # The positions are those in the file when it was listed. If it has changed since, they would be wrong.
         with self.path.open("rb") as file:
             if version_of(os.fstat(file.fileno())) != self.version:
                 raise ValueError(f"{self.path}: changed since it was listed; wanted one state. Start the run again.")
@@ -86,7 +86,7 @@ def check_layout(json_path: Path, image_folder: Path) -> None:
     """Refuse a root that does not have COCO's layout.
 
     Raises:
-        UserError: A file or folder is missing; the message says what to download, or which splits there are.
+        UserError: A file or folder is missing; the message names the download, or the splits that are there.
     """
     if not json_path.is_file():
         there = sorted(path.stem.removeprefix("instances_") for path in json_path.parent.glob("instances_*.json"))
@@ -99,7 +99,7 @@ def check_layout(json_path: Path, image_folder: Path) -> None:
 
 
 def _elsewhere(json_path: Path, image_folder: Path) -> str:
-    """A hint if a JSON lies where other tools put it: beside the pictures, or in the root."""
+    """A hint if a JSON is where other tools put it: beside the pictures, or in the root."""
     root = json_path.parent.parent
     found = [str(path.relative_to(root)) for folder in (root, image_folder) for path in sorted(folder.glob("*.json"))]
     return f" There is {', '.join(found[:3])}: if that is it, move it there." if found else ""

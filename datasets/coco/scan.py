@@ -40,13 +40,13 @@ _FIELDS = [
     ("area", np.float64),  # In pixels, from the JSON; NaN if it has none.
     ("crowd", np.bool_),
     ("repeated", np.bool_),  # Whether an earlier instance has the id.
-    ("start", np.int64),  # Where its text begins in the file, in bytes.
+    ("start", np.int64),  # The place where its text begins in the file, in bytes.
     ("stop", np.int64),
 ]
 COLUMNS = ["id", *(name for name, _ in _FIELDS)]
 NO_CATEGORY = np.iinfo(np.int64).min
 LONGEST_ID = 255
-"""In bytes. All rows take the room of the longest id, so a long one would cost memory for each of a million rows."""
+"""The longest id, in bytes. Every row takes the room of the longest one, so a long id would cost memory in all rows."""
 
 
 _BEGINNING = 4096
@@ -169,7 +169,7 @@ class _Scan:
     """
 
     _inexact = re.compile(r"-?\d+[.eE]|.*[^\x00-\x7f]", re.DOTALL)
-    """Text that may have been a number, or is not ASCII; `Document.elements` says why it must be read again."""
+    """Text that may have been a number, or is not ASCII; `Document.elements` explains why it must be read again."""
 
     def __init__(self, document: Document) -> None:
         self.images: dict[str, int] = {}
@@ -195,8 +195,8 @@ class _Scan:
     def name_crowds(self, rows: Rows) -> None:
         """Give a crowd region a number ("7#2") if another annotation has its id.
 
-        This comes after the whole pass, so that of an instance and a crowd region with one id the instance keeps the
-        id, whichever comes first in the file.
+        This comes after the whole pass, so that if an instance and a crowd region have one id, the instance keeps it,
+        whichever comes first in the file.
         """
         for position in np.flatnonzero(rows["crowd"]):
             name = self.ids[position].decode()
@@ -213,7 +213,7 @@ class _Scan:
     def _row(self, annotation: dict[str, Any], start: int, stop: int) -> tuple[Any, ...]:
         image = self.images.setdefault(id_text(annotation["image_id"]), len(self.images))
         category_id = whole(annotation.get("category_id"))
-        # A table's column holds 64 bits. An id that does not fit names no category, and `NO_CATEGORY` says so.
+        # A table's column holds 64 bits. An id that does not fit names no category, and becomes `NO_CATEGORY`.
         known = category_id is not None and abs(category_id) < 2**63
         crowd = _number(annotation.get("iscrowd")) == 1
         name = plain(id_text(annotation.get("id")))

@@ -130,7 +130,7 @@ class Folder(Dataset):
         """The images' names, sorted.
 
         Raises:
-            UserError: Images and masks do not pair, or texts.csv names what is not there.
+            UserError: Images and masks do not pair, or texts.csv names an image or instance that is not there.
         """
         self._texts, self._initial  # noqa: B018 - a mistake there ends the run before it starts
         return list(self._masks)
@@ -167,7 +167,7 @@ class Folder(Dataset):
         return Sample(sample_id, image, tuple(instances), broken, ignore if ignore.any() else None)
 
     def image_key(self, sample_id: str) -> str:
-        """The folder and the name, since nobody knows whether it is a published picture."""
+        """The folder and the name, since it is unknown whether it is a published picture."""
         return f"folder/{self.root.as_posix()}/{sample_id}"
 
     def files(self, sample_id: str) -> Sequence[Path]:

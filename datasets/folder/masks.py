@@ -16,11 +16,11 @@ from ..shared.mask_files import Values, one_channel, read_picture, refused
 
 
 def read_binary(path: Path, ignore: int | None) -> tuple[Mask, Mask]:
-    """The pixels of the file's one object, and those of value `ignore`.
+    """The pixels of the file's one object, and the pixels of value `ignore`.
 
     Raises:
         OSError: The file is missing or damaged.
-        ValueError: It holds no object or several, or it is not clear which its pixels are.
+        ValueError: It holds no object or several, or it is not clear which pixels are the object.
     """
     values = _values(path)
     ignored = equal(values, ignore)
@@ -34,7 +34,7 @@ def read_binary(path: Path, ignore: int | None) -> tuple[Mask, Mask]:
 
 
 def equal(values: Values, value: int | None) -> Mask:
-    """Where the value stands; nowhere for None."""
+    """The pixels that have the value; none for None."""
     return np.zeros(values.shape, bool) if value is None else values == value
 
 
@@ -50,7 +50,7 @@ def checked(path: Path, mask: Mask) -> Mask:
 
 
 def _values(path: Path) -> Values:
-    """The values of a mask file: of a palette its numbers, of grey in several channels that of one."""
+    """The values of a mask file: the numbers of a palette, or one channel if several channels hold the same grey."""
     mask = read_picture(path)
     if mask.mode == "RGB":
         return one_channel(path, np.asarray(mask))

@@ -1,4 +1,4 @@
-"""texts.csv: what users say of the instances in their folder.
+"""Reads texts.csv: the users' words for the instances in their folder.
 
 Registers no data set.
 """
@@ -19,7 +19,7 @@ _SEEN = {"": None, "true": True, "1": True, "yes": True, "false": False, "0": Fa
 
 
 class Words(NamedTuple):
-    """What a row says; where, for messages."""
+    """The content of a row, with its place in the file for messages."""
 
     category: str = ""
     text: str = ""
@@ -28,14 +28,14 @@ class Words(NamedTuple):
 
 
 def read_texts(path: Path, stems: Mapping[str, str]) -> dict[str, dict[str, Words]]:
-    """Image -> instance -> words, in the file's order; none where there is no file. An unnamed instance is "".
+    """Image -> instance -> words, in the file's order; empty if there is no file. An unnamed instance is "".
 
     Args:
         path: The CSV, in UTF-8.
-        stems: What a row may call an image, its name with and without suffix -> without.
+        stems: A name that a row may have for an image, with or without suffix -> the name without suffix.
 
     Raises:
-        UserError: A column or a row that says nothing that could be meant.
+        UserError: A column or a row has no meaning.
     """
     texts: dict[str, dict[str, Words]] = {}
     seen: dict[str, Words] = {}

@@ -25,7 +25,7 @@ FLAGS = ("IsGroupOf", "IsDepiction", "IsInside")
 """Columns of the CSV of boxes; the first is bit 0 of `Index.flags`."""
 
 FOUND = 1 << 7
-"""The bit of `Index.flags` that says that the mask's box was found."""
+"""The bit of `Index.flags` that is set if the mask's box was found."""
 
 _SAME_BOX = 1e-3
 """The largest difference of one box's coordinates in the two tables, as a share of the image's side. The tables may be
@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """A split's masks, image by image, those of one image as in the file.
+    """A split's masks, image by image, and within an image in the file's order.
 
     Attributes:
         image_ids: The ids of the images with masks, in UTF-8, sorted.
@@ -63,7 +63,7 @@ class Index:
         uses: The number of masks with this id up to this one: 1, or 2 and more for a repeated id.
         labels: The distinct LabelNames.
         label: Mask -> position in `labels`.
-        flags: Mask -> which of `FLAGS` its box has, as bits, and `FOUND`; 0 where no box was found or asked for.
+        flags: Mask -> the bits of those of `FLAGS` that its box has, and `FOUND`; 0 if no box was found or asked for.
     """
 
     image_ids: Ids
@@ -122,8 +122,8 @@ def _built(mask_csv: Path, boxes_csv: Path | None) -> pa.Table:
     image = np.sort(image)
     label, labels = _sorted_codes(table["LabelName"])
     instance_ids = pc.replace_substring_regex(table["MaskPath"], r"\.png$", "")
-    # Image and label as one number: with 350 labels, label 7 of image 2 is 2 * 350 + 7 = 707. Boxes sorted by this key
-    # have those of one image and label in one range, which two binary searches find.
+    # Image and label as one number: with 350 labels, label 7 of image 2 is 2 * 350 + 7 = 707. If boxes are sorted by
+    # this key, those of one image and label are in one range, which two binary searches find.
     key = image.astype(np.int64) * len(labels) + label
     flags = np.zeros(len(table), np.uint8)
     if boxes_csv is not None:
@@ -164,7 +164,7 @@ def _positions(ids: Ids, wanted: Ids) -> Int[np.ndarray, " wanted"]:
 
 
 def _uses(ids: pa.ChunkedArray) -> Int[np.ndarray, " rows"]:
-    """For each row, how many rows with its id there are up to it: 1 for an id that comes once."""
+    """For each row the number of rows with its id up to this row: 1 for an id that occurs once."""
     codes, distinct = _sorted_codes(ids)
     if len(distinct) == len(codes):
         return np.ones(len(codes), np.int32)

@@ -17,7 +17,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """The exceptions that PIL raises for a damaged file, depending on where the damage is."""
 
 _MOST_STRETCHED = 0.02
-"""How much a mask's proportions may differ from the image's, beyond what rounding explains."""
+"""The share by which a mask's proportions may differ from the image's, beyond the effect of rounding."""
 
 
 def read_mask(path: Path, height: int, width: int) -> Mask:
@@ -75,7 +75,7 @@ def _check_proportions(mask: tuple[int, ...], image: tuple[int, int]) -> None:
 
 
 def _under_centres(there: int, here: int) -> np.ndarray:
-    """For each of `here` pixels along a side, the one of `there` pixels that its centre lies in."""
+    """For each of `here` pixels along a side, the one of `there` pixels in which its centre lies."""
     # Pixel i has its centre at (i + 1/2) / here of the side, which is pixel floor((i + 1/2) * there / here) of the
     # other. Written in integers, nothing depends on rounding. From 8 to 4 pixels it gives 1 3 5 7, and from 4 to 8 it
     # gives 0 0 1 1 2 2 3 3.

@@ -52,15 +52,15 @@ class OpenImages(Dataset):
     name, and for one whose file an earlier row names, which is listed as "<id>#2".
 
     Args:
-        root: Folder that holds the tables (there, or in `annotations/`), the images, `<split>/*.jpg`, and the masks,
-            `<split>-masks/*.png`. Images and masks may also lie as their archives are named: in `<split>_0`, ...,
-            `<split>-masks-0`, ..., there or one folder below.
+        root: The folder with the tables (in it, or in `annotations/`), the images, `<split>/*.jpg`, and the masks,
+            `<split>-masks/*.png`. Images and masks may also be in folders named like their archives: `<split>_0`, ...,
+            `<split>-masks-0`, ..., in the root or one folder below.
         split: "validation", "test" or "train".
-        classes: How many: 350, or the challenge's 300. Masks of other classes are no instances.
+        classes: The number of classes: 350, or the challenge's 300. Masks of other classes are no instances.
         seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
-        drop_group_of: Leave out the masks whose box is flagged as a group. They still count in the number of instances
-            of their class in the image. A mask is kept if its box has no such flag or is not found.
-        drop_depiction: Whether to leave out drawings and the like.
+        drop_group_of: Whether to leave out the masks whose box is flagged as a group. They still count in the number of
+            instances of their class in the image. A mask is kept if its box has no such flag or is not found.
+        drop_depiction: Whether to leave out drawings and other depictions.
         drop_inside: Whether to leave out pictures taken from the inside of the object.
     """
 
@@ -156,7 +156,7 @@ class OpenImages(Dataset):
         return [image_id.decode() for image_id in index.image_ids[with_instance].tolist()]
 
     def _kept(self) -> Bool[np.ndarray, " masks"]:
-        """Which of the masks are instances here."""
+        """Whether each of the masks is an instance here."""
         of_list = np.array([category is not None for category in self._categories])
         return of_list[self._index.label] & (self._index.flags & self._dropped == 0)
 
@@ -209,7 +209,7 @@ class OpenImages(Dataset):
         return [self._path(self._image_folders, sample_id, f"{sample_id}.jpg"), *masks]
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Counts, the sha256 of all that the tables say of the instances, and a digest of the files' sizes."""
+        """Counts, the SHA-256 of the tables' entries on the instances, and a digest of the files' sizes."""
         index, kept = self._index, self._kept()
         digest = hashlib.sha256(repr((index.labels, self._categories)).encode())
         for part in (kept, index.image_ids, index.bounds, index.label):

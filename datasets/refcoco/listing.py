@@ -53,8 +53,8 @@ class Sentence(NamedTuple):
 
     Attributes:
         id: The file's `sent_id`; repeated ids of a ref get "#2", "#3", ...
-        text: As it was typed (`raw`), without blanks around it; empty if there is a problem.
-        problem: Why it cannot be used, or "".
+        text: The text as it was typed (`raw`), without blanks around it; empty if there is a problem.
+        problem: The reason why it cannot be used, or "".
     """
 
     id: str
@@ -69,8 +69,8 @@ class Ref(NamedTuple):
         id: The file's `ref_id`; repeated ids get "#2", "#3", ...
         ann_id: The id of its annotation in instances.json; -1 if the file has no number.
         category_id: The id of its category; -1 if the file has no number.
-        problem: Why it cannot be used, or "".
-        sentences: In the file's order.
+        problem: The reason why it cannot be used, or "".
+        sentences: The sentences, in the file's order.
     """
 
     id: str
@@ -100,7 +100,7 @@ def check_layout(json_path: Path, refs_path: Path, image_folder: Path) -> None:
     """Refuse a root without the layout of REFER's data folder.
 
     Raises:
-        UserError: Its text says what is missing.
+        UserError: A file or folder is missing; the message names it.
     """
     for path in (json_path, refs_path):
         if not path.is_file():
@@ -116,7 +116,7 @@ def refs_by_image(path: Path, version: tuple[int, int], split: str) -> Mapping[s
     Args:
         path: REFER's `refs(<split_by>).p`.
         version: The file's size and time of change (ns), so that a changed file is read anew.
-        split: As its refs name it.
+        split: The split, as in its refs.
 
     Raises:
         UserError: The file is not REFER's, or no ref is of the split.
@@ -166,7 +166,7 @@ def _rows(refs: Any) -> Iterator[dict[str, Any]]:
 
 
 def _flaw(ref: Mapping[str, Any], uses: int) -> str:
-    """What is wrong with a ref, apart from its sentences; "" if nothing is."""
+    """Says what is wrong with a ref, apart from its sentences; "" if nothing is."""
     if uses > 1:
         return "found the id of an earlier ref; wanted one of its own"
     missing = [key for key in ("ann_id", "category_id") if _number(ref.get(key)) < 0]
@@ -186,7 +186,7 @@ def _sentences(sentences: Sequence[Any], where: str) -> Iterator[dict[str, str]]
 
 
 def _complaint(raw: Any) -> str:
-    """What is wrong with a sentence's text; "" if nothing is."""
+    """Says what is wrong with a sentence's text; "" if nothing is."""
     if type(raw) is not str:
         return "found a sentence without a text `raw`; wanted words"
     if not raw.strip():

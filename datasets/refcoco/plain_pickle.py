@@ -5,10 +5,9 @@ A pickle is a program for a small stack machine, and `pickle.load` runs it, incl
     EMPTY_LIST        stack: []
     BINUNICODE "a"    stack: [] "a"
     APPEND            stack: ["a"]            plain values are built like this
-    GLOBAL os system  stack: ["a"] <function> refused here: this instruction is not known, and the reading ends before
-    it
+    GLOBAL os system  stack: ["a"] <function> refused here: reading ends before an instruction that is not allowed
 
-So a reader that knows only instructions for plain values can run any file safely. Registers no data set.
+So a reader that allows only instructions for plain values can run any file safely. Registers no data set.
 
 Format: https://docs.python.org/3/library/pickletools.html
 """
@@ -94,7 +93,7 @@ def load_plain(path: Path) -> Any:
     content = path.read_bytes()
     try:
         return _PlainUnpickler(io.BytesIO(content), encoding="utf-8").load()
-    except Exception as error:  # a damaged pickle may raise anything, says Python's documentation of it
+    except Exception as error:  # a damaged pickle may raise anything, as Python's documentation warns
         reason = str(error)[:200] or type(error).__name__
         raise UserError(
             f"datasets/refcoco/plain_pickle.py: {path} ({len(content)} bytes) is not a pickle of "

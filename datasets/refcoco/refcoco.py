@@ -30,7 +30,7 @@ from .listing import LAYOUT, Ref, check_layout, check_split, refs_by_image
 class RefCoco(Dataset):
     """A ref is one object with sentences by one or a few people. Each ref is an instance, or each of its sentences is.
 
-    A sample is an image with its refs of the split; its id is COCO's, without leading zeros. The mask is that of the
+    A sample is an image with its refs of the split; its id is COCO's, without leading zeros. The mask comes from the
     ref's annotation, with all its polygons. A ref is listed, and `load` names it as broken, if no annotation of its
     image and category fits it, or if it has no sentence where one is needed. The same holds for the second of two refs,
     or of two sentences of a ref, with one id, which is listed as "<id>#2".
@@ -40,7 +40,7 @@ class RefCoco(Dataset):
     Args:
         root: REFER's data folder.
         dataset: "refcoco", "refcoco+" or "refcocog".
-        split_by: Who split it: "unc", "google" or "umd".
+        split_by: The authors of the split: "unc", "google" or "umd".
         split: "train", "val", "testA", "testB" or "test".
         text: "class_name": an instance for each ref, without words of its own, as in the paper. "phrase": an instance
             for each ref, with its first sentence. "all_phrases": an instance for each sentence,
@@ -177,8 +177,8 @@ class RefCoco(Dataset):
         """The one row of the ref's annotation."""
         if ref.problem:
             raise ValueError(ref.problem)
-        # A listing names the second annotation with an id "<id>#2". If both are in the ref's image, nobody knows which
-        # is meant, so the part before "#" is compared, and two hits are refused.
+        # A listing names the second annotation with an id "<id>#2". If both are in the ref's image, it is unclear which
+        # one is meant. So the part before "#" is compared, and two hits are refused.
         names = np.array([name.partition(b"#")[0] for name in annotations["id"]], dtype=object)
         own = annotations[names == str(ref.ann_id).encode()] if len(names) else annotations
         if len(own) != 1:

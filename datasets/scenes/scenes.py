@@ -1,8 +1,8 @@
 """The embedded benchmark: drawn scenes, made on the fly from a split's name and a number.
 
 A person wears a shirt, a tie on it and a hat; cars and buses have wheels and windows, houses roofs, doors and windows,
-trees apples, boats sails, bottles labels. A part's mask lies inside that of its whole. All masks are modal: a pixel
-that a later object hides belongs only to that object. Nothing is read from disk; the same name and number draw the same
+trees apples, boats sails, bottles labels. A part's mask lies inside its whole's mask. All masks are modal: a pixel that
+a later object hides belongs only to that object. Nothing is read from disk; the same name and number draw the same
 scene on every machine.
 """
 
@@ -66,9 +66,9 @@ class Scenes(Dataset):
     """Drawn scenes of 20 classes, wholes and parts, RGB, square.
 
     Args:
-        split: No scene is in two splits.
-        count: Scenes, numbered from 0; by default 2000 of train, 200 of val, 200 of test.
-        size: Height and width in pixels.
+        split: The split's name; no scene is in two splits.
+        count: The number of scenes, numbered from 0; by default 2000 of train, 200 of val, 200 of test.
+        size: The height and width of an image, in pixels.
         seen: The classes that a method may be trained on; by default SEEN.
         text: "phrase" gives each instance words of its own, by its class and its place ("left car"); see phrases.py.
             "class_name" leaves them out, as the paper does.
@@ -117,7 +117,7 @@ class Scenes(Dataset):
         return Sample(sample_id, image, tuple(instances))
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """The recipe's version stands for the pixels."""
+        """The parameters, with the version of the drawing code in place of a hash of the pixels."""
         own = {"recipe": RECIPE, "split": self.split, "size": self.size, "seen": sorted(self.seen)}
         worded = {"text": self.text} if self.text != "class_name" else {}
         return {**super().fingerprint(), **own, **worded}

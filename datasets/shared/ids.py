@@ -1,4 +1,4 @@
-"""Ids of instances that are made of what files say."""
+"""Makes ids of instances from the contents of files."""
 
 from __future__ import annotations
 

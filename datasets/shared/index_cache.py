@@ -23,7 +23,7 @@ from harness import atomic
 from harness.places import index_folder
 
 _KEPT = 8
-"""How many entries of a kind are kept, those last used: enough for several roots or splits, not for every state."""
+"""How many entries of a kind are kept, the last used ones: enough for several roots or splits, not for every state."""
 
 _log = logging.getLogger("harness.index_cache")
 
@@ -35,9 +35,10 @@ def cached(name: str, files: Sequence[Path], build: Callable[[], pa.Table]) -> p
     is a state, too, so the table is built anew once the file is there.
 
     Args:
-        name: The kind of index, with the version of its builder and all else that it depends on ("voc 2 val").
+        name: The kind of index, with the version of its builder and everything else that it depends on ("voc 2 val").
         files: All files that `build` reads.
-        build: Makes the table from the files alone; other parameters belong in `name`. If it raises, nothing is kept.
+        build: A function that makes the table from the files alone; its other parameters belong in `name`. If it
+            raises, nothing is kept.
 
     Returns:
         The table with its schema's metadata.
@@ -61,8 +62,8 @@ def cached(name: str, files: Sequence[Path], build: Callable[[], pa.Table]) -> p
 def _digest_of_states(name: str, files: Sequence[Path]) -> str:
     digest = hashlib.sha256(repr(name).encode())
     for path in files:
-        # Size and time stand for the content. Hashing the content would take as long as reading the file, and saving
-        # that time is the point of the index.
+        # Size and time take the place of the content. Hashing the content would take as long as reading the file, and
+        # the index exists to save that time.
         digest.update(repr((os.fspath(path.absolute()), *_state(path))).encode())
     return digest.hexdigest()[:20]
 

@@ -41,7 +41,7 @@ def read_colours(path: Path) -> Image:
     """The colours of a mask file; with a palette, the palette's colours.
 
     Raises:
-        OSError, ValueError: As `read_picture`, or its greys are those of a soft edge.
+        OSError, ValueError: As in `read_picture`; or it has greys, as of a soft edge.
     """
     colours = np.array(read_picture(path).convert("RGB"))
     _check_edge(path, colours)
@@ -106,7 +106,7 @@ def _decoded(path: Path) -> PIL.Image.Image:
 
 
 def _without_alpha(path: Path, image: PIL.Image.Image) -> PIL.Image.Image:
-    """The image with its colours alone; a palette stays one."""
+    """The image without its alpha channel; a palette stays a palette."""
     if np.asarray(image.convert("RGBA").getchannel("A")).min() < 255:
         raise refused(path, "transparent pixels", "none: the mask in the colours")
     return image.convert(image.mode.removesuffix("A")) if image.mode in ("LA", "PA", "RGBA") else image

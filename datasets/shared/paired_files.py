@@ -21,7 +21,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Suffixes of images, in small letters."""
 
 _LITTER = ("thumbs.db", "desktop.ini")
-"""Files that Windows leaves in folders. Those of macOS begin with a dot."""
+"""Files that Windows leaves in folders. The ones that macOS leaves begin with a dot."""
 
 
 class PairedFiles(Dataset):

@@ -47,12 +47,12 @@ CLASSES = (
     "train",
     "tvmonitor",
 )
-"""In VOC's order; the first has the number 1 in masks."""
+"""The classes in VOC's order; the first has the number 1 in masks."""
 
 _SCHEMA = pa.schema(
     {
         "image": pa.string(),
-        "object": pa.int32(),  # 0 stands for an image whose ground truth cannot be read
+        "object": pa.int32(),  # 0 marks an image whose ground truth cannot be read
         "category": pa.string(),  # empty where the object's is not known
         "area": pa.int32(),  # pixels
         "crc32": pa.uint32(),  # of the image's whole map of objects
@@ -65,10 +65,10 @@ class Annotation:
     """The ground truth of one picture.
 
     Attributes:
-        objects: The number of the object that a pixel shows. A number that is in neither `categories` nor `broken` is
-            no object.
+        objects: The number of the object at each pixel. A number that is in neither `categories` nor `broken` is no
+            object.
         categories: Object -> its class, in the order of the numbers.
-        broken: Object -> why its class is not known.
+        broken: Object -> the reason why its class is not known.
         void: Pixels that the annotators left open; None if there are none.
     """
 
@@ -103,7 +103,7 @@ def ids_in(path: Path) -> tuple[str, ...]:
 class VocObjects(Dataset):
     """The base of `voc` and `sbd`: an instance's id is "<image>/<number of the object>".
 
-    Masks and pixels are in the files' stored orientation, whatever the pictures' EXIF says.
+    Masks and pixels are in the files' stored orientation; the pictures' EXIF orientation is not applied.
 
     Args:
         seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
@@ -129,7 +129,7 @@ class VocObjects(Dataset):
 
         Raises:
             OSError: It is missing or damaged.
-            ValueError: It is not what the data set promises.
+            ValueError: It does not have the data set's form.
         """
 
     def list_instances(self, sample_id: str) -> list[Listed]:
@@ -137,7 +137,7 @@ class VocObjects(Dataset):
 
         Raises:
             OSError: The ground truth is missing or damaged.
-            ValueError: It is not what the data set promises.
+            ValueError: It does not have the data set's form.
         """
         # Object 0 in the index marks ground truth that could not be read. Reading it again raises the reason.
         rows = self._index.get(sample_id, [])
@@ -150,7 +150,7 @@ class VocObjects(Dataset):
 
         Raises:
             OSError: The picture or its ground truth is missing or damaged.
-            ValueError: The ground truth is of another size, or not what the data set promises.
+            ValueError: The ground truth is of another size, or does not have the data set's form.
         """
         image, annotation = read_rgb(self._picture(sample_id), turned=True), self._annotation(sample_id)
         if annotation.objects.shape != image.shape[:2]:

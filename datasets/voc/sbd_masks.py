@@ -34,7 +34,7 @@ _LARGEST_BYTES = 16 * 2**20
 
 _HEADER_BYTES = 128
 _LEVEL_5 = b"\x00\x01IM"
-"""How the header ends: the version, and the order of the bytes (little-endian)."""
+"""The end of the header: the version, and the order of the bytes (little-endian)."""
 
 _MATRIX, _COMPRESSED = 14, 15
 _STRUCT = 2

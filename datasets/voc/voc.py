@@ -40,9 +40,9 @@ class Voc(VocObjects):
     Args:
         root: VOCdevkit/VOC2012, which holds JPEGImages, SegmentationObject, SegmentationClass and ImageSets.
         split: A list of ImageSets/Segmentation ("train", "val", "trainval"), or "trainaug": VOC's train with VOC's
-            masks, then the images of SBD that are not in VOC's train or val with SBD's, which have no void.
+            masks, then the images of SBD that are not in VOC's train or val, with SBD's masks, which have no void.
         seen: The seen categories: a file of harness/plugins/splits/ without ".txt", or their names; None for no split.
-        void: "ignore" makes pixels that no metric counts of the void ones (255); "background" counts them as
+        void: The treatment of void pixels (255): with "ignore" no metric counts them; "background" counts them as
             background, as the code of the text-and-click paper does.
         sbd_root: For trainaug alone: SBD's benchmark_RELEASE/dataset.
     """
@@ -72,7 +72,7 @@ class Voc(VocObjects):
 
     @cached_property
     def _sbd_ids(self) -> dict[str, None]:
-        """Those whose masks are SBD's, in the order of SBD's train and val."""
+        """The images whose masks are SBD's, in the order of SBD's train and val."""
         if self.sbd_root is None or self.split != _TRAINAUG:
             return {}
         val = ids_in(self._list("val"))

@@ -1,9 +1,9 @@
-"""Reads FocalClick's checkpoints: the authors' files as they are, and those that training here saves.
+"""Reads FocalClick's checkpoints: the authors' files as they are, and those that our training saves.
 
-The files are those of the authors' code, alibaba/ClickSEG at d61a76b. Their `config` names a class and its arguments.
-Much of it has no effect there, and so none here: `norm_radius` (the radius of a click's disk depends on network and
-pipeline alone), `use_rgb_conv`, `conv_extend` and `feature_stride`. The authors' loader takes a file in which tensors
-are missing and leaves those at random; here every tensor must be there.
+The authors' files come from their code, alibaba/ClickSEG at d61a76b. Their `config` names a class and its arguments.
+Some arguments have no effect there, and so none here: `norm_radius` (the radius of a click's disk depends on network
+and pipeline alone), `use_rgb_conv`, `conv_extend` and `feature_stride`. The authors' loader accepts a file that lacks
+tensors and leaves these at random values; here every tensor must be there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ SEGFORMER = "isegm.model.is_segformer_model.SegFormerModel"
 HRNET = "isegm.model.is_hrnet_model.HRNetModel"
 
 UNUSED = ("maps_transform.", "refiner.feature_gate.")
-"""What a SegFormer's file holds and its forward pass does not read: the prompt has an entrance of its own there."""
+"""Beginnings of tensors' names in a SegFormer's file that its forward pass does not read, as its prompt has another
+entrance."""
 
 WITHOUT_EFFECT = (
     "norm_radius",
@@ -59,7 +60,7 @@ class SegFormerArguments(Arguments):
     model_version: Literal["b0", "b3"]
 
     def architecture(self) -> FocalClickArchitecture:
-        """What the official class builds from them."""
+        """The network that the official class builds from these arguments."""
         radius = 3 if self.pipeline_version == "s1" else 5
         backbone = PUBLISHED[self.model_version]
         return FocalClickArchitecture(backbone, self.pipeline_version, radius, norm_mean_std=self.norm_mean_std)
@@ -74,7 +75,7 @@ class HrnetArguments(Arguments):
     small: bool = False
 
     def architecture(self) -> FocalClickArchitecture:
-        """What the official class builds from them."""
+        """The network that the official class builds from these arguments."""
         radius = 2 if self.pipeline_version == "s1" else 5
         backbone = HrnetArchitecture(self.width, self.ocr_width, self.small, self.use_leaky_relu)
         return FocalClickArchitecture(backbone, self.pipeline_version, radius, norm_mean_std=self.norm_mean_std)
@@ -89,7 +90,7 @@ def named(architecture: FocalClickArchitecture) -> str:
 
 
 def unused(architecture: FocalClickArchitecture) -> tuple[str, ...]:
-    """How the names of tensors begin that a file holds and the networks do not read."""
+    """The beginnings of names of tensors that a file holds and the networks do not read."""
     return UNUSED if isinstance(architecture.backbone, SegFormerArchitecture) else ()
 
 

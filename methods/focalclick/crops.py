@@ -1,13 +1,13 @@
 r"""The parts of the image that FocalClick's networks see: a window for the coarse one, a crop of it for the refiner.
 
 Paper: Chen et al., "FocalClick", CVPR 2022, https://arxiv.org/abs/2204.02574, sections 3.1 ("Target Crop", "Focus
-Crop") and 3.2 ("Progressive Merge"). Rules and values are those of alibaba/ClickSEG at d61a76b.
+Crop") and 3.2 ("Progressive Merge"). Rules and values follow alibaba/ClickSEG at d61a76b.
 
     +-------------------------------+
     |      +-----------------+      |     window: around the mask so far and the positive clicks, from the second
     |      |   #######       |      |             click on, 1.4 times as large as their box
-    |      |  #####+------+  |      |     crop:   around what the newest click changed in the coarse mask, 1.4 times
-    |      |  #####|##x   |  |      |             as large; on the first click, around the coarse mask
+    |      |  #####+------+  |      |     crop:   around the newest click's change of the coarse mask, 1.4 times as
+    |      |  #####|##x   |  |      |             large; on the first click, around the coarse mask
     |      |   ####+------+  |      |
     |      +-----------------+      |     #  mask,  x  the newest click
     +-------------------------------+
@@ -32,7 +32,7 @@ from ..ritm.hrnet_ocr import resized
 from ..ritm.zoom import View, Window, ZoomIn
 
 SEEN_ABOVE = 0.49
-"""Probabilities above it are the mask of the round before, for the window and for what a click changed."""
+"""Pixels with a larger probability are the mask of the round before, for the window and for a click's change."""
 
 CHANGED_ABOVE = 1 / (1 + np.exp(-0.49))
 """Probabilities above it are this round's coarse mask, for the crop. The official code compares logits with 0.49."""
@@ -89,7 +89,7 @@ def view(seen: Mask, kept: Window | None, clicks: Sequence[Click], ratio: float)
         seen: The mask after the round before; empty before the first answer.
         kept: The window of the round before.
         clicks: All clicks so far.
-        ratio: How much larger than the box of mask and positive clicks the window is.
+        ratio: The window's size over that of the box of mask and positive clicks.
     """
     if len(clicks) <= 1:
         return View(None, kept)
@@ -107,7 +107,7 @@ def focus_crop(found: Mask, before: Mask, click: Click, window: Window, ratio: f
         before: The mask of the round before.
         click: The newest click.
         window: The part that the coarse network saw; the crop lies within.
-        ratio: How much larger than its box the crop is.
+        ratio: The crop's size over that of its box.
     """
     box = focus_box(found, before, click)
     top, bottom = _enlarged(box[0], box[1], ratio, found.shape[0], (window.top, window.bottom + 1))
@@ -116,9 +116,9 @@ def focus_crop(found: Mask, before: Mask, click: Click, window: Window, ratio: f
 
 
 def focus_box(found: Mask, before: Mask, click: Click) -> tuple[float, float, float, float]:
-    """First row, last row, first column and last column of what the refiner should look at."""
-    # First click: there is no mask yet, and the refiner sees all of the coarse mask. Later: XOR of both masks is what
-    # changed, and its connected part under the click is what the click changed. If that part is tiny, its box would
+    """First row, last row, first column and last column of the region for the refiner."""
+    # First click: there is no mask yet, and the refiner sees all of the coarse mask. Later: XOR of both masks is the
+    # change, and its connected part under the click is the change by the click. If that part is tiny, its box would
     # show next to nothing, so a square around the click is shown instead.
     whole = box_of(found)
     if not before.any():

@@ -90,7 +90,7 @@ PUBLISHED = {
         "davis": {"NoC@85": 2.92, "NoC@90": 4.52},
     },
 }
-"""What the authors print for each of their checkpoints, under the names that `weights list` gives the files
+"""The authors' printed numbers for each of their checkpoints, under the names that `weights list` gives the files
 (`FocalClick.published_in`). Their numbers on Pascal VOC and on their sample of COCO are left out, since the lists of
 instances are not public."""
 
@@ -133,8 +133,8 @@ class Question:
     """One prompt on its way through the networks.
 
     Attributes:
-        image: Its image.
-        clicks: Its clicks.
+        image: The prompt's image.
+        clicks: The prompt's clicks.
         memory: The state after the round before.
         view: The window that the coarse network sees, and the one where its answer is pasted.
     """
@@ -163,14 +163,14 @@ class FocalClick(Method):
     for what each click changes around itself.
 
     Args:
-        checkpoint: The authors' weights (.pth), or weights that training here saved (.safetensors).
-        infer_size: Both networks see squares of this side, in pixels; 256 in the paper's evaluation.
-        target_crop_ratio: How much larger the coarse network's window is than the box of mask and positive clicks.
-        focus_crop_ratio: How much larger the refiner's crop is than the box of what it should refine.
+        checkpoint: The authors' weights (.pth), or weights that our training saved (.safetensors).
+        infer_size: The side of the squares that both networks see, in pixels; 256 in the paper's evaluation.
+        target_crop_ratio: The size of the coarse network's window over that of the box of mask and positive clicks.
+        focus_crop_ratio: The size of the refiner's crop over that of the box of the region to refine.
         threshold: A pixel whose probability is above it belongs to the mask.
-        progressive_merge: Whether a mask that was given to start from is kept where a click changes nothing.
-        device: Where the networks run; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Prompts, of all images of a call, share forward passes of this many.
+        progressive_merge: Whether a mask to start from is kept where a click changes nothing.
+        device: The device of the networks; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: The most prompts, of all images of a call, that share a forward pass.
     """
 
     uses_text = False

@@ -27,8 +27,8 @@ class Refiner(nn.Module):
     """A few thin layers at half and at a quarter of the crop's size.
 
     Args:
-        features: Channels of the coarse network's features.
-        width: Channels of its own; 32 in all published weights.
+        features: The channels of the coarse network's features.
+        width: The channels of its own layers; 32 in all published weights.
     """
 
     def __init__(self, features: int, width: int = 32) -> None:
@@ -50,14 +50,14 @@ class Refiner(nn.Module):
         features: Float[Tensor, "n c fh fw"],
         boxes: Float[Tensor, "n 4"],
     ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n 1 h w"]]:
-        """The crop's logits, and the logits of how much its details count at each pixel.
+        """The crop's logits, and the logits of the weight of its details at each pixel.
 
         Args:
             pixels: The crop, RGB, 0 to 1; not normalised.
             clicks: Maps of the positive and of the negative clicks in the crop.
             coarse: The coarse network's logits of its whole input.
             features: Its features of its whole input.
-            boxes: Where each crop lies in that input: left, top, right, bottom, in its pixels, fractions allowed.
+            boxes: The place of each crop in that input: left, top, right, bottom, in its pixels, fractions allowed.
         """
         # Sizes for a crop of 256 x 256 and a width of 32:
         size = (pixels.shape[2], pixels.shape[3])
@@ -77,13 +77,13 @@ class Refiner(nn.Module):
 def cropped(
     maps: Float[Tensor, "n c h w"], boxes: Float[Tensor, "n 4"], size: tuple[int, int], scale: float
 ) -> Float[Tensor, "n c sh sw"]:
-    """The boxes' parts of the maps, one of each, resized.
+    """The part of each map in its box, resized.
 
     Args:
-        maps: What to cut from.
-        boxes: In pixels that are `scale` times as many as those of the maps.
+        maps: The maps, one for each box.
+        boxes: The boxes, in pixels of the network's input.
         size: (h, w) of the parts.
-        scale: A side of the maps over that of what the boxes count in.
+        scale: A side of the maps over a side of the network's input.
     """
     return roi_align(maps, list(boxes[:, None]), size, scale, sampling_ratio=-1, aligned=True)
 

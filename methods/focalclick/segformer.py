@@ -9,7 +9,7 @@ code under NVIDIA's licence for non-commercial use; entrance and head are writte
     prompt -> entrance --|-----+               |               |               |
                          +-------- each to one width, at 1/4, joined ----------+--> features -> logits
 
-The head reads stage 1 before the prompt is added, so what it gets from stage 1 does not depend on the clicks.
+The head reads stage 1 before the prompt is added, so its input from stage 1 does not depend on the clicks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PROMPT_CHANNELS = 3
 STAGES = 4
 
 STOCHASTIC_DEPTH = 0.1
-"""How often training leaves out the last block; earlier blocks are left out less often."""
+"""The probability that training leaves out the last block; earlier blocks are left out less often."""
 
 
 @dataclass(frozen=True)

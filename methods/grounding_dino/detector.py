@@ -38,7 +38,7 @@ NETWORKS = {
 """A snapshot's `model_type` -> its class."""
 
 LONGEST = 256
-"""Pieces of words that are read, where the snapshot says nothing else."""
+"""The pieces of words that are read, unless the snapshot has another number."""
 
 TEXTS_KEPT = 1024
 """Texts whose vectors are remembered: 768 numbers a piece of a word."""
@@ -46,10 +46,10 @@ TEXTS_KEPT = 1024
 
 @dataclass(frozen=True, eq=False)
 class SeenImage:
-    """An image as all texts on it share it.
+    """The data that all texts on one image share.
 
     Attributes:
-        features: What the image tower gives: its maps with their padding, and the maps' positions.
+        features: The image tower's result: its maps with their padding, and the maps' positions.
         shown: (h, w) at which the tower saw the image, whose shorter side is 800 pixels as published.
         size: (h, w) of the image.
     """
@@ -61,7 +61,7 @@ class SeenImage:
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """What a text finds in an image, all of the network's queries.
+    """A text's boxes in an image, one for each of the network's queries.
 
     Attributes:
         xyxy: Left, top, right, bottom, in pixels of the image, whose left edge is 0.
@@ -98,9 +98,9 @@ class EachTextOnce(nn.Module):
         self.known: dict[tuple[int, ...], Tensor] = {}
 
     def forward(self, ids: Tensor, *given: Tensor, **options: Any) -> Any:
-        """What the tower returns for rows of ids; their masks and positions, `given`, follow from the ids."""
-        # rows (dog, cat, dog), with cat remembered: `new` is [0], the first place of each row that is not. Those places
-        # alone go through the tower, and its output is put together for all rows again.
+        """The tower's result for rows of ids; their masks and positions, `given`, follow from the ids."""
+        # For rows (dog, cat, dog) with cat known, `new` is [0]: the first place of each unknown row. Only those places
+        # go through the tower, and its output is put together for all rows again.
         rows = [tuple(row) for row in ids.tolist()]
         new = [rows.index(row) for row in dict.fromkeys(rows) if row not in self.known]
         if new:
@@ -108,7 +108,7 @@ class EachTextOnce(nn.Module):
             found = self.tower(ids[new], *(one[new] for one in given), **options).last_hidden_state
             self.known |= {rows[place]: one for place, one in zip(new, found, strict=True)}
         states = torch.stack([self.known[row] for row in rows])
-        # A dict keeps the order of insertion, so the texts that were read first are forgotten.
+        # A dict keeps the order of insertion, so the texts that were read first are dropped.
         for row in list(self.known)[:-TEXTS_KEPT]:
             del self.known[row]
         return SimpleNamespace(last_hidden_state=states)
@@ -118,10 +118,10 @@ class Detector:
     """Boxes for texts.
 
     Args:
-        snapshot: A folder as the hub has it, of Grounding DINO or MM Grounding DINO.
-        device: Where it runs, in float32.
+        snapshot: A folder with the hub's snapshot of Grounding DINO or MM Grounding DINO.
+        device: The device on which it runs, in float32.
         where: The file that needs it, for messages.
-        texts_per_batch: How many texts on one image share a forward pass, where they have as many pieces of words.
+        texts_per_batch: How many texts on one image share a forward pass, if they have equally many pieces of words.
 
     Attributes:
         image_encodings: Images that went through the image tower so far.
@@ -148,10 +148,10 @@ class Detector:
 
     @in_float32
     def boxes(self, image: SeenImage, texts: Sequence[str]) -> dict[str, Boxes]:
-        """What each of some distinct texts finds; a text's answer does not depend on the others."""
+        """The boxes of each of some distinct texts; a text's answer does not depend on the others."""
         ids = {text: self._pieces(text) for text in texts}
         found: dict[str, Boxes] = {}
-        # Texts of as many pieces need no padding, so that their answers are exactly those that each would have alone.
+        # Texts with equally many pieces need no padding, so each has exactly the answer that it would have alone.
         for _, alike in groupby(sorted(texts, key=lambda text: len(ids[text])), key=lambda text: len(ids[text])):
             some = list(alike)
             for start in range(0, len(some), self.texts_per_batch):

@@ -6,17 +6,17 @@ Code: https://github.com/IDEA-Research/GroundingDINO at 856dde2, Apache-2.0; her
 `transformers` 5.24, Apache-2.0 (extra `transformers`), with the snapshot IDEA-Research/grounding-dino-tiny, -base, or
 one of MM Grounding DINO (Zhao et al. 2024, https://arxiv.org/abs/2401.02361); SAM as in methods/sam/sam.py.
 
-One answer. With a click: of the boxes that the text finds with a score of at least `box_threshold` the one with the
-highest score that holds the first positive click; SAM is then asked with the clicks and that box. Where no box holds
-it, the text says nothing of that place, and SAM is asked with the clicks alone. Without a click: the box with the
-highest score, whatever it is, as referring expressions are evaluated, and SAM is asked with the box. Grounded SAM takes
-every box above its threshold and no click.
+It gives one answer. With a click, the text's boxes with a score of at least `box_threshold` that hold the first
+positive click are looked at; SAM is asked with the clicks and the one with the highest score. If there is none, the
+text does not help at that place, and SAM is asked with the clicks alone. Without a click SAM is asked with the box that
+has the highest score, however low, as in the evaluation of referring expressions. Grounded SAM takes every box above
+its threshold and no click.
 
 Published: 48.4 box AP on COCO for Swin-T without COCO in its training, 56.7 for Swin-B with it (README at 856dde2).
-These are of boxes. No number of Grounding DINO + SAM with a click is known, and none is shown beside it.
+These are numbers of boxes. No number of Grounding DINO + SAM with a click is known, so no table shows one.
 
-Swin-B learned from COCO, RefCOCO and Open Images, among others, so that no class of theirs is unseen to it; Swin-T from
-Objects365, GoldG (which holds COCO's images with phrases) and captions.
+Swin-B learned from COCO, RefCOCO and Open Images, among others, so none of their classes is unseen to it; Swin-T
+learned from Objects365, GoldG (which holds COCO's images with phrases) and captions.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ WHERE = "methods/grounding_dino/grounding_dino.py"
 
 @register_method("grounding_dino")
 class GroundingDino(MultiMask):
-    """SAM, told by Grounding DINO's box for the text which of the things under the click is meant.
+    """SAM with Grounding DINO's box for the text, which chooses among the objects under the click.
 
     Args:
-        snapshot: A folder as the hub has it, of Grounding DINO or MM Grounding DINO.
-        sam_checkpoint: SAM's released weights, or small ones that training here saved.
-        backbone: SAM's that the checkpoint must have; None accepts any.
-        box_threshold: The score that a box must have to be taken for the click; the authors' demo has 0.25 to 0.35.
-        device: Where both run; "auto" takes the GPU that the worker sees, else the CPU.
+        snapshot: A folder with the hub's snapshot of Grounding DINO or MM Grounding DINO.
+        sam_checkpoint: SAM's released weights, or small ones that our training saved.
+        backbone: SAM's backbone that the checkpoint must have; None accepts any.
+        box_threshold: The least score of a box that is taken for the click; the authors' demo has 0.25 to 0.35.
+        device: The device of both networks; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: How many prompts SAM decodes at once; by default 8 on the CPU, 64 on a GPU.
         texts_per_batch: How many texts on an image share Grounding DINO's pass; by default 1 on the CPU, 8 on a GPU.
         precision: The precision of the matrix products in SAM's image encoder; Grounding DINO runs in float32.
@@ -132,11 +132,11 @@ class GroundingDino(MultiMask):
 
 
 def chosen(boxes: Boxes, clicks: Sequence[Click], threshold: float) -> Float64[np.ndarray, " 4"] | None:
-    """The best box for the clicks: left, top, right, bottom in pixels of the image; None where none holds the click.
+    """The best box for the clicks: left, top, right, bottom in pixels of the image; None if none holds the click.
 
     Args:
-        boxes: All that the text finds.
-        clicks: The prompt's clicks. The first positive one must lie in the box; without one, any box will do.
+        boxes: All boxes of the text.
+        clicks: The prompt's clicks. The first positive one must lie in the box; without one, any box is accepted.
         threshold: The least score of a box that is chosen by a click.
     """
     scores = boxes.scores

@@ -22,11 +22,11 @@ class BertSizes:
     """The sizes of a BERT.
 
     Attributes:
-        vocabulary: Word pieces that it knows.
-        places: Word pieces that a text may have.
-        width: Numbers of an embedding.
-        layers: Transformer layers.
-        hidden: Width of a layer's feed-forward half.
+        vocabulary: How many word pieces it knows.
+        places: The most word pieces of a text.
+        width: How many numbers an embedding has.
+        layers: How many transformer layers it has.
+        hidden: The width of a layer's feed-forward half.
     """
 
     vocabulary: int
@@ -40,7 +40,7 @@ class BertSizes:
         """The sizes that a BERT with these weights has, in the names of `Bert`.
 
         Raises:
-            KeyError: One of the tensors that tell is missing.
+            KeyError: One of the tensors that show the sizes is missing.
         """
         layers = len({name.split(".")[1] for name in weights if name.startswith("layers.")})
         vocabulary, width = weights["pieces.weight"].shape
@@ -71,9 +71,9 @@ class Bert(nn.Module):
         )
 
     def forward(self, ids: Int64[Tensor, "b t"], known: Float[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        """The embeddings of the word pieces; those of padding (`known` 0) are not to be used."""
+        """The embeddings of the word pieces; those of padding (`known` 0) must not be used."""
         # Ids (b t) become the sum of three embeddings (b t d): of the piece, of its place in the text, and of the
-        # segment, which is always the first. The layers then mix the pieces, without those of padding.
+        # segment, which is always the first. The layers then mix the pieces, without the padding.
         places = torch.arange(ids.shape[1], device=ids.device)
         found = self.norm(self.pieces(ids) + self.places(places) + self.segments.weight[0])
         for layer in self.layers:

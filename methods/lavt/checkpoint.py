@@ -1,8 +1,8 @@
 """Reads LAVT's released checkpoints, unchanged: their names become ours, and the sizes follow from the shapes.
 
 A file of `lavt` has the network under `model` and BERT under `bert_model`; one of `lavt_one` has both under `model`,
-BERT's names after "text_encoder.". Options (an argparse.Namespace) and the optimiser's state lie beside them; they are
-skipped, and nothing in the file is run.
+with BERT's names after "text_encoder.". The file also has options (an argparse.Namespace) and the optimiser's state;
+these are skipped, and nothing in the file is run.
 
 A file that the learner `lavt` saved has both networks under our names, and their sizes, words and side beside them.
 """
@@ -36,7 +36,7 @@ from .word_pieces import WordPieces
 
 READER = "methods/lavt/lavt.py"
 INSIDE = "text_encoder."
-"""Where `lavt_one` keeps BERT in its network."""
+"""The beginning of BERT's names in the network of `lavt_one`."""
 
 NETWORK_NAMES: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]] = (
     (r"^backbone\.patch_embed\.proj\.", "features.0.0."),
@@ -52,7 +52,7 @@ NETWORK_NAMES: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]] = (
     (r"^backbone\.layers\.(\d)\.fusion\.project_mm\.0\.", r"fusions.\1.product."),
     (r"^backbone\.layers\.(\d)\.res_gate\.", r"fusions.\1.gate."),
     (r"^backbone\.norm(\d)\.", r"norms.\1."),
-    # The decoder's first step, beside the third stage's map, is called 4; each step has conv, norm, ReLU twice.
+    # The decoder's first step, which reads the third stage's map, is called 4; each step has conv, norm, ReLU twice.
     (r"^classifier\.conv([12])_([234])\.", lambda found: f"decoder.steps.{4 - int(found[2])}.{3 * int(found[1]) - 3}."),
     (r"^classifier\.bn([12])_([234])\.", lambda found: f"decoder.steps.{4 - int(found[2])}.{3 * int(found[1]) - 2}."),
     (r"^classifier\.conv1_1\.", "decoder.logits."),

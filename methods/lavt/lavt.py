@@ -64,8 +64,8 @@ class Lavt(TextMasks):
     Args:
         checkpoint: The authors' weights (.pth): a Swin transformer of any width and depth, one head in each fusion. Or
             weights that the learner `lavt` saved (.safetensors).
-        vocab: The vocabulary of bert-base-uncased, a word piece a line; for the authors' weights only.
-        device: Where it runs, in float32 anywhere; "auto" takes the GPU that the worker sees, else the CPU.
+        vocab: The vocabulary of bert-base-uncased, one word piece on each line; for the authors' weights only.
+        device: The device on which it runs, always in float32; "auto" takes the GPU that the worker sees, else the CPU.
         pairs_per_batch: Pairs of an image and a text in a forward pass; by default 1 on the CPU, 16 on a GPU.
     """
 
@@ -95,7 +95,7 @@ class Lavt(TextMasks):
         try:
             own = TrainedHere.from_json(metadata(located(params["checkpoint"]))["architecture"])
             return word_piece_limit(own.vocabulary)
-        except (OSError, KeyError, TypeError, ValueError):  # Not trained yet, or other weights: loading them says so.
+        except (OSError, KeyError, TypeError, ValueError):  # Not trained yet, or other weights: loading reports it.
             return ()
 
     @staticmethod
@@ -123,7 +123,7 @@ class Lavt(TextMasks):
 
     @in_float32
     def read(self, texts: list[str]) -> list[Any]:
-        """Each text's word embeddings, and which of them are words."""
+        """Each text's word embeddings, and a mask of the words among them."""
         ids, known = (one.to(self.device) for one in self.pieces(texts))
         return list(zip(self.bert(ids, known), known, strict=True))
 

@@ -122,7 +122,7 @@ class LavtNetwork(nn.Module):
             if stage:
                 tokens = self.features[2 * stage + 1](self.features[2 * stage](tokens))
             said, tokens = fusion(tokens, words, known)
-            # The decoder gets what the text adds, not the sum with the tokens, as in the released code.
+            # The decoder gets the text's part alone, not its sum with the tokens, as in the released code.
             maps.append(norm(said).permute(0, 3, 1, 2))
         return maps
 
@@ -137,8 +137,8 @@ class Fusion(nn.Module):
         token' = token + gate(said) * said
 
     Args:
-        width: Channels of a token.
-        words: Numbers of a word's embedding.
+        width: The channels of a token.
+        words: How many numbers a word's embedding has.
     """
 
     def __init__(self, width: int, words: int) -> None:
@@ -153,7 +153,7 @@ class Fusion(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "b h w c"], words: Float[Tensor, "b t d"], known: Float[Tensor, "b t"]
     ) -> tuple[Float[Tensor, "b h w c"], Float[Tensor, "b h w c"]]:
-        """What the text adds to the tokens, and the tokens with the gated part of it."""
+        """The text's product with the tokens ("said"), and the tokens with its gated part added."""
         flat, kept = tokens.flatten(1, 2), known[..., None]
         asked = over_places(self.query(flat))
         # (b hw c) queries and (b t c) keys give (b hw t) weights. Padding gets 10,000 less than a word, and so none of

@@ -1,8 +1,8 @@
 """Cuts a text into the word pieces that BERT knows, as LAVT's authors do.
 
 The package `tokenizers` (Apache-2.0, in the extra `referring`) does the cutting. The published weights need the
-vocabulary that BERT's authors publish, a text file with a piece a line. Weights that were trained here contain their
-own words; any other word is spelled letter by letter:
+vocabulary that BERT's authors publish, a text file with one piece on each line. Weights that were trained here contain
+their own words; any other word is spelled letter by letter:
 
     left car      [CLS] left car [SEP]
     left boat     [CLS] left b ##o ##a ##t [SEP]
@@ -42,7 +42,7 @@ class WordPieces:
 
     Args:
         vocabulary: The word pieces; the place in this list is the piece's number.
-        source: Where they come from, for messages.
+        source: The origin of the vocabulary, for messages.
     """
 
     def __init__(self, vocabulary: Sequence[str], source: str) -> None:
@@ -85,7 +85,7 @@ class WordPieces:
         return ids, known
 
     def _check(self, text: str, found: list[int]) -> None:
-        # Without the marks at both ends. A text of unknown words alone would get a mask that has nothing to do with it.
+        # The marks at both ends are left out. A text of unknown words alone would get a mask unrelated to it.
         if all(one == self.unknown for one in found[1:-1][: LENGTH - 1]):
             raise ValueError(f"found no word in {text!r} that {self.source} knows; wanted one at least.")
         if len(found) > LENGTH:
@@ -113,7 +113,7 @@ def word_piece_limit(vocab: Path | Sequence[str]) -> list[TextLimit]:
         return []
     try:
         pieces = pieces_in(vocab) if isinstance(vocab, Path) else vocab
-    except UserError:  # Loading it says what is wrong.
+    except UserError:  # Loading it reports the fault.
         return []
     tokenizer: Any = BertWordPieceTokenizer({piece: number for number, piece in enumerate(pieces)}, lowercase=True)
 

@@ -36,20 +36,21 @@ GREY = 127
 class ClipLearner(Learner):
     """Trains patches on each class's mask, crops on their class, and texts so that a name's templates agree.
 
-    It trains on the names of classes, as the recipe's `text:` says them, not on words of single objects.
+    It trains on the names of classes, in the words of the recipe's `text:`, not on words of single objects.
 
     Args:
         model: An open_clip config.
         checkpoint: Weights to start from; None starts from random ones.
         scale: The factor of the patch-text cosine in the sigmoid.
-        offset: Subtracted from the scaled cosine, so a cosine of offset / scale means a probability of one half.
-        patch_weight: Weight of the patches' loss; 0 trains for ranking crops alone.
-        crop_weight: Weight of the crops' cross-entropy; 0 trains for saliency alone.
-        image_weight: Weight of the loss by which the whole image's embedding says which classes are in it. Saliencies
+        offset: The number subtracted from the scaled cosine: a cosine of offset / scale means a probability of one
+            half.
+        patch_weight: The weight of the patches' loss; 0 trains for ranking crops alone.
+        crop_weight: The weight of the crops' cross-entropy; 0 trains for saliency alone.
+        image_weight: The weight of a loss by which the whole image's embedding predicts the classes in it. Saliencies
             that explain this embedding need it.
-        name_weight: Weight of the loss that tells names apart by their texts alone. Without it the small text tower
+        name_weight: The weight of the loss that tells names apart by their texts alone. Without it the small text tower
             maps all names to one direction, which is cheapest for the patches at first, and takes long to change that.
-        jitter: Strength of the colour jitter.
+        jitter: The strength of the colour jitter.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ def patch_loss(logits: Float[Tensor, "n c gh gw"], covered: Float[Tensor, "n c g
 def coverage(
     instances: Sequence[Instance], classes: Sequence[str], grid: tuple[int, int], mirror: int
 ) -> Float32[np.ndarray, "c gh gw"]:
-    """How much of each patch each class covers, 0 to 1: a tie's patches belong to tie, shirt and person."""
+    """The share of each patch that each class covers, 0 to 1: a tie's patches belong to tie, shirt and person."""
     covered = np.zeros((len(classes), *grid), np.float32)
     for category in {instance.category for instance in instances}:
         union = np.any([instance.mask for instance in instances if instance.category == category], axis=0)

@@ -2,9 +2,9 @@
 
 Paper: Chen et al., "FocalClick", CVPR 2022, https://arxiv.org/abs/2204.02574, section 3.3. Code: alibaba/ClickSEG at
 d61a76b. As there, the coarse network is trained like RITM (`learners/ritm.py`), and the refiner on a crop around the
-object that is larger than its box and shifted, both with the normalised focal loss. The target of the refiner's trimap,
-which says where its details count, is a band along the outline. Three things differ: the band's pixels have no weight
-of their own in the crop's loss, there are no ImageNet weights, and the differences of RITM's learner apply.
+object that is larger than its box and shifted, both with the normalised focal loss. The refiner's trimap, the weight of
+its details at each pixel, has a band along the outline as its target. Three things differ: the band's pixels have no
+extra weight in the crop's loss, there are no ImageNet weights, and the differences of RITM's learner apply.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class FocalClickLearner(InteractiveLearner):
     def answered(
         self, pixels: Float[Tensor, "n 3 h w"], previous: Float[Tensor, "n 1 h w"], clicks: Float[Tensor, "n k 3"]
     ) -> Float[Tensor, "n 1 h w"]:
-        """The coarse network's logits: the rounds of a training use that network alone."""
+        """The coarse network's logits; the rounds of a training use that network alone."""
         logits: Tensor = self.network.coarse(pixels, previous, clicks).logits
         return logits
 
@@ -175,7 +175,7 @@ def drawn_range(
 
 
 def clicks_in_crop(clicks: Float[Tensor, "n k 3"], boxes: Float[Tensor, "n 4"], side: int) -> Float[Tensor, "n k 3"]:
-    """Clicks of windows in the pixels of crops, which lie in the windows at left, top, right, bottom."""
+    """The clicks of windows, in pixels of crops that are at left, top, right, bottom in the windows."""
     left, top, right, bottom = boxes[:, :, None].unbind(1)
     rows = (clicks[..., 0] - top) * side / (bottom - top)
     columns = (clicks[..., 1] - left) * side / (right - left)

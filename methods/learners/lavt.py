@@ -46,15 +46,15 @@ class LavtLearner(Learner):
     """A LAVT of any size, with words of its own.
 
     Args:
-        words: What it learns to read; any other word is spelled, a letter a word piece.
-        width: Channels of the Swin transformer's first stage.
-        depths: Blocks of its four stages.
-        heads: Attention heads of each stage.
-        window: Tokens of an attention window's side.
-        reader_layers: Transformer layers of the reader.
-        reader_width: Numbers of a word's embedding; a head for every 64.
-        size: Images are squashed to a square of so many pixels.
-        jitter: Strength of the colour jitter; 0 for none, as in the paper.
+        words: The words that it learns to read; any other word is spelled, each letter as a word piece.
+        width: The channels of the Swin transformer's first stage.
+        depths: The number of blocks in each of its four stages.
+        heads: The number of attention heads in each stage.
+        window: The side of an attention window, in tokens.
+        reader_layers: The number of transformer layers of the reader.
+        reader_width: How many numbers a word's embedding has; there is a head for every 64.
+        size: The side of the square to which images are squashed, in pixels.
+        jitter: The strength of the colour jitter; 0 for none, as in the paper.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class LavtLearner(Learner):
         """The weighted cross-entropy of background and object.
 
         Raises:
-            UserError: A batch of one, of which batch normalisation knows no variance.
+            UserError: The batch has one example, which has no variance for batch normalisation.
         """
         if len(batch["target"]) < 2:
             raise UserError(f"{WHERE}: found batches of 1; wanted 2 or more. Raise `batch`.")

@@ -32,25 +32,25 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @register_learner("phraseclick")
 class PhraseClickLearner(PromptedDeepLabLearner):
-    """Two losses: the cross-entropy of the mask, and that of which words of the vocabulary are in the phrase.
+    """Two losses: the cross-entropy of the mask, and the cross-entropy of the vocabulary's words in the phrase.
 
     Args:
-        words: The vocabulary: a list, or a text file with a word a line. Any other word of a phrase is [unknown].
+        words: The vocabulary: a list, or a text file with one word on each line. Any other word is [unknown].
         encoder: An encoder of segmentation-models-pytorch.
         decoder_channels: The channels of the bottleneck and the decoder.
         output_stride: The encoder's output stride, 8 or 16.
         initialisation: "scratch" or "imagenet".
-        word_width: Numbers of a word's vector, which is learned.
+        word_width: How many numbers a word's vector has; the vectors are learned.
         state: The size of the LSTM's state, each way.
-        size: Images are resized to a square of so many pixels.
-        click_range: What a click's distance map spans.
+        size: The side of the square to which images are resized, in pixels.
+        click_range: The least and the largest value of a click's distance map.
         strategy: The click simulator.
-        click_options: The simulator's own.
+        click_options: The simulator's options.
         clicks: "fixed": an instance has the same clicks in every epoch; "fresh": new ones.
-        flip: Mirror half of the examples.
-        jitter: Strength of the colour jitter; 0 for none.
-        positive_clicks: Channels for positive clicks, one each.
-        negative_clicks: Channels for negative ones, after them.
+        flip: Whether to mirror half of the examples.
+        jitter: The strength of the colour jitter; 0 for none.
+        positive_clicks: The number of channels for positive clicks, one for each.
+        negative_clicks: The number of channels for negative clicks, after the positive ones.
         without_phrase: The share of examples that have clicks alone.
         without_click: The share of the others that have a phrase alone.
         attribute_weight: The weight of the words' cross-entropy.
@@ -141,7 +141,7 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         return found | {"words": np.array(words), "clicked": np.array(clicked)}
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """The mask's cross-entropy and, for examples with a phrase, that of which words it has.
+        """The mask's cross-entropy and, for examples with a phrase, the cross-entropy of its words.
 
         Raises:
             UserError: The batch has one example, which has no variance for batch normalisation.
@@ -153,8 +153,8 @@ class PhraseClickLearner(PromptedDeepLabLearner):
         spoken = said(batch["words"])
         if not self.attribute_weight or not spoken.any():
             return loss
-        # Word numbers (n t) become one-hot (n t words); the maximum over t says which words are in the phrase, (n
-        # words). The first numbers are padding and the unknown word, which are no words to predict.
+        # Word numbers (n t) become one-hot (n t words); the maximum over t is 1 for each word in the phrase, (n words).
+        # The first numbers are padding and the unknown word, which are no words to predict.
         present = F.one_hot(batch["words"], FIRST + len(self.words)).amax(dim=1)[:, FIRST:].float()
         named = F.binary_cross_entropy_with_logits(attributes.float()[spoken], present[spoken])
         return loss + self.attribute_weight * named

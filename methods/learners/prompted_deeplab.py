@@ -54,7 +54,8 @@ class PromptedDeepLabLearner(Learner):
     """DeepLabV3+ over RGB, saliency if any, and clicks.
 
     Args:
-        saliency: Turns an instance's words, by the recipe's `text:`, into a channel; None trains click-only.
+        saliency: The saliency that turns an instance's words, by the recipe's `text:`, into a channel; None trains
+            click-only.
         encoder: An encoder of segmentation-models-pytorch.
         decoder_channels: The channels of the ASPP and the decoder.
         output_stride: The encoder's output stride, 8 or 16.
@@ -66,20 +67,21 @@ class PromptedDeepLabLearner(Learner):
         click_options: The simulator's options.
         clicks: "fixed": an instance has the same clicks in every epoch (the paper's code); "fresh": new ones.
         loss: "ce": cross-entropy of the two classes (the paper); "ce_dice": plus the object's soft dice.
-        flip: Mirror half of the examples.
-        jitter: Strength of the colour jitter; 0 for none, as in the paper.
-        positive_clicks: Channels for positive clicks, one each; the strategy's options must make this many.
-        negative_clicks: Channels for negative clicks, after the positive ones.
-        samples_per_instance: Sets of fixed clicks that an instance has; the paper's Table 5 says 5 for refCOCO.
+        flip: Whether to mirror half of the examples.
+        jitter: The strength of the colour jitter; 0 for none, as in the paper.
+        positive_clicks: The number of channels for positive clicks, one for each; the strategy's options must make this
+            many.
+        negative_clicks: The number of channels for negative clicks, after the positive ones.
+        samples_per_instance: How many sets of fixed clicks an instance has; the paper's Table 5 has 5 for refCOCO.
         crop: "none": whole images. "published": a random crop of the rescaled image, wherever the object is; up to ten
             more are tried while one label covers 75 % or more. "must_contain_click": any crop with the first click.
-        scale: For crops the image's short side becomes `size` times a number drawn from this range.
-        side_channels: How a crop's saliency and click maps are made. "whole": cut out of the maps of the whole image,
-            as in the published code. "crop": distances and saliency span their ranges within the crop.
-        ignore: How the loss treats pixels that the data set ignores: "background", as the published code does with
-            VOC's void, or "skip". Padding of a crop is never counted.
-        auxiliary: Weight of an FCN head's loss on the encoder's last but one stage; 0.4 in the published code.
-        dropout: Dropout in the ASPP; the published code has 0.1, before the last convolution.
+        scale: The range of a random number: for crops the image's short side becomes `size` times this number.
+        side_channels: The way in which a crop's saliency and click maps are made. "whole": cut out of the maps of the
+            whole image, as in the published code. "crop": distances and saliency span their ranges within the crop.
+        ignore: The treatment in the loss of pixels that the data set ignores: "background", as the published code does
+            with VOC's void, or "skip". Padding of a crop is never counted.
+        auxiliary: The weight of an FCN head's loss on the encoder's last but one stage; 0.4 in the published code.
+        dropout: The dropout in the ASPP; the published code has 0.1, before the last convolution.
         encoder_weights: A file with weights to start the encoder from, in place of `initialisation`.
         first_filters: If the file's first convolution is for RGB only: "random" draws all its filters anew (the
             published code), "rgb" keeps those for RGB and draws the others.
@@ -201,8 +203,8 @@ class PromptedDeepLabLearner(Learner):
         rng: np.random.Generator,
     ) -> dict[str, np.ndarray]:
         """A crop of the rescaled image. Clicks and the image's corners are given in the crop's pixels."""
-        # The distance maps of the clicks are computed later, on the device, from these few numbers. `extent` says over
-        # which rectangle they span their range: the whole image, of which the crop is a part, or the crop.
+        # The distance maps of the clicks are computed later, on the device, from these few numbers. `extent` is the
+        # rectangle over which they span their range: the whole image, of which the crop is a part, or the crop.
         channels, size = self.architecture.channels, (image.shape[0], image.shape[1])
         scaled = rescaled(size, channels.size * rng.uniform(*self.scale))
         target = labels_at(truth, scaled)
@@ -269,7 +271,7 @@ class PromptedDeepLabLearner(Learner):
         return loss + soft_dice(logits, target) if self.dice else loss
 
     def _has_statistics(self) -> bool:
-        """Whether a batch norm would take the statistics of the batch."""
+        """Whether a batch norm of the network uses the statistics of the batch."""
         norms = (module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
         return self.network.training and any(norm.training for norm in norms)
 

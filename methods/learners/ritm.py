@@ -2,8 +2,8 @@
 
     first click -> mask 1 -> click into its error -> mask 2 -> ... -> the loss of the last mask alone
 
-Paper: Sofiiuk, Petrov, Konushin, ICIP 2022, https://arxiv.org/abs/2102.06583, section 3; losses and their weights are
-those of SamsungLabs/ritm_interactive_segmentation at b9b4460. Three things differ from that code: an example starts
+Paper: Sofiiuk, Petrov, Konushin, ICIP 2022, https://arxiv.org/abs/2102.06583, section 3; losses and their weights
+follow SamsungLabs/ritm_interactive_segmentation at b9b4460. Three things differ from that code: an example starts
 from one click of a simulator, not from up to 24 random ones; a further click is at the deepest pixel of the error, as
 in the evaluation, not at a random pixel well inside; there are no ImageNet weights.
 """
@@ -34,7 +34,7 @@ from .shared.augmentation import jittered
 from .shared.clicking import clicks_made
 
 AUXILIARY_WEIGHT = 0.4
-"""The weight of the auxiliary head's loss. That head tells the OCR head where the object is."""
+"""The weight of the auxiliary head's loss. That head gives the OCR head a first guess of the object."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -127,7 +127,7 @@ class InteractiveLearner(Learner):
     ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n more 3"]]:
         """The network's probabilities after some rounds of clicks, and all clicks with the next one."""
         # With `next_clicks` 3, a batch has 0, 1, 2 or 3 rounds. In each, the network answers to the clicks so far, and
-        # the deepest pixel of its error is added: (n k 3) -> (n k+1 3). The loss then is of the answer to all of them.
+        # the deepest pixel of its error is added: (n k 3) -> (n k+1 3). The loss is that of the answer to all clicks.
         previous = torch.zeros_like(pixels[:, :1])
         rounds = int(torch.randint(self.next_clicks + 1, ()))
         training = self.network.training
@@ -210,7 +210,7 @@ class RitmLearner(InteractiveLearner):
         """Normalised focal loss after the last click, and the auxiliary head's cross-entropy.
 
         Raises:
-            UserError: A batch of one, of which batch normalisation knows no variance.
+            UserError: The batch has one example, which has no variance for batch normalisation.
         """
         self.check_batch(batch)
         return super().loss(batch)

@@ -103,7 +103,7 @@ class SamLearner(Learner):
     def _clicks(
         self, sample: Sample, chosen: Sequence[Instance], mirror: int, rng: np.random.Generator
     ) -> Float32[np.ndarray, "i 2"]:
-        """One on each instance, in pixels of the network's input."""
+        """One click on each instance, in pixels of the network's input."""
         made = [interior(Situation(sample, one, (), None, rng))[0] for one in chosen]
         clicks = np.array([(click.x, click.y) for click in made], np.float64)
         if mirror < 0:
@@ -112,7 +112,7 @@ class SamLearner(Learner):
         return (clicks * (width / sample.size[1], height / sample.size[0])).astype(np.float32)
 
     def _target(self, instance: Instance, mirror: int) -> Float32[np.ndarray, "g g"]:
-        """How much of each cell of the logits' grid the instance covers, 0 to 1; the padding's cells are 0."""
+        """The share of each cell of the logits' grid that the instance covers, 0 to 1; the padding's cells are 0."""
         side = self.architecture.image_size
         whole = instance.mask
         height, width = input_size(whole.shape, side)
@@ -135,8 +135,8 @@ class SamLearner(Learner):
         if not self.refined:
             return first.mean()
         best = logits.gather(1, each.argmin(1)[:, None, None, None].expand(-1, 1, *logits.shape[2:])).detach()
-        # Prompts are ordered image by image, with `instances` for each: with 6, of which 2 are refined, the prompts 0
-        # 1, 6 7, 12 13, ... are.
+        # Prompts are ordered image by image, with `instances` for each. For example with 6 instances and `refined` 2,
+        # the prompts 0 1, 6 7, 12 13, ... get a second round.
         again = torch.arange(len(points), device=points.device) % self.instances < self.refined
         second = self._second_loss(embeddings, points[again], labels[again], best[again], target[again])
         return (first.sum() + second.sum()) / len(points)
@@ -166,7 +166,7 @@ class SamLearner(Learner):
         sparse, dense = network.prompt_encoder(points=(points, labels), boxes=None, masks=previous)
         each = len(points) // len(embeddings)
         positions = network.prompt_encoder.get_dense_pe()
-        # MaskDecoder.forward takes one image; it repeats what it is given once for every prompt.
+        # MaskDecoder.forward takes one image, and repeats its features for every prompt; here each prompt has its own.
         joint = embeddings.repeat_interleave(each, 0) + dense
         return several_images(network.mask_decoder, joint, positions, sparse, several)
 
@@ -231,7 +231,7 @@ def confidence_loss(
 def drawn_from_error(
     predicted: Bool[Tensor, "n g g"], truth: Bool[Tensor, "n g g"]
 ) -> tuple[Tensor, Bool[Tensor, " n"]]:
-    """A cell (x, y) of each mask's error, uniformly, and whether it lies on the object; any cell of a perfect mask."""
+    """A random cell (x, y) of each mask's error, and whether it is on the object; any cell for a perfect mask."""
     wrong = (predicted ^ truth).flatten(1).float()
     wrong = torch.where(wrong.any(1, keepdim=True), wrong, torch.ones_like(wrong))
     pick = torch.multinomial(wrong, 1)[:, 0]

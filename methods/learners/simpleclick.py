@@ -1,8 +1,8 @@
-"""Trains SimpleClick's network, as RITM's is trained (`learners/ritm.py`), from scratch.
+"""Trains SimpleClick's network from scratch, in the way of RITM's learner (`learners/ritm.py`).
 
 Paper: Liu, Xu, Bertasius, Niethammer, "SimpleClick", ICCV 2023, https://arxiv.org/abs/2210.11006, section 4; the loss
-is that of uncbiag/SimpleClick at f33112e, the normalised focal loss alone. Not as there: no weights of a masked
-autoencoder to start from, and what RITM's learner does differently.
+follows uncbiag/SimpleClick at f33112e, the normalised focal loss alone. Two things differ: training does not start from
+weights of a masked autoencoder, and the differences of RITM's learner apply.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ Count = Annotated[int, Field(ge=1)]
 
 @register_learner("simpleclick")
 class SimpleClickLearner(InteractiveLearner):
-    """The published layout, as small as wanted; the defaults are its smallest, "xtiny".
+    """The published layout at any size; the defaults are its smallest, "xtiny".
 
     Args:
-        width: Channels of a patch.
-        depth: Blocks.
+        width: The channels of a patch.
+        depth: The number of blocks.
         heads: How many heads the attention has.
-        patch: Sides of a patch, in pixels.
-        group: Blocks of a group, of which the last attends over the whole image, the others within windows; null is
-            the published rule.
-        neck: Channels of the four maps of the pyramid.
-        head: Channels before the logits.
+        patch: The sides of a patch, in pixels.
+        group: The number of blocks in a group. The last one attends over the whole image, the others within windows;
+            null is the published rule.
+        neck: The channels of the four maps of the pyramid.
+        head: The channels before the logits.
         norm_radius: The radius of a click's disk, in pixels of the network's input.
-        size: Inputs are squares of so many pixels.
-        next_clicks: A batch gets up to this many further clicks, all numbers equally often.
-        zoomed: Share of the examples that show a part of the image around the object, as ZoomIn does.
-        min_crop_size: No side of that part is smaller, in the image's pixels.
+        size: The side of the square inputs, in pixels.
+        next_clicks: The most further clicks of a batch; all numbers up to it are equally frequent.
+        zoomed: The share of examples that show a part of the image around the object, as ZoomIn does.
+        min_crop_size: The least side of that part, in the image's pixels.
         strategy: The simulator of the first click.
-        click_options: The simulator's own.
-        flip: Mirror half of the examples.
-        jitter: Strength of the colour jitter; 0 for none.
+        click_options: The simulator's options.
+        flip: Whether to mirror half of the examples.
+        jitter: The strength of the colour jitter; 0 for none.
     """
 
     def __init__(

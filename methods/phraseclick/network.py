@@ -1,15 +1,16 @@
-"""PhraseClick's network: DeepLabv3+ over an image and click maps, whose bottleneck a phrase weighs channel by channel.
+"""PhraseClick's network: DeepLabv3+ over an image and click maps, with a bottleneck that a phrase weighs by channel.
 
 Paper: Ding et al., "PhraseClick: Toward Achieving Flexible Interactive Segmentation by Phrase and Click", ECCV 2020.
-No code and no weights are public, so this is written anew from what is said of it in public:
+No code and no weights are public, so this is written anew from public descriptions:
 
-- certain: clicks say where, a phrase says what, and each works alone; word vectors and a bidirectional LSTM read the
-  phrase; a global average pool makes the visual vector; both decide an attention over channels;
-- by a reader's notes: DeepLabv3+ with Euclidean distance maps; the pool is of the bottleneck; both vectors are
-  concatenated and mapped to a number in [-1, 1] a channel, with which the bottleneck is multiplied; an attribute loss
-  (which attributes are in the phrase) on the phrase's branch;
-- ours: encoder and widths, that the attributes are the words of the training, that without a phrase the bottleneck
-  stays as it is, and that without a click its map is at its far value.
+- certain: clicks give the place, a phrase gives the kind of object, and each works alone; word vectors and a
+  bidirectional LSTM read the phrase; a global average pool makes the visual vector; both decide an attention over
+  channels;
+- by a reader's notes: DeepLabv3+ with Euclidean distance maps; the pool is over the bottleneck; both vectors are
+  concatenated and mapped to a number in [-1, 1] for each channel, by which the bottleneck is multiplied; the phrase's
+  branch has a loss on the attributes in the phrase;
+- ours: encoder and widths; the attributes are the words of the training; without a phrase the bottleneck stays as it
+  is; without a click its map is at its far value.
 
     image, clicks --encoder, ASPP--> bottleneck --mean--+--> weights in [-1, 1] --times bottleneck--> decoder --> logits
     phrase --vectors, LSTM------------------------------+
@@ -120,7 +121,7 @@ class PhraseClickNetwork(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "n c h w"], words: Int[Tensor, "n t"]
     ) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n words"]]:
-        """Both logits; those of the words mean nothing where there is no phrase."""
+        """The logits of the mask and of the words; without a phrase the latter have no meaning."""
         deeplab: Any = self.deeplab
         features = deeplab.encoder(inputs)
         decoder = deeplab.decoder
@@ -140,5 +141,5 @@ class PhraseClickNetwork(nn.Module):
 
 
 def said(words: Int[Tensor, "n t"]) -> Bool[Tensor, " n"]:
-    """Which examples have a phrase."""
+    """Whether each example has a phrase."""
     return (words != PADDING).any(dim=1)

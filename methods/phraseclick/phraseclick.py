@@ -1,8 +1,8 @@
-"""PhraseClick, reimplemented: clicks say where, a phrase says what; each works alone, too.
+"""PhraseClick, reimplemented: clicks give the place, a phrase gives the kind of object; each works alone, too.
 
 Paper: Ding et al., "PhraseClick: Toward Achieving Flexible Interactive Segmentation by Phrase and Click", ECCV 2020,
-with neither code nor weights. methods/phraseclick/network.py says which facts about the network are certain, which are
-from a reader's notes and which are our choice. So it cannot be compared with published numbers, and none is shown.
+with neither code nor weights. methods/phraseclick/network.py lists which facts about the network are certain, which are
+from a reader's notes and which are our choice. So it cannot be compared with published numbers, and no table shows any.
 
 It knows the words of its training. All other words are read as the same [unknown] word: the paper's section 6.10 finds
 that such a method gains on seen classes alone.
@@ -48,8 +48,8 @@ class PhraseClick(Method):
 
     Args:
         checkpoint: Weights that the learner `phraseclick` saved, with their vocabulary.
-        device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: Forward passes are cut to this many prompts of an image.
+        device: The device of the network; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: The most prompts of an image that share a forward pass.
     """
 
     uses_text = True
@@ -75,7 +75,7 @@ class PhraseClick(Method):
 
     @torch.inference_mode()
     def encode(self, images: Sequence[Image]) -> list[Shown]:
-        """Resize each image; all else depends on the prompt."""
+        """Resize each image; all other work depends on the prompt."""
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         channels = self.architecture.channels
         pixels = (image_channels(image, channels.input_size(image.shape[:2]), self.device) for image in images)
@@ -86,7 +86,7 @@ class PhraseClick(Method):
         """A mask for each prompt: where the object's logit exceeds the background's, at the image's size.
 
         Raises:
-            ValueError: A prompt has neither a click nor a text, or clicks of other numbers than the training's.
+            ValueError: A prompt has neither a click nor a text, or other numbers of clicks than in the training.
         """
         return [list(self._predictions(image, prompts)) for image, prompts in groups]
 

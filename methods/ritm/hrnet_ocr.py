@@ -71,7 +71,7 @@ class HrnetOcr(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "n 3 h w"], added: Float[Tensor, "n 64 sh sw"] | None = None
     ) -> tuple[Float[Tensor, "n 1 qh qw"], Float[Tensor, "n 1 qh qw"]]:
-        """Logits of the object, and those of the auxiliary head, at a quarter of the input's size.
+        """The logits of the object, and of the auxiliary head, at a quarter of the input's size.
 
         Args:
             inputs: The image, normalised.
@@ -83,7 +83,7 @@ class HrnetOcr(nn.Module):
     def with_features(
         self, inputs: Float[Tensor, "n 3 h w"], added: Float[Tensor, "n 64 sh sw"] | None = None
     ) -> tuple[Float[Tensor, "n 1 qh qw"], Float[Tensor, "n 1 qh qw"], Float[Tensor, "n c qh qw"]]:
-        """What `forward` returns, and the pixels' features with the object's context, of which the logits are made."""
+        """The results of `forward`, and the pixels' features with the object's context, from which logits are made."""
         # Sizes for an input of 400 x 400 and a width of 18, with an OCR width of 64:
         stem = torch.relu(self.bn1(self.conv1(inputs)))  # (n 64 200 200)
         stem = stem if added is None else stem + added
@@ -101,8 +101,8 @@ class HrnetOcr(nn.Module):
             (self.transition2, self.stage3),
             (self.transition3, self.stage4),
         ):
-            # A stage has one more resolution than the one before. `step` makes each of its maps: those that were there
-            # come from themselves, and the new, lowest one from the lowest so far (hence `min`).
+            # A stage has one more resolution than the one before. `step` makes each of its maps: old ones from
+            # themselves, and the new, lowest one from the lowest so far (hence `min`).
             maps = stage([step(maps[min(at, len(maps) - 1)]) for at, step in enumerate(widened)])
         size = (maps[0].shape[2], maps[0].shape[3])
         return torch.cat([maps[0], *(resized(one, size) for one in maps[1:])], dim=1)
@@ -202,7 +202,7 @@ def first_layer(blocks: int) -> nn.Sequential:
 
 
 def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
-    """Layers from the resolutions of one stage to those of the next, whose additional one is made from the lowest."""
+    """Layers from one stage's resolutions to the next stage's; the additional one is made from the lowest."""
     kept = [
         nn.Identity() if inputs == outputs else nn.Sequential(*normalised(convolution(inputs, outputs)), nn.ReLU())
         for inputs, outputs in zip(before, after, strict=False)

@@ -32,14 +32,14 @@ Channels = Annotated[int, Field(ge=1, le=1024)]
 
 @dataclass(frozen=True)
 class PromptInput:
-    """How image, mask and clicks become a network's input; names and defaults are those of the official classes.
+    """The form in which a network gets image, mask and clicks; names and defaults are the official classes'.
 
     Attributes:
-        norm_radius: Radius of the clicks, in pixels of the network's input.
+        norm_radius: The radius of the clicks, in pixels of the network's input.
         use_disks: Whether a click is a disk of this radius; otherwise it is a distance map, tanh(2 d / radius).
         with_prev_mask: Whether the probabilities of the round before are an input.
         binary_prev_mask: Whether these are turned into 0 and 1 at 0.5.
-        norm_mean_std: Mean and deviation of the image, for values from 0 to 1.
+        norm_mean_std: The mean and the deviation of the image, for values from 0 to 1.
         clicks_groups: Separate maps for the first clicks. Not supported: no published weights have them.
         cpu_dist_maps: Another way to draw clicks, on whole pixels. Not supported: no published weights have it.
     """
@@ -76,12 +76,12 @@ class PromptInput:
 
 @dataclass(frozen=True)
 class RitmArchitecture(PromptInput):
-    """All that is needed to build a checkpoint's network again; names and defaults are those of the official class.
+    """The arguments to build a checkpoint's network again; names and defaults are the official class's.
 
     Attributes:
-        width: Channels of HRNet at its highest resolution: 18 or 32.
-        ocr_width: Channels of the OCR head: 48 (18s), 64 (18), 128 (32).
-        small: HRNet18s.
+        width: The channels of HRNet at its highest resolution: 18 or 32.
+        ocr_width: The channels of the OCR head: 48 (18s), 64 (18), 128 (32).
+        small: Whether it is HRNet18s.
         use_leaky_relu: Whether the layers that take in the prompt use leaky ReLU.
         use_rgb_conv: Whether image and prompt are mixed to three channels; otherwise the prompt enters after the first
             convolution.
@@ -126,11 +126,11 @@ class RitmNetwork(nn.Module):
     def forward(
         self, pixels: Float[Tensor, "n 3 h w"], previous: Float[Tensor, "n 1 h w"], clicks: Float[Tensor, "n k 3"]
     ) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n 1 h w"]]:
-        """Logits of the object, and those of the auxiliary head that training uses.
+        """The logits of the object, and of the auxiliary head that training uses.
 
         Args:
-            pixels: RGB, 0 to 1.
-            previous: Probabilities of the round before; zeros in the first round.
+            pixels: The image, RGB, 0 to 1.
+            previous: The probabilities of the round before; zeros in the first round.
             clicks: The clicks in the form of `click_maps`.
         """
         image, prompt = self.architecture.image(pixels), self.architecture.prompt(previous, clicks)
@@ -167,7 +167,7 @@ def click_maps(
         clicks: Row, column and sign of each: 1 is positive, -1 negative, 0 fills up the batch. Rows and columns may be
             fractions and may lie outside. A click above and left of the map is not counted, as in the official code.
         size: (h, w) of the maps.
-        radius: In pixels of the maps.
+        radius: The radius of a click, in pixels of the maps.
         disks: Whether to draw disks or distances.
     """
     unit = 1 if disks else radius
@@ -178,7 +178,7 @@ def click_maps(
     down = ((rows - clicks[..., 0, None]) / unit).square()
     across = ((columns - clicks[..., 1, None]) / unit).square()
     squares = down[..., :, None] + across[..., None, :]
-    # 1 for a positive click, -1 for a negative one, and 0 for what fills up the batch or lies above and left of the
+    # 1 for a positive click, -1 for a negative one, and 0 for one that fills up the batch or is above and left of the
     # map.
     counts = clicks[..., 2] * (clicks[..., :2].amax(dim=2) >= 0)
     nearest = torch.stack([_nearest(squares, counts > 0), _nearest(squares, counts < 0)], dim=1)

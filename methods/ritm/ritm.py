@@ -38,8 +38,8 @@ from .zoom import View, Window, ZoomIn
 OFFICIAL_ZOOM = ZoomIn()
 
 LARGE_PX = 2**20
-"""An input of more pixels has a forward pass of its own, and so has its mirror image. A pass takes up to 700 bytes a
-pixel (HRNet-32): that memory is worth more than the time that sharing a pass would save."""
+"""An input with more pixels gets a forward pass of its own, and so does its mirror image. A pass takes up to 700 bytes
+for each pixel (HRNet-32): this memory is worth more than the time that sharing a pass would save."""
 
 PUBLISHED = {
     "sbd_h18_itermask.pth": {
@@ -73,7 +73,7 @@ PUBLISHED = {
         "davis": {"NoC@85": 4.11, "NoC@90": 5.34, "mIoU@1": 72.53},
     },
 }
-"""What the authors print for each of their checkpoints (`Ritm.published_in`). Their numbers on Pascal VOC are left out:
+"""The authors' printed numbers for each of their checkpoints (`Ritm.published_in`). Those on Pascal VOC are left out:
 they use a list of instances that is not distributed, in which some objects are merged."""
 
 
@@ -128,8 +128,8 @@ class Question:
     Attributes:
         state: The image.
         clicks: The clicks that the network sees.
-        previous: Probabilities of the round before, an input of the network.
-        view: Where the network looks.
+        previous: The probabilities of the round before, an input of the network.
+        view: The part of the image that the network sees.
         size: (h, w) of the network's input.
     """
 
@@ -147,17 +147,17 @@ class Ritm(Method):
     A prompt with a mask to start from (`initial`, or a mask of another method as `previous`) starts from that mask.
 
     Args:
-        checkpoint: The authors' weights (.pth), or weights that training here saved (.safetensors).
+        checkpoint: The authors' weights (.pth), or weights that our training saved (.safetensors).
         zoom: The rules by which a window is chosen; the defaults are those of the paper's evaluation. With null the
             network always sees the whole image.
-        flip: Average the logits with those of the mirrored image.
+        flip: Whether to average the logits with those of the mirrored image.
         threshold: A pixel whose probability is above it belongs to the mask.
-        clicks_limit: The network sees only the first clicks, up to this many; null: all.
-        device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: This many prompts with inputs of one size, also on several images, share a forward pass; on a
-            CPU that saves nothing. Inputs above a megapixel have passes of their own.
-        max_megapixels: A larger input is refused, since a pass takes 0.4 to 0.7 GB a megapixel. Without a window an
-            input is as large as the picture; by default that is so at the first click.
+        clicks_limit: The most clicks that the network sees, the first ones; null: all.
+        device: The device of the network; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: The most prompts with inputs of one size, also on several images, that share a forward pass;
+            on a CPU that saves nothing. Inputs above a megapixel have passes of their own.
+        max_megapixels: The largest input, since a pass takes 0.4 to 0.7 GB for each megapixel; a larger one is refused.
+            Without a window an input is as large as the picture; by default that is so at the first click.
     """
 
     uses_text = False
@@ -324,12 +324,12 @@ def remembered(prompt: Prompt, size: tuple[int, int], own: type[M]) -> M:
     """The state from which a prompt starts: the method's own memory, a mask, or nothing.
 
     Args:
-        prompt: Its `previous` counts or, if that is None, its `initial`.
+        prompt: The prompt; its `previous` is taken or, if that is None, its `initial`.
         size: (h, w) of the image.
         own: The type of the method's memory.
 
     Raises:
-        ValueError: The prompt has something else there, or a mask of another size.
+        ValueError: The value is neither such a memory nor a mask, or is a mask of another size.
     """
     previous: Any = prompt.initial if prompt.previous is None else prompt.previous
     if previous is None:

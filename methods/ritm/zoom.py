@@ -1,6 +1,6 @@
 """Chooses the part of the image that RITM's network sees after the first click (ZoomIn), and maps between both.
 
-Paper: Sofiiuk et al., "f-BRS", CVPR 2020, https://arxiv.org/abs/2001.10331, section 3.4. Rules and values are those of
+Paper: Sofiiuk et al., "f-BRS", CVPR 2020, https://arxiv.org/abs/2001.10331, section 3.4. Rules and values follow
 SamsungLabs/ritm_interactive_segmentation at b9b4460 (`isegm/inference/transforms/zoom_in.py`).
 
 The network sees about 400 pixels whatever the image's size, so a small object in a large image would be a few pixels.
@@ -75,7 +75,7 @@ class Window(NamedTuple):
         return size[0] * (click.y - self.top) / height, size[1] * (click.x - self.left) / width
 
     def overlap(self, other: Window) -> float:
-        """The IoU of the two windows' rows times that of their columns."""
+        """The IoU of the two windows' rows times the IoU of their columns."""
         return _shared(self[:2], other[:2]) * _shared(self[2:], other[2:])
 
     def holds(self, clicks: Sequence[Click]) -> bool:
@@ -110,11 +110,11 @@ class ZoomIn:
     """The rules of the official evaluation, with its values as defaults.
 
     Attributes:
-        target_size: The longest side of what the network sees ("cvpr" mode; 600 for DAVIS), or (h, w) ("fixed" mode,
+        target_size: The longest side of the network's input ("cvpr" mode; 600 for DAVIS), or its (h, w) ("fixed" mode,
             with skip_clicks -1).
-        skip_clicks: Zooming starts after this many clicks. With 0, the first click is answered a second time, zoomed,
-            if its mask is small. With -1, the first click sees the whole image at target_size.
-        expansion_ratio: How much larger than the mask's box a window is.
+        skip_clicks: The number of clicks after which zooming starts. With 0, the first click is answered a second time,
+            zoomed, if its mask is small. With -1, the first click sees the whole image at target_size.
+        expansion_ratio: The size of a window over that of the mask's box.
         min_crop_size: The least side of a window, in pixels, unless the image is smaller.
         recompute_thresh_iou: A window is kept as long as its overlap with the newly computed one is at least this.
         prob_thresh: A pixel with a larger probability belongs to the mask of the round before.
@@ -151,7 +151,7 @@ class ZoomIn:
         return View(kept, kept)
 
     def again(self, probabilities: Float32[np.ndarray, "h w"], kept: Window | None) -> bool:
-        """Whether the network should answer once more, zoomed to what it found in the whole image."""
+        """Whether the network should answer once more, zoomed to the mask that it found in the whole image."""
         if kept is not None or self.skip_clicks > 0:
             return False
         wanted = self.around(probabilities > self.prob_thresh, ())

@@ -39,7 +39,7 @@ _TEXTS_AT_ONCE = 4
 
 @register_saliency("chefer")
 class Chefer(ClipSaliency):
-    """Where more of the class token's attention would raise CLIP's score of a text."""
+    """The places where more of the class token's attention would raise CLIP's score of a text."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Chefer(ClipSaliency):
         input: Literal["own"] | int = "own",
         device: str = "auto",
     ) -> None:
-        """Load the model; every default except `device` is that of the official code.
+        """Load the model; every default except `device` is the official code's.
 
         Args:
             model: An open_clip name or the path of a config, of a ViT that reads the image by its class token; OpenAI's
@@ -71,7 +71,7 @@ class Chefer(ClipSaliency):
             normalise: The mean and standard deviation for pixels: CLIP's own or ImageNet's.
             input: The whole image is squeezed to a square of this side, in pixels; "own" is the size that the model was
                 trained with. For other sizes the positions are interpolated, which the official code does not do.
-            device: Where the model runs; "auto" is the GPU if there is one.
+            device: The device of the model; "auto" is the GPU if there is one.
 
         Raises:
             UserError: The weights are missing, or the model has no such block or is of another kind.
@@ -99,7 +99,8 @@ class Chefer(ClipSaliency):
 
     def _last(self, before: Float[Tensor, "n t c"], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n t"]:
         # dS/dA of the class token's row is the text's gradient times the values, (k, n, heads, tokens), which
-        # `products` gives. The row of R = 1 + cam is that of cam but for the class token's own place, which is cut off.
+        # `products` gives. The row of R = 1 + cam equals that of cam except for the class token's own place, which is
+        # cut off.
         last = vit_attention(self.visual, before)
         return (last.weights * last.products(last.gradients(texts, self.score, self.scale))).clamp(min=0).mean(2)
 

@@ -1,4 +1,4 @@
-"""CLIPSeg: a text's saliency from a small decoder that was trained on a frozen CLIP to segment what a phrase means.
+"""CLIPSeg: a text's saliency from a small decoder on a frozen CLIP, trained to segment the objects of a phrase.
 
 Paper: Lüddecke, Ecker, "Image Segmentation Using Text and Image Prompts", CVPR 2022, https://arxiv.org/abs/2112.10003
 Code: https://github.com/timojl/clipseg at 77c4e2d, MIT without the weights; here the port in Hugging Face's
@@ -18,10 +18,10 @@ image:
 
 MaskCLIP's map is stretched from 0 to 1 in each image and contrasted with a vocabulary's names. This map is neither
 stretched nor contrasted: the decoder was also trained on phrases that are not in the image, so a low map everywhere
-says that the text is absent.
+means that the text is absent.
 
-Unlike MaskCLIP's and Grad-CAM's, these maps were trained with masks, those of PhraseCut's phrases on images of Visual
-Genome, of which many are COCO's: unseen classes of a data set are not unseen to them.
+Unlike MaskCLIP's and Grad-CAM's maps, these were trained with masks: PhraseCut's, on images of Visual Genome, many of
+which are also in COCO. So classes that a data set calls unseen are not unseen to them.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ class SeenImage:
 
 @register_saliency("clipseg")
 class ClipSeg(Saliency):
-    """Where CLIPSeg's trained decoder sees a text; the vocabulary changes nothing.
+    """The map of a text by CLIPSeg's trained decoder; the vocabulary changes nothing.
 
     Args:
-        snapshot: A folder as the hub has it: CIDAS/clipseg-rd64-refined, or another CLIPSeg.
+        snapshot: A folder with a snapshot from the hub: CIDAS/clipseg-rd64-refined, or another CLIPSeg.
         template: The phrase that CLIPSeg reads, with {} for the text; the paper trained with several.
-        device: Where it runs, in float32; "auto" is the GPU if there is one.
+        device: The device on which it runs, in float32; "auto" is the GPU if there is one.
 
     Attributes:
         device: The model's device, with its number.
@@ -138,7 +138,7 @@ class ClipSeg(Saliency):
         texts: Sequence[str],
         vocabulary: Sequence[str],  # noqa: ARG002
     ) -> Float32[np.ndarray, "n h w"]:
-        """One map a text; the vocabulary changes nothing."""
+        """A map for each text; the vocabulary changes nothing."""
         return self._maps([features] * len(texts), texts, features.size)
 
     @torch.inference_mode()
@@ -192,7 +192,8 @@ class ClipSeg(Saliency):
         """CLIP's vector of each text.
 
         Raises:
-            ValueError: A text is longer than the text tower can read. Two phrases may differ only in what is cut off.
+            ValueError: A text is longer than the text tower can read. It is not cut, since two phrases may differ only
+                in their ends.
         """
         found = self.processor.tokenizer(texts, padding=True, return_tensors="pt")
         for text, count in zip(texts, found["attention_mask"].sum(1).tolist(), strict=True):

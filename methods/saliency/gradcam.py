@@ -1,7 +1,7 @@
-"""Grad-CAM of a CLIP's score of a text: the features that raise the score, and where they are.
+"""Grad-CAM of a CLIP's score of a text: finds the places of features that raise the score.
 
 Paper: Selvaraju et al., "Grad-CAM", ICCV 2017, https://arxiv.org/abs/1610.02391.
-It has no settings for CLIP; these are of
+It has no settings for CLIP; these come from
 
 - ModifiedResNet: https://github.com/kevinzakka/clip_playground at db473d0, MIT (`layer4`, `score: dot`);
 - ViT: https://github.com/jacobgil/pytorch-grad-cam at 084273b, MIT, usage_examples/clip_example.py and vit_example.py
@@ -53,7 +53,7 @@ _TEXTS_AT_ONCE = 8
 
 @register_saliency("gradcam")
 class Gradcam(ClipSaliency):
-    """Where the features are that raise CLIP's score of a text."""
+    """The places of the features that raise CLIP's score of a text."""
 
     def __init__(
         self,
@@ -85,11 +85,11 @@ class Gradcam(ClipSaliency):
             contrast: "none", as in the official codes; "softmax": the text's share among a vocabulary's names
                 (`ClipSaliency`).
             temperature: The temperature of that softmax; smaller is sharper.
-            interpolation: How cells are stretched over the image; the ResNet's code uses "bicubic", which undershoots.
+            interpolation: The interpolation of cells to pixels; the ResNet's code uses "bicubic", which undershoots.
             normalise: The mean and standard deviation for pixels: CLIP's own or ImageNet's.
             input: The whole image is squeezed to a square of this side, in pixels; "own" is the size that the model was
                 trained with. For other sizes the positions are interpolated, which no official code does.
-            device: Where the model runs; "auto" is the GPU if there is one.
+            device: The device of the model; "auto" is the GPU if there is one.
 
         Raises:
             UserError: The weights are missing, or the model has no such layer or is of another kind.

@@ -66,7 +66,7 @@ class DenseImage:
 
 @register_saliency("maskclip")
 class MaskClip(Saliency):
-    """Where CLIP sees a text, in contrast to the names of a vocabulary.
+    """The map of a text by CLIP's patches, in contrast to the names of a vocabulary.
 
     A text is contrasted with the vocabulary and itself, never with the other texts of a call: its map depends only on
     the image, the text and the vocabulary. Without a vocabulary a softmax would be 1 everywhere, so the map is the
@@ -93,7 +93,7 @@ class MaskClip(Saliency):
         half: bool = False,
         device: str = "auto",
     ) -> None:
-        """Load the model; every default except `device` is that of the paper.
+        """Load the model; every default except `device` is the paper's.
 
         Args:
             model: An open_clip name or the path of a config; OpenAI's weights need a "-quickgelu" one.
@@ -106,7 +106,7 @@ class MaskClip(Saliency):
             resize_to: The longer side of an image that is made smaller, in pixels.
             residual: Whether a ViT's last block keeps its residual and MLP, as published, or is its value projection.
             half: Whether the image tower runs in float16, on a GPU.
-            device: Where the model runs; "auto" is the GPU if there is one.
+            device: The device of the model; "auto" is the GPU if there is one.
         """
         clip = load_clip(model, checkpoint, device)
         self.device = next(clip.module.parameters()).device
@@ -238,7 +238,7 @@ def dense_features(
     residual: bool = True,
     positions: Float[Tensor, "tokens width"] | None = None,
 ) -> Float[Tensor, "n d gh gw"]:
-    """MaskCLIP's features of a CLIP image tower, a unit vector a cell, in CLIP's joint space; differentiable.
+    """MaskCLIP's features of a CLIP image tower, a unit vector for each cell, in CLIP's joint space; differentiable.
 
     A ViT's input is padded with zeros (the mean colour) at the bottom and the right to whole patches. A ResNet's grid
     rounds down, so only an input smaller than one cell is padded. Both are the published code's rules. As there,
@@ -248,7 +248,7 @@ def dense_features(
         visual: `open_clip.CLIP.visual`, a VisionTransformer or a ModifiedResNet.
         pixels: Normalised RGB.
         residual: Whether a ViT's last block keeps its residual and MLP (published); without meaning for a ResNet.
-        positions: A ViT's `positional_embedding` of this grid, where the caller keeps it; else it is computed.
+        positions: A ViT's `positional_embedding` of this grid, if the caller keeps it; else it is computed.
     """
     _check_tower(visual)
     if isinstance(visual, ModifiedResNet):

@@ -74,7 +74,7 @@ class SamNetwork(Network):
         multimask: bool,
         boxes_xyxy: Float64[np.ndarray, "n 4"] | None = None,
     ) -> tuple[Float[Tensor, "n k gh gw"], Float[Tensor, "n k"]]:
-        """See `Network.decode`. The single mask is that of the first output token, the three masks are the others'.
+        """See `Network.decode`. The single mask comes from the first output token, the three masks from the others.
 
         With a box for each prompt (left, top, right, bottom, in pixels of the image) there may be no click.
         """
@@ -126,14 +126,14 @@ class Sam(MultiMask):
             into SAM.
         clip_model: The model that ranks by the text: a name or config of open_clip_model.load_clip.
         clip_checkpoint: The weights of `clip_model`; needed to rank by it.
-        crop: How a candidate is cut out for CLIP.
+        crop: The way in which a candidate is cut out for CLIP.
         template: The sentence that CLIP reads, with {} for the text.
-        multimask: When SAM answers with three masks: at the "first" click only, and with one mask for more clicks or a
-            box, as its authors do; "always", as RClicks and SegNext do; or "never".
+        multimask: The rounds in which SAM answers with three masks: at the "first" click only, and with one mask for
+            more clicks or a box, as its authors do; "always", as RClicks and SegNext do; or "never".
         candidates: "all", or only the one "chosen" by the single ranking, which is cheaper but has no oracle.
-        device: Where SAM and CLIP run; "auto" takes the GPU that the worker sees, else the CPU.
+        device: The device of SAM and CLIP; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: How many prompts are decoded at once; by default 8 on the CPU, 64 on a GPU.
-        precision: Precision of the matrix products of SAM's image encoder and of CLIP.
+        precision: The precision of the matrix products of SAM's image encoder and of CLIP.
         saliency: The saliency for the ranking "saliency", whose score is the map's mean inside a candidate minus the
             mean outside. Any saliency may be used; nothing is trained.
     """

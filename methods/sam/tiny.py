@@ -62,7 +62,7 @@ def described_architecture(about: str, path: Path) -> Architecture:
     """The architecture in a checkpoint's metadata, which is JSON.
 
     Raises:
-        UserError: This code does not know it.
+        UserError: It is of a kind that this code cannot build.
     """
     try:
         return Architecture(**json.loads(about))

@@ -1,7 +1,7 @@
-"""SAM 3's two networks as the package has them, a detector by text and a tracker by clicks, on one image tower.
+"""SAM 3's two networks from the package, a detector by text and a tracker by clicks, on one image tower.
 
-The published snapshot holds the tower once, and each of the package's two classes loads it. Here it runs once an image:
-where either network would run it, a stand-in hands it what the tower gave. No layer is written anew.
+The published snapshot holds the tower once, and each of the package's two classes loads it. Here it runs once for each
+image: a replacement of the tower in either network returns its result. No layer is written anew.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ TEXTS_KEPT = 1024
 
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """What a text finds in an image, the highest score first: all above the threshold, and the best in any case.
+    """A text's instances in an image, the highest score first: all above the threshold, and the best in any case.
 
     Attributes:
-        scores: Each one's score, 0 to 1: the query's probability times that of the text being in the image at all.
-        masks: At the image's size.
+        scores: Each instance's score, 0 to 1: the query's probability times the probability that the text is in the
+            image at all.
+        masks: The masks, at the image's size.
         logits: The masks' logits, at the network's resolution.
     """
 
@@ -51,12 +52,12 @@ class Instances:
 
 @dataclass(frozen=True, eq=False)
 class SeenImage:
-    """An image as all prompts on it share it.
+    """The data that all prompts on one image share.
 
     Attributes:
         maps: The detector's feature maps and their positions.
         embeddings: The tracker's feature maps, from fine to coarse.
-        found: What each text that was asked for found.
+        found: Text -> its instances, for the texts that were asked for so far.
     """
 
     maps: tuple[Sequence[Tensor], Sequence[Tensor]]
@@ -65,12 +66,12 @@ class SeenImage:
 
 
 class Handed(nn.Module):
-    """Stands for the image tower in both networks: hands out what the tower gave for the image at hand."""
+    """Replaces the image tower in both networks: returns the tower's result for the present image."""
 
     states: Tensor | None = None
 
     def forward(self, _: Tensor, **__: Any) -> Any:
-        """As the tower returns it."""
+        """The tower's result, whatever the input."""
         return SimpleNamespace(last_hidden_state=self.states, hidden_states=None, attentions=None)
 
 
@@ -78,8 +79,8 @@ class Sam3Network(Network):
     """Both networks with their weights.
 
     Args:
-        snapshot: A folder as the hub has it, of facebook/sam3.
-        device: Where they run.
+        snapshot: A folder with the hub's snapshot of facebook/sam3.
+        device: The device on which they run.
         precision: The precision of the image tower's matrix products; the rest stays in float32.
         threshold: The score above which an instance counts.
         texts_per_batch: How many texts on an image share the detector's forward pass.
@@ -106,7 +107,7 @@ class Sam3Network(Network):
         self._readings = EachOnce(self._read, TEXTS_KEPT)
 
     def features(self, image: Image) -> SeenImage:
-        """The image tower once, and either network's own maps of what it gave."""
+        """Run the image tower once, and make either network's own maps of its result."""
         found = self.processor.image_processor(PIL.Image.fromarray(image), return_tensors="pt")
         pixels = found["pixel_values"].to(self.device)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
@@ -117,10 +118,10 @@ class Sam3Network(Network):
         return SeenImage((seen.fpn_hidden_states, seen.fpn_position_encoding), embeddings)
 
     def _embedded(self, pixels: Tensor) -> list[Tensor]:
-        """The tracker's maps, with the vector that says "no earlier frame" on the coarsest, as in the authors' code.
+        """The tracker's maps, with the vector for "no earlier frame" added to the coarsest, as in the authors' code.
 
-        The package (5.24) adds it to the last map of the neck and then drops maps for which the snapshot names no size:
-        where the neck has one more, as by default, the vector goes with it. Then it is added here.
+        The package (5.24) adds it to the last map of the neck and then drops maps for which the snapshot names no size.
+        If the neck has one more map, as by default, the vector is dropped with it. Then it is added here.
         """
         maps: list[Tensor] = self.tracker.get_image_embeddings(pixels)
         if len(self.tracker.vision_encoder.neck.fpn_layers) > len(maps):
@@ -149,11 +150,11 @@ class Sam3Network(Network):
         return answer.pred_masks[:, 0], answer.iou_scores[:, 0]
 
     def upsampled(self, logits: Float[Tensor, "m 1 gh gw"], size: tuple[int, int]) -> Float[Tensor, "m 1 h w"]:
-        """In one bilinear step: SAM 3 stretches images to a square."""
+        """Enlarge logits in one bilinear step, since SAM 3 stretches images to a square."""
         return F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
     def instances(self, image: SeenImage, size: tuple[int, int], texts: Sequence[str]) -> dict[str, Instances]:
-        """What each text finds in an image of (h, w); each is computed once an image.
+        """Each text's instances in an image of (h, w); each text is computed once for an image.
 
         Raises:
             ValueError: A text is longer than SAM 3 reads.
@@ -193,7 +194,7 @@ class Sam3Network(Network):
         return self.upsampled(logits.sigmoid()[:, None], size)[:, 0] > 0.5
 
     def _read(self, texts: list[str]) -> list[tuple[Tensor, Tensor]]:
-        """Each text's words, padded to one length, and which of them are words."""
+        """The vectors of each text's words, padded to one length, and a mask of the words among them."""
         found = self.processor.tokenizer(texts, return_tensors="pt", padding="max_length", max_length=LONGEST)
         ids, known = found["input_ids"].to(self.device), found["attention_mask"].to(self.device)
         if ids.shape[1] > LONGEST:

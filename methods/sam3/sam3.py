@@ -15,15 +15,15 @@ image tower:
 - `confidence`: SAM 3's tracker with the clicks alone. It answers as SAM 2 does: three masks for a single click, ranked
   by their predicted IoU, and one for several clicks, starting from its last mask.
 
-The oracle is the best of all of these. By text alone the answer is the instance with the highest score, whatever it is;
-without a text it is the tracker's. Phrases are short and say what a thing is. Where it is ("left car") is mostly
-ignored (facebookresearch/sam3, issue 461).
+The oracle is the best of all of these. By text alone the answer is the instance with the highest score; without a text
+it is the tracker's answer. Phrases are short and name a kind of object. A place in them ("left car") is mostly ignored
+(facebookresearch/sam3, issue 461).
 
-Both networks' answers are those of the package, except for one vector of the tracker's, which the package loses
+Both networks' answers equal the package's, except for one vector of the tracker, which the package loses
 (`Sam3Network._embedded`).
 
 Published: 48.5 mask AP on LVIS and 54.1 cgF1 on SA-Co Gold (README at 99d02f2), of all instances of a phrase. No number
-of a text with a click is known, and none is shown beside it.
+for a text with a click is known, so no table shows one.
 
 SAM 3 learned from 4 million phrases with their masks: no class of a usual data set is unseen to it.
 """
@@ -54,10 +54,10 @@ class Sam3(MultiMask):
     """SAM 3. Its answers are ranked `confidence` (its tracker, by clicks) and `concept` (the text's best at the click).
 
     Args:
-        snapshot: A folder as the hub has it, of facebook/sam3.
+        snapshot: A folder with the hub's snapshot of facebook/sam3.
         score_threshold: The score above which an instance of the text counts for a click; 0.5 in the authors' code.
-        multimask: When the tracker answers with three masks: at the "first" click, "always" or "never".
-        device: Where it runs; "auto" takes the GPU that the worker sees, else the CPU.
+        multimask: The rounds in which the tracker answers with three masks: the "first", "always" or "never".
+        device: The device on which it runs; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: How many prompts the tracker decodes at once; by default 8 on the CPU, 64 on a GPU.
         texts_per_batch: How many texts on an image share the detector's pass; by default 1 on the CPU, 8 on a GPU.
         precision: The precision of the image tower's matrix products.

@@ -1,7 +1,7 @@
-"""How well each of several texts fits what CLIP sees around a click.
+"""Scores how well each of several texts fits CLIP's features of the image around a click.
 
 Paper: Warner et al., BMVC 2023, https://arxiv.org/abs/2311.14822, section 5, leaves to later work "automatically
-detecting the best category present around a user's foreground click". It says nothing of how; the definition is ours.
+detecting the best category present around a user's foreground click". It gives no method; the definition is ours.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def fits_at(
     """The cosine of each text with the patches around each click, -1 to 1.
 
     The grid of patches is stretched over the image, as MaskCLIP's map is. Around a click are the four patches whose
-    centres enclose it: two at the image's edge, one in its corner. Their cosines count by bilinear weights, which are
-    those of MaskCLIP's map: the value is what that map has at the click's pixel, before its softmax.
+    centres enclose it: two at the image's edge, one in its corner. Their cosines are averaged by bilinear weights, as
+    in MaskCLIP's map: the result is the value of that map at the click's pixel, before its softmax.
 
     Example: an image of 4 x 4 pixels under 2 x 2 patches, whose centres lie at pixel 0.5 and 2.5 of either axis. A
     click at (1, 0), a quarter of the way from the left centre to the right one and above both, counts the top left
@@ -32,8 +32,8 @@ def fits_at(
     Args:
         dense: The patches' unit vectors, in CLIP's joint space.
         size: (h, w) of the image.
-        clicks: In pixels of the image.
-        texts: Unit vectors.
+        clicks: The clicks, in pixels of the image.
+        texts: The texts' unit vectors.
     """
     cosines = torch.einsum("kd,dhw->khw", texts, dense)
     at = np.array([(click.y, click.x) for click in clicks], np.float64).reshape(-1, 2)

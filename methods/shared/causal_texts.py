@@ -2,7 +2,7 @@
 
 open_clip pads every text to the context length, 77 tokens, of which "a photo of a dog." needs 7. In a causal tower a
 token sees only the tokens before it, and a text's vector is read at its end mark. So everything after that mark can be
-left out, and what stands before the name can be computed once for all names:
+left out, and the tokens before the name can be computed once for all names:
 
     [start] a photo of a | dog . [end]          the start of a sentence: once, as keys and values of each layer
                          | hair drier . [end]   its end: for each name, attending to them
@@ -28,7 +28,7 @@ Past = Sequence[tuple[Float32[Tensor, "n heads t c"], Float32[Tensor, "n heads t
 
 @dataclass(frozen=True, eq=False)
 class Starts:
-    """What sentences begin with.
+    """The beginnings of sentences, computed once.
 
     Attributes:
         lengths: How many tokens each beginning has.
@@ -40,7 +40,7 @@ class Starts:
 
 
 def is_causal(module: open_clip.CLIP) -> bool:
-    """Whether a text tower is of the kind that this file computes: causal, of plain blocks, read at the end mark."""
+    """Whether this file can compute a text tower: it is causal, of plain blocks, and read at the end mark."""
     mask, blocks = module.attn_mask, module.transformer.resblocks
     return (
         mask is not None
@@ -81,9 +81,9 @@ def vectors_of(
 
     Args:
         module: The CLIP of `starts`.
-        starts: Beginnings.
-        which: The beginning of each sentence.
-        tokens: What comes after it, up to the end mark: as many tokens for each sentence.
+        starts: The beginnings.
+        which: The number of each sentence's beginning.
+        tokens: The tokens after it, up to the end mark, equally many for each sentence.
     """
     there, (count, length) = module.positional_embedding.device, tokens.shape
     which, before = which.to(there), starts.lengths[which.to(there)]

@@ -158,7 +158,7 @@ def window_click_channels(
     """`click_channels` for a batch of windows cut out of images, at the windows' own resolution.
 
     Args:
-        clicks: x, y in pixels of the window; they may lie outside it.
+        clicks: The clicks' x, y in pixels of the window; they may lie outside it.
         extent: The rectangle whose farthest pixel has the largest value, the whole image or the window: the centres of
             its left, top, right and bottom pixels, in pixels of the window.
         size: (h, w) of the windows.

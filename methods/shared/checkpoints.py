@@ -20,22 +20,22 @@ STATE_DICTS = ("model", "state_dict", "model_state_dict", "module")
 """Under which of a file's keys trainings save the weights; the first that is there counts."""
 
 PREFIXES = ("module.", "model.", "sam.", "_orig_mod.")
-"""What wrappers (DistributedDataParallel, Lightning, MedSAM and the like, torch.compile) put before all names."""
+"""The prefixes that wrappers (DistributedDataParallel, Lightning, MedSAM, torch.compile) put before all names."""
 
 
 def missing(path: Path, reader: str) -> UserError:
     """The error for a checkpoint that is not there; for a published one it names the command that fetches it.
 
     Args:
-        path: Where the file should be.
-        reader: The file of ours that wants it.
+        path: The path at which the file should be.
+        reader: Our file that needs it.
     """
     remedy = hint(path) or "Download or train it (README)"
     return UserError(f"{reader}: no file at checkpoint={path}. {remedy}, or correct `checkpoint` in the config.")
 
 
 def again(path: Path) -> str:
-    """What the reader should do about a damaged checkpoint."""
+    """Advice for a damaged checkpoint: how to fetch it again."""
     remedy = hint(path).partition(": ")[2]
     return f"Fetch it again: {remedy} --force" if remedy else "Fetch it again (README, Weights)"
 
@@ -45,7 +45,7 @@ def read_tensors(path: Path, reader: str) -> tuple[dict[str, Tensor], dict[str, 
 
     Args:
         path: A .safetensors file, or a PyTorch file with a state_dict, alone or under one of `STATE_DICTS`.
-        reader: The file of ours that wants it, for messages.
+        reader: Our file that needs it, for messages.
 
     Raises:
         UserError: The file is missing, is damaged or holds something else.
@@ -63,7 +63,7 @@ def read_tensors(path: Path, reader: str) -> tuple[dict[str, Tensor], dict[str, 
 
 
 def instead(path: Path) -> str:
-    """What else than a checkpoint lies there, as after a download that went wrong; "" if it may be one."""
+    """Says what a file is if it is no checkpoint, as after a download that went wrong; "" if it may be one."""
     with path.open("rb") as file:
         beginning = file.read(64).lstrip()
     if not beginning:
@@ -81,11 +81,11 @@ def as_float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def read_whole(
     path: Path, reader: str, saved: str = "model.state_dict()", skipped: Sequence[str] = ()
 ) -> tuple[Any, dict[str, str]]:
-    """All that a checkpoint holds, and a .safetensors file's metadata. Nothing in the file is run.
+    """The whole content of a checkpoint, and a .safetensors file's metadata. Nothing in the file is run.
 
     Args:
         path: The file.
-        reader: The file of ours that wants it, for messages.
+        reader: Our file that needs it, for messages.
         saved: What a training should save, in Python, for messages.
         skipped: Full names of further objects that such files hold; each becomes an empty `Part`.
 
@@ -112,11 +112,11 @@ def read_whole(
 
 
 def state_dict(found: Any) -> Any:
-    """The weights in what a file holds, which may lie under one of `STATE_DICTS`, their names without wrappers' prefix.
+    """The weights in a file's content, also under one of `STATE_DICTS`; a wrapper's prefix is removed from their names.
 
-    A prefix is taken off only where all names have it, so that a model's own part of such a name stays.
+    A prefix is removed only if all names have it, so that a model's own part of such a name stays.
     """
-    for _ in STATE_DICTS:  # Not for ever: a damaged file may hold a mapping that lies within itself.
+    for _ in STATE_DICTS:  # Not for ever: a damaged file may hold a mapping that contains itself.
         keys = [key for key in STATE_DICTS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
         found = found[keys[0]] if keys else found
     while isinstance(found, Mapping) and (prefix := _shared_prefix(list(found))):
@@ -125,13 +125,13 @@ def state_dict(found: Any) -> Any:
 
 
 def _shared_prefix(names: Sequence[Any]) -> str | None:
-    """Which of `PREFIXES` all names begin with."""
+    """The one of `PREFIXES` with which all names begin; None if there is none."""
     whole = [prefix for prefix in PREFIXES if all(isinstance(one, str) and one.startswith(prefix) for one in names)]
     return whole[0] if whole and names else None
 
 
 def no_weights(found: Any) -> str:
-    """What else than tensors by their names this is, for a message; "" where it is nothing else."""
+    """Says for a message what a content is if it is no mapping of names to tensors; "" if it is one."""
     if not isinstance(found, Mapping):
         return f"something else than a state_dict ({type(found).__name__})"
     others = [f"{key!r} ({type(value).__name__})" for key, value in found.items() if not isinstance(value, Tensor)]
@@ -173,14 +173,15 @@ def read_trained_here(path: Path) -> tuple[dict[str, Tensor], str]:
 def read_learned(
     path: Path, parse: Callable[[str], T], reader: str, learner: str, about: str
 ) -> tuple[dict[str, Tensor], T]:
-    """The tensors that a learner saved, unchanged, and what it says of its network.
+    """The tensors that a learner saved, unchanged, and its description of the network.
 
     Args:
-        path: The checkpoint's.
-        parse: Makes something of that JSON; it raises KeyError, TypeError or ValueError where it is of another network.
+        path: The checkpoint's path.
+        parse: Turns the description, JSON, into an object; it raises KeyError, TypeError or ValueError if the
+            description is of another network.
         reader: The method's file, for the message.
-        learner: The learner's name, likewise.
-        about: What is told, likewise: "architecture of PhraseClick".
+        learner: The learner's name, for the message.
+        about: The name of the description, for the message: "architecture of PhraseClick".
 
     Raises:
         UserError: The file is damaged, or holds another network.

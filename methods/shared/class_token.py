@@ -1,4 +1,4 @@
-"""The last attention of a CLIP's image tower, and a text's gradients there: what the embedding takes from each cell.
+"""A text's gradients at the last attention of a CLIP's image tower: they show what the embedding takes from each cell.
 
 At its end a CLIP reads the image with a single query (a ViT's class token, or a ModifiedResNet's mean over all cells)
 that attends to all tokens. The result, `attended`, is one vector, which goes through the last few layers:
@@ -52,7 +52,7 @@ class Projection:
         return F.linear(tokens, self.weight, self.bias).unflatten(-1, (count, -1)).transpose(1, 2)
 
     def back(self, gradient: Float[Tensor, "*n h e"]) -> Float[Tensor, "*n in"]:
-        """The gradient of the layer's input, from that of its output."""
+        """The gradient of the layer's input, computed from the gradient of its output."""
         return gradient.flatten(-2) @ self.weight
 
 
@@ -96,14 +96,14 @@ class LastAttention:
             scale: exp(logit_scale), for the cosine.
         """
         # One forward pass through the readout, (n he) -> (n d), then a backward pass for each text, (k n d) -> (k n
-        # he): `vjp` keeps what the forward pass computed, and `vmap` runs the backward passes of all texts together.
+        # he): `vjp` keeps the forward pass's results, and `vmap` runs the backward passes of all texts together.
         embedded, pull = torch.func.vjp(self.readout, self.attended)  # type: ignore[misc]
         towards = score_gradient(embedded, texts, score, scale)
         back: Tensor = torch.func.vmap(lambda one: pull(one)[0])(towards)
         return back.unflatten(-1, self.query.shape[1:])
 
     def products(self, gradients: Float[Tensor, "k n h e"]) -> Float[Tensor, "k n h t"]:
-        """Each text's gradient of the attention weights: how much its score gains by more attention to a token."""
+        """Each text's gradient of the attention weights: the gain of its score by more attention to a token."""
         return torch.einsum("knhe,nhte->knht", gradients, self.value)
 
 
@@ -180,11 +180,11 @@ def check_tower(visual: nn.Module, who: str, *, resnet: bool) -> None:
 
     Args:
         visual: `open_clip.CLIP.visual`.
-        who: Whose message it is: "methods/saliency/chefer.py".
-        resnet: Whether a ModifiedResNet will do.
+        who: The file that needs the tower, for the message: "methods/saliency/chefer.py".
+        resnet: Whether a ModifiedResNet is accepted, too.
 
     Raises:
-        UserError: It is no ViT that reads the image by its class token, and no ModifiedResNet where one will do.
+        UserError: It is no ViT that reads the image by its class token, and no accepted ModifiedResNet.
     """
     tower: Any = visual
     class_token = (

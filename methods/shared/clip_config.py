@@ -19,7 +19,7 @@ Rgb = tuple[float, float, float]
 _RGB = pydantic.TypeAdapter(Rgb)
 
 _SCHEMES = ("hf-hub:", "local-dir:")
-"""How open_clip writes a model of Hugging Face's hub, and one in a folder with its weights."""
+"""open_clip's prefixes of a model on Hugging Face's hub, and of one in a folder with its weights."""
 
 
 def model_config(model: str) -> dict[str, Any]:
@@ -57,16 +57,16 @@ def model_config(model: str) -> dict[str, Any]:
 def pixel_statistics(model: str, checkpoint: Path | None, from_openai: bool) -> tuple[Rgb, Rgb]:
     """The mean and the standard deviation by which a CLIP normalises pixels, from 0 to 1, as open_clip has them.
 
-    A config says them under `preprocess_cfg`. A name says them through its tag: the one in the name, else
-    the one in the checkpoint's file name, else any, where all tags of the name agree. What nothing says is OpenAI's.
+    A config has them under `preprocess_cfg`. For a name they come from its tag: the one in the name, else the one in
+    the checkpoint's file name, else any if all tags of the name agree. If none of these has them, OpenAI's are taken.
 
     Args:
-        model: As `load_clip` takes it.
+        model: The model, as `load_clip` takes it.
         checkpoint: The weights; None if they are random.
-        from_openai: Whether these are OpenAI's.
+        from_openai: Whether the weights are OpenAI's.
 
     Raises:
-        UserError: The config's are no numbers for three channels, or the name's tags differ and none is named.
+        UserError: The config's values are no numbers for three channels, or the name's tags differ and none is named.
     """
     if model.endswith(".json"):
         return _statistics(_json_config(model)[1], model)
@@ -108,7 +108,7 @@ def _statistics(preprocessing: Mapping[str, Any], model: str) -> tuple[Rgb, Rgb]
 
 
 def _json_config(model: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A config file's model and its preprocessing; {} where it says nothing of the latter."""
+    """A config file's model and its preprocessing; {} if it has no preprocessing."""
     path = located(model)
     if not path.is_file():
         raise UserError(

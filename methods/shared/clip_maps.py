@@ -18,18 +18,18 @@ IMAGES_AT_ONCE = 8
 """The most images in a forward pass of CLIP's image tower."""
 
 _CLASSES_AT_ONCE = 8
-"""How many classes are upsampled together on a CPU, which fit into its cache; the least number on a GPU."""
+"""How many classes are upsampled together on a CPU, few enough for its cache; the least number on a GPU."""
 _ON_GPU_AT_ONCE = 2**26
 """How many pixels, of all classes together, a GPU upsamples at once: it is faster with many."""
 _FLAT = 1e-6
 
 
 def alike_together(keys: Sequence[K], compute: Callable[[K, Sequence[int]], Iterable[T]]) -> list[T]:
-    """Compute something for each of several items, those of equal keys together.
+    """Compute a result for each of several items; items with equal keys are computed together.
 
     Args:
         keys: A key for each item, such as an image's size.
-        compute: From a key and the places of at most `IMAGES_AT_ONCE` items that have it to a result for each.
+        compute: (key, the places of at most `IMAGES_AT_ONCE` items that have it) -> a result for each.
 
     Returns:
         The results, in the order of the items.
@@ -66,7 +66,7 @@ def aside(stream: torch.cuda.Stream | None) -> Iterator[None]:
 def normalised(
     images: UInt8[Tensor, "n h w 3"], mean: Sequence[float], std: Sequence[float]
 ) -> Float32[Tensor, "n 3 h w"]:
-    """The network's input of RGB images; mean and std are of pixels from 0 to 1."""
+    """The network's input for RGB images; mean and std are of pixels from 0 to 1."""
     scaled = images.float() / 255 - torch.tensor(mean, device=images.device)
     return (scaled / torch.tensor(std, device=images.device)).permute(0, 3, 1, 2).contiguous()
 
@@ -101,7 +101,7 @@ def min_max(values: Float32[Tensor, "n h w"]) -> Float32[Tensor, "n h w"]:
 def contrasted(
     score: Float32[Tensor, "n h w"], others: Float32[Tensor, "m h w"] | None, places: Sequence[int], known: int
 ) -> Float32[Tensor, "n h w"]:
-    """The texts' probabilities among the vocabulary and themselves; their scores where there is nothing else.
+    """The texts' probabilities among the vocabulary and themselves; their scores if there is no vocabulary.
 
     Args:
         score: The scores of the texts.

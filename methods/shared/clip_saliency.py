@@ -1,7 +1,8 @@
 """The common part of the saliencies that find the cells of the image from which a CLIP's score of a text comes.
 
-A subclass defines what it keeps of an image, and how a text's evidence in each cell follows from it. The rest is here:
-texts become vectors, and evidence becomes maps of the image's size, with or without a contrast to a vocabulary's names.
+A subclass defines the features that it keeps of an image, and how a text's evidence in each cell follows from them. The
+rest is here: texts become vectors, and evidence becomes maps of the image's size, with or without a contrast to a
+vocabulary's names.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class ClipSaliency(Saliency):
         input: Literal["own"] | int,
         device: str,
     ) -> None:
-        """Load the model; `Gradcam` and `Chefer` say what the arguments mean."""
+        """Load the model; `Gradcam` and `Chefer` explain the arguments."""
         clip = load_clip(model, checkpoint, device)
         self.device = next(clip.module.parameters()).device
         self.clip = replace(clip, device=self.device)
@@ -117,7 +118,7 @@ class ClipSaliency(Saliency):
 
     @torch.inference_mode()
     def features(self, images: Sequence[Image]) -> list[SeenImage]:
-        """What `maps` needs of each image; several images share a forward pass."""
+        """The features of each image that `maps` needs; several images share a forward pass."""
 
         def seen(size: tuple[int, int], indices: Sequence[int]) -> Iterable[SeenImage]:
             some = [images[index] for index in indices]
@@ -133,7 +134,7 @@ class ClipSaliency(Saliency):
     def maps(
         self, features: SeenImage, texts: Sequence[str], vocabulary: Sequence[str]
     ) -> Float32[np.ndarray, "n h w"]:
-        """One map a text, as `Saliency.maps` says."""
+        """A map for each text, as `Saliency.maps`."""
         if not texts:
             return np.zeros((0, *features.size), np.float32)
         with aside(self.stream):
@@ -143,7 +144,7 @@ class ClipSaliency(Saliency):
     def maps_of_each(
         self, features: Sequence[SeenImage], texts: Sequence[str], vocabularies: Sequence[Sequence[str]]
     ) -> list[Float32[np.ndarray, "h w"]]:
-        """As `Saliency.maps_of_each` says; images of one size with one vocabulary together."""
+        """As `Saliency.maps_of_each`; images of one size with one vocabulary are computed together."""
         names = [tuple(own) if self.softmax else () for own in vocabularies]
         alike = [(one.size, own) for one, own in zip(features, names, strict=True)]
 

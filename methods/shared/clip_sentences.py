@@ -43,12 +43,12 @@ class Sentences:
         return nn.functional.normalize(mean, dim=-1)
 
     def _whole(self, tokens: Int64[Tensor, "texts context"]) -> Float32[Tensor, "texts d"]:
-        """By open_clip's own code, all padding included: a tower that sees it, or reads its vector elsewhere."""
+        """Vectors by open_clip's own code, padding included, for a tower that sees it or reads its vector elsewhere."""
         parts = tokens.to(self.clip.device).split(_TEXTS_A_FORWARD)
         return torch.cat([self.clip.module.encode_text(part) for part in parts])
 
     def _causal(self, tokens: Int64[Tensor, "texts context"]) -> Float32[Tensor, "texts d"]:
-        """Without the padding, the beginnings computed once for all names; ends of one length share a forward."""
+        """Vectors without the padding; beginnings are computed once for all names, ends of one length in one pass."""
         module = self.clip.module
         found: dict[int, Tensor] = {}
         ends: dict[int, list[int]] = {}
@@ -72,5 +72,5 @@ class Sentences:
 
     @cached_property
     def starts(self) -> Starts:
-        """What the sentences begin with."""
+        """The computed beginnings of the sentences."""
         return starts_of(self.clip.module, self.beginnings)

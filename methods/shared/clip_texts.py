@@ -28,13 +28,13 @@ PUBLISHED_TEMPLATES = (
 """CLIP's 80 ImageNet templates and MaskCLIP's five (tools/maskclip_utils/prompt_engineering.py)."""
 
 TEMPLATES = {"none": ("{}",), "plain": ("a photo of a {}.",), "published": PUBLISHED_TEMPLATES}
-"""By the names that configs have: the text alone, one sentence, or the mean of 85."""
+"""The config's name -> the sentences: the text alone, one sentence, or 85, whose vectors are averaged."""
 
 SAID_ABOVE_S = 5.0
-"""An embedding that will take longer, by the time of its second name, is told of."""
+"""An embedding that will take longer, estimated from its second name, is logged."""
 
 ALL_WANT = 8
-"""So many texts at once are the names of a data set, which all workers want; what fewer mean differs among images."""
+"""At least as many texts at once are the names of a data set, which all workers need; fewer are an image's own."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,15 +42,15 @@ _log = logging.getLogger(__name__)
 class TextVectors:
     """The unit vectors of texts by one CLIP in one set of sentences, kept in memory and on this machine's disk.
 
-    A text in one sentence is computed in less time than a file takes; those in several are kept (`TextShelf`). Of
-    several processes that need them at once, one computes and the others wait for its files.
+    A text in one sentence is computed in less time than a file takes, so only vectors over several sentences are kept
+    on the disk (`TextShelf`). If several processes need them at once, one computes and the others wait for its files.
 
     Args:
         clip: The model.
         templates: Sentences with one "{}" each.
 
     Attributes:
-        known: The vectors that this process has.
+        known: Text -> its vector, for the texts in memory.
     """
 
     def __init__(self, clip: ClipModel, templates: Sequence[str]) -> None:
@@ -75,14 +75,14 @@ class TextVectors:
         return torch.stack([self.known[text] for text in texts])
 
     def work_of(self, names: Sequence[str]) -> str:
-        """What `of` will do for a data set's names, in words; "" where they are known or kept, or take no time."""
+        """The work that `of` will do for a data set's names, in words; "" if there is none, or it takes no time."""
         self._read(names)
         lacking, sentences = len(self._lacking(names)), len(self.templates)
         return f"embedding {lacking} names x {sentences} templates" if lacking and sentences > 1 else ""
 
     @cached_property
     def shelf(self) -> TextShelf:
-        """Where this CLIP's texts in these sentences are kept."""
+        """The shelf on the disk for this CLIP's texts in these sentences."""
         return TextShelf(tower_hash(self.clip, self.templates), kept=len(self.templates) > 1)
 
     def _lacking(self, texts: Sequence[str]) -> list[str]:
@@ -102,7 +102,7 @@ class TextVectors:
             self.shelf.keep(text, vector.cpu().numpy())
             self.known[text] = vector
             if number == 0:
-                began = time.monotonic()  # The first name also waits for what all sentences begin with.
+                began = time.monotonic()  # The first name also includes the time for the sentences' beginnings.
             all_s = (time.monotonic() - began) * len(texts)
             if number == 1 and all_s > SAID_ABOVE_S:
                 told = f"{len(texts)} names x {len(self.templates)} templates"

@@ -1,4 +1,4 @@
-"""How CLIP cuts texts into tokens, and how many of them it reads."""
+"""CLIP's tokenizer, and the number of tokens that a CLIP reads."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def clip_text_limit(model: str, templates: Sequence[str]) -> TextLimit:
     """How many tokens a CLIP reads of a text in its longest template; its weights are not looked at.
 
     Args:
-        model: As `load_clip` takes it.
+        model: The model, as `load_clip` takes it.
         templates: Sentences with one "{}" each.
 
     Raises:

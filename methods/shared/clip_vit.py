@@ -17,13 +17,13 @@ def vit_tokens(
     positions: Float[Tensor, "tokens width"] | None = None,
     block: int = -1,
 ) -> Float[Tensor, "n tokens width"]:
-    """What a ViT's block is given, the class token first; by default the last block.
+    """The input of a ViT's block, by default the last one, with the class token first.
 
     Args:
         visual: The image tower.
         pixels: Normalised RGB.
-        positions: As `dense_features` takes them.
-        block: Its index; one below 0 counts from the end.
+        positions: As in `dense_features`.
+        block: The block's index; one below 0 counts from the end.
     """
     x = visual.conv1(_whole_patches(visual, pixels)).flatten(2).transpose(1, 2)
     class_token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)

@@ -30,7 +30,7 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def computed(*args: P.args, **kwargs: P.kwargs) -> R:
-        # torch lets convolutions on a GPU drop 13 of 23 bits (TF32) by default; matrix products only where told.
+        # By default torch lets convolutions on a GPU drop 13 of 23 bits (TF32), but matrix products only on request.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return function(*args, **kwargs)
 

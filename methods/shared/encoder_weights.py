@@ -4,10 +4,10 @@ Published files of one network differ in names. One calls a tensor `layer1.0.con
 `backbone.layer1.0.conv1.weight`, a third numbers its layers in its own way. Two rules find the tensors:
 
 1. By name. Each usual prefix is tried on the file's names and on the encoder's; the pair of prefixes that matches most
-   names wins, if it matches more than half of them.
-2. By order, for what is left. Ports of one network define their layers in the same order, so the n-th tensor left in
-   the file belongs to the n-th one left in the encoder. This is accepted only if each pair has the same shape and kind
-   (weight, bias, running mean, ...); a single misfit rejects them all, since then the order is another one.
+   names is taken, if it matches more than half of them.
+2. By order, for the other tensors. Ports of one network define their layers in the same order, so the n-th tensor left
+   in the file belongs to the n-th one left in the encoder. This is accepted only if each pair has the same shape and
+   kind (weight, bias, running mean, ...); a single misfit rejects them all, since then the order is another one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def load_encoder(encoder: nn.Module, path: Path, first_filters: Literal["random"
     Args:
         encoder: An encoder of segmentation-models-pytorch.
         path: A .safetensors file, or a PyTorch file of tensors.
-        first_filters: What becomes of a first convolution with more channels than the file's: "random" keeps the
+        first_filters: The filters of a first convolution with more channels than the file's: "random" keeps the
             encoder's own random filters, as MMSegmentation does with tensors that do not fit; "rgb" takes the file's
             filters for the first three channels.
 

@@ -2,7 +2,7 @@
 
 All of them save `{"state_dict": tensors, "config": {"class": path, "params": name -> {type, value, specified}}}`
 (`isegm/utils/serialization.py` of SamsungLabs/ritm_interactive_segmentation at b9b4460): the config names the model's
-class and its arguments, and is read as data. What training here saves is a .safetensors file with the same arguments as
+class and its arguments, and is read as data. Our own training saves a .safetensors file with the same arguments as
 JSON.
 """
 
@@ -37,11 +37,11 @@ A = TypeVar("A")
 
 @dataclass(frozen=True)
 class IsegmCheckpoints(Generic[A]):
-    """How the checkpoints of one kind of network are read.
+    """The reader of the checkpoints of one kind of network.
 
     Attributes:
         reader: Our file that reads them, for messages.
-        network: What they contain, in words, for messages.
+        network: The name of the network, for messages.
         classes: The classes that an official config may name.
         architecture: A dataclass with the arguments of the official class.
         build: Makes the network of an architecture.

@@ -45,7 +45,7 @@ class Network(ABC):
     """A promptable model: the part in which SAM, SAM-HQ and SAM 2 differ.
 
     Attributes:
-        device: Where it runs.
+        device: The device on which it runs.
         logits_size: (h, w) of the logits that it returns, and that a prompt of the next round may contain.
     """
 
@@ -123,10 +123,10 @@ class MultiMask(Method):
 
     Args:
         network: The network with its weights.
-        rankings: How candidates are ranked. With several clicks, the first ranking's choice goes into the next round.
+        rankings: The rankings of candidates. With several clicks, the first ranking's choice goes into the next round.
         clip: The model for the ranking "clip".
         saliency: The saliency for the ranking "saliency".
-        multimask: When the network returns several candidates: at the "first" click, "always" or "never".
+        multimask: The rounds in which the network returns several candidates: the "first", "always" or "never".
         candidates: Whether "all" are returned, or only the one "chosen" by the single ranking. The scorer calls the
             ranking of a single mask "single" and has no oracle for it, since the other candidates might be better.
         prompts_per_batch: How many prompts are decoded at once; by default 8 on the CPU, where more is slower, and 64
@@ -222,7 +222,7 @@ class MultiMask(Method):
 
     @classmethod
     def has_clip(cls, params: Mapping[str, Any]) -> bool:
-        """Whether `text_fits` works: a saliency with texts ranks, or CLIP does."""
+        """Whether `text_fits` works: it needs the ranking by CLIP, or by a saliency that can score texts."""
         return fits_texts(params.get("saliency")) if params.get("saliency") else "clip" in params["rankings"]
 
     def _check(self, prompt: Prompt, size: tuple[int, int]) -> None:

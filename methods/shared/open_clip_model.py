@@ -39,10 +39,10 @@ class ClipModel:
     Attributes:
         module: The model, in eval mode, float32, on `device`; `module.visual` is the image tower.
         tokenizer: Turns texts into int64 (n, context length), with the vocabulary of the config.
-        image_mean: Mean of RGB pixels from 0 to 1 with which the image tower was trained.
-        image_std: Their standard deviation.
+        image_mean: The mean of RGB pixels, 0 to 1, with which the image tower was trained.
+        image_std: The standard deviation of these pixels.
         image_size: (h, w) in pixels with which the image tower was trained.
-        device: Where the module lies.
+        device: The module's device.
     """
 
     module: open_clip.CLIP
@@ -59,17 +59,17 @@ def load_clip(
     """Build a CLIP and load its weights.
 
     Args:
-        model: A name that open_clip knows ("RN50-quickgelu", "ViT-B-16"), with the tag of its weights where these
+        model: A name that open_clip knows ("RN50-quickgelu", "ViT-B-16"), with the tag of its weights if weights
             differ in the mean and deviation of pixels ("ViT-L-14:laion2b_s32b_b82k"), or the path, from the checkout's
             root, of a config in open_clip's JSON format: a model's, or the open_clip_config.json beside its weights.
         checkpoint: A .safetensors file, a state_dict (.pt, .bin) or OpenAI's TorchScript archive (.pt), float16 or
             float32. Nothing but tensors is unpickled.
-        device: Where the model runs; "auto" is the GPU if there is one.
+        device: The device of the model; "auto" is the GPU if there is one.
         allow_random: Whether a missing `checkpoint` means random weights, for training or for tests.
 
     Raises:
-        UserError: There is no such model or checkpoint, the checkpoint is of another model, or the model does not say
-            by which mean and deviation its pixels are normalised.
+        UserError: There is no such model or checkpoint, the checkpoint is of another model, or the mean and deviation
+            of the model's pixels are unknown.
     """
     config = model_config(model)
     if checkpoint is None and not allow_random:

@@ -87,7 +87,7 @@ class PaddedNetwork(nn.Module):
     def forward(self, inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 h w"]:
         """Logits of background and object at the input's size."""
         height, width = inputs.shape[-2:]
-        # -height % stride is what is missing to the next multiple: -50 % 16 = 14, and 50 + 14 = 64.
+        # -height % stride is the distance to the next multiple: -50 % 16 = 14, and 50 + 14 = 64.
         padded = F.pad(inputs, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
         return self.network(padded)[..., :height, :width]
 
@@ -115,8 +115,8 @@ class PromptedDeepLab(Method):
 
     Args:
         checkpoint: Weights that our training saved, with their architecture.
-        saliency: Turns the text into a channel; None if the checkpoint has no such channel.
-        device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
+        saliency: The saliency that turns the text into a channel; None if the checkpoint has no such channel.
+        device: The device of the network; "auto" takes the GPU that the worker sees, else the CPU.
         prompts_per_batch: The most prompts of an image that share a forward pass.
     """
 
@@ -212,7 +212,7 @@ def described_architecture(about: str, path: Path) -> Architecture:
     """The architecture in a checkpoint's metadata, which is JSON.
 
     Raises:
-        UserError: There is none, or this code does not know it.
+        UserError: There is none, or it is of a kind that this code cannot build.
     """
     try:
         values = json.loads(about)

@@ -26,9 +26,9 @@ from .clip_texts import TextVectors
 from .open_clip_model import load_clip
 
 Crop = Literal["box", "masked", "masked_padded"]
-"""How a candidate is cut out for CLIP. "box": the image within the bounding box. "masked": the same, with everything
-but the candidate grey. "masked_padded": the latter, padded with grey to a square. The first two are stretched to CLIP's
-square; CLIP's own preprocessing would cut off the ends of a long object."""
+"""The ways to cut out a candidate for CLIP. "box": the image within the bounding box. "masked": the same, with
+everything but the candidate grey. "masked_padded": the latter, padded with grey to a square. The first two are
+stretched to CLIP's square; CLIP's own preprocessing would cut off the ends of a long object."""
 
 GREY = 127
 """The colour around a masked candidate. The CLIP of the embedded benchmark was trained on the same."""
@@ -43,10 +43,10 @@ class ClipRanking:
     Args:
         model: A model of `open_clip_model.load_clip`.
         checkpoint: The model's weights.
-        crop: How a candidate is cut out.
+        crop: The way in which a candidate is cut out.
         template: The sentence for CLIP, with "{}" for the text.
-        device: Where CLIP runs; "auto" takes the GPU if there is one.
-        dtype: Type of the image tower's matrix products.
+        device: The device of CLIP; "auto" takes the GPU if there is one.
+        dtype: The type of the image tower's matrix products.
         crops_per_batch: How many crops are encoded at once; 64 are enough for all candidates of most images.
 
     Attributes:

@@ -22,10 +22,10 @@ from ..saliency.maskclip import DenseImage, MaskClip
 from .clip_maps import aside
 
 KEPT_IMAGES = 2048
-"""How many images' features stay in memory; those of the embedded benchmark all do."""
+"""How many images' features are kept in memory, enough for all images of the embedded benchmark."""
 
 RECOUNTED_EVERY = 256
-"""How many files a process adds before it counts again what all processes have put there."""
+"""How many files a process adds before it counts again the files of all processes."""
 
 
 def remembered(saliency: Saliency, folder: Path | None, limit_gib: float) -> Remembered:
@@ -43,7 +43,7 @@ class Remembered(Saliency):
         limit: How many images are kept; beyond it the one that came first is dropped.
 
     Attributes:
-        device: Where the saliency computes them.
+        device: The device on which the saliency computes them.
     """
 
     def __init__(self, saliency: Saliency, limit: int = KEPT_IMAGES) -> None:
@@ -57,7 +57,7 @@ class Remembered(Saliency):
         """Compute together the maps that `map_of` will return next. They are kept until others are prepared.
 
         Raises:
-            UserError: The saliency returned something else than such maps.
+            UserError: The saliency returned something other than such maps.
         """
         # An image may occur twice in a step with two texts: maps are found by image, text and vocabulary.
         asked = [pixels_hash(image) for image in images]
@@ -69,7 +69,7 @@ class Remembered(Saliency):
         """The map of a text, prepared or computed now.
 
         Raises:
-            UserError: The saliency returned something else than such a map.
+            UserError: The saliency returned something other than such a map.
         """
         asked = pixels_hash(image)
         found = self.ready.get((asked, text, tuple(vocabulary)))
@@ -93,7 +93,7 @@ class Remembered(Saliency):
             found = {key: self.kept[key] for key in asked if key in self.kept}
         new = {key: image for key, image in zip(asked, images, strict=True) if key not in found}
         if new:
-            # Outside of the lock, since computing takes long: other threads can use what is kept in the meantime.
+            # Outside of the lock, since computing takes long: other threads can use the kept features in the meantime.
             computed = dict(zip(new, self.saliency.features(list(new.values())), strict=True))
             self._keep(computed)
             found |= computed
@@ -120,9 +120,9 @@ class Remembered(Saliency):
 class KeptMaskClip(Saliency):
     """Keeps MaskCLIP's features of images in a folder, as float16.
 
-    A file's name holds a hash of the image's pixels, its folder's name a hash of the image tower's weights and of all
-    else that decides the features. So another model never reads them. Texts and temperatures do not matter: they are
-    applied to the features later.
+    A file's name has a hash of the image's pixels. Its folder's name has a hash of the image tower's weights and of
+    everything else that decides the features. So another model never reads them. Texts and temperatures do not matter:
+    they are applied to the features later.
 
     Once the files take `limit_gib`, the features of further images are computed each time they are needed. No file is
     removed: training visits images at random, so an old file is as likely to be needed as a new one. Several processes
@@ -130,8 +130,8 @@ class KeptMaskClip(Saliency):
 
     Args:
         saliency: MaskCLIP.
-        folder: Where the files lie; it is made if it does not exist.
-        limit_gib: How much the files of this model may take.
+        folder: The folder of the files; it is made if it does not exist.
+        limit_gib: The most that the files of this model may take, in GiB.
     """
 
     def __init__(self, saliency: Saliency, folder: Path, limit_gib: float = 100.0) -> None:
@@ -183,7 +183,7 @@ class KeptMaskClip(Saliency):
     def _keep(self, path: Path, dense: np.ndarray) -> None:
         with self.lock:
             # Counting the files of a large folder takes seconds. So a process counts now and then, and in between only
-            # adds what it writes itself; the files of other processes are included at its next count.
+            # adds the sizes of its own files; the files of other processes are included at its next count.
             if self.added % RECOUNTED_EVERY == 0:
                 self.bytes = _size(self.folder)
             if self.bytes + dense.nbytes > self.limit:
@@ -208,7 +208,7 @@ def _read(path: Path) -> np.ndarray | None:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of the files in the folder's folders, those of other processes included."""
+    """The bytes of the files in the folder's folders, with files of other processes."""
     total = 0
     for path in folder.glob("*/*"):
         with suppress(FileNotFoundError):  # Another process has just renamed it.

@@ -1,6 +1,7 @@
 """Ranks candidate masks by a text's saliency: how much more of it lies on a mask than beside it.
 
-A CLIP reads each image once; ranking by crops (`ranking.py`) has it read a crop for every candidate of every instance.
+CLIP reads each image once for this; for a ranking by crops (`ranking.py`) it reads a crop for every candidate of every
+instance.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ def text_maps(
         saliency: The saliency.
         features: Its features of the image.
         size: (h, w) of the image.
-        prompts: The prompts whose vocabularies are taken.
+        prompts: The prompts, for their vocabularies.
         texts: The prompts' texts.
 
     Raises:
-        ValueError: The saliency returned something else than such maps.
+        ValueError: The saliency returned something other than such maps.
     """
     wanted = [(prompt.vocabulary, text) for prompt, text in zip(prompts, texts, strict=True)]
     found: dict[tuple[tuple[str, ...], str], Float32[np.ndarray, "h w"]] = {}
@@ -42,18 +43,18 @@ def text_maps(
 
 
 def saliency_scores(salient: Float32[np.ndarray, "h w"], masks: Masks) -> list[float]:
-    """Each mask's mean saliency inside less that outside, -1 to 1 (`inside_outside`)."""
+    """Each mask's mean saliency inside minus the mean outside, -1 to 1 (`inside_outside`)."""
     return [inside_outside(salient, mask) for mask in masks]
 
 
 def inside_outside(salient: Float32[np.ndarray, "h w"], mask: Mask) -> float:
-    """The mean of a map, 0 to 1, on a mask less the mean beside it.
+    """The mean of a map, 0 to 1, on a mask minus the mean outside it.
 
-    The inside alone would prefer the smallest mask on the brightest spot; what a mask leaves out counts against it. An
-    empty mask has -1; one of the whole image, beside which there is nothing, 0.
+    The mean inside alone would prefer the smallest mask on the brightest spot; bright pixels outside count against a
+    mask. An empty mask has -1; a mask of the whole image, without an outside, has 0.
 
-    Example: a map that is 1 on a person and 0 elsewhere. The person's mask has 1 - 0; that of the tie alone 1 less
-    the person's share of what lies beside the tie.
+    Example: a map that is 1 on a person and 0 elsewhere. The person's mask has 1 - 0 = 1. A mask of the tie alone has 1
+    minus the share of the pixels outside the tie that are on the person.
     """
     pixels = int(np.count_nonzero(mask))
     if not pixels:

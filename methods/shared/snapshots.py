@@ -1,10 +1,10 @@
 """Loads networks of Hugging Face's `transformers` from a snapshot: a folder on this disk, as their hub has it.
 
 A snapshot holds config.json, the weights as .safetensors, and the files of a processor, which prepares images and texts
-as the network was trained with them. Nothing here asks the hub for anything: whoever wants a snapshot downloads it
-before, with the command that a message names. Pickles (pytorch_model.bin) and code of a snapshot are never loaded.
+as in the network's training. Nothing is downloaded here: the user downloads a snapshot before, by the command that a
+message names. Pickles (pytorch_model.bin) and code of a snapshot are never loaded.
 
-`transformers` is an extra, and importing it takes seconds: only what loads a snapshot imports it.
+`transformers` is an extra, and importing it takes seconds: only functions that load a snapshot import it.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ def load_network(name: str, folder: Path, where: str) -> nn.Module:
 
     Args:
         name: The class in `transformers`.
-        folder: The snapshot, as `check_snapshot` accepts it.
+        folder: A snapshot that `check_snapshot` accepts.
         where: The file that needs it, for messages.
 
     Raises:
-        UserError: The weights are damaged, or some are missing or have other shapes than config.json says: the package
+        UserError: The weights are damaged, or some are missing or have other shapes than in config.json; the package
             itself would draw these at random.
     """
     network, about = _loaded(
@@ -124,7 +124,7 @@ def load_processor(name: str, folder: Path, where: str, words: int | None = None
         UserError: Its files are missing or damaged, or its vocabulary is another network's.
     """
     processor = _loaded(name, folder, where)
-    # Without these files the package makes a vocabulary of a few marks, in which no word is known, and says nothing.
+    # Without these files the package silently makes a vocabulary of a few marks, in which no word is known.
     there = any((folder / file).is_file() for file in VOCABULARIES)
     known = len(processor.tokenizer) if words is not None and there else 0
     if words is not None and not 0.9 * words <= known <= words:
@@ -140,7 +140,7 @@ def _loaded(name: str, folder: Path, where: str, **options: Any) -> Any:
     try:
         with _quiet(transformers):
             return getattr(transformers, name).from_pretrained(folder, local_files_only=True, **options)
-    except Exception as error:  # Whatever the package raises for such a file: OSError, ValueError, SafetensorError, ...
+    except Exception as error:  # The package raises OSError, ValueError, SafetensorError and others for such a file.
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
             f"{where}: {folder}: {name} cannot be loaded from this snapshot ({type(error).__name__}: {reason}). "
@@ -149,7 +149,7 @@ def _loaded(name: str, folder: Path, where: str, **options: Any) -> Any:
 
 
 def snapshot_config(folder: Path, part: str = "") -> dict[str, Any]:
-    """What a snapshot's config.json says, or a part of it; empty where it is not there or says nothing."""
+    """A snapshot's config.json, or the mapping under a key of it; empty if the file or the key is not there."""
     try:
         found = json.loads((folder / "config.json").read_text("utf-8"))
         found = found.get(part) if part else found
@@ -165,13 +165,13 @@ def snapshot_text_limit(
 
     Args:
         folder: The snapshot.
-        most: So many.
-        reader: How messages call the network.
-        said: From a text to what the network is given of it.
+        most: The number of pieces.
+        reader: The network's name in messages.
+        said: Text -> the words that the network is given for it.
         cut: Whether longer texts are cut; otherwise they are failed rows.
 
     Returns:
-        Nothing where the package that counts them is not there, or the file is missing or damaged.
+        The limit; none if the package that counts pieces is not installed, or its file is missing or damaged.
     """
     try:
         from tokenizers import Tokenizer
@@ -179,7 +179,7 @@ def snapshot_text_limit(
         return []
     try:
         tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception:  # Nothing narrower is raised. Loading the snapshot says what is wrong with it.
+    except Exception:  # The package raises nothing narrower. Loading the snapshot reports the fault.
         return []
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -193,7 +193,7 @@ def snapshot_text_limit(
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Without the package's progress bars and its warnings of tensors that it does not need."""
+    """Run a block without the package's progress bars and its warnings of tensors that it does not need."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -27,7 +27,7 @@ from harness.structures import Click, Mask, Prediction, Prompt
 from .texts import EachOnce, required_text
 
 TEXTS_KEPT = 256
-"""How many texts' readings are kept: enough for all class names of a usual data set, or the phrases of some images."""
+"""How many texts' results are kept: enough for all class names of a usual data set, or the phrases of some images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +74,10 @@ class TextMasks(Method):
         """The mask for each pair of an image and a text, bool (h, w) at the image's size."""
 
     def segment(self, groups: Sequence[Group]) -> list[list[Prediction]]:
-        """Two candidates for each prompt, or the text's mask alone where there is no click.
+        """Two candidates for each prompt, or the text's mask alone if there is no click.
 
         Raises:
-            ValueError: A prompt has no text, or one of which the network can make nothing.
+            ValueError: A prompt has no text, or one that the network cannot read.
         """
         wanted = [
             (image, required_text(prompt, self.name))
@@ -111,8 +111,8 @@ def two_answers(mask: Mask, clicks: Sequence[Click]) -> Prediction:
 def component(mask: Mask, clicks: Sequence[Click]) -> Mask:
     """The 8-connected piece of a mask that is under the first positive click, or else nearest to it.
 
-    Without a positive click, and where the mask is empty, it is the whole mask. Of pieces that are equally near it is
-    the one whose nearest pixel comes first, row by row.
+    Without a positive click, and for an empty mask, it is the whole mask. Of pieces that are equally near it is the one
+    whose nearest pixel comes first, row by row.
     """
     first = next((click for click in clicks if click.positive), None)
     ys, xs = np.nonzero(mask)

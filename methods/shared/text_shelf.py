@@ -1,10 +1,10 @@
-"""Keeps vectors of texts on disk, a file a text, so that a text tower reads each once, whichever process asks.
+"""Keeps vectors of texts on disk, one file for each text, so that a text tower reads each once for all processes.
 
     runs/.index/texts/<model and sentences>/<text>      both names are hashes
     runs/.index/texts/<model and sentences>/lock        held by the process that computes
 
-A shelf is only a cache: it may be deleted at any time, and if it cannot be written, the work goes on without it. A
-file begins with the SHA-256 of the rest, so that one that was cut or damaged is known, told of and computed again.
+A shelf is only a cache: it may be deleted at any time, and if it cannot be written, the work goes on without it. A file
+begins with the SHA-256 of the rest, so that a cut or damaged file is noticed, logged and computed again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_TEXTS = 10_000
 """How many texts a shelf holds, of 1 to 4 KB each; further ones are computed each time."""
 
 MOST_SHELVES = 8
-"""How many shelves are kept, the last used ones."""
+"""How many shelves are kept; the ones that were not used for the longest time are deleted."""
 
 _DIGEST_BYTES = 32
 _LOCK = "lock"
@@ -39,11 +39,11 @@ class TextShelf:
     """The vectors of one model in one set of sentences.
 
     Args:
-        name: A hash of all that decides a vector.
-        kept: Whether anything is kept; a shelf that keeps nothing touches no disk.
+        name: A hash of everything that decides a vector.
+        kept: Whether vectors are kept; otherwise the shelf does not use the disk.
 
     Attributes:
-        folder: Where the files lie.
+        folder: The folder of the files.
     """
 
     def __init__(self, name: str, kept: bool = True) -> None:
@@ -85,7 +85,7 @@ class TextShelf:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the shelf alone, among all threads and processes; without a lock where the disk has none."""
+        """Lock the shelf against all other threads and processes; without a lock if the disk has none."""
         with ExitStack() as held:
             if self.kept:
                 try:
@@ -102,7 +102,7 @@ class TextShelf:
         self.kept = False
 
     def _drop_old(self) -> None:
-        """Delete all but the last used shelves; whoever reads one meanwhile computes what it misses."""
+        """Delete all but the last used shelves; a process that reads one meanwhile computes the missing vectors."""
         others = [one for one in self.folder.parent.iterdir() if one != self.folder]
         for old in sorted(others, key=_last_used, reverse=True)[MOST_SHELVES - 1 :]:
             shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What methods that read a text share: that there is one, and that each is read once."""
+"""Common to methods that read a text: checks that there is one, and reads each text once."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def required_text(prompt: Prompt, method: str) -> str:
 
 
 class EachOnce(Generic[R]):
-    """Computes something of each distinct text, once as long as it is remembered.
+    """Computes a result for each distinct text, once as long as it is kept.
 
     Args:
-        compute: From texts, all different, to a result for each.
-        kept: How many results are remembered at least; the oldest are forgotten first.
+        compute: Texts, all different -> a result for each.
+        kept: How many results are kept at least; the oldest are dropped first.
     """
 
     def __init__(self, compute: Callable[[list[str]], Sequence[R]], kept: int) -> None:

@@ -1,10 +1,10 @@
 """Reads the files that torch writes as data: nothing in them is run, and none takes more memory than its length.
 
-`load_torch` reads what torch.save wrote. Trainings also save their options and the best score beside the weights:
-objects of the kinds in `PLAIN` are skipped, and any other kind is refused by its name. `read_torchscript` reads the
-tensors of a TorchScript archive, the format of OpenAI's CLIP weights. `torch.jit.load` would run what such an archive
-holds: its `__setstate__` methods are programs, which may write files. This reader makes mappings of modules, tensors
-of tensors, and an empty `Part` of everything else.
+`load_torch` reads files of torch.save. Trainings also save their options and the best score beside the weights: objects
+of the kinds in `PLAIN` are skipped, and any other kind is refused by its name. `read_torchscript` reads the tensors of
+a TorchScript archive, the format of OpenAI's CLIP weights. `torch.jit.load` would run code of such an archive: its
+`__setstate__` methods are programs, which may write files. This reader turns modules into mappings, tensors into
+tensors, and everything else into an empty `Part`.
 Format: https://github.com/pytorch/pytorch/blob/v1.7.1/torch/csrc/jit/docs/serialization.md
 """
 
@@ -39,7 +39,7 @@ PLAIN = (
     "datetime.datetime",
     "datetime.timedelta",
 )
-"""What a checkpoint often holds beside its weights, as its pickle names it. Each becomes an empty `Part`."""
+"""Objects that checkpoints often hold beside the weights, by their names in a pickle. Each becomes an empty `Part`."""
 
 STORAGES = {
     "DoubleStorage": torch.float64,
@@ -60,7 +60,7 @@ class ForeignObjectError(ValueError):
 
 
 class Part:
-    """Stands for a module, or for anything else that an archive names; `state` has a module's attributes."""
+    """The replacement of a module, or of anything else that an archive names; `state` has a module's attributes."""
 
     state: Any = None
 
@@ -78,7 +78,7 @@ _INSTRUCTIONS = (
     "TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT SETITEM SETITEMS GLOBAL STACK_GLOBAL "
     "REDUCE NEWOBJ BUILD BINPERSID"
 )
-"""The opcodes that TorchScript writes, and similar ones. Some others reserve as much memory as the file tells them."""
+"""The opcodes that TorchScript writes, and similar ones. Some others reserve as much memory as the file asks for."""
 
 MODULES = 1_000_000
 """Attributes that are looked at; modules that hold one another in a circle, or doubly many times, have more."""
@@ -132,13 +132,13 @@ def strided(values: Tensor, offset: int, size: tuple[int, ...], stride: tuple[in
 
 
 def check_stored(archive: zipfile.ZipFile) -> None:
-    """Check that an archive is as torch writes it: whole files, one after the other, not packed.
+    """Check that an archive has torch's form: whole files, one after the other, not compressed.
 
-    A megabyte can be packed to a kilobyte, and many files can lie over the same bytes; either would unpack to far more
-    memory than the archive takes on the disk. TorchScript packs its programs, which nobody reads here.
+    A megabyte can be compressed to a kilobyte, and many files can share the same bytes; either would unpack to far more
+    memory than the archive takes on the disk. TorchScript compresses its programs, which are not read here.
 
     Raises:
-        ValueError: It is another archive.
+        ValueError: It has another form.
     """
     parts = [part for part in archive.infolist() if "/code/" not in part.filename]
     if any(part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size for part in parts):
@@ -149,14 +149,14 @@ def check_stored(archive: zipfile.ZipFile) -> None:
 
 
 def load_torch(path: Path, skipped: Sequence[str] = ()) -> Any:
-    """What torch.save wrote, on the CPU: tensors and plain containers; nothing in the file is run.
+    """The content of a file of torch.save, on the CPU: tensors and plain containers; nothing in the file is run.
 
     Objects of the kinds in `PLAIN`, and in `skipped` by their full names, become a `Part`.
 
     Raises:
         ForeignObjectError: The file holds an object of another kind.
-        ValueError: The file is damaged; the text is one line that says what torch could not read.
-        Exception: Whatever else a damaged file makes zipfile, pickle or torch raise.
+        ValueError: The file is damaged; the message is one line on what torch could not read.
+        Exception: Others that zipfile, pickle or torch raise for a damaged file.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -174,7 +174,7 @@ def load_torch(path: Path, skipped: Sequence[str] = ()) -> Any:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive and not one of torch.save's."""
+    """Whether a file is a TorchScript archive and not one of torch.save."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -198,7 +198,7 @@ def _tensors(found: Any) -> dict[str, Tensor]:
     """The tensors in modules and in modules of modules, in the order in which the archive has them."""
     tensors: dict[str, Tensor] = {}
     waiting = [("", found)]
-    # A list as a stack instead of recursion, which a deeply nested file could exhaust. What is pushed last is taken
+    # A list as a stack instead of recursion, whose limit a deeply nested file could exceed. The last pushed is taken
     # first, so children are pushed in reverse and come out in the file's order.
     for _ in range(MODULES):
         if not waiting:

@@ -41,18 +41,18 @@ class Backbone:
     """The ViT.
 
     Attributes:
-        embed_dim: Channels of a patch: 160 (xtiny), 768 (base), 1024 (large), 1280 (huge).
-        depth: Blocks: 8, 12, 24, 32.
-        num_heads: Heads of the attention: 4, 12, 16, 16.
+        embed_dim: The channels of a patch: 160 (xtiny), 768 (base), 1024 (large), 1280 (huge).
+        depth: The number of blocks: 8, 12, 24, 32.
+        num_heads: The heads of the attention: 4, 12, 16, 16.
         img_size: (h, w) of the inputs that the positions were trained for; at others they are resized.
         patch_size: (h, w) of a patch: 16, huge 14.
-        in_chans: Channels of an image.
-        mlp_ratio: How much wider than a patch its MLP is.
+        in_chans: The channels of an image.
+        mlp_ratio: The width of a patch's MLP over that of the patch.
         qkv_bias: Whether the attention's projections have a bias.
-        num_classes: Outputs of a classifier that the files contain and that is not used.
-        group: Blocks of a group. The last of a group attends over the whole image, the others within windows. Null is
-            the published rule: 6 of 12 blocks, else a quarter of them.
-        window: Side of the square that decides the number of windows, in pixels (`WINDOW_PX`).
+        num_classes: The outputs of a classifier that the files contain and that is not used.
+        group: The number of blocks in a group. The last one attends over the whole image, the others within windows.
+            Null is the published rule: 6 of 12 blocks, else a quarter of them.
+        window: The side of the square that decides the number of windows, in pixels (`WINDOW_PX`).
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = FORBID
@@ -111,12 +111,12 @@ class Segmenter:
     """The head.
 
     Attributes:
-        in_channels: Channels of the four maps.
-        channels: Channels before the logits.
-        upsample: How much larger than the largest map the logits are.
+        in_channels: The channels of the four maps.
+        channels: The channels before the logits.
+        upsample: The size of the logits over that of the largest map.
         in_index: The maps that it takes.
         num_classes: How many maps of logits it gives.
-        align_corners: How it resizes the maps.
+        align_corners: Whether corners are aligned when the maps are resized.
         dropout_ratio: The dropout in training; it has no effect when masks are computed.
     """
 
@@ -133,7 +133,7 @@ class Segmenter:
 
 @dataclass(frozen=True, kw_only=True)
 class SimpleClickArchitecture(PromptInput):
-    """All that is needed to build a checkpoint's network again; names are those of the official class.
+    """The arguments to build a checkpoint's network again; names are the official class's.
 
     Attributes:
         backbone_params: The ViT.
@@ -188,7 +188,7 @@ class SimpleClickNetwork(nn.Module):
 
 
 def without_loss(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The official arguments without the loss, which is an object among those of the head."""
+    """The official arguments without the loss, which is an object among the head's arguments."""
     head = arguments.get("head_params")
     if not isinstance(head, Mapping):
         return dict(arguments)

@@ -1,9 +1,9 @@
 """A plain ViT whose blocks mostly attend within windows, a feature pyramid on its last map, and a segmentation head.
 
 Paper: Liu, Xu, Bertasius, Niethammer, "SimpleClick: Interactive Image Segmentation with Simple Vision Transformers",
-ICCV 2023, https://arxiv.org/abs/2210.11006; the pyramid is that of Li et al., "Exploring Plain Vision Transformer
+ICCV 2023, https://arxiv.org/abs/2210.11006; the pyramid comes from Li et al., "Exploring Plain Vision Transformer
 Backbones for Object Detection", ECCV 2022, https://arxiv.org/abs/2203.16527. Tensors have the names of the published
-checkpoints (uncbiag/SimpleClick at f33112e, MIT), of which some take part in no computation.
+checkpoints (uncbiag/SimpleClick at f33112e, MIT); some of these are in no computation.
 
     image ---> patches --+
                          +--> + positions --> blocks --> one map at 1/16 --> 1/4, 1/8, 1/16, 1/32 --> logits at 1/4
@@ -23,11 +23,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 WINDOW_PX = 224
-"""The number of windows is that of whole squares of this side in the input: 2 x 2 at 448 pixels, 3 x 3 at 672."""
+"""There are as many windows as whole squares of this side in the input: 2 x 2 at 448 pixels, 3 x 3 at 672."""
 
 
 class Cut(NamedTuple):
-    """How an input is cut into patches, and these into windows: how many there are down and across."""
+    """The numbers of patches of an input, and of windows of patches, down and across."""
 
     grid: tuple[int, int]
     windows: tuple[int, int]
@@ -55,12 +55,12 @@ class PlainViT(VisionTransformer):
         """The last block's map.
 
         Args:
-            image: Normalised.
-            added: Features of the prompt's patches, which are added to those of the image's.
+            image: The normalised image.
+            added: The features of the prompt's patches, which are added to those of the image's.
         """
         # Attention over all patches costs the square of their number: 28 x 28 = 784 patches at 448 pixels. Within 2 x 2
-        # windows of 14 x 14 = 196 it costs a quarter. One block in each group attends over all patches, so that windows
-        # exchange what they know.
+        # windows of 14 x 14 = 196 it costs a quarter. One block in each group attends over all patches, so that
+        # information passes between windows.
         size = (image.shape[2], image.shape[3])
         grid, windows = self.cut(size)
         tokens = tokens_of(self.patch_embed.proj(image)) + added + self.positions(size)
@@ -73,10 +73,10 @@ class PlainViT(VisionTransformer):
         return tokens.transpose(1, 2).unflatten(2, grid)
 
     def cut(self, size: tuple[int, int]) -> Cut:
-        """How an input of (h, w) is cut.
+        """The numbers of patches and windows for an input of (h, w).
 
         Raises:
-            ValueError: It does not come out even.
+            ValueError: The input cannot be cut into whole patches and equal windows.
         """
         patch = self.patch_embed.patch_size
         grid = (size[0] // patch[0], size[1] // patch[1])
@@ -107,8 +107,8 @@ def windowed(
     """The patches after blocks that see one window at a time, as if each window were an image of its own."""
     n, _, channels = tokens.shape
     (height, width), (down, across) = grid, windows
-    # A grid of 4 x 4 patches in 2 x 2 windows. Reshaped to (down, rows, across, columns), a window's rows lie apart;
-    # with the middle two axes swapped they lie together, and each window is a sequence of its own:
+    # A grid of 4 x 4 patches in 2 x 2 windows. Reshaped to (down, rows, across, columns), a window's rows are apart;
+    # with the middle two axes swapped they are together, and each window is a sequence of its own:
     #
     #    0 0 1 1
     #    0 0 1 1      ->    0 0 0 0    1 1 1 1    2 2 2 2    3 3 3 3
@@ -129,7 +129,7 @@ class Pyramid(nn.Module):
         outputs: Channels of the four.
     """
 
-    # A plain ViT has one resolution only. A head for segmentation wants several, so each is made from the ViT's last
+    # A plain ViT has one resolution only. A head for segmentation needs several, so each is made from the ViT's last
     # map alone: a quarter and an eighth of the input by enlarging it, a 32nd by halving it.
     def __init__(self, width: int, outputs: Sequence[int]) -> None:
         super().__init__()

@@ -3,8 +3,8 @@
 Paper: Liu, Xu, Bertasius, Niethammer, "SimpleClick: Interactive Image Segmentation with Simple Vision Transformers",
 ICCV 2023, https://arxiv.org/abs/2210.11006
 Code: https://github.com/uncbiag/SimpleClick at f33112e, MIT. Its predictor and ZoomIn are RITM's, so `methods/ritm` is
-used here. Two things differ: the network, and that it always sees a square of 448 pixels. The whole image at the first
-click, and then the window that ZoomIn chose, are squeezed to this square, whatever their aspect.
+used here. Two things differ: the network, and its input, which is always a square of 448 pixels. The whole image at the
+first click, and then the window that ZoomIn chose, are squeezed to this square, whatever their aspect.
 
 The authors' evaluation shows 672 pixels on DAVIS alone: `zoom: {target_size: [672, 672], skip_clicks: -1}`.
 """
@@ -58,15 +58,16 @@ class SimpleClick(Ritm):
     A prompt with a mask to start from (`initial`, or a mask of another method as `previous`) starts from that mask.
 
     Args:
-        checkpoint: The authors' weights (.pth), or weights that training here saved (.safetensors).
+        checkpoint: The authors' weights (.pth), or weights that our training saved (.safetensors).
         zoom: The rules by which a window is chosen, and the input's size; the defaults are those of the authors'
             evaluation, except on DAVIS. A ViT accepts few sizes, so `target_size` is (h, w) and `skip_clicks` -1. With
             null the network sees the whole image at its own size, which must be such a size.
-        flip: Average the logits with those of the mirrored image.
+        flip: Whether to average the logits with those of the mirrored image.
         threshold: A pixel whose probability is above it belongs to the mask.
-        clicks_limit: The network sees only the first clicks, up to this many; null: all.
-        device: Where the network runs; "auto" takes the GPU that the worker sees, else the CPU.
-        prompts_per_batch: This many prompts, also on several images, share a forward pass; on a CPU that saves nothing.
+        clicks_limit: The most clicks that the network sees, the first ones; null: all.
+        device: The device of the network; "auto" takes the GPU that the worker sees, else the CPU.
+        prompts_per_batch: The most prompts, also on several images, that share a forward pass; on a CPU that saves
+            nothing.
 
     Raises:
         UserError: The checkpoint is not one of SimpleClick, or its ViT does not accept `zoom.target_size`.

@@ -1,8 +1,8 @@
 """Reads VLT's released weights, a Keras .h5, unchanged, by the package h5py (BSD, in the extra `referring`).
 
-Keras keeps a group for each layer, which lists the names of its arrays. Layers are found by their kind and number: the
-file has them in another order than that of their creation. A convolution's kernel is (height, width, in, out) there and
-(out, in, height, width) in torch; a dense layer's is (in, out) and (out, in).
+Keras keeps a group for each layer, which lists the names of its arrays. Layers are found by their kind and number,
+since their order in the file is not that of their creation. A convolution's kernel is (height, width, in, out) there
+and (out, in, height, width) in torch; a dense layer's is (in, out) and (out, in).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _layout(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _name(layer: str, array: str) -> str:
-    """Our name of an array; its own where it has none, which then is said to be unknown."""
+    """Our name of an array; the file's name if we have none, which is then reported as unknown."""
     kind, _, number = layer.rpartition("_")
     if kind == "conv2d":
         return f"convs.{number}.conv.{'weight' if array == 'kernel' else array}"
@@ -131,7 +131,7 @@ def _name(layer: str, array: str) -> str:
 
 
 def _normed(number: int) -> str:
-    """What a batch norm normalises: 61 and 62 came between the convolutions, and the biased ones have none."""
+    """Our name of a batch norm, by its number in the file and the layer that it normalises."""
     # Keras numbers each kind of layer by itself, so that the numbers of norms and convolutions drift apart:
     #
     #    convolution    ... 60        61   62 ... 72    73 (biased, no norm)    74 ...

@@ -173,9 +173,9 @@ class VltNetwork(nn.Module):
         return maps, tokens.flatten(2).transpose(1, 2)
 
     def queries(self, maps: Float[Tensor, "b q h w"], words: Float[Tensor, "b t r"]) -> Float[Tensor, "b k d"]:
-        """16 queries: each is a map of the image, and attends to the words by what it sees."""
+        """16 queries: each is made from a map of the image, and attends to the words."""
         # `_conv` gives 16 maps (b 16 26 26). Flattened, each is a vector of 676 numbers, which dense layer 3 turns into
-        # a query of width d: (b 16 d). Each query then adds what it hears of the words.
+        # a query of width d: (b 16 d). The result of each query's attention to the words is then added to it.
         placed = torch.cat([maps, coordinates(maps)], dim=1)
         seen = self.dense["3"](self._conv(placed, 70, 71, 72, 73).flatten(2)).relu()
         said = located(self.dense["4"](words).relu())
@@ -232,7 +232,7 @@ def dense_inputs(sizes: Sizes) -> dict[int, int]:
 
 
 class Conv(nn.Module):
-    """A convolution, batch norm and a leaky ReLU; or, `plain`, a convolution with a bias alone."""
+    """A convolution, a batch norm and a leaky ReLU; with `plain` only a convolution with a bias."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, plain: bool = False) -> None:
         super().__init__()

@@ -56,15 +56,16 @@ GREY = 0.5
 class Vlt(TextMasks):
     """VLT. Its answers are ranked `text` (the mask, as published) and `component` (the mask's piece at the click).
 
-    A text is cleaned as REFER's `sent` is: lower case, without marks but the hyphen.
+    A text is cleaned as REFER's `sent` is: in lower case, without punctuation except the hyphen.
 
     Args:
         checkpoint: The authors' weights, a Keras .h5, with a network of any width.
-        vectors: A text file of word vectors, a word and its numbers a line: GloVe, word2vec or fastText (.vec).
+        vectors: A text file of word vectors, with a word and its numbers on each line: GloVe, word2vec or fastText
+            (.vec).
         words: How many words the network sees, padding included: 15 as published for RefCOCO and RefCOCO+, 20 for
             G-Ref. Longer texts are cut.
         threshold: A pixel whose probability is above it belongs to the mask.
-        device: Where it runs, in float32 anywhere; "auto" takes the GPU that the worker sees, else the CPU.
+        device: The device on which it runs, always in float32; "auto" takes the GPU that the worker sees, else the CPU.
         pairs_per_batch: Pairs of an image and a text in a forward pass; by default 1 on the CPU, 16 on a GPU.
     """
 

@@ -18,7 +18,7 @@ from harness.structures import UserError
 WHERE = "methods/vlt/word_vectors.py"
 WANTED = "wanted word vectors as text, a word and its numbers a line, as GloVe, word2vec and fastText publish them"
 HEADER = re.compile(rb"\d+ \d+\s*")
-"""The first line of word2vec's and fastText's files: the number of words, and that of numbers a word."""
+"""The first line of word2vec's and fastText's files: the number of words, and the length of a vector."""
 
 VERBS = ("do", "does", "did", "is", "are", "was", "were", "ca", "could", "wo", "would", "should", "has", "have", "had")
 CONTRACTIONS = {f"{verb}nt": (verb, "nt") for verb in VERBS} | {
@@ -47,7 +47,7 @@ class WordVectors:
         """A word's vector: the mean over its parts ("t-shirt": t, -, shirt), as in spaCy; None if no part has one.
 
         Raises:
-            ValueError: A line of the file holds something else than numbers.
+            ValueError: A line of the file holds something other than numbers.
         """
         parts = CONTRACTIONS.get(word) or [part for part in re.split(r"(-)", word) if part]
         found = [self._read(part) for part in parts if part in self.places]
@@ -99,7 +99,7 @@ def places_of(path: Path, width: int) -> dict[str, int]:
 
 
 def _width(first: bytes, path: Path) -> int:
-    """How many numbers a vector has, by the file's first line."""
+    """How many numbers a vector has, found from the file's first line."""
     fields: list[Any] = first.split()
     try:
         first.decode("utf-8")

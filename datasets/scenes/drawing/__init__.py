@@ -1,1 +1,1 @@
-"""How the embedded benchmark's scenes are drawn: canvas, outlines, paints, the objects and their arrangement."""
+"""Draws the embedded benchmark's scenes: canvas, outlines, paints, the objects and their arrangement."""

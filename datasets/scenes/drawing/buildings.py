@@ -1,4 +1,4 @@
-"""Houses, trees with apples, and what else stands outdoors; the foot is at the origin."""
+"""Houses, trees with apples, and other things outdoors; the foot is at the origin."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The canvas that scenes are painted on; it remembers for every pixel which region was painted there last.
+"""The canvas that scenes are painted on; it keeps for every pixel the region that was painted there last.
 
 Scenes are laid out on a square of UNITS x UNITS, x right and y down, whatever the image's size. The canvas has two
-pixels for each of the image's, along each axis. An object that is painted later hides what is below it, in the picture
-and in the masks:
+pixels for each of the image's, along each axis. An object that is painted later hides the objects below it, in the
+picture and in the masks:
 
     owner after the car (1) with its window (2)      after a tree (3) in front of it
     . 1 1 1 1 .                                      . 1 1 3 1 .
@@ -77,13 +77,13 @@ class Canvas:
         self.owner[window][alpha > 127] = region
 
     def tint(self, outline: Outline, paint: Paint, within: int | None = None, blur: float = 0.0) -> None:
-        """Paint a polygon without owning it, on one region's own pixels or on whatever lies there.
+        """Paint a polygon without changing the regions, on one region's own pixels or on all.
 
         Args:
-            outline: In the units of the layout.
-            paint: Its opacity says how much of what lies below shows through.
+            outline: The polygon, in the units of the layout.
+            paint: The paint; its opacity decides how much of the colours below shows through.
             within: The region to stay inside of, parts excluded; None: anywhere.
-            blur: Softness of the edge, in the units of the layout.
+            blur: The softness of the edge, in the units of the layout.
         """
         window, alpha = self._rasterised(outline, blur)
         if within is not None:
@@ -108,7 +108,7 @@ class Canvas:
         return family
 
     def mask(self, region: int) -> Mask:
-        """The pixels, bool (size, size), of which the region and its parts cover more than half."""
+        """The pixels more than half of which the region and its parts cover, bool (size, size)."""
         inside = np.zeros(256, np.uint8)
         inside[self.family(region)] = 1
         # A pixel of the image is four of the canvas. If its upper two quarters are on the region, 34 + 25 = 59 per cent
@@ -123,8 +123,8 @@ class Canvas:
 
     def _rasterised(self, outline: Outline, blur: float = 0.0) -> tuple[Window, Alpha]:
         """The part of the canvas around a polygon, and how much of each pixel there it covers, 0 to 255."""
-        # In OpenCV's coordinates whole numbers are centres of pixels; in the layout's they are edges between pixels.
-        # Hence the half.
+        # Whole numbers are centres of pixels in OpenCV's coordinates, and edges between pixels in the layout's. Hence
+        # the half.
         points = outline * self.scale - 0.5
         margin = 2 + 2 * int(np.ceil(blur * self.scale))
         x0, y0 = np.clip(np.floor(points.min(0)).astype(int) - margin, 0, 2 * self.size)
@@ -160,7 +160,7 @@ class Pen:
         x, y: The place of the object's origin in the layout; mostly the middle of the object's foot.
         scale: How many of the layout's units one of the object's units has.
         mirrored: Whether the object's x axis points left.
-        tilt: Clockwise, in radians.
+        tilt: The rotation, clockwise, in radians.
     """
 
     canvas: Canvas

@@ -14,14 +14,14 @@ _WOOD: tuple[Colour, ...] = ((176, 120, 78), (206, 158, 108), (130, 86, 62), (22
 
 
 def draw_table(pen: Pen, rng: np.random.Generator, width: float, height: float, depth: float) -> None:
-    """A top seen a little from above, its middle at the origin, and what it stands on.
+    """Draw a top seen a little from above, with its middle at the origin, and its legs or foot.
 
     Args:
-        pen: Its origin is the middle of the top.
-        rng: Draws the kind and the colours.
+        pen: The pen, whose origin is the middle of the top.
+        rng: A generator for the kind and the colours.
         width: The top's width.
-        height: From the top to the floor.
-        depth: How high the top looks.
+        height: The height from the top to the floor.
+        depth: The top's height in the picture.
     """
     colour = pick(rng, _WOOD) if rng.random() < 0.6 else pick(rng)
     w, d = width / 2, depth / 2
@@ -62,7 +62,7 @@ def draw_cup(cup: Pen, rng: np.random.Generator, height: float) -> None:
 
 
 def _handle(cup: Pen, h: float, rim: float, colour: Colour) -> None:
-    """A bent bar, so that what lies behind shows through the ear."""
+    """Draw the handle as a bent bar, so that things behind show through its opening."""
     angles = np.linspace(-0.26, 0.25, 9) * 2 * np.pi
     centre, radius = (0.82 * rim * h, -0.56 * h), 0.29 * h
     points = [(centre[0] + radius * float(np.cos(a)), centre[1] + radius * float(np.sin(a))) for a in angles]

@@ -17,7 +17,7 @@ from .paints import GLASS, INK, WHITE, Paint, lighter, mixed, pick
 
 INDOOR_SHARE = 0.4
 REPEAT_SHARE = 0.4
-"""The share of scenes that get a second object of a kind they already have: only then must a click say which."""
+"""The share of scenes that get a second object of a kind they already have, which only a click can tell apart."""
 
 Draw = Callable[[Pen, np.random.Generator], None]
 
@@ -75,7 +75,7 @@ def _outdoors(canvas: Canvas, rng: np.random.Generator, repeat: bool) -> None:
     kinds = rng.choice(list(_OUTDOORS), 2, replace=False, p=[0.22, 0.24, 0.18, 0.16, 0.2]).tolist()
     if repeat:
         kinds.append(kinds[int(rng.integers(2))])
-    # Sorted in the table's order, tall and far kinds first, since what is painted later is in front.
+    # Sorted in the table's order, tall and far kinds first, since kinds that are painted later are in front.
     kinds.sort(key=list(_OUTDOORS).index)
     crowded = 0.86 if len(kinds) > 2 else 1.0
     for kind, x in zip(kinds, _columns(rng, len(kinds)), strict=True):
@@ -96,7 +96,7 @@ def _columns(rng: np.random.Generator, count: int) -> list[float]:
 
 
 def _shore(canvas: Canvas, rng: np.random.Generator, repeat: bool) -> None:
-    """One boat or two on the sea; often someone, a tree or a car on the beach."""
+    """One boat or two on the sea; often a person, a tree or a car on the beach."""
     horizon = backdrops.shore(canvas, rng)
     boats = 2 if repeat else 1
     columns = _columns(rng, boats)

@@ -51,8 +51,8 @@ def smooth(points: Sequence[Point], rounds: int = 3) -> Outline:
         following = np.roll(curve, -1, 0)
         # Every edge is replaced by its two quarter points, which cuts each corner off; three rounds look round:
         #
-        #    a---------b        edge a b gives a point at a quarter and one at three quarters of it;
-        #              |        with those of edge b c, the corner b has become a short slanted edge
+        #    a---------b        edge a b gives a point at a quarter and one at three quarters of its length;
+        #              |        together with the points of edge b c, corner b becomes a short slanted edge
         #              c
         curve = np.stack([0.75 * curve + 0.25 * following, 0.25 * curve + 0.75 * following], 1).reshape(-1, 2)
     return curve

@@ -57,8 +57,8 @@ def _legs(pen: Pen, rng: np.random.Generator, build: float) -> None:
 
 
 def _torso(shirt: Pen, rng: np.random.Generator, build: float, skin: Colour, fabric: Paint) -> None:
-    # The outline goes from the neck over the right shoulder to the hip, and back on the left side. What follows is
-    # paint on the shirt's own pixels: the hem, a shadow on one side, and skin in the neckline.
+    # The outline goes from the neck over the right shoulder to the hip, and back on the left side. Then paint is put on
+    # the shirt's own pixels: the hem, a shadow on one side, and skin in the neckline.
     w, hip = 19 * build, 14.5 * build
     body = [(-6, -70), (6, -70), (w, -67), (w, -58), (hip, -46), (hip + 1, -33), (-hip - 1, -33), (-hip, -46)]
     shirt.fill(smooth([*body, (-w, -58), (-w, -67)], 2), fabric)

@@ -82,7 +82,7 @@ def resized_to(values: Shaped[np.ndarray, "h w ..."], size: tuple[int, int]) -> 
 
 
 def labels_at(labels: UInt8[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "sh sw"]:
-    """Labels at (h, w), each that of the nearest pixel: a mean of labels would be another label."""
+    """Labels resized to (h, w), each from the nearest pixel: a mean of labels would be another label."""
     return cv2.resize(np.ascontiguousarray(labels), size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
@@ -120,8 +120,8 @@ def window_with(
     whole = Window(size, scaled, 0, 0, side)
     x, y = np.clip(np.rint(whole.place(click_xy[None])[0]), 0, [scaled[1] - 1, scaled[0] - 1]).astype(int)
     top, left = (
-        # In an image of length 10, a window of 4 shows a click at 8 if it starts at 5 or 6: at 5 or later to reach the
-        # click, at 6 or earlier to end within the image.
+        # In an image of length 10, a window of 4 has a click at 8 in it if it starts at 5 or 6: at 5 or later to reach
+        # the click, at 6 or earlier to end within the image.
         int(rng.integers(max(0, at - side + 1), min(at, max(0, length - side)) + 1))
         for at, length in zip((y, x), scaled, strict=True)
     )

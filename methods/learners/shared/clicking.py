@@ -66,7 +66,7 @@ class Clicking:
 
 
 def clicks_made(strategy: str, options: Mapping[str, Any], where: str) -> int:
-    """How many clicks a learner's simulator makes a round.
+    """How many clicks a learner's simulator makes in a round.
 
     Raises:
         UserError: There is no such simulator, it takes no such options, or it clicks into two objects at once.

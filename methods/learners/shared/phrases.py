@@ -1,4 +1,4 @@
-"""What learners that read a phrase share: that each of their examples has one."""
+"""Common to learners that read a phrase: checks that each of their examples has one."""
 
 from __future__ import annotations
 
