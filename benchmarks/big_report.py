@@ -1,8 +1,8 @@
-"""What commands take on a run of millions of rows: `python -m benchmarks.big_report --rows 5000000`, no downloads.
+"""Times commands on a run of millions of rows: `python -m benchmarks.big_report --rows 5000000`, no downloads.
 
 The rows are drawn, not measured: eight methods and rankings on generated instances, 7.3 an image as in COCO, with masks
-of ellipses. They are written as a worker writes them, a shard of 512 images after the other. Then each command runs in
-a process of its own. Beside its seconds and its CPU seconds stands its peak of memory.
+of ellipses. They are written as a worker writes them, one shard of 512 images after the other. Then each command runs
+in a process of its own. Its seconds, its CPU seconds and its peak of memory are printed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from harness.storage.shards import Header, name_of, packed
 from harness.storage.store import Store
 
 MOST_S, MOST_GB = 30.0, 3.0
-"""Of `report`."""
+"""The most that `report` may take: seconds, and GB of memory."""
 
 INSTANCES_AN_IMAGE = 7.3
 SHARD = 512
@@ -49,12 +49,12 @@ COMMANDS = {
     "load": ("-c", "import harness; harness.load('{run}')"),
     "page": ("-m", "harness", "page", "{run}", "--pictures", "0", "-o", "{run}/page"),
 }
-"""What is measured, in this order, and the arguments of Python; the first one writes results.parquet."""
+"""The measured commands in their order -> the arguments of Python; the first one writes results.parquet."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one process: its peak is that of its own memory, without its children's."""
+    """The cost of one process; the peak is of its own memory, without its children's."""
 
     wall_s: float
     cpu_s: float
@@ -95,7 +95,7 @@ def shards(
 
 
 def config(clicks: int) -> dict[str, Any]:
-    """As `run` would record it."""
+    """The config as `run` would record it."""
     methods = {method: plugin for method, plugin, _, _ in ENTRIES}
     asked = RunConfig(
         run="synthetic",
@@ -139,7 +139,7 @@ def main(
     only: Annotated[list[str], typer.Option(help=f"Of {', '.join(COMMANDS)}; all by default.")] = [],  # noqa: B006
     run: Annotated[Path | None, typer.Option(help="Keep the run here; one that is there is used again.")] = None,
 ) -> None:
-    """Generate a run, measure the commands, and say what they took; exit code 1 if `report` took too much."""
+    """Generate a run, measure the commands, and print the costs; exit code 1 if `report` took too much."""
     with nullcontext(run) if run else tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "synthetic" if run is None else run
         if not (place / "manifest.json").exists():

@@ -35,6 +35,6 @@ def window() -> Iterator[Page]:
 
 
 def opened(page: Page, file: Path) -> None:
-    """Loads a report page; returns once its scripts say that all its parts work."""
+    """Load a report page; returns once its scripts report that all its parts work."""
     page.goto(file.as_uri())
     page.wait_for_selector("html[data-ready=yes]", state="attached")

@@ -1,9 +1,9 @@
-"""What a click system costs beside its bare networks: `python -m benchmarks.click_systems`, a minute, no downloads.
+"""Compares a click system with its bare networks: `python -m benchmarks.click_systems`, a minute, no downloads.
 
-A method chooses where to look, cuts, resizes, draws, asks its networks and pastes. The second of two clicks on a
-picture of 640 x 480, with a disc as the mask of the first, is asked for by the method; its networks are asked for just
-what they were given then; the two take turns. The networks have the smallest published shapes, so that what stands
-beside them weighs most, and random weights. CPU time of the process, on one thread, medians.
+A method chooses a window, cuts, resizes, draws, asks its networks and pastes. It is timed on the second of two clicks
+on a picture of 640 x 480, with a disc as the mask of the first. Its networks are timed on the inputs that they then
+got; the two take turns. The networks have the smallest published shapes, so that the work beside them weighs most, and
+random weights. CPU time of the process, on one thread, medians.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def measured(method: Any, rounds: int) -> tuple[float, float]:
     """CPU time of the networks and of the method in ms, for the second click; they take turns."""
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     (state,) = method.encode([image])
-    # What a first click would have found: a disc.
+    # The mask of a first click: a disc.
     y, x = np.indices(image.shape[:2])
     before = np.hypot(y - 200, x - 300) < 90
     prompt = Prompt((Click(300, 200), Click(420, 240)), None, before)
@@ -113,7 +113,7 @@ def measured(method: Any, rounds: int) -> tuple[float, float]:
 
 
 def recorded(method: Any) -> list[Callable[[], Any]]:
-    """What the networks are asked from now on, as calls that ask them again."""
+    """A list that from now on gets every call of the networks, as a function that repeats it."""
     found: list[Callable[[], Any]] = []
     network = method.network
     if hasattr(network, "coarse"):

@@ -1,14 +1,14 @@
-"""What a click costs: `python -m benchmarks.clicks`, one core, no downloads.
+"""Times a click: `python -m benchmarks.clicks`, one core, no downloads.
 
 RITM's clicker transforms the whole image twice a click. This file writes it anew from its definition (both kinds of
 error padded by one pixel, OpenCV's precise transform, clicked pixels set to 0, the first maximum), as in
-https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460. Every strategy here is asked on the same
-instances: those of one click for their first, those that correct for a second into a prediction's errors as well.
-They take turns, a whole pass over the instances at a time, so that no pass finds the other's masks in the caches; a
-figure is the median over the passes, in CPU time of the one thread, which other processes change least.
+https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460. Every strategy here is timed on the same
+instances: on the first click and, if it corrects masks, also on a second click into a prediction's errors. They take
+turns, a whole pass over the instances at a time, so that no pass finds the other's masks in the caches; a figure is the
+median over the passes, in CPU time of the one thread, which other processes change least.
 
-Before anything is timed, `ritm/v1` must make the published clicks. OpenCV's distances are rounded to the integers
-they stand for there: with Intel's IPP their last bit is not the same from call to call, and decides between equals.
+Before anything is timed, `ritm/v1` must make the published clicks. For this check OpenCV's squared distances are
+rounded to integers: with Intel's IPP their last bit varies from call to call, and would decide between equals.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def made_passes(first: Sequence[Situation], second: Sequence[Situation]) -> dict
 
 
 def check(over: Sequence[Situation]) -> int:
-    """How many clicks the last bit of OpenCV's distances moves elsewhere."""
+    """The number of clicks that the last bit of OpenCV's distances moves to another pixel."""
     moved = 0
     for at in over:
         theirs = published(at, exact=True)

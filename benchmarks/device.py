@@ -1,10 +1,11 @@
-"""How busy a worker keeps its GPU: `python -m benchmarks.device`, three minutes, two idle cores, no GPU, no downloads.
+"""Measures how busy a worker keeps its GPU: `python -m benchmarks.device`, three minutes, no GPU, no downloads.
 
-The GPU is simulated: `encode` and `segment` sleep as long as the bare models took on an H100 (docs/performance.md), and
-leave the processor alone meanwhile, as a GPU does. All else is real: JPEGs are decoded, instances clicked, masks scored
-and written as Parquet. Busy is the share of the time that the worker spends in these sleeps. What it decodes, clicks,
-scores and writes hides behind them if that share is near 1. Each measurement is one shard of a worker, which by default
-holds as many images as ten seconds suffice for: its beginning and its end, where nothing hides, count as in a run.
+It needs two idle cores. The GPU is simulated: `encode` and `segment` sleep as long as the bare models took on an H100
+(docs/performance.md), and leave the processor free meanwhile, as a GPU does. Everything else is real: JPEGs are
+decoded, instances clicked, masks scored and written as Parquet. Busy is the share of the time that the worker spends in
+these sleeps. If the share is near 1, the other work takes place during the sleeps. Each measurement is one shard of a
+worker, which by default has as many images as take ten seconds: its beginning and its end, when the GPU waits, count as
+in a run.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def busy(rate: float, dataset: Coco, store: Store, for_s: float) -> float:
 
 
 def images_in(for_s: float, rate: float) -> int:
-    """How many images the GPU does in a time."""
+    """How many images the GPU does in `for_s` seconds."""
     return max(1, round(for_s * rate / INSTANCES_AN_IMAGE))
 
 

@@ -1,12 +1,12 @@
-"""What the harness itself costs: `python -m benchmarks.engine`, one core, no downloads, no network.
+"""Times the harness itself: `python -m benchmarks.engine`, one core, no downloads, no network.
 
 A null method answers every prompt with one fixed ellipse, so that all the time taken is the harness's own: a COCO
 folder of generated 640 x 480 JPEGs goes through the engine from end to end in one process (decode, rasterise, click,
-score, run lengths, Parquet). Beside it stands the sum of its bare parts: the calls that do the work, on the same data,
-in plain loops with nothing in between; they take turns. The last part, "under the click, hit", is what lies under a
-click and what a mask hit, which a simpler harness would leave out; the ratio is given with it and without. The engine
-does more than all parts: words, seeds, failures, records. Figures are CPU time of the process: other processes change
-it least.
+score, run lengths, Parquet). It is compared with the sum of its bare parts: the calls that do the work, on the same
+data, in plain loops with nothing in between; they take turns. The last part, "under the click, hit", finds the objects
+under a click and the one that a mask hit, which a simpler harness would leave out; the ratio is given with it and
+without. The engine does more than all parts: words, seeds, failures, records. Figures are CPU time of the process:
+other processes change it least.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ SPLIT = "generated"
 
 
 class Null(Method):
-    """One fixed ellipse, whatever is asked: the same array, so that no time is the method's."""
+    """Answers every prompt with one fixed ellipse, the same array, so that the method takes no time."""
 
     device = "cpu"
 
@@ -147,7 +147,7 @@ def packed(masks: Sequence[Mask], prediction: Mask) -> None:
 
 
 def compared(pictures: Sequence[Sequence[tuple[Instance, Region]]], predicted: Region) -> None:
-    """What lies under the middle of each object's box, and what the null method's mask hit."""
+    """Find the objects under the middle of each object's box, and the one that the null method's mask hit."""
     for found in pictures:
         objects = Objects(found)
         for instance, region in found:

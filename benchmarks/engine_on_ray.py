@@ -1,14 +1,14 @@
-"""What Ray costs a run, and what it gives: `python -m benchmarks.engine_on_ray`, no downloads, no network.
+"""Measures a run's cost and gain by Ray: `python -m benchmarks.engine_on_ray`, no downloads, no network.
 
 Every measure is a whole run by `harness.running.one_run.run`, as `python -m harness run` does it, in a folder of
 its own:
 
 - throughput: 100,000 instances of a null method on one actor, in CPU time of that actor from its first answer to its
-  last, so that neither its start nor other processes count; and by how much this process, the driver, has grown at the
-  end of any shard and of the run, and at most for a moment.
+  last, so that neither its start nor other processes count. Also the growth of this process, the driver, at the end of
+  any shard and of the run, and its largest growth at any moment.
 - scaling: sleeps instead of work, so that two actors share no core, on one actor and on two.
-- idle: many actors on sleeps of half a second; which part of the time between its first and its last shard an actor
-  has one.
+- idle: many actors on sleeps of half a second; the share of the time between an actor's first and last shard in which
+  it works on one.
 - share: a method that computes (the embedded Text+Click on scenes), on Ray and in this process, by turns, wall time
   from the first shard's start to the last one's end. Other processes change this one.
 """
@@ -91,13 +91,13 @@ class Watch:
     sizes_mb: list[float] = field(default_factory=list)
 
     def begins(self, what: str) -> None:
-        """Nothing of it is measured."""
+        """Do nothing: steps are not measured."""
 
     def training(self, method: str, progress: Progress) -> None:
-        """Nothing is trained here."""
+        """Do nothing: no training is run here."""
 
     def planned(self, jobs: Sequence[Job], done: Mapping[str, int]) -> None:  # noqa: ARG002
-        Path("/proc/self/clear_refs").write_text("5")  # The peak so far was of making the data set.
+        Path("/proc/self/clear_refs").write_text("5")  # Resets the peak, which so far includes making the data set.
         self.sizes_mb.append(resident_mb())
 
     def outcome(self, outcome: Outcome) -> None:
@@ -136,7 +136,7 @@ def peak_mb() -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of all its threads; to a tick, mostly 10 ms."""
+    """The CPU time of a process, all its threads together, to a tick, mostly 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * TICK_S
 
@@ -219,12 +219,12 @@ def share(images: int, rounds: int) -> list[tuple[str, str, str, bool]]:
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help="throughput, scaling, idle, share; all by default.")] = None,
-    instances: Annotated[int, typer.Option(min=700, help="Of the throughput, about.")] = 100_000,
-    actors: Annotated[int, typer.Option(min=1, help="That sleep at once; each takes about 200 MB.")] = 32,
+    instances: Annotated[int, typer.Option(min=700, help="Instances of the throughput, about.")] = 100_000,
+    actors: Annotated[int, typer.Option(min=1, help="Actors that sleep at once; each takes about 200 MB.")] = 32,
     images: Annotated[int, typer.Option(min=1, help="Scenes of one run of the embedded method.")] = 200,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of it, on Ray and here.")] = 2,
 ) -> None:
-    """Measure whole runs on Ray and say which goals are met."""
+    """Measure whole runs on Ray and print which goals are met."""
     cv2.setNumThreads(1)
     pa.set_memory_pool(pa.system_memory_pool())  # as the command line does for its own process (harness/cli/run.py)
     measures: dict[str, Callable[[], list[tuple[str, str, str, bool]]]] = {

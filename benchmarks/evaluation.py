@@ -1,10 +1,10 @@
-"""What evaluation keeps of the bare model's speed: `python -m benchmarks.evaluation`, no downloads.
+"""Compares evaluation with the bare model's speed: `python -m benchmarks.evaluation`, no downloads.
 
 Generated 640 x 480 photographs with seven instances each go through the engine from the files to the rows: decoded,
-clicked, encoded, segmented, scored. Beside it stands the bare model: the very forward passes that the engine made of
-the networks, on inputs that lie on the device already, and nothing else. The two take turns in one process. Weights
-are random, networks those of the paper; `--small` takes the embedded ones. On a GPU figures are wall time, the device
-waited for; on a CPU they are CPU time of the process. `--device cuda` on one GPU.
+clicked, encoded, segmented, scored. The bare model is the same forward passes of the networks as in the engine, on
+inputs that are on the device already, and nothing else. The two take turns in one process. The networks are the
+paper's, with random weights; `--small` takes the embedded ones. On a GPU figures are wall time until the device is
+done; on a CPU they are CPU time of the process. `--device cuda` on one GPU.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def built(name: str, folder: Path, device: str, small: bool) -> Method:
 
 
 def networks(method: Any) -> list[nn.Module]:
-    """Those whose forward passes are the bare model."""
+    """The networks whose forward passes are the bare model."""
     if isinstance(method, Sam):
         model: Any = method.network
         return [model.model.image_encoder, model.model.mask_decoder]
@@ -147,7 +147,7 @@ def main(
     methods: Annotated[list[str], typer.Argument(help="click_only, text_click, vit_b, vit_l, vit_h.")],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     images: Annotated[int, typer.Option(help="Generated photographs.")] = 2,
-    rounds: Annotated[int, typer.Option(help="Of which the median is taken.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Rounds, of which the median is taken.")] = 3,
     small: Annotated[bool, typer.Option(help="The embedded weights for the paper's networks.")] = False,
 ) -> None:
     """Time the engine beside the bare model."""

@@ -1,9 +1,9 @@
 """Writes docs/example_report: `python -m benchmarks.example_report`, minutes on two cores, no downloads.
 
 Two configs, of every system with weights in the checkout and of one click in two objects, are run in a temporary
-folder, unless a folder with finished runs of them is named. What any machine would write of a run (no masks, no times,
-no names of machines) is kept as a run's folder, and the documents beside it are made of these folders by the commands
-that its README names. `--kept` makes them anew of the rows kept there.
+folder, unless a folder with finished runs of them is named. The part of a run that is equal on all machines (no masks,
+no times, no names of machines) is kept as a run's folder, and the documents beside it are made from these folders by
+the commands in its README. `--kept` makes them anew from the rows kept there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LEFT_OUT = ("mask", *MEASURED)
 """Columns that are emptied: most of the bytes, and what differs between two runs."""
 
 MACHINE = ("id", "started", "ended", "host", "cpus", "gpus", "python", "peaks")
-"""What the manifest says of a start, and of no other."""
+"""The keys of the manifest's starts that differ from machine to machine, and from start to start."""
 
 GRID = "figure5_text_right_scenes"
 PICTURED = ("Text+Click", "Click only", "SAM tiny", "RITM tiny")
@@ -57,7 +57,7 @@ DOCUMENTS: Mapping[str, Callable[[Path], None]] = {
     "same_click.md": lambda out: tabulate(str(PAIRS), "same_click", Form.md, out, intervals=True),
     "compare.md": lambda out: compare("Text+Click", "SAM tiny (clip)", str(RUN), output=out),
 }
-"""Made of the kept rows alone; the commands stand in the example's README."""
+"""Document -> how it is made from the kept rows alone; the commands are in the example's README."""
 
 
 def main(

@@ -1,4 +1,4 @@
-"""What a benchmark says of a goal."""
+"""Says whether a benchmark's figure meets its goal."""
 
 from __future__ import annotations
 

@@ -1,21 +1,22 @@
-"""Kills at random moments, which runs and trainings must survive: `python -m benchmarks.kills`, no network.
+"""Kills runs and trainings at random moments, which they must survive: `python -m benchmarks.kills`, no network.
 
-Every kind begins with a start that nobody disturbs. Then others are killed again and again, each once a random number
-of shards or steps has come and a random moment has passed, and started again until they end. What they end with must be
-the undisturbed one's: of a run every byte of all columns but times, of a training the weights.
+Every kind begins with an undisturbed start. Then others are killed again and again, each after a random number of
+shards or steps and another random moment, and started again until they end. Their result must equal the undisturbed
+one's: for a run every byte of all columns except times, for a training the weights.
 
 - local: SIGKILL of a run in one process.
 - locks: the same, while a second start is refused by the first, which is stopped; the next one takes the lock over.
-- disk: the disk, a small tmpfs, is full; the run ends with a message. Only for who may mount one.
+- disk: the disk, a small tmpfs, is full; the run ends with a message. Only for users who may mount one.
 - merge: SIGKILL of `merge` of two runs.
 - training: SIGKILL of a training in one process.
-- parts: SIGKILL of the processes of a run that is cut into parts, all at work at once; how much they did twice is
-  counted, too. It must be at most 2 % of all prompts.
+- parts: SIGKILL of the processes of a run that is cut into parts, all at work at once; prompts that were done twice are
+  counted, too. They must be at most 2 % of all prompts.
 - ray: SIGKILL of a run's driver on a Ray of one node, or of one of its workers.
 - nodes: the same on three nodes, or the loss of a node, whose place another one takes.
 
 A start is a process of its own, forked from one that has imported everything, so that it takes a moment and most kills
-meet work, not imports. The seed is printed; it draws the same moments again, though not the same work in them.
+happen during work, not imports. The seed is printed; with it the same moments are drawn again, though the work at these
+moments may differ.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ JITTER_S = 0.2
 IMAGES_A_PART = 40
 LOST_AT_MOST = 0.02
 MARK = "HARNESS_KILLS"
-"""In the environment of the nodes and their workers, so that no other Ray of this machine is harmed."""
+"""A variable in the environment of the nodes and their workers, by which no other Ray of this machine is harmed."""
 IMPORTED = [
     "harness.running.one_run",
     "harness.running.one_part",
@@ -83,7 +84,7 @@ processes = multiprocessing.get_context("forkserver")
 
 
 class Kind(StrEnum):
-    """What is killed."""
+    """The kinds of work that are killed."""
 
     local = "local"
     locks = "locks"
@@ -96,14 +97,14 @@ class Kind(StrEnum):
 
 
 class Quiet:
-    """Watches a run and says nothing."""
+    """Watches a run and prints nothing."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
 
 
 def as_command(log: str, work: Callable[[], object]) -> None:
-    """Do the work as a command does, its words to a file: exit code 2 for what the reader can mend, 1 for a bug."""
+    """Do the work like a command, with output to a file: exit code 2 for a mistake of the user, 1 for a bug."""
     with Path(log).open("w") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
@@ -135,7 +136,7 @@ def merge_once(sources: Sequence[str], into: str) -> None:
 
 
 def part_once(config: str, runs: str, part: str, notes: str) -> None:
-    """A part's start, whose method notes what it is asked."""
+    """Start a part, with a method that notes each prompt."""
     from harness.config.run_config import load_run
     from harness.running.one_part import run_part
     from harness.storage.parts import Part
@@ -145,7 +146,7 @@ def part_once(config: str, runs: str, part: str, notes: str) -> None:
 
 
 def train_once(recipe: Mapping[str, Any], runs: str, step: Any) -> None:
-    """A training's start, which says how far it is."""
+    """Start a training, which reports its step."""
     from harness.config.recipe import Recipe
     from harness.running.one_training import Progress, train
 
@@ -179,10 +180,10 @@ class Subject:
     """Something that is started, killed and started again.
 
     Attributes:
-        work: What one start does.
-        progress: Shards or steps so far, which only grow.
-        result: The hash of what it ends with.
-        log: Where a start's words go.
+        work: The work of one start.
+        progress: The number of shards or steps so far, which only grows.
+        result: The hash of its result.
+        log: The file for a start's output.
     """
 
     work: Callable[[], object]
@@ -214,7 +215,7 @@ Strike = Callable[[Subject, Any, random.Random], bool]
 
 @dataclass
 class Tally:
-    """What came of a kind."""
+    """The results of one kind."""
 
     kills: int = 0
     resumed: int = 0
@@ -246,7 +247,7 @@ def killed(process: Any) -> bool:
 
 
 def refuses_another(subject: Subject, process: Any, chance: random.Random) -> bool:
-    """A second start is refused while the first lives, though it is stopped; then the first is killed."""
+    """A second start is refused while the first exists, though it is stopped; then the first is killed."""
     if waited(subject, process, chance, 4, least=1):  # It has the lock once it has written a shard.
         os.kill(process.pid, signal.SIGSTOP)
         if any(json.loads(lock.read_text())["pid"] == process.pid for lock in subject.log.parent.rglob("lock.json")):
@@ -321,7 +322,7 @@ def a_run(
     shard: int = 2,
     **changed: Any,
 ) -> Subject:
-    """A run of its own folder, in one process or on a cluster."""
+    """A run in a folder of its own, in one process or on a cluster."""
     folder.mkdir(parents=True)
     workers = {"executor": "ray" if address else "local", "cpus": 1, "gpus": 0, "samples_per_shard": shard}
     config, run = folder / "kills.yaml", folder / "kills"
@@ -331,7 +332,7 @@ def a_run(
 
 
 def shards_in(run: Path) -> int:
-    """How many shards are there."""
+    """How many shards a run has written."""
     return len(list(run.glob("shards/*/*.parquet")))
 
 
@@ -373,7 +374,7 @@ def a_merge(sources: Sequence[str], folder: Path) -> Subject:
 
 
 def a_training(seed: int, folder: Path) -> Subject:
-    """A training of its own checkpoint."""
+    """A training with a checkpoint of its own."""
     folder.mkdir(parents=True)
     checkpoint = folder / "weights.safetensors"
     params = {"encoder": "tu-regnetx_002", "decoder_channels": 16, "output_stride": 16, "size": 64, "clicks": "fresh"}
@@ -456,7 +457,7 @@ def main(
     images: Annotated[int, typer.Option(min=8, help="Scenes of each run.")] = 24,
     parts: Annotated[int, typer.Option(min=1, help="Into how many parts the run of the kind `parts` is cut.")] = 16,
 ) -> None:
-    """Kill runs and trainings at random moments, and compare what they end with."""
+    """Kill runs and trainings at random moments, and compare their results."""
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     CONFIG["datasets"][0]["params"]["count"] = images
     console = Console(width=100)

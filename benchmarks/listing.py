@@ -1,10 +1,9 @@
-"""What listing costs: `python -m benchmarks.listing`, one core, no downloads, 4 GB of temporary files.
+"""Times the listing of data sets: `python -m benchmarks.listing`, one core, no downloads, 4 GB of temporary files.
 
 Annotations of the published data sets' sizes are generated: COCO's JSON, with a million annotations and with the
 860,001 of train2017; Open Images' tables of its training split, 2.7 million masks and 14.6 million boxes. Each is
 listed by a new process on one core, from nothing and then from the kept index, whose answers must be equal. Times are
-the process's CPU time, which on a free core is the wall time, and the wall time that it took beside whatever else was
-running.
+the process's CPU time, which on a free core is the wall time, and its wall time, which other processes lengthen.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ T = TypeVar("T")
 
 
 class Cost(NamedTuple):
-    """Of one process: seconds (CPU; wall) until the ids are there and until all instances are, and peak memory."""
+    """The cost of a process: seconds (CPU; wall) until all ids and until all instances are listed, and peak memory."""
 
     ids_s: float
     all_s: float

@@ -1,9 +1,9 @@
-"""What a large picture with many instances takes: `python -m benchmarks.memory`, no downloads, no network.
+"""Measures the memory for a large picture with many instances: `python -m benchmarks.memory`, no downloads, no network.
 
 One photograph of 1500 x 2000 pixels with 1000 objects of 80 classes is generated as a COCO folder. Each embedded method
-evaluates it in a new process, as a worker does: once with one click, and those that take several clicks with three,
-too. The figure is the process's peak less what it held when the method was built. Beside it stands the peak of a
-tenth of the instances: memory must not grow with their number.
+evaluates it in a new process, as a worker does: with one click and, if it takes several clicks, also with three. The
+figure is the process's peak less its memory when the method was built. It is compared with the peak for a tenth of the
+instances: memory must not grow with their number.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "sam, chosen": ("sam", {"checkpoint": f"{WEIGHTS}/scenes_sam.safetensors", "candidates": "chosen"}),
     "ritm": ("ritm", {"checkpoint": f"{WEIGHTS}/scenes_ritm.safetensors"}),
 }
-"""What is measured -> the method and its parameters. RITM at its default sees the whole picture at the first click."""
+"""Name -> the measured method and its parameters. RITM at its default sees the whole picture at the first click."""
 
 UNASKED = ("ritm",)
 """Measured only where they are named: RITM passes the whole picture through its network twice for each object."""
@@ -72,13 +72,13 @@ SEVERAL_CLICKS = ("sam", "ritm")
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one process.
+    """The cost of one process.
 
     Attributes:
-        model_mib: What it held once the method was built.
-        peak_mib: By how much its peak exceeded that.
-        seconds: Wall time of the picture.
-        failed: Instances without a mask.
+        model_mib: Its memory once the method was built.
+        peak_mib: Its peak less `model_mib`.
+        seconds: The wall time of the picture.
+        failed: How many instances have no mask.
     """
 
     model_mib: float

@@ -1,4 +1,4 @@
-"""A method that notes what it is asked, so that work that was done twice can be counted."""
+"""A method that notes its prompts, so that work that was done twice can be counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.plugins.interfaces import clicks_of
 from harness.structures import Image
 
 NOTES = "HARNESS_NOTES"
-"""In the environment: the file that each prompt adds a line to; without it nothing is noted, and nothing waits."""
+"""The variable with the file that each prompt adds a line to; without it nothing is noted, and nothing waits."""
 
 TAKES_S = 0.02
 
@@ -22,7 +22,7 @@ TAKES_S = 0.02
 class Noting(Method):
     """A disc around the last click."""
 
-    uses_text = False  # A start asks a method that does not say so with other words, too.
+    uses_text = False  # Declared, since a start prompts a method that does not declare it with other words, too.
 
     def predict(self, image: Image, click: Click | Sequence[Click], text: str | None) -> Prediction:  # noqa: ARG002
         """The disc, after a moment in which a model would work."""

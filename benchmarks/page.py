@@ -1,7 +1,7 @@
-"""What a report page costs: `python -m benchmarks.page`, 40,000 synthetic instances, no downloads.
+"""Times a report page: `python -m benchmarks.page`, 40,000 synthetic instances, no downloads.
 
-Built from rows of six methods and rankings, masks included, as a run on COCO's validation images has them; then opened
-in a headless Chromium, where there is one: the time until the tables stand and the list of instances answers.
+It is built from rows of six methods and rankings, masks included, as in a run on COCO's validation images. Then it is
+opened in a headless Chromium, if there is one: the time until the tables are drawn and the list of instances reacts.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _answered(
 
 
 def main(instances: Annotated[int, typer.Option(min=1)] = 40_000) -> None:
-    """Build, open, and say how long both took; exit code 1 if either took too long."""
+    """Build, open, and print the times of both; exit code 1 if either took too long."""
     rows = synthetic(instances)
     context = Context("synthetic", labels={name: MethodFacts(name == "text") for name in METHODS})
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +104,7 @@ def main(instances: Annotated[int, typer.Option(min=1)] = 40_000) -> None:
 
 
 def first_view(page: Path) -> float:
-    """Seconds from the navigation's start until the page says that all its parts work; the median of three."""
+    """Seconds from the navigation's start until the page reports that all its parts work; the median of three."""
     with browser.window() as window:
         times = []
         for _ in range(3):

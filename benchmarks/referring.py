@@ -1,9 +1,9 @@
-"""What LAVT costs beside its bare networks: `python -m benchmarks.referring`, two minutes, no downloads.
+"""Compares LAVT with its bare networks: `python -m benchmarks.referring`, two minutes, no downloads.
 
 The published size (Swin-B at 480 x 480 pixels, BERT base) with random weights is asked for two sentences about a
-picture of 640 x 480. The same calls of its networks, on what the method gave them, take turns with the method's own
-answer. CPU time of the process a sentence, on one thread, medians. A count of the calls shows what is shared: the
-picture's first stage is computed once, not once a sentence.
+picture of 640 x 480. The same calls of its networks, with the method's inputs, take turns with the method's own answer.
+CPU time of the process for a sentence, on one thread, medians. A count of the calls shows which work is shared: the
+picture's first stage is computed once, not once for each sentence.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def made() -> Any:
 
 
 def recorded(method: Any) -> tuple[list[Any], Counter[str]]:
-    """What the networks are asked from now on, as calls that ask them again; and how often each was asked."""
+    """A list that from now on gets every call of the networks, as a function that repeats it; and a count of calls."""
     found: list[Any] = []
     times: Counter[str] = Counter()
     for name in ("begin", "finish"):

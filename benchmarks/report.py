@@ -1,8 +1,9 @@
-"""What tables of three million rows cost: `python -m benchmarks.report`, one core, no downloads, a temporary 0.5 GB.
+"""Times the tables of three million rows: `python -m benchmarks.report`, one core, no downloads, a temporary 0.5 GB.
 
 A run is generated: 36,000 instances of 5,000 images, as in COCO val2017, eight methods and rankings, ten clicks each.
-It is written as a run's folder is, read back by `harness.load`, and every table, the comparison and the leaderboard are
-made of it, each in turn in the one process. A figure is the process's CPU time, which on a free core is the wall time.
+It is written like a run's folder and read back by `harness.load`, and every table, the comparison and the leaderboard
+are made from it, one after the other in one process. A figure is the process's CPU time, which on a free core is the
+wall time.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ ENTRIES = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one thing made."""
+    """The cost of one table or other result."""
 
     name: str
     cpu_s: float
@@ -76,11 +77,11 @@ def entry_rows(
     """The rows of one method and ranking.
 
     Args:
-        rng: What draws them.
+        rng: The generator that draws them.
         entry: One of `ENTRIES`.
         image: The image of each instance, sorted.
-        area: Its pixels.
-        made: Its clicks, (instances, clicks, 2).
+        area: The pixels of each instance.
+        made: The clicks of each instance, (instances, clicks, 2).
         first: The number of the first instance.
     """
     method, plugin, ranking, mean = entry
@@ -151,7 +152,7 @@ def _clicks(made: Any, index: Any) -> pa.Array:
 
 
 def context(instances: int) -> Context:
-    """What a config would say of the run."""
+    """The facts about the run that a config would give."""
     labels = {
         name: MethodFacts("Text" in name, "coco", plugin=plugin, trained_classes=34 if "34" in name else 64)
         for name, plugin, _, _ in ENTRIES
@@ -164,7 +165,7 @@ def main(
     instances: Annotated[int, typer.Option(min=100)] = INSTANCES,
     clicks: Annotated[int, typer.Option(min=1)] = CLICKS,
 ) -> None:
-    """Make every table, and say what each cost; exit code 1 if one took longer than it may."""
+    """Make every table, and print the cost of each; exit code 1 if one took longer than allowed."""
     costs: list[Cost] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "results.parquet"

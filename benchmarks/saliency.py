@@ -1,6 +1,6 @@
-"""What text costs beside an image: `python -m benchmarks.saliency`, a minute, no downloads.
+"""Compares the cost of texts with that of an image: `python -m benchmarks.saliency`, a minute, no downloads.
 
-First, a ViT's image encoding, with random weights, against what each saliency computes of 1, 8 and 80 texts on the
+First, a ViT's image encoding, with random weights, against each saliency's computation for 1, 8 and 80 texts on the
 grid of its patches, in one run on one thread; stretching maps over the image is left out, as it is the same for all.
 Then, SAM's candidates on scenes ranked by CLIP's crops and by a saliency: how many images CLIP encodes, and the time.
 Times are CPU times of the process.
@@ -80,9 +80,9 @@ def medians(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
 
 
 def rankings(images: int) -> Table:
-    """Images that CLIP encodes and CPU time, of SAM ranked by its confidence alone, by crops too, by a saliency too.
+    """Images that CLIP encodes and CPU time, for SAM ranked by its confidence alone, by crops too, by a saliency too.
 
-    The three take turns at every image, so that whatever else the machine does falls on all of them.
+    The three take turns at every image, so that other work of the machine affects all of them.
     """
     data = Scenes("val", count=images)
     samples = [data.load(one) for one in data.sample_ids()]
@@ -111,7 +111,7 @@ def rankings(images: int) -> Table:
 
 
 def counted(method: Any) -> list[int]:
-    """How many images each forward pass of a ranking's CLIP takes, from now on."""
+    """A list that from now on gets the number of images in each forward pass of a ranking's CLIP."""
     found: list[int] = []
     for ranker in (method.clip, method.saliency):
         if ranker is not None:

@@ -1,10 +1,10 @@
-"""What SAM costs here: `python -m benchmarks.sam`, vit_b with random weights, no downloads; minutes on one core.
+"""Times SAM here: `python -m benchmarks.sam`, vit_b with random weights, no downloads; minutes on one core.
 
 Three ways to the same masks: this project's plugin; the naive loop, in which every instance sets the image anew; and
 a loop written by hand that encodes the image once and decodes all of its clicks in one batch, which is the bare model.
-All three must agree on every mask but for single pixels (MOST_FLIPPED). On each image the naive loop, to which every
-click costs the same, runs over its first few clicks, and counts for all of them; the other two take turns over all, as
-their difference is small. Times are CPU times of the process, which other processes change least.
+All three must agree on every mask except for single pixels (MOST_FLIPPED). The naive loop takes the same time for every
+click, so on each image it runs over the first few clicks only, and its time is scaled to all; the other two take turns
+over all clicks, as their difference is small. Times are CPU times of the process, which other processes change least.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from harness.structures import Click, Image, Masks, Prompt
 LEAST_RATIO = 6.0
 MOST_OVERHEAD = 1.05
 MOST_FLIPPED = 1e-5
-"""Share of pixels: the package itself flips a few, logits within 1e-7 of 0, between a prompt alone and in a batch."""
+"""The largest share of pixels that may differ: the package itself flips a few, with logits within 1e-7 of 0, between a
+prompt alone and in a batch."""
 
 Scene = tuple[Image, list[Click]]
 Way = Callable[[Image, Sequence[Click]], list[Masks]]
@@ -168,10 +169,10 @@ def main(
     checkpoint: Annotated[Path | None, typer.Option(help="Released weights of vit_b for random ones.")] = None,
     images: Annotated[int, typer.Option(help="How many images.")] = 1,
     naive_clicks: Annotated[
-        int, typer.Option(help="Clicks an image that the naive loop is timed on; all cost it the same.")
+        int, typer.Option(help="Clicks of an image on which the naive loop is timed; all cost it the same.")
     ] = 3,
     rounds: Annotated[int, typer.Option(help="Turns of the plugin and the loop by hand on each image.")] = 3,
-    threads: Annotated[int, typer.Option(help="Of torch.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
     """Time SAM here beside the naive loop and the bare model."""
     torch.set_num_threads(threads)

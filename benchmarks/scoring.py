@@ -1,4 +1,4 @@
-"""What scoring costs: `python -m benchmarks.scoring`, one core, no downloads.
+"""Times scoring: `python -m benchmarks.scoring`, one core, no downloads.
 
 The published functions work on full-size masks, the ground truth's included, for every pair: this file writes them
 anew from their definition (pad, erode by 3 x 3 as often as the band is wide, subtract; sums of uint8 arrays), as in

@@ -1,8 +1,8 @@
-"""What a data set's names cost CLIP's text tower: `python -m benchmarks.texts`, some minutes, no downloads.
+"""Times CLIP's text tower on a data set's names: `python -m benchmarks.texts`, some minutes, no downloads.
 
-A CLIP with random weights embeds 80 names in MaskCLIP's 85 templates. First by open_clip's own code, every sentence
-padded to 77 tokens, on the first name alone; then by ours, all names, from nothing; then by ours again, as the next
-process that needs them. One thread, CPU time of this process; the vectors of the first name are compared.
+A CLIP with random weights embeds 80 names in MaskCLIP's 85 templates. First open_clip's own code embeds the first name
+alone, with every sentence padded to 77 tokens; then our code embeds all names from nothing; then it does so again, as
+the next process that needs them. One thread, CPU time of this process; the vectors of the first name are compared.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def by_open_clip(clip: ClipModel, name: str) -> torch.Tensor:
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds of a call, and what it gave."""
+    """The CPU seconds of a call, and its result."""
     began = time.process_time()
     found = call()
     return time.process_time() - began, found

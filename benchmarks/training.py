@@ -1,11 +1,11 @@
-"""What feeds a training, and what training keeps of the bare model's speed: `python -m benchmarks.training`.
+"""Times the parts of a training example, and training against the bare model: `python -m benchmarks.training`.
 
-Photographs are generated (COCO's format, 640 x 480, 80 categories), or those of `--coco`; the network is Text+Click's.
-First what each part of an example costs one thread; then how many images a second training takes, from files to
-optimiser steps, beside the bare model's forward and backward passes on tensors that lie on the device already, in the
-same precision and memory format. The two take turns in one process. Memory keeps the images of the steps on their way
-and no others: nearly all are decoded anew, as COCO's are. On a GPU figures are wall time, the device waited for; on a
-CPU they are CPU time of the process. For one H100:
+Photographs are generated (COCO's format, 640 x 480, 80 categories), or are those of `--coco`; the network is
+Text+Click's. First each part of an example is timed on one thread. Then a training's images per second, from files to
+optimiser steps, are compared with those of the bare model's forward and backward passes on tensors that are on the
+device already, in the same precision and memory format. The two take turns in one process. Only images of steps in
+progress are kept in memory, so nearly all are decoded anew, as COCO's are. On a GPU figures are wall time until the
+device is done; on a CPU they are CPU time of the process. For one H100:
 
     python -m benchmarks.training --device cuda --size 512 --batch 32 --compute bf16 --encoder tu-resnet50c \
         --decoder-channels 512 --output-stride 8 --loaders 12 --coco data/coco --split train2017 \
@@ -43,12 +43,12 @@ from harness.training.loaders import STEPS_AHEAD, Loaders
 from harness.training.one_rank import Training
 
 LEAST_SHARE = 0.9
-"""Of the bare model's images a second."""
+"""The least share of the bare model's images per second that training must reach."""
 
 WARM_UP = 2
 CATEGORIES = 80
 BYTES_AN_IMAGE = 3 * 640 * 480 + 10 * 640 * 480 // 8
-"""With the masks of ten instances."""
+"""The bytes of a decoded image with the masks of ten instances."""
 WEIGHTS = places.ROOT / "methods" / "weights"
 CLIP, CLIP_CHECKPOINT = WEIGHTS / "scenes_clip.json", WEIGHTS / "scenes_clip.safetensors"
 
@@ -85,7 +85,7 @@ def bare(job: Training) -> Callable[[], None]:
 
 
 def trained(job: Training, steps: int, waited: list[float]) -> Iterator[None]:
-    """A step of training for every `next`, from files on; appends the seconds for which it waited for its examples."""
+    """A step of training, from files on, for every `next`; appends the seconds that it waited for its examples."""
     coming, device = job.steps(0, steps), job.state.device
     for step in range(steps):
         started = clock(device)
@@ -102,7 +102,7 @@ def rates(job: Training, steps: int, rounds: int) -> tuple[float, float, float]:
         Both, and the share of training's time in which it waited for examples.
     """
     device = job.state.device
-    # What the loaders had time to prepare in the bare model's turn is not counted.
+    # Examples that the loaders had time to prepare in the bare model's turn are not counted.
     settling = WARM_UP + (STEPS_AHEAD * len(job.loaders.pools) if job.loaders else 0)
     waited: list[float] = []
     train, alone = partial(next, trained(job, (settling + steps) * rounds, waited)), bare(job)
@@ -154,10 +154,10 @@ def shown(timed: dict[str, float], training: float, alone: float, waited: float,
 def main(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     size: Annotated[int, typer.Option(help="Side of the crops.")] = 128,
-    batch: Annotated[int, typer.Option(help="Images a step.")] = 8,
-    accumulate: Annotated[int, typer.Option(help="Forward passes a step.")] = 1,
+    batch: Annotated[int, typer.Option(help="Images in a step.")] = 8,
+    accumulate: Annotated[int, typer.Option(help="Forward passes in a step.")] = 1,
     compute: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
-    encoder: Annotated[str, typer.Option(help="Of segmentation-models-pytorch.")] = "tu-regnetx_002",
+    encoder: Annotated[str, typer.Option(help="An encoder of segmentation-models-pytorch.")] = "tu-regnetx_002",
     decoder_channels: Annotated[int, typer.Option()] = 64,
     output_stride: Annotated[int, typer.Option(help="8 or 16.")] = 16,
     loaders: Annotated[int, typer.Option(help="Threads that prepare examples.")] = 0,
@@ -168,10 +168,10 @@ def main(
     kept: Annotated[int, typer.Option(help="Images whose features stay in memory.")] = KEPT_IMAGES,
     text: Annotated[bool, typer.Option(help="Text+Click's network, or click-only's.")] = True,
     coco: Annotated[Path | None, typer.Option(help="A COCO root; generated photographs if none.")] = None,
-    split: Annotated[str, typer.Option(help="Of that root.")] = SPLIT,
+    split: Annotated[str, typer.Option(help="The split of that root.")] = SPLIT,
     images: Annotated[int, typer.Option(help="Generated photographs.")] = 100,
-    steps: Annotated[int, typer.Option(help="Of a round.")] = 3,
-    rounds: Annotated[int, typer.Option(help="Of which the median is taken.")] = 5,
+    steps: Annotated[int, typer.Option(help="Steps of a round.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Rounds, of which the median is taken.")] = 5,
 ) -> None:
     """Time the parts of an example, and training beside the bare model."""
     if loaders and not device.startswith("cuda"):

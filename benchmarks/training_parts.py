@@ -1,4 +1,4 @@
-"""What each part of a training example costs: for `benchmarks.training`."""
+"""Times each part of a training example, for `benchmarks.training`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from harness.structures import Sample
 from harness.training.one_rank import Training
 
 SAMPLES = 8
-"""Whose parts are timed."""
+"""How many samples are used to time the parts."""
 
 
 def clock(device: torch.device) -> float:
-    """Seconds: of the wall, once the device is done, with a GPU; else of this process's CPU time."""
+    """The time in seconds: with a GPU wall time once the device is done, else this process's CPU time."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         return time.perf_counter()
@@ -65,7 +65,7 @@ class Parts:
         self.maskclip.maps(features, [sample.instances[0].category], self.vocabulary)
 
     def distances(self) -> Callable[[], object]:
-        """Of a batch, on the device."""
+        """A call that computes a batch's distance maps on the device."""
         channels = self.learner.architecture.channels
         clicks = torch.rand(self.batch, 1, 2, device=self.device) * channels.size
         extent = torch.tensor([[0.0, 0.0, 640.0, 480.0]], device=self.device).expand(self.batch, 4)

@@ -18,7 +18,7 @@ from benchmarks.trying import served
 ROOT = Path(__file__).resolve().parent.parent
 SCENE = "#source=scenes&name=val-00003"
 WARM = "#source=scenes&name=val-00001&clicks=96,96&text=person"
-"""What a server answers first takes longer: libraries prepare themselves."""
+"""A page to open first, since a server's first answer takes longer: libraries prepare themselves."""
 
 STATES = (
     f"{SCENE}&clicks=152,132&text=person",

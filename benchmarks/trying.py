@@ -1,9 +1,9 @@
-"""How long a click on `try`'s page takes: `python -m benchmarks.trying`, embedded methods, no downloads.
+"""Times a click on `try`'s page: `python -m benchmarks.trying`, embedded methods, no downloads.
 
-A server runs in a process of its own, as `python -m harness try` starts it, and is asked over HTTP as the page asks. Of
-each method: a first click, which encodes the picture; another click elsewhere, a new object; and a further click on the
-same object, which starts from the last mask. Two numbers each: by the clock, which other programs on the same cores
-lengthen, and the server's processor time, which they hardly change.
+A server runs in a process of its own, as `python -m harness try` starts it, and gets the same HTTP requests as from the
+page. For each method three clicks are timed: a first click, which encodes the picture; another click elsewhere, on a
+new object; and a further click on the same object, which starts from the last mask. Each has two numbers: the time by
+the clock, which other programs on the same cores lengthen, and the server's processor time, which they hardly change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import typer
 
 CONFIG, SOURCE = "sam_vs_ours_scenes", "scenes"
 MOST_MS = 300.0
-"""What another click may take, of any one method."""
+"""The most that another click may take with any method."""
 
 FIRST, OTHER, FURTHER = [96, 96, True], [40, 120, True], [100, 90, False]
 
@@ -57,7 +57,7 @@ def asked(address: str, path: str, **body: Any) -> tuple[Any, float]:
 
 
 def processor_ms(process: int) -> float:
-    """The processor time that a process has had, all its threads together, in steps of 10 ms; Linux alone tells it."""
+    """The processor time of a process so far, all its threads together, in steps of 10 ms; on Linux only."""
     user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
     return 1000 * (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 

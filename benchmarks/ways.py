@@ -1,16 +1,16 @@
-"""How many files of ours one thing goes through: `python -m benchmarks.ways`, no downloads.
+"""Counts the files of ours on the way of one task: `python -m benchmarks.ways`, no downloads.
 
-Each of four things is done by its command in a process of its own, and every call is noted:
+Each of four tasks is done by its command in a process of its own, and every call is noted:
 
     a  YAML to Parquet    `run` of two images of the quickstart, until a shard is written
     b  one prediction     the same run, from the worker to the method's predict
     c  a table cell       `report --table=1` of the kept example, from the table to where the calls are deepest
     d  a training step    `train` for three steps, until the learner's loss
 
-Three counts say what a reader pays. `executed` are the files of harness/, methods/ and datasets/ in which a function
-ran on the way; `imported` adds those whose top level ran. `way` is the call stack at the moment that decides, without
-comprehensions: the calls that must be followed, and the files that must be opened for it.
-The counts rest on names of files and functions that every version has; so the script also reads an older checkout:
+Three counts show the effort of a reader. `executed` are the files of harness/, methods/ and datasets/ in which a
+function ran on the way; `imported` adds those whose top level ran. `way` is the call stack at the decisive moment,
+without comprehensions: the calls that must be followed, and the files that must be opened for it.
+The counts rest on names of files and functions that every version has; so the script also works on an older checkout:
 `cd OTHER && PYTHONPATH=. python .../benchmarks/ways.py`.
 """
 
@@ -55,7 +55,7 @@ class Traced:
         self.way: Calls = []
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        """What sys.setprofile calls at every call and return."""
+        """Called by sys.setprofile at every call and return."""
         code = frame.f_code
         if event != "call" or not code.co_filename.startswith(OURS):
             return
@@ -135,13 +135,13 @@ def trace(way: str, folder: Path) -> dict[str, Any]:
 
 
 def written(traced: Traced, event: str, args: tuple[Any, ...]) -> None:
-    """The first file that is opened for writing where shards lie decides the way from YAML to Parquet."""
+    """The first file that is opened for writing in the folder of shards decides the way from YAML to Parquet."""
     if event == "open" and not traced.way and "/shards/" in str(args[0]) and (args[2] or 0) & 3:
         traced.way = traced.stack(sys._getframe(1))
 
 
 def main() -> None:
-    """Each way in a process of its own; those that are named, or all."""
+    """Follow each way in a process of its own; those that are named, or all."""
     with tempfile.TemporaryDirectory() as folder:
         for way in sys.argv[1:] or WAYS:
             env = {**os.environ, "HARNESS_RUNS": str(Path(folder, way))}
@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def show(way: str, found: dict[str, Any]) -> None:
-    """One way's counts, and its calls."""
+    """Print one way's counts, and its calls."""
     opened = list(dict.fromkeys(short(file) for file, _ in found["way"]))
     print(
         f"{way}  {WAYS[way][0]}: {len(found['executed'])} files executed, {len(found['imported'])} imported; ", end=""
