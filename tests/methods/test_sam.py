@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from harness.datasets.scenes.scenes import Scenes
 from harness.methods.learners.sam import SamLearner, drawn_from_error, mask_loss
 from harness.methods.sam.sam import Sam, load_sam
@@ -32,7 +29,7 @@ from harness.evaluation.protocol import Names, Protocol
 from harness.evaluation.scoring import check, score
 from harness.masks.measure import metric
 from harness.masks.region import Region
-from harness.plugins import files, parameters, registry
+from harness.plugins import files, parameters
 from harness.structures import Box, Click, Prediction, Prompt, Said, UserError
 
 pytestmark = pytest.mark.slow
@@ -348,17 +345,6 @@ def test_a_config_builds_it(weights: Path, clip_weights: Path) -> None:
     assert method.clip.crop == "masked_padded"
     with pytest.raises(UserError, match="crop"):
         parameters.resolve("methods", "sam", {**params, "crop": "circle"})
-
-
-def test_the_page_of_methods_shows_the_defaults() -> None:
-    section = (ROOT / "docs" / "methods.md").read_text().split("| `sam`, `sam2` | |")[1].split("\n\n")[0]
-    shown = yaml.safe_load("\n".join(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)))
-    assert {"rankings", "crop", "template", "clip_model", "multimask"} < set(shown)
-    for plugin in ("sam", "sam2"):
-        defaults = {
-            key: one.default for key, one in inspect.signature(registry.find("methods", plugin)).parameters.items()
-        }
-        assert shown == {key: list(defaults[key]) if key == "rankings" else defaults[key] for key in shown}
 
 
 @pytest.mark.parametrize("click", [Click(56, 3), Click(-1, 3), Click(3, 40), Click(3, -1)])
