@@ -142,7 +142,7 @@ def test_docs_list_every_column_with_its_type() -> None:
     text = "\n".join(lines)
     assert f"**Primary key:** {', '.join(name for name in ORDER if name != 'image_id')}." in text
     assert {name for name, *_, null in cells if null == "never"} == never_null()
-    measured = [name for name, _, _, meaning, _ in cells if "measured" in meaning]
+    measured = [name for name, _, meaning, _ in cells if "measured" in meaning]
     assert measured == list(MEASURED)
 
 
