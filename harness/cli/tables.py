@@ -109,7 +109,9 @@ def compare(
         sides[1] = (sides[0][0], sides[1][1])
     runs = {folder: recorded_at(folder) for folder, _ in sides}
     named = named_for_others(list(runs))
-    rows, first, second, short = _sides(sides, runs, named)
+    loaded = {folder: one.rows() for folder, one in runs.items()}
+    chosen = [_entry(loaded[folder], folder, method) for folder, method in sides]
+    rows, first, second, short = _sides(sides, chosen, loaded, runs, named)
     if metric not in rows:
         raise UserError(f"compare: these rows have no metric '{metric}'. {suggest(metric, metrics_in(rows))}")
     limited = min((one.config.at_most for one in runs.values() if one.config.at_most), default=None)
@@ -117,8 +119,10 @@ def compare(
     table, *others = tables_of(compared(rows, first, second, metric, tie=tie, scale=scale), limited)
     asked = asked_lines({named[folder]: one.asked for folder, one in runs.items()})
     shown = [replace(table, notes=(*short, *table.notes, *asked)), *others]
-    edited = [note for one in runs.values() for note in one.notes]
-    emit([replace(one, notes=(*one.notes, *edited)) for one in shown], form, output)
+    # A run's notes, but those on a single method only if it is one of the two.
+    said = [note for (folder, _), (method, _) in zip(sides, chosen, strict=True) for note in runs[folder].said(method)]
+    said += [note for one in runs.values() for note in one.notes]
+    emit([replace(one, notes=(*one.notes, *dict.fromkeys(said))) for one in shown], form, output)
     end(short)
 
 
@@ -219,7 +223,11 @@ def _chosen(form: Form | None, output: Path | None) -> Form:
 
 
 def _sides(
-    sides: Sequence[tuple[str, str]], runs: Mapping[str, Recorded], named: Mapping[str, str]
+    sides: Sequence[tuple[str, str]],
+    chosen: Sequence[tuple[str, str]],
+    loaded: Mapping[str, pd.DataFrame],
+    runs: Mapping[str, Recorded],
+    named: Mapping[str, str],
 ) -> tuple[pd.DataFrame, tuple[str, str], tuple[str, str], list[str]]:
     """The rows of both sides with the label and ranking of each, and sentences on what either side lacks.
 
@@ -231,8 +239,7 @@ def _sides(
     from harness.report.several_runs import Source, expecting_alike
     from harness.report.shortfalls import shortfalls
 
-    loaded = {folder: run.rows() for folder, run in runs.items()}
-    entries = [_entry(loaded[folder], folder, method) for folder, method in sides]
+    entries = list(chosen)
     frames = [loaded[folder] for folder, _ in sides]
     sources = [
         Source(named[folder], rows, runs[folder].context(rows), runs[folder].store.manifest())

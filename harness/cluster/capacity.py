@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import ray
 
@@ -29,10 +30,11 @@ class Capacity:
 
     Args:
         workers: The config's `workers:`, the needs of an actor unless its method has others.
+        ask: Makes a call to the cluster's head; `Pulse.ask` if the head is watched.
     """
 
-    def __init__(self, workers: Workers) -> None:
-        self.workers = workers
+    def __init__(self, workers: Workers, ask: Callable[[Callable[[], Any]], Any] = lambda call: call()) -> None:
+        self.workers, self._ask = workers, ask
         self._nodes: list[dict[str, float]] = []
         self._looked = -LOOK_EVERY_S
 
@@ -40,7 +42,7 @@ class Capacity:
     def nodes(self) -> list[dict[str, float]]:
         """For every living node: resource, by Ray's name -> amount."""
         if time.monotonic() - self._looked >= LOOK_EVERY_S:
-            self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            self._nodes = [node["Resources"] for node in self._ask(ray.nodes) if node["Alive"]]
             self._looked = time.monotonic()
         return self._nodes
 

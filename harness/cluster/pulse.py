@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
+from concurrent.futures import wait
+from typing import TypeVar
 
 import ray
 
 from harness.cluster.connect import Node, alive, this_node
+from harness.interrupts import aside
 from harness.structures import UserError
+
+T = TypeVar("T")
 
 LOOK_EVERY_S = 2.0
 """The least time between two checks."""
@@ -52,15 +58,32 @@ class Pulse:
         """
         if time.monotonic() - self.looked < LOOK_EVERY_S:
             return
+        self._check_head()
+        if not self.ask(lambda: alive(self.home)):
+            raise lost(f"the node that this process works on, {self.home}, is no longer part of it")
+        self.looked = time.monotonic()
+
+    def ask(self, call: Callable[[], T]) -> T:
+        """What a call to the cluster's head returns, or raises.
+
+        The head may be lost while it answers. The call would then block until Ray ends this process. So it is made in a
+        thread, and the head is looked at meanwhile.
+
+        Raises:
+            ClusterLostError: The head is gone; the thread is left behind.
+        """
+        coming = aside(call)
+        while not wait([coming], timeout=LOOK_EVERY_S).done:
+            self._check_head()
+        return coming.result()
+
+    def _check_head(self) -> None:
         deadline = time.monotonic() + self.patience_s
         while self.watched and (reason := _silent(self.head)):
             if time.monotonic() >= deadline:
                 waited = f" for {self.patience_s:g} s" if self.patience_s else ""
                 raise lost(f"its head, {self.head}, does not answer{waited} ({reason})")
             time.sleep(1.0)
-        if not alive(self.home):
-            raise lost(f"the node that this process works on, {self.home}, is no longer part of it")
-        self.looked = time.monotonic()
 
 
 def lost(why: str) -> ClusterLostError:

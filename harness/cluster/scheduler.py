@@ -78,7 +78,7 @@ class Cluster:
         self.pulse = Pulse(is_own(address))
         self.home = self.pulse.home
         self.trials = Trials(self.pulse, capacity.PLACE_TIMEOUT_S + workers.timeout_s)
-        self.capacity = Capacity(workers)
+        self.capacity = Capacity(workers, self.pulse.ask)
         self.instances = metrics.Counter(
             "harness_instances", "Instances done or failed.", tag_keys=("method", "dataset", "status")
         )

@@ -45,7 +45,9 @@ def build_table(name: str, rows: Rows, context: Context) -> Table:
     ours = builder.__module__.startswith("harness.")
     built = _built(name, builder, final if ours else final.as_text(), context)
     built = with_asked(replace(built, title=f"{built.title} (run {context.run})"), context)
-    built = replace(built, notes=(*final.withheld.values(), *built.notes, *context.notes, *context.doubts))
+    of_jobs = dict.fromkeys(note for notes in context.job_notes.values() for note in notes)
+    notes = (*final.withheld.values(), *built.notes, *of_jobs, *context.notes, *context.doubts)
+    built = replace(built, notes=notes)
     return built if context.limited is None else limited_to(context.limited, built)
 
 

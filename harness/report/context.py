@@ -92,6 +92,7 @@ class Context:
         metrics: Metric's name -> its entry in the run's manifest: "higher_is_better", "bounds", "unit", "description".
         published: (method's label, data set's label) -> "NoC@90" -> the number that the method's authors print.
         notes: Sentences that stand under every table of the run.
+        job_notes: (method's label, data set's label) -> sentences on the two, for tables that show the method.
         doubts: Sentences on what is odd about the run's rows; they stand there, too.
         asked: (method's label, data set's label) -> how the run asked, in the config's order.
         baseline: The labels of the methods that play click-only, if the config names them.
@@ -113,6 +114,7 @@ class Context:
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     published: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    job_notes: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
     asked: Mapping[tuple[str, str], Asked] = field(default_factory=dict)
     baseline: tuple[str, ...] = ()

@@ -210,6 +210,7 @@ def _entries(source: Source, metrics: Sequence[str]) -> Iterator[dict[str, Any]]
                     *about(line, source.final, source.context),
                     *_own_way(source, method, job),
                     *gaps(line),
+                    *source.context.job_notes.get((method, dataset), ()),
                     *source.context.notes,
                     *source.context.doubts,
                 )

@@ -120,6 +120,7 @@ class Recorded:
             metrics=self.metrics,
             seen_otherwise=rows.attrs.get("said", {}),
             notes=self.notes,
+            job_notes=self.job_notes,
             doubts=tuple(doubts(rows, {job.method for job in self.jobs if not job.about.get("needs_click", True)})),
             published={(job.method, job.dataset): job.about.get("published", {}) for job in self.jobs},
             asked=self.asked,
@@ -131,11 +132,26 @@ class Recorded:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The notes under every table: what data sets leave out, unknown words, edits, other saliencies."""
-        differing = {job.method: job.about.get("saliency_differs", ()) for job in self.jobs}
-        said = [f"{name} is not asked as it was trained: {'; '.join(own)}." for name, own in differing.items() if own]
-        said += [*left_out_of(self.jobs), *unknown_words(self.store, self.jobs, self.samples)]
-        return tuple(filter(None, [*said, said_of(old_rows(self.store, self.jobs, self.samples))]))
+        """The notes under every table: what data sets leave out, and rows of code that was edited since."""
+        return tuple(filter(None, [*left_out_of(self.jobs), said_of(old_rows(self.store, self.jobs, self.samples))]))
+
+    @property
+    def job_notes(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """(method's label, data set's label) -> what stands under tables that show the two together.
+
+        That a method is asked with another saliency than in training, and which share of the words it does not know.
+        """
+        unknown = unknown_words(self.store, self.jobs, self.samples)
+        said = {}
+        for job in self.jobs:
+            differing, key = job.about.get("saliency_differs", ()), (job.method, job.dataset)
+            trained = f"{job.method} is not asked as it was trained: {'; '.join(differing)}." if differing else ""
+            said[key] = tuple(filter(None, [trained, unknown.get(key)]))
+        return said
+
+    def said(self, method: str) -> list[str]:
+        """The notes on a method alone, on any data set."""
+        return [note for (label, _), notes in self.job_notes.items() if label == method for note in notes]
 
     @property
     def asked(self) -> dict[tuple[str, str], Asked]:

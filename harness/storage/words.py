@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from harness.storage.manifest import JobFacts
 from harness.storage.store import Store
 
 
-def unknown_words(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """A sentence for each job of a method that has a vocabulary of its own.
+def unknown_words(
+    store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, Collection[str]]
+) -> dict[tuple[str, str], str]:
+    """(method's label, data set's label) -> a sentence, for each job of a method that has a vocabulary of its own.
 
     Args:
         store: The run's store.
@@ -17,6 +19,7 @@ def unknown_words(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, 
         samples: Data set's label -> the images that count.
     """
     several = len({job.dataset for job in jobs}) > 1
+    said = {}
     for job in jobs:
         unknown = read = 0
         for _, header, fresh in store.counting(job, samples.get(job.dataset, ())):
@@ -25,4 +28,6 @@ def unknown_words(store: Store, jobs: Sequence[JobFacts], samples: Mapping[str, 
         if read:
             where = f" on {job.dataset}" if several else ""
             share = 100 * unknown / read
-            yield f"{share:.1f} % of the words ({unknown} of {read}) are unknown to {job.method}{where}."
+            counted = f"{share:.1f} % of the words ({unknown} of {read})"
+            said[job.method, job.dataset] = f"{counted} are unknown to {job.method}{where}."
+    return said

@@ -64,9 +64,11 @@ class TextVectors:
         Raises:
             ValueError: A text is longer than the model reads.
         """
+        asked = len(self._lacking(texts))
         self._read(texts)
         lacking = self._lacking(texts)
-        if len(lacking) >= ALL_WANT:
+        # By what was asked, not by what is left: another process may be about to keep the rest.
+        if lacking and asked >= ALL_WANT:
             with self.shelf.locked():
                 self._read(lacking)  # Another process may have computed them while this one waited.
                 self._compute(self._lacking(lacking))

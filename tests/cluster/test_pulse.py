@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,27 @@ def test_the_head_of_an_own_cluster_that_is_gone_is_told_at_once(head: socket.so
     ):
         seen.check()
     assert time.monotonic() - started < 2
+
+
+def test_a_head_that_is_lost_while_it_answers_is_told_too(head: socket.socket) -> None:
+    """Ray's own call would block for a minute and end the process."""
+    seen, answered, started = Pulse(own=True), threading.Event(), time.monotonic()
+
+    def call() -> None:
+        head.close()
+        answered.wait(60)
+
+    with pytest.raises(ClusterLostError, match="does not answer"):
+        seen.ask(call)
+    assert time.monotonic() - started < 10
+    answered.set()
+
+
+def test_an_answer_and_an_error_of_a_call_are_passed_on(head: socket.socket) -> None:
+    seen = Pulse(own=True)
+    assert seen.ask(lambda: 3) == 3
+    with pytest.raises(KeyError, match="wrong"):
+        seen.ask(lambda: {}["wrong"])
 
 
 @pytest.mark.slow

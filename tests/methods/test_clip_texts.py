@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -56,6 +57,29 @@ def test_one_of_several_computes_and_the_others_wait(clip: ClipModel, monkeypatc
         found = list(pool.map(lambda one: one.of(NAMES), each))
     assert sorted(map(len, computed)) == [0, 0, len(NAMES)]
     assert all(torch.equal(one, found[0]) for one in found)
+
+
+def test_who_comes_while_another_computes_the_last_names_waits(
+    clip: ClipModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, late = TextVectors(clip, TEMPLATES), TextVectors(clip, TEMPLATES)
+    mean_of, at_the_last, go_on = first.sentences.mean_of, Event(), Event()
+
+    def slow(name: str) -> torch.Tensor:
+        if name == NAMES[-1]:
+            at_the_last.set()
+            go_on.wait(30)
+        return mean_of(name)
+
+    monkeypatch.setattr(first.sentences, "mean_of", slow)
+    computed = counting(late, monkeypatch)
+    with ThreadPoolExecutor(2) as pool:
+        own = pool.submit(first.of, NAMES)
+        assert at_the_last.wait(30)
+        other = pool.submit(late.of, NAMES)
+        assert not wait([other], timeout=1.0).done
+        go_on.set()
+        assert torch.equal(own.result(), other.result()) and computed == []
 
 
 def test_other_weights_or_sentences_have_other_files(clip: ClipModel) -> None:

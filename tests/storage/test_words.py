@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,20 @@ def test_a_table_says_the_share_of_unknown_words(tmp_path: Path) -> None:
     half.unlink()  # What is missing is asked again, and counts once.
     ran(tmp_path)
     assert said(folder) == [SAID]
+
+
+def test_a_leaderboard_says_it_of_that_method_alone(tmp_path: Path, here: Callable[..., Any]) -> None:
+    lines = here("leaderboard", ran(tmp_path), "--format", "md").stdout.splitlines()
+    (number,) = [line.split()[1] for line in lines if SAID in line]
+    cells = {line.split(" | ")[0]: line for line in lines if line.startswith("| ")}
+    assert number in cells["| taught (size)"].split(" | ")[4]
+    assert number not in cells["| steady (size)"].split(" | ")[4]
+
+
+def test_a_comparison_says_it_where_that_method_is_compared(tmp_path: Path, here: Callable[..., Any]) -> None:
+    folder = ran(tmp_path)
+    assert SAID in here("compare", f"{folder}:taught (size)", f"{folder}:steady (size)", "--format", "md").stdout
+    assert SAID not in here("compare", f"{folder}:steady (size)", f"{folder}:steady (oracle)", "--format", "md").stdout
 
 
 def test_only_what_counts_is_counted(tmp_path: Path) -> None:
