@@ -17,7 +17,7 @@ from .grabcut import GrabCut
 class Berkeley(GrabCut):
     """`images/<id>.*` and `masks/<id>.*`, read as GrabCut's are.
 
-    One file a mask: a picture with three objects is there thrice (189011, 189011a, 189011b), and is three samples.
+    Each mask has a file: a picture with three objects is there thrice (189011, 189011a, 189011b), and is three samples.
     """
 
     image_folder, mask_folder = "images", "masks"

@@ -84,7 +84,7 @@ def check_split(dataset: str, split_by: str, split: str) -> None:
     """Refuse a split that was never published.
 
     Raises:
-        UserError: Its text names the splits that were.
+        UserError: It was not; the message names the published splits.
     """
     by = [known_by for known, known_by in SPLITS if known == dataset]
     if split_by not in by:

@@ -36,13 +36,14 @@ def part_within(
     Raises:
         UserError: The time cannot be read, or as `running.budget.within`.
     """
-    budget_s = seconds_of(budget)
+    budget_s = seconds_of(budget)  # Before the imports, which take seconds: a mistyped time is refused at once.
     from harness.running.budget import within
     from harness.storage.store import store_of
 
     with live(store_of(asked.run, runs).folder, as_json) as shown:
         part = within(asked, budget_s, shown, address, runs)
     if not as_json:
+        # Every data set keeps its first images, so the smallest possible part may take longer than the budget.
         over = ", more than the budget: no data set has fewer" if part.seconds > budget_s else ""
         where = f"{part.workers} worker{'s' * (part.workers > 1)}"
         say(

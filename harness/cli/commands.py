@@ -111,6 +111,7 @@ def _tell_how_to_resume(words: list[str]) -> None:
     Raises:
         UserError: One of them was given.
     """
+    # A command can only be the first word, since "resume" may also be a file's name; an option may be anywhere.
     if asked := [*({"resume", "continue"} & {*words[:1]}), *({"--resume", "--continue"} & {*words})]:
         raise UserError(
             f"{asked[0]}: no such command or option, for none is needed: `run CONFIG` and `train RECIPE` go on where "
@@ -124,6 +125,7 @@ def _refuse_another_checkout() -> None:
     Raises:
         UserError: The current folder is in another checkout than this code.
     """
+    # An installed wheel belongs to no checkout (`CHECKOUT` is None) and may be used within any.
     here = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if places.is_checkout(folder)), None)
     if here and places.CHECKOUT and here != places.CHECKOUT:
         raise UserError(

@@ -43,6 +43,7 @@ def _build(
 
     roots = data_places(data)
     with live() as shown:
+        # The options' default is None and not PICTURES, since its module would then be imported for every command.
         made = build_page(run, out, PICTURES if pictures is None else pictures, figures, roots, shown.part, published)
     for note in made.notes:
         say(note)

@@ -45,7 +45,7 @@ def plan(
         ),
     ] = None,
 ) -> None:
-    """Say what `run` would do: images, instances, what is there already, what must be trained.
+    """Show what `run` would do: images, instances, rows that are there already, and trainings that come first.
 
     Computes nothing but what --probe and --cost ask for.
     """
@@ -77,6 +77,8 @@ def _say_jobs(store: Store, jobs: Sequence[Job], due: Sequence[MethodEntry]) -> 
     from harness.jobs.plan import instances
     from harness.storage.labels import renamed
 
+    # Rows under a former label count as done, since `run` only gives them the new label. The instances of a data set
+    # are counted once for all methods: without a listing each image must be opened for that.
     taken: dict[str, set[str]] = {}
     for same in renamed(store, [job.facts for job in jobs]):
         warn(f"{same}")

@@ -75,6 +75,7 @@ def clicked(said: str) -> Click:
     Raises:
         UserError: It has another form.
     """
+    # No pixel has a negative x, so a minus is free to mark a negative click.
     x, comma, y = said.strip().partition(",")
     positive = not x.startswith("-")
     try:

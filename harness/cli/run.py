@@ -79,6 +79,8 @@ def execute(
 
     _keep_memory_small()
     place = store_of(asked.run, runs).folder
+    # `told_of_the_end` is outermost, so that loggers and `on_end:` also get an error that is raised while tables are
+    # printed. The follower needs `shown`, so it is made within and handed out by the list.
     with told_of_the_end(asked, place) as following:
         with live(place, as_json) as shown:
             following.append(Following(shown, asked, place))
@@ -99,6 +101,7 @@ def _execute_part(asked: RunConfig, said: str, address: str | None, runs: str | 
     from harness.storage.parts import Part, said_of_parts
     from harness.storage.store import store_of
 
+    # The progress is in the part's own folder, since all parts are at work at once; loggers get the run's folder.
     part, place = Part.said(said), store_of(asked.run, runs).folder
     _keep_memory_small()
     with told_of_the_end(asked, place) as following:

@@ -175,6 +175,7 @@ def tabulate(run: str, table: str, form: Form | None, output: Path | None, inter
     made = recorded_at(run)
     rows = made.rows(coded=True)
     context = replace(made.context(rows), intervals=intervals)
+    # The paper's tables come first ("table1", ...), then ours by name.
     every = sorted(names("tables"), key=lambda name: (not name.startswith("table"), name))
     final = FinalClicks.of(rows, withhold=True)
     if table in ("", "all"):
@@ -246,6 +247,8 @@ def _sides(
         for folder, rows in loaded.items()
     ]
     short: list[str] = []
+    # Every run is asked for the instances that any of them has, so that instances which one side lacks are counted as
+    # missing.
     for folder, source in zip(loaded, expecting_alike(sources), strict=True):
         own = {method for (of, _), (method, _) in zip(sides, entries, strict=True) if of == folder}
         short += shortfalls(source.folder, source.final, source.context, own)
@@ -311,6 +314,7 @@ def _is_run(place: str, by_name: bool) -> bool:
 
 def _entry(rows: pd.DataFrame, folder: str, named: str) -> tuple[str, str]:
     """A method's label and ranking, by its name in tables: "SAM (oracle)", or "SAM" if it has one ranking."""
+    # Only rows with a mask: a failed row has no ranking, and a method that always failed cannot be compared.
     ok = rows[rows["status"] == "ok"]
     pairs = list(ok[["method", "ranking"]].drop_duplicates().itertuples(index=False, name=None))
     known = {(label if ranking == "single" else f"{label} ({ranking})"): (label, ranking) for label, ranking in pairs}

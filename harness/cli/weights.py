@@ -35,6 +35,7 @@ def list_(
     if name is not None:
         _tell(weights.find(name), folder)
         return
+    # `remembered` hashes nothing: hashing all files would take minutes. `verify` does it.
     listing = Table(Column("Name", no_wrap=True), "File", "Size", "Licence", "Used by", "Checksum", "Here")
     for known in weights.catalogue().values():
         algorithm = known.checksum.partition(":")[0] or NONE

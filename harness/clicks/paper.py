@@ -51,7 +51,7 @@ def prompt(
 ) -> tuple[Click, ...]:
     """Positive clicks well inside the object and apart from each other, then negative ones just off it or on others.
 
-    The first positive is that of `paper/v1`. Every further one is uniform over the pixels inside the margin that are
+    The first positive is made as by `paper/v1`. Every further one is uniform over the pixels inside the margin that are
     at least `distance` from all positives so far. On an object too small for that it is the farthest pixel inside the
     margin, one of them at random at a tie; once all pixels inside the margin are clicked, all of the object's pixels
     may be clicked. For each negative one source is drawn among those that have pixels, then one of its pixels. If no

@@ -66,11 +66,11 @@ def clicks_by_instance(path: Path, dataset: str = "") -> dict[tuple[str, str], l
 
     Args:
         path: A file or a folder.
-        dataset: Only those on the data set with this label; all where it is empty.
+        dataset: Only recordings on the data set with this label; empty for all.
 
     Raises:
-        UserError: As `read`; a recording has no whole click; none is on this data set; or, where none is named, two
-            data sets have an instance of the same ids.
+        UserError: As in `read`; or a recording has no complete click, or none is on this data set; or no data set is
+            named, and two have an instance of the same ids.
     """
     found: dict[tuple[str, str], list[tuple[Click, ...]]] = {}
     labels: dict[tuple[str, str], str] = {}

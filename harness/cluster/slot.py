@@ -33,7 +33,7 @@ class Slot:
         asked: Resources that it holds, by Ray's names.
         phase: Its phase.
         setup: The call that ends PLACING, LOADING or OPENING; None in the other phases.
-        loads: What the setup loads, for messages: the method, or a data set.
+        loads: The name of the method or data set that the setup loads, for messages.
         node: The node that it runs on; None in PLACING.
         opened: Labels of the data sets that it has built, or builds now.
         trusted: Whether the driver has found a file that it wrote.

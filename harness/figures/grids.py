@@ -68,7 +68,7 @@ def grids(source: Source) -> Iterator[Grid]:
     """Every grid that the rows and the pictures allow.
 
     Raises:
-        UserError: As `FinalClicks.of` does.
+        UserError: As in `FinalClicks.of`.
     """
     for dataset, found in answers(source.final, source.context).items():
         for rule in RULES:

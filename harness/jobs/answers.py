@@ -31,7 +31,7 @@ def training_of(method: MethodEntry) -> Trained | None:
 
 
 def check_answers(methods: Iterable[MethodEntry]) -> None:
-    """Refuse methods with another saliency than that of their weights' training.
+    """Refuse methods with another saliency than in their weights' training.
 
     Raises:
         UserError: There are such methods; the message names all of them. Entries with `saliency_differs: footnote` do
@@ -49,7 +49,7 @@ def check_answers(methods: Iterable[MethodEntry]) -> None:
 
 
 def differing(method: MethodEntry) -> list[str]:
-    """The differences between a method's saliency and that of its training: `temperature: trained with 1.0, ...`.
+    """The differences between a method's saliency and the one of its training: `temperature: trained with 1.0, ...`.
 
     A network learns to use its saliency map as it was in training. With another temperature the map is sharper or
     paler, and the masks say little about the method.
@@ -90,6 +90,7 @@ def _same(before: Any, after: Any) -> bool:
     """
     if json.dumps(before, default=str) == json.dumps(after, default=str):
         return True
+    # Numbers are compared as numbers, since YAML's 1 and a checkpoint's 1.0 differ as JSON. Two texts may be paths.
     if not (isinstance(before, str) and isinstance(after, str)):
         return isinstance(before, int | float) and isinstance(after, int | float) and before == after
     paths = [places.located(one) for one in (before, after)]

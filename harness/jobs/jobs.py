@@ -93,7 +93,7 @@ class Shard:
 def as_loaded(method: MethodEntry) -> MethodEntry:
     """The entry that a worker loads for a method: the same for all variants of one method.
 
-    Settings that only change the prompts are taken out, and the label is that of the method behind the variants.
+    Settings that only change the prompts are taken out, and the label is the one of the method behind the variants.
     """
     unasked = {"text": None, "clicks": None, "datasets": (), "variant_of": ""}
     return method.model_copy(update={"label": method.variant_of or label(method), **unasked})

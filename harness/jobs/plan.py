@@ -42,11 +42,11 @@ def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
     """Every job of a run. This lists the data sets and hashes the checkpoints, which takes time.
 
     Args:
-        config: The run's.
+        config: The run's config.
         due: Methods that are not trained yet, and so have no checkpoint to hash.
 
     Raises:
-        UserError: Missing checkpoints, or a data set that is not there.
+        UserError: A checkpoint or a data set is missing.
     """
     check_weights(config.methods, due)
     check_answers(config.methods)
@@ -54,6 +54,7 @@ def planned(config: RunConfig, due: Sequence[MethodEntry] = ()) -> list[Job]:
         name: listing_of(entry, config.limit, config.only.get(name, ()))
         for name, entry in ((label(entry), entry) for entry in config.datasets)
     }
+    # Variants of one method share weights, and so training images and metadata: these are read once for all of them.
     loaded = {label(one): one for one in map(as_loaded, config.methods)}
     images = {name: training_images(method) for name, method in loaded.items()}
     trained = {name: training_of(method) for name, method in loaded.items()}

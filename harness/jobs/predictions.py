@@ -66,7 +66,7 @@ def scoring(
         "max_failures": 1.0,  # a gap of the file costs nothing: there is nothing to stop for
         "training": {},
         "only": {name: own for name, own in config.only.items() if name == label(entry)},
-        "workers": Workers(executor="local"),
+        "workers": Workers(executor="local"),  # Masks are only read, which takes less time than starting Ray.
     }
     return config.model_copy(update=changed)
 

@@ -62,7 +62,7 @@ def check_dataset(entry: Plugin, dataset: Dataset, wanted: Mapping[str, Any] | N
     """Compare a data set that a worker built with the one that the run was planned with.
 
     Args:
-        entry: The config's entry.
+        entry: The data set's entry in the config.
         dataset: The data set that the worker built.
         wanted: The result of its `fingerprint()` when the run was planned; None compares nothing.
 
@@ -84,8 +84,8 @@ class FilesAsOpened:
     They cannot be in the fingerprint, since each copy of a data set has its own times.
 
     Args:
-        entry: The config's.
-        dataset: Built from it.
+        entry: The data set's entry in the config.
+        dataset: The data set, built from the entry.
     """
 
     def __init__(self, entry: Plugin, dataset: Dataset) -> None:

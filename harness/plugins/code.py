@@ -44,8 +44,8 @@ def code_of(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, str]:
 
     Args:
         kind: One of `KINDS`.
-        name: As a config writes it.
-        params: As `parameters.resolve` returned them; empty for a function.
+        name: The name as in a config.
+        params: The parameters, from `parameters.resolve`; empty for a function.
 
     Raises:
         UserError: No such plugin.

@@ -95,7 +95,7 @@ def register_metric(
 
     Args:
         name: An identifier: "dice".
-        higher_is_better: Which of two values is the better one.
+        higher_is_better: Whether the larger of two values is the better one.
         bounds: The least and the largest value; a value beyond them is refused, and its row is a failed one.
         unit: The unit of the values, such as "px". Without one, and with bounds 0 and 1, they are printed in percent.
 

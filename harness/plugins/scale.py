@@ -21,7 +21,7 @@ class Scale:
     points. Every other value is printed as it is, in its own unit.
 
     Attributes:
-        higher_is_better: Which of two values is the better one.
+        higher_is_better: Whether the larger of two values is the better one.
         bounds: The least and the largest value; infinite if there is none.
         unit: The unit of the values ("px"); "" for a share or a plain number.
 

@@ -31,7 +31,7 @@ def build_table(name: str, rows: Rows, context: Context) -> Table:
     Args:
         name: The name in a config's `tables`.
         rows: A run's rows. For several tables pass one `FinalClicks.of` them, so that they are checked and sorted once.
-        context: What the run's config and manifest add.
+        context: The facts from the run's config and manifest.
 
     Raises:
         UserError: There is no such table, or no table can be made of the rows.

@@ -1,4 +1,4 @@
-"""Which methods a table compares: the parts that methods play, the ranking that stands for a method, and paired gains.
+"""Chooses the methods that a table compares: the parts that methods play, a method's main ranking, and paired gains.
 
 A table of the paper compares parts, such as "ours" and "SAM". A run's method plays a part if its plugin is one of the
 part's; its label does not matter. So a run with two entries of the plugin `sam` has two lines for that part.

@@ -51,7 +51,7 @@ def scores(final: FinalClicks, context: Context, metric: str = "iou") -> pd.Data
     pairs = list(zip(lines["method"], lines["dataset"], strict=True))
     lines = _whole(lines, pairs, final, context)
     # Two means may be compared if they are over the same instances, which were clicked in the same way. An entry's
-    # instances are told by three hashes, of all, the seen and the unseen ones, to which the way of clicking is added.
+    # instances are identified by three hashes, of all, the seen and the unseen ones, together with the way of clicking.
     sets = instance_sets(final, metric)
     keys = [sets.get(tuple(entry), (0, 0, 0)) for entry in lines[ENTRY].itertuples(index=False)]
     ways = [clicks_said(context.asked[pair]) if pair in context.asked else "" for pair in pairs]

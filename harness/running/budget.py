@@ -47,7 +47,7 @@ class Affordable:
     Attributes:
         config: The run's config, limited to the images that are taken unless these are all.
         images: How many of the `of` images are taken.
-        seconds: How long the taken images without rows will need, by the measured speeds.
+        seconds: The time that the taken images without rows will need, by the measured speeds.
         workers: How many workers work at once.
     """
 
@@ -81,10 +81,12 @@ def within(
     jobs = planned(config, untrained(config))
     done = {job.facts.key: store.done(job.facts) for job in jobs}
     first = [one for entry in config.datasets for one in _of(order, label(entry))[:PROBE]]
+    # A job without any row has no speed yet. Its first images are run now, without tables; missing trainings, too.
     if not all(done.values()):
         run(_of_images(config, first).model_copy(update={"tables": ()}), watcher, address, runs)
         jobs = planned(config)
     speeds = {job.facts.key: _speed(store, job) for job in jobs}
+    # Without `workers.count` the number of workers is not known before Ray starts, so the budget is for one.
     workers = 1 if config.workers.executor == "local" else config.workers.count or 1
     total = sum(_cost(one, jobs, speeds, done) for one in first)
     taken = dict.fromkeys(first)

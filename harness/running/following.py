@@ -38,9 +38,9 @@ class Following:
     """Passes a run's events on to its watcher, and its new rows to the config's loggers.
 
     Args:
-        watcher: The run's.
-        config: Names the loggers, which are built now.
-        folder: The run's.
+        watcher: The run's watcher.
+        config: The run's config, whose loggers are built now.
+        folder: The run's folder.
 
     Raises:
         UserError: A logger cannot be built.

@@ -42,7 +42,7 @@ def texts_of(
     for sample_id, instances in listed.items():
         present = frozenset(one.category for one in instances)
         for one in instances:
-            # The generator of a run's own evaluation, so that a rule that draws gives the very words of the run.
+            # The same generator as in the evaluation, so that a rule that draws gives the same words as in the run.
             rng = partial(click_rng, config.seed, entry.name, sample_id, one.id.partition("~")[0], TEXT_ROUND, 0)
             try:
                 text = wording.said(one, present, rng).text
@@ -69,6 +69,7 @@ def too_long(texts: Sequence[str], limit: TextLimit) -> str:
 
 def limits_of(kind: str, name: str, params: Mapping[str, Any]) -> Iterator[TextLimit]:
     """The limits of a plugin's texts, and those of each saliency among its parameters."""
+    # A saliency reads the text, too, and may read fewer words than the method: its limits are found in the same way.
     cls = registry.find(kind, name)
     taken = parameters.parameters_of(cls)
     given = {key: default for key, (_, default) in taken.items()} | dict(params)

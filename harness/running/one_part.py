@@ -145,6 +145,7 @@ def _agree(store: Store, config: RunConfig, jobs: Sequence[Job], part: Part, sta
         store.open(config.model_dump(mode="json"), facts, start, samples_of(jobs))
         save_manifest(store.folder, store.manifest() | {PARTS: part.of})
         return
+    # Not `store.open`, which would remove files that another part is just writing, and replace the config.
     store.check(facts)
     if wrong := _differing(manifest, jobs, part):
         raise UserError(

@@ -106,6 +106,8 @@ def _storage(state: Path, runs: str | None) -> Folder:
 
 def export(recipe: KnownRecipe, fitted: Fitted) -> None:
     """Save the weights as safetensors with their recipe, classes and data in the header, and a card beside them."""
+    # The weights are written before the card: a checkpoint without a card is complete, since its header has the same
+    # facts, while a card alone would describe a file that is not there.
     weights = {name: stored(tensor, half=recipe.precision == "fp16") for name, tensor in fitted.weights.items()}
     made_by = commit()
     about = {

@@ -184,6 +184,7 @@ class Live:
         failures = f"{state.failed} failed" if state.failed else ""
         self.bars.update(self.tasks[outcome.job], completed=state.images, facts=facts(state), failures=failures)
         self._line_now_and_then("progress", at_once=state.images >= state.of, **vars(state))
+        # Only the first failure of a job is shown at once; at the end all are counted by their reasons.
         if outcome.failed and state.failed == outcome.failed:
             self._print_above(f"First failure of {state.method} on {state.dataset}: {outcome.error}")
             self._line("failure", method=state.method, dataset=state.dataset, error=outcome.error)
@@ -197,14 +198,14 @@ class Live:
         self.bars.update(self.tasks[key], completed=completed, facts=facts)
 
     def _line_now_and_then(self, event: str, at_once: bool = False, **facts: Any) -> None:
-        """Write a line, at most one every LINE_EVERY_S for each job, and at once where it is complete."""
+        """Write a line, at most one every LINE_EVERY_S for each job, and at once if the job is complete."""
         job = (event, facts.get("method"), facts.get("dataset"), facts.get("what"))
         if at_once or time.monotonic() - self.line_at[job] >= LINE_EVERY_S:
             self.line_at[job] = time.monotonic()
             self._line(event, **facts)
 
     def _line(self, event: str, **facts: Any) -> None:
-        """Write one line, where no bars are drawn: a JSON object, or a time and plain words."""
+        """Write one line if no bars are drawn: a JSON object, or a time and plain words."""
         if self.as_json:
             self.console.file.write(json.dumps({"event": event, "time": round(time.time(), 1), **facts}) + "\n")
             self.console.file.flush()

@@ -41,7 +41,7 @@ def follow(run: str | Path, console: Console, as_json: bool = False) -> None:
         as_json: Whether to write JSON lines, even to a terminal.
 
     Raises:
-        UserError: As `news`.
+        UserError: As in `news`.
     """
     with in_order(_LEFT):  # A process that ends at once would leave the terminal without its cursor.
         if as_json or not console.is_terminal:
@@ -89,6 +89,8 @@ def shown(status: dict[str, Any]) -> Table:
 
 def _write_lines(run: str | Path, console: Console, as_json: bool) -> None:
     """Write lines as the run's own, JSON with the same keys; a line that has not changed is not repeated."""
+    # The status has all jobs, and most of them have not changed since it was last read. Lines are compared without the
+    # time of printing, which always differs.
     before: list[dict[str, Any]] = []
     for status in news(run):
         now = list(_lines(status))

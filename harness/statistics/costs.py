@@ -37,7 +37,7 @@ def s_per_1000_masks(rows: pd.DataFrame) -> float:
     If the method had a GPU to itself, these are GPU-seconds. Decoding and scoring are not counted.
 
     Args:
-        rows: As `ms_an_instance`.
+        rows: As in `ms_an_instance`.
     """
     ok, times = _timed(rows)
     answers = float(times["segment_ms"].sum())

@@ -25,7 +25,7 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
         1      cup, plate     cup                   2
         2      cup, plate     one for all, failed   a: 2, b: 1
 
-    If an image could not be opened and its listing does not name its instances, one failed row stands for all of them.
+    If an image could not be opened and its listing does not name its instances, one failed row represents all of them.
     Nothing more is expected of that method on this image.
 
     Args:
@@ -37,8 +37,8 @@ def expected_of(rows: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> Jobs
     held = _held(pd.concat([own[INSTANCE], *(other[INSTANCE] for other in beside)]))
     stands = own[_stands(own)]
     images = stands[INSTANCE[:2]].itertuples(index=False, name=None)
-    # A row that stands for an image in which other rows name three instances is one row where three are expected: its
-    # method is excused two.
+    # If a row represents a whole image, and other rows name three instances of it, the method has one row where three
+    # are expected, and is excused two.
     excused = (
         stands.assign(more=[int(held[image]) - 1 for image in images]).groupby(["method", "dataset"])["more"].sum()
     )
@@ -74,12 +74,12 @@ def _held(asked: pd.DataFrame) -> pd.Series[int]:
     """(Data set, image) -> how many instances the rows name in it; at least one."""
     named = asked.drop_duplicates()
     held = named.assign(held=(~_stands(named)).astype(int)).groupby(INSTANCE[:2])["held"].sum()
-    # If every row of an image stands for all of its instances, no instance is named, but each method has one row.
+    # If every row of an image represents all of its instances, no instance is named, but each method has one row.
     return held.clip(lower=1)
 
 
 def _stands(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Whether a row stands for all instances of its image."""
+    """Whether a row represents all instances of its image."""
     ids = rows["instance_id"].astype("category").cat
     # Millions of rows share few texts, so each text is tested once and rows look their result up by its code. A row
     # without a text has the code -1, which picks the False that is appended at the end.

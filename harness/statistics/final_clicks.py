@@ -225,14 +225,14 @@ def first_draw(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_draws(values: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """A value a draw -> means over the draws of each instance, method and ranking; missing values are left out.
+    """The means of values over the draws of each instance, method and ranking; missing values are left out.
 
     Args:
-        values: A line a row, columns of numbers.
-        rows: As many rows of `FinalClicks.drawn`, or of one method and ranking without their names.
+        values: Columns of numbers, a line for each row.
+        rows: The rows, from `FinalClicks.drawn`, or of one method and ranking without their names.
 
     Returns:
-        A line for each instance, method and ranking, with the index of its first draw; `values` where each has one.
+        A line for each instance, method and ranking, with the index of its first draw; `values` itself if each has one.
     """
     line = [name for name in _LINE if name in rows]
     if not rows.duplicated(line).any():

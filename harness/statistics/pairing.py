@@ -25,7 +25,7 @@ _ABOUT = ["seen", "category", "same_class_count", "gt_area_px"]
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame, metric: str, slices: Sequence[str]) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The answers to identical prompts, a row an instance, draw and click; and reason -> how many it drops."""
+    """The answers to identical prompts, a row for each instance, draw and click; and reason -> how many it drops."""
     dropped = _lone(a, b)
     frames = []
     for own in (a, b):

@@ -82,7 +82,7 @@ def _ranked(own: pd.DataFrame, drawn: pd.DataFrame, metric: str, scale: Scale) -
 def _surely_better(
     instances: pd.DataFrame, pairs: Sequence[Pair], differences: pd.DataFrame, count: int
 ) -> Bool[np.ndarray, "entries entries"]:
-    """Whether the entry of the row is surely better than that of the column; `differences` has a column a pair."""
+    """Whether the row's entry is surely better than the column's; `differences` has a column for each pair."""
     better = np.zeros((count, count), dtype=bool)
     if not pairs:
         return better

@@ -164,7 +164,7 @@ def _manifest(runs: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     config = dict(runs[0]["config"])
     for kind in ("methods", "datasets"):
         # Several runs may have an entry with the same label; the first run's is kept. Going backwards writes the first
-        # run's entry last. The order of the labels is that of the first run, then of the others.
+        # run's entry last. The labels come in the order of the first run, then of the others.
         entries = {label_of(entry): entry for run in reversed(runs) for entry in run["config"][kind]}
         config[kind] = [
             entries[name] for name in dict.fromkeys(label_of(e) for run in runs for e in run["config"][kind])

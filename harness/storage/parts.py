@@ -1,4 +1,4 @@
-"""Runs that are cut into parts, each a command of its own: which images a part has, who is at work, what is missing.
+"""Runs that are cut into parts, each a command of its own: a part's images, the parts at work, the missing images.
 
     runs/<run>/shards/...                the rows of all parts, in one folder
     runs/<run>/parts/3-of-16/lock.json   while part 3 is at work: by whom

@@ -146,8 +146,8 @@ def _picked(parts: Sequence[pa.Table], numbers: np.ndarray) -> pa.Table:
     Example: of tables with 3 and 2 rows, the numbers [4, 0] are row 1 of the second and row 0 of the first.
     """
     # Tables of 3 and 2 rows, and the numbers 4 0 3. Their owners, the tables that hold them, are 1 0 1. Each table
-    # gives all its rows in one call, so they come sorted by owner: 0 | 4 3. `by_owner` = 1 0 2 says where each of these
-    # stood in `numbers`. The argsort of a permutation is its inverse, which puts them back: 4 0 3.
+    # gives all its rows in one call, so they come sorted by owner: 0 | 4 3. `by_owner` = 1 0 2 has the place of each of
+    # these in `numbers`. The argsort of a permutation is its inverse, which puts them back: 4 0 3.
     ends = np.cumsum([len(part) for part in parts])
     owners = np.searchsorted(ends, numbers, side="right")
     by_owner = np.argsort(owners, kind="stable")
@@ -179,7 +179,7 @@ def with_dictionaries(rows: pa.Table) -> pa.Table:
 
 
 def coded(rows: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
-    """The rows with text columns as ordered categoricals: a number a row and each text once.
+    """The rows with text columns as ordered categoricals: a number for each row, and each text once.
 
     A run of five million rows names six methods. As texts a column takes 15 bytes a row, and every grouping and sorting
     hashes them anew; as categoricals it takes one byte, and the numbers are in the order of the texts.

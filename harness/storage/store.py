@@ -104,7 +104,7 @@ class Store:
         """The manifest of a run that this start has opened.
 
         Raises:
-            UserError: Somebody has removed it since.
+            UserError: It was removed since.
         """
         manifest = self.manifest()
         if not manifest:
@@ -124,7 +124,7 @@ class Store:
         Rows are not refused if another of the jobs has the same parts: then labels changed places (`storage.labels`).
 
         Raises:
-            UserError: Its text names the parts that differ.
+            UserError: There are such rows; the message names the parts that differ.
         """
         for job in jobs:
             for name, header in self.headers(job.key).items():
@@ -150,7 +150,7 @@ class Store:
             Its file, within the run's folder.
 
         Raises:
-            UserError: It cannot be written, as on a full disk; what was written before is kept.
+            UserError: It cannot be written, as on a full disk; earlier shards are kept.
         """
         content = shard(records, job.metrics, Header(tuple(sample_ids), job.parts, job.code, given_up, words))
         file = file_of(job.key, content)
@@ -254,7 +254,7 @@ class Store:
                 yield name, header, fresh
 
     def own(self, job: JobFacts) -> dict[str, Header]:
-        """File name -> header, of the shards with the job's own parts; where two have one sample, the first counts."""
+        """File name -> header, of the shards with the job's own parts; two of them may have the same sample."""
         return {name: header for name, header in self.headers(job.key).items() if header.made_by(job.parts)}
 
     def _header(self, key: str, name: str) -> Header | None:
@@ -318,8 +318,8 @@ def store_of(run: str, runs: str | Path | None = None) -> Store:
 def found_at(place: str | Path) -> Store:
     """The store of a run that was made, by its folder, its bucket or its name.
 
-    A relative folder counts from the current one or, if no run lies there, from ROOT, as the paths in configs do. A
-    name is that of a folder where runs are kept. If no run is found, the store has no manifest.
+    A relative folder counts from the current one or, if no run is there, from ROOT, as the paths in configs do. A name
+    is that of a run in the folder of all runs. If no run is found, the store has no manifest.
     """
     here = Store(place)
     if "://" in str(place) or here.folder.exists(MANIFEST):

@@ -47,7 +47,7 @@ def verified(store: Store, data: Sequence[Plugin] = ()) -> Findings:
     """Check everything in a run's folder.
 
     Args:
-        store: The run's.
+        store: The run's store.
         data: Data sets of this machine to compare the run's images and instances with, found by their labels; none by
             default, since a folder can be verified without data.
 
@@ -218,7 +218,7 @@ class _Results:
         files: The stack that closes the file.
 
     Attributes:
-        wrong: A sentence on what is wrong with the file; "" as long as nothing is.
+        wrong: The fault of the file in words, its name alone if it is missing; "" as long as there is no fault.
     """
 
     def __init__(self, folder: Folder, files: ExitStack) -> None:
@@ -244,9 +244,9 @@ class _Results:
         self.wrong = "" if same else "results.parquet is not what the shards say"
 
     def _next(self, count: int) -> pa.Table:
-        """The next rows; fewer where the file ends."""
-        # The file comes in batches of its own size, which need not be that of the pieces: `rest` has the rows of the
-        # last batch that no piece has taken yet.
+        """The next rows; fewer if the file ends."""
+        # The file comes in batches of another size than the pieces: `rest` has the rows of the last batch that no piece
+        # has taken yet.
         while len(self.rest) < count and (batch := next(self.batches, None)) is not None:
             self.rest = pa.concat_tables([self.rest, pa.Table.from_batches([batch])])
         taken, self.rest = self.rest.slice(0, count), self.rest.slice(count)

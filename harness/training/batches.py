@@ -140,7 +140,7 @@ class Batches:
         drawn with the same generator, so that it is the same in every start of the training.
 
         Raises:
-            UserError: As many in a row are unreadable as there are instances, or the learner's own code fails.
+            UserError: As many draws one after the other cannot be read as there are instances, or the learner fails.
         """
         for _ in self.draws.draws:
             sample = self.samples.sample(draw.dataset, draw.sample_id)

@@ -140,9 +140,9 @@ class Training:
 
     Attributes:
         recipe: The recipe of the whole training.
-        learner: Its network is on the device, in training mode.
-        datasets: The recipe's.
-        state: Network, optimiser and average.
+        learner: The learner, whose network is on the device, in training mode.
+        datasets: The recipe's data sets.
+        state: The network, optimiser and average.
         batches: This worker's share of every step.
         loaders: The processes that make batches ahead; None if this process makes them between the steps.
     """

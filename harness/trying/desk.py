@@ -86,7 +86,7 @@ class Desk:
     """Answers questions about pictures.
 
     Args:
-        methods: As `load_methods` returns them.
+        methods: The methods, from `load_methods`.
         seed: A run's `seed`, for methods that draw.
     """
 
@@ -135,7 +135,7 @@ def desk_of(config: RunConfig, labels: Sequence[str] = ()) -> Desk:
     """A desk with a config's methods, or some of them, with their weights.
 
     Raises:
-        UserError: As `load_methods`.
+        UserError: As in `load_methods`.
     """
     # Images are read-only, which torch warns of; no method may write on them.
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

@@ -176,7 +176,7 @@ def _warn_failed(records: Sequence[Record], of: str, method: str) -> None:
 
 
 def _as_rows(records: Sequence[Record], config: RunConfig, masks: bool) -> pd.DataFrame:
-    """The records as a frame like that of `harness.load`, with its attributes on metrics and draws.
+    """The records as a frame like the one of `harness.load`, with its attributes on metrics and draws.
 
     Columns and order are those of results.parquet: a table's function, or a reader's script, takes either.
     """

@@ -78,7 +78,7 @@ def method(config: str | Path, label: str | None = None) -> Method:
         label: The config's label; may be left out if there is only one method.
 
     Raises:
-        UserError: As `load_methods`, or the config has several methods and no label is given.
+        UserError: As in `load_methods`, or the config has several methods and no label is given.
     """
     loaded = load_run(places.config(Path(config)))
     if label is None and len(known := [label_of(one) for one in entries(loaded)]) > 1:

@@ -86,7 +86,7 @@ def read_whole(
     Args:
         path: The file.
         reader: Our file that needs it, for messages.
-        saved: What a training should save, in Python, for messages.
+        saved: The object that a training should save, in Python, for messages.
         skipped: Full names of further objects that such files hold; each becomes an empty `Part`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reads the checkpoints of RITM's code and of what was built on it, SimpleClick and FocalClick.
+"""Reads the checkpoints of RITM's code, and of SimpleClick and FocalClick, which were built on it.
 
 All of them save `{"state_dict": tensors, "config": {"class": path, "params": name -> {type, value, specified}}}`
 (`isegm/utils/serialization.py` of SamsungLabs/ritm_interactive_segmentation at b9b4460): the config names the model's
@@ -81,7 +81,7 @@ class IsegmCheckpoints(Generic[A]):
         """The network of a checkpoint with its weights.
 
         Raises:
-            UserError: As `read` and `fitted` do.
+            UserError: As in `read` and `fitted`.
         """
         return self.fitted(*self.read(path), path)
 

@@ -171,7 +171,7 @@ def printed_verdicts(rows: Sequence[Published], found: Sequence[Finding]) -> lis
 
     Args:
         rows: The printed lines.
-        found: What is wrong in them: no verdict rests on a mean that is not what its heading says.
+        found: The findings on them: no verdict rests on a mean that is not what its heading says.
     """
     return [_judged(claim, name, rows, found) for claim in load_claims() for name in claim.datasets]
 
@@ -200,7 +200,7 @@ def _judged(claim: Claim, dataset: str, rows: Sequence[Published], found: Sequen
     numbers = [getattr(rows[line], MEANS[part]) for line, part in zip(used, parts, strict=True)]
     difference = sum(sign * number for sign, number in zip((1, -1, -1, 1), numbers, strict=False))
     # Each printed mean may be off by half of its last digit, so a difference of two lies within 0.01 of the true one:
-    # 61.52 - 53.65 = 7.87 stands for [7.86, 7.88].
+    # 61.52 - 53.65 = 7.87 means [7.86, 7.88].
     slack = ROUNDING * len(numbers) + 1e-9
     said = claim.verdict(difference - slack, difference + slack)
     pairs = zip(numbers[::2], numbers[1::2], strict=True)

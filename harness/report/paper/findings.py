@@ -1,4 +1,4 @@
-"""Finds what is wrong with printed means by arithmetic on the means alone.
+"""Finds faults in printed means by arithmetic on the means alone.
 
 A printed overall, seen and unseen mean imply w = (overall - unseen) / (seen - unseen), the share of seen instances.
 Each number was rounded, so w is known within bounds. If these exclude the data set's own share, or the share of

@@ -1,4 +1,4 @@
-"""The paper's printed numbers, which tables show beside ours, and what is known to be wrong with them.
+"""The paper's printed numbers, which tables show beside ours, and their known faults.
 
 Source: Warner, Hahn, Huang, Essa and Birodkar, "Text and Click inputs for unambiguous open vocabulary instance
 segmentation", Tables 1 to 8. `published.csv` holds them as printed, in percent. No test expects our numbers to equal

@@ -42,7 +42,7 @@ class _Printed:
 
 
 Texts = Sequence[Sequence[str]]
-"""The body as it is printed: a line a row, a text a column."""
+"""The body as it is printed: for each row the texts of its columns."""
 
 
 def _grid(table: Table, body: Texts, part: Sequence[int]) -> RichTable:

@@ -128,7 +128,7 @@ def _row(
 ) -> Row:
     parts = _parts(own)
     # A click on no listed object has 0 objects under it, and one of an old run has none recorded. Neither is in a part,
-    # so a single such row blanks both means: nobody knows to which kind it belongs.
+    # so a single such row blanks both means: it may belong to either kind.
     unknown = len(own) - sum(len(part) for part in parts.values())
     doubts = gaps(line)
     if unknown:

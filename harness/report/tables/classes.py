@@ -1,4 +1,4 @@
-"""Class by class: the mean over classes beside the mean over instances, and what the text gains on each class.
+"""Class by class: the mean over classes beside the mean over instances, and the text's gain on each class.
 
 With the IoUs 0.9, 0.7 and 0.8 of cups and 0.4 of a plate, the mean over instances is 0.70 and the mean over classes is
 (0.80 + 0.40) / 2 = 0.60: a frequent class counts no more than a rare one.
@@ -33,7 +33,7 @@ _NOTE = (
 
 @register_table("classes")
 def classes(final: FinalClicks, context: Context) -> Table:
-    """MIoU and the text's gain class by class, and the means over classes: a line a class, a column a method."""
+    """MIoU and the text's gain for each class, and the means over classes; each method has a column."""
     lines = answers(scores(final, context), context)
     found = scored(final, ["category"])
     against = baselines(lines, final, context)

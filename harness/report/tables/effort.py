@@ -148,7 +148,7 @@ def fewest(texted: Sequences, clicked: Sequences, within: Bool[np.ndarray, " n"]
     Args:
         texted: The IoUs with text, among them those after one click.
         clicked: The IoUs without text.
-        within: Which instances of `texted` count.
+        within: Whether each instance of `texted` counts.
 
     Returns:
         `3`; `> 20` if the last click is not enough; "" if there is no common instance.

@@ -49,7 +49,7 @@ _NOTE = (
 
 @register_table("matched_size")
 def matched_size(final: FinalClicks, context: Context) -> Table:
-    """The gap between seen and unseen classes, over all objects and at matched object size: a line a method."""
+    """The gap between seen and unseen classes, over all objects and at matched size: a line for each method."""
     found = scored(final, ["gt_area_px"])
     body: list[Row] = []
     for _, line in scores(final, context).iterrows():

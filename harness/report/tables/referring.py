@@ -83,7 +83,7 @@ def intervals(own: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """95 % intervals of `measures`, by resampling the images.
 
     Args:
-        own: As for `measures`, with the columns of INSTANCE.
+        own: The rows as in `measures`, with the columns of INSTANCE.
     """
     # Every measure is a sum over images divided by another: IoUs over a count of objects or sentences, intersections
     # over unions. So all are resampled together, as two arrays (images, measures), with the same drawn images.

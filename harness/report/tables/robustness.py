@@ -114,7 +114,7 @@ def _row(
 ) -> Row:
     said = [(about(line, final, context) + failures(line, final), gaps(line)) for _, line in own.iterrows()]
     names, doubts = (tuple(dict.fromkeys(note for pair in said for note in pair[part])) for part in (0, 1))
-    # Failed from at least one position: what is listed less what has an IoU from every one.
+    # The instances that failed from at least one position: those listed less those with an IoU from every position.
     listed = int((own["n"] + own["failed"] + own["unscored"]).max())
     failed = str(listed - len(ious)) if (own["missing"] == 0).all() else "–"
     found = spread(ious.to_numpy(dtype=np.float64))

@@ -80,7 +80,7 @@ class Slices:
         doubts = gaps(line)
         if unknown:
             doubts += (f"{unknown} of {len(own)} rows have no {self.column}.",)
-        # Rows without a value belong to no slice. As nobody knows to which they would, every slice's mean is blank.
+        # Rows without a value may belong to any slice, so if there are some, every slice's mean is blank.
         whole = line["missing"] == 0 and not unknown
         bounds = self.ranges.items()
         parts = pd.DataFrame(

@@ -46,7 +46,7 @@ Shown = tuple[Part, "pd.Series[Any]"]
 
 @dataclass(frozen=True)
 class Versus:
-    """A table of ours against others: a line a data set and method, with the overall, seen and unseen means.
+    """A table of ours against others: a line for each data set and method: overall, seen and unseen means.
 
     Attributes:
         number: The paper's table.

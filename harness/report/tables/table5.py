@@ -57,7 +57,7 @@ Asked = Mapping[str, Setting]
 
 @register_table("table5")
 def table5(final: FinalClicks, context: Context) -> Table:
-    """A line a setting and method, a column a data set: overall means; the paper's beneath ours."""
+    """Overall means, a line for each setting and method, a column for each data set; the paper's beneath ours."""
     asked = asked_with(final, context)
     lines = _lines(final, context, list(asked))
     datasets = list(dict.fromkeys(lines["dataset"])) if len(lines) else []
@@ -139,7 +139,7 @@ def _means(own: pd.DataFrame, datasets: Sequence[str], final: FinalClicks) -> It
     for dataset in datasets:
         found = own[own["dataset"] == dataset]
         line: pd.Series[Any] | None = found.iloc[0] if len(found) else None
-        # Settings differ in their clicks, which is what the table compares: only the instances must be the same.
+        # The table compares settings with different clicks, so only the instances must be the same.
         cell = Cell() if line is None else replace(mean_cell(line), alike=line["alike"][0][0])
         yield cell if line is None else replace(cell, notes=gaps(line) + failures(line, final))
 

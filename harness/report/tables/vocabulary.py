@@ -42,7 +42,7 @@ def vocabulary(final: FinalClicks, context: Context) -> Table:
     notes: list[str] = []
     for dataset in lines["dataset"].unique():
         own = lines[lines["dataset"] == dataset]
-        # The data set's names are the base, as they are what a run gives when nothing else is said.
+        # The data set's names are the base, as they are a run's default.
         base = next((line for _, line in own.iterrows() if context.facts(line["method"]).vocabulary == "dataset"), None)
         for _, line in own.iterrows():
             gain, told = _gain(line, base, final)
