@@ -84,7 +84,7 @@ def enlarged(image: Image, interpolation: int = cv2.INTER_CUBIC) -> Image:
 
 
 def framed(image: Image) -> Image:
-    """At the sheet's size, with half a gap around."""
+    """The image at the sheet's size, with half a gap around it."""
     small = cv2.resize(image, (CELL, CELL), interpolation=cv2.INTER_AREA)
     return np.pad(small, ((GAP // 2, GAP // 2), (GAP // 2, GAP // 2), (0, 0)), constant_values=255)
 

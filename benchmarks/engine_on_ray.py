@@ -49,7 +49,7 @@ DRAWN = 40
 """Images with annotations of their own; the others repeat them."""
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 EMBEDDED = places.ROOT / "configs" / "quickstart.yaml"
-"""Its first method computes: Text+Click."""
+"""The config of the embedded method that computes, Text+Click: its first one."""
 
 
 class Blank(Dataset):
@@ -106,7 +106,7 @@ class Watch:
         self.answers[outcome.worker].append((time.monotonic(), cpu_s, outcome))
 
     def wall_s(self) -> float:
-        """From the first shard's start to the last one's end."""
+        """The seconds from the first shard's start to the last one's end."""
         flat = [one for answers in self.answers.values() for one in answers]
         return max(at for at, _, _ in flat) - min(at - outcome.seconds for at, _, outcome in flat)
 

@@ -32,10 +32,10 @@ from harness.storage.store import Store
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = Path("docs/example_report")
 RUN, PAIRS = EXAMPLE / "run", EXAMPLE / "run_same_click"
-"""From the checkout's root, where the commands are given."""
+"""The folders of the kept runs, from the checkout's root, where the commands are given."""
 
 CONFIGS = {"configs/sam_vs_ours_all_scenes.yaml": RUN, "configs/same_click_scenes.yaml": PAIRS}
-"""A config -> where its rows are kept."""
+"""A config -> the folder that keeps its rows."""
 
 LEFT_OUT = ("mask", *MEASURED)
 """Columns that are emptied: most of the bytes, and what differs between two runs."""

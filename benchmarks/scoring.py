@@ -101,7 +101,7 @@ def ours(truth: Region, prediction: Mask) -> Scores:
 
 
 def row(truth: Region, prediction: Mask) -> tuple[list[float], bytes]:
-    """All that a row takes: every metric, and the mask as it is stored."""
+    """The whole work for a row: every metric, and the mask as it is stored."""
     region = Region(prediction)
     return [iou(truth, region), boundary_iou(truth, region)], encode(prediction, region.box)
 

@@ -55,7 +55,7 @@ class Parts:
         self.learner.clicking.clicks(sample, sample.instances[0], np.random.default_rng(0))
 
     def augment(self, sample: Sample) -> None:
-        """All that is done to pixels, labels and a saliency map."""
+        """Do the whole augmentation of pixels, labels and a saliency map."""
         truth, saliency = labels(sample.instances[0].mask, None), np.zeros(sample.size, np.float32)
         rng = np.random.default_rng(0)
         self.learner._cropped(sample.image[:, ::-1], truth[:, ::-1], saliency[:, ::-1], np.array([[5, 5]]), rng)

@@ -2,7 +2,7 @@
 
 One function each, registered by name and version. A rule never sees an image or a method's name: every method,
 worker and resumed run gets the same clicks. Published tables rest on these rules, so a rule that changes its clicks
-becomes a new version. One file a family: `paper` and `xu` draw prompts at random, `correction` clicks into a
+becomes a new version. Each family has a file: `paper` and `xu` draw prompts at random, `correction` clicks into a
 prediction's errors, `robustness` moves the first click over the object, `shared` clicks into two objects at once.
 All of them measure distances in exact integers (`depth`, `deepest`).
 """

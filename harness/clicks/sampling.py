@@ -37,11 +37,11 @@ class Pixels(NamedTuple):
         return self.clicked(int(rng.integers(len(self.x))), positive)
 
     def clicked(self, index: int, positive: bool) -> Click:
-        """A click on one of them."""
+        """A click on one of the pixels."""
         return Click(int(self.x[index]), int(self.y[index]), positive)
 
     def those(self, chosen: np.ndarray) -> Pixels:
-        """Some of them, by a bool for each."""
+        """The pixels whose entry in `chosen`, a bool for each, is True."""
         return Pixels(self.x[chosen], self.y[chosen])
 
 

@@ -155,7 +155,7 @@ def check_paths(kind: str, entry: Plugin, wanted: frozenset[str]) -> None:
 
 
 def unopened(dataset: Dataset, sample_id: str) -> str:
-    """Why the files of a sample cannot be opened; empty where they can be."""
+    """The reason why the files of a sample cannot be opened; "" if they can be."""
     try:
         with contained():
             dataset.load(sample_id)

@@ -96,7 +96,7 @@ def lost(why: str) -> ClusterLostError:
 
 
 def _silent(address: str) -> str:
-    """Why there is no answer at host:port; "" if there is one."""
+    """The reason why there is no answer at host:port; "" if there is one."""
     host, _, port = address.rpartition(":")
     try:
         # If the machine runs, its kernel accepts or refuses at once; only if the machine is gone does this take the

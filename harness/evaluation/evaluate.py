@@ -51,7 +51,7 @@ Answered = tuple[Sequence[str], list[list[Record]]]
 """The ids of a batch that is done, and a list of records for each way of asking."""
 
 CHANGED = "the method changed its image; wanted it left as it was (work on a copy)."
-"""Why all further masks on an image are refused, in this way of asking and in those that follow."""
+"""The reason in the rows of all further masks on an image, in this way of asking and in those that follow."""
 
 
 class Evaluation:

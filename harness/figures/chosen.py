@@ -19,7 +19,7 @@ from harness.statistics.final_clicks import INSTANCE, FinalClicks
 from harness.statistics.means import Rows
 
 RIGHT, WRONG, FAILED = 0.8, 0.5, 0.3
-"""At least this IoU is right; below this is wrong; if all methods are below this, nobody finds the object."""
+"""An IoU of at least the first is right, below the second wrong; if all are below the third, the object is missed."""
 
 FACTS = ["category", "seen", "text", "gt_area_px", "under_click", "under_click_area_ratio"]
 

@@ -85,7 +85,7 @@ class Shard:
         return self.jobs[0].facts.about.get("dataset_fingerprint")
 
     def split(self, size: int) -> tuple[Shard, Shard | None]:
-        """Its first `size` samples, and the rest if there is any."""
+        """A shard of the first `size` samples, and one of the rest if there is any."""
         head, rest = self.sample_ids[:size], self.sample_ids[size:]
         return replace(self, sample_ids=head), replace(self, sample_ids=rest) if rest else None
 

@@ -143,7 +143,7 @@ def _job(
 
 
 def _parts(config: RunConfig, method: MethodEntry, listing: Listing, weights: Mapping[str, str]) -> dict[str, str]:
-    """All that decides a job's rows, by part."""
+    """The values that decide a job's rows: part -> a fingerprint or a readable text."""
     entry, text = listing.entry, config.text_of(method)
     dataset = [entry.name, files.portable("datasets", entry.name, entry.params), listing.fingerprint]
     return {

@@ -55,7 +55,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Everything of a run that the explorer shows.
+    """The data of a run that the explorer shows.
 
     Attributes:
         instances: A line for each instance, sorted by its ids, numbers in them by value: `INSTANCE`, category, text,

@@ -57,7 +57,7 @@ class Baselines:
 
     @property
     def notes(self) -> list[str]:
-        """Why methods with text have no gains, and what to do about it."""
+        """Sentences on why methods with text have no gains, and what to do about it."""
         return list(self._notes())
 
     def _notes(self) -> Iterator[str]:

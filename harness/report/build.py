@@ -69,7 +69,7 @@ def _built(name: str, builder: TableBuilder, final: FinalClicks, context: Contex
 
 
 def _wrong(made: object) -> str:
-    """Why something is no table that every format can print; "" if it is one."""
+    """The reason why something is no table that every format can print; "" if it is one."""
     # Checked here once and named by the table, since a cell that is a number would fail in a renderer, far from its
     # cause.
     if not isinstance(made, Table):

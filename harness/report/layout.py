@@ -293,6 +293,6 @@ def _superscript(number: int) -> str:
 
 
 def plain(text: str, keep: str = "") -> str:
-    """On one line, with control characters spelled out: a name must not move the cursor or turn the text around."""
+    """A text on one line, with control characters spelled out: a name must not move the cursor or reverse the text."""
     text = "".join(" " if char.isspace() and char not in keep else char for char in text)
     return "".join(char if char.isprintable() or char in keep else f"\\x{ord(char):02x}" for char in text)

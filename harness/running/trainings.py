@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Failure = UserError | None
-"""Why a training did not come to its end, if it did not."""
+"""The reason why a training did not come to its end; None if it did."""
 
 Said = Callable[[str, "training.Progress"], None]
-"""Called with a method's label and how its training goes."""
+"""Called with a method's label and the progress of its training."""
 
 
 @dataclass(frozen=True)

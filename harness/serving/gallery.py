@@ -127,7 +127,7 @@ class OfDataset(Source):
 
     @cached_property
     def ids(self) -> dict[str, None]:
-        """Its samples' ids in order; a dictionary, since every request looks up an id."""
+        """The samples' ids in order; a dictionary, since every request looks up an id."""
         with blamed(f"data set '{self.label}', sample_ids()"):
             return dict.fromkeys(self.dataset.sample_ids())
 
@@ -179,7 +179,7 @@ class OfFolder(Source):
         self._paths: dict[str, Path] = {}
 
     def names(self, search: str) -> Sequence[str]:
-        """Their paths below the folder, which is read anew each time: a picture may have been added."""
+        """The pictures' paths below the folder, which is read anew each time: a picture may have been added."""
         found = sorted(path for path in self.root.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
         self._paths = {path.relative_to(self.root).as_posix(): path for path in found}
         return [one for one in self._paths if search in one.lower()]

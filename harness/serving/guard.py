@@ -37,7 +37,7 @@ class Guard:
         return cls("" if is_loopback(host) else secrets.token_urlsafe(24))
 
     def refusal(self, request: web.Request) -> str:
-        """Why a request is not answered; "" if it is."""
+        """The reason why a request is not answered; "" if it is."""
         if not self.token and not is_loopback(_name(request.host)):
             return (
                 f"found the host '{request.host[:200]}'; wanted 127.0.0.1 or localhost. For others to reach this page, "

@@ -67,12 +67,12 @@ class FinalClicks:
     Text columns are ordered categoricals (`storage.rows.coded`), unless `as_text` made them.
 
     Attributes:
-        rows: One row an instance, method and ranking, sorted by these three, with all columns of the run's rows. Over
-            several draws the metrics and the pixel counts are means, and all other columns are the first draw's.
+        rows: A row for each instance, method and ranking, sorted by these three, with all columns of the run's rows.
+            Over several draws the metrics and the pixel counts are means, and all other columns are the first draw's.
         every: The run's rows at every click, in any order; `where` leaves them whole.
-        drawn: One row an instance, draw, method and ranking: `rows` before the draws are averaged, and the same table
-            where there is one draw.
-        withheld: Data set -> why none of its rows is here: its methods did not get the same prompts.
+        drawn: A row for each instance, draw, method and ranking: `rows` before the draws are averaged, and the same
+            table if there is one draw.
+        withheld: Data set -> the reason why none of its rows is here: its methods did not get the same prompts.
         partial: (method's label, data set's label) -> how many instances lack some of their draws.
     """
 
@@ -246,7 +246,7 @@ _PIXELS = ("intersection_px", "union_px", "gt_area_px", "pred_area_px")
 
 
 def _over_draws(drawn: pd.DataFrame) -> pd.DataFrame:
-    """One row an instance, method and ranking, its scores averaged; a score that one draw lacks becomes missing."""
+    """A row for each instance, method and ranking, with mean scores; a score that one draw lacks becomes missing."""
     first = ~repeats(drawn, _LINE)
     if first.all():
         return drawn

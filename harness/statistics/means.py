@@ -48,7 +48,7 @@ class Gain:
 
 
 NO_GAIN = Gain(math.nan, math.nan, math.nan, 0)
-"""Over no instance."""
+"""The gain over no instance: n is 0, and all other numbers are NaN."""
 
 
 def summarise(rows: Rows, by: Sequence[str] = ENTRY, metric: str = "iou", intervals: bool = False) -> pd.DataFrame:

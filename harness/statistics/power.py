@@ -26,7 +26,7 @@ POWER = 0.8
 """The probability that a true difference is found, over repetitions of the whole run on other images."""
 
 MOST_PAIRED = 6
-"""Up to this many methods and rankings on a data set, every two are compared; beyond it, each with the first."""
+"""The most methods and rankings on a data set of which every two are compared; beyond it, each with the first."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ _JOB = ["method", "dataset"]
 _ASKED = [*_JOB, "image_id", "instance_id"]
 
 LEAST_MASKS = 10
-"""With fewer masks than this there is no warning that most of them are odd."""
+"""The least number of masks for a warning that most of them are odd."""
 
 MOST_OUTSIDE = 0.5
 """The share of a method's masks that may miss their click before there is a warning.
@@ -47,7 +47,7 @@ class Reason:
 
 
 def reasons(rows: pd.DataFrame) -> list[Reason]:
-    """Why the failed instances of a run's rows failed, the most frequent reason first; each instance counts once."""
+    """The reasons why instances of a run failed, the most frequent one first; each instance counts once."""
     failed = as_text(rows[rows["status"] != "ok"].drop_duplicates(_ASKED))
     # "instance 17 has no pixel" and "instance 42 has no pixel" are one kind: every word with a digit, path or quote
     # becomes a star, and equal texts are then counted together.

@@ -210,7 +210,7 @@ def _comparable(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> bo
 
 
 def _values(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Any]:
-    """Both values, without parameters that are paths: files may move while their content stays the same."""
+    """The values then and now, without parameters that are paths: files may move while their content stays the same."""
     values = [then[key], now[key]]
     if key not in _PLUGINS:
         return values

@@ -100,6 +100,6 @@ def _said(dataset: str, what: str, unlike: pd.DataFrame) -> str:
 
 
 def _first_two(unlike: pd.DataFrame) -> Iterator[Any]:
-    """Two lines of the first instance that have different values."""
+    """The two lines of the first instance, which have different values."""
     first = unlike[(unlike[_INSTANCE] == unlike[_INSTANCE].iloc[0]).all(axis=1)]
     return (line for _, line in first.drop_duplicates("value").iloc[:2].iterrows())

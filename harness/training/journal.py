@@ -20,7 +20,7 @@ from harness.storage.folder import reason
 from harness.training.one_rank import Progress
 
 METRICS = "metrics.parquet"
-"""The file's name in the training's folder: a row a report, `Progress` with the time in seconds since 1970."""
+"""The file's name in the training's folder; each report is a row, `Progress` with the time in seconds since 1970."""
 
 _CURVES = ("loss", "lr", "steps_per_s", "waited", "validation")
 _SCHEMA = pa.schema(

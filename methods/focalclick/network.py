@@ -47,7 +47,7 @@ class HrnetArchitecture:
 
 @dataclass(frozen=True)
 class FocalClickArchitecture:
-    """All that is needed to build a checkpoint's networks again.
+    """The arguments to build a checkpoint's networks again.
 
     Attributes:
         backbone: The coarse network.

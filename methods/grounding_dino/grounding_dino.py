@@ -90,7 +90,7 @@ class GroundingDino(MultiMask):
         return snapshot_text_limit(folder, most, "Grounding DINO", caption, cut=True)
 
     def encode(self, images: Sequence[Image]) -> list[EncodedImage]:
-        """Both networks' image towers, once an image."""
+        """Run both networks' image towers, once for each image."""
         encoded = super().encode(images)
         seen = [self.detector.see(image) for image in images]
         return [EncodedImage(one.image, one.size, one.features, own) for one, own in zip(encoded, seen, strict=True)]

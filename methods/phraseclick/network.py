@@ -40,7 +40,7 @@ WORDS_READ = 20
 
 @dataclass(frozen=True)
 class PhraseArchitecture:
-    """All that is needed to build a checkpoint's network again; the checkpoint holds it.
+    """The arguments to build a checkpoint's network again; the checkpoint contains them.
 
     Attributes:
         channels: The layout of the input, without a saliency.

@@ -65,7 +65,7 @@ class PhraseClick(Method):
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:  # noqa: ARG003
-        """Its network's words."""
+        """The limit of its network, in words."""
 
         def beyond(text: str) -> int:
             words = len(words_of(text))

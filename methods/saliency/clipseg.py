@@ -105,7 +105,7 @@ class ClipSeg(Saliency):
 
     @classmethod
     def text_limits(cls, params: Mapping[str, Any]) -> Sequence[TextLimit]:
-        """Its CLIP's limit."""
+        """The limit of its CLIP."""
         folder = located(params["snapshot"])
         most = int(snapshot_config(folder, "text_config").get("max_position_embeddings", LONGEST))
         return snapshot_text_limit(folder, most, "CLIPSeg", lambda text: params["template"].replace("{}", text))

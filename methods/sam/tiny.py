@@ -16,7 +16,7 @@ from harness.structures import UserError
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is needed to build a checkpoint's network again; the checkpoint holds it.
+    """The arguments to build a checkpoint's network again; the checkpoint contains them.
 
     Attributes:
         image_size: The longest side, in pixels, to which the image is resized.

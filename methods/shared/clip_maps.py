@@ -1,4 +1,4 @@
-"""From a text's score in each cell of a grid to its map of the image: the common part of the saliencies on CLIP."""
+"""Turns a text's scores in the cells of a grid into a map of the image; common to the saliencies on CLIP."""
 
 from __future__ import annotations
 

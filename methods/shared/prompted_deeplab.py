@@ -36,7 +36,7 @@ AUXILIARY = "auxiliary."
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that is needed to build a checkpoint's network again; the checkpoint contains it.
+    """The arguments to build a checkpoint's network again; the checkpoint contains them.
 
     Attributes:
         channels: The layout of the input.

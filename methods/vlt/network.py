@@ -342,7 +342,7 @@ def located(tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
 
 
 def coordinates(maps: Float[Tensor, "b _c h w"]) -> Float[Tensor, "b 6 h w"]:
-    """Three times x and three times y, -1 to 1 from the first place to the last."""
+    """Six maps of coordinates: three times x and three times y, -1 to 1 from the first place to the last."""
     batch, _, height, width = maps.shape
     x = torch.linspace(-1, 1, width, device=maps.device).expand(height, width)
     y = torch.linspace(-1, 1, height, device=maps.device)[:, None].expand(height, width)

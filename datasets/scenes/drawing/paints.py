@@ -125,7 +125,7 @@ def pick(rng: np.random.Generator, colours: tuple[Colour, ...] = PALETTE) -> Col
 
 
 def gradient(colour: Colour, contrast: float = 0.16, across: bool = False) -> Paint:
-    """From a little lighter to a little darker than a colour."""
+    """A gradient from a little lighter to a little darker than a colour."""
     return Paint(lighter(colour, contrast), darker(colour, contrast), across)
 
 

@@ -15,7 +15,7 @@ AS_MUCH = 0.95
 
 
 def contradictions(rows: Sequence[Published]) -> Iterator[Finding]:
-    """Everything that the rules of this file find in printed lines."""
+    """The findings of all rules of this file on printed lines."""
     for rule in (_lists, _supervised, _negative_clicks):
         yield from rule(rows)
 

@@ -62,7 +62,7 @@ def implied_share(overall: float, seen: float, unseen: float, rounding: float = 
 
 
 def findings(rows: Sequence[Published]) -> list[Finding]:
-    """Everything that the rules of this file find in printed lines."""
+    """The findings of all rules of this file on printed lines."""
     rules = (_shares, _instances, _gains, _changed, _repeated, _boundaries, _metrics)
     return [found for rule in rules for found in rule(rows)]
 

@@ -81,7 +81,7 @@ def printed_rows() -> tuple[Published, ...]:
 
 @cache
 def known_findings() -> tuple[Finding, ...]:
-    """All that is wrong in the paper's printed numbers, text and sentences."""
+    """The faults in the paper's printed numbers, text and sentences."""
     return tuple(everything_wrong(printed_rows(), load_stated()))
 
 

@@ -1,1 +1,1 @@
-"""One file a table of the paper's or of ours."""
+"""The tables, the paper's and ours, each in a file."""

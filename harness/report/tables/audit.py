@@ -23,7 +23,7 @@ CLEAN = "Nothing is wrong in this run's own means."
 
 @register_table("audit")
 def audit(final: FinalClicks, context: Context) -> Table:
-    """Everything that is wrong or doubtful in the paper's tables and in the run's own means."""
+    """The faults and doubts in the paper's tables and in the run's own means."""
     own = _grouped(own_findings(final, context))
     body = [*_rows("published", _grouped(printed_findings())), *_rows(f"run {context.run}", own)]
     said = f"{len(own)} finding{'s' * (len(own) > 1)} in this run." if own else CLEAN

@@ -41,7 +41,7 @@ RANKED = (
 
 @register_table("leaderboard")
 def leaderboard(final: FinalClicks, context: Context) -> Table:
-    """One line a data set, method and ranking; within a data set the best mean first, blank ones last."""
+    """A line for each data set, method and ranking; within a data set the best mean first, blank ones last."""
     metrics = _metrics(context)
     lines = _lines(final, context, metrics)
     starts = ~lines.duplicated("dataset")

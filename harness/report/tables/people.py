@@ -39,7 +39,7 @@ _NOBODY = "No method of this run has a variant by people's clicks (recorded/v1, 
 
 @register_table("people")
 def people(final: FinalClicks, context: Context) -> Table:
-    """One line a data set, method and simulator: mIoU by people's clicks, by the simulator's, and the difference."""
+    """A line for each data set, method and simulator: mIoU by people's clicks, by the simulator's, the difference."""
     lines = answers(scores(final, context), context)
     made = final.clicks_made
     body: list[Row] = []

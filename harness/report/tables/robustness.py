@@ -49,7 +49,7 @@ _GENERAL = (
 
 @register_table("robustness")
 def robustness(final: FinalClicks, context: Context) -> Table:
-    """One line a data set and method: the mean over positions, the spread within instances, and the worst tenth."""
+    """A line for each data set and method: the mean over positions, the spread within instances, the worst tenth."""
     lines, found = answers(scores(final, context), context), scored(final)
     body: list[Row] = []
     notes: list[str] = []

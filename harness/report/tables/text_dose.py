@@ -90,7 +90,7 @@ Gains = dict[str, Gain]
 
 @register_table("text_dose")
 def text_dose(final: FinalClicks, context: Context) -> Table:
-    """One line a data set, method and dose: mean, gain over no text, gullibility."""
+    """A line for each data set, method and dose: mean, gain over no text, gullibility."""
     lines = answers(scores(final, context), context)
     body: list[Row] = []
     notes: list[str] = []
