@@ -64,7 +64,7 @@ class Pulse:
         self.looked = time.monotonic()
 
     def ask(self, call: Callable[[], T]) -> T:
-        """What a call to the cluster's head returns, or raises.
+        """Make a call to the cluster's head; returns its result, or raises what it raises.
 
         The head may be lost while it answers. The call would then block until Ray ends this process. So it is made in a
         thread, and the head is looked at meanwhile.

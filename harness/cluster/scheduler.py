@@ -356,7 +356,7 @@ class Cluster:
 
         Args:
             slot: The actor's slot.
-            reason: Why it died, for messages and rows.
+            reason: The reason of its death, for messages and rows.
             outside: Whether something other than the work ended it: its node was lost, or Ray freed memory.
         """
         self.pulse.check()  # If the whole cluster died, this raises, and nothing is blamed on the shard.

@@ -50,7 +50,7 @@ class Clicks(Model):
         options: The click rule's options.
         max_clicks: The number of clicks on an instance; a row is written after each round. 0 asks once, by the text
             alone.
-        draws: How often an instance is asked for, each time with clicks drawn anew.
+        draws: The number of times that an instance is asked for, each time with clicks drawn anew.
         start: The box or rough mask that prompts start from, in place of the data set's own.
     """
 

@@ -54,8 +54,9 @@ class Asked:
         words: The spoken forms of names, synonyms and hypernyms.
         rng: Makes the random generator of this instance; most rules need none. Its seed comes from the run's seed and
             the instance, so the words do not depend on the order of the work.
-        fits: For a rule that looks at the picture: how well each category of the vocabulary fits the picture around the
-            first click, by the method's own CLIP (`Method.text_fits`); the largest fits best. Empty for other rules.
+        fits: For a rule that looks at the picture: a score of how well each category of the vocabulary fits the picture
+            around the first click, by the method's own CLIP (`Method.text_fits`); the largest fits best. Empty for
+            other rules.
     """
 
     instance: Instance | Listed

@@ -118,7 +118,7 @@ class Wording:
             instance: An instance of the data set.
             present: The categories of its sample.
             rng: Makes the random generator of this instance's words; most rules need none.
-            fits: How well each class fits around the click, for a rule that looks at the picture.
+            fits: A score of each class around the click, for a rule that looks at the picture.
 
         Raises:
             ValueError: The rule has no words for it, fails, or returns something other than words.

@@ -212,7 +212,7 @@ class Way:
 
         Args:
             asking: The instance.
-            fits: How well each class fits around the click, for a text rule that looks at the picture.
+            fits: A score of each class around the click, for a text rule that looks at the picture.
 
         Raises:
             ValueError: The rule has no words for it, or fails.

@@ -245,8 +245,8 @@ def bounds(values: pd.DataFrame, rows: pd.DataFrame) -> list[tuple[float, float]
 
 def _with_absent(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
     present = set(zip(lines["method"], lines["dataset"], strict=True))
-    # Who is expected and has no row at all gets a line of its own, with dashes: left out, a method that failed to
-    # start would look as if the config did not name it.
+    # A method that is expected and has no row at all gets a line with dashes. If it were left out, a method that failed
+    # to start would look as if the config did not name it.
     wanted = context.expected_instances or itertools.product(context.labels, lines["dataset"].unique())
     absent = [
         {"dataset": dataset, "method": method, "ranking": ""}

@@ -141,7 +141,7 @@ def paired_gain(
         a: A method's label, or (label, ranking) if it has several rankings.
         b: The second method, likewise; positive differences are in favour of a.
         metric: A metric of the rows, by its column.
-        resamples: How often the images are drawn anew.
+        resamples: The number of times that images are drawn anew.
         seed: The seed of the resampling.
         scale: The metric's scale; by default the one that the rows of `harness.load` carry.
 

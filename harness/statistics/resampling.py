@@ -37,7 +37,7 @@ def intervals_of_means(
     Args:
         sums: The sum of the values of an image's instances.
         counts: How many instances an image has in the column; 0 if it has none.
-        resamples: How often images are drawn anew.
+        resamples: The number of times that images are drawn anew.
         seed: The seed of the draws.
     """
     # A mean over instances is the sum of all values over the count of all instances. Drawing images anew gives other
@@ -109,7 +109,7 @@ def sign_flip_p(sums: Columns, flips: int = RESAMPLES, seed: int = 0) -> Column:
 
     Args:
         sums: The sum of the differences of an image's instances; 0 if it has none.
-        flips: How often signs are flipped.
+        flips: The number of times that signs are flipped.
         seed: The seed of the signs.
     """
     # Three images on which method a was ahead by 0.5, 0.1 and 0.2 in sum, together 0.8. With every choice of signs:

@@ -163,7 +163,7 @@ class VltNetwork(nn.Module):
     ) -> tuple[Float[Tensor, "b q h w"], Float[Tensor, "b n d"]]:
         """The features for the query maps, and the image's tokens for the encoder; both depend on the sentence."""
         # The sentence (b c) multiplies every place of the coarsest map (b c 13 13): channels that fit the words grow.
-        # That product is enlarged to 26 x 26 and joined with the finer maps. `tokens` is (b 676 d), row by row.
+        # The product is enlarged to 26 x 26 and joined with the finer maps. `tokens` is (b 676 d), row by row.
         product = F.leaky_relu(self.product_norm(seen.coarse * sentence[..., None, None]), LEAK)
         large = doubled(product)
         middle = self._conv(torch.cat([large, seen.middle], 1), 62)

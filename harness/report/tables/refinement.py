@@ -90,7 +90,7 @@ def _row(
     """The line of some inputs, and a note with its intervals."""
     values = _values(rows)
     own = rows.loc[values.index]
-    whole = pd.notna(line["mean"])  # Where rows are missing, a mean would be over a part.
+    whole = pd.notna(line["mean"])  # If rows are missing, a mean would be over a part.
     means = {name: float(values[name].mean()) if whole else math.nan for name in values}
     ends = dict(zip(values, bounds(values, own), strict=True))
     n = len(values) if whole else 0

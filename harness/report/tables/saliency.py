@@ -86,8 +86,8 @@ def _measured(final: FinalClicks) -> list[str]:
 
 def _maps(found: pd.DataFrame, line: pd.Series[Any], context: Context) -> Iterator[Cell]:
     """The means of each metric of the maps: over all instances, and over those alone of their class in the image."""
-    # Of two cups in an image the map of "cup" covers both. For either one, half of the map then lies beside the
-    # object, which is no fault of the map; the second column leaves such instances out.
+    # If an image has two cups, the map of "cup" covers both. For either cup, half of the map is then off the object,
+    # which is no fault of the map; the second column leaves such instances out.
     for name in MAPS:
         for own in (found, found[found["same_class_count"] == 1]):
             values = own[name].dropna().astype(float) if name in own else pd.Series(dtype=float)
