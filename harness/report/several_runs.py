@@ -31,13 +31,13 @@ ALIKE = ("clicks", "text", "seed", "dataset")
 """The parts of a job that say what its method was asked to do."""
 
 LINE = ["method", "ranking", "weights", "trained_on"]
-"""The columns that tell the leaderboard's lines on one data set apart."""
+"""The columns that identify a line of the leaderboard."""
 
 COSTS = ("encode_ms", "segment_ms")
 SHARES = {"p50": 0.5, "p95": 0.95}
 COST_NAMES = (*(f"{cost}_{share}" for cost in COSTS for share in SHARES), "s_per_1000_masks")
 PEAKS = {"memory_mib": "memory", "gpu_mib": "GPU"}
-"""The key of a job's largest worker in the manifest's starts -> its column."""
+"""A key of a job's peaks (of its largest worker) in the manifest's starts -> the column's name."""
 
 
 @dataclass(frozen=True)
