@@ -6,6 +6,8 @@ import datetime
 import os
 import platform
 import subprocess
+import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -33,9 +35,18 @@ def now() -> str:
 
 
 def _gpus() -> list[str]:
-    import torch
+    """The names of this machine's GPUs, by torch or, so as not to wait for its import, by NVIDIA's own tool."""
+    if torch := sys.modules.get("torch"):
+        return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return _said(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]).splitlines()
 
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+def _said(command: Sequence[str]) -> str:
+    """What a command prints; "" if it is not there or fails."""
+    try:
+        return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def _version(package: str) -> str:
@@ -52,11 +63,7 @@ def commit() -> str:
     """
     if not CHECKOUT:
         return os.environ.get("HARNESS_COMMIT") or f"v{_version('text-click-harness')}"
-    run = [["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"]]
-    try:
-        head, changed = (
-            subprocess.run(c, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout for c in run
-        )
-    except (OSError, subprocess.CalledProcessError):
+    if not (head := _said(["git", "rev-parse", "--short=12", "HEAD"])):
         return os.environ.get("HARNESS_COMMIT", "")
+    changed = _said(["git", "status", "--porcelain", "--untracked-files=no"])
     return head.strip() + ("+" if changed.strip() else "")
