@@ -42,6 +42,9 @@ class Starts:
 def is_causal(module: open_clip.CLIP) -> bool:
     """Whether this file can compute a text tower: it is causal, of plain blocks, and read at the end mark."""
     mask, blocks = module.attn_mask, module.transformer.resblocks
+    # The mask is added to the scores of query and key: -inf above the diagonal hides all later tokens, 0 elsewhere
+    # changes nothing. In a tower without it (SigLIP's) every token also sees the padding, which then cannot be left
+    # out.
     return (
         mask is not None
         and torch.equal(mask, torch.full_like(mask, -torch.inf).triu(1))
@@ -52,6 +55,9 @@ def is_causal(module: open_clip.CLIP) -> bool:
 
 def ends_at(module: open_clip.CLIP, tokens: Int64[Tensor, "n context"]) -> list[int]:
     """The place of each text's end mark, at which its vector is read."""
+    # `argmax` gives the first of the largest. The end mark has the highest number in CLIP's vocabulary and the padding
+    # is 0, so the place of the largest token is the mark's ("argmax"). With "eos" the mark is looked for: in 0 0 0 1 0
+    # ... the largest is the 1.
     at = (tokens == module.text_eos_id).int() if module.text_pool_type == "eos" else tokens
     return at.argmax(dim=-1).tolist()
 
@@ -88,6 +94,8 @@ def vectors_of(
     there, (count, length) = module.positional_embedding.device, tokens.shape
     which, before = which.to(there), starts.lengths[which.to(there)]
     steps = torch.arange(length, device=there)
+    # The rest's positions go on where its beginning ends. After "[start] a photo of a", 5 tokens, the name's tokens
+    # stand at the places 5, 6, ...: `before` (n 1) + `steps` (t) gives the places (n t).
     x = module.token_embedding(tokens.to(there)) + module.positional_embedding[before[:, None] + steps]
     # The mask (sentences, tokens, keys): each token sees its sentence's beginning and, of the sentence's other tokens,
     # those up to itself. A beginning of 2 tokens, padded to 3, and a rest of 3 tokens, where x is seen:
@@ -110,6 +118,9 @@ def _through(
     # The layers of open_clip's ResidualAttentionBlock, written out: its own forward takes no earlier keys and values.
     kept = []
     for number, block in enumerate(module.transformer.resblocks):
+        # `in_proj_weight` has query, key and value below each other, (3c c): one product gives (n t 3c), which is cut
+        # into three and each of these into heads, (n h t c/h). `scaled_dot_product_attention` divides by the root of
+        # c/h itself.
         attention = block.attn
         projected = F.linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
         query, key, value = (

@@ -166,6 +166,10 @@ def window_click_channels(
     """
     ys, xs = (torch.arange(length, device=clicks.device, dtype=clicks.dtype) for length in size)
     x, y = clicks[..., 0, None, None], clicks[..., 1, None, None]
+    # Resizing multiplies all distances by one number, up to rounding, which distance / farthest cancels: so the
+    # window's own pixels give the values of `click_channels`, and no map of the whole image is made. `extent` (n 4)
+    # becomes four tensors (n 1 1 1) beside the clicks' (n c 1 1); a click outside the window only has no pixel with the
+    # least value.
     left, top, right, bottom = (edge[:, None, None, None] for edge in extent.unbind(1))
     farthest = torch.hypot(torch.maximum(x - left, right - x), torch.maximum(y - top, bottom - y))
     unit = torch.hypot(xs - x, ys[:, None] - y).div_(farthest.clamp(min=1)).clamp_(0, 1)

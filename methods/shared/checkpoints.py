@@ -119,6 +119,7 @@ def state_dict(found: Any) -> Any:
     for _ in STATE_DICTS:  # Not for ever: a damaged file may hold a mapping that contains itself.
         keys = [key for key in STATE_DICTS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
         found = found[keys[0]] if keys else found
+    # A compiled network in DistributedDataParallel saves "module._orig_mod.conv.weight": each turn removes one prefix.
     while isinstance(found, Mapping) and (prefix := _shared_prefix(list(found))):
         found = {name.removeprefix(prefix): value for name, value in found.items()}
     return found

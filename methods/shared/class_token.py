@@ -53,6 +53,8 @@ class Projection:
 
     def back(self, gradient: Float[Tensor, "*n h e"]) -> Float[Tensor, "*n in"]:
         """The gradient of the layer's input, computed from the gradient of its output."""
+        # y = W x + b has the gradient W^T dy by x. With vectors as rows, as everywhere here, that is dy W; the bias
+        # plays no role. The heads' parts (h e) are joined first, since W mixes all of them.
         return gradient.flatten(-2) @ self.weight
 
 
@@ -104,6 +106,8 @@ class LastAttention:
 
     def products(self, gradients: Float[Tensor, "k n h e"]) -> Float[Tensor, "k n h t"]:
         """Each text's gradient of the attention weights: the gain of its score by more attention to a token."""
+        # attended = sum over tokens of weight * value, so the gradient by one weight is the gradient of `attended`,
+        # (k n h e), times that token's value, (n h t e): one number for each head and token.
         return torch.einsum("knhe,nhte->knht", gradients, self.value)
 
 
@@ -128,6 +132,8 @@ def vit_attention(visual: VisionTransformer, before: Float[Tensor, "n t c"]) -> 
     tokens, heads = block.ln_1(before), block.attn.num_heads
     query = of_query.heads(tokens[:, :1], heads)[:, :, 0]
 
+    # Only the class token's row goes on. The residual adds its own input, and the MLP works on each token by itself: no
+    # other token of the last block's output reaches the embedding, and so none has a gradient after the attention.
     def readout(attended: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
         token = before[:, 0] + block.ls_1(block.attn.out_proj(attended))
         token = token + block.ls_2(block.mlp(block.ln_2(token)))
@@ -138,9 +144,13 @@ def vit_attention(visual: VisionTransformer, before: Float[Tensor, "n t c"]) -> 
 
 def resnet_attention(pool: AttentionPool2d, cells: Float[Tensor, "n c gh gw"]) -> LastAttention:
     """A ModifiedResNet's attention pool, from the cells of its last stage; the query is made from their mean."""
+    # (n c gh gw) -> (n gh*gw c), then the cells' mean in front as token 0, the query's. With its 7 x 7 cells and the
+    # mean an RN50 at 224 pixels has 50 tokens, one for each learned position.
     flat = cells.flatten(2).transpose(1, 2)
     tokens = torch.cat([flat.mean(1, keepdim=True), flat], dim=1)
     tokens = tokens + pool_positions(pool, (cells.shape[2], cells.shape[3]))
+    # The attention divides the finished query, W x + b, by the root of a head's width: so weight and bias are scaled
+    # alike.
     scale = (tokens.shape[-1] // pool.num_heads) ** -0.5
     of_query = Projection(pool.q_proj.weight * scale, pool.q_proj.bias * scale)
     others = (Projection(layer.weight, layer.bias) for layer in (pool.k_proj, pool.v_proj))
@@ -163,6 +173,7 @@ def _attention(
 
 def projections(block: ResidualAttentionBlock) -> tuple[Projection, Projection, Projection]:
     """A block's layers for query (with its scale), key and value, which are stored as one."""
+    # torch keeps the three layers below each other in the order query, key, value: (3c c) -> 3 x (c c).
     weights, biases = block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3)
     scale = block.attn.head_dim**-0.5
     query, key, value = (Projection(weight, bias) for weight, bias in zip(weights, biases, strict=True))

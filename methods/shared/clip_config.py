@@ -72,6 +72,9 @@ def pixel_statistics(model: str, checkpoint: Path | None, from_openai: bool) -> 
         return _statistics(_json_config(model)[1], model)
     name, _, tag = model.partition(":")
     tags = open_clip.list_pretrained_tags_by_model(name)
+    # "ViT-L-14_dfn2b_s39b.pt" has two of open_clip's tags in its name, dfn2b and dfn2b_s39b: the longest is meant. If
+    # no tag is known, all tags of the model count, and it is enough that they agree: `known` has an entry for each
+    # distinct pair of mean and deviation, so one entry means one answer.
     in_file = [one for one in tags if checkpoint is not None and one.lower() in checkpoint.name.lower()]
     named = [tag] if tag else ["openai"] if from_openai else sorted(in_file, key=len)[-1:] or tags
     known = {_statistics(open_clip.get_pretrained_cfg(name, one), model): one for one in named}

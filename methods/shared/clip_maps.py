@@ -21,6 +21,8 @@ _CLASSES_AT_ONCE = 8
 """How many classes are upsampled together on a CPU, few enough for its cache; the least number on a GPU."""
 _ON_GPU_AT_ONCE = 2**26
 """How many pixels, of all classes together, a GPU upsamples at once: it is faster with many."""
+# The step between two float32 numbers is about 1e-7 of their size. A map that varies by a few steps only shows the
+# rounding of a constant, and stretched to 0..1 it would look like a saliency.
 _FLAT = 1e-6
 
 
@@ -49,6 +51,7 @@ def own_stream(device: torch.device) -> torch.cuda.Stream | None:
     """A GPU's stream for the loaders' work, which would otherwise wait behind the training steps that are queued."""
     if device.type != "cuda":
         return None
+    # CUDA serves streams with lower numbers first: waiting kernels of this one start before those of the training step.
     stream = torch.cuda.Stream(device, priority=-1)
     stream.wait_stream(torch.cuda.current_stream(device))  # The weights may still be on their way to the GPU.
     return stream
@@ -88,6 +91,9 @@ def log_sum_exp(scores: Float32[Tensor, "n k gh gw"], size: tuple[int, int]) -> 
     at_once = max(_CLASSES_AT_ONCE, _ON_GPU_AT_ONCE // bound.numel()) if bound.is_cuda else _CLASSES_AT_ONCE
     for part in (scores - most).split(at_once, dim=1):
         total += upsampled(part.flatten(0, 1), size).exp_().unflatten(0, part.shape[:2]).sum(1)
+    # Between two cells with different winners the bound lies above every class. With a small temperature it may do so
+    # by more than 100, and all exponentials are 0 in float32. The least number above 0 keeps the logarithm finite
+    # there.
     return total.clamp_min_(torch.finfo(total.dtype).tiny).log_() + bound
 
 

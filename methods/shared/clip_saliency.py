@@ -163,6 +163,9 @@ class ClipSaliency(Saliency):
         # Two questions in one shape (texts, images): several texts of one image are (k, 1), one text for each of
         # several images is (1, n). Either has one map for each text, so flattening gives them in the texts' order.
         own = self.evidence(kept, vectors[None] if len(images) > 1 else vectors[:, None]).flatten(0, 1)
+        # Without a contrast, negative evidence is cut off before the enlargement, as in the official codes (Grad-CAM's
+        # ReLU). With one it must stay: a cell that speaks against the cup, and more so against the plate, is in favour
+        # of the cup.
         if not (self.softmax and vocabulary):
             return min_max(self._stretched(own.clamp(min=0), size))
         names = tuple(dict.fromkeys(vocabulary))

@@ -38,6 +38,10 @@ class Sentences:
         texts = [template.replace("{}", name) for template in self.templates]
         tokens: Int64[Tensor, "texts context"] = self.clip.tokenizer(texts)
         check_lengths(self.clip.tokenizer, texts, tokens)
+        # CLIP's prompt ensemble (Radford et al., section 3.1.4): each sentence's vector gets length 1 before the mean,
+        # so that all count alike, and the mean gets length 1 again, so that a product with it is a cosine. One name at
+        # a time: in a larger batch the last bits of a product depend on the batch's size, and a name's vector would
+        # depend on the others.
         found = self._causal(tokens) if self.causal else self._whole(tokens)
         mean = nn.functional.normalize(found, dim=-1).float().mean(dim=0)
         return nn.functional.normalize(mean, dim=-1)
@@ -57,6 +61,8 @@ class Sentences:
             start = self.beginnings[index]
             if row[: len(start)] != start or last < len(start):
                 return self._whole(tokens)  # A name that melts with what stands before it, such as "<start_of_text>".
+            # What is left of "[start] a photo of a | hair drier . [end] 0 0 ...": the tokens up to the end mark,
+            # without the padding. Rests of equal length form a batch, which so needs no padding.
             rests.append(row[len(start) : last + 1])
             ends.setdefault(len(rests[-1]), []).append(index)
         for which in ends.values():

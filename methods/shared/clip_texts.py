@@ -114,6 +114,8 @@ class TextVectors:
 def tower_hash(clip: ClipModel, templates: Sequence[str]) -> str:
     """A hash of all that decides a text's vector: the text tower's weights and layers, tokens and sentences."""
     module, digest = clip.module, hashlib.sha256()
+    # torch's text of a layer has its sizes but not its number of heads: two towers with equal weights and different
+    # heads would have one hash.
     heads = [layer.num_heads for layer in module.transformer.modules() if isinstance(layer, nn.MultiheadAttention)]
     layers = f"{module.transformer} {module.ln_final} {heads} {module.attn_mask is None}"
     reads = (module.text_pool_type, module.text_eos_id, clip.tokenizer.context_length, clip.tokenizer.vocab_size)

@@ -235,6 +235,8 @@ class MultiMask(Method):
         if prompt.boxes and ("boxes" not in self.takes or len(prompt.boxes) > 1):
             wanted = "one" if "boxes" in self.takes else "none"
             raise ValueError(f"{self.name}: found {len(prompt.boxes)} boxes; wanted {wanted}.")
+        # A box may reach beyond the image, as boxes drawn by hand do: its corners are just points for the prompt
+        # encoder. A box that misses the image altogether has nothing to segment.
         for box in prompt.boxes:
             if box.right < 0 or box.left > width - 1 or box.bottom < 0 or box.top > height - 1:
                 raise ValueError(f"found {box}; wanted one that reaches into the {width} x {height} image.")
@@ -306,6 +308,9 @@ class MultiMask(Method):
         self, state: EncodedImage, prompts: Sequence[Prompt], answers: Sequence[Answer], masks: Sequence[Masks]
     ) -> list[dict[str, list[float]]]:
         """For each prompt: ranking -> a score for each candidate."""
+        # The rankings judge the same candidates and change no mask. Each is computed for all prompts of the image
+        # together: ranking -> prompt -> candidate. A `Prediction` belongs to one prompt, so the last line turns that
+        # into prompt -> ranking -> candidate.
         scores: dict[str, list[list[float]]] = {}
         for ranking in self.rankings:
             if ranking == "clip":

@@ -122,12 +122,18 @@ class ClipRanking:
         for start in range(0, len(masks), self.crops_per_batch):
             some = masks[start : start + self.crops_per_batch]
             pixels = torch.stack([self._pixels(cropped(image, mask, self.crop)) for mask in some])
+            # Only the tower's matrix products run in half precision. The embedding is normalised in float32: the
+            # candidates of one click overlap, so their cosines are close together, and a length rounded to half
+            # precision could turn their order.
             with torch.autocast(self.clip.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 parts.append(self.clip.module.encode_image(pixels))
         return F.normalize(torch.cat(parts).float(), dim=-1)
 
     def _pixels(self, crop: Image) -> Float[Tensor, "3 h w"]:
         """The crop, resized as CLIP's preprocessing does (bicubic with antialiasing) and normalised."""
+        # CLIP's own preprocessing makes the short side as long as its input and cuts a square out of the middle. Of a
+        # crop of 20 x 200 pixels that would show a tenth. So the crop is stretched to the square, or was padded to one
+        # (`padded`).
         height, width = self.clip.image_size
         resized = PIL.Image.fromarray(crop).resize((width, height), PIL.Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(resized)).to(self.clip.device).permute(2, 0, 1) / 255
@@ -145,6 +151,8 @@ def cropped(image: Image, mask: Mask, crop: Crop) -> UInt8[np.ndarray, "ch cw 3"
     box = (slice(top, top + height), slice(left, left + width))
     if crop == "box":
         return np.ascontiguousarray(image[box])
+    # Grey is about the mean colour of CLIP's training (0.48, 0.46, 0.41 of 1), so the surroundings become 0.1 to 0.3 in
+    # the network's input. Black would become -1.5 to -1.8, a shape of its own that CLIP might read.
     masked = np.where(mask[box][..., None], image[box], np.uint8(GREY))
     return padded(masked) if crop == "masked_padded" else masked
 

@@ -61,5 +61,7 @@ def inside_outside(salient: Float32[np.ndarray, "h w"], mask: Mask) -> float:
         return EMPTY
     if pixels == mask.size:
         return 0.0
+    # The sum outside is the whole less the sum inside, which takes no second mask. In float64, since the difference of
+    # two large sums would lose digits in float32.
     inside, whole = float(salient[mask].sum(dtype=np.float64)), float(salient.sum(dtype=np.float64))
     return inside / pixels - (whole - inside) / (mask.size - pixels)

@@ -127,6 +127,8 @@ def load_processor(name: str, folder: Path, where: str, words: int | None = None
     # Without these files the package silently makes a vocabulary of a few marks, in which no word is known.
     there = any((folder / file).is_file() for file in VOCABULARIES)
     known = len(processor.tokenizer) if words is not None and there else 0
+    # The network may have some more rows than the tokeniser has pieces, since such sizes are often rounded up; a tenth
+    # is the most that passes. More pieces than rows cannot be: their numbers would have no embedding.
     if words is not None and not 0.9 * words <= known <= words:
         raise UserError(
             f"{where}: {folder}: found a vocabulary of {known} pieces; wanted the network's, of {words}, in "

@@ -105,6 +105,7 @@ def two_answers(mask: Mask, clicks: Sequence[Click]) -> Prediction:
     """A text's mask as ranking `text` and its piece at the click as ranking `component`; without clicks the mask."""
     if not clicks:
         return Prediction(mask[None].copy())
+    # A ranking takes the candidate with the highest score, so 1 and 0 make each ranking name its own candidate.
     return Prediction(np.stack([mask, component(mask, clicks)]), {"text": (1.0, 0.0), "component": (0.0, 1.0)})
 
 

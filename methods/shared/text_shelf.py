@@ -50,6 +50,7 @@ class TextShelf:
         self.folder = index_folder() / "texts" / name
         self.kept = kept
         if kept:
+            # Opening a shelf counts as using it: its folder's time decides which shelves `_drop_old` keeps.
             with suppress(OSError):  # There is none yet.
                 os.utime(self.folder)
         self.count: int | None = None
