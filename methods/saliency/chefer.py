@@ -95,6 +95,7 @@ class Chefer(ClipSaliency):
     def evidence(self, kept: Float[Tensor, "n t c"], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n gh gw"]:
         """The class token's relevance of each patch, 0 or more."""
         found = self._last(kept, texts) if len(self.counted) == 1 else self._several(kept, texts)
+        # (k n t) without the class token's own relevance, its tokens laid out as the grid again.
         return found[..., 1:].unflatten(-1, grid_size(self.visual, self.input))
 
     def _last(self, before: Float[Tensor, "n t c"], texts: Float[Tensor, "k m d"]) -> Float[Tensor, "k n t"]:

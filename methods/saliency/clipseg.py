@@ -185,6 +185,8 @@ class ClipSeg(Saliency):
                 output = decoder.film_mul(texts)[:, None] * output + decoder.film_add(texts)[:, None]
             output = block(output, attention_mask=None)
         cells = output[:, 1:].transpose(1, 2)  # Without the class token.
+        # CLIP's patches have 16 pixels, so 352 pixels make 22 x 22 cells (and 484 + 1 = 485 tokens). The transposed
+        # convolutions enlarge them to the pixels again: (n 64 22 22) -> (n 1 352 352).
         side = int(cells.shape[2] ** 0.5)
         return decoder.transposed_convolution(cells.unflatten(2, (side, side)))[:, 0]
 

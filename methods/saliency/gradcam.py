@@ -157,6 +157,8 @@ def over_tokens(last: LastAttention, gradients: Float[Tensor, "k n h e"]) -> Flo
     text's gradient of `attended`, q: the query, v: the values.) The layers of keys and values are linear, so the mean
     over all cells may be taken before it goes back through them: one vector instead of one for each cell.
     """
+    # `softmax` is d of the docstring, (k n h t). The class token is left out of both means, since Grad-CAM averages
+    # over cells; a weight and a mean of one head is a number (k n h 1), which scales the query or the gradient, (h e).
     products = last.products(gradients)
     softmax = last.weights * (products - (last.weights * products).sum(-1, keepdim=True))
     by_key = last.of_key.back(softmax[..., 1:].mean(-1)[..., None] * last.query)
@@ -182,6 +184,9 @@ def mean_of_cells(last: LastAttention, gradients: Float[Tensor, "k n h e"]) -> F
     over all tokens. In that sum the attention weights add up to 1, so the values contribute just g; and the softmax's
     gradients add up to 0, so the keys contribute nothing. The query's own part is left.
     """
+    # From S by the weights (`products`, k n h t) to S by the scores before the softmax, and from there to the query: a
+    # score is query . key, so each head's gradient is the sum of the keys, weighted by `softmax`: (k n h e), then
+    # (k n c).
     products = last.products(gradients)
     softmax = last.weights * (products - (last.weights * products).sum(-1, keepdim=True))
     by_query = last.of_query.back(torch.einsum("knht,nhte->knhe", softmax, last.key))

@@ -203,6 +203,8 @@ class MaskClip(Saliency):
         """(h, w) that the image has at the network's input."""
         if self.input != "native":
             return self.input, self.input
+        # Two numbers, as in the published code: an image of 1200 pixels stays as it is, one of 1400 is made 1024 pixels
+        # long.
         height, width = image.shape[:2]
         longest = max(height, width)
         if longest <= self.max_side:
@@ -229,6 +231,9 @@ class MaskClip(Saliency):
     def _scores(self, images: Sequence[DenseImage], names: Sequence[str]) -> Float32[Tensor, "n k gh gw"]:
         texts = self.texts.of(names)
         each = [torch.einsum("kd,dhw->khw", texts, image.dense) for image in images]
+        # Cosines differ by 2 at most, so at temperature 1 no name can have more than e^2 = 7.4 times another's share:
+        # over 80 names the softmax is nearly flat. The published code does so all the same, and its min-max over the
+        # image (`min_max`) then stretches the small differences over 0 to 1.
         return torch.stack(each) / self.temperature
 
 
@@ -261,6 +266,8 @@ def _resnet_features(visual: ModifiedResNet, pixels: Float[Tensor, "n 3 h w"]) -
     x = functional.pad(pixels, (0, max(0, _RESNET_STRIDE - width), 0, max(0, _RESNET_STRIDE - height)))
     for stage in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):
         x = stage(x)
+    # The pool adds a position to each cell before it attends. The published code reads the values without positions,
+    # and so does this; `class_token.py`, which needs the pool's real attention, adds them.
     pool = visual.attnpool
     # The pool attends from one query to all cells. Without the attention, each cell goes through the value's and the
     # output's layer by itself, which are convolutions of 1 x 1.
@@ -284,6 +291,8 @@ def _last_block(
     block: ResidualAttentionBlock, x: Float[Tensor, "n patches width"], residual: bool
 ) -> Float[Tensor, "n patches width"]:
     """The block without its attention: each patch answers with its own value, so the class token is not needed."""
+    # Query, key and value lie below each other in one weight, (3c c), so the third part makes the values. The attention
+    # would replace each value by a mean over all patches; without it, every patch keeps its own.
     weight, bias = (parameter.chunk(3)[2] for parameter in (block.attn.in_proj_weight, block.attn.in_proj_bias))
     value = block.ls_1(block.attn.out_proj(functional.linear(block.ln_1(x), weight, bias)))
     if not residual:
