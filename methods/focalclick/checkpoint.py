@@ -61,6 +61,7 @@ class SegFormerArguments(Arguments):
 
     def architecture(self) -> FocalClickArchitecture:
         """The network that the official class builds from these arguments."""
+        # The official class sets the radius itself; the `norm_radius` of its config is never read.
         radius = 3 if self.pipeline_version == "s1" else 5
         backbone = PUBLISHED[self.model_version]
         return FocalClickArchitecture(backbone, self.pipeline_version, radius, norm_mean_std=self.norm_mean_std)
@@ -76,6 +77,7 @@ class HrnetArguments(Arguments):
 
     def architecture(self) -> FocalClickArchitecture:
         """The network that the official class builds from these arguments."""
+        # Not 3 as above: the two official classes differ here.
         radius = 2 if self.pipeline_version == "s1" else 5
         backbone = HrnetArchitecture(self.width, self.ocr_width, self.small, self.use_leaky_relu)
         return FocalClickArchitecture(backbone, self.pipeline_version, radius, norm_mean_std=self.norm_mean_std)

@@ -161,6 +161,8 @@ def merged(found: Mask, before: Mask, click: Click) -> Mask:
     becomes nearly the whole image or nearly empty. That is kept.
     """
     part = component(found ^ before, click)
+    # A click on the mask means that its region is too much, a click beside it that its region is missing. The click's
+    # sign is not asked; the official code does not ask it either.
     return before & ~part if before[click.y, click.x] else before | part
 
 
@@ -170,6 +172,9 @@ def _enlarged(first: float, last: float, ratio: float, length: int, limits: tupl
     If a change is one pixel high and lies at the edge, as on an image of one row, nothing is left, and the official
     code fails. Here the row or column of its centre is left.
     """
+    # Both ends belong to a range: rows 10 to 19 are 10 rows, whose centre is 14.5; 1.4 times as long is 7.5 to 21.5,
+    # and int() cuts both to 7 and 21, towards zero as in the official code. (`focus_box` compares last - first, without
+    # the 1, since the official code does.)
     centre, half = (first + last) / 2, ratio * (last - first + 1) / 2
     start, end = max(0, limits[0], int(centre - half)), min(length, limits[1], int(centre + half))
     if start < end:

@@ -229,6 +229,8 @@ class FocalClick(Method):
                 yield self._prediction(question, probabilities)
 
     def _prediction(self, question: Question, probabilities: Float32[np.ndarray, "h w"]) -> Prediction:
+        # A prompt that starts from a mask gets Progressive Merge: the network answers for the whole window, but the
+        # user only asked for a change at the click. One that starts from nothing has no mask worth protecting.
         found, before = probabilities > self.threshold, question.memory.mask
         if before is None or not self.progressive_merge:
             return Prediction(found[None], memory=(FocalClickMemory(probabilities, question.view.kept),))
@@ -289,5 +291,8 @@ class FocalClick(Method):
 
 def written(base: Float[Tensor, "1 1 h w"], crop: Crop, logits: Float[Tensor, "1 1 s s"]) -> Float32[np.ndarray, "h w"]:
     """The probabilities, with the refiner's answer inside the crop."""
+    # The official code writes logits into a map of logits and takes the sigmoid of all. It has to turn pasted
+    # probabilities into logits for that, log(p / (1 - p)), which is infinite at 0 and 1; here each part is a
+    # probability already.
     base[:, :, crop.top : crop.bottom, crop.left : crop.right] = resized(logits, crop.size).sigmoid()
     return base[0, 0].cpu().numpy()

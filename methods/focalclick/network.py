@@ -100,6 +100,8 @@ class FocalClickNetwork(nn.Module):
                 Scale(),
             )
             self.feature_extractor = HrnetOcr(about.width, about.ocr_width, about.small)
+            # The refiner gets the pixels' features after the OCR head (`HrnetOcr.with_features`), which are twice as
+            # wide.
             features = 2 * about.ocr_width
         self.refiner = Refiner(features, architecture.refiner_width)
 

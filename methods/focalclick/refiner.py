@@ -85,6 +85,9 @@ def cropped(
         size: (h, w) of the parts.
         scale: A side of the maps over a side of the network's input.
     """
+    # roi_align cuts a box with fractional edges out of a map and resizes it by averaging bilinear samples. Without
+    # `aligned` everything is off by half a pixel; -1 takes as many samples a cell as it has pixels. A box for each map:
+    # n of (1 4).
     return roi_align(maps, list(boxes[:, None]), size, scale, sampling_ratio=-1, aligned=True)
 
 

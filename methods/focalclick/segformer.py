@@ -93,6 +93,8 @@ class PromptedTransformer(nn.Module):
 
     def __init__(self, about: SegFormerArchitecture) -> None:
         super().__init__()
+        # As in the released code: 1e-6 in the blocks and after each stage, while the norm of a patch embedding keeps
+        # torch's 1e-5.
         norm = partial(LayerNorm, eps=1e-6)
         inputs = (3, *about.widths)
         done, total = 0, sum(about.depths)
@@ -124,6 +126,7 @@ class PromptedTransformer(nn.Module):
         for number in range(1, STAGES + 1):
             for name in ("patch_embed", "block", "norm"):
                 maps = self.get_submodule(f"{name}{number}")(maps)
+            # Appended before the prompt is added, so the head's first map does not depend on the clicks.
             found.append(maps)
             if number == 1:
                 maps = maps + self.patch_embed_side1(prompt)

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+# The weights do not show how many heads there are: one head of 768 numbers and twelve of 64 have the same shapes. All
+# of BERT's published sizes have heads of 64. The norm's epsilon is BERT's as well; torch's default is 1e-5.
 HEAD_WIDTH = 64
 NORM_EPS = 1e-12
 
@@ -76,6 +78,8 @@ class Bert(nn.Module):
         # segment, which is always the first. The layers then mix the pieces, without the padding.
         places = torch.arange(ids.shape[1], device=ids.device)
         found = self.norm(self.pieces(ids) + self.places(places) + self.segments.weight[0])
+        # torch's mask is True where a token must not be looked at, the opposite of `known`. The padding's own
+        # embeddings are computed, too; `Fusion` leaves them out once more.
         for layer in self.layers:
             found = layer(found, src_key_padding_mask=known == 0)
         return found

@@ -59,6 +59,8 @@ NETWORK_NAMES: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]] = (
 )
 """Released name -> ours, as patterns; those of the Swin blocks go on as in torchvision."""
 
+# Applied in this order, each to the result of those before. ".attention.output.dense." must come before
+# ".output.dense.", which is a part of it: otherwise the attention's last layer would be taken for linear2.
 BERT_NAMES = (
     (r"^embeddings\.word_embeddings\.", "pieces."),
     (r"^embeddings\.position_embeddings\.", "places."),
@@ -201,6 +203,7 @@ def _bert_tensors(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         layer, kind = name.split(".attention.self.query.")
         parts = [found.pop(f"{layer}.attention.self.{part}.{kind}", None) for part in ("query", "key", "value")]
         whole = [part for part in parts if part is not None]
+        # torch has the three below each other in the order query, key, value: three (768 768) become one (2304 768).
         found[f"{layer}.self_attn.in_proj_{kind}"] = torch.cat(whole)
     return found
 

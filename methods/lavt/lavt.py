@@ -130,6 +130,9 @@ class Lavt(TextMasks):
     @in_float32
     def masks(self, images: Sequence[TextImage], readings: Sequence[Any]) -> list[Mask]:
         """The mask for each pair of an image and a text; where both logits are equal a pixel is background."""
+        # A sentence and an image go through the network as one example. They stay independent: instance norm works
+        # within an example, and batch norm uses the training's statistics. So it does not matter which pairs share a
+        # batch.
         logits = self.logits(images, readings)
         return [at_size(one[1] > one[0], image.size) for one, image in zip(logits, images, strict=True)]
 

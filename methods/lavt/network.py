@@ -161,6 +161,8 @@ class Fusion(nn.Module):
         heard = F.scaled_dot_product_attention(
             asked, self.key(words) * kept, self.value(words) * kept, attn_mask=(known[:, None] - 1) * 1e4
         )
+        # The image's part and the words' part of each token, both (b hw c), are multiplied channel by channel; the last
+        # layer mixes the channels, and `view_as` lays the tokens out as a map again.
         said = F.gelu(self.product(F.gelu(self.image(flat)) * over_places(self.answer(heard)))).view_as(tokens)
         return said, tokens + self.gate(said) * said
 

@@ -83,6 +83,7 @@ class PhraseArchitecture:
 
 def numbered(text: str | None, words: Sequence[str]) -> list[int]:
     """A phrase's words as numbers, `WORDS_READ` of them, padded; without a text all are padding."""
+    # With the vocabulary left, car: "left red car" is 2 1 3 0 0 ... (1: not in the vocabulary, 0: no word).
     places = {word: place for place, word in enumerate(words, FIRST)}
     read = [places.get(word, UNKNOWN) for word in split(text)]
     return read + [PADDING] * (WORDS_READ - len(read))
@@ -122,11 +123,18 @@ class PhraseClickNetwork(nn.Module):
         self, inputs: Float[Tensor, "n c h w"], words: Int[Tensor, "n t"]
     ) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n words"]]:
         """The logits of the mask and of the words; without a phrase the latter have no meaning."""
+        # DeepLabV3+'s own forward, taken apart, with a factor for each channel put in where its two halves meet. For an
+        # input of 512 and stride 16:
+        #
+        #     features[-1]  1/16  --ASPP-->  bottleneck (n 256 32 32) --* factors--> up to 1/4 --+
+        #     features[2]   1/4   --block1--------------------------------------> (n 48 128 128) -+--> block2 --> logits
         deeplab: Any = self.deeplab
         features = deeplab.encoder(inputs)
         decoder = deeplab.decoder
         bottleneck = decoder.aspp(features[-1])
         weights = self.attention(torch.cat([self.phrase(words), bottleneck.mean(dim=(2, 3))], dim=1))
+        # A factor in [-1, 1] can switch off the channels of what the phrase does not mean, or turn their sign. An
+        # example without a phrase multiplies by 1: the same weights are then a plain click network.
         kept = torch.where(said(words)[:, None], weights, torch.ones_like(weights))
         weighed = decoder.up(bottleneck * kept[..., None, None])
         fused = decoder.block2(torch.cat([weighed, decoder.block1(features[2])], dim=1))
@@ -134,8 +142,13 @@ class PhraseClickNetwork(nn.Module):
 
     def phrase(self, words: Int[Tensor, "n t"]) -> Float[Tensor, "n s"]:
         """The LSTM's last state forwards and its first one backwards."""
+        # Packed sequences end at their own length, so the backward direction starts at the last word and not in the
+        # padding. An LSTM cannot read 0 words: without a phrase it reads one padding vector, and `forward` ignores the
+        # result.
         lengths = (words != PADDING).sum(dim=1).clamp(min=1).cpu()
         packed = pack_padded_sequence(self.vectors(words), lengths, batch_first=True, enforce_sorted=False)
+        # (2 n s): the last state of each direction. The forward one has read the phrase up to its last word, the
+        # backward one up to its first, so each has seen every word.
         _, (states, _) = self.lstm(packed)
         return torch.cat([states[0], states[1]], dim=1)
 
