@@ -77,6 +77,8 @@ class Sam2Network(Network):
     ) -> tuple[Float[Tensor, "n k gh gw"], Float[Tensor, "n k"]]:
         """As `Network.decode`; a single mask that is not stable is replaced by the best of three, as in the package."""
         embedding, finer = features
+        # SAM 2 squeezes every image to a square of 1024, so x and y have factors of their own: (w, h), as points are
+        # (x, y). (SAM keeps the proportions and pads.)
         extent = torch.tensor([size[1], size[0]], dtype=torch.float32)
         points = torch.as_tensor(clicks_xy, dtype=torch.float32) / extent * self.model.image_size
         sparse, dense = self.model.sam_prompt_encoder(
@@ -84,6 +86,8 @@ class Sam2Network(Network):
             boxes=None,
             masks=None if previous is None else previous.clamp(-LOGITS_LIMIT, LOGITS_LIMIT),
         )
+        # One image's embedding, (1 256 64 64), is repeated for the n prompts. The decoder enlarges it to the logits'
+        # 256 x 256 and adds the two finer maps of the encoder on the way, of 128 and 256 cells a side.
         logits, confidence, _, _ = self.model.sam_mask_decoder(
             image_embeddings=embedding,
             image_pe=self.positions,

@@ -42,6 +42,9 @@ class SamHqNetwork(SamNetwork):
         return embedding.float(), [one.float() for one in early]
 
     def _decoded(self, features: Any, sparse: Tensor, dense: Tensor, multimask: bool) -> tuple[Tensor, Tensor]:
+        # `early` has the output of each block with global attention; the decoder reads the first, whose details the
+        # last one has lost. Several candidates never come out: with `multimask` the decoder adds its mask to SAM's
+        # most confident one.
         embedding, early = features
         return self.model.mask_decoder(
             image_embeddings=embedding,

@@ -85,6 +85,8 @@ class ClipLearner(Learner):
         mirror = -1 if rng.random() < 0.5 else 1
         image = jittered(sample.image[:, ::mirror], rng, self.jitter)
         crop = self._crop(image, instance.mask[:, ::mirror], rng)
+        # Two normalisations in one example, since the two uses differ: MaskCLIP's code normalises images by ImageNet's
+        # mean and deviation, and ranking normalises crops by CLIP's own.
         rows, columns = self.network.visual.grid_size
         return {
             "pixels": _pixels(_resized(image, self.side), IMAGENET_MEAN, IMAGENET_STD),
@@ -97,6 +99,8 @@ class ClipLearner(Learner):
     def _crop(self, image: Image, mask: np.ndarray, rng: np.random.Generator) -> Image:
         """The instance's box with a random margin, its surroundings greyed out in half of the crops."""
         rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+        # In a ranking the box is that of a candidate, which is rarely exact, and its surroundings are grey or not
+        # (`Crop` in ranking.py). Both are imitated here.
         margin = rng.uniform(0, 0.2) * max(np.ptp(rows), np.ptp(columns))
         top, left = (max(0, int(edges[0] - margin)) for edges in (rows, columns))
         bottom, right = (int(edges[-1] + margin) + 1 for edges in (rows, columns))
@@ -124,6 +128,8 @@ class ClipLearner(Learner):
         return loss
 
     def _patch_loss(self, batch: Mapping[str, Tensor], names: Float[Tensor, "c d"]) -> Tensor:
+        # A sigmoid for each class by itself, not a softmax: a patch of the tie is shirt and person, too. With scale 10
+        # and offset 4 a cosine of 0.4 has the logit 0; 0.7 has 3, a probability of 95 %, and 0.1 has -3.
         dense = dense_features(self.network.visual, batch["pixels"])
         logits = self.scale * torch.einsum("ndhw,cd->nchw", dense, names) - self.offset
         return patch_loss(logits, batch["coverage"])
@@ -158,6 +164,8 @@ def coverage(
     for category in {instance.category for instance in instances}:
         union = np.any([instance.mask for instance in instances if instance.category == category], axis=0)
         union = np.ascontiguousarray(union[:, ::mirror], dtype=np.float32)
+        # INTER_AREA averages the pixels under each cell, so that zeros and ones become a share. OpenCV wants (width,
+        # height).
         covered[classes.index(category)] = cv2.resize(union, grid[::-1], interpolation=cv2.INTER_AREA)
     return covered
 

@@ -35,7 +35,7 @@ LEAST_WINDOW = 32
 """The least side of a window, in the image's pixels."""
 
 BAND = 7
-"""Thickness of the band along the outline in which the refiner's details count, in pixels of the crop."""
+"""Side in pixels of the square by which a crop's mask is grown and shrunk; between both the refiner's details count."""
 
 SHIFT = 0.15
 """The largest shift of a crop from the object's box, as a share of the box's size."""
@@ -116,6 +116,8 @@ class FocalClickLearner(InteractiveLearner):
 
     def _shown(self, image: Image, mask: Mask, part: Window | Crop, name: str) -> dict[str, np.ndarray]:
         """A part of the image and of the object's mask, as the networks see it."""
+        # Image and mask are cut and resized as one picture of four channels, (1 4 h w), so that the mask stays where
+        # the object is; it is made of zeros and ones again afterwards.
         maps = torch.from_numpy(np.dstack([image, mask]).astype(np.float32)).permute(2, 0, 1)[None]
         shown = part.cut(maps, self.size)[0]
         return {f"{name}pixels": shown[:3].div(255).numpy(), f"{name}target": (shown[3] > 0.5).numpy()}
@@ -123,6 +125,7 @@ class FocalClickLearner(InteractiveLearner):
     def _crop(self, mask: Mask, window: Window, rng: np.random.Generator) -> Crop:
         """A part of the window around the object, larger than its box and a little shifted."""
         top, bottom, left, right = box_of(mask)
+        # 1.4, the evaluation's ratio, is the mean.
         ratio = rng.uniform(1.1, 1.7)
         rows, columns = (
             drawn_range(first, last, ratio, limits, rng)
@@ -176,15 +179,19 @@ def drawn_range(
 
 def clicks_in_crop(clicks: Float[Tensor, "n k 3"], boxes: Float[Tensor, "n 4"], side: int) -> Float[Tensor, "n k 3"]:
     """The clicks of windows, in pixels of crops that are at left, top, right, bottom in the windows."""
+    # Boxes begin with x, clicks with the row. In a window of 256 pixels, a crop from row 32 to row 160 is enlarged
+    # twice: a click in the window's row 96 lies in the crop's row (96 - 32) * 256 / 128 = 128.
     left, top, right, bottom = boxes[:, :, None].unbind(1)
     rows = (clicks[..., 0] - top) * side / (bottom - top)
     columns = (clicks[..., 1] - left) * side / (right - left)
     return torch.stack([rows, columns, clicks[..., 2]], dim=2)
 
 
-def band(targets: Bool[Tensor, "n h w"], thickness: int) -> Float[Tensor, "n h w"]:
+def band(targets: Bool[Tensor, "n h w"], side: int) -> Float[Tensor, "n h w"]:
     """1 along the outline of each mask, 0 elsewhere: the mask grown, without the mask shrunk."""
-    kernel = np.ones((thickness, thickness), np.uint8)
+    # A square of 7 pixels reaches 3 to each side of its centre. So the mask grows by 3 pixels and shrinks by 3, and
+    # between both lies a band of 6 pixels with the outline in its middle.
+    kernel = np.ones((side, side), np.uint8)
     masks = targets.cpu().numpy().astype(np.uint8)
     bands = [cv2.dilate(mask, kernel) - cv2.erode(mask, kernel) for mask in masks]
     return torch.from_numpy(np.stack(bands)).to(targets.device, torch.float32)

@@ -70,6 +70,8 @@ class LavtLearner(Learner):
         jitter: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         vocabulary = spelling(tuple(words))
+        # No text is longer than LENGTH, so the reader learns no further places. Four times the width is BERT's own
+        # proportion.
         reader = BertSizes(len(vocabulary), LENGTH, reader_width, reader_layers, 4 * reader_width)
         sizes = Architecture(width, tuple(depths), tuple(heads), window, reader_width)
         self.about = TrainedHere(sizes, reader, vocabulary, size)
@@ -106,6 +108,8 @@ class LavtLearner(Learner):
         network, bert = self.network.network, self.network.bert
         words = bert(batch["ids"], batch["known"])
         logits = network.finish(network.begin(batch["pixels"]), words, batch["known"])
+        # torch divides the weighted sum by the sum of the weights, so the loss keeps its size; only the share of the
+        # two classes changes, by 1.1 : 0.9.
         weights = torch.tensor(CLASS_WEIGHTS, device=logits.device)
         return F.cross_entropy(logits.float(), batch["target"], weight=weights)
 

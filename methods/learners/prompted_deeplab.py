@@ -151,6 +151,8 @@ class PromptedDeepLabLearner(Learner):
         if encoder_weights is not None:
             load_encoder(network.encoder, encoder_weights, first_filters)
         if auxiliary:
+            # As a part of the network it is trained, moved and saved with it; `read_checkpoint` leaves its tensors out
+            # again.
             network.auxiliary = auxiliary_head(network.encoder.out_channels[-2])
         return network
 
@@ -212,6 +214,8 @@ class PromptedDeepLabLearner(Learner):
             window = published_window(target, size, channels.size, rng)
         else:
             window = window_with(clicks[0].astype(float), scaled, size, channels.size, rng)
+        # The centres of the image's first and last pixel, in the crop's pixels: left, top, right, bottom. Most of them
+        # lie outside of the crop, which shows a part of the image.
         corners = window.place(np.array([[0, 0], [size[1] - 1, size[0] - 1]], float)).ravel()
         extent = np.array([0, 0, window.inside[1] - 1, window.inside[0] - 1]) if self.within_crop else corners
         return {
@@ -226,6 +230,7 @@ class PromptedDeepLabLearner(Learner):
     def _saliency_of(self, window: Window, saliency: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "s s"]:
         shown = window.cut(resized_to(saliency, window.scaled), 0)
         if self.within_crop and self.saliency is not None:
+            # A view of `shown`: what is written to it below changes `shown`. The padding keeps its 0, the least value.
             inside = shown[: window.inside[0], : window.inside[1]]
             low, high = inside.min(), inside.max()
             inside[...] = (inside - low) / (high - low) if high > low else 0
@@ -262,6 +267,9 @@ class PromptedDeepLabLearner(Learner):
             logits = self.network(self._inputs(batch)).float()
             loss = cross_entropy(logits, target)
             return loss + soft_dice(logits, target) if self.dice else loss
+        # The network's forward in its three steps, for the auxiliary head reads a result between them: features[-2],
+        # the last but one stage of the encoder, at the same stride as the last with an output stride of 8 (n 1024 64 64
+        # for 512 pixels).
         network: Any = self.network
         features = network.encoder(self._inputs(batch))
         logits = network.segmentation_head(network.decoder(features)).float()
@@ -282,6 +290,8 @@ class PromptedDeepLabLearner(Learner):
             pixels = normalised_pixels(batch["rgb"], batch["inside"])
             clicks = window_click_channels(batch["clicks"], batch["extent"], size, channels.click_range)
         else:
+            # The batch's images had different sizes before they were squeezed to the square, and distances count in the
+            # image's own pixels: so each example's maps, (1 c s s), are made by themselves.
             sizes = batch["image_size"].tolist()
             pixels = batch["pixels"]
             each = [

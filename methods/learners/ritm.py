@@ -129,6 +129,7 @@ class InteractiveLearner(Learner):
         # With `next_clicks` 3, a batch has 0, 1, 2 or 3 rounds. In each, the network answers to the clicks so far, and
         # the deepest pixel of its error is added: (n k 3) -> (n k+1 3). The loss is that of the answer to all clicks.
         previous = torch.zeros_like(pixels[:, :1])
+        # Drawn by torch's generator, which every training step seeds anew: a resumed training makes the same rounds.
         rounds = int(torch.randint(self.next_clicks + 1, ()))
         training = self.network.training
         # These rounds only imitate a user, so they need no gradient. In training mode they would change the batch

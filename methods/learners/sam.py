@@ -86,6 +86,8 @@ class SamLearner(Learner):
         """
         others = [other for other in sample.instances if other is not instance and other.seen == instance.seen]
         others = others or [instance]
+        # All examples of a batch need equally many prompts. Where an image has too few other instances, some are
+        # clicked twice.
         picks = rng.choice(len(others), self.instances - 1, replace=len(others) < self.instances - 1)
         chosen = [instance, *(others[pick] for pick in picks)]
         mirror = -1 if rng.random() < 0.5 else 1
@@ -134,6 +136,8 @@ class SamLearner(Learner):
         first = each.min(1).values + self.mean_weight * each.mean(1) + confidence_loss(logits, confidence, target)
         if not self.refined:
             return first.mean()
+        # The plane with the least loss of each prompt, (n 3 g g) -> (n 1 g g). It goes into the second round as a
+        # user's earlier mask does, as a mere input: `detach` keeps that round's gradient out of the first.
         best = logits.gather(1, each.argmin(1)[:, None, None, None].expand(-1, 1, *logits.shape[2:])).detach()
         # Prompts are ordered image by image, with `instances` for each. For example with 6 instances and `refined` 2,
         # the prompts 0 1, 6 7, 12 13, ... get a second round.
