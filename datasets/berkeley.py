@@ -15,7 +15,7 @@ from .grabcut import GrabCut
 
 @register_dataset("berkeley")
 class Berkeley(GrabCut):
-    """`images/<id>.*` and `masks/<id>.*`, read as GrabCut's are.
+    """Berkeley: `images/<id>.*` and `masks/<id>.*`, read as GrabCut's are.
 
     Each mask has a file: a picture with three objects is there thrice (189011, 189011a, 189011b), and is three samples.
     """

@@ -20,7 +20,7 @@ from .shared.paired_files import PairedFiles
 
 @register_dataset("davis")
 class Davis(PairedFiles):
-    """`img/<id>.*` and `gt/<id>.*`; the objects of a frame are one: whatever is not black.
+    """DAVIS's frames: `img/<id>.*` and `gt/<id>.*`; whatever is not black in a frame is one object.
 
     Source: DavisDataset in isegm/data/datasets/davis.py of
     https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460.

@@ -38,7 +38,7 @@ INITIAL = {"stm": "init_stm_", "sp": "init_sp_"}
 
 @register_dataset("davis585")
 class Davis585(Dataset):
-    """A sample is a frame, an instance one of its objects. There are no classes, so prompts have no text.
+    """DAVIS-585. A sample is a frame, an instance one of its objects. There are no classes, so prompts have no text.
 
     The frame's id is "<sequence>/<frame>", the object's "<sequence>/<name of its mask>".
 

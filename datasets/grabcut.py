@@ -23,7 +23,7 @@ IGNORED = 128
 
 @register_dataset("grabcut")
 class GrabCut(PairedFiles):
-    """`data_GT/<id>.*` and `boundary_GT/<id>.*`; the band of 128 along the object's outline is ignored.
+    """GrabCut: `data_GT/<id>.*` and `boundary_GT/<id>.*`; the band of 128 along the object's outline is ignored.
 
     The object's pixels are above 128, or 1. Source: GrabCutDataset in isegm/data/datasets/grabcut.py of
     https://github.com/SamsungLabs/ritm_interactive_segmentation at b9b4460.

@@ -19,7 +19,7 @@ from .voc.sbd_masks import read_annotation
 
 @register_dataset("sbd")
 class Sbd(VocObjects):
-    """An object is a number in `inst/<image>.mat`, which names its class too.
+    """Semantic Boundaries. An object is a number in `inst/<image>.mat`, which names its class too.
 
     Images: train 8,498 and val 2,857 (6,671 objects), in the list's order. SBD's splits are not VOC's: pictures of
     VOC's val are among SBD's train. As in RITM's evaluation, every number on a pixel of val's masks is an instance,

@@ -32,7 +32,7 @@ MODELS: tuple[tuple[str, type[Model], str], ...] = (
         "methods: [{name: click_only, params: {checkpoint: methods/weights/scenes_click_only.safetensors}}]\n"
         "clicks: {max_clicks: 1}\ntext: given\nmetrics: [iou, boundary_iou]\ntables: [leaderboard]\nseed: 0",
     ),
-    ("A data set", Plugin, "name: folder\nlabel: my photographs\nparams: {root: data/mine}"),
+    ("A plugin", Plugin, "name: folder\nlabel: my photographs\nparams: {root: data/mine}"),
     (
         "A method",
         method_entry.MethodEntry,

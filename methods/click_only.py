@@ -14,7 +14,7 @@ from .shared.prompted_deeplab import PromptedDeepLab
 
 @register_method("click_only")
 class ClickOnly(PromptedDeepLab):
-    """Ignores the text.
+    """The network of Text+Click without a text: it segments by clicks alone.
 
     Args:
         checkpoint: Weights that our training saved, with their architecture.

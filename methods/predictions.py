@@ -17,7 +17,7 @@ from harness.structures import Image, Mask, Prediction, Prompt
 
 @register_method("predictions")
 class Predictions(Method):
-    """Answers each prompt with the masks that a file has for its instance, and fails on one that the file lacks.
+    """Masks made elsewhere: each prompt gets those that a file has for its instance, and fails if there are none.
 
     It computes nothing, and cannot check that the masks were made for the clicks and words in the rows: their author
     must ensure this. Several masks of one instance are candidates, which their scores rank as "confidence".

@@ -59,7 +59,7 @@ class SamHqNetwork(SamNetwork):
 
 @register_method("sam_hq")
 class SamHq(MultiMask):
-    """One mask a prompt: HQ-SAM itself adds its token's mask to SAM's most confident one, so nothing is left to rank.
+    """HQ-SAM. It adds its token's mask to SAM's most confident one, so it has one mask a prompt and nothing to rank.
 
     Args:
         checkpoint: Released weights (.pth).

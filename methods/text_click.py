@@ -26,7 +26,9 @@ from .shared.prompted_deeplab import EncodedImage, PromptedDeepLab
 
 @register_method("text_click")
 class TextClick(PromptedDeepLab):
-    """The click chooses the instance, and the text's saliency chooses among the objects under the click.
+    """The paper's method: DeepLabV3+ over the image, the clicks and the saliency of the text.
+
+    The click chooses the instance, and the saliency chooses among the objects under the click.
 
     Args:
         checkpoint: Weights that our training saved, with their architecture and vocabulary.

@@ -1,4 +1,4 @@
-"""The README's table of every embedded system beside Text+Click, and that run's own tables.
+"""The scenes' table of every embedded method beside Text+Click, and that run's own tables.
 
 They are held to the rows of all 200 scenes that docs/example_report keeps, and these to rows that are computed anew.
 """
@@ -84,8 +84,8 @@ def test_all_methods_were_asked_the_same_clicks(rows: pd.DataFrame) -> None:
     assert (asked == 1).all().all()
 
 
-def test_the_readme_prints_what_comes_out(means: dict[tuple[str, str], tuple[float, float]]) -> None:
-    printed = (ROOT / "README.md").read_text().split("comparison:begin")[1].split("comparison:end")[0]
+def test_the_page_prints_what_comes_out(means: dict[tuple[str, str], tuple[float, float]]) -> None:
+    printed = (ROOT / "docs" / "scenes.md").read_text().split("comparison:begin")[1].split("comparison:end")[0]
     found = re.findall(r"^\| ([^|]+) \| (\w+)[^|]* \| ([\d.]+) \| ([\d.]+) \|$", printed, re.MULTILINE)
     assert {(method, ranking) for method, ranking, _, _ in found} == LINES
     for method, ranking, *numbers in found:

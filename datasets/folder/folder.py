@@ -31,7 +31,7 @@ _LAYOUT = "docs/datasets.md shows the layout."
 
 @register_dataset("folder")
 class Folder(Dataset):
-    """`images/<image>.*`, and for each `masks/<image>.png` or the folder `masks/<image>/` with one file an instance.
+    """Your own images: `images/<image>.*` with `masks/<image>.png`, or with one file an instance in `masks/<image>/`.
 
     `initial/`, with the layout of `masks/`, may have masks to start from, for some or all instances
     (`Instance.initial`).

@@ -44,7 +44,7 @@ _BEFORE_V7 = {"Ball (Object)": "Ball", "Orange (fruit)": "Orange"}
 
 @register_dataset("openimages")
 class OpenImages(Dataset):
-    """Every mask of a class of the list is one instance; its id is the mask's file name without ".png".
+    """Open Images. Every mask of a listed class is one instance; its id is the mask's file name without ".png".
 
     A sample's id is the image's. Images come in the order of their ids; those without an instance are not listed.
     Images and masks are used as stored: `Rotation` in the CSVs of image ids would turn both, and is not applied. A mask

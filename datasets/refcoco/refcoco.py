@@ -28,7 +28,7 @@ from .listing import LAYOUT, Ref, check_layout, check_split, refs_by_image
 
 @register_dataset("refcoco")
 class RefCoco(Dataset):
-    """A ref is one object with sentences by one or a few people. Each ref is an instance, or each of its sentences is.
+    """refCOCO, refCOCO+ and refCOCOg. An instance is one object, or each of the sentences that people wrote about it.
 
     A sample is an image with its refs of the split; its id is COCO's, without leading zeros. The mask comes from the
     ref's annotation, with all its polygons. A ref is listed, and `load` names it as broken, if no annotation of its

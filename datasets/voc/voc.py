@@ -31,7 +31,7 @@ _OFFICIAL_TRAINAUG = 10582
 
 @register_dataset("voc")
 class Voc(VocObjects):
-    """An object is a palette index of SegmentationObject; its class has most of its pixels in SegmentationClass.
+    """Pascal VOC. An object is an index in SegmentationObject; its class has most of its pixels in SegmentationClass.
 
     Images: train 1,464 (3,507 objects), val 1,449 (3,422, of which 2,801 are of the 15 seen classes), trainval
     2,913, trainaug 10,582. They come in the list's order. An object without one class for more than half of its

@@ -39,7 +39,7 @@ def ritm(at: Situation) -> tuple[Click, ...]:
 
 @register_click_rule("center/v1")
 def center(at: Situation) -> tuple[Click, ...]:
-    """Into the deepest wrong pixel, as `ritm/v1`; where nothing is left to correct, onto the object once more.
+    """A click at the deepest wrong pixel, as `ritm/v1`; where nothing is left to correct, on the object once more.
 
     The regions, the tie between them and the order among equals are RITM's. If every wrong pixel was clicked already,
     the click confirms the object: it is positive and at the object's deepest pixel that was not clicked yet. Once all

@@ -23,7 +23,7 @@ from harness.structures import Click, UserError
 def rclicks(
     at: Situation, group: Annotated[int, Field(ge=0)] = 0, groups: Annotated[int, Field(ge=1)] = 10
 ) -> tuple[Click, ...]:
-    """A first click of likely or unlikely places: a pixel's probability is proportional to its depth in the object.
+    """A first click at a likely or unlikely place: a pixel's probability is proportional to its depth in the object.
 
     RClicks samples from a network's map of where people click. Here the depth in the object takes the place of this
     map, since people click well inside an object. As in RClicks, the pixels are sorted from the least likely to the

@@ -34,7 +34,7 @@ GREY = 127
 
 @register_learner("clip")
 class ClipLearner(Learner):
-    """Trains patches on each class's mask, crops on their class, and texts so that a name's templates agree.
+    """A small CLIP: patches learn each class's mask, crops their class, and texts that a name's templates agree.
 
     It trains on the names of classes, in the words of the recipe's `text:`, not on words of single objects.
 

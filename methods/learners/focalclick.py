@@ -43,7 +43,7 @@ SHIFT = 0.15
 
 @register_learner("focalclick")
 class FocalClickLearner(InteractiveLearner):
-    """A SegFormer, as small as wanted, with the refiner.
+    """FocalClick: a SegFormer of any size, with the refiner.
 
     Args:
         widths: Channels of the SegFormer's four stages.

@@ -43,7 +43,7 @@ class BothHalves(nn.Module):
 
 @register_learner("lavt")
 class LavtLearner(Learner):
-    """A LAVT of any size, with words of its own.
+    """LAVT of any size, with words of its own.
 
     Args:
         words: The words that it learns to read; any other word is spelled, each letter as a word piece.

@@ -32,7 +32,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @register_learner("phraseclick")
 class PhraseClickLearner(PromptedDeepLabLearner):
-    """Two losses: the cross-entropy of the mask, and the cross-entropy of the vocabulary's words in the phrase.
+    """PhraseClick, with two losses: cross-entropy of the mask, and of the vocabulary's words in the phrase.
 
     Args:
         words: The vocabulary: a list, or a text file with one word on each line. Any other word is [unknown].

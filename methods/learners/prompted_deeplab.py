@@ -51,7 +51,7 @@ from .shared.mask_losses import cross_entropy, soft_dice
 
 @register_learner("prompted_deeplab")
 class PromptedDeepLabLearner(Learner):
-    """DeepLabV3+ over RGB, saliency if any, and clicks.
+    """Text+Click or click-only: DeepLabV3+ over RGB, clicks and, if one is named, a saliency.
 
     Args:
         saliency: The saliency that turns an instance's words, by the recipe's `text:`, into a channel; None trains

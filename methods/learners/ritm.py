@@ -164,7 +164,7 @@ class InteractiveLearner(Learner):
 
 @register_learner("ritm")
 class RitmLearner(InteractiveLearner):
-    """HRNet18s' layout in any width, with disks for clicks and the mask of the round before as an input.
+    """RITM: HRNet18s' layout in any width, with disks for clicks and the mask of the round before as an input.
 
     Args:
         width: Channels of HRNet at its highest resolution; 18 is HRNet18s.

@@ -35,7 +35,7 @@ FOCAL_WEIGHT = 20.0
 
 @register_learner("sam")
 class SamLearner(Learner):
-    """SAM's losses on the masks of a scene's instances, from one click each, and from two.
+    """SAM, with its losses on the masks of an image's instances, from one click each, and from two.
 
     Args:
         image_size: The longest side that an image is resized to.

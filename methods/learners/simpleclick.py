@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 
 @register_learner("simpleclick")
 class SimpleClickLearner(InteractiveLearner):
-    """The published layout at any size; the defaults are its smallest, "xtiny".
+    """SimpleClick: the published layout at any size; the defaults are its smallest, "xtiny".
 
     Args:
         width: The channels of a patch.

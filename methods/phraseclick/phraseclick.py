@@ -44,7 +44,7 @@ class Shown:
 
 @register_method("phraseclick")
 class PhraseClick(Method):
-    """One checkpoint answers to a click, a phrase, and both.
+    """PhraseClick. One checkpoint answers to a click, a phrase, and both.
 
     Args:
         checkpoint: Weights that the learner `phraseclick` saved, with their vocabulary.

@@ -410,7 +410,7 @@ def test_a_broken_plugin_hides_no_other(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr("harness.plugins.listing.failure", lambda file: "SyntaxError: [bold]" if file == broken else "")
     listed = _listed("methods", monkeypatch, capsys)
     assert listed["click_only"] == "broken: methods/click_only.py cannot be imported. SyntaxError: [bold]."
-    assert listed["text_click"].startswith("The click chooses")
+    assert listed["text_click"].startswith("The paper")
 
 
 def test_a_user_error_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ class Trio:
 
 @register_table("auto_text")
 def auto_text(final: FinalClicks, context: Context) -> Table:
-    """Three lines for each data set and method whose words were guessed: none, given, guessed."""
+    """Guessed words beside given words and none: three lines for each method whose words were guessed."""
     lines = answers(scores(final, context), context)
     body: list[Row] = []
     notes: list[str] = []

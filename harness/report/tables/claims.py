@@ -40,7 +40,7 @@ FILTERS: Mapping[str, tuple[str, Callable[[pd.Series[float]], pd.Series[bool]]]]
 
 @register_table("claims")
 def claims(final: FinalClicks, context: Context) -> Table:
-    """Test every sentence of the paper that is about a run's data sets on its rows."""
+    """The paper's sentences about the run's data sets: whether each of them holds on the run's rows."""
     printed = printed_verdicts(printed_rows(), known_findings())
     run = Asked.of(final, context)
     found = [run.verdict(claim, dataset) for claim in load_claims() for dataset in run.datasets(claim)]

@@ -33,7 +33,7 @@ _NOTE = (
 
 @register_table("classes")
 def classes(final: FinalClicks, context: Context) -> Table:
-    """MIoU and the text's gain for each class, and the means over classes; each method has a column."""
+    """Mean IoU and the text's gain for each class, and the means over classes; each method has a column."""
     lines = answers(scores(final, context), context)
     found = scored(final, ["category"])
     against = baselines(lines, final, context)

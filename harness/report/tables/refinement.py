@@ -37,7 +37,7 @@ CLICKS = (0, 1, 2, 3, 5, 10, 20)
 
 @register_table("refinement")
 def refinement(final: FinalClicks, context: Context) -> Table:
-    """For each data set and method a line for some numbers of clicks, by how the input was rough.
+    """Rough masks or boxes made better: IoU before and after some clicks, a line for each method and rough input.
 
     For a method with several rankings, the line is of the ranking whose masks the next clicks correct (`answers`).
     """

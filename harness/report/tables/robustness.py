@@ -49,7 +49,7 @@ _GENERAL = (
 
 @register_table("robustness")
 def robustness(final: FinalClicks, context: Context) -> Table:
-    """A line for each data set and method: the mean over positions, the spread within instances, the worst tenth."""
+    """Other places of the click: the mean over places, the spread within instances, the worst tenth."""
     lines, found = answers(scores(final, context), context), scored(final)
     body: list[Row] = []
     notes: list[str] = []

@@ -47,7 +47,7 @@ _GENERAL = (
 
 @register_table("saliency")
 def saliency(final: FinalClicks, context: Context) -> Table:
-    """A line for each data set and method: the maps' pixel AUC and pointing, the masks' means and gain over none."""
+    """Saliency maps by pixel AUC and pointing, with the masks' means and gain over none: a line for each method."""
     every = scores(final, context)
     lines = _made_with_maps(every, context)
     found, against = scored(final, ["same_class_count", *_measured(final)]), baselines(lines, final, context)

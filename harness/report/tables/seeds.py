@@ -34,7 +34,7 @@ NONE = "No method of this run was trained with several seeds; `seeds: [0, 1, 2]`
 
 @register_table("seeds")
 def seeds(final: FinalClicks, context: Context) -> Table:
-    """A line a data set and method, and one for the gain of text and click over click alone."""
+    """Mean and spread over trainings with other seeds: a line for each method, and one for the gain of the text."""
     lines = scores(final, context)
     lines = lines[lines["ranking"].isin(["single", ""])]
     lines = lines.assign(of=[context.facts(method).seed_of for method in lines["method"]])

@@ -90,7 +90,7 @@ Gains = dict[str, Gain]
 
 @register_table("text_dose")
 def text_dose(final: FinalClicks, context: Context) -> Table:
-    """A line for each data set, method and dose: mean, gain over no text, gullibility."""
+    """Right, wider and wrong words: mean, gain over no text, gullibility; a line for each data set, method and rule."""
     lines = answers(scores(final, context), context)
     body: list[Row] = []
     notes: list[str] = []

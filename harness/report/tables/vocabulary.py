@@ -35,7 +35,7 @@ _GENERAL = (
 
 @register_table("vocabulary")
 def vocabulary(final: FinalClicks, context: Context) -> Table:
-    """A line for each data set and choice of names: means, and the difference to the data set's names."""
+    """Other names to contrast a text with: a line for each choice, with its difference to the data set's names."""
     lines = answers(scores(final, context), context)
     lines = lines[[bool(context.facts(name).vocabulary) for name in lines["method"]]]
     body: list[Row] = []
