@@ -119,6 +119,7 @@ class Folder(Dataset):
     @cached_property
     def _texts(self) -> Mapping[str, Mapping[str, Words]]:
         """Image -> instance -> its words in texts.csv."""
+        # A row may name an image with or without its suffix: "cat" and "cat.jpg" are both keys, and both lead to "cat".
         stems = {stem: stem for stem in self._images}
         stems |= {stem + path.suffix: stem for stem, path in self._images.items()}
         texts = read_texts(self.root / "texts.csv", stems)
@@ -162,6 +163,9 @@ class Folder(Dataset):
                 continue
             ignore |= ignored
             instances.append(Instance(one.id, mask, one.category, one.seen, same[one.category], one.text, start))
+        # Ignored pixels count for no instance of the image, and every mask file may have some. If one file cannot be
+        # read, those of the whole image are unknown, and the scores of the other instances would be wrong without a
+        # sign.
         if broken and instances and self.ignore is not None:
             raise ValueError(f"{next(iter(broken.values()))} Which pixels it ignores is not known.")
         return Sample(sample_id, image, tuple(instances), broken, ignore if ignore.any() else None)
@@ -209,6 +213,8 @@ class Folder(Dataset):
 
     def _listed(self, sample_id: str) -> list[tuple[str, Listed]]:
         texts = self._texts.get(sample_id, {})
+        # An index mask without any value has no key; "" then stands for the whole image, so that it is listed and its
+        # fault shows.
         said = ((key, texts.get(key, Words())) for key in self._keys(sample_id) or [""])
         return [(key, Listed(_id(sample_id, key), words.category, words.seen, words.text)) for key, words in said]
 
@@ -222,6 +228,7 @@ class Folder(Dataset):
         paths = self._masks[sample_id]
         if self.masks == "binary":
             return lambda key: _fitting(paths[key], image, *read_binary(paths[key], self.ignore))
+        # An index mask is decoded once, and the function below picks an instance out of it by its value.
         values = read_indices(paths[""])
         ignored = equal(values, self.ignore)
         _fitting(paths[""], image, checked(paths[""], (values != 0) & ~ignored), ignored)
@@ -250,6 +257,7 @@ def _values_in(path: Path) -> list[int]:
         values = read_indices(path)
     except (OSError, ValueError):
         return []
+    # A flag for each of the 256 possible values, set through the pixels themselves: one pass, without sorting them.
     is_there = np.zeros(256, bool)
     is_there[values] = True
     return np.flatnonzero(is_there).tolist()

@@ -60,6 +60,8 @@ def _values(path: Path) -> Values:
 
 
 def _check_palette(path: Path, image: PIL.Image.Image) -> None:
+    # A palette's numbers only refer to colours, and some programs reorder the palette when they save: black may be
+    # number 3, and 0 the object. Here a pixel counts by its number, so 0 must be black and nothing else may be.
     is_black = ~np.asarray(image.convert("RGB")).any(axis=2)
     if (is_black != (np.asarray(image) == 0)).any():
         raise refused(path, "a palette in which 0 is not black, or not the only black", "black, 0, around the object")

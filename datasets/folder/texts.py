@@ -42,9 +42,11 @@ def read_texts(path: Path, stems: Mapping[str, str]) -> dict[str, dict[str, Word
     for where, row in _rows(path) if path.exists() else ():
         image = _stem(row["image"], stems, where)
         words = Words(row["category"], row["text"], _is_seen(row["seen"], where), where)
+        # `setdefault` gives the row that was kept for this instance: this one if it is the first, else the earlier one.
         earlier = texts.setdefault(image, {}).setdefault(row["instance"], words)
         if earlier is not words:
             raise UserError(f"{where}: found a second row of an instance, after {earlier.where}. Delete one of them.")
+        # The same for a category: its first row says whether it is seen, and all others must agree.
         if (first := seen.setdefault(words.category, words)).seen is not words.seen and words.category:
             raise UserError(
                 f"{where}: found seen={row['seen']!r} for '{words.category}', unlike {first.where}; "
@@ -82,6 +84,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def _rows(path: Path) -> Iterable[tuple[str, dict[str, str]]]:
     """Each row with its place; a column that is not there is empty."""
     try:
+        # "utf-8-sig" skips the mark that Excel puts before a CSV; without it the first column would not be called
+        # "image".
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             columns = _columns(path, [name.strip() for name in next(reader, [])])
@@ -92,6 +96,8 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, str]]]:
                         f"{where}: found {len(cells)} cells; wanted {len(columns)}. Put text with a comma in quotes."
                     )
                 if any(cell.strip() for cell in cells):
+                    # A file's name may have an accented letter as two characters, as macOS wrote it; NFC makes both
+                    # spellings one.
                     texts = (unicodedata.normalize("NFC", cell.strip()) for cell in cells)
                     yield where, dict.fromkeys(COLUMNS, "") | dict(zip(columns, texts, strict=False))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -75,6 +75,8 @@ class OpenImages(Dataset):
         drop_inside: bool = False,
     ) -> None:
         self.root, self.split = root, split
+        # A bit for each flag in the order of `FLAGS`, as in `Index.flags`: dropping groups and pictures from the inside
+        # is 1 + 4 = 5, and a mask is dropped if its flags & 5 is not 0.
         self._dropped = sum(drop << bit for bit, drop in enumerate((drop_group_of, drop_depiction, drop_inside)))
         self._seen_names = None if seen is None else seen_names(seen)
         self._class_files = self._file(*_CLASS_LISTS[classes]), self._file(*_DESCRIPTIONS)
@@ -140,6 +142,7 @@ class OpenImages(Dataset):
         if self._seen_names is None:
             return {}
         known = set(self._classes.names.values())
+        # V7 calls two classes otherwise than the releases before; a split written for V7 also fits their descriptions.
         seen = {name if name in known else _BEFORE_V7.get(name, name) for name in self._seen_names}
         for name in seen - known:
             raise UserError(
@@ -152,6 +155,9 @@ class OpenImages(Dataset):
     def sample_ids(self) -> list[str]:
         """The ids of the images with an instance, in order."""
         index = self._index
+        # `reduceat` joins each image's masks by "or": with bounds 0 3 4 the first image has masks 0 to 2, the second
+        # mask 3. An image in the index has at least one mask, so no part is empty, for which `reduceat` would give the
+        # next image's first.
         with_instance = np.logical_or.reduceat(self._kept(), index.bounds[:-1])
         return [image_id.decode() for image_id in index.image_ids[with_instance].tolist()]
 

@@ -123,6 +123,7 @@ def refs_by_image(path: Path, version: tuple[int, int], split: str) -> Mapping[s
     """
     del version
     table = cached("refer 1", [path], lambda: _table(path))
+    # Arrow's sort is stable: the refs of one image stay in the file's order.
     own = table.filter(pc.equal(table["split"], split)).sort_by("image_id").to_pylist()
     if not own:
         there = ", ".join(sorted(table["split"].unique().to_pylist())) or "none"
@@ -147,6 +148,9 @@ def _table(path: Path) -> pa.Table:
 
 def _rows(refs: Any) -> Iterator[dict[str, Any]]:
     uses: dict[int, int] = {}
+    # Two kinds of faults: one without which the file is no list of refs (no id, no split) raises and ends the run; one
+    # of a single ref or sentence is kept as the text `problem`, so that this ref becomes a failed row beside the good
+    # ones.
     for position, ref in enumerate(_list(refs, "the file")):
         where = f"entry {position}"
         ref_id = _whole(ref, "ref_id", where)
@@ -208,6 +212,7 @@ def _unique(number: int, uses: int) -> str:
 
 def _number(value: Any) -> int:
     """An id; -1 for a value that cannot be one."""
+    # `isinstance` would take True for a number as well. Ids are kept as int64, which ends below 2^63.
     return value if type(value) is int and 0 <= value < 2**63 else -1
 
 

@@ -51,6 +51,7 @@ def _checked(keys: Sequence[Any]) -> None:
 
 
 def _dict(unpickler: Any) -> None:
+    # Everything that was pushed since the last MARK, keys and values by turns: key, value, key, value, ...
     items = unpickler.pop_mark()
     _checked(items[::2])
     unpickler.append(dict(zip(items[::2], items[1::2], strict=True)))

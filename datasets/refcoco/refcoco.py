@@ -114,6 +114,8 @@ class RefCoco(Dataset):
         annotations = self._annotations(sample_id)
         instances: list[Instance] = []
         broken: dict[str, str] = {}
+        # The mask is decoded once a ref; its sentences are instances that share it. If it cannot be read, all of them
+        # are broken.
         for ref in self._refs[sample_id]:
             try:
                 mask, same = self._object(ref, annotations, image)
@@ -155,6 +157,8 @@ class RefCoco(Dataset):
             first = ref.sentences[0]
             yield Listed(ref.id, category, seen, first.text), first.problem
         else:
+            # The part before "~" is the object's id (`Instance.object_id`): clicks are drawn by it, so that all
+            # sentences about one object get the same clicks, and tables can average over an object's sentences.
             for sentence in ref.sentences:
                 yield Listed(f"{ref.id}~{sentence.id}", category, seen, sentence.text), sentence.problem
 
