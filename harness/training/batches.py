@@ -91,6 +91,8 @@ class Batches:
         if isinstance(self.learner, Preparing):
             self._prepare(self.learner, share)
         made = self._each(self._example, share)
+        # The parts of a training step are equally large, since the recipe's batch must be divisible. Of validation's
+        # examples the last part holds what is left: 10 in 3 parts are 3, 3, 3 and 1.
         size = len(made) // self.parts
         return [self._stacked(made[start : start + size]) for start in range(0, len(made), size)]
 
@@ -142,6 +144,8 @@ class Batches:
         Raises:
             UserError: As many draws one after the other cannot be read as there are instances, or the learner fails.
         """
+        # As many tries as there are instances: some broken files must not end a training of days, and a data set of
+        # which nothing can be read must not keep it trying for ever.
         for _ in self.draws.draws:
             sample = self.samples.sample(draw.dataset, draw.sample_id)
             reason = sample.broken.get(draw.instance_id, "listed, but not in its sample")

@@ -90,6 +90,7 @@ def _paced(training: Training, steps: Sequence[int], end: float) -> list[float]:
         if time.monotonic() > end and len(taken) >= _LEAST_STEPS:
             break
         started = time.monotonic()
+        # A GPU works behind Python's back: without a wait the clock would only measure the launches.
         training.state.step(step, next(batches))  # Waits for the device: it returns the loss.
         taken.append(time.monotonic() - started)
     return taken

@@ -134,6 +134,8 @@ def _begin(make: Make, processes: int, threads: int, ended: connection.Connectio
     global _make
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _make = lambda: make(processes, threads)  # noqa: E731
+    # Each thread makes an example by itself. OpenCV and torch would start threads of their own for each of them, as
+    # many as the machine has cores.
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, args=[ended], daemon=True).start()

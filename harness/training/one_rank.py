@@ -162,6 +162,8 @@ class Training:
             UserError: The data holds nothing to train on, or the device is absent.
         """
         torch.set_num_threads(recipe.threads)
+        # Before the learner is built, which draws its initial weights: so they follow from the seed, and are alike on
+        # all workers.
         torch.manual_seed(recipe.seed)
         device = chosen_device(recipe.device)
         batches = batches_of(recipe, rank, world, device)

@@ -122,6 +122,8 @@ class PackedSample:
     def packed(cls, sample: Sample) -> PackedSample:
         """The sample, its masks packed."""
         nothing = np.zeros((0, 0), bool)
+        # A mask of 480 x 640 takes 307 kB as bool and 38 kB as bits. The image itself takes 922 kB, so that seven
+        # objects take 0.3 times as much as the pixels in place of 2.3 times.
         bits = tuple(np.packbits(instance.mask) for instance in sample.instances)
         bare = tuple(replace(instance, mask=nothing) for instance in sample.instances)
         return cls(replace(sample, instances=bare), bits)
@@ -139,6 +141,7 @@ class PackedSample:
         return replace(self.without_masks, instances=tuple(instances))
 
     def _whole(self, instance: Instance, bits: UInt8[np.ndarray, " n"]) -> Instance:
+        # `packbits` fills the last byte with zeros; `count` leaves them out again.
         height, width = self.without_masks.size
         mask = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
         return replace(instance, mask=mask)

@@ -92,8 +92,11 @@ class TrainingState:
                 part.backward()
             losses.append(part.detach())
         loss = mean_over_workers(torch.stack(losses).sum()).item()
+        # The loss is the same number on every worker, so all of them stop here together. It is looked at before the
+        # optimiser's step: NaN in the gradients would turn all weights into NaN.
         if not math.isfinite(loss):
             raise UserError(f"training: loss is {loss} at step {step + 1}; lower optimizer.lr.")
+        # After the workers have exchanged their gradients, so that all scale the same gradient by the same factor.
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.learner.network.parameters(), self.recipe.clip_norm)
         self.optimizer.step()

@@ -44,6 +44,8 @@ class Forward(nn.Module):
                 # reported as the learner's mistake, after which no further start is tried.
                 raise error.__cause__ from None
             raise
+        # False < True: a loss without a gradient where gradients are recorded. In a validation there is none, and that
+        # is right.
         if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.requires_grad < torch.is_grad_enabled():
             wanted = "a tensor of one number that depends on the network's parameters"
             raise UserError(f"{self.subject} is {_form(loss)}; wanted {wanted}{defined(self.loss)}.")
@@ -60,6 +62,8 @@ def _form(loss: Any) -> str:
 def optimizer_of(learner: Learner, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser over the learner's parameters."""
     wanted = recipe.optimizer
+    # By default the learner's groups spare norms and biases: decay pulls values towards 0, and a norm's factor belongs
+    # near 1. MMSegmentation, whose schedule the paper follows, decays all alike (`decays: all`).
     groups = learner.parameter_groups(wanted.weight_decay)
     if wanted.decays == "all":
         groups = [{**group, "weight_decay": wanted.weight_decay} for group in groups]
@@ -145,6 +149,7 @@ class _OverAllWorkers(nn.BatchNorm2d):
         mean = all_reduce(values.mean((0, 2, 3))) / workers
         centred = values - mean[:, None, None]
         variance = all_reduce(centred.square().mean((0, 2, 3))) / workers
+        # Values (n c h w), so `values.numel() // c` numbers of each channel here, and as many on each of the workers.
         self._remember(mean.detach(), variance.detach(), workers * values.numel() // len(mean))
         scale = self.weight * (variance + self.eps).rsqrt()
         normalised = (centred * scale[:, None, None] + self.bias[:, None, None]).to(inputs.dtype)
