@@ -57,6 +57,7 @@ class Box:
 
     def __post_init__(self) -> None:
         """Refuse impossible boxes: a network would answer them as if nothing were wrong."""
+        # Written so that NaN is refused: every comparison with NaN is false, and `all` wants them true.
         # An infinite side leaves a difference of infinity or NaN, which is no finite number either.
         if not all(0 <= side < math.inf for side in (self.right - self.left, self.bottom - self.top)):
             raise ValueError(f"found {self}; wanted left <= right and top <= bottom, in pixels.")

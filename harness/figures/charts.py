@@ -179,6 +179,8 @@ def _by_click(rows: pd.DataFrame, own: pd.DataFrame, lines: pd.DataFrame, datase
     clicks = sorted(ok["click_index"].unique())
     if len(clicks) < 2:
         return
+    # Only instances that have a score after the last click, which `own` holds: otherwise a later point would be over
+    # fewer instances than an earlier one, most likely the easy ones, and the curve would rise for that reason alone.
     key = [*INSTANCE, "method", "ranking"]
     ok = ok[[*key, "click_index", metric]].merge(own[key].drop_duplicates(), on=key)
     masks = {click: ok["click_index"] == click for click in clicks}

@@ -91,6 +91,7 @@ def answers(rows: Rows, context: Context) -> dict[str, Answers]:
         names = [
             name for name in dict.fromkeys(entries(lines[lines["dataset"] == dataset])) if name in set(own["entry"])
         ]
+        # Rows one below the other become a table: a line for each instance and a column for each method and ranking.
         iou = own.pivot(index=INSTANCE, columns="entry", values="iou").sort_index()[names]
         facts = own.drop_duplicates(INSTANCE).set_index(INSTANCE)[FACTS].reindex(iou.index)
         made[str(dataset)] = Answers(facts, iou, _roles(str(dataset), lines, final, context))
@@ -144,6 +145,8 @@ def _usual(found: Answers) -> pd.Series[float]:
 
 def _all_fail(found: Answers) -> pd.Series[float]:
     own = found.iou[[name for name in found.iou if not str(name).endswith("(oracle)")]]
+    # The best answer that any method gave. An instance that one method failed on altogether is left out: what that
+    # method would have found is unknown. The oracle is no method, so it cannot find anything.
     best = own.max(axis=1).where(own.notna().all(axis=1))
     return best.where(best < FAILED)
 

@@ -108,6 +108,7 @@ def _found(source: Source, found: Answers, order: pd.Series[float]) -> pd.Series
     """The order of the instances that the saliency finds, among the first LOOKED_AT of different images and classes."""
     if source.saliency_entry() is None:
         return order.iloc[:0]
+    # Each of these takes a pass of the saliency's network over a picture, so only the most promising are looked at.
     picks = {pick: _line(source, found, pick) for pick in first(found, order, LOOKED_AT)}
     firsts = {pick: next(iter(line.saliencies.values()), None) if line else None for pick, line in picks.items()}
     kept = [pick for pick, line in picks.items() if line and _finds(firsts[pick], line.truth)]

@@ -102,6 +102,7 @@ def baselines(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Base
         silent = [name for name in methods if name not in texts[dataset]]
         named = [name for name in methods if name in context.baseline]
         played = [name for name in players(CLICK, here, final, context) if name in silent]
+        # The three groups of the rule at the top of this file, in its order: the first that has a member.
         playing[dataset] = named or played or [name for name in silent if _one_mask(here, name, context)]
     clicks = {(line["dataset"], line["method"]): _clicks(line, context) for _, line in lines.iterrows()}
     return Baselines(playing, texts, clicks, context)

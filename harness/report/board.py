@@ -172,6 +172,7 @@ def _row(
     cells.append(Cell(first["trained_on"] or "–"))
     for dataset, metric in shown:
         cells += _cells(by_dataset.get(dataset), metric, scales[metric], dataset in failing)
+    # A line may have several data sets: times are averaged over them, and of memory the peak counts.
     means = own[list(COST_NAMES)].mean()
     cells += [Cell("–" if math.isnan(value) else f"{value:.1f}") for value in means]
     cells += [Cell("–" if math.isnan(value) else f"{value:.0f}") for value in own[[f"peak_{n}" for n in PEAKS]].max()]

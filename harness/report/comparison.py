@@ -104,6 +104,8 @@ def gains(
         found = {PARTS[name]: gain for name, gain in paired_gains(both, a, b, metric, scale=scale).items()}
     except UserError as error:
         return {}, [f"{dataset}, {a[0]}: no gains. {error}"]
+    # A method that was trained on all classes has neither seen nor unseen rows (`Recorded`). A gain over it on "unseen"
+    # classes would be over classes that it did see.
     halves = both.rows.loc[both.rows["method"] == b[0], "seen"].notna().any()
     found = {name: gain for name, gain in found.items() if gain.n and (halves or name == "overall")}
     other = b[0] if b[1] == "single" else f"{b[0]} ({b[1]})"

@@ -256,6 +256,7 @@ def _with_absent(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
     if not absent:
         return lines
     added = pd.DataFrame(absent).reindex(columns=lines.columns)
+    # pandas fills the new lines with NaN, by which columns of counts become floats; they are made integers again.
     counts = ["n", "failed", "unscored", "n_seen", "n_unseen"]
     together = pd.concat([lines, added], ignore_index=True) if len(lines) else added
     return together.assign(**{count: together[count].fillna(0).astype(int) for count in counts})
@@ -295,6 +296,9 @@ def _doubts(line: Mapping[Any, Any], shown: Sequence[Mapping[Any, Any]]) -> Iter
         )
     if math.isnan(line["mean"]):
         return
+    # Three things that make a mean incomparable, in the order of their weight: fewer clicks, fewer instances, or as
+    # many instances but others. `alike` has a key for each of three means; [0][0] is the hash of all instances behind
+    # the mean.
     made, last = line["clicks"], max(one["clicks"] for one in shown)
     if made < last:
         own = f"After {_clicks(made)}, this method's last" if made else "Without a click"
@@ -305,6 +309,8 @@ def _doubts(line: Mapping[Any, Any], shown: Sequence[Mapping[Any, Any]]) -> Iter
         yield f"Over {line['n']} instances, others over {most}: no rank and never the best; gains are over the same."
     elif other := [one for one in shown if one["n"] == most and one["alike"][0][0] != line["alike"][0][0]]:
         yield f"Over {line['n']} instances, not those of {other[0]['method']}: the means are not to be compared."
+    # Two networks never have three means that agree to the last bit, over more than one instance: one of them is a
+    # copy.
     means = [line[name] for name in MEANS]
     equal = [one for one in shown if one["n"] == line["n"] > 1 and one["method"] != line["method"]]
     if same := [one for one in equal if np.array_equal([one[name] for name in MEANS], means, equal_nan=True)]:

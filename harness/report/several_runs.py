@@ -79,6 +79,8 @@ class Source:
 
     def peaks(self, job: Mapping[str, Any]) -> dict[str, float]:
         """The most memory that a worker of this job used at any start, in MiB; NaN if no start recorded it."""
+        # A job's key follows from the two labels alone. Each start of the run notes its own peaks; the largest is the
+        # need.
         key = JobFacts(job["method"], job["dataset"], {}, {}).key if job else ""
         said = [start.get("peaks", {}).get(key, {}) for start in self.manifest.get("starts", [])]
         return {f"peak_{name}": max((one[name] for one in said if one.get(name)), default=math.nan) for name in PEAKS}
@@ -252,6 +254,7 @@ def _compared(found: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
     """The entries with ranks among those over the same instances and clicks, and with footnotes on the others."""
     cells = [mean_cell(entry, "iou", "mean", SHARE) for entry in found.to_dict("records")]
     found = placed(found.assign(cell=pd.Series(cells, index=found.index, dtype=object)))
+    # Data set by data set, the most instances that any shown mean is over; `transform` gives it to each of the lines.
     most = found.where(found["iou_mean"].notna()).groupby(found["dataset"])["n_iou"].transform("max")
     notes = []
     for of, entry in zip(most, found.to_dict("records"), strict=True):

@@ -221,6 +221,7 @@ def _note(checkpoint: Checkpoint, path: Path) -> Path:
 
 
 def _judge(checkpoint: Checkpoint, path: Path) -> Verdict:
+    # A name such as sam_vit_b_01ec64.pth has only the first digits of a hash, so the beginning is compared.
     algorithm, _, published = checkpoint.checksum.partition(":")
     with path.open("rb") as file:
         digits = hashlib.file_digest(file, algorithm or "sha256").hexdigest()
@@ -253,6 +254,8 @@ def _download(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
     done = part.stat().st_size if part.is_file() else 0
     with closing(_opened(checkpoint, part, done)) as response:
         start, total = _range(response, done)
+        # `start` is where the server's answer begins: at the end of the partial file or, if the server knows no ranges,
+        # at 0, and what was there is overwritten. `file.tell()` therefore counts from the beginning of the whole file.
         with atomic.continuing(part, start) as file:
             progress(start, total)
             for chunk in _chunks(response, checkpoint):

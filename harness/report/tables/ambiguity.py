@@ -80,6 +80,8 @@ def destinations(final: FinalClicks, context: Context) -> Table:
     for line, starts in _started(lines):
         own = of_line(found, line)
         for number, (kind, part) in enumerate(_parts(own).items()):
+            # 1 for the draws that went there and 0 for the others: the means of these columns are the shares, and add
+            # up to 1.
             whole = line["missing"] == 0 and part["hit"].notna().all() and len(part)
             went = over_draws(pd.DataFrame({hit: (part["hit"] == hit).astype(float) for hit in HITS}), part)
             shares = [float(went[hit].mean()) if whole else float("nan") for hit in HITS]
@@ -134,6 +136,13 @@ def _row(
     if unknown:
         doubts += (f"{unknown} of {len(own)} rows do not say what lay under the click.",)
     whole = line["missing"] == 0 and not unknown
+    # A column for each kind of click, NaN in the rows of the other kind. An instance with several draws may have been
+    # clicked in both ways; it then counts in both columns, in each by the mean of its draws there:
+    #
+    #     a person, clicked on    ambiguous   unambiguous
+    #     the tie                 0.8         NaN
+    #     the hat                 0.6         NaN
+    #     the arm                 NaN         0.9              over the draws: 0.7 and 0.9
     ious = over_draws(pd.DataFrame({kind: part["iou"].reindex(own.index) for kind, part in parts.items()}), own)
     ns = ious.count()
     means = [

@@ -119,6 +119,7 @@ def _right(rows: pd.DataFrame) -> pd.DataFrame:
     right = pd.DataFrame({"right": (rows["guess"].astype(str) == rows["category"].astype(str)).astype(float)})
     kept = over_draws(right, rows)
     own = rows.loc[kept.index]
+    # NaN for the instances of the other half: each column's mean and count are then those of its own half.
     halves = {name: kept["right"].where(own.index.isin(part(own, name == "seen").index)) for name in ("seen", "unseen")}
     return own[["dataset", "image_id"]].assign(overall=kept["right"], **halves)
 

@@ -45,6 +45,7 @@ def claims(final: FinalClicks, context: Context) -> Table:
     run = Asked.of(final, context)
     found = [run.verdict(claim, dataset) for claim in load_claims() for dataset in run.datasets(claim)]
     columns = list(COLUMNS)
+    # Beside the verdict on the run, and only here: `published_claims` shares the other columns.
     columns.insert(4, Column("In the paper"))
     body = [_row(one, index, found, _said(one, run, printed)) for index, one in enumerate(found)]
     left = sum(not list(run.datasets(claim)) for claim in load_claims())
@@ -162,6 +163,8 @@ class Asked:
         return (setting.positive, setting.negative) if setting else (0, 0)
 
     def _trained(self, label: str, training: str) -> bool:
+        # "most", "fewer" and "fewest" are relative: with networks of 64, 34 and 23 classes in the run, "fewer" means
+        # 34. A claim about "all" or "seen" asks for the recipe's own word instead.
         facts, wanted = self.context.facts(label), dict(zip(TRAINING, self.classes, strict=False)).get(training)
         by_number = wanted is not None and facts.trained_classes == wanted
         return training in ("", facts.training) or by_number

@@ -77,10 +77,14 @@ def _rows(
 ) -> Iterator[Row]:
     every = pd.concat([rows for _, rows in own.values()])
     listed = every.drop_duplicates("category").sort_values(["seen", "category"], ascending=[False, True])
+    # First the means over classes: of all, of the seen and of the unseen, as far as there are any. Then a line for each
+    # class.
     for half, seen in HALVES.items():
         part = {name: (line, _of(rows, "seen", seen)) for name, (line, rows) in own.items()}
         if any(len(rows) for _, rows in part.values()):
             over = {name: _of(rows, "seen", seen) for name, rows in pairs.items()}
+            # A method that failed on all instances of a class lacks it; the label says how many classes the fullest
+            # mean is over.
             count = max(rows["category"].nunique() for _, rows in part.values())
             label = Cell(f"mean over {count} class{'es' * (count != 1)}")
             gains = [_gain(_class_gain(rows)) for rows in over.values()]

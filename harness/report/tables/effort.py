@@ -96,6 +96,7 @@ def _rows(
     said = about(one.line, final, context) + failures(one.line, final)
     every = np.ones(len(one.own.instances), bool)
     # Clicks saved are compared with one click and text, the paper's setting; the other lines leave these columns empty.
+    # `~every` selects no instance, for which `fewest` has no answer: so the columns stay empty.
     for index, clicks in enumerate(made := [k for k in SHOWN if k in one.own.clicks]):
         saved = _saved(one, others, clicked, every if clicks == 1 else ~every)
         yield _row(one, "all", every, clicks, saved, said, context, starts and not index)
@@ -161,5 +162,6 @@ def fewest(texted: Sequences, clicked: Sequences, within: Bool[np.ndarray, " n"]
         return ""
     wanted = texted.ious[both, list(texted.clicks).index(1)].mean()
     means = clicked.ious[places[both]].mean(axis=0)
+    # The first number that is enough, even if a later click makes the mean fall below again.
     enough = clicked.clicks[means >= wanted]
     return str(enough[0]) if len(enough) else f"> {clicked.clicks[-1]}"

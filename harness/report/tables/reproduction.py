@@ -63,6 +63,7 @@ def _section(line: pd.Series[Any], printed: Mapping[str, float], final: FinalCli
 def _ours(measure: str, own: Sequences, doubts: tuple[str, ...], context: Context) -> tuple[Cell, float]:
     """Our value of a measure as a cell, and as a number in the unit of the published one: clicks or percent."""
     if measure.startswith(NOC):
+        # NoC is in clicks and mIoU in percent, as they are printed; the cell's value is a share of 1.
         quality = float(measure.removeprefix(NOC)) / 100
         return needed(own, quality, doubts, context), own.noc(quality)
     cell = mean_iou(own, int(measure.removeprefix(MEAN_IOU)), doubts, context)

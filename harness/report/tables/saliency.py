@@ -74,6 +74,8 @@ def _made_with_maps(lines: pd.DataFrame, context: Context) -> pd.DataFrame:
     """A line for each data set and method: the ranking by a saliency if there is one, else the method's answer."""
     keys = ["dataset", "method"]
     ranked = lines[lines["ranking"] == SALIENCY]
+    # A method that a saliency ranks has its line by that ranking; its line by confidence would show what the map did
+    # not do.
     rest = answers(lines, context)
     chosen = pd.MultiIndex.from_frame(ranked[keys])
     kept = rest.index[~pd.MultiIndex.from_frame(rest[keys]).isin(chosen)]

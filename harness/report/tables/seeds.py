@@ -36,6 +36,7 @@ NONE = "No method of this run was trained with several seeds; `seeds: [0, 1, 2]`
 def seeds(final: FinalClicks, context: Context) -> Table:
     """Mean and spread over trainings with other seeds: a line for each method, and one for the gain of the text."""
     lines = scores(final, context)
+    # Our own networks answer with one mask. The ranking "" is a network without a mask, which a note below names.
     lines = lines[lines["ranking"].isin(["single", ""])]
     lines = lines.assign(of=[context.facts(method).seed_of for method in lines["method"]])
     lines = lines[lines["of"] != ""]

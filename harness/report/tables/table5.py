@@ -81,6 +81,7 @@ def asked_with(final: FinalClicks, context: Context) -> dict[str, Setting]:
     rows = final.every
     if rows.empty:
         return {}
+    # Numbered from 0, as `iloc` below counts, and not by the rows' own index, which may have gaps.
     counts = pd.Series(click_counts(rows["clicks"]))
     # The row with the most clicks of each method, by its place: in a corrective protocol the earlier rows have fewer.
     most = counts[counts > 0].groupby(rows["method"].reset_index(drop=True)).idxmax()
