@@ -100,6 +100,7 @@ class Cut:
 
     def groups(self, own: pd.DataFrame) -> dict[str, pd.Series[bool]]:
         """For each group, whether each row is in it; no group if a row has no value in the column."""
+        # Comparisons with NaN are false: instances without a split are neither seen nor unseen.
         seen = numbers(own["seen"])
         everything = pd.Series(True, own.index)
         if self.column == "seen":

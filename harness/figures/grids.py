@@ -85,6 +85,7 @@ def drawn(title: str, said: str, lines: Sequence[Line]) -> Figure:
     saliencies = list(dict.fromkeys(name for line in lines for name in line.saliencies))
     maps = [name if name == "saliency" else f"saliency: {name}" for name in saliencies]
     heads = ["image and click", *maps, *lines[0].masks, "ground truth"]
+    # In inches: 1.75 x 1.95 for a picture with its label, and 0.7 above all of them for the two lines of the title.
     figure = Figure(figsize=(1.75 * len(heads), 1.95 * len(lines) + 0.7), layout=None)
     figure.subplots_adjust(0.04, 0.04, 0.995, 1 - 0.75 / figure.get_figheight(), 0.05, 0.22)
     axes = figure.subplots(len(lines), len(heads), squeeze=False)
@@ -174,6 +175,7 @@ def show(axes: Axes, picture: np.ndarray) -> None:
     """Show an image (h, w, 3), or a map (h, w) from 0 to 1, in its own pixels and without a frame."""
     height, width = picture.shape[:2]
     axes.imshow(picture, cmap=SALIENCY, vmin=0, vmax=1 if picture.ndim == 2 else None, interpolation="antialiased")
+    # A pixel's centre is a whole number, so the picture begins half a pixel before 0; row 0 is at the top.
     axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

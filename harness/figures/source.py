@@ -106,6 +106,8 @@ class Pictures:
         self, plugin: Dataset, method: MethodEntry, saliency: Saliency, contrast: Contrast, sample: Sample, text: str
     ) -> SaliencyMap:
         wording = Wording(self.config.text_of(method), plugin.classes)
+        # The map is made with the names that the run used: those of the data set, of the training or of a file, or
+        # ("present") of the classes in this image, which the ground truth shows.
         present = wording.present(frozenset(one.category for one in sample.instances))
         names = contrast.names(present if contrast.choice == "present" else wording.vocabulary)
         return saliency.maps(saliency.features([sample.image])[0], [text], names)[0]

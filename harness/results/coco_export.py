@@ -52,6 +52,8 @@ def coco_results(
         raise UserError(f"{run.store.folder}: no mask of {job.method} on {job.dataset} in its rows.")
     rows = _of_ranking(run, rows, ranking)
     if not every_click:
+        # The last click is the last row of its instance once the rows are sorted by click; the second sort, by the
+        # index, brings the instances back into the order of the rows.
         rows = rows[rows["draw"].eq(0)].sort_values("click_index", kind="stable")
         rows = rows.drop_duplicates("instance_id", keep="last").sort_index()
     ids = _category_ids(rows["category"], annotations)

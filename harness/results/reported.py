@@ -116,6 +116,7 @@ def _without_instance(run: Recorded, rows: pd.DataFrame) -> Iterator[str]:
 
 def _too_many(asked: pd.DataFrame, failed: pd.DataFrame, share: float) -> Iterator[str]:
     """The methods and data sets on which more than this share failed; each method counts by itself."""
+    # A job without failures has no line in `failed`, hence the fill with 0.
     counts = pd.DataFrame({"of": asked.groupby(_JOB).size(), "failed": failed.groupby(_JOB).size()}).fillna(0)
     for method, dataset, of, failures in counts.astype(int).reset_index().itertuples(index=False, name=None):
         if failures > share * of:

@@ -44,9 +44,9 @@ class Forward(nn.Module):
                 # reported as the learner's mistake, after which no further start is tried.
                 raise error.__cause__ from None
             raise
-        # False < True: a loss without a gradient where gradients are recorded. In a validation there is none, and that
-        # is right.
-        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.requires_grad < torch.is_grad_enabled():
+        # A validation records no gradients, so a loss without one is right there.
+        learns = isinstance(loss, Tensor) and (loss.requires_grad or not torch.is_grad_enabled())
+        if not learns or loss.numel() != 1:
             wanted = "a tensor of one number that depends on the network's parameters"
             raise UserError(f"{self.subject} is {_form(loss)}; wanted {wanted}{defined(self.loss)}.")
         return loss

@@ -84,6 +84,7 @@ class LavtNetwork(nn.Module):
         swin = SwinTransformer(
             [PATCH, PATCH], sizes.width, list(sizes.depths), list(sizes.heads), window, stochastic_depth_prob=0.0
         )
+        # Only Swin's stages are taken, not its last norm and its classifier.
         widths = [sizes.width * 2**stage for stage in range(len(sizes.depths))]
         self.features = swin.features  # patches, then stages with a step to half the side between them
         self.fusions = nn.ModuleList(Fusion(width, sizes.words) for width in widths)

@@ -186,6 +186,8 @@ class PromptedDeepLabLearner(Learner):
             ignored = ignored[:, ::-1]
         if self.crop != "none":
             return self._cropped(image, labels(mask, ignored), saliency, clicks, rng)
+        # A pixel of the square is the object's if the object covers more than half of the patch of the image beneath
+        # it.
         size = (self.architecture.channels.size,) * 2
         target = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
         return {

@@ -35,6 +35,8 @@ def fits_at(
         clicks: The clicks, in pixels of the image.
         texts: The texts' unit vectors.
     """
+    # A cosine is linear in the patch's unit vector, so it may be interpolated itself: k numbers a patch instead of d.
+    # This is what MaskCLIP's map does, whose cosines are enlarged and not its vectors.
     cosines = torch.einsum("kd,dhw->khw", texts, dense)
     at = np.array([(click.y, click.x) for click in clicks], np.float64).reshape(-1, 2)
     (top, bottom, down), (left, right, across) = (
@@ -42,6 +44,8 @@ def fits_at(
     )
     rows = torch.as_tensor(down, dtype=cosines.dtype, device=cosines.device)
     columns = torch.as_tensor(across, dtype=cosines.dtype, device=cosines.device)
+    # Two indices pick one patch for each click: `cosines[:, top, left]` is (k n). First along x, in the row above the
+    # click and in the row below it, then between the two rows.
     above = cosines[:, top, left] * (1 - columns) + cosines[:, top, right] * columns
     below = cosines[:, bottom, left] * (1 - columns) + cosines[:, bottom, right] * columns
     return (above * (1 - rows) + below * rows).T.float().cpu().numpy()
@@ -49,6 +53,8 @@ def fits_at(
 
 def _between(pixels: np.ndarray, patches: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Along one axis: the patch before each pixel's centre, the patch after it, and the latter's weight."""
+    # A pixel's centre lies at (pixel + 1/2) / length of the side, a patch's at (patch + 1/2) / patches; the clip keeps
+    # pixels before the first patch's centre, and after the last one's, at that patch.
     at = np.clip((pixels + 0.5) * patches / length - 0.5, 0, patches - 1)
     before = np.floor(at).astype(np.int64)
     return before, np.minimum(before + 1, patches - 1), at - before

@@ -76,7 +76,12 @@ def pixel_statistics(model: str, checkpoint: Path | None, from_openai: bool) -> 
     # no tag is known, all tags of the model count, and it is enough that they agree: `known` has an entry for each
     # distinct pair of mean and deviation, so one entry means one answer.
     in_file = [one for one in tags if checkpoint is not None and one.lower() in checkpoint.name.lower()]
-    named = [tag] if tag else ["openai"] if from_openai else sorted(in_file, key=len)[-1:] or tags
+    if tag:
+        named = [tag]
+    elif from_openai:
+        named = ["openai"]
+    else:
+        named = sorted(in_file, key=len)[-1:] or tags
     known = {_statistics(open_clip.get_pretrained_cfg(name, one), model): one for one in named}
     if len(known) > 1 and checkpoint is not None:
         listed = "; ".join(f"{name}:{one} has mean {mean} and std {std}" for (mean, std), one in known.items())

@@ -165,6 +165,8 @@ class PromptedDeepLab(Method):
             logits = self.network(inputs).float()
             # Logits are resized, not masks: so the outline can run between the network's pixels.
             resized = F.interpolate(logits, size=state.size, mode="bilinear", align_corners=False)
+            # The two logits go into a softmax, which keeps their order: the larger one has a probability above one
+            # half.
             for mask in (resized[:, 1] > resized[:, 0]).cpu().numpy():
                 yield Prediction(mask[None])
 

@@ -96,9 +96,8 @@ def _rows(
     said = about(one.line, final, context) + failures(one.line, final)
     every = np.ones(len(one.own.instances), bool)
     # Clicks saved are compared with one click and text, the paper's setting; the other lines leave these columns empty.
-    # `~every` selects no instance, for which `fewest` has no answer: so the columns stay empty.
     for index, clicks in enumerate(made := [k for k in SHOWN if k in one.own.clicks]):
-        saved = _saved(one, others, clicked, every if clicks == 1 else ~every)
+        saved = _saved(one, others, clicked, every) if clicks == 1 else [""] * len(clicked)
         yield _row(one, "all", every, clicks, saved, said, context, starts and not index)
     if one.words and 1 in made and others:
         for name, within in _parts(known.reindex(one.own.instances)).items():

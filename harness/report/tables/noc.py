@@ -76,6 +76,7 @@ def iou_by_click(final: FinalClicks, context: Context) -> Table:
     rounds = sorted({int(k) for _, own in found for k in own.clicks})
     means = [_means(own, _after(own, rounds), (), context) for _, own in found]
     doubts = [gaps(line) for line, _ in found]
+    # A method's footnotes belong to its column; they stand at its first number only.
     body = tuple(
         Row(
             (

@@ -113,6 +113,8 @@ def measured(own: pd.DataFrame, line: pd.Series[Any], context: Context) -> dict[
 
 def _shares(own: pd.DataFrame) -> pd.DataFrame:
     """A line for each sentence: its IoU, whether it reaches each threshold, and its pixels; means over its draws."""
+    # Pixels are averaged over an instance's draws as its IoU is: otherwise an object that was asked for five times
+    # would weigh five times as much in the overall IoU.
     iou = _ious(own)
     above = {f"P@{at}": (iou >= at).astype(float) for at in THRESHOLDS}
     return over_draws(pd.DataFrame({"sentence": iou, **above, **own[_PIXELS]}), own)

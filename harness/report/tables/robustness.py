@@ -84,6 +84,7 @@ def _groups(lines: pd.DataFrame, final: FinalClicks, context: Context) -> Iterat
     known = final.rows.reindex(columns=["method", "text_rule"]).dropna().drop_duplicates("method")
     rules = lines["method"].map(known.set_index("method")["text_rule"]).fillna("")
     named = lines.assign(base=[base(method, context) for method in lines["method"]], rule=rules)
+    # The rule stands in the name only where a method was asked by several.
     several = {name for name, own in named.groupby("base") if own["rule"].nunique() > 1}
     for (dataset, name, rule), own in named.groupby(["dataset", "base", "rule"], sort=False):
         yield str(dataset), f"{name} ({rule})" if name in several else str(name), own

@@ -100,6 +100,7 @@ def _slots(lines: pd.DataFrame, final: FinalClicks, context: Context) -> list[Sl
 
 
 def _columns(slots: Sequence[Slot]) -> tuple[Column, ...]:
+    # A run without SAM still has the paper's columns, under the name "SAM" and with empty cells.
     groups = [slot.method or ("SAM" if slot.heading in ("CLIP", SALIENCY, "Conf.", "Oracle") else "") for slot in slots]
     return (Column("Dataset"), *[Column(s.heading, group, "right") for s, group in zip(slots, groups, strict=True)])
 

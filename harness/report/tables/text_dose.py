@@ -147,6 +147,7 @@ def _gains(doses: Sequence[Dose], final: FinalClicks, common: pd.MultiIndex) -> 
     # and a dose that exists for easy instances only does not look better for it.
     paired = final.where(pd.MultiIndex.from_frame(final.rows[INSTANCE]).isin(common))
     none = next((dose for dose in whole if dose.kind == "none"), None)
+    # The first rule of RIGHT_WORDS that has a dose, not the first dose with one of these rules.
     right = next((dose for kind in RIGHT_WORDS for dose in whole if dose.kind == kind), None)
     found: list[Gains] = []
     for dose in doses:

@@ -24,6 +24,8 @@ def jittered(
     contrast, brightness = 1 + strength * rng.uniform(-1, 1, 2)
     gains: Float32[np.ndarray, " 3"] = (1 + strength / 2 * rng.uniform(-1, 1, 3)).astype(np.float32)
     pixels = image.astype(np.float32)
+    # Contrast turns about the middle grey: a dark image stays dark and a bright one bright. Brightness is a factor of
+    # all three channels, and each channel has one of its own, half as strong.
     pixels = (pixels - 128) * np.float32(contrast) + 128
     return np.clip(pixels * (gains * np.float32(brightness)), 0, 255).astype(np.uint8)
 
