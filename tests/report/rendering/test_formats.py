@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import browser
 from harness import UserError
 from harness.plugins import names
 from harness.report.build import build_table
@@ -108,6 +109,20 @@ def test_a_page_is_whole_and_its_title_is_escaped() -> None:
     assert "<script" not in made and made.count("<figure class=") == 2
     assert to_html(for_others(TABLE)) in made
     assert "<title>No table</title>" in to_page([])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser.program() is None, reason="no Chromium on PATH; on Debian, apt-get install chromium")
+def test_twenty_columns_fit_on_a_sheet_of_paper(tmp_path: Path) -> None:
+    wide = Table("Wide", tuple(Column(f"Column {n}") for n in range(20)), (Row((Cell("some words"),) * 20),))
+    (tmp_path / "wide.html").write_bytes(rendered([wide], "html"))
+    with browser.window() as window:
+        window.set_viewport_size({"width": 1047, "height": 718})  # A4 across, less the margins
+        window.goto((tmp_path / "wide.html").as_uri())
+        width = "document.querySelector('table').scrollWidth"
+        assert window.evaluate(width) > 1047
+        window.emulate_media(media="print")
+        assert window.evaluate(width) <= 1047
 
 
 def test_html_escapes_every_text_of_a_cell() -> None:
