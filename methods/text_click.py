@@ -74,6 +74,8 @@ class TextClick(PromptedDeepLab):
                 parameter's names, with those of the training in place of a data set's.
         """
         if vocabulary is None:
+            # MaskCLIP's map is a softmax over names, so the same text among other names gives another map and another
+            # mask. A single call has no data set to take names from: the checkpoint's stand in, if it has any.
             if not self.contrast.names(()) and self.contrast.choice in ("dataset", "present"):
                 warnings.warn(
                     f"{self.checkpoint} does not say which names it was trained with: the text is contrasted with "

@@ -72,6 +72,8 @@ class Crop(NamedTuple):
     def within(self, window: Window, side: int) -> tuple[float, float, float, float]:
         """Left, top, right, bottom of the part in the pixels of a window that is resized to a square."""
         height, width = window.size
+        # A window of 128 rows that begins at row 40 is seen at 256: a part from row 72 begins at (72 - 40) * 256 / 128
+        # = 64.
         edges = (
             (self.left - window.left) * side / width,
             (self.top - window.top) * side / height,

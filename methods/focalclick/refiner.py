@@ -70,6 +70,8 @@ class Refiner(nn.Module):
         joined = shown + resized(known, (shown.shape[2], shown.shape[3]))
         joined = self.refine_fusion3(self.refine_fusion2(joined))
         details, trimap = (resized(layer(joined), size) for layer in (self.refine_pred, self.refine_trimap))
+        # Where the trimap says 0.9, details of +4 over coarse logits of -2 give 4 * 0.9 - 2 * 0.1 = 3.4: the details
+        # decide. At 0.1 it is -1.4. Away from the outline the coarse answer so stays as it is.
         believed = trimap.sigmoid()
         return details * believed + logits * (1 - believed), trimap
 

@@ -107,6 +107,7 @@ class LavtLearner(Learner):
             raise UserError(f"{WHERE}: found batches of 1; wanted 2 or more. Raise `batch`.")
         network, bert = self.network.network, self.network.bert
         words = bert(batch["ids"], batch["known"])
+        # A method calls `begin` once for all texts on an image; here every example has an image of its own.
         logits = network.finish(network.begin(batch["pixels"]), words, batch["known"])
         # torch divides the weighted sum by the sum of the weights, so the loss keeps its size; only the share of the
         # two classes changes, by 1.1 : 0.9.

@@ -99,6 +99,7 @@ class InteractiveLearner(Learner):
             [(*window.place(click, self.size), 1 if click.positive else -1) for click in clicks], np.float32
         )
         if self.flip and rng.random() < 0.5:
+            # Window, mask and clicks are mirrored together, in the network's pixels: column 0 becomes the last one.
             shown = shown.flip(2)
             places[:, 1] = self.size[1] - 1 - places[:, 1]
         return {"pixels": shown[:3].div(255).numpy(), "target": (shown[3] > 0.5).numpy(), "clicks": places}
@@ -228,6 +229,8 @@ def next_clicks(predicted: Bool[Tensor, "n h w"], target: Bool[Tensor, "n h w"])
 
 def next_click(predicted: Mask, target: Mask) -> tuple[int, int, int]:
     """`next_clicks` of one mask."""
+    # Depths in pixels of the network's input. A click of sign 0 draws nothing (`click_maps`): a perfect mask gets no
+    # further click, but its row must be as long as the others' in the batch.
     missed, wrong = deepest(target & ~predicted), deepest(predicted & ~target)
     if missed[0] == wrong[0] == 0:
         return 0, 0, 0

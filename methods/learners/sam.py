@@ -238,6 +238,7 @@ def drawn_from_error(
     """A random cell (x, y) of each mask's error, and whether it is on the object; any cell for a perfect mask."""
     wrong = (predicted ^ truth).flatten(1).float()
     wrong = torch.where(wrong.any(1, keepdim=True), wrong, torch.ones_like(wrong))
+    # Flattened row by row, so cell 10 of a grid with 4 columns is row 2, column 2: 10 // 4 and 10 % 4.
     pick = torch.multinomial(wrong, 1)[:, 0]
     columns = truth.shape[-1]
     on_object = truth.flatten(1).gather(1, pick[:, None])[:, 0]

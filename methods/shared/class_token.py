@@ -120,6 +120,8 @@ def score_gradient(
     """
     if score == "dot":
         return texts.expand(-1, len(embedded), -1)
+    # With i = (2, 0) and t = (0.6, 0.8) the cosine is 0.6, and the gradient ((0.6, 0.8) - 0.6 (1, 0)) / 2 = (0, 0.4): a
+    # step along i changes only its length, which the cosine does not see.
     length = embedded.norm(dim=-1, keepdim=True)
     unit = embedded / length
     return scale * (texts - (texts * unit).sum(-1, keepdim=True) * unit) / length

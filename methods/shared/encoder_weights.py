@@ -86,6 +86,8 @@ def _in_order(read: Iterable[tuple[str, Tensor]], wanted: Mapping[str, Tensor]) 
     """Pair the encoder's tensors with the file's first ones, in order; empty if a shape or a kind differs."""
     theirs = [(name, value) for name, value in read if not name.endswith(_COUNTER)]
     pairs = list(zip(wanted.items(), theirs, strict=False))
+    # One misfit rejects all: if a file has one layer more, every pair after it is shifted by one, and those of equal
+    # shapes would be exchanged without an error.
     alike = all(
         _kind(ours) == _kind(name) and (value.shape == tensor.shape or _begins(value, tensor))
         for (ours, tensor), (name, value) in pairs

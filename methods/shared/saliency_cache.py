@@ -155,6 +155,9 @@ class KeptMaskClip(Saliency):
         new = [number for number, dense in enumerate(found) if dense is None]
         computed = self.saliency.features([images[number] for number in new]) if new else []
         for number, one in zip(new, computed, strict=True):
+            # Unit vectors of 512 or 1024 numbers: float16 keeps three digits of each, and takes half of the disk. The
+            # rounded ones are used in this first pass as well, so that an image's map does not depend on whether it was
+            # kept before.
             dense = one.dense.cpu().numpy().astype(np.float16, order="C")
             self._keep(paths[number], dense)
             found[number] = dense

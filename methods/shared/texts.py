@@ -38,6 +38,7 @@ class EachOnce(Generic[R]):
         if new := [text for text in dict.fromkeys(texts) if text not in self.known]:
             self.known |= dict(zip(new, self.compute(new), strict=True))
         found = [self.known[text] for text in texts]
+        # Only after the answer is complete: a call with more texts than are kept still finds all of its own.
         for text in list(self.known)[: -self.kept]:
             del self.known[text]
         return found

@@ -83,6 +83,7 @@ def _row(line: pd.Series[Any], own: pd.DataFrame, starts: bool, final: FinalClic
     shown: list[Cell] = []
     for where, parts in ((by_half, plain), (strata, matched)):
         for half in (True, False):
+            # The mean of one half is the same weighted sum with positive weights; their difference is the gap.
             some = {key: abs(weight) for key, weight in parts.items() if key[-1] == half}
             found = stratified(own, "iou", where, some) if whole else NO_GAIN
             shown.append(share(found.difference, gaps(line), n=found.n))

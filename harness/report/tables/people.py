@@ -71,6 +71,7 @@ def _pairs(
         if not rules.get(one["method"], "").startswith(PEOPLES):
             continue
         for _, other in lines[lines["dataset"] == one["dataset"]].iterrows():
+            # The same network and the same words, clicked by a rule and not by people.
             same = base(other["method"], context) == base(one["method"], context)
             simulated = rules.get(other["method"]) and not rules[other["method"]].startswith(PEOPLES)
             if same and simulated and words.get(other["method"]) == words.get(one["method"]):

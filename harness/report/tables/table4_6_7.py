@@ -78,6 +78,7 @@ class Versus:
         missing = absent(self.parts, lines, final, context) if len(lines) else [NO_ROWS]
         notes += [*clicks_note(made), *(self._general(body, final, context) if body else []), *missing]
         columns = self._columns(iou_heading(made, self.mean))
+        # The means are the last three columns; how many names come before them depends on `trained`.
         first = len(columns) - len(PARTS)
         return Table(self.title, columns, best_strong(body, range(first, len(columns))), tuple(notes))
 
@@ -115,6 +116,7 @@ class Versus:
         whole = [(part, line) for part, line in shown if not math.isnan(line["mean"])]
         for ours, a in whole:
             for other, b in whole:
+                # Ours against each other, once: not two of ours, and not the same pair the other way round.
                 if ours == OURS and other != OURS:
                     pair = (a["method"], a["ranking"]), (b["method"], b["ranking"])
                     yield from gains(final, dataset, *pair, self.metric, scale)[1]
