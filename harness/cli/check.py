@@ -28,8 +28,8 @@ def check(
     params: Annotated[
         str, typer.Option(metavar="YAML", help="The plugin's arguments, as a config's params: '{radius: 7}'.")
     ] = "",
-    method: Annotated[list[str], typer.Option(metavar="LABEL", help="Of a config, only this method.")] = [],  # noqa: B006
-    dataset: Annotated[list[str], typer.Option(metavar="LABEL", help="Of a config, only this data set.")] = [],  # noqa: B006
+    method: Annotated[list[str], typer.Option(metavar="LABEL", help="Check only this method of a config.")] = [],  # noqa: B006
+    dataset: Annotated[list[str], typer.Option(metavar="LABEL", help="Check only this data set of a config.")] = [],  # noqa: B006
     text: Annotated[
         list[str], typer.Option(metavar="WORDS", help="Ask a method with these words; give two or more.")
     ] = [],  # noqa: B006

@@ -24,7 +24,9 @@ Only = Annotated[
         metavar="ID[,ID...]", help="Only these images, or the images of these instances; every table says so."
     ),
 ]
-Address = Annotated[str | None, typer.Option(help="Of a Ray cluster (auto, ray://...); this machine by default.")]
+Address = Annotated[
+    str | None, typer.Option(help="Address of a Ray cluster (auto, ray://...); this machine by default.")
+]
 Runs = Annotated[
     str | None,
     typer.Option(envvar="HARNESS_RUNS", help="Where runs are kept: a folder, s3://... or gs://...; runs/ by default."),
