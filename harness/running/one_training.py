@@ -19,7 +19,7 @@ import torch
 
 from harness import atomic, places
 from harness.config.recipe import KnownRecipe, Recipe, identified
-from harness.environment import commit
+from harness.environment import commit, now
 from harness.storage.folder import Folder, write_bytes
 from harness.storage.lock import Lock
 from harness.training.card import as_yaml, card
@@ -122,7 +122,7 @@ def export(recipe: KnownRecipe, fitted: Fitted) -> None:
         "torch": torch.__version__,
     }
     write_bytes(recipe.output, safetensors.torch.save(weights, fitted.metadata | about))
-    text = card(recipe, recipe.output, made_by, fitted.categories, fitted.data)
+    text = card(recipe, recipe.output, made_by, fitted.categories, fitted.data, date=now()[:10])
     write_bytes(recipe.output.with_suffix(".md"), text.encode())
 
 

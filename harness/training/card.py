@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 import os
@@ -50,19 +49,21 @@ def card(
     categories: Sequence[str] = (),
     data: Sequence[Mapping[str, Any]] = (),
     made_with: str = torch.__version__,
+    date: str = "",
 ) -> str:
     """The card of trained weights, in Markdown.
 
     Args:
         recipe: The recipe that trained them.
-        path: The checkpoint; its size, hash and date are read from it.
+        path: The checkpoint; its size and hash are read from it.
         commit: The code's commit, with "+" where files differed from it; empty where unknown.
         categories: The categories of the instances that could be drawn.
         data: The name and fingerprint of each data set.
         made_with: The version of torch; empty where unknown.
+        date: The day of the training; empty where unknown.
     """
     code = f"{_revision(commit)}; torch {made_with or 'unknown'}"
-    facts = _facts(recipe, path, code, categories, data)
+    facts = _facts(recipe, path, code, date or "not recorded", categories, data)
     return _TEXT.format(
         name=path.name,
         note=recipe.note or "Its recipe has no `note:` that would say what it is.",
@@ -73,7 +74,10 @@ def card(
 
 
 def card_of(path: Path) -> str:
-    """The card of a checkpoint, from its metadata; without a recipe there, the .md file beside it that has its hash.
+    """The card of a checkpoint: the .md file beside it if that has its hash, otherwise a new one from its metadata.
+
+    Only the file has the date. The metadata lack it, so that training again gives the same bytes, and the date of the
+    checkpoint's file is that of the copy.
 
     Raises:
         UserError: No such file, no safetensors file, or one that no recipe of this harness made.
@@ -89,20 +93,18 @@ def card_of(path: Path) -> str:
         raise UserError(
             f"{path}: found no whole safetensors file ({error}); wanted a checkpoint that training here saved."
         ) from error
-    if "recipe_yaml" not in about:
-        return _card_beside(path)
-    recipe = Recipe.model_validate(yaml.safe_load(about["recipe_yaml"]))
-    known = json.loads(about["classes"]), json.loads(about["data"])
-    return card(recipe, path, about["commit"], *known, about.get("torch", ""))
-
-
-def _card_beside(path: Path) -> str:
     beside = path.with_suffix(".md")
     text = beside.read_text("utf-8") if beside.is_file() else ""
     if hashlib.sha256(path.read_bytes()).hexdigest() in text:
         return text
-    known = f" {beside} names another SHA-256." if text else ""
-    raise UserError(f"{path}: found no recipe in its metadata; wanted a checkpoint that training here saved.{known}")
+    if "recipe_yaml" not in about:
+        other = f" {beside} names another SHA-256." if text else ""
+        raise UserError(
+            f"{path}: found no recipe in its metadata; wanted a checkpoint that training here saved.{other}"
+        )
+    recipe = Recipe.model_validate(yaml.safe_load(about["recipe_yaml"]))
+    known = json.loads(about["classes"]), json.loads(about["data"])
+    return card(recipe, path, about["commit"], *known, about.get("torch", ""))
 
 
 def as_yaml(recipe: Recipe) -> str:
@@ -111,7 +113,12 @@ def as_yaml(recipe: Recipe) -> str:
 
 
 def _facts(
-    recipe: Recipe, path: Path, code: str, categories: Sequence[str], data: Sequence[Mapping[str, Any]]
+    recipe: Recipe,
+    path: Path,
+    code: str,
+    date: str,
+    categories: Sequence[str],
+    data: Sequence[Mapping[str, Any]],
 ) -> dict[str, str]:
     content = path.read_bytes()
     return {
@@ -123,7 +130,7 @@ def _facts(
         "Steps": f"{recipe.steps}, {recipe.batch} examples each",
         "Seed": str(recipe.seed),
         "Code": code,
-        "Date": _date(path),
+        "Date": date,
         "Size": f"{len(content)} bytes, {recipe.precision}",
         "SHA-256": hashlib.sha256(content).hexdigest(),
     }
@@ -138,10 +145,6 @@ def _revision(commit: str) -> str:
     if not commit:
         return "unknown commit"
     return f"commit {commit.removesuffix('+')}" + (", with changed files" if commit.endswith("+") else "")
-
-
-def _date(path: Path) -> str:
-    return datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).date().isoformat()
 
 
 def _cell(value: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,7 @@ def test_a_checkpoint_prints_its_card(tmp_path: Path) -> None:
     job = recipe(tmp_path / "w.safetensors", note="Tiny.")
     train(job, lambda _: None)
     assert card_of(job.output) == job.output.with_suffix(".md").read_text()
-    with safe_open(job.output, "pt") as file:
-        about = file.metadata()
+    about = metadata(job.output)
     assert set(json.loads(about["classes"])) <= set(registry.find("datasets", "scenes")().seen)
     assert json.loads(about["data"])[0]["name"] == "scenes"
     other = tmp_path / "other.safetensors"
@@ -42,12 +42,28 @@ def test_a_checkpoint_prints_its_card(tmp_path: Path) -> None:
         card_of(tmp_path / "absent.safetensors")
 
 
+def metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
+
+
 EMBEDDED = sorted((places.ROOT / "methods" / "weights").glob("*.safetensors"))
 
 
 @pytest.mark.parametrize("path", EMBEDDED, ids=[path.stem for path in EMBEDDED])
 def test_embedded_weights_print_the_card_beside_them(path: Path) -> None:
     assert card_of(path) == path.with_suffix(".md").read_text()
+
+
+WITH_A_RECIPE = [path for path in EMBEDDED if "recipe_yaml" in metadata(path)]
+
+
+@pytest.mark.parametrize("path", WITH_A_RECIPE, ids=[path.stem for path in WITH_A_RECIPE])
+def test_a_copy_without_its_card_says_the_same_but_the_date(path: Path, tmp_path: Path) -> None:
+    """The date of the copied file, which is that of a download or a clone, is not that of the training."""
+    kept, alone = path.with_suffix(".md").read_text(), card_of(Path(shutil.copy(path, tmp_path)))
+    assert re.search(r"\| Date \| \d{4}-\d\d-\d\d \|", kept) and "| Date | not recorded |" in alone
+    assert re.sub(r"\| Date .*", "", alone) == re.sub(r"\| Date .*", "", kept)
 
 
 def test_the_card_of_another_file_is_not_printed(tmp_path: Path) -> None:
